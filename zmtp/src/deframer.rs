@@ -1,0 +1,310 @@
+//! Finds where a whole message ends.
+//!
+//! The deframer owns no bytes. It walks frame headers in the caller's buffer, never bodies, and
+//! remembers how far it has walked, so that bytes seen before are not walked again.
+//!
+//! ```text
+//! input:  | frame, MORE | frame, MORE | frame, M… not here yet
+//!         0                           scanned
+//! ```
+
+use crate::error::Malformed;
+use crate::limits::Limits;
+use crate::wire::header::{BodySizeMax, Header};
+use std::ops::Range;
+
+/// One whole message in the form it has on the wire. Proof that its headers were checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// How many frames it has, at least one.
+    pub frames: u32,
+    /// Its size in bytes, frame headers included.
+    pub size: usize,
+}
+
+/// What [`Deframer::scan`] found at the beginning of its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A command frame stands here, between two messages or between two frames of one.
+    Command {
+        /// Where its body stands.
+        body: Range<usize>,
+        /// Whether part of a message stands in front of it.
+        inside_message: bool,
+    },
+    /// `input[skipped..][..span.size]` is a whole message.
+    Message {
+        /// Bytes in front of the message that are done with.
+        skipped: usize,
+        /// The message behind them.
+        span: Span,
+    },
+    /// No whole message yet.
+    Need {
+        /// Bytes at the end of the input that are void now: the caller cuts them off.
+        removed: usize,
+        /// How many bytes the input must have, after that cut, before there is anything to find.
+        size: usize,
+    },
+}
+
+/// Walks the frames of one message.
+///
+/// Invariant: `input[..scanned]` are `frames` whole frames, all with MORE, of one message; the bytes
+/// in `input[scanned..scanned + gap]` are commands that were handled; what follows is not yet seen.
+/// The gap is closed before [`Found::Message`] or [`Found::Need`] is returned, moving each byte at
+/// most twice, however many commands a peer puts between the frames of its messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deframer {
+    frames: u32,
+    gap: usize,
+    scanned: usize,
+}
+
+impl Deframer {
+    /// Looks for a whole message or command at the beginning of `input`.
+    ///
+    /// Until [`Self::advance`] is called the same answer comes again at no cost. The work is bounded
+    /// by the frames in `input`, and by its size if commands stand inside a message.
+    ///
+    /// # Errors
+    /// What breaks a limit is refused from its header, before its body has arrived.
+    #[inline]
+    pub fn scan(&mut self, input: &mut [u8], limits: &Limits) -> Result<Found, Malformed> {
+        let body_size_max = BodySizeMax {
+            command: limits.traffic_command_size_max(),
+            message: limits.message_size_max,
+        };
+        loop {
+            let start = self.scanned + self.gap;
+            let rest = input.get(start..).unwrap_or_default();
+            let Some(header) = Header::parse(rest, &body_size_max)? else {
+                let size = self.scanned + Header::size_of(rest);
+                return Ok(self.need(input, size));
+            };
+            // On 32-bit targets the sum could wrap: a message of that size is too large anyway.
+            let frame_size = header.size.checked_add(header.body_size);
+            let size = frame_size.and_then(|size| size.checked_add(start));
+            let (Some(frame_size), Some(end)) = (frame_size, size) else {
+                return Err(Malformed::MessageTooLarge);
+            };
+            if header.command {
+                if end > input.len() {
+                    return Ok(self.need(input, end - self.gap));
+                }
+                let body = start + header.size..end;
+                return Ok(Found::Command {
+                    body,
+                    inside_message: self.frames > 0,
+                });
+            }
+            if (end - self.gap) as u64 > limits.message_size_max {
+                return Err(Malformed::MessageTooLarge);
+            }
+            if self.frames >= limits.message_frames_max {
+                return Err(Malformed::TooManyFrames);
+            }
+            if end > input.len() {
+                return Ok(self.need(input, end - self.gap));
+            }
+            if !header.more {
+                return Ok(self.message(input, start..end));
+            }
+            if self.gap > 0 {
+                input.copy_within(start..end, self.scanned);
+            }
+            self.scanned += frame_size;
+            self.frames += 1;
+        }
+    }
+
+    /// Forgets the message just found: the caller is done with it and has dropped its bytes.
+    #[inline]
+    pub fn advance(&mut self) {
+        debug_assert_eq!(self.gap, 0, "a message was found with a gap in it");
+        *self = Self::default();
+    }
+
+    /// Steps over a command that [`Self::scan`] found inside a message and that was handled.
+    ///
+    /// One between messages is dropped by the caller, like any bytes it is done with.
+    pub fn skip_command(&mut self, body: &Range<usize>) {
+        debug_assert!(self.frames > 0, "there is no message around this command");
+        self.gap = body.end - self.scanned;
+    }
+
+    /// Whether part of a message was seen.
+    #[must_use]
+    pub fn is_inside_message(&self) -> bool {
+        self.frames > 0
+    }
+
+    /// The last frame of a message stands at `last`; brings the frames before it up to it.
+    #[inline]
+    fn message(&mut self, input: &mut [u8], last: Range<usize>) -> Found {
+        let skipped = self.gap;
+        let span = Span {
+            frames: self.frames + 1,
+            size: last.end - skipped,
+        };
+        if skipped > 0 {
+            // To the right: the message is then dropped, so that this is paid once for its bytes;
+            // to the left it would be paid by all that follows in the buffer.
+            input.copy_within(..self.scanned, skipped);
+            self.gap = 0;
+        }
+        Found::Message { skipped, span }
+    }
+
+    /// Nothing more can be found; brings the unfinished rest up to the frames before it.
+    #[inline]
+    fn need(&mut self, input: &mut [u8], size: usize) -> Found {
+        let removed = self.gap;
+        if removed > 0 {
+            input.copy_within(self.scanned + removed.., self.scanned);
+            self.gap = 0;
+        }
+        Found::Need { removed, size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan_all(stream: &[u8]) -> Result<Vec<(Vec<u8>, u32)>, Malformed> {
+        let (mut deframer, mut input, mut found) = (Deframer::default(), stream.to_vec(), vec![]);
+        loop {
+            match deframer.scan(&mut input, &Limits::default())? {
+                Found::Message { skipped, span } => {
+                    found.push((input[skipped..][..span.size].to_vec(), span.frames));
+                    input.drain(..skipped + span.size);
+                    deframer.advance();
+                }
+                Found::Command {
+                    body,
+                    inside_message: true,
+                } => deframer.skip_command(&body),
+                Found::Command { body, .. } => drop(input.drain(..body.end)),
+                Found::Need { size, .. } => {
+                    assert!(size > input.len() || input.is_empty());
+                    return Ok(found);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whole_messages() {
+        let stream = b"\x00\x01a\x01\x00\x01\x02bc\x00\x01d\x02\0\0\0\0\0\0\0\x01e";
+        let found = scan_all(stream).unwrap();
+        assert_eq!(
+            found,
+            [
+                (stream[..3].to_vec(), 1),
+                (stream[3..12].to_vec(), 3),
+                (stream[12..].to_vec(), 1),
+            ]
+        );
+    }
+
+    #[test]
+    fn asks_for_exactly_what_is_missing() {
+        let whole = b"\x01\x03abc\x02\0\0\0\0\0\0\0\x02de";
+        let mut deframer = Deframer::default();
+        for size in 0..whole.len() {
+            let expected = match size {
+                0..2 => 2,
+                2..5 => 5,
+                5 => 7,
+                6..14 => 14,
+                _ => 16,
+            };
+            let found = deframer.scan(&mut whole[..size].to_vec(), &Limits::default());
+            assert_eq!(
+                found,
+                Ok(Found::Need {
+                    removed: 0,
+                    size: expected
+                }),
+                "{size} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn commands_inside_a_message_leave_no_hole() {
+        let ping = b"\x04\x07\x04PING\0\0";
+        let frames: [&[u8]; 3] = [b"\x01\x01a", b"\x01\x02bc", b"\x00\x01d"];
+        let mut stream = Vec::new();
+        for frame in frames {
+            stream.extend_from_slice(ping);
+            stream.extend_from_slice(ping);
+            stream.extend_from_slice(frame);
+        }
+        stream.extend_from_slice(b"\x00\x01z");
+        let found = scan_all(&stream).unwrap();
+        assert_eq!(found, [(frames.concat(), 3), (b"\x00\x01z".to_vec(), 1)]);
+    }
+
+    #[test]
+    fn a_gap_is_closed_when_bytes_are_missing() {
+        let mut input = b"\x01\x01a\x04\x05\x04JOIN\x01\x03bc".to_vec();
+        let (mut deframer, limits) = (Deframer::default(), Limits::default());
+        let Ok(Found::Command {
+            body,
+            inside_message: true,
+        }) = deframer.scan(&mut input, &limits)
+        else {
+            panic!("a command inside a message");
+        };
+        assert_eq!(input[body.clone()], *b"\x04JOIN");
+        deframer.skip_command(&body);
+        let found = deframer.scan(&mut input, &limits);
+        assert_eq!(
+            found,
+            Ok(Found::Need {
+                removed: 7,
+                size: 8
+            })
+        );
+        input.truncate(input.len() - 7);
+        assert_eq!(input, b"\x01\x01a\x01\x03bc");
+    }
+
+    #[test]
+    fn limits_hold_just_above_and_not_just_below() {
+        let limits = Limits {
+            message_size_max: 10,
+            message_frames_max: 3,
+            ..Limits::default()
+        };
+        let table: [(&[u8], Result<bool, Malformed>); 6] = [
+            (b"\x00\x08........", Ok(true)),
+            (b"\x00\x09.........", Err(Malformed::MessageTooLarge)),
+            (b"\x00\x0b", Err(Malformed::FrameTooLarge)),
+            (b"\x01\x01.\x00\x05.....", Ok(true)),
+            (b"\x01\x00\x01\x00\x00\x00", Ok(true)),
+            (
+                b"\x01\x00\x01\x00\x01\x00\x00\x00",
+                Err(Malformed::TooManyFrames),
+            ),
+        ];
+        for (stream, expected) in table {
+            let found = Deframer::default().scan(&mut stream.to_vec(), &limits);
+            let is_message = found.map(|found| matches!(found, Found::Message { .. }));
+            assert_eq!(is_message, expected, "{}", stream.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_answer_is_the_same_until_advanced() {
+        let mut input = b"\x01\x01a\x00\x01b".to_vec();
+        let mut deframer = Deframer::default();
+        let first = deframer.scan(&mut input, &Limits::default());
+        assert_eq!(first, deframer.scan(&mut input, &Limits::default()));
+        assert!(deframer.is_inside_message());
+        deframer.advance();
+        assert!(!deframer.is_inside_message());
+    }
+}

@@ -1,0 +1,203 @@
+//! Why a session ended, by whose fault.
+
+use crate::limits::ERROR_REASON_SIZE_MAX;
+use crate::socket_type::SocketType;
+use std::fmt;
+
+/// Why a session ended. It is final: the connection is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The peer is a well-behaved one that we cannot talk to.
+    #[error("incompatible peer: {0}")]
+    Incompatible(#[from] Incompatible),
+    /// The bytes are not ZMTP.
+    #[error("malformed input: {0}")]
+    Malformed(#[from] Malformed),
+    /// The bytes are ZMTP, but not what may be sent at that moment.
+    #[error("misbehaving peer: {0}")]
+    Misbehaved(#[from] Misbehaved),
+    /// One side said no with an ERROR command.
+    #[error("refused: {0}")]
+    Refused(#[from] Refused),
+    /// The peer was too late.
+    #[error("timed out: {0}")]
+    TimedOut(#[from] Deadline),
+}
+
+/// A peer that is different rather than wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Incompatible {
+    /// Its greeting names another security mechanism.
+    #[error("security mechanism differs from ours")]
+    Mechanism,
+    /// Its socket type may not talk to ours.
+    #[error("a {peer} socket cannot talk to our {local} socket")]
+    SocketType {
+        /// Our type.
+        local: SocketType,
+        /// What the peer announced.
+        peer: SocketType,
+    },
+    /// It announced a socket type that we do not know.
+    #[error("unknown socket type")]
+    UnknownSocketType,
+    /// It speaks ZMTP 1.0, as ZeroMQ 2.x does.
+    #[error("peer speaks ZMTP 1.0")]
+    Version1,
+    /// It speaks ZMTP 2.0, as ZeroMQ 3.2 does.
+    #[error("peer speaks ZMTP 2.0")]
+    Version2,
+}
+
+/// Bytes that do not parse, or that announce more than the limits allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A command body whose name runs past its end.
+    #[error("command name runs past its body")]
+    CommandName,
+    /// A command larger than any legal one.
+    #[error("command too large")]
+    CommandTooLarge,
+    /// An ERROR command whose reason runs past its end.
+    #[error("reason of ERROR runs past its body")]
+    ErrorReason,
+    /// Reserved flag bits, or a command with MORE.
+    #[error("illegal frame flags")]
+    Flags,
+    /// A frame larger than the limit.
+    #[error("frame too large")]
+    FrameTooLarge,
+    /// A property list that does not add up.
+    #[error("broken metadata")]
+    Metadata,
+    /// A message larger than the limit.
+    #[error("message too large")]
+    MessageTooLarge,
+    /// A PING without its time-to-live.
+    #[error("PING without a time-to-live")]
+    Ping,
+    /// The first bytes are not a ZMTP signature.
+    #[error("not a ZMTP greeting")]
+    Signature,
+    /// A message of more frames than the limit.
+    #[error("message of too many frames")]
+    TooManyFrames,
+}
+
+/// Legal bytes at the wrong moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misbehaved {
+    /// A subscription between two frames of a message.
+    #[error("subscription inside a message")]
+    CommandInMessage,
+    /// A message frame before the handshake was over.
+    #[error("message before the handshake was over")]
+    MessageInHandshake,
+    /// A topic longer than the limit.
+    #[error("topic too long")]
+    TopicTooLong,
+    /// A command that the handshake does not expect now.
+    #[error("unexpected handshake command")]
+    UnexpectedCommand,
+}
+
+/// A refusal by ERROR command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The peer refused us, and this is the beginning of what it said.
+    #[error("peer said {0}")]
+    ByPeer(Reason),
+}
+
+/// What was waited for in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Deadline {
+    /// The end of the handshake.
+    #[error("handshake")]
+    Handshake,
+}
+
+impl Error {
+    /// A short constant name for metrics and for counting by reason.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Incompatible(Incompatible::Mechanism) => "mechanism-mismatch",
+            Self::Incompatible(Incompatible::SocketType { .. }) => "socket-type-mismatch",
+            Self::Incompatible(Incompatible::UnknownSocketType) => "unknown-socket-type",
+            Self::Incompatible(Incompatible::Version1) => "zmtp-1",
+            Self::Incompatible(Incompatible::Version2) => "zmtp-2",
+            Self::Malformed(Malformed::CommandName | Malformed::ErrorReason) => "malformed-command",
+            Self::Malformed(Malformed::CommandTooLarge) => "command-too-large",
+            Self::Malformed(Malformed::Flags) => "illegal-flags",
+            Self::Malformed(Malformed::FrameTooLarge) => "frame-too-large",
+            Self::Malformed(Malformed::Metadata) => "malformed-metadata",
+            Self::Malformed(Malformed::MessageTooLarge) => "message-too-large",
+            Self::Malformed(Malformed::Ping) => "malformed-ping",
+            Self::Malformed(Malformed::Signature) => "not-zmtp",
+            Self::Malformed(Malformed::TooManyFrames) => "too-many-frames",
+            Self::Misbehaved(Misbehaved::CommandInMessage) => "command-in-message",
+            Self::Misbehaved(Misbehaved::MessageInHandshake) => "message-in-handshake",
+            Self::Misbehaved(Misbehaved::TopicTooLong) => "topic-too-long",
+            Self::Misbehaved(Misbehaved::UnexpectedCommand) => "unexpected-command",
+            Self::Refused(Refused::ByPeer(_)) => "refused-by-peer",
+            Self::TimedOut(Deadline::Handshake) => "handshake-timeout",
+        }
+    }
+
+    /// What the peer is told in an ERROR command, if it is to hear anything.
+    ///
+    /// A connecting libzmq peer that hears ERROR gives the endpoint up; one that is merely closed
+    /// on comes back every 100 ms. So the types that will never match are told, and nobody else:
+    /// before the greetings are exchanged a command would not be understood, and after the
+    /// handshake there is no ERROR (RFC 37, "Error Handling").
+    #[must_use]
+    pub fn reply(&self) -> Option<&'static str> {
+        match self {
+            Self::Incompatible(
+                Incompatible::SocketType { .. } | Incompatible::UnknownSocketType,
+            ) => Some("Invalid socket type"),
+            _ => None,
+        }
+    }
+}
+
+/// The beginning of the text of an ERROR command, made safe to print.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Reason {
+    text: [u8; Self::SIZE_MAX],
+    size: u8,
+}
+
+impl Reason {
+    const SIZE_MAX: usize = 46;
+
+    /// Keeps the first bytes of `text`.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        debug_assert!(text.len() <= ERROR_REASON_SIZE_MAX);
+        let mut kept = [0; Self::SIZE_MAX];
+        let mut size = 0;
+        for (to, from) in kept.iter_mut().zip(text) {
+            *to = *from;
+            size += 1;
+        }
+        Self { text: kept, size }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.text.get(..usize::from(self.size)).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.bytes().escape_ascii())
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,119 @@
+//! The frames of a message that the deframer has accepted.
+
+use crate::wire::header::{BodySizeMax, Header};
+use std::fmt;
+
+/// Everything passes: the sizes were checked when the message came in.
+const UNLIMITED: BodySizeMax = BodySizeMax {
+    command: u64::MAX,
+    message: u64::MAX,
+};
+
+/// How many bytes of a frame `Display` shows.
+const SHOWN_SIZE_MAX: usize = 64;
+
+/// Walks the frames of one message in its wire form; cannot fail on what a
+/// [`Span`](crate::Span) delimits, and ends early on anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+/// One frame of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The body.
+    pub body: &'a [u8],
+    /// Whether more frames follow.
+    pub more: bool,
+}
+
+impl<'a> Frames<'a> {
+    /// A walk over `message`, a whole message in wire form.
+    #[must_use]
+    #[inline]
+    pub fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// What has not been walked yet, still in wire form: after the first frame was taken, the message
+    /// without it.
+    #[must_use]
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Frame<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame<'a>> {
+        let header = Header::parse(self.rest, &UNLIMITED).ok()??;
+        let (_, rest) = self.rest.split_at_checked(header.size)?;
+        let (body, rest) = rest.split_at_checked(header.body_size)?;
+        self.rest = rest;
+        Some(Frame {
+            body,
+            more: header.more,
+        })
+    }
+}
+
+/// Prints the frames as `[text][0x00ff…(12)]`: readable text as it is, other bytes escaped, long ones
+/// cut with their size behind.
+impl fmt::Display for Frames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for frame in *self {
+            let shown = frame.body.get(..SHOWN_SIZE_MAX).unwrap_or(frame.body);
+            write!(f, "[{}", shown.escape_ascii())?;
+            if shown.len() < frame.body.len() {
+                write!(f, "…({})", frame.body.len())?;
+            }
+            f.write_str("]")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walks_frames_and_keeps_the_rest() {
+        let mut frames = Frames::new(b"\x01\x02id\x01\x00\x02\0\0\0\0\0\0\0\x01x");
+        assert_eq!(
+            frames.next(),
+            Some(Frame {
+                body: b"id",
+                more: true
+            })
+        );
+        assert_eq!(frames.rest(), b"\x01\x00\x02\0\0\0\0\0\0\0\x01x");
+        assert_eq!(
+            frames.next(),
+            Some(Frame {
+                body: b"",
+                more: true
+            })
+        );
+        assert_eq!(
+            frames.next(),
+            Some(Frame {
+                body: b"x",
+                more: false
+            })
+        );
+        assert_eq!(frames.next(), None);
+    }
+
+    #[test]
+    fn display_is_readable_and_short() {
+        let mut message = b"\x01\x03\0ab\x00\x64".to_vec();
+        message.extend([b'x'; 100]);
+        let expected = format!("[\\x00ab][{}…(100)]", "x".repeat(64));
+        assert_eq!(Frames::new(&message).to_string(), expected);
+    }
+}

@@ -1,0 +1,55 @@
+//! Protocol constants, and the limits that a peer is held to.
+//!
+//! Every length a peer announces is compared with one of these, in `u64`, before it is used.
+
+/// Bytes in a ZMTP 3.x greeting (RFC 37, "The Greeting").
+pub const GREETING_SIZE: usize = 64;
+
+/// Bytes of the mechanism name within the greeting.
+pub const MECHANISM_SIZE: usize = 20;
+
+/// Longest identity ZeroMQ allows.
+pub const IDENTITY_SIZE_MAX: usize = 255;
+
+/// Longest context that a PONG echoes (RFC 37, "Connection Heartbeating").
+pub const PING_CONTEXT_SIZE_MAX: usize = 16;
+
+/// Longest reason an ERROR command can carry: its length is one byte.
+pub const ERROR_REASON_SIZE_MAX: usize = 255;
+
+/// `"\x09SUBSCRIBE"`, the longest prefix a topic can have in a command.
+const SUBSCRIBE_PREFIX_SIZE: u64 = 10;
+
+/// What one peer may make us hold. The defaults are finite and meant for a small machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest handshake command; an INITIATE with a certificate and some metadata is about 1 KiB.
+    pub handshake_command_size_max: u64,
+    /// Most frames in one message: an endless MORE must end somewhere.
+    pub message_frames_max: u32,
+    /// Largest message in bytes on the wire, frame headers included; a single frame is held to it too.
+    pub message_size_max: u64,
+    /// Longest topic of a subscription, in bytes.
+    pub topic_size_max: u64,
+}
+
+impl Limits {
+    /// Largest command once the handshake is over; RFC 37 has none longer than SUBSCRIBE and PING.
+    #[must_use]
+    pub fn traffic_command_size_max(&self) -> u64 {
+        self.topic_size_max
+            .saturating_add(SUBSCRIBE_PREFIX_SIZE)
+            .max(256)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_command_size_max: 64 << 10,
+            message_frames_max: 8192,
+            message_size_max: 128 << 20,
+            topic_size_max: 4096,
+        }
+    }
+}

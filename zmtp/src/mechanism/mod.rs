@@ -1,0 +1,48 @@
+//! Security mechanisms: what happens between the greetings and the first message.
+
+use crate::error::Error;
+use crate::session::{Peer, SessionConfig};
+use crate::wire::command::Command;
+
+mod null;
+
+/// The mechanism of one session, with the state its handshake is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mechanism {
+    /// No security: READY both ways.
+    Null(null::ExpectReady),
+}
+
+impl Mechanism {
+    /// The mechanism that `config` asks for, before its first command.
+    pub(crate) fn new(_config: &SessionConfig) -> Self {
+        Self::Null(null::ExpectReady)
+    }
+
+    /// The name that stands in the greeting.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Null(_) => "NULL",
+        }
+    }
+
+    /// Called when the greetings are exchanged; appends what the mechanism says unasked.
+    pub(crate) fn start(&self, config: &SessionConfig, out: &mut Vec<u8>) {
+        match self {
+            Self::Null(state) => state.start(config, out),
+        }
+    }
+
+    /// Takes the next handshake command, with the version of its sender; answers with the peer once
+    /// the handshake is over.
+    pub(crate) fn handle_command(
+        &mut self,
+        config: &SessionConfig,
+        minor: u8,
+        command: Command<'_>,
+    ) -> Result<Option<Peer>, Error> {
+        match self {
+            Self::Null(state) => state.handle_command(config, minor, command).map(Some),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! NULL: each side sends READY as soon as the greetings are exchanged (RFC 37, "The NULL Security
+//! Mechanism").
+
+use crate::error::{Error, Misbehaved, Refused};
+use crate::session::{Peer, SessionConfig};
+use crate::wire::command::{Command, append_command};
+
+/// Our READY is sent; the peer's is awaited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExpectReady;
+
+impl ExpectReady {
+    /// Appends our READY.
+    pub(crate) fn start(&self, config: &SessionConfig, out: &mut Vec<u8>) {
+        let mut metadata = Vec::new();
+        config.append_metadata(&mut metadata);
+        append_command(out, "READY", &metadata);
+    }
+
+    /// Takes the peer's READY.
+    pub(crate) fn handle_command(
+        &self,
+        config: &SessionConfig,
+        minor: u8,
+        command: Command<'_>,
+    ) -> Result<Peer, Error> {
+        match command {
+            Command::Ready(metadata) => Peer::from_metadata(config, minor, metadata),
+            Command::Error(reason) => Err(Refused::ByPeer(reason).into()),
+            _ => Err(Misbehaved::UnexpectedCommand.into()),
+        }
+    }
+}

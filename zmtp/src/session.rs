@@ -1,0 +1,440 @@
+//! One connection's protocol, from the greeting to the last message.
+//!
+//! ```text
+//! bytes in ──► handle_input ──► Step { consumed, removed, event }
+//!                   └─────────► `out`: bytes to send before anything else
+//! ```
+//!
+//! A session has no socket, no clock and no traffic bytes. It looks at the caller's buffer and says
+//! where things are; the caller drops what was consumed and decides when a message is done with.
+
+use crate::deframer::{Deframer, Found, Span};
+use crate::error::{Deadline, Error, Incompatible, Malformed, Misbehaved};
+use crate::limits::{GREETING_SIZE, IDENTITY_SIZE_MAX, Limits};
+use crate::mechanism::Mechanism;
+use crate::socket_type::SocketType;
+use crate::wire::command::{Command, append_command, append_error, append_pong};
+use crate::wire::greeting::Greeting;
+use crate::wire::header::{BodySizeMax, Header};
+use crate::wire::metadata::{IDENTITY, Properties, SOCKET_TYPE, append_property};
+use crate::{encode, frames::Frames};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What every session of one socket has in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// How long a peer may take to finish its handshake; `None` is for ever.
+    pub handshake_timeout: Option<Duration>,
+    /// The identity we announce where our socket type announces one; at most 255 bytes.
+    pub identity: Vec<u8>,
+    /// What the peer is held to.
+    pub limits: Limits,
+    /// Our socket type.
+    pub socket_type: SocketType,
+}
+
+impl SessionConfig {
+    /// An anonymous socket with the default limits and libzmq's 30 s for the handshake.
+    #[must_use]
+    pub fn new(socket_type: SocketType) -> Self {
+        Self {
+            handshake_timeout: Some(Duration::from_secs(30)),
+            identity: Vec::new(),
+            limits: Limits::default(),
+            socket_type,
+        }
+    }
+
+    /// Appends our property list, spelled and ordered as libzmq has it: it compares by case.
+    pub(crate) fn append_metadata(&self, out: &mut Vec<u8>) {
+        append_property(out, SOCKET_TYPE, self.socket_type.name().as_bytes());
+        if self.socket_type.announces_identity() {
+            append_property(out, IDENTITY, &self.identity);
+        }
+    }
+}
+
+/// What a peer told of itself in its handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its identity; empty if it announced none.
+    pub identity: Box<[u8]>,
+    /// Its minor version: below 1 it knows no SUBSCRIBE, CANCEL or PING commands.
+    pub minor: u8,
+    /// Its socket type; absent if it did not say, which libzmq accepts and so do we.
+    pub socket_type: Option<SocketType>,
+}
+
+impl Peer {
+    /// Reads a property list. Of several identities the last counts; unknown properties are ignored.
+    pub(crate) fn from_metadata(
+        config: &SessionConfig,
+        minor: u8,
+        metadata: &[u8],
+    ) -> Result<Self, Error> {
+        let mut peer = Self {
+            identity: Box::default(),
+            minor,
+            socket_type: None,
+        };
+        for property in Properties::new(metadata) {
+            let property = property?;
+            if property.is(IDENTITY) {
+                if property.value.len() > IDENTITY_SIZE_MAX {
+                    return Err(Malformed::Metadata.into());
+                }
+                peer.identity = property.value.into();
+            } else if property.is(SOCKET_TYPE) {
+                let announced =
+                    SocketType::from_name(property.value).ok_or(Incompatible::UnknownSocketType)?;
+                let local = config.socket_type;
+                if !local.accepts(announced) {
+                    return Err(Incompatible::SocketType {
+                        local,
+                        peer: announced,
+                    }
+                    .into());
+                }
+                peer.socket_type = Some(announced);
+            }
+        }
+        Ok(peer)
+    }
+
+    /// Appends a subscription or its cancellation, in the form this peer understands: a command
+    /// since 3.1, a message whose first byte is 1 or 0 before.
+    pub fn append_subscription(minor: u8, topic: &[u8], add: bool, out: &mut Vec<u8>) {
+        if minor >= 1 {
+            append_command(out, if add { "SUBSCRIBE" } else { "CANCEL" }, topic);
+        } else {
+            let mut body = Vec::with_capacity(1 + topic.len());
+            body.push(u8::from(add));
+            body.extend_from_slice(topic);
+            encode::append_frame(out, &body, false);
+        }
+    }
+}
+
+/// What happened at the front of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A whole message: `input[consumed..][..span.size]`. It is not consumed: the same step comes
+    /// again until [`Session::accept`] is called and its bytes are dropped.
+    Message(Span),
+    /// Nothing more can be done until the input has this many bytes.
+    Need(usize),
+    /// A part of the handshake, or a command, was dealt with.
+    Progress,
+    /// The handshake is over; from now on messages may be sent.
+    Ready(Peer),
+    /// The peer of our publishing socket subscribes (`add`) or cancels.
+    Subscription {
+        /// Whether it wants the topic or no longer wants it.
+        add: bool,
+        /// Where the topic stands in the input.
+        topic: Range<usize>,
+    },
+}
+
+/// The answer of [`Session::handle_input`].
+///
+/// First act on `event` (its ranges count from the front of the input as it was given), then drop
+/// `consumed` bytes at the front and `removed` bytes at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes at the front that are done with.
+    pub consumed: usize,
+    /// What happened.
+    pub event: Event,
+    /// Bytes at the end that are void, because what stood in front of them moved up; only with
+    /// [`Event::Need`].
+    pub removed: usize,
+}
+
+impl Step {
+    #[inline]
+    fn new(consumed: usize, event: Event) -> Self {
+        Self {
+            consumed,
+            event,
+            removed: 0,
+        }
+    }
+}
+
+/// The protocol state of one connection.
+#[derive(Clone, Debug)]
+pub struct Session {
+    config: Arc<SessionConfig>,
+    deadline: Option<Instant>,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// Our greeting is sent; the peer's is awaited.
+    ExpectGreeting(Mechanism),
+    /// The mechanism is at work.
+    Handshake { mechanism: Mechanism, minor: u8 },
+    /// Messages.
+    Traffic(Deframer),
+    /// Over, for this reason.
+    Failed(Error),
+}
+
+impl Session {
+    /// A session on a connection just made; appends the greeting to `out`.
+    #[must_use]
+    pub fn new(config: Arc<SessionConfig>, now: Instant, out: &mut Vec<u8>) -> Self {
+        let mechanism = Mechanism::new(&config);
+        Greeting::new(mechanism.name()).emit(out);
+        let deadline = config
+            .handshake_timeout
+            .and_then(|timeout| now.checked_add(timeout));
+        Self {
+            config,
+            deadline,
+            state: State::ExpectGreeting(mechanism),
+        }
+    }
+
+    /// Looks at the front of `input` and reports the first thing that happens there.
+    ///
+    /// What must be sent at once (READY, PONG, ERROR) is appended to `out`, also on an error. Work is
+    /// bounded by the frames of one message; a whole message costs a look at each of its headers.
+    ///
+    /// # Errors
+    /// The session is over; the same error is returned ever after.
+    #[inline]
+    pub fn handle_input(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<Step, Error> {
+        let step = match &mut self.state {
+            State::Traffic(deframer) => match deframer.scan(input, &self.config.limits) {
+                // Nearly always; all else is kept out of the caller's loop.
+                Ok(Found::Message { skipped, span }) if !self.config.socket_type.is_publisher() => {
+                    return Ok(Step::new(skipped, Event::Message(span)));
+                }
+                found => traffic(deframer, found, &self.config, input, out),
+            },
+            _ => self.handshake(input, out),
+        };
+        if let Err(error) = &step {
+            self.fail(*error, out);
+        }
+        step
+    }
+
+    /// Notices that the handshake took too long.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let error = Error::TimedOut(Deadline::Handshake);
+            self.fail(error, &mut Vec::new());
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes note that the message last reported is done with and its bytes are dropped.
+    #[inline]
+    pub fn accept(&mut self) {
+        if let State::Traffic(deframer) = &mut self.state {
+            deframer.advance();
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called; may change with every input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What every session of this socket has in common.
+    #[must_use]
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// Whether the handshake is over and the session has not failed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Traffic(_))
+    }
+
+    fn fail(&mut self, error: Error, out: &mut Vec<u8>) {
+        if matches!(self.state, State::Failed(_)) {
+            return;
+        }
+        if let (State::Handshake { .. }, Some(reason)) = (&self.state, error.reply()) {
+            append_error(out, reason);
+        }
+        self.deadline = None;
+        self.state = State::Failed(error);
+    }
+
+    #[inline(never)]
+    fn handshake(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Step, Error> {
+        match &mut self.state {
+            State::ExpectGreeting(mechanism) => {
+                let Some(greeting) = Greeting::parse(input)? else {
+                    return Ok(Step::new(0, Event::Need(greeting_need(input.len()))));
+                };
+                let minor = greeting.minor;
+                if greeting.mechanism != Greeting::new(mechanism.name()).mechanism {
+                    return Err(Incompatible::Mechanism.into());
+                }
+                mechanism.start(&self.config, out);
+                self.state = State::Handshake {
+                    mechanism: mechanism.clone(),
+                    minor,
+                };
+                Ok(Step::new(GREETING_SIZE, Event::Progress))
+            }
+            State::Handshake { mechanism, minor } => {
+                let max = self.config.limits.handshake_command_size_max;
+                let max = BodySizeMax {
+                    command: max,
+                    message: u64::MAX,
+                };
+                let Some(header) = Header::parse(input, &max)? else {
+                    return Ok(Step::new(0, Event::Need(Header::size_of(input))));
+                };
+                if !header.command {
+                    return Err(Misbehaved::MessageInHandshake.into());
+                }
+                let end = header.size + header.body_size;
+                let Some(body) = input.get(header.size..end) else {
+                    return Ok(Step::new(0, Event::Need(end)));
+                };
+                let command = Command::parse(body)?;
+                let peer = mechanism.handle_command(&self.config, *minor, command)?;
+                Ok(Step::new(
+                    end,
+                    peer.map_or(Event::Progress, |peer| self.enter_traffic(peer)),
+                ))
+            }
+            State::Traffic(_) => Ok(Step::new(0, Event::Progress)),
+            State::Failed(error) => Err(*error),
+        }
+    }
+
+    fn enter_traffic(&mut self, peer: Peer) -> Event {
+        self.deadline = None;
+        self.state = State::Traffic(Deframer::default());
+        Event::Ready(peer)
+    }
+}
+
+/// How many bytes of greeting the next look needs: a wrong one is recognised at bytes 1, 10 and 11.
+fn greeting_need(have: usize) -> usize {
+    match have {
+        0 => 1,
+        1..10 => 10,
+        10 => 11,
+        _ => GREETING_SIZE,
+    }
+}
+
+/// One step once the handshake is over, from what the deframer found first.
+#[inline(never)]
+fn traffic(
+    deframer: &mut Deframer,
+    mut found: Result<Found, Malformed>,
+    config: &SessionConfig,
+    input: &mut [u8],
+    out: &mut Vec<u8>,
+) -> Result<Step, Error> {
+    loop {
+        match found? {
+            Found::Message { skipped, span } => {
+                if span.frames == 1 && config.socket_type.is_publisher() {
+                    let message = input.get(skipped..skipped + span.size).unwrap_or_default();
+                    if let Some(event) = subscription_message(config, message, skipped)? {
+                        deframer.advance();
+                        return Ok(Step::new(skipped + span.size, event));
+                    }
+                }
+                return Ok(Step::new(skipped, Event::Message(span)));
+            }
+            Found::Need { removed, size } => {
+                return Ok(Step {
+                    consumed: 0,
+                    event: Event::Need(size),
+                    removed,
+                });
+            }
+            Found::Command {
+                body,
+                inside_message,
+            } => {
+                let event = traffic_command(config, input, &body, inside_message, out)?;
+                if !inside_message {
+                    return Ok(Step::new(body.end, event));
+                }
+                deframer.skip_command(&body);
+                found = deframer.scan(input, &config.limits);
+            }
+        }
+    }
+}
+
+/// Deals with a command; PING and PONG may stand anywhere, even inside a message: libzmq's heartbeat
+/// timer puts them wherever its encoder happens to be.
+fn traffic_command(
+    config: &SessionConfig,
+    input: &[u8],
+    body: &Range<usize>,
+    inside_message: bool,
+    out: &mut Vec<u8>,
+) -> Result<Event, Error> {
+    let bytes = input.get(body.clone()).unwrap_or_default();
+    let (topic, add) = match Command::parse(bytes)? {
+        Command::Ping { context, .. } => {
+            append_pong(out, context);
+            return Ok(Event::Progress);
+        }
+        Command::Subscribe(topic) => (topic, true),
+        Command::Cancel(topic) => (topic, false),
+        // Unknown ones are ignored, and so is whatever belongs to another moment (RFC 37; libzmq).
+        Command::Error(_) | Command::Pong | Command::Ready(_) | Command::Unknown => {
+            return Ok(Event::Progress);
+        }
+    };
+    if !config.socket_type.is_publisher() {
+        return Ok(Event::Progress);
+    }
+    if inside_message {
+        return Err(Misbehaved::CommandInMessage.into());
+    }
+    subscription(config, add, body.end - topic.len()..body.end)
+}
+
+/// The older form of a subscription: a message of one frame that begins with 1 or 0. libzmq sends
+/// it from XSUB sockets to peers of every version.
+fn subscription_message(
+    config: &SessionConfig,
+    message: &[u8],
+    at: usize,
+) -> Result<Option<Event>, Error> {
+    let body = Frames::new(message)
+        .next()
+        .map(|frame| frame.body)
+        .unwrap_or_default();
+    let end = at + message.len();
+    match body.split_first() {
+        Some((first @ (0 | 1), topic)) => {
+            subscription(config, *first == 1, end - topic.len()..end).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn subscription(config: &SessionConfig, add: bool, topic: Range<usize>) -> Result<Event, Error> {
+    if topic.len() as u64 > config.limits.topic_size_max {
+        return Err(Misbehaved::TopicTooLong.into());
+    }
+    Ok(Event::Subscription { add, topic })
+}
