@@ -1,0 +1,226 @@
+//! What a [`Config`] must be besides well-typed, wherever it came from.
+
+use super::{Config, OptionError, ProxyConfig, Side};
+
+/// Something wrong in a [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct Problem {
+    /// What is wrong; the sentence says what to do.
+    pub fault: Fault,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// A place in a [`Config`]; proxies and endpoints are counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// An endpoint of `bind`: the proxy, its side, the endpoint.
+    Bind(usize, Side, usize),
+    /// The name of a proxy.
+    Name(usize),
+    /// A side of a proxy, options included.
+    Side(usize, Side),
+    /// Everywhere.
+    Whole,
+}
+
+/// What can be wrong in a [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Two endpoints that cannot be listened on at once.
+    #[error("{endpoint} is bound by {other} already: use another port")]
+    BoundTwice {
+        /// The second of them.
+        endpoint: String,
+        /// The first of them and whose it is.
+        other: String,
+    },
+    /// A name that would garble logs and output.
+    #[error("\"{0}\" is no name: use up to 64 letters, digits, dots, hyphens and underscores")]
+    NameMalformed(String),
+    /// A name that another proxy has.
+    #[error("another proxy is called \"{0}\": give one of them another name")]
+    NameTwice(String),
+    /// A side that nobody can reach and that reaches nobody.
+    #[error("the {0} has no endpoint: give it one to bind or one to connect to")]
+    NoEndpoint(Side),
+    /// Nothing to do.
+    #[error("there is no proxy: add a [[proxy]] table")]
+    NoProxy,
+    /// Options that contradict each other.
+    #[error(transparent)]
+    Options(#[from] OptionError),
+}
+
+impl Config {
+    /// Whether the broker can work by it: names are unique, every side has an endpoint, no two
+    /// endpoints overlap, options agree with each other.
+    ///
+    /// # Errors
+    /// The first problem, and its place.
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.proxies.is_empty() {
+            return Err(Problem {
+                fault: Fault::NoProxy,
+                place: Place::Whole,
+            });
+        }
+        for (index, proxy) in self.proxies.iter().enumerate() {
+            check_name(proxy, &self.proxies[..index]).map_err(|fault| Problem {
+                fault,
+                place: Place::Name(index),
+            })?;
+            for side in Side::BOTH {
+                check_side(proxy, side).map_err(|fault| Problem {
+                    fault,
+                    place: Place::Side(index, side),
+                })?;
+            }
+        }
+        self.check_overlaps()
+    }
+
+    fn check_overlaps(&self) -> Result<(), Problem> {
+        let mut seen: Vec<(&ProxyConfig, Side, &super::Endpoint)> = Vec::new();
+        for (index, proxy) in self.proxies.iter().enumerate() {
+            for side in Side::BOTH {
+                for (nth, endpoint) in proxy.side(side).bind.iter().enumerate() {
+                    if let Some((owner, side_before, before)) =
+                        seen.iter().find(|(_, _, before)| before.overlaps(endpoint))
+                    {
+                        let whose = format!("the {side_before} of {}", owner.name);
+                        let other = if *before == endpoint {
+                            whose
+                        } else {
+                            format!("{whose} ({before})")
+                        };
+                        let endpoint = endpoint.to_string();
+                        let fault = Fault::BoundTwice { endpoint, other };
+                        return Err(Problem {
+                            fault,
+                            place: Place::Bind(index, side, nth),
+                        });
+                    }
+                    seen.push((proxy, side, endpoint));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_name(proxy: &ProxyConfig, before: &[ProxyConfig]) -> Result<(), Fault> {
+    let name = &proxy.name;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(legal) {
+        return Err(Fault::NameMalformed(name.escape_debug().to_string()));
+    }
+    if before.iter().any(|other| other.name == *name) {
+        return Err(Fault::NameTwice(name.clone()));
+    }
+    Ok(())
+}
+
+fn check_side(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {
+    let config = proxy.side(side);
+    if config.bind.is_empty() && config.connect.is_empty() {
+        return Err(Fault::NoEndpoint(side));
+    }
+    Ok(config.options.check()?)
+}
+
+/// Names stand in every line of the log: long enough to tell, short enough to read.
+const NAME_LEN_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Endpoint, Kind, SideConfig};
+
+    fn side(port: u16) -> SideConfig {
+        let endpoint = Endpoint::parse_bind(&format!("tcp://127.0.0.1:{port}")).expect("legal");
+        SideConfig {
+            bind: vec![endpoint],
+            ..SideConfig::default()
+        }
+    }
+
+    fn proxy(name: &str, frontend_port: u16) -> ProxyConfig {
+        ProxyConfig {
+            frontend: side(frontend_port),
+            backend: side(frontend_port + 1),
+            kind: Kind::ALL[0],
+            name: name.to_owned(),
+        }
+    }
+
+    fn problem(proxies: Vec<ProxyConfig>) -> (Place, String) {
+        let problem = Config {
+            proxies,
+            ..Config::default()
+        }
+        .check()
+        .expect_err("a problem");
+        (problem.place, problem.to_string())
+    }
+
+    #[test]
+    fn a_legal_configuration_passes() {
+        let config = Config {
+            proxies: vec![proxy("a", 1), proxy("b", 3)],
+            ..Config::default()
+        };
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn names_are_unique_words() {
+        assert_eq!(
+            problem(vec![proxy("a", 1), proxy("b", 3), proxy("a", 5)]).0,
+            Place::Name(2)
+        );
+        let long = "x".repeat(65);
+        for name in ["", "two words", "line\nbreak", "é", long.as_str()] {
+            let (place, sentence) = problem(vec![proxy(name, 1)]);
+            assert_eq!(place, Place::Name(0), "{name}");
+            assert!(sentence.contains("is no name"), "{sentence}");
+            assert!(!sentence.contains('\n'), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn both_sides_need_an_endpoint() {
+        let mut lonely = proxy("a", 1);
+        lonely.backend = SideConfig::default();
+        let (place, sentence) = problem(vec![lonely]);
+        assert_eq!(place, Place::Side(0, Side::Backend));
+        assert!(
+            sentence.contains("the backend has no endpoint"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn overlapping_binds_name_the_other() {
+        let (place, sentence) = problem(vec![proxy("a", 1), proxy("b", 2)]);
+        assert_eq!(place, Place::Bind(1, Side::Frontend, 0));
+        assert_eq!(
+            sentence,
+            "tcp://127.0.0.1:2 is bound by the backend of a already: use another port"
+        );
+        let mut wild = proxy("b", 7);
+        wild.backend.bind.push("tcp://*:2".parse().expect("legal"));
+        let (place, sentence) = problem(vec![proxy("a", 1), wild]);
+        assert_eq!(place, Place::Bind(1, Side::Backend, 1));
+        assert!(
+            sentence.contains("the backend of a (tcp://127.0.0.1:2)"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn there_must_be_something_to_do() {
+        assert_eq!(problem(Vec::new()).0, Place::Whole);
+    }
+}

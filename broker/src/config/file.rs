@@ -1,0 +1,413 @@
+//! TOML text to [`Config`].
+//!
+//! The text is read as a tree with positions and walked by hand: the keys of options come from the
+//! table of options, and every complaint names its line, its key and what to write instead.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    Attach, Config, Endpoint, Kind, Place, Problem, ProxyConfig, Side, SideConfig, SocketOption,
+    SocketOptions, TIME_MS_MAX, nearest,
+};
+
+/// A configuration text that means nothing, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The name of the file, as it was given.
+    pub file: String,
+    /// The key, dotted from the top; empty if it is about the whole text.
+    pub key: String,
+    /// The line, counted from one; zero if it is about the whole text.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub sentence: String,
+}
+
+impl Config {
+    /// The text that [`Config::embedded_default`] is read from.
+    pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+    /// Reads a configuration; `file` is only a name for messages.
+    ///
+    /// # Errors
+    /// The text is not TOML, has unknown keys or wrong values, or [`Config::check`] objects.
+    pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let mut reader = Reader { places: Vec::new() };
+        reader.config(text).map_err(|error| ConfigError {
+            file: file.to_owned(),
+            line: error.at.map_or(0, |at| line(text, at.start)),
+            key: error.key,
+            sentence: error.sentence,
+        })
+    }
+
+    /// One proxy of each kind on the loopback interface.
+    ///
+    /// # Panics
+    /// Never: the text is part of the program, and tested.
+    #[must_use]
+    pub fn embedded_default() -> Self {
+        Self::from_toml(Self::DEFAULT_TOML, "default.toml").expect("the embedded file is legal")
+    }
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.sentence)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Walks the tree; remembers where in the text things stood, for [`Config::check`].
+struct Reader {
+    places: Vec<(Place, Node)>,
+}
+
+/// Where a value stands: its key, dotted from the top, and its bytes in the text.
+#[derive(Clone)]
+struct Node {
+    at: Range<usize>,
+    key: String,
+}
+
+struct Fail {
+    at: Option<Range<usize>>,
+    key: String,
+    sentence: String,
+}
+
+type Value<'t> = Spanned<DeValue<'t>>;
+
+impl Reader {
+    fn config(&mut self, text: &str) -> Result<Config, Fail> {
+        let root = DeTable::parse(text).map_err(|error| Fail {
+            at: error.span(),
+            key: String::new(),
+            sentence: format!("this is not TOML: {}", error.message().replace('\n', ", ")),
+        })?;
+        let root_node = Node {
+            at: root.span(),
+            key: String::new(),
+        };
+        let table = root.get_ref();
+        refuse_unknown(table, &root_node, &["drain_timeout", "options", "proxy"])?;
+
+        let mut config = Config::default();
+        if let Some((value, node)) = get(table, &root_node, "drain_timeout") {
+            config.drain_timeout = read_duration(value, &node)?;
+        }
+        let mut options = SocketOptions::default();
+        if let Some((value, node)) = get(table, &root_node, "options") {
+            let option_table = as_table(value, &node)?;
+            refuse_unknown(option_table, &node, &SocketOption::names())?;
+            read_options(option_table, &node, &mut options)?;
+            options.check().map_err(|error| node.fail(error))?;
+        }
+        if let Some((value, node)) = get(table, &root_node, "proxy") {
+            let DeValue::Array(tables) = value.get_ref() else {
+                return Err(node.fail("write [[proxy]], in two brackets: there may be several"));
+            };
+            for (index, item) in tables.iter().enumerate() {
+                let item_node = Node {
+                    at: item.span(),
+                    key: node.key.clone(),
+                };
+                config
+                    .proxies
+                    .push(self.proxy(item, &item_node, index, options)?);
+            }
+        }
+        name_the_nameless(&mut config.proxies);
+        config.check().map_err(|problem| self.locate(&problem))?;
+        Ok(config)
+    }
+
+    fn proxy(
+        &mut self,
+        value: &Value<'_>,
+        node: &Node,
+        index: usize,
+        options: SocketOptions,
+    ) -> Result<ProxyConfig, Fail> {
+        let table = as_table(value, node)?;
+        for option in SocketOption::names() {
+            if let Some((_, option_node)) = get(table, node, option) {
+                return Err(option_node.fail(
+                    "options belong to a side, in [proxy.frontend] or [proxy.backend], or to all, \
+                     in [options]",
+                ));
+            }
+        }
+        refuse_unknown(table, node, &["backend", "frontend", "kind", "name"])?;
+        let kind = read_kind(table, node)?;
+        let mut name = String::new();
+        self.places.push((Place::Name(index), node.clone()));
+        if let Some((value, name_node)) = get(table, node, "name") {
+            as_text(value, &name_node)?.clone_into(&mut name);
+            if name.is_empty() {
+                return Err(name_node.fail("a name cannot be empty: leave it out, or write one"));
+            }
+            self.places.push((Place::Name(index), name_node));
+        }
+        let frontend = self.side(table, node, (index, Side::Frontend), options)?;
+        let backend = self.side(table, node, (index, Side::Backend), options)?;
+        Ok(ProxyConfig {
+            frontend,
+            backend,
+            kind,
+            name,
+        })
+    }
+
+    fn side(
+        &mut self,
+        proxy: &DeTable<'_>,
+        proxy_node: &Node,
+        (index, side): (usize, Side),
+        options: SocketOptions,
+    ) -> Result<SideConfig, Fail> {
+        let mut config = SideConfig {
+            options,
+            ..SideConfig::default()
+        };
+        let Some((value, node)) = get(proxy, proxy_node, side.name()) else {
+            self.places
+                .push((Place::Side(index, side), proxy_node.join(side.name())));
+            return Ok(config);
+        };
+        self.places.push((Place::Side(index, side), node.clone()));
+        let table = as_table(value, &node)?;
+        let mut keys = vec!["bind", "connect"];
+        keys.extend(SocketOption::names());
+        refuse_unknown(table, &node, &keys)?;
+        if let Some((value, bind_node)) = get(table, &node, "bind") {
+            let endpoints = read_endpoints(value, &bind_node, Attach::Bind)?;
+            for (nth, (endpoint, endpoint_node)) in endpoints.into_iter().enumerate() {
+                self.places
+                    .push((Place::Bind(index, side, nth), endpoint_node));
+                config.bind.push(endpoint);
+            }
+        }
+        if let Some((value, connect_node)) = get(table, &node, "connect") {
+            let endpoints = read_endpoints(value, &connect_node, Attach::Connect)?;
+            config
+                .connect
+                .extend(endpoints.into_iter().map(|(endpoint, _)| endpoint));
+        }
+        read_options(table, &node, &mut config.options)?;
+        Ok(config)
+    }
+
+    /// The latest note about the place of a problem is the closest.
+    fn locate(&self, problem: &Problem) -> Fail {
+        match self
+            .places
+            .iter()
+            .rev()
+            .find(|(place, _)| *place == problem.place)
+        {
+            Some((_, node)) => node.fail(problem),
+            None => Fail {
+                at: None,
+                key: String::new(),
+                sentence: problem.to_string(),
+            },
+        }
+    }
+}
+
+impl Node {
+    fn join(&self, key: &str) -> Self {
+        let path = if self.key.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.key)
+        };
+        Self {
+            at: self.at.clone(),
+            key: path,
+        }
+    }
+
+    fn fail(&self, sentence: impl ToString) -> Fail {
+        Fail {
+            at: Some(self.at.clone()),
+            key: self.key.clone(),
+            sentence: sentence.to_string(),
+        }
+    }
+}
+
+fn get<'a, 't>(table: &'a DeTable<'t>, node: &Node, key: &str) -> Option<(&'a Value<'t>, Node)> {
+    let (spanned, value) = table.get_key_value(key)?;
+    Some((
+        value,
+        Node {
+            at: spanned.span(),
+            ..node.join(key)
+        },
+    ))
+}
+
+/// Refuses the first key in the text that is not among `known`.
+fn refuse_unknown(table: &DeTable<'_>, node: &Node, known: &[&str]) -> Result<(), Fail> {
+    let unknown = table
+        .keys()
+        .filter(|key| !known.contains(&key.get_ref().as_ref()));
+    match unknown.min_by_key(|key| key.span().start) {
+        None => Ok(()),
+        Some(key) => {
+            let name = key.get_ref().escape_debug().to_string();
+            let hint = nearest::hint(&name, known);
+            let unknown_node = Node {
+                at: key.span(),
+                ..node.join(&name)
+            };
+            Err(unknown_node.fail(format!("there is no such key here: {hint}")))
+        }
+    }
+}
+
+fn read_kind(proxy: &DeTable<'_>, node: &Node) -> Result<Kind, Fail> {
+    let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name).collect();
+    let Some((value, kind_node)) = get(proxy, node, "kind") else {
+        let choice = names.join(", ");
+        let missing = format!("this proxy needs a kind: write one of {choice}");
+        return Err(node.join("kind").fail(missing));
+    };
+    let name = as_text(value, &kind_node)?;
+    Kind::from_name(name).ok_or_else(|| {
+        let hint = nearest::hint(name, &names);
+        kind_node.fail(format!(
+            "there is no kind \"{}\": {hint}",
+            name.escape_debug()
+        ))
+    })
+}
+
+fn read_options(table: &DeTable<'_>, node: &Node, options: &mut SocketOptions) -> Result<(), Fail> {
+    for option in SocketOption::ALL {
+        if let Some((value, option_node)) = get(table, node, option.name) {
+            let number = as_number(value, &option_node, &option.unit.to_string())?;
+            option
+                .set(options, number)
+                .map_err(|error| option_node.fail(error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads one endpoint or a list of them, each with its place.
+fn read_endpoints(
+    value: &Value<'_>,
+    node: &Node,
+    attach: Attach,
+) -> Result<Vec<(Endpoint, Node)>, Fail> {
+    let items = match value.get_ref() {
+        DeValue::Array(items) => items.iter().collect(),
+        _ => vec![value],
+    };
+    let read = |item: &Value<'_>| {
+        let item_node = Node {
+            at: item.span(),
+            ..node.clone()
+        };
+        let DeValue::String(text) = item.get_ref() else {
+            return Err(item_node.fail(format!(
+                "write an endpoint such as \"tcp://127.0.0.1:5559\", or a list of them: this is \
+                 of type {}",
+                item.get_ref().type_str()
+            )));
+        };
+        if text.starts_with(['@', '>']) {
+            return Err(item_node
+                .fail("the key says already whether to bind or to connect: leave out the @ or >"));
+        }
+        let endpoint = match attach {
+            Attach::Bind => Endpoint::parse_bind(text),
+            Attach::Connect => Endpoint::parse_connect(text),
+        };
+        Ok((endpoint.map_err(|error| item_node.fail(error))?, item_node))
+    };
+    items.into_iter().map(read).collect()
+}
+
+fn read_duration(value: &Value<'_>, node: &Node) -> Result<Duration, Fail> {
+    match as_number(value, node, "ms")? {
+        number @ 0..=TIME_MS_MAX => Ok(Duration::from_millis(number)),
+        number => Err(node.fail(format!(
+            "{number} is out of range: write a number of ms from 0 to {TIME_MS_MAX}"
+        ))),
+    }
+}
+
+fn as_number(value: &Value<'_>, node: &Node, unit: &str) -> Result<u64, Fail> {
+    let DeValue::Integer(integer) = value.get_ref() else {
+        let found = value.get_ref().type_str();
+        return Err(node.fail(format!(
+            "write a whole number of {unit}: this is of type {found}"
+        )));
+    };
+    // Negative and huge numbers fail here; options check their own range after this.
+    u64::from_str_radix(integer.as_str().trim_start_matches('+'), integer.radix()).map_err(|_| {
+        node.fail(format!(
+            "{integer} is out of range: write a whole number of {unit}, not negative"
+        ))
+    })
+}
+
+fn as_table<'a, 't>(value: &'a Value<'t>, node: &Node) -> Result<&'a DeTable<'t>, Fail> {
+    match value.get_ref() {
+        DeValue::Table(table) => Ok(table),
+        other => Err(node.fail(format!(
+            "this must be a table, it is of type {}",
+            other.type_str()
+        ))),
+    }
+}
+
+fn as_text<'a>(value: &'a Value<'_>, node: &Node) -> Result<&'a str, Fail> {
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text),
+        other => Err(node.fail(format!(
+            "write a text in quotes: this is of type {}",
+            other.type_str()
+        ))),
+    }
+}
+
+/// Calls each proxy without a name by its kind, with a number if that is taken.
+fn name_the_nameless(proxies: &mut [ProxyConfig]) {
+    let mut taken: Vec<String> = proxies.iter().map(|proxy| proxy.name.clone()).collect();
+    for proxy in proxies.iter_mut().filter(|proxy| proxy.name.is_empty()) {
+        let mut name = proxy.kind.name.to_owned();
+        let mut number = 1;
+        while taken.contains(&name) {
+            number += 1;
+            name = format!("{}{number}", proxy.kind.name);
+        }
+        taken.push(name.clone());
+        proxy.name = name;
+    }
+}
+
+fn line(text: &str, offset: usize) -> usize {
+    let before = text.bytes().take(offset);
+    before.filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,310 @@
+//! Texts and what they mean, or what is wrong with them.
+
+use super::*;
+
+fn read(text: &str) -> Config {
+    Config::from_toml(text, "test.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn refusal(text: &str) -> String {
+    let error = Config::from_toml(text, "test.toml").expect_err(text);
+    let sentence = error.to_string();
+    assert!(!sentence.contains('\n'), "one line: {sentence}");
+    sentence
+}
+
+fn texts(endpoints: &[Endpoint]) -> Vec<String> {
+    endpoints.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_embedded_default_is_one_of_each_on_loopback() {
+    let config = Config::embedded_default();
+    assert_eq!(config.drain_timeout, Duration::from_secs(5));
+    let mut port = 5559;
+    for (proxy, kind) in config.proxies.iter().zip(Kind::ALL) {
+        assert_eq!((proxy.kind, proxy.name.as_str()), (*kind, kind.name));
+        for side in Side::BOTH {
+            let SideConfig {
+                bind,
+                connect,
+                options,
+            } = proxy.side(side);
+            assert_eq!(texts(bind), [format!("tcp://127.0.0.1:{port}")]);
+            assert_eq!((connect.len(), *options), (0, SocketOptions::default()));
+            port += 1;
+        }
+    }
+    assert_eq!(port, 5565);
+}
+
+#[test]
+fn every_way_of_writing_a_side_means_the_same() {
+    let expected = read(
+        "[[proxy]]\nkind = 'queue'\n\
+         [proxy.frontend]\nbind = ['tcp://*:1']\nsndhwm = 7\n\
+         [proxy.backend]\nconnect = ['tcp://a:2', 'tcp://b:3']\n",
+    );
+    assert_eq!(texts(&expected.proxies[0].frontend.bind), ["tcp://*:1"]);
+    assert_eq!(
+        texts(&expected.proxies[0].backend.connect),
+        ["tcp://a:2", "tcp://b:3"]
+    );
+    assert_eq!(expected.proxies[0].frontend.options.sndhwm, 7);
+    assert_eq!(expected.proxies[0].backend.options.sndhwm, 1000);
+    for text in [
+        "[[proxy]]\nkind = 'queue'\nfrontend = { bind = 'tcp://*:1', sndhwm = 7 }\n\
+         backend = { connect = ['tcp://a:2', 'tcp://b:3'] }\n",
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nfrontend.sndhwm = 0x7\n\
+         backend.connect = ['tcp://a:2', 'tcp://b:3']\n",
+        "proxy = [{ kind = 'queue', frontend = { bind = 'tcp://*:1', sndhwm = +7 },\n\
+         backend.connect = ['tcp://a:2', 'tcp://b:3'] }]\n",
+    ] {
+        assert_eq!(read(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn options_reach_every_side_that_does_not_say_otherwise() {
+    let config = read(
+        "drain_timeout = 0\n\
+         [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://*:1'\n\
+         backend = { bind = 'tcp://*:2', maxmsgsize = 1_000 }\n\
+         [options]\nmaxmsgsize = 2000\nhandshake_ivl = 0\n",
+    );
+    assert_eq!(config.drain_timeout, Duration::ZERO);
+    assert_eq!(config.proxies[0].frontend.options.maxmsgsize, 2000);
+    assert_eq!(config.proxies[0].backend.options.maxmsgsize, 1000);
+    assert_eq!(
+        config.proxies[0].backend.options.handshake_ivl,
+        Duration::ZERO
+    );
+}
+
+#[test]
+fn every_option_of_the_table_is_a_key() {
+    for option in SocketOption::ALL {
+        let value = option.default_value() + 1;
+        let text = format!(
+            "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n\
+             backend.{} = {value}\n",
+            option.name
+        );
+        assert_eq!(
+            option.get(&read(&text).proxies[0].backend.options),
+            value,
+            "{}",
+            option.name
+        );
+    }
+}
+
+#[test]
+fn proxies_without_a_name_are_called_by_their_kind_and_a_number() {
+    let mut text = String::new();
+    for (index, name) in ["", "name = 'queue2'", "", ""].iter().enumerate() {
+        text.push_str(&format!(
+            "[[proxy]]\nkind = 'queue'\n{name}\nfrontend.bind = 'tcp://*:1{index}'\n\
+             backend.bind = 'tcp://*:2{index}'\n"
+        ));
+    }
+    let config = read(&text);
+    let names: Vec<&str> = config
+        .proxies
+        .iter()
+        .map(|proxy| proxy.name.as_str())
+        .collect();
+    assert_eq!(names, ["queue", "queue2", "queue3", "queue4"]);
+}
+
+#[test]
+fn refusals_name_line_and_key_and_say_what_to_do() {
+    for (text, expected) in WRONG_AT_THE_TOP.iter().chain(WRONG_IN_A_PROXY) {
+        let refusal = refusal(text);
+        assert!(
+            refusal.contains(expected),
+            "{text}\nexpected: {expected}\nfound: {refusal}"
+        );
+    }
+    for (text, expected) in WRONG_TOGETHER {
+        let text = format!("{text}backend.bind = 'tcp://*:2'\n");
+        let refusal = refusal(&text);
+        assert!(
+            refusal.contains(expected),
+            "{text}\nexpected: {expected}\nfound: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_comes_twice_is_refused_at_the_second() {
+    let text = "[[proxy]]\nkind = 'queue'\nname = 'a'\nfrontend.bind = 'tcp://*:1'\n\
+                backend.bind = 'tcp://*:2'\n[[proxy]]\nkind = 'queue'\nname = 'a'\n\
+                frontend.bind = 'tcp://*:3'\nbackend.bind = 'tcp://*:4'\n";
+    assert_eq!(
+        refusal(text),
+        "test.toml:8: proxy.name: another proxy is called \"a\": give one of them another name"
+    );
+}
+
+#[test]
+fn every_damaged_text_is_read_or_refused_in_one_line() {
+    let whole = Config::DEFAULT_TOML;
+    let lines = whole.lines().count();
+    let refuse_well = |text: &str| {
+        if let Err(error) = Config::from_toml(text, "test.toml") {
+            assert!(error.line <= lines, "{error}");
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    };
+    for at in 0..whole.len() {
+        refuse_well(&whole[..at]);
+        refuse_well(&format!("{}{}", &whole[..at], &whole[at + 1..]));
+        for replacement in ["\"", "[", "]", "=", "{", ".", "\0", "é", "9", "#"] {
+            refuse_well(&format!(
+                "{}{replacement}{}",
+                &whole[..at],
+                &whole[at + 1..]
+            ));
+        }
+    }
+}
+
+const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
+    ("", "test.toml: there is no proxy: add a [[proxy]] table"),
+    ("x = ", "test.toml:1: this is not TOML: "),
+    ("\n\nproxy = [\n", "test.toml:3: this is not TOML: "),
+    (
+        "drain_timeout = 1\ndrain_timeout = 2",
+        "test.toml:2: this is not TOML: duplicate key",
+    ),
+    (
+        "\nprozy = 1",
+        "test.toml:2: prozy: there is no such key here: did you mean \"proxy\"?",
+    ),
+    (
+        "z = 1\na = 1",
+        "test.toml:1: z: there is no such key here: write one of drain_timeout",
+    ),
+    (
+        "drain_timeout = '5s'",
+        "test.toml:1: drain_timeout: write a whole number of ms: this is",
+    ),
+    (
+        "drain_timeout = 1.5",
+        "drain_timeout: write a whole number of ms: this is of type float",
+    ),
+    ("drain_timeout = -1", "drain_timeout: -1 is out of range"),
+    (
+        "drain_timeout = 2147483648",
+        "write a number of ms from 0 to 2147483647",
+    ),
+    (
+        "options = 3",
+        "test.toml:1: options: this must be a table, it is of type integer",
+    ),
+    (
+        "[options]\n\nsndhwn = 3",
+        "test.toml:3: options.sndhwn: there is no such key here: did",
+    ),
+    (
+        "[options]\nsndhwm = '3'",
+        "test.toml:2: options.sndhwm: write a whole number of messages",
+    ),
+    (
+        "[options]\nsndhwm = 4294967296",
+        "write a number of messages from 0 to 4294967295",
+    ),
+    (
+        "[options]\nmaxmsgsize = 0",
+        "options.maxmsgsize: 0 is out of range: write a number of b",
+    ),
+    (
+        "[options]\nmaxmsgsize = -1",
+        "options.maxmsgsize: -1 is out of range",
+    ),
+    (
+        "\n[options]\nreconnect_ivl = 9000",
+        "test.toml:2: options: reconnect_ivl_max (5000 ms)",
+    ),
+];
+
+const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
+    (
+        "[proxy]\nkind = 'queue'",
+        "test.toml:1: proxy: write [[proxy]], in two brackets",
+    ),
+    ("proxy = [3]", "test.toml:1: proxy: this must be a table"),
+    (
+        "[[proxy]]\nname = 'a'",
+        "test.toml:1: proxy.kind: this proxy needs a kind: write one of",
+    ),
+    (
+        "[[proxy]]\nkind = 'quee'",
+        "test.toml:2: proxy.kind: there is no kind \"quee\": did you",
+    ),
+    (
+        "[[proxy]]\nkind = 3",
+        "test.toml:2: proxy.kind: write a text in quotes: this is of type",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nsndhwm = 3",
+        "test.toml:3: proxy.sndhwm: options belong to a",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfront = 3",
+        "test.toml:3: proxy.front: there is no such key",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\n[proxy.frontend]\nbinds = 'x'",
+        "test.toml:4: proxy.frontend.binds: there is no such key here: did you mean \"bind\"?",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*'",
+        "test.toml:3: proxy.frontend.bind: \"tcp://*\" has no port",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://*:1',\n\n'ipc://x']",
+        "test.toml:5: proxy.frontend.bind: \"ipc://x\" has the transport \"ipc\"",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nbackend.connect = 'tcp://*:1'",
+        "test.toml:3: proxy.backend.connect: \"tcp://*:1\" names no host to connect to",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 5559",
+        "test.toml:3: proxy.frontend.bind: write an endpoint such as \"tcp://127.0.0.1:5559\"",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = '@tcp://*:1'",
+        "test.toml:3: proxy.frontend.bind: the key says already whether to bind",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nname = ''\n",
+        "test.toml:3: proxy.name: a name cannot be empty",
+    ),
+];
+
+/// Each is a proxy without a backend yet.
+const WRONG_TOGETHER: &[(&str, &str)] = &[
+    (
+        "[[proxy]]\nkind = 'queue'\n",
+        "test.toml:1: proxy.frontend: the frontend has no endp",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\n\nfrontend = { sndhwm = 1 }\n",
+        "test.toml:4: proxy.frontend: the frontend has no endpoint",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nname = 'two words'\nfrontend.bind = 'tcp://*:1'\n",
+        "test.toml:3: proxy.name: \"two words\" is no name",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://*:1',\n 'tcp://127.0.0.1:2']\n",
+        "test.toml:5: proxy.backend.bind: tcp://*:2 is bound by the frontend of queue",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nfrontend.reconnect_ivl = 9000\n",
+        "test.toml:3: proxy.frontend: reconnect_ivl_max (5000 ms) is below reconnect_ivl",
+    ),
+];

@@ -1,0 +1,123 @@
+//! One connection: its session, what came of it and is not dealt with, what is to be sent to it.
+
+use crate::config::{Side, SocketOptions};
+use std::net::SocketAddr;
+use zmtp::Session;
+
+pub(crate) mod egress;
+pub(crate) mod input;
+pub(crate) mod outbox;
+pub(crate) mod table;
+
+pub use egress::{Egress, SLICES_MAX};
+pub use input::Input;
+pub use table::ConnId;
+pub(crate) use table::ConnTable;
+
+/// A socket: one side of one proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId {
+    /// Which proxy, in the order of the configuration.
+    pub proxy: u32,
+    /// Which of its sides.
+    pub side: Side,
+}
+
+/// How a connection came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A peer connected to one of our endpoints.
+    Accepted,
+    /// We connected; the link with this index wants to know when it ends.
+    Dialled(u32),
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Greeting and handshake.
+    Handshake,
+    /// Attached to its socket: messages pass.
+    Ready,
+    /// Given up; what is queued may still be sent, nothing more is read.
+    Closing,
+    /// The driver has closed it; its slot is kept until its subscriptions are cancelled.
+    Closed,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) egress: Egress,
+    /// What a ROUTER puts in front of this peer's messages: its identity as a frame with MORE.
+    pub(crate) identity_frame: Box<[u8]>,
+    /// The kernel took less than was offered; until it says otherwise nothing more is offered.
+    pub(crate) is_blocked: bool,
+    /// Its subscriptions are being cancelled.
+    pub(crate) is_departing: bool,
+    /// Waits to be flushed at the end of the turn.
+    pub(crate) is_dirty: bool,
+    /// A load balancer has taken it out of its turns until its queue has drained to half.
+    pub(crate) is_full: bool,
+    /// Its next message waits for somebody to take it; it is not read from.
+    pub(crate) is_parked: bool,
+    /// Has a run of the current input in its queue.
+    pub(crate) is_touched: bool,
+    /// The peer's minor version.
+    pub(crate) minor: u8,
+    /// How many bytes its tail must have before there is anything to do.
+    pub(crate) need: usize,
+    pub(crate) origin: Origin,
+    pub(crate) peer: SocketAddr,
+    pub(crate) phase: Phase,
+    pub(crate) session: Session,
+    pub(crate) socket: SocketId,
+    /// Bytes received and not dealt with.
+    pub(crate) tail: Input,
+    /// Its place among the peers of its socket.
+    pub(crate) turn: u32,
+}
+
+impl Conn {
+    pub(crate) fn new(
+        session: Session,
+        socket: SocketId,
+        peer: SocketAddr,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            egress: Egress::default(),
+            identity_frame: Box::default(),
+            is_blocked: false,
+            is_departing: false,
+            is_dirty: false,
+            is_full: false,
+            is_parked: false,
+            is_touched: false,
+            minor: 0,
+            need: 0,
+            origin,
+            peer,
+            phase: Phase::Handshake,
+            session,
+            socket,
+            tail: Input::default(),
+            turn: 0,
+        }
+    }
+
+    /// Whether its queue has reached a high-water mark.
+    #[inline]
+    pub(crate) fn is_at_high_water(&self, options: &SocketOptions) -> bool {
+        let is_at_messages = options.sndhwm != 0 && self.egress.messages() >= options.sndhwm;
+        is_at_messages || self.egress.bytes() >= options.sndhwm_bytes
+    }
+
+    /// Whether its queue has drained so far that it is worth filling again: libzmq's low-water mark,
+    /// half of the high one.
+    pub(crate) fn is_at_low_water(&self, options: &SocketOptions) -> bool {
+        let messages_low = options.sndhwm.div_ceil(2);
+        (options.sndhwm == 0 || self.egress.messages() < messages_low.max(1))
+            && self.egress.bytes() <= options.sndhwm_bytes / 2
+    }
+}

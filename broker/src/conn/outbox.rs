@@ -1,0 +1,124 @@
+//! Who has something to send, and how soon.
+
+use crate::conn::egress::BatchPool;
+use crate::conn::{ConnId, ConnTable, Input};
+use bytes::Bytes;
+use std::ops::Range;
+
+/// The lists through which queues reach the kernel.
+///
+/// A connection that gets a message is *touched* until the input is settled. If its queue then leans on
+/// the input it is *urgent*: the driver writes it before the input goes away. Otherwise it is *dirty*:
+/// written once, at the end of the turn, however many messages it got until then.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    dirty: Vec<ConnId>,
+    pub(crate) pool: BatchPool,
+    touched: Vec<ConnId>,
+    urgent: Vec<ConnId>,
+}
+
+impl Outbox {
+    /// Queues `prefix` and then `range` of the input's buffer for `id`.
+    #[inline]
+    pub(crate) fn push_input(
+        &mut self,
+        conns: &mut ConnTable,
+        id: ConnId,
+        prefix: &[u8],
+        input: &Input,
+        range: Range<usize>,
+    ) {
+        let Some(conn) = conns.get_mut(id) else {
+            return;
+        };
+        conn.egress.push_input(prefix, input, range, &mut self.pool);
+        if !conn.is_touched {
+            conn.is_touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    /// Queues bytes that hold `messages` whole messages, or only commands.
+    pub(crate) fn push_bytes(
+        &mut self,
+        conns: &mut ConnTable,
+        id: ConnId,
+        bytes: &[u8],
+        messages: u32,
+    ) {
+        let Some(conn) = conns.get_mut(id) else {
+            return;
+        };
+        if conn.egress.is_closed() {
+            return;
+        }
+        conn.egress.push_bytes(bytes, messages, &mut self.pool);
+        self.mark_dirty(conns, id);
+    }
+
+    /// Sees to it that `id` is flushed at the end of the turn.
+    pub(crate) fn mark_dirty(&mut self, conns: &mut ConnTable, id: ConnId) {
+        if let Some(conn) = conns.get_mut(id)
+            && !conn.is_dirty
+        {
+            conn.is_dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Sees to it that `id` is flushed before the current input is handled further.
+    pub(crate) fn mark_urgent(&mut self, id: ConnId) {
+        if !self.urgent.contains(&id) {
+            self.urgent.push(id);
+        }
+    }
+
+    /// Ends the runs of the current input. Owners of those that are left in the scratch become urgent.
+    pub(crate) fn settle(&mut self, conns: &mut ConnTable, input: &Input) {
+        while let Some(id) = self.touched.pop() {
+            let Some(conn) = conns.get_mut(id) else {
+                continue;
+            };
+            conn.is_touched = false;
+            conn.egress.settle(input, &mut self.pool);
+            if conn.egress.leans_on_input() {
+                self.mark_urgent(id);
+            } else {
+                self.mark_dirty(conns, id);
+            }
+        }
+    }
+
+    /// The next connection that must be written before the input goes away.
+    pub(crate) fn poll_urgent(&mut self) -> Option<ConnId> {
+        self.urgent.pop()
+    }
+
+    /// The next connection to write at the end of the turn.
+    pub(crate) fn poll_dirty(&mut self, conns: &mut ConnTable) -> Option<ConnId> {
+        while let Some(id) = self.dirty.pop() {
+            if let Some(conn) = conns.get_mut(id) {
+                conn.is_dirty = false;
+                if !conn.egress.is_empty() && !conn.is_blocked {
+                    return Some(id);
+                }
+            }
+        }
+        None
+    }
+
+    /// Queues a message that several may share.
+    pub(crate) fn push_shared(
+        &mut self,
+        conns: &mut ConnTable,
+        id: ConnId,
+        prefix: &[u8],
+        body: Bytes,
+    ) {
+        if let Some(conn) = conns.get_mut(id) {
+            conn.egress.push_shared(prefix, body, &mut self.pool);
+            self.mark_dirty(conns, id);
+        }
+    }
+}

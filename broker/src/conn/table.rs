@@ -1,0 +1,99 @@
+//! Every connection, by an id that never means another one.
+
+use crate::conn::Conn;
+use slab::Slab;
+
+/// Names a connection for as long as the process lives: a slot, and how often it was given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    pub(crate) generation: u32,
+    pub(crate) slot: u32,
+}
+
+impl ConnId {
+    /// A small number, unique among the connections of a moment, for tables of the driver.
+    #[must_use]
+    #[inline]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(crate) struct ConnTable {
+    generations: Vec<u32>,
+    slots: Slab<Conn>,
+}
+
+impl ConnTable {
+    /// Adds a connection.
+    ///
+    /// # Panics
+    /// At 2³² connections at once, which no system has descriptors for.
+    pub(crate) fn insert(&mut self, conn: Conn) -> ConnId {
+        let index = self.slots.insert(conn);
+        if index == self.generations.len() {
+            self.generations.push(0);
+        }
+        let Ok(slot) = u32::try_from(index) else {
+            unreachable!("more connections than slots")
+        };
+        ConnId {
+            generation: self.generations[index],
+            slot,
+        }
+    }
+
+    /// Forgets a connection; its id will find nothing ever after.
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get(id)?;
+        // A slot that was given away 2³² times starts over: by then no reply is that late.
+        self.generations[id.slot()] = id.generation.wrapping_add(1);
+        Some(self.slots.remove(id.slot()))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: ConnId) -> Option<&Conn> {
+        let conn = self.slots.get(id.slot())?;
+        (self.generations[id.slot()] == id.generation).then_some(conn)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.slots.get_mut(id.slot())?;
+        (self.generations[id.slot()] == id.generation).then_some(conn)
+    }
+
+    /// The connection that has this slot now.
+    #[inline]
+    pub(crate) fn in_slot(&self, slot: u32) -> Option<(ConnId, &Conn)> {
+        let conn = self.slots.get(slot as usize)?;
+        Some((
+            ConnId {
+                generation: self.generations[slot as usize],
+                slot,
+            },
+            conn,
+        ))
+    }
+
+    /// Every connection, in the order of their slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        let name = |(index, conn)| {
+            let slot = u32::try_from(index).unwrap_or(u32::MAX);
+            (
+                ConnId {
+                    generation: self.generations[index],
+                    slot,
+                },
+                conn,
+            )
+        };
+        self.slots.iter().map(name)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}

@@ -1,0 +1,27 @@
+//! What the driver is to do.
+
+use crate::conn::ConnId;
+
+/// A connecting endpoint, for as long as the broker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub(crate) u32);
+
+/// A request to the driver. There is no order among those of different connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Read nothing more, close, then call [`crate::Core::handle_closed`].
+    Close {
+        /// The connection.
+        id: ConnId,
+        /// First send what is queued and see the peer close its side, for as long as
+        /// [`crate::limits::LINGER`] allows.
+        lingers: bool,
+    },
+    /// Try the endpoint of this link, then call [`crate::Core::handle_connected`] or
+    /// [`crate::Core::handle_connect_failed`].
+    Connect(LinkId),
+    /// Read on from this connection: nothing of what it sent is waiting any more.
+    Resume(ConnId),
+    /// Accept nobody any more, and drop connections still being made.
+    StopAccepting,
+}

@@ -1,0 +1,328 @@
+//! The path of a message: from received bytes to the queues of those who get it.
+
+use crate::conn::egress::DIRECT_SIZE_MIN;
+use crate::conn::input::LARGE_SIZE_MIN;
+use crate::conn::{Conn, ConnId, Input, Origin, Phase, SocketId};
+use crate::core::{Action, Core};
+use crate::limits::CONTROL_BYTES_MAX;
+use crate::pattern::{Admit, Pattern, Route};
+use crate::why::{Drop, Why};
+use bytes::BytesMut;
+use zmtp::{Event, Peer};
+
+/// How far [`Core::handle_input`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The connection is given up.
+    Closed,
+    /// All that is whole was dealt with: the rest waits for more bytes.
+    Done,
+    /// A peer whose queue is full must be written before the rest can be dealt with: write all that
+    /// [`Core::poll_urgent`] names and call again.
+    Flush,
+    /// The quota was used up.
+    More,
+    /// The next message waits for somebody to take it; the connection is not read until
+    /// [`crate::core::Action::Resume`].
+    Parked,
+}
+
+impl Core {
+    /// Where the next bytes of a connection go: behind those that wait for them. Takes the scratch
+    /// unless a large message is being received.
+    pub fn begin_input(&mut self, id: ConnId, scratch: &mut BytesMut) -> Input {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Input::default();
+        };
+        if conn.need >= LARGE_SIZE_MIN {
+            let mut input = std::mem::take(&mut conn.tail);
+            input.grow_for(conn.need);
+            return input;
+        }
+        let mut input = Input::scratch(std::mem::take(scratch));
+        input.carry(conn.tail.bytes());
+        conn.tail = Input::default();
+        input
+    }
+
+    /// Deals with the messages in `input`, as many as can go somewhere.
+    pub fn handle_input(&mut self, id: ConnId, input: &mut Input) -> Flow {
+        let flow = self.pump(id, input, u32::MAX, false);
+        self.outbox.settle(&mut self.conns, input);
+        if flow == Flow::Parked
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            conn.is_parked = true;
+            let SocketId { proxy, side } = conn.socket;
+            self.proxies[proxy as usize]
+                .socket_mut(side)
+                .waiting
+                .push_back(id);
+        }
+        flow
+    }
+
+    /// Keeps what is left of `input` in the connection and gives the scratch back.
+    pub fn end_input(&mut self, id: ConnId, input: Input, scratch: &mut BytesMut) {
+        let conn = self
+            .conns
+            .get_mut(id)
+            .filter(|conn| conn.phase < Phase::Closing);
+        if !input.is_scratch() {
+            if let Some(conn) = conn {
+                keep(conn, input);
+            }
+            return;
+        }
+        if let Some(conn) = conn {
+            conn.tail = input.keep();
+        }
+        *scratch = input.into_buffer();
+    }
+
+    /// Copies what [`Core::poll_urgent`]'s connection could not send before the input goes away.
+    pub fn keep_rest(&mut self, id: ConnId, input: &Input) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.egress.keep(input, &mut self.outbox.pool);
+        }
+    }
+
+    /// Lets those who wait on `source` go on, as far as there is somebody to take their messages: one
+    /// message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
+    pub(super) fn wake(&mut self, source: SocketId) {
+        let (from, to) = self.proxies[source.proxy as usize].sockets_mut(source.side);
+        if let Some(balancer) = to.pattern.balancer() {
+            balancer.deliver_stranded(&mut self.conns, &to.options, &mut self.outbox);
+            if balancer.has_stranded() {
+                return;
+            }
+        }
+        let mut waiting = from.waiting.len();
+        while waiting > 0 {
+            let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
+            let Some(id) = socket.waiting.front().copied() else {
+                return;
+            };
+            let quota = if socket.waiting.len() > 1 {
+                1
+            } else {
+                u32::MAX
+            };
+            let Some(conn) = self.conns.get_mut(id) else {
+                return;
+            };
+            let mut input = std::mem::take(&mut conn.tail);
+            let flow = self.pump(id, &mut input, quota, true);
+            self.outbox.settle(&mut self.conns, &input);
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.is_parked = !matches!(flow, Flow::Done | Flow::Closed);
+                keep(conn, input);
+            }
+            let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
+            match flow {
+                Flow::Flush | Flow::Parked => return,
+                Flow::More => socket.waiting.rotate_left(1),
+                Flow::Done | Flow::Closed => {
+                    socket.waiting.pop_front();
+                    waiting -= 1;
+                    self.actions.push_back(Action::Resume(id));
+                }
+            }
+        }
+    }
+
+    /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited for
+    /// its turn; others must line up behind those who wait.
+    fn pump(&mut self, id: ConnId, input: &mut Input, mut quota: u32, is_resumed: bool) -> Flow {
+        loop {
+            let Some(conn) = self.conns.get_mut(id) else {
+                return Flow::Closed;
+            };
+            let step = conn
+                .session
+                .handle_input(input.bytes_mut(), &mut self.control);
+            if !self.control.is_empty() {
+                self.answer(id);
+            }
+            let step = match step {
+                Ok(step) => step,
+                Err(error) => {
+                    self.doom(id, Why::Protocol(error));
+                    return Flow::Closed;
+                }
+            };
+            match step.event {
+                Event::Message(span) => {
+                    input.consume(step.consumed);
+                    if quota == 0 {
+                        return Flow::More;
+                    }
+                    if let Some(stuck) = self.forward(id, input, span.size, is_resumed) {
+                        return stuck;
+                    }
+                    quota -= 1;
+                    continue;
+                }
+                Event::Need(size) => {
+                    input.cut(step.removed);
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        conn.need = size;
+                    }
+                    return Flow::Done;
+                }
+                Event::Progress => {}
+                Event::Ready(peer) => {
+                    if let Err(why) = self.attach(id, &peer) {
+                        self.doom(id, why);
+                        return Flow::Closed;
+                    }
+                }
+                Event::Subscription { add, topic } => {
+                    self.subscribe(id, &input.bytes()[topic], add);
+                }
+            }
+            input.consume(step.consumed);
+        }
+    }
+
+    /// Queues what a session wants said. A peer that does not read gets no more answers to its PINGs.
+    fn answer(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        if conn.phase == Phase::Ready && conn.egress.bytes() > CONTROL_BYTES_MAX {
+            self.control.clear();
+        } else {
+            self.send_control(id);
+        }
+    }
+
+    /// Sends the message at the front of `input` on and consumes it; answers with the reason if it
+    /// cannot go yet.
+    #[inline]
+    fn forward(
+        &mut self,
+        id: ConnId,
+        input: &mut Input,
+        size: usize,
+        is_resumed: bool,
+    ) -> Option<Flow> {
+        let Some(conn) = self.conns.get(id) else {
+            return Some(Flow::Closed);
+        };
+        let SocketId { proxy, side } = conn.socket;
+        let (from, to) = self.proxies[proxy as usize].sockets_mut(side);
+        if !from.waiting.is_empty() && !is_resumed {
+            return Some(Flow::Parked);
+        }
+        // For a ROUTER's peer its name, for all others nothing.
+        self.prefix.clear();
+        self.prefix.extend_from_slice(&conn.identity_frame);
+        let route = match from.pattern.admit() {
+            Admit::Drop(reason) => Route::Drop(reason),
+            Admit::Pass => {
+                let message = &input.bytes()[..size];
+                to.pattern
+                    .route(message, &mut self.conns, &to.options, &mut self.targets)
+            }
+        };
+        match route {
+            Route::Wait => return Some(Flow::Parked),
+            Route::Flush(target) => {
+                self.outbox.mark_urgent(target);
+                return Some(Flow::Flush);
+            }
+            Route::Drop(reason) => {
+                to.stats.count_drop(reason);
+                input.consume(size);
+            }
+            Route::To { id: target, skip } => {
+                to.stats.count_out(1, size - skip + self.prefix.len());
+                self.targets.clear();
+                self.targets.push(target);
+                self.deliver(input, size, skip);
+            }
+            Route::Targets { full } => {
+                to.stats.count_drops(Drop::PeerFull, full);
+                to.stats
+                    .count_out(self.targets.len(), size + self.prefix.len());
+                self.deliver(input, size, 0);
+            }
+        }
+        self.proxies[proxy as usize]
+            .socket_mut(side)
+            .stats
+            .count_in(size);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.session.accept();
+        }
+        None
+    }
+
+    /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets, and
+    /// consumes it.
+    #[inline]
+    fn deliver(&mut self, input: &mut Input, size: usize, skip: usize) {
+        let (conns, outbox) = (&mut self.conns, &mut self.outbox);
+        if input.is_scratch() || size < DIRECT_SIZE_MIN {
+            let range = input.start() + skip..input.start() + size;
+            for target in &self.targets {
+                outbox.push_input(conns, *target, &self.prefix, input, range.clone());
+            }
+            input.consume(size);
+        } else {
+            // Taking it out moves what stands behind it: runs of this input end here.
+            outbox.settle(conns, input);
+            let body = input.take_shared(size).slice(skip..);
+            for target in &self.targets {
+                outbox.push_shared(conns, *target, &self.prefix, body.clone());
+            }
+        }
+    }
+
+    /// Takes in a peer whose handshake is over.
+    fn attach(&mut self, id: ConnId, peer: &Peer) -> Result<(), Why> {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.minor = peer.minor;
+        let (socket_id, origin) = (conn.socket, conn.origin);
+        let SocketId { proxy, side } = socket_id;
+        let proxy = &mut self.proxies[proxy as usize];
+        let (socket, _) = proxy.sockets_mut(side);
+        if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
+            self.doomed.push((replaced, Why::Replaced));
+        }
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.phase = Phase::Ready;
+        log::debug!("{} {side}: {} attached", proxy.name, conn.peer);
+        let (socket, _) = proxy.sockets_mut(side);
+        socket.peers += 1;
+        socket.stats.peers_attached += 1;
+        let (is_balancer, is_xsub) = (
+            socket.pattern.balancer().is_some(),
+            matches!(socket.pattern, Pattern::Xsub(_)),
+        );
+        if let Origin::Dialled(link) = origin {
+            self.link_is_up(link);
+        }
+        if is_xsub {
+            self.replay_subscriptions(id);
+        }
+        if is_balancer {
+            self.wake_later(SocketId {
+                side: side.opposite(),
+                ..socket_id
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Keeps what is left of an input; room that was grown only as long as a large message needs it.
+fn keep(conn: &mut Conn, input: Input) {
+    let as_it_is = !input.is_scratch() && (conn.is_parked || conn.need >= LARGE_SIZE_MIN);
+    conn.tail = if as_it_is { input } else { input.keep() };
+}

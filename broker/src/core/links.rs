@@ -1,0 +1,104 @@
+//! Connecting endpoints: one link each, tried again for ever.
+
+use crate::config::{Endpoint, SocketOptions};
+use crate::conn::{ConnId, SocketId};
+use std::time::{Duration, Instant};
+
+/// One connecting endpoint.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) backoff: Backoff,
+    pub(crate) endpoint: Endpoint,
+    /// A failure was reported and no success since: further ones are not news.
+    pub(crate) is_known_down: bool,
+    pub(crate) socket: SocketId,
+    pub(crate) state: LinkState,
+}
+
+/// What a link is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// The driver tries.
+    Connecting,
+    /// This connection, its handshake over or not.
+    Up(ConnId),
+    /// Nothing until then.
+    Waiting(Instant),
+}
+
+/// How long to wait before the next attempt: twice as long after each failure, up to a maximum, and each
+/// wait shortened by up to half at random, so that many clients of one server do not come back together.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    failures: u32,
+    first: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(options: &SocketOptions) -> Self {
+        let first = options.reconnect_ivl.max(Duration::from_millis(1));
+        Self {
+            failures: 0,
+            first,
+            max: options.reconnect_ivl_max.max(first),
+        }
+    }
+
+    /// The next wait. Full waits are drawn from `random`.
+    pub(crate) fn next(&mut self, random: &mut Random) -> Duration {
+        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        let wait = self.first.saturating_mul(factor).min(self.max);
+        self.failures = (self.failures + 1).min(31);
+        let half = wait / 2;
+        half + half.mul_f64(random.fraction())
+    }
+
+    /// A handshake was completed: the next wait is the shortest again.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// Numbers that only need to differ between processes: SplitMix64.
+#[derive(Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 up to, but not, 1.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        f64::from(u32::try_from(self.next() >> 32).unwrap_or_default()) / 2_f64.powi(32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_maximum_and_start_over() {
+        let (mut backoff, mut random) = (Backoff::new(&SocketOptions::default()), Random::new(7));
+        for wait_ms in [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000] {
+            let wait = backoff.next(&mut random).as_secs_f64() * 1000.0;
+            let full = f64::from(wait_ms);
+            assert!(wait >= full / 2.0 && wait < full, "{wait} of {full}");
+        }
+        backoff.reset();
+        assert!(backoff.next(&mut random) < Duration::from_millis(100));
+        for _ in 0..100 {
+            backoff.next(&mut random);
+        }
+    }
+}

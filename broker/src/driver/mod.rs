@@ -1,0 +1,514 @@
+//! The broker on a real machine: mio, sockets, the clock.
+//!
+//! [`Broker::turn`] is the loop's body. Everything read in a turn is forwarded at once, and written once
+//! per receiver when all was read; only what is long enough to be worth a system call of its own is
+//! written straight from the buffer it was read into.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the driver is where the clock is read"
+)]
+
+use crate::config::{Config, Side};
+use crate::conn::{ConnId, SLICES_MAX, SocketId};
+use crate::core::{Action, Core, Flow, LinkId};
+use crate::limits::{LINGER, SCRATCH_SIZE};
+use bytes::BytesMut;
+use connector::{Connector, Outcome};
+use handle::Command;
+use listener::Listener;
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use std::collections::{VecDeque, hash_map::RandomState};
+use std::fmt;
+use std::hash::BuildHasher as _;
+use std::io::{self, IoSlice, Write as _};
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use stream::{State, Stream};
+
+mod connector;
+mod handle;
+mod listener;
+mod stream;
+
+pub use handle::Handle;
+pub use listener::{BindError, Bound};
+
+/// Readiness events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+
+/// A token is one of these kinds, in its upper bits, and an index.
+const KIND_SHIFT: u32 = usize::BITS - 3;
+const KIND_CONNECTION: usize = 0;
+const KIND_LINK: usize = 1;
+const KIND_LISTENER: usize = 2;
+const KIND_SIGNAL: usize = 3;
+const KIND_WAKER: usize = 4;
+
+/// A broker whose endpoints are bound.
+pub struct Broker {
+    bound: Vec<Bound>,
+    commands: mpsc::Receiver<Command>,
+    connector: Connector,
+    core: Core,
+    handle: Handle,
+    listeners: Vec<Listener>,
+    /// Connections being closed, the earliest deadline first.
+    lingering: VecDeque<(Instant, ConnId)>,
+    poll: Poll,
+    /// Connections to be read from, each at most once.
+    readable: VecDeque<ConnId>,
+    scratch: BytesMut,
+    signals: Option<Signals>,
+    stops: u32,
+    /// By the slot of their id.
+    streams: Vec<Option<Stream>>,
+}
+
+impl Broker {
+    /// Binds every endpoint of `config`; nobody is accepted before [`Self::run`].
+    ///
+    /// # Errors
+    /// The first endpoint that could not be bound, and why.
+    pub fn bind(config: &Config) -> Result<Self, BindError> {
+        let (mut bound, mut listeners) = (Vec::new(), Vec::new());
+        for (proxy, proxy_config) in (0..).zip(&config.proxies) {
+            for side in Side::BOTH {
+                for endpoint in &proxy_config.side(side).bind {
+                    let name = proxy_config.name.clone();
+                    let listener = Listener::bind(endpoint, SocketId { proxy, side });
+                    let real = listener.and_then(|listener| Ok((listener.endpoint()?, listener)));
+                    let (real, listener) = real.map_err(|source| BindError::Endpoint {
+                        endpoint: endpoint.clone(),
+                        proxy: name.clone(),
+                        side,
+                        source,
+                    })?;
+                    bound.push(Bound {
+                        endpoint: real,
+                        proxy: name,
+                        side,
+                    });
+                    listeners.push(listener);
+                }
+            }
+        }
+        let seed = RandomState::new().hash_one(0);
+        Ok(Self::with_listeners(
+            Core::new(config, seed),
+            bound,
+            listeners,
+        )?)
+    }
+
+    fn with_listeners(
+        core: Core,
+        bound: Vec<Bound>,
+        mut listeners: Vec<Listener>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), token(KIND_WAKER, 0))?);
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = token(KIND_LISTENER, index);
+            poll.registry()
+                .register(&mut listener.socket, token, Interest::READABLE)?;
+        }
+        let (sender, commands) = mpsc::channel();
+        Ok(Self {
+            bound,
+            commands,
+            connector: Connector::new(Arc::clone(&waker)),
+            core,
+            handle: Handle {
+                commands: sender,
+                waker,
+            },
+            listeners,
+            lingering: VecDeque::new(),
+            poll,
+            readable: VecDeque::new(),
+            scratch: BytesMut::zeroed(SCRATCH_SIZE),
+            signals: None,
+            stops: 0,
+            streams: Vec::new(),
+        })
+    }
+
+    /// What it listens on, in the order of the configuration.
+    #[must_use]
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// From now on SIGINT and SIGTERM let [`Self::run`] send what is queued and return; a second one
+    /// lets it return at once.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn stop_on_signals(&mut self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let token = token(KIND_SIGNAL, 0);
+        self.poll
+            .registry()
+            .register(&mut signals, token, Interest::READABLE)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// Runs until it is stopped.
+    ///
+    /// # Errors
+    /// If the kernel refuses to wait for events.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.finish_turn(Instant::now());
+        while !self.core.is_stopped() && self.stops < 2 {
+            self.turn(&mut events)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to happen and does all that follows from it.
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        if let Err(error) = self.poll.poll(events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(error);
+        }
+        let now = Instant::now();
+        for event in events.iter() {
+            self.handle_event(now, event);
+        }
+        self.accept(now);
+        for _ in 0..self.readable.len() {
+            if let Some(id) = self.readable.pop_front() {
+                self.read(id);
+            }
+        }
+        self.core.handle_timeout(now);
+        self.finish_turn(now);
+        Ok(())
+    }
+
+    /// How long the next turn may wait: not at all if there is work that needs no event.
+    fn timeout(&self) -> Option<Duration> {
+        let accepts_more = self
+            .listeners
+            .iter()
+            .any(|listener| listener.can_accept && listener.paused_until.is_none());
+        if !self.readable.is_empty() || self.core.has_backlog() || accepts_more {
+            return Some(Duration::ZERO);
+        }
+        let pauses = self
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.paused_until);
+        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        let next = self
+            .core
+            .poll_timeout()
+            .into_iter()
+            .chain(pauses)
+            .chain(lingering)
+            .min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn handle_event(&mut self, now: Instant, event: &Event) {
+        let Token(value) = event.token();
+        let index = value & ((1 << KIND_SHIFT) - 1);
+        match value >> KIND_SHIFT {
+            KIND_CONNECTION => self.handle_stream_event(index, event),
+            KIND_LINK => {
+                let link = LinkId(u32::try_from(index).unwrap_or(u32::MAX));
+                let registry = self.poll.registry();
+                let outcome = self.connector.handle_event(link, event.token(), registry);
+                self.handle_outcome(now, outcome);
+            }
+            KIND_LISTENER => self.listeners[index].can_accept = true,
+            KIND_SIGNAL => {
+                let signals = self
+                    .signals
+                    .as_mut()
+                    .map_or(0, |signals| signals.pending().count());
+                for _ in 0..signals {
+                    self.stop(now);
+                }
+            }
+            _ => self.handle_wake(now),
+        }
+    }
+
+    fn handle_stream_event(&mut self, slot: usize, event: &Event) {
+        let Some(stream) = self.streams.get_mut(slot).and_then(Option::as_mut) else {
+            return;
+        };
+        let id = stream.id;
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            stream.can_read = true;
+            stream.is_read_closed |= event.is_read_closed() || event.is_error();
+            self.read_later(id);
+        }
+        if event.is_writable() && self.core.is_blocked(id) {
+            self.core.handle_writable(id);
+        }
+    }
+
+    fn handle_wake(&mut self, now: Instant) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Stop => self.stop(now),
+                // A receiver that is gone does not want to know.
+                Command::Statistics(sender) => drop(sender.send(self.core.statistics())),
+            }
+        }
+        while let Some((link, resolved)) = self.connector.poll_resolved() {
+            let outcome = match resolved {
+                Err(error) => Some((link, Err(error))),
+                Ok(addresses) => {
+                    let (token, registry) = (link_token(link), self.poll.registry());
+                    self.connector
+                        .try_next(link, addresses.into(), token, registry)
+                }
+            };
+            self.handle_outcome(now, outcome);
+        }
+    }
+
+    fn handle_outcome(&mut self, now: Instant, outcome: Option<Outcome>) {
+        match outcome {
+            Some((link, Ok((mut stream, peer)))) => {
+                // It was registered as a link; from now on it is a connection.
+                if let Err(error) = self.poll.registry().deregister(&mut stream) {
+                    self.core.handle_connect_failed(now, link, &error);
+                    return;
+                }
+                let id = self.core.handle_connected(now, link, peer);
+                self.add_stream(now, id, stream);
+            }
+            Some((link, Err(error))) => self.core.handle_connect_failed(now, link, &error),
+            None => {}
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.stops += 1;
+        self.core.handle_stop(now);
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let mut accepted: Vec<(SocketId, TcpStream, SocketAddr)> = Vec::new();
+        for listener in &mut self.listeners {
+            if listener.can_accept {
+                let socket = listener.socket_id;
+                listener.accept(now, |stream, peer| accepted.push((socket, stream, peer)));
+            }
+        }
+        for (socket, stream, peer) in accepted {
+            let id = self.core.handle_accepted(now, socket, peer);
+            self.add_stream(now, id, stream);
+        }
+    }
+
+    fn add_stream(&mut self, now: Instant, id: ConnId, mut socket: TcpStream) {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let ready = socket.set_nodelay(true).and_then(|()| {
+            let token = token(KIND_CONNECTION, id.slot());
+            self.poll.registry().register(&mut socket, token, interest)
+        });
+        if let Err(error) = ready {
+            self.core.handle_read_closed(id, Some(&error));
+            self.core.settle(now);
+        }
+        if id.slot() >= self.streams.len() {
+            self.streams.resize_with(id.slot() + 1, || None);
+        }
+        self.streams[id.slot()] = Some(Stream::new(id, socket));
+        self.read_later(id);
+    }
+
+    /// Sees to it that a connection is read from in this turn or the next, if it may be.
+    fn read_later(&mut self, id: ConnId) {
+        let Some(stream) = stream_of(&mut self.streams, id) else {
+            return;
+        };
+        let wants = self.core.wants_input(id) || stream.state != State::Open;
+        if stream.can_read && wants && !stream.is_queued {
+            stream.is_queued = true;
+            self.readable.push_back(id);
+        }
+    }
+
+    /// Reads once from a connection and forwards all that came.
+    fn read(&mut self, id: ConnId) {
+        let Some(stream) = stream_of(&mut self.streams, id) else {
+            return;
+        };
+        stream.is_queued = false;
+        if stream.state != State::Open || !self.core.wants_input(id) {
+            return;
+        }
+        let mut input = self.core.begin_input(id, &mut self.scratch);
+        match stream.read(input.spare()) {
+            Ok(None) => {}
+            Ok(Some(0)) => self.core.handle_read_closed(id, None),
+            Err(error) => self.core.handle_read_closed(id, Some(&error)),
+            Ok(Some(size)) => {
+                input.filled(size);
+                loop {
+                    let flow = self.core.handle_input(id, &mut input);
+                    while let Some(target) = self.core.poll_urgent() {
+                        self.write(target, input.buffer());
+                        self.core.keep_rest(target, &input);
+                    }
+                    if flow != Flow::Flush {
+                        break;
+                    }
+                }
+            }
+        }
+        self.core.end_input(id, input, &mut self.scratch);
+        self.read_later(id);
+    }
+
+    /// Writes what is queued for a connection until the kernel takes no more.
+    fn write(&mut self, id: ConnId, input: &[u8]) {
+        let Some(stream) = stream_of(&mut self.streams, id) else {
+            return;
+        };
+        while !self.core.is_blocked(id) {
+            let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
+                return;
+            };
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = egress.slices(input, &mut slices);
+            match stream.socket.write_vectored(&slices[..count]) {
+                Ok(size) => self.core.handle_written(id, size, false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.core.handle_written(id, 0, true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.core.handle_write_failed(id);
+                    // The next read will say that the peer is gone.
+                    stream.can_read = true;
+                    self.read_later(id);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does what the core asks for, and writes what there is to write, until there is nothing more.
+    fn finish_turn(&mut self, now: Instant) {
+        loop {
+            while let Some(action) = self.core.poll_action() {
+                self.act(now, action);
+            }
+            while let Some(id) = self.core.poll_dirty() {
+                self.write(id, &[]);
+            }
+            if !self.core.settle(now) {
+                break;
+            }
+        }
+        self.finish_lingering(now);
+    }
+
+    fn act(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::Connect(link) => {
+                let (endpoint, registry) = (self.core.endpoint(link), self.poll.registry());
+                let token = link_token(link);
+                let outcome = self.connector.connect(link, endpoint, token, registry);
+                self.handle_outcome(now, outcome);
+            }
+            Action::Close { id, lingers } => {
+                let deadline = now + LINGER;
+                match stream_of(&mut self.streams, id) {
+                    Some(stream) if lingers => {
+                        stream.state = State::Flushing(deadline);
+                        self.lingering.push_back((deadline, id));
+                    }
+                    _ => self.drop_stream(now, id),
+                }
+            }
+            Action::Resume(id) => self.read_later(id),
+            Action::StopAccepting => {
+                self.listeners.clear();
+                self.connector.clear();
+            }
+        }
+    }
+
+    /// Brings connections that are being closed a step further.
+    fn finish_lingering(&mut self, now: Instant) {
+        for _ in 0..self.lingering.len() {
+            let Some((deadline, id)) = self.lingering.pop_front() else {
+                return;
+            };
+            let Some(stream) = stream_of(&mut self.streams, id) else {
+                continue;
+            };
+            if matches!(stream.state, State::Flushing(_))
+                && self.core.egress(id).is_none_or(|egress| egress.is_empty())
+            {
+                stream.finish(deadline);
+            }
+            let is_finished = matches!(stream.state, State::Lingering(_))
+                && stream.is_finished(&mut self.scratch);
+            if is_finished || deadline <= now {
+                self.drop_stream(now, id);
+            } else {
+                self.lingering.push_back((deadline, id));
+            }
+        }
+    }
+
+    fn drop_stream(&mut self, now: Instant, id: ConnId) {
+        if let Some(slot) = self.streams.get_mut(id.slot())
+            && slot.as_ref().is_some_and(|stream| stream.id == id)
+        {
+            // Closing the descriptor takes it out of the poll.
+            *slot = None;
+        }
+        self.core.handle_closed(now, id);
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("bound", &self.bound)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The stream of a connection.
+fn stream_of(streams: &mut [Option<Stream>], id: ConnId) -> Option<&mut Stream> {
+    streams
+        .get_mut(id.slot())?
+        .as_mut()
+        .filter(|stream| stream.id == id)
+}
+
+fn token(kind: usize, index: usize) -> Token {
+    debug_assert!(index < 1 << KIND_SHIFT);
+    Token(kind << KIND_SHIFT | index)
+}
+
+fn link_token(link: LinkId) -> Token {
+    token(KIND_LINK, link.0 as usize)
+}

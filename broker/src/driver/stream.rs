@@ -1,0 +1,85 @@
+//! One connection as the kernel has it.
+
+use crate::conn::ConnId;
+use mio::net::TcpStream;
+use std::io::{self, Read as _};
+use std::net::Shutdown;
+use std::time::Instant;
+
+/// A socket, and what is known of its readiness: events come only when it changes.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// There may be something to read.
+    pub(super) can_read: bool,
+    pub(super) id: ConnId,
+    /// Stands in the list of those to be read.
+    pub(super) is_queued: bool,
+    /// The end of the input was announced: a short read does not mean that there is no more.
+    pub(super) is_read_closed: bool,
+    pub(super) socket: TcpStream,
+    pub(super) state: State,
+}
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// In use.
+    Open,
+    /// What is queued is sent, until then.
+    Flushing(Instant),
+    /// Our side is closed and the peer's is waited for, until then: closing with unread input would make
+    /// the kernel send a reset, on which the peer's kernel forgets what it has not handed over yet.
+    Lingering(Instant),
+}
+
+impl Stream {
+    pub(super) fn new(id: ConnId, socket: TcpStream) -> Self {
+        // Whether or not there was an event for it before its registration, one read tells.
+        Self {
+            can_read: true,
+            id,
+            is_queued: false,
+            is_read_closed: false,
+            socket,
+            state: State::Open,
+        }
+    }
+
+    /// Reads once. `Ok(None)` is nothing for now; a short read is remembered as the end of what there
+    /// is, which spares the call that would say so.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            return match self.socket.read(into) {
+                Ok(size) => {
+                    self.can_read = size == into.len() || self.is_read_closed;
+                    Ok(Some(size))
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.can_read = false;
+                    Ok(None)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Closes our side; the peer sees the end of what it was sent.
+    pub(super) fn finish(&mut self, deadline: Instant) {
+        self.state = State::Lingering(deadline);
+        self.can_read = true;
+        // An error means that the peer is gone, which the next read says too.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Throws away what there is to read; true when the peer has closed its side too.
+    pub(super) fn is_finished(&mut self, scratch: &mut [u8]) -> bool {
+        while self.can_read {
+            match self.read(scratch) {
+                Ok(Some(0)) | Err(_) => return true,
+                Ok(_) => {}
+            }
+        }
+        false
+    }
+}

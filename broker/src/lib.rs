@@ -1,0 +1,59 @@
+//! A ZeroMQ broker as a library: proxies between sockets that unmodified ZeroMQ peers connect to.
+//!
+//! ```text
+//!  peers ──► Broker (driver: mio, sockets, clock) ──► Core (no input, no output, no clock)
+//!                                                      └─ Proxy ─ Pattern ─ Conn ─ zmtp::Session
+//! ```
+//!
+//! A program that embeds a broker makes a [`config::Config`], binds it, and runs it on a thread of its
+//! own:
+//!
+//! ```
+//! use broker::{Broker, config::Config};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::from_toml(
+//!     r#"
+//!     [[proxy]]
+//!     kind = "queue"
+//!     frontend = { bind = "tcp://127.0.0.1:0" }
+//!     backend = { bind = "tcp://127.0.0.1:0" }
+//!     "#,
+//!     "example.toml",
+//! )?;
+//! let mut broker = Broker::bind(&config)?;
+//! println!("clients connect to {}", broker.bound()[0].endpoint);
+//! let handle = broker.handle();
+//! let thread = std::thread::spawn(move || broker.run());
+//! assert_eq!(handle.statistics().map(|sockets| sockets.len()), Some(2));
+//! handle.stop();
+//! thread.join().expect("the broker does not panic")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Core`] is public for those who bring their own driver, a simulator for example.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod config;
+pub mod limits;
+pub mod stats;
+pub mod why;
+
+mod conn;
+mod core;
+mod driver;
+mod pattern;
+mod proxy;
+
+pub use conn::{ConnId, Egress, Input, SLICES_MAX, SocketId};
+pub use core::{Action, Core, Flow, LinkId};
+pub use driver::{BindError, Bound, Broker, Handle};
+
+/// What benchmarks need to see; not part of the interface.
+#[doc(hidden)]
+pub mod bench_support {
+    pub use crate::pattern::trie::{Inserted, Removed, Trie};
+}

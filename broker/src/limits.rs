@@ -1,0 +1,34 @@
+//! Bounds that are the same for every configuration, each with its reason.
+
+use std::time::Duration;
+
+/// Bytes of scratch, the one buffer that everybody's input is read into: large enough that the system
+/// call vanishes against the copying of its bytes, small enough to stay in the second-level cache.
+pub const SCRATCH_SIZE: usize = 256 << 10;
+
+/// Memory for the subscriptions of one socket. At about 40 bytes each these are some millions.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 256 << 20;
+
+/// Subscriptions of departed peers cancelled per turn, so that one with a million stalls nobody.
+pub const CANCELS_PER_TURN_MAX: usize = 2000;
+
+/// Answers to PING that wait for a peer to read them. One that does not read needs no more.
+pub const CONTROL_BYTES_MAX: u64 = 4096;
+
+/// Connections accepted from one listener per turn.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+
+/// How long a listener rests when the process or the system is out of descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a closed connection may take to read what was sent to it last.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// Closed peers reported per second, after a burst of as many; the others are only counted.
+pub const REPORTS_PER_SECOND_MAX: u32 = 20;
+
+const _: () = {
+    // What is carried from one read to the next must leave room in the scratch for reading.
+    assert!(crate::conn::input::LARGE_SIZE_MIN <= SCRATCH_SIZE / 2);
+    assert!(crate::conn::egress::DIRECT_SIZE_MIN <= crate::conn::input::LARGE_SIZE_MIN);
+};

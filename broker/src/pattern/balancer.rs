@@ -1,0 +1,121 @@
+//! DEALER and PUSH: each message goes to one peer, in turn, or waits.
+
+use crate::config::SocketOptions;
+use crate::conn::egress::unit_size;
+use crate::conn::outbox::Outbox;
+use crate::conn::{ConnId, ConnTable};
+use crate::pattern::Route;
+use crate::pattern::turns::Turns;
+
+/// The outgoing half of a DEALER or PUSH socket.
+#[derive(Debug, Default)]
+pub(crate) struct Balancer {
+    stranded: Stranded,
+    turns: Turns,
+}
+
+/// Messages that were queued for peers that died; they go before all others. No new message is admitted
+/// while there are any, so that they never exceed what the dead were allowed to queue.
+#[derive(Debug, Default)]
+struct Stranded {
+    at: usize,
+    wire: Vec<u8>,
+}
+
+impl Balancer {
+    pub(crate) fn attach(&mut self, id: ConnId, conns: &mut ConnTable) {
+        self.turns.insert(id, conns);
+    }
+
+    pub(crate) fn detach(&mut self, id: ConnId, conns: &mut ConnTable) {
+        self.turns.remove(id, conns);
+    }
+
+    /// The peer whose turn it is. One that is full and known to be slow is passed over until it has
+    /// drained to half; the turn moves on with each message, as in libzmq, whatever the queues.
+    #[inline]
+    pub(crate) fn route(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
+        if !self.stranded.is_empty() {
+            return Route::Wait;
+        }
+        self.pick(conns, options)
+    }
+
+    /// Takes back what a dead peer had not been sent.
+    pub(crate) fn strand(&mut self, wire: &[u8]) {
+        self.stranded.wire.extend_from_slice(wire);
+    }
+
+    /// Gives what is stranded to whoever can take it.
+    pub(crate) fn deliver_stranded(
+        &mut self,
+        conns: &mut ConnTable,
+        options: &SocketOptions,
+        outbox: &mut Outbox,
+    ) {
+        while let Some(message) = self.stranded.front() {
+            let size = message.len();
+            let Route::To { id, .. } = self.pick(conns, options) else {
+                return;
+            };
+            if let Some(message) = self.stranded.front() {
+                outbox.push_bytes(conns, id, message, 1);
+            }
+            self.stranded.advance(size);
+        }
+    }
+
+    /// Lets a peer take turns again if its queue has drained to half.
+    pub(crate) fn writable(&mut self, id: ConnId, conns: &mut ConnTable, options: &SocketOptions) {
+        let Some(conn) = conns.get_mut(id) else {
+            return;
+        };
+        if conn.is_full && conn.is_at_low_water(options) {
+            conn.is_full = false;
+            self.turns.activate(id, conns);
+        }
+    }
+
+    /// Whether messages of dead peers wait to be given to others.
+    pub(crate) fn has_stranded(&self) -> bool {
+        !self.stranded.is_empty()
+    }
+
+    #[inline]
+    fn pick(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
+        while let Some(id) = self.turns.current() {
+            let Some(conn) = conns.get_mut(id) else {
+                debug_assert!(false, "a peer that is gone has turns");
+                return Route::Wait;
+            };
+            if !conn.is_at_high_water(options) {
+                self.turns.advance();
+                return Route::To { id, skip: 0 };
+            }
+            if !conn.is_blocked {
+                return Route::Flush(id);
+            }
+            conn.is_full = true;
+            self.turns.deactivate_current(conns);
+        }
+        Route::Wait
+    }
+}
+
+impl Stranded {
+    fn is_empty(&self) -> bool {
+        self.at == self.wire.len()
+    }
+
+    fn front(&self) -> Option<&[u8]> {
+        let rest = &self.wire[self.at..];
+        (!rest.is_empty()).then(|| &rest[..unit_size(rest).0])
+    }
+
+    fn advance(&mut self, size: usize) {
+        self.at += size;
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+}

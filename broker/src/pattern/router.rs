@@ -1,0 +1,124 @@
+//! ROUTER: each message carries its peer's identity in front, both ways.
+
+use crate::config::SocketOptions;
+use crate::conn::{ConnId, ConnTable};
+use crate::pattern::Route;
+use crate::why::{Drop, Why};
+use std::collections::HashMap;
+use zmtp::Frames;
+use zmtp::encode::append_frame;
+
+/// Who has which identity.
+///
+/// A peer that announces none gets one that holds its [`ConnId`], so that a reply finds it by index, and
+/// a reply to one that left finds nobody, whoever has its place now. Announced ones are kept as they are,
+/// in a map whose hash is keyed, because peers choose them.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    names: HashMap<Box<[u8]>, ConnId>,
+}
+
+/// Bytes of a generated identity: a zero, which RFC 37 keeps from announced ones, and a [`ConnId`].
+const GENERATED_SIZE: usize = 9;
+
+impl Router {
+    /// Takes in a peer. The newest bearer of a name has it: the older one is most often the same
+    /// client, whose end nobody has noticed yet.
+    pub(crate) fn attach(
+        &mut self,
+        id: ConnId,
+        identity: &[u8],
+        conns: &mut ConnTable,
+    ) -> Result<Option<ConnId>, Why> {
+        let generated = generated(id);
+        let name = if identity.is_empty() {
+            &generated[..]
+        } else {
+            identity
+        };
+        let holder = self.find(name, conns);
+        let replaced = match holder {
+            Some(holder) if generated_for(name) == Some(holder) => {
+                return Err(Why::IdentityReserved);
+            }
+            holder => holder,
+        };
+        let mut frame = Vec::with_capacity(2 + name.len());
+        append_frame(&mut frame, name, true);
+        if let Some(conn) = conns.get_mut(id) {
+            conn.identity_frame = frame.into_boxed_slice();
+        }
+        if !identity.is_empty() {
+            self.names.insert(identity.into(), id);
+        }
+        Ok(replaced)
+    }
+
+    pub(crate) fn detach(&mut self, id: ConnId, conns: &ConnTable) {
+        let Some(conn) = conns.get(id) else { return };
+        let name = Frames::new(&conn.identity_frame)
+            .next()
+            .map_or(&[][..], |frame| frame.body);
+        if self.names.get(name) == Some(&id) {
+            self.names.remove(name);
+        }
+    }
+
+    /// The peer named in front. A ROUTER never waits: what a full or absent peer should get is lost.
+    #[inline]
+    pub(crate) fn route(
+        &self,
+        message: &[u8],
+        conns: &ConnTable,
+        options: &SocketOptions,
+    ) -> Route {
+        let mut frames = Frames::new(message);
+        let Some(first) = frames.next().filter(|first| first.more) else {
+            return Route::Drop(Drop::WithoutBody);
+        };
+        let skip = message.len() - frames.rest().len();
+        let Some(id) = self.find(first.body, conns) else {
+            return Route::Drop(Drop::NoSuchPeer);
+        };
+        match conns.get(id) {
+            Some(conn) if conn.egress.is_closed() => Route::Drop(Drop::NoSuchPeer),
+            Some(conn) if !conn.is_at_high_water(options) => Route::To { id, skip },
+            Some(conn) if !conn.is_blocked => Route::Flush(id),
+            Some(_) => Route::Drop(Drop::PeerFull),
+            None => Route::Drop(Drop::NoSuchPeer),
+        }
+    }
+
+    /// The attached peer with this identity.
+    #[inline]
+    fn find(&self, name: &[u8], conns: &ConnTable) -> Option<ConnId> {
+        if let Some(id) = generated_for(name)
+            && conns
+                .get(id)
+                .is_some_and(|conn| conn.identity_frame.get(2..) == Some(name))
+        {
+            return Some(id);
+        }
+        self.names.get(name).copied()
+    }
+}
+
+fn generated(id: ConnId) -> [u8; GENERATED_SIZE] {
+    let mut identity = [0; GENERATED_SIZE];
+    identity[1..5].copy_from_slice(&id.slot.to_be_bytes());
+    identity[5..].copy_from_slice(&id.generation.to_be_bytes());
+    identity
+}
+
+/// The connection that an identity of this form was generated for.
+#[inline]
+fn generated_for(name: &[u8]) -> Option<ConnId> {
+    let (&[0, s0, s1, s2, s3], rest) = name.split_first_chunk::<5>()? else {
+        return None;
+    };
+    let generation = u32::from_be_bytes(rest.try_into().ok()?);
+    Some(ConnId {
+        generation,
+        slot: u32::from_be_bytes([s0, s1, s2, s3]),
+    })
+}

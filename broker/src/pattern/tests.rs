@@ -1,0 +1,393 @@
+use super::*;
+use crate::config::Side;
+use crate::conn::egress::BatchPool;
+use crate::conn::outbox::Outbox;
+use crate::conn::{Origin, Phase, SocketId};
+use std::sync::Arc;
+use std::time::Instant;
+use zmtp::encode::{append_frame, append_message};
+use zmtp::{Session, SessionConfig};
+
+const OPTIONS: SocketOptions = SocketOptions {
+    sndhwm: 2,
+    ..SocketOptions::DEFAULT
+};
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do: no deadline is looked at"
+)]
+fn add(conns: &mut ConnTable) -> ConnId {
+    let config = Arc::new(SessionConfig::new(SocketType::Router));
+    let session = Session::new(config, Instant::now(), &mut Vec::new());
+    let socket = SocketId {
+        proxy: 0,
+        side: Side::Frontend,
+    };
+    let address = ([127, 0, 0, 1], 1).into();
+    let mut conn = Conn::new(session, socket, address, Origin::Accepted);
+    conn.phase = Phase::Ready;
+    conns.insert(conn)
+}
+
+fn fill(conns: &mut ConnTable, id: ConnId, is_blocked: bool) {
+    let conn = conns.get_mut(id).unwrap();
+    conn.is_blocked = is_blocked;
+    let mut pool = BatchPool::default();
+    for _ in 0..OPTIONS.sndhwm {
+        conn.egress.push_bytes(b"\0\x01x", 1, &mut pool);
+    }
+}
+
+fn drain(conns: &mut ConnTable, id: ConnId, size: usize) {
+    let conn = conns.get_mut(id).unwrap();
+    conn.is_blocked = false;
+    conn.egress.advance(size, &mut BatchPool::default());
+}
+
+fn message(frames: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    append_message(&mut out, frames);
+    out
+}
+
+/// The slots of the next `count` peers whose turn it is.
+fn rotation(pattern: &mut Pattern, conns: &mut ConnTable, count: usize) -> Vec<u32> {
+    let mut next = || match pattern.route(b"", conns, &OPTIONS, &mut Vec::new()) {
+        Route::To { id, skip: 0 } => id.slot,
+        other => panic!("a peer can take it, but: {other:?}"),
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn push_with_peers(count: usize) -> (Pattern, ConnTable, Vec<ConnId>) {
+    let (mut pattern, mut conns) = (Pattern::new(SocketType::Push), ConnTable::default());
+    let ids: Vec<_> = (0..count).map(|_| add(&mut conns)).collect();
+    for id in &ids {
+        assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));
+    }
+    (pattern, conns, ids)
+}
+
+#[test]
+fn turns_go_round_in_the_order_of_attaching() {
+    let (mut pattern, mut conns, _) = push_with_peers(3);
+    assert_eq!(rotation(&mut pattern, &mut conns, 7), [0, 1, 2, 0, 1, 2, 0]);
+}
+
+#[test]
+fn turns_survive_every_removal() {
+    for removed in 0..4 {
+        for before in 0..4 {
+            let (mut pattern, mut conns, ids) = push_with_peers(4);
+            rotation(&mut pattern, &mut conns, before);
+            pattern.detach(ids[removed], &mut conns);
+            conns.remove(ids[removed]);
+            let mut seen = rotation(&mut pattern, &mut conns, 6);
+            let first_round = seen[..3].to_vec();
+            assert_eq!(seen[3..], first_round, "the rotation repeats");
+            seen.sort_unstable();
+            seen.dedup();
+            let left: Vec<u32> = (0..4).filter(|slot| *slot as usize != removed).collect();
+            assert_eq!(seen, left);
+        }
+    }
+}
+
+#[test]
+fn a_full_peer_is_flushed_then_passed_over_then_comes_back_half_empty() {
+    let (mut pattern, mut conns, ids) = push_with_peers(2);
+    fill(&mut conns, ids[0], false);
+    let route = pattern.route(b"", &mut conns, &OPTIONS, &mut Vec::new());
+    assert_eq!(route, Route::Flush(ids[0]));
+    conns.get_mut(ids[0]).unwrap().is_blocked = true;
+    assert_eq!(rotation(&mut pattern, &mut conns, 3), [1, 1, 1]);
+    let balancer = pattern.balancer().unwrap();
+    balancer.writable(ids[0], &mut conns, &OPTIONS);
+    assert!(conns.get(ids[0]).unwrap().is_full, "nothing has drained");
+    drain(&mut conns, ids[0], 6);
+    balancer.writable(ids[0], &mut conns, &OPTIONS);
+    assert_eq!(rotation(&mut pattern, &mut conns, 4), [1, 0, 1, 0]);
+}
+
+#[test]
+fn with_nobody_to_take_it_a_message_waits() {
+    let (mut pattern, mut conns, ids) = push_with_peers(1);
+    fill(&mut conns, ids[0], true);
+    let mut route = || pattern.route(b"", &mut conns, &OPTIONS, &mut Vec::new());
+    assert_eq!(route(), Route::Wait);
+    assert_eq!(route(), Route::Wait);
+}
+
+#[test]
+fn what_is_stranded_goes_first_and_in_order() {
+    let (mut pattern, mut conns, ids) = push_with_peers(1);
+    let mut outbox = Outbox::default();
+    let stranded = [message(&[b"a", b"b"]), message(&[b"c"]), message(&[b"d"])];
+    let balancer = pattern.balancer().unwrap();
+    balancer.strand(&stranded.concat());
+    assert_eq!(balancer.route(&mut conns, &OPTIONS), Route::Wait);
+    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox);
+    let queued = conns.get(ids[0]).unwrap().egress.messages();
+    assert_eq!(queued, OPTIONS.sndhwm, "as many as the peer may have");
+    assert!(balancer.has_stranded());
+    drain(&mut conns, ids[0], stranded[0].len() + stranded[1].len());
+    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox);
+    assert!(!balancer.has_stranded());
+    let rest = conns
+        .get_mut(ids[0])
+        .unwrap()
+        .egress
+        .close(&mut BatchPool::default());
+    assert_eq!(rest, (stranded[2].clone(), 1));
+}
+
+fn router_with(identities: &[&[u8]]) -> (Pattern, ConnTable, Vec<ConnId>) {
+    let (mut pattern, mut conns) = (Pattern::new(SocketType::Router), ConnTable::default());
+    let mut ids = Vec::new();
+    for identity in identities {
+        let id = add(&mut conns);
+        assert_eq!(pattern.attach(id, identity, &mut conns), Ok(None));
+        ids.push(id);
+    }
+    (pattern, conns, ids)
+}
+
+fn route_to(pattern: &mut Pattern, conns: &mut ConnTable, identity: &[u8]) -> Route {
+    pattern.route(
+        &message(&[identity, b"body"]),
+        conns,
+        &OPTIONS,
+        &mut Vec::new(),
+    )
+}
+
+fn identity_of(conns: &ConnTable, id: ConnId) -> Vec<u8> {
+    conns.get(id).unwrap().identity_frame[2..].to_vec()
+}
+
+#[test]
+fn replies_find_announced_and_generated_identities() {
+    let long = [7; 255];
+    let (mut pattern, mut conns, ids) = router_with(&[b"a\0b", b"", &long, b""]);
+    for id in &ids {
+        let identity = identity_of(&conns, *id);
+        let skip = 2 + identity.len();
+        assert_eq!(
+            route_to(&mut pattern, &mut conns, &identity),
+            Route::To { id: *id, skip }
+        );
+    }
+    assert_ne!(identity_of(&conns, ids[1]), identity_of(&conns, ids[3]));
+    assert_eq!(
+        route_to(&mut pattern, &mut conns, b"who"),
+        Route::Drop(Drop::NoSuchPeer)
+    );
+}
+
+#[test]
+fn a_late_reply_reaches_nobody_else() {
+    let (mut pattern, mut conns, ids) = router_with(&[b""]);
+    let identity = identity_of(&conns, ids[0]);
+    pattern.detach(ids[0], &mut conns);
+    conns.remove(ids[0]);
+    let next = add(&mut conns);
+    assert_eq!(next.slot, ids[0].slot, "the place is taken by another");
+    assert_eq!(pattern.attach(next, b"", &mut conns), Ok(None));
+    let route = route_to(&mut pattern, &mut conns, &identity);
+    assert_eq!(route, Route::Drop(Drop::NoSuchPeer));
+}
+
+#[test]
+fn the_newest_bearer_has_the_name_also_after_the_older_one_left() {
+    let (mut pattern, mut conns, ids) = router_with(&[b"name"]);
+    let newer = add(&mut conns);
+    assert_eq!(pattern.attach(newer, b"name", &mut conns), Ok(Some(ids[0])));
+    pattern.detach(ids[0], &mut conns);
+    conns.remove(ids[0]);
+    let expected = Route::To { id: newer, skip: 6 };
+    assert_eq!(route_to(&mut pattern, &mut conns, b"name"), expected);
+}
+
+#[test]
+fn nobody_takes_a_generated_identity() {
+    let (mut pattern, mut conns, ids) = router_with(&[b""]);
+    let generated = identity_of(&conns, ids[0]);
+    let thief = add(&mut conns);
+    let refused = pattern.attach(thief, &generated, &mut conns);
+    assert_eq!(refused, Err(Why::IdentityReserved));
+    pattern.detach(thief, &mut conns);
+    conns.remove(thief);
+    // One who announces it before it is generated loses it to the one it is generated for.
+    let early = add(&mut conns);
+    let next = ConnId {
+        generation: 0,
+        slot: early.slot + 1,
+    };
+    let mut coming = vec![0];
+    coming.extend(next.slot.to_be_bytes());
+    coming.extend(next.generation.to_be_bytes());
+    assert_eq!(pattern.attach(early, &coming, &mut conns), Ok(None));
+    let victim = add(&mut conns);
+    assert_eq!(victim, next);
+    assert_eq!(pattern.attach(victim, b"", &mut conns), Ok(Some(early)));
+    let expected = Route::To {
+        id: victim,
+        skip: 11,
+    };
+    assert_eq!(route_to(&mut pattern, &mut conns, &coming), expected);
+}
+
+#[test]
+fn a_router_drops_what_it_cannot_deliver_and_says_why() {
+    let (mut pattern, mut conns, ids) = router_with(&[b"a"]);
+    let mut identity_only = Vec::new();
+    append_frame(&mut identity_only, b"a", false);
+    let route = pattern.route(&identity_only, &mut conns, &OPTIONS, &mut Vec::new());
+    assert_eq!(route, Route::Drop(Drop::WithoutBody));
+    fill(&mut conns, ids[0], false);
+    assert_eq!(
+        route_to(&mut pattern, &mut conns, b"a"),
+        Route::Flush(ids[0])
+    );
+    conns.get_mut(ids[0]).unwrap().is_blocked = true;
+    assert_eq!(
+        route_to(&mut pattern, &mut conns, b"a"),
+        Route::Drop(Drop::PeerFull)
+    );
+}
+
+fn xpub_with(topics: &[&[&[u8]]]) -> (Pattern, ConnTable, Vec<ConnId>) {
+    let (mut pattern, mut conns) = (Pattern::new(SocketType::Xpub), ConnTable::default());
+    let mut ids = Vec::new();
+    for topics in topics {
+        let id = add(&mut conns);
+        ids.push(id);
+        let Pattern::Xpub(xpub) = &mut pattern else {
+            unreachable!()
+        };
+        for topic in *topics {
+            xpub.subscribe(id, topic, true, &OPTIONS).unwrap();
+        }
+    }
+    (pattern, conns, ids)
+}
+
+fn receivers(pattern: &mut Pattern, conns: &mut ConnTable, topic: &[u8]) -> (Vec<u32>, u32) {
+    let mut targets = Vec::new();
+    match pattern.route(&message(&[topic, b"body"]), conns, &OPTIONS, &mut targets) {
+        Route::Targets { full } => {
+            let mut slots: Vec<_> = targets.iter().map(|id| id.slot).collect();
+            slots.sort_unstable();
+            (slots, full)
+        }
+        other => panic!("a fan-out, but: {other:?}"),
+    }
+}
+
+#[test]
+fn each_subscriber_gets_a_message_once() {
+    let (mut pattern, mut conns, _) = xpub_with(&[&[b"", b"a", b"ab"], &[b"a"], &[b"b"], &[]]);
+    let table: [(&[u8], &[u32]); 5] = [
+        (b"abc", &[0, 1]),
+        (b"a", &[0, 1]),
+        (b"b", &[0, 2]),
+        (b"", &[0]),
+        (b"c", &[0]),
+    ];
+    for (topic, expected) in table {
+        let (slots, full) = receivers(&mut pattern, &mut conns, topic);
+        assert_eq!(
+            (&slots[..], full),
+            (expected, 0),
+            "{}",
+            topic.escape_ascii()
+        );
+    }
+}
+
+#[test]
+fn only_the_slow_subscriber_misses_a_message() {
+    let (mut pattern, mut conns, ids) = xpub_with(&[&[b""], &[b""], &[b""]]);
+    fill(&mut conns, ids[1], true);
+    assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![0, 2], 1));
+    conns
+        .get_mut(ids[2])
+        .unwrap()
+        .egress
+        .close(&mut BatchPool::default());
+    assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![0], 1));
+    fill(&mut conns, ids[0], false);
+    let route = pattern.route(b"\0\x01t", &mut conns, &OPTIONS, &mut Vec::new());
+    assert_eq!(route, Route::Flush(ids[0]), "who was not asked is not slow");
+}
+
+#[test]
+fn publishers_hear_of_the_first_and_the_last() {
+    let (mut pattern, mut conns, ids) = xpub_with(&[&[], &[]]);
+    let Pattern::Xpub(xpub) = &mut pattern else {
+        unreachable!()
+    };
+    let mut subscribe =
+        |peer: usize, topic: &[u8], add| xpub.subscribe(ids[peer], topic, add, &OPTIONS);
+    let table: [(usize, &[u8], bool, bool); 8] = [
+        (0, b"t", true, true),
+        (0, b"t", true, false),
+        (1, b"t", true, false),
+        (1, b"other", false, false),
+        (0, b"t", false, false),
+        (0, b"t", false, false),
+        (1, b"t", false, true),
+        (1, b"t", false, false),
+    ];
+    for (step, (peer, topic, add, expected)) in table.into_iter().enumerate() {
+        assert_eq!(subscribe(peer, topic, add), Ok(expected), "step {step}");
+    }
+    assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![], 0));
+}
+
+#[test]
+fn a_peer_may_hold_so_many_subscriptions_and_no_more() {
+    let (mut pattern, _, ids) = xpub_with(&[&[]]);
+    let Pattern::Xpub(xpub) = &mut pattern else {
+        unreachable!()
+    };
+    let options = SocketOptions {
+        subscriptions_max: 3,
+        ..OPTIONS
+    };
+    for topic in [b"a", b"b", b"c", b"c"] {
+        assert!(xpub.subscribe(ids[0], topic, true, &options).is_ok());
+    }
+    let refused = xpub.subscribe(ids[0], b"d", true, &options);
+    assert_eq!(refused, Err(Why::TooManySubscriptions));
+}
+
+#[test]
+fn what_subscribers_say_goes_to_every_publisher_still_there() {
+    let (mut pattern, mut conns) = (Pattern::new(SocketType::Xsub), ConnTable::default());
+    let ids: Vec<_> = (0..3).map(|_| add(&mut conns)).collect();
+    for id in &ids {
+        assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));
+    }
+    pattern.detach(ids[0], &mut conns);
+    pattern.detach(ids[0], &mut conns);
+    assert_eq!(
+        receivers(&mut pattern, &mut conns, b"hello"),
+        (vec![1, 2], 0)
+    );
+}
+
+#[test]
+fn sockets_that_only_send_admit_nothing() {
+    for (socket_type, expected) in [
+        (SocketType::Push, Admit::Drop(Drop::NotExpected)),
+        (SocketType::Dealer, Admit::Pass),
+        (SocketType::Pull, Admit::Pass),
+        (SocketType::Router, Admit::Pass),
+        (SocketType::Xpub, Admit::Pass),
+        (SocketType::Xsub, Admit::Pass),
+    ] {
+        assert_eq!(Pattern::new(socket_type).admit(), expected, "{socket_type}");
+    }
+}

@@ -1,0 +1,342 @@
+//! The subscriptions of all peers of one XPUB: which peer wants which prefix.
+//!
+//! A radix trie. A topic is a *leaf*; where topics part there is a *branch*. A topic that is a
+//! prefix of others is the *terminal* of a branch, so that leaves have no children and branches
+//! have no peers:
+//!
+//! ```text
+//!   "", "ab", "abc", "abd/x"        root ── terminal: leaf ""
+//!                                    └─ 'a' branch "ab" ── terminal: leaf ""      (ab)
+//!                                                       ├─ 'c' leaf "c"          (abc)
+//!                                                       └─ 'd' leaf "d/x"        (abd/x)
+//! ```
+//!
+//! A leaf keeps its number as long as its topic is held by anyone. All leaves that a peer holds are
+//! strung on a doubly linked list through the leaves themselves, which costs a peer eight bytes
+//! and a subscription eight, and makes the departure of a peer proportional to what it held.
+//!
+//! Peers choose topics, so nothing here recurses, each step looks at no more than 256 children,
+//! and a label has at most 255 bytes: longer ones are chains. Memory does not fragment: leaves and
+//! branches are all of one size each, everything else lives in pools without holes (`pool`).
+
+mod arena;
+mod holders;
+mod label;
+mod nodes;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use arena::NONE;
+use holders::{Crowds, Holders, Link};
+use nodes::{Node, Nodes, ROOT};
+use pool::Moved;
+
+/// A multiset of topics and their peers, matched by prefix.
+///
+/// A *peer* is a small number, dense from zero: the slot of a connection. Eight bytes are kept for
+/// each number up to the largest that ever subscribed since the trie was last empty.
+///
+/// A *topic* is any byte string, the empty one included. Topics have no limit here; who accepts
+/// them from a peer has one.
+#[derive(Debug)]
+pub struct Trie {
+    nodes: Nodes,
+    crowds: Crowds,
+    lists: Vec<List>,
+    subscriptions: usize,
+    generation: u64,
+}
+
+/// What [`Trie::insert`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The peer is the first on that topic.
+    First,
+    /// The peer was added to others on that topic.
+    Further,
+    /// Nothing: the peer held the topic already. Subscriptions are not counted per peer.
+    Already,
+}
+
+/// What [`Trie::remove`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// The peer was the last on that topic.
+    Last,
+    /// The peer was removed, others are left on that topic.
+    Other,
+    /// Nothing: the peer did not hold the topic. Must not be passed upstream, where it would take
+    /// the topic away from others.
+    NotFound,
+}
+
+/// The leaves that one peer holds, newest first.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    head: u32,
+    count: u32,
+}
+
+impl Trie {
+    /// A trie without topics and without heap memory.
+    pub const fn new() -> Self {
+        Self {
+            nodes: Nodes::new(),
+            crowds: Crowds::new(),
+            lists: Vec::new(),
+            subscriptions: 0,
+            generation: 0,
+        }
+    }
+
+    /// Subscribes `peer` to `topic`.
+    ///
+    /// O(length of the topic + logarithm of the number of peers on it).
+    pub fn insert(&mut self, topic: &[u8], peer: u32) -> Inserted {
+        let leaf = self.nodes.find_or_insert(topic);
+        let mut holders = self.nodes.leaves[leaf].holders;
+        let count = holders.count();
+        if count > 0 && self.crowds.contains(holders, peer) {
+            return Inserted::Already;
+        }
+        if self.lists.len() <= peer as usize {
+            self.lists.resize(peer as usize + 1, List::EMPTY);
+        }
+        let list = &mut self.lists[peer as usize];
+        let link = Link {
+            previous: NONE,
+            next: list.head,
+        };
+        list.head = leaf;
+        list.count += 1;
+        let moved = self.crowds.insert(&mut holders, leaf, (peer, link));
+        self.nodes.leaves[leaf].holders = holders;
+        self.crowd_moved(moved);
+        self.relink(link.next, peer, |link| link.previous = leaf);
+        self.subscriptions += 1;
+        self.generation += 1;
+        if count == 0 {
+            Inserted::First
+        } else {
+            Inserted::Further
+        }
+    }
+
+    /// Takes back what [`insert`](Self::insert) did, in the same time.
+    pub fn remove(&mut self, topic: &[u8], peer: u32) -> Removed {
+        match self
+            .nodes
+            .find(topic)
+            .and_then(|leaf| Some((leaf, self.withdraw(leaf, peer)?)))
+        {
+            None => Removed::NotFound,
+            Some((_, count)) if count > 0 => Removed::Other,
+            Some((leaf, _)) => {
+                self.nodes.remove(leaf);
+                self.release_if_empty();
+                Removed::Last
+            }
+        }
+    }
+
+    /// Removes at most `limit` subscriptions of `peer`, newest first, and calls `emptied` with each
+    /// topic that nobody holds any more. Returns true when the peer has none left.
+    ///
+    /// Each costs what [`remove`](Self::remove) does, independent of the size of the trie.
+    pub fn remove_peer(&mut self, peer: u32, limit: usize, mut emptied: impl FnMut(&[u8])) -> bool {
+        let mut topic = Vec::new();
+        for _ in 0..limit {
+            let Some(&List {
+                head: leaf,
+                count: 1..,
+            }) = self.lists.get(peer as usize)
+            else {
+                return true;
+            };
+            if self.withdraw(leaf, peer) == Some(0) {
+                self.nodes.topic_of(leaf, &mut topic);
+                self.nodes.remove(leaf);
+                self.release_if_empty();
+                emptied(&topic);
+            }
+        }
+        self.subscriptions_of(peer) == 0
+    }
+
+    /// Calls `visit` with the peers of every stored prefix of `topic`, the empty one and `topic`
+    /// itself included. The peers of one prefix come ascending, in one slice or, if they are many,
+    /// in several; no slice is empty. A peer that holds several of the prefixes comes several
+    /// times.
+    ///
+    /// O(length of the longest stored prefix + number of peers); allocates nothing.
+    pub fn matches(&self, topic: &[u8], mut visit: impl FnMut(&[u32])) {
+        if self.subscriptions == 0 {
+            return;
+        }
+        let Nodes {
+            leaves,
+            branches,
+            spills,
+            ..
+        } = &self.nodes;
+        let (mut branch, mut rest) = (ROOT, topic);
+        loop {
+            let terminal = branches[branch].terminal;
+            if terminal != NONE {
+                self.crowds.visit(leaves[terminal].holders, &mut visit);
+            }
+            let Some(&key) = rest.first() else { return };
+            match self.nodes.child(branch, key) {
+                None => return,
+                Some(Node::Branch(next)) => {
+                    let Some(after) = branches[next].label.strip_from(rest, spills) else {
+                        return;
+                    };
+                    (branch, rest) = (next, after);
+                }
+                Some(Node::Leaf(leaf)) => {
+                    if leaves[leaf].label.strip_from(rest, spills).is_some() {
+                        self.crowds.visit(leaves[leaf].holders, &mut visit);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` with each topic that anybody holds, once, in the order of their bytes.
+    ///
+    /// Allocates one buffer for the longest topic.
+    pub fn for_each_topic(&self, mut visit: impl FnMut(&[u8])) {
+        if self.subscriptions == 0 {
+            return;
+        }
+        let Nodes {
+            leaves, branches, ..
+        } = &self.nodes;
+        let mut topic = Vec::new();
+        // The walk needs no stack: it finds the next child by the first byte of the last one.
+        let (mut branch, mut key_min) = (ROOT, Some(0));
+        if branches[ROOT].terminal != NONE {
+            visit(&topic);
+        }
+        loop {
+            match key_min.and_then(|key| self.nodes.child_from(branch, key)) {
+                Some(node) => {
+                    let start = topic.len();
+                    topic.resize(start + self.nodes.label_len(node), 0);
+                    self.nodes.label_copy(node, &mut topic[start..]);
+                    match node {
+                        Node::Leaf(leaf) => {
+                            visit(&topic);
+                            topic.truncate(start);
+                            key_min = leaves[leaf].label.first().checked_add(1);
+                        }
+                        Node::Branch(next) => {
+                            if branches[next].terminal != NONE {
+                                visit(&topic);
+                            }
+                            (branch, key_min) = (next, Some(0));
+                        }
+                    }
+                }
+                None if branch == ROOT => return,
+                None => {
+                    let label = &branches[branch].label;
+                    topic.truncate(topic.len() - label.len());
+                    key_min = label.first().checked_add(1);
+                    branch = branches[branch].parent;
+                }
+            }
+        }
+    }
+
+    /// Distinct topics.
+    pub const fn topics(&self) -> usize {
+        self.nodes.leaves.live()
+    }
+
+    /// Pairs of a topic and a peer.
+    pub const fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Topics that `peer` holds.
+    pub fn subscriptions_of(&self, peer: u32) -> usize {
+        self.lists
+            .get(peer as usize)
+            .map_or(0, |list| list.count as usize)
+    }
+
+    /// Heap bytes held, used or not. O(1).
+    pub const fn bytes(&self) -> usize {
+        self.nodes.bytes() + self.crowds.bytes() + self.lists.capacity() * size_of::<List>()
+    }
+
+    /// A number that changes whenever the result of [`matches`](Self::matches) may change.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Takes `peer` off a leaf and returns how many peers are left there; the leaf stays.
+    fn withdraw(&mut self, leaf: u32, peer: u32) -> Option<usize> {
+        let mut holders = self.nodes.leaves[leaf].holders;
+        let (link, moved) = self.crowds.remove(&mut holders, leaf, peer)?;
+        self.nodes.leaves[leaf].holders = holders;
+        self.crowd_moved(moved);
+        let list = &mut self.lists[peer as usize];
+        list.count -= 1;
+        if link.previous == NONE {
+            list.head = link.next;
+        }
+        self.relink(link.previous, peer, |neighbour| neighbour.next = link.next);
+        self.relink(link.next, peer, |neighbour| {
+            neighbour.previous = link.previous
+        });
+        self.subscriptions -= 1;
+        self.generation += 1;
+        Some(holders.count())
+    }
+
+    fn relink(&mut self, leaf: u32, peer: u32, change: impl FnOnce(&mut Link)) {
+        if leaf != NONE {
+            self.crowds
+                .relink(&mut self.nodes.leaves[leaf].holders, peer, change);
+        }
+    }
+
+    fn crowd_moved(&mut self, moved: Option<Moved>) {
+        if let Some(Moved { owner, at }) = moved {
+            let count = self.nodes.leaves[owner].holders.count();
+            self.nodes.leaves[owner].holders = Holders::many(at, count);
+        }
+    }
+
+    /// Gives all memory back with the last topic; until then it is kept for the next ones.
+    fn release_if_empty(&mut self) {
+        if self.topics() == 0 {
+            debug_assert_eq!(self.subscriptions, 0);
+            self.nodes = Nodes::new();
+            self.crowds = Crowds::new();
+            self.lists.clear();
+            // Not to nothing, because a peer may subscribe and cancel as often as it likes.
+            self.lists.shrink_to(LISTS_KEPT);
+        }
+    }
+}
+
+impl Default for Trie {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl List {
+    const EMPTY: Self = Self {
+        head: NONE,
+        count: 0,
+    };
+}
+
+const LISTS_KEPT: usize = 1024;

@@ -1,0 +1,252 @@
+//! Small variable-sized arrays without holes between them.
+//!
+//! A pool keeps blocks of equal capacity side by side in one vector per capacity. A block that is
+//! given back is overwritten by the last one of its vector, so that no history of insertions and
+//! removals can fragment the memory. The price is that blocks move: each one names its owner, and
+//! whoever gives back a block is told which owner must be given a new position.
+
+use super::arena::{number, reserve_one};
+use std::fmt::Debug;
+
+/// What the entries of a block consist of.
+pub(super) trait Shape {
+    /// The word the arrays are made of.
+    type Word: Copy + Default + Debug;
+    /// A block of capacity n is n * `WIDTHS[0]` words, then n * `WIDTHS[1]` words, and so on.
+    const WIDTHS: &'static [usize];
+    /// The words of one entry.
+    const WIDTH: usize = {
+        let (mut sum, mut index) = (0, 0);
+        while index < Self::WIDTHS.len() {
+            sum += Self::WIDTHS[index];
+            index += 1;
+        }
+        sum
+    };
+}
+
+/// Blocks of at most [`ENTRIES_MAX`] entries of shape `S`.
+///
+/// A block is named by its position and its number of entries; the two together say where it is.
+#[derive(Debug)]
+pub(super) struct Pool<S: Shape> {
+    classes: Vec<Class<S::Word>>,
+    bytes: usize,
+}
+
+/// All blocks of one capacity.
+#[derive(Debug)]
+struct Class<W> {
+    words: Vec<W>,
+    owners: Vec<u32>,
+}
+
+/// The block of `owner` is at position `at` now.
+#[derive(Debug)]
+#[must_use = "the owner's position is stale"]
+pub(super) struct Moved {
+    pub(super) owner: u32,
+    pub(super) at: u32,
+}
+
+impl<S: Shape> Pool<S> {
+    /// A pool without heap memory.
+    pub(super) const fn new() -> Self {
+        Self {
+            classes: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// A new block for `count` > 0 entries, all zero.
+    pub(super) fn allocate(&mut self, count: usize, owner: u32) -> u32 {
+        let (index, width) = (class_of(count), capacity(count) * S::WIDTH);
+        if self.classes.len() <= index {
+            self.bytes -= self.classes.capacity() * size_of::<Class<S::Word>>();
+            let vacant = || Class {
+                words: Vec::new(),
+                owners: Vec::new(),
+            };
+            self.classes.resize_with(index + 1, vacant);
+            self.bytes += self.classes.capacity() * size_of::<Class<S::Word>>();
+        }
+        let class = &mut self.classes[index];
+        let at = number(class.owners.len());
+        if class.owners.len() == class.owners.capacity() {
+            self.bytes -= class.bytes();
+            reserve_one(&mut class.owners, 1);
+            class
+                .words
+                .reserve_exact(class.owners.capacity() * width - class.words.len());
+            self.bytes += class.bytes();
+        }
+        class.owners.push(owner);
+        class
+            .words
+            .resize(class.words.len() + width, S::Word::default());
+        at
+    }
+
+    /// Gives the block back; its position is taken by another block, whose owner is returned.
+    #[must_use = "the owner's position is stale"]
+    pub(super) fn release(&mut self, at: u32, count: usize) -> Option<Moved> {
+        let (index, width) = (class_of(count), capacity(count) * S::WIDTH);
+        let class = &mut self.classes[index];
+        let last = class.owners.len() - 1;
+        class.owners.swap_remove(at as usize);
+        class.words.copy_within(last * width.., at as usize * width);
+        class.words.truncate(last * width);
+        // Half as much again is kept, so that the next block to come does not grow it again.
+        if last < class.owners.capacity().div_ceil(2) {
+            self.bytes -= class.bytes();
+            class.owners.shrink_to(last + last / 2);
+            class.words.shrink_to(class.owners.capacity() * width);
+            self.bytes += class.bytes();
+        }
+        class
+            .owners
+            .get(at as usize)
+            .map(|&owner| Moved { owner, at })
+    }
+
+    /// The words of a block: see [`Shape::WIDTHS`], with [`capacity`] as n.
+    pub(super) fn words(&self, at: u32, count: usize) -> &[S::Word] {
+        let width = capacity(count) * S::WIDTH;
+        &self.classes[class_of(count)].words[at as usize * width..][..width]
+    }
+
+    /// The words of a block, to be written.
+    pub(super) fn words_mut(&mut self, at: u32, count: usize) -> &mut [S::Word] {
+        let width = capacity(count) * S::WIDTH;
+        &mut self.classes[class_of(count)].words[at as usize * width..][..width]
+    }
+
+    /// Turns a block of `count` entries into one of `count` + 1 with a gap at `index`, whose
+    /// content is unspecified. Returns the new position. Moves the entries of one block.
+    pub(super) fn open(
+        &mut self,
+        at: u32,
+        count: usize,
+        index: usize,
+        owner: u32,
+    ) -> (u32, Option<Moved>) {
+        debug_assert!(index <= count && count < ENTRIES_MAX);
+        if count == 0 {
+            return (self.allocate(1, owner), None);
+        }
+        self.reshape(at, (count, count + 1), (index, index + 1), owner)
+    }
+
+    /// Takes the entry at `index` out of a block of `count` entries. Returns the new position,
+    /// which means nothing when no entry is left. Moves the entries of one block.
+    pub(super) fn close(
+        &mut self,
+        at: u32,
+        count: usize,
+        index: usize,
+        owner: u32,
+    ) -> (u32, Option<Moved>) {
+        debug_assert!(index < count);
+        if count == 1 {
+            return (0, self.release(at, 1));
+        }
+        self.reshape(at, (count, count - 1), (index + 1, index), owner)
+    }
+
+    /// Moves the entries from `from` on to `to`, into another block if the capacity demands it;
+    /// what is before both stays in its place.
+    fn reshape(
+        &mut self,
+        at: u32,
+        (count, count_new): (usize, usize),
+        (from, to): (usize, usize),
+        owner: u32,
+    ) -> (u32, Option<Moved>) {
+        let (old, new) = (class_of(count), class_of(count_new));
+        let mut offset = 0;
+        if old == new {
+            let words = self.words_mut(at, count);
+            for width in S::WIDTHS {
+                let array = &mut words[offset * capacity(count)..][..capacity(count) * width];
+                array.copy_within(from * width..count * width, to * width);
+                offset += width;
+            }
+            return (at, None);
+        }
+        let at_new = self.allocate(count_new, owner);
+        let Ok([source, target]) = self.classes.get_disjoint_mut([old, new]) else {
+            unreachable!("two different capacities")
+        };
+        let source = &source.words[at as usize * capacity(count) * S::WIDTH..];
+        let target = &mut target.words[at_new as usize * capacity(count_new) * S::WIDTH..];
+        for width in S::WIDTHS {
+            let source = &source[offset * capacity(count)..][..count * width];
+            let target = &mut target[offset * capacity(count_new)..][..count_new * width];
+            let kept = from.min(to) * width;
+            target[..kept].copy_from_slice(&source[..kept]);
+            let tail = &source[from * width..];
+            target[to * width..][..tail.len()].copy_from_slice(tail);
+            offset += width;
+        }
+        (at_new, self.release(at, count))
+    }
+
+    /// Heap bytes held.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The owner of a block.
+    #[cfg(test)]
+    pub(super) fn owner(&self, at: u32, count: usize) -> u32 {
+        self.classes[class_of(count)].owners[at as usize]
+    }
+
+    /// Number of blocks and, counted afresh, the heap bytes.
+    #[cfg(test)]
+    pub(super) fn census(&self) -> (usize, usize) {
+        let classes = self.classes.capacity() * size_of::<Class<S::Word>>();
+        let bytes: usize = self.classes.iter().map(Class::bytes).sum();
+        (
+            self.classes.iter().map(|class| class.owners.len()).sum(),
+            classes + bytes,
+        )
+    }
+}
+
+impl<W> Class<W> {
+    const fn bytes(&self) -> usize {
+        self.words.capacity() * size_of::<W>() + self.owners.capacity() * size_of::<u32>()
+    }
+}
+
+/// The number of entries that a block of `count` entries has room for.
+pub(super) const fn capacity(count: usize) -> usize {
+    CAPACITIES[class_of(count)] as usize
+}
+
+const fn class_of(count: usize) -> usize {
+    CLASS_OF[count] as usize
+}
+
+/// The largest number of entries in one block.
+pub(super) const ENTRIES_MAX: usize = 256;
+
+/// Exact up to 8, then four per octave: at most a quarter of a block is unused.
+const CAPACITIES: [u16; 28] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160,
+    192, 224, 256,
+];
+
+const CLASS_OF: [u8; ENTRIES_MAX + 1] = {
+    let mut table = [0; ENTRIES_MAX + 1];
+    let (mut count, mut class) = (1, 0u8);
+    while count <= ENTRIES_MAX {
+        if count > CAPACITIES[class as usize] as usize {
+            class += 1;
+        }
+        table[count] = class;
+        count += 1;
+    }
+    table
+};

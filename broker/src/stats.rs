@@ -1,0 +1,94 @@
+//! Counters: plain numbers, added to where things happen, read by whoever asks.
+
+use crate::config::Side;
+use crate::why::{Drop, Why};
+
+/// What one socket, a side of a proxy, has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketStats {
+    /// Bytes of the messages accepted from peers, on the wire.
+    pub bytes_in: u64,
+    /// Bytes of the messages queued for peers, on the wire.
+    pub bytes_out: u64,
+    /// Connections that ended, by the label of their reason, in the order they first did.
+    pub closed: Vec<(&'static str, u64)>,
+    /// Messages that went no further, in the order of [`Drop::ALL`].
+    pub drops: [u64; Drop::ALL.len()],
+    /// Messages accepted from peers.
+    pub messages_in: u64,
+    /// Messages queued for peers; one that goes to several counts for each.
+    pub messages_out: u64,
+    /// Connections that finished their handshake.
+    pub peers_attached: u64,
+    /// Messages taken back from peers that died before a byte of them was written.
+    pub requeued: u64,
+}
+
+impl SocketStats {
+    /// How many messages went no further for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    #[inline]
+    pub(crate) fn count_drop(&mut self, reason: Drop) {
+        self.count_drops(reason, 1);
+    }
+
+    #[inline]
+    pub(crate) fn count_drops(&mut self, reason: Drop, messages: u32) {
+        self.drops[reason as usize] += u64::from(messages);
+    }
+
+    #[inline]
+    pub(crate) fn count_in(&mut self, bytes: usize) {
+        self.messages_in += 1;
+        self.bytes_in += bytes as u64;
+    }
+
+    /// A message of so many bytes was queued for so many peers.
+    #[inline]
+    pub(crate) fn count_out(&mut self, peers: usize, bytes: usize) {
+        self.messages_out += peers as u64;
+        self.bytes_out += (peers * bytes) as u64;
+    }
+
+    /// How many connections ended for the reason with this label.
+    #[must_use]
+    pub fn closed_for(&self, label: &str) -> u64 {
+        self.closed
+            .iter()
+            .find(|(known, _)| *known == label)
+            .map_or(0, |(_, count)| *count)
+    }
+
+    pub(crate) fn count_close(&mut self, why: &Why) {
+        let label = why.label();
+        match self.closed.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, count)) => *count += 1,
+            None => self.closed.push((label, 1)),
+        }
+    }
+}
+
+/// A moment's view of one socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketSnapshot {
+    /// Its counters.
+    pub counters: SocketStats,
+    /// Peers whose handshake is over.
+    pub peers: usize,
+    /// The name of its proxy.
+    pub proxy: String,
+    /// Bytes queued for its peers.
+    pub queued_bytes: u64,
+    /// Messages queued for its peers.
+    pub queued_messages: u64,
+    /// Which side of the proxy it is.
+    pub side: Side,
+    /// Distinct topics its peers subscribe to.
+    pub topics: usize,
+    /// Peers whose next message waits for somebody to take it.
+    pub waiting: usize,
+}

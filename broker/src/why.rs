@@ -1,0 +1,97 @@
+//! Reasons: at once the text in the log, the label of a counter and what a test asserts.
+
+use std::fmt;
+use std::io;
+
+/// Why a message went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// A ROUTER is to send it to a peer that is not, or no longer, there.
+    NoSuchPeer,
+    /// A peer of a socket type that only receives sent it.
+    NotExpected,
+    /// The peer's queue is at its high-water mark.
+    PeerFull,
+    /// A ROUTER is to send it, and it has no frame behind the identity.
+    WithoutBody,
+}
+
+impl Drop {
+    /// Every reason, in alphabetical order: the order of [`crate::stats::SocketStats::drops`].
+    pub const ALL: [Self; 4] = [
+        Self::NoSuchPeer,
+        Self::NotExpected,
+        Self::PeerFull,
+        Self::WithoutBody,
+    ];
+
+    /// A short constant name.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoSuchPeer => "no-such-peer",
+            Self::NotExpected => "not-expected",
+            Self::PeerFull => "peer-full",
+            Self::WithoutBody => "without-body",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It announced an identity that the broker has generated for another peer.
+    IdentityReserved,
+    /// The system reported an error.
+    Io(io::ErrorKind),
+    /// The peer closed it.
+    PeerClosed,
+    /// The session failed.
+    Protocol(zmtp::Error),
+    /// Another peer came with the same identity.
+    Replaced,
+    /// The broker stops.
+    Stopping,
+    /// A publisher does not read the subscriptions it is sent.
+    SubscriptionsUnread,
+    /// It holds as many subscriptions as a peer may.
+    TooManySubscriptions,
+}
+
+impl Why {
+    /// A short constant name.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::IdentityReserved => "identity-reserved",
+            Self::Io(_) => "io-error",
+            Self::PeerClosed => "peer-closed",
+            Self::Protocol(error) => error.label(),
+            Self::Replaced => "replaced",
+            Self::Stopping => "stopping",
+            Self::SubscriptionsUnread => "subscriptions-unread",
+            Self::TooManySubscriptions => "too-many-subscriptions",
+        }
+    }
+
+    /// Whether somebody should look at it: the peer did wrong, or two peers are in each other's way.
+    #[must_use]
+    pub fn is_notable(&self) -> bool {
+        !matches!(self, Self::Io(_) | Self::PeerClosed | Self::Stopping)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IdentityReserved => f.write_str("its identity is one that the broker generates"),
+            Self::Io(kind) => write!(f, "{kind}"),
+            Self::PeerClosed => f.write_str("closed by the peer"),
+            Self::Protocol(error) => write!(f, "{error}"),
+            Self::Replaced => f.write_str("another peer came with the same identity"),
+            Self::Stopping => f.write_str("the broker stops"),
+            Self::SubscriptionsUnread => f.write_str("it does not read its subscriptions"),
+            Self::TooManySubscriptions => f.write_str("too many subscriptions"),
+        }
+    }
+}
