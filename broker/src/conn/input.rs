@@ -56,7 +56,8 @@ impl Input {
     }
 
     /// The whole buffer: ranges that the egress of a connection keeps count from its front.
-    pub(crate) fn buffer(&self) -> &[u8] {
+    #[must_use]
+    pub fn buffer(&self) -> &[u8] {
         &self.buffer
     }
 

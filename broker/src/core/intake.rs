@@ -134,6 +134,13 @@ impl Core {
     /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited for
     /// its turn; others must line up behind those who wait.
     fn pump(&mut self, id: ConnId, input: &mut Input, mut quota: u32, is_resumed: bool) -> Flow {
+        let Some(conn) = self.conns.get(id) else {
+            return Flow::Closed;
+        };
+        let socket = conn.socket;
+        // For a ROUTER's peer its name, for all others nothing.
+        self.prefix.clear();
+        self.prefix.extend_from_slice(&conn.identity_frame);
         loop {
             let Some(conn) = self.conns.get_mut(id) else {
                 return Flow::Closed;
@@ -157,8 +164,11 @@ impl Core {
                     if quota == 0 {
                         return Flow::More;
                     }
-                    if let Some(stuck) = self.forward(id, input, span.size, is_resumed) {
+                    if let Some(stuck) = self.forward(socket, input, span.size, is_resumed) {
                         return stuck;
+                    }
+                    if let Some(conn) = self.conns.get_mut(id) {
+                        conn.session.accept();
                     }
                     quota -= 1;
                     continue;
@@ -175,6 +185,9 @@ impl Core {
                     if let Err(why) = self.attach(id, &peer) {
                         self.doom(id, why);
                         return Flow::Closed;
+                    }
+                    if let Some(conn) = self.conns.get(id) {
+                        self.prefix.extend_from_slice(&conn.identity_frame);
                     }
                 }
                 Event::Subscription { add, topic } => {
@@ -197,27 +210,20 @@ impl Core {
         }
     }
 
-    /// Sends the message at the front of `input` on and consumes it; answers with the reason if it
-    /// cannot go yet.
+    /// Sends the message at the front of `input`, received by this socket, on and consumes it; answers
+    /// with the reason if it cannot go yet.
     #[inline]
     fn forward(
         &mut self,
-        id: ConnId,
+        SocketId { proxy, side }: SocketId,
         input: &mut Input,
         size: usize,
         is_resumed: bool,
     ) -> Option<Flow> {
-        let Some(conn) = self.conns.get(id) else {
-            return Some(Flow::Closed);
-        };
-        let SocketId { proxy, side } = conn.socket;
         let (from, to) = self.proxies[proxy as usize].sockets_mut(side);
         if !from.waiting.is_empty() && !is_resumed {
             return Some(Flow::Parked);
         }
-        // For a ROUTER's peer its name, for all others nothing.
-        self.prefix.clear();
-        self.prefix.extend_from_slice(&conn.identity_frame);
         let route = match from.pattern.admit() {
             Admit::Drop(reason) => Route::Drop(reason),
             Admit::Pass => {
@@ -253,9 +259,6 @@ impl Core {
             .socket_mut(side)
             .stats
             .count_in(size);
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.session.accept();
-        }
         None
     }
 

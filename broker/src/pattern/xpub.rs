@@ -32,12 +32,16 @@ impl Xpub {
         if !add {
             return Ok(self.trie.remove(topic, id.slot) == Removed::Last);
         }
-        let is_first = self.trie.insert(topic, id.slot) == Inserted::First;
+        let inserted = self.trie.insert(topic, id.slot);
         let has_too_many = self.trie.subscriptions_of(id.slot) > options.subscriptions_max as usize;
         if has_too_many || self.trie.bytes() > SUBSCRIPTION_BYTES_MAX {
+            // Nobody upstream has heard of it, so nobody must hear of its end.
+            if inserted != Inserted::Already {
+                self.trie.remove(topic, id.slot);
+            }
             return Err(Why::TooManySubscriptions);
         }
-        Ok(is_first)
+        Ok(inserted == Inserted::First)
     }
 
     /// Removes up to `limit` subscriptions of a peer that left, calling `emptied` for each topic that
