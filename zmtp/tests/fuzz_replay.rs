@@ -1,0 +1,169 @@
+//! The fuzz targets without a fuzzer: the seeds in `fuzz/seeds`, and inputs made from numbers.
+//!
+//! A panic in a target is the finding. `SEED=… cargo test -p zmqd-zmtp --test fuzz_replay` begins with
+//! another seed; the one in use is printed when a test fails.
+
+#[path = "support/random.rs"]
+mod random;
+
+use random::Random;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{fs, path::Path};
+use zmtp::SocketType;
+use zmtp::encode::{append_command, append_frame};
+use zmtp::fuzzing::{fuzz_deframer, fuzz_session, fuzz_traffic};
+
+/// Inputs made for each target.
+const INPUTS: usize = 5000;
+
+/// Sizes at which something changes: the header's form, or one of the targets' limits.
+const SIZES: [usize; 20] = [
+    0, 1, 2, 15, 16, 17, 31, 32, 33, 42, 43, 254, 255, 256, 257, 511, 512, 513, 1015, 1022,
+];
+
+const COMMANDS: [&str; 9] = [
+    "CANCEL",
+    "ERROR",
+    "HELLO",
+    "JOIN",
+    "PING",
+    "PONG",
+    "READY",
+    "SUBSCRIBE",
+    "",
+];
+
+#[test]
+fn seeds_of_every_target() {
+    let targets = [
+        ("deframer", fuzz_deframer as fn(&[u8])),
+        ("session", fuzz_session),
+        ("traffic", fuzz_traffic),
+    ];
+    for (name, target) in targets {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../fuzz/seeds")
+            .join(name);
+        let mut replayed = 0;
+        for entry in fs::read_dir(&folder).expect("a folder of seeds") {
+            let path = entry.expect("a directory entry").path();
+            let data = fs::read(&path).expect("a readable seed");
+            let outcome = catch_unwind(|| target(&data));
+            assert!(outcome.is_ok(), "{}", path.display());
+            replayed += 1;
+        }
+        assert!(replayed >= 10, "{replayed} seeds of {name}");
+    }
+}
+
+#[test]
+fn streams_of_frames() {
+    try_inputs(fuzz_deframer, |random| {
+        let mut input = vec![byte(random)];
+        append_traffic(random, &mut input);
+        input
+    });
+}
+
+#[test]
+fn traffic() {
+    try_inputs(fuzz_traffic, |random| {
+        let mut input = vec![byte(random), byte(random)];
+        append_traffic(random, &mut input);
+        input
+    });
+}
+
+#[test]
+fn whole_sessions() {
+    try_inputs(fuzz_session, |random| {
+        let mut input = vec![byte(random), byte(random)];
+        input.extend(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03");
+        input.push(u8::try_from(random.below(3)).expect("small"));
+        input.extend([&b"NULL"[..], &[0; 48]].concat());
+        append_ready(random, &mut input);
+        append_traffic(random, &mut input);
+        input
+    });
+}
+
+/// Makes inputs, harms most of them, and runs the target on each.
+fn try_inputs(target: fn(&[u8]), make: impl Fn(&mut Random) -> Vec<u8>) {
+    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED=number"));
+    let mut random = Random::new(seed);
+    for _ in 0..INPUTS {
+        let mut input = make(&mut random);
+        for _ in 0..random.below(4) {
+            mutate(&mut random, &mut input);
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| target(&input)));
+        assert!(outcome.is_ok(), "SEED={seed}: {}", input.escape_ascii());
+    }
+}
+
+fn append_traffic(random: &mut Random, input: &mut Vec<u8>) {
+    for _ in 0..random.below(12) {
+        if random.below(3) == 0 {
+            let name = COMMANDS[random.below(COMMANDS.len())];
+            append_command(input, name, &body(random));
+        } else {
+            let more = random.below(2) == 0;
+            let start = input.len();
+            append_frame(input, &body(random), more);
+            if random.below(4) == 0 && input[start] & 2 == 0 {
+                make_long(input, start);
+            }
+        }
+    }
+}
+
+/// Turns the short frame at `start` into its long form.
+fn make_long(input: &mut Vec<u8>, start: usize) {
+    input[start] |= 2;
+    input.splice(start + 1..start + 1, [0; 7]);
+}
+
+fn append_ready(random: &mut Random, input: &mut Vec<u8>) {
+    let mut properties = Vec::new();
+    for _ in 0..random.below(3) {
+        let name = ["Socket-Type", "socket-type", "Identity", "X-any", ""][random.below(5)];
+        let value = match random.below(3) {
+            0 => body(random),
+            _ => SocketType::ALL[random.below(11)].name().into(),
+        };
+        properties.push(u8::try_from(name.len()).expect("a short name"));
+        properties.extend(name.bytes());
+        properties.extend(
+            u32::try_from(value.len())
+                .expect("a short value")
+                .to_be_bytes(),
+        );
+        properties.extend(value);
+    }
+    append_command(input, "READY", &properties);
+}
+
+fn body(random: &mut Random) -> Vec<u8> {
+    let size = match random.below(4) {
+        0 => SIZES[random.below(SIZES.len())],
+        _ => random.below(20),
+    };
+    (0..size).map(|_| byte(random) % 4).collect()
+}
+
+fn byte(random: &mut Random) -> u8 {
+    u8::try_from(random.below(256)).expect("a byte")
+}
+
+fn mutate(random: &mut Random, input: &mut Vec<u8>) {
+    let at = random.below(input.len());
+    let end = (at + random.below(16)).min(input.len());
+    match random.below(6) {
+        0 => input[at] ^= 1 << random.below(8),
+        1 => input[at] = [0, 1, 2, 4, 5, 0x7f, 0x80, 0xff][random.below(8)],
+        2 => input.truncate(at.max(1)),
+        3 if at > 0 => drop(input.drain(at..end)),
+        4 => input.extend_from_within(at..end),
+        _ => input.insert(at, byte(random)),
+    }
+}

@@ -1,0 +1,215 @@
+//! Transcripts: their text form, and their replay in pieces of any size.
+//!
+//! ```text
+//! == name of the conversation; what stands in front of the first belongs to the file
+//! local ROUTER                        our socket type
+//! limit message_frames_max 3          a limit other than the default
+//! < 00 05 "hello"                     the peer's bytes, field by field
+//! > 04 05 04 "PONG"                   what we must have sent once the lines above have arrived
+//! = message 00 05 "hello"             what must have been reported by then: a message as it stood,
+//! = ready 1 REQ "id"                  a peer's minor version, type (or -) and identity,
+//! = subscribe "topic"                 a subscription,
+//! = cancel "topic"                    or its end
+//! ! illegal-flags                     the label of the error that must have been returned by then
+//! ```
+//!
+//! Bytes are hexadecimal, `"text"`, or `61*300` for 300 times the same byte. `greeting` stands for an
+//! exchange of NULL greetings of version 3.1 and `handshake REQ` for that and both READY commands. A
+//! line that begins with a space continues the one before; one that begins with `#` is a comment.
+
+mod random;
+mod replay;
+
+pub(crate) use random::Random;
+pub(crate) use replay::{Caller, replay};
+
+use std::{fs, path::Path};
+use zmtp::{Limits, SocketType};
+
+/// Something that a session reports, or its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Happening {
+    Cancel(Vec<u8>),
+    Failed(String),
+    Message(Vec<u8>),
+    Ready(u8, Option<SocketType>, Vec<u8>),
+    Subscribe(Vec<u8>),
+}
+
+/// One conversation. Positions are numbers of bytes of `input`.
+#[derive(Clone, Debug)]
+pub(crate) struct Transcript {
+    pub(crate) name: String,
+    pub(crate) local: SocketType,
+    pub(crate) limits: Limits,
+    /// Everything the peer says.
+    pub(crate) input: Vec<u8>,
+    /// What must have happened once so many bytes are in, and not before.
+    pub(crate) happenings: Vec<(usize, Happening)>,
+    /// Everything we must have sent once so many bytes are in, and not before.
+    pub(crate) output: Vec<(usize, Vec<u8>)>,
+}
+
+/// Reads every transcript under `tests/data`.
+pub(crate) fn read_all() -> Vec<Transcript> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut paths: Vec<_> = fs::read_dir(&folder)
+        .expect("tests/data is there")
+        .map(|entry| entry.expect("a directory entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "hex"))
+        .collect();
+    paths.sort();
+    let mut transcripts = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a readable file");
+        let file = path.file_stem().unwrap_or_default().to_string_lossy();
+        transcripts.extend(parse(&file, &text));
+    }
+    transcripts
+}
+
+/// Parses one file, whose conversations begin at lines of `== name` or, without any, at its top.
+pub(crate) fn parse(file: &str, text: &str) -> Vec<Transcript> {
+    let text = text.replace("\n ", " ");
+    let mut sections = text.split("\n== ");
+    let first = Transcript::parse(file, sections.next().unwrap_or_default());
+    let mut transcripts: Vec<_> = sections
+        .map(|section| {
+            let (name, lines) = section.split_once('\n').unwrap_or((section, ""));
+            Transcript::parse(&format!("{file}: {name}"), lines)
+        })
+        .collect();
+    if transcripts.is_empty() {
+        transcripts.push(first);
+    }
+    transcripts
+}
+
+impl Transcript {
+    fn parse(name: &str, lines: &str) -> Self {
+        let mut transcript = Self {
+            name: name.to_owned(),
+            local: SocketType::Router,
+            limits: Limits::default(),
+            input: Vec::new(),
+            happenings: Vec::new(),
+            output: Vec::new(),
+        };
+        for line in lines.lines() {
+            transcript.parse_line(line);
+        }
+        transcript
+    }
+
+    fn parse_line(&mut self, line: &str) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "" | "#" => {}
+            "local" => self.local = socket_type(rest),
+            "limit" => self.set_limit(rest),
+            "greeting" => self.greeting(),
+            "handshake" => self.handshake(socket_type(rest)),
+            "<" => self.input.extend(bytes(rest)),
+            ">" => self.output.push((self.input.len(), bytes(rest))),
+            "=" => {
+                let happening = happening(rest);
+                self.happenings.push((self.input.len(), happening));
+            }
+            "!" => {
+                let failed = Happening::Failed(rest.to_owned());
+                self.happenings.push((self.input.len(), failed));
+            }
+            _ => panic!("{}: {line}", self.name),
+        }
+    }
+
+    fn set_limit(&mut self, rest: &str) {
+        let (name, value) = rest.split_once(' ').expect("limit name value");
+        let value: u32 = value.parse().expect("a number");
+        match name {
+            "handshake_command_size_max" => {
+                self.limits.handshake_command_size_max = value.into();
+            }
+            "message_frames_max" => self.limits.message_frames_max = value,
+            "message_size_max" => self.limits.message_size_max = value.into(),
+            "topic_size_max" => self.limits.topic_size_max = value.into(),
+            _ => panic!("{}: no limit {name}", self.name),
+        }
+    }
+
+    fn greeting(&mut self) {
+        self.parse_line(r#"> ff 00*7 01 7f 03 01 "NULL" 00*48"#);
+        self.parse_line(r#"< ff 00*7 01 7f 03 01 "NULL" 00*48"#);
+        let ready = ready(self.local);
+        self.output.push((self.input.len(), ready));
+    }
+
+    fn handshake(&mut self, peer: SocketType) {
+        self.greeting();
+        self.input.extend(ready(peer));
+        let happening = Happening::Ready(1, Some(peer), Vec::new());
+        self.happenings.push((self.input.len(), happening));
+    }
+}
+
+/// READY of an anonymous socket.
+pub(crate) fn ready(socket_type: SocketType) -> Vec<u8> {
+    let name = socket_type.name();
+    let size = u8::try_from(name.len()).expect("names are short");
+    let mut properties = [b"\x0bSocket-Type\0\0\0", &[size][..], name.as_bytes()].concat();
+    if socket_type.announces_identity() {
+        properties.extend(b"\x08Identity\0\0\0\0");
+    }
+    let body_size = u8::try_from(6 + properties.len()).expect("a short command");
+    [&[4, body_size], &b"\x05READY"[..], &properties].concat()
+}
+
+fn socket_type(name: &str) -> SocketType {
+    SocketType::from_name(name.as_bytes()).expect("a socket type")
+}
+
+fn happening(text: &str) -> Happening {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match word {
+        "cancel" => Happening::Cancel(bytes(rest)),
+        "message" => Happening::Message(bytes(rest)),
+        "subscribe" => Happening::Subscribe(bytes(rest)),
+        "ready" => {
+            let mut words = rest.splitn(3, ' ');
+            let minor = words.next().and_then(|minor| minor.parse().ok());
+            let name = words.next().filter(|name| *name != "-");
+            let identity = bytes(words.next().unwrap_or_default());
+            Happening::Ready(minor.expect("a version"), name.map(socket_type), identity)
+        }
+        _ => panic!("nothing is called {word}"),
+    }
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for token in text.split_whitespace() {
+        if let Some(text) = token
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+        {
+            bytes.extend(text.bytes());
+        } else if let Some((byte, times)) = token.split_once('*') {
+            let times = times.parse().expect("a number of times");
+            bytes.extend(hexadecimal(byte).repeat(times));
+        } else {
+            bytes.extend(hexadecimal(token));
+        }
+    }
+    bytes
+}
+
+fn hexadecimal(digits: &str) -> Vec<u8> {
+    assert!(
+        digits.is_ascii() && digits.len().is_multiple_of(2),
+        "{digits}"
+    );
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits"))
+        .collect()
+}

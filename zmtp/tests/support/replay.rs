@@ -1,0 +1,184 @@
+//! Drives a session through a transcript as a driver would, and compares.
+
+use super::{Happening, Transcript};
+use std::iter::Peekable;
+use std::slice;
+use std::sync::Arc;
+use std::time::Instant;
+use zmtp::{Error, Event, Frames, Session, SessionConfig, Span, Step};
+
+/// How the buffer's owner behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Calls whenever bytes have come; everything due must be there at once.
+    Prompt,
+    /// Calls only once the size asked for by `Event::Need` is there.
+    Lazy,
+    /// Keeps a message back and asks again once more bytes have come.
+    Hesitant,
+}
+
+struct Replay<'a> {
+    transcript: &'a Transcript,
+    caller: Caller,
+    session: Session,
+    buffer: Vec<u8>,
+    /// Whether a message stands at the front of the buffer that was seen and not accepted.
+    keeps_back: bool,
+    needed_size: usize,
+    has_failed: bool,
+    /// What happened and was sent since the last check.
+    happened: Vec<Happening>,
+    sent: Vec<u8>,
+    /// What is due after the last check.
+    happenings: Peekable<slice::Iter<'a, (usize, Happening)>>,
+    output: Peekable<slice::Iter<'a, (usize, Vec<u8>)>>,
+}
+
+/// Feeds the transcript's input in pieces that end at each of `cuts` (ascending) and at its end.
+pub(crate) fn replay(
+    transcript: &Transcript,
+    caller: Caller,
+    cuts: impl IntoIterator<Item = usize>,
+) {
+    let mut replay = Replay::new(transcript, caller);
+    let mut start = 0;
+    for cut in cuts.into_iter().chain([transcript.input.len()]) {
+        replay.feed(&transcript.input[start..cut]);
+        if caller == Caller::Prompt {
+            replay.check(cut);
+        }
+        start = cut;
+    }
+    while replay.keeps_back {
+        replay.drain();
+    }
+    replay.check(start);
+}
+
+impl<'a> Replay<'a> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do: no deadline is polled"
+    )]
+    fn new(transcript: &'a Transcript, caller: Caller) -> Self {
+        let config = SessionConfig {
+            limits: transcript.limits,
+            ..SessionConfig::new(transcript.local)
+        };
+        let mut sent = Vec::new();
+        Self {
+            session: Session::new(Arc::new(config), Instant::now(), &mut sent),
+            transcript,
+            caller,
+            buffer: Vec::new(),
+            keeps_back: false,
+            needed_size: 1,
+            has_failed: false,
+            happened: Vec::new(),
+            sent,
+            happenings: transcript.happenings.iter().peekable(),
+            output: transcript.output.iter().peekable(),
+        }
+    }
+
+    fn feed(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+        if self.caller != Caller::Lazy || self.buffer.len() >= self.needed_size {
+            self.drain();
+        }
+    }
+
+    /// Calls the session until it needs more bytes, has failed, or a message is to be kept back.
+    fn drain(&mut self) {
+        loop {
+            let step = match self.session.handle_input(&mut self.buffer, &mut self.sent) {
+                Ok(step) => step,
+                Err(error) => return self.fail(error),
+            };
+            if let Event::Need(size) = step.event {
+                assert_eq!(step.consumed, 0, "{}", self.transcript.name);
+                self.buffer.truncate(self.buffer.len() - step.removed);
+                assert!(size > self.buffer.len(), "asked for bytes that are there");
+                self.needed_size = size;
+                return;
+            }
+            assert_eq!(step.removed, 0, "{}", self.transcript.name);
+            if let Event::Message(span) = step.event {
+                self.buffer.drain(..step.consumed);
+                self.keeps_back = self.caller == Caller::Hesitant && !self.keeps_back;
+                if self.keeps_back {
+                    return;
+                }
+                self.take(span);
+            } else {
+                self.note(step.event);
+                self.buffer.drain(..step.consumed);
+            }
+        }
+    }
+
+    fn take(&mut self, span: Span) {
+        let again = self.session.handle_input(&mut self.buffer, &mut self.sent);
+        let expected = Step {
+            consumed: 0,
+            event: Event::Message(span),
+            removed: 0,
+        };
+        assert_eq!(again, Ok(expected), "the answer changes before accept");
+        self.session.accept();
+        let message: Vec<u8> = self.buffer.drain(..span.size).collect();
+        assert_eq!(Frames::new(&message).count(), span.frames as usize);
+        self.happened.push(Happening::Message(message));
+    }
+
+    fn note(&mut self, event: Event) {
+        let happening = match event {
+            Event::Ready(peer) => {
+                Happening::Ready(peer.minor, peer.socket_type, peer.identity.into())
+            }
+            Event::Subscription { add: true, topic } => {
+                Happening::Subscribe(self.buffer[topic].to_vec())
+            }
+            Event::Subscription { add: false, topic } => {
+                Happening::Cancel(self.buffer[topic].to_vec())
+            }
+            Event::Message(_) | Event::Need(_) | Event::Progress => return,
+        };
+        self.happened.push(happening);
+    }
+
+    /// Notes the end, and that it is one: the same error comes again, and nothing is sent.
+    fn fail(&mut self, error: Error) {
+        let sent_size = self.sent.len();
+        let again = self.session.handle_input(&mut self.buffer, &mut self.sent);
+        assert_eq!((again, self.sent.len()), (Err(error), sent_size));
+        assert!(!self.session.is_ready());
+        if !self.has_failed {
+            self.has_failed = true;
+            let failed = Happening::Failed(error.label().to_owned());
+            self.happened.push(failed);
+        }
+    }
+
+    /// Compares with what is due once `position` bytes are in: neither less nor more.
+    fn check(&mut self, position: usize) {
+        let name = &self.transcript.name;
+        for happening in self.happened.drain(..) {
+            let due = self.happenings.next_if(|(at, _)| *at <= position);
+            let due = due.map(|(_, happening)| happening);
+            assert_eq!(Some(&happening), due, "{name}, at {position}");
+        }
+        let missed = self.happenings.next_if(|(at, _)| *at <= position);
+        assert_eq!(missed, None, "{name}, at {position}");
+        let mut sent = &self.sent[..];
+        while let Some((_, due)) = self.output.next_if(|(at, _)| *at <= position) {
+            let Some(rest) = sent.strip_prefix(&due[..]) else {
+                panic!("{name}, at {position}: {due:02x?} is due, not {sent:02x?}");
+            };
+            sent = rest;
+        }
+        assert!(sent.is_empty(), "{name}, at {position}: sent {sent:02x?}");
+        self.sent.clear();
+    }
+}
