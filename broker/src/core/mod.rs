@@ -451,15 +451,14 @@ impl Core {
     fn link_is_up(&mut self, link: u32) {
         let link = &mut self.links[link as usize];
         link.backoff.reset();
-        if std::mem::take(&mut link.is_known_down) {
-            let proxy = &self.proxies[link.socket.proxy as usize];
-            log::info!(
-                "{} {}: connected to {}",
-                proxy.name,
-                link.socket.side,
-                link.endpoint
-            );
-        }
+        link.is_known_down = false;
+        let proxy = &self.proxies[link.socket.proxy as usize];
+        log::info!(
+            "{} {}: connected to {}",
+            proxy.name,
+            link.socket.side,
+            link.endpoint
+        );
     }
 
     fn doom(&mut self, id: ConnId, why: Why) {
@@ -577,15 +576,19 @@ impl Core {
         }
     }
 
-    /// Whether nothing is queued that could still be sent.
+    /// Whether nothing is queued that could still be sent. What waits for a peer that is not there will
+    /// wait in vain: nobody is accepted any more.
     fn is_drained(&self) -> bool {
-        let waits = self.proxies.iter().any(|proxy| {
-            let could_go = |from: Side| {
-                !proxy.socket(from).waiting.is_empty() && proxy.socket(from.opposite()).peers > 0
-            };
-            Side::BOTH.into_iter().any(could_go)
-        });
-        !waits && self.conns.iter().all(|(_, conn)| conn.egress.is_empty())
+        let could_go = |proxy: &Proxy, from: Side| {
+            let (waits, to) = (
+                !proxy.socket(from).waiting.is_empty(),
+                proxy.socket(from.opposite()),
+            );
+            to.peers > 0 && (waits || to.pattern.has_stranded())
+        };
+        let is_between = |proxy: &Proxy| Side::BOTH.iter().any(|from| could_go(proxy, *from));
+        !self.proxies.iter().any(is_between)
+            && self.conns.iter().all(|(_, conn)| conn.egress.is_empty())
     }
 }
 

@@ -58,7 +58,7 @@ impl Core {
 
     /// Cancels up to `limit` subscriptions of peers that left.
     pub(super) fn cancel_departed(&mut self, limit: usize) {
-        let Some(id) = self.departing.front().copied() else {
+        let Some(id) = self.departing.pop_front() else {
             return;
         };
         let Some(conn) = self.conns.get_mut(id) else {
@@ -85,11 +85,9 @@ impl Core {
                 }
             })
         };
-        if is_gone {
-            self.departing.pop_front();
-            let Some(conn) = self.conns.get_mut(id) else {
-                return;
-            };
+        if !is_gone {
+            self.departing.push_front(id);
+        } else if let Some(conn) = self.conns.get_mut(id) {
             conn.is_departing = false;
             if conn.phase == Phase::Closed {
                 self.conns.remove(id);

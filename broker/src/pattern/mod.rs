@@ -146,7 +146,15 @@ impl Pattern {
         }
     }
 
-    /// Whether a peer whose queue is full makes messages wait, rather than miss it.
+    /// Whether messages taken back from a dead peer wait for another.
+    pub(crate) fn has_stranded(&self) -> bool {
+        match self {
+            Self::Dealer(balancer) | Self::Push(balancer) => balancer.has_stranded(),
+            _ => false,
+        }
+    }
+
+    /// The outgoing half of a type that makes messages wait for somebody to take them.
     pub(crate) fn balancer(&mut self) -> Option<&mut Balancer> {
         match self {
             Self::Dealer(balancer) | Self::Push(balancer) => Some(balancer),
