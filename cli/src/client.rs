@@ -1,0 +1,417 @@
+//! A blocking ZMTP peer: a [`Session`] over a standard TCP stream, for commands that talk to a
+//! broker rather than being one.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the clock"
+)]
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker::config::endpoint::{Endpoint, Host};
+use zmtp::{Event, Peer, Session, SessionConfig, SocketType, encode};
+
+/// One connection on which the handshake is over.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Received bytes; those in front of `taken` are done with.
+    input: Vec<u8>,
+    minor: u8,
+    out: Vec<u8>,
+    /// How much the next read takes: more each time that it was not enough.
+    read_size: usize,
+    session: Session,
+    stream: TcpStream,
+    taken: usize,
+}
+
+/// What [`Client::recv`] hears from the peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received<'a> {
+    /// A whole message in the form it has on the wire; `zmtp::Frames` walks it.
+    Message(&'a [u8]),
+    /// The peer of our publishing socket subscribes (`add`) or cancels.
+    Subscription { add: bool, topic: &'a [u8] },
+}
+
+/// Why a client could not go on.
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    /// The peer closed the connection.
+    Closed,
+    /// The system refused something.
+    Io(io::Error),
+    /// The peer and we do not understand each other.
+    Protocol(zmtp::Error),
+    /// Nothing came before the deadline.
+    TimedOut,
+}
+
+impl Client {
+    /// Connects and shakes hands, with `timeout` for each of the two. A write that makes no progress
+    /// for as long fails later on.
+    ///
+    /// # Errors
+    /// Nobody listens there, the peer refuses us, or the time is over.
+    pub(crate) fn connect(
+        endpoint: &Endpoint,
+        socket_type: SocketType,
+        identity: &[u8],
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let stream = connect_any(endpoint, timeout)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(timeout))?;
+        let now = Instant::now();
+        let mut config = SessionConfig::new(socket_type);
+        config.identity = identity.to_vec();
+        config.handshake_timeout = Some(timeout);
+        let mut out = Vec::new();
+        let session = Session::new(Arc::new(config), now, &mut out);
+        let mut client = Self {
+            input: Vec::new(),
+            minor: 0,
+            out,
+            read_size: READ_SIZE_MIN,
+            session,
+            stream,
+            taken: 0,
+        };
+        match client.advance(Some(now + timeout))? {
+            Heard::Ready(peer) => client.minor = peer.minor,
+            Heard::Message(_) | Heard::Subscription { .. } => {
+                unreachable!("a session reports nothing else before it is ready")
+            }
+        }
+        Ok(client)
+    }
+
+    /// Sends one message of these frames.
+    ///
+    /// # Errors
+    /// The connection is gone, or stuck.
+    pub(crate) fn send<B: AsRef<[u8]>>(&mut self, frames: &[B]) -> Result<(), ClientError> {
+        encode::append_message(&mut self.out, frames);
+        self.flush()
+    }
+
+    /// Subscribes to a topic (`add`) or cancels it, in the form this peer understands. It leaves with
+    /// the next [`Self::send`] or [`Self::flush`], so that thousands can leave together.
+    pub(crate) fn append_subscription(&mut self, topic: &[u8], add: bool) {
+        Peer::append_subscription(self.minor, topic, add, &mut self.out);
+    }
+
+    /// Waits for the next message or subscription.
+    ///
+    /// # Errors
+    /// The connection is gone or failed, or the deadline passed; then the call may be repeated.
+    pub(crate) fn recv(&mut self, deadline: Option<Instant>) -> Result<Received<'_>, ClientError> {
+        match self.advance(deadline)? {
+            Heard::Message(at) => Ok(Received::Message(&self.input[at])),
+            Heard::Subscription { add, topic } => Ok(Received::Subscription {
+                add,
+                topic: &self.input[topic],
+            }),
+            Heard::Ready(_) => unreachable!("the handshake was over before"),
+        }
+    }
+
+    /// Sends what is waiting to be sent.
+    ///
+    /// # Errors
+    /// The connection is gone, or stuck.
+    pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
+        self.stream.write_all(&self.out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Another handle to the connection: to shut it down from elsewhere, or to read past us.
+    pub(crate) fn try_clone_stream(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
+    /// The bare connection, for a caller that knows the wire form, and what was received on it and
+    /// not yet returned.
+    pub(crate) fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+        self.input.drain(..self.taken);
+        (self.stream, self.input)
+    }
+
+    /// Reads until something is heard. The ranges it returns hold until the next call.
+    fn advance(&mut self, deadline: Option<Instant>) -> Result<Heard, ClientError> {
+        loop {
+            let start = self.taken;
+            let input = self.input.get_mut(start..).unwrap_or_default();
+            let step = match self.session.handle_input(input, &mut self.out) {
+                Ok(step) => step,
+                Err(error) => {
+                    // The peer may hear why; that it can no longer hear is no news.
+                    let _ = self.flush();
+                    return Err(ClientError::Protocol(error));
+                }
+            };
+            self.taken += step.consumed;
+            match step.event {
+                Event::Message(span) => {
+                    self.session.accept();
+                    let at = self.taken..self.taken + span.size;
+                    self.taken = at.end;
+                    return Ok(Heard::Message(at));
+                }
+                Event::Need(_) => {
+                    self.input.truncate(self.input.len() - step.removed);
+                    self.flush()?;
+                    self.read(deadline)?;
+                }
+                Event::Progress => {}
+                Event::Ready(peer) => {
+                    self.flush()?;
+                    return Ok(Heard::Ready(peer));
+                }
+                Event::Subscription { add, topic } => {
+                    return Ok(Heard::Subscription {
+                        add,
+                        topic: start + topic.start..start + topic.end,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Waits for bytes. The buffer grows with what was sent and not with what was announced.
+    fn read(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(ClientError::TimedOut);
+        }
+        self.stream.set_read_timeout(timeout)?;
+        self.input.drain(..self.taken);
+        self.taken = 0;
+        let have = self.input.len();
+        self.input.resize(have + self.read_size, 0);
+        let received = self.stream.read(&mut self.input[have..]);
+        self.input
+            .truncate(have + received.as_ref().map_or(0, |size| *size));
+        match received {
+            Ok(0) => Err(ClientError::Closed),
+            Ok(size) => {
+                if size == self.read_size {
+                    self.read_size = (2 * size).min(READ_SIZE_MAX);
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What [`Client::advance`] hears, by its place in the input.
+enum Heard {
+    Message(Range<usize>),
+    Ready(Peer),
+    Subscription { add: bool, topic: Range<usize> },
+}
+
+fn connect_any(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in resolve(endpoint)? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn resolve(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+    let Endpoint::Tcp { host, port } = endpoint;
+    match host {
+        Host::Any => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "* is only for binding",
+        )),
+        Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, *port)]),
+        Host::Name(name) => Ok((name.as_str(), *port).to_socket_addrs()?.collect()),
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // What a blocking socket with a timeout says, depending on the system.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the peer closed the connection"),
+            Self::Io(error) => error.fmt(f),
+            Self::Protocol(error) => error.fmt(f),
+            Self::TimedOut => f.write_str("no answer in time"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// The first reads are small, because a command may hold thousands of clients.
+const READ_SIZE_MIN: usize = 4 << 10;
+const READ_SIZE_MAX: usize = 256 << 10;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::net::{Shutdown, TcpListener};
+    use std::thread;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn listen() -> (TcpListener, Endpoint) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        (listener, endpoint.parse().unwrap())
+    }
+
+    /// Joins one connection to each of two endpoints, so that two clients shake hands with each other.
+    /// `change` sees what goes from the front to the back.
+    pub(crate) fn relay(
+        mut change: impl FnMut(&mut Vec<u8>) + Send + 'static,
+    ) -> (Endpoint, Endpoint) {
+        let ((front, frontend), (back, backend)) = (listen(), listen());
+        thread::spawn(move || {
+            let (front, back) = (front.accept().unwrap().0, back.accept().unwrap().0);
+            thread::scope(|scope| {
+                scope.spawn(|| copy(&back, &front, |_| {}));
+                copy(&front, &back, &mut change);
+            });
+        });
+        (frontend, backend)
+    }
+
+    fn copy(mut from: &TcpStream, mut to: &TcpStream, mut change: impl FnMut(&mut Vec<u8>)) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(size @ 1..) = from.read(&mut buffer) {
+            let mut bytes = buffer[..size].to_vec();
+            change(&mut bytes);
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        for stream in [from, to] {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+
+    fn pair(front: SocketType, back: SocketType) -> (Client, Client) {
+        let (frontend, backend) = relay(|_| {});
+        let front = thread::spawn(move || Client::connect(&frontend, front, b"me", TIMEOUT));
+        let back = Client::connect(&backend, back, b"", TIMEOUT).unwrap();
+        (front.join().unwrap().unwrap(), back)
+    }
+
+    /// A peer that sends these bytes, reads for ever if `stays`, and closes otherwise.
+    fn connect_to(bytes: &'static [u8], stays: bool, timeout: Duration) -> ClientError {
+        let (listener, endpoint) = listen();
+        let peer = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            stream.write_all(bytes).unwrap();
+            while stays && stream.read(&mut [0; 64]).is_ok_and(|size| size > 0) {}
+        });
+        let refusal = Client::connect(&endpoint, SocketType::Sub, b"", timeout).unwrap_err();
+        peer.join().unwrap();
+        refusal
+    }
+
+    #[test]
+    fn messages_and_subscriptions_arrive_whole_and_in_order() {
+        let (mut publisher, mut subscriber) = pair(SocketType::Pub, SocketType::Sub);
+        let deadline = Some(Instant::now() + TIMEOUT);
+        subscriber.append_subscription(b"a", true);
+        subscriber.append_subscription(b"b", false);
+        subscriber.flush().unwrap();
+        for (add, topic) in [(true, b"a"), (false, b"b")] {
+            let expected = Received::Subscription { add, topic };
+            assert_eq!(publisher.recv(deadline).unwrap(), expected);
+        }
+        let large = vec![7; 3 << 20];
+        let sender = thread::spawn({
+            let large = large.clone();
+            move || {
+                for _ in 0..100 {
+                    publisher.send(&["a", "", "text"]).unwrap();
+                }
+                publisher.send(&[&large]).unwrap();
+                publisher
+            }
+        });
+        for _ in 0..100 {
+            let expected = Received::Message(b"\x01\x01a\x01\x00\x00\x04text");
+            assert_eq!(subscriber.recv(deadline).unwrap(), expected);
+        }
+        let Received::Message(message) = subscriber.recv(deadline).unwrap() else {
+            panic!("a message");
+        };
+        assert_eq!(message[9..], large);
+        drop(sender.join().unwrap());
+        assert!(matches!(
+            subscriber.recv(deadline),
+            Err(ClientError::Closed)
+        ));
+    }
+
+    #[test]
+    fn a_deadline_that_passes_leaves_the_connection_usable() {
+        let (mut front, mut back) = pair(SocketType::Dealer, SocketType::Dealer);
+        let soon = Instant::now() + Duration::from_millis(5);
+        assert!(matches!(back.recv(Some(soon)), Err(ClientError::TimedOut)));
+        front.send(&["late"]).unwrap();
+        let deadline = Some(Instant::now() + TIMEOUT);
+        assert_eq!(
+            back.recv(deadline).unwrap(),
+            Received::Message(b"\x00\x04late")
+        );
+    }
+
+    #[test]
+    fn what_is_not_returned_goes_with_the_bare_connection() {
+        let (mut front, mut back) = pair(SocketType::Push, SocketType::Pull);
+        encode::append_message(&mut front.out, &["one"]);
+        front.send(&["two"]).unwrap();
+        back.recv(Some(Instant::now() + TIMEOUT)).unwrap();
+        drop(front);
+        let (mut stream, mut received) = back.into_parts();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"\x00\x03two");
+    }
+
+    #[test]
+    fn a_peer_that_is_none_is_told_apart() {
+        let http = connect_to(b"HTTP/1.1 400 Bad Request\r\n\r\n", true, TIMEOUT);
+        assert!(
+            matches!(http, ClientError::Protocol(zmtp::Error::Malformed(_))),
+            "{http}"
+        );
+        let silent = connect_to(b"", true, Duration::from_millis(20));
+        assert!(matches!(silent, ClientError::TimedOut), "{silent}");
+        let closing = connect_to(b"\xff", false, TIMEOUT);
+        assert!(
+            matches!(closing, ClientError::Closed | ClientError::Io(_)),
+            "{closing}"
+        );
+        let (listener, endpoint) = listen();
+        drop(listener);
+        let refused = Client::connect(&endpoint, SocketType::Sub, b"", TIMEOUT).unwrap_err();
+        assert!(matches!(refused, ClientError::Io(_)), "{refused}");
+    }
+}

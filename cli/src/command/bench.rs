@@ -1,0 +1,300 @@
+//! `zmqd bench`: a load generator for any ZMTP proxy, zmqd or not.
+//!
+//! It sends bytes that were encoded before the run, its workers send back the bytes they receive and
+//! its receivers count, so that the process in the middle is the bottleneck.
+
+mod engine;
+mod histogram;
+mod latency;
+mod load;
+mod memory;
+mod peer;
+mod process;
+mod report;
+mod works;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use broker::config::endpoint::Endpoint;
+use clap::{Args, Subcommand};
+use zmtp::SocketType;
+
+use self::engine::Timing;
+use self::process::Process;
+use self::report::{Report, ratio};
+use self::works::Plan;
+use super::{Failure, print};
+use crate::client::Client;
+
+/// What to do to a proxy.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Debug, Subcommand)]
+enum Work {
+    /// Round trips through a queue: DEALER clients, DEALER workers that echo
+    Queue(QueueArgs),
+    /// Fan-out through a forwarder: a PUB, SUB subscribers to everything
+    Forward(ForwardArgs),
+    /// One-way throughput through a streamer: PUSH sources, PULL sinks
+    Stream(StreamArgs),
+    /// Round trip of one request at a time through a queue
+    Latency(LatencyArgs),
+    /// Memory of a forwarder for connections that do nothing, one subscription each
+    Idle(IdleArgs),
+    /// Memory of a forwarder for subscriptions
+    Subscriptions(SubscriptionsArgs),
+}
+
+#[derive(Args, Debug)]
+struct QueueArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Clients, and workers unless told otherwise
+    #[arg(long, value_name = "N", default_value = "1", alias = "peers", value_parser = count)]
+    clients: usize,
+    /// Workers
+    #[arg(long, value_name = "N", value_parser = count)]
+    workers: Option<usize>,
+    /// Requests each client has under way
+    #[arg(long, value_name = "N", default_value = "256", value_parser = count)]
+    window: usize,
+}
+
+#[derive(Args, Debug)]
+struct ForwardArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Subscribers
+    #[arg(long, value_name = "N", default_value = "1", alias = "peers", value_parser = count)]
+    subscribers: usize,
+    /// Messages under way at most; unlimited if absent
+    #[arg(long, value_name = "N", value_parser = count)]
+    window: Option<usize>,
+}
+
+#[derive(Args, Debug)]
+struct StreamArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Sources, and sinks unless told otherwise
+    #[arg(long, value_name = "N", default_value = "1", alias = "peers", value_parser = count)]
+    sources: usize,
+    /// Sinks
+    #[arg(long, value_name = "N", value_parser = count)]
+    sinks: Option<usize>,
+}
+
+#[derive(Args, Debug)]
+struct LatencyArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+#[derive(Args, Debug)]
+struct IdleArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Connections
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = count)]
+    connections: usize,
+}
+
+#[derive(Args, Debug)]
+struct SubscriptionsArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Subscriptions, each to a topic of twelve bytes
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = count)]
+    count: usize,
+    /// Connections that share them
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    connections: usize,
+}
+
+#[derive(Args, Debug)]
+struct CommonArgs {
+    /// The side of clients, publishers, sources
+    #[arg(long, value_name = "ENDPOINT", value_parser = Endpoint::parse_connect)]
+    frontend: Endpoint,
+    /// The side of workers, subscribers, sinks
+    #[arg(long, value_name = "ENDPOINT", value_parser = Endpoint::parse_connect)]
+    backend: Endpoint,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The proxy's process, to report its CPU and memory
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Longest wait for anything
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+}
+
+#[derive(Args, Debug)]
+struct LoadArgs {
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    seconds: Duration,
+    /// Body of a message
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    size: usize,
+    /// How long to run before that
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    warmup: Duration,
+}
+
+/// The two ends of the proxy.
+#[derive(Debug)]
+struct Sides {
+    backend: Endpoint,
+    frontend: Endpoint,
+}
+
+/// Puts a load on a proxy and prints what came of it. Fails if a connection does, or if nothing is
+/// delivered.
+pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    let report = args.work.run().map_err(Failure::Running)?;
+    let json = args.work.common().json;
+    print(&if json { report.json() } else { report.text() })?;
+    for warning in report.warnings() {
+        // With stderr gone there is nobody left to warn.
+        drop(writeln!(io::stderr(), "zmqd: {warning}"));
+    }
+    Ok(())
+}
+
+impl Work {
+    fn common(&self) -> &CommonArgs {
+        match self {
+            Self::Queue(QueueArgs { common, .. })
+            | Self::Forward(ForwardArgs { common, .. })
+            | Self::Stream(StreamArgs { common, .. })
+            | Self::Latency(LatencyArgs { common, .. })
+            | Self::Idle(IdleArgs { common, .. })
+            | Self::Subscriptions(SubscriptionsArgs { common, .. }) => common,
+        }
+    }
+
+    fn run(&self) -> Result<Report, String> {
+        let CommonArgs {
+            frontend,
+            backend,
+            pid,
+            timeout,
+            ..
+        } = self.common();
+        let sides = Sides {
+            backend: backend.clone(),
+            frontend: frontend.clone(),
+        };
+        let process = pid.map(Process::new);
+        let plan = |load: &LoadArgs| Plan {
+            body_size: load.size,
+            process,
+            sides: &sides,
+            timing: Timing {
+                measured: load.seconds,
+                timeout: *timeout,
+                warmup: load.warmup,
+            },
+        };
+        let grown = |work, connections: usize, topics: usize| {
+            let process = process.ok_or("--pid is needed to see the memory of a process")?;
+            memory::memory(work, &sides, (connections, topics), process, *timeout)
+        };
+        match self {
+            Self::Queue(args) => {
+                let workers = args.workers.unwrap_or(args.clients);
+                works::queue(&plan(&args.load), args.clients, workers, args.window as u64)
+            }
+            Self::Forward(args) => {
+                let window = args.window.map(|window| window as u64);
+                works::forward(&plan(&args.load), args.subscribers, window)
+            }
+            Self::Stream(args) => {
+                let sinks = args.sinks.unwrap_or(args.sources);
+                works::stream(&plan(&args.load), args.sources, sinks)
+            }
+            Self::Latency(args) => latency::latency(&plan(&args.load)),
+            Self::Idle(args) => grown("idle", args.connections, args.connections),
+            Self::Subscriptions(args) if args.count < args.connections => {
+                Err("--count must not be below --connections".to_owned())
+            }
+            Self::Subscriptions(args) => grown("subscriptions", args.connections, args.count),
+        }
+    }
+}
+
+impl Sides {
+    fn connect_front(
+        &self,
+        socket_type: SocketType,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Client>, String> {
+        connect(&self.frontend, socket_type, count, timeout)
+    }
+
+    fn connect_back(
+        &self,
+        socket_type: SocketType,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Client>, String> {
+        connect(&self.backend, socket_type, count, timeout)
+    }
+}
+
+fn connect(
+    endpoint: &Endpoint,
+    socket_type: SocketType,
+    count: usize,
+    timeout: Duration,
+) -> Result<Vec<Client>, String> {
+    (0..count)
+        .map(|_| {
+            Client::connect(endpoint, socket_type, b"", timeout)
+                .map_err(|error| format!("cannot connect a {socket_type} to {endpoint}: {error}"))
+        })
+        .collect()
+}
+
+/// Adds what the process in the middle did to a report.
+fn describe(report: &mut Report, cpu_time: Option<Duration>, elapsed: Duration, messages: u64) {
+    if let Some(cpu_time) = cpu_time {
+        let cpu_time_ns = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
+        report.number("cpu_ns_per_message", ratio(cpu_time_ns, messages));
+        report.number("cpu_cores", cpu_time.as_secs_f64() / elapsed.as_secs_f64());
+    }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("not a count: {error}")),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

@@ -1,0 +1,127 @@
+//! One request at a time: the round trip as one client sees it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a load generator reads the clock"
+)]
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use zmtp::SocketType;
+
+use super::describe;
+use super::histogram::Histogram;
+use super::load::Load;
+use super::process::Process;
+use super::report::{Report, per_second};
+use super::works::{Plan, both};
+
+/// DEALER to DEALER and back, over blocking sockets: nothing but the proxy and the kernel's
+/// wake-ups stands between a request and its reply.
+pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
+    let timeout = plan.timing.timeout;
+    let (mut front, mut back) = both(
+        || plan.sides.connect_front(SocketType::Dealer, 1, timeout),
+        || plan.sides.connect_back(SocketType::Dealer, 1, timeout),
+    )?;
+    let (Some(client), Some(worker)) = (front.pop(), back.pop()) else {
+        unreachable!("one of each was asked for");
+    };
+    let (client, worker) = (client.into_parts().0, worker.into_parts().0);
+    for stream in [&client, &worker] {
+        stream
+            .set_read_timeout(Some(timeout))
+            .map_err(|error| error.to_string())?;
+    }
+    let stop = worker.try_clone().map_err(|error| error.to_string())?;
+    thread::scope(|scope| {
+        let echo = scope.spawn(move || echo(worker));
+        let report = measure(plan, client);
+        // The worker sits in a read; this ends it. It may have ended by itself.
+        let _ = stop.shutdown(Shutdown::Both);
+        let echoed = echo
+            .join()
+            .map_err(|_panic| "the worker's thread panicked".to_owned())?;
+        let report = report?;
+        echoed.map_err(|error| format!("the worker's connection broke off: {error}"))?;
+        Ok(report)
+    })
+}
+
+fn measure(plan: &Plan<'_>, mut client: TcpStream) -> Result<Report, String> {
+    let load = Load::new(plan.body_size);
+    let request = &load.block()[..load.message_size()];
+    let mut reply = vec![0; request.len()];
+    let mut ping = || -> Result<Duration, String> {
+        let start = Instant::now();
+        round_trip(&mut client, request, &mut reply).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => "no reply came in time".to_owned(),
+            _ => format!("the client's connection broke off: {error}"),
+        })?;
+        Ok(start.elapsed())
+    };
+    let warmup_end = Instant::now() + plan.timing.warmup;
+    while Instant::now() < warmup_end {
+        ping()?;
+    }
+    let mut histogram = Histogram::new();
+    let cpu_before = plan.process.map(Process::cpu_times).transpose()?;
+    let start = Instant::now();
+    while start.elapsed() < plan.timing.measured {
+        histogram.record(ping()?);
+    }
+    let elapsed = start.elapsed();
+    let cpu_after = plan.process.map(Process::cpu_times).transpose()?;
+
+    let mut report = Report::new("latency");
+    report.count("body_bytes", plan.body_size as u64);
+    report.number("seconds", elapsed.as_secs_f64());
+    report.count("delivered", histogram.total());
+    report.number(
+        "messages_per_second",
+        per_second(histogram.total(), elapsed),
+    );
+    for (name, per_mille) in [
+        ("p50_us", 500),
+        ("p90_us", 900),
+        ("p99_us", 990),
+        ("p99_9_us", 999),
+    ] {
+        report.microseconds(name, histogram.percentile(per_mille));
+    }
+    report.microseconds("max_us", histogram.max());
+    let cpu_time = cpu_after
+        .zip(cpu_before)
+        .map(|(after, before)| after.since(&before));
+    describe(&mut report, cpu_time, elapsed, histogram.total());
+    if let Some(process) = plan.process {
+        report.count("resident_bytes", process.resident_size()?);
+    }
+    Ok(report)
+}
+
+fn round_trip(client: &mut TcpStream, request: &[u8], reply: &mut [u8]) -> io::Result<()> {
+    client.write_all(request)?;
+    client.read_exact(reply)?;
+    if request != reply {
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "the reply is not the request",
+        ));
+    }
+    Ok(())
+}
+
+fn echo(mut worker: TcpStream) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match worker.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(size) => worker.write_all(&buffer[..size])?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The four things a peer of the load generator does, none of which ever blocks.
+//!
+//! ```text
+//! source ──► proxy ──► sink             requester ◄──► proxy ◄──► echo
+//! ```
+
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+
+use super::load::{Load, Tally};
+
+/// A connection and what is done on it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    role: Role,
+    wire: Wire,
+}
+
+/// What a peer does. Bytes that are sent always end with a whole message once it is told to stop.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Sends back the very bytes it receives.
+    Echo {
+        /// Received and not yet sent back, from `start` on.
+        pending: Vec<u8>,
+        /// How many bytes of `pending` are sent.
+        start: usize,
+    },
+    /// Keeps a number of requests outstanding.
+    Requester {
+        /// How many messages it may have outstanding.
+        window: u64,
+        /// Bytes sent.
+        sent: u64,
+        /// Replies received.
+        tally: Tally,
+    },
+    /// Receives and counts.
+    Sink {
+        /// Messages received.
+        tally: Tally,
+    },
+    /// Sends as fast as it can.
+    Source {
+        /// Bytes sent.
+        sent: u64,
+    },
+}
+
+impl Peer {
+    /// A peer on a connection whose handshake is over and on which nothing was received since.
+    pub(super) fn new(stream: TcpStream, role: Role) -> Self {
+        // Edge-triggered polling tells of changes only, so the first try is made unasked.
+        let wire = Wire {
+            is_closing: false,
+            is_readable: true,
+            is_writable: true,
+            stream,
+        };
+        Self { role, wire }
+    }
+
+    /// The connection, to be registered with a poll.
+    pub(super) fn stream_mut(&mut self) -> &mut TcpStream {
+        &mut self.wire.stream
+    }
+
+    /// Notes what polling told.
+    pub(super) fn handle_event(&mut self, event: &mio::event::Event) {
+        self.wire.is_readable |= event.is_readable() || event.is_read_closed();
+        self.wire.is_writable |= event.is_writable() || event.is_write_closed();
+        self.wire.is_closing |= event.is_read_closed() || event.is_error();
+    }
+
+    /// Moves at most one buffer of bytes each way. `goal` is how many messages a source may have
+    /// sent in all; a goal in the past ends what was begun and no more.
+    ///
+    /// # Errors
+    /// The connection is gone, or delivers what was not sent.
+    pub(super) fn turn(&mut self, load: &Load, goal: u64, scratch: &mut [u8]) -> io::Result<()> {
+        let wire = &mut self.wire;
+        match &mut self.role {
+            Role::Echo { pending, start } => echo(wire, pending, start, scratch),
+            Role::Requester {
+                window,
+                sent,
+                tally,
+            } => {
+                receive(wire, tally, load, scratch)?;
+                let goal = goal.min(tally.messages() + *window);
+                send(wire, sent, load, goal)
+            }
+            Role::Sink { tally } => receive(wire, tally, load, scratch),
+            Role::Source { sent } => send(wire, sent, load, goal),
+        }
+    }
+
+    /// Whether another turn would find something to do without waiting.
+    pub(super) fn is_runnable(&self, load: &Load, goal: u64) -> bool {
+        let Wire {
+            is_readable,
+            is_writable,
+            ..
+        } = self.wire;
+        match &self.role {
+            Role::Echo { pending, .. } if pending.is_empty() => is_readable,
+            Role::Echo { .. } => is_writable,
+            Role::Requester {
+                window,
+                sent,
+                tally,
+            } => {
+                let goal = goal.min(tally.messages() + *window);
+                is_readable || is_writable && due(*sent, load, goal) > 0
+            }
+            Role::Sink { .. } => is_readable,
+            Role::Source { sent } => is_writable && due(*sent, load, goal) > 0,
+        }
+    }
+
+    /// Messages sent, the one that is being sent included.
+    pub(super) fn sent(&self, load: &Load) -> u64 {
+        match &self.role {
+            Role::Requester { sent, .. } | Role::Source { sent } => {
+                sent.div_ceil(load.message_size() as u64)
+            }
+            Role::Echo { .. } | Role::Sink { .. } => 0,
+        }
+    }
+
+    /// Whole messages received, if it is one that counts them.
+    pub(super) fn received(&self) -> Option<u64> {
+        match &self.role {
+            Role::Requester { tally, .. } | Role::Sink { tally } => Some(tally.messages()),
+            Role::Echo { .. } | Role::Source { .. } => None,
+        }
+    }
+}
+
+/// A socket and what is known of it.
+#[derive(Debug)]
+struct Wire {
+    /// The other side will send no more, so that every read must go to the end.
+    is_closing: bool,
+    is_readable: bool,
+    is_writable: bool,
+    stream: TcpStream,
+}
+
+impl Wire {
+    /// Zero if nothing is there. A short read means that no more was there (epoll(7)), which saves
+    /// the read that would say so.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stream.read(buffer) {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "closed by the proxy",
+            )),
+            Ok(size) => {
+                self.is_readable = self.is_closing || size == buffer.len();
+                Ok(size)
+            }
+            Err(error) => none_if_blocked(error, &mut self.is_readable),
+        }
+    }
+
+    /// Zero if there is no room.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.write(bytes) {
+            Ok(size) => {
+                self.is_writable = size == bytes.len();
+                Ok(size)
+            }
+            Err(error) => none_if_blocked(error, &mut self.is_writable),
+        }
+    }
+}
+
+fn none_if_blocked(error: io::Error, flag: &mut bool) -> io::Result<usize> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => *flag = false,
+        io::ErrorKind::Interrupted => {}
+        _ => return Err(error),
+    }
+    Ok(0)
+}
+
+fn echo(
+    wire: &mut Wire,
+    pending: &mut Vec<u8>,
+    start: &mut usize,
+    scratch: &mut [u8],
+) -> io::Result<()> {
+    if pending.is_empty() && wire.is_readable {
+        let size = wire.read(scratch)?;
+        let received = &scratch[..size];
+        let sent = if received.is_empty() {
+            0
+        } else {
+            wire.write(received)?
+        };
+        pending.extend_from_slice(&received[sent..]);
+    } else if !pending.is_empty() && wire.is_writable {
+        *start += wire.write(&pending[*start..])?;
+        if *start == pending.len() {
+            pending.clear();
+            *start = 0;
+        }
+    }
+    Ok(())
+}
+
+fn receive(wire: &mut Wire, tally: &mut Tally, load: &Load, scratch: &mut [u8]) -> io::Result<()> {
+    if !wire.is_readable {
+        return Ok(());
+    }
+    let size = wire.read(scratch)?;
+    tally.feed(load, &scratch[..size]).map_err(|_mismatch| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "delivered something else than what was sent",
+        )
+    })
+}
+
+fn send(wire: &mut Wire, sent: &mut u64, load: &Load, goal: u64) -> io::Result<()> {
+    let due = due(*sent, load, goal);
+    if due > 0 && wire.is_writable {
+        let block = load.block();
+        let start = usize::try_from(*sent % block.len() as u64).unwrap_or_default();
+        let end = block.len().min(start.saturating_add(due));
+        *sent += wire.write(&block[start..end])? as u64;
+    }
+    Ok(())
+}
+
+/// Bytes to send until `goal` messages are sent, and at least until the message begun is.
+fn due(sent: u64, load: &Load, goal: u64) -> usize {
+    let size = load.message_size() as u64;
+    let end = goal.max(sent.div_ceil(size)).saturating_mul(size);
+    usize::try_from(end - sent).unwrap_or(usize::MAX)
+}

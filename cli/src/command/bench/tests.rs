@@ -1,0 +1,154 @@
+//! Whole runs, with a relay of bytes for a proxy: the two ends shake hands with each other.
+
+use std::time::Duration;
+
+use clap::{Args as _, FromArgMatches as _};
+
+use super::report::Report;
+use super::{BenchArgs, Sides};
+use crate::client::tests::relay;
+
+fn bench(sides: &Sides, work: &str) -> Result<Report, String> {
+    let words = format!(
+        "bench {work} --frontend {} --backend {}",
+        sides.frontend, sides.backend
+    );
+    let command = BenchArgs::augment_args(clap::Command::new("bench"));
+    let matches = command.try_get_matches_from(words.split(' ')).unwrap();
+    BenchArgs::from_arg_matches(&matches).unwrap().work.run()
+}
+
+fn through(
+    change: impl FnMut(&mut Vec<u8>) + Send + 'static,
+    work: &str,
+) -> Result<Report, String> {
+    let (frontend, backend) = relay(change);
+    bench(&Sides { backend, frontend }, work)
+}
+
+/// A number of the report, read as a program would read it.
+fn number(report: &Report, name: &str) -> f64 {
+    let json = report.json();
+    let (_, value) = json.split_once(&format!("\"{name}\":")).unwrap();
+    value.split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn everything_sent_through_a_relay_is_delivered() {
+    let pid = std::process::id();
+    for work in [
+        "stream --size 64",
+        "stream --size 0",
+        "stream --size 300000",
+        "forward --size 64",
+        "forward --size 1024 --window 10",
+        "queue --size 64",
+        "queue --size 1 --window 1",
+        "queue --size 16384 --window 300",
+    ] {
+        let work = format!("{work} --seconds 0.05 --warmup 0.01 --pid {pid}");
+        let report = through(|_| {}, &work).unwrap();
+        assert!(number(&report, "sent") > 0.0, "{work}");
+        assert_eq!(
+            number(&report, "sent"),
+            number(&report, "delivered"),
+            "{work}"
+        );
+        assert_eq!(number(&report, "delivered_share"), 1.0, "{work}");
+        assert!(number(&report, "messages_per_second") > 0.0, "{work}");
+        assert!(number(&report, "cpu_ns_per_message") > 0.0, "{work}");
+        assert!(number(&report, "resident_bytes") > 0.0, "{work}");
+        assert_eq!(report.warnings(), [""; 0], "{work}");
+    }
+}
+
+#[test]
+fn latencies_are_in_order() {
+    let report = through(|_| {}, "latency --seconds 0.05 --warmup 0").unwrap();
+    assert!(number(&report, "delivered") > 0.0);
+    let names = ["p50_us", "p90_us", "p99_us", "p99_9_us", "max_us"];
+    let latencies = names.map(|name| number(&report, name));
+    assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{latencies:?}");
+}
+
+/// Bytes that a PUSH sends in its handshake: the greeting and `04 1a 05 READY 0b Socket-Type …`.
+const PUSH_HANDSHAKE_SIZE: usize = 64 + 28;
+
+#[test]
+fn nothing_delivered_is_a_failure() {
+    let mut seen = 0;
+    let swallow = move |bytes: &mut Vec<u8>| {
+        bytes.truncate(PUSH_HANDSHAKE_SIZE.saturating_sub(seen));
+        seen += bytes.len();
+    };
+    let work = "stream --seconds 0.02 --warmup 0 --timeout 0.1";
+    let failure = through(swallow, work).unwrap_err();
+    assert!(
+        failure.starts_with("nothing was delivered of "),
+        "{failure}"
+    );
+}
+
+#[test]
+fn bytes_that_were_not_sent_are_a_failure() {
+    let mut seen = 0;
+    let change = move |bytes: &mut Vec<u8>| {
+        seen += bytes.len();
+        if seen > PUSH_HANDSHAKE_SIZE {
+            // The header of the next message, whatever it is.
+            bytes.insert(0, 3);
+        }
+    };
+    let failure = through(change, "stream --seconds 5 --warmup 0").unwrap_err();
+    assert!(
+        failure.contains("delivered something else than what was sent"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_refused_connection_is_a_failure_that_names_the_endpoint() {
+    let (frontend, backend) = relay(|_| {});
+    let nobody = "tcp://127.0.0.1:1".parse().unwrap();
+    let sides = Sides {
+        backend,
+        frontend: nobody,
+    };
+    let failure = bench(&sides, "stream --timeout 0.05").unwrap_err();
+    assert!(
+        failure.starts_with("cannot connect a PUSH to tcp://127.0.0.1:1: "),
+        "{failure}"
+    );
+    drop(frontend);
+}
+
+#[test]
+fn memory_needs_a_process_to_look_at() {
+    let (frontend, backend) = relay(|_| {});
+    let sides = Sides { backend, frontend };
+    let failure = bench(&sides, "idle").unwrap_err();
+    assert!(failure.contains("--pid"), "{failure}");
+}
+
+#[test]
+fn memory_counts_what_came_through() {
+    let pid = std::process::id();
+    let work = format!("subscriptions --count 5000 --pid {pid}");
+    let report = through(|_| {}, &work).unwrap();
+    assert_eq!(number(&report, "subscriptions"), 5000.0);
+    assert_eq!(number(&report, "connections"), 1.0);
+    let work = format!("subscriptions --count 1 --connections 2 --pid {pid}");
+    assert!(through(|_| {}, &work).unwrap_err().contains("--count"));
+}
+
+#[test]
+fn seconds_and_counts_are_checked() {
+    assert_eq!(super::seconds("0.25"), Ok(Duration::from_millis(250)));
+    for text in ["", "-1", "NaN", "inf", "1e300", "3s"] {
+        assert!(super::seconds(text).is_err(), "{text}");
+    }
+    assert_eq!(super::count("16"), Ok(16));
+    for text in ["", "0", "-1", "many"] {
+        assert!(super::count(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,56 @@
+//! `zmqd check`: what a configuration file means, or what is wrong with it.
+
+use std::fmt;
+
+use broker::config::{Config, ProxyConfig, Side, SocketOption};
+
+use super::{Failure, print, read_config};
+use crate::args::CheckArgs;
+
+/// Prints what the file means.
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let config = read_config(&args.config)?;
+    print(&Meaning(&config).to_string())
+}
+
+/// Displays a configuration as a user reads it.
+struct Meaning<'a>(&'a Config);
+
+impl fmt::Display for Meaning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(config) = self;
+        for proxy in &config.proxies {
+            writeln!(
+                f,
+                "{} ({}): {}",
+                proxy.name, proxy.kind.name, proxy.kind.doc
+            )?;
+            for side in Side::BOTH {
+                describe_side(proxy, side, f)?;
+            }
+        }
+        writeln!(f, "drain_timeout: {} ms", config.drain_timeout.as_millis())
+    }
+}
+
+fn describe_side(proxy: &ProxyConfig, side: Side, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let config = proxy.side(side);
+    writeln!(f, "  {side} {}", proxy.kind.socket_type(side))?;
+    for endpoint in &config.bind {
+        writeln!(f, "    bind {endpoint}")?;
+    }
+    for endpoint in &config.connect {
+        writeln!(f, "    connect {endpoint}")?;
+    }
+    for option in SocketOption::ALL {
+        let (value, default) = (option.get(&config.options), option.default_value());
+        if value != default {
+            writeln!(
+                f,
+                "    {} {value} {} (default {default})",
+                option.name, option.unit
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The subcommands: one file each, with one `run` each.
+
+pub(crate) mod bench;
+mod check;
+mod completions;
+mod man;
+mod proxy;
+mod run;
+mod serve;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use broker::config::Config;
+
+use crate::args::{Command, RunArgs};
+
+/// Why zmqd ends otherwise than well: a sentence that says what to do, and the exit code.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whoever reads our output went away, which is their right: no failure at all.
+    BrokenPipe,
+    /// Exit code 1.
+    Running(String),
+    /// Exit code 2: the command line or the configuration is wrong.
+    Usage(String),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn dispatch(command: Option<Command>) -> Result<(), Failure> {
+    match command {
+        None => run::run(&RunArgs::default()),
+        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Man(args)) => man::run(&args),
+        Some(Command::Proxy(command)) => proxy::run(command),
+        Some(Command::Run(args)) => run::run(&args),
+    }
+}
+
+/// Says on stderr how it went, if it went badly.
+pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
+    let (sentence, code) = match outcome {
+        Ok(()) | Err(Failure::BrokenPipe) => return ExitCode::SUCCESS,
+        Err(Failure::Running(sentence)) => (sentence, 1),
+        Err(Failure::Usage(sentence)) => (sentence, 2),
+    };
+    // With stderr gone too there is nobody left to tell.
+    drop(writeln!(io::stderr(), "zmqd: {sentence}"));
+    ExitCode::from(code)
+}
+
+/// Writes to stdout and flushes.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Reads a configuration file.
+fn read_config(path: &Path) -> Result<Config, Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("cannot read {name}: {error}{}", hint(&error))))?;
+    Config::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; zmqd run --print-default prints a file to start from",
+        _ => "",
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// An error while writing to stdout.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::BrokenPipe;
+        }
+        Self::Running(format!("cannot write to stdout: {error}"))
+    }
+}

@@ -1,0 +1,71 @@
+//! `zmqd queue`, `zmqd forwarder`, …: one proxy, all on the command line.
+
+use std::time::Duration;
+
+use broker::config::{Config, Fault, Place, Problem, ProxyConfig, Side, SideConfig};
+
+use super::{Failure, serve};
+use crate::args::{Attached, ProxyCommand, Setting};
+
+/// Runs until stopped by a signal.
+pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {
+    let config = config(command);
+    config
+        .check()
+        .map_err(|problem| Failure::Usage(explain(&problem)))?;
+    serve::serve(&config, |_| String::new())
+}
+
+fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
+    let mut proxy = ProxyConfig {
+        frontend: side(args.frontend, args.frontend_connect),
+        backend: side(args.backend, args.backend_connect),
+        kind,
+        name: args.name.unwrap_or_else(|| kind.name.to_owned()),
+    };
+    // From general to particular, in whatever order they were given.
+    let (for_one, for_both): (Vec<Setting>, Vec<Setting>) = args
+        .set
+        .into_iter()
+        .partition(|setting| setting.side.is_some());
+    let short = args.hwm.into_iter().chain(args.handshake_timeout);
+    for setting in short.chain(for_both).chain(for_one) {
+        for side in Side::BOTH {
+            if setting.side.is_none_or(|only| only == side) {
+                let options = &mut proxy.side_mut(side).options;
+                // safety: the value was tried when the command line was read.
+                setting
+                    .option
+                    .set(options, setting.value)
+                    .expect("a value in range");
+            }
+        }
+    }
+    Config {
+        drain_timeout: Duration::from_millis(args.drain_timeout),
+        proxies: vec![proxy],
+    }
+}
+
+fn side(one: Vec<Attached>, other: Vec<Attached>) -> SideConfig {
+    let mut config = SideConfig::default();
+    for (attach, endpoint) in one.into_iter().chain(other) {
+        config.attach(attach, endpoint);
+    }
+    config
+}
+
+/// Names the option of the command line that a problem is about.
+fn explain(problem: &Problem) -> String {
+    match (&problem.fault, problem.place) {
+        (Fault::NoEndpoint(side), _) => {
+            format!(
+                "the {side} has no endpoint: give --{side} ENDPOINT or --{side}-connect ENDPOINT"
+            )
+        }
+        (fault, Place::Bind(_, side, _)) => format!("--{side}: {fault}"),
+        (fault, Place::Side(_, side)) => format!("--set {side}: {fault}"),
+        (fault, Place::Name(_)) => format!("--name: {fault}"),
+        (fault, Place::Whole) => fault.to_string(),
+    }
+}

@@ -1,0 +1,69 @@
+//! `zmqd run`: the proxies of a configuration file, or of the embedded default.
+
+use broker::Bound;
+use broker::config::{Config, Side};
+
+use super::{Failure, print, read_config, serve};
+use crate::args::RunArgs;
+
+/// Runs until stopped by a signal.
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    if args.print_default {
+        return print(Config::DEFAULT_TOML);
+    }
+    match &args.config {
+        Some(path) => serve::serve(&read_config(path)?, |_| String::new()),
+        None => serve::serve(&Config::embedded_default(), things_to_try),
+    }
+}
+
+/// Three lines of Python that send a request through the queue.
+fn things_to_try(bound: &[Bound]) -> String {
+    let endpoint_of = |side: Side| {
+        bound
+            .iter()
+            .find(|bound| bound.proxy == "queue" && bound.side == side)
+    };
+    let (Some(frontend), Some(backend)) = (endpoint_of(Side::Frontend), endpoint_of(Side::Backend))
+    else {
+        return String::new();
+    };
+    format!(
+        "\nTry it in Python, after `pip install pyzmq`:\n\
+         import zmq; new = zmq.Context().socket; client, worker = new(zmq.REQ), new(zmq.REP)\n\
+         client.connect(\"{}\"); worker.connect(\"{}\"); client.send(b\"hello\")\n\
+         print(worker.recv()); worker.send(b\"world\"); print(client.recv())\n",
+        frontend.endpoint, backend.endpoint
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_python_lines_use_the_real_ports() {
+        let at = |side, port| Bound {
+            proxy: "queue".to_owned(),
+            side,
+            endpoint: format!("tcp://127.0.0.1:{port}").parse().expect("legal"),
+        };
+        let text = things_to_try(&[at(Side::Backend, 4002), at(Side::Frontend, 4001)]);
+        assert!(
+            text.contains("client.connect(\"tcp://127.0.0.1:4001\")"),
+            "{text}"
+        );
+        assert!(
+            text.contains("worker.connect(\"tcp://127.0.0.1:4002\")"),
+            "{text}"
+        );
+        let python = text.split(":\n").nth(1).expect("a heading");
+        assert_eq!(
+            python.lines().count(),
+            3,
+            "to be pasted as they are: {text}"
+        );
+        assert!(python.lines().all(|line| !line.starts_with(' ')), "{text}");
+        assert_eq!(things_to_try(&[at(Side::Backend, 4002)]), "");
+    }
+}

@@ -1,0 +1,28 @@
+//! The `zmqd` binary: reads the command line, does one thing, says how it went.
+//!
+//! Exit codes: 0 fine, 1 failed while running, 2 usage or configuration error. What went wrong is
+//! one sentence on stderr.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod command;
+mod logger;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let outcome = match args::Args::try_parse() {
+        Ok(args) => {
+            logger::start(args.verbosity);
+            command::dispatch(args.command)
+        }
+        Err(error) if error.use_stderr() => Err(args::explain(&error)),
+        // Help and version, asked for.
+        Err(error) => error.print().map_err(command::Failure::from),
+    };
+    command::exit_code(outcome)
+}

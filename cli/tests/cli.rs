@@ -1,0 +1,642 @@
+//! The real binary: help, messages, exit codes, what it prints on start.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use broker::config::{Kind, SocketOption};
+
+/// How long anything may take before a test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn zmqd(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zmqd"));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .env_remove("RUST_LOG")
+        .env_remove("JOURNAL_STREAM");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    zmqd(args).output().expect("the binary runs")
+}
+
+/// What it prints, if it ends well.
+fn stdout_of(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    assert_eq!(text(&output.stderr), "", "{args:?}");
+    text(&output.stdout)
+}
+
+/// The one sentence on stderr, if it ends badly.
+fn refusal_of(args: &[&str], code: i32) -> String {
+    let output = run(args);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert_eq!(text(&output.stdout), "", "{args:?}");
+    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+    let sentence = stderr
+        .strip_prefix("zmqd: ")
+        .expect("begins with the name of the program");
+    sentence.trim_end().to_owned()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a parent")
+        .to_owned()
+}
+
+/// Writes a configuration file; each test takes a name of its own.
+fn file(name: &str, text: &str) -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).expect("writable");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// The subcommands that `zmqd --help` lists.
+fn subcommands() -> Vec<String> {
+    listed(&stdout_of(&["--help"]))
+}
+
+/// The subcommands that a help text lists.
+fn listed(help: &str) -> Vec<String> {
+    let list = help.split("\nCommands:\n").nth(1).unwrap_or_default();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    lines
+        .map(|line| line.split_whitespace().next().expect("a name").to_owned())
+        .collect()
+}
+
+/// The long help of every subcommand and of theirs, by what is typed to call it.
+fn helps() -> Vec<(String, String)> {
+    let mut helps = Vec::new();
+    let mut left: Vec<Vec<String>> = subcommands().into_iter().map(|name| vec![name]).collect();
+    while let Some(path) = left.pop() {
+        let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
+        args.push("--help");
+        let help = stdout_of(&args);
+        left.extend(
+            listed(&help)
+                .into_iter()
+                .map(|name| [&path[..], &[name]].concat()),
+        );
+        helps.push((path.join(" "), help));
+    }
+    helps
+}
+
+/// A zmqd that runs until the test ends.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut child = zmqd(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("it runs");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn line(&self) -> String {
+        self.lines
+            .recv_timeout(DEADLINE)
+            .expect("a line on stdout in time")
+    }
+
+    fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for the end, which closes stdout.
+    fn status(&mut self) -> ExitStatus {
+        let rest = self.lines.recv_timeout(DEADLINE);
+        assert!(rest.is_err(), "nothing more on stdout: {rest:?}");
+        assert_eq!(
+            rest,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected),
+            "ends in time"
+        );
+        self.child.wait().expect("it was started here")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn help_fits_a_hundred_columns_and_has_examples() {
+    let subcommands = subcommands();
+    for kind in Kind::ALL {
+        assert!(
+            subcommands.iter().any(|name| name == kind.name),
+            "{}",
+            kind.name
+        );
+    }
+    for (name, help) in helps() {
+        for line in help.lines() {
+            assert!(line.chars().count() <= 100, "zmqd {name}: {line}");
+        }
+        let example = help.contains(&format!("\n  zmqd {name}"));
+        assert!(
+            example || name == "check" || name.contains(' '),
+            "zmqd {name} --help has an example"
+        );
+    }
+    let help = stdout_of(&["--help"]);
+    assert_eq!(help, stdout_of(&["-h"]));
+    for expected in [
+        "\nExamples:\n",
+        "\nExit codes:\n",
+        "RUST_LOG",
+        "zmqd check zmqd.toml",
+    ] {
+        assert!(help.contains(expected), "{help}");
+    }
+    assert!(
+        help.lines().all(|line| line.chars().count() <= 100),
+        "{help}"
+    );
+    assert_eq!(
+        stdout_of(&["--version"]),
+        format!("zmqd {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn wrong_usage_is_a_sentence_and_exit_code_2() {
+    for (args, expected) in WRONG_USAGE {
+        let refusal = refusal_of(args, 2);
+        assert!(
+            refusal.contains(expected),
+            "{args:?}\nexpected: {expected}\nfound: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn contradictions_on_the_command_line_name_the_option() {
+    let queue = ["queue", "--frontend", "tcp://127.0.0.1:1", "--backend"];
+    for (more, expected) in [
+        (
+            &["tcp://*:1"][..],
+            "--backend: tcp://*:1 is bound by the frontend of queue",
+        ),
+        (
+            &["tcp://*:2", "--name", "two words"],
+            "--name: \"two words\" is no name",
+        ),
+        (
+            &["tcp://*:2", "--set", "backend.reconnect_ivl=9000"],
+            "--set backend: reconnect_ivl_max",
+        ),
+    ] {
+        let args: Vec<&str> = queue.iter().chain(more).copied().collect();
+        let refusal = refusal_of(&args, 2);
+        assert!(
+            refusal.contains(expected),
+            "{args:?}\nexpected: {expected}\nfound: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn wrong_files_are_refused_with_line_and_key() {
+    const QUEUE: &str = "[[proxy]]\nkind = 'queue'\n";
+    for (number, (text, expected)) in [
+        (String::new(), ": there is no proxy: add a [[proxy]] table"),
+        ("[[proxy".to_owned(), ":1: this is not TOML: "),
+        (
+            format!("{QUEUE}kind = 'queue'"),
+            ":3: this is not TOML: duplicate key",
+        ),
+        (
+            format!("{QUEUE}colour = 3"),
+            ":3: proxy.colour: there is no such key here: write one of",
+        ),
+        (
+            format!("\n{QUEUE}"),
+            ":2: proxy.frontend: the frontend has no endpoint",
+        ),
+        (
+            format!("{QUEUE}frontend.bind = 'tcp://*'"),
+            ":3: proxy.frontend.bind: \"tcp://*\" has no",
+        ),
+        (
+            "[options]\nsndhwm = 'x'".to_owned(),
+            ":2: options.sndhwm: write a whole number of mess",
+        ),
+        (
+            "[[proxy]]\nkind = 'pipe'".to_owned(),
+            ":2: proxy.kind: there is no kind \"pipe\": write",
+        ),
+        (
+            format!("{QUEUE}frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:1'"),
+            ":4: proxy.backend.bind: tcp://*:1 is bound by the frontend of queue already",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = file(&format!("wrong{number}.toml"), &text);
+        for subcommand in ["check", "run"] {
+            let refusal = refusal_of(&[subcommand, &path], 2);
+            let expected = format!("{path}{expected}");
+            assert!(
+                refusal.starts_with(&expected),
+                "{text}\nexpected: {expected}\nfound: {refusal}"
+            );
+        }
+    }
+}
+
+#[test]
+fn check_says_what_a_file_means() {
+    let path = file(
+        "meaning.toml",
+        "[options]\nsndhwm = 5\n[[proxy]]\nkind = 'streamer'\nname = 'work'\n\
+         frontend = { bind = 'tcp://127.0.0.1:*', sndhwm = 1000 }\n\
+         backend.connect = ['tcp://::1:7', 'tcp://a:8']\n",
+    );
+    assert_eq!(
+        stdout_of(&["check", &path]),
+        "work (streamer): Work to sinks in turn: PULL in front, PUSH behind\n  \
+         frontend PULL\n    \
+         bind tcp://127.0.0.1:0\n  \
+         backend PUSH\n    \
+         connect tcp://[::1]:7\n    \
+         connect tcp://a:8\n    \
+         sndhwm 5 messages (default 1000)\n\
+         drain_timeout: 5000 ms\n"
+    );
+}
+
+#[test]
+fn the_default_file_and_every_example_pass_check() {
+    let default = file("default.toml", &stdout_of(&["run", "--print-default"]));
+    let meaning = stdout_of(&["check", &default]);
+    for kind in Kind::ALL {
+        assert!(
+            meaning.contains(&format!("{0} ({0}): {1}", kind.name, kind.doc)),
+            "{meaning}"
+        );
+    }
+    let mut names = Vec::new();
+    for entry in repository()
+        .join("examples")
+        .read_dir()
+        .expect("a directory")
+    {
+        let path = entry.expect("readable").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let meaning = stdout_of(&["check", path.to_str().expect("UTF-8")]);
+            assert!(meaning.contains("drain_timeout: "), "{meaning}");
+            names.push(
+                path.file_stem()
+                    .expect("a name")
+                    .to_str()
+                    .expect("UTF-8")
+                    .to_owned(),
+            );
+        }
+    }
+    for expected in ["chain", "forwarder", "queue", "streamer"] {
+        assert!(
+            names.iter().any(|name| name == expected),
+            "examples/{expected}.toml"
+        );
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_subcommand() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let completions = stdout_of(&["completions", shell]);
+        for expected in subcommands()
+            .iter()
+            .map(String::as_str)
+            .chain(["frontend-connect"])
+        {
+            assert!(
+                completions.contains(expected),
+                "{shell} completes {expected}"
+            );
+        }
+    }
+    let whole = stdout_of(&["man"]);
+    for name in subcommands() {
+        assert!(
+            whole.contains(&format!("\nzmqd\\-{name}(1)\n")),
+            "{name} is in the page of zmqd"
+        );
+        let page = stdout_of(&["man", &name]);
+        assert!(page.contains(&format!("\n.TH zmqd-{name} 1 ")), "{page}");
+    }
+    assert!(stdout_of(&["man", "queue"]).contains("\\-\\-frontend\\-connect"));
+}
+
+#[test]
+fn the_guide_documents_every_option_kind_and_subcommand() {
+    let guide = std::fs::read_to_string(repository().join("docs/guide.md")).expect("readable");
+    for option in SocketOption::ALL {
+        let SocketOption {
+            doc, name, unit, ..
+        } = option;
+        let libzmq = option
+            .libzmq
+            .map_or_else(String::new, |libzmq| format!("`{libzmq}` "));
+        let row = format!(
+            "| `{name}` | {unit} | {} | {libzmq}| {doc} |",
+            option.default_value()
+        );
+        assert!(guide.contains(&row), "the guide lacks the row\n{row}");
+    }
+    for Kind {
+        name,
+        frontend,
+        backend,
+        doc,
+    } in Kind::ALL
+    {
+        let row = format!("| `{name}` | {frontend} | {backend} | {doc} |");
+        assert!(guide.contains(&row), "the guide lacks the row\n{row}");
+    }
+    for (name, help) in helps() {
+        let named = match name.rsplit_once(' ') {
+            None => format!("`zmqd {name}"),
+            Some((_, last)) => format!("`{last}`"),
+        };
+        assert!(guide.contains(&named), "the guide lacks zmqd {name}");
+        let words = help
+            .split_whitespace()
+            .map(|word| word.trim_end_matches(['.', ',']));
+        for flag in words.filter(|word| word.starts_with("--")) {
+            assert!(
+                guide.contains(flag),
+                "the guide lacks {flag} of zmqd {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_proxy_says_where_it_listens_and_stops_on_a_signal() {
+    for kind in Kind::ALL {
+        let mut zmqd = Running::start(&[
+            kind.name,
+            "--frontend",
+            "tcp://127.0.0.1:0",
+            "--backend",
+            "tcp://127.0.0.1:*,tcp://127.0.0.1:0",
+            "--name",
+            "mine",
+        ]);
+        for expected in [
+            "mine frontend bound tcp://127.0.0.1:",
+            "mine backend bound tcp://127.0.0.1:",
+            "mine backend bound tcp://127.0.0.1:",
+        ] {
+            let line = zmqd.line();
+            assert!(line.starts_with(expected), "{line}");
+            let address = line.rsplit("tcp://").next().expect("an endpoint");
+            TcpStream::connect(address).expect("it listens where it says");
+        }
+        zmqd.terminate();
+        assert_eq!(zmqd.status().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_file_runs_all_of_its_proxies() {
+    let path = file(
+        "two.toml",
+        "proxy = [{ kind = 'queue', frontend.bind = 'tcp://127.0.0.1:0',\n\
+         backend.connect = 'tcp://127.0.0.1:1' },\n\
+         { kind = 'queue', frontend.bind = 'tcp://127.0.0.1:0',\n\
+         backend.bind = 'tcp://127.0.0.1:0' }]",
+    );
+    let mut zmqd = Running::start(&["run", &path]);
+    assert!(
+        zmqd.line()
+            .starts_with("queue frontend bound tcp://127.0.0.1:")
+    );
+    assert!(
+        zmqd.line()
+            .starts_with("queue2 frontend bound tcp://127.0.0.1:")
+    );
+    assert!(
+        zmqd.line()
+            .starts_with("queue2 backend bound tcp://127.0.0.1:")
+    );
+    zmqd.terminate();
+    assert_eq!(zmqd.status().code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_a_sentence_and_exit_code_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = format!("tcp://{}", listener.local_addr().expect("bound"));
+    let refusal = refusal_of(
+        &[
+            "queue",
+            "--frontend",
+            "tcp://127.0.0.1:0",
+            "--backend",
+            &taken,
+        ],
+        1,
+    );
+    assert!(
+        refusal.starts_with(&format!("queue backend: cannot bind {taken}: ")),
+        "{refusal}"
+    );
+    assert!(refusal.contains("choose another port"), "{refusal}");
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    for args in [
+        &["--help"][..],
+        &["man"],
+        &["run", "--print-default"],
+        &["completions", "bash"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = zmqd(args).stdout(writer).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert_eq!(text(&output.stderr), "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_broker_works_on_though_nobody_reads_where_it_listens() {
+    let peer = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("tcp://{}", peer.local_addr().expect("bound"));
+    let args = [
+        "streamer",
+        "--frontend",
+        "tcp://127.0.0.1:0",
+        "--backend-connect",
+        &endpoint,
+    ];
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let child = zmqd(&args).stdout(writer).spawn().expect("it runs");
+    let (sender, lines) = channel();
+    let mut zmqd = Running { child, lines };
+    std::thread::spawn(move || {
+        let (mut stream, address) = peer.accept().expect("it connects");
+        sender.send(address.to_string()).expect("the test waits");
+        // Until zmqd closes the connection; whether in order is not the question here.
+        drop(std::io::copy(&mut stream, &mut std::io::sink()));
+    });
+    assert!(
+        zmqd.line().starts_with("127.0.0.1:"),
+        "it connects, so it runs"
+    );
+    zmqd.terminate();
+    assert_eq!(zmqd.status().code(), Some(0));
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("Linux has it");
+    let output = zmqd(&["man"]).stdout(full).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).starts_with("zmqd: cannot write to stdout: "),
+        "{output:?}"
+    );
+}
+
+const WRONG_USAGE: &[(&[&str], &str)] = &[
+    (
+        &["nonsense"],
+        "unrecognized subcommand 'nonsense' (zmqd --help says more)",
+    ),
+    (&["quee"], "a similar subcommand exists: 'queue'"),
+    (&["--nonsense"], "unexpected argument '--nonsense' found"),
+    (&["queue", "-v", "-q"], "cannot be used with"),
+    (
+        &["queue"],
+        "the frontend has no endpoint: give --frontend ENDPOINT or --frontend-conn",
+    ),
+    (
+        &["queue", "--frontend", "tcp://*:1"],
+        "the backend has no endpoint: give --backend END",
+    ),
+    (
+        &["queue", "--frontend"],
+        "a value is required for '--frontend <ENDPOINT>...'",
+    ),
+    (
+        &["queue", "--frontend", "tcp://*"],
+        "\"tcp://*\" has no port: write tcp://*:5559",
+    ),
+    (
+        &["queue", "--frontend", "tcp://*:1", "ipc://x"],
+        "the transport \"ipc\"",
+    ),
+    (
+        &["queue", "--frontend", "tcp://*:1,tcp://*:x"],
+        "the port \"x\"",
+    ),
+    (
+        &["queue", "--frontend-connect", "tcp://*:1"],
+        "* is only for binding",
+    ),
+    (
+        &["queue", "--frontend", ">tcp://a:*"],
+        "0 and * are only for binding",
+    ),
+    (
+        &["queue", "--set", "sndhwm"],
+        "write KEY=VALUE, sndhwm=100 for example",
+    ),
+    (
+        &["queue", "--set", "backend.sndhw=1"],
+        "did you mean \"sndhwm\"?",
+    ),
+    (
+        &["queue", "--set", "maxmsgsize=0"],
+        "write a number of bytes from 1 to",
+    ),
+    (
+        &["queue", "--hwm", "-1"],
+        "'--hwm <N>': write a whole number of messages",
+    ),
+    (
+        &["queue", "--hwm", "4294967296"],
+        "write a number of messages from 0 to 4294967295",
+    ),
+    (
+        &["queue", "--drain-timeout", "-1"],
+        "write a whole number of ms, at most 2147483647",
+    ),
+    (
+        &["queue", "--drain-timeout", "2147483648"],
+        "write a whole number of ms, at most 21474",
+    ),
+    (
+        &["queue", "--handshake-timeout", "1s"],
+        "write a whole number of ms",
+    ),
+    (&["check"], "<CONFIG> (zmqd check --help says more)"),
+    (
+        &["check", "/nonexistent"],
+        "cannot read /nonexistent: No such file",
+    ),
+    (
+        &["run", "/nonexistent"],
+        "zmqd run --print-default prints a file to start from",
+    ),
+    (&["run", "/"], "cannot read /: Is a directory"),
+    (&["run", "--print-default", "x"], "cannot be used with"),
+    (&["man", "nonsense"], "there is no subcommand \"nonsense\""),
+    (
+        &["completions", "tcsh"],
+        "bash, elvish, fish, powershell, zsh",
+    ),
+];
