@@ -4,7 +4,6 @@
 //! copies by the kernel that a batch costs too.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-#![expect(missing_docs, reason = "a program of its own")]
 
 use broker::config::{Config, Endpoint, Kind, ProxyConfig, Side, SideConfig};
 use broker::{Core, Flow, SLICES_MAX, SocketId};
@@ -69,6 +68,7 @@ fn report(work: &str, body_size: usize, mut bench: Bench, envelope: &[&[u8]]) {
 /// A core with one peer on its frontend and some on its backend.
 struct Bench {
     core: Core,
+    now: Instant,
     scratch: BytesMut,
     source: broker::ConnId,
 }
@@ -101,6 +101,7 @@ impl Bench {
         let scratch = BytesMut::zeroed(BATCH_SIZE + (64 << 10));
         let mut bench = Self {
             core,
+            now: Instant::now(),
             scratch,
             source,
         };
@@ -126,7 +127,7 @@ impl Bench {
             input.filled(now.len());
             bytes = later;
             loop {
-                let flow = self.core.handle_input(id, &mut input);
+                let flow = self.core.handle_input(self.now, id, &mut input);
                 while let Some(target) = self.core.poll_urgent() {
                     self.take(target, input.buffer());
                     self.core.keep_rest(target, &input);

@@ -115,6 +115,12 @@ pub enum Deadline {
     /// The end of the handshake.
     #[error("handshake")]
     Handshake,
+    /// A sign of life after our PING.
+    #[error("no sign of life after PING")]
+    Heartbeat,
+    /// A sign of life within the time that the peer said it would be alive.
+    #[error("no sign of life within the peer's own time-to-live")]
+    TimeToLive,
 }
 
 impl Error {
@@ -142,6 +148,8 @@ impl Error {
             Self::Misbehaved(Misbehaved::UnexpectedCommand) => "unexpected-command",
             Self::Refused(Refused::ByPeer(_)) => "refused-by-peer",
             Self::TimedOut(Deadline::Handshake) => "handshake-timeout",
+            Self::TimedOut(Deadline::Heartbeat) => "heartbeat-timeout",
+            Self::TimedOut(Deadline::TimeToLive) => "ttl-expired",
         }
     }
 

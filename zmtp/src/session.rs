@@ -10,6 +10,7 @@
 
 use crate::deframer::{Deframer, Found, Span};
 use crate::error::{Deadline, Error, Incompatible, Malformed, Misbehaved};
+use crate::heartbeat::{Heartbeat, HeartbeatConfig};
 use crate::limits::{GREETING_SIZE, IDENTITY_SIZE_MAX, Limits};
 use crate::mechanism::Mechanism;
 use crate::socket_type::SocketType;
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 /// What every session of one socket has in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
+    /// How to find out that a peer is dead; `None` does not.
+    pub heartbeat: Option<HeartbeatConfig>,
     /// How long a peer may take to finish its handshake; `None` is for ever.
     pub handshake_timeout: Option<Duration>,
     /// The identity we announce where our socket type announces one; at most 255 bytes.
@@ -36,11 +39,13 @@ pub struct SessionConfig {
 }
 
 impl SessionConfig {
-    /// An anonymous socket with the default limits and libzmq's 30 s for the handshake.
+    /// An anonymous socket with the default limits, libzmq's 30 s for the handshake, and no
+    /// heartbeats.
     #[must_use]
     pub fn new(socket_type: SocketType) -> Self {
         Self {
             handshake_timeout: Some(Duration::from_secs(30)),
+            heartbeat: None,
             identity: Vec::new(),
             limits: Limits::default(),
             socket_type,
@@ -168,7 +173,8 @@ impl Step {
 #[derive(Clone, Debug)]
 pub struct Session {
     config: Arc<SessionConfig>,
-    deadline: Option<Instant>,
+    handshake_deadline: Option<Instant>,
+    heartbeat: Heartbeat,
     state: State,
 }
 
@@ -190,12 +196,13 @@ impl Session {
     pub fn new(config: Arc<SessionConfig>, now: Instant, out: &mut Vec<u8>) -> Self {
         let mechanism = Mechanism::new(&config);
         Greeting::new(mechanism.name()).emit(out);
-        let deadline = config
+        let handshake_deadline = config
             .handshake_timeout
             .and_then(|timeout| now.checked_add(timeout));
         Self {
             config,
-            deadline,
+            handshake_deadline,
+            heartbeat: Heartbeat::default(),
             state: State::ExpectGreeting(mechanism),
         }
     }
@@ -215,7 +222,14 @@ impl Session {
                 Ok(Found::Message { skipped, span }) if !self.config.socket_type.is_publisher() => {
                     return Ok(Step::new(skipped, Event::Message(span)));
                 }
-                found => traffic(deframer, found, &self.config, input, out),
+                found => {
+                    let traffic = Traffic {
+                        config: &self.config,
+                        deframer,
+                        heartbeat: &mut self.heartbeat,
+                    };
+                    traffic.step(found, input, out)
+                }
             },
             _ => self.handshake(input, out),
         };
@@ -225,17 +239,29 @@ impl Session {
         step
     }
 
-    /// Notices that the handshake took too long.
+    /// Takes note that bytes came in; to be called before they are handled. Without it heartbeats find
+    /// every peer dead.
+    #[inline]
+    pub fn handle_received(&mut self, now: Instant) {
+        self.heartbeat.handle_received(now);
+    }
+
+    /// Appends PING if it is time to, or notices that the peer is too late.
     ///
     /// # Errors
-    /// The session is over.
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            let error = Error::TimedOut(Deadline::Handshake);
-            self.fail(error, &mut Vec::new());
-            return Err(error);
-        }
-        Ok(())
+    /// The session is over: the handshake took too long, or the peer is dead.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Error> {
+        let timed_out = match self.handshake_deadline {
+            Some(deadline) if deadline <= now => Err(Deadline::Handshake),
+            _ => self
+                .heartbeat
+                .handle_timeout(self.config.heartbeat, now, out),
+        };
+        timed_out.map_err(|deadline| {
+            let error = Error::TimedOut(deadline);
+            self.fail(error, out);
+            error
+        })
     }
 
     /// Takes note that the message last reported is done with and its bytes are dropped.
@@ -249,7 +275,8 @@ impl Session {
     /// When [`Self::handle_timeout`] wants to be called; may change with every input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        let heartbeat = self.heartbeat.poll_timeout();
+        self.handshake_deadline.into_iter().chain(heartbeat).min()
     }
 
     /// What every session of this socket has in common.
@@ -271,7 +298,8 @@ impl Session {
         if let (State::Handshake { .. }, Some(reason)) = (&self.state, error.reply()) {
             append_error(out, reason);
         }
-        self.deadline = None;
+        self.handshake_deadline = None;
+        self.heartbeat = Heartbeat::default();
         self.state = State::Failed(error);
     }
 
@@ -322,7 +350,8 @@ impl Session {
     }
 
     fn enter_traffic(&mut self, peer: Peer) -> Event {
-        self.deadline = None;
+        self.handshake_deadline = None;
+        self.heartbeat.start(self.config.heartbeat, peer.minor);
         self.state = State::Traffic(Deframer::default());
         Event::Ready(peer)
     }
@@ -338,78 +367,91 @@ fn greeting_need(have: usize) -> usize {
     }
 }
 
-/// One step once the handshake is over, from what the deframer found first.
-#[inline(never)]
-fn traffic(
-    deframer: &mut Deframer,
-    mut found: Result<Found, Malformed>,
-    config: &SessionConfig,
-    input: &mut [u8],
-    out: &mut Vec<u8>,
-) -> Result<Step, Error> {
-    loop {
-        match found? {
-            Found::Message { skipped, span } => {
-                if span.frames == 1 && config.socket_type.is_publisher() {
-                    let message = input.get(skipped..skipped + span.size).unwrap_or_default();
-                    if let Some(event) = subscription_message(config, message, skipped)? {
-                        deframer.advance();
-                        return Ok(Step::new(skipped + span.size, event));
-                    }
-                }
-                return Ok(Step::new(skipped, Event::Message(span)));
-            }
-            Found::Need { removed, size } => {
-                return Ok(Step {
-                    consumed: 0,
-                    event: Event::Need(size),
-                    removed,
-                });
-            }
-            Found::Command {
-                body,
-                inside_message,
-            } => {
-                let event = traffic_command(config, input, &body, inside_message, out)?;
-                if !inside_message {
-                    return Ok(Step::new(body.end, event));
-                }
-                deframer.skip_command(&body);
-                found = deframer.scan(input, &config.limits);
-            }
-        }
-    }
+/// What a step of traffic works with.
+struct Traffic<'a> {
+    config: &'a SessionConfig,
+    deframer: &'a mut Deframer,
+    heartbeat: &'a mut Heartbeat,
 }
 
-/// Deals with a command; PING and PONG may stand anywhere, even inside a message: libzmq's heartbeat
-/// timer puts them wherever its encoder happens to be.
-fn traffic_command(
-    config: &SessionConfig,
-    input: &[u8],
-    body: &Range<usize>,
-    inside_message: bool,
-    out: &mut Vec<u8>,
-) -> Result<Event, Error> {
-    let bytes = input.get(body.clone()).unwrap_or_default();
-    let (topic, add) = match Command::parse(bytes)? {
-        Command::Ping { context, .. } => {
-            append_pong(out, context);
+impl Traffic<'_> {
+    /// One step once the handshake is over, from what the deframer found first.
+    #[inline(never)]
+    fn step(
+        mut self,
+        mut found: Result<Found, Malformed>,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Error> {
+        loop {
+            match found? {
+                Found::Message { skipped, span } => {
+                    if span.frames == 1 && self.config.socket_type.is_publisher() {
+                        let message = input.get(skipped..skipped + span.size).unwrap_or_default();
+                        if let Some(event) = subscription_message(self.config, message, skipped)? {
+                            self.deframer.advance();
+                            return Ok(Step::new(skipped + span.size, event));
+                        }
+                    }
+                    return Ok(Step::new(skipped, Event::Message(span)));
+                }
+                Found::Need { removed, size } => {
+                    return Ok(Step {
+                        consumed: 0,
+                        event: Event::Need(size),
+                        removed,
+                    });
+                }
+                Found::Command {
+                    body,
+                    inside_message,
+                } => {
+                    let event = self.command(input, &body, inside_message, out)?;
+                    if !inside_message {
+                        return Ok(Step::new(body.end, event));
+                    }
+                    self.deframer.skip_command(&body);
+                    found = self.deframer.scan(input, &self.config.limits);
+                }
+            }
+        }
+    }
+
+    /// Deals with a command; PING and PONG may stand anywhere, even inside a message: libzmq's
+    /// heartbeat timer puts them wherever its encoder happens to be.
+    fn command(
+        &mut self,
+        input: &[u8],
+        body: &Range<usize>,
+        inside_message: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Event, Error> {
+        let bytes = input.get(body.clone()).unwrap_or_default();
+        let (topic, add) = match Command::parse(bytes)? {
+            Command::Ping {
+                context,
+                ttl_deciseconds,
+            } => {
+                self.heartbeat.handle_ping(ttl_deciseconds);
+                append_pong(out, context);
+                return Ok(Event::Progress);
+            }
+            Command::Subscribe(topic) => (topic, true),
+            Command::Cancel(topic) => (topic, false),
+            // Unknown ones are ignored, and so is whatever belongs to another moment (RFC 37;
+            // libzmq).
+            Command::Error(_) | Command::Pong | Command::Ready(_) | Command::Unknown => {
+                return Ok(Event::Progress);
+            }
+        };
+        if !self.config.socket_type.is_publisher() {
             return Ok(Event::Progress);
         }
-        Command::Subscribe(topic) => (topic, true),
-        Command::Cancel(topic) => (topic, false),
-        // Unknown ones are ignored, and so is whatever belongs to another moment (RFC 37; libzmq).
-        Command::Error(_) | Command::Pong | Command::Ready(_) | Command::Unknown => {
-            return Ok(Event::Progress);
+        if inside_message {
+            return Err(Misbehaved::CommandInMessage.into());
         }
-    };
-    if !config.socket_type.is_publisher() {
-        return Ok(Event::Progress);
+        subscription(self.config, add, body.end - topic.len()..body.end)
     }
-    if inside_message {
-        return Err(Misbehaved::CommandInMessage.into());
-    }
-    subscription(config, add, body.end - topic.len()..body.end)
 }
 
 /// The older form of a subscription: a message of one frame that begins with 1 or 0. libzmq sends

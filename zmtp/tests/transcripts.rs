@@ -132,9 +132,12 @@ fn a_peer_that_stops_half_way_is_late() {
         );
         assert_eq!(session.poll_timeout(), Some(start + timeout));
         let just_before = start + timeout - Duration::from_millis(1);
-        assert_eq!(session.handle_timeout(just_before), Ok(()));
+        assert_eq!(session.handle_timeout(just_before, &mut Vec::new()), Ok(()));
         let late = Error::TimedOut(Deadline::Handshake);
-        assert_eq!(session.handle_timeout(start + timeout), Err(late));
+        assert_eq!(
+            session.handle_timeout(start + timeout, &mut Vec::new()),
+            Err(late)
+        );
         assert_eq!(session.handle_input(&mut input, &mut out), Err(late));
         assert_eq!(session.poll_timeout(), None);
     }

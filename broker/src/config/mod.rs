@@ -56,6 +56,13 @@ pub struct SideConfig {
 pub struct SocketOptions {
     /// How long a peer may take from connecting to the end of its handshake; zero is no limit.
     pub handshake_ivl: Duration,
+    /// Between one PING to a peer and the next; zero sends none. Peers before ZMTP 3.1 get none.
+    pub heartbeat_ivl: Duration,
+    /// How long a peer may be silent after a PING before it counts as dead; zero is for ever.
+    pub heartbeat_timeout: Duration,
+    /// How long a peer is told to wait for the next PING before it may think us dead; zero tells it
+    /// nothing.
+    pub heartbeat_ttl: Duration,
     /// Largest message accepted from a peer, in bytes on the wire with all its frame headers.
     pub maxmsgsize: u64,
     /// Most frames accepted in one message.
@@ -122,6 +129,9 @@ impl SocketOptions {
     /// What holds where nothing is configured.
     pub const DEFAULT: Self = Self {
         handshake_ivl: Duration::from_secs(30),
+        heartbeat_ivl: Duration::from_secs(10),
+        heartbeat_timeout: Duration::from_secs(15),
+        heartbeat_ttl: Duration::from_secs(30),
         maxmsgsize: 128 << 20,
         maxmsgframes: 8192,
         reconnect_ivl: Duration::from_millis(100),

@@ -129,6 +129,36 @@ impl SocketOption {
             write: |options, value| options.handshake_ivl = Duration::from_millis(value),
         },
         Self {
+            name: "heartbeat_ivl",
+            libzmq: Some("ZMQ_HEARTBEAT_IVL"),
+            unit: Unit::Milliseconds,
+            min: 0,
+            max: TIME_MS_MAX,
+            doc: "Milliseconds between PINGs to a peer; 0: none",
+            read: |options| milliseconds(options.heartbeat_ivl),
+            write: |options, value| options.heartbeat_ivl = Duration::from_millis(value),
+        },
+        Self {
+            name: "heartbeat_timeout",
+            libzmq: Some("ZMQ_HEARTBEAT_TIMEOUT"),
+            unit: Unit::Milliseconds,
+            min: 0,
+            max: TIME_MS_MAX,
+            doc: "Milliseconds of silence after a PING until a peer is dead; 0: for ever",
+            read: |options| milliseconds(options.heartbeat_timeout),
+            write: |options, value| options.heartbeat_timeout = Duration::from_millis(value),
+        },
+        Self {
+            name: "heartbeat_ttl",
+            libzmq: Some("ZMQ_HEARTBEAT_TTL"),
+            unit: Unit::Milliseconds,
+            min: 0,
+            max: TTL_MS_MAX,
+            doc: "Milliseconds without PING until peers may think us dead; 0: for ever",
+            read: |options| milliseconds(options.heartbeat_ttl),
+            write: |options, value| options.heartbeat_ttl = Duration::from_millis(value),
+        },
+        Self {
             name: "reconnect_ivl",
             libzmq: Some("ZMQ_RECONNECT_IVL"),
             unit: Unit::Milliseconds,
@@ -250,6 +280,9 @@ impl fmt::Display for Unit {
 
 /// The longest time that can be configured, in milliseconds: libzmq's `int`, 24 days.
 pub const TIME_MS_MAX: u64 = 0x7FFF_FFFF;
+
+/// The longest time-to-live that libzmq counts right: it keeps the milliseconds in sixteen bits.
+const TTL_MS_MAX: u64 = 65_500;
 
 const COUNT_MAX: u64 = 0xFFFF_FFFF;
 /// What a TOML integer can hold.

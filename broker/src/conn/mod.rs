@@ -2,6 +2,7 @@
 
 use crate::config::{Side, SocketOptions};
 use std::net::SocketAddr;
+use std::time::Instant;
 use zmtp::Session;
 
 pub(crate) mod egress;
@@ -70,6 +71,8 @@ pub(crate) struct Conn {
     pub(crate) origin: Origin,
     pub(crate) peer: SocketAddr,
     pub(crate) phase: Phase,
+    /// When the earliest reminder of a deadline of its session comes up.
+    pub(crate) reminder: Option<Instant>,
     pub(crate) session: Session,
     pub(crate) socket: SocketId,
     /// Bytes received and not dealt with.
@@ -99,6 +102,7 @@ impl Conn {
             origin,
             peer,
             phase: Phase::Handshake,
+            reminder: None,
             session,
             socket,
             tail: Input::default(),

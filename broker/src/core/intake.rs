@@ -8,6 +8,7 @@ use crate::limits::CONTROL_BYTES_MAX;
 use crate::pattern::{Admit, Pattern, Route};
 use crate::why::{Drop, Why};
 use bytes::BytesMut;
+use std::time::Instant;
 use zmtp::{Event, Peer};
 
 /// How far [`Core::handle_input`] came.
@@ -46,9 +47,13 @@ impl Core {
     }
 
     /// Deals with the messages in `input`, as many as can go somewhere.
-    pub fn handle_input(&mut self, id: ConnId, input: &mut Input) -> Flow {
+    pub fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.session.handle_received(now);
+        }
         let flow = self.pump(id, input, u32::MAX, false);
         self.outbox.settle(&mut self.conns, input);
+        self.remind(id);
         if flow == Flow::Parked
             && let Some(conn) = self.conns.get_mut(id)
         {
@@ -199,10 +204,13 @@ impl Core {
     }
 
     /// Queues what a session wants said. A peer that does not read gets no more answers to its PINGs.
-    fn answer(&mut self, id: ConnId) {
+    pub(super) fn answer(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
+        if self.control.is_empty() {
+            return;
+        }
         if conn.phase == Phase::Ready && conn.egress.bytes() > CONTROL_BYTES_MAX {
             self.control.clear();
         } else {

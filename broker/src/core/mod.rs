@@ -8,7 +8,7 @@
 //! ```text
 //! for each readable connection:
 //!     input = begin_input(id, scratch), read into input.spare()
-//!     loop { handle_input(id, input); write every poll_urgent() from input's buffer; until not Flush }
+//!     loop { handle_input(now, id, input); write every poll_urgent() from input's buffer; until not Flush }
 //!     end_input(id, input)
 //! handle_timeout(now)
 //! loop { do every poll_action(); write every poll_dirty(); until settle() has nothing more }
@@ -228,9 +228,9 @@ impl Core {
 
     /// Time has passed: deadlines, retries, and a slice of the work that is done little by little.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(owner) = self.timers.pop_due(now) {
+        while let Some((deadline, owner)) = self.timers.pop_due(now) {
             match owner {
-                Owner::Conn(id) => self.check_deadline(now, id),
+                Owner::Conn(id) => self.check_deadline(now, id, deadline),
                 Owner::Link(id) => self.check_link(now, id),
             }
         }
@@ -385,12 +385,9 @@ impl Core {
             .session
             .clone();
         let session = Session::new(config, now, &mut self.control);
-        let deadline = session.poll_timeout();
         let id = self.conns.insert(Conn::new(session, socket, peer, origin));
         self.send_control(id);
-        if let Some(deadline) = deadline {
-            self.insert_timer(deadline, Owner::Conn(id));
-        }
+        self.remind(id);
         if self.stop != Stop::No {
             self.doom(id, Why::Stopping);
         }
@@ -409,21 +406,47 @@ impl Core {
         self.timers.insert(deadline, owner);
     }
 
-    fn check_deadline(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self
-            .conns
-            .get_mut(id)
-            .filter(|conn| conn.phase < Phase::Closing)
-        else {
+    /// Lets a session see to its deadlines.
+    ///
+    /// One that is parked is not read, so its silence is ours: what it has said since may be waiting
+    /// in the kernel. The same is true of one that has not taken what was sent to it, since libzmq
+    /// stops reading, and so answering PING, when its application is slow. Both get their PINGs all the
+    /// same, for the peer's own deadlines; the second as long as there is room for them.
+    fn check_deadline(&mut self, now: Instant, id: ConnId, reminder: Instant) {
+        let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        match conn.session.handle_timeout(now) {
-            Err(error) => self.doom(id, Why::Protocol(error)),
-            Ok(()) => {
-                if let Some(deadline) = conn.session.poll_timeout() {
-                    self.insert_timer(deadline, Owner::Conn(id));
-                }
+        // Reminders of deadlines that have since moved forward are still in the heap.
+        if conn.reminder != Some(reminder) || conn.phase >= Phase::Closing {
+            return;
+        }
+        conn.reminder = None;
+        if conn.phase == Phase::Ready && (conn.is_parked || !conn.egress.is_empty()) {
+            conn.session.handle_received(now);
+        }
+        match conn.session.handle_timeout(now, &mut self.control) {
+            Err(error) => {
+                self.control.clear();
+                self.doom(id, Why::Protocol(error));
             }
+            Ok(()) => {
+                self.answer(id);
+                self.remind(id);
+            }
+        }
+    }
+
+    /// Sees to it that the next deadline of a connection is not missed. One that moves back costs
+    /// nothing until its old reminder comes up.
+    fn remind(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Some(deadline) = conn.session.poll_timeout()
+            && conn.reminder.is_none_or(|reminder| deadline < reminder)
+        {
+            conn.reminder = Some(deadline);
+            self.insert_timer(deadline, Owner::Conn(id));
         }
     }
 

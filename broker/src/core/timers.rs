@@ -28,15 +28,13 @@ impl Timers {
         self.heap.push(Reverse((deadline, owner)));
     }
 
-    /// The next owner whose reminder is due.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Owner> {
-        let Reverse((deadline, owner)) = self.heap.peek()?;
+    /// The next owner whose reminder is due, and for when it was set.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
+        let Reverse((deadline, _)) = self.heap.peek()?;
         if *deadline > now {
             return None;
         }
-        let owner = *owner;
-        self.heap.pop();
-        Some(owner)
+        self.heap.pop().map(|Reverse(due)| due)
     }
 
     /// When the next reminder is due.

@@ -194,7 +194,7 @@ impl Broker {
         self.accept(now);
         for _ in 0..self.readable.len() {
             if let Some(id) = self.readable.pop_front() {
-                self.read(id);
+                self.read(now, id);
             }
         }
         self.core.handle_timeout(now);
@@ -352,7 +352,7 @@ impl Broker {
     }
 
     /// Reads once from a connection and forwards all that came.
-    fn read(&mut self, id: ConnId) {
+    fn read(&mut self, now: Instant, id: ConnId) {
         let Some(stream) = stream_of(&mut self.streams, id) else {
             return;
         };
@@ -368,7 +368,7 @@ impl Broker {
             Ok(Some(size)) => {
                 input.filled(size);
                 loop {
-                    let flow = self.core.handle_input(id, &mut input);
+                    let flow = self.core.handle_input(now, id, &mut input);
                     while let Some(target) = self.core.poll_urgent() {
                         self.write(target, input.buffer());
                         self.core.keep_rest(target, &input);

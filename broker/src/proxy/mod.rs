@@ -6,7 +6,7 @@ use crate::pattern::Pattern;
 use crate::stats::SocketStats;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use zmtp::{Limits, SessionConfig, SocketType};
+use zmtp::{HeartbeatConfig, Limits, SessionConfig, SocketType};
 
 pub(crate) mod kind;
 
@@ -74,8 +74,14 @@ impl Socket {
             ..Limits::default()
         };
         let handshake_timeout = Some(options.handshake_ivl).filter(|interval| !interval.is_zero());
+        let heartbeat = HeartbeatConfig {
+            interval: options.heartbeat_ivl,
+            timeout: options.heartbeat_timeout,
+            ttl: options.heartbeat_ttl,
+        };
         let session = SessionConfig {
             handshake_timeout,
+            heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
             limits,
             ..SessionConfig::new(socket_type)
         };

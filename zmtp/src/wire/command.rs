@@ -100,6 +100,11 @@ pub fn append_error(out: &mut impl BufMut, reason: &str) {
     append_command(out, "ERROR", &data);
 }
 
+/// Appends PING without a context, which libzmq has no use for either.
+pub fn append_ping(out: &mut impl BufMut, ttl_deciseconds: u16) {
+    append_command(out, "PING", &ttl_deciseconds.to_be_bytes());
+}
+
 /// Appends PONG with the context of the PING it answers.
 pub fn append_pong(out: &mut impl BufMut, context: &[u8]) {
     append_command(out, "PONG", context);

@@ -1,0 +1,188 @@
+//! Heartbeats: is the peer still there, and does it want to know whether we are?
+//!
+//! Ours are libzmq's: a PING every interval, and the connection is over when nothing at all was heard
+//! for so long after one. The peer's PING may name a time-to-live, after which it wants to be thought
+//! dead (RFC 37, "Connection Heartbeating").
+
+use crate::error::Deadline;
+use crate::wire::command::append_ping;
+use std::time::{Duration, Instant};
+
+/// How a socket sends its heartbeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatConfig {
+    /// Between one PING and the next.
+    pub interval: Duration,
+    /// From a PING to the moment when silence means that the peer is dead; zero never gives up.
+    pub timeout: Duration,
+    /// For how long the peer shall think us alive after a PING; zero does not say. At most 6553.5 s on
+    /// the wire, and at most 65.5 s for libzmq, which multiplies it into sixteen bits.
+    pub ttl: Duration,
+}
+
+/// The deadlines of one connection whose handshake is over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heartbeat {
+    /// Nothing was heard since a PING of ours; from then on it will be too late.
+    expires_at: Option<Instant>,
+    /// When bytes last came in.
+    heard_at: Option<Instant>,
+    /// The next PING of ours.
+    ping_at: Option<Instant>,
+    /// The peer wants to be thought dead from then on.
+    ttl_ends_at: Option<Instant>,
+}
+
+impl Heartbeat {
+    /// The handshake is over; peers before 3.1 know no PING.
+    pub(crate) fn start(&mut self, config: Option<HeartbeatConfig>, minor: u8) {
+        self.ping_at = match (config, self.heard_at) {
+            (Some(config), Some(now)) if minor >= 1 => now.checked_add(config.interval),
+            _ => None,
+        };
+    }
+
+    /// Bytes came in: whatever they are, they are a sign of life.
+    #[inline]
+    pub(crate) fn handle_received(&mut self, now: Instant) {
+        self.expires_at = None;
+        self.heard_at = Some(now);
+        self.ttl_ends_at = None;
+    }
+
+    /// A PING came in that says how long its sender wants to be thought alive.
+    pub(crate) fn handle_ping(&mut self, ttl_deciseconds: u16) {
+        if ttl_deciseconds > 0 {
+            let ttl = Duration::from_millis(100) * u32::from(ttl_deciseconds);
+            self.ttl_ends_at = self.heard_at.and_then(|now| now.checked_add(ttl));
+        }
+    }
+
+    /// Sends PING if it is time to, or says what it is too late for.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        config: Option<HeartbeatConfig>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Deadline> {
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if is_due(self.expires_at) {
+            return Err(Deadline::Heartbeat);
+        }
+        if is_due(self.ttl_ends_at) {
+            return Err(Deadline::TimeToLive);
+        }
+        if let Some(config) = config
+            && is_due(self.ping_at)
+        {
+            append_ping(out, ttl_deciseconds(config.ttl));
+            self.ping_at = now.checked_add(config.interval);
+            if self.expires_at.is_none() && !config.timeout.is_zero() {
+                self.expires_at = now.checked_add(config.timeout);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next of the deadlines.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.expires_at, self.ping_at, self.ttl_ends_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+fn ttl_deciseconds(ttl: Duration) -> u16 {
+    u16::try_from(ttl.as_millis() / 100).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: Option<HeartbeatConfig> = Some(HeartbeatConfig {
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(15),
+        ttl: Duration::from_secs(30),
+    });
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a beginning for a clock of the test's own"
+    )]
+    fn started() -> (Heartbeat, Instant) {
+        let (mut heartbeat, start) = (Heartbeat::default(), Instant::now());
+        heartbeat.handle_received(start);
+        heartbeat.start(CONFIG, 1);
+        (heartbeat, start)
+    }
+
+    /// Goes from deadline to deadline up to `until` seconds; the seconds of each PING, and the end.
+    fn run(
+        heartbeat: &mut Heartbeat,
+        start: Instant,
+        until: u64,
+    ) -> (Vec<u64>, Option<(u64, Deadline)>) {
+        let mut pings = Vec::new();
+        while let Some(now) = heartbeat.poll_timeout() {
+            let seconds = now.duration_since(start).as_secs();
+            if seconds > until {
+                break;
+            }
+            let mut out = Vec::new();
+            match heartbeat.handle_timeout(CONFIG, now, &mut out) {
+                Err(deadline) => return (pings, Some((seconds, deadline))),
+                Ok(()) => assert_eq!(out, b"\x04\x07\x04PING\x01\x2c"),
+            }
+            pings.push(seconds);
+        }
+        (pings, None)
+    }
+
+    #[test]
+    fn a_silent_peer_is_dead_after_interval_and_timeout() {
+        let (mut heartbeat, start) = started();
+        let end = Some((25, Deadline::Heartbeat));
+        assert_eq!(run(&mut heartbeat, start, 100), (vec![10, 20], end));
+    }
+
+    #[test]
+    fn any_input_is_a_sign_of_life() {
+        let (mut heartbeat, start) = started();
+        assert_eq!(run(&mut heartbeat, start, 20), (vec![10, 20], None));
+        heartbeat.handle_received(start + Duration::from_secs(24));
+        let end = Some((45, Deadline::Heartbeat));
+        assert_eq!(run(&mut heartbeat, start, 100), (vec![30, 40], end));
+    }
+
+    #[test]
+    fn the_time_to_live_of_the_peer_is_kept_and_cancelled() {
+        let (mut heartbeat, start) = started();
+        heartbeat.handle_ping(5);
+        let half = start + Duration::from_millis(500);
+        assert_eq!(heartbeat.poll_timeout(), Some(half));
+        let mut at_half = heartbeat;
+        let too_late = at_half.handle_timeout(CONFIG, half, &mut Vec::new());
+        assert_eq!(too_late, Err(Deadline::TimeToLive));
+        heartbeat.handle_received(start + Duration::from_millis(400));
+        assert_eq!(
+            heartbeat.poll_timeout(),
+            Some(start + Duration::from_secs(10))
+        );
+        heartbeat.handle_ping(0);
+        assert_eq!(
+            heartbeat.poll_timeout(),
+            Some(start + Duration::from_secs(10))
+        );
+    }
+
+    #[test]
+    fn no_ping_to_peers_that_know_none() {
+        let (mut heartbeat, _) = started();
+        heartbeat.start(CONFIG, 0);
+        assert_eq!(heartbeat.poll_timeout(), None);
+        heartbeat.start(None, 1);
+        assert_eq!(heartbeat.poll_timeout(), None);
+    }
+}
