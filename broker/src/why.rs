@@ -12,17 +12,23 @@ pub enum Drop {
     NotExpected,
     /// The peer's queue is at its high-water mark.
     PeerFull,
+    /// It is a subscription, and there are as many as there may be.
+    TooManySubscriptions,
     /// A ROUTER is to send it, and it has no frame behind the identity.
     WithoutBody,
+    /// A REP or REQ received it, and there is no empty frame between envelope and body.
+    WithoutEnvelope,
 }
 
 impl Drop {
     /// Every reason, in alphabetical order: the order of [`crate::stats::SocketStats::drops`].
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::NoSuchPeer,
         Self::NotExpected,
         Self::PeerFull,
+        Self::TooManySubscriptions,
         Self::WithoutBody,
+        Self::WithoutEnvelope,
     ];
 
     /// A short constant name.
@@ -32,7 +38,9 @@ impl Drop {
             Self::NoSuchPeer => "no-such-peer",
             Self::NotExpected => "not-expected",
             Self::PeerFull => "peer-full",
+            Self::TooManySubscriptions => "too-many-subscriptions",
             Self::WithoutBody => "without-body",
+            Self::WithoutEnvelope => "without-envelope",
         }
     }
 }
@@ -44,6 +52,8 @@ pub enum Why {
     IdentityReserved,
     /// The system reported an error.
     Io(io::ErrorKind),
+    /// It is a PAIR's second peer.
+    PairTaken,
     /// The peer closed it.
     PeerClosed,
     /// The session failed.
@@ -65,6 +75,7 @@ impl Why {
         match self {
             Self::IdentityReserved => "identity-reserved",
             Self::Io(_) => "io-error",
+            Self::PairTaken => "pair-taken",
             Self::PeerClosed => "peer-closed",
             Self::Protocol(error) => error.label(),
             Self::Replaced => "replaced",
@@ -86,6 +97,7 @@ impl fmt::Display for Why {
         match self {
             Self::IdentityReserved => f.write_str("its identity is one that the broker generates"),
             Self::Io(kind) => write!(f, "{kind}"),
+            Self::PairTaken => f.write_str("the pair has its peer already"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Protocol(error) => write!(f, "{error}"),
             Self::Replaced => f.write_str("another peer came with the same identity"),

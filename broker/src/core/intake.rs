@@ -5,7 +5,7 @@ use crate::conn::input::LARGE_SIZE_MIN;
 use crate::conn::{Conn, ConnId, Input, Origin, Phase, SocketId};
 use crate::core::{Action, Core};
 use crate::limits::CONTROL_BYTES_MAX;
-use crate::pattern::{Admit, Pattern, Route};
+use crate::pattern::{Admit, Outgoing, Pattern, Route, subscription_in, to_one};
 use crate::why::{Drop, Why};
 use bytes::BytesMut;
 use std::time::Instant;
@@ -95,13 +95,16 @@ impl Core {
     /// Lets those who wait on `source` go on, as far as there is somebody to take their messages: one
     /// message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
     pub(super) fn wake(&mut self, source: SocketId) {
-        let (from, to) = self.proxies[source.proxy as usize].sockets_mut(source.side);
-        if let Some(balancer) = to.pattern.balancer() {
-            balancer.deliver_stranded(&mut self.conns, &to.options, &mut self.outbox);
-            if balancer.has_stranded() {
+        let proxy = &mut self.proxies[source.proxy as usize];
+        let to = proxy.socket_mut(proxy.across(source.side));
+        if to.pattern.has_stranded() {
+            let (conns, outbox) = (&mut self.conns, &mut self.outbox);
+            to.pattern.deliver_stranded(conns, &to.options, outbox);
+            if to.pattern.has_stranded() {
                 return;
             }
         }
+        let from = proxy.socket_mut(source.side);
         let mut waiting = from.waiting.len();
         while waiting > 0 {
             let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
@@ -143,9 +146,7 @@ impl Core {
             return Flow::Closed;
         };
         let socket = conn.socket;
-        // For a ROUTER's peer its name, for all others nothing.
-        self.prefix.clear();
-        self.prefix.extend_from_slice(&conn.identity_frame);
+        self.take_prefix(id);
         loop {
             let Some(conn) = self.conns.get_mut(id) else {
                 return Flow::Closed;
@@ -169,7 +170,7 @@ impl Core {
                     if quota == 0 {
                         return Flow::More;
                     }
-                    if let Some(stuck) = self.forward(socket, input, span.size, is_resumed) {
+                    if let Some(stuck) = self.forward(id, socket, input, span.size, is_resumed) {
                         return stuck;
                     }
                     if let Some(conn) = self.conns.get_mut(id) {
@@ -191,15 +192,24 @@ impl Core {
                         self.doom(id, why);
                         return Flow::Closed;
                     }
-                    if let Some(conn) = self.conns.get(id) {
-                        self.prefix.extend_from_slice(&conn.identity_frame);
-                    }
+                    self.take_prefix(id);
                 }
                 Event::Subscription { add, topic } => {
                     self.subscribe(id, &input.bytes()[topic], add);
                 }
             }
             input.consume(step.consumed);
+        }
+    }
+
+    /// Remembers what goes in front of this peer's messages: for a ROUTER's peer its name, for all
+    /// others nothing. An echo knows where to send what it gets.
+    fn take_prefix(&mut self, id: ConnId) {
+        self.prefix.clear();
+        if let Some(conn) = self.conns.get(id)
+            && !self.proxies[conn.socket.proxy as usize].is_echo
+        {
+            self.prefix.extend_from_slice(&conn.identity_frame);
         }
     }
 
@@ -223,51 +233,100 @@ impl Core {
     #[inline]
     fn forward(
         &mut self,
-        SocketId { proxy, side }: SocketId,
+        id: ConnId,
+        socket: SocketId,
         input: &mut Input,
         size: usize,
         is_resumed: bool,
     ) -> Option<Flow> {
-        let (from, to) = self.proxies[proxy as usize].sockets_mut(side);
+        let wire = &input.bytes()[..size];
+        let proxy = &mut self.proxies[socket.proxy as usize];
+        let across = SocketId {
+            side: proxy.across(socket.side),
+            ..socket
+        };
+        let from = proxy.socket_mut(socket.side);
         if !from.waiting.is_empty() && !is_resumed {
             return Some(Flow::Parked);
         }
-        let route = match from.pattern.admit() {
-            Admit::Drop(reason) => Route::Drop(reason),
-            Admit::Pass => {
-                let message = &input.bytes()[..size];
-                to.pattern
-                    .route(message, &mut self.conns, &to.options, &mut self.targets)
+        let taken = match from.pattern.admit(id, wire) {
+            Admit::Pass { skip } => skip,
+            Admit::Wait => return Some(Flow::Parked),
+            Admit::Drop(reason) => {
+                from.stats.count_drop(reason);
+                input.consume(size);
+                return None;
             }
         };
+        let route = self.route(id, across, &wire[taken..]);
         match route {
             Route::Wait => return Some(Flow::Parked),
             Route::Flush(target) => {
                 self.outbox.mark_urgent(target);
                 return Some(Flow::Flush);
             }
+            _ => {}
+        }
+        let proxy = &mut self.proxies[socket.proxy as usize];
+        let from = proxy.socket_mut(socket.side);
+        from.stats.count_in(size);
+        let answers = from.pattern.accepted(id, wire, taken);
+        let to = proxy.socket_mut(across.side);
+        // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
+        if answers || to.pattern.is_rep() {
+            self.wakes.push(across);
+        }
+        let added = self.envelope.len() + self.prefix.len();
+        match route {
             Route::Drop(reason) => {
                 to.stats.count_drop(reason);
                 input.consume(size);
             }
             Route::To { id: target, skip } => {
-                to.stats.count_out(1, size - skip + self.prefix.len());
+                to.stats.count_out(1, size - taken - skip + added);
                 self.targets.clear();
                 self.targets.push(target);
-                self.deliver(input, size, skip);
+                self.deliver(input, size, taken + skip);
             }
-            Route::Targets { full } => {
-                to.stats.count_drops(Drop::PeerFull, full);
-                to.stats
-                    .count_out(self.targets.len(), size + self.prefix.len());
-                self.deliver(input, size, 0);
+            _ => {
+                to.stats.count_out(self.targets.len(), size - taken + added);
+                self.deliver(input, size, taken);
             }
         }
-        self.proxies[proxy as usize]
-            .socket_mut(side)
-            .stats
-            .count_in(size);
         None
+    }
+
+    /// Decides where a message goes that came in on the other side of `to`. What `to` itself puts in
+    /// front is left in the envelope.
+    #[inline]
+    fn route(&mut self, from: ConnId, to: SocketId, wire: &[u8]) -> Route {
+        self.envelope.clear();
+        let proxy = &mut self.proxies[to.proxy as usize];
+        let is_echo = proxy.is_echo;
+        let socket = proxy.socket_mut(to.side);
+        if is_echo && socket.pattern.balancer().is_none() {
+            return to_one(from, 0, &self.conns, &socket.options);
+        }
+        if let Pattern::Xsub(_) = socket.pattern
+            && self.prefix.is_empty()
+            && let Some((add, topic)) = subscription_in(wire)
+        {
+            self.targets.clear();
+            return self.subscribe_by_message(to, add, topic);
+        }
+        let message = Outgoing {
+            prefix: &self.prefix,
+            wire,
+        };
+        let (conns, targets) = (&mut self.conns, &mut self.targets);
+        let route =
+            socket
+                .pattern
+                .route(message, conns, &socket.options, targets, &mut self.envelope);
+        if let Route::Targets { full } = route {
+            socket.stats.count_drops(Drop::PeerFull, full);
+        }
+        route
     }
 
     /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets, and
@@ -275,10 +334,16 @@ impl Core {
     #[inline]
     fn deliver(&mut self, input: &mut Input, size: usize, skip: usize) {
         let (conns, outbox) = (&mut self.conns, &mut self.outbox);
+        let prefix = if self.envelope.is_empty() {
+            &self.prefix
+        } else {
+            self.envelope.extend_from_slice(&self.prefix);
+            &self.envelope
+        };
         if input.is_scratch() || size < DIRECT_SIZE_MIN {
             let range = input.start() + skip..input.start() + size;
             for target in &self.targets {
-                outbox.push_input(conns, *target, &self.prefix, input, range.clone());
+                outbox.push_input(conns, *target, prefix, input, range.clone());
             }
             input.consume(size);
         } else {
@@ -286,7 +351,7 @@ impl Core {
             outbox.settle(conns, input);
             let body = input.take_shared(size).slice(skip..);
             for target in &self.targets {
-                outbox.push_shared(conns, *target, &self.prefix, body.clone());
+                outbox.push_shared(conns, *target, prefix, body.clone());
             }
         }
     }
@@ -323,10 +388,7 @@ impl Core {
             self.replay_subscriptions(id);
         }
         if is_balancer {
-            self.wake_later(SocketId {
-                side: side.opposite(),
-                ..socket_id
-            });
+            self.wake_later(self.across(socket_id));
         }
         Ok(())
     }

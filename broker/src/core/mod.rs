@@ -56,6 +56,8 @@ pub struct Core {
     /// bytes their queues may lean on.
     doomed: Vec<(ConnId, Why)>,
     drain_timeout: Duration,
+    /// What a REQ or REP puts in front of the message being forwarded.
+    envelope: Vec<u8>,
     links: Vec<Link>,
     outbox: Outbox,
     /// The identity frame of the message being forwarded.
@@ -94,6 +96,7 @@ impl Core {
             departing: VecDeque::new(),
             doomed: Vec::new(),
             drain_timeout: config.drain_timeout,
+            envelope: Vec::new(),
             links: Vec::new(),
             outbox: Outbox::default(),
             prefix: Vec::new(),
@@ -190,16 +193,17 @@ impl Core {
         };
         conn.is_blocked = is_blocked;
         conn.egress.advance(size, &mut self.outbox.pool);
-        let SocketId { proxy, side } = conn.socket;
-        let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
+        let id_of_socket = conn.socket;
+        let proxy = &mut self.proxies[id_of_socket.proxy as usize];
+        let socket = proxy.socket_mut(id_of_socket.side);
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.writable(id, &mut self.conns, &socket.options);
-            if !across.waiting.is_empty() || balancer.has_stranded() {
-                self.wake_later(SocketId {
-                    proxy,
-                    side: side.opposite(),
-                });
-            }
+        }
+        let has_stranded = socket.pattern.has_stranded();
+        let across = self.across(id_of_socket);
+        let proxy = &self.proxies[across.proxy as usize];
+        if has_stranded || !proxy.socket(across.side).waiting.is_empty() {
+            self.wake_later(across);
         }
     }
 
@@ -488,6 +492,12 @@ impl Core {
         self.doomed.push((id, why));
     }
 
+    /// The socket through which goes out what comes in on this one, and the other way round.
+    fn across(&self, socket: SocketId) -> SocketId {
+        let side = self.proxies[socket.proxy as usize].across(socket.side);
+        SocketId { side, ..socket }
+    }
+
     fn wake_later(&mut self, socket: SocketId) {
         if !self.wakes.contains(&socket) {
             self.wakes.push(socket);
@@ -534,11 +544,14 @@ impl Core {
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.strand(wire);
             socket.stats.requeued += u64::from(messages);
-            self.wake_later(SocketId {
-                side: id.side.opposite(),
-                ..id
-            });
         }
+        let has_lost_request = socket.pattern.has_lost_request();
+        let across = self.across(id);
+        if has_lost_request {
+            let proxy = &mut self.proxies[across.proxy as usize];
+            proxy.socket_mut(across.side).pattern.give_up_request();
+        }
+        self.wake_later(across);
     }
 
     /// Gives up a connection.
@@ -581,6 +594,8 @@ impl Core {
             socket.pattern.detach(id, &mut self.conns);
             if let Some((wire, messages)) = unsent {
                 self.strand(socket_id, &wire, messages);
+                // A REP whose requester left takes the next request.
+                self.wake_later(socket_id);
             }
             let socket = self.proxies[socket_id.proxy as usize].socket_mut(side);
             if let (Pattern::Xpub(_), Some(conn)) = (&socket.pattern, self.conns.get_mut(id)) {

@@ -46,23 +46,26 @@ impl Balancer {
         self.stranded.wire.extend_from_slice(wire);
     }
 
-    /// Gives what is stranded to whoever can take it.
+    /// Gives what is stranded to whoever can take it; answers with the last who got of it.
     pub(crate) fn deliver_stranded(
         &mut self,
         conns: &mut ConnTable,
         options: &SocketOptions,
         outbox: &mut Outbox,
-    ) {
+    ) -> Option<ConnId> {
+        let mut last = None;
         while let Some(message) = self.stranded.front() {
             let size = message.len();
             let Route::To { id, .. } = self.pick(conns, options) else {
-                return;
+                return last;
             };
+            last = Some(id);
             if let Some(message) = self.stranded.front() {
                 outbox.push_bytes(conns, id, message, 1);
             }
             self.stranded.advance(size);
         }
+        last
     }
 
     /// Lets a peer take turns again if its queue has drained to half.
@@ -74,6 +77,11 @@ impl Balancer {
             conn.is_full = false;
             self.turns.activate(id, conns);
         }
+    }
+
+    /// Whether there is no peer at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
     }
 
     /// Whether messages of dead peers wait to be given to others.

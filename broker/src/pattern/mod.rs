@@ -2,14 +2,19 @@
 //!
 //! A pattern knows its peers by id and decides; it never sees a socket, and bytes only as far as it must
 //! read them. Every file has the same functions in the same order: `attach` and `detach` a peer, `admit`
-//! a message that a peer sent, `route` one that is to go out. [`Pattern`] calls the right file.
+//! a message that a peer sent, `accepted` it, `route` one that is to go out. [`Pattern`] calls the right
+//! file.
 
 use crate::config::SocketOptions;
+use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnId, ConnTable};
 use crate::why::{Drop, Why};
-use zmtp::SocketType;
+use zmtp::{Frames, SocketType};
 
 pub(crate) mod balancer;
+pub(crate) mod pair;
+pub(crate) mod reply;
+pub(crate) mod request;
 pub(crate) mod router;
 pub(crate) mod trie;
 pub(crate) mod turns;
@@ -17,6 +22,8 @@ pub(crate) mod xpub;
 pub(crate) mod xsub;
 
 use balancer::Balancer;
+use reply::Reply;
+use request::Request;
 use router::Router;
 use xpub::Xpub;
 use xsub::Xsub;
@@ -26,25 +33,37 @@ use xsub::Xsub;
 pub(crate) enum Pattern {
     /// Fair-queued input, output to one peer after the other.
     Dealer(Balancer),
+    /// One peer, both ways.
+    Pair(Balancer),
     /// Fair-queued input, no output.
     Pull,
     /// Output to one peer after the other, no input.
     Push(Balancer),
+    /// One request at a time, answered before the next.
+    Rep(Reply),
+    /// One request at a time, to one peer after the other.
+    Req(Request),
     /// Input labelled with the sender's identity, output to the identity in front.
     Router(Router),
-    /// Output to those who subscribed.
+    /// Output to those who subscribed: XPUB, and PUB, which keeps the subscriptions to itself.
     Xpub(Box<Xpub>),
-    /// Input from publishers, subscriptions to all of them.
-    Xsub(Xsub),
+    /// Input from publishers, subscriptions to all of them: XSUB, and SUB, whose topics are fixed.
+    Xsub(Box<Xsub>),
 }
 
 /// What becomes of a message that a peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admit {
-    /// It goes on, behind the sender's identity frame if the type labels its input.
-    Pass,
     /// It goes no further.
     Drop(Drop),
+    /// It goes on, without its first bytes, and behind the sender's identity frame if the type labels its
+    /// input.
+    Pass {
+        /// Bytes of the envelope that this socket takes off.
+        skip: usize,
+    },
+    /// It waits until the message before it is answered.
+    Wait,
 }
 
 /// Where a message goes.
@@ -70,20 +89,53 @@ pub(crate) enum Route {
     Wait,
 }
 
+/// A message on its way out, as the routing socket sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// What the receiving socket puts in front: the sender's identity frame, or nothing.
+    pub(crate) prefix: &'a [u8],
+    /// The message as it came, in wire form.
+    pub(crate) wire: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    /// The body of the first frame, which is what publishers match.
+    #[inline]
+    pub(crate) fn first(&self) -> &'a [u8] {
+        let message = if self.prefix.is_empty() {
+            self.wire
+        } else {
+            self.prefix
+        };
+        Frames::new(message).next().map_or(&[], |frame| frame.body)
+    }
+}
+
+/// The topic of a subscription, or of its cancel, in the form of a message: one frame that begins with 1
+/// or 0.
+pub(crate) fn subscription_in(wire: &[u8]) -> Option<(bool, &[u8])> {
+    let only = Frames::new(wire).next().filter(|frame| !frame.more)?;
+    match only.body.split_first() {
+        Some((first @ (0 | 1), topic)) => Some((*first == 1, topic)),
+        _ => None,
+    }
+}
+
 impl Pattern {
-    /// The pattern of a socket type that a proxy can have.
-    ///
-    /// # Panics
-    /// For types that no [`crate::config::Kind`] names.
+    /// The pattern of a socket type.
     pub(crate) fn new(socket_type: SocketType) -> Self {
         match socket_type {
             SocketType::Dealer => Self::Dealer(Balancer::default()),
+            SocketType::Pair => Self::Pair(Balancer::default()),
+            SocketType::Pub => Self::Xpub(Box::new(Xpub::new(socket_type))),
             SocketType::Pull => Self::Pull,
             SocketType::Push => Self::Push(Balancer::default()),
+            SocketType::Rep => Self::Rep(Reply::default()),
+            SocketType::Req => Self::Req(Request::default()),
             SocketType::Router => Self::Router(Router::default()),
-            SocketType::Xpub => Self::Xpub(Box::default()),
-            SocketType::Xsub => Self::Xsub(Xsub::default()),
-            other => unreachable!("no kind of proxy has a {other} socket"),
+            SocketType::Sub => Self::Xsub(Box::new(Xsub::new(socket_type))),
+            SocketType::Xpub => Self::Xpub(Box::new(Xpub::new(socket_type))),
+            SocketType::Xsub => Self::Xsub(Box::new(Xsub::new(socket_type))),
         }
     }
 
@@ -96,9 +148,11 @@ impl Pattern {
     ) -> Result<Option<ConnId>, Why> {
         match self {
             Self::Dealer(balancer) | Self::Push(balancer) => balancer.attach(id, conns),
+            Self::Pair(balancer) => pair::attach(balancer, id, conns)?,
+            Self::Req(request) => request.attach(id, conns),
             Self::Router(router) => return router.attach(id, identity, conns),
             Self::Xsub(xsub) => xsub.attach(id, conns),
-            Self::Pull | Self::Xpub(_) => {}
+            Self::Pull | Self::Rep(_) | Self::Xpub(_) => {}
         }
         Ok(None)
     }
@@ -106,7 +160,11 @@ impl Pattern {
     /// Lets go of a peer. An XPUB keeps its subscriptions until they are cancelled one by one.
     pub(crate) fn detach(&mut self, id: ConnId, conns: &mut ConnTable) {
         match self {
-            Self::Dealer(balancer) | Self::Push(balancer) => balancer.detach(id, conns),
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
+                balancer.detach(id, conns);
+            }
+            Self::Rep(reply) => reply.detach(id),
+            Self::Req(request) => request.detach(id, conns),
             Self::Router(router) => router.detach(id, conns),
             Self::Xsub(xsub) => xsub.detach(id, conns),
             Self::Pull | Self::Xpub(_) => {}
@@ -115,30 +173,53 @@ impl Pattern {
 
     /// Decides on a message that a peer sent.
     #[inline]
-    pub(crate) fn admit(&self) -> Admit {
+    pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         match self {
             Self::Push(_) => Admit::Drop(Drop::NotExpected),
-            _ => Admit::Pass,
+            Self::Rep(reply) => reply.admit(wire),
+            Self::Req(request) => request.admit(id, wire),
+            Self::Xpub(xpub) if xpub.is_pub() => Admit::Drop(Drop::NotExpected),
+            Self::Xsub(xsub) => xsub.admit(wire),
+            _ => Admit::Pass { skip: 0 },
         }
     }
 
-    /// Decides where a message goes; several peers are put into `targets`.
+    /// Takes note that a message that [`Self::admit`] let pass has gone on. Answers whether the other
+    /// side may send now what it could not before.
+    #[inline]
+    pub(crate) fn accepted(&mut self, id: ConnId, wire: &[u8], skip: usize) -> bool {
+        match self {
+            Self::Rep(reply) => reply.accepted(id, &wire[..skip]),
+            Self::Req(request) => return request.accepted(),
+            _ => {}
+        }
+        false
+    }
+
+    /// Decides where a message goes; several peers are put into `targets`. What this socket puts in
+    /// front of the message is put into `envelope`, which is empty before.
     #[inline]
     pub(crate) fn route(
         &mut self,
-        message: &[u8],
+        message: Outgoing<'_>,
         conns: &mut ConnTable,
         options: &SocketOptions,
         targets: &mut Vec<ConnId>,
+        envelope: &mut Vec<u8>,
     ) -> Route {
         match self {
-            Self::Dealer(balancer) | Self::Push(balancer) => balancer.route(conns, options),
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
+                balancer.route(conns, options)
+            }
             Self::Pull => Route::Drop(Drop::NotExpected),
-            Self::Router(router) => router.route(message, conns, options),
+            Self::Rep(reply) => reply.route(conns, options, envelope),
+            Self::Req(request) => request.route(conns, options, envelope),
+            Self::Router(router) => router.route(message.wire, conns, options),
             Self::Xpub(xpub) => {
-                xpub.matches(message, conns, targets);
+                xpub.matches(message.first(), conns, targets);
                 fan_out(conns, options, targets)
             }
+            Self::Xsub(xsub) if xsub.is_sub() => Route::Drop(Drop::NotExpected),
             Self::Xsub(xsub) => {
                 xsub.all(targets);
                 fan_out(conns, options, targets)
@@ -149,17 +230,66 @@ impl Pattern {
     /// Whether messages taken back from a dead peer wait for another.
     pub(crate) fn has_stranded(&self) -> bool {
         match self {
-            Self::Dealer(balancer) | Self::Push(balancer) => balancer.has_stranded(),
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
+                balancer.has_stranded()
+            }
+            Self::Req(request) => request.has_stranded(),
             _ => false,
+        }
+    }
+
+    /// Gives messages taken back from dead peers to others, as far as they can take them.
+    pub(crate) fn deliver_stranded(
+        &mut self,
+        conns: &mut ConnTable,
+        options: &SocketOptions,
+        outbox: &mut Outbox,
+    ) {
+        if let Some(balancer) = self.balancer() {
+            let last = balancer.deliver_stranded(conns, options, outbox);
+            if let (Self::Req(request), Some(id)) = (self, last) {
+                request.redelivered(id);
+            }
         }
     }
 
     /// The outgoing half of a type that makes messages wait for somebody to take them.
     pub(crate) fn balancer(&mut self) -> Option<&mut Balancer> {
         match self {
-            Self::Dealer(balancer) | Self::Push(balancer) => Some(balancer),
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => Some(balancer),
+            Self::Req(request) => Some(request.balancer()),
             _ => None,
         }
+    }
+
+    /// Whether it takes the next request only when the last one is answered.
+    #[inline]
+    pub(crate) fn is_rep(&self) -> bool {
+        matches!(self, Self::Rep(_))
+    }
+
+    /// Whether it is a REQ whose request nobody will answer.
+    pub(crate) fn has_lost_request(&self) -> bool {
+        matches!(self, Self::Req(request) if !request.is_waiting())
+    }
+
+    /// Forgets the request that this side waits to be answered.
+    pub(crate) fn give_up_request(&mut self) {
+        if let Self::Rep(reply) = self {
+            reply.give_up();
+        }
+    }
+}
+
+/// To this one peer, or nowhere: types that never wait lose what a full or absent peer should get.
+#[inline]
+pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &SocketOptions) -> Route {
+    match conns.get(id) {
+        Some(conn) if conn.egress.is_closed() => Route::Drop(Drop::NoSuchPeer),
+        Some(conn) if !conn.is_at_high_water(options) => Route::To { id, skip },
+        Some(conn) if !conn.is_blocked => Route::Flush(id),
+        Some(_) => Route::Drop(Drop::PeerFull),
+        None => Route::Drop(Drop::NoSuchPeer),
     }
 }
 

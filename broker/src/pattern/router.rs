@@ -2,7 +2,7 @@
 
 use crate::config::SocketOptions;
 use crate::conn::{ConnId, ConnTable};
-use crate::pattern::Route;
+use crate::pattern::{Route, to_one};
 use crate::why::{Drop, Why};
 use std::collections::HashMap;
 use zmtp::Frames;
@@ -80,13 +80,7 @@ impl Router {
         let Some(id) = self.find(first.body, conns) else {
             return Route::Drop(Drop::NoSuchPeer);
         };
-        match conns.get(id) {
-            Some(conn) if conn.egress.is_closed() => Route::Drop(Drop::NoSuchPeer),
-            Some(conn) if !conn.is_at_high_water(options) => Route::To { id, skip },
-            Some(conn) if !conn.is_blocked => Route::Flush(id),
-            Some(_) => Route::Drop(Drop::PeerFull),
-            None => Route::Drop(Drop::NoSuchPeer),
-        }
+        to_one(id, skip, conns, options)
     }
 
     /// The attached peer with this identity.

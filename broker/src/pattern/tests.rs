@@ -13,6 +13,11 @@ const OPTIONS: SocketOptions = SocketOptions {
     ..SocketOptions::DEFAULT
 };
 
+const NOBODY: ConnId = ConnId {
+    generation: 9,
+    slot: 9,
+};
+
 #[expect(
     clippy::disallowed_methods,
     reason = "any instant will do: no deadline is looked at"
@@ -51,9 +56,26 @@ fn message(frames: &[&[u8]]) -> Vec<u8> {
     out
 }
 
+/// Where a message goes, and the envelope it gets.
+fn route_with(
+    pattern: &mut Pattern,
+    conns: &mut ConnTable,
+    wire: &[u8],
+    targets: &mut Vec<ConnId>,
+) -> (Route, Vec<u8>) {
+    let (mut envelope, prefix) = (Vec::new(), &[][..]);
+    let message = Outgoing { prefix, wire };
+    let route = pattern.route(message, conns, &OPTIONS, targets, &mut envelope);
+    (route, envelope)
+}
+
+fn route(pattern: &mut Pattern, conns: &mut ConnTable, wire: &[u8]) -> Route {
+    route_with(pattern, conns, wire, &mut Vec::new()).0
+}
+
 /// The slots of the next `count` peers whose turn it is.
 fn rotation(pattern: &mut Pattern, conns: &mut ConnTable, count: usize) -> Vec<u32> {
-    let mut next = || match pattern.route(b"", conns, &OPTIONS, &mut Vec::new()) {
+    let mut next = || match route(pattern, conns, b"") {
         Route::To { id, skip: 0 } => id.slot,
         other => panic!("a peer can take it, but: {other:?}"),
     };
@@ -98,7 +120,7 @@ fn turns_survive_every_removal() {
 fn a_full_peer_is_flushed_then_passed_over_then_comes_back_half_empty() {
     let (mut pattern, mut conns, ids) = push_with_peers(2);
     fill(&mut conns, ids[0], false);
-    let route = pattern.route(b"", &mut conns, &OPTIONS, &mut Vec::new());
+    let route = route(&mut pattern, &mut conns, b"");
     assert_eq!(route, Route::Flush(ids[0]));
     conns.get_mut(ids[0]).unwrap().is_blocked = true;
     assert_eq!(rotation(&mut pattern, &mut conns, 3), [1, 1, 1]);
@@ -114,9 +136,9 @@ fn a_full_peer_is_flushed_then_passed_over_then_comes_back_half_empty() {
 fn with_nobody_to_take_it_a_message_waits() {
     let (mut pattern, mut conns, ids) = push_with_peers(1);
     fill(&mut conns, ids[0], true);
-    let mut route = || pattern.route(b"", &mut conns, &OPTIONS, &mut Vec::new());
-    assert_eq!(route(), Route::Wait);
-    assert_eq!(route(), Route::Wait);
+    let mut again = || route(&mut pattern, &mut conns, b"");
+    assert_eq!(again(), Route::Wait);
+    assert_eq!(again(), Route::Wait);
 }
 
 #[test]
@@ -154,12 +176,7 @@ fn router_with(identities: &[&[u8]]) -> (Pattern, ConnTable, Vec<ConnId>) {
 }
 
 fn route_to(pattern: &mut Pattern, conns: &mut ConnTable, identity: &[u8]) -> Route {
-    pattern.route(
-        &message(&[identity, b"body"]),
-        conns,
-        &OPTIONS,
-        &mut Vec::new(),
-    )
+    route(pattern, conns, &message(&[identity, b"body"]))
 }
 
 fn identity_of(conns: &ConnTable, id: ConnId) -> Vec<u8> {
@@ -243,7 +260,7 @@ fn a_router_drops_what_it_cannot_deliver_and_says_why() {
     let (mut pattern, mut conns, ids) = router_with(&[b"a"]);
     let mut identity_only = Vec::new();
     append_frame(&mut identity_only, b"a", false);
-    let route = pattern.route(&identity_only, &mut conns, &OPTIONS, &mut Vec::new());
+    let route = route(&mut pattern, &mut conns, &identity_only);
     assert_eq!(route, Route::Drop(Drop::WithoutBody));
     fill(&mut conns, ids[0], false);
     assert_eq!(
@@ -275,7 +292,7 @@ fn xpub_with(topics: &[&[&[u8]]]) -> (Pattern, ConnTable, Vec<ConnId>) {
 
 fn receivers(pattern: &mut Pattern, conns: &mut ConnTable, topic: &[u8]) -> (Vec<u32>, u32) {
     let mut targets = Vec::new();
-    match pattern.route(&message(&[topic, b"body"]), conns, &OPTIONS, &mut targets) {
+    match route_with(pattern, conns, &message(&[topic, b"body"]), &mut targets).0 {
         Route::Targets { full } => {
             let mut slots: Vec<_> = targets.iter().map(|id| id.slot).collect();
             slots.sort_unstable();
@@ -318,7 +335,7 @@ fn only_the_slow_subscriber_misses_a_message() {
         .close(&mut BatchPool::default());
     assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![0], 1));
     fill(&mut conns, ids[0], false);
-    let route = pattern.route(b"\0\x01t", &mut conns, &OPTIONS, &mut Vec::new());
+    let route = route(&mut pattern, &mut conns, b"\0\x01t");
     assert_eq!(route, Route::Flush(ids[0]), "who was not asked is not slow");
 }
 
@@ -382,12 +399,160 @@ fn what_subscribers_say_goes_to_every_publisher_still_there() {
 fn sockets_that_only_send_admit_nothing() {
     for (socket_type, expected) in [
         (SocketType::Push, Admit::Drop(Drop::NotExpected)),
-        (SocketType::Dealer, Admit::Pass),
-        (SocketType::Pull, Admit::Pass),
-        (SocketType::Router, Admit::Pass),
-        (SocketType::Xpub, Admit::Pass),
-        (SocketType::Xsub, Admit::Pass),
+        (SocketType::Pub, Admit::Drop(Drop::NotExpected)),
+        (SocketType::Dealer, Admit::Pass { skip: 0 }),
+        (SocketType::Pull, Admit::Pass { skip: 0 }),
+        (SocketType::Router, Admit::Pass { skip: 0 }),
+        (SocketType::Xpub, Admit::Pass { skip: 0 }),
+        (SocketType::Xsub, Admit::Pass { skip: 0 }),
     ] {
-        assert_eq!(Pattern::new(socket_type).admit(), expected, "{socket_type}");
+        assert_eq!(
+            Pattern::new(socket_type).admit(NOBODY, b"\0\0"),
+            expected,
+            "{socket_type}"
+        );
+    }
+}
+
+#[test]
+fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
+    let (mut pattern, mut conns) = (Pattern::new(SocketType::Rep), ConnTable::default());
+    let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
+    let request = message(&[b"x", b"y", b"", b"", b"body"]);
+    let skip = 3 + 3 + 2;
+    assert_eq!(pattern.admit(ids[0], &request), Admit::Pass { skip });
+    pattern.accepted(ids[0], &request, skip);
+    assert_eq!(pattern.admit(ids[1], &request), Admit::Wait);
+    let answer = route_with(&mut pattern, &mut conns, b"\0\x01a", &mut Vec::new());
+    let expected = Route::To {
+        id: ids[0],
+        skip: 0,
+    };
+    assert_eq!(answer, (expected, request[..skip].to_vec()));
+    let unasked = route(&mut pattern, &mut conns, b"\0\x01a");
+    assert_eq!(unasked, Route::Drop(Drop::NotExpected));
+    assert_eq!(pattern.admit(ids[1], &request), Admit::Pass { skip });
+    pattern.accepted(ids[1], &request, skip);
+    pattern.detach(ids[1], &mut conns);
+    assert_eq!(pattern.admit(ids[0], &request), Admit::Pass { skip });
+    let bare = message(&[b"no", b"delimiter"]);
+    assert_eq!(
+        pattern.admit(ids[0], &bare),
+        Admit::Drop(Drop::WithoutEnvelope)
+    );
+}
+
+#[test]
+fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
+    let (mut pattern, mut conns) = (Pattern::new(SocketType::Req), ConnTable::default());
+    let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
+    for id in &ids {
+        assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));
+    }
+    let (asked, envelope) = route_with(&mut pattern, &mut conns, b"\0\x01q", &mut Vec::new());
+    assert_eq!(
+        (asked, &envelope[..]),
+        (
+            Route::To {
+                id: ids[0],
+                skip: 0
+            },
+            &b"\x01\0"[..]
+        )
+    );
+    assert_eq!(route(&mut pattern, &mut conns, b"\0\x01q"), Route::Wait);
+    let answer = message(&[b"", b"a"]);
+    assert_eq!(
+        pattern.admit(ids[1], &answer),
+        Admit::Drop(Drop::NotExpected)
+    );
+    let bare = message(&[b"a"]);
+    assert_eq!(
+        pattern.admit(ids[0], &bare),
+        Admit::Drop(Drop::WithoutEnvelope)
+    );
+    assert_eq!(pattern.admit(ids[0], &answer), Admit::Pass { skip: 2 });
+    assert!(
+        pattern.accepted(ids[0], &answer, 2),
+        "the next request can go"
+    );
+    assert_eq!(
+        route(&mut pattern, &mut conns, b"\0\x01q"),
+        Route::To {
+            id: ids[1],
+            skip: 0
+        }
+    );
+    assert!(!pattern.has_lost_request());
+    pattern.detach(ids[1], &mut conns);
+    assert!(pattern.has_lost_request());
+    assert_eq!(
+        route(&mut pattern, &mut conns, b"\0\x01q"),
+        Route::To {
+            id: ids[0],
+            skip: 0
+        }
+    );
+}
+
+#[test]
+fn a_pair_has_one_peer_until_it_leaves() {
+    let (mut pattern, mut conns) = (Pattern::new(SocketType::Pair), ConnTable::default());
+    let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
+    assert_eq!(route(&mut pattern, &mut conns, b"\0\0"), Route::Wait);
+    assert_eq!(pattern.attach(ids[0], b"", &mut conns), Ok(None));
+    assert_eq!(pattern.attach(ids[1], b"", &mut conns), Err(Why::PairTaken));
+    assert_eq!(rotation(&mut pattern, &mut conns, 2), [0, 0]);
+    pattern.detach(ids[0], &mut conns);
+    assert_eq!(pattern.attach(ids[1], b"", &mut conns), Ok(None));
+    assert_eq!(rotation(&mut pattern, &mut conns, 2), [1, 1]);
+}
+
+#[test]
+fn an_xsub_counts_what_is_asked_for_by_messages() {
+    let mut pattern = Pattern::new(SocketType::Xsub);
+    let Pattern::Xsub(xsub) = &mut pattern else {
+        unreachable!()
+    };
+    let options = SocketOptions {
+        subscriptions_max: 2,
+        topic_size_max: 4,
+        ..OPTIONS
+    };
+    let table: [(&[u8], bool, Option<bool>); 9] = [
+        (b"a", false, Some(false)),
+        (b"a", true, Some(true)),
+        (b"a", true, Some(true)),
+        (b"a", false, Some(false)),
+        (b"a", false, Some(true)),
+        (b"b", true, Some(true)),
+        (b"c", true, Some(true)),
+        (b"d", true, None),
+        (b"long!", true, None),
+    ];
+    for (step, (topic, add, expected)) in table.into_iter().enumerate() {
+        assert_eq!(
+            xsub.subscribe(topic, add, &options),
+            expected,
+            "step {step}"
+        );
+    }
+    let mut topics = Vec::new();
+    xsub.for_each_topic(|topic| topics.push(topic.to_vec()));
+    assert_eq!(topics, [b"b", b"c"]);
+}
+
+#[test]
+fn subscriptions_in_the_form_of_messages() {
+    let table: [(&[&[u8]], Option<(bool, &[u8])>); 6] = [
+        (&[b"\x01topic"], Some((true, b"topic"))),
+        (&[b"\x00"], Some((false, b""))),
+        (&[b"\x02topic"], None),
+        (&[b""], None),
+        (&[b"\x01a", b"b"], None),
+        (&[b"text"], None),
+    ];
+    for (frames, expected) in table {
+        assert_eq!(subscription_in(&message(frames)), expected);
     }
 }

@@ -41,6 +41,11 @@ impl Turns {
         }
     }
 
+    /// Whether there is nobody, full or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
     /// Whose turn it is.
     #[inline]
     pub(crate) fn current(&self) -> Option<ConnId> {

@@ -1,24 +1,41 @@
-//! XPUB: sends each message to those whose subscriptions match its first frame.
+//! XPUB and PUB: send each message to those whose subscriptions match its first frame.
 
 use crate::config::SocketOptions;
 use crate::conn::{ConnId, ConnTable};
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::why::Why;
-use zmtp::Frames;
+use zmtp::SocketType;
 
 /// Who subscribes to what.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Xpub {
     /// For each slot the number of the last message it was matched with, where a peer could be matched
     /// twice.
     stamps: Vec<u64>,
     message: u64,
     slots: Vec<u32>,
+    socket_type: SocketType,
     trie: Trie,
 }
 
 impl Xpub {
+    pub(crate) fn new(socket_type: SocketType) -> Self {
+        Self {
+            stamps: Vec::new(),
+            message: 0,
+            slots: Vec::new(),
+            socket_type,
+            trie: Trie::new(),
+        }
+    }
+
+    /// Whether it is a PUB: what its peers send, subscriptions apart, is nobody's business.
+    #[inline]
+    pub(crate) fn is_pub(&self) -> bool {
+        self.socket_type == SocketType::Pub
+    }
+
     /// Enters or cancels a subscription; answers whether the publishers must hear of it: they hear of
     /// the first subscription to a topic and of the last cancel. A cancel of what a peer never had is
     /// nobody's business, or it could cut others off.
@@ -30,7 +47,8 @@ impl Xpub {
         options: &SocketOptions,
     ) -> Result<bool, Why> {
         if !add {
-            return Ok(self.trie.remove(topic, id.slot) == Removed::Last);
+            let is_last = self.trie.remove(topic, id.slot) == Removed::Last;
+            return Ok(is_last && !self.is_pub());
         }
         let inserted = self.trie.insert(topic, id.slot);
         let has_too_many = self.trie.subscriptions_of(id.slot) > options.subscriptions_max as usize;
@@ -41,7 +59,7 @@ impl Xpub {
             }
             return Err(Why::TooManySubscriptions);
         }
-        Ok(inserted == Inserted::First)
+        Ok(inserted == Inserted::First && !self.is_pub())
     }
 
     /// Removes up to `limit` subscriptions of a peer that left, calling `emptied` for each topic that
@@ -60,17 +78,15 @@ impl Xpub {
         self.trie.topics()
     }
 
-    /// Puts the peers that want `message` into `targets`, each once.
+    /// Puts the peers that want `topic` into `targets`, each once.
     #[inline]
-    pub(crate) fn matches(&mut self, message: &[u8], conns: &ConnTable, targets: &mut Vec<ConnId>) {
-        let topic = Frames::new(message)
-            .next()
-            .map_or(&[][..], |frame| frame.body);
+    pub(crate) fn matches(&mut self, topic: &[u8], conns: &ConnTable, targets: &mut Vec<ConnId>) {
         let Self {
             stamps,
             message: stamp,
             slots,
             trie,
+            ..
         } = self;
         slots.clear();
         let mut sets = 0;

@@ -1,9 +1,10 @@
-//! The kinds of proxy: one table row each; configuration, help and logs read the table.
+//! The kinds of proxy: one table row each for those with a name; configuration, help and logs read the
+//! table. Any other two sockets make a kind too, if something can flow between them.
 
 use crate::config::Side;
 use zmtp::SocketType;
 
-/// One kind of proxy: a row of [`Kind::ALL`].
+/// One kind of proxy: a row of [`Kind::ALL`], or what [`Kind::pair`] and [`Kind::echo`] make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     /// The socket type of the backend.
@@ -12,6 +13,8 @@ pub struct Kind {
     pub doc: &'static str,
     /// The socket type of the frontend.
     pub frontend: SocketType,
+    /// There is only a frontend: what comes in goes back out through the same socket.
+    pub is_echo: bool,
     /// The name in configuration files and of the subcommand.
     pub name: &'static str,
 }
@@ -21,20 +24,23 @@ impl Kind {
     pub const ALL: &'static [Self] = &[
         Self {
             name: "queue",
-            frontend: SocketType::Router,
-            backend: SocketType::Dealer,
+            frontend: Router,
+            backend: Dealer,
+            is_echo: false,
             doc: "Requests to workers in turn, replies back: ROUTER in front, DEALER behind",
         },
         Self {
             name: "forwarder",
-            frontend: SocketType::Xsub,
-            backend: SocketType::Xpub,
+            frontend: Xsub,
+            backend: Xpub,
+            is_echo: false,
             doc: "Publications to those who subscribed: XSUB in front, XPUB behind",
         },
         Self {
             name: "streamer",
-            frontend: SocketType::Pull,
-            backend: SocketType::Push,
+            frontend: Pull,
+            backend: Push,
+            is_echo: false,
             doc: "Work to sinks in turn: PULL in front, PUSH behind",
         },
     ];
@@ -45,6 +51,53 @@ impl Kind {
         Self::ALL.iter().copied().find(|kind| kind.name == name)
     }
 
+    /// A proxy between any two sockets between which something can flow.
+    ///
+    /// # Errors
+    /// Why this pair makes no sense, and what to use instead.
+    pub fn pair(frontend: SocketType, backend: SocketType) -> Result<Self, PairError> {
+        for (one, other) in [(frontend, backend), (backend, frontend)] {
+            if let Some(reason) = objection(one, other) {
+                return Err(PairError {
+                    backend,
+                    frontend,
+                    reason,
+                });
+            }
+        }
+        let named = Self::ALL
+            .iter()
+            .find(|kind| kind.frontend == frontend && kind.backend == backend);
+        Ok(named.copied().unwrap_or(Self {
+            backend,
+            doc: "Any two sockets between which something can flow",
+            frontend,
+            is_echo: false,
+            name: "proxy",
+        }))
+    }
+
+    /// A device with one socket that sends back what it gets.
+    ///
+    /// # Errors
+    /// The type cannot both receive and send.
+    pub fn echo(socket: SocketType) -> Result<Self, PairError> {
+        if !matches!(socket, Dealer | Pair | Rep | Router) {
+            return Err(PairError {
+                backend: socket,
+                frontend: socket,
+                reason: "one socket alone sends back what it receives: use REP, ROUTER, DEALER or PAIR",
+            });
+        }
+        Ok(Self {
+            backend: socket,
+            doc: "One socket that sends back what it gets",
+            frontend: socket,
+            is_echo: true,
+            name: "echo",
+        })
+    }
+
     /// The socket type of one side.
     #[must_use]
     pub fn socket_type(self, side: Side) -> SocketType {
@@ -52,6 +105,43 @@ impl Kind {
             Side::Backend => self.backend,
             Side::Frontend => self.frontend,
         }
+    }
+}
+
+/// Two sockets that make no proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{frontend}:{backend} makes no proxy: {reason}")]
+pub struct PairError {
+    /// The socket type of the backend.
+    pub backend: SocketType,
+    /// The socket type of the frontend.
+    pub frontend: SocketType,
+    /// Why, and what to use instead.
+    pub reason: &'static str,
+}
+
+use SocketType::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, Xpub, Xsub};
+
+/// What speaks against `one` facing `other`; the other way round is asked separately.
+fn objection(one: SocketType, other: SocketType) -> Option<&'static str> {
+    let both_ways = matches!(other, Dealer | Pair | Rep | Req | Router);
+    match (one, other) {
+        (Pull | Sub | Xsub, Pull | Sub | Xsub) => {
+            Some("both sides only receive: use PUSH, PUB or XPUB on one")
+        }
+        (Pub | Push | Xpub, Pub | Push | Xpub) => {
+            Some("both sides only send: use PULL, SUB or XSUB on one")
+        }
+        (Xsub, Pub | Push) => Some(
+            "an XSUB subscribes to what the other side asks for, which asks for nothing: \
+             use SUB with topics",
+        ),
+        (Req, Req) => Some("both sides wait to be answered: use REP or ROUTER on one"),
+        (Rep, Rep) => Some("both sides wait to be asked: use REQ or DEALER on one"),
+        (Req | Rep, _) if !both_ways => {
+            Some("answers have no way back: use DEALER, ROUTER, REQ or REP across")
+        }
+        _ => None,
     }
 }
 
@@ -65,6 +155,31 @@ mod tests {
             assert_eq!(Kind::from_name(kind.name), Some(*kind));
         }
         assert_eq!(Kind::from_name("Queue"), None);
+    }
+
+    #[test]
+    fn a_pair_is_legal_exactly_if_something_can_flow_and_be_answered() {
+        let receives = |socket| !matches!(socket, Pub | Push | Xpub);
+        let sends = |socket| !matches!(socket, Pull | Sub | Xsub);
+        let lockstep = |socket| matches!(socket, Rep | Req);
+        for front in SocketType::ALL {
+            for back in SocketType::ALL {
+                let flows = |from, to| receives(from) && sends(to);
+                let both = flows(front, back) && flows(back, front);
+                let expected = (flows(front, back) || flows(back, front))
+                    && (both || !(lockstep(front) || lockstep(back)))
+                    && !(lockstep(front) && front == back)
+                    && !matches!((front, back), (Xsub, Pub | Push) | (Pub | Push, Xsub));
+                assert_eq!(Kind::pair(front, back).is_ok(), expected, "{front}:{back}");
+            }
+        }
+        assert_eq!(Kind::pair(Router, Dealer), Ok(Kind::ALL[0]));
+        let refusal = Kind::pair(Pull, Sub).expect_err("nobody sends");
+        assert_eq!(
+            refusal.to_string(),
+            "PULL:SUB makes no proxy: both sides only receive: use PUSH, PUB or XPUB on one"
+        );
+        assert!(Kind::echo(Rep).is_ok() && Kind::echo(Sub).is_err());
     }
 
     #[test]

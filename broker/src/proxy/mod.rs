@@ -30,6 +30,8 @@ pub(crate) struct Socket {
 pub(crate) struct Proxy {
     pub(crate) backend: Socket,
     pub(crate) frontend: Socket,
+    /// What the frontend receives it sends itself.
+    pub(crate) is_echo: bool,
     pub(crate) name: String,
 }
 
@@ -38,6 +40,7 @@ impl Proxy {
         Self {
             backend: Socket::new(config.kind.backend, &config.backend),
             frontend: Socket::new(config.kind.frontend, &config.frontend),
+            is_echo: config.kind.is_echo,
             name: config.name.clone(),
         }
     }
@@ -54,6 +57,12 @@ impl Proxy {
         self.sockets_mut(side).0
     }
 
+    /// The side through which goes out what comes in on `side`.
+    #[inline]
+    pub(crate) fn across(&self, side: Side) -> Side {
+        if self.is_echo { side } else { side.opposite() }
+    }
+
     /// The socket on `side` and the one across.
     #[inline]
     pub(crate) fn sockets_mut(&mut self, side: Side) -> (&mut Socket, &mut Socket) {
@@ -66,7 +75,7 @@ impl Proxy {
 
 impl Socket {
     fn new(socket_type: SocketType, config: &SideConfig) -> Self {
-        let options = config.options;
+        let options = config.options.clone();
         let limits = Limits {
             message_frames_max: options.maxmsgframes,
             message_size_max: options.maxmsgsize,

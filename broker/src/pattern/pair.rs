@@ -1,0 +1,19 @@
+//! PAIR: a balancer with one peer.
+
+use crate::conn::{ConnId, ConnTable};
+use crate::pattern::balancer::Balancer;
+use crate::why::Why;
+
+/// Takes in the one peer. Others are closed, so that they come back later, when the first may have left;
+/// libzmq keeps them open and mute.
+pub(crate) fn attach(
+    balancer: &mut Balancer,
+    id: ConnId,
+    conns: &mut ConnTable,
+) -> Result<(), Why> {
+    if !balancer.is_empty() {
+        return Err(Why::PairTaken);
+    }
+    balancer.attach(id, conns);
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! REP: one request at a time; the answer goes back behind the request's envelope.
+
+use crate::config::SocketOptions;
+use crate::conn::{ConnId, ConnTable};
+use crate::pattern::{Admit, Route, to_one};
+use crate::why::Drop;
+use zmtp::Frames;
+
+/// The request being answered.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    /// Its frames up to and including the first empty one; empty if there is no request.
+    envelope: Vec<u8>,
+    requester: Option<ConnId>,
+}
+
+impl Reply {
+    /// Its requester left: the answer will find nobody, and the next request can come.
+    pub(crate) fn detach(&mut self, id: ConnId) {
+        if self.requester == Some(id) {
+            self.give_up();
+        }
+    }
+
+    /// A request begins behind its first empty frame; one that has none is discarded, as in libzmq.
+    pub(crate) fn admit(&self, wire: &[u8]) -> Admit {
+        if self.requester.is_some() {
+            return Admit::Wait;
+        }
+        let mut frames = Frames::new(wire);
+        while let Some(frame) = frames.next().filter(|frame| frame.more) {
+            if frame.body.is_empty() {
+                return Admit::Pass {
+                    skip: wire.len() - frames.rest().len(),
+                };
+            }
+        }
+        Admit::Drop(Drop::WithoutEnvelope)
+    }
+
+    pub(crate) fn accepted(&mut self, id: ConnId, envelope: &[u8]) {
+        self.envelope.clear();
+        self.envelope.extend_from_slice(envelope);
+        self.requester = Some(id);
+    }
+
+    /// To who asked. What comes unasked goes nowhere.
+    pub(crate) fn route(
+        &mut self,
+        conns: &ConnTable,
+        options: &SocketOptions,
+        envelope: &mut Vec<u8>,
+    ) -> Route {
+        let Some(id) = self.requester else {
+            return Route::Drop(Drop::NotExpected);
+        };
+        let route = to_one(id, 0, conns, options);
+        match route {
+            Route::Flush(_) => return route,
+            Route::To { .. } => envelope.extend_from_slice(&self.envelope),
+            _ => {}
+        }
+        self.give_up();
+        route
+    }
+
+    /// There is no request any more.
+    pub(crate) fn give_up(&mut self) {
+        self.requester = None;
+    }
+}

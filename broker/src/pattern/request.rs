@@ -1,0 +1,89 @@
+//! REQ: one request at a time, to one peer after the other; its answer before the next.
+
+use crate::config::SocketOptions;
+use crate::conn::{ConnId, ConnTable};
+use crate::pattern::balancer::Balancer;
+use crate::pattern::{Admit, Route};
+use crate::why::Drop;
+use zmtp::Frames;
+use zmtp::wire::header::MORE;
+
+/// The empty frame in front of every request and every answer.
+const DELIMITER: &[u8] = &[MORE, 0];
+
+/// The peers, and the one who has the request.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    asked: Option<ConnId>,
+    balancer: Balancer,
+}
+
+impl Request {
+    pub(crate) fn attach(&mut self, id: ConnId, conns: &mut ConnTable) {
+        self.balancer.attach(id, conns);
+    }
+
+    /// One who was asked and left will not answer; libzmq would wait for ever.
+    pub(crate) fn detach(&mut self, id: ConnId, conns: &mut ConnTable) {
+        self.balancer.detach(id, conns);
+        if self.asked == Some(id) {
+            self.asked = None;
+        }
+    }
+
+    /// The answer of the one who was asked, without its delimiter.
+    pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
+        let mut frames = Frames::new(wire);
+        let has_delimiter = frames
+            .next()
+            .is_some_and(|frame| frame.more && frame.body.is_empty());
+        match self.asked {
+            Some(asked) if asked == id && has_delimiter => Admit::Pass {
+                skip: wire.len() - frames.rest().len(),
+            },
+            Some(asked) if asked == id => Admit::Drop(Drop::WithoutEnvelope),
+            _ => Admit::Drop(Drop::NotExpected),
+        }
+    }
+
+    pub(crate) fn accepted(&mut self) -> bool {
+        self.asked = None;
+        true
+    }
+
+    pub(crate) fn route(
+        &mut self,
+        conns: &mut ConnTable,
+        options: &SocketOptions,
+        envelope: &mut Vec<u8>,
+    ) -> Route {
+        if self.asked.is_some() {
+            return Route::Wait;
+        }
+        let route = self.balancer.route(conns, options);
+        if let Route::To { id, .. } = route {
+            envelope.extend_from_slice(DELIMITER);
+            self.asked = Some(id);
+        }
+        route
+    }
+
+    /// Whether a request that was not sent waits for another peer.
+    pub(crate) fn has_stranded(&self) -> bool {
+        self.balancer.has_stranded()
+    }
+
+    /// Whether somebody has been asked, or will be as soon as there is anybody.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.asked.is_some() || self.has_stranded()
+    }
+
+    /// A request that was taken back has gone to this peer.
+    pub(crate) fn redelivered(&mut self, id: ConnId) {
+        self.asked = Some(id);
+    }
+
+    pub(crate) fn balancer(&mut self) -> &mut Balancer {
+        &mut self.balancer
+    }
+}
