@@ -1,8 +1,8 @@
 //! What it costs to find messages in received bytes: `cargo bench -p zmqd-zmtp`.
 //!
-//! Each row is the best of many rounds, because whatever else the machine does only ever adds to it.
-//! A buffer of messages is taken in the way the driver takes it in: from the front, without moving
-//! its bytes. Run without `--bench`, as by `cargo test`, each row is tried once.
+//! Each row is the best of many rounds, because whatever else the machine does only ever adds to
+//! it. A buffer of messages is taken in the way the driver takes it in: from the front, without
+//! moving its bytes. Run without `--bench`, as by `cargo test`, each row is tried once.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark is about the clock")]
 

@@ -10,7 +10,8 @@
 
 use crate::error::Malformed;
 use crate::limits::Limits;
-use crate::wire::header::{BodySizeMax, Header};
+use crate::version::Version;
+use crate::wire::header::{Header, Legal, LegalFlags};
 use std::ops::Range;
 
 /// One whole message in the form it has on the wire. Proof that its headers were checked.
@@ -50,35 +51,48 @@ pub enum Found {
 
 /// Walks the frames of one message.
 ///
-/// Invariant: `input[..scanned]` are `frames` whole frames, all with MORE, of one message; the bytes
-/// in `input[scanned..scanned + gap]` are commands that were handled; what follows is not yet seen.
-/// The gap is closed before [`Found::Message`] or [`Found::Need`] is returned, moving each byte at
-/// most twice, however many commands a peer puts between the frames of its messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Invariant: `input[..scanned]` are `frames` whole frames, all with MORE, of one message; the
+/// bytes in `input[scanned..scanned + gap]` are commands that were handled; what follows is not yet
+/// seen. The gap is closed before [`Found::Message`] or [`Found::Need`] is returned, moving each
+/// byte at most twice, however many commands a peer puts between the frames of its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deframer {
     frames: u32,
     gap: usize,
+    legal_flags: LegalFlags,
     scanned: usize,
 }
 
 impl Deframer {
+    /// One in front of the first frame of a peer's traffic.
+    #[must_use]
+    pub fn new(version: Version) -> Self {
+        Self {
+            frames: 0,
+            gap: 0,
+            legal_flags: LegalFlags::of(version),
+            scanned: 0,
+        }
+    }
+
     /// Looks for a whole message or command at the beginning of `input`.
     ///
-    /// Until [`Self::advance`] is called the same answer comes again at no cost. The work is bounded
-    /// by the frames in `input`, and by its size if commands stand inside a message.
+    /// Until [`Self::advance`] is called the same answer comes again at no cost. The work is
+    /// bounded by the frames in `input`, and by its size if commands stand inside a message.
     ///
     /// # Errors
     /// What breaks a limit is refused from its header, before its body has arrived.
     #[inline]
     pub fn scan(&mut self, input: &mut [u8], limits: &Limits) -> Result<Found, Malformed> {
-        let body_size_max = BodySizeMax {
-            command: limits.traffic_command_size_max(),
-            message: limits.message_size_max,
+        let legal = Legal {
+            command_size_max: limits.traffic_command_size_max(),
+            flags: self.legal_flags,
+            message_size_max: limits.message_size_max,
         };
         loop {
             let start = self.scanned + self.gap;
             let rest = input.get(start..).unwrap_or_default();
-            let Some(header) = Header::parse(rest, &body_size_max)? else {
+            let Some(header) = Header::parse(rest, &legal)? else {
                 let size = self.scanned + Header::size_of(rest);
                 return Ok(self.need(input, size));
             };
@@ -122,7 +136,9 @@ impl Deframer {
     #[inline]
     pub fn advance(&mut self) {
         debug_assert_eq!(self.gap, 0, "a message was found with a gap in it");
-        *self = Self::default();
+        self.frames = 0;
+        self.gap = 0;
+        self.scanned = 0;
     }
 
     /// Steps over a command that [`Self::scan`] found inside a message and that was handled.
@@ -173,7 +189,8 @@ mod tests {
     use super::*;
 
     fn scan_all(stream: &[u8]) -> Result<Vec<(Vec<u8>, u32)>, Malformed> {
-        let (mut deframer, mut input, mut found) = (Deframer::default(), stream.to_vec(), vec![]);
+        let (mut deframer, mut input, mut found) =
+            (Deframer::new(Version::V3_1), stream.to_vec(), vec![]);
         loop {
             match deframer.scan(&mut input, &Limits::default())? {
                 Found::Message { skipped, span } => {
@@ -211,7 +228,7 @@ mod tests {
     #[test]
     fn asks_for_exactly_what_is_missing() {
         let whole = b"\x01\x03abc\x02\0\0\0\0\0\0\0\x02de";
-        let mut deframer = Deframer::default();
+        let mut deframer = Deframer::new(Version::V3_1);
         for size in 0..whole.len() {
             let expected = match size {
                 0..2 => 2,
@@ -250,7 +267,7 @@ mod tests {
     #[test]
     fn a_gap_is_closed_when_bytes_are_missing() {
         let mut input = b"\x01\x01a\x04\x05\x04JOIN\x01\x03bc".to_vec();
-        let (mut deframer, limits) = (Deframer::default(), Limits::default());
+        let (mut deframer, limits) = (Deframer::new(Version::V3_1), Limits::default());
         let Ok(Found::Command {
             body,
             inside_message: true,
@@ -291,16 +308,31 @@ mod tests {
             ),
         ];
         for (stream, expected) in table {
-            let found = Deframer::default().scan(&mut stream.to_vec(), &limits);
+            let found = Deframer::new(Version::V3_1).scan(&mut stream.to_vec(), &limits);
             let is_message = found.map(|found| matches!(found, Found::Message { .. }));
             assert_eq!(is_message, expected, "{}", stream.escape_ascii());
         }
     }
 
     #[test]
+    fn a_command_is_illegal_where_there_are_none() {
+        let mut deframer = Deframer::new(Version::V2);
+        let mut input = b"\x01\x01a\x04".to_vec();
+        let limits = Limits::default();
+        assert_eq!(deframer.scan(&mut input, &limits), Err(Malformed::Flags));
+        let mut deframer = Deframer::new(Version::V2);
+        for _ in 0..2 {
+            assert!(deframer.scan(&mut b"\x00\x00".to_vec(), &limits).is_ok());
+            deframer.advance();
+        }
+        let command = deframer.scan(&mut b"\x04".to_vec(), &limits);
+        assert_eq!(command, Err(Malformed::Flags), "after a message too");
+    }
+
+    #[test]
     fn the_answer_is_the_same_until_advanced() {
         let mut input = b"\x01\x01a\x00\x01b".to_vec();
-        let mut deframer = Deframer::default();
+        let mut deframer = Deframer::new(Version::V3_1);
         let first = deframer.scan(&mut input, &Limits::default());
         assert_eq!(first, deframer.scan(&mut input, &Limits::default()));
         assert!(deframer.is_inside_message());

@@ -42,10 +42,10 @@ pub enum Incompatible {
     #[error("unknown socket type")]
     UnknownSocketType,
     /// It speaks ZMTP 1.0, as ZeroMQ 2.x does.
-    #[error("peer speaks ZMTP 1.0")]
+    #[error("peer speaks ZMTP 1.0, as ZeroMQ 2 does, which is not supported")]
     Version1,
     /// It speaks ZMTP 2.0, as ZeroMQ 3.2 does.
-    #[error("peer speaks ZMTP 2.0")]
+    #[error("peer speaks ZMTP 2.0, as ZeroMQ 3.2 does, and accept_zmtp2 is not set")]
     Version2,
 }
 
@@ -77,7 +77,7 @@ pub enum Malformed {
     #[error("PING without a time-to-live")]
     Ping,
     /// The first bytes are not a ZMTP signature.
-    #[error("not a ZMTP greeting")]
+    #[error("not a ZMTP greeting; ZMTP 1.0, which ZeroMQ 2 speaks, has none")]
     Signature,
     /// A message of more frames than the limit.
     #[error("message of too many frames")]

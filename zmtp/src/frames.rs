@@ -1,12 +1,13 @@
 //! The frames of a message that the deframer has accepted.
 
-use crate::wire::header::{BodySizeMax, Header};
+use crate::wire::header::{Header, Legal, LegalFlags};
 use std::fmt;
 
 /// Everything passes: the sizes were checked when the message came in.
-const UNLIMITED: BodySizeMax = BodySizeMax {
-    command: u64::MAX,
-    message: u64::MAX,
+const UNLIMITED: Legal = Legal {
+    command_size_max: u64::MAX,
+    flags: LegalFlags::V3,
+    message_size_max: u64::MAX,
 };
 
 /// How many bytes of a frame `Display` shows.
@@ -36,8 +37,8 @@ impl<'a> Frames<'a> {
         Self { rest: message }
     }
 
-    /// What has not been walked yet, still in wire form: after the first frame was taken, the message
-    /// without it.
+    /// What has not been walked yet, still in wire form: after the first frame was taken, the
+    /// message without it.
     #[must_use]
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
@@ -61,8 +62,8 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Prints the frames as `[text][0x00ff…(12)]`: readable text as it is, other bytes escaped, long ones
-/// cut with their size behind.
+/// Prints the frames as `[text][0x00ff…(12)]`: readable text as it is, other bytes escaped, long
+/// ones cut with their size behind.
 impl fmt::Display for Frames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for frame in *self {

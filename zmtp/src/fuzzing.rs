@@ -1,9 +1,12 @@
-//! Bodies of the fuzz targets: ordinary functions, so that a stable `cargo test` replays the corpus.
+//! Bodies of the fuzz targets: ordinary functions, so that a stable `cargo test` replays the
+//! corpus.
 
 use crate::deframer::{Deframer, Found};
 use crate::limits::Limits;
 use crate::session::{Event, Session, SessionConfig};
 use crate::socket_type::SocketType;
+use crate::version::Version;
+use crate::wire::greeting::Greeting;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,48 +21,72 @@ const LIMITS: Limits = Limits {
 /// What a stream of bytes was found to hold: whole messages, and whether it ended in an error.
 type Outcome = (Vec<Vec<u8>>, bool);
 
-/// Feeds `data` to the deframer, cut in pieces by its own first byte, and compares the messages found
-/// with those of a parser that is too simple to be wrong.
+/// The bit of the first byte of every input that is about ZMTP 2.0.
+const OLD: u8 = 0x80;
+
+/// Feeds `data` to the deframer, cut in pieces by its own first byte, and compares the messages
+/// found with those of a parser that is too simple to be wrong. With the bit `OLD`, it is the
+/// traffic of a peer of
+/// 2.0.
 pub fn fuzz_deframer(data: &[u8]) {
     let Some((&seed, stream)) = data.split_first() else {
         return;
     };
-    let expected = naive(stream);
-    assert_eq!(deframe(stream, usize::from(seed) + 1), expected);
-    assert_eq!(deframe(stream, usize::MAX), expected);
+    let version = if seed & OLD == 0 {
+        Version::V3_1
+    } else {
+        Version::V2
+    };
+    let chunk_size = usize::from(seed & !OLD) + 1;
+    let expected = naive(version, stream);
+    assert_eq!(deframe(version, stream, chunk_size), expected);
+    assert_eq!(deframe(version, stream, usize::MAX), expected);
 }
 
-/// Feeds `data` to a session: the first byte picks the socket type, the second the chunk size. What
-/// it reports must not depend on the chunks.
+/// Feeds `data` to a session: the first byte picks the socket type, and with the bit `OLD` peers of
+/// 2.0 are welcome; the second picks the chunk size. What it reports must not depend on the chunks.
 pub fn fuzz_session(data: &[u8]) {
     let [which, chunk, stream @ ..] = data else {
         return;
     };
-    let types = SocketType::ALL;
-    let Some(&socket_type) = types.get(usize::from(*which) % types.len()) else {
-        return;
-    };
-    let whole = converse(socket_type, stream, usize::MAX);
-    assert_eq!(
-        converse(socket_type, stream, usize::from(*chunk) + 1),
-        whole
-    );
+    let config = Arc::new(SessionConfig {
+        accept_zmtp2: which & OLD != 0,
+        limits: LIMITS,
+        ..SessionConfig::new(socket_type(*which))
+    });
+    let whole = converse(&config, stream, usize::MAX);
+    assert_eq!(converse(&config, stream, usize::from(*chunk) + 1), whole);
 }
 
-/// The same as [`fuzz_session`], from the first byte of traffic on.
+/// The same as [`fuzz_session`], from the first byte of traffic on; with the bit `OLD`, that of a
+/// peer of
+/// 2.0.
 pub fn fuzz_traffic(data: &[u8]) {
     let [which, chunk, stream @ ..] = data else {
         return;
     };
     let mut whole = vec![*which, *chunk];
-    whole.extend_from_slice(&[&b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL"[..], &[0; 48]].concat());
-    whole.extend_from_slice(b"\x04\x06\x05READY");
+    if which & OLD == 0 {
+        Greeting::new("NULL").emit(&mut whole);
+        whole.extend_from_slice(b"\x04\x06\x05READY");
+    } else {
+        let peer = socket_type(*which).peers().first().map(|peer| peer.octet());
+        whole.extend_from_slice(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01");
+        whole.extend(peer);
+        whole.extend_from_slice(b"\0\0");
+    }
     whole.extend_from_slice(stream);
     fuzz_session(&whole);
 }
 
-fn deframe(stream: &[u8], chunk_size: usize) -> Outcome {
-    let (mut deframer, mut input, mut messages) = (Deframer::default(), Vec::new(), Vec::new());
+fn socket_type(which: u8) -> SocketType {
+    let index = usize::from(which & !OLD) % SocketType::ALL.len();
+    let socket_type = SocketType::ALL.get(index).copied();
+    socket_type.unwrap_or(SocketType::Pair)
+}
+
+fn deframe(version: Version, stream: &[u8], chunk_size: usize) -> Outcome {
+    let (mut deframer, mut input, mut messages) = (Deframer::new(version), Vec::new(), Vec::new());
     for chunk in stream.chunks(chunk_size) {
         input.extend_from_slice(chunk);
         loop {
@@ -88,13 +115,17 @@ fn deframe(stream: &[u8], chunk_size: usize) -> Outcome {
 }
 
 /// Parses frame by frame, copying everything.
-fn naive(mut stream: &[u8]) -> Outcome {
+fn naive(version: Version, mut stream: &[u8]) -> Outcome {
     let (mut messages, mut message, mut frames) = (Vec::new(), Vec::new(), 0);
     loop {
         let Some(&flags) = stream.first() else {
             return (messages, false);
         };
-        if !matches!(flags, 0..=4 | 6) {
+        let is_legal = match version {
+            Version::V2 => matches!(flags, 0..=3),
+            _ => matches!(flags, 0..=4 | 6),
+        };
+        if !is_legal {
             return (messages, true);
         }
         let (is_long, is_command) = (flags & 2 != 0, flags & 4 != 0);
@@ -142,19 +173,19 @@ type Conversation = (Vec<String>, Vec<u8>, Option<&'static str>);
     clippy::disallowed_methods,
     reason = "any instant will do: no deadline is polled"
 )]
-fn converse(socket_type: SocketType, stream: &[u8], chunk_size: usize) -> Conversation {
-    let config = SessionConfig {
-        limits: LIMITS,
-        ..SessionConfig::new(socket_type)
-    };
+fn converse(config: &Arc<SessionConfig>, stream: &[u8], chunk_size: usize) -> Conversation {
     let (mut out, mut events, mut input) = (Vec::new(), Vec::new(), Vec::new());
-    let mut session = Session::new(Arc::new(config), Instant::now(), &mut out);
+    let mut session = Session::new(config.clone(), Instant::now(), &mut out);
+    let mut said_size_max = usize::MAX;
     for chunk in stream.chunks(chunk_size) {
         input.extend_from_slice(chunk);
         loop {
             let step = match session.handle_input(&mut input, &mut out) {
                 Ok(step) => step,
-                Err(error) => return (events, out, Some(error.label())),
+                Err(error) => {
+                    assert!(out.len() <= said_size_max, "2.0 has no ERROR");
+                    return (events, out, Some(error.label()));
+                }
             };
             let mut consumed = step.consumed;
             match step.event {
@@ -169,12 +200,19 @@ fn converse(socket_type: SocketType, stream: &[u8], chunk_size: usize) -> Conver
                     events.push(format!("{:?}", input.get(consumed..consumed + span.size)));
                     consumed += span.size;
                 }
-                Event::Ready(peer) => events.push(format!("{peer:?}")),
+                Event::Ready(peer) => {
+                    if peer.version == Version::V2 {
+                        assert!(config.accept_zmtp2, "refused by default");
+                        said_size_max = out.len();
+                    }
+                    events.push(format!("{peer:?}"));
+                }
                 Event::Subscription { add, topic } => {
                     events.push(format!("{add} {:?}", input.get(topic)));
                 }
             }
             input.drain(..consumed);
+            assert!(out.len() <= said_size_max, "2.0 has no answers to anything");
         }
     }
     (events, out, None)

@@ -1,10 +1,11 @@
 //! Heartbeats: is the peer still there, and does it want to know whether we are?
 //!
-//! Ours are libzmq's: a PING every interval, and the connection is over when nothing at all was heard
-//! for so long after one. The peer's PING may name a time-to-live, after which it wants to be thought
-//! dead (RFC 37, "Connection Heartbeating").
+//! Ours are libzmq's: a PING every interval, and the connection is over when nothing at all was
+//! heard for so long after one. The peer's PING may name a time-to-live, after which it wants to be
+//! thought dead (RFC 37, "Connection Heartbeating").
 
 use crate::error::Deadline;
+use crate::version::Version;
 use crate::wire::command::append_ping;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ pub struct HeartbeatConfig {
     pub interval: Duration,
     /// From a PING to the moment when silence means that the peer is dead; zero never gives up.
     pub timeout: Duration,
-    /// For how long the peer shall think us alive after a PING; zero does not say. At most 6553.5 s on
-    /// the wire, and at most 65.5 s for libzmq, which multiplies it into sixteen bits.
+    /// For how long the peer shall think us alive after a PING; zero does not say. At most 6553.5 s
+    /// on the wire, and at most 65.5 s for libzmq, which multiplies it into sixteen bits.
     pub ttl: Duration,
 }
 
@@ -27,6 +28,10 @@ pub(crate) struct Heartbeat {
     expires_at: Option<Instant>,
     /// When bytes last came in.
     heard_at: Option<Instant>,
+    /// Between the last two PINGs of the peer.
+    peer_interval: Option<Duration>,
+    /// When it sent the last.
+    peer_pinged_at: Option<Instant>,
     /// The next PING of ours.
     ping_at: Option<Instant>,
     /// The peer wants to be thought dead from then on.
@@ -35,9 +40,9 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     /// The handshake is over; peers before 3.1 know no PING.
-    pub(crate) fn start(&mut self, config: Option<HeartbeatConfig>, minor: u8) {
+    pub(crate) fn start(&mut self, config: Option<HeartbeatConfig>, version: Version) {
         self.ping_at = match (config, self.heard_at) {
-            (Some(config), Some(now)) if minor >= 1 => now.checked_add(config.interval),
+            (Some(config), Some(now)) if version.has_commands() => now.checked_add(config.interval),
             _ => None,
         };
     }
@@ -52,10 +57,30 @@ impl Heartbeat {
 
     /// A PING came in that says how long its sender wants to be thought alive.
     pub(crate) fn handle_ping(&mut self, ttl_deciseconds: u16) {
+        if let (Some(now), Some(before)) = (self.heard_at, self.peer_pinged_at) {
+            // Two that came together tell nothing.
+            let interval = now.saturating_duration_since(before);
+            self.peer_interval = Some(interval)
+                .filter(|interval| *interval >= PEER_INTERVAL_MIN)
+                .or(self.peer_interval);
+        }
+        self.peer_pinged_at = self.heard_at;
         if ttl_deciseconds > 0 {
             let ttl = Duration::from_millis(100) * u32::from(ttl_deciseconds);
             self.ttl_ends_at = self.heard_at.and_then(|now| now.checked_add(ttl));
         }
+    }
+
+    /// The peer is not being read, so that its silence means nothing, and its PINGs are not
+    /// answered. It gets some of ours instead, twice as often as it sent its own: any traffic is a
+    /// sign of life.
+    pub(crate) fn hold_back(&mut self, now: Instant) {
+        self.expires_at = None;
+        self.ttl_ends_at = None;
+        let early = self
+            .peer_interval
+            .and_then(|interval| now.checked_add(interval / 2));
+        self.ping_at = self.ping_at.into_iter().chain(early).min();
     }
 
     /// Sends PING if it is time to, or says what it is too late for.
@@ -72,12 +97,14 @@ impl Heartbeat {
         if is_due(self.ttl_ends_at) {
             return Err(Deadline::TimeToLive);
         }
-        if let Some(config) = config
-            && is_due(self.ping_at)
-        {
-            append_ping(out, ttl_deciseconds(config.ttl));
-            self.ping_at = now.checked_add(config.interval);
-            if self.expires_at.is_none() && !config.timeout.is_zero() {
+        if is_due(self.ping_at) {
+            let ttl = config.map_or(Duration::ZERO, |config| config.ttl);
+            append_ping(out, ttl_deciseconds(ttl));
+            self.ping_at = config.and_then(|config| now.checked_add(config.interval));
+            if let Some(config) = config
+                && self.expires_at.is_none()
+                && !config.timeout.is_zero()
+            {
                 self.expires_at = now.checked_add(config.timeout);
             }
         }
@@ -92,6 +119,10 @@ impl Heartbeat {
             .min()
     }
 }
+
+/// PINGs that come faster are not taken for an interval: who is held back is not sent more than
+/// this.
+const PEER_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
 fn ttl_deciseconds(ttl: Duration) -> u16 {
     u16::try_from(ttl.as_millis() / 100).unwrap_or(u16::MAX)
@@ -114,7 +145,7 @@ mod tests {
     fn started() -> (Heartbeat, Instant) {
         let (mut heartbeat, start) = (Heartbeat::default(), Instant::now());
         heartbeat.handle_received(start);
-        heartbeat.start(CONFIG, 1);
+        heartbeat.start(CONFIG, Version::V3_1);
         (heartbeat, start)
     }
 
@@ -178,11 +209,30 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_is_held_back_hears_of_us_as_often_as_it_asked() {
+        let (mut heartbeat, start) = started();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        for milliseconds in [1000, 1200] {
+            heartbeat.handle_received(at(milliseconds));
+            heartbeat.handle_ping(3);
+        }
+        heartbeat.hold_back(at(1250));
+        assert_eq!(heartbeat.poll_timeout(), Some(at(1350)));
+        let mut out = Vec::new();
+        assert_eq!(heartbeat.handle_timeout(CONFIG, at(1350), &mut out), Ok(()));
+        assert_eq!(out, b"\x04\x07\x04PING\x01\x2c");
+        heartbeat.hold_back(at(1350));
+        assert_eq!(heartbeat.poll_timeout(), Some(at(1450)));
+    }
+
+    #[test]
     fn no_ping_to_peers_that_know_none() {
         let (mut heartbeat, _) = started();
-        heartbeat.start(CONFIG, 0);
-        assert_eq!(heartbeat.poll_timeout(), None);
-        heartbeat.start(None, 1);
+        for version in [Version::V2, Version::V3_0] {
+            heartbeat.start(CONFIG, version);
+            assert_eq!(heartbeat.poll_timeout(), None, "{version}");
+        }
+        heartbeat.start(None, Version::V3_1);
         assert_eq!(heartbeat.poll_timeout(), None);
     }
 }

@@ -1,4 +1,5 @@
-//! Sans-IO ZMTP 3.x: what ZeroMQ peers say to each other, without sockets and without a clock.
+//! Sans-IO ZMTP 3.x, and 2.0 where it is wanted: what ZeroMQ peers say to each other, without
+//! sockets and without a clock.
 //!
 //! ```text
 //!             ┌────────────────────── Session ──────────────────────┐
@@ -7,11 +8,11 @@
 //!                                        └──► bytes to send at once: greeting, READY, PONG, ERROR
 //! ```
 //!
-//! The caller owns every buffer. [`Session::handle_input`] looks at received bytes and reports where
-//! the next message stands; nothing is copied, nothing is allocated for a message, and no size that a
-//! peer announces is believed before it is compared with [`Limits`]. A message stays in the form it
-//! has on the wire: [`Frames`] walks it, and taking away or putting in front a first frame leaves every
-//! other byte as it is, because MORE is a flag of each frame.
+//! The caller owns every buffer. [`Session::handle_input`] looks at received bytes and reports
+//! where the next message stands; nothing is copied, nothing is allocated for a message, and no
+//! size that a peer announces is believed before it is compared with [`Limits`]. A message stays in
+//! the form it has on the wire: [`Frames`] walks it, and taking away or putting in front a first
+//! frame leaves every other byte as it is, because MORE is a flag of each frame.
 //!
 //! # The loop
 //!
@@ -62,8 +63,11 @@ mod error;
 mod frames;
 mod heartbeat;
 mod mechanism;
+mod opening;
+mod peer;
 mod session;
 mod socket_type;
+mod version;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -73,5 +77,7 @@ pub use error::{Deadline, Error, Incompatible, Malformed, Misbehaved, Reason, Re
 pub use frames::{Frame, Frames};
 pub use heartbeat::HeartbeatConfig;
 pub use limits::Limits;
-pub use session::{Event, Peer, Session, SessionConfig, Step};
+pub use peer::Peer;
+pub use session::{Event, Session, SessionConfig, Step};
 pub use socket_type::SocketType;
+pub use version::Version;

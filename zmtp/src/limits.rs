@@ -5,6 +5,12 @@
 /// Bytes in a ZMTP 3.x greeting (RFC 37, "The Greeting").
 pub const GREETING_SIZE: usize = 64;
 
+/// Bytes in a ZMTP 2.0 greeting, without the identity behind it (RFC 15).
+pub const GREETING_V2_SIZE: usize = 12;
+
+/// Bytes that the greetings of 2.0 and 3.x both begin with.
+pub const SIGNATURE_SIZE: usize = 10;
+
 /// Bytes of the mechanism name within the greeting.
 pub const MECHANISM_SIZE: usize = 20;
 
@@ -27,7 +33,8 @@ pub struct Limits {
     pub handshake_command_size_max: u64,
     /// Most frames in one message: an endless MORE must end somewhere.
     pub message_frames_max: u32,
-    /// Largest message in bytes on the wire, frame headers included; a single frame is held to it too.
+    /// Largest message in bytes on the wire, frame headers included; a single frame is held to it
+    /// too.
     pub message_size_max: u64,
     /// Longest topic of a subscription, in bytes.
     pub topic_size_max: u64,

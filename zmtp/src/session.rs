@@ -9,16 +9,18 @@
 //! where things are; the caller drops what was consumed and decides when a message is done with.
 
 use crate::deframer::{Deframer, Found, Span};
-use crate::error::{Deadline, Error, Incompatible, Malformed, Misbehaved};
+use crate::error::{Deadline, Error, Malformed, Misbehaved};
+use crate::frames::Frames;
 use crate::heartbeat::{Heartbeat, HeartbeatConfig};
-use crate::limits::{GREETING_SIZE, IDENTITY_SIZE_MAX, Limits};
+use crate::limits::Limits;
 use crate::mechanism::Mechanism;
+use crate::opening::{ExpectGreeting, ExpectIdentity, Opened, Outcome};
+use crate::peer::Peer;
 use crate::socket_type::SocketType;
-use crate::wire::command::{Command, append_command, append_error, append_pong};
-use crate::wire::greeting::Greeting;
-use crate::wire::header::{BodySizeMax, Header};
-use crate::wire::metadata::{IDENTITY, Properties, SOCKET_TYPE, append_property};
-use crate::{encode, frames::Frames};
+use crate::version::Version;
+use crate::wire::command::{Command, append_error, append_pong};
+use crate::wire::header::{Header, Legal, LegalFlags};
+use crate::wire::metadata::{IDENTITY, SOCKET_TYPE, append_property};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +28,9 @@ use std::time::{Duration, Instant};
 /// What every session of one socket has in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
+    /// Whether to serve peers that speak ZMTP 2.0, those of ZeroMQ 3.2, who can not be asked who
+    /// they are; only with the NULL mechanism.
+    pub accept_zmtp2: bool,
     /// How to find out that a peer is dead; `None` does not.
     pub heartbeat: Option<HeartbeatConfig>,
     /// How long a peer may take to finish its handshake; `None` is for ever.
@@ -39,11 +44,12 @@ pub struct SessionConfig {
 }
 
 impl SessionConfig {
-    /// An anonymous socket with the default limits, libzmq's 30 s for the handshake, and no
-    /// heartbeats.
+    /// An anonymous socket with the default limits, libzmq's 30 s for the handshake, no heartbeats,
+    /// and no peers of ZMTP 2.0.
     #[must_use]
     pub fn new(socket_type: SocketType) -> Self {
         Self {
+            accept_zmtp2: false,
             handshake_timeout: Some(Duration::from_secs(30)),
             heartbeat: None,
             identity: Vec::new(),
@@ -56,68 +62,16 @@ impl SessionConfig {
     pub(crate) fn append_metadata(&self, out: &mut Vec<u8>) {
         append_property(out, SOCKET_TYPE, self.socket_type.name().as_bytes());
         if self.socket_type.announces_identity() {
-            append_property(out, IDENTITY, &self.identity);
+            append_property(out, IDENTITY, self.announced_identity());
         }
     }
-}
 
-/// What a peer told of itself in its handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its identity; empty if it announced none.
-    pub identity: Box<[u8]>,
-    /// Its minor version: below 1 it knows no SUBSCRIBE, CANCEL or PING commands.
-    pub minor: u8,
-    /// Its socket type; absent if it did not say, which libzmq accepts and so do we.
-    pub socket_type: Option<SocketType>,
-}
-
-impl Peer {
-    /// Reads a property list. Of several identities the last counts; unknown properties are ignored.
-    pub(crate) fn from_metadata(
-        config: &SessionConfig,
-        minor: u8,
-        metadata: &[u8],
-    ) -> Result<Self, Error> {
-        let mut peer = Self {
-            identity: Box::default(),
-            minor,
-            socket_type: None,
-        };
-        for property in Properties::new(metadata) {
-            let property = property?;
-            if property.is(IDENTITY) {
-                if property.value.len() > IDENTITY_SIZE_MAX {
-                    return Err(Malformed::Metadata.into());
-                }
-                peer.identity = property.value.into();
-            } else if property.is(SOCKET_TYPE) {
-                let announced =
-                    SocketType::from_name(property.value).ok_or(Incompatible::UnknownSocketType)?;
-                let local = config.socket_type;
-                if !local.accepts(announced) {
-                    return Err(Incompatible::SocketType {
-                        local,
-                        peer: announced,
-                    }
-                    .into());
-                }
-                peer.socket_type = Some(announced);
-            }
-        }
-        Ok(peer)
-    }
-
-    /// Appends a subscription or its cancellation, in the form this peer understands: a command
-    /// since 3.1, a message whose first byte is 1 or 0 before.
-    pub fn append_subscription(minor: u8, topic: &[u8], add: bool, out: &mut Vec<u8>) {
-        if minor >= 1 {
-            append_command(out, if add { "SUBSCRIBE" } else { "CANCEL" }, topic);
+    /// Our identity as peers may know it.
+    pub(crate) fn announced_identity(&self) -> &[u8] {
+        if self.socket_type.announces_identity() {
+            &self.identity
         } else {
-            let mut body = Vec::with_capacity(1 + topic.len());
-            body.push(u8::from(add));
-            body.extend_from_slice(topic);
-            encode::append_frame(out, &body, false);
+            &[]
         }
     }
 }
@@ -180,10 +134,12 @@ pub struct Session {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// Our greeting is sent; the peer's is awaited.
-    ExpectGreeting(Mechanism),
+    /// The peer's greeting is awaited.
+    ExpectGreeting(ExpectGreeting),
+    /// The peer speaks ZMTP 2.0; its identity is awaited.
+    ExpectIdentity(ExpectIdentity),
     /// The mechanism is at work.
-    Handshake { mechanism: Mechanism, minor: u8 },
+    Handshake(Mechanism, Version),
     /// Messages.
     Traffic(Deframer),
     /// Over, for this reason.
@@ -191,11 +147,11 @@ enum State {
 }
 
 impl Session {
-    /// A session on a connection just made; appends the greeting to `out`.
+    /// A session on a connection just made; appends our greeting to `out`. Where peers of ZMTP 2.0
+    /// are welcome it is only the beginning, and the rest follows step by step as theirs comes in.
     #[must_use]
     pub fn new(config: Arc<SessionConfig>, now: Instant, out: &mut Vec<u8>) -> Self {
-        let mechanism = Mechanism::new(&config);
-        Greeting::new(mechanism.name()).emit(out);
+        let state = State::ExpectGreeting(ExpectGreeting::start(&config, out));
         let handshake_deadline = config
             .handshake_timeout
             .and_then(|timeout| now.checked_add(timeout));
@@ -203,14 +159,15 @@ impl Session {
             config,
             handshake_deadline,
             heartbeat: Heartbeat::default(),
-            state: State::ExpectGreeting(mechanism),
+            state,
         }
     }
 
     /// Looks at the front of `input` and reports the first thing that happens there.
     ///
-    /// What must be sent at once (READY, PONG, ERROR) is appended to `out`, also on an error. Work is
-    /// bounded by the frames of one message; a whole message costs a look at each of its headers.
+    /// What must be sent at once (READY, PONG, ERROR) is appended to `out`, also on an error. Work
+    /// is bounded by the frames of one message; a whole message costs a look at each of its
+    /// headers.
     ///
     /// # Errors
     /// The session is over; the same error is returned ever after.
@@ -239,11 +196,19 @@ impl Session {
         step
     }
 
-    /// Takes note that bytes came in; to be called before they are handled. Without it heartbeats find
-    /// every peer dead.
+    /// Takes note that bytes came in; to be called before they are handled. Without it heartbeats
+    /// find every peer dead.
     #[inline]
     pub fn handle_received(&mut self, now: Instant) {
         self.heartbeat.handle_received(now);
+    }
+
+    /// Takes note that the peer is not being read: its silence means nothing, and its PINGs cannot
+    /// be answered. It is sent PINGs instead, as often as it needs them.
+    pub fn hold_back(&mut self, now: Instant) {
+        if self.is_ready() {
+            self.heartbeat.hold_back(now);
+        }
     }
 
     /// Appends PING if it is time to, or notices that the peer is too late.
@@ -291,11 +256,17 @@ impl Session {
         matches!(self.state, State::Traffic(_))
     }
 
+    /// Whether the peer has shown that it speaks our version, and the handshake is not over.
+    #[must_use]
+    pub fn is_in_handshake(&self) -> bool {
+        matches!(self.state, State::ExpectIdentity(_) | State::Handshake(..))
+    }
+
     fn fail(&mut self, error: Error, out: &mut Vec<u8>) {
         if matches!(self.state, State::Failed(_)) {
             return;
         }
-        if let (State::Handshake { .. }, Some(reason)) = (&self.state, error.reply()) {
+        if let (State::Handshake(..), Some(reason)) = (&self.state, error.reply()) {
             append_error(out, reason);
         }
         self.handshake_deadline = None;
@@ -305,66 +276,71 @@ impl Session {
 
     #[inline(never)]
     fn handshake(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Step, Error> {
-        match &mut self.state {
-            State::ExpectGreeting(mechanism) => {
-                let Some(greeting) = Greeting::parse(input)? else {
-                    return Ok(Step::new(0, Event::Need(greeting_need(input.len()))));
-                };
-                let minor = greeting.minor;
-                if greeting.mechanism != Greeting::new(mechanism.name()).mechanism {
-                    return Err(Incompatible::Mechanism.into());
+        let config = &self.config;
+        Ok(match &mut self.state {
+            State::ExpectGreeting(state) => match state.handle_input(config, input, out)? {
+                Outcome::Need(size) => Step::new(0, Event::Need(size)),
+                Outcome::Done { size, result } => {
+                    self.state = match result {
+                        Opened::V2(next) => State::ExpectIdentity(next),
+                        Opened::V3(mechanism, version) => {
+                            mechanism.start(config, out);
+                            State::Handshake(mechanism, version)
+                        }
+                    };
+                    Step::new(size, Event::Progress)
                 }
-                mechanism.start(&self.config, out);
-                self.state = State::Handshake {
-                    mechanism: mechanism.clone(),
-                    minor,
-                };
-                Ok(Step::new(GREETING_SIZE, Event::Progress))
-            }
-            State::Handshake { mechanism, minor } => {
-                let max = self.config.limits.handshake_command_size_max;
-                let max = BodySizeMax {
-                    command: max,
-                    message: u64::MAX,
-                };
-                let Some(header) = Header::parse(input, &max)? else {
-                    return Ok(Step::new(0, Event::Need(Header::size_of(input))));
-                };
-                if !header.command {
-                    return Err(Misbehaved::MessageInHandshake.into());
+            },
+            State::ExpectIdentity(state) => match state.handle_input(input)? {
+                Outcome::Need(size) => Step::new(0, Event::Need(size)),
+                Outcome::Done { size, result } => Step::new(size, self.enter_traffic(result)),
+            },
+            State::Handshake(mechanism, version) => {
+                match handshake_command(config, mechanism, *version, input)? {
+                    Outcome::Need(size) => Step::new(0, Event::Need(size)),
+                    Outcome::Done { size, result } => {
+                        let event = result.map_or(Event::Progress, |peer| self.enter_traffic(peer));
+                        Step::new(size, event)
+                    }
                 }
-                let end = header.size + header.body_size;
-                let Some(body) = input.get(header.size..end) else {
-                    return Ok(Step::new(0, Event::Need(end)));
-                };
-                let command = Command::parse(body)?;
-                let peer = mechanism.handle_command(&self.config, *minor, command)?;
-                Ok(Step::new(
-                    end,
-                    peer.map_or(Event::Progress, |peer| self.enter_traffic(peer)),
-                ))
             }
-            State::Traffic(_) => Ok(Step::new(0, Event::Progress)),
-            State::Failed(error) => Err(*error),
-        }
+            State::Traffic(_) => Step::new(0, Event::Progress),
+            State::Failed(error) => return Err(*error),
+        })
     }
 
     fn enter_traffic(&mut self, peer: Peer) -> Event {
         self.handshake_deadline = None;
-        self.heartbeat.start(self.config.heartbeat, peer.minor);
-        self.state = State::Traffic(Deframer::default());
+        self.heartbeat.start(self.config.heartbeat, peer.version);
+        self.state = State::Traffic(Deframer::new(peer.version));
         Event::Ready(peer)
     }
 }
 
-/// How many bytes of greeting the next look needs: a wrong one is recognised at bytes 1, 10 and 11.
-fn greeting_need(have: usize) -> usize {
-    match have {
-        0 => 1,
-        1..10 => 10,
-        10 => 11,
-        _ => GREETING_SIZE,
+/// Takes the next command of a handshake; answers with the peer once it is over.
+fn handshake_command(
+    config: &SessionConfig,
+    mechanism: &mut Mechanism,
+    version: Version,
+    input: &[u8],
+) -> Result<Outcome<Option<Peer>>, Error> {
+    let legal = Legal {
+        command_size_max: config.limits.handshake_command_size_max,
+        flags: LegalFlags::V3,
+        message_size_max: u64::MAX,
+    };
+    let Some(header) = Header::parse(input, &legal)? else {
+        return Ok(Outcome::Need(Header::size_of(input)));
+    };
+    if !header.command {
+        return Err(Misbehaved::MessageInHandshake.into());
     }
+    let size = header.size + header.body_size;
+    let Some(body) = input.get(header.size..size) else {
+        return Ok(Outcome::Need(size));
+    };
+    let result = mechanism.handle_command(config, version, Command::parse(body)?)?;
+    Ok(Outcome::Done { size, result })
 }
 
 /// What a step of traffic works with.

@@ -1,5 +1,6 @@
 //! Socket types: their names on the wire and which may talk to which.
 
+use crate::error::Incompatible;
 use std::fmt;
 
 /// A ZeroMQ socket type, as announced in the `Socket-Type` property of READY.
@@ -63,6 +64,33 @@ impl SocketType {
             .find(|candidate| candidate.name().as_bytes() == name)
     }
 
+    /// The type with this number in a greeting of ZMTP 2.0: RFC 15 has the first nine, libzmq 3.2
+    /// sends two more.
+    #[must_use]
+    pub fn from_octet(octet: u8) -> Option<Self> {
+        const TYPES: [SocketType; 11] = [
+            Pair, Pub, Sub, Req, Rep, Dealer, Router, Pull, Push, Xpub, Xsub,
+        ];
+        TYPES.get(usize::from(octet)).copied()
+    }
+
+    /// The number that stands for it in a greeting of ZMTP 2.0, where "XPUB and XSUB are API
+    /// constructs only" (RFC 15): they go by what they are to others.
+    #[must_use]
+    pub fn octet(self) -> u8 {
+        match self {
+            Pair => 0,
+            Pub | Xpub => 1,
+            Sub | Xsub => 2,
+            Req => 3,
+            Rep => 4,
+            Dealer => 5,
+            Router => 6,
+            Pull => 7,
+            Push => 8,
+        }
+    }
+
     /// The types a peer may announce to a socket of this type (RFC 37, "Socket-Type").
     #[must_use]
     pub fn peers(self) -> &'static [Self] {
@@ -83,6 +111,14 @@ impl SocketType {
     #[must_use]
     pub fn accepts(self, peer: Self) -> bool {
         self.peers().contains(&peer)
+    }
+
+    /// Refuses a peer of a type that a socket of this type may not talk to.
+    pub(crate) fn check(self, peer: Self) -> Result<(), Incompatible> {
+        if self.accepts(peer) {
+            return Ok(());
+        }
+        Err(Incompatible::SocketType { local: self, peer })
     }
 
     /// Whether READY carries an `Identity` property: libzmq sends it from exactly these.
@@ -120,6 +156,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn numbers_are_those_of_rfc_15_and_of_libzmq() {
+        for socket_type in SocketType::ALL {
+            let announced = SocketType::from_octet(socket_type.octet()).unwrap();
+            assert_eq!(announced.peers(), socket_type.peers(), "{socket_type}");
+            assert!(announced.octet() <= 8, "RFC 15 has no more");
+        }
+        for octet in 0..=10 {
+            let announced = SocketType::from_octet(octet).unwrap();
+            assert_eq!(
+                announced.octet(),
+                [0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2][usize::from(octet)]
+            );
+        }
+        assert_eq!(SocketType::from_octet(11), None);
+        assert_eq!(SocketType::from_octet(255), None);
     }
 
     #[test]

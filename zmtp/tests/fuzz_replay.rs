@@ -1,7 +1,7 @@
 //! The fuzz targets without a fuzzer: the seeds in `fuzz/seeds`, and inputs made from numbers.
 //!
-//! A panic in a target is the finding. `SEED=… cargo test -p zmqd-zmtp --test fuzz_replay` begins with
-//! another seed; the one in use is printed when a test fails.
+//! A panic in a target is the finding. `SEED=… cargo test -p zmqd-zmtp --test fuzz_replay` begins
+//! with another seed; the one in use is printed when a test fails.
 
 #[path = "support/random.rs"]
 mod random;
@@ -82,6 +82,18 @@ fn whole_sessions() {
         input.push(u8::try_from(random.below(3)).expect("small"));
         input.extend([&b"NULL"[..], &[0; 48]].concat());
         append_ready(random, &mut input);
+        append_traffic(random, &mut input);
+        input
+    });
+}
+
+#[test]
+fn whole_sessions_of_old_peers() {
+    try_inputs(fuzz_session, |random| {
+        let mut input = vec![byte(random), byte(random)];
+        input.extend(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01");
+        input.push(u8::try_from(random.below(12)).expect("small"));
+        append_frame(&mut input, &body(random), false);
         append_traffic(random, &mut input);
         input
     });

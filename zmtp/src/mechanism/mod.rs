@@ -1,7 +1,9 @@
 //! Security mechanisms: what happens between the greetings and the first message.
 
 use crate::error::Error;
-use crate::session::{Peer, SessionConfig};
+use crate::peer::Peer;
+use crate::session::SessionConfig;
+use crate::version::Version;
 use crate::wire::command::Command;
 
 mod null;
@@ -17,6 +19,13 @@ impl Mechanism {
     /// The mechanism that `config` asks for, before its first command.
     pub(crate) fn new(_config: &SessionConfig) -> Self {
         Self::Null(null::ExpectReady)
+    }
+
+    /// Whether it lets anybody in, whoever it is.
+    pub(crate) fn is_null(&self) -> bool {
+        match self {
+            Self::Null(_) => true,
+        }
     }
 
     /// The name that stands in the greeting.
@@ -38,11 +47,11 @@ impl Mechanism {
     pub(crate) fn handle_command(
         &mut self,
         config: &SessionConfig,
-        minor: u8,
+        version: Version,
         command: Command<'_>,
     ) -> Result<Option<Peer>, Error> {
         match self {
-            Self::Null(state) => state.handle_command(config, minor, command).map(Some),
+            Self::Null(state) => state.handle_command(config, version, command).map(Some),
         }
     }
 }

@@ -2,7 +2,9 @@
 //! Mechanism").
 
 use crate::error::{Error, Misbehaved, Refused};
-use crate::session::{Peer, SessionConfig};
+use crate::peer::Peer;
+use crate::session::SessionConfig;
+use crate::version::Version;
 use crate::wire::command::{Command, append_command};
 
 /// Our READY is sent; the peer's is awaited.
@@ -21,11 +23,11 @@ impl ExpectReady {
     pub(crate) fn handle_command(
         &self,
         config: &SessionConfig,
-        minor: u8,
+        version: Version,
         command: Command<'_>,
     ) -> Result<Peer, Error> {
         match command {
-            Command::Ready(metadata) => Peer::from_metadata(config, minor, metadata),
+            Command::Ready(metadata) => Peer::from_metadata(config.socket_type, version, metadata),
             Command::Error(reason) => Err(Refused::ByPeer(reason).into()),
             _ => Err(Misbehaved::UnexpectedCommand.into()),
         }

@@ -1,24 +1,68 @@
-//! The greeting: 64 bytes that each side sends at once (RFC 37, "The Greeting").
+//! Greetings: how a connection begins, and how its version is found out.
 //!
 //! ```text
-//! FF  8 bytes padding  7F  major  minor  20 bytes mechanism  as-server  31 bytes filler
-//! 0   1             8  9   10     11     12              31  32         33           63
+//! 3.x  FF  8 bytes padding  7F  major  minor  20 bytes mechanism  as-server  31 bytes filler
+//! 2.0  FF  8 bytes padding  7F  01     socket type
+//!      0   1             8  9   10     11     12              31  32         33           63
 //! ```
 
 use crate::error::{Error, Incompatible, Malformed};
-use crate::limits::{GREETING_SIZE, MECHANISM_SIZE};
+use crate::limits::{GREETING_SIZE, GREETING_V2_SIZE, MECHANISM_SIZE, SIGNATURE_SIZE};
+use crate::socket_type::SocketType;
+use crate::version::Version;
 use bytes::BufMut;
 
-/// Where the first byte after the signature stands.
-const VERSION_AT: usize = 10;
+/// Where the version stands: the first byte after the signature.
+const VERSION_AT: usize = SIGNATURE_SIZE;
 
-/// A parsed greeting.
+/// Where a greeting of 2.0 has its socket type.
+const SOCKET_TYPE_AT: usize = GREETING_V2_SIZE - 1;
+
+/// What of a peer's greeting has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// Nothing, or a part of the signature.
+    Nothing,
+    /// The signature of a version that says which it is.
+    Signature,
+    /// The first byte of the version, too: 0 is 1.0, 1 is 2.0, 3 is 3.x.
+    Major(u8),
+}
+
+impl Arrived {
+    /// Looks at the front of a greeting.
+    ///
+    /// A wrong peer is recognised by its first byte that is wrong, so that one which says `GET /`
+    /// and waits is not waited for.
+    ///
+    /// # Errors
+    /// [`Malformed::Signature`] for what is not ZMTP, [`Incompatible::Version1`] for ZMTP 1.0 that
+    /// says no version.
+    pub fn of(input: &[u8]) -> Result<Self, Error> {
+        match input.first() {
+            None => return Ok(Self::Nothing),
+            Some(0xff) => {}
+            Some(_) => return Err(Malformed::Signature.into()),
+        }
+        match input.get(SIGNATURE_SIZE - 1) {
+            None => return Ok(Self::Nothing),
+            Some(last) if last & 1 == 0 => return Err(Incompatible::Version1.into()),
+            Some(_) => {}
+        }
+        Ok(match input.get(VERSION_AT) {
+            None => Self::Signature,
+            Some(major) => Self::Major(*major),
+        })
+    }
+}
+
+/// A parsed greeting of version 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// Name of the mechanism, padded with zeros as it stands on the wire.
     pub mechanism: [u8; MECHANISM_SIZE],
-    /// Minor version; decides between subscriptions as messages (0) and as commands (1 and up).
-    pub minor: u8,
+    /// The version of its sender.
+    pub version: Version,
 }
 
 impl Greeting {
@@ -31,59 +75,68 @@ impl Greeting {
         }
         Self {
             mechanism: padded,
-            minor: 1,
+            version: Version::V3_1,
         }
     }
 
     /// Parses the peer's greeting; `None` asks for more bytes, up to [`GREETING_SIZE`].
     ///
-    /// A wrong peer is recognised by its first byte that is wrong, so that one which says `GET /`
-    /// and waits is not waited for. Padding and as-server are not looked at: libzmq fills the one
-    /// with the length of its identity and leaves the other zero even where it is the server. Majors
-    /// above 3 are read as 3.1, as libzmq reads them.
+    /// Padding and as-server are not looked at: libzmq fills the one with the length of its
+    /// identity and leaves the other zero even where it is the server. Majors above 3 are read as
+    /// 3.1, as libzmq reads them.
     ///
     /// # Errors
-    /// [`Malformed::Signature`] for what is not ZMTP, [`Incompatible`] for its older versions.
+    /// Those of [`Arrived::of`], and [`Incompatible`] for versions before 3.
     pub fn parse(input: &[u8]) -> Result<Option<Self>, Error> {
-        match input.first() {
-            None => return Ok(None),
-            Some(0xff) => {}
-            Some(_) => return Err(Malformed::Signature.into()),
+        match Arrived::of(input)? {
+            Arrived::Major(0) => return Err(Incompatible::Version1.into()),
+            Arrived::Major(1) => return Err(Incompatible::Version2.into()),
+            _ => {}
         }
-        match input.get(9) {
-            None => return Ok(None),
-            Some(last) if last & 1 == 0 => return Err(Incompatible::Version1.into()),
-            Some(_) => {}
-        }
-        let major = match input.get(VERSION_AT) {
-            None => return Ok(None),
-            Some(0) => return Err(Incompatible::Version1.into()),
-            Some(1) => return Err(Incompatible::Version2.into()),
-            Some(major) => *major,
-        };
         let Some(greeting) = input.get(..GREETING_SIZE) else {
             return Ok(None);
         };
-        let minor = greeting.get(VERSION_AT + 1).copied().unwrap_or_default();
         let mut mechanism = [0; MECHANISM_SIZE];
-        for (to, from) in mechanism
-            .iter_mut()
-            .zip(greeting.iter().skip(VERSION_AT + 2))
-        {
-            *to = *from;
+        let mut rest = greeting.iter().skip(VERSION_AT).copied();
+        let version = match (rest.next(), rest.next()) {
+            (Some(3), Some(0)) => Version::V3_0,
+            _ => Version::V3_1,
+        };
+        for (to, from) in mechanism.iter_mut().zip(rest) {
+            *to = from;
         }
-        Ok(Some(Self {
-            mechanism,
-            minor: if major == 3 { minor } else { 1 },
-        }))
+        Ok(Some(Self { mechanism, version }))
     }
 
-    /// Appends the 64 bytes, all at once: a side that waits for the other before it says its version
-    /// deadlocks with another that does the same.
+    /// The 64 bytes.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; GREETING_SIZE] {
+        let mut bytes = [0; GREETING_SIZE];
+        self.emit(&mut bytes.as_mut_slice());
+        bytes
+    }
+
+    /// Appends the 64 bytes.
     pub fn emit(&self, out: &mut impl BufMut) {
-        out.put_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, self.minor]);
+        let minor = u8::from(self.version >= Version::V3_1);
+        out.put_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, minor]);
         out.put_slice(&self.mechanism);
         out.put_bytes(0, GREETING_SIZE - VERSION_AT - 2 - MECHANISM_SIZE);
+    }
+}
+
+/// Parses the greeting of a peer that speaks ZMTP 2.0, up to its socket type; `None` asks for more
+/// bytes, up to [`GREETING_V2_SIZE`]. Its identity follows, as a frame.
+///
+/// # Errors
+/// [`Incompatible::UnknownSocketType`].
+pub fn parse_v2(input: &[u8]) -> Result<Option<SocketType>, Error> {
+    match input.get(SOCKET_TYPE_AT) {
+        None => Ok(None),
+        Some(octet) => match SocketType::from_octet(*octet) {
+            None => Err(Incompatible::UnknownSocketType.into()),
+            socket_type => Ok(socket_type),
+        },
     }
 }
 
@@ -124,6 +177,25 @@ mod tests {
     }
 
     #[test]
+    fn a_greeting_of_2_0_has_twelve_bytes() {
+        let whole = b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x08";
+        assert_eq!(whole.len(), GREETING_V2_SIZE);
+        for size in 0..=whole.len() {
+            let expected = match size {
+                0..10 => Arrived::Nothing,
+                10 => Arrived::Signature,
+                _ => Arrived::Major(1),
+            };
+            assert_eq!(Arrived::of(&whole[..size]), Ok(expected), "{size} bytes");
+        }
+        assert_eq!(parse_v2(&whole[..11]), Ok(None));
+        assert_eq!(parse_v2(whole), Ok(Some(SocketType::Push)));
+        let unknown = [&whole[..11], &[11]].concat();
+        let error = Incompatible::UnknownSocketType.into();
+        assert_eq!(parse_v2(&unknown), Err(error));
+    }
+
+    #[test]
     fn versions_are_told_apart_as_soon_as_they_can_be() {
         let table: [(&[u8], Error); 5] = [
             (b"GET / HTTP/1.1", Malformed::Signature.into()),
@@ -152,12 +224,18 @@ mod tests {
 
     #[test]
     fn minor_versions_and_later_majors() {
-        for (major, minor, expected) in [(3, 0, 0), (3, 1, 1), (3, 7, 7), (2, 0, 1), (4, 0, 1)] {
+        for (major, minor, expected) in [
+            (3, 0, Version::V3_0),
+            (3, 1, Version::V3_1),
+            (3, 7, Version::V3_1),
+            (2, 0, Version::V3_1),
+            (4, 0, Version::V3_1),
+        ] {
             let mut whole = emitted();
             whole[10] = major;
             whole[11] = minor;
             let parsed = Greeting::parse(&whole).unwrap().unwrap();
-            assert_eq!(parsed.minor, expected, "{major}.{minor}");
+            assert_eq!(parsed.version, expected, "{major}.{minor}");
         }
     }
 }

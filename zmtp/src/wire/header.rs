@@ -6,6 +6,7 @@
 //! ```
 
 use crate::error::Malformed;
+use crate::version::Version;
 use byteorder::{BigEndian, ByteOrder};
 
 /// More frames of the same message follow.
@@ -35,14 +36,20 @@ pub struct Header {
     pub size: usize,
 }
 
-/// The largest bodies that [`Header::parse`] lets pass.
+/// What [`Header::parse`] lets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodySizeMax {
-    /// Of a command.
-    pub command: u64,
-    /// Of a message frame.
-    pub message: u64,
+pub struct Legal {
+    /// Largest body of a command.
+    pub command_size_max: u64,
+    /// The flags that a frame may have.
+    pub flags: LegalFlags,
+    /// Largest body of a message frame.
+    pub message_size_max: u64,
 }
+
+/// The combinations of flags that a version has: bit n stands for a byte of flags with the value n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegalFlags(u32);
 
 impl Header {
     /// Parses the header at the beginning of `input`; `None` if it is not whole yet.
@@ -54,26 +61,26 @@ impl Header {
     /// [`Malformed::Flags`], [`Malformed::FrameTooLarge`] or [`Malformed::CommandTooLarge`]; the
     /// size is judged here, in `u64`, before a byte of the body has arrived.
     #[inline]
-    pub fn parse(input: &[u8], body_size_max: &BodySizeMax) -> Result<Option<Self>, Malformed> {
+    pub fn parse(input: &[u8], legal: &Legal) -> Result<Option<Self>, Malformed> {
         let Some(&flags) = input.first() else {
             return Ok(None);
         };
+        legal.flags.check(flags)?;
         let (size, announced) = match flags & LONG {
             0 => match input.get(1) {
                 Some(&short) => (SHORT_SIZE, u64::from(short)),
-                None => return Self::check_flags(flags).map(|()| None),
+                None => return Ok(None),
             },
             _ => match input.get(1..LONG_SIZE) {
                 Some(long) => (LONG_SIZE, BigEndian::read_u64(long)),
-                None => return Self::check_flags(flags).map(|()| None),
+                None => return Ok(None),
             },
         };
-        Self::check_flags(flags)?;
         let command = flags & COMMAND != 0;
         let max = if command {
-            body_size_max.command
+            legal.command_size_max
         } else {
-            body_size_max.message
+            legal.message_size_max
         };
         // The second comparison only ever fails on 32-bit targets whose limit was set above 4 GiB.
         let body_size = match usize::try_from(announced) {
@@ -97,11 +104,28 @@ impl Header {
             _ => SHORT_SIZE,
         }
     }
+}
+
+impl LegalFlags {
+    /// Those of ZMTP 2.0: it has no commands, and their flag is reserved.
+    pub const V2: Self = Self(1 << 0 | 1 << MORE | 1 << LONG | 1 << (LONG | MORE));
+    /// Those of a frame that is not part of a message, in ZMTP 2.0.
+    pub const V2_ALONE: Self = Self(1 << 0 | 1 << LONG);
+    /// Those of ZMTP 3.0 and later: a command has no MORE.
+    pub const V3: Self = Self(Self::V2.0 | 1 << COMMAND | 1 << (COMMAND | LONG));
+
+    /// Those of `version`.
+    #[must_use]
+    pub fn of(version: Version) -> Self {
+        match version {
+            Version::V2 => Self::V2,
+            Version::V3_0 | Version::V3_1 => Self::V3,
+        }
+    }
 
     #[inline]
-    fn check_flags(flags: u8) -> Result<(), Malformed> {
-        const MORE_COMMAND: u8 = MORE | COMMAND;
-        if flags & !(MORE | LONG | COMMAND) != 0 || flags & MORE_COMMAND == MORE_COMMAND {
+    fn check(self, flags: u8) -> Result<(), Malformed> {
+        if u32::from(flags) >= u32::BITS || self.0 >> flags & 1 == 0 {
             return Err(Malformed::Flags);
         }
         Ok(())
@@ -112,9 +136,10 @@ impl Header {
 mod tests {
     use super::*;
 
-    const MAX: BodySizeMax = BodySizeMax {
-        command: 1000,
-        message: 100_000,
+    const LEGAL: Legal = Legal {
+        command_size_max: 1000,
+        flags: LegalFlags::V3,
+        message_size_max: 100_000,
     };
 
     fn header(more: bool, command: bool, size: usize, body_size: usize) -> Header {
@@ -140,9 +165,9 @@ mod tests {
             (b"\x06\0\0\0\0\0\0\x03\xe8", header(false, true, 9, 1000)),
         ];
         for (input, expected) in table {
-            assert_eq!(Header::parse(input, &MAX), Ok(Some(expected)));
+            assert_eq!(Header::parse(input, &LEGAL), Ok(Some(expected)));
             for size in 0..input.len() {
-                assert_eq!(Header::parse(&input[..size], &MAX), Ok(None));
+                assert_eq!(Header::parse(&input[..size], &LEGAL), Ok(None));
             }
             assert_eq!(Header::size_of(input), input.len());
         }
@@ -160,22 +185,48 @@ mod tests {
             let mut input = vec![LONG];
             input.extend(announced.to_be_bytes());
             assert_eq!(
-                Header::parse(&input, &MAX),
+                Header::parse(&input, &LEGAL),
                 Err(Malformed::FrameTooLarge),
                 "{announced}"
             );
             input[0] = LONG | COMMAND;
-            assert_eq!(Header::parse(&input, &MAX), Err(Malformed::CommandTooLarge));
+            assert_eq!(
+                Header::parse(&input, &LEGAL),
+                Err(Malformed::CommandTooLarge)
+            );
         }
         let above = b"\x06\0\0\0\0\0\0\x03\xe9";
-        assert_eq!(Header::parse(above, &MAX), Err(Malformed::CommandTooLarge));
+        assert_eq!(
+            Header::parse(above, &LEGAL),
+            Err(Malformed::CommandTooLarge)
+        );
     }
 
     #[test]
     fn illegal_flags_are_seen_in_the_first_byte() {
         for flags in 0..=255_u8 {
             let legal = matches!(flags, 0..=4 | 6);
-            assert_eq!(Header::parse(&[flags], &MAX).is_ok(), legal, "{flags:#04x}");
+            assert_eq!(
+                Header::parse(&[flags], &LEGAL).is_ok(),
+                legal,
+                "{flags:#04x}"
+            );
         }
+    }
+
+    #[test]
+    fn without_commands_their_flag_is_reserved() {
+        let legal = Legal {
+            flags: LegalFlags::of(Version::V2),
+            ..LEGAL
+        };
+        for flags in 0..=255_u8 {
+            let parsed = Header::parse(&[flags], &legal);
+            assert_eq!(parsed.is_ok(), flags <= 3, "{flags:#04x}");
+        }
+        assert_eq!(
+            Header::parse(b"\x03\0\0\0\0\0\x01\x86\xa0", &legal),
+            Ok(Some(header(true, false, 9, 100_000)))
+        );
     }
 }

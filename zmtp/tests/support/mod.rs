@@ -3,19 +3,21 @@
 //! ```text
 //! == name of the conversation; what stands in front of the first belongs to the file
 //! local ROUTER                        our socket type
+//! accept_zmtp2                        peers of 2.0 are welcome
 //! limit message_frames_max 3          a limit other than the default
 //! < 00 05 "hello"                     the peer's bytes, field by field
 //! > 04 05 04 "PONG"                   what we must have sent once the lines above have arrived
 //! = message 00 05 "hello"             what must have been reported by then: a message as it stood,
-//! = ready 1 REQ "id"                  a peer's minor version, type (or -) and identity,
+//! = ready 3.1 REQ "id"                a peer's version, type (or -) and identity,
 //! = subscribe "topic"                 a subscription,
 //! = cancel "topic"                    or its end
 //! ! illegal-flags                     the label of the error that must have been returned by then
 //! ```
 //!
-//! Bytes are hexadecimal, `"text"`, or `61*300` for 300 times the same byte. `greeting` stands for an
-//! exchange of NULL greetings of version 3.1 and `handshake REQ` for that and both READY commands. A
-//! line that begins with a space continues the one before; one that begins with `#` is a comment.
+//! Bytes are hexadecimal, `"text"`, or `61*300` for 300 times the same byte. `greeting` stands for
+//! an exchange of NULL greetings of version 3.1 and `handshake REQ` for that and both READY
+//! commands. A line that begins with a space continues the one before; one that begins with `#` is
+//! a comment.
 
 mod random;
 mod replay;
@@ -24,7 +26,7 @@ pub(crate) use random::Random;
 pub(crate) use replay::{Caller, replay};
 
 use std::{fs, path::Path};
-use zmtp::{Limits, SocketType};
+use zmtp::{Limits, SocketType, Version};
 
 /// Something that a session reports, or its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub(crate) enum Happening {
     Cancel(Vec<u8>),
     Failed(String),
     Message(Vec<u8>),
-    Ready(u8, Option<SocketType>, Vec<u8>),
+    Ready(Version, Option<SocketType>, Vec<u8>),
     Subscribe(Vec<u8>),
 }
 
@@ -40,6 +42,7 @@ pub(crate) enum Happening {
 #[derive(Clone, Debug)]
 pub(crate) struct Transcript {
     pub(crate) name: String,
+    pub(crate) accepts_zmtp2: bool,
     pub(crate) local: SocketType,
     pub(crate) limits: Limits,
     /// Everything the peer says.
@@ -89,6 +92,7 @@ impl Transcript {
     fn parse(name: &str, lines: &str) -> Self {
         let mut transcript = Self {
             name: name.to_owned(),
+            accepts_zmtp2: false,
             local: SocketType::Router,
             limits: Limits::default(),
             input: Vec::new(),
@@ -105,6 +109,7 @@ impl Transcript {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "" | "#" => {}
+            "accept_zmtp2" => self.accepts_zmtp2 = true,
             "local" => self.local = socket_type(rest),
             "limit" => self.set_limit(rest),
             "greeting" => self.greeting(),
@@ -138,8 +143,9 @@ impl Transcript {
     }
 
     fn greeting(&mut self) {
-        self.parse_line(r#"> ff 00*7 01 7f 03 01 "NULL" 00*48"#);
-        self.parse_line(r#"< ff 00*7 01 7f 03 01 "NULL" 00*48"#);
+        let greeting = r#"ff 00*7 01 7f 03 01 "NULL" 00*48"#;
+        self.parse_line(&format!("> {greeting}"));
+        self.parse_line(&format!("< {greeting}"));
         let ready = ready(self.local);
         self.output.push((self.input.len(), ready));
     }
@@ -147,7 +153,7 @@ impl Transcript {
     fn handshake(&mut self, peer: SocketType) {
         self.greeting();
         self.input.extend(ready(peer));
-        let happening = Happening::Ready(1, Some(peer), Vec::new());
+        let happening = Happening::Ready(Version::V3_1, Some(peer), Vec::new());
         self.happenings.push((self.input.len(), happening));
     }
 }
@@ -164,6 +170,12 @@ pub(crate) fn ready(socket_type: SocketType) -> Vec<u8> {
     [&[4, body_size], &b"\x05READY"[..], &properties].concat()
 }
 
+fn version(text: &str) -> Option<Version> {
+    [Version::V2, Version::V3_0, Version::V3_1]
+        .into_iter()
+        .find(|version| version.to_string() == text)
+}
+
 fn socket_type(name: &str) -> SocketType {
     SocketType::from_name(name.as_bytes()).expect("a socket type")
 }
@@ -176,10 +188,10 @@ fn happening(text: &str) -> Happening {
         "subscribe" => Happening::Subscribe(bytes(rest)),
         "ready" => {
             let mut words = rest.splitn(3, ' ');
-            let minor = words.next().and_then(|minor| minor.parse().ok());
+            let version = words.next().and_then(version);
             let name = words.next().filter(|name| *name != "-");
             let identity = bytes(words.next().unwrap_or_default());
-            Happening::Ready(minor.expect("a version"), name.map(socket_type), identity)
+            Happening::Ready(version.expect("a version"), name.map(socket_type), identity)
         }
         _ => panic!("nothing is called {word}"),
     }

@@ -63,6 +63,7 @@ impl<'a> Replay<'a> {
     )]
     fn new(transcript: &'a Transcript, caller: Caller) -> Self {
         let config = SessionConfig {
+            accept_zmtp2: transcript.accepts_zmtp2,
             limits: transcript.limits,
             ..SessionConfig::new(transcript.local)
         };
@@ -135,7 +136,7 @@ impl<'a> Replay<'a> {
     fn note(&mut self, event: Event) {
         let happening = match event {
             Event::Ready(peer) => {
-                Happening::Ready(peer.minor, peer.socket_type, peer.identity.into())
+                Happening::Ready(peer.version, peer.socket_type, peer.identity.into())
             }
             Event::Subscription { add: true, topic } => {
                 Happening::Subscribe(self.buffer[topic].to_vec())

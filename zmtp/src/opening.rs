@@ -1,0 +1,181 @@
+//! How a connection opens: the greetings, and what takes the place of a handshake in ZMTP 2.0.
+//!
+//! Ours goes out all at once: a side that waits for the other before it says its version deadlocks
+//! with another that does the same. Only where peers of 2.0 are welcome it goes in the steps of
+//! libzmq, because such a peer takes all that follows the version for frames:
+//!
+//! ```text
+//! we send                               once the peer has sent
+//! FF … 7F                               –
+//! 03                                    FF … 7F: it will say which version it speaks
+//! 01 mechanism as-server filler         a version of 3 or above
+//! socket type, identity as a frame      01: ZMTP 2.0 (RFC 15)
+//! ```
+//!
+//! None of the steps waits for more than libzmq does, so that two sides which both go in steps get
+//! to the end.
+
+use crate::encode::append_frame;
+use crate::error::{Error, Incompatible};
+use crate::limits::{GREETING_SIZE, GREETING_V2_SIZE, IDENTITY_SIZE_MAX, SIGNATURE_SIZE};
+use crate::mechanism::Mechanism;
+use crate::peer::Peer;
+use crate::session::SessionConfig;
+use crate::socket_type::SocketType;
+use crate::version::Version;
+use crate::wire::greeting::{Arrived, Greeting, parse_v2};
+use crate::wire::header::{Header, Legal, LegalFlags};
+
+/// What a state makes of its input.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome<T> {
+    /// The first `size` bytes are done with, and this came of them.
+    Done { size: usize, result: T },
+    /// It must have so many bytes.
+    Need(usize),
+}
+
+/// The state that follows the greetings.
+#[derive(Clone, Debug)]
+pub(crate) enum Opened {
+    /// The peer speaks 2.0.
+    V2(ExpectIdentity),
+    /// The peer speaks this version, and its mechanism is ours.
+    V3(Mechanism, Version),
+}
+
+/// The peer's greeting is awaited.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpectGreeting {
+    mechanism: Mechanism,
+    /// How much of our greeting is sent.
+    sent_size: usize,
+}
+
+/// The identity of a peer that speaks 2.0 is awaited; ours is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpectIdentity {
+    socket_type: SocketType,
+}
+
+impl ExpectGreeting {
+    /// Appends our greeting, or its beginning.
+    pub(crate) fn start(config: &SessionConfig, out: &mut Vec<u8>) -> Self {
+        let mut state = Self {
+            mechanism: Mechanism::new(config),
+            sent_size: 0,
+        };
+        let in_steps = config.accept_zmtp2 && state.mechanism.is_null();
+        state.send(
+            if in_steps {
+                SIGNATURE_SIZE
+            } else {
+                GREETING_SIZE
+            },
+            out,
+        );
+        state
+    }
+
+    /// Takes the peer's greeting as far as it has come.
+    pub(crate) fn handle_input(
+        &mut self,
+        config: &SessionConfig,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Outcome<Opened>, Error> {
+        match Arrived::of(input)? {
+            Arrived::Nothing if input.is_empty() => Ok(Outcome::Need(1)),
+            Arrived::Nothing => Ok(Outcome::Need(SIGNATURE_SIZE)),
+            Arrived::Signature => {
+                self.send(SIGNATURE_SIZE + 1, out);
+                Ok(Outcome::Need(SIGNATURE_SIZE + 1))
+            }
+            Arrived::Major(major) => {
+                self.send(SIGNATURE_SIZE + 1, out);
+                match major {
+                    0 => Err(Incompatible::Version1.into()),
+                    1 => self.handle_v2(config, input, out),
+                    _ => self.handle_v3(input, out),
+                }
+            }
+        }
+    }
+
+    fn handle_v2(
+        &mut self,
+        config: &SessionConfig,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Outcome<Opened>, Error> {
+        // It could not prove who it is, and is welcome only where nobody must.
+        if !(config.accept_zmtp2 && self.mechanism.is_null()) {
+            return Err(Incompatible::Version2.into());
+        }
+        if self.sent_size < GREETING_V2_SIZE {
+            out.push(config.socket_type.octet());
+            append_frame(out, config.announced_identity(), false);
+            self.sent_size = GREETING_V2_SIZE;
+        }
+        let Some(socket_type) = parse_v2(input)? else {
+            return Ok(Outcome::Need(GREETING_V2_SIZE));
+        };
+        config.socket_type.check(socket_type)?;
+        Ok(Outcome::Done {
+            size: GREETING_V2_SIZE,
+            result: Opened::V2(ExpectIdentity { socket_type }),
+        })
+    }
+
+    fn handle_v3(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Outcome<Opened>, Error> {
+        self.send(GREETING_SIZE, out);
+        let Some(greeting) = Greeting::parse(input)? else {
+            return Ok(Outcome::Need(GREETING_SIZE));
+        };
+        if greeting.mechanism != Greeting::new(self.mechanism.name()).mechanism {
+            return Err(Incompatible::Mechanism.into());
+        }
+        Ok(Outcome::Done {
+            size: GREETING_SIZE,
+            result: Opened::V3(self.mechanism.clone(), greeting.version),
+        })
+    }
+
+    /// Appends what is missing of the first `size` bytes of our greeting.
+    fn send(&mut self, size: usize, out: &mut Vec<u8>) {
+        if self.sent_size < size {
+            let whole = Greeting::new(self.mechanism.name()).bytes();
+            out.extend_from_slice(whole.get(self.sent_size..size).unwrap_or_default());
+            self.sent_size = size;
+        }
+    }
+}
+
+impl ExpectIdentity {
+    /// An identity is a frame on its own, as long as identities may be.
+    const LEGAL: Legal = Legal {
+        command_size_max: 0,
+        flags: LegalFlags::V2_ALONE,
+        message_size_max: IDENTITY_SIZE_MAX as u64,
+    };
+
+    /// Takes the peer's identity, which makes it complete.
+    pub(crate) fn handle_input(&self, input: &[u8]) -> Result<Outcome<Peer>, Error> {
+        let Some(header) = Header::parse(input, &Self::LEGAL)? else {
+            return Ok(Outcome::Need(Header::size_of(input)));
+        };
+        let end = header.size + header.body_size;
+        let Some(identity) = input.get(header.size..end) else {
+            return Ok(Outcome::Need(end));
+        };
+        let peer = Peer {
+            identity: identity.into(),
+            socket_type: Some(self.socket_type),
+            version: Version::V2,
+        };
+        Ok(Outcome::Done {
+            size: end,
+            result: peer,
+        })
+    }
+}

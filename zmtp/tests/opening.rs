@@ -1,0 +1,148 @@
+//! How connections open between sides that wait for each other, and what a peer of ZMTP 2.0 gets.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use zmtp::{
+    Deadline, Error, Event, HeartbeatConfig, Peer, Session, SessionConfig, SocketType, Version,
+};
+
+/// One end of a connection.
+struct End {
+    input: Vec<u8>,
+    out: Vec<u8>,
+    peer: Option<Peer>,
+    session: Session,
+}
+
+impl End {
+    fn new(config: SessionConfig) -> Self {
+        let mut out = Vec::new();
+        Self {
+            input: Vec::new(),
+            session: Session::new(Arc::new(config), start(), &mut out),
+            out,
+            peer: None,
+        }
+    }
+
+    /// Up to `size` bytes of what it has to say.
+    fn take(&mut self, size: usize) -> Vec<u8> {
+        let size = size.min(self.out.len());
+        self.out.drain(..size).collect()
+    }
+
+    /// Takes bytes in, and answers as far as it can.
+    fn hear(&mut self, bytes: &[u8]) {
+        self.session.handle_received(start());
+        self.input.extend_from_slice(bytes);
+        loop {
+            let step = self.session.handle_input(&mut self.input, &mut self.out);
+            let step = step.expect("both sides are well-behaved");
+            match step.event {
+                Event::Need(_) => return,
+                Event::Ready(peer) => self.peer = Some(peer),
+                Event::Progress => {}
+                Event::Message(_) | Event::Subscription { .. } => panic!("nobody said that"),
+            }
+            self.input.drain(..step.consumed);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "some instant to count from")]
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+fn config(socket_type: SocketType, accept_zmtp2: bool) -> SessionConfig {
+    SessionConfig {
+        accept_zmtp2,
+        ..SessionConfig::new(socket_type)
+    }
+}
+
+/// What a REQ of ZMTP 2.0 says, up to its identity.
+const OLD_REQ: &[u8] = b"\xff\0\0\0\0\0\0\0\x03\x7f\x01\x03\x00\x02id";
+
+#[test]
+fn two_sides_that_greet_in_steps_get_to_the_end() {
+    for accept_zmtp2 in [true, false] {
+        for piece_size in 1..=100 {
+            let mut one = End::new(config(SocketType::Req, accept_zmtp2));
+            let mut other = End::new(config(SocketType::Rep, true));
+            while !(one.out.is_empty() && other.out.is_empty()) {
+                other.hear(&one.take(piece_size));
+                one.hear(&other.take(piece_size));
+            }
+            for (end, socket_type) in [(one, SocketType::Rep), (other, SocketType::Req)] {
+                let peer = end.peer.expect("a handshake that ends");
+                assert_eq!(peer.version, Version::V3_1, "pieces of {piece_size}");
+                assert_eq!(peer.socket_type, Some(socket_type));
+            }
+        }
+    }
+}
+
+/// Not a byte that an old peer would take for part of a message.
+#[test]
+fn an_old_peer_is_told_what_it_knows_and_when() {
+    for (socket_type, identity, expected) in [
+        (SocketType::Router, &b""[..], &b"\x06\x00\x00"[..]),
+        (SocketType::Router, b"us", b"\x06\x00\x02us"),
+        (SocketType::Rep, b"only some have one", b"\x04\x00\x00"),
+    ] {
+        let mut end = End::new(SessionConfig {
+            identity: identity.to_vec(),
+            ..config(socket_type, true)
+        });
+        for (at, byte) in OLD_REQ.iter().enumerate() {
+            let due = match at {
+                0..10 => b"\xff\0\0\0\0\0\0\0\x01\x7f".to_vec(),
+                10 => b"\xff\0\0\0\0\0\0\0\x01\x7f\x03".to_vec(),
+                _ => [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03", expected].concat(),
+            };
+            assert_eq!(end.out, due, "{socket_type} in front of byte {at}");
+            end.hear(&[*byte]);
+        }
+        let peer = Peer {
+            identity: (*b"id").into(),
+            socket_type: Some(SocketType::Req),
+            version: Version::V2,
+        };
+        assert_eq!(end.peer, Some(peer));
+    }
+}
+
+#[test]
+fn an_old_peer_gets_no_heartbeats() {
+    let seconds = Duration::from_secs;
+    let mut end = End::new(SessionConfig {
+        heartbeat: Some(HeartbeatConfig {
+            interval: seconds(1),
+            timeout: seconds(1),
+            ttl: seconds(1),
+        }),
+        ..config(SocketType::Router, true)
+    });
+    end.hear(OLD_REQ);
+    end.out.clear();
+    assert_eq!(end.session.poll_timeout(), None);
+    let later = start() + seconds(1000);
+    assert_eq!(end.session.handle_timeout(later, &mut end.out), Ok(()));
+    assert!(end.session.is_ready() && end.out.is_empty());
+}
+
+#[test]
+fn an_old_peer_that_stops_half_way_is_late() {
+    for size in 0..OLD_REQ.len() {
+        let mut end = End::new(config(SocketType::Router, true));
+        end.hear(&OLD_REQ[..size]);
+        let late = start() + Duration::from_secs(30);
+        assert_eq!(end.session.poll_timeout(), Some(late), "{size} bytes");
+        end.out.clear();
+        let error = Error::TimedOut(Deadline::Handshake);
+        assert_eq!(end.session.handle_timeout(late, &mut end.out), Err(error));
+        assert!(end.out.is_empty(), "it could not read an ERROR");
+    }
+}
