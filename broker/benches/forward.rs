@@ -1,7 +1,7 @@
 //! What the broker itself costs per message, without sockets: received bytes in, bytes to send out.
 //!
-//! `cargo bench -p zmqd-broker --bench forward`; the figures leave out the two system calls and the two
-//! copies by the kernel that a batch costs too.
+//! `cargo bench -p zmqd-broker --bench forward`; the figures leave out the two system calls and the
+//! two copies by the kernel that a batch costs too.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -10,6 +10,7 @@ use broker::{Core, Flow, SLICES_MAX, SocketId};
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use zmtp::SocketType;
 use zmtp::encode::{append_command, append_message};
@@ -94,7 +95,11 @@ impl Bench {
         let mut core = Core::new(&config, 1);
         let mut accept = |side| {
             let socket = SocketId { proxy: 0, side };
-            core.handle_accepted(Instant::now(), socket, ([127, 0, 0, 1], 1).into())
+            core.handle_accepted(
+                Instant::now(),
+                socket,
+                SocketAddr::from(([127, 0, 0, 1], 1)),
+            )
         };
         let source = accept(Side::Frontend);
         let sinks: Vec<_> = (0..backends).map(|_| accept(Side::Backend)).collect();

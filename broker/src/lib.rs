@@ -5,8 +5,8 @@
 //!                                                      └─ Proxy ─ Pattern ─ Conn ─ zmtp::Session
 //! ```
 //!
-//! A program that embeds a broker makes a [`config::Config`], binds it, and runs it on a thread of its
-//! own:
+//! A program that embeds a broker makes a [`config::Config`], binds it, and runs it on a thread of
+//! its own:
 //!
 //! ```
 //! use broker::{Broker, config::Config};
@@ -46,11 +46,13 @@ mod conn;
 mod core;
 mod driver;
 mod pattern;
+mod peer;
 mod proxy;
 
 pub use conn::{ConnId, Egress, Input, SLICES_MAX, SocketId};
 pub use core::{Action, Core, Flow, LinkId};
 pub use driver::{BindError, Bound, Broker, Handle};
+pub use peer::PeerAddress;
 
 /// What benchmarks need to see; not part of the interface.
 #[doc(hidden)]

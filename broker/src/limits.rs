@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Bytes of scratch, the one buffer that everybody's input is read into: large enough that the system
-/// call vanishes against the copying of its bytes, small enough to stay in the second-level cache.
+/// Bytes of scratch, the one buffer that everybody's input is read into: large enough that the
+/// system call vanishes against the copying of its bytes, small enough to stay in the second-level
+/// cache.
 pub const SCRATCH_SIZE: usize = 256 << 10;
 
 /// Memory for the subscriptions of one socket. At about 40 bytes each these are some millions.
@@ -11,6 +12,15 @@ pub const SUBSCRIPTION_BYTES_MAX: usize = 256 << 20;
 
 /// Subscriptions of departed peers cancelled per turn, so that one with a million stalls nobody.
 pub const CANCELS_PER_TURN_MAX: usize = 2000;
+
+/// Subscriptions that wait for one publisher to take them. Beyond, subscribers wait with the next.
+pub const UPSTREAM_BYTES_MAX: u64 = 1 << 20;
+
+/// How long a publisher may take none of them before it is closed, so that the others go on.
+pub const UPSTREAM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long peers may take to make room when the memory limit is reached.
+pub const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers to PING that wait for a peer to read them. One that does not read needs no more.
 pub const CONTROL_BYTES_MAX: u64 = 4096;

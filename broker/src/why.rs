@@ -6,12 +6,18 @@ use std::io;
 /// Why a message went no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
+    /// It was queued for longer than `max_age`.
+    Expired,
+    /// The memory of the process came to its limit, and this queue was the largest.
+    MemoryShed,
     /// A ROUTER is to send it to a peer that is not, or no longer, there.
     NoSuchPeer,
     /// A peer of a socket type that only receives sent it.
     NotExpected,
     /// The peer's queue is at its high-water mark.
     PeerFull,
+    /// A newer message took its place in the queue.
+    Replaced,
     /// It is a subscription, and there are as many as there may be.
     TooManySubscriptions,
     /// A ROUTER is to send it, and it has no frame behind the identity.
@@ -22,10 +28,13 @@ pub enum Drop {
 
 impl Drop {
     /// Every reason, in alphabetical order: the order of [`crate::stats::SocketStats::drops`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
+        Self::Expired,
+        Self::MemoryShed,
         Self::NoSuchPeer,
         Self::NotExpected,
         Self::PeerFull,
+        Self::Replaced,
         Self::TooManySubscriptions,
         Self::WithoutBody,
         Self::WithoutEnvelope,
@@ -35,9 +44,12 @@ impl Drop {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
+            Self::MemoryShed => "memory-shed",
             Self::NoSuchPeer => "no-such-peer",
             Self::NotExpected => "not-expected",
             Self::PeerFull => "peer-full",
+            Self::Replaced => "replaced",
             Self::TooManySubscriptions => "too-many-subscriptions",
             Self::WithoutBody => "without-body",
             Self::WithoutEnvelope => "without-envelope",
@@ -48,10 +60,21 @@ impl Drop {
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
+    /// The peer closed it in the middle of the handshake.
+    GaveUp,
     /// It announced an identity that the broker has generated for another peer.
     IdentityReserved,
+    /// Another peer has the identity it announced.
+    IdentityTaken,
     /// The system reported an error.
     Io(io::ErrorKind),
+    /// It came from an address that nobody may come from.
+    KeptOut,
+    /// It closed after the beginning of its greeting: ZeroMQ 3.2 does so on a greeting of ours that
+    /// it cannot read.
+    LeftInGreeting,
+    /// The memory of the process came to its limit, and this peer had most of it.
+    MemoryShed,
     /// It is a PAIR's second peer.
     PairTaken,
     /// The peer closed it.
@@ -66,6 +89,8 @@ pub enum Why {
     SubscriptionsUnread,
     /// It holds as many subscriptions as a peer may.
     TooManySubscriptions,
+    /// Its queue stayed full for longer than `overflow_timeout`.
+    TooSlow,
 }
 
 impl Why {
@@ -73,8 +98,13 @@ impl Why {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
+            Self::GaveUp => "gave-up",
             Self::IdentityReserved => "identity-reserved",
+            Self::IdentityTaken => "identity-taken",
             Self::Io(_) => "io-error",
+            Self::KeptOut => "kept-out",
+            Self::LeftInGreeting => "left-in-greeting",
+            Self::MemoryShed => "memory-shed",
             Self::PairTaken => "pair-taken",
             Self::PeerClosed => "peer-closed",
             Self::Protocol(error) => error.label(),
@@ -82,10 +112,12 @@ impl Why {
             Self::Stopping => "stopping",
             Self::SubscriptionsUnread => "subscriptions-unread",
             Self::TooManySubscriptions => "too-many-subscriptions",
+            Self::TooSlow => "too-slow",
         }
     }
 
-    /// Whether somebody should look at it: the peer did wrong, or two peers are in each other's way.
+    /// Whether somebody should look at it: the peer did wrong, or two peers are in each other's
+    /// way.
     #[must_use]
     pub fn is_notable(&self) -> bool {
         !matches!(self, Self::Io(_) | Self::PeerClosed | Self::Stopping)
@@ -95,8 +127,15 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::GaveUp => f.write_str("it gave up in the handshake: do the socket types fit?"),
             Self::IdentityReserved => f.write_str("its identity is one that the broker generates"),
+            Self::IdentityTaken => f.write_str("another peer has its identity"),
             Self::Io(kind) => write!(f, "{kind}"),
+            Self::KeptOut => f.write_str("its address is not in tcp_accept_filter"),
+            Self::LeftInGreeting => f.write_str(
+                "it closed in its greeting, as peers of ZMTP 2.0 do: accept_zmtp2 would serve them",
+            ),
+            Self::MemoryShed => f.write_str("the memory limit is reached and it has most"),
             Self::PairTaken => f.write_str("the pair has its peer already"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Protocol(error) => write!(f, "{error}"),
@@ -104,6 +143,7 @@ impl fmt::Display for Why {
             Self::Stopping => f.write_str("the broker stops"),
             Self::SubscriptionsUnread => f.write_str("it does not read its subscriptions"),
             Self::TooManySubscriptions => f.write_str("too many subscriptions"),
+            Self::TooSlow => f.write_str("its queue stayed full for too long"),
         }
     }
 }

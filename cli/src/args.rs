@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use broker::config::endpoint::attach;
 use broker::config::{
-    Attach, Config, Endpoint, EndpointError, Kind, Side, SocketOption, SocketOptions, TIME_MS_MAX,
+    Attach, Config, Endpoint, EndpointError, Kind, Side, SocketOption, TIME_MS_MAX, Value,
 };
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, Parser, Subcommand};
@@ -128,6 +128,9 @@ pub(crate) struct ProxyArgs {
     /// Options by name; frontend.KEY and backend.KEY for one side
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<Setting>,
+    /// Bytes that may be held; 0: no limit
+    #[arg(long, value_name = "BYTES", default_value_t = Config::MEMORY_LIMIT)]
+    pub(crate) memory_limit: u64,
     /// Time to send what is queued when stopped
     #[arg(long, value_name = "MS", default_value_t = drain_timeout_ms_default())]
     #[arg(value_parser = milliseconds, allow_negative_numbers = true)]
@@ -142,7 +145,7 @@ pub(crate) type Attached = (Attach, Endpoint);
 pub(crate) struct Setting {
     pub(crate) option: &'static SocketOption,
     pub(crate) side: Option<Side>,
-    pub(crate) value: u64,
+    pub(crate) value: Value,
 }
 
 impl FromStr for Setting {
@@ -168,12 +171,7 @@ impl FromStr for Setting {
 
 fn value_of(name: &str, text: &str) -> Result<Setting, String> {
     let option = SocketOption::find(name).map_err(|error| error.to_string())?;
-    let value = text
-        .parse()
-        .map_err(|_| format!("write a whole number of {}", option.unit))?;
-    option
-        .set(&mut SocketOptions::default(), value)
-        .map_err(|error| error.to_string())?;
+    let value = option.parse(text).map_err(|error| error.to_string())?;
     Ok(Setting {
         option,
         side: None,
@@ -201,12 +199,22 @@ fn drain_timeout_ms_default() -> u64 {
 // By hand and not derived, because the variants are the rows of a table.
 impl Subcommand for ProxyCommand {
     fn augment_subcommands(command: clap::Command) -> clap::Command {
-        Kind::ALL.iter().fold(command, |command, kind| {
+        let command = Kind::ALL.iter().fold(command, |command, kind| {
             let proxy = ProxyArgs::augment_args(clap::Command::new(kind.name))
                 .about(kind.doc)
-                .after_help(proxy_after_help(*kind));
+                .after_help(proxy_after_help(kind.name, ""));
             command.subcommand(proxy)
-        })
+        });
+        let sockets = clap::Arg::new(SOCKETS)
+            .long(SOCKETS)
+            .required(true)
+            .value_name("FRONT:BACK")
+            .value_parser(|text: &str| text.parse::<Kind>())
+            .help("The two socket types; one alone sends back what it gets");
+        let proxy = ProxyArgs::augment_args(clap::Command::new(ANY_PROXY).arg(sockets))
+            .about("Any two sockets between which something can flow, or one that echoes")
+            .after_help(proxy_after_help(ANY_PROXY, " --sockets PULL:PUB"));
+        command.subcommand(proxy)
     }
 
     fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
@@ -214,7 +222,7 @@ impl Subcommand for ProxyCommand {
     }
 
     fn has_subcommand(name: &str) -> bool {
-        Kind::from_name(name).is_some()
+        name == ANY_PROXY || Kind::from_name(name).is_some()
     }
 }
 
@@ -222,7 +230,11 @@ impl clap::FromArgMatches for ProxyCommand {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let missing = || clap::Error::new(ErrorKind::MissingSubcommand);
         let (name, matches) = matches.subcommand().ok_or_else(missing)?;
-        let kind = Kind::from_name(name).ok_or_else(missing)?;
+        let kind = match name {
+            ANY_PROXY => matches.get_one(SOCKETS).copied(),
+            name => Kind::from_name(name),
+        };
+        let kind = kind.ok_or_else(missing)?;
         Ok(Self {
             args: Box::new(ProxyArgs::from_arg_matches(matches)?),
             kind,
@@ -277,24 +289,36 @@ fn after_help() -> String {
     )
 }
 
-fn proxy_after_help(kind: Kind) -> String {
+fn proxy_after_help(name: &str, sockets: &str) -> String {
     let mut text = String::from(ENDPOINTS_AND_OPTIONS);
+    let names = SocketOption::ALL.iter().map(|option| option.name.len());
+    let width = names.max().unwrap_or_default();
     for option in SocketOption::ALL {
-        let default = option.default_value();
-        text.push_str(&format!(
-            "  {:<18} {} [{default}]\n",
-            option.name, option.doc
-        ));
+        text.push_str(&format!("  {:<width$} {}", option.name, option.doc));
+        match option.default_value() {
+            default @ (Value::Flag(_) | Value::Number(_)) => {
+                text.push_str(&format!(" [{default}]\n"));
+            }
+            Value::Text(default) if !default.is_empty() => {
+                text.push_str(&format!(" [{default}]\n"));
+            }
+            Value::List(_) | Value::Text(_) => text.push('\n'),
+        }
     }
     text.push_str(&format!(
         "\nExamples:\n  \
-         zmqd {name} --frontend tcp://*:5559 --backend tcp://*:5560\n  \
-         zmqd {name} --frontend tcp://*:5559 --backend-connect tcp://a:5560 tcp://b:5560\n  \
-         zmqd {name} --frontend '@tcp://*:*' --backend '>tcp://a:5560' --set backend.sndhwm=10",
-        name = kind.name
+         zmqd {name}{sockets} --frontend tcp://*:5559 --backend tcp://*:5560\n  \
+         zmqd {name}{sockets} --frontend tcp://*:5559 \
+         --backend-connect tcp://a:5560 tcp://b:5560\n  \
+         zmqd {name}{sockets} --frontend '@tcp://*:*' --backend '>tcp://a:5560' \\\n      \
+         --set backend.sndhwm=10"
     ));
     text
 }
+
+/// The subcommand for kinds without a name, and its option.
+const ANY_PROXY: &str = "proxy";
+const SOCKETS: &str = "sockets";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -304,8 +328,9 @@ Examples:
   zmqd check zmqd.toml && zmqd run zmqd.toml";
 
 const ENDPOINTS_AND_OPTIONS: &str = "\
-Endpoints are tcp://HOST:PORT, with * for every interface or for any free port. As in czmq, @ in
-front of one binds and > connects, in quotes for the sake of the shell. Times are milliseconds.
+Endpoints are tcp://HOST:PORT, with * for every interface or for any free port, ipc://PATH,
+ipc://@NAME, and inproc://NAME. As in czmq, @ in front of one binds and > connects, in quotes for
+the sake of the shell. Times are milliseconds. Lists have commas between their texts.
 
 Options for --set, with their defaults:
 ";
@@ -367,7 +392,7 @@ mod tests {
             let setting: Setting = text.parse().expect(text);
             assert_eq!(
                 (setting.side, setting.option.name, setting.value),
-                (side, name, value)
+                (side, name, Value::Number(value))
             );
         }
         for (text, expected) in [

@@ -13,20 +13,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::config::endpoint::{Endpoint, Host};
-use zmtp::{Event, Peer, Session, SessionConfig, SocketType, encode};
+use zmtp::{Event, Peer, Session, SessionConfig, SocketType, Version, encode};
 
 /// One connection on which the handshake is over.
 #[derive(Debug)]
 pub(crate) struct Client {
     /// Received bytes; those in front of `taken` are done with.
     input: Vec<u8>,
-    minor: u8,
     out: Vec<u8>,
     /// How much the next read takes: more each time that it was not enough.
     read_size: usize,
     session: Session,
     stream: TcpStream,
     taken: usize,
+    version: Version,
 }
 
 /// What [`Client::recv`] hears from the peer.
@@ -52,8 +52,8 @@ pub(crate) enum ClientError {
 }
 
 impl Client {
-    /// Connects and shakes hands, with `timeout` for each of the two. A write that makes no progress
-    /// for as long fails later on.
+    /// Connects and shakes hands, with `timeout` for each of the two. A write that makes no
+    /// progress for as long fails later on.
     ///
     /// # Errors
     /// Nobody listens there, the peer refuses us, or the time is over.
@@ -74,15 +74,15 @@ impl Client {
         let session = Session::new(Arc::new(config), now, &mut out);
         let mut client = Self {
             input: Vec::new(),
-            minor: 0,
             out,
             read_size: READ_SIZE_MIN,
             session,
             stream,
             taken: 0,
+            version: Version::V3_0,
         };
         match client.advance(Some(now + timeout))? {
-            Heard::Ready(peer) => client.minor = peer.minor,
+            Heard::Ready(peer) => client.version = peer.version,
             Heard::Message(_) | Heard::Subscription { .. } => {
                 unreachable!("a session reports nothing else before it is ready")
             }
@@ -99,10 +99,10 @@ impl Client {
         self.flush()
     }
 
-    /// Subscribes to a topic (`add`) or cancels it, in the form this peer understands. It leaves with
-    /// the next [`Self::send`] or [`Self::flush`], so that thousands can leave together.
+    /// Subscribes to a topic (`add`) or cancels it, in the form this peer understands. It leaves
+    /// with the next [`Self::send`] or [`Self::flush`], so that thousands can leave together.
     pub(crate) fn append_subscription(&mut self, topic: &[u8], add: bool) {
-        Peer::append_subscription(self.minor, topic, add, &mut self.out);
+        Peer::append_subscription(self.version, topic, add, &mut self.out);
     }
 
     /// Waits for the next message or subscription.
@@ -230,13 +230,24 @@ fn connect_any(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> 
 }
 
 fn resolve(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
-    let Endpoint::Tcp { host, port } = endpoint;
+    let unsupported = |what| io::Error::new(io::ErrorKind::Unsupported, what);
+    let Endpoint::Tcp {
+        host,
+        port,
+        source: None,
+    } = endpoint
+    else {
+        return Err(unsupported("only tcp://HOST:PORT can be put under load"));
+    };
     match host {
         Host::Any => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "* is only for binding",
         )),
         Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, *port)]),
+        Host::Zoned(..) => Err(unsupported(
+            "an address with a zone cannot be put under load",
+        )),
         Host::Name(name) => Ok((name.as_str(), *port).to_socket_addrs()?.collect()),
     }
 }
@@ -282,8 +293,8 @@ pub(crate) mod tests {
         (listener, endpoint.parse().unwrap())
     }
 
-    /// Joins one connection to each of two endpoints, so that two clients shake hands with each other.
-    /// `change` sees what goes from the front to the back.
+    /// Joins one connection to each of two endpoints, so that two clients shake hands with each
+    /// other. `change` sees what goes from the front to the back.
     pub(crate) fn relay(
         mut change: impl FnMut(&mut Vec<u8>) + Send + 'static,
     ) -> (Endpoint, Endpoint) {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use broker::config::{Kind, SocketOption};
+use broker::config::{Form, Kind, SocketOption, Unit, Value};
 
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -291,7 +291,11 @@ fn check_says_what_a_file_means() {
         "meaning.toml",
         "[options]\nsndhwm = 5\n[[proxy]]\nkind = 'streamer'\nname = 'work'\n\
          frontend = { bind = 'tcp://127.0.0.1:*', sndhwm = 1000 }\n\
-         backend.connect = ['tcp://::1:7', 'tcp://a:8']\n",
+         backend.connect = ['tcp://::1:7', 'tcp://*:0;a:8']\n\
+         [[proxy]]\nkind = 'queue'\n\
+         frontend = { bind = 'ipc://@a', sndhwm = 1000, ipv6 = true, tos = 40, ipc_mode = '0660',\n\
+         tcp_accept_filter = ['10.0.0.0/8', '::1'], sndbuf = 9 }\n\
+         backend = { bind = 'inproc://a', sndhwm = 1000 }\n",
     );
     assert_eq!(
         stdout_of(&["check", &path]),
@@ -300,9 +304,20 @@ fn check_says_what_a_file_means() {
          bind tcp://127.0.0.1:0\n  \
          backend PUSH\n    \
          connect tcp://[::1]:7\n    \
-         connect tcp://a:8\n    \
+         connect tcp://*:0;a:8\n    \
          sndhwm 5 messages (default 1000)\n\
-         drain_timeout: 5000 ms\n"
+         queue (queue): Requests to workers in turn, replies back: \
+         ROUTER in front, DEALER behind\n  \
+         frontend ROUTER\n    \
+         bind ipc://@a\n    \
+         sndbuf 9 bytes (default -1)\n    \
+         ipv6 true (default false)\n    \
+         tos 40 (default 0)\n    \
+         ipc_mode \"660\" (default \"\")\n    \
+         tcp_accept_filter [\"10.0.0.0/8\", \"::1/128\"] (default [])\n  \
+         backend DEALER\n    \
+         bind inproc://a\n\
+         drain_timeout: 5000 ms\nmemory_limit: 536870912 bytes\n"
     );
 }
 
@@ -376,24 +391,25 @@ fn completions_and_manual_pages_know_every_subcommand() {
 #[test]
 fn the_guide_documents_every_option_kind_and_subcommand() {
     let guide = std::fs::read_to_string(repository().join("docs/guide.md")).expect("readable");
-    for option in SocketOption::ALL {
-        let SocketOption {
-            doc, name, unit, ..
-        } = option;
-        let libzmq = option
-            .libzmq
-            .map_or_else(String::new, |libzmq| format!("`{libzmq}` "));
-        let row = format!(
-            "| `{name}` | {unit} | {} | {libzmq}| {doc} |",
-            option.default_value()
-        );
-        assert!(guide.contains(&row), "the guide lacks the row\n{row}");
-    }
+    let rows: Vec<String> = SocketOption::ALL.iter().map(row_of).collect();
+    let found: Vec<&str> = guide
+        .lines()
+        .skip_while(|line| !line.starts_with("| key | value | default | libzmq |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(
+        found,
+        rows,
+        "the table of options in the guide must be\n{}\n",
+        rows.join("\n")
+    );
     for Kind {
         name,
         frontend,
         backend,
         doc,
+        ..
     } in Kind::ALL
     {
         let row = format!("| `{name}` | {frontend} | {backend} | {doc} |");
@@ -415,6 +431,31 @@ fn the_guide_documents_every_option_kind_and_subcommand() {
             );
         }
     }
+}
+
+/// What the guide says of an option.
+fn row_of(option: &SocketOption) -> String {
+    let value = match option.form {
+        Form::Choice(names) => names.join(", "),
+        Form::Flag => "true or false".to_owned(),
+        Form::List => "list of texts".to_owned(),
+        Form::Number {
+            unit: Unit::None, ..
+        } => "number".to_owned(),
+        Form::Number { unit, .. } => unit.to_string(),
+        Form::Text { .. } => "text".to_owned(),
+    };
+    let default = match option.default_value() {
+        Value::List(texts) if texts.is_empty() => "none".to_owned(),
+        Value::Text(text) if text.is_empty() => "none".to_owned(),
+        Value::Text(text) => text,
+        default => default.to_string(),
+    };
+    let libzmq = option
+        .libzmq
+        .map_or_else(String::new, |libzmq| format!("`{libzmq}` "));
+    let SocketOption { doc, name, .. } = option;
+    format!("| `{name}` | {value} | {default} | {libzmq}| {doc} |")
 }
 
 #[test]
@@ -576,8 +617,8 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
         "\"tcp://*\" has no port: write tcp://*:5559",
     ),
     (
-        &["queue", "--frontend", "tcp://*:1", "ipc://x"],
-        "the transport \"ipc\"",
+        &["queue", "--frontend", "tcp://*:1", "udp://x"],
+        "the transport \"udp\"",
     ),
     (
         &["queue", "--frontend", "tcp://*:1,tcp://*:x"],
@@ -599,13 +640,32 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
         &["queue", "--set", "backend.sndhw=1"],
         "did you mean \"sndhwm\"?",
     ),
+    (&["queue", "--set", "ipv6=yes"], "write true or false"),
+    (
+        &["queue", "--set", "tcp_accept_filter=10.0.0.0/8,10.0.0.1/8"],
+        "\"10.0.0.1/8\" has an address beyond its 8 bits",
+    ),
+    (
+        &["queue", "--set", "backend.ipc_mode=rw"],
+        "write three octal digits",
+    ),
+    (
+        &[
+            "queue",
+            "--frontend",
+            "tcp://*:1",
+            "--backend-connect",
+            "inproc://a",
+        ],
+        "--backend-connect: no side binds inproc://a",
+    ),
     (
         &["queue", "--set", "maxmsgsize=0"],
         "write a number of bytes from 1 to",
     ),
     (
         &["queue", "--hwm", "-1"],
-        "'--hwm <N>': write a whole number of messages",
+        "'--hwm <N>': -1 is out of range: write a number of messages from 0",
     ),
     (
         &["queue", "--hwm", "4294967296"],

@@ -1,6 +1,6 @@
 //! What a [`Config`] must be besides well-typed, wherever it came from.
 
-use super::{Config, OptionError, ProxyConfig, Side};
+use super::{Config, Endpoint, OptionError, ProxyConfig, Side};
 
 /// Something wrong in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,8 @@ pub struct Problem {
 pub enum Place {
     /// An endpoint of `bind`: the proxy, its side, the endpoint.
     Bind(usize, Side, usize),
+    /// An endpoint of `connect`: the proxy, its side, the endpoint.
+    Connect(usize, Side, usize),
     /// The name of a proxy.
     Name(usize),
     /// A side of a proxy, options included.
@@ -29,12 +31,14 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Two endpoints that cannot be listened on at once.
-    #[error("{endpoint} is bound by {other} already: use another port")]
+    #[error("{endpoint} is bound by {other} already: use another {what}")]
     BoundTwice {
         /// The second of them.
         endpoint: String,
         /// The first of them and whose it is.
         other: String,
+        /// The part of the endpoint that could be another.
+        what: &'static str,
     },
     /// A name that would garble logs and output.
     #[error("\"{0}\" is no name: use up to 64 letters, digits, dots, hyphens and underscores")]
@@ -45,6 +49,12 @@ pub enum Fault {
     /// A side that nobody can reach and that reaches nobody.
     #[error("the {0} has no endpoint: give it one to bind or one to connect to")]
     NoEndpoint(Side),
+    /// Within the process there is only what the configuration has.
+    #[error("no side binds {0}: let one do so, or connect to one that is bound")]
+    NoInproc(String),
+    /// An endpoint that nobody would use.
+    #[error("one socket alone has no backend: take its endpoints away, or give it a socket")]
+    EchoBackend,
     /// Nothing to do.
     #[error("there is no proxy: add a [[proxy]] table")]
     NoProxy,
@@ -78,11 +88,33 @@ impl Config {
                 })?;
             }
         }
-        self.check_overlaps()
+        self.check_overlaps()?;
+        self.check_inproc()
+    }
+
+    /// Whether what is connected to within the process is bound, by whichever side.
+    fn check_inproc(&self) -> Result<(), Problem> {
+        let sides = || {
+            let proxies = self.proxies.iter().enumerate();
+            proxies
+                .flat_map(|(index, proxy)| Side::BOTH.map(|side| (index, side, proxy.side(side))))
+        };
+        for (index, side, config) in sides() {
+            for (nth, endpoint) in config.connect.iter().enumerate() {
+                let is_bound = || sides().any(|(_, _, config)| config.bind.contains(endpoint));
+                if matches!(endpoint, Endpoint::Inproc(_)) && !is_bound() {
+                    return Err(Problem {
+                        fault: Fault::NoInproc(endpoint.to_string()),
+                        place: Place::Connect(index, side, nth),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_overlaps(&self) -> Result<(), Problem> {
-        let mut seen: Vec<(&ProxyConfig, Side, &super::Endpoint)> = Vec::new();
+        let mut seen: Vec<(&ProxyConfig, Side, &Endpoint)> = Vec::new();
         for (index, proxy) in self.proxies.iter().enumerate() {
             for side in Side::BOTH {
                 for (nth, endpoint) in proxy.side(side).bind.iter().enumerate() {
@@ -95,8 +127,16 @@ impl Config {
                         } else {
                             format!("{whose} ({before})")
                         };
+                        let what = match endpoint {
+                            Endpoint::Tcp { .. } => "port",
+                            Endpoint::Inproc(_) | Endpoint::Ipc(_) => "name",
+                        };
                         let endpoint = endpoint.to_string();
-                        let fault = Fault::BoundTwice { endpoint, other };
+                        let fault = Fault::BoundTwice {
+                            endpoint,
+                            other,
+                            what,
+                        };
                         return Err(Problem {
                             fault,
                             place: Place::Bind(index, side, nth),
@@ -124,8 +164,11 @@ fn check_name(proxy: &ProxyConfig, before: &[ProxyConfig]) -> Result<(), Fault> 
 
 fn check_side(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {
     let config = proxy.side(side);
-    if config.bind.is_empty() && config.connect.is_empty() {
-        return Err(Fault::NoEndpoint(side));
+    let has_none = config.bind.is_empty() && config.connect.is_empty();
+    match (proxy.kind.is_echo && side == Side::Backend, has_none) {
+        (true, false) => return Err(Fault::EchoBackend),
+        (false, true) => return Err(Fault::NoEndpoint(side)),
+        _ => {}
     }
     Ok(config.options.check()?)
 }
@@ -136,7 +179,7 @@ const NAME_LEN_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Endpoint, Kind, SideConfig};
+    use crate::config::{Kind, SideConfig};
 
     fn side(port: u16) -> SideConfig {
         let endpoint = Endpoint::parse_bind(&format!("tcp://127.0.0.1:{port}")).expect("legal");
@@ -202,6 +245,24 @@ mod tests {
     }
 
     #[test]
+    fn an_echo_has_a_frontend_and_nothing_else() {
+        let mut echo = proxy("a", 1);
+        echo.kind = "REP".parse().expect("legal");
+        let (place, sentence) = problem(vec![echo.clone()]);
+        assert_eq!(place, Place::Side(0, Side::Backend));
+        assert!(
+            sentence.starts_with("one socket alone has no backend"),
+            "{sentence}"
+        );
+        echo.backend = SideConfig::default();
+        let config = Config {
+            proxies: vec![echo],
+            ..Config::default()
+        };
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
     fn overlapping_binds_name_the_other() {
         let (place, sentence) = problem(vec![proxy("a", 1), proxy("b", 2)]);
         assert_eq!(place, Place::Bind(1, Side::Frontend, 0));
@@ -215,6 +276,43 @@ mod tests {
         assert_eq!(place, Place::Bind(1, Side::Backend, 1));
         assert!(
             sentence.contains("the backend of a (tcp://127.0.0.1:2)"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn names_within_the_machine_are_bound_once() {
+        for (name, expected) in [
+            ("ipc:///run/a", "use another name"),
+            ("inproc://a", "use another name"),
+        ] {
+            let mut proxy = proxy("a", 1);
+            for side in Side::BOTH {
+                let endpoint = name.parse().expect(name);
+                proxy.side_mut(side).bind = vec![endpoint];
+            }
+            let (place, sentence) = problem(vec![proxy]);
+            assert_eq!(place, Place::Bind(0, Side::Backend, 0));
+            assert!(sentence.ends_with(expected), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn what_is_connected_to_within_the_process_is_bound_there() {
+        let mut first = proxy("a", 1);
+        let endpoint: Endpoint = "inproc://between".parse().expect("legal");
+        first.backend.connect = vec![endpoint.clone()];
+        let mut second = proxy("b", 3);
+        second.frontend.bind = vec![endpoint];
+        let config = Config {
+            proxies: vec![first.clone(), second],
+            ..Config::default()
+        };
+        assert_eq!(config.check(), Ok(()), "connecting may come before binding");
+        let (place, sentence) = problem(vec![first]);
+        assert_eq!(place, Place::Connect(0, Side::Backend, 0));
+        assert!(
+            sentence.starts_with("no side binds inproc://between"),
             "{sentence}"
         );
     }

@@ -10,9 +10,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Attach, Config, Endpoint, Kind, Place, Problem, ProxyConfig, Side, SideConfig, SocketOption,
-    SocketOptions, TIME_MS_MAX, nearest,
+    Attach, Config, Endpoint, Form, Kind, Place, Problem, ProxyConfig, Side, SideConfig,
+    SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest, socket,
 };
+use zmtp::SocketType;
 
 /// A configuration text that means nothing, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,11 +103,15 @@ impl Reader {
             key: String::new(),
         };
         let table = root.get_ref();
-        refuse_unknown(table, &root_node, &["drain_timeout", "options", "proxy"])?;
+        let keys = ["drain_timeout", "memory_limit", "options", "proxy"];
+        refuse_unknown(table, &root_node, &keys)?;
 
         let mut config = Config::default();
         if let Some((value, node)) = get(table, &root_node, "drain_timeout") {
             config.drain_timeout = read_duration(value, &node)?;
+        }
+        if let Some((value, node)) = get(table, &root_node, "memory_limit") {
+            config.memory_limit = read_size(value, &node)?;
         }
         let mut options = SocketOptions::default();
         if let Some((value, node)) = get(table, &root_node, "options") {
@@ -126,7 +131,7 @@ impl Reader {
                 };
                 config
                     .proxies
-                    .push(self.proxy(item, &item_node, index, options)?);
+                    .push(self.proxy(item, &item_node, index, &options)?);
             }
         }
         name_the_nameless(&mut config.proxies);
@@ -139,7 +144,7 @@ impl Reader {
         value: &Value<'_>,
         node: &Node,
         index: usize,
-        options: SocketOptions,
+        options: &SocketOptions,
     ) -> Result<ProxyConfig, Fail> {
         let table = as_table(value, node)?;
         for option in SocketOption::names() {
@@ -176,10 +181,10 @@ impl Reader {
         proxy: &DeTable<'_>,
         proxy_node: &Node,
         (index, side): (usize, Side),
-        options: SocketOptions,
+        options: &SocketOptions,
     ) -> Result<SideConfig, Fail> {
         let mut config = SideConfig {
-            options,
+            options: options.clone(),
             ..SideConfig::default()
         };
         let Some((value, node)) = get(proxy, proxy_node, side.name()) else {
@@ -189,7 +194,7 @@ impl Reader {
         };
         self.places.push((Place::Side(index, side), node.clone()));
         let table = as_table(value, &node)?;
-        let mut keys = vec!["bind", "connect"];
+        let mut keys = vec!["bind", "connect", "socket"];
         keys.extend(SocketOption::names());
         refuse_unknown(table, &node, &keys)?;
         if let Some((value, bind_node)) = get(table, &node, "bind") {
@@ -202,9 +207,11 @@ impl Reader {
         }
         if let Some((value, connect_node)) = get(table, &node, "connect") {
             let endpoints = read_endpoints(value, &connect_node, Attach::Connect)?;
-            config
-                .connect
-                .extend(endpoints.into_iter().map(|(endpoint, _)| endpoint));
+            for (nth, (endpoint, endpoint_node)) in endpoints.into_iter().enumerate() {
+                self.places
+                    .push((Place::Connect(index, side, nth), endpoint_node));
+                config.connect.push(endpoint);
+            }
         }
         read_options(table, &node, &mut config.options)?;
         Ok(config)
@@ -280,33 +287,99 @@ fn refuse_unknown(table: &DeTable<'_>, node: &Node, known: &[&str]) -> Result<()
     }
 }
 
+/// A proxy has a `kind`, or a `socket` on each side, or one on the frontend alone.
 fn read_kind(proxy: &DeTable<'_>, node: &Node) -> Result<Kind, Fail> {
     let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name).collect();
-    let Some((value, kind_node)) = get(proxy, node, "kind") else {
-        let choice = names.join(", ");
-        let missing = format!("this proxy needs a kind: write one of {choice}");
-        return Err(node.join("kind").fail(missing));
+    let frontend = read_socket(proxy, node, Side::Frontend)?;
+    let backend = read_socket(proxy, node, Side::Backend)?;
+    let kind = get(proxy, node, "kind");
+    match (kind, frontend, backend) {
+        (Some((_, kind_node)), Some(_), _) | (Some((_, kind_node)), _, Some(_)) => {
+            Err(kind_node.fail("the sides say their sockets: leave the kind out, or the sockets"))
+        }
+        (Some((value, kind_node)), None, None) => {
+            let name = as_text(value, &kind_node)?;
+            Kind::from_name(name).ok_or_else(|| {
+                let (name, hint) = (name.escape_debug(), nearest::hint(name, &names));
+                kind_node.fail(format!("there is no kind \"{name}\": {hint}"))
+            })
+        }
+        (None, Some((frontend, _)), Some((backend, backend_node))) => {
+            Kind::pair(frontend, backend).map_err(|error| backend_node.fail(error))
+        }
+        (None, Some((frontend, frontend_node)), None) => {
+            Kind::echo(frontend).map_err(|error| frontend_node.fail(error))
+        }
+        (None, None, Some((_, backend_node))) => {
+            Err(backend_node.fail("the frontend needs a socket too"))
+        }
+        (None, None, None) => {
+            let choice = names.join(", ");
+            let missing =
+                format!("this proxy needs a kind: write one of {choice}, or a socket on each side");
+            Err(node.join("kind").fail(missing))
+        }
+    }
+}
+
+fn read_socket(
+    proxy: &DeTable<'_>,
+    node: &Node,
+    side: Side,
+) -> Result<Option<(SocketType, Node)>, Fail> {
+    let Some((value, side_node)) = get(proxy, node, side.name()) else {
+        return Ok(None);
     };
-    let name = as_text(value, &kind_node)?;
-    Kind::from_name(name).ok_or_else(|| {
-        let hint = nearest::hint(name, &names);
-        kind_node.fail(format!(
-            "there is no kind \"{}\": {hint}",
-            name.escape_debug()
-        ))
-    })
+    let table = as_table(value, &side_node)?;
+    let Some((value, socket_node)) = get(table, &side_node, "socket") else {
+        return Ok(None);
+    };
+    let found = socket(as_text(value, &socket_node)?);
+    Ok(Some((
+        found.map_err(|error| socket_node.fail(error))?,
+        socket_node,
+    )))
 }
 
 fn read_options(table: &DeTable<'_>, node: &Node, options: &mut SocketOptions) -> Result<(), Fail> {
     for option in SocketOption::ALL {
         if let Some((value, option_node)) = get(table, node, option.name) {
-            let number = as_number(value, &option_node, &option.unit.to_string())?;
+            let read = read_value(value, &option_node, option)?;
             option
-                .set(options, number)
+                .set(options, read)
                 .map_err(|error| option_node.fail(error))?;
         }
     }
     Ok(())
+}
+
+/// Reads a value of the type that the option wants; the option itself says whether it is legal.
+fn read_value(value: &Value<'_>, node: &Node, option: &SocketOption) -> Result<OptionValue, Fail> {
+    let (form, found) = (option.form, value.get_ref());
+    let of_other_type = || {
+        let found = found.type_str();
+        node.fail(format!("write {form}: this is of type {found}"))
+    };
+    let text = |item: &Value<'_>| match item.get_ref() {
+        DeValue::String(text) => Ok(text.clone().into_owned()),
+        _ => Err(of_other_type()),
+    };
+    match (form, found) {
+        (Form::Flag, DeValue::Boolean(flag)) => Ok(OptionValue::Flag(*flag)),
+        (Form::Number { .. }, DeValue::Integer(integer)) => {
+            let number = i64::from_str_radix(integer.as_str(), integer.radix());
+            let number = number
+                .map_err(|_| node.fail(format!("{integer} is out of range: write {form}")))?;
+            Ok(OptionValue::Number(number))
+        }
+        (Form::Choice(_) | Form::Text { .. }, _) => Ok(OptionValue::Text(text(value)?)),
+        (Form::List, DeValue::Array(items)) => {
+            let texts: Result<_, _> = items.iter().map(text).collect();
+            Ok(OptionValue::List(texts?))
+        }
+        (Form::List, _) => Ok(OptionValue::List(vec![text(value)?])),
+        _ => Err(of_other_type()),
+    }
 }
 
 /// Reads one endpoint or a list of them, each with its place.
@@ -345,27 +418,26 @@ fn read_endpoints(
 }
 
 fn read_duration(value: &Value<'_>, node: &Node) -> Result<Duration, Fail> {
-    match as_number(value, node, "ms")? {
-        number @ 0..=TIME_MS_MAX => Ok(Duration::from_millis(number)),
-        number => Err(node.fail(format!(
-            "{number} is out of range: write a number of ms from 0 to {TIME_MS_MAX}"
-        ))),
-    }
+    read_number(value, node, "ms", TIME_MS_MAX).map(Duration::from_millis)
 }
 
-fn as_number(value: &Value<'_>, node: &Node, unit: &str) -> Result<u64, Fail> {
+fn read_size(value: &Value<'_>, node: &Node) -> Result<u64, Fail> {
+    read_number(value, node, "bytes", i64::MAX.unsigned_abs())
+}
+
+fn read_number(value: &Value<'_>, node: &Node, unit: &str, max: u64) -> Result<u64, Fail> {
     let DeValue::Integer(integer) = value.get_ref() else {
         let found = value.get_ref().type_str();
         return Err(node.fail(format!(
             "write a whole number of {unit}: this is of type {found}"
         )));
     };
-    // Negative and huge numbers fail here; options check their own range after this.
-    u64::from_str_radix(integer.as_str().trim_start_matches('+'), integer.radix()).map_err(|_| {
-        node.fail(format!(
-            "{integer} is out of range: write a whole number of {unit}, not negative"
-        ))
-    })
+    match u64::from_str_radix(integer.as_str(), integer.radix()) {
+        Ok(number) if number <= max => Ok(number),
+        _ => Err(node.fail(format!(
+            "{integer} is out of range: write a number of {unit} from 0 to {max}"
+        ))),
+    }
 }
 
 fn as_table<'a, 't>(value: &'a Value<'t>, node: &Node) -> Result<&'a DeTable<'t>, Fail> {

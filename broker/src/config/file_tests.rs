@@ -31,7 +31,7 @@ fn the_embedded_default_is_one_of_each_on_loopback() {
                 options,
             } = proxy.side(side);
             assert_eq!(texts(bind), [format!("tcp://127.0.0.1:{port}")]);
-            assert_eq!((connect.len(), *options), (0, SocketOptions::default()));
+            assert_eq!((connect.len(), options), (0, &SocketOptions::default()));
             port += 1;
         }
     }
@@ -84,7 +84,18 @@ fn options_reach_every_side_that_does_not_say_otherwise() {
 #[test]
 fn every_option_of_the_table_is_a_key() {
     for option in SocketOption::ALL {
-        let value = option.default_value() + 1;
+        let value = match (option.form, option.default_value()) {
+            (_, OptionValue::Flag(flag)) => OptionValue::Flag(!flag),
+            (Form::Number { max, .. }, OptionValue::Number(-1)) => OptionValue::Number(max),
+            (Form::Number { max, .. }, OptionValue::Number(number)) => {
+                OptionValue::Number(max.min(number + 1))
+            }
+            (Form::Choice(names), _) => {
+                OptionValue::Text(names.last().expect("a choice").to_string())
+            }
+            // As good as any; the tests of the table have those that are more than text.
+            (_, other) => other,
+        };
         let text = format!(
             "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n\
              backend.{} = {value}\n",
@@ -97,6 +108,31 @@ fn every_option_of_the_table_is_a_key() {
             option.name
         );
     }
+}
+
+#[test]
+fn options_have_the_types_of_toml() {
+    let config = read(
+        "[options]\ntcp_accept_filter = ['127.0.0.0/8', '::1']\nipv6 = true\ntcp_keepalive = -1\n\
+         bindtodevice = 'lo'\n\
+         [[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\n\
+         backend = { bind = 'tcp://*:2', tcp_accept_filter = '10.0.0.0/8' }\n",
+    );
+    let [frontend, backend] = Side::BOTH.map(|side| &config.proxies[0].side(side).options);
+    let filter = SocketOption::find("tcp_accept_filter").expect("an option");
+    assert_eq!(
+        filter.get(frontend).to_string(),
+        r#"["127.0.0.0/8", "::1/128"]"#
+    );
+    assert_eq!(filter.get(backend).to_string(), r#"["10.0.0.0/8"]"#);
+    assert_eq!(
+        (
+            frontend.ipv6,
+            frontend.tcp_keepalive,
+            &*frontend.bindtodevice
+        ),
+        (true, None, "lo")
+    );
 }
 
 #[test]
@@ -224,6 +260,26 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
         "options.maxmsgsize: -1 is out of range",
     ),
     (
+        "[options]\nipv6 = 1",
+        "test.toml:2: options.ipv6: write true or false: this is of type integer",
+    ),
+    (
+        "[options]\nbindtodevice = ['lo']",
+        "options.bindtodevice: write a text: this is of type array",
+    ),
+    (
+        "[options]\nbindtodevice = 'a-name-of-16-byte'",
+        "options.bindtodevice: this text of 17 bytes is too long",
+    ),
+    (
+        "[options]\ntcp_accept_filter = ['::1', 7]",
+        "options.tcp_accept_filter: write a list of texts: this is of type array",
+    ),
+    (
+        "[options]\ntcp_accept_filter = '10.0.0.1/8'",
+        "options.tcp_accept_filter: \"10.0.0.1/8\" has an address beyond its 8 bits",
+    ),
+    (
         "\n[options]\nreconnect_ivl = 9000",
         "test.toml:2: options: reconnect_ivl_max (5000 ms)",
     ),
@@ -264,8 +320,8 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
         "test.toml:3: proxy.frontend.bind: \"tcp://*\" has no port",
     ),
     (
-        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://*:1',\n\n'ipc://x']",
-        "test.toml:5: proxy.frontend.bind: \"ipc://x\" has the transport \"ipc\"",
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://*:1',\n\n'udp://x']",
+        "test.toml:5: proxy.frontend.bind: \"udp://x\" has the transport \"udp\"",
     ),
     (
         "[[proxy]]\nkind = 'queue'\nbackend.connect = 'tcp://*:1'",
@@ -288,6 +344,10 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
 /// Each is a proxy without a backend yet.
 const WRONG_TOGETHER: &[(&str, &str)] = &[
     (
+        "[[proxy]]\nkind = 'queue'\nfrontend.connect = ['tcp://a:1',\n 'inproc://a']\n",
+        "test.toml:4: proxy.frontend.connect: no side binds inproc://a",
+    ),
+    (
         "[[proxy]]\nkind = 'queue'\n",
         "test.toml:1: proxy.frontend: the frontend has no endp",
     ),
@@ -308,3 +368,35 @@ const WRONG_TOGETHER: &[(&str, &str)] = &[
         "test.toml:3: proxy.frontend: reconnect_ivl_max (5000 ms) is below reconnect_ivl",
     ),
 ];
+
+#[test]
+fn any_two_sockets_are_written_on_their_sides() {
+    let text = "memory_limit = 1000\n[[proxy]]\n\
+                frontend = { socket = 'pull', bind = 'tcp://*:1' }\n\
+                backend = { socket = 'PUB', bind = 'tcp://*:2' }\n\
+                [[proxy]]\nfrontend = { socket = 'REP', bind = 'tcp://*:3' }";
+    let config = Config::from_toml(text, "test.toml").expect("legal");
+    assert_eq!(config.memory_limit, 1000);
+    assert_eq!(Ok(config.proxies[0].kind), "PULL:PUB".parse());
+    assert_eq!(Ok(config.proxies[1].kind), "REP".parse());
+    let refusals = [
+        (
+            "kind = 'queue'\nfrontend.socket = 'REP'",
+            "proxy.kind: the sides say their sockets",
+        ),
+        (
+            "frontend.socket = 'PULL'\nbackend.socket = 'SUB'",
+            "both sides only receive",
+        ),
+        ("frontend.socket = 'RAP'", "there is no socket type \"RAP\""),
+        ("frontend.socket = 'SUB'", "SUB alone makes no proxy"),
+        ("backend.socket = 'SUB'", "the frontend needs a socket too"),
+    ];
+    for (proxy, expected) in refusals {
+        let text = format!("[[proxy]]\n{proxy}\n");
+        let refusal = Config::from_toml(&text, "test.toml")
+            .expect_err(proxy)
+            .to_string();
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}

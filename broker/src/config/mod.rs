@@ -12,17 +12,23 @@ mod file;
 mod nearest;
 mod options;
 
-pub use crate::proxy::kind::Kind;
+pub use crate::proxy::kind::{Kind, PairError, socket};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::ConfigError;
-pub use options::{OptionError, SocketOption, TIME_MS_MAX, Unit};
+pub use options::{
+    Balance, Form, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
+    TIME_MS_MAX, Unit, Value,
+};
 
 /// A whole broker: any number of proxies on one event loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// How long a stop may take to send what is queued; zero stops at once.
     pub drain_timeout: Duration,
+    /// Bytes that all queues and all received input may hold together; zero is no limit. The
+    /// process needs some more for connections and subscriptions.
+    pub memory_limit: u64,
     /// The proxies, in the order they were configured.
     pub proxies: Vec<ProxyConfig>,
 }
@@ -51,39 +57,12 @@ pub struct SideConfig {
     pub options: SocketOptions,
 }
 
-/// Options of one socket, under libzmq's names where libzmq has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketOptions {
-    /// How long a peer may take from connecting to the end of its handshake; zero is no limit.
-    pub handshake_ivl: Duration,
-    /// Between one PING to a peer and the next; zero sends none. Peers before ZMTP 3.1 get none.
-    pub heartbeat_ivl: Duration,
-    /// How long a peer may be silent after a PING before it counts as dead; zero is for ever.
-    pub heartbeat_timeout: Duration,
-    /// How long a peer is told to wait for the next PING before it may think us dead; zero tells it
-    /// nothing.
-    pub heartbeat_ttl: Duration,
-    /// Largest message accepted from a peer, in bytes on the wire with all its frame headers.
-    pub maxmsgsize: u64,
-    /// Most frames accepted in one message.
-    pub maxmsgframes: u32,
-    /// First wait before a lost or failed connection is tried again.
-    pub reconnect_ivl: Duration,
-    /// Longest such wait; each failure doubles the wait up to here.
-    pub reconnect_ivl_max: Duration,
-    /// Messages queued for one peer before it counts as full; zero is no limit.
-    pub sndhwm: u32,
-    /// Bytes queued for one peer before it counts as full, whatever their number.
-    pub sndhwm_bytes: u64,
-    /// Subscriptions one peer may hold.
-    pub subscriptions_max: u32,
-    /// Longest topic one may subscribe to, in bytes.
-    pub topic_size_max: u32,
-}
-
 impl Config {
     /// The drain timeout when nothing is configured.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The memory limit when nothing is configured.
+    pub const MEMORY_LIMIT: u64 = 512 << 20;
 }
 
 impl Default for Config {
@@ -91,6 +70,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             drain_timeout: Self::DRAIN_TIMEOUT,
+            memory_limit: Self::MEMORY_LIMIT,
             proxies: Vec::new(),
         }
     }
@@ -122,30 +102,6 @@ impl SideConfig {
             Attach::Bind => self.bind.push(endpoint),
             Attach::Connect => self.connect.push(endpoint),
         }
-    }
-}
-
-impl SocketOptions {
-    /// What holds where nothing is configured.
-    pub const DEFAULT: Self = Self {
-        handshake_ivl: Duration::from_secs(30),
-        heartbeat_ivl: Duration::from_secs(10),
-        heartbeat_timeout: Duration::from_secs(15),
-        heartbeat_ttl: Duration::from_secs(30),
-        maxmsgsize: 128 << 20,
-        maxmsgframes: 8192,
-        reconnect_ivl: Duration::from_millis(100),
-        reconnect_ivl_max: Duration::from_secs(5),
-        sndhwm: 1000,
-        sndhwm_bytes: 64 << 20,
-        subscriptions_max: 1_000_000,
-        topic_size_max: 4096,
-    };
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self::DEFAULT
     }
 }
 

@@ -1,14 +1,15 @@
 //! Received bytes on their way through the broker.
 //!
 //! There are three places where received bytes can be. Most are read into the driver's one scratch
-//! buffer and are gone before the next connection is read. What is left of them, a message that is not
-//! whole or one that must wait, is kept in the connection's tail. A large message is read straight
-//! into the tail, whose allocation then becomes the message itself, shared by all who get it.
+//! buffer and are gone before the next connection is read. What is left of them, a message that is
+//! not whole or one that must wait, is kept in the connection's tail. A large message is read
+//! straight into the tail, whose allocation then becomes the message itself, shared by all who get
+//! it.
 
 use bytes::{Bytes, BytesMut};
 
-/// A message that will have at least this many bytes is read into a buffer of its own. Below, keeping
-/// its beginning from one read to the next costs at most a copy of this size.
+/// A message that will have at least this many bytes is read into a buffer of its own. Below,
+/// keeping its beginning from one read to the next costs at most a copy of this size.
 pub(crate) const LARGE_SIZE_MIN: usize = 64 << 10;
 
 /// A large message's buffer begins with this size and doubles: memory follows what a peer sent and
@@ -20,8 +21,8 @@ const LARGE_BEHIND_SIZE: usize = 64 << 10;
 
 /// Received bytes and how far they are dealt with.
 ///
-/// Invariant: `start <= end <= buffer.len()`; bytes before `start` are done with, bytes from `end` on
-/// are room for reading.
+/// Invariant: `start <= end <= buffer.len()`; bytes before `start` are done with, bytes from `end`
+/// on are room for reading.
 #[derive(Debug, Default)]
 pub struct Input {
     buffer: BytesMut,
@@ -89,6 +90,11 @@ impl Input {
     pub(crate) fn cut(&mut self, size: usize) {
         self.end -= size;
         debug_assert!(self.start <= self.end, "more was cut than there was");
+    }
+
+    /// Memory that it holds.
+    pub(crate) fn size(&self) -> u64 {
+        self.buffer.len() as u64
     }
 
     /// Whether the bytes are the driver's, to be given back.

@@ -1,9 +1,10 @@
 //! One connection: its session, what came of it and is not dealt with, what is to be sent to it.
 
 use crate::config::{Side, SocketOptions};
-use std::net::SocketAddr;
+use crate::peer::PeerAddress;
 use std::time::Instant;
-use zmtp::Session;
+use zmtp::limits::SIGNATURE_SIZE;
+use zmtp::{Session, Version};
 
 pub(crate) mod egress;
 pub(crate) mod input;
@@ -22,6 +23,16 @@ pub struct SocketId {
     pub proxy: u32,
     /// Which of its sides.
     pub side: Side,
+}
+
+impl SocketId {
+    /// The socket through which goes out what comes in on this one, and the other way round.
+    pub(crate) fn across(self) -> Self {
+        Self {
+            side: self.side.opposite(),
+            ..self
+        }
+    }
 }
 
 /// How a connection came about.
@@ -50,10 +61,16 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) egress: Egress,
+    /// Since when its queue has been full, where that matters.
+    pub(crate) full_since: Option<Instant>,
+    /// There is a reminder to see whether its queue has been full for too long.
+    pub(crate) is_watched: bool,
     /// What a ROUTER puts in front of this peer's messages: its identity as a frame with MORE.
     pub(crate) identity_frame: Box<[u8]>,
     /// The kernel took less than was offered; until it says otherwise nothing more is offered.
     pub(crate) is_blocked: bool,
+    /// It was given a message and has not answered; only where workers are asked to.
+    pub(crate) is_busy: bool,
     /// Its subscriptions are being cancelled.
     pub(crate) is_departing: bool,
     /// Waits to be flushed at the end of the turn.
@@ -64,12 +81,10 @@ pub(crate) struct Conn {
     pub(crate) is_parked: bool,
     /// Has a run of the current input in its queue.
     pub(crate) is_touched: bool,
-    /// The peer's minor version.
-    pub(crate) minor: u8,
     /// How many bytes its tail must have before there is anything to do.
     pub(crate) need: usize,
     pub(crate) origin: Origin,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: PeerAddress,
     pub(crate) phase: Phase,
     /// When the earliest reminder of a deadline of its session comes up.
     pub(crate) reminder: Option<Instant>,
@@ -79,25 +94,29 @@ pub(crate) struct Conn {
     pub(crate) tail: Input,
     /// Its place among the peers of its socket.
     pub(crate) turn: u32,
+    /// The version that the peer speaks, once it is attached.
+    pub(crate) version: Version,
 }
 
 impl Conn {
     pub(crate) fn new(
         session: Session,
         socket: SocketId,
-        peer: SocketAddr,
+        peer: PeerAddress,
         origin: Origin,
     ) -> Self {
         Self {
             egress: Egress::default(),
+            full_since: None,
+            is_watched: false,
             identity_frame: Box::default(),
             is_blocked: false,
+            is_busy: false,
             is_departing: false,
             is_dirty: false,
             is_full: false,
             is_parked: false,
             is_touched: false,
-            minor: 0,
             need: 0,
             origin,
             peer,
@@ -107,7 +126,14 @@ impl Conn {
             socket,
             tail: Input::default(),
             turn: 0,
+            version: Version::V3_0,
         }
+    }
+
+    /// Whether it has sent the beginning of a greeting, and no more than that.
+    pub(crate) fn has_signature_only(&self) -> bool {
+        let tail = self.tail.bytes();
+        self.phase == Phase::Handshake && tail.len() >= SIGNATURE_SIZE && tail[0] == 0xff
     }
 
     /// Whether its queue has reached a high-water mark.
@@ -117,8 +143,8 @@ impl Conn {
         is_at_messages || self.egress.bytes() >= options.sndhwm_bytes
     }
 
-    /// Whether its queue has drained so far that it is worth filling again: libzmq's low-water mark,
-    /// half of the high one.
+    /// Whether its queue has drained so far that it is worth filling again: libzmq's low-water
+    /// mark, half of the high one.
     pub(crate) fn is_at_low_water(&self, options: &SocketOptions) -> bool {
         let messages_low = options.sndhwm.div_ceil(2);
         (options.sndhwm == 0 || self.egress.messages() < messages_low.max(1))

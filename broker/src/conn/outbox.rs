@@ -1,19 +1,19 @@
 //! Who has something to send, and how soon.
 
-use crate::conn::egress::BatchPool;
+use crate::conn::egress::Store;
 use crate::conn::{ConnId, ConnTable, Input};
 use bytes::Bytes;
 use std::ops::Range;
 
 /// The lists through which queues reach the kernel.
 ///
-/// A connection that gets a message is *touched* until the input is settled. If its queue then leans on
-/// the input it is *urgent*: the driver writes it before the input goes away. Otherwise it is *dirty*:
-/// written once, at the end of the turn, however many messages it got until then.
+/// A connection that gets a message is *touched* until the input is settled. If its queue then
+/// leans on the input it is *urgent*: the driver writes it before the input goes away. Otherwise it
+/// is *dirty*: written once, at the end of the turn, however many messages it got until then.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     dirty: Vec<ConnId>,
-    pub(crate) pool: BatchPool,
+    pub(crate) store: Store,
     touched: Vec<ConnId>,
     urgent: Vec<ConnId>,
 }
@@ -32,7 +32,8 @@ impl Outbox {
         let Some(conn) = conns.get_mut(id) else {
             return;
         };
-        conn.egress.push_input(prefix, input, range, &mut self.pool);
+        conn.egress
+            .push_input(prefix, input, range, &mut self.store);
         if !conn.is_touched {
             conn.is_touched = true;
             self.touched.push(id);
@@ -53,7 +54,7 @@ impl Outbox {
         if conn.egress.is_closed() {
             return;
         }
-        conn.egress.push_bytes(bytes, messages, &mut self.pool);
+        conn.egress.push_bytes(bytes, messages, &mut self.store);
         self.mark_dirty(conns, id);
     }
 
@@ -74,14 +75,15 @@ impl Outbox {
         }
     }
 
-    /// Ends the runs of the current input. Owners of those that are left in the scratch become urgent.
+    /// Ends the runs of the current input. Owners of those that are left in the scratch become
+    /// urgent.
     pub(crate) fn settle(&mut self, conns: &mut ConnTable, input: &Input) {
         while let Some(id) = self.touched.pop() {
             let Some(conn) = conns.get_mut(id) else {
                 continue;
             };
             conn.is_touched = false;
-            conn.egress.settle(input, &mut self.pool);
+            conn.egress.settle(input, &mut self.store);
             if conn.egress.leans_on_input() {
                 self.mark_urgent(id);
             } else {
@@ -117,7 +119,7 @@ impl Outbox {
         body: Bytes,
     ) {
         if let Some(conn) = conns.get_mut(id) {
-            conn.egress.push_shared(prefix, body, &mut self.pool);
+            conn.egress.push_shared(prefix, body, &mut self.store);
             self.mark_dirty(conns, id);
         }
     }

@@ -22,11 +22,21 @@ impl ConnId {
 /// All connections.
 #[derive(Debug, Default)]
 pub(crate) struct ConnTable {
+    first_generation: u32,
     generations: Vec<u32>,
     slots: Slab<Conn>,
 }
 
 impl ConnTable {
+    /// No connection yet. ROUTERs name peers by their ids, and replies to such a name may come when
+    /// the broker is another process: `first_generation` should differ from one to the next.
+    pub(crate) fn new(first_generation: u32) -> Self {
+        Self {
+            first_generation,
+            ..Self::default()
+        }
+    }
+
     /// Adds a connection.
     ///
     /// # Panics
@@ -34,7 +44,7 @@ impl ConnTable {
     pub(crate) fn insert(&mut self, conn: Conn) -> ConnId {
         let index = self.slots.insert(conn);
         if index == self.generations.len() {
-            self.generations.push(0);
+            self.generations.push(self.first_generation);
         }
         let Ok(slot) = u32::try_from(index) else {
             unreachable!("more connections than slots")

@@ -22,6 +22,8 @@ pub enum Action {
     Connect(LinkId),
     /// Read on from this connection: nothing of what it sent is waiting any more.
     Resume(ConnId),
+    /// Read on from all who may be read.
+    ResumeAll,
     /// Accept nobody any more, and drop connections still being made.
     StopAccepting,
 }

@@ -1,15 +1,17 @@
 //! The path of a message: from received bytes to the queues of those who get it.
 
+use crate::config::Overflow;
 use crate::conn::egress::DIRECT_SIZE_MIN;
 use crate::conn::input::LARGE_SIZE_MIN;
-use crate::conn::{Conn, ConnId, Input, Origin, Phase, SocketId};
+use crate::conn::{ConnId, Input, Origin, Phase, SocketId};
 use crate::core::{Action, Core};
 use crate::limits::CONTROL_BYTES_MAX;
-use crate::pattern::{Admit, Outgoing, Pattern, Route, subscription_in, to_one};
+use crate::pattern::{Admit, Outgoing, Pattern, Route};
+use crate::peer::PeerAddress;
 use crate::why::{Drop, Why};
 use bytes::BytesMut;
 use std::time::Instant;
-use zmtp::{Event, Peer};
+use zmtp::{Event, Frames, Peer};
 
 /// How far [`Core::handle_input`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,71 +34,83 @@ impl Core {
     /// Where the next bytes of a connection go: behind those that wait for them. Takes the scratch
     /// unless a large message is being received.
     pub fn begin_input(&mut self, id: ConnId, scratch: &mut BytesMut) -> Input {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return Input::default();
-        };
-        if conn.need >= LARGE_SIZE_MIN {
-            let mut input = std::mem::take(&mut conn.tail);
-            input.grow_for(conn.need);
-            return input;
+        let need = self.conns.get(id).map_or(0, |conn| conn.need);
+        let mut tail = self.take_tail(id);
+        if need >= LARGE_SIZE_MIN {
+            tail.grow_for(need);
+            return tail;
         }
         let mut input = Input::scratch(std::mem::take(scratch));
-        input.carry(conn.tail.bytes());
-        conn.tail = Input::default();
+        input.carry(tail.bytes());
         input
     }
 
     /// Deals with the messages in `input`, as many as can go somewhere.
     pub fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
+        self.outbox.store.now = Some(now);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.handle_received(now);
+            if conn.peer == PeerAddress::Inproc {
+                self.transit.note();
+            }
         }
         let flow = self.pump(id, input, u32::MAX, false);
         self.outbox.settle(&mut self.conns, input);
-        self.remind(id);
         if flow == Flow::Parked
             && let Some(conn) = self.conns.get_mut(id)
         {
             conn.is_parked = true;
+            conn.session.hold_back(now);
             let SocketId { proxy, side } = conn.socket;
             self.proxies[proxy as usize]
                 .socket_mut(side)
                 .waiting
                 .push_back(id);
         }
+        self.remind(id);
         flow
     }
 
     /// Keeps what is left of `input` in the connection and gives the scratch back.
     pub fn end_input(&mut self, id: ConnId, input: Input, scratch: &mut BytesMut) {
-        let conn = self
-            .conns
-            .get_mut(id)
-            .filter(|conn| conn.phase < Phase::Closing);
         if !input.is_scratch() {
-            if let Some(conn) = conn {
-                keep(conn, input);
-            }
+            self.keep(id, input);
             return;
         }
-        if let Some(conn) = conn {
-            conn.tail = input.keep();
+        if self.is_in_use(id) {
+            self.put_tail(id, input.keep());
         }
         *scratch = input.into_buffer();
+    }
+
+    /// Keeps what is left of an input that is not the scratch; room that was grown only as long as
+    /// a large message needs it.
+    fn keep(&mut self, id: ConnId, input: Input) {
+        if let Some(conn) = self.conns.get(id)
+            && self.is_in_use(id)
+        {
+            let as_it_is = conn.is_parked || conn.need >= LARGE_SIZE_MIN;
+            self.put_tail(id, if as_it_is { input } else { input.keep() });
+        }
+    }
+
+    fn is_in_use(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id);
+        conn.is_some_and(|conn| conn.phase < Phase::Closing)
     }
 
     /// Copies what [`Core::poll_urgent`]'s connection could not send before the input goes away.
     pub fn keep_rest(&mut self, id: ConnId, input: &Input) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.egress.keep(input, &mut self.outbox.pool);
+            conn.egress.keep(input, &mut self.outbox.store);
         }
     }
 
-    /// Lets those who wait on `source` go on, as far as there is somebody to take their messages: one
-    /// message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
+    /// Lets those who wait on `source` go on, as far as there is somebody to take their messages:
+    /// one message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
     pub(super) fn wake(&mut self, source: SocketId) {
         let proxy = &mut self.proxies[source.proxy as usize];
-        let to = proxy.socket_mut(proxy.across(source.side));
+        let to = proxy.socket_mut(source.side.opposite());
         if to.pattern.has_stranded() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
             to.pattern.deliver_stranded(conns, &to.options, outbox);
@@ -116,16 +130,13 @@ impl Core {
             } else {
                 u32::MAX
             };
-            let Some(conn) = self.conns.get_mut(id) else {
-                return;
-            };
-            let mut input = std::mem::take(&mut conn.tail);
+            let mut input = self.take_tail(id);
             let flow = self.pump(id, &mut input, quota, true);
             self.outbox.settle(&mut self.conns, &input);
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.is_parked = !matches!(flow, Flow::Done | Flow::Closed);
-                keep(conn, input);
             }
+            self.keep(id, input);
             let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
             match flow {
                 Flow::Flush | Flow::Parked => return,
@@ -134,13 +145,15 @@ impl Core {
                     socket.waiting.pop_front();
                     waiting -= 1;
                     self.actions.push_back(Action::Resume(id));
+                    // There may be something to read, from another socket of ours too.
+                    self.transit.note();
                 }
             }
         }
     }
 
-    /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited for
-    /// its turn; others must line up behind those who wait.
+    /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited
+    /// for its turn; others must line up behind those who wait.
     fn pump(&mut self, id: ConnId, input: &mut Input, mut quota: u32, is_resumed: bool) -> Flow {
         let Some(conn) = self.conns.get(id) else {
             return Flow::Closed;
@@ -195,7 +208,16 @@ impl Core {
                     self.take_prefix(id);
                 }
                 Event::Subscription { add, topic } => {
+                    if quota == 0 {
+                        return Flow::More;
+                    }
+                    if !self.can_subscribe(socket, is_resumed) {
+                        return Flow::Parked;
+                    }
+                    // Messages that came before it go before it.
+                    self.outbox.settle(&mut self.conns, input);
                     self.subscribe(id, &input.bytes()[topic], add);
+                    quota -= 1;
                 }
             }
             input.consume(step.consumed);
@@ -203,17 +225,24 @@ impl Core {
     }
 
     /// Remembers what goes in front of this peer's messages: for a ROUTER's peer its name, for all
-    /// others nothing. An echo knows where to send what it gets.
+    /// others nothing.
     fn take_prefix(&mut self, id: ConnId) {
         self.prefix.clear();
-        if let Some(conn) = self.conns.get(id)
-            && !self.proxies[conn.socket.proxy as usize].is_echo
-        {
+        if let Some(conn) = self.conns.get(id) {
             self.prefix.extend_from_slice(&conn.identity_frame);
         }
     }
 
-    /// Queues what a session wants said. A peer that does not read gets no more answers to its PINGs.
+    /// Whether subscriptions can be passed on now. They must not be lost, so they wait while a
+    /// publisher has not taken those before; one that takes none for too long is closed.
+    fn can_subscribe(&self, socket: SocketId, is_resumed: bool) -> bool {
+        let proxy = &self.proxies[socket.proxy as usize];
+        (is_resumed || proxy.socket(socket.side).waiting.is_empty())
+            && !self.is_upstream_full(socket.across())
+    }
+
+    /// Queues what a session wants said. A peer that does not read gets no more answers to its
+    /// PINGs.
     pub(super) fn answer(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -228,8 +257,8 @@ impl Core {
         }
     }
 
-    /// Sends the message at the front of `input`, received by this socket, on and consumes it; answers
-    /// with the reason if it cannot go yet.
+    /// Sends the message at the front of `input`, received by this socket, on and consumes it;
+    /// answers with the reason if it cannot go yet.
     #[inline]
     fn forward(
         &mut self,
@@ -239,16 +268,11 @@ impl Core {
         size: usize,
         is_resumed: bool,
     ) -> Option<Flow> {
-        let wire = &input.bytes()[..size];
-        let proxy = &mut self.proxies[socket.proxy as usize];
-        let across = SocketId {
-            side: proxy.across(socket.side),
-            ..socket
-        };
-        let from = proxy.socket_mut(socket.side);
+        let (from, to) = self.proxies[socket.proxy as usize].sockets_mut(socket.side);
         if !from.waiting.is_empty() && !is_resumed {
             return Some(Flow::Parked);
         }
+        let wire = &input.bytes()[..size];
         let taken = match from.pattern.admit(id, wire) {
             Admit::Pass { skip } => skip,
             Admit::Wait => return Some(Flow::Parked),
@@ -258,79 +282,100 @@ impl Core {
                 return None;
             }
         };
-        let route = self.route(id, across, &wire[taken..]);
-        match route {
+        let message = Outgoing {
+            prefix: &self.prefix,
+            sender: id,
+            wire: &wire[taken..],
+        };
+        self.targets.clear();
+        self.envelope.clear();
+        let (conns, targets) = (&mut self.conns, &mut self.targets);
+        let route = to
+            .pattern
+            .route(message, conns, &to.options, targets, &mut self.envelope);
+        let skip = match route {
             Route::Wait => return Some(Flow::Parked),
             Route::Flush(target) => {
                 self.outbox.mark_urgent(target);
                 return Some(Flow::Flush);
             }
-            _ => {}
-        }
-        let proxy = &mut self.proxies[socket.proxy as usize];
-        let from = proxy.socket_mut(socket.side);
-        from.stats.count_in(size);
-        let answers = from.pattern.accepted(id, wire, taken);
-        let to = proxy.socket_mut(across.side);
-        // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
-        if answers || to.pattern.is_rep() {
-            self.wakes.push(across);
-        }
-        let added = self.envelope.len() + self.prefix.len();
-        match route {
             Route::Drop(reason) => {
                 to.stats.count_drop(reason);
-                input.consume(size);
+                0
+            }
+            Route::Subscription { .. } => 0,
+            Route::Targets { full } => {
+                to.stats.count_drops(Drop::PeerFull, full);
+                taken
             }
             Route::To { id: target, skip } => {
-                to.stats.count_out(1, size - taken - skip + added);
-                self.targets.clear();
-                self.targets.push(target);
-                self.deliver(input, size, taken + skip);
+                targets.push(target);
+                taken + skip
             }
-            _ => {
-                to.stats.count_out(self.targets.len(), size - taken + added);
-                self.deliver(input, size, taken);
-            }
+        };
+        from.stats.count_in(size);
+        to.stats.count_out(
+            targets.len(),
+            size - skip + self.prefix.len() + self.envelope.len(),
+        );
+        let answers = from.pattern.accepted(id, wire, taken, conns, &from.options);
+        // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
+        if answers || to.pattern.is_rep() {
+            self.wakes.push(socket.across());
         }
+        if to.options.overflow.takes_back() {
+            self.make_room(socket.across(), wire);
+        }
+        if !matches!(route, Route::Targets { .. } | Route::To { .. }) {
+            self.outbox.settle(&mut self.conns, input);
+            self.forwarded_otherwise(socket.across(), route, &input.bytes()[..size]);
+        }
+        self.deliver(input, size, skip);
         None
     }
 
-    /// Decides where a message goes that came in on the other side of `to`. What `to` itself puts in
-    /// front is left in the envelope.
-    #[inline]
-    fn route(&mut self, from: ConnId, to: SocketId, wire: &[u8]) -> Route {
-        self.envelope.clear();
-        let proxy = &mut self.proxies[to.proxy as usize];
-        let is_echo = proxy.is_echo;
-        let socket = proxy.socket_mut(to.side);
-        if is_echo && socket.pattern.balancer().is_none() {
-            return to_one(from, 0, &self.conns, &socket.options);
+    /// What follows when a message has gone to no peer.
+    #[cold]
+    fn forwarded_otherwise(&mut self, to: SocketId, route: Route, wire: &[u8]) {
+        let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
+        match route {
+            Route::Drop(reason) if socket.options.router_mandatory => {
+                self.report_undelivered(to, reason, wire);
+            }
+            Route::Subscription { add } => {
+                let body = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+                self.subscribe_by_message(to, add, body.get(1..).unwrap_or_default());
+            }
+            _ => {}
         }
-        if let Pattern::Xsub(_) = socket.pattern
-            && self.prefix.is_empty()
-            && let Some((add, topic)) = subscription_in(wire)
-        {
-            self.targets.clear();
-            return self.subscribe_by_message(to, add, topic);
-        }
-        let message = Outgoing {
-            prefix: &self.prefix,
-            wire,
-        };
-        let (conns, targets) = (&mut self.conns, &mut self.targets);
-        let route =
-            socket
-                .pattern
-                .route(message, conns, &socket.options, targets, &mut self.envelope);
-        if let Route::Targets { full } = route {
-            socket.stats.count_drops(Drop::PeerFull, full);
-        }
-        route
     }
 
-    /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets, and
-    /// consumes it.
+    /// Takes older messages out of the queues of the targets, where the options say that newer ones
+    /// go before them.
+    #[cold]
+    fn make_room(&mut self, to: SocketId, wire: &[u8]) {
+        let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
+        let options = &socket.options;
+        let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+        for id in &self.targets {
+            let Some(conn) = self.conns.get_mut(*id) else {
+                continue;
+            };
+            let store = &mut self.outbox.store;
+            let replaced = match options.overflow {
+                Overflow::Conflate => conn.egress.drop_unsent(None, store),
+                Overflow::ConflateTopic => conn.egress.drop_unsent(Some(topic), store),
+                _ => 0,
+            };
+            socket.stats.count_drops(Drop::Replaced, replaced);
+            while conn.is_at_high_water(options) && conn.egress.drop_oldest(store) {
+                socket.stats.count_drop(Drop::PeerFull);
+            }
+        }
+    }
+
+    /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
+    /// and consumes it.
     #[inline]
     fn deliver(&mut self, input: &mut Input, size: usize, skip: usize) {
         let (conns, outbox) = (&mut self.conns, &mut self.outbox);
@@ -361,41 +406,38 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
-        conn.minor = peer.minor;
-        let (socket_id, origin) = (conn.socket, conn.origin);
-        let SocketId { proxy, side } = socket_id;
-        let proxy = &mut self.proxies[proxy as usize];
-        let (socket, _) = proxy.sockets_mut(side);
-        if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
+        conn.version = peer.version;
+        conn.egress.begin_traffic();
+        let (socket_id, origin, address) = (conn.socket, conn.origin, conn.peer);
+        let proxy = &mut self.proxies[socket_id.proxy as usize];
+        let socket = proxy.socket_mut(socket_id.side);
+        let (pattern, options) = (&mut socket.pattern, &socket.options);
+        if let Some(replaced) = pattern.attach(id, &peer.identity, &mut self.conns, options)? {
             self.doomed.push((replaced, Why::Replaced));
         }
+        socket.peers += 1;
+        socket.stats.peers_attached += 1;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
         conn.phase = Phase::Ready;
-        log::debug!("{} {side}: {} attached", proxy.name, conn.peer);
-        let (socket, _) = proxy.sockets_mut(side);
-        socket.peers += 1;
-        socket.stats.peers_attached += 1;
-        let (is_balancer, is_xsub) = (
-            socket.pattern.balancer().is_some(),
-            matches!(socket.pattern, Pattern::Xsub(_)),
-        );
+        if options.overflow.takes_back() || !options.max_age.is_zero() {
+            conn.egress.keep_apart();
+        }
+        let first = socket.first_message();
+        let is_xsub = matches!(socket.pattern, Pattern::Xsub(_));
+        let is_balancer = socket.pattern.balancer().is_some();
+        log::debug!("{} {}: {address} attached", proxy.name, socket_id.side);
         if let Origin::Dialled(link) = origin {
             self.link_is_up(link);
         }
+        self.outbox.push_bytes(&mut self.conns, id, &first, 1);
         if is_xsub {
             self.replay_subscriptions(id);
         }
         if is_balancer {
-            self.wake_later(self.across(socket_id));
+            self.wake_later(socket_id.across());
         }
         Ok(())
     }
-}
-
-/// Keeps what is left of an input; room that was grown only as long as a large message needs it.
-fn keep(conn: &mut Conn, input: Input) {
-    let as_it_is = !input.is_scratch() && (conn.is_parked || conn.need >= LARGE_SIZE_MIN);
-    conn.tail = if as_it_is { input } else { input.keep() };
 }

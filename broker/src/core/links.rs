@@ -26,8 +26,9 @@ pub(crate) enum LinkState {
     Waiting(Instant),
 }
 
-/// How long to wait before the next attempt: twice as long after each failure, up to a maximum, and each
-/// wait shortened by up to half at random, so that many clients of one server do not come back together.
+/// How long to wait before the next attempt: twice as long after each failure, up to a maximum, and
+/// each wait shortened by up to half at random, so that many clients of one server do not come back
+/// together.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -77,9 +78,14 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// Any number.
+    pub(crate) fn number(&mut self) -> u32 {
+        u32::try_from(self.next() >> 32).unwrap_or_default()
+    }
+
     /// A number from 0 up to, but not, 1.
     pub(crate) fn fraction(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or_default()) / 2_f64.powi(32)
+        f64::from(self.number()) / 2_f64.powi(32)
     }
 }
 

@@ -3,9 +3,11 @@
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Phase, SocketId};
 use crate::core::Core;
+use crate::limits::UPSTREAM_BYTES_MAX;
+use crate::pattern::xpub::Notice;
 use crate::pattern::{Outgoing, Pattern, Route};
 use crate::proxy::Socket;
-use crate::why::{Drop, Why};
+use crate::why::Drop;
 use zmtp::Peer;
 use zmtp::encode::append_frame;
 
@@ -22,42 +24,35 @@ impl Core {
         };
         match xpub.subscribe(id, topic, add, &socket.options) {
             Err(why) => self.doom(id, why),
-            Ok(false) => {}
-            Ok(true) => {
+            Ok(notice) => {
                 let mut upstream = Upstream {
                     conns: &mut self.conns,
                     control: &mut self.control,
-                    doomed: &mut self.doomed,
                     outbox: &mut self.outbox,
                 };
-                upstream.tell(across, topic, add);
+                upstream.tell(id, across, topic, add, notice);
             }
         }
     }
 
-    /// A peer across an XSUB subscribes or cancels by a message, as users of XSUB sockets do.
-    pub(super) fn subscribe_by_message(&mut self, to: SocketId, add: bool, topic: &[u8]) -> Route {
+    /// A peer across an XSUB has subscribed or cancelled by a message, as users of XSUB sockets do.
+    pub(super) fn subscribe_by_message(&mut self, to: SocketId, add: bool, topic: &[u8]) {
         let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
         let Pattern::Xsub(xsub) = &mut socket.pattern else {
-            return Route::Drop(Drop::NotExpected);
+            return;
         };
-        if xsub.is_sub() {
-            return Route::Drop(Drop::NotExpected);
-        }
         match xsub.subscribe(topic, add, &socket.options) {
-            None => return Route::Drop(Drop::TooManySubscriptions),
+            None => socket.stats.count_drop(Drop::TooManySubscriptions),
             Some(false) => {}
             Some(true) => {
                 let mut upstream = Upstream {
                     conns: &mut self.conns,
                     control: &mut self.control,
-                    doomed: &mut self.doomed,
                     outbox: &mut self.outbox,
                 };
-                upstream.tell(socket, topic, add);
+                upstream.tell_publishers(socket, topic, add);
             }
         }
-        Route::Targets { full: 0 }
     }
 
     /// Sends a new publisher every topic that somebody wants, each once.
@@ -65,24 +60,47 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        let (SocketId { proxy, side }, minor) = (conn.socket, conn.minor);
+        let (SocketId { proxy, side }, version) = (conn.socket, conn.version);
         let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
         let Pattern::Xsub(xsub) = &socket.pattern else {
             return;
         };
         let control = &mut self.control;
-        xsub.for_each_topic(|topic| Peer::append_subscription(minor, topic, true, control));
+        xsub.for_each_topic(|topic| Peer::append_subscription(version, topic, true, control));
         if let Pattern::Xpub(xpub) = &across.pattern
             && !xpub.is_pub()
             && !xsub.is_sub()
+            && !xsub.narrows()
         {
-            xpub.for_each_topic(|topic| Peer::append_subscription(minor, topic, true, control));
+            xpub.for_each_topic(|topic| Peer::append_subscription(version, topic, true, control));
         }
         self.send_control(id);
     }
 
+    /// Whether a publisher of this socket has yet to take so many subscriptions that the next
+    /// should wait.
+    pub(super) fn is_upstream_full(&self, id: SocketId) -> bool {
+        let socket = self.proxies[id.proxy as usize].socket(id.side);
+        let Pattern::Xsub(xsub) = &socket.pattern else {
+            return false;
+        };
+        let queued = |id| self.conns.get(id).map_or(0, |conn| conn.egress.bytes());
+        xsub.peers()
+            .iter()
+            .any(|id| queued(*id) > UPSTREAM_BYTES_MAX)
+    }
+
+    /// Whether subscriptions of peers that left can be cancelled now.
+    pub(super) fn can_cancel(&self) -> bool {
+        let next = self.departing.front().and_then(|id| self.conns.get(*id));
+        next.is_some_and(|conn| !self.is_upstream_full(conn.socket.across()))
+    }
+
     /// Cancels up to `limit` subscriptions of peers that left.
     pub(super) fn cancel_departed(&mut self, limit: usize) {
+        if !self.can_cancel() {
+            return;
+        }
         let Some(id) = self.departing.pop_front() else {
             return;
         };
@@ -98,20 +116,21 @@ impl Core {
         let mut upstream = Upstream {
             conns: &mut self.conns,
             control: &mut self.control,
-            doomed: &mut self.doomed,
             outbox: &mut self.outbox,
         };
         let is_gone = xpub.forget(id, limit, |topic| {
-            if !is_pub {
-                upstream.tell(across, topic, false);
-            }
+            let notice = Notice {
+                to_others: !is_pub,
+                to_publishers: !is_pub,
+            };
+            upstream.tell(id, across, topic, false, notice);
         });
         if !is_gone {
             self.departing.push_front(id);
         } else if let Some(conn) = self.conns.get_mut(id) {
             conn.is_departing = false;
             if conn.phase == Phase::Closed {
-                self.conns.remove(id);
+                self.forget(id);
             }
         }
     }
@@ -121,42 +140,57 @@ impl Core {
 struct Upstream<'a> {
     conns: &'a mut ConnTable,
     control: &'a mut Vec<u8>,
-    doomed: &'a mut Vec<(ConnId, Why)>,
     outbox: &'a mut Outbox,
 }
 
 impl Upstream<'_> {
-    /// Tells whom it concerns: the publishers of an XSUB, or whoever gets the messages of another type.
-    fn tell(&mut self, across: &mut Socket, topic: &[u8], add: bool) {
-        match &across.pattern {
-            Pattern::Xsub(xsub) if xsub.is_sub() => {}
-            Pattern::Xsub(xsub) => {
-                for publisher in xsub.peers() {
-                    self.tell_publisher(*publisher, across.options.sndhwm_bytes, topic, add);
+    /// Tells whom it concerns: the publishers of an XSUB, or whoever gets the messages of another
+    /// type.
+    fn tell(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], add: bool, notice: Notice) {
+        match &mut across.pattern {
+            Pattern::Xsub(xsub) if xsub.is_sub() || !notice.to_publishers => {}
+            Pattern::Xsub(xsub) if xsub.narrows() => {
+                let narrowed: Vec<Vec<u8>> = xsub
+                    .narrowed(topic)
+                    .into_iter()
+                    .map(<[u8]>::to_vec)
+                    .collect();
+                for topic in narrowed {
+                    if let Pattern::Xsub(xsub) = &mut across.pattern
+                        && let was_wanted = xsub.wants(&topic)
+                        && xsub.subscribe(&topic, add, &across.options) == Some(true)
+                        && !(add && was_wanted)
+                    {
+                        self.tell_publishers(across, &topic, add);
+                    }
                 }
             }
-            _ => self.tell_as_message(across, topic, add),
+            Pattern::Xsub(_) => self.tell_publishers(across, topic, add),
+            _ if notice.to_others => self.tell_as_message(from, across, topic, add),
+            _ => {}
         }
     }
 
-    /// There is no high-water mark for what must not be lost. So one that does not read is closed
-    /// before its queue grows with every subscription; when it comes back it is told everything.
-    fn tell_publisher(&mut self, id: ConnId, bytes_max: u64, topic: &[u8], add: bool) {
+    fn tell_publishers(&mut self, across: &Socket, topic: &[u8], add: bool) {
+        if let Pattern::Xsub(xsub) = &across.pattern {
+            for publisher in xsub.peers() {
+                self.tell_publisher(*publisher, topic, add);
+            }
+        }
+    }
+
+    fn tell_publisher(&mut self, id: ConnId, topic: &[u8], add: bool) {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        if conn.egress.bytes() > bytes_max {
-            self.doomed.push((id, Why::SubscriptionsUnread));
-            return;
-        }
-        Peer::append_subscription(conn.minor, topic, add, self.control);
+        Peer::append_subscription(conn.version, topic, add, self.control);
         self.outbox.push_bytes(self.conns, id, self.control, 0);
         self.control.clear();
     }
 
-    /// The form in which applications get subscriptions from an XPUB. It cannot wait here: what nobody
-    /// takes at once is lost.
-    fn tell_as_message(&mut self, across: &mut Socket, topic: &[u8], add: bool) {
+    /// The form in which applications get subscriptions from an XPUB. It cannot wait here: what
+    /// nobody takes at once is lost.
+    fn tell_as_message(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], add: bool) {
         let mut body = Vec::with_capacity(1 + topic.len());
         body.push(u8::from(add));
         body.extend_from_slice(topic);
@@ -164,6 +198,7 @@ impl Upstream<'_> {
         append_frame(&mut wire, &body, false);
         let message = Outgoing {
             prefix: &[],
+            sender: from,
             wire: &wire,
         };
         let (mut targets, mut envelope) = (Vec::new(), Vec::new());
@@ -186,7 +221,9 @@ impl Upstream<'_> {
                 stats.count_out(targets.len(), wire.len());
             }
             Route::Drop(reason) => stats.count_drop(reason),
-            Route::Flush(_) | Route::Wait => stats.count_drop(Drop::PeerFull),
+            Route::Flush(_) | Route::Subscription { .. } | Route::Wait => {
+                stats.count_drop(Drop::PeerFull)
+            }
         }
     }
 }

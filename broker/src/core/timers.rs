@@ -1,7 +1,8 @@
 //! Deadlines of all connections and links in one heap.
 //!
-//! An entry is a reminder to look, not the deadline itself: whoever is looked at says whether anything is
-//! due. So a deadline that moves or goes away costs nothing until its reminder comes up.
+//! An entry is a reminder to look, not the deadline itself: whoever is looked at says whether
+//! anything is due. So a deadline that moves or goes away costs nothing until its reminder comes
+//! up.
 
 use crate::conn::ConnId;
 use crate::core::actions::LinkId;
@@ -14,6 +15,8 @@ use std::time::Instant;
 pub(crate) enum Owner {
     Conn(ConnId),
     Link(LinkId),
+    /// The queue of a connection: has it been full for too long?
+    Queue(ConnId),
 }
 
 /// Reminders, the earliest first.

@@ -1,28 +1,34 @@
 //! Endpoints that we connect to: names are resolved and addresses tried, without blocking the loop.
 
-use crate::config::Endpoint;
-use crate::config::endpoint::Host;
-use crate::core::LinkId;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token, Waker};
-use std::collections::{HashMap, VecDeque};
+use crate::config::{Endpoint, SocketOptions, endpoint::Source};
+use crate::core::{Core, LinkId};
+use crate::driver::stream::Socket;
+use crate::driver::tune::{tune_buffers, tune_tcp};
+use crate::driver::{address, ipc, link_token};
+use crate::peer::PeerAddress;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Waker};
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Type};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Instant;
 
 /// Stack of a thread that resolves one name; the C library's resolver wants some.
 const RESOLVER_STACK_SIZE: usize = 512 << 10;
 
-/// What came of an attempt.
-pub(super) type Outcome = (LinkId, io::Result<(TcpStream, SocketAddr)>);
+/// What came of an attempt: a socket that is not registered any more, or why there is none.
+pub(super) type Outcome = (LinkId, io::Result<(Socket, PeerAddress)>);
 
 type Resolved = (LinkId, io::Result<Vec<SocketAddr>>);
 
 /// The attempts under way.
 #[derive(Debug)]
 pub(super) struct Connector {
-    attempts: HashMap<LinkId, Attempt>,
+    attempts: BTreeMap<LinkId, Attempt>,
     resolved: mpsc::Receiver<Resolved>,
     resolver: mpsc::Sender<Resolved>,
     waker: Arc<Waker>,
@@ -31,16 +37,40 @@ pub(super) struct Connector {
 #[derive(Debug)]
 struct Attempt {
     address: SocketAddr,
+    /// When the next address is tried, if this one has not answered.
+    deadline: Option<Instant>,
     /// Addresses of the same name not tried yet.
     others: VecDeque<SocketAddr>,
     stream: TcpStream,
+}
+
+/// What an attempt needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dial<'a> {
+    endpoint: &'a Endpoint,
+    link: LinkId,
+    now: Instant,
+    options: &'a SocketOptions,
+    registry: &'a Registry,
+}
+
+impl<'a> Dial<'a> {
+    pub(super) fn new(now: Instant, link: LinkId, core: &'a Core, registry: &'a Registry) -> Self {
+        Self {
+            endpoint: core.endpoint(link),
+            link,
+            now,
+            options: core.link_options(link),
+            registry,
+        }
+    }
 }
 
 impl Connector {
     pub(super) fn new(waker: Arc<Waker>) -> Self {
         let (resolver, resolved) = mpsc::channel();
         Self {
-            attempts: HashMap::new(),
+            attempts: BTreeMap::new(),
             resolved,
             resolver,
             waker,
@@ -49,35 +79,37 @@ impl Connector {
 
     /// Begins an attempt. A name is resolved anew each time, in a thread of its own, because the
     /// system's resolver blocks; the waker tells when [`Self::poll_resolved`] has the answer.
-    pub(super) fn connect(
-        &mut self,
-        link: LinkId,
-        endpoint: &Endpoint,
-        token: Token,
-        registry: &Registry,
-    ) -> Option<Outcome> {
-        let Endpoint::Tcp { host, port } = endpoint;
-        let port = *port;
-        match host {
-            Host::Any => Some((link, Err(io::ErrorKind::AddrNotAvailable.into()))),
-            Host::Ip(ip) => {
-                self.try_next(link, VecDeque::from([(*ip, port).into()]), token, registry)
+    pub(super) fn connect(&mut self, dial: Dial<'_>) -> Option<Outcome> {
+        let begun = match dial.endpoint {
+            Endpoint::Inproc(_) => Err(io::ErrorKind::Unsupported.into()),
+            Endpoint::Ipc(name) => {
+                let address = ipc::address(name);
+                let connected = address.and_then(|address| connect_ipc(&address, dial.options));
+                return Some((dial.link, connected));
             }
-            Host::Name(name) => {
-                let (name, resolver, waker) =
-                    (name.clone(), self.resolver.clone(), Arc::clone(&self.waker));
-                let resolve = move || {
-                    let found = (name.as_str(), port)
-                        .to_socket_addrs()
-                        .map(Iterator::collect);
-                    // Both fail only when the broker is gone.
-                    let _ = resolver.send((link, found));
-                    let _ = waker.wake();
-                };
-                let thread = thread::Builder::new().stack_size(RESOLVER_STACK_SIZE);
-                thread.spawn(resolve).err().map(|error| (link, Err(error)))
-            }
+            Endpoint::Tcp { host, port, .. } => address::to_connect(host, *port),
+        };
+        match begun {
+            Err(error) => Some((dial.link, Err(error))),
+            Ok(address::Target::Address(address)) => self.try_next(dial, [address].into()),
+            Ok(address::Target::Name(name)) => self.resolve(dial, name),
         }
+    }
+
+    fn resolve(&self, dial: Dial<'_>, name: String) -> Option<Outcome> {
+        let (link, ipv6) = (dial.link, dial.options.ipv6);
+        let port = match dial.endpoint {
+            Endpoint::Tcp { port, .. } => *port,
+            _ => 0,
+        };
+        let (resolver, waker) = (self.resolver.clone(), Arc::clone(&self.waker));
+        let resolve = move || {
+            // Both fail only when the broker is gone.
+            let _ = resolver.send((link, address::resolve(&name, port, ipv6)));
+            let _ = waker.wake();
+        };
+        let thread = thread::Builder::new().stack_size(RESOLVER_STACK_SIZE);
+        thread.spawn(resolve).err().map(|error| (link, Err(error)))
     }
 
     /// Takes up a name that was resolved.
@@ -88,58 +120,124 @@ impl Connector {
     /// Tries the next of these addresses; answers if there is none left.
     pub(super) fn try_next(
         &mut self,
-        link: LinkId,
+        dial: Dial<'_>,
         mut addresses: VecDeque<SocketAddr>,
-        token: Token,
-        registry: &Registry,
     ) -> Option<Outcome> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         while let Some(address) = addresses.pop_front() {
-            let begun = TcpStream::connect(address).and_then(|mut stream| {
+            let begun = connect_tcp(&dial, address).and_then(|mut stream| {
                 let interest = Interest::READABLE | Interest::WRITABLE;
-                registry
-                    .register(&mut stream, token, interest)
+                dial.registry
+                    .register(&mut stream, link_token(dial.link), interest)
                     .map(|()| stream)
             });
             match begun {
                 Ok(stream) => {
+                    let patience = dial.options.connect_timeout;
                     let attempt = Attempt {
                         address,
+                        deadline: (!patience.is_zero()).then(|| dial.now + patience),
                         others: addresses,
                         stream,
                     };
-                    self.attempts.insert(link, attempt);
+                    self.attempts.insert(dial.link, attempt);
                     return None;
                 }
                 Err(error) => last = error,
             }
         }
-        Some((link, Err(last)))
+        Some((dial.link, Err(last)))
     }
 
-    /// The socket of an attempt is ready: it is connected, or has failed and the next address is tried.
-    pub(super) fn handle_event(
-        &mut self,
-        link: LinkId,
-        token: Token,
-        registry: &Registry,
-    ) -> Option<Outcome> {
-        let attempt = self.attempts.remove(&link)?;
+    /// The socket of an attempt is ready: it is connected, or has failed and the next address is
+    /// tried.
+    pub(super) fn handle_event(&mut self, dial: Dial<'_>) -> Option<Outcome> {
+        let mut attempt = self.attempts.remove(&dial.link)?;
         match connected(&attempt) {
-            Ok(true) => Some((link, Ok((attempt.stream, attempt.address)))),
+            Ok(true) => {
+                // It was registered as a link; from now on it is a connection.
+                let done = dial.registry.deregister(&mut attempt.stream);
+                let peer = attempt.address.into();
+                let outcome = done.map(|()| (Socket::Tcp(attempt.stream), peer));
+                Some((dial.link, outcome))
+            }
             Ok(false) => {
-                self.attempts.insert(link, attempt);
+                self.attempts.insert(dial.link, attempt);
                 None
             }
-            Err(error) if attempt.others.is_empty() => Some((link, Err(error))),
-            Err(_) => self.try_next(link, attempt.others, token, registry),
+            Err(error) => self.give_up(dial, attempt, error),
         }
+    }
+
+    /// When the first attempt has taken too long.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let deadlines = self.attempts.values().map(|attempt| attempt.deadline);
+        deadlines.flatten().min()
+    }
+
+    /// An attempt that has taken too long.
+    pub(super) fn poll_expired(&self, now: Instant) -> Option<LinkId> {
+        let is_due = |attempt: &Attempt| attempt.deadline.is_some_and(|deadline| deadline <= now);
+        let mut attempts = self.attempts.iter();
+        attempts
+            .find(|(_, attempt)| is_due(attempt))
+            .map(|(link, _)| *link)
+    }
+
+    /// The attempt has taken too long: the next address is tried.
+    pub(super) fn handle_expired(&mut self, dial: Dial<'_>) -> Option<Outcome> {
+        let attempt = self.attempts.remove(&dial.link)?;
+        let error = io::Error::new(io::ErrorKind::TimedOut, "no answer within connect_timeout");
+        self.give_up(dial, attempt, error)
+    }
+
+    fn give_up(&mut self, dial: Dial<'_>, attempt: Attempt, error: io::Error) -> Option<Outcome> {
+        if attempt.others.is_empty() {
+            return Some((dial.link, Err(error)));
+        }
+        self.try_next(dial, attempt.others)
     }
 
     /// Gives up all attempts.
     pub(super) fn clear(&mut self) {
         self.attempts.clear();
     }
+}
+
+/// Begins to connect to an address.
+fn connect_tcp(dial: &Dial<'_>, address: SocketAddr) -> io::Result<TcpStream> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    tune_tcp(&socket, domain, dial.options)?;
+    if let Endpoint::Tcp {
+        source: Some(source),
+        ..
+    } = dial.endpoint
+    {
+        let Source { host, port } = source.as_ref();
+        let source = address::to_connect_from(host, *port, address.is_ipv6())?;
+        // Several connections may come from one port, if they go to different peers.
+        socket.set_reuse_address(true)?;
+        socket.bind(&source.into())?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+/// Connects within the machine, which is done at once or not at all.
+fn connect_ipc(
+    address: &socket2::SockAddr,
+    options: &SocketOptions,
+) -> io::Result<(Socket, PeerAddress)> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    tune_buffers(&socket, options)?;
+    socket.connect(address)?;
+    let peer = ipc::peer(&socket);
+    Ok((Socket::Unix(UnixStream::from_std(socket.into())), peer))
 }
 
 /// Whether a connection was made; false if it is still being made.

@@ -1,18 +1,21 @@
 //! Endpoints that peers connect to.
 
 use crate::config::endpoint::Host;
-use crate::config::{Endpoint, Side};
+use crate::config::{Endpoint, Network, Side, SocketOptions};
 use crate::conn::SocketId;
+use crate::driver::address;
+use crate::driver::ipc::{self, SocketFile};
+use crate::driver::stream::Socket;
+use crate::driver::tune::tune_tcp;
 use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX};
-use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::peer::PeerAddress;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
-
-/// Connections that the kernel makes ahead of us. After a restart every client of the broker comes back
-/// within 200 ms; the kernel lowers this to its own maximum.
-const BACKLOG: i32 = 4096;
 
 /// A broker could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +24,7 @@ pub enum BindError {
     #[error("{proxy} {side}: cannot bind {endpoint}: {source}")]
     Endpoint {
         /// The endpoint as it was configured.
-        endpoint: Endpoint,
+        endpoint: Box<Endpoint>,
         /// The name of its proxy.
         proxy: String,
         /// The side of the proxy.
@@ -37,7 +40,7 @@ pub enum BindError {
 /// One endpoint that the broker listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The endpoint, with the port that the system chose if it was asked to.
+    /// The endpoint, with the port or the path that was chosen if there was a choice.
     pub endpoint: Endpoint,
     /// The name of the proxy.
     pub proxy: String,
@@ -48,62 +51,102 @@ pub struct Bound {
 /// A listening socket.
 #[derive(Debug)]
 pub(super) struct Listener {
+    acceptor: Acceptor,
     /// There may be somebody to accept.
     pub(super) can_accept: bool,
-    /// Nobody is accepted until then: there are no descriptors left. Connections wait in the backlog.
+    /// The endpoint with its real port or path.
+    pub(super) endpoint: Endpoint,
+    /// Networks that peers may come from; none is from everywhere.
+    filters: Vec<Network>,
+    /// Nobody is accepted until then: there are no descriptors left. Connections wait in the
+    /// backlog.
     pub(super) paused_until: Option<Instant>,
-    pub(super) socket: TcpListener,
+    pub(super) socket_id: SocketId,
+}
+
+#[derive(Debug)]
+enum Acceptor {
+    /// Nobody comes by itself: see [`Listener::inproc_name`].
+    Inproc,
+    Tcp(TcpListener),
+    Unix {
+        /// Removed when the listener is dropped.
+        _file: Option<SocketFile>,
+        socket: UnixListener,
+    },
+}
+
+/// Somebody who came.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) peer: PeerAddress,
+    /// [`None`] if the filters keep it out; it is disconnected already.
+    pub(super) socket: Option<Socket>,
     pub(super) socket_id: SocketId,
 }
 
 impl Listener {
     /// Binds and listens.
-    pub(super) fn bind(endpoint: &Endpoint, socket_id: SocketId) -> io::Result<Self> {
-        let address = address_of(endpoint)?;
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // As libzmq with ZMQ_IPV6: `[::]` takes IPv4 peers too.
-            socket.set_only_v6(false)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = TcpListener::from_std(socket.into());
+    pub(super) fn bind(
+        endpoint: &Endpoint,
+        socket_id: SocketId,
+        options: &SocketOptions,
+    ) -> io::Result<Self> {
+        let (acceptor, endpoint) = match endpoint {
+            Endpoint::Inproc(_) => (Acceptor::Inproc, endpoint.clone()),
+            Endpoint::Ipc(name) => {
+                let bound = ipc::listen(name, options)?;
+                let socket = UnixListener::from_std(bound.socket.into());
+                let acceptor = Acceptor::Unix {
+                    _file: bound.file,
+                    socket,
+                };
+                (acceptor, Endpoint::Ipc(bound.name))
+            }
+            Endpoint::Tcp { host, port, .. } => {
+                let socket = listen(host, *port, options)?;
+                let endpoint = real_endpoint(host, &socket)?;
+                (Acceptor::Tcp(socket), endpoint)
+            }
+        };
         Ok(Self {
+            acceptor,
             can_accept: true,
+            endpoint,
+            filters: options.tcp_accept_filter.clone(),
             paused_until: None,
-            socket,
             socket_id,
         })
     }
 
-    /// The endpoint with its real port.
-    pub(super) fn endpoint(&self) -> io::Result<Endpoint> {
-        let address = self.socket.local_addr()?;
-        Ok(Endpoint::Tcp {
-            host: Host::Ip(address.ip()),
-            port: address.port(),
-        })
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.acceptor {
+            Acceptor::Inproc => Ok(()),
+            Acceptor::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+            Acceptor::Unix { socket, .. } => registry.register(socket, token, Interest::READABLE),
+        }
     }
 
-    /// Accepts those who are there, some at a time, and passes each to `accepted`. Answers whether more
-    /// may be there.
+    /// The name that sockets and programs within this process may connect to.
+    pub(super) fn inproc_name(&self) -> Option<&str> {
+        match &self.endpoint {
+            Endpoint::Inproc(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Accepts those who are there, some at a time.
     ///
-    /// Without descriptors it rests for a while: the connection stays in the backlog, and accepting it
-    /// again at once would fail again, for ever, at the full speed of the machine.
-    pub(super) fn accept(&mut self, now: Instant, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
+    /// Without descriptors it rests for a while: the connection stays in the backlog, and
+    /// accepting it again at once would fail again, for ever, at the full speed of the machine.
+    pub(super) fn accept(&mut self, now: Instant, accepted: &mut Vec<Accepted>) {
         if self.paused_until.is_some_and(|until| until > now) {
             return;
         }
         let was_paused = self.paused_until.take().is_some();
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            match self.socket.accept() {
-                Ok((stream, peer)) => accepted(stream, peer),
+            match self.accept_one() {
+                Ok(one) => accepted.push(one),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.can_accept = false;
                     return;
@@ -119,6 +162,76 @@ impl Listener {
             }
         }
     }
+
+    fn accept_one(&self) -> io::Result<Accepted> {
+        let (socket, peer) = match &self.acceptor {
+            Acceptor::Inproc => return Err(io::ErrorKind::WouldBlock.into()),
+            Acceptor::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                let stream = self.lets_in(address.ip()).then_some(stream);
+                (stream.map(Socket::Tcp), address.into())
+            }
+            Acceptor::Unix { socket, .. } => {
+                let (stream, _) = socket.accept()?;
+                let peer = ipc::peer(&stream);
+                (Some(Socket::Unix(stream)), peer)
+            }
+        };
+        Ok(Accepted {
+            peer,
+            socket,
+            socket_id: self.socket_id,
+        })
+    }
+
+    fn lets_in(&self, address: IpAddr) -> bool {
+        let filters = &self.filters;
+        filters.is_empty() || filters.iter().any(|network| network.contains(address))
+    }
+}
+
+fn listen(host: &Host, port: u16, options: &SocketOptions) -> io::Result<TcpListener> {
+    let address = address::to_bind(host, port, options.ipv6)?;
+    match listen_at(address, options) {
+        // As libzmq: on a machine without IPv6, `*` is what is left.
+        Err(error) if *host == Host::Any && options.ipv6 && is_without_family(&error) => {
+            listen_at(address::to_bind(host, port, false)?, options)
+        }
+        result => result,
+    }
+}
+
+fn listen_at(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // As libzmq with ZMQ_IPV6: `[::]` takes IPv4 peers too.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    tune_tcp(&socket, domain, options)?;
+    socket.bind(&address.into())?;
+    socket.listen(options.backlog.try_into().unwrap_or(i32::MAX))?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// The endpoint with its real address and port.
+fn real_endpoint(host: &Host, socket: &TcpListener) -> io::Result<Endpoint> {
+    let address = socket.local_addr()?;
+    let host = match (host, address) {
+        // The system has only its number.
+        (Host::Zoned(ip, zone), _) => Host::Zoned(*ip, zone.clone()),
+        (_, SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
+            Host::Zoned(*v6.ip(), v6.scope_id().to_string())
+        }
+        _ => Host::Ip(address.ip()),
+    };
+    Ok(Endpoint::Tcp {
+        host,
+        port: address.port(),
+        source: None,
+    })
 }
 
 /// Whether an error of `accept` concerns only the connection that was to be accepted (accept(2)).
@@ -132,15 +245,10 @@ fn is_of_that_connection(error: &io::Error) -> bool {
     )
 }
 
-fn address_of(endpoint: &Endpoint) -> io::Result<SocketAddr> {
-    let Endpoint::Tcp { host, port } = endpoint;
-    match host {
-        Host::Any => Ok((IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port).into()),
-        Host::Ip(ip) => Ok((*ip, *port).into()),
-        // Once, before the loop runs: to bind a name is to name an interface of this machine.
-        Host::Name(name) => (name.as_str(), *port)
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-    }
+/// Whether the system does not know IPv6, or has no address of it.
+fn is_without_family(error: &io::Error) -> bool {
+    let without = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].map(|errno| errno as i32);
+    error
+        .raw_os_error()
+        .is_some_and(|code| without.contains(&code))
 }

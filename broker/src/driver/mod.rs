@@ -1,40 +1,43 @@
 //! The broker on a real machine: mio, sockets, the clock.
 //!
-//! [`Broker::turn`] is the loop's body. Everything read in a turn is forwarded at once, and written once
-//! per receiver when all was read; only what is long enough to be worth a system call of its own is
-//! written straight from the buffer it was read into.
+//! [`Broker::turn`] is the loop's body. Everything read in a turn is forwarded at once, and
+//! written once per receiver when all was read; only what is long enough to be worth a system call
+//! of its own is written straight from the buffer it was read into.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "the driver is where the clock is read"
 )]
 
-use crate::config::{Config, Side};
+use crate::config::{Config, Endpoint, Side};
 use crate::conn::{ConnId, SLICES_MAX, SocketId};
 use crate::core::{Action, Core, Flow, LinkId};
 use crate::limits::{LINGER, SCRATCH_SIZE};
+use crate::peer::PeerAddress;
 use bytes::BytesMut;
-use connector::{Connector, Outcome};
+use connector::{Connector, Dial, Outcome};
 use handle::Command;
-use listener::Listener;
+use listener::{Accepted, Listener};
 use mio::event::Event;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{VecDeque, hash_map::RandomState};
 use std::fmt;
 use std::hash::BuildHasher as _;
-use std::io::{self, IoSlice, Write as _};
-use std::net::SocketAddr;
+use std::io::{self, IoSlice};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-use stream::{State, Stream};
+use stream::{Socket, State, Stream};
 
+mod address;
 mod connector;
 mod handle;
+mod ipc;
 mod listener;
 mod stream;
+mod tune;
 
 pub use handle::Handle;
 pub use listener::{BindError, Bound};
@@ -79,18 +82,18 @@ impl Broker {
         let (mut bound, mut listeners) = (Vec::new(), Vec::new());
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
             for side in Side::BOTH {
-                for endpoint in &proxy_config.side(side).bind {
-                    let name = proxy_config.name.clone();
-                    let listener = Listener::bind(endpoint, SocketId { proxy, side });
-                    let real = listener.and_then(|listener| Ok((listener.endpoint()?, listener)));
-                    let (real, listener) = real.map_err(|source| BindError::Endpoint {
-                        endpoint: endpoint.clone(),
+                let side_config = proxy_config.side(side);
+                for endpoint in &side_config.bind {
+                    let (name, id) = (proxy_config.name.clone(), SocketId { proxy, side });
+                    let listener = Listener::bind(endpoint, id, &side_config.options);
+                    let listener = listener.map_err(|source| BindError::Endpoint {
+                        endpoint: Box::new(endpoint.clone()),
                         proxy: name.clone(),
                         side,
                         source,
                     })?;
                     bound.push(Bound {
-                        endpoint: real,
+                        endpoint: listener.endpoint.clone(),
                         proxy: name,
                         side,
                     });
@@ -114,9 +117,7 @@ impl Broker {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), token(KIND_WAKER, 0))?);
         for (index, listener) in listeners.iter_mut().enumerate() {
-            let token = token(KIND_LISTENER, index);
-            poll.registry()
-                .register(&mut listener.socket, token, Interest::READABLE)?;
+            listener.register(poll.registry(), token(KIND_LISTENER, index))?;
         }
         let (sender, commands) = mpsc::channel();
         Ok(Self {
@@ -151,8 +152,8 @@ impl Broker {
         self.handle.clone()
     }
 
-    /// From now on SIGINT and SIGTERM let [`Self::run`] send what is queued and return; a second one
-    /// lets it return at once.
+    /// From now on SIGINT and SIGTERM let [`Self::run`] send what is queued and return; a second
+    /// one lets it return at once.
     ///
     /// # Errors
     /// What the system said.
@@ -176,6 +177,8 @@ impl Broker {
         while !self.core.is_stopped() && self.stops < 2 {
             self.turn(&mut events)?;
         }
+        // Whoever still asks, or will, is not to wait for an answer.
+        self.commands = mpsc::channel().1;
         Ok(())
     }
 
@@ -197,6 +200,7 @@ impl Broker {
                 self.read(now, id);
             }
         }
+        self.expire_attempts(now);
         self.core.handle_timeout(now);
         self.finish_turn(now);
         Ok(())
@@ -222,6 +226,7 @@ impl Broker {
             .into_iter()
             .chain(pauses)
             .chain(lingering)
+            .chain(self.connector.poll_timeout())
             .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -233,8 +238,8 @@ impl Broker {
             KIND_CONNECTION => self.handle_stream_event(index, event),
             KIND_LINK => {
                 let link = LinkId(u32::try_from(index).unwrap_or(u32::MAX));
-                let registry = self.poll.registry();
-                let outcome = self.connector.handle_event(link, event.token(), registry);
+                let dial = Dial::new(now, link, &self.core, self.poll.registry());
+                let outcome = self.connector.handle_event(dial);
                 self.handle_outcome(now, outcome);
             }
             KIND_LISTENER => self.listeners[index].can_accept = true,
@@ -269,6 +274,10 @@ impl Broker {
     fn handle_wake(&mut self, now: Instant) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
+                Command::ConnectInproc { name, reply } => {
+                    let stream = self.connect_inproc(now, &name, PeerAddress::Program);
+                    drop(reply.send(stream));
+                }
                 Command::Stop => self.stop(now),
                 // A receiver that is gone does not want to know.
                 Command::Statistics(sender) => drop(sender.send(self.core.statistics())),
@@ -278,9 +287,8 @@ impl Broker {
             let outcome = match resolved {
                 Err(error) => Some((link, Err(error))),
                 Ok(addresses) => {
-                    let (token, registry) = (link_token(link), self.poll.registry());
-                    self.connector
-                        .try_next(link, addresses.into(), token, registry)
+                    let dial = Dial::new(now, link, &self.core, self.poll.registry());
+                    self.connector.try_next(dial, addresses.into())
                 }
             };
             self.handle_outcome(now, outcome);
@@ -289,18 +297,60 @@ impl Broker {
 
     fn handle_outcome(&mut self, now: Instant, outcome: Option<Outcome>) {
         match outcome {
-            Some((link, Ok((mut stream, peer)))) => {
-                // It was registered as a link; from now on it is a connection.
-                if let Err(error) = self.poll.registry().deregister(&mut stream) {
-                    self.core.handle_connect_failed(now, link, &error);
-                    return;
-                }
+            Some((link, Ok((socket, peer)))) => {
                 let id = self.core.handle_connected(now, link, peer);
-                self.add_stream(now, id, stream);
+                self.add_stream(now, id, socket);
             }
             Some((link, Err(error))) => self.core.handle_connect_failed(now, link, &error),
             None => {}
         }
+    }
+
+    /// Attempts to connect that have taken too long.
+    fn expire_attempts(&mut self, now: Instant) {
+        while let Some(link) = self.connector.poll_expired(now) {
+            let dial = Dial::new(now, link, &self.core, self.poll.registry());
+            let outcome = self.connector.handle_expired(dial);
+            self.handle_outcome(now, outcome);
+        }
+    }
+
+    /// Makes a pair of sockets, one for whoever bound this name, and answers the other. So the
+    /// core has connections like any other at both ends.
+    fn connect_inproc(
+        &mut self,
+        now: Instant,
+        name: &str,
+        peer: PeerAddress,
+    ) -> io::Result<UnixStream> {
+        let mut listeners = self.listeners.iter();
+        let Some(listener) = listeners.find(|listener| listener.inproc_name() == Some(name)) else {
+            let message = format!("nobody binds inproc://{name}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        };
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let socket_id = listener.socket_id;
+        let id = self.core.handle_accepted(now, socket_id, peer);
+        self.add_stream(now, id, Socket::Unix(mio::net::UnixStream::from_std(ours)));
+        Ok(theirs)
+    }
+
+    fn connect(&mut self, now: Instant, link: LinkId) {
+        let outcome = if let Endpoint::Inproc(name) = self.core.endpoint(link) {
+            let name = name.clone();
+            let stream = self.connect_inproc(now, &name, PeerAddress::Inproc);
+            let stream = stream.and_then(|stream| {
+                stream.set_nonblocking(true)?;
+                let socket = Socket::Unix(mio::net::UnixStream::from_std(stream));
+                Ok((socket, PeerAddress::Inproc))
+            });
+            Some((link, stream))
+        } else {
+            let dial = Dial::new(now, link, &self.core, self.poll.registry());
+            self.connector.connect(dial)
+        };
+        self.handle_outcome(now, outcome);
     }
 
     fn stop(&mut self, now: Instant) {
@@ -309,26 +359,33 @@ impl Broker {
     }
 
     fn accept(&mut self, now: Instant) {
-        let mut accepted: Vec<(SocketId, TcpStream, SocketAddr)> = Vec::new();
+        let mut accepted = Vec::new();
         for listener in &mut self.listeners {
             if listener.can_accept {
-                let socket = listener.socket_id;
-                listener.accept(now, |stream, peer| accepted.push((socket, stream, peer)));
+                listener.accept(now, &mut accepted);
             }
         }
-        for (socket, stream, peer) in accepted {
-            let id = self.core.handle_accepted(now, socket, peer);
-            self.add_stream(now, id, stream);
+        for Accepted {
+            peer,
+            socket,
+            socket_id,
+        } in accepted
+        {
+            match socket {
+                None => self.core.handle_kept_out(now, socket_id, peer),
+                Some(socket) => {
+                    let id = self.core.handle_accepted(now, socket_id, peer);
+                    self.add_stream(now, id, socket);
+                }
+            }
         }
     }
 
-    fn add_stream(&mut self, now: Instant, id: ConnId, mut socket: TcpStream) {
+    fn add_stream(&mut self, now: Instant, id: ConnId, mut socket: Socket) {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let ready = socket.set_nodelay(true).and_then(|()| {
-            let token = token(KIND_CONNECTION, id.slot());
-            self.poll.registry().register(&mut socket, token, interest)
-        });
-        if let Err(error) = ready {
+        let token = token(KIND_CONNECTION, id.slot());
+        let registered = self.poll.registry().register(&mut socket, token, interest);
+        if let Err(error) = registered {
             self.core.handle_read_closed(id, Some(&error));
             self.core.settle(now);
         }
@@ -429,12 +486,7 @@ impl Broker {
 
     fn act(&mut self, now: Instant, action: Action) {
         match action {
-            Action::Connect(link) => {
-                let (endpoint, registry) = (self.core.endpoint(link), self.poll.registry());
-                let token = link_token(link);
-                let outcome = self.connector.connect(link, endpoint, token, registry);
-                self.handle_outcome(now, outcome);
-            }
+            Action::Connect(link) => self.connect(now, link),
             Action::Close { id, lingers } => {
                 let deadline = now + LINGER;
                 match stream_of(&mut self.streams, id) {
@@ -446,6 +498,15 @@ impl Broker {
                 }
             }
             Action::Resume(id) => self.read_later(id),
+            Action::ResumeAll => {
+                let ids: Vec<_> = self
+                    .streams
+                    .iter()
+                    .flatten()
+                    .map(|stream| stream.id)
+                    .collect();
+                ids.into_iter().for_each(|id| self.read_later(id));
+            }
             Action::StopAccepting => {
                 self.listeners.clear();
                 self.connector.clear();
@@ -512,3 +573,6 @@ fn token(kind: usize, index: usize) -> Token {
 fn link_token(link: LinkId) -> Token {
     token(KIND_LINK, link.0 as usize)
 }
+
+#[cfg(test)]
+mod tests;

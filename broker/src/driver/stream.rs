@@ -1,10 +1,19 @@
 //! One connection as the kernel has it.
 
 use crate::conn::ConnId;
-use mio::net::TcpStream;
-use std::io::{self, Read as _};
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::Instant;
+
+/// A connected socket of whatever transport.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
 
 /// A socket, and what is known of its readiness: events come only when it changes.
 #[derive(Debug)]
@@ -16,7 +25,7 @@ pub(super) struct Stream {
     pub(super) is_queued: bool,
     /// The end of the input was announced: a short read does not mean that there is no more.
     pub(super) is_read_closed: bool,
-    pub(super) socket: TcpStream,
+    pub(super) socket: Socket,
     pub(super) state: State,
 }
 
@@ -27,13 +36,62 @@ pub(super) enum State {
     Open,
     /// What is queued is sent, until then.
     Flushing(Instant),
-    /// Our side is closed and the peer's is waited for, until then: closing with unread input would make
-    /// the kernel send a reset, on which the peer's kernel forgets what it has not handed over yet.
+    /// Our side is closed and the peer's is waited for, until then: closing with unread input
+    /// would make the kernel send a reset, on which the peer's kernel forgets what it has not
+    /// handed over yet.
     Lingering(Instant),
 }
 
+impl Socket {
+    /// Reads what there is, as far as it fits.
+    #[inline]
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        }
+    }
+
+    /// Writes as much as the kernel takes.
+    #[inline]
+    pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(slices),
+            Self::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        }
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+}
+
+impl Source for Socket {
+    fn register(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
+        self.source().register(registry, token, on)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
+        self.source().reregister(registry, token, on)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.source().deregister(registry)
+    }
+}
+
 impl Stream {
-    pub(super) fn new(id: ConnId, socket: TcpStream) -> Self {
+    pub(super) fn new(id: ConnId, socket: Socket) -> Self {
         // Whether or not there was an event for it before its registration, one read tells.
         Self {
             can_read: true,
@@ -45,8 +103,8 @@ impl Stream {
         }
     }
 
-    /// Reads once. `Ok(None)` is nothing for now; a short read is remembered as the end of what there
-    /// is, which spares the call that would say so.
+    /// Reads once. `Ok(None)` is nothing for now; a short read is remembered as the end of what
+    /// there is, which spares the call that would say so.
     pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             return match self.socket.read(into) {

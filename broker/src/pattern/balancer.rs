@@ -1,11 +1,12 @@
 //! DEALER and PUSH: each message goes to one peer, in turn, or waits.
 
-use crate::config::SocketOptions;
+use crate::config::{Balance, Overflow, SocketOptions};
 use crate::conn::egress::unit_size;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable};
 use crate::pattern::Route;
 use crate::pattern::turns::Turns;
+use crate::why::Drop;
 
 /// The outgoing half of a DEALER or PUSH socket.
 #[derive(Debug, Default)]
@@ -14,8 +15,8 @@ pub(crate) struct Balancer {
     turns: Turns,
 }
 
-/// Messages that were queued for peers that died; they go before all others. No new message is admitted
-/// while there are any, so that they never exceed what the dead were allowed to queue.
+/// Messages that were queued for peers that died; they go before all others. No new message is
+/// admitted while there are any, so that they never exceed what the dead were allowed to queue.
 #[derive(Debug, Default)]
 struct Stranded {
     at: usize,
@@ -38,7 +39,15 @@ impl Balancer {
         if !self.stranded.is_empty() {
             return Route::Wait;
         }
-        self.pick(conns, options)
+        let route = self.pick(conns, options);
+        let drops = matches!(
+            options.overflow,
+            Overflow::Disconnect | Overflow::DropNewest
+        );
+        if route == Route::Wait && drops && !self.is_empty() {
+            return Route::Drop(Drop::PeerFull);
+        }
+        route
     }
 
     /// Takes back what a dead peer had not been sent.
@@ -75,7 +84,9 @@ impl Balancer {
         };
         if conn.is_full && conn.is_at_low_water(options) {
             conn.is_full = false;
-            self.turns.activate(id, conns);
+            if !conn.is_busy {
+                self.turns.activate(id, conns);
+            }
         }
     }
 
@@ -89,19 +100,45 @@ impl Balancer {
         !self.stranded.is_empty()
     }
 
+    /// A peer has answered what it was given: it is ready for more. Answers whether it was not
+    /// before.
+    pub(crate) fn answered(&mut self, id: ConnId, conns: &mut ConnTable) -> bool {
+        let Some(conn) = conns.get_mut(id) else {
+            return false;
+        };
+        let was_busy = std::mem::take(&mut conn.is_busy);
+        if was_busy && !conn.is_full {
+            self.turns.activate(id, conns);
+        }
+        was_busy
+    }
+
     #[inline]
     fn pick(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
+        if options.balance == Balance::LeastQueued {
+            self.turns.advance_to_least(|id| {
+                conns
+                    .get(id)
+                    .map_or(u64::MAX, |conn| u64::from(conn.egress.messages()))
+            });
+        }
         while let Some(id) = self.turns.current() {
             let Some(conn) = conns.get_mut(id) else {
                 debug_assert!(false, "a peer that is gone has turns");
                 return Route::Wait;
             };
-            if !conn.is_at_high_water(options) {
-                self.turns.advance();
-                return Route::To { id, skip: 0 };
-            }
-            if !conn.is_blocked {
+            let is_full = conn.is_at_high_water(options);
+            if is_full && !conn.is_blocked {
                 return Route::Flush(id);
+            }
+            if !is_full || options.overflow.takes_back() {
+                if options.balance == Balance::Ready {
+                    conn.is_busy = true;
+                    self.turns.deactivate_current(conns);
+                } else {
+                    self.turns.advance();
+                }
+                return Route::To { id, skip: 0 };
             }
             conn.is_full = true;
             self.turns.deactivate_current(conns);

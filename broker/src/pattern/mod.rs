@@ -1,13 +1,13 @@
 //! What each socket type does with messages.
 //!
-//! A pattern knows its peers by id and decides; it never sees a socket, and bytes only as far as it must
-//! read them. Every file has the same functions in the same order: `attach` and `detach` a peer, `admit`
-//! a message that a peer sent, `accepted` it, `route` one that is to go out. [`Pattern`] calls the right
-//! file.
+//! A pattern knows its peers by id and decides; it never sees a socket, and bytes only as far as it
+//! must read them. Every file has the same functions in the same order: `attach` and `detach` a
+//! peer, `admit` a message that a peer sent, `accepted` it, `route` one that is to go out.
+//! [`Pattern`] calls the right file.
 
-use crate::config::SocketOptions;
+use crate::config::{Balance, Overflow, SocketOptions};
 use crate::conn::outbox::Outbox;
-use crate::conn::{Conn, ConnId, ConnTable};
+use crate::conn::{ConnId, ConnTable};
 use crate::why::{Drop, Why};
 use zmtp::{Frames, SocketType};
 
@@ -33,6 +33,8 @@ use xsub::Xsub;
 pub(crate) enum Pattern {
     /// Fair-queued input, output to one peer after the other.
     Dealer(Balancer),
+    /// Any type as a device of its own: what a peer sends goes back to it.
+    Echo,
     /// One peer, both ways.
     Pair(Balancer),
     /// Fair-queued input, no output.
@@ -56,8 +58,8 @@ pub(crate) enum Pattern {
 pub(crate) enum Admit {
     /// It goes no further.
     Drop(Drop),
-    /// It goes on, without its first bytes, and behind the sender's identity frame if the type labels its
-    /// input.
+    /// It goes on, without its first bytes, and behind the sender's identity frame if the type
+    /// labels its input.
     Pass {
         /// Bytes of the envelope that this socket takes off.
         skip: usize,
@@ -73,6 +75,11 @@ pub(crate) enum Route {
     Drop(Drop),
     /// Nowhere yet: this peer's queue is full, but the kernel was not asked to take of it.
     Flush(ConnId),
+    /// To the publishers: it is not a message but a subscription in the form of one.
+    Subscription {
+        /// Whether it subscribes or cancels.
+        add: bool,
+    },
     /// To those in the list of targets, and not to `full` others whose queues are full.
     Targets {
         /// How many miss it.
@@ -94,7 +101,9 @@ pub(crate) enum Route {
 pub(crate) struct Outgoing<'a> {
     /// What the receiving socket puts in front: the sender's identity frame, or nothing.
     pub(crate) prefix: &'a [u8],
-    /// The message as it came, in wire form.
+    /// Who sent it.
+    pub(crate) sender: ConnId,
+    /// The message, in wire form, without what the receiving socket took off.
     pub(crate) wire: &'a [u8],
 }
 
@@ -109,21 +118,21 @@ impl<'a> Outgoing<'a> {
         };
         Frames::new(message).next().map_or(&[], |frame| frame.body)
     }
-}
 
-/// The topic of a subscription, or of its cancel, in the form of a message: one frame that begins with 1
-/// or 0.
-pub(crate) fn subscription_in(wire: &[u8]) -> Option<(bool, &[u8])> {
-    let only = Frames::new(wire).next().filter(|frame| !frame.more)?;
-    match only.body.split_first() {
-        Some((first @ (0 | 1), topic)) => Some((*first == 1, topic)),
-        _ => None,
+    /// Whether it is a subscription (true) or a cancel (false) in the form of a message: one frame
+    /// that begins with 1 or 0.
+    fn subscription(&self) -> Option<bool> {
+        let only = Frames::new(self.wire).next().filter(|frame| !frame.more)?;
+        match only.body.first() {
+            Some(first @ (0 | 1)) if self.prefix.is_empty() => Some(*first == 1),
+            _ => None,
+        }
     }
 }
 
 impl Pattern {
     /// The pattern of a socket type.
-    pub(crate) fn new(socket_type: SocketType) -> Self {
+    pub(crate) fn new(socket_type: SocketType, options: &SocketOptions) -> Self {
         match socket_type {
             SocketType::Dealer => Self::Dealer(Balancer::default()),
             SocketType::Pair => Self::Pair(Balancer::default()),
@@ -133,9 +142,9 @@ impl Pattern {
             SocketType::Rep => Self::Rep(Reply::default()),
             SocketType::Req => Self::Req(Request::default()),
             SocketType::Router => Self::Router(Router::default()),
-            SocketType::Sub => Self::Xsub(Box::new(Xsub::new(socket_type))),
+            SocketType::Sub => Self::Xsub(Box::new(Xsub::new(socket_type, options))),
             SocketType::Xpub => Self::Xpub(Box::new(Xpub::new(socket_type))),
-            SocketType::Xsub => Self::Xsub(Box::new(Xsub::new(socket_type))),
+            SocketType::Xsub => Self::Xsub(Box::new(Xsub::new(socket_type, options))),
         }
     }
 
@@ -145,14 +154,16 @@ impl Pattern {
         id: ConnId,
         identity: &[u8],
         conns: &mut ConnTable,
+        options: &SocketOptions,
     ) -> Result<Option<ConnId>, Why> {
         match self {
             Self::Dealer(balancer) | Self::Push(balancer) => balancer.attach(id, conns),
             Self::Pair(balancer) => pair::attach(balancer, id, conns)?,
             Self::Req(request) => request.attach(id, conns),
-            Self::Router(router) => return router.attach(id, identity, conns),
+            Self::Router(router) => return router.attach(id, identity, conns, options),
+            Self::Xpub(xpub) => xpub.attach(id),
             Self::Xsub(xsub) => xsub.attach(id, conns),
-            Self::Pull | Self::Rep(_) | Self::Xpub(_) => {}
+            Self::Echo | Self::Pull | Self::Rep(_) => {}
         }
         Ok(None)
     }
@@ -166,8 +177,9 @@ impl Pattern {
             Self::Rep(reply) => reply.detach(id),
             Self::Req(request) => request.detach(id, conns),
             Self::Router(router) => router.detach(id, conns),
+            Self::Xpub(xpub) => xpub.detach(id),
             Self::Xsub(xsub) => xsub.detach(id, conns),
-            Self::Pull | Self::Xpub(_) => {}
+            Self::Echo | Self::Pull => {}
         }
     }
 
@@ -184,16 +196,28 @@ impl Pattern {
         }
     }
 
-    /// Takes note that a message that [`Self::admit`] let pass has gone on. Answers whether the other
-    /// side may send now what it could not before.
+    /// Takes note that a message that [`Self::admit`] let pass has gone on. Answers whether the
+    /// other side may send now what it could not before.
     #[inline]
-    pub(crate) fn accepted(&mut self, id: ConnId, wire: &[u8], skip: usize) -> bool {
+    pub(crate) fn accepted(
+        &mut self,
+        id: ConnId,
+        wire: &[u8],
+        skip: usize,
+        conns: &mut ConnTable,
+        options: &SocketOptions,
+    ) -> bool {
         match self {
-            Self::Rep(reply) => reply.accepted(id, &wire[..skip]),
-            Self::Req(request) => return request.accepted(),
-            _ => {}
+            Self::Dealer(balancer) if options.balance == Balance::Ready => {
+                balancer.answered(id, conns)
+            }
+            Self::Rep(reply) => {
+                reply.accepted(id, &wire[..skip]);
+                false
+            }
+            Self::Req(request) => request.accepted(),
+            _ => false,
         }
-        false
     }
 
     /// Decides where a message goes; several peers are put into `targets`. What this socket puts in
@@ -211,19 +235,23 @@ impl Pattern {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
                 balancer.route(conns, options)
             }
+            Self::Echo => to_one(message.sender, 0, conns, options),
             Self::Pull => Route::Drop(Drop::NotExpected),
             Self::Rep(reply) => reply.route(conns, options, envelope),
             Self::Req(request) => request.route(conns, options, envelope),
             Self::Router(router) => router.route(message.wire, conns, options),
             Self::Xpub(xpub) => {
-                xpub.matches(message.first(), conns, targets);
+                xpub.matches(message.first(), conns, options, targets);
                 fan_out(conns, options, targets)
             }
-            Self::Xsub(xsub) if xsub.is_sub() => Route::Drop(Drop::NotExpected),
-            Self::Xsub(xsub) => {
-                xsub.all(targets);
-                fan_out(conns, options, targets)
-            }
+            Self::Xsub(xsub) => match message.subscription() {
+                _ if xsub.is_sub() => Route::Drop(Drop::NotExpected),
+                Some(add) => Route::Subscription { add },
+                None => {
+                    xsub.all(targets);
+                    fan_out(conns, options, targets)
+                }
+            },
         }
     }
 
@@ -281,26 +309,29 @@ impl Pattern {
     }
 }
 
-/// To this one peer, or nowhere: types that never wait lose what a full or absent peer should get.
+/// To this one peer. Standard for the types that use it is to lose what a full peer should get;
+/// what an absent one should get is lost whatever the options say.
 #[inline]
 pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &SocketOptions) -> Route {
     match conns.get(id) {
         Some(conn) if conn.egress.is_closed() => Route::Drop(Drop::NoSuchPeer),
         Some(conn) if !conn.is_at_high_water(options) => Route::To { id, skip },
         Some(conn) if !conn.is_blocked => Route::Flush(id),
+        Some(_) if options.overflow.takes_back() => Route::To { id, skip },
+        Some(_) if options.overflow == Overflow::Block => Route::Wait,
         Some(_) => Route::Drop(Drop::PeerFull),
         None => Route::Drop(Drop::NoSuchPeer),
     }
 }
 
-/// Leaves in `targets` those who can take a message now. One whose queue is full though the kernel was
-/// not yet asked is worth asking first: what it then misses it misses by its own slowness.
+/// Leaves in `targets` those who can take a message now. One whose queue is full though the kernel
+/// was not yet asked is worth asking first: what it then misses it misses by its own slowness.
 #[inline]
 fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>) -> Route {
     let mut all_can = true;
     for id in targets.iter() {
         let Some(conn) = conns.get(*id) else { continue };
-        if !can_take(conn, options) {
+        if conn.is_at_high_water(options) || conn.egress.is_closed() {
             if !conn.is_blocked && !conn.egress.is_closed() {
                 return Route::Flush(*id);
             }
@@ -310,19 +341,18 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
     let mut full = 0;
     if !all_can {
         targets.retain(|id| {
-            let Some(conn) = conns.get(*id) else {
+            let Some(conn) = conns.get(*id).filter(|conn| !conn.egress.is_closed()) else {
                 return false;
             };
-            full += u32::from(!conn.egress.is_closed() && conn.is_at_high_water(options));
-            can_take(conn, options)
+            let is_full = conn.is_at_high_water(options) && !options.overflow.takes_back();
+            full += u32::from(is_full);
+            !is_full
         });
+        if full > 0 && options.overflow == Overflow::Block {
+            return Route::Wait;
+        }
     }
     Route::Targets { full }
-}
-
-#[inline]
-fn can_take(conn: &Conn, options: &SocketOptions) -> bool {
-    !conn.is_at_high_water(options) && !conn.egress.is_closed()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use crate::conn::{ConnId, ConnTable};
 use crate::pattern::balancer::Balancer;
 use crate::why::Why;
 
-/// Takes in the one peer. Others are closed, so that they come back later, when the first may have left;
-/// libzmq keeps them open and mute.
+/// Takes in the one peer. Others are closed, so that they come back later, when the first may have
+/// left; libzmq keeps them open and mute.
 pub(crate) fn attach(
     balancer: &mut Balancer,
     id: ConnId,

@@ -10,9 +10,9 @@ use zmtp::encode::append_frame;
 
 /// Who has which identity.
 ///
-/// A peer that announces none gets one that holds its [`ConnId`], so that a reply finds it by index, and
-/// a reply to one that left finds nobody, whoever has its place now. Announced ones are kept as they are,
-/// in a map whose hash is keyed, because peers choose them.
+/// A peer that announces none gets one that holds its [`ConnId`], so that a reply finds it by
+/// index, and a reply to one that left finds nobody, whoever has its place now. Announced ones are
+/// kept as they are, in a map whose hash is keyed, because peers choose them.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     names: HashMap<Box<[u8]>, ConnId>,
@@ -22,13 +22,14 @@ pub(crate) struct Router {
 const GENERATED_SIZE: usize = 9;
 
 impl Router {
-    /// Takes in a peer. The newest bearer of a name has it: the older one is most often the same
-    /// client, whose end nobody has noticed yet.
+    /// Takes in a peer. The newest bearer of a name has it, unless configured otherwise: the older
+    /// one is most often the same client, whose end nobody has noticed yet.
     pub(crate) fn attach(
         &mut self,
         id: ConnId,
         identity: &[u8],
         conns: &mut ConnTable,
+        options: &SocketOptions,
     ) -> Result<Option<ConnId>, Why> {
         let generated = generated(id);
         let name = if identity.is_empty() {
@@ -41,6 +42,7 @@ impl Router {
             Some(holder) if generated_for(name) == Some(holder) => {
                 return Err(Why::IdentityReserved);
             }
+            Some(_) if !options.router_handover => return Err(Why::IdentityTaken),
             holder => holder,
         };
         let mut frame = Vec::with_capacity(2 + name.len());
@@ -64,7 +66,8 @@ impl Router {
         }
     }
 
-    /// The peer named in front. A ROUTER never waits: what a full or absent peer should get is lost.
+    /// The peer named in front. A ROUTER never waits: what a full or absent peer should get is
+    /// lost.
     #[inline]
     pub(crate) fn route(
         &self,

@@ -1,17 +1,32 @@
+mod policies;
+
+use super::xpub::Notice;
 use super::*;
 use crate::config::Side;
-use crate::conn::egress::BatchPool;
+use crate::conn::egress::Store;
 use crate::conn::outbox::Outbox;
-use crate::conn::{Origin, Phase, SocketId};
-use std::sync::Arc;
+use crate::conn::{Conn, Origin, Phase, SocketId};
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use zmtp::encode::{append_frame, append_message};
 use zmtp::{Session, SessionConfig};
 
-const OPTIONS: SocketOptions = SocketOptions {
+static OPTIONS: LazyLock<SocketOptions> = LazyLock::new(|| SocketOptions {
     sndhwm: 2,
     ..SocketOptions::DEFAULT
-};
+});
+
+fn new(socket_type: SocketType) -> Pattern {
+    Pattern::new(socket_type, &OPTIONS)
+}
+
+/// The functions below count in and out of different ones.
+fn store() -> Store {
+    let mut store = Store::default();
+    store.queued = 1 << 20;
+    store
+}
 
 const NOBODY: ConnId = ConnId {
     generation: 9,
@@ -29,7 +44,7 @@ fn add(conns: &mut ConnTable) -> ConnId {
         proxy: 0,
         side: Side::Frontend,
     };
-    let address = ([127, 0, 0, 1], 1).into();
+    let address = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     let mut conn = Conn::new(session, socket, address, Origin::Accepted);
     conn.phase = Phase::Ready;
     conns.insert(conn)
@@ -38,7 +53,7 @@ fn add(conns: &mut ConnTable) -> ConnId {
 fn fill(conns: &mut ConnTable, id: ConnId, is_blocked: bool) {
     let conn = conns.get_mut(id).unwrap();
     conn.is_blocked = is_blocked;
-    let mut pool = BatchPool::default();
+    let mut pool = store();
     for _ in 0..OPTIONS.sndhwm {
         conn.egress.push_bytes(b"\0\x01x", 1, &mut pool);
     }
@@ -47,13 +62,22 @@ fn fill(conns: &mut ConnTable, id: ConnId, is_blocked: bool) {
 fn drain(conns: &mut ConnTable, id: ConnId, size: usize) {
     let conn = conns.get_mut(id).unwrap();
     conn.is_blocked = false;
-    conn.egress.advance(size, &mut BatchPool::default());
+    conn.egress.advance(size, &mut store());
 }
 
 fn message(frames: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
     append_message(&mut out, frames);
     out
+}
+
+fn attach(
+    pattern: &mut Pattern,
+    id: ConnId,
+    identity: &[u8],
+    conns: &mut ConnTable,
+) -> Result<Option<ConnId>, Why> {
+    pattern.attach(id, identity, conns, &OPTIONS)
 }
 
 /// Where a message goes, and the envelope it gets.
@@ -64,7 +88,11 @@ fn route_with(
     targets: &mut Vec<ConnId>,
 ) -> (Route, Vec<u8>) {
     let (mut envelope, prefix) = (Vec::new(), &[][..]);
-    let message = Outgoing { prefix, wire };
+    let message = Outgoing {
+        prefix,
+        sender: NOBODY,
+        wire,
+    };
     let route = pattern.route(message, conns, &OPTIONS, targets, &mut envelope);
     (route, envelope)
 }
@@ -83,10 +111,10 @@ fn rotation(pattern: &mut Pattern, conns: &mut ConnTable, count: usize) -> Vec<u
 }
 
 fn push_with_peers(count: usize) -> (Pattern, ConnTable, Vec<ConnId>) {
-    let (mut pattern, mut conns) = (Pattern::new(SocketType::Push), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Push), ConnTable::default());
     let ids: Vec<_> = (0..count).map(|_| add(&mut conns)).collect();
     for id in &ids {
-        assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));
+        assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
     }
     (pattern, conns, ids)
 }
@@ -156,20 +184,16 @@ fn what_is_stranded_goes_first_and_in_order() {
     drain(&mut conns, ids[0], stranded[0].len() + stranded[1].len());
     balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox);
     assert!(!balancer.has_stranded());
-    let rest = conns
-        .get_mut(ids[0])
-        .unwrap()
-        .egress
-        .close(&mut BatchPool::default());
+    let rest = conns.get_mut(ids[0]).unwrap().egress.close(&mut store());
     assert_eq!(rest, (stranded[2].clone(), 1));
 }
 
 fn router_with(identities: &[&[u8]]) -> (Pattern, ConnTable, Vec<ConnId>) {
-    let (mut pattern, mut conns) = (Pattern::new(SocketType::Router), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Router), ConnTable::default());
     let mut ids = Vec::new();
     for identity in identities {
         let id = add(&mut conns);
-        assert_eq!(pattern.attach(id, identity, &mut conns), Ok(None));
+        assert_eq!(attach(&mut pattern, id, identity, &mut conns), Ok(None));
         ids.push(id);
     }
     (pattern, conns, ids)
@@ -210,7 +234,7 @@ fn a_late_reply_reaches_nobody_else() {
     conns.remove(ids[0]);
     let next = add(&mut conns);
     assert_eq!(next.slot, ids[0].slot, "the place is taken by another");
-    assert_eq!(pattern.attach(next, b"", &mut conns), Ok(None));
+    assert_eq!(attach(&mut pattern, next, b"", &mut conns), Ok(None));
     let route = route_to(&mut pattern, &mut conns, &identity);
     assert_eq!(route, Route::Drop(Drop::NoSuchPeer));
 }
@@ -219,7 +243,10 @@ fn a_late_reply_reaches_nobody_else() {
 fn the_newest_bearer_has_the_name_also_after_the_older_one_left() {
     let (mut pattern, mut conns, ids) = router_with(&[b"name"]);
     let newer = add(&mut conns);
-    assert_eq!(pattern.attach(newer, b"name", &mut conns), Ok(Some(ids[0])));
+    assert_eq!(
+        attach(&mut pattern, newer, b"name", &mut conns),
+        Ok(Some(ids[0]))
+    );
     pattern.detach(ids[0], &mut conns);
     conns.remove(ids[0]);
     let expected = Route::To { id: newer, skip: 6 };
@@ -231,7 +258,7 @@ fn nobody_takes_a_generated_identity() {
     let (mut pattern, mut conns, ids) = router_with(&[b""]);
     let generated = identity_of(&conns, ids[0]);
     let thief = add(&mut conns);
-    let refused = pattern.attach(thief, &generated, &mut conns);
+    let refused = attach(&mut pattern, thief, &generated, &mut conns);
     assert_eq!(refused, Err(Why::IdentityReserved));
     pattern.detach(thief, &mut conns);
     conns.remove(thief);
@@ -244,10 +271,13 @@ fn nobody_takes_a_generated_identity() {
     let mut coming = vec![0];
     coming.extend(next.slot.to_be_bytes());
     coming.extend(next.generation.to_be_bytes());
-    assert_eq!(pattern.attach(early, &coming, &mut conns), Ok(None));
+    assert_eq!(attach(&mut pattern, early, &coming, &mut conns), Ok(None));
     let victim = add(&mut conns);
     assert_eq!(victim, next);
-    assert_eq!(pattern.attach(victim, b"", &mut conns), Ok(Some(early)));
+    assert_eq!(
+        attach(&mut pattern, victim, b"", &mut conns),
+        Ok(Some(early))
+    );
     let expected = Route::To {
         id: victim,
         skip: 11,
@@ -275,7 +305,7 @@ fn a_router_drops_what_it_cannot_deliver_and_says_why() {
 }
 
 fn xpub_with(topics: &[&[&[u8]]]) -> (Pattern, ConnTable, Vec<ConnId>) {
-    let (mut pattern, mut conns) = (Pattern::new(SocketType::Xpub), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Xpub), ConnTable::default());
     let mut ids = Vec::new();
     for topics in topics {
         let id = add(&mut conns);
@@ -328,11 +358,7 @@ fn only_the_slow_subscriber_misses_a_message() {
     let (mut pattern, mut conns, ids) = xpub_with(&[&[b""], &[b""], &[b""]]);
     fill(&mut conns, ids[1], true);
     assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![0, 2], 1));
-    conns
-        .get_mut(ids[2])
-        .unwrap()
-        .egress
-        .close(&mut BatchPool::default());
+    conns.get_mut(ids[2]).unwrap().egress.close(&mut store());
     assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![0], 1));
     fill(&mut conns, ids[0], false);
     let route = route(&mut pattern, &mut conns, b"\0\x01t");
@@ -358,6 +384,10 @@ fn publishers_hear_of_the_first_and_the_last() {
         (1, b"t", false, false),
     ];
     for (step, (peer, topic, add, expected)) in table.into_iter().enumerate() {
+        let expected = Notice {
+            to_others: expected,
+            to_publishers: expected,
+        };
         assert_eq!(subscribe(peer, topic, add), Ok(expected), "step {step}");
     }
     assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![], 0));
@@ -371,7 +401,7 @@ fn a_peer_may_hold_so_many_subscriptions_and_no_more() {
     };
     let options = SocketOptions {
         subscriptions_max: 3,
-        ..OPTIONS
+        ..OPTIONS.clone()
     };
     for topic in [b"a", b"b", b"c", b"c"] {
         assert!(xpub.subscribe(ids[0], topic, true, &options).is_ok());
@@ -382,10 +412,10 @@ fn a_peer_may_hold_so_many_subscriptions_and_no_more() {
 
 #[test]
 fn what_subscribers_say_goes_to_every_publisher_still_there() {
-    let (mut pattern, mut conns) = (Pattern::new(SocketType::Xsub), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::default());
     let ids: Vec<_> = (0..3).map(|_| add(&mut conns)).collect();
     for id in &ids {
-        assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));
+        assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
     }
     pattern.detach(ids[0], &mut conns);
     pattern.detach(ids[0], &mut conns);
@@ -407,7 +437,7 @@ fn sockets_that_only_send_admit_nothing() {
         (SocketType::Xsub, Admit::Pass { skip: 0 }),
     ] {
         assert_eq!(
-            Pattern::new(socket_type).admit(NOBODY, b"\0\0"),
+            new(socket_type).admit(NOBODY, b"\0\0"),
             expected,
             "{socket_type}"
         );
@@ -416,12 +446,12 @@ fn sockets_that_only_send_admit_nothing() {
 
 #[test]
 fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
-    let (mut pattern, mut conns) = (Pattern::new(SocketType::Rep), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Rep), ConnTable::default());
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     let request = message(&[b"x", b"y", b"", b"", b"body"]);
     let skip = 3 + 3 + 2;
     assert_eq!(pattern.admit(ids[0], &request), Admit::Pass { skip });
-    pattern.accepted(ids[0], &request, skip);
+    pattern.accepted(ids[0], &request, skip, &mut conns, &OPTIONS);
     assert_eq!(pattern.admit(ids[1], &request), Admit::Wait);
     let answer = route_with(&mut pattern, &mut conns, b"\0\x01a", &mut Vec::new());
     let expected = Route::To {
@@ -432,7 +462,7 @@ fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
     let unasked = route(&mut pattern, &mut conns, b"\0\x01a");
     assert_eq!(unasked, Route::Drop(Drop::NotExpected));
     assert_eq!(pattern.admit(ids[1], &request), Admit::Pass { skip });
-    pattern.accepted(ids[1], &request, skip);
+    pattern.accepted(ids[1], &request, skip, &mut conns, &OPTIONS);
     pattern.detach(ids[1], &mut conns);
     assert_eq!(pattern.admit(ids[0], &request), Admit::Pass { skip });
     let bare = message(&[b"no", b"delimiter"]);
@@ -444,10 +474,10 @@ fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
 
 #[test]
 fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
-    let (mut pattern, mut conns) = (Pattern::new(SocketType::Req), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Req), ConnTable::default());
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     for id in &ids {
-        assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));
+        assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
     }
     let (asked, envelope) = route_with(&mut pattern, &mut conns, b"\0\x01q", &mut Vec::new());
     assert_eq!(
@@ -473,7 +503,7 @@ fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
     );
     assert_eq!(pattern.admit(ids[0], &answer), Admit::Pass { skip: 2 });
     assert!(
-        pattern.accepted(ids[0], &answer, 2),
+        pattern.accepted(ids[0], &answer, 2, &mut conns, &OPTIONS),
         "the next request can go"
     );
     assert_eq!(
@@ -497,27 +527,30 @@ fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
 
 #[test]
 fn a_pair_has_one_peer_until_it_leaves() {
-    let (mut pattern, mut conns) = (Pattern::new(SocketType::Pair), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Pair), ConnTable::default());
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     assert_eq!(route(&mut pattern, &mut conns, b"\0\0"), Route::Wait);
-    assert_eq!(pattern.attach(ids[0], b"", &mut conns), Ok(None));
-    assert_eq!(pattern.attach(ids[1], b"", &mut conns), Err(Why::PairTaken));
+    assert_eq!(attach(&mut pattern, ids[0], b"", &mut conns), Ok(None));
+    assert_eq!(
+        attach(&mut pattern, ids[1], b"", &mut conns),
+        Err(Why::PairTaken)
+    );
     assert_eq!(rotation(&mut pattern, &mut conns, 2), [0, 0]);
     pattern.detach(ids[0], &mut conns);
-    assert_eq!(pattern.attach(ids[1], b"", &mut conns), Ok(None));
+    assert_eq!(attach(&mut pattern, ids[1], b"", &mut conns), Ok(None));
     assert_eq!(rotation(&mut pattern, &mut conns, 2), [1, 1]);
 }
 
 #[test]
 fn an_xsub_counts_what_is_asked_for_by_messages() {
-    let mut pattern = Pattern::new(SocketType::Xsub);
+    let mut pattern = new(SocketType::Xsub);
     let Pattern::Xsub(xsub) = &mut pattern else {
         unreachable!()
     };
     let options = SocketOptions {
         subscriptions_max: 2,
         topic_size_max: 4,
-        ..OPTIONS
+        ..OPTIONS.clone()
     };
     let table: [(&[u8], bool, Option<bool>); 9] = [
         (b"a", false, Some(false)),
@@ -544,15 +577,17 @@ fn an_xsub_counts_what_is_asked_for_by_messages() {
 
 #[test]
 fn subscriptions_in_the_form_of_messages() {
-    let table: [(&[&[u8]], Option<(bool, &[u8])>); 6] = [
-        (&[b"\x01topic"], Some((true, b"topic"))),
-        (&[b"\x00"], Some((false, b""))),
-        (&[b"\x02topic"], None),
-        (&[b""], None),
-        (&[b"\x01a", b"b"], None),
-        (&[b"text"], None),
-    ];
-    for (frames, expected) in table {
-        assert_eq!(subscription_in(&message(frames)), expected);
+    let mut conns = ConnTable::default();
+    let mut found =
+        |frames: &[&[u8]]| route(&mut new(SocketType::Xsub), &mut conns, &message(frames));
+    assert_eq!(found(&[b"\x01topic"]), Route::Subscription { add: true });
+    assert_eq!(found(&[b"\x00"]), Route::Subscription { add: false });
+    for frames in [
+        &[&b"\x02topic"[..]][..],
+        &[b""],
+        &[b"\x01a", b"b"],
+        &[b"text"],
+    ] {
+        assert_eq!(found(frames), Route::Targets { full: 0 });
     }
 }

@@ -61,6 +61,15 @@ impl Turns {
         }
     }
 
+    /// It is the turn of the one with the least `load`; among equals, of the next.
+    pub(crate) fn advance_to_least(&mut self, load: impl Fn(ConnId) -> u64) {
+        let from_current = |step: &usize| (self.current + step) % self.active;
+        let loads = (0..self.active).map(|step| (load(self.peers[from_current(&step)]), step));
+        if let Some((_, step)) = loads.min() {
+            self.current = from_current(&step);
+        }
+    }
+
     /// The one whose turn it is takes none until [`Self::activate`].
     pub(crate) fn deactivate_current(&mut self, conns: &mut ConnTable) {
         if self.active == 0 {

@@ -5,29 +5,51 @@ use crate::conn::{ConnId, ConnTable};
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::why::Why;
+use std::collections::BTreeSet;
 use zmtp::SocketType;
 
 /// Who subscribes to what.
 #[derive(Debug)]
 pub(crate) struct Xpub {
-    /// For each slot the number of the last message it was matched with, where a peer could be matched
-    /// twice.
-    stamps: Vec<u64>,
-    message: u64,
+    /// Peers in the order of their ids, for messages that go to those who did not subscribe.
+    peers: BTreeSet<ConnId>,
     slots: Vec<u32>,
     socket_type: SocketType,
+    /// The number of the last message that needed stamps.
+    stamp: u64,
+    /// For each slot the number of the last message it was matched with, where a peer could be
+    /// matched twice.
+    stamps: Vec<u64>,
     trie: Trie,
+}
+
+/// Who must hear of a subscription or a cancel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// Peers across that are not publishers, and get it as a message.
+    pub(crate) to_others: bool,
+    /// Publishers.
+    pub(crate) to_publishers: bool,
 }
 
 impl Xpub {
     pub(crate) fn new(socket_type: SocketType) -> Self {
         Self {
-            stamps: Vec::new(),
-            message: 0,
+            peers: BTreeSet::new(),
             slots: Vec::new(),
             socket_type,
+            stamp: 0,
+            stamps: Vec::new(),
             trie: Trie::new(),
         }
+    }
+
+    pub(crate) fn attach(&mut self, id: ConnId) {
+        self.peers.insert(id);
+    }
+
+    pub(crate) fn detach(&mut self, id: ConnId) {
+        self.peers.remove(&id);
     }
 
     /// Whether it is a PUB: what its peers send, subscriptions apart, is nobody's business.
@@ -36,34 +58,43 @@ impl Xpub {
         self.socket_type == SocketType::Pub
     }
 
-    /// Enters or cancels a subscription; answers whether the publishers must hear of it: they hear of
-    /// the first subscription to a topic and of the last cancel. A cancel of what a peer never had is
-    /// nobody's business, or it could cut others off.
+    /// Enters or cancels a subscription; answers who must hear of it. Publishers hear of the first
+    /// subscription to a topic and of the last cancel, unless the options ask for more. A cancel of
+    /// what a peer never had is nobody's business, or it could cut others off.
     pub(crate) fn subscribe(
         &mut self,
         id: ConnId,
         topic: &[u8],
         add: bool,
         options: &SocketOptions,
-    ) -> Result<bool, Why> {
-        if !add {
-            let is_last = self.trie.remove(topic, id.slot) == Removed::Last;
-            return Ok(is_last && !self.is_pub());
-        }
-        let inserted = self.trie.insert(topic, id.slot);
-        let has_too_many = self.trie.subscriptions_of(id.slot) > options.subscriptions_max as usize;
-        if has_too_many || self.trie.bytes() > SUBSCRIPTION_BYTES_MAX {
-            // Nobody upstream has heard of it, so nobody must hear of its end.
-            if inserted != Inserted::Already {
-                self.trie.remove(topic, id.slot);
+    ) -> Result<Notice, Why> {
+        let (is_edge, is_news) = if add {
+            let inserted = self.trie.insert(topic, id.slot);
+            let held = self.trie.subscriptions_of(id.slot);
+            if held > options.subscriptions_max as usize
+                || self.trie.bytes() > SUBSCRIPTION_BYTES_MAX
+            {
+                // Nobody upstream has heard of it, so nobody must hear of its end.
+                if inserted != Inserted::Already {
+                    self.trie.remove(topic, id.slot);
+                }
+                return Err(Why::TooManySubscriptions);
             }
-            return Err(Why::TooManySubscriptions);
-        }
-        Ok(inserted == Inserted::First && !self.is_pub())
+            let is_verbose = options.xpub_verbose || options.xpub_verboser;
+            (inserted == Inserted::First || is_verbose, is_verbose)
+        } else {
+            let removed = self.trie.remove(topic, id.slot);
+            let is_verbose = options.xpub_verboser && removed != Removed::NotFound;
+            (removed == Removed::Last, is_verbose)
+        };
+        Ok(Notice {
+            to_others: !self.is_pub() && (is_edge || is_news),
+            to_publishers: !self.is_pub() && is_edge,
+        })
     }
 
-    /// Removes up to `limit` subscriptions of a peer that left, calling `emptied` for each topic that
-    /// nobody wants any more; answers whether none is left.
+    /// Removes up to `limit` subscriptions of a peer that left, calling `emptied` for each topic
+    /// that nobody wants any more; answers whether none is left.
     pub(crate) fn forget(&mut self, id: ConnId, limit: usize, emptied: impl FnMut(&[u8])) -> bool {
         self.trie.remove_peer(id.slot, limit, emptied)
     }
@@ -80,11 +111,17 @@ impl Xpub {
 
     /// Puts the peers that want `topic` into `targets`, each once.
     #[inline]
-    pub(crate) fn matches(&mut self, topic: &[u8], conns: &ConnTable, targets: &mut Vec<ConnId>) {
+    pub(crate) fn matches(
+        &mut self,
+        topic: &[u8],
+        conns: &ConnTable,
+        options: &SocketOptions,
+        targets: &mut Vec<ConnId>,
+    ) {
         let Self {
-            stamps,
-            message: stamp,
             slots,
+            stamp,
+            stamps,
             trie,
             ..
         } = self;
@@ -105,10 +142,28 @@ impl Xpub {
             slots.extend(peers.iter().filter(|slot| is_new(stamps, **slot, *stamp)));
         });
         targets.clear();
+        if options.invert_matching {
+            self.invert(targets);
+        } else {
+            targets.extend(
+                slots
+                    .iter()
+                    .filter_map(|slot| Some(conns.in_slot(*slot)?.0)),
+            );
+        }
+    }
+
+    /// Puts those into `targets` whose slots were not found.
+    fn invert(&mut self, targets: &mut Vec<ConnId>) {
+        self.stamp += 1;
+        for slot in &self.slots {
+            is_new(&mut self.stamps, *slot, self.stamp);
+        }
+        let (stamp, stamps) = (self.stamp, &mut self.stamps);
         targets.extend(
-            slots
+            self.peers
                 .iter()
-                .filter_map(|slot| Some(conns.in_slot(*slot)?.0)),
+                .filter(|id| is_new(stamps, id.slot, stamp)),
         );
     }
 }

@@ -8,25 +8,68 @@ use crate::why::Drop;
 use std::collections::BTreeMap;
 use zmtp::{Frames, SocketType};
 
-/// The publishers, and topics that are wanted without an XPUB across.
+/// The publishers, and topics that are wanted.
 #[derive(Debug)]
 pub(crate) struct Xsub {
+    /// The topics that an XSUB may pass on, by prefix; none is all.
+    allowed: Vec<Box<[u8]>>,
     peers: Vec<ConnId>,
     socket_type: SocketType,
-    /// What a SUB's configuration names, and what peers across have asked an XSUB for by messages, each
-    /// with how often. An XPUB across has its own.
+    /// What a SUB's configuration names, and what an XSUB was asked for, each with how often. An
+    /// XPUB across has its own store, so that this one is empty unless topics must be narrowed.
     topics: BTreeMap<Box<[u8]>, u32>,
     topics_bytes: usize,
 }
 
 impl Xsub {
-    pub(crate) fn new(socket_type: SocketType) -> Self {
+    pub(crate) fn new(socket_type: SocketType, options: &SocketOptions) -> Self {
+        let configured = || {
+            options
+                .subscribe
+                .iter()
+                .map(|topic| topic.as_bytes().into())
+        };
+        let mut topics = BTreeMap::new();
+        if socket_type == SocketType::Sub {
+            topics.extend(configured().map(|topic| (topic, 1)));
+            if topics.is_empty() {
+                topics.insert(Box::default(), 1);
+            }
+        }
         Self {
+            allowed: configured().collect(),
             peers: Vec::new(),
             socket_type,
-            topics: BTreeMap::new(),
+            topics,
             topics_bytes: 0,
         }
+    }
+
+    /// Whether subscriptions are narrowed to configured topics on their way upstream.
+    pub(crate) fn narrows(&self) -> bool {
+        !self.allowed.is_empty() && !self.is_sub()
+    }
+
+    /// Whether a topic is in its own store.
+    pub(crate) fn wants(&self, topic: &[u8]) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    /// What goes upstream for a subscription to `topic`: itself if it lies within an allowed one,
+    /// or else the allowed ones that lie within it.
+    pub(crate) fn narrowed<'a>(&'a self, topic: &'a [u8]) -> Vec<&'a [u8]> {
+        if self
+            .allowed
+            .iter()
+            .any(|allowed| topic.starts_with(allowed))
+        {
+            return vec![topic];
+        }
+        let within = self
+            .allowed
+            .iter()
+            .filter(|allowed| allowed.starts_with(topic));
+        within.map(AsRef::as_ref).collect()
     }
 
     /// Whether it is a SUB: nothing is sent through it.
@@ -58,7 +101,8 @@ impl Xsub {
         }
     }
 
-    /// A SUB filters again what it hears, because some publishers send everything; an XSUB does not.
+    /// A SUB filters again what it hears, because some publishers send everything; an XSUB does
+    /// not.
     #[inline]
     pub(crate) fn admit(&self, wire: &[u8]) -> Admit {
         if self.is_sub() {
@@ -77,9 +121,9 @@ impl Xsub {
         targets.extend_from_slice(&self.peers);
     }
 
-    /// Counts a subscription or a cancel that came as a message from across; answers whether the
-    /// publishers must hear of it: of every subscription, and of the last cancel, as libzmq's XSUB
-    /// has it. `None` if there are too many.
+    /// Counts a subscription or a cancel in its own store; answers whether the publishers must hear
+    /// of it: of every subscription, and of the last cancel, as libzmq's XSUB has it. `None` if
+    /// there are too many.
     pub(crate) fn subscribe(
         &mut self,
         topic: &[u8],
@@ -114,7 +158,7 @@ impl Xsub {
         }
     }
 
-    /// Calls `visit` with each topic wanted without an XPUB across.
+    /// Calls `visit` with each topic in its own store.
     pub(crate) fn for_each_topic(&self, visit: impl FnMut(&[u8])) {
         self.topics.keys().map(AsRef::as_ref).for_each(visit);
     }

@@ -1,7 +1,8 @@
-//! The kinds of proxy: one table row each for those with a name; configuration, help and logs read the
-//! table. Any other two sockets make a kind too, if something can flow between them.
+//! The kinds of proxy: one table row each for those with a name; configuration, help and logs read
+//! the table. Any other two sockets make a kind too, if something can flow between them.
 
 use crate::config::Side;
+use std::str::FromStr;
 use zmtp::SocketType;
 
 /// One kind of proxy: a row of [`Kind::ALL`], or what [`Kind::pair`] and [`Kind::echo`] make.
@@ -58,7 +59,7 @@ impl Kind {
     pub fn pair(frontend: SocketType, backend: SocketType) -> Result<Self, PairError> {
         for (one, other) in [(frontend, backend), (backend, frontend)] {
             if let Some(reason) = objection(one, other) {
-                return Err(PairError {
+                return Err(PairError::Pair {
                     backend,
                     frontend,
                     reason,
@@ -83,11 +84,7 @@ impl Kind {
     /// The type cannot both receive and send.
     pub fn echo(socket: SocketType) -> Result<Self, PairError> {
         if !matches!(socket, Dealer | Pair | Rep | Router) {
-            return Err(PairError {
-                backend: socket,
-                frontend: socket,
-                reason: "one socket alone sends back what it receives: use REP, ROUTER, DEALER or PAIR",
-            });
+            return Err(PairError::Echo(socket));
         }
         Ok(Self {
             backend: socket,
@@ -109,15 +106,49 @@ impl Kind {
 }
 
 /// Two sockets that make no proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{frontend}:{backend} makes no proxy: {reason}")]
-pub struct PairError {
-    /// The socket type of the backend.
-    pub backend: SocketType,
-    /// The socket type of the frontend.
-    pub frontend: SocketType,
-    /// Why, and what to use instead.
-    pub reason: &'static str,
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PairError {
+    /// One alone, of a type that cannot both receive and send.
+    #[error("{0} alone makes no proxy: use REP, ROUTER, DEALER or PAIR to send back what comes in")]
+    Echo(SocketType),
+    /// Two between which nothing can flow, or be answered.
+    #[error("{frontend}:{backend} makes no proxy: {reason}")]
+    Pair {
+        /// The socket type of the backend.
+        backend: SocketType,
+        /// The socket type of the frontend.
+        frontend: SocketType,
+        /// Why, and what to use instead.
+        reason: &'static str,
+    },
+    /// A name that no socket type has.
+    #[error("there is no socket type \"{0}\": write one of {names}", names = socket_names())]
+    Unknown(String),
+}
+
+/// `FRONT:BACK`, or one alone for a device that sends back what it gets; in upper or lower case.
+impl FromStr for Kind {
+    type Err = PairError;
+
+    fn from_str(text: &str) -> Result<Self, PairError> {
+        match text.split_once(':') {
+            Some((frontend, backend)) => Self::pair(socket(frontend)?, socket(backend)?),
+            None => Self::echo(socket(text)?),
+        }
+    }
+}
+
+/// The socket type with this name, in upper or lower case.
+///
+/// # Errors
+/// There is none.
+pub fn socket(name: &str) -> Result<SocketType, PairError> {
+    SocketType::from_name(name.to_ascii_uppercase().as_bytes())
+        .ok_or_else(|| PairError::Unknown(name.escape_debug().to_string()))
+}
+
+fn socket_names() -> String {
+    SocketType::ALL.map(SocketType::name).join(", ")
 }
 
 use SocketType::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, Xpub, Xsub};
@@ -180,6 +211,14 @@ mod tests {
             "PULL:SUB makes no proxy: both sides only receive: use PUSH, PUB or XPUB on one"
         );
         assert!(Kind::echo(Rep).is_ok() && Kind::echo(Sub).is_err());
+        assert_eq!("router:Dealer".parse(), Ok(Kind::ALL[0]));
+        assert_eq!("REP".parse(), Kind::echo(Rep));
+        let refusal = "REP:RAP".parse::<Kind>().expect_err("no such type");
+        assert!(
+            refusal
+                .to_string()
+                .starts_with("there is no socket type \"RAP\": write one of")
+        );
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! A proxy: two sockets, and who waits between them.
 
-use crate::config::{ProxyConfig, Side, SideConfig, SocketOptions};
-use crate::conn::ConnId;
+use crate::config::{Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
+use crate::conn::{Conn, ConnId};
+use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
 use crate::stats::SocketStats;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
+use zmtp::encode::append_frame;
 use zmtp::{HeartbeatConfig, Limits, SessionConfig, SocketType};
 
 pub(crate) mod kind;
@@ -30,19 +33,23 @@ pub(crate) struct Socket {
 pub(crate) struct Proxy {
     pub(crate) backend: Socket,
     pub(crate) frontend: Socket,
-    /// What the frontend receives it sends itself.
-    pub(crate) is_echo: bool,
     pub(crate) name: String,
 }
 
 impl Proxy {
     pub(crate) fn new(config: &ProxyConfig) -> Self {
-        Self {
+        let mut proxy = Self {
             backend: Socket::new(config.kind.backend, &config.backend),
             frontend: Socket::new(config.kind.frontend, &config.frontend),
-            is_echo: config.kind.is_echo,
             name: config.name.clone(),
+        };
+        if config.kind.is_echo {
+            // The backend has no peers: it sends through those of the frontend.
+            proxy.backend.options = proxy.frontend.options.clone();
+            proxy.backend.pattern = Pattern::Echo;
+            proxy.frontend.pattern = Pattern::Echo;
         }
+        proxy
     }
 
     pub(crate) fn socket(&self, side: Side) -> &Socket {
@@ -55,12 +62,6 @@ impl Proxy {
     #[inline]
     pub(crate) fn socket_mut(&mut self, side: Side) -> &mut Socket {
         self.sockets_mut(side).0
-    }
-
-    /// The side through which goes out what comes in on `side`.
-    #[inline]
-    pub(crate) fn across(&self, side: Side) -> Side {
-        if self.is_echo { side } else { side.opposite() }
     }
 
     /// The socket on `side` and the one across.
@@ -89,18 +90,52 @@ impl Socket {
             ttl: options.heartbeat_ttl,
         };
         let session = SessionConfig {
+            accept_zmtp2: options.accept_zmtp2,
             handshake_timeout,
             heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
+            identity: options.routing_id.clone().into_bytes(),
             limits,
             ..SessionConfig::new(socket_type)
         };
         Self {
+            pattern: Pattern::new(socket_type, &options),
             options,
-            pattern: Pattern::new(socket_type),
             peers: 0,
             session: Arc::new(session),
             stats: SocketStats::default(),
             waiting: VecDeque::new(),
         }
+    }
+
+    /// How long the queue of this peer may stay as full as it is; `None` if it is not full, or may
+    /// stay so for ever.
+    pub(crate) fn patience(&self, conn: &Conn) -> Option<Duration> {
+        if let Pattern::Xsub(_) = self.pattern {
+            return (conn.egress.bytes() > UPSTREAM_BYTES_MAX).then_some(UPSTREAM_PATIENCE);
+        }
+        let is_full =
+            self.options.overflow == Overflow::Disconnect && conn.is_at_high_water(&self.options);
+        is_full.then_some(self.options.overflow_timeout)
+    }
+
+    /// What a new peer is sent first: a probe, so that a ROUTER knows us, or a publisher's welcome.
+    pub(crate) fn first_message(&self) -> Vec<u8> {
+        let mut message = Vec::new();
+        match self.session.socket_type {
+            SocketType::Dealer | SocketType::Req | SocketType::Router
+                if self.options.probe_router =>
+            {
+                append_frame(&mut message, b"", false);
+            }
+            SocketType::Pub | SocketType::Xpub if !self.options.xpub_welcome_msg.is_empty() => {
+                append_frame(
+                    &mut message,
+                    self.options.xpub_welcome_msg.as_bytes(),
+                    false,
+                );
+            }
+            _ => {}
+        }
+        message
     }
 }

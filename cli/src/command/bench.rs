@@ -1,7 +1,7 @@
 //! `zmqd bench`: a load generator for any ZMTP proxy, zmqd or not.
 //!
-//! It sends bytes that were encoded before the run, its workers send back the bytes they receive and
-//! its receivers count, so that the process in the middle is the bottleneck.
+//! It sends bytes that were encoded before the run, its workers send back the bytes they receive
+//! and its receivers count, so that the process in the middle is the bottleneck.
 
 mod engine;
 mod histogram;

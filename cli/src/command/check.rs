@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use broker::config::{Config, ProxyConfig, Side, SocketOption};
+use broker::config::{Config, Form, ProxyConfig, Side, SocketOption, Unit};
 
 use super::{Failure, print, read_config};
 use crate::args::CheckArgs;
@@ -26,10 +26,13 @@ impl fmt::Display for Meaning<'_> {
                 proxy.name, proxy.kind.name, proxy.kind.doc
             )?;
             for side in Side::BOTH {
-                describe_side(proxy, side, f)?;
+                if side == Side::Frontend || !proxy.kind.is_echo {
+                    describe_side(proxy, side, f)?;
+                }
             }
         }
-        writeln!(f, "drain_timeout: {} ms", config.drain_timeout.as_millis())
+        writeln!(f, "drain_timeout: {} ms", config.drain_timeout.as_millis())?;
+        writeln!(f, "memory_limit: {} bytes", config.memory_limit)
     }
 }
 
@@ -45,11 +48,11 @@ fn describe_side(proxy: &ProxyConfig, side: Side, f: &mut fmt::Formatter<'_>) ->
     for option in SocketOption::ALL {
         let (value, default) = (option.get(&config.options), option.default_value());
         if value != default {
-            writeln!(
-                f,
-                "    {} {value} {} (default {default})",
-                option.name, option.unit
-            )?;
+            let unit = match option.form {
+                Form::Number { unit, .. } if unit != Unit::None => format!(" {unit}"),
+                _ => String::new(),
+            };
+            writeln!(f, "    {} {value}{unit} (default {default})", option.name)?;
         }
     }
     Ok(())

@@ -36,13 +36,14 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
                 // safety: the value was tried when the command line was read.
                 setting
                     .option
-                    .set(options, setting.value)
+                    .set(options, setting.value.clone())
                     .expect("a value in range");
             }
         }
     }
     Config {
         drain_timeout: Duration::from_millis(args.drain_timeout),
+        memory_limit: args.memory_limit,
         proxies: vec![proxy],
     }
 }
@@ -64,6 +65,7 @@ fn explain(problem: &Problem) -> String {
             )
         }
         (fault, Place::Bind(_, side, _)) => format!("--{side}: {fault}"),
+        (fault, Place::Connect(_, side, _)) => format!("--{side}-connect: {fault}"),
         (fault, Place::Side(_, side)) => format!("--set {side}: {fault}"),
         (fault, Place::Name(_)) => format!("--name: {fault}"),
         (fault, Place::Whole) => fault.to_string(),

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use broker::config::Config;
+use broker::config::{Config, Endpoint};
 use broker::{BindError, Bound, Broker};
 
 use super::{Failure, print};
@@ -42,17 +42,28 @@ pub(super) fn serve(
 /// Adds what to do to what went wrong.
 fn explain(error: &BindError) -> String {
     let advice = match error {
-        BindError::Endpoint { source, .. } => advice(source.kind()),
+        BindError::Endpoint {
+            endpoint, source, ..
+        } => advice(endpoint, source.kind()),
         BindError::EventLoop(_) => None,
     };
     advice.map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
 }
 
-fn advice(kind: ErrorKind) -> Option<&'static str> {
+fn advice(endpoint: &Endpoint, kind: ErrorKind) -> Option<&'static str> {
+    let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
     match kind {
-        ErrorKind::AddrInUse => Some("stop who listens there, or choose another port"),
-        ErrorKind::AddrNotAvailable => Some("use an address of this machine, or * for all"),
-        ErrorKind::PermissionDenied => Some("use a port above 1023, or allow CAP_NET_BIND_SERVICE"),
+        ErrorKind::AddrInUse if is_tcp => Some("stop who listens there, or choose another port"),
+        ErrorKind::AddrInUse => Some("stop who listens there, or choose another name"),
+        ErrorKind::AddrNotAvailable if is_tcp => {
+            Some("use an address of this machine, or * for all")
+        }
+        ErrorKind::AlreadyExists => Some("remove it, or choose another name"),
+        ErrorKind::NotFound if !is_tcp => Some("make its directory, or choose another"),
+        ErrorKind::PermissionDenied if is_tcp => {
+            Some("use a port above 1023, or allow CAP_NET_BIND_SERVICE")
+        }
+        ErrorKind::PermissionDenied => Some("let zmqd write there, or run it as another user"),
         _ => None,
     }
 }

@@ -115,8 +115,8 @@ pub(super) fn queue(
     Ok(report)
 }
 
-/// Runs two set-ups at once: behind a relay the two ends shake hands with each other, so neither can
-/// wait for the other's to be over.
+/// Runs two set-ups at once: behind a relay the two ends shake hands with each other, so neither
+/// can wait for the other's to be over.
 pub(super) fn both<F: Send, B>(
     front: impl FnOnce() -> Result<F, String> + Send,
     back: impl FnOnce() -> Result<B, String>,
@@ -202,8 +202,8 @@ fn add_all(
 /// Subscribes everybody to everything, and returns when the publisher has been told so.
 ///
 /// A proxy passes on only the first subscription to a topic, so each subscriber follows it with one
-/// to a topic of its own: when that arrives, so has the one before. Then it is taken back, so as not
-/// to leave anything to match that nobody will send.
+/// to a topic of its own: when that arrives, so has the one before. Then it is taken back, so as
+/// not to leave anything to match that nobody will send.
 fn subscribe_all(
     publisher: &mut Client,
     subscribers: &mut [Client],

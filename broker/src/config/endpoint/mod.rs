@@ -1,0 +1,239 @@
+//! Endpoints in libzmq's syntax.
+//!
+//! [`Endpoint`]'s `FromStr` accepts whatever is an endpoint at all; what is only for binding (`*`
+//! and port 0) or only for connecting (a source address) is told apart by [`Endpoint::parse_bind`]
+//! and [`Endpoint::parse_connect`].
+
+use std::fmt;
+use std::str::FromStr;
+
+mod local;
+mod tcp;
+
+pub use local::IpcName;
+pub use tcp::{Host, Source};
+
+/// Where a socket binds or connects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `inproc://NAME`: within one broker, without the system's network.
+    Inproc(String),
+    /// `ipc://PATH`, `ipc://@NAME` or `ipc://*`: within one machine.
+    Ipc(IpcName),
+    /// `tcp://HOST:PORT` or `tcp://SOURCE:PORT;HOST:PORT`
+    Tcp {
+        /// The interface to listen on or the host to connect to.
+        host: Host,
+        /// The port; zero asks the system for a free one and is only for binding.
+        port: u16,
+        /// Where to connect from; [`None`] leaves it to the system. Only for connecting.
+        source: Option<Box<Source>>,
+    },
+}
+
+/// What a socket does with an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attach {
+    /// Listen on it.
+    Bind,
+    /// Connect to it.
+    Connect,
+}
+
+/// A text that is no endpoint, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" {fault}", text.escape_debug())]
+pub struct EndpointError {
+    /// What is wrong with it.
+    pub fault: EndpointFault,
+    /// The endpoint as it was written.
+    pub text: String,
+}
+
+/// What is wrong with an endpoint; the sentence goes on from its text and says what to write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointFault {
+    /// `*` cannot be connected to.
+    #[error("names no host to connect to: * is only for binding, write a name or an address")]
+    AnyHost,
+    /// `ipc://*` cannot be connected to.
+    #[error("names no path to connect to: * is only for binding, write the path")]
+    AnyPath,
+    /// It would garble logs and output.
+    #[error("has a control character: leave it out")]
+    ControlCharacter,
+    /// Neither an address nor a name.
+    #[error(
+        "has the host \"{0}\", neither an address nor a name: write 127.0.0.1, [::1] or a name"
+    )]
+    HostMalformed(String),
+    /// Nothing between `://` and the port.
+    #[error("has no host: write tcp://*:{0} to bind every interface, or name a host")]
+    HostMissing(String),
+    /// Longer than the system's address of a local socket.
+    #[error("has a path of {size} bytes: write one of at most {size_max}")]
+    IpcNameTooLong {
+        /// Its length.
+        size: usize,
+        /// The longest legal length.
+        size_max: usize,
+    },
+    /// Nothing after `ipc://` or `ipc://@`.
+    #[error("names no path: write ipc:///run/zmqd.ipc, ipc://@NAME, or ipc://* to bind")]
+    IpcNameMissing,
+    /// Nothing after `inproc://`, or too much.
+    #[error("has a name of {size} bytes: write one of 1 to {size_max}")]
+    InprocName {
+        /// Its length.
+        size: usize,
+        /// The longest legal length.
+        size_max: usize,
+    },
+    /// Something after the port.
+    #[error("goes on after the port: end it there, tcp has no paths")]
+    PathAfterPort,
+    /// Neither a number nor `*`.
+    #[error("has the port \"{0}\": write a number up to 65535, or * to bind any free port")]
+    PortMalformed(String),
+    /// Nothing after the host.
+    #[error("has no port: write {0}:5559, for example")]
+    PortMissing(String),
+    /// Above 65535.
+    #[error("has the port {0}: the highest is 65535")]
+    PortTooLarge(String),
+    /// Port 0 and `*` cannot be connected to.
+    #[error("names no port to connect to: 0 and * are only for binding, write the peer's port")]
+    PortZero,
+    /// libzmq's `source;destination`, to be bound.
+    #[error("has a source address before the semicolon, only for connecting: leave it out")]
+    SourceAddress,
+    /// No `://`.
+    #[error("names no transport: write tcp://{0}")]
+    TransportMissing(String),
+    /// None of ours.
+    #[error(
+        "has the transport \"{0}\", which zmqd does not speak: write tcp://HOST:PORT, ipc://PATH \
+         or inproc://NAME"
+    )]
+    TransportUnknown(String),
+    /// `%` in a host that is no IPv6 address, or nothing behind it.
+    #[error("has the zone \"%{0}\": zones are for IPv6 addresses, write [fe80::1%eth0]")]
+    Zone(String),
+}
+
+impl Endpoint {
+    /// Parses an endpoint to listen on; the host may be `*`, the port `*` or 0.
+    ///
+    /// # Errors
+    /// The text is no endpoint, or has a source address.
+    pub fn parse_bind(text: &str) -> Result<Self, EndpointError> {
+        match text.parse()? {
+            Self::Tcp {
+                source: Some(_), ..
+            } => Err(EndpointError::new(text, EndpointFault::SourceAddress)),
+            endpoint => Ok(endpoint),
+        }
+    }
+
+    /// Parses an endpoint to connect to: a certain host and a certain port.
+    ///
+    /// # Errors
+    /// The text is no endpoint, or one that is only for binding.
+    pub fn parse_connect(text: &str) -> Result<Self, EndpointError> {
+        let endpoint: Self = text.parse()?;
+        let fault = match &endpoint {
+            Self::Ipc(IpcName::Any) => EndpointFault::AnyPath,
+            Self::Tcp {
+                host: Host::Any, ..
+            } => EndpointFault::AnyHost,
+            Self::Tcp { port: 0, .. } => EndpointFault::PortZero,
+            Self::Inproc(_) | Self::Ipc(_) | Self::Tcp { .. } => return Ok(endpoint),
+        };
+        Err(EndpointError::new(text, fault))
+    }
+
+    /// Whether two sockets cannot listen on both at once, as far as the texts can tell.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tcp { host, port, .. },
+                Self::Tcp {
+                    host: other_host,
+                    port: other_port,
+                    ..
+                },
+            ) => *port != 0 && port == other_port && host.overlaps(other_host),
+            (Self::Ipc(IpcName::Any), _) => false,
+            _ => self == other,
+        }
+    }
+}
+
+/// Parses an endpoint with czmq's prefixes: `@` binds, `>` connects, neither does `unless_told`.
+///
+/// # Errors
+/// The text is no endpoint for what is to be done with it.
+pub fn attach(text: &str, unless_told: Attach) -> Result<(Attach, Endpoint), EndpointError> {
+    let (attach, bare) = match (text.strip_prefix('@'), text.strip_prefix('>')) {
+        (Some(bare), _) => (Attach::Bind, bare),
+        (_, Some(bare)) => (Attach::Connect, bare),
+        (None, None) => (unless_told, text),
+    };
+    let endpoint = match attach {
+        Attach::Bind => Endpoint::parse_bind(bare)?,
+        Attach::Connect => Endpoint::parse_connect(bare)?,
+    };
+    Ok((attach, endpoint))
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).map_err(|fault| EndpointError::new(text, fault))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inproc(name) => write!(f, "inproc://{name}"),
+            Self::Ipc(name) => write!(f, "ipc://{name}"),
+            Self::Tcp { host, port, source } => {
+                f.write_str("tcp://")?;
+                if let Some(source) = source {
+                    write!(f, "{source};")?;
+                }
+                write!(f, "{host}:{port}")
+            }
+        }
+    }
+}
+
+impl EndpointError {
+    fn new(text: &str, fault: EndpointFault) -> Self {
+        Self {
+            fault,
+            text: text.to_owned(),
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Endpoint, EndpointFault> {
+    if text.contains(char::is_control) {
+        return Err(EndpointFault::ControlCharacter);
+    }
+    let (transport, address) = text
+        .split_once("://")
+        .ok_or_else(|| EndpointFault::TransportMissing(text.trim_start_matches('/').to_owned()))?;
+    match transport {
+        "inproc" => local::parse_inproc(address).map(Endpoint::Inproc),
+        "ipc" => local::parse_ipc(address).map(Endpoint::Ipc),
+        "tcp" => tcp::parse(address),
+        other => Err(EndpointFault::TransportUnknown(other.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

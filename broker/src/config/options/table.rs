@@ -1,0 +1,430 @@
+//! The table of socket options: configuration keys, help, `check` and the guide all read it.
+//!
+//! To add one: a field of [`SocketOptions`], a row of [`SocketOption::ALL`], a line in the guide.
+
+use super::value::{Field, Form, TIME_MAX, Unit, Value};
+use super::{Balance, OptionError, Overflow, SocketOptions};
+
+/// One socket option: a row of [`SocketOption::ALL`].
+#[derive(Clone, Copy)]
+pub struct SocketOption {
+    /// One short line for help and documentation, with the meaning of zero where it has one.
+    pub doc: &'static str,
+    /// What it may be set to.
+    pub form: Form,
+    /// libzmq's name for it, where libzmq has it.
+    pub libzmq: Option<&'static str>,
+    /// The key in configuration files and of `--set`: libzmq's name in lower case.
+    pub name: &'static str,
+    field: fn(&SocketOptions) -> &dyn Field,
+    field_mut: fn(&mut SocketOptions) -> &mut dyn Field,
+}
+
+impl SocketOption {
+    /// Every option, in the order of help and documentation.
+    pub const ALL: &'static [Self] = &[
+        Self {
+            name: "sndhwm",
+            libzmq: Some("ZMQ_SNDHWM"),
+            form: Form::number(Unit::Messages, 0, COUNT_MAX),
+            doc: "Messages queued for one peer before it counts as full; 0: no limit",
+            field: |options| &options.sndhwm,
+            field_mut: |options| &mut options.sndhwm,
+        },
+        Self {
+            name: "sndhwm_bytes",
+            libzmq: None,
+            form: Form::number(Unit::Bytes, 1, SIZE_MAX),
+            doc: "Bytes queued for one peer before it counts as full",
+            field: |options| &options.sndhwm_bytes,
+            field_mut: |options| &mut options.sndhwm_bytes,
+        },
+        Self {
+            name: "maxmsgsize",
+            libzmq: Some("ZMQ_MAXMSGSIZE"),
+            form: Form::number(Unit::Bytes, 1, SIZE_MAX),
+            doc: "Bytes of the largest message accepted, with its frame headers",
+            field: |options| &options.maxmsgsize,
+            field_mut: |options| &mut options.maxmsgsize,
+        },
+        Self {
+            name: "maxmsgframes",
+            libzmq: None,
+            form: Form::number(Unit::Frames, 1, COUNT_MAX),
+            doc: "Frames of the longest message accepted",
+            field: |options| &options.maxmsgframes,
+            field_mut: |options| &mut options.maxmsgframes,
+        },
+        Self {
+            name: "handshake_ivl",
+            libzmq: Some("ZMQ_HANDSHAKE_IVL"),
+            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds from connecting to the end of the handshake; 0: no limit",
+            field: |options| &options.handshake_ivl,
+            field_mut: |options| &mut options.handshake_ivl,
+        },
+        Self {
+            name: "accept_zmtp2",
+            libzmq: None,
+            form: Form::Flag,
+            doc: "Serve peers of ZMTP 2.0 too, which is what ZeroMQ 3.2 speaks",
+            field: |options| &options.accept_zmtp2,
+            field_mut: |options| &mut options.accept_zmtp2,
+        },
+        Self {
+            name: "heartbeat_ivl",
+            libzmq: Some("ZMQ_HEARTBEAT_IVL"),
+            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds between PINGs to a peer; 0: none",
+            field: |options| &options.heartbeat_ivl,
+            field_mut: |options| &mut options.heartbeat_ivl,
+        },
+        Self {
+            name: "heartbeat_timeout",
+            libzmq: Some("ZMQ_HEARTBEAT_TIMEOUT"),
+            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds of silence after a PING until a peer is dead; 0: for ever",
+            field: |options| &options.heartbeat_timeout,
+            field_mut: |options| &mut options.heartbeat_timeout,
+        },
+        Self {
+            name: "heartbeat_ttl",
+            libzmq: Some("ZMQ_HEARTBEAT_TTL"),
+            form: Form::number(Unit::Milliseconds, 0, TTL_MAX),
+            doc: "Milliseconds without PING until peers may think us dead; 0: for ever",
+            field: |options| &options.heartbeat_ttl,
+            field_mut: |options| &mut options.heartbeat_ttl,
+        },
+        Self {
+            name: "reconnect_ivl",
+            libzmq: Some("ZMQ_RECONNECT_IVL"),
+            form: Form::number(Unit::Milliseconds, 1, TIME_MAX),
+            doc: "Milliseconds before a lost connection is tried again",
+            field: |options| &options.reconnect_ivl,
+            field_mut: |options| &mut options.reconnect_ivl,
+        },
+        Self {
+            name: "reconnect_ivl_max",
+            libzmq: Some("ZMQ_RECONNECT_IVL_MAX"),
+            form: Form::number(Unit::Milliseconds, 1, TIME_MAX),
+            doc: "Milliseconds that wait grows to, doubled by each failure",
+            field: |options| &options.reconnect_ivl_max,
+            field_mut: |options| &mut options.reconnect_ivl_max,
+        },
+        Self {
+            name: "connect_timeout",
+            libzmq: Some("ZMQ_CONNECT_TIMEOUT"),
+            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds an address has to answer; 0: the system's choice",
+            field: |options| &options.connect_timeout,
+            field_mut: |options| &mut options.connect_timeout,
+        },
+        Self {
+            name: "sndbuf",
+            libzmq: Some("ZMQ_SNDBUF"),
+            form: Form::optional(Unit::Bytes, 0, INT_MAX),
+            doc: "Bytes the kernel keeps for sending; -1: the system's choice",
+            field: |options| &options.sndbuf,
+            field_mut: |options| &mut options.sndbuf,
+        },
+        Self {
+            name: "rcvbuf",
+            libzmq: Some("ZMQ_RCVBUF"),
+            form: Form::optional(Unit::Bytes, 0, INT_MAX),
+            doc: "Bytes the kernel keeps for receiving; -1: the system's choice",
+            field: |options| &options.rcvbuf,
+            field_mut: |options| &mut options.rcvbuf,
+        },
+        Self {
+            name: "backlog",
+            libzmq: Some("ZMQ_BACKLOG"),
+            form: Form::number(Unit::Connections, 1, INT_MAX),
+            doc: "Connections the kernel keeps until they are accepted",
+            field: |options| &options.backlog,
+            field_mut: |options| &mut options.backlog,
+        },
+        Self {
+            name: "ipv6",
+            libzmq: Some("ZMQ_IPV6"),
+            form: Form::Flag,
+            doc: "Whether * and names are IPv6 too; addresses are what they are",
+            field: |options| &options.ipv6,
+            field_mut: |options| &mut options.ipv6,
+        },
+        Self {
+            name: "tos",
+            libzmq: Some("ZMQ_TOS"),
+            form: Form::number(Unit::None, 0, 255),
+            doc: "Type of service of every packet: the DSCP times four",
+            field: |options| &options.tos,
+            field_mut: |options| &mut options.tos,
+        },
+        Self {
+            name: "bindtodevice",
+            libzmq: Some("ZMQ_BINDTODEVICE"),
+            form: Form::Text {
+                size_max: DEVICE_SIZE_MAX,
+            },
+            doc: "The network interface to use whatever the routes say",
+            field: |options| &options.bindtodevice,
+            field_mut: |options| &mut options.bindtodevice,
+        },
+        Self {
+            name: "ipc_mode",
+            libzmq: None,
+            form: Form::Text { size_max: 4 },
+            doc: "Permissions of the files of ipc sockets, in octal; none: the umask's",
+            field: |options| &options.ipc_mode,
+            field_mut: |options| &mut options.ipc_mode,
+        },
+        Self {
+            name: "ipc_owner",
+            libzmq: None,
+            form: Form::Text { size_max: 255 },
+            doc: "USER:GROUP of the files of ipc sockets; none: those zmqd runs as",
+            field: |options| &options.ipc_owner,
+            field_mut: |options| &mut options.ipc_owner,
+        },
+        Self {
+            name: "tcp_accept_filter",
+            libzmq: Some("ZMQ_TCP_ACCEPT_FILTER"),
+            form: Form::List,
+            doc: "Networks that peers may come from, as ADDRESS/BITS; none: all",
+            field: |options| &options.tcp_accept_filter,
+            field_mut: |options| &mut options.tcp_accept_filter,
+        },
+        Self {
+            name: "tcp_keepalive",
+            libzmq: Some("ZMQ_TCP_KEEPALIVE"),
+            form: Form::optional(Unit::None, 0, 1),
+            doc: "Whether the system probes silent peers: 1 or 0; -1: its default",
+            field: |options| &options.tcp_keepalive,
+            field_mut: |options| &mut options.tcp_keepalive,
+        },
+        Self {
+            name: "tcp_keepalive_idle",
+            libzmq: Some("ZMQ_TCP_KEEPALIVE_IDLE"),
+            form: Form::optional(Unit::Seconds, 1, 32_767),
+            doc: "Seconds of silence before its first probe; -1: the system's default",
+            field: |options| &options.tcp_keepalive_idle,
+            field_mut: |options| &mut options.tcp_keepalive_idle,
+        },
+        Self {
+            name: "tcp_keepalive_intvl",
+            libzmq: Some("ZMQ_TCP_KEEPALIVE_INTVL"),
+            form: Form::optional(Unit::Seconds, 1, 32_767),
+            doc: "Seconds between its probes; -1: the system's default",
+            field: |options| &options.tcp_keepalive_intvl,
+            field_mut: |options| &mut options.tcp_keepalive_intvl,
+        },
+        Self {
+            name: "tcp_keepalive_cnt",
+            libzmq: Some("ZMQ_TCP_KEEPALIVE_CNT"),
+            form: Form::optional(Unit::Probes, 1, 127),
+            doc: "Probes until a silent peer is dead; -1: the system's default",
+            field: |options| &options.tcp_keepalive_cnt,
+            field_mut: |options| &mut options.tcp_keepalive_cnt,
+        },
+        Self {
+            name: "tcp_maxrt",
+            libzmq: Some("ZMQ_TCP_MAXRT"),
+            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds data may stay unacknowledged; 0: the system's choice",
+            field: |options| &options.tcp_maxrt,
+            field_mut: |options| &mut options.tcp_maxrt,
+        },
+        Self {
+            name: "balance",
+            libzmq: None,
+            form: Form::Choice(Balance::NAMES),
+            doc: "Whose turn it is on DEALER, PUSH and REQ sides",
+            field: |options| &options.balance,
+            field_mut: |options| &mut options.balance,
+        },
+        Self {
+            name: "overflow",
+            libzmq: None,
+            form: Form::Choice(Overflow::NAMES),
+            doc: "What happens to a message for a peer whose queue is full",
+            field: |options| &options.overflow,
+            field_mut: |options| &mut options.overflow,
+        },
+        Self {
+            name: "overflow_timeout",
+            libzmq: None,
+            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds a queue may be full until disconnect closes its peer",
+            field: |options| &options.overflow_timeout,
+            field_mut: |options| &mut options.overflow_timeout,
+        },
+        Self {
+            name: "max_age",
+            libzmq: None,
+            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds a message may be queued before it is dropped; 0: no limit",
+            field: |options| &options.max_age,
+            field_mut: |options| &mut options.max_age,
+        },
+        Self {
+            name: "router_handover",
+            libzmq: Some("ZMQ_ROUTER_HANDOVER"),
+            form: Form::Flag,
+            doc: "The newest peer takes an identity over; otherwise it is refused",
+            field: |options| &options.router_handover,
+            field_mut: |options| &mut options.router_handover,
+        },
+        Self {
+            name: "router_mandatory",
+            libzmq: Some("ZMQ_ROUTER_MANDATORY"),
+            form: Form::Flag,
+            doc: "Log messages for peers that are not there",
+            field: |options| &options.router_mandatory,
+            field_mut: |options| &mut options.router_mandatory,
+        },
+        Self {
+            name: "probe_router",
+            libzmq: Some("ZMQ_PROBE_ROUTER"),
+            form: Form::Flag,
+            doc: "Send new peers an empty message",
+            field: |options| &options.probe_router,
+            field_mut: |options| &mut options.probe_router,
+        },
+        Self {
+            name: "routing_id",
+            libzmq: Some("ZMQ_ROUTING_ID"),
+            form: Form::Text { size_max: 255 },
+            doc: "The identity to announce from DEALER, REQ and ROUTER; empty: none",
+            field: |options| &options.routing_id,
+            field_mut: |options| &mut options.routing_id,
+        },
+        Self {
+            name: "subscribe",
+            libzmq: Some("ZMQ_SUBSCRIBE"),
+            form: Form::List,
+            doc: "Topics of a SUB; the topics an XSUB may pass on; none: all",
+            field: |options| &options.subscribe,
+            field_mut: |options| &mut options.subscribe,
+        },
+        Self {
+            name: "xpub_verbose",
+            libzmq: Some("ZMQ_XPUB_VERBOSE"),
+            form: Form::Flag,
+            doc: "Pass on every subscription, not only the first to a topic",
+            field: |options| &options.xpub_verbose,
+            field_mut: |options| &mut options.xpub_verbose,
+        },
+        Self {
+            name: "xpub_verboser",
+            libzmq: Some("ZMQ_XPUB_VERBOSER"),
+            form: Form::Flag,
+            doc: "Pass on every subscription and every cancel",
+            field: |options| &options.xpub_verboser,
+            field_mut: |options| &mut options.xpub_verboser,
+        },
+        Self {
+            name: "xpub_welcome_msg",
+            libzmq: Some("ZMQ_XPUB_WELCOME_MSG"),
+            form: Form::Text { size_max: 4096 },
+            doc: "What new subscribers are sent first; empty: nothing",
+            field: |options| &options.xpub_welcome_msg,
+            field_mut: |options| &mut options.xpub_welcome_msg,
+        },
+        Self {
+            name: "invert_matching",
+            libzmq: Some("ZMQ_INVERT_MATCHING"),
+            form: Form::Flag,
+            doc: "Send to those who did not subscribe",
+            field: |options| &options.invert_matching,
+            field_mut: |options| &mut options.invert_matching,
+        },
+        Self {
+            name: "subscriptions_max",
+            libzmq: None,
+            form: Form::number(Unit::Subscriptions, 1, COUNT_MAX),
+            doc: "Subscriptions one peer may hold",
+            field: |options| &options.subscriptions_max,
+            field_mut: |options| &mut options.subscriptions_max,
+        },
+        Self {
+            name: "topic_size_max",
+            libzmq: None,
+            form: Form::number(Unit::Bytes, 1, COUNT_MAX),
+            doc: "Bytes of the longest topic that can be subscribed to",
+            field: |options| &options.topic_size_max,
+            field_mut: |options| &mut options.topic_size_max,
+        },
+    ];
+
+    /// The option with this name.
+    ///
+    /// # Errors
+    /// There is none; the error names the nearest.
+    pub fn find(name: &str) -> Result<&'static Self, OptionError> {
+        Self::ALL
+            .iter()
+            .find(|option| option.name == name)
+            .ok_or_else(|| OptionError::Unknown {
+                name: name.to_owned(),
+            })
+    }
+
+    /// Every name, in the order of the table.
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
+        Self::ALL.iter().map(|option| option.name).collect()
+    }
+
+    /// The value among `options`.
+    #[must_use]
+    pub fn get(&self, options: &SocketOptions) -> Value {
+        (self.field)(options).load()
+    }
+
+    /// The value when nothing is configured.
+    #[must_use]
+    pub fn default_value(&self) -> Value {
+        self.get(&SocketOptions::default())
+    }
+
+    /// Reads a value as the command line has it.
+    ///
+    /// # Errors
+    /// The option cannot have this value.
+    pub fn parse(&self, text: &str) -> Result<Value, OptionError> {
+        let value = self.form.parse(text)?;
+        self.set(&mut SocketOptions::default(), value.clone())?;
+        Ok(value)
+    }
+
+    /// Sets the value among `options`.
+    ///
+    /// # Errors
+    /// The option cannot have this value; `options` are as they were.
+    pub fn set(&self, options: &mut SocketOptions, value: Value) -> Result<(), OptionError> {
+        self.form.check(&value)?;
+        let stored = (self.field_mut)(options).store(value);
+        stored.map_err(OptionError::Malformed)
+    }
+}
+
+impl std::fmt::Debug for SocketOption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SocketOption")
+            .field("name", &self.name)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The longest time-to-live that libzmq counts right: it keeps the milliseconds in sixteen bits.
+const TTL_MAX: i64 = 65_500;
+
+/// The longest name of a network interface.
+const DEVICE_SIZE_MAX: usize = 15;
+
+/// What fits the `int` that the system's options are.
+const INT_MAX: i64 = 0x7FFF_FFFF;
+
+const COUNT_MAX: i64 = 0xFFFF_FFFF;
+/// What a TOML integer can hold.
+const SIZE_MAX: i64 = i64::MAX;

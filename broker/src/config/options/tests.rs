@@ -1,0 +1,184 @@
+//! The table keeps what it promises, row by row.
+
+use super::*;
+
+/// Values that a row must take, none of them its default where there is another.
+fn samples(option: &SocketOption) -> Vec<Value> {
+    match option.form {
+        Form::Choice(names) => names
+            .iter()
+            .map(|name| Value::Text((*name).to_owned()))
+            .collect(),
+        Form::Flag => vec![Value::Flag(true), Value::Flag(false)],
+        Form::List => vec![match option.name {
+            "tcp_accept_filter" => list(&["10.0.0.0/8", "::1/128"]),
+            _ => list(&["a", "b"]),
+        }],
+        Form::Text { .. } => vec![Value::Text(match option.name {
+            "ipc_mode" => "660".to_owned(),
+            "ipc_owner" => "root:0".to_owned(),
+            _ => "ab".to_owned(),
+        })],
+        Form::Number {
+            is_optional,
+            max,
+            min,
+            ..
+        } => {
+            let mut numbers = vec![Value::Number(min), Value::Number(max)];
+            numbers.extend(is_optional.then_some(Value::Number(-1)));
+            numbers
+        }
+    }
+}
+
+fn list(texts: &[&str]) -> Value {
+    Value::List(texts.iter().map(|text| (*text).to_owned()).collect())
+}
+
+#[test]
+fn every_option_reads_what_it_wrote_and_touches_nothing_else() {
+    for option in SocketOption::ALL {
+        for value in [samples(option), vec![option.default_value()]].concat() {
+            let mut options = SocketOptions::default();
+            let set = option.set(&mut options, value.clone());
+            assert_eq!(set, Ok(()), "{} {value}", option.name);
+            assert_eq!(option.get(&options), value, "{}", option.name);
+            for other in SocketOption::ALL {
+                if other.name != option.name {
+                    assert_eq!(other.get(&options), other.default_value(), "{}", other.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_option_takes_from_the_command_line_what_it_displays() {
+    for option in SocketOption::ALL {
+        for value in samples(option) {
+            let text = match &value {
+                Value::List(texts) => texts.join(","),
+                Value::Text(text) => text.clone(),
+                Value::Flag(_) | Value::Number(_) => value.to_string(),
+            };
+            assert_eq!(option.parse(&text), Ok(value), "{}", option.name);
+        }
+    }
+}
+
+#[test]
+fn values_that_an_option_cannot_have_are_refused() {
+    for option in SocketOption::ALL {
+        let mut options = SocketOptions::default();
+        let wrong = match option.form {
+            Form::Choice(_) => vec![Value::Text("?".to_owned()), Value::Number(1)],
+            Form::Flag => vec![Value::Number(1), Value::Text("true".to_owned())],
+            Form::List => vec![Value::Text("one".to_owned()), Value::Flag(true)],
+            Form::Number { max, min, .. } => {
+                let mut wrong = vec![Value::Number(-2), Value::Flag(true)];
+                wrong.extend(max.checked_add(1).map(Value::Number));
+                wrong.extend((min > 0).then_some(Value::Number(min - 1)));
+                wrong
+            }
+            Form::Text { size_max } => {
+                vec![Value::Text("x".repeat(size_max + 1)), Value::Number(1)]
+            }
+        };
+        for value in wrong {
+            assert!(
+                option.set(&mut options, value.clone()).is_err(),
+                "{} {value}",
+                option.name
+            );
+        }
+        assert_eq!(options, SocketOptions::default());
+    }
+}
+
+#[test]
+fn refusals_say_what_to_write() {
+    let limited = Form::optional(Unit::Seconds, 1, 9);
+    let choice = Form::Choice(&["block", "drop-newest"]);
+    for (form, text, expected) in [
+        (Form::Flag, "yes", "write true or false"),
+        (limited, "x", "write a whole number of s"),
+        (
+            limited,
+            "0",
+            "0 is out of range: write a number of s from 1 to 9, or -1",
+        ),
+        (
+            Form::number(Unit::None, 0, 255),
+            "256",
+            "256 is out of range: write a number from 0 to 255",
+        ),
+        (
+            choice,
+            "drop-newst",
+            "there is no choice \"drop-newst\": did you mean \"drop-newest\"?",
+        ),
+        (
+            choice,
+            "x",
+            "there is no choice \"x\": write one of block, drop-newest",
+        ),
+        (
+            Form::Text { size_max: 2 },
+            "abc",
+            "this text of 3 bytes is too long: write one of at most 2 bytes",
+        ),
+    ] {
+        assert_eq!(form.parse(text).expect_err(text).to_string(), expected);
+    }
+}
+
+#[test]
+fn values_are_displayed_as_toml() {
+    let text = |text: &str| text.to_owned();
+    for (value, expected) in [
+        (Value::Flag(true), "true"),
+        (Value::Number(-1), "-1"),
+        (Value::Text(text("a\"b\n")), r#""a\"b\n""#),
+        (list(&["a", "b"]), r#"["a", "b"]"#),
+    ] {
+        assert_eq!(value.to_string(), expected);
+    }
+    let items = Form::List.parse("a, b,,c").expect("a list");
+    assert_eq!(items, list(&["a", "b", "c"]));
+}
+
+#[test]
+fn names_are_distinct_and_those_of_libzmq() {
+    for option in SocketOption::ALL {
+        assert_eq!(
+            SocketOption::find(option.name).expect("found").name,
+            option.name
+        );
+        if let Some(libzmq) = option.libzmq {
+            assert_eq!(libzmq.to_lowercase(), format!("zmq_{}", option.name));
+        }
+        assert!(
+            option.doc.len() <= 70,
+            "{} must fit a line of help",
+            option.name
+        );
+    }
+    assert_eq!(
+        SocketOption::find("sndhw")
+            .expect_err("no such option")
+            .to_string(),
+        "there is no option \"sndhw\": did you mean \"sndhwm\"?"
+    );
+}
+
+#[test]
+fn a_longest_wait_below_the_first_is_refused() {
+    let mut options = SocketOptions::default();
+    assert_eq!(options.check(), Ok(()));
+    options.reconnect_ivl = Duration::from_secs(9);
+    assert_eq!(
+        options.check().expect_err("contradiction").to_string(),
+        "reconnect_ivl_max (5000 ms) is below reconnect_ivl (9000 ms): set it to 9000 or more"
+    );
+}

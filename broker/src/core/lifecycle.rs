@@ -1,0 +1,294 @@
+//! How connections begin, are kept an eye on, and end.
+
+use crate::config::{Endpoint, Side};
+use crate::conn::{Conn, ConnId, Origin, Phase, SocketId};
+use crate::core::actions::{Action, LinkId};
+use crate::core::links::{Backoff, Link, LinkState};
+use crate::core::timers::Owner;
+use crate::core::{Core, Stop};
+use crate::pattern::Pattern;
+use crate::peer::PeerAddress;
+use crate::proxy::Proxy;
+use crate::why::Why;
+use std::time::Instant;
+use zmtp::Session;
+
+impl Core {
+    pub(super) fn add_link(&mut self, socket: SocketId, endpoint: Endpoint) {
+        let options = &self.proxies[socket.proxy as usize]
+            .socket(socket.side)
+            .options;
+        let id = LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX));
+        self.links.push(Link {
+            backoff: Backoff::new(options),
+            endpoint,
+            is_known_down: false,
+            socket,
+            state: LinkState::Connecting,
+        });
+        self.actions.push_back(Action::Connect(id));
+    }
+
+    /// A handshake over this link was completed.
+    pub(super) fn link_is_up(&mut self, link: u32) {
+        let link = &mut self.links[link as usize];
+        link.backoff.reset();
+        link.is_known_down = false;
+        let proxy = &self.proxies[link.socket.proxy as usize];
+        log::info!(
+            "{} {}: connected to {}",
+            proxy.name,
+            link.socket.side,
+            link.endpoint
+        );
+    }
+
+    pub(super) fn check_link(&mut self, now: Instant, id: LinkId) {
+        let link = &mut self.links[id.0 as usize];
+        if let LinkState::Waiting(until) = link.state
+            && until <= now
+        {
+            link.state = LinkState::Connecting;
+            self.actions.push_back(Action::Connect(id));
+        }
+    }
+
+    pub(super) fn retry_link(&mut self, now: Instant, id: LinkId) {
+        if self.stop != Stop::No {
+            return;
+        }
+        let link = &mut self.links[id.0 as usize];
+        let until = now + link.backoff.next(&mut self.random);
+        link.state = LinkState::Waiting(until);
+        self.insert_timer(until, Owner::Link(id));
+    }
+
+    pub(super) fn add_conn(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        peer: PeerAddress,
+        origin: Origin,
+    ) -> ConnId {
+        let config = self.proxies[socket.proxy as usize]
+            .socket(socket.side)
+            .session
+            .clone();
+        let session = Session::new(config, now, &mut self.control);
+        let id = self.conns.insert(Conn::new(session, socket, peer, origin));
+        self.send_control(id);
+        self.remind(id);
+        if self.stop != Stop::No {
+            self.doom(id, Why::Stopping);
+        }
+        id
+    }
+
+    /// Lets a session see to its deadlines.
+    ///
+    /// One that is parked is not read, so its silence is ours: what it has said since may be
+    /// waiting in the kernel. The same is true of one that has not taken what was sent to it, since
+    /// libzmq stops reading, and so answering PING, when its application is slow. Both get their
+    /// PINGs all the same, for the peer's own deadlines; the second as long as there is room for
+    /// them.
+    pub(super) fn check_deadline(&mut self, now: Instant, id: ConnId, reminder: Instant) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        // Reminders of deadlines that have since moved forward are still in the heap.
+        if conn.reminder != Some(reminder) || conn.phase >= Phase::Closing {
+            return;
+        }
+        conn.reminder = None;
+        if conn.phase == Phase::Ready {
+            if conn.is_parked {
+                conn.session.hold_back(now);
+            } else if !conn.egress.is_empty() {
+                conn.session.handle_received(now);
+            }
+        }
+        match conn.session.handle_timeout(now, &mut self.control) {
+            Err(error) => {
+                self.control.clear();
+                self.doom(id, Why::Protocol(error));
+            }
+            Ok(()) => {
+                if conn.is_parked {
+                    conn.session.hold_back(now);
+                }
+                self.answer(id);
+                self.remind(id);
+            }
+        }
+    }
+
+    /// Gives up a peer whose queue has been full for too long.
+    pub(super) fn check_queue(&mut self, now: Instant, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.is_watched = false;
+        let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+        let (Some(patience), Some(since)) = (socket.patience(conn), conn.full_since) else {
+            return;
+        };
+        // Some was taken since the reminder was set.
+        if now < since + patience {
+            conn.is_watched = true;
+            self.insert_timer(since + patience, Owner::Queue(id));
+            return;
+        }
+        let why = match socket.pattern {
+            Pattern::Xsub(_) => Why::SubscriptionsUnread,
+            _ => Why::TooSlow,
+        };
+        self.doom(id, why);
+    }
+
+    /// Sees to it that the next deadline of a connection is not missed. One that moves back costs
+    /// nothing until its old reminder comes up.
+    pub(super) fn remind(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Some(deadline) = conn.session.poll_timeout()
+            && conn.reminder.is_none_or(|reminder| deadline < reminder)
+        {
+            conn.reminder = Some(deadline);
+            self.insert_timer(deadline, Owner::Conn(id));
+        }
+    }
+
+    /// Reminders of connections that are gone may outnumber the others when peers come and go fast.
+    pub(super) fn insert_timer(&mut self, deadline: Instant, owner: Owner) {
+        if self.timers.len() > 2 * (self.conns.len() + self.links.len()) + 1024 {
+            let conns = &self.conns;
+            self.timers.retain(|owner| match owner {
+                Owner::Conn(id) | Owner::Queue(id) => conns.get(id).is_some(),
+                Owner::Link(_) => true,
+            });
+        }
+        self.timers.insert(deadline, owner);
+    }
+
+    /// Gives up what is queued for a peer that can not be written to any more.
+    pub(super) fn give_up_queue(&mut self, id: ConnId) {
+        let Some(conn) = self
+            .conns
+            .get_mut(id)
+            .filter(|conn| conn.phase == Phase::Ready)
+        else {
+            return;
+        };
+        let socket = conn.socket;
+        let (wire, messages) = conn.egress.close(&mut self.outbox.store);
+        let pattern = &mut self.proxies[socket.proxy as usize]
+            .socket_mut(socket.side)
+            .pattern;
+        if let Some(balancer) = pattern.balancer() {
+            balancer.detach(id, &mut self.conns);
+        }
+        self.strand(socket, &wire, messages);
+    }
+
+    /// Gives the messages that a dead peer had not been sent to the others, where one is as good as
+    /// another.
+    pub(super) fn strand(&mut self, id: SocketId, wire: &[u8], messages: u32) {
+        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        if let Some(balancer) = socket.pattern.balancer() {
+            balancer.strand(wire);
+            socket.stats.requeued += u64::from(messages);
+        }
+        let has_lost_request = socket.pattern.has_lost_request();
+        let across = id.across();
+        if has_lost_request {
+            let proxy = &mut self.proxies[across.proxy as usize];
+            proxy.socket_mut(across.side).pattern.give_up_request();
+        }
+        self.wake_later(across);
+    }
+
+    pub(super) fn close_doomed(&mut self, now: Instant) {
+        while let Some((id, why)) = self.doomed.pop() {
+            self.close(now, id, why);
+        }
+    }
+
+    /// Gives up a connection.
+    pub(super) fn close(&mut self, now: Instant, id: ConnId, why: Why) {
+        let Some(conn) = self
+            .conns
+            .get_mut(id)
+            .filter(|conn| conn.phase < Phase::Closing)
+        else {
+            return;
+        };
+        let was_ready = conn.phase == Phase::Ready;
+        let was_parked = std::mem::take(&mut conn.is_parked);
+        conn.phase = Phase::Closing;
+        let (socket_id, peer) = (conn.socket, conn.peer);
+        // A peer that was refused is to hear why, and those of a broker that stops what was queued.
+        let lingers = match why {
+            Why::Protocol(error) => error.reply().is_some(),
+            _ => why == Why::Stopping,
+        };
+        if !was_ready {
+            conn.egress.begin_traffic();
+        }
+        let unsent = (!lingers).then(|| conn.egress.close(&mut self.outbox.store));
+        let proxy = &mut self.proxies[socket_id.proxy as usize];
+        let name = &proxy.name;
+        let side = socket_id.side;
+        let level = if why.is_notable() {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
+        if level > log::Level::Warn || self.reports.allow(now) {
+            log::log!(level, "{name} {side}: closed {peer}: {why}");
+        }
+        let (socket, _) = proxy.sockets_mut(side);
+        socket.stats.count_close(&why);
+        if was_parked {
+            socket.waiting.retain(|waiting| *waiting != id);
+        }
+        if was_ready {
+            socket.peers -= 1;
+            socket.pattern.detach(id, &mut self.conns);
+            if let Some((wire, messages)) = unsent {
+                self.strand(socket_id, &wire, messages);
+                // A REP whose requester left takes the next request.
+                self.wake_later(socket_id);
+            }
+            let socket = self.proxies[socket_id.proxy as usize].socket_mut(side);
+            if let (Pattern::Xpub(_), Some(conn)) = (&socket.pattern, self.conns.get_mut(id)) {
+                conn.is_departing = true;
+                self.departing.push_back(id);
+            }
+        }
+        self.actions.push_back(Action::Close { id, lingers });
+    }
+
+    pub(super) fn close_all(&mut self) {
+        self.stop = Stop::Closing;
+        let all: Vec<ConnId> = self.conns.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.doom(id, Why::Stopping);
+        }
+    }
+
+    /// Whether nothing is queued that could still be sent. What waits for a peer that is not there
+    /// will wait in vain: nobody is accepted any more.
+    pub(super) fn is_drained(&self) -> bool {
+        let could_go = |proxy: &Proxy, from: Side| {
+            let (waits, to) = (
+                !proxy.socket(from).waiting.is_empty(),
+                proxy.socket(from.opposite()),
+            );
+            to.peers > 0 && (waits || to.pattern.has_stranded())
+        };
+        let is_between = |proxy: &Proxy| Side::BOTH.iter().any(|from| could_go(proxy, *from));
+        !self.proxies.iter().any(is_between)
+            && self.conns.iter().all(|(_, conn)| conn.egress.is_empty())
+    }
+}

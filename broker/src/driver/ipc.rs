@@ -1,0 +1,272 @@
+//! Sockets of `ipc://`: files that are never taken from somebody who listens, and that go when we
+//! go.
+
+use crate::config::endpoint::IpcName;
+use crate::config::{IpcOwner, SocketOptions};
+use crate::driver::tune::tune_buffers;
+use crate::peer::PeerAddress;
+use nix::libc::O_NOFOLLOW;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::collections::hash_map::RandomState;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::hash::BuildHasher as _;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+    PermissionsExt as _, lchown,
+};
+use std::path::{Path, PathBuf};
+use std::{env, process};
+
+/// A listening socket, and its file if it has one.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) file: Option<SocketFile>,
+    pub(super) name: IpcName,
+    pub(super) socket: Socket,
+}
+
+/// The file of a socket that listens; removed when dropped, if it is still the same.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    /// The directory that was made for it alone.
+    directory: Option<PathBuf>,
+    identity: Identity,
+    path: PathBuf,
+}
+
+/// What tells one file from another of the same name: device and inode.
+type Identity = (u64, u64);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Nothing can be done about failures; a file that stays is replaced at the next start.
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+        if let Some(directory) = &self.directory {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Binds and listens.
+pub(super) fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    tune_buffers(&socket, options)?;
+    let (path, directory) = match name {
+        IpcName::Abstract(_) => {
+            socket.bind(&address(name)?)?;
+            socket.listen(options.backlog.try_into().unwrap_or(i32::MAX))?;
+            let name = name.clone();
+            return Ok(Bound {
+                file: None,
+                name,
+                socket,
+            });
+        }
+        IpcName::Any => {
+            let directory = make_directory()?;
+            (directory.join("socket"), Some(directory))
+        }
+        IpcName::Path(path) => (PathBuf::from(path), None),
+    };
+    let bound = bind_file(&socket, &path, options).map(|identity| SocketFile {
+        directory: directory.clone(),
+        identity,
+        path: path.clone(),
+    });
+    if let (Err(_), Some(directory)) = (&bound, &directory) {
+        // What it held is removed already.
+        let _ = fs::remove_dir(directory);
+    }
+    Ok(Bound {
+        file: Some(bound?),
+        name: IpcName::Path(path.to_string_lossy().into_owned()),
+        socket,
+    })
+}
+
+/// Makes the file of a socket, in the place of one that nobody listens on any more if need be, and
+/// listens.
+fn bind_file(socket: &Socket, path: &Path, options: &SocketOptions) -> io::Result<Identity> {
+    let address = SockAddr::unix(path)?;
+    // Between binding and listening a socket looks as if it were stale.
+    let _claim = Claim::new(path)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        remove_stale(path)?;
+        socket.bind(&address)?;
+    }
+    // Nobody can connect before we listen, and we listen when the file is as it is to be.
+    let ready = set_owner(path, options.ipc_owner.as_ref())
+        .and_then(|()| match options.ipc_mode {
+            Some(mode) => fs::set_permissions(path, Permissions::from_mode(mode.bits())),
+            None => Ok(()),
+        })
+        .and_then(|()| socket.listen(options.backlog.try_into().unwrap_or(i32::MAX)))
+        .and_then(|()| identity(path));
+    if ready.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    ready
+}
+
+/// The right to bind a path: one broker at a time has it, so that none takes another's socket for
+/// stale that is not listening yet.
+struct Claim {
+    /// Locked for as long as it is open, even if the process dies.
+    _file: File,
+    path: PathBuf,
+}
+
+impl Claim {
+    fn new(path: &Path) -> io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        loop {
+            let file = OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(O_NOFOLLOW)
+                .open(&path)?;
+            file.try_lock().map_err(|error| match error {
+                TryLockError::Error(error) => error,
+                TryLockError::WouldBlock => in_use(),
+            })?;
+            // Whoever had it before has removed it, perhaps between these two steps.
+            let metadata = file.metadata()?;
+            if identity(&path).is_ok_and(|found| found == (metadata.dev(), metadata.ino())) {
+                return Ok(Self { _file: file, path });
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // One that stays is as good as none: it is not locked.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the file of a socket that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => {
+            let message = "there is a file of this name that is no socket";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        // Whoever had it has just removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    if is_alive(path)? {
+        return Err(in_use());
+    }
+    fs::remove_file(path)
+}
+
+/// Whether somebody listens on the socket with this path.
+fn is_alive(path: &Path) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
+            // Its backlog is full.
+            io::ErrorKind::WouldBlock => Ok(true),
+            // It is one of datagrams, for example, or of somebody else: not ours to remove.
+            _ => Err(error),
+        },
+    }
+}
+
+/// The address of a name, which must not be `*`.
+pub(super) fn address(name: &IpcName) -> io::Result<SockAddr> {
+    match name {
+        // The leading zero is what makes it abstract.
+        IpcName::Abstract(name) => SockAddr::unix(format!("\0{name}")),
+        IpcName::Any => Err(io::ErrorKind::AddrNotAvailable.into()),
+        IpcName::Path(path) => SockAddr::unix(path),
+    }
+}
+
+/// Who is at the other end.
+pub(super) fn peer(socket: &impl AsFd) -> PeerAddress {
+    // That fails for no connected socket.
+    let (pid, uid) = getsockopt(&socket.as_fd(), PeerCredentials)
+        .map_or((0, u32::MAX), |peer| (peer.pid(), peer.uid()));
+    PeerAddress::Ipc { pid, uid }
+}
+
+/// Makes a directory that only we may look into, where libzmq would, but never the current one.
+fn make_directory() -> io::Result<PathBuf> {
+    let named = ["TMPDIR", "TEMPDIR", "TMP"].iter().filter_map(env::var_os);
+    let parent = named
+        .map(PathBuf::from)
+        .find(|path| path.is_dir())
+        .unwrap_or_else(|| PathBuf::from("/tmp"));
+    loop {
+        let random = RandomState::new().hash_one(process::id());
+        let path = parent.join(format!("zmqd-{random:016x}"));
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| path),
+        }
+    }
+}
+
+fn set_owner(path: &Path, owner: Option<&IpcOwner>) -> io::Result<()> {
+    let Some(owner) = owner else {
+        return Ok(());
+    };
+    let uid = id_of(&owner.user, "/etc/passwd", "user")?;
+    let gid = id_of(&owner.group, "/etc/group", "group")?;
+    lchown(path, uid, gid)
+}
+
+/// The number of a user or group, which may be given as such. Both files begin with the name, and
+/// have the number third. Other directories of users would need the C library's help.
+fn id_of(name: &str, file: &str, what: &str) -> io::Result<Option<u32>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(number) = name.parse() {
+        return Ok(Some(number));
+    }
+    let text = fs::read_to_string(file)?;
+    let mut lines = text.lines().map(|line| line.split(':'));
+    let number = lines.find_map(|mut fields| {
+        let is_it = fields.next() == Some(name);
+        is_it.then(|| fields.nth(1)?.parse().ok())?
+    });
+    let missing = || {
+        let message = format!("{file} has no {what} {name}: write a number for one from elsewhere");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    };
+    number.map(Some).ok_or_else(missing)
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+fn in_use() -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there")
+}
+
+#[cfg(test)]
+#[path = "ipc_tests.rs"]
+mod tests;

@@ -1,0 +1,262 @@
+//! Files of sockets: whose they are, what becomes of them, and that nobody's is taken.
+
+use super::*;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+/// A directory that goes when the test is through.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "zmqd-test-{}-{}",
+            process::id(),
+            MADE.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = env::temp_dir().join(name);
+        fs::create_dir(&path).expect("a directory");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("readable");
+        let names = entries.map(|entry| entry.expect("readable").file_name());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("it is there");
+    }
+}
+
+fn listen_at(path: &str) -> io::Result<Bound> {
+    listen(&IpcName::Path(path.to_owned()), &SocketOptions::DEFAULT)
+}
+
+/// Leaves a file that nobody listens on, as a crash would.
+fn leave_stale(path: &str) {
+    drop(UnixListener::bind(path).expect("it is free"));
+}
+
+#[test]
+fn the_file_goes_when_we_go() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    let bound = listen_at(&path).expect("it is free");
+    assert_eq!(bound.name.to_string(), path);
+    UnixStream::connect(&path).expect("it listens");
+    drop(bound);
+    assert_eq!(directory.names(), [""; 0]);
+}
+
+#[test]
+fn the_file_of_somebody_else_stays_when_we_go() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    let bound = listen_at(&path).expect("it is free");
+    // As libzmq does it.
+    fs::remove_file(&path).expect("it is there");
+    let other = UnixListener::bind(&path).expect("it is free");
+    drop(bound);
+    UnixStream::connect(&path).expect("the other listens still");
+    drop(other);
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    leave_stale(&path);
+    let bound = listen_at(&path).expect("nobody listens");
+    UnixStream::connect(&path).expect("we listen");
+    assert_eq!(directory.names(), ["socket"]);
+    drop(bound);
+}
+
+#[test]
+fn a_live_socket_is_never_taken() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    let first = listen_at(&path).expect("it is free");
+    let error = listen_at(&path).expect_err("somebody listens");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+    assert_eq!(directory.names(), ["socket"]);
+    UnixStream::connect(&path).expect("the first listens still");
+    drop(first);
+}
+
+#[test]
+fn a_socket_with_a_full_backlog_is_alive() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    let options = SocketOptions {
+        backlog: 1,
+        ..SocketOptions::DEFAULT
+    };
+    let _first = listen(&IpcName::Path(path.clone()), &options).expect("it is free");
+    let _waiting = [(); 2].map(|()| UnixStream::connect(&path).expect("there is room"));
+    let error = listen_at(&path).expect_err("somebody listens");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+}
+
+#[test]
+fn what_is_no_socket_of_ours_is_left_alone() {
+    let directory = Directory::new();
+    let (file, datagrams) = (directory.path("file"), directory.path("datagrams"));
+    fs::write(&file, "precious").expect("writable");
+    let _other = UnixDatagram::bind(&datagrams).expect("it is free");
+    for path in [&file, &datagrams] {
+        assert!(listen_at(path).is_err(), "{path}");
+    }
+    assert_eq!(fs::read_to_string(&file).expect("readable"), "precious");
+    assert_eq!(directory.names().len(), 2);
+}
+
+#[test]
+fn of_two_who_start_at_once_one_listens() {
+    let directory = Directory::new();
+    for round in 0..200 {
+        let path = directory.path(&format!("socket{round}"));
+        if round % 2 == 0 {
+            leave_stale(&path);
+        }
+        let start = || {
+            let path = path.clone();
+            thread::spawn(move || listen_at(&path))
+        };
+        let both = [start(), start()].map(|thread| thread.join().expect("it does not panic"));
+        let winners = both.iter().flatten().count();
+        assert_eq!(winners, 1, "{both:?}");
+        UnixStream::connect(&path).expect("it listens");
+    }
+    assert_eq!(directory.names(), [""; 0]);
+}
+
+#[test]
+fn a_claim_that_a_crash_left_is_nobodys() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    fs::write(format!("{path}.lock"), "").expect("writable");
+    let bound = listen_at(&path).expect("nobody holds the lock");
+    assert_eq!(directory.names(), ["socket"]);
+    drop(bound);
+    let claim = Claim::new(Path::new(&path)).expect("nobody binds it");
+    let error = listen_at(&path).expect_err("somebody is about to bind it");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+    drop(claim);
+    listen_at(&path).expect("nobody binds it any more");
+}
+
+#[test]
+fn mode_and_owner_are_those_of_the_options() {
+    let directory = Directory::new();
+    let path = directory.path("socket");
+    let found = |path: &str| {
+        let metadata = fs::symlink_metadata(path).expect("it is there");
+        (
+            metadata.permissions().mode() & 0o777,
+            metadata.uid(),
+            metadata.gid(),
+        )
+    };
+    let ours = fs::metadata(&directory.0).expect("it is there");
+    let may_give_away = ours.uid() == 0;
+    for mode in ["600", "666", "000", "777"] {
+        // Only root may give files away; others can at least say that they keep them.
+        let (uid, gid) = if may_give_away {
+            (12_345, 54_321)
+        } else {
+            (ours.uid(), ours.gid())
+        };
+        let options = SocketOptions {
+            ipc_mode: Some(mode.parse().expect(mode)),
+            ipc_owner: Some(format!("{uid}:{gid}").parse().expect("legal")),
+            ..SocketOptions::DEFAULT
+        };
+        let bound = listen(&IpcName::Path(path.clone()), &options).expect("it is free");
+        let bits = u32::from_str_radix(mode, 8).expect("octal");
+        assert_eq!(found(&path), (bits, uid, gid));
+        drop(bound);
+    }
+    assert_eq!(directory.names(), [""; 0]);
+}
+
+#[test]
+fn owners_are_looked_up_by_name() {
+    assert_eq!(
+        id_of("root", "/etc/passwd", "user").expect("everywhere"),
+        Some(0)
+    );
+    assert_eq!(
+        id_of("root", "/etc/group", "group").expect("everywhere"),
+        Some(0)
+    );
+    assert_eq!(id_of("", "/etc/passwd", "user").expect("nobody"), None);
+    assert_eq!(
+        id_of("77", "/etc/passwd", "user").expect("a number"),
+        Some(77)
+    );
+    let directory = Directory::new();
+    let options = SocketOptions {
+        ipc_owner: Some("nobody-of-this-name".parse().expect("legal")),
+        ..SocketOptions::DEFAULT
+    };
+    let path = directory.path("socket");
+    let error = listen(&IpcName::Path(path), &options).expect_err("there is no such user");
+    assert!(
+        error.to_string().contains("no user nobody-of-this-name"),
+        "{error}"
+    );
+    assert_eq!(directory.names(), [""; 0], "nothing is left behind");
+}
+
+#[test]
+fn any_path_is_one_that_only_we_can_reach() {
+    let bound = listen(&IpcName::Any, &SocketOptions::DEFAULT).expect("there is room");
+    let IpcName::Path(path) = &bound.name else {
+        panic!("{:?}", bound.name)
+    };
+    let parent = Path::new(path).parent().expect("a directory").to_owned();
+    UnixStream::connect(path).expect("it listens");
+    let mode = fs::metadata(&parent)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+    drop(bound);
+    assert!(!parent.exists(), "the directory goes too");
+}
+
+#[test]
+fn abstract_names_are_no_files_and_never_shared() {
+    let name = IpcName::Abstract(format!("zmqd-test-{}", process::id()));
+    let bound = listen(&name, &SocketOptions::DEFAULT).expect("it is free");
+    assert!(bound.file.is_none());
+    let error = listen(&name, &SocketOptions::DEFAULT).expect_err("somebody listens");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    drop(bound);
+    listen(&name, &SocketOptions::DEFAULT).expect("it is free again");
+}
+
+#[test]
+fn the_longest_path_works() {
+    let directory = Directory::new();
+    let room = 107 - directory.path("").len();
+    let path = directory.path(&"x".repeat(room));
+    leave_stale(&path);
+    let bound = listen_at(&path).expect("it fits");
+    UnixStream::connect(&path).expect("it listens");
+    drop(bound);
+    assert_eq!(directory.names(), [""; 0]);
+}

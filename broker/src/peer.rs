@@ -1,0 +1,67 @@
+//! Who is at the other end of a connection, as the system tells.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The other end of a connection; displayed in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerAddress {
+    /// Another socket of the same broker.
+    Inproc,
+    /// A process of this machine.
+    Ipc {
+        /// The process that connected or, where we did, that listened.
+        pid: i32,
+        /// Its user.
+        uid: u32,
+    },
+    /// The program that embeds the broker.
+    Program,
+    /// An address of the network.
+    Tcp(SocketAddr),
+}
+
+/// IPv4 addresses that an IPv6 socket shows as mapped ones become the IPv4 addresses they are.
+impl From<SocketAddr> for PeerAddress {
+    fn from(address: SocketAddr) -> Self {
+        let ip = address.ip().to_canonical();
+        Self::Tcp(if ip == address.ip() {
+            address
+        } else {
+            (ip, address.port()).into()
+        })
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inproc => f.write_str("inproc peer"),
+            Self::Program => f.write_str("inproc peer (this program)"),
+            Self::Ipc { pid, uid } => write!(f, "ipc peer (pid {pid}, uid {uid})"),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_named_by_what_is_known_of_them() {
+        let tcp = |text: &str| PeerAddress::from(text.parse::<SocketAddr>().expect(text));
+        for (peer, expected) in [
+            (PeerAddress::Inproc, "inproc peer"),
+            (PeerAddress::Program, "inproc peer (this program)"),
+            (
+                PeerAddress::Ipc { pid: 71, uid: 0 },
+                "ipc peer (pid 71, uid 0)",
+            ),
+            (tcp("[::ffff:10.0.0.1]:7"), "10.0.0.1:7"),
+            (tcp("[fe80::1%3]:7"), "[fe80::1%3]:7"),
+        ] {
+            assert_eq!(peer.to_string(), expected);
+        }
+    }
+}

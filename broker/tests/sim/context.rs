@@ -1,0 +1,206 @@
+//! What everything in a run shares: the clock, the events to come, cables, numbers, records.
+
+use crate::message::{Header, Purpose, Style};
+use crate::net::{Cable, Plug};
+use crate::random::Random;
+use crate::trace::Trace;
+use broker::{LinkId, SocketId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the run began.
+pub(crate) type Nanos = u64;
+
+pub(crate) const MILLISECOND: Nanos = 1_000_000;
+pub(crate) const SECOND: Nanos = 1000 * MILLISECOND;
+
+/// Who has one end of a cable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Node(usize),
+    Peer(usize),
+}
+
+/// Something that happens at its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// An end learns that the connection is lost.
+    Break { plug: Plug, kind: ErrorKind },
+    /// The other end has read so much.
+    Credit { plug: Plug, size: usize },
+    /// Bytes, or the end of them, come to an end.
+    Deliver { plug: Plug },
+    /// Somebody tries to connect.
+    Dial(Dial),
+    /// Something goes wrong.
+    Fault,
+    /// A peer acts.
+    Peer(usize),
+    /// An end is told that its connection is lost.
+    Tell { plug: Plug },
+    /// A broker's event loop comes around.
+    Turn(usize),
+}
+
+/// An attempt to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dial {
+    pub(crate) from: Owner,
+    /// Of a broker: which of its links.
+    pub(crate) link: Option<LinkId>,
+    pub(crate) port: u16,
+}
+
+/// Who is behind a port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listener {
+    pub(crate) is_up: bool,
+    pub(crate) owner: Owner,
+    /// Of a broker: which of its sockets.
+    pub(crate) socket: Option<SocketId>,
+}
+
+/// Events to come, the earliest first; at the same time in random order.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    count: u64,
+    events: BTreeMap<(Nanos, u64), Event>,
+    random: Random,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, at: Nanos, event: Event) {
+        self.count += 1;
+        let order = self.random.next() << 40 | self.count;
+        self.events.insert((at, order), event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Nanos, Event)> {
+        let ((at, _), event) = self.events.pop_first()?;
+        Some((at, event))
+    }
+
+    pub(crate) fn next(&self) -> Option<Nanos> {
+        self.events.first_key_value().map(|((at, _), _)| *at)
+    }
+}
+
+/// One connection of one peer, as a sender of messages.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) identity: Vec<u8>,
+    pub(crate) is_liar: bool,
+}
+
+/// How often each thing happened that a run can do without, but a hundred runs cannot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Coverage(BTreeMap<&'static str, u64>);
+
+impl Coverage {
+    pub(crate) fn add(&mut self, what: &'static str, count: u64) {
+        *self.0.entry(what).or_default() += count;
+    }
+
+    pub(crate) fn get(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            self.add(what, *count);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(what, count)| (*what, *count))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) base: Instant,
+    pub(crate) cables: Vec<Cable>,
+    pub(crate) coverage: Coverage,
+    /// No fault any more, nobody is slow, nobody sends more than it has begun.
+    pub(crate) is_calm: bool,
+    /// The brokers stop: who is closed stays closed.
+    pub(crate) is_over: bool,
+    pub(crate) now: Nanos,
+    pub(crate) ports: BTreeMap<u16, Listener>,
+    pub(crate) queue: Queue,
+    pub(crate) random: Random,
+    /// Requests and items that reached somebody: each at most once.
+    received: BTreeSet<(Purpose, u32, u32)>,
+    pub(crate) senders: Vec<Sender>,
+    pub(crate) style: Style,
+    pub(crate) trace: Trace,
+}
+
+impl Context {
+    pub(crate) fn new(random: &mut Random, style: Style, is_loud: bool) -> Self {
+        let queue = Queue {
+            count: 0,
+            events: BTreeMap::new(),
+            random: Random::new(random.next()),
+        };
+        Self {
+            base: base(),
+            cables: Vec::new(),
+            coverage: Coverage::default(),
+            is_calm: false,
+            is_over: false,
+            now: 0,
+            ports: BTreeMap::new(),
+            queue,
+            random: Random::new(random.next()),
+            received: BTreeSet::new(),
+            senders: Vec::new(),
+            style,
+            trace: Trace::new(is_loud),
+        }
+    }
+
+    pub(crate) fn instant(&self) -> Instant {
+        self.base + Duration::from_nanos(self.now)
+    }
+
+    #[expect(clippy::unused_self, reason = "beside its opposite")]
+    pub(crate) fn span(&self, duration: Duration) -> Nanos {
+        Nanos::try_from(duration.as_nanos()).expect("runs are short")
+    }
+
+    pub(crate) fn nanos(&self, instant: Instant) -> Nanos {
+        let elapsed = instant.saturating_duration_since(self.base).as_nanos();
+        Nanos::try_from(elapsed).expect("runs are short")
+    }
+
+    /// Registers a connection of a peer as a sender.
+    pub(crate) fn add_sender(&mut self, identity: &[u8], is_liar: bool) -> u32 {
+        self.senders.push(Sender {
+            identity: identity.to_vec(),
+            is_liar,
+        });
+        u32::try_from(self.senders.len() - 1).expect("few senders")
+    }
+
+    pub(crate) fn sender(&self, header: &Header) -> &Sender {
+        &self.senders[header.sender as usize]
+    }
+
+    /// Takes note that a message reached somebody it may reach only once.
+    pub(crate) fn receive_once(&mut self, header: &Header) {
+        let is_new = self
+            .received
+            .insert((header.purpose, header.sender, header.number));
+        assert!(is_new, "{header:?} arrived twice");
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an instant can only be made from the clock; all others count from this one"
+)]
+fn base() -> Instant {
+    Instant::now()
+}

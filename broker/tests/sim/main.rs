@@ -1,0 +1,110 @@
+//! The broker in a simulated world: real cores, real sessions, everything else made up from a seed.
+//!
+//! ```text
+//! SEED=17 cargo test -p zmqd-broker --test sim            replays one run
+//! SEED=17 TRACE=1 cargo test -p zmqd-broker --test sim    and prints what happens in it
+//! SEEDS=5000 cargo test -p zmqd-broker --test sim         so many runs, from seed 0 on
+//! ```
+//!
+//! Reading order: [`world`] runs events, [`node`] drives a core, [`peers`] talk to it through
+//! [`net`]. [`model`] decides beside the core what it must do, by what [`shadow`] sees of each
+//! connection, and [`check`] looks at everything once nothing moves any more.
+
+mod check;
+mod context;
+mod message;
+mod model;
+mod net;
+mod node;
+mod peers;
+mod random;
+mod scenario;
+mod shadow;
+mod trace;
+mod world;
+
+use context::Coverage;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use world::Outcome;
+
+/// Runs when nothing else is asked for.
+const SEEDS: u64 = 300;
+
+fn run(seed: u64, is_loud: bool) -> Outcome {
+    scenario::draw(seed, is_loud).run()
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+/// Runs these seeds; the first one that fails is printed with the command that replays it.
+fn run_all(seeds: std::ops::Range<u64>, is_loud: bool) -> Coverage {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut coverage = Coverage::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(coverage);
+            }
+            match catch_unwind(AssertUnwindSafe(|| run(seed, is_loud))) {
+                Ok(outcome) => coverage.merge(&outcome.coverage),
+                Err(_) => {
+                    eprintln!("SEED={seed}");
+                    next.store(seeds.end, Ordering::Relaxed);
+                    return Err(seed);
+                }
+            }
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut results: Vec<Result<Coverage, u64>> = Vec::new();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            results.push(thread.join().expect("panics are caught"));
+        }
+    });
+    let mut all = Coverage::default();
+    for result in results {
+        match result {
+            Ok(coverage) => all.merge(&coverage),
+            Err(seed) => panic!(
+                "SEED={seed} failed; replay it with\n    \
+                 SEED={seed} TRACE=1 cargo test -p zmqd-broker --test sim -- --nocapture"
+            ),
+        }
+    }
+    all
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_misled_in_any_run() {
+    let first = number("SEED");
+    let count = number("SEEDS").unwrap_or_else(|| if first.is_some() { 1 } else { SEEDS });
+    let first = first.unwrap_or(0);
+    let coverage = run_all(first..first + count, std::env::var_os("TRACE").is_some());
+    for (what, times) in coverage.iter() {
+        println!("{times:9} {what}");
+    }
+    if count >= SEEDS {
+        for what in COVERED {
+            assert!(coverage.get(what) > 0, "no run had any: {what}");
+        }
+    }
+}
+
+/// What must have happened in so many runs, or they prove less than they seem to.
+const COVERED: [&str; 0] = [];
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for seed in 0..12 {
+        assert_eq!(run(seed, false), run(seed, false), "SEED={seed}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Numbered messages: everything about one follows from who sent it as which.
+//!
+//! ```text
+//! [what the pattern needs: topic, identities, delimiter] [header, filler] [extra]…
+//! ```
+//!
+//! The receiver makes the message once more from its header and compares every byte.
+
+use crate::random::{Random, digest, mix};
+use std::sync::LazyLock;
+use zmtp::Frames;
+use zmtp::encode::append_frame;
+
+/// What a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Request,
+    Reply,
+    Publication,
+    /// From a subscriber to the publishers.
+    Upstream,
+    Item,
+}
+
+/// The first bytes of each message's header frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) purpose: Purpose,
+    /// Distinct for every connection that a peer ever made.
+    pub(crate) sender: u32,
+    pub(crate) number: u32,
+    /// Of a reply: the request.
+    pub(crate) answers: (u32, u32),
+}
+
+/// A message as far as the model tells messages apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// One of ours.
+    Numbered(Purpose, u32, u32),
+    /// A liar's, by its digest.
+    Other(u64),
+}
+
+/// How large the messages of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Tiny,
+    Mixed,
+    Large,
+}
+
+/// What all messages of a run have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    pub(crate) profile: Profile,
+    pub(crate) salt: u64,
+}
+
+const HEADER_SIZE: usize = 32;
+const MAGIC: [u8; 3] = *b"\xfeZ\x07";
+/// No frame is longer.
+const PART_SIZE_MAX: usize = 100_000;
+const NOISE_SIZE: usize = 256 << 10;
+
+static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut random = Random::new(1);
+    (0..NOISE_SIZE / 8)
+        .flat_map(|_| random.next().to_le_bytes())
+        .collect()
+});
+
+impl Header {
+    pub(crate) fn new(purpose: Purpose, sender: u32, number: u32) -> Self {
+        Self {
+            purpose,
+            sender,
+            number,
+            answers: (0, 0),
+        }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        Key::Numbered(self.purpose, self.sender, self.number)
+    }
+
+    fn emit(&self, style: Style) -> [u8; HEADER_SIZE] {
+        let mut bytes = [0; HEADER_SIZE];
+        bytes[..3].copy_from_slice(&MAGIC);
+        bytes[3] = self.purpose as u8;
+        bytes[4..8].copy_from_slice(&self.sender.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.number.to_be_bytes());
+        bytes[12..16].copy_from_slice(&self.answers.0.to_be_bytes());
+        bytes[16..20].copy_from_slice(&self.answers.1.to_be_bytes());
+        let check = digest(style.salt, &bytes[..24]);
+        bytes[24..].copy_from_slice(&check.to_be_bytes());
+        bytes
+    }
+
+    fn parse(style: Style, frame: &[u8]) -> Option<Self> {
+        let bytes = frame.first_chunk::<HEADER_SIZE>()?;
+        let number = |at: usize| {
+            let four = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+            u32::from_be_bytes(four)
+        };
+        let purpose = match bytes[3] {
+            0 => Purpose::Request,
+            1 => Purpose::Reply,
+            2 => Purpose::Publication,
+            3 => Purpose::Upstream,
+            _ => Purpose::Item,
+        };
+        let header = Self {
+            purpose,
+            sender: number(4),
+            number: number(8),
+            answers: (number(12), number(16)),
+        };
+        (header.emit(style) == *bytes).then_some(header)
+    }
+
+    /// Sizes and places in the noise of its frames, the filler behind the header first.
+    fn parts(&self, style: Style) -> Vec<(usize, usize)> {
+        let identity = mix(u64::from(self.sender) << 32 | u64::from(self.number));
+        let mut random = Random::new(style.salt ^ identity ^ self.purpose as u64);
+        let count = match random.below(8) {
+            0..=2 => 1,
+            3 | 4 => 2,
+            5 => 3,
+            6 => 4,
+            _ => 5,
+        };
+        let mut part = || {
+            let size = part_size(style.profile, &mut random);
+            (random.below(NOISE_SIZE - PART_SIZE_MAX), size)
+        };
+        (0..count).map(|_| part()).collect()
+    }
+
+    /// The frames of the message behind what its pattern needs.
+    pub(crate) fn frames(&self, style: Style) -> Vec<Vec<u8>> {
+        let part = |(at, size): (usize, usize)| NOISE[at..at + size].to_vec();
+        let mut frames: Vec<Vec<u8>> = self.parts(style).into_iter().map(part).collect();
+        frames[0].splice(..0, self.emit(style));
+        frames
+    }
+
+    /// What a publication begins with.
+    pub(crate) fn topic(&self, style: Style) -> Vec<u8> {
+        let identity = mix(u64::from(self.number) << 32 | u64::from(self.sender));
+        let mut random = Random::new(style.salt ^ identity);
+        (0..random.below(4)).map(|_| random.pick(b"ab")).collect()
+    }
+}
+
+/// Sizes on both sides of every threshold in the broker.
+fn part_size(profile: Profile, random: &mut Random) -> usize {
+    let around = |middle: usize, random: &mut Random| middle - 48 + random.below(64);
+    let class = match profile {
+        Profile::Tiny => 0,
+        Profile::Mixed => random.below(100),
+        Profile::Large => 60 + random.below(40),
+    };
+    match class {
+        0..76 => random.below(60),
+        76..85 => around(256, random),
+        85..92 => around(16 << 10, random),
+        92..96 => around(64 << 10, random),
+        _ => random.below(PART_SIZE_MAX),
+    }
+}
+
+/// The header of a message, and how many frames stand in front of it.
+pub(crate) fn header_of(style: Style, message: &[u8]) -> Option<(Header, usize)> {
+    Frames::new(message)
+        .take(8)
+        .zip(0..)
+        .find_map(|(frame, at)| Some((Header::parse(style, frame.body)?, at)))
+}
+
+/// How the model knows a message.
+pub(crate) fn key_of(style: Style, message: &[u8]) -> Key {
+    header_of(style, message).map_or_else(
+        || Key::Other(digest(style.salt, message)),
+        |(header, _)| header.key(),
+    )
+}
+
+/// Panics unless every byte behind the first `lead` frames is what the header says it must be.
+pub(crate) fn verify(style: Style, message: &[u8], header: &Header, lead: usize) {
+    let mut frames = Frames::new(message).skip(lead);
+    let parts = header.parts(style);
+    for (index, (at, size)) in parts.iter().enumerate() {
+        let frame = frames
+            .next()
+            .unwrap_or_else(|| panic!("{header:?} lost frames from {index} on"));
+        let skip = if index == 0 { HEADER_SIZE } else { 0 };
+        assert_eq!(
+            frame.body.len(),
+            skip + size,
+            "{header:?}: size of frame {index}"
+        );
+        assert!(
+            frame.body[skip..] == NOISE[*at..at + size],
+            "{header:?}: bytes of frame {index} changed"
+        );
+        assert_eq!(
+            frame.more,
+            index + 1 < parts.len(),
+            "{header:?}: MORE of frame {index}"
+        );
+    }
+}
+
+/// Appends a frame, at times in the long form though its size is short, which is legal.
+pub(crate) fn append(out: &mut Vec<u8>, body: &[u8], more: bool, random: &mut Random) {
+    if body.len() < 256 && random.chance(3) {
+        out.push(2 | u8::from(more));
+        out.extend((body.len() as u64).to_be_bytes());
+        out.extend_from_slice(body);
+    } else {
+        append_frame(out, body, more);
+    }
+}

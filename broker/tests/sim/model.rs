@@ -1,0 +1,473 @@
+//! What a broker must do with what it reads, decided beside it and compared with what it writes.
+
+use crate::message::{Key, Style, key_of};
+use crate::net::Plug;
+use crate::shadow::{Expected, Heard, Phase, Shadow, Unit};
+use broker::config::{Config, Side, SocketOptions};
+use broker::{ConnId, SocketId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IoSlice;
+use std::time::Instant;
+use zmtp::wire::command::Command;
+use zmtp::{Frames, SocketType};
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    batch: u64,
+    pub(crate) shadows: BTreeMap<ConnId, Shadow>,
+    pub(crate) sockets: Vec<SocketModel>,
+    style: Style,
+}
+
+/// One side of one proxy.
+#[derive(Debug)]
+pub(crate) struct SocketModel {
+    pub(crate) closed: u64,
+    /// Messages that were for one or several of its peers, each counted.
+    pub(crate) expected: u64,
+    /// DEALER, PUSH: what became of each message that one of its peers is to get.
+    pub(crate) fates: BTreeMap<Key, Fate>,
+    /// ROUTER: whose identity was made up by the broker.
+    given: BTreeMap<Vec<u8>, ConnId>,
+    /// Subscriptions had to wait for publishers: who was to get what, and when, is not known.
+    pub(crate) is_vague: bool,
+    /// Messages were heard from across that a dead connection left unhandled.
+    pub(crate) is_loose: bool,
+    /// DEALER, PUSH: messages that were written behind younger ones of the same sender.
+    pub(crate) late: u64,
+    /// Bytes of the largest message for one of its peers.
+    pub(crate) largest: usize,
+    /// ROUTER: who announced which identity.
+    names: BTreeMap<Vec<u8>, ConnId>,
+    pub(crate) options: SocketOptions,
+    /// DEALER, PUSH: unwritten messages of dead peers; `None` if that could not be seen.
+    pub(crate) requeued: Option<u64>,
+    pub(crate) socket_type: SocketType,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fate {
+    /// When it came.
+    batch: u64,
+    pub(crate) begun: u32,
+    pub(crate) heard: u32,
+    order: u64,
+    source: ConnId,
+    /// When it was last taken back from a dead peer.
+    taken_back: Option<u64>,
+}
+
+/// The index of a socket among all sockets.
+pub(crate) fn index(socket: SocketId) -> usize {
+    socket.proxy as usize * 2 + usize::from(socket.side == Side::Backend)
+}
+
+fn across(socket: SocketId) -> SocketId {
+    SocketId {
+        side: socket.side.opposite(),
+        ..socket
+    }
+}
+
+impl Model {
+    pub(crate) fn new(config: &Config, style: Style) -> Self {
+        let sockets = config.proxies.iter().flat_map(|proxy| {
+            Side::BOTH.map(|side| SocketModel {
+                closed: 0,
+                expected: 0,
+                fates: BTreeMap::new(),
+                given: BTreeMap::new(),
+                is_loose: false,
+                is_vague: false,
+                late: 0,
+                largest: 0,
+                names: BTreeMap::new(),
+                options: proxy.side(side).options.clone(),
+                requeued: Some(0),
+                socket_type: proxy.kind.socket_type(side),
+            })
+        });
+        Self {
+            batch: 0,
+            shadows: BTreeMap::new(),
+            sockets: sockets.collect(),
+            style,
+        }
+    }
+
+    pub(crate) fn socket(&self, id: ConnId) -> &SocketModel {
+        &self.sockets[index(self.shadows[&id].socket)]
+    }
+
+    pub(crate) fn connected(&mut self, id: ConnId, socket: SocketId, plug: Plug, now: Instant) {
+        let SocketModel {
+            socket_type,
+            options,
+            ..
+        } = &self.sockets[index(socket)];
+        let shadow = Shadow::new((socket, *socket_type), options, plug, now, self.style);
+        let former = self.shadows.insert(id, shadow);
+        assert!(former.is_none(), "{id:?} was given away twice");
+    }
+
+    /// The broker is about to handle these bytes; answers with those it must send something.
+    pub(crate) fn hear(&mut self, id: ConnId, bytes: &[u8]) -> BTreeSet<ConnId> {
+        self.batch += 1;
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let mut targets = BTreeSet::new();
+        for heard in shadow.hear(bytes) {
+            match heard {
+                Heard::Ready(peer) => {
+                    let shadow = self.shadows.get_mut(&id).expect("it is connected");
+                    shadow.phase = Phase::Ready;
+                    shadow.was_ready = true;
+                    shadow.identity = peer.identity.to_vec();
+                    let socket = &mut self.sockets[index(shadow.socket)];
+                    if !peer.identity.is_empty() {
+                        socket.names.insert(peer.identity.to_vec(), id);
+                    }
+                }
+                Heard::Subscription { add, topic } => {
+                    let shadow = self.shadows.get_mut(&id).expect("it is connected");
+                    let options = &self.sockets[index(shadow.socket)].options;
+                    let has_room = shadow.topics.len() < options.subscriptions_max as usize;
+                    if !add {
+                        shadow.topics.remove(&topic);
+                    } else if has_room {
+                        shadow.topics.insert(topic);
+                    }
+                }
+                Heard::Message {
+                    first,
+                    key,
+                    is_single_frame,
+                    size,
+                } => {
+                    let chosen = self.route(id, (&first, is_single_frame), key, size);
+                    for target in &chosen {
+                        self.expect(*target, key);
+                    }
+                    targets.extend(chosen);
+                }
+            }
+        }
+        targets
+    }
+
+    /// Whom a message must reach, as far as that is certain.
+    fn route(
+        &mut self,
+        id: ConnId,
+        (first, is_single_frame): (&[u8], bool),
+        key: Key,
+        size: usize,
+    ) -> Vec<ConnId> {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        shadow.heard_messages += 1;
+        shadow.heard_bytes += size as u64;
+        let order = shadow.heard_messages;
+        let target = across(shadow.socket);
+        let source_type = self.sockets[index(shadow.socket)].socket_type;
+        let socket = &mut self.sockets[index(target)];
+        socket.largest = socket.largest.max(size);
+        match source_type {
+            SocketType::Router | SocketType::Pull => {
+                let fate = socket.fates.entry(key).or_insert(Fate {
+                    batch: self.batch,
+                    begun: 0,
+                    heard: 0,
+                    order,
+                    source: id,
+                    taken_back: None,
+                });
+                fate.heard += 1;
+                Vec::new()
+            }
+            SocketType::Xsub => self
+                .live(target)
+                .filter(|(_, shadow)| shadow.topics.iter().any(|topic| first.starts_with(topic)))
+                .map(|(id, _)| id)
+                .collect(),
+            SocketType::Xpub => self.live(target).map(|(id, _)| id).collect(),
+            SocketType::Dealer if !is_single_frame => {
+                let bearer = self.bearer(target, first);
+                bearer.into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn live(&self, socket: SocketId) -> impl Iterator<Item = (ConnId, &Shadow)> {
+        let of_socket =
+            move |(_, shadow): &(&ConnId, &Shadow)| shadow.socket == socket && shadow.is_live();
+        let shadows = self.shadows.iter().filter(of_socket);
+        shadows.map(|(id, shadow)| (*id, shadow))
+    }
+
+    /// Who has this identity now.
+    fn bearer(&self, socket: SocketId, identity: &[u8]) -> Option<ConnId> {
+        let socket = &self.sockets[index(socket)];
+        let is_live = |id: &&ConnId| self.shadows[*id].is_live();
+        let given = socket.given.get(identity).filter(is_live);
+        let named = socket.names.get(identity).filter(is_live);
+        given.or(named).copied()
+    }
+
+    fn expect(&mut self, target: ConnId, key: Key) {
+        let shadow = self.shadows.get_mut(&target).expect("it is connected");
+        let socket = &mut self.sockets[index(shadow.socket)];
+        // A liar's reply is held against nothing: it may bear any identity.
+        let is_wild = socket.socket_type == SocketType::Router && matches!(key, Key::Other(_));
+        if is_wild || socket.is_vague {
+            return;
+        }
+        socket.expected += 1;
+        shadow.expected.push_back(Expected {
+            batch: self.batch,
+            is_excused: false,
+            is_single: true,
+            key,
+        });
+    }
+
+    /// The broker has handled what [`Self::hear`] announced, in so many goes; after one of them the
+    /// queues of those in `full` were full.
+    pub(crate) fn handled(
+        &mut self,
+        targets: &BTreeSet<ConnId>,
+        full: &BTreeSet<ConnId>,
+        goes: u32,
+    ) {
+        for target in targets {
+            let shadow = self.shadows.get_mut(target).expect("it is connected");
+            let of_batch = |expected: &&mut Expected| expected.batch == self.batch;
+            for expected in shadow.expected.iter_mut().rev().take_while(of_batch) {
+                expected.is_excused = full.contains(target);
+                expected.is_single = goes == 1;
+            }
+        }
+    }
+
+    /// The broker wrote the first `taken` bytes of what it offered.
+    pub(crate) fn wrote(&mut self, id: ConnId, offered: &[IoSlice<'_>], taken: usize) {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        for unit in shadow.tap(offered, taken) {
+            self.begun(id, &unit);
+        }
+    }
+
+    fn begun(&mut self, id: ConnId, unit: &Unit) {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let socket = index(shadow.socket);
+        let socket_type = self.sockets[socket].socket_type;
+        if let Some((add, topic)) = told(socket_type, unit) {
+            let is_news = if add {
+                shadow.view.insert(topic.clone())
+            } else {
+                shadow.view.remove(&topic)
+            };
+            let what = if add { "subscription" } else { "cancel" };
+            assert!(
+                is_news,
+                "{id:?} was told twice: {what} {}",
+                topic.escape_ascii()
+            );
+            return;
+        }
+        if unit.is_command {
+            return;
+        }
+        assert!(
+            shadow.was_ready,
+            "{id:?} was sent a message in its handshake"
+        );
+        shadow.begun_messages += 1;
+        shadow.begun_bytes += unit.bytes.len() as u64;
+        match socket_type {
+            SocketType::Dealer => {
+                let mut frames = Frames::new(&unit.bytes);
+                let identity = frames.next().expect("a message has a frame").body;
+                let key = key_of(self.style, frames.rest());
+                let source = self.begun_by_turns(id, key);
+                self.learn(source, identity);
+            }
+            SocketType::Push => {
+                let key = key_of(self.style, &unit.bytes);
+                self.begun_by_turns(id, key);
+            }
+            _ => {
+                let key = key_of(self.style, &unit.bytes);
+                let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
+                if !is_wild && !self.sockets[socket].is_vague {
+                    shadow.begun.push_back(key);
+                }
+            }
+        }
+    }
+
+    /// A message that goes to one of many is being written to `id`; answers where it came from.
+    fn begun_by_turns(&mut self, id: ConnId, key: Key) -> ConnId {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let socket = &mut self.sockets[index(shadow.socket)];
+        let fate = socket.fates.get_mut(&key);
+        let fate = fate.unwrap_or_else(|| panic!("{id:?} was sent {key:?}, which nobody sent"));
+        fate.begun += 1;
+        assert!(fate.begun <= fate.heard, "{key:?} was sent on twice");
+        if matches!(key, Key::Numbered(..)) {
+            let last = shadow.orders.entry(fate.source).or_default();
+            socket.late += u64::from(fate.order < *last);
+            *last = fate.order.max(*last);
+        }
+        match fate.taken_back {
+            Some(batch) => assert!(
+                shadow.newest_batch <= batch || socket.requeued.is_none(),
+                "{key:?} was taken back and then overtaken on its way to {id:?}"
+            ),
+            None => shadow.newest_batch = shadow.newest_batch.max(fate.batch),
+        }
+        fate.source
+    }
+
+    /// A request of `source` has this identity in front.
+    fn learn(&mut self, source: ConnId, identity: &[u8]) {
+        let shadow = self.shadows.get_mut(&source).expect("it is connected");
+        let shown = identity.escape_ascii();
+        if !shadow.identity.is_empty() {
+            assert_eq!(
+                shadow.identity, identity,
+                "{source:?} is called {shown}, which it did not announce"
+            );
+            return;
+        }
+        if let Some(given) = &shadow.given {
+            assert_eq!(given, identity, "{source:?} has two identities");
+            return;
+        }
+        shadow.given = Some(identity.to_vec());
+        let socket = &mut self.sockets[index(shadow.socket)];
+        let former = socket.given.insert(identity.to_vec(), source);
+        assert_eq!(former, None, "the identity {shown} was given away twice");
+    }
+
+    /// Compares what was written with what had to be.
+    pub(crate) fn reconcile(&mut self) {
+        for (id, shadow) in &mut self.shadows {
+            while let Some(key) = shadow.begun.pop_front() {
+                let expected = loop {
+                    let expected = shadow.expected.pop_front();
+                    let expected = expected.unwrap_or_else(|| {
+                        panic!("{id:?} was sent {key:?}: not for it, or twice, or out of order")
+                    });
+                    if expected.key == key {
+                        break expected;
+                    }
+                    assert!(
+                        expected.is_excused,
+                        "{id:?} missed {:?} though its queue was not full; then came {key:?}",
+                        expected.key
+                    );
+                    shadow.skipped = expected.is_single.then_some(expected.batch);
+                };
+                assert_ne!(
+                    shadow.skipped,
+                    Some(expected.batch),
+                    "{id:?} was sent {key:?} though its queue had been full before"
+                );
+            }
+        }
+    }
+
+    /// What `id` has said waits. Where nothing may wait but subscriptions, and what stands behind
+    /// them, it is not known any more when a subscription counts.
+    pub(crate) fn parked(&mut self, id: ConnId) {
+        let own = self.shadows[&id].socket;
+        if is_balanced(self.sockets[index(across(own))].socket_type) {
+            return;
+        }
+        let of_proxy = [index(own), index(across(own))];
+        for socket in of_proxy {
+            self.sockets[socket].is_vague = true;
+        }
+        let shadows = self.shadows.values_mut();
+        for shadow in shadows.filter(|shadow| of_proxy.contains(&index(shadow.socket))) {
+            shadow.expected.clear();
+            shadow.begun.clear();
+        }
+    }
+
+    /// `id` is about to be given up; `queued` is what waits to be sent to it.
+    pub(crate) fn dying(&mut self, id: ConnId, queued: &[IoSlice<'_>]) {
+        let shadow = &self.shadows[&id];
+        let socket = &mut self.sockets[index(shadow.socket)];
+        if is_balanced(socket.socket_type) && shadow.is_live() {
+            let unsent = shadow.unsent(queued);
+            let count = unsent.as_ref().map(|unsent| unsent.len() as u64);
+            socket.requeued = socket.requeued.zip(count).map(|(sum, more)| sum + more);
+            for message in unsent.into_iter().flatten() {
+                let key = known(self.style, socket.socket_type, &message);
+                if let Some(fate) = socket.fates.get_mut(&key) {
+                    fate.taken_back = Some(self.batch);
+                }
+            }
+        }
+    }
+
+    /// The broker has given up `id`; `is_excused` if it had more to handle and need not.
+    pub(crate) fn closed(&mut self, id: ConnId, is_excused: bool) {
+        self.reconcile();
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        self.sockets[index(shadow.socket)].closed += 1;
+        if is_excused {
+            self.sockets[index(across(shadow.socket))].is_loose = true;
+        }
+        shadow.close();
+    }
+
+    /// Excuses the loss of what waits for peers of a socket that has none.
+    pub(crate) fn excuse_lonely(&mut self) {
+        for socket in 0..self.sockets.len() {
+            let is_here = |shadow: &Shadow| index(shadow.socket) == socket && shadow.is_live();
+            self.sockets[socket].is_loose |= !self.shadows.values().any(is_here);
+        }
+    }
+
+    /// Whether anybody is there to get what `id` sends.
+    pub(crate) fn has_takers(&self, id: ConnId) -> bool {
+        let target = across(self.shadows[&id].socket);
+        self.live(target).next().is_some()
+    }
+}
+
+/// How the source of a message knows it that a socket of this type sends.
+fn known(style: Style, socket_type: SocketType, message: &[u8]) -> Key {
+    let mut frames = Frames::new(message);
+    if socket_type == SocketType::Dealer {
+        frames.next();
+    }
+    key_of(style, frames.rest())
+}
+
+/// Whether each message goes to one of the peers.
+pub(crate) fn is_balanced(socket_type: SocketType) -> bool {
+    matches!(socket_type, SocketType::Dealer | SocketType::Push)
+}
+
+/// Whether `unit` tells a publisher of a subscription or a cancel.
+fn told(socket_type: SocketType, unit: &Unit) -> Option<(bool, Vec<u8>)> {
+    if socket_type != SocketType::Xsub {
+        return None;
+    }
+    let frame = Frames::new(&unit.bytes).next()?;
+    if unit.is_command {
+        return match Command::parse(frame.body) {
+            Ok(Command::Subscribe(topic)) => Some((true, topic.to_vec())),
+            Ok(Command::Cancel(topic)) => Some((false, topic.to_vec())),
+            _ => None,
+        };
+    }
+    match frame.body.split_first() {
+        Some((first @ (0 | 1), topic)) if !frame.more => Some((*first == 1, topic.to_vec())),
+        _ => None,
+    }
+}

@@ -1,0 +1,179 @@
+//! Peers that do not keep to the protocol, or keep to it and mean no good.
+
+use super::{Spec, Wish};
+use crate::context::{Context, MILLISECOND, Nanos, SECOND};
+use crate::message::{Header, Purpose, append};
+use crate::net::{Plug, Received};
+use crate::random::Random;
+use zmtp::SocketType;
+use zmtp::encode::append_command;
+
+/// What a liar does with each of its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// A good beginning, then random bytes.
+    Garbage,
+    /// A frame larger than the peer will ever send.
+    Huge,
+    /// An identity that the broker may have made up for somebody else.
+    Identity,
+    /// A good conversation with some of its bytes changed.
+    Mutation,
+    /// Nothing, or not all of a handshake.
+    Silence,
+    /// Subscriptions to more, and longer, topics than it may.
+    Subscriptions,
+    /// A socket type that does not fit.
+    Type,
+}
+
+impl Lie {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Garbage,
+        Self::Huge,
+        Self::Identity,
+        Self::Mutation,
+        Self::Silence,
+        Self::Subscriptions,
+        Self::Type,
+    ];
+}
+
+#[derive(Debug)]
+pub(crate) struct Liar {
+    lie: Lie,
+    /// When it has had enough of this connection.
+    leaves_at: Nanos,
+    lives: u32,
+    /// Takes what it is sent.
+    reads: bool,
+}
+
+impl Liar {
+    pub(crate) fn new(random: &mut Random) -> Self {
+        Self {
+            leaves_at: 0,
+            lie: random.pick(&Lie::ALL),
+            lives: 1 + u32::try_from(random.below(5)).expect("small"),
+            reads: random.chance(80),
+        }
+    }
+
+    pub(crate) fn comes_back(&mut self) -> bool {
+        self.lives -= 1;
+        self.lives > 0
+    }
+
+    /// All it will ever say on a new connection.
+    pub(crate) fn connected(&mut self, ctx: &mut Context, spec: &Spec, sender: u32) -> Vec<u8> {
+        self.leaves_at = ctx.now + ctx.random.range(MILLISECOND..=3 * SECOND);
+        let style = ctx.style;
+        let random = &mut ctx.random;
+        let mut out = Vec::new();
+        if self.lie != Lie::Silence || random.chance(70) {
+            greeting(&mut out, spec.minor);
+        }
+        let socket_type = match self.lie {
+            Lie::Type => random.pick(&SocketType::ALL),
+            _ => spec.socket_type,
+        };
+        let identity = match self.lie {
+            Lie::Identity => {
+                let slot = u8::try_from(random.below(12)).expect("small");
+                let generation = u8::try_from(random.below(3)).expect("small");
+                vec![0, 0, 0, 0, slot, 0, 0, 0, generation]
+            }
+            _ => spec.identity.clone(),
+        };
+        ready(&mut out, socket_type, &identity);
+        match self.lie {
+            Lie::Garbage => {
+                let keep = random.below(out.len() + 1);
+                out.truncate(if random.chance(50) { out.len() } else { keep });
+                let size = 1 + random.below(3000);
+                out.extend((0..size).map(|_| random.next().to_le_bytes()[0]));
+            }
+            Lie::Huge => {
+                out.push(2 | u8::from(random.chance(50)));
+                let size = random.pick(&[200_000, 100 << 20, 1 << 40, i64::MAX as u64, u64::MAX]);
+                out.extend(size.to_be_bytes());
+                out.resize(out.len() + random.below(100_000), 0x77);
+            }
+            Lie::Silence => {
+                let keep = random.below(out.len());
+                out.truncate(keep);
+            }
+            Lie::Subscriptions => {
+                for _ in 0..random.below(60) {
+                    let topic = vec![random.pick(b"abc"); random.below(80)];
+                    append_command(&mut out, "SUBSCRIBE", &topic);
+                }
+            }
+            Lie::Identity | Lie::Mutation | Lie::Type => {
+                for number in 0..random.range(0..=10) {
+                    let number = u32::try_from(number).expect("small");
+                    let header = Header::new(Purpose::Item, sender, number);
+                    let mut frames = header.frames(style);
+                    if random.chance(50) {
+                        frames.insert(0, vec![0x61; random.below(3)]);
+                    }
+                    for (index, frame) in frames.iter().enumerate() {
+                        append(&mut out, frame, index + 1 < frames.len(), random);
+                    }
+                }
+            }
+        }
+        if self.lie == Lie::Mutation {
+            for _ in 0..1 + random.below(4) {
+                let at = random.below(out.len());
+                out[at] ^= 1 << random.below(8);
+            }
+        }
+        out
+    }
+
+    pub(crate) fn reads_at_all(&self, ctx: &Context) -> bool {
+        self.reads || ctx.is_calm
+    }
+
+    /// Reads, or does not; answers whether the connection holds.
+    pub(crate) fn reads(&self, ctx: &mut Context, plug: Plug) -> bool {
+        if !self.reads_at_all(ctx) {
+            return true;
+        }
+        !matches!(
+            ctx.read(plug, &mut [0; 4096]),
+            Received::Broken(_) | Received::End
+        )
+    }
+
+    pub(crate) fn turn(&self, ctx: &Context) -> Wish {
+        if ctx.is_calm || ctx.now >= self.leaves_at {
+            Wish::Close
+        } else {
+            Wish::Turn(self.leaves_at)
+        }
+    }
+}
+
+fn greeting(out: &mut Vec<u8>, minor: u8) {
+    out.extend(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03");
+    out.push(minor);
+    out.extend(b"NULL");
+    out.resize(64, 0);
+}
+
+fn ready(out: &mut Vec<u8>, socket_type: SocketType, identity: &[u8]) {
+    let mut data = Vec::new();
+    let values = [
+        (&b"Socket-Type"[..], socket_type.name().as_bytes()),
+        (b"Identity", identity),
+    ];
+    for (name, value) in values {
+        data.push(u8::try_from(name.len()).expect("short"));
+        data.extend_from_slice(name);
+        data.extend(u32::try_from(value.len()).expect("short").to_be_bytes());
+        data.extend_from_slice(value);
+    }
+    append_command(out, "READY", &data);
+}

@@ -1,0 +1,333 @@
+//! Whoever talks to a broker: one connection at a time, at its own speed, come what may.
+
+use crate::context::{Context, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
+use crate::net::Plug;
+use wire::{Pulled, Told, Wire};
+use zmtp::SocketType;
+
+pub(crate) mod liar;
+pub(crate) mod request;
+pub(crate) mod spread;
+pub(crate) mod wire;
+
+use liar::Liar;
+use request::{Client, Worker};
+use spread::{Publisher, Sink, Source, Subscriber};
+
+/// What a peer is like, for its whole life.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    /// Time between two things it does of its own accord.
+    pub(crate) gap: Nanos,
+    pub(crate) identity: Vec<u8>,
+    /// Brokers connect to it, not it to them.
+    pub(crate) is_listening: bool,
+    pub(crate) minor: u8,
+    /// Bytes queued before it stops sending for a while.
+    pub(crate) out_max: usize,
+    pub(crate) pings: bool,
+    pub(crate) port: u16,
+    /// How often it does something of its own accord.
+    pub(crate) quota: u32,
+    /// Bytes read at once, and the time until it reads again.
+    pub(crate) read: (usize, Nanos),
+    pub(crate) socket_type: SocketType,
+}
+
+#[derive(Debug)]
+pub(crate) enum Role {
+    Client(Client),
+    Liar(Liar),
+    Publisher(Publisher),
+    Sink(Sink),
+    Source(Source),
+    Subscriber(Subscriber),
+    Worker(Worker),
+}
+
+/// What a role has to work with.
+#[derive(Debug)]
+pub(crate) struct Tools<'a> {
+    pub(crate) ctx: &'a mut Context,
+    pub(crate) spec: &'a Spec,
+    pub(crate) wire: &'a mut Wire,
+}
+
+/// What a role wants after it has had its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The end of this connection.
+    Close,
+    /// Another turn then.
+    Turn(Nanos),
+    /// Nothing until something is heard.
+    Wait,
+}
+
+#[derive(Debug)]
+pub(crate) struct Peer {
+    dial_at: Option<Nanos>,
+    index: usize,
+    is_dialling: bool,
+    /// What it had received on the connection that was ended by the other side, if that was the
+    /// last.
+    pub(crate) past: Option<(Plug, u64)>,
+    paused_until: Nanos,
+    read_at: Nanos,
+    pub(crate) role: Role,
+    pub(crate) spec: Spec,
+    wake_at: Option<Nanos>,
+    pub(crate) wire: Option<Wire>,
+}
+
+impl Peer {
+    pub(crate) fn new(ctx: &mut Context, index: usize, spec: Spec, role: Role) -> Self {
+        let mut peer = Self {
+            dial_at: None,
+            index,
+            is_dialling: false,
+            past: None,
+            paused_until: 0,
+            read_at: 0,
+            role,
+            spec,
+            wake_at: None,
+            wire: None,
+        };
+        if !peer.spec.is_listening {
+            let at = ctx.random.range(0..=500 * MILLISECOND);
+            peer.dial_at = Some(at);
+            peer.wake(ctx, at);
+        }
+        peer
+    }
+
+    pub(crate) fn is_liar(&self) -> bool {
+        matches!(self.role, Role::Liar(_))
+    }
+
+    /// Something came, or there is room again.
+    pub(crate) fn notice(&mut self, ctx: &mut Context) {
+        let delay = ctx.random.range(0..=100_000);
+        self.wake(ctx, ctx.now + delay);
+    }
+
+    fn wake(&mut self, ctx: &mut Context, at: Nanos) {
+        if self.wake_at.is_none_or(|wake_at| wake_at > at) {
+            self.wake_at = Some(at);
+            ctx.queue.push(at, Event::Peer(self.index));
+        }
+    }
+
+    /// Does nothing at all until then.
+    pub(crate) fn pause(&mut self, until: Nanos) {
+        self.paused_until = until;
+    }
+
+    pub(crate) fn connected(&mut self, ctx: &mut Context, plug: Plug) {
+        self.is_dialling = false;
+        self.hang_up(ctx);
+        let sender = ctx.add_sender(&self.spec.identity, self.is_liar());
+        let (identity, minor) = (self.spec.identity.clone(), self.spec.minor);
+        let mut wire = Wire::new(ctx, plug, self.spec.socket_type, (&identity, minor), sender);
+        match &mut self.role {
+            Role::Client(client) => client.connected(),
+            Role::Liar(liar) => wire.replace(liar.connected(ctx, &self.spec, sender)),
+            Role::Publisher(publisher) => publisher.connected(),
+            Role::Subscriber(subscriber) => subscriber.connected(ctx.is_calm),
+            Role::Sink(_) | Role::Source(_) | Role::Worker(_) => {}
+        }
+        self.wire = Some(wire);
+        self.dial_at = None;
+        self.read_at = 0;
+        self.notice(ctx);
+    }
+
+    pub(crate) fn dial_failed(&mut self, ctx: &mut Context) {
+        self.is_dialling = false;
+        self.dial_later(ctx);
+    }
+
+    /// Ends the connection, politely as far as the peer itself is concerned.
+    pub(crate) fn hang_up(&mut self, ctx: &mut Context) {
+        if let Some(wire) = self.wire.take() {
+            ctx.close(wire.plug);
+            self.past = None;
+            self.dial_later(ctx);
+        }
+    }
+
+    /// When all is calm only those come back whom others wait for.
+    fn dial_later(&mut self, ctx: &mut Context) {
+        let is_needed = matches!(self.role, Role::Worker(_) | Role::Sink(_));
+        if self.spec.is_listening || ctx.is_over || (ctx.is_calm && !is_needed) {
+            return;
+        }
+        if let Role::Liar(liar) = &mut self.role
+            && !liar.comes_back()
+        {
+            return;
+        }
+        let at = ctx.now + ctx.random.range(MILLISECOND..=500 * MILLISECOND);
+        self.dial_at = Some(at);
+        self.wake(ctx, at);
+    }
+
+    pub(crate) fn act(&mut self, ctx: &mut Context) {
+        if self.wake_at.is_none_or(|at| at > ctx.now) {
+            return;
+        }
+        self.wake_at = None;
+        if self.paused_until > ctx.now && !ctx.is_calm {
+            self.wake(ctx, self.paused_until);
+            return;
+        }
+        if self.wire.is_none() {
+            self.dial(ctx);
+            return;
+        }
+        if !self.read(ctx) {
+            let ended = self.wire.as_ref();
+            let past = ended.map(|wire| (wire.plug, wire.received_messages));
+            self.hang_up(ctx);
+            self.past = past;
+            return;
+        }
+        let Some(wire) = &mut self.wire else { return };
+        let mut tools = Tools {
+            ctx,
+            spec: &self.spec,
+            wire,
+        };
+        let wish = self.role.turn(&mut tools);
+        if !wire.flush(ctx) || wish == Wish::Close {
+            self.hang_up(ctx);
+            return;
+        }
+        let plug = wire.plug;
+        if let Wish::Turn(at) = wish {
+            self.wake(ctx, at.max(ctx.now + 1));
+        }
+        let reads = !matches!(&self.role, Role::Liar(liar) if !liar.reads_at_all(ctx));
+        if reads && ctx.can_read(plug) {
+            let at = if ctx.is_calm { 0 } else { self.read_at };
+            self.wake(ctx, at.max(ctx.now + 1));
+        }
+    }
+
+    fn dial(&mut self, ctx: &mut Context) {
+        let Some(at) = self.dial_at.filter(|_| !ctx.is_over && !self.is_dialling) else {
+            return;
+        };
+        if at > ctx.now {
+            self.wake(ctx, at);
+            return;
+        }
+        self.dial_at = None;
+        self.is_dialling = true;
+        let dial = Dial {
+            from: Owner::Peer(self.index),
+            link: None,
+            port: self.spec.port,
+        };
+        let at = ctx.now + ctx.random.range(1_000..=5 * MILLISECOND);
+        ctx.queue.push(at, Event::Dial(dial));
+    }
+
+    /// Reads once, if it is time, and lets the role hear; answers whether the connection holds.
+    fn read(&mut self, ctx: &mut Context) -> bool {
+        let Some(wire) = &mut self.wire else {
+            return true;
+        };
+        if self.read_at > ctx.now && !ctx.is_calm {
+            return true;
+        }
+        let (limit, pause) = self.spec.read;
+        self.read_at = ctx.now + pause;
+        let limit = if ctx.is_calm { 64 << 10 } else { limit };
+        if let Role::Liar(liar) = &self.role {
+            return liar.reads(ctx, wire.plug);
+        }
+        let (pulled, told) = wire.pull(ctx, limit);
+        for told in told {
+            let mut tools = Tools {
+                ctx,
+                spec: &self.spec,
+                wire,
+            };
+            self.role.hear(&mut tools, told);
+        }
+        pulled == Pulled::Open
+    }
+}
+
+impl Role {
+    fn hear(&mut self, tools: &mut Tools<'_>, told: Told) {
+        match self {
+            Self::Client(client) => client.hear(tools, told),
+            Self::Liar(_) => {}
+            Self::Publisher(publisher) => publisher.hear(tools, told),
+            Self::Sink(sink) => sink.hear(tools, &told),
+            Self::Source(_) => assert!(matches!(told, Told::Ready), "a PUSH is sent nothing"),
+            Self::Subscriber(subscriber) => subscriber.hear(tools, &told),
+            Self::Worker(worker) => worker.hear(tools, told),
+        }
+    }
+
+    fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
+        if let Self::Liar(liar) = self {
+            return liar.turn(tools.ctx);
+        }
+        if !tools.wire.is_ready {
+            return Wish::Wait;
+        }
+        if tools.spec.pings && !tools.ctx.is_calm && tools.ctx.random.chance(10) {
+            tools.wire.ping(&mut tools.ctx.random);
+        }
+        match self {
+            Self::Client(client) => client.turn(tools),
+            Self::Liar(_) | Self::Sink(_) => Wish::Wait,
+            Self::Publisher(publisher) => publisher.turn(tools),
+            Self::Source(source) => source.turn(tools),
+            Self::Subscriber(subscriber) => subscriber.turn(tools),
+            Self::Worker(worker) => worker.turn(tools),
+        }
+    }
+}
+
+/// Counts what a peer does of its own accord, and when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    pub(crate) done: u32,
+    next_at: Nanos,
+}
+
+impl Pace {
+    /// Whether it is time to do the next thing, once for each time it is asked and says yes.
+    pub(crate) fn is_due(&mut self, tools: &mut Tools<'_>) -> bool {
+        let is_due = !tools.ctx.is_calm
+            && self.done < tools.spec.quota
+            && self.next_at <= tools.ctx.now
+            && tools.wire.pending() < tools.spec.out_max;
+        if is_due {
+            self.done += 1;
+            // Some in one burst, then a gap.
+            if tools.ctx.random.chance(40) {
+                let gap = tools.spec.gap;
+                self.next_at = tools.ctx.now + tools.ctx.random.range(0..=2 * gap);
+            }
+        }
+        is_due
+    }
+
+    /// When to ask again; a full queue wakes by itself when it has been written.
+    pub(crate) fn wish(&self, tools: &Tools<'_>) -> Wish {
+        if tools.ctx.is_calm || self.done >= tools.spec.quota {
+            Wish::Wait
+        } else if tools.wire.pending() >= tools.spec.out_max {
+            Wish::Turn(tools.ctx.now + MILLISECOND.max(tools.spec.gap))
+        } else {
+            Wish::Turn(self.next_at.min(tools.ctx.now + SECOND))
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Those at both ends of a forwarder and of a streamer.
+
+use super::wire::{Told, lead};
+use super::{Pace, Tools, Wish};
+use crate::message::{Header, Purpose, header_of, verify};
+use crate::random::Random;
+use std::collections::{BTreeMap, BTreeSet};
+use zmtp::SocketType;
+
+/// PUB or XPUB.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    /// Sends only what somebody wants, as libzmq does.
+    honours: bool,
+    /// The last number heard from each sender.
+    last: BTreeMap<u32, u32>,
+    pace: Pace,
+    pub(crate) topics: BTreeSet<Vec<u8>>,
+}
+
+impl Publisher {
+    pub(crate) fn new(honours: bool) -> Self {
+        Self {
+            honours,
+            last: BTreeMap::new(),
+            pace: Pace::default(),
+            topics: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn connected(&mut self) {
+        self.topics.clear();
+        self.last.clear();
+    }
+
+    pub(crate) fn hear(&mut self, tools: &mut Tools<'_>, told: Told) {
+        match told {
+            Told::Ready => {}
+            Told::Subscription { add: true, topic } => {
+                let is_new = self.topics.insert(topic);
+                assert!(is_new, "a publisher is told once of each subscription");
+            }
+            Told::Subscription { add: false, topic } => {
+                let was_there = self.topics.remove(&topic);
+                assert!(was_there, "a publisher is told once of each cancel");
+            }
+            Told::Message(message) => {
+                if let Some(header) = honest(tools, &message, Purpose::Upstream, 0) {
+                    tools.ctx.coverage.add("upstream messages", 1);
+                    in_order(&mut self.last, &header);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
+        while self.pace.is_due(tools) {
+            let number = self.pace.done;
+            let header = Header::new(Purpose::Publication, tools.wire.sender, number);
+            let topic = header.topic(tools.ctx.style);
+            let is_wanted = self.topics.iter().any(|prefix| topic.starts_with(prefix));
+            if is_wanted || !self.honours {
+                tools
+                    .wire
+                    .send(tools.ctx, &[topic], &header, tools.spec.pings);
+            }
+        }
+        self.pace.wish(tools)
+    }
+}
+
+/// SUB or XSUB.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    /// Everything it wanted since it connected.
+    ever: BTreeSet<Vec<u8>>,
+    /// Its subscriptions are messages, though commands would do.
+    is_old_fashioned: bool,
+    is_subscribed: bool,
+    last: BTreeMap<u32, u32>,
+    number: u32,
+    pace: Pace,
+    wanted: BTreeSet<Vec<u8>>,
+}
+
+impl Subscriber {
+    pub(crate) fn new(random: &mut Random, is_old_fashioned: bool) -> Self {
+        let wanted = (0..random.below(4)).map(|_| topic(random)).collect();
+        Self {
+            ever: BTreeSet::new(),
+            is_old_fashioned,
+            is_subscribed: false,
+            last: BTreeMap::new(),
+            number: 0,
+            pace: Pace::default(),
+            wanted,
+        }
+    }
+
+    /// When all is calm it wants no more than anybody may, or it would be refused for ever.
+    pub(crate) fn connected(&mut self, is_calm: bool) {
+        while is_calm && self.wanted.len() > 3 {
+            self.wanted.pop_first();
+        }
+        self.ever.clear();
+        self.last.clear();
+        self.is_subscribed = false;
+    }
+
+    pub(crate) fn hear(&mut self, tools: &mut Tools<'_>, told: &Told) {
+        let Told::Message(message) = told else { return };
+        let Some(header) = honest(tools, message, Purpose::Publication, 1) else {
+            return;
+        };
+        tools.ctx.coverage.add("publications", 1);
+        in_order(&mut self.last, &header);
+        let topic = header.topic(tools.ctx.style);
+        assert_eq!(lead(message, 1)[0], topic, "the topic of {header:?}");
+        assert!(
+            self.ever.iter().any(|wanted| topic.starts_with(wanted)),
+            "{header:?} was never wanted"
+        );
+    }
+
+    pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
+        if !self.is_subscribed {
+            self.is_subscribed = true;
+            for topic in self.wanted.clone() {
+                self.subscribe(tools, &topic, true);
+            }
+        }
+        while self.pace.is_due(tools) {
+            let is_xsub = tools.spec.socket_type == SocketType::Xsub;
+            let random = &mut tools.ctx.random;
+            let (add, is_message) = (random.chance(60), is_xsub && random.chance(30));
+            let topic = topic(random);
+            if is_message {
+                let header = Header::new(Purpose::Upstream, tools.wire.sender, self.number);
+                self.number += 1;
+                tools.wire.send(tools.ctx, &[], &header, tools.spec.pings);
+            } else if add && (is_xsub || !self.wanted.contains(&topic)) {
+                // An XSUB may say it twice.
+                self.subscribe(tools, &topic, true);
+            } else if !add && (is_xsub || self.wanted.contains(&topic)) {
+                self.subscribe(tools, &topic, false);
+            }
+        }
+        self.pace.wish(tools)
+    }
+
+    fn subscribe(&mut self, tools: &mut Tools<'_>, topic: &[u8], add: bool) {
+        if add {
+            self.wanted.insert(topic.to_vec());
+            self.ever.insert(topic.to_vec());
+        } else {
+            self.wanted.remove(topic);
+        }
+        tools.wire.subscribe(topic, add, self.is_old_fashioned);
+    }
+}
+
+/// PUSH.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    pace: Pace,
+}
+
+impl Source {
+    pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
+        while self.pace.is_due(tools) {
+            let header = Header::new(Purpose::Item, tools.wire.sender, self.pace.done);
+            tools.wire.send(tools.ctx, &[], &header, tools.spec.pings);
+        }
+        self.pace.wish(tools)
+    }
+}
+
+/// PULL.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    /// Sends, which a PULL does not do.
+    is_chatty: bool,
+    number: u32,
+}
+
+impl Sink {
+    pub(crate) fn new(is_chatty: bool) -> Self {
+        Self {
+            is_chatty,
+            number: 0,
+        }
+    }
+
+    pub(crate) fn hear(&mut self, tools: &mut Tools<'_>, told: &Told) {
+        let Told::Message(message) = told else { return };
+        if let Some(header) = honest(tools, message, Purpose::Item, 0) {
+            tools.ctx.receive_once(&header);
+            tools.ctx.coverage.add("items", 1);
+        }
+        if self.is_chatty && !tools.ctx.is_calm && tools.ctx.random.chance(20) {
+            let header = Header::new(Purpose::Reply, tools.wire.sender, self.number);
+            self.number += 1;
+            tools.wire.send(tools.ctx, &[], &header, tools.spec.pings);
+        }
+    }
+}
+
+/// A topic over an alphabet so small that subscriptions meet.
+fn topic(random: &mut Random) -> Vec<u8> {
+    (0..random.below(4)).map(|_| random.pick(b"ab")).collect()
+}
+
+/// Compares a message with what its header says, unless a liar sent it.
+fn honest(tools: &mut Tools<'_>, message: &[u8], purpose: Purpose, lead: usize) -> Option<Header> {
+    let Some((header, at)) = header_of(tools.ctx.style, message) else {
+        tools.ctx.coverage.add("lies received", 1);
+        return None;
+    };
+    if tools.ctx.sender(&header).is_liar {
+        return None;
+    }
+    assert_eq!(header.purpose, purpose, "{header:?} is not for this peer");
+    assert_eq!(at, lead, "frames in front of {header:?}");
+    verify(tools.ctx.style, message, &header, at);
+    Some(header)
+}
+
+fn in_order(last: &mut BTreeMap<u32, u32>, header: &Header) {
+    if let Some(former) = last.insert(header.sender, header.number) {
+        assert!(former < header.number, "{header:?} came after {former}");
+    }
+}

@@ -1,0 +1,222 @@
+//! One connection of a peer: a session, what came, what is to be sent.
+
+use crate::context::Context;
+use crate::message::{Header, append};
+use crate::net::{Plug, Received, Written};
+use crate::random::Random;
+use std::io::IoSlice;
+use std::sync::Arc;
+use zmtp::encode::append_command;
+use zmtp::limits::GREETING_SIZE;
+use zmtp::wire::greeting::Greeting;
+use zmtp::{Event, Frames, Peer, Session, SessionConfig, SocketType, Version};
+
+#[derive(Debug)]
+pub(crate) struct Wire {
+    input: Vec<u8>,
+    pub(crate) is_ready: bool,
+    pub(crate) minor: u8,
+    out: Vec<u8>,
+    out_at: usize,
+    pub(crate) plug: Plug,
+    pub(crate) received_messages: u64,
+    /// Distinct for every connection.
+    pub(crate) sender: u32,
+    pub(crate) sent_messages: u64,
+    session: Session,
+    start: usize,
+    /// How much more the session will say of a greeting that was replaced.
+    steps_left: usize,
+}
+
+/// What a peer hears.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Message(Vec<u8>),
+    Ready,
+    Subscription { add: bool, topic: Vec<u8> },
+}
+
+/// How a read ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pulled {
+    Closed,
+    Open,
+}
+
+impl Wire {
+    pub(crate) fn new(
+        ctx: &Context,
+        plug: Plug,
+        socket_type: SocketType,
+        (identity, minor): (&[u8], u8),
+        sender: u32,
+    ) -> Self {
+        let config = SessionConfig {
+            identity: identity.to_vec(),
+            ..SessionConfig::new(socket_type)
+        };
+        let mut out = Vec::new();
+        let session = Session::new(Arc::new(config), ctx.instant(), &mut out);
+        // A session speaks 3.1, and in steps; an older peer says so at once.
+        let mut steps_left = 0;
+        if minor == 0 {
+            let version = Version::V3_0;
+            let greeting = Greeting::new("NULL");
+            steps_left = GREETING_SIZE - out.len();
+            out = Greeting {
+                version,
+                ..greeting
+            }
+            .bytes()
+            .to_vec();
+        }
+        Self {
+            input: Vec::new(),
+            is_ready: false,
+            minor,
+            out,
+            out_at: 0,
+            plug,
+            received_messages: 0,
+            sender,
+            sent_messages: 0,
+            session,
+            start: 0,
+            steps_left,
+        }
+    }
+
+    /// Says this instead of what the session would.
+    pub(crate) fn replace(&mut self, out: Vec<u8>) {
+        self.out = out;
+    }
+
+    /// Reads once, at most `limit` bytes, and answers with what they mean.
+    pub(crate) fn pull(&mut self, ctx: &mut Context, limit: usize) -> (Pulled, Vec<Told>) {
+        self.input.drain(..self.start);
+        self.start = 0;
+        let have = self.input.len();
+        self.input.resize(have + limit, 0);
+        let received = ctx.read(self.plug, &mut self.input[have..]);
+        let size = if let Received::Data(size) = received {
+            size
+        } else {
+            0
+        };
+        self.input.truncate(have + size);
+        match received {
+            Received::Broken(_) | Received::End => (Pulled::Closed, Vec::new()),
+            Received::Nothing => (Pulled::Open, Vec::new()),
+            Received::Data(_) => (Pulled::Open, self.understand()),
+        }
+    }
+
+    fn understand(&mut self) -> Vec<Told> {
+        let mut told = Vec::new();
+        loop {
+            let said = self.out.len();
+            let step = self
+                .session
+                .handle_input(&mut self.input[self.start..], &mut self.out)
+                .unwrap_or_else(|error| panic!("the broker said what it may not: {error}"));
+            let steps = self.steps_left.min(self.out.len() - said);
+            self.out.drain(said..said + steps);
+            self.steps_left -= steps;
+            let input = &self.input[self.start..];
+            self.start += step.consumed;
+            match step.event {
+                Event::Need(_) => {
+                    self.input.truncate(self.input.len() - step.removed);
+                    return told;
+                }
+                Event::Progress => {}
+                Event::Ready(_) => {
+                    self.is_ready = true;
+                    told.push(Told::Ready);
+                }
+                Event::Message(span) => {
+                    let message = &input[step.consumed..][..span.size];
+                    told.push(Told::Message(message.to_vec()));
+                    self.received_messages += 1;
+                    self.session.accept();
+                    self.start += span.size;
+                }
+                Event::Subscription { add, topic } => {
+                    let topic = input[topic].to_vec();
+                    told.push(Told::Subscription { add, topic });
+                }
+            }
+        }
+    }
+
+    /// Queues a message: `lead` and then the frames that `header` stands for. With PINGs between
+    /// its frames if the peer knows PING and is nervous.
+    pub(crate) fn send(
+        &mut self,
+        ctx: &mut Context,
+        lead: &[Vec<u8>],
+        header: &Header,
+        pings: bool,
+    ) {
+        let mut frames = lead.to_vec();
+        frames.extend(header.frames(ctx.style));
+        self.send_frames(&mut ctx.random, &frames, pings);
+    }
+
+    pub(crate) fn send_frames(&mut self, random: &mut Random, frames: &[Vec<u8>], pings: bool) {
+        for (index, frame) in frames.iter().enumerate() {
+            if pings && random.chance(15) {
+                self.ping(random);
+            }
+            append(&mut self.out, frame, index + 1 < frames.len(), random);
+        }
+        self.sent_messages += 1;
+    }
+
+    pub(crate) fn ping(&mut self, random: &mut Random) {
+        if self.minor >= 1 {
+            // No time to live, and a context of up to 16 bytes.
+            let context = vec![0x70; random.below(17)];
+            append_command(&mut self.out, "PING", &[&[0, 0], &context[..]].concat());
+        }
+    }
+
+    /// Queues a subscription or a cancel, in the form of the peer's version or in the older one.
+    pub(crate) fn subscribe(&mut self, topic: &[u8], add: bool, older: bool) {
+        let is_older = older || self.minor == 0;
+        let version = if is_older {
+            Version::V3_0
+        } else {
+            Version::V3_1
+        };
+        Peer::append_subscription(version, topic, add, &mut self.out);
+    }
+
+    /// Bytes queued and not yet written.
+    pub(crate) fn pending(&self) -> usize {
+        self.out.len() - self.out_at
+    }
+
+    /// Writes until nothing is left or the kernel takes no more; answers whether the connection
+    /// holds.
+    pub(crate) fn flush(&mut self, ctx: &mut Context) -> bool {
+        while self.pending() > 0 {
+            let rest = [IoSlice::new(&self.out[self.out_at..])];
+            match ctx.write(self.plug, &rest) {
+                Written::Taken(size) => self.out_at += size,
+                Written::Blocked => return true,
+                Written::Broken => return false,
+            }
+        }
+        self.out.clear();
+        self.out_at = 0;
+        true
+    }
+}
+
+/// The bodies of the first frames of a message.
+pub(crate) fn lead(message: &[u8], count: usize) -> Vec<Vec<u8>> {
+    let frames = Frames::new(message).take(count);
+    frames.map(|frame| frame.body.to_vec()).collect()
+}

@@ -1,0 +1,323 @@
+//! What a run consists of: everything is drawn from the seed.
+
+use crate::context::{Context, Listener, MILLISECOND, Nanos, Owner, SECOND};
+use crate::message::{Profile, Style};
+use crate::peers::liar::Liar;
+use crate::peers::request::{Client, Worker};
+use crate::peers::spread::{Publisher, Sink, Source, Subscriber};
+use crate::peers::{Peer, Role, Spec};
+use crate::random::Random;
+use crate::world::{World, script};
+use broker::config::endpoint::Host;
+use broker::config::{
+    Attach, Config, Endpoint, Kind, ProxyConfig, Side, SideConfig, SocketOptions,
+};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use zmtp::SocketType;
+
+/// What sort of arrangement a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    Queue,
+    Forwarder,
+    Streamer,
+    /// Every kind of proxy in one broker.
+    All,
+    /// Two brokers, the second one behind the first.
+    Chain,
+    /// Proxies that connect to their peers.
+    Reversed,
+}
+
+impl Plan {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Queue,
+        Self::Forwarder,
+        Self::Streamer,
+        Self::All,
+        Self::Chain,
+        Self::Reversed,
+    ];
+}
+
+/// Draws a run.
+pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
+    let mut random = Random::new(seed);
+    let plan = random.pick(&Plan::ALL);
+    let style = Style {
+        profile: random.pick(&[Profile::Tiny, Profile::Tiny, Profile::Mixed, Profile::Large]),
+        salt: random.next(),
+    };
+    let script = script(&mut random);
+    let ctx = Context::new(&mut random, style, is_loud);
+    if is_loud {
+        eprintln!("{plan:?} {style:?} {script:?}");
+    }
+    let mut scene = Scene {
+        port: 5000,
+        random,
+        world: World::new(ctx, script),
+    };
+    match plan {
+        Plan::Queue => scene.broker(&["queue"], 0),
+        Plan::Forwarder => scene.broker(&["forwarder"], 0),
+        Plan::Streamer => scene.broker(&["streamer"], 0),
+        Plan::All => scene.broker(&["queue", "forwarder", "streamer"], 0),
+        Plan::Chain => {
+            let name = scene.random.pick(&["queue", "forwarder", "streamer"]);
+            scene.chain(name);
+        }
+        Plan::Reversed => {
+            let name = scene.random.pick(&["queue", "forwarder", "streamer"]);
+            scene.broker(&[name], 60);
+        }
+    }
+    if is_loud {
+        for node in &scene.world.nodes {
+            eprintln!("{:?}", node.config);
+        }
+        for (index, peer) in scene.world.peers.iter().enumerate() {
+            eprintln!("peer {index}: {:?} {:?}", peer.role, peer.spec);
+        }
+    }
+    scene.world
+}
+
+struct Scene {
+    port: u16,
+    random: Random,
+    world: World,
+}
+
+impl Scene {
+    /// One broker with these proxies; in so many of a hundred cases a side connects.
+    fn broker(&mut self, names: &[&str], connects: u64) {
+        let mut config = self.config();
+        for name in names {
+            let mut proxy = self.proxy(name);
+            for side in Side::BOTH {
+                let is_connecting = self.random.chance(connects);
+                let count = if is_connecting {
+                    1 + self.random.below(4)
+                } else {
+                    1
+                };
+                for _ in 0..count {
+                    let port = self.next_port();
+                    let attach = if is_connecting {
+                        Attach::Connect
+                    } else {
+                        Attach::Bind
+                    };
+                    proxy.side_mut(side).attach(attach, endpoint(port));
+                }
+            }
+            config.proxies.push(proxy);
+        }
+        self.world.add_node(config.clone());
+        for proxy in &config.proxies {
+            for side in Side::BOTH {
+                self.peers_of(proxy, side);
+            }
+        }
+        self.liars(&config);
+    }
+
+    /// Two proxies of a kind, one behind the other.
+    fn chain(&mut self, name: &str) {
+        let (mut first, mut second) = (self.proxy(name), self.proxy(name));
+        // A broker wants all that its own subscribers want, and would come back for ever.
+        first.backend.options.subscriptions_max = 1_000_000;
+        let (front, middle, back) = (self.next_port(), self.next_port(), self.next_port());
+        first.frontend.attach(Attach::Bind, endpoint(front));
+        second.backend.attach(Attach::Bind, endpoint(back));
+        if self.random.chance(50) {
+            first.backend.attach(Attach::Connect, endpoint(middle));
+            second.frontend.attach(Attach::Bind, endpoint(middle));
+        } else {
+            first.backend.attach(Attach::Bind, endpoint(middle));
+            second.frontend.attach(Attach::Connect, endpoint(middle));
+        }
+        for proxy in [&first, &second] {
+            let mut config = self.config();
+            config.proxies.push(proxy.clone());
+            self.world.add_node(config);
+        }
+        self.peers_of(&first, Side::Frontend);
+        self.peers_of(&second, Side::Backend);
+    }
+
+    fn config(&mut self) -> Config {
+        Config {
+            drain_timeout: Duration::from_millis(self.random.pick(&[0, 100, 2000, 10_000])),
+            memory_limit: 0,
+            proxies: Vec::new(),
+        }
+    }
+
+    fn next_port(&mut self) -> u16 {
+        self.port += 1;
+        self.port
+    }
+
+    fn proxy(&mut self, name: &str) -> ProxyConfig {
+        ProxyConfig {
+            backend: SideConfig {
+                options: self.options(),
+                ..SideConfig::default()
+            },
+            frontend: SideConfig {
+                options: self.options(),
+                ..SideConfig::default()
+            },
+            kind: Kind::from_name(name).expect("a kind of proxy"),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Limits are mostly small, so that they are met.
+    fn options(&mut self) -> SocketOptions {
+        let random = &mut self.random;
+        let reconnect = random.pick(&[1, 10, 100]);
+        SocketOptions {
+            handshake_ivl: Duration::from_millis(random.pick(&[0, 200, 1000, 30_000])),
+            maxmsgframes: random.pick(&[12, 8192]),
+            maxmsgsize: random.pick(&[700_000, 128 << 20]),
+            reconnect_ivl: Duration::from_millis(reconnect),
+            reconnect_ivl_max: Duration::from_millis(reconnect * random.pick(&[1, 3, 20])),
+            sndhwm: random.pick(&[0, 1, 2, 3, 5, 10, 100, 1000]),
+            sndhwm_bytes: random.pick(&[1, 100, 2000, 50_000, 1 << 20, 64 << 20]),
+            subscriptions_max: random.pick(&[3, 1_000_000, 1_000_000, 1_000_000]),
+            topic_size_max: random.pick(&[64, 4096]),
+            heartbeat_ivl: Duration::ZERO,
+            ..SocketOptions::DEFAULT
+        }
+    }
+
+    /// Peers for all endpoints of one side.
+    fn peers_of(&mut self, proxy: &ProxyConfig, side: Side) {
+        let socket_type = proxy.kind.socket_type(side);
+        let config = proxy.side(side);
+        for endpoint in &config.connect {
+            self.peer(socket_type, port(endpoint), true);
+        }
+        for endpoint in &config.bind {
+            for _ in 0..1 + self.random.below(6) {
+                self.peer(socket_type, port(endpoint), false);
+            }
+        }
+    }
+
+    /// Adds a peer for a broker's socket of this type.
+    fn peer(&mut self, socket_type: SocketType, port: u16, is_listening: bool) {
+        let spec = self.spec(socket_type, port, is_listening);
+        let random = &mut self.random;
+        let role = match socket_type {
+            SocketType::Router => {
+                let (delimits, window) = (random.chance(50), 1 + random.below(20));
+                Role::Client(Client::new(spec.socket_type, delimits, window))
+            }
+            SocketType::Dealer => {
+                let effort = random.pick(&[0, MILLISECOND, 100 * MILLISECOND]);
+                Role::Worker(Worker::new(effort, random.chance(20)))
+            }
+            SocketType::Xsub => Role::Publisher(Publisher::new(random.chance(70))),
+            SocketType::Xpub => {
+                let is_old_fashioned = random.chance(20);
+                Role::Subscriber(Subscriber::new(random, is_old_fashioned))
+            }
+            SocketType::Pull => Role::Source(Source::default()),
+            _ => Role::Sink(Sink::new(random.chance(15))),
+        };
+        self.add_peer(spec, role);
+    }
+
+    fn add_peer(&mut self, spec: Spec, role: Role) {
+        let index = self.world.peers.len();
+        if spec.is_listening {
+            let listener = Listener {
+                is_up: self.random.chance(80),
+                owner: Owner::Peer(index),
+                socket: None,
+            };
+            self.world.ctx.ports.insert(spec.port, listener);
+        }
+        let peer = Peer::new(&mut self.world.ctx, index, spec, role);
+        self.world.peers.push(peer);
+    }
+
+    fn spec(&mut self, socket_type: SocketType, port: u16, is_listening: bool) -> Spec {
+        let random = &mut self.random;
+        let own_type = random.pick(socket_type.peers());
+        let quota = match self.world.ctx.style.profile {
+            Profile::Tiny => 10 + random.below(600),
+            Profile::Mixed => 5 + random.below(120),
+            Profile::Large => 3 + random.below(40),
+        };
+        // Two that a broker connects to under one name would take turns for ever.
+        let identity = match random.below(10) {
+            _ if is_listening => Vec::new(),
+            0 => vec![b'x'],
+            1 => vec![b'y'; 255],
+            2 => (0..3).map(|_| random.next().to_le_bytes()[0]).collect(),
+            _ => Vec::new(),
+        };
+        Spec {
+            gap: random.pick(&[0, 100_000, MILLISECOND, 20 * MILLISECOND]),
+            identity,
+            is_listening,
+            minor: if random.chance(20) { 0 } else { 1 },
+            out_max: random.pick(&[1, 1000, 100_000]),
+            pings: random.chance(30),
+            port,
+            quota: u32::try_from(quota).expect("small"),
+            read: self.reading(),
+            socket_type: own_type,
+        }
+    }
+
+    /// How a peer reads: everything at once, or little by little, or seldom.
+    fn reading(&mut self) -> (usize, Nanos) {
+        self.random.pick(&[
+            (64 << 10, 0),
+            (64 << 10, MILLISECOND),
+            (4 << 10, MILLISECOND),
+            (1 << 10, 10 * MILLISECOND),
+            (16 << 10, 200 * MILLISECOND),
+            (64 << 10, 2 * SECOND),
+            (300, 0),
+        ])
+    }
+
+    fn liars(&mut self, config: &Config) {
+        if self.random.chance(60) {
+            return;
+        }
+        for _ in 0..1 + self.random.below(4) {
+            let proxy = &config.proxies[self.random.below(config.proxies.len())];
+            let side = self.random.pick(&Side::BOTH);
+            let Some(endpoint) = proxy.side(side).bind.first() else {
+                continue;
+            };
+            let spec = self.spec(proxy.kind.socket_type(side), port(endpoint), false);
+            let liar = Liar::new(&mut self.random);
+            self.add_peer(spec, Role::Liar(liar));
+        }
+    }
+}
+
+fn endpoint(port: u16) -> Endpoint {
+    Endpoint::Tcp {
+        host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
+        port,
+        source: None,
+    }
+}
+
+fn port(endpoint: &Endpoint) -> u16 {
+    match endpoint {
+        Endpoint::Tcp { port, .. } => *port,
+        _ => unreachable!("the simulated network has nothing else"),
+    }
+}

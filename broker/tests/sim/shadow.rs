@@ -1,0 +1,266 @@
+//! What one connection of a broker has read and written, understood independently of the broker.
+
+use crate::message::{Key, Style, key_of};
+use crate::net::Plug;
+use broker::config::SocketOptions;
+use broker::{ConnId, SLICES_MAX, SocketId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
+use zmtp::limits::GREETING_SIZE;
+use zmtp::{Event, Frames, Limits, Peer, Session, SessionConfig, SocketType};
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Handshake,
+    Ready,
+    Closed,
+}
+
+/// A message that a connection is to be sent, unless its queue is full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    /// Counts what the broker was given to handle at once.
+    pub(crate) batch: u64,
+    /// The queue was full after its batch, so that the message may be missing.
+    pub(crate) is_excused: bool,
+    /// The batch was handled in one go: once a queue is full it stays full.
+    pub(crate) is_single: bool,
+    pub(crate) key: Key,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shadow {
+    /// Messages of which something was written, not yet held against [`Self::expected`].
+    pub(crate) begun: VecDeque<Key>,
+    pub(crate) begun_bytes: u64,
+    pub(crate) begun_messages: u64,
+    pub(crate) expected: VecDeque<Expected>,
+    /// A ROUTER's peer: the identity in front of its messages.
+    pub(crate) given: Option<Vec<u8>>,
+    pub(crate) heard_bytes: u64,
+    pub(crate) heard_messages: u64,
+    pub(crate) identity: Vec<u8>,
+    /// The broker can not write to it any more.
+    pub(crate) is_mute: bool,
+    /// Its handshake was completed at some time.
+    pub(crate) was_ready: bool,
+    /// Counts what the broker was given to handle: when the youngest message written here came.
+    pub(crate) newest_batch: u64,
+    /// How far each sender had come in what was written here.
+    pub(crate) orders: BTreeMap<ConnId, u64>,
+    pub(crate) phase: Phase,
+    pub(crate) plug: Plug,
+    pub(crate) socket: SocketId,
+    /// The batch of the last message that was missing.
+    pub(crate) skipped: Option<u64>,
+    /// What it subscribes to.
+    pub(crate) topics: BTreeSet<Vec<u8>>,
+    /// What it was told of the subscriptions of others.
+    pub(crate) view: BTreeSet<Vec<u8>>,
+    input: Vec<u8>,
+    /// How much of its greeting, which it sends in steps, the broker has still to send.
+    greeting_left: usize,
+    /// Bytes of the message being written that are still to come.
+    rest: usize,
+    session: Session,
+    start: usize,
+    style: Style,
+}
+
+/// What a connection said.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Message {
+        /// Its first frame, up to the length of a topic or of an identity.
+        first: Vec<u8>,
+        key: Key,
+        is_single_frame: bool,
+        size: usize,
+    },
+    Ready(Peer),
+    Subscription {
+        add: bool,
+        topic: Vec<u8>,
+    },
+}
+
+/// A message or command of which something was written.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_command: bool,
+}
+
+impl Shadow {
+    pub(crate) fn new(
+        (socket, socket_type): (SocketId, SocketType),
+        options: &SocketOptions,
+        plug: Plug,
+        now: Instant,
+        style: Style,
+    ) -> Self {
+        let limits = Limits {
+            message_frames_max: options.maxmsgframes,
+            message_size_max: options.maxmsgsize,
+            topic_size_max: u64::from(options.topic_size_max),
+            ..Limits::default()
+        };
+        let config = SessionConfig {
+            limits,
+            ..SessionConfig::new(socket_type)
+        };
+        Self {
+            begun: VecDeque::new(),
+            begun_bytes: 0,
+            begun_messages: 0,
+            expected: VecDeque::new(),
+            given: None,
+            heard_bytes: 0,
+            heard_messages: 0,
+            identity: Vec::new(),
+            input: Vec::new(),
+            greeting_left: GREETING_SIZE,
+            is_mute: false,
+            newest_batch: 0,
+            orders: BTreeMap::new(),
+            phase: Phase::Handshake,
+            plug,
+            rest: 0,
+            session: Session::new(Arc::new(config), now, &mut Vec::new()),
+            skipped: None,
+            socket,
+            start: 0,
+            style,
+            topics: BTreeSet::new(),
+            view: BTreeSet::new(),
+            was_ready: false,
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase == Phase::Ready && !self.is_mute
+    }
+
+    /// What the broker must make of these bytes.
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Vec<Heard> {
+        self.input.drain(..self.start);
+        self.start = 0;
+        self.input.extend_from_slice(bytes);
+        let mut heard = Vec::new();
+        while let Ok(step) = self
+            .session
+            .handle_input(&mut self.input[self.start..], &mut Vec::new())
+        {
+            let input = &self.input[self.start..];
+            self.start += step.consumed;
+            match step.event {
+                Event::Need(_) => {
+                    self.input.truncate(self.input.len() - step.removed);
+                    break;
+                }
+                Event::Progress => {}
+                Event::Ready(peer) => heard.push(Heard::Ready(peer)),
+                Event::Message(span) => {
+                    let message = &input[step.consumed..][..span.size];
+                    heard.push(self.message(message));
+                    self.session.accept();
+                    self.start += span.size;
+                }
+                Event::Subscription { add, topic } => heard.push(Heard::Subscription {
+                    add,
+                    topic: input[topic].to_vec(),
+                }),
+            }
+        }
+        heard
+    }
+
+    fn message(&self, message: &[u8]) -> Heard {
+        let mut frames = Frames::new(message);
+        let first = frames.next().expect("a message has a frame");
+        // A reply is known by what stands behind the identity.
+        let socket_type = self.session.config().socket_type;
+        let known = if socket_type == SocketType::Dealer && first.more {
+            frames.rest()
+        } else {
+            message
+        };
+        Heard::Message {
+            first: first.body[..first.body.len().min(300)].to_vec(),
+            is_single_frame: !first.more,
+            key: key_of(self.style, known),
+            size: message.len(),
+        }
+    }
+
+    /// The messages and commands of which the first byte is among the `taken` ones.
+    pub(crate) fn tap(&mut self, offered: &[IoSlice<'_>], taken: usize) -> Vec<Unit> {
+        let mut units = Vec::new();
+        if self.rest >= taken {
+            self.rest -= taken;
+            return units;
+        }
+        let mut slices = offered.iter();
+        let mut bytes = Vec::new();
+        while bytes.len() < taken {
+            bytes.extend_from_slice(slices.next().expect("more was taken than was offered"));
+        }
+        let mut at = std::mem::take(&mut self.rest);
+        while at < taken {
+            let (size, is_command) = loop {
+                if let Some(found) = unit(&bytes[at..], self.greeting_left) {
+                    break found;
+                }
+                bytes.extend_from_slice(slices.next().expect("the queue holds whole messages"));
+            };
+            units.push(Unit {
+                bytes: bytes[at..at + size].to_vec(),
+                is_command,
+            });
+            self.greeting_left = self.greeting_left.saturating_sub(size);
+            at += size;
+        }
+        self.rest = at - taken;
+        units
+    }
+
+    /// The messages queued of which nothing was written; `None` if not all can be seen.
+    pub(crate) fn unsent(&self, queued: &[IoSlice<'_>]) -> Option<Vec<Vec<u8>>> {
+        if queued.len() == SLICES_MAX {
+            return None;
+        }
+        let bytes: Vec<u8> = queued.iter().flat_map(|slice| slice.to_vec()).collect();
+        let (mut at, mut messages, mut greeting_left) = (self.rest, vec![], self.greeting_left);
+        while at < bytes.len() {
+            let (size, is_command) =
+                unit(&bytes[at..], greeting_left).expect("the queue holds whole messages");
+            greeting_left = greeting_left.saturating_sub(size);
+            if !is_command {
+                messages.push(bytes[at..at + size].to_vec());
+            }
+            at += size;
+        }
+        Some(messages)
+    }
+
+    /// Forgets what only an open connection needs.
+    pub(crate) fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.input = Vec::new();
+        self.start = 0;
+    }
+}
+
+/// Size of the message, command or part of a greeting in front, and whether it is not a message.
+fn unit(bytes: &[u8], greeting_left: usize) -> Option<(usize, bool)> {
+    if greeting_left > 0 {
+        return (!bytes.is_empty()).then_some((greeting_left.min(bytes.len()), true));
+    }
+    let is_command = bytes.first()? & zmtp::wire::header::COMMAND != 0;
+    let mut frames = Frames::new(bytes);
+    while frames.next()?.more {}
+    Some((bytes.len() - frames.rest().len(), is_command))
+}

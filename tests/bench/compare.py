@@ -1,0 +1,381 @@
+"""Runs the proxies in turn, several rounds, under the load of `zmqd bench`, and prints medians.
+
+Every run has a fresh proxy on free loopback ports. Within a round the proxies take turns on the
+same work, so that whatever else the machine does hits all of them alike.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import zmq
+
+HERE = pathlib.Path(__file__).resolve().parent
+RUN_TIMEOUT_SECONDS = 30
+
+STREAM, FORWARD, QUEUE = "streamer", "forwarder", "queue"
+ZMQD, LIBZMQ, RELAY = "zmqd", "zmq.proxy", "relay"
+
+CPU_NS = "cpu_ns_per_message"
+RATE = "messages_per_second"
+SHARE = "delivered_share"
+MIB = 1 << 20
+
+RESULTS_START = "<!-- results: written by tests/bench/compare.sh --into -->"
+RESULTS_END = "<!-- end of results -->"
+
+
+class Work:
+    """A load: how the proxy is started, what `zmqd bench` does to it, which figures are shown."""
+
+    def __init__(self, name, kind, arguments, figures, relay=True, one_core=False, once=False):
+        self.name = name
+        self.kind = kind
+        self.arguments = arguments.split()
+        self.figures = figures
+        self.proxies = (ZMQD, LIBZMQ, RELAY) if relay else (ZMQD, LIBZMQ)
+        self.one_core = one_core
+        # Memory does not vary as time does, and these take long.
+        self.once = once
+
+
+class Figure:
+    """One line of the table: a member of what `zmqd bench` prints, and what it is to reach."""
+
+    def __init__(self, key, label, *goals, scale=1):
+        self.key = key
+        self.label = label
+        self.goals = goals
+        self.scale = scale
+
+
+class Goal:
+    """At most (or at least) so much of what another proxy needs, or of nothing but itself."""
+
+    def __init__(self, limit, of=None, at_least=False):
+        self.limit = limit
+        self.of = of
+        self.at_least = at_least
+
+    def verdict(self, medians):
+        base = 1 if self.of is None else medians.get(self.of)
+        value = ratio(medians[ZMQD], base)
+        if value is None:
+            return "–"
+        reached = value >= self.limit if self.at_least else value <= self.limit
+        sign = "≥" if self.at_least else "≤"
+        unit = "" if self.of is None else f" × {self.of}"
+        return f"{sign} {self.limit:,g}{unit}: {'yes' if reached else 'NO'}"
+
+
+def one_way(bench, kind, label, size, *goals):
+    figures = [
+        Figure(CPU_NS, "CPU ns/msg", *goals),
+        Figure(RATE, "M msg/s", scale=1e-6),
+        Figure(SHARE, "delivered share"),
+    ]
+    return Work(f"{kind} 1:1, {label}", kind, f"{bench} --size {size}", figures)
+
+
+def works():
+    yield from one_way_works()
+    yield from round_trip_works()
+    yield from memory_works()
+
+
+def one_way_works():
+    small = (Goal(0.20, LIBZMQ), Goal(3, RELAY))
+    large = Goal(0.45, LIBZMQ)
+    yield one_way("stream", STREAM, "64 B", 64, *small)
+    yield one_way("forward", FORWARD, "64 B", 64, *small)
+    yield one_way("stream", STREAM, "1 KiB", 1024, large)
+    yield one_way("forward", FORWARD, "1 KiB", 1024, large)
+    yield one_way("stream", STREAM, "16 KiB", 16384, large)
+    yield one_way("forward", FORWARD, "16 KiB", 16384, large)
+    yield Work(
+        "forwarder 1:50, 64 B, per delivered message",
+        FORWARD,
+        "forward --subscribers 50",
+        [
+            Figure(CPU_NS, "CPU ns/msg", Goal(0.25, LIBZMQ)),
+            Figure(RATE, "M msg/s", scale=1e-6),
+            Figure(SHARE, "delivered share"),
+        ],
+        relay=False,
+    )
+    yield Work(
+        "streamer 1:1, 64 B, broker held to one core",
+        STREAM,
+        "stream",
+        [
+            Figure(RATE, "M msg/s", Goal(20, LIBZMQ, at_least=True), scale=1e-6),
+            Figure(CPU_NS, "CPU ns/msg"),
+        ],
+        one_core=True,
+    )
+
+
+def round_trip_works():
+    round_trip = [
+        Figure(CPU_NS, "CPU ns/round trip", Goal(0.25, LIBZMQ)),
+        Figure(RATE, "M/s", scale=1e-6),
+    ]
+    yield Work(
+        "queue, 64 B, 1 client × 256, 1 worker",
+        QUEUE,
+        "queue --window 256",
+        round_trip,
+        relay=False,
+    )
+    yield Work(
+        "queue, 64 B, 16 clients × 64, 4 workers",
+        QUEUE,
+        "queue --clients 16 --window 64 --workers 4",
+        round_trip,
+        relay=False,
+    )
+    yield Work(
+        "ping-pong, 64 B",
+        QUEUE,
+        "latency",
+        [
+            Figure("p50_us", "p50 µs", Goal(0.6, LIBZMQ)),
+            Figure("p99_us", "p99 µs"),
+            Figure(CPU_NS, "CPU µs/round trip", scale=1e-3),
+        ],
+    )
+
+
+def memory_works():
+    yield Work(
+        "idle connection with one subscription",
+        FORWARD,
+        "idle --connections 5000",
+        [Figure("bytes_per_connection", "bytes each of 5,000", Goal(1024))],
+        relay=False,
+        once=True,
+    )
+    yield Work(
+        "1,000,000 subscriptions of 12 bytes",
+        FORWARD,
+        "subscriptions --count 1000000 --timeout 20",
+        [Figure("resident_bytes_grown", "MiB", Goal(64), scale=1 / MIB)],
+        relay=False,
+        once=True,
+    )
+
+
+class Proxy:
+    """A running proxy; closed at the end of a `with`."""
+
+    def __init__(self, name, kind, programs, core=None):
+        endpoint = "tcp://127.0.0.1:0"
+        command = {
+            ZMQD: [programs / "zmqd", kind, "--frontend", endpoint, "--backend", endpoint],
+            LIBZMQ: [sys.executable, HERE / "proxy.py", kind],
+            RELAY: [programs / "relay"],
+        }[name]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+        )
+        self.pid = self.process.pid
+        self.endpoints = {}
+        while len(self.endpoints) < 2:
+            line = self.process.stdout.readline()
+            if not line:
+                self.close()
+                sys.exit(f"{name} ended before it had bound both sides")
+            found = re.search(r"(frontend|backend) bound (tcp://\S+)", line)
+            if found:
+                self.endpoints[found[1]] = found[2]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def resident_mib(self):
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+
+def bench(work, name, options):
+    """One run; the figures that `zmqd bench` prints, or why there are none."""
+    cores = sorted(os.sched_getaffinity(0))
+    core = cores[0] if work.one_core and len(cores) > 1 else None
+    arguments = list(work.arguments)
+    if not work.once:
+        arguments += ["--seconds", str(options.seconds), "--warmup", str(options.warmup)]
+    with Proxy(name, work.kind, options.programs, core) as proxy:
+        command = [options.programs / "zmqd", "bench", *arguments, "--json"]
+        command += ["--pid", str(proxy.pid)]
+        for side, endpoint in proxy.endpoints.items():
+            command += [f"--{side}", endpoint]
+        # The load goes elsewhere when the proxy is held to one core.
+        outside = None if core is None else lambda: os.sched_setaffinity(0, set(cores) - {core})
+        try:
+            result = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=RUN_TIMEOUT_SECONDS,
+                preexec_fn=outside,
+            )
+        except subprocess.TimeoutExpired:
+            return None, "no end in time"
+    if result.returncode != 0:
+        return None, result.stderr.strip()
+    return json.loads(result.stdout), result.stderr.strip()
+
+
+def measure(chosen, options):
+    """All runs, in turn: results[work name][proxy] is a list of what `zmqd bench` printed."""
+    results = {work.name: {name: [] for name in work.proxies} for work in chosen}
+    for turn in range(options.rounds):
+        for work in chosen:
+            if work.once and turn > 0:
+                continue
+            for name in work.proxies:
+                figures, complaint = bench(work, name, options)
+                if complaint:
+                    print(f"round {turn + 1}, {work.name}, {name}: {complaint}", file=sys.stderr)
+                if figures:
+                    results[work.name][name].append(figures)
+        print(f"round {turn + 1} of {options.rounds} done", file=sys.stderr)
+    return results
+
+
+def median(runs, figure):
+    values = [run[figure.key] for run in runs if run.get(figure.key) is not None]
+    return statistics.median(values) * figure.scale if values else None
+
+
+def shown(value):
+    if value is None:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def spread(runs, figure):
+    """How far apart the runs were, as a part of the median: what noise there is."""
+    values = [run[figure.key] for run in runs if run.get(figure.key) is not None]
+    if len(values) < 2 or not statistics.median(values):
+        return "–"
+    return f"±{(max(values) - min(values)) / 2 / statistics.median(values):.0%}"
+
+
+def ratio(of, to):
+    return None if of is None or not to else of / to
+
+
+def cells(label, figure, medians, noise):
+    verdicts = "; ".join(goal.verdict(medians) for goal in figure.goals)
+    ours, libzmq, relay = (medians.get(name) for name in (ZMQD, LIBZMQ, RELAY))
+    row = [label, figure.label, shown(ours), noise, shown(libzmq), shown(relay)]
+    row += [shown(ratio(ours, libzmq)), shown(ratio(ours, relay)), verdicts or "–"]
+    return f"| {' | '.join(row)} |"
+
+
+def table(chosen, results):
+    yield "| work | figure | zmqd | spread | zmq.proxy | relay | ÷ zmq.proxy | ÷ relay | goal |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
+    for work in chosen:
+        for figure in work.figures:
+            runs = results[work.name]
+            medians = {name: median(runs[name], figure) for name in work.proxies}
+            yield cells(work.name, figure, medians, spread(runs[ZMQD], figure))
+
+
+def at_rest(options):
+    """Memory of each proxy before anybody connects, and how large our binary is."""
+    sizes = {}
+    for name in (ZMQD, LIBZMQ, RELAY):
+        with Proxy(name, QUEUE, options.programs) as proxy:
+            sizes[name] = proxy.resident_mib()
+    resident = Figure(None, "MiB", Goal(3))
+    yield cells("resident memory at start", resident, sizes, "–")
+    binary = {ZMQD: stripped_mib(options.programs / "zmqd")}
+    yield cells("stripped binary", Figure(None, "MiB", Goal(3)), binary, "–")
+
+
+def stripped_mib(binary):
+    if not shutil.which("strip"):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        stripped = pathlib.Path(folder) / binary.name
+        subprocess.run(["strip", "-o", stripped, binary], check=True)
+        return stripped.stat().st_size / MIB
+
+
+def machine(options):
+    information = pathlib.Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*: (.*)", information)
+    model = model[1].strip() if model else platform.machine()
+    describe = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, cwd=HERE, capture_output=True, text=True).stdout.strip()
+    yield f"- {datetime.date.today()}, commit {commit or 'unknown'}"
+    yield f"- {model}, {os.cpu_count()} cores, Linux {platform.release()}, loopback TCP"
+    yield f"- libzmq {zmq.zmq_version()} by pyzmq {zmq.__version__}"
+    yield f"- medians of {options.rounds} rounds of {options.seconds:g} s each"
+    yield f"- load average of the machine before the run: {os.getloadavg()[0]:.2f}"
+    yield ""
+
+
+def write_into(path, text):
+    """Replaces what stands between the two markers of a document."""
+    before, rest = path.read_text().split(RESULTS_START)
+    _, after = rest.split(RESULTS_END)
+    path.write_text(f"{before}{RESULTS_START}\n{text}\n{RESULTS_END}{after}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--programs", type=pathlib.Path, required=True, help="zmqd and relay")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="measured in each run")
+    parser.add_argument("--warmup", type=float, default=0.3, help="seconds before that")
+    parser.add_argument("--only", default="", help="works whose name contains this")
+    parser.add_argument("--into", type=pathlib.Path, help="a document with a place for the table")
+    parser.add_argument("--json", type=pathlib.Path, help="a file for every figure of every run")
+    options = parser.parse_args()
+    options.programs = options.programs.resolve()
+    chosen = [work for work in works() if options.only in work.name]
+    if not chosen:
+        parser.error(f'no work has "{options.only}" in its name')
+    if options.into and RESULTS_START not in options.into.read_text():
+        parser.error(f"{options.into} has no place for the table")
+    lines = list(machine(options))
+    results = measure(chosen, options)
+    lines += table(chosen, results)
+    if not options.only:
+        lines += at_rest(options)
+    print("\n".join(lines))
+    if options.into:
+        write_into(options.into, "\n".join(lines))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+//! Harness for tests that drive the built `zmqd` with unmodified peers.
+//!
+//! A test starts a broker, starts a Python beside it, and lets Python speak:
+//!
+//! ```no_run
+//! use zmqd_tests::{Python, Zmqd};
+//!
+//! let broker = Zmqd::queue(&[]);
+//! let mut python = Python::beside(&broker);
+//! python.run(
+//!     r#"
+//!     server = connect(zmq.REP, backend)
+//!     client = connect(zmq.REQ, frontend)
+//!     client.send(b"question")
+//!     assert server.recv() == b"question"
+//!     "#,
+//! );
+//! ```
+//!
+//! - [`Zmqd`] is the process under test: its endpoints, its log, its memory, its end.
+//! - [`Python`] is a process that executes blocks of Python with pyzmq and the words of
+//!   `py/peer.py`; the environment it runs in is made on first use, see [`python`].
+//! - [`Raw`] is a TCP connection that sends whatever bytes a test likes.
+//!
+//! Every wait is for a fact and has a deadline of [`PATIENCE`]; what was waited for is in the
+//! message of the failure, and so is the log of the broker.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+mod environment;
+mod lines;
+pub mod python;
+pub mod raw;
+mod scratch;
+pub mod zmqd;
+
+pub use clock::{PATIENCE, Stopwatch, wait_until};
+pub use python::Python;
+pub use raw::Raw;
+pub use scratch::Scratch;
+pub use zmqd::{ANY, Finished, Zmqd, vacant_endpoint};

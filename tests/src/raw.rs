@@ -1,0 +1,243 @@
+//! A TCP connection under the full control of a test, for peers that do not behave.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::clock::{PATIENCE, Stopwatch, wait_until};
+
+/// A connection to a broker and what may be said on it.
+#[derive(Debug)]
+pub struct Raw {
+    address: String,
+    stream: TcpStream,
+}
+
+impl Raw {
+    /// Connects to `tcp://ADDRESS:PORT`.
+    #[must_use]
+    #[track_caller]
+    pub fn connect(endpoint: &str) -> Self {
+        let address = endpoint.trim_start_matches("tcp://");
+        let stream = TcpStream::connect(address)
+            .unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
+        Self::new(stream)
+    }
+
+    /// Waits for a broker that connects.
+    #[must_use]
+    #[track_caller]
+    pub fn accept(listener: &TcpListener) -> Self {
+        listener
+            .set_nonblocking(true)
+            .expect("a listener may be asked not to block");
+        let stream = wait_until("a connection from the broker", || listener.accept().ok()).0;
+        stream
+            .set_nonblocking(false)
+            .expect("a connection may be asked to block");
+        Self::new(stream)
+    }
+
+    fn new(stream: TcpStream) -> Self {
+        let address = stream
+            .local_addr()
+            .expect("a connection has an address")
+            .to_string();
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("no zero timeout");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("no zero timeout");
+        stream.set_nodelay(true).expect("loopback is TCP");
+        Self { address, stream }
+    }
+
+    /// The address by which the broker knows this connection.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends bytes; an error means that the broker has closed.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says: a broken pipe, a reset, or a timeout after [`PATIENCE`].
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Sends bytes over and over until the broker closes; returns how many went out.
+    ///
+    /// # Panics
+    ///
+    /// If the broker still holds the connection after `bytes_max`, or reads no more of it.
+    #[track_caller]
+    pub fn send_until_closed(&mut self, chunk: &[u8], bytes_max: usize) -> usize {
+        let mut sent = 0;
+        while sent < bytes_max {
+            match self.stream.write(&chunk[sent % chunk.len()..]) {
+                Ok(len) => sent += len,
+                Err(error) if is_closed(&error) => return sent,
+                Err(error) => panic!("after {sent} bytes: {error}"),
+            }
+        }
+        panic!("{sent} bytes sent and the broker has not closed");
+    }
+
+    /// Sends the greeting and, at once, READY; returns when the broker's READY is there.
+    #[track_caller]
+    pub fn handshake(&mut self, socket_type: &str) {
+        self.send(&greeting("NULL"))
+            .expect("a fresh connection takes a greeting");
+        self.send(&ready(socket_type))
+            .expect("a fresh connection takes READY");
+        let mut theirs = [0; 64];
+        self.stream
+            .read_exact(&mut theirs)
+            .expect("the broker greets");
+        let answer = self.read_frame();
+        assert!(
+            answer.starts_with(b"\x05READY"),
+            "{} instead of READY",
+            answer.escape_ascii()
+        );
+    }
+
+    /// Reads one frame and returns its body.
+    #[track_caller]
+    pub fn read_frame(&mut self) -> Vec<u8> {
+        let mut head = [0; 2];
+        self.stream
+            .read_exact(&mut head)
+            .expect("the broker sends a frame");
+        let mut len = usize::from(head[1]);
+        if head[0] & LONG != 0 {
+            let mut rest = [0; 7];
+            self.stream
+                .read_exact(&mut rest)
+                .expect("a long frame has eight octets of length");
+            len = rest
+                .iter()
+                .fold(len, |len, octet| len << 8 | usize::from(*octet));
+        }
+        let mut body = vec![0; len];
+        self.stream
+            .read_exact(&mut body)
+            .expect("the broker sends the whole frame");
+        body
+    }
+
+    /// Reads until the broker closes, by FIN or by RST, and returns what came before.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is still open after [`PATIENCE`].
+    #[track_caller]
+    pub fn read_until_closed(&mut self) -> Vec<u8> {
+        let watch = Stopwatch::start();
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        while watch.patience().is_some() {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return seen,
+                Ok(len) => seen.extend_from_slice(&buffer[..len]),
+                Err(error) if is_closed(&error) => return seen,
+                Err(error) => panic!("waited in vain for the broker to close: {error}"),
+            }
+        }
+        panic!("the broker keeps sending and does not close");
+    }
+
+    /// Whether the broker closes within this time; what it sends meanwhile is thrown away.
+    pub fn is_closed_within(&mut self, time: Duration) -> bool {
+        let watch = Stopwatch::start();
+        let mut buffer = [0; 4096];
+        while let Some(left) = time
+            .checked_sub(watch.elapsed())
+            .filter(|left| !left.is_zero())
+        {
+            self.stream
+                .set_read_timeout(Some(left))
+                .expect("no zero timeout");
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) if is_closed(&error) => return true,
+                Err(_) => break,
+            }
+        }
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("no zero timeout");
+        false
+    }
+
+    /// Says that no more is to come, and keeps listening.
+    pub fn end(&self) {
+        drop(self.stream.shutdown(Shutdown::Write)); // fails only if the broker was first
+    }
+}
+
+/// A greeting of ZMTP 3.1 with the given text in its mechanism field.
+#[must_use]
+pub fn greeting(mechanism: &str) -> [u8; 64] {
+    let mut octets = [0; 64];
+    octets[0] = 0xff;
+    octets[8] = 1;
+    octets[9] = 0x7f;
+    octets[10..12].copy_from_slice(&[3, 1]);
+    octets[12..12 + mechanism.len()].copy_from_slice(mechanism.as_bytes());
+    octets
+}
+
+/// The READY command of the NULL mechanism with an empty identity.
+#[must_use]
+pub fn ready(socket_type: &str) -> Vec<u8> {
+    let mut body = b"\x05READY".to_vec();
+    for (name, value) in [("Socket-Type", socket_type), ("Identity", "")] {
+        body.push(u8::try_from(name.len()).expect("names are short"));
+        body.extend_from_slice(name.as_bytes());
+        body.extend_from_slice(
+            &u32::try_from(value.len())
+                .expect("values are short")
+                .to_be_bytes(),
+        );
+        body.extend_from_slice(value.as_bytes());
+    }
+    frame(COMMAND, &body)
+}
+
+/// A frame with its header, long if it must be.
+#[must_use]
+pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut octets = match u8::try_from(body.len()) {
+        Ok(len) => vec![flags, len],
+        Err(_) => long_header(flags, body.len() as u64),
+    };
+    octets.extend_from_slice(body);
+    octets
+}
+
+/// The header of a long frame that announces this length, true or not.
+#[must_use]
+pub fn long_header(flags: u8, len: u64) -> Vec<u8> {
+    let mut octets = vec![flags | LONG];
+    octets.extend_from_slice(&len.to_be_bytes());
+    octets
+}
+
+/// Flag: more frames of the same message follow.
+pub const MORE: u8 = 1;
+/// Flag: the length has eight octets.
+pub const LONG: u8 = 2;
+/// Flag: the frame is a command.
+pub const COMMAND: u8 = 4;
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
+}

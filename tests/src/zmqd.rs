@@ -1,0 +1,358 @@
+//! The broker process: built once, started on free ports, observed, ended.
+
+use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+
+use crate::clock::wait_until;
+use crate::environment::{profile_dir, run, target_dir};
+use crate::lines::{Lines, mentions};
+
+/// A loopback endpoint whose port the broker chooses.
+pub const ANY: &str = "tcp://127.0.0.1:0";
+
+/// A running `zmqd`; killed when dropped, its log printed if the test is failing.
+#[derive(Debug)]
+pub struct Zmqd {
+    bound: Vec<Bound>,
+    child: Child,
+    stderr: Lines,
+    stdout: Lines,
+}
+
+/// One line that the broker printed at its start.
+#[derive(Clone, Debug)]
+struct Bound {
+    endpoint: String,
+    proxy: String,
+    side: String,
+}
+
+/// A `zmqd` that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code, or `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// All of its standard error.
+    pub stderr: String,
+    /// All of its standard output.
+    pub stdout: String,
+}
+
+impl Zmqd {
+    /// A queue bound to free ports on both sides, with more arguments if any.
+    #[must_use]
+    pub fn queue(arguments: &[&str]) -> Self {
+        Self::proxy("queue", arguments)
+    }
+
+    /// A forwarder bound to free ports on both sides, with more arguments if any.
+    #[must_use]
+    pub fn forwarder(arguments: &[&str]) -> Self {
+        Self::proxy("forwarder", arguments)
+    }
+
+    /// A streamer bound to free ports on both sides, with more arguments if any.
+    #[must_use]
+    pub fn streamer(arguments: &[&str]) -> Self {
+        Self::proxy("streamer", arguments)
+    }
+
+    /// A proxy of this kind bound to free ports on both sides, with more arguments if any.
+    #[must_use]
+    pub fn proxy(kind: &str, arguments: &[&str]) -> Self {
+        Self::start(&[&[kind, "--frontend", ANY, "--backend", ANY], arguments].concat())
+    }
+
+    /// Starts with these arguments and waits for one line per `--frontend` and `--backend`.
+    #[must_use]
+    pub fn start(arguments: &[&str]) -> Self {
+        let is_bind = |pair: &&[&str]| {
+            matches!(pair[0], "--frontend" | "--backend") && !pair[1].starts_with('>')
+        };
+        Self::start_expecting(arguments.windows(2).filter(is_bind).count(), arguments)
+    }
+
+    /// Starts with these arguments and waits until this many endpoints are bound.
+    #[must_use]
+    pub fn start_expecting(endpoints: usize, arguments: &[&str]) -> Self {
+        Self::spawn(endpoints, Command::new(binary()).args(arguments))
+    }
+
+    /// As [`Zmqd::start`], in a process that may open no more than so many files.
+    #[must_use]
+    pub fn start_with_files_max(files_max: u32, arguments: &[&str]) -> Self {
+        let limited = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
+        Self::spawn(
+            2,
+            Command::new("sh")
+                .args(["-c", &limited])
+                .arg(binary())
+                .args(arguments),
+        )
+    }
+
+    /// Runs with these arguments until it ends by itself.
+    #[must_use]
+    pub fn finish(arguments: &[&str]) -> Finished {
+        Self::start_expecting(0, arguments).wait()
+    }
+
+    fn spawn(endpoints: usize, command: &mut Command) -> Self {
+        let mut child = command
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stdout = Lines::collect(child.stdout.take().expect("standard output was piped"));
+        let stderr = Lines::collect(child.stderr.take().expect("standard error was piped"));
+        let mut broker = Self {
+            bound: Vec::new(),
+            child,
+            stderr,
+            stdout,
+        };
+        let announced = broker.stdout.find("the endpoints of the broker", |lines| {
+            let bound: Vec<Bound> = lines.iter().filter_map(|line| Bound::parse(line)).collect();
+            (bound.len() >= endpoints).then_some(bound)
+        });
+        broker.bound = announced
+            .unwrap_or_else(|| panic!("{command:?} ended before it had bound its endpoints"));
+        broker
+    }
+
+    /// The first endpoint bound by a frontend.
+    #[must_use]
+    pub fn frontend(&self) -> &str {
+        self.bound(|bound| bound.side == "frontend")
+    }
+
+    /// The first endpoint bound by a backend.
+    #[must_use]
+    pub fn backend(&self) -> &str {
+        self.bound(|bound| bound.side == "backend")
+    }
+
+    /// The first endpoint bound by this side of this proxy.
+    #[must_use]
+    pub fn endpoint(&self, proxy: &str, side: &str) -> &str {
+        self.bound(|bound| bound.proxy == proxy && bound.side == side)
+    }
+
+    /// Every endpoint bound by this side of this proxy, in the order they were announced.
+    #[must_use]
+    pub fn endpoints(&self, proxy: &str, side: &str) -> Vec<&str> {
+        let wanted = self
+            .bound
+            .iter()
+            .filter(|bound| bound.proxy == proxy && bound.side == side);
+        wanted.map(|bound| bound.endpoint.as_str()).collect()
+    }
+
+    fn bound(&self, wanted: impl Fn(&Bound) -> bool) -> &str {
+        let found = self.bound.iter().find(|bound| wanted(bound));
+        found.map_or("", |bound| bound.endpoint.as_str())
+    }
+
+    /// Resident memory, in bytes.
+    #[must_use]
+    pub fn rss_bytes(&self) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kibibytes.expect("a running process has a VmRSS line") * 1024
+    }
+
+    /// Processor time used so far by all threads, user and system, in ticks of 10 ms.
+    #[must_use]
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = self.proc("stat");
+        // The name of the program, in parentheses, may hold spaces; fields are counted behind it.
+        let fields = stat.rsplit(") ").next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        ticks
+            .map(|field| field.parse::<u64>().expect("ticks are numbers"))
+            .sum()
+    }
+
+    /// How many TCP connections the process holds, whether the peer is still there or not.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        let directory = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let files = directory
+            .expect("a running process lists its files")
+            .flatten();
+        let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+        let held: Vec<String> = targets
+            .map(|target| target.to_string_lossy().into_owned())
+            .collect();
+        let tables = self.proc("net/tcp") + &self.proc("net/tcp6");
+        let is_held = |line: &&str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, _, _, state, _, _, _, _, _, inode, ..] = fields[..] else {
+                return false;
+            };
+            state != TCP_LISTEN && held.contains(&format!("socket:[{inode}]"))
+        };
+        tables.lines().filter(is_held).count()
+    }
+
+    /// Waits until the process holds exactly this many connections.
+    #[track_caller]
+    pub fn wait_connections(&self, count: usize) {
+        wait_until(&format!("{count} connections"), || {
+            (self.connections() == count).then_some(())
+        });
+    }
+
+    fn proc(&self, file: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
+    }
+
+    /// Waits for a line of the log that mentions `needle`, and returns it.
+    #[track_caller]
+    #[must_use]
+    pub fn wait_log(&self, needle: &str) -> String {
+        let found = self
+            .stderr
+            .find(&format!("{needle:?} in the log"), |lines| {
+                lines.iter().find(|line| mentions(line, needle)).cloned()
+            });
+        found.unwrap_or_else(|| panic!("the broker ended without {needle:?} in its log"))
+    }
+
+    /// How many lines of the log mention `needle` by now.
+    #[must_use]
+    pub fn log_count(&self, needle: &str) -> usize {
+        self.stderr.count(needle)
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cannot send SIG{name} to {pid}"
+        );
+    }
+
+    /// How the process ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child
+            .try_wait()
+            .expect("the state of a child can be asked for")
+    }
+
+    /// Waits until the process ends by itself.
+    #[must_use]
+    pub fn wait(mut self) -> Finished {
+        let status = wait_until("the end of the broker", || self.exited());
+        Finished {
+            code: status.code(),
+            signal: status.signal(),
+            stderr: self.stderr.to_end(),
+            stdout: self.stdout.to_end(),
+        }
+    }
+
+    /// Ends the process with SIGKILL, as a crash would.
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Zmqd {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- log of the broker:\n{}---", self.stderr);
+        }
+        // Both fail only if the process is gone already, which is the aim.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Bound {
+    /// Reads `NAME SIDE bound ENDPOINT`.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let (proxy, side) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let endpoint = (words.next()? == "bound")
+            .then(|| words.next())??
+            .to_owned();
+        Some(Self {
+            endpoint,
+            proxy,
+            side,
+        })
+    }
+}
+
+/// An endpoint on which nothing listens, for a peer that is to appear or to come back there.
+///
+/// It lies on an address of its own in 127/8, so that neither another test nor the source port
+/// of a connection (always on 127.0.0.1) can take the port in the meantime.
+#[must_use]
+pub fn vacant_endpoint() -> String {
+    static TAKEN: AtomicU8 = AtomicU8::new(0);
+    let [_, _, high, low] = process::id().to_be_bytes();
+    let last = TAKEN.fetch_add(1, Ordering::Relaxed) % 254 + 1;
+    let address = Ipv4Addr::new(127, high | 0x80, low, last);
+    let listener = TcpListener::bind((address, 0)).expect("all of 127/8 is this machine");
+    let port = listener
+        .local_addr()
+        .expect("a listener has an address")
+        .port();
+    format!("tcp://{address}:{port}")
+}
+
+/// The binary under test: `ZMQD_BIN` if set, else built in the profile of the test.
+#[track_caller]
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let given = || env::var_os("ZMQD_BIN").map(PathBuf::from);
+    match BINARY.get_or_init(|| given().map_or_else(build, Ok)) {
+        Ok(path) => path,
+        Err(complaint) => panic!("zmqd does not build:\n{complaint}"),
+    }
+}
+
+fn build() -> Result<PathBuf, String> {
+    let profile_dir = profile_dir();
+    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "zmqd",
+            "--profile",
+            profile,
+            "--target-dir",
+        ])
+        .arg(target_dir());
+    run(&mut command).map(|_| profile_dir.join("zmqd"))
+}
+
+/// How `/proc/net/tcp` writes the state of a listener.
+const TCP_LISTEN: &str = "0A";

@@ -1,0 +1,70 @@
+//! Peers that ask for signs of life get them, and are not given up while they are held back.
+
+use zmqd_tests::{Python, Zmqd};
+
+/// Sockets that beat 20 times a second and give up after a fifth of one without an answer.
+fn beating(broker: &Zmqd) -> Python {
+    let mut python = Python::beside(broker);
+    python.run(
+        r#"
+        def beat(kind, endpoint, **options):
+            options |= {"heartbeat_ivl": 50, "heartbeat_timeout": 200}
+            made = socket(kind, **options)
+            wait = watch(made, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+            made.connect(endpoint)
+            assert wait() == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            return made
+
+        def stays_connected(made, ms):
+            return is_silent(made.get_monitor_socket(), ms)
+        "#,
+    );
+    python
+}
+
+#[test]
+fn idle_peers_are_answered() {
+    let broker = Zmqd::queue(&[]);
+    beating(&broker).run(
+        r#"
+        server, client = beat(zmq.REP, backend), beat(zmq.REQ, frontend)
+        client.send(b"question")
+        assert server.recv() == b"question"
+        assert stays_connected(client, 800) and stays_connected(server, 0)
+        server.send(b"answer")
+        assert client.recv() == b"answer"
+        "#,
+    );
+}
+
+#[test]
+fn busy_peers_are_answered_between_messages() {
+    let broker = Zmqd::streamer(&[]);
+    beating(&broker).run(
+        r#"
+        source, sink = beat(zmq.PUSH, frontend), beat(zmq.PULL, backend)
+        parts = [bytes(100_000) for _ in range(10)]
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            source.send_multipart(parts)
+            assert digest(sink.recv_multipart()) == digest(parts)
+        assert stays_connected(source, 0) and stays_connected(sink, 0)
+        "#,
+    );
+}
+
+#[test]
+fn peers_that_are_held_back_are_not_given_up() {
+    let broker = Zmqd::streamer(&["--hwm", "10", "--set", "heartbeat_ivl=50"]);
+    beating(&broker).run(
+        r#"
+        source, sent = beat(zmq.PUSH, frontend, sndhwm=10, sndbuf=65536), 0
+        while source.poll(300, zmq.POLLOUT):
+            source.send_multipart([b"%d" % sent, bytes(65536)])
+            sent += 1
+        assert stays_connected(source, 800)
+        sink = connect(zmq.PULL, backend)
+        assert [int(number) for number, _ in take(sink, sent)] == list(range(sent))
+        "#,
+    );
+}

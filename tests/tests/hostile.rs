@@ -1,0 +1,453 @@
+//! Peers that talk nonsense: each is refused, logged once with its address, and harms nobody.
+
+use std::time::Duration;
+
+use zmqd_tests::raw::{COMMAND, MORE, frame, greeting, long_header, ready};
+use zmqd_tests::{Python, Raw, Zmqd};
+
+/// A broker with honest traffic running through it, to be attacked.
+struct Scene {
+    broker: Zmqd,
+    honest: Python,
+    rss_bytes: u64,
+}
+
+impl Scene {
+    fn new(kind: &str, arguments: &[&str]) -> Self {
+        let broker = Zmqd::proxy(kind, arguments);
+        let mut honest = Python::beside(&broker);
+        honest.set("kind", kind);
+        honest.run("honest = Honest(kind, frontend, backend); honest.passes()");
+        let rss_bytes = broker.rss_bytes();
+        Self {
+            broker,
+            honest,
+            rss_bytes,
+        }
+    }
+
+    /// Every honest message so far has arrived, and more do.
+    #[track_caller]
+    fn honest_peers_lose_nothing(&mut self) {
+        self.honest.run("honest.passes()");
+    }
+
+    /// The broker closes the connection, says why once, and goes on as before.
+    #[track_caller]
+    fn refuses(&mut self, what: &str, mut raw: Raw) {
+        raw.read_until_closed();
+        self.logs_once(what, &raw);
+    }
+
+    /// There is one line about this peer, and traffic goes on after it.
+    #[track_caller]
+    fn logs_once(&mut self, what: &str, raw: &Raw) {
+        let line = self.broker.wait_log(raw.address());
+        self.honest_peers_lose_nothing();
+        let count = self.broker.log_count(raw.address());
+        assert_eq!(count, 1, "{count} lines about {what}, the first is {line}");
+    }
+
+    #[track_caller]
+    fn grew_by_less_than(&self, bytes_max: u64) {
+        let growth = self.broker.rss_bytes().saturating_sub(self.rss_bytes);
+        assert!(growth < bytes_max, "resident memory grew by {growth} bytes");
+    }
+}
+
+/// What a stranger may say instead of a greeting.
+fn nonsense() -> Vec<(&'static str, Vec<u8>)> {
+    let mut noise = 0x9e37_79b9_u32;
+    let garbage = (0..4096).map(|_| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        noise.to_be_bytes()[0] & 0x7f
+    });
+    let mut revision_0 = greeting("NULL");
+    revision_0[10] = 0;
+    vec![
+        ("garbage", garbage.collect()),
+        ("zeros", vec![0; 4096]),
+        ("ones", vec![0xff; 4096]),
+        (
+            "HTTP",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        ),
+        (
+            "TLS",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(10),
+        ),
+        ("an anonymous peer of ZMTP 1.0", b"\x01\x00".repeat(40)),
+        (
+            "a greeting of ZMTP 2.0",
+            b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x05\x00\x00".to_vec(),
+        ),
+        ("a greeting of revision 0", revision_0.to_vec()),
+        ("PLAIN", greeting("PLAIN").to_vec()),
+        ("CURVE", greeting("CURVE").to_vec()),
+        ("a mechanism that begins well", greeting("NULLIFY").to_vec()),
+        ("no mechanism", greeting("").to_vec()),
+    ]
+}
+
+/// What a stranger may say after a good greeting, instead of a good READY.
+fn bad_handshakes() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("a message before READY", frame(0, b"too early")),
+        ("another command", frame(COMMAND, b"\x04PING\x00\x00")),
+        ("an empty command", frame(COMMAND, b"")),
+        ("a name without an end", frame(COMMAND, b"\xffREADY")),
+        (
+            "a property without an end",
+            frame(COMMAND, b"\x05READY\x0bSocket-Type\0\0\0\xffDEALER"),
+        ),
+        ("half a property", frame(COMMAND, b"\x05READY\x0bSocket")),
+        ("an identity of 256 octets", {
+            let property = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\x01\0";
+            frame(COMMAND, &[&property[..], &[b'i'; 256]].concat())
+        }),
+        ("an unknown socket type", ready("DREALER")),
+        (
+            "a command of 2^63-1 octets",
+            long_header(COMMAND, u64::MAX >> 1),
+        ),
+        ("a command of 2^64-1 octets", long_header(COMMAND, u64::MAX)),
+    ]
+}
+
+#[test]
+fn strangers_are_refused() {
+    let mut scene = Scene::new("queue", &["--handshake-timeout", "1500"]);
+    for (what, bytes) in nonsense() {
+        let mut raw = Raw::connect(scene.broker.frontend());
+        // The broker may close before it has read all this; the verdict is in what follows.
+        drop(raw.send(&bytes));
+        scene.refuses(what, raw);
+    }
+    scene.grew_by_less_than(4 << 20);
+}
+
+#[test]
+fn bad_handshakes_are_refused() {
+    let mut scene = Scene::new("queue", &[]);
+    for (what, bytes) in bad_handshakes() {
+        let mut raw = Raw::connect(scene.broker.frontend());
+        raw.send(&greeting("NULL")).expect(what);
+        drop(raw.send(&bytes));
+        scene.refuses(what, raw);
+    }
+    scene.grew_by_less_than(4 << 20);
+}
+
+#[test]
+fn half_a_greeting_ends_with_the_connection() {
+    let mut scene = Scene::new("queue", &[]);
+    for len in [0, 1, 10, 11, 12, 32, 63, 64] {
+        let mut raw = Raw::connect(scene.broker.frontend());
+        raw.send(&greeting("NULL")[..len])
+            .expect("a fresh connection takes a greeting");
+        raw.end();
+        raw.read_until_closed();
+        scene.honest_peers_lose_nothing();
+        let lines = scene.broker.log_count(raw.address());
+        assert!(lines <= 1, "{lines} lines about {len} octets of a greeting");
+    }
+    scene.broker.wait_connections(2);
+}
+
+#[test]
+fn slow_and_silent_handshakes_time_out() {
+    let mut scene = Scene::new("queue", &["--handshake-timeout", "1000"]);
+    let hello = [&greeting("NULL")[..], &ready("DEALER")].concat();
+    let mut silent: Vec<Raw> = [0, 1, 10, 32, 63, 64, 66, hello.len() - 1]
+        .into_iter()
+        .map(|len| {
+            let mut raw = Raw::connect(scene.broker.frontend());
+            raw.send(&hello[..len])
+                .expect("a fresh connection takes a greeting");
+            raw
+        })
+        .collect();
+    let mut dripping = Raw::connect(scene.broker.backend());
+    let pace = Duration::from_millis(100);
+    let sent = hello
+        .iter()
+        .take_while(|octet| dripping.send(&[**octet]).is_ok() && !dripping.is_closed_within(pace));
+    let sent = sent.count();
+    assert!(
+        sent < 40,
+        "{sent} octets, one in {pace:?}, and still no end"
+    );
+    scene.logs_once("a peer that drips", &dripping);
+    for raw in &mut silent {
+        raw.read_until_closed();
+        scene.logs_once("a silent peer", raw);
+    }
+}
+
+#[test]
+fn a_wrong_socket_type_is_told_so() {
+    for (kind, wrong_types) in [
+        ("queue", ["REP", "PUB", "SUB", "PUSH", "PULL", "PAIR"]),
+        (
+            "forwarder",
+            ["SUB", "XSUB", "REQ", "PULL", "DEALER", "ROUTER"],
+        ),
+        ("streamer", ["PULL", "SUB", "REQ", "REP", "ROUTER", "PAIR"]),
+    ] {
+        let mut scene = Scene::new(kind, &[]);
+        for wrong_type in wrong_types {
+            let mut raw = Raw::connect(scene.broker.frontend());
+            raw.send(&greeting("NULL"))
+                .expect("a fresh connection takes a greeting");
+            raw.send(&ready(wrong_type))
+                .expect("the broker waits for READY");
+            let heard = raw.read_until_closed();
+            let is_error = heard.windows(6).any(|window| window == b"\x05ERROR");
+            assert!(
+                is_error,
+                "a {wrong_type} heard only {}",
+                heard.escape_ascii()
+            );
+            scene.logs_once(wrong_type, &raw);
+        }
+    }
+}
+
+#[test]
+fn libzmq_with_a_wrong_socket_type_does_not_come_back() {
+    let mut scene = Scene::new("queue", &[]);
+    let lines = scene.broker.log_count("127.0.0.1");
+    scene.honest.run(
+        r#"
+        wrong = [socket(kind) for kind in (zmq.PUB, zmq.PULL, zmq.SUB)]
+        for one in wrong:
+            wait = watch(one, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED)
+            one.connect(frontend)
+            wait()
+        "#,
+    );
+    scene.broker.wait_connections(2);
+    // Longer than libzmq waits before it connects again.
+    scene.honest.run("honest.passes(500)");
+    scene.broker.wait_connections(2);
+    let lines = scene.broker.log_count("127.0.0.1") - lines;
+    assert_eq!(lines, 3, "one line for each of three peers");
+}
+
+#[test]
+fn impossible_lengths_are_refused_from_the_header() {
+    let mut scene = Scene::new("queue", &[]);
+    for len in [
+        (128 << 20) + 1,
+        1 << 32,
+        u64::MAX >> 1,
+        (u64::MAX >> 1) + 1,
+        u64::MAX,
+    ] {
+        for flags in [0, MORE, COMMAND] {
+            let mut raw = Raw::connect(scene.broker.frontend());
+            raw.handshake("DEALER");
+            raw.send(&long_header(flags, len))
+                .expect("the connection is in order until here");
+            scene.refuses(&format!("{len} octets announced with flags {flags}"), raw);
+        }
+    }
+    scene.grew_by_less_than(4 << 20);
+}
+
+#[test]
+fn announced_lengths_take_no_memory() {
+    let mut scene = Scene::new("queue", &[]);
+    let liars: Vec<Raw> = (0..100)
+        .map(|_| {
+            let mut raw = Raw::connect(scene.broker.frontend());
+            raw.handshake("DEALER");
+            let lie = [long_header(0, 100 << 20), vec![b'x'; 1000]].concat();
+            raw.send(&lie).expect("the length is a legal one");
+            raw
+        })
+        .collect();
+    scene.honest_peers_lose_nothing();
+    // A read buffer of 64 KiB for a message in progress is fair; 100 MiB for the promise is not.
+    scene.grew_by_less_than(100 * (64 << 10) + (4 << 20));
+    drop(liars);
+    scene.broker.wait_connections(2);
+}
+
+#[test]
+fn more_for_ever_is_refused() {
+    let mut scene = Scene::new("queue", &[]);
+    for body in [&b""[..], b"x", &[b'x'; 200]] {
+        let mut raw = Raw::connect(scene.broker.frontend());
+        raw.handshake("DEALER");
+        let many = frame(MORE, body).repeat(1000);
+        let sent = raw.send_until_closed(&many, 64 << 20);
+        assert!(
+            sent > 1000 * body.len(),
+            "{sent} bytes are no endless message yet"
+        );
+        scene.logs_once("a message without an end", &raw);
+    }
+    scene.grew_by_less_than(8 << 20);
+    let mut raw = Raw::connect(scene.broker.frontend());
+    raw.handshake("DEALER");
+    raw.send_until_closed(&frame(MORE, &vec![b'x'; 1 << 20]), 512 << 20);
+    scene.logs_once("a large message without an end", &raw);
+    scene.broker.wait_connections(2);
+    scene.grew_by_less_than(16 << 20); // what was gathered is given back
+}
+
+#[test]
+fn a_million_subscriptions_are_the_most() {
+    let mut scene = Scene::new("forwarder", &[]);
+    let mut raw = Raw::connect(scene.broker.backend());
+    raw.handshake("SUB");
+    for thousand in 0..1000 {
+        let subscriptions: Vec<u8> = (0..1000)
+            .flat_map(|number| frame(0, format!("\x01topic {thousand:03}{number:03}").as_bytes()))
+            .collect();
+        raw.send(&subscriptions)
+            .expect("a million subscriptions are allowed");
+    }
+    // The last of them has been read once a question behind it is answered.
+    raw.send(&frame(COMMAND, b"\x04PING\x00\x00last"))
+        .expect("still allowed");
+    assert_eq!(raw.read_frame(), b"\x04PONGlast");
+    scene.grew_by_less_than(64 << 20);
+    assert_eq!(
+        scene.broker.log_count(raw.address()),
+        0,
+        "a million are fine"
+    );
+    raw.send_until_closed(&frame(0, b"\x01one too many"), 1 << 20);
+    scene.logs_once("one subscription too many", &raw);
+    scene.broker.wait_connections(2);
+    // A million cancels have been on their way to the publisher.
+    scene.grew_by_less_than(96 << 20);
+}
+
+#[test]
+fn topics_without_measure_are_refused() {
+    let mut scene = Scene::new("forwarder", &[]);
+    let topic = vec![b't'; 4097];
+    for (what, subscription) in [
+        ("a message", frame(0, &[b"\x01", &topic[..]].concat())),
+        (
+            "a command",
+            frame(COMMAND, &[b"\x09SUBSCRIBE", &topic[..]].concat()),
+        ),
+    ] {
+        let mut raw = Raw::connect(scene.broker.backend());
+        raw.handshake("SUB");
+        raw.send(&subscription)
+            .expect("the connection is in order until here");
+        scene.refuses(what, raw);
+    }
+}
+
+#[test]
+fn a_subscriber_that_reads_nothing_is_bounded() {
+    let mut scene = Scene::new("forwarder", &["--hwm", "100"]);
+    let mut deaf = Raw::connect(scene.broker.backend());
+    deaf.handshake("SUB");
+    deaf.send(&frame(0, b"\x01flood"))
+        .expect("a subscription is fine");
+    deaf.send(&frame(COMMAND, b"\x04PING\x00\x00"))
+        .expect("a PING is fine");
+    assert_eq!(deaf.read_frame(), b"\x04PONG");
+    scene.honest.run(
+        r#"
+        flood = connect(zmq.PUB, frontend, sndhwm=0)
+        end = connect(zmq.SUB, backend, subscribe=b"end of flood")
+        settle([flood], [end])
+        for _ in range(20):
+            [flood.send_multipart([b"flood", bytes(65536)], copy=False) for _ in range(100)]
+            flood.send(b"end of flood")
+            end.recv()
+        "#,
+    );
+    scene.honest_peers_lose_nothing();
+    // A hundred messages of 64 KiB, and the kernel's buffers are not ours.
+    scene.grew_by_less_than(16 << 20);
+}
+
+#[test]
+fn peers_that_say_nothing_after_the_handshake_cost_little() {
+    let mut scene = Scene::new("forwarder", &[]);
+    let mute: Vec<Raw> = (0..400)
+        .map(|_| {
+            let mut raw = Raw::connect(scene.broker.backend());
+            raw.handshake("SUB");
+            raw
+        })
+        .collect();
+    scene.broker.wait_connections(402);
+    scene.honest_peers_lose_nothing();
+    scene.grew_by_less_than(400 * 4096 + (2 << 20));
+    let logged: usize = mute
+        .iter()
+        .map(|raw| scene.broker.log_count(raw.address()))
+        .sum();
+    assert_eq!(logged, 0, "idle peers are nothing to log");
+    drop(mute);
+    scene.broker.wait_connections(2);
+}
+
+#[test]
+fn half_a_message_of_a_dying_peer_vanishes() {
+    let mut scene = Scene::new("streamer", &[]);
+    for cut in 1..40 {
+        let mut raw = Raw::connect(scene.broker.frontend());
+        raw.handshake("PUSH");
+        let message = [frame(MORE, &[b'x'; 20]), frame(0, &[b'y'; 20])].concat();
+        raw.send(&message[..cut])
+            .expect("the connection is in order");
+    }
+    scene.broker.wait_connections(2);
+    scene.honest_peers_lose_nothing();
+}
+
+#[test]
+fn messages_against_the_direction_are_refused_or_ignored() {
+    let mut scene = Scene::new("streamer", &[]);
+    let mut raw = Raw::connect(scene.broker.backend());
+    raw.handshake("PULL");
+    drop(raw.send(&frame(0, b"a sink has nothing to say").repeat(100)));
+    raw.end();
+    raw.read_until_closed();
+    scene.honest_peers_lose_nothing();
+}
+
+#[test]
+fn without_files_to_spare_new_peers_wait_and_old_ones_go_on() {
+    let arguments = [
+        "queue",
+        "--frontend",
+        zmqd_tests::ANY,
+        "--backend",
+        zmqd_tests::ANY,
+    ];
+    let broker = Zmqd::start_with_files_max(32, &arguments);
+    let mut honest = Python::beside(&broker);
+    honest.run("honest = Honest('queue', frontend, backend); honest.passes()");
+    let crowd: Vec<Raw> = (0..60).map(|_| Raw::connect(broker.frontend())).collect();
+    honest.run("honest.passes(); honest.pause()");
+    let held = broker.connections();
+    assert!(held < 32, "{held} connections in 32 files");
+    let ticks = broker.cpu_ticks();
+    honest.run("assert is_silent(honest.far, 500)");
+    let ticks = broker.cpu_ticks() - ticks;
+    assert!(ticks <= 5, "waiting for files used {ticks} ticks of 10 ms");
+    honest.run("honest.resume(); honest.passes(); honest.pause()");
+    drop(crowd);
+    honest.run(
+        r#"
+        late = connect(zmq.REQ, frontend)
+        late.send(b"late")
+        honest.far.send(honest.far.recv())
+        assert late.recv() == b"late"
+        honest.resume()
+        honest.passes()
+        "#,
+    );
+}

@@ -1,0 +1,283 @@
+//! Everybody may die and come back: workers, clients, publishers, and the broker itself.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use zmqd_tests::{ANY, Python, Raw, Stopwatch, Zmqd, vacant_endpoint};
+
+/// Both endpoints of a broker that can be killed and started again in the same place.
+struct Place {
+    arguments: [String; 5],
+}
+
+impl Place {
+    fn new(kind: &str) -> Self {
+        let (frontend, backend) = (vacant_endpoint(), vacant_endpoint());
+        let arguments = [kind, "--frontend", &frontend, "--backend", &backend];
+        Self {
+            arguments: arguments.map(str::to_owned),
+        }
+    }
+
+    fn start(&self) -> Zmqd {
+        Zmqd::start(&self.arguments.each_ref().map(String::as_str))
+    }
+}
+
+#[test]
+fn a_queue_comes_back_and_everybody_with_it() {
+    let place = Place::new("queue");
+    let mut broker = place.start();
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        server = connect(zmq.REP, backend)
+        clients = [connect(zmq.REQ, frontend, req_relaxed=1, req_correlate=1) for _ in range(3)]
+        stopping = threading.Event()
+        def serve():
+            while not stopping.is_set():
+                if server.poll(5):
+                    server.send(b"answer to " + server.recv())
+
+        serving = in_background(serve)
+        def ask(client, question):
+            "A client that asks again until it is answered, as one must over a queue that may die."
+            def answered():
+                client.send(question)
+                return client.poll(500)
+            wait_until("an answer", answered)
+            assert client.recv() == b"answer to " + question
+        "#,
+    );
+    for life in 0..3 {
+        python.set("life", &life.to_string());
+        python.run(
+            r#"
+            for number in range(20):
+                for client in clients:
+                    ask(client, b"%d in life %s" % (number, life.encode()))
+            "#,
+        );
+        broker.kill();
+        broker = place.start();
+    }
+    python.run("for client in clients: ask(client, b'at last')\nstopping.set(); serving.result()");
+}
+
+#[test]
+fn subscriptions_are_made_again_at_a_new_forwarder() {
+    let place = Place::new("forwarder");
+    let mut broker = place.start();
+    // A second broker, for a subscriber that sits behind two of them.
+    let second = Zmqd::start(&[
+        "forwarder",
+        "--frontend-connect",
+        broker.backend(),
+        "--backend",
+        ANY,
+    ]);
+    let mut python = Python::beside(&broker);
+    python.set("second", second.backend());
+    python.run(
+        r#"
+        publishers = [connect(zmq.PUB, frontend) for _ in range(2)]
+        subscribers = [connect(zmq.SUB, endpoint, subscribe=[b"a", b"b"])
+                       for endpoint in (backend, backend, second)]
+        "#,
+    );
+    for _life in 0..3 {
+        python.run(
+            r#"
+            settle(publishers, subscribers)
+            for number in range(50):
+                for publisher in publishers:
+                    publisher.send_multipart([b"b", b"%d" % number])
+                    publisher.send_multipart([b"c", b"%d" % number])
+            for subscriber in subscribers:
+                wanted = sorted([b"b", b"%d" % number] for number in range(50) for _ in range(2))
+                assert sorted(take(subscriber, 100)) == wanted
+            "#,
+        );
+        broker.kill();
+        broker = place.start();
+    }
+    python.run("settle(publishers, subscribers)");
+}
+
+#[test]
+fn work_kept_by_its_source_outlives_a_streamer() {
+    let place = Place::new("streamer");
+    let broker = place.start();
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        sinks = [connect(zmq.PULL, backend) for _ in range(2)]
+        source = connect(zmq.PUSH, frontend)
+        everyone_served(lambda: source.send(b"warm"), sinks)
+        lost = watch(source, zmq.EVENT_DISCONNECTED)
+        "#,
+    );
+    broker.kill();
+    // From here on the source knows that nobody is there, and keeps what it is given.
+    python.run("lost()\nfor number in range(500): source.send(b'%d' % number)");
+    let _broker = place.start();
+    python.run(
+        r#"
+        numbers = []
+        def all_there():
+            for sink in sinks:
+                while sink.poll(1):
+                    numbers.append(int(sink.recv()))
+            return len(numbers) >= 500
+        wait_until("all the work", all_there)
+        assert sorted(numbers) == list(range(500))
+        "#,
+    );
+}
+
+#[test]
+fn workers_die_and_are_replaced() {
+    let broker = Zmqd::queue(&[]);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        clients = [connect(zmq.REQ, frontend, req_relaxed=1, req_correlate=1) for _ in range(4)]
+        def ask(client, total):
+            for number in range(total):
+                def answered():
+                    client.send(b"%d" % number)
+                    return client.poll(500)
+                wait_until("an answer", answered)
+                assert client.recv() == b"answer to %d" % number
+        "#,
+    );
+    let start_worker = || {
+        let mut worker = Python::beside(&broker);
+        worker.run("server = connect(zmq.REP, backend); count = 0");
+        worker.begin("while True: server.send(b'answer to ' + server.recv())");
+        worker
+    };
+    let mut workers = [start_worker(), start_worker()];
+    python.begin(
+        "threads = [in_background(ask, client, 1000) for client in clients]\nthreads[0].result()",
+    );
+    for round in 0..4 {
+        let newcomer = start_worker();
+        std::mem::replace(&mut workers[round % 2], newcomer).kill();
+    }
+    python.finish();
+    python.run("[thread.result() for thread in threads]");
+    broker.wait_connections(4 + 2);
+}
+
+#[test]
+fn clients_die_and_come_back_under_their_names() {
+    let broker = Zmqd::queue(&[]);
+    let mut python = Python::beside(&broker);
+    python.run("server = connect(zmq.DEALER, backend)");
+    for _life in 0..4 {
+        let mut client = Python::beside(&broker);
+        client.run(
+            "client = connect(zmq.DEALER, frontend, identity=b'name')\n\
+             client.send_multipart([b'open', b'question'])\n\
+             [client.send(b'unanswered') for _ in range(20)]",
+        );
+        python.run(
+            r#"
+            while server.recv_multipart() != [b"name", b"open", b"question"]:
+                pass  # what a former life left
+            server.send_multipart([b"name", b"answer"])
+            "#,
+        );
+        client.run("assert client.recv() == b'answer'");
+        client.kill();
+    }
+}
+
+#[test]
+fn connecting_sides_come_back_to_a_server_that_restarts() {
+    let server = vacant_endpoint();
+    let broker = Zmqd::start(&["queue", "--frontend", ANY, "--backend-connect", &server]);
+    let mut python = Python::beside(&broker);
+    python.set("server_endpoint", &server);
+    python.run("client = connect(zmq.DEALER, frontend)");
+    for _life in 0..3 {
+        python.run(
+            r#"
+            for number in range(10):
+                client.send_multipart([b"", b"%d" % number])
+            server = bind(zmq.REP, server_endpoint)
+            for number in range(10):
+                assert server.recv() == b"%d" % number
+                server.send(b"answer %d" % number)
+                assert client.recv_multipart() == [b"", b"answer %d" % number]
+            server.close()
+            "#,
+        );
+        // The client stays; a request would wait for the next life.
+        broker.wait_connections(1);
+    }
+}
+
+#[test]
+fn attempts_to_connect_become_rarer_until_a_handshake() {
+    let endpoint = vacant_endpoint();
+    let address = endpoint.trim_start_matches("tcp://").to_owned();
+    let listener = TcpListener::bind(&address).expect("the endpoint is vacant");
+    let broker = Zmqd::start(&["queue", "--frontend", ANY, "--backend-connect", &endpoint]);
+    let mut gaps = Vec::new();
+    drop(Raw::accept(&listener));
+    for _attempt in 0..5 {
+        let watch = Stopwatch::start();
+        drop(Raw::accept(&listener));
+        gaps.push(watch.elapsed());
+    }
+    // 100, 200, 400, 800 and 1600 ms but for the jitter.
+    assert!(
+        gaps.iter().sum::<Duration>() > Duration::from_secs(1),
+        "no back-off: {gaps:?}"
+    );
+    assert!(gaps[4] > gaps[0], "no back-off: {gaps:?}");
+    let ticks = broker.cpu_ticks();
+    let mut worker = Raw::accept(&listener);
+    worker.handshake("DEALER");
+    let ticks = broker.cpu_ticks() - ticks;
+    assert!(ticks <= 2, "waiting to connect used {ticks} ticks of 10 ms");
+    drop(worker);
+    let watch = Stopwatch::start();
+    drop(Raw::accept(&listener));
+    let gap = watch.elapsed();
+    assert!(
+        gap < gaps[4],
+        "no reset after a handshake: {gap:?} after {gaps:?}"
+    );
+}
+
+#[test]
+fn a_thousand_short_lives_leave_nothing_behind() {
+    let broker = Zmqd::queue(&[]);
+    let mut python = Python::beside(&broker);
+    python.run("server, client = connect(zmq.DEALER, backend), connect(zmq.REQ, frontend)");
+    let live_and_die = || {
+        for _life in 0..500 {
+            let mut raw = Raw::connect(broker.frontend());
+            raw.handshake("DEALER");
+        }
+        broker.wait_connections(2);
+    };
+    live_and_die();
+    let rss = broker.rss_bytes();
+    live_and_die();
+    let growth = broker.rss_bytes().saturating_sub(rss);
+    assert!(
+        growth < 1 << 20,
+        "500 connections that ended left {growth} bytes behind"
+    );
+    python.run(
+        r#"
+        client.send(b"question")
+        server.send_multipart(server.recv_multipart())
+        assert client.recv() == b"question"
+        "#,
+    );
+}

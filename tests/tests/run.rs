@@ -1,0 +1,236 @@
+//! The life of the process: configuration, several proxies at once, signals, exit codes.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use zmqd_tests::{ANY, Python, Scratch, Stopwatch, Zmqd, wait_until};
+
+/// One message through each kind of proxy.
+const EXERCISE: &str = r#"
+    def exercise(kind, frontend, backend):
+        honest = Honest(kind, frontend, backend)
+        honest.passes()
+        honest.pause()
+"#;
+
+#[test]
+fn the_embedded_default_serves_every_kind() {
+    let printed = Zmqd::finish(&["run", "--print-default"]);
+    assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""));
+    let mut text = printed.stdout;
+    for port in 5559..=5564 {
+        let fixed = format!("tcp://127.0.0.1:{port}");
+        assert_eq!(
+            text.matches(&fixed).count(),
+            1,
+            "{fixed} is not in the default file once"
+        );
+        text = text.replace(&fixed, ANY);
+    }
+    let config = Scratch::new("toml", &text);
+    let broker = Zmqd::start_expecting(6, &["run", config.path()]);
+    let mut python = Python::new();
+    python.run(EXERCISE);
+    for kind in ["queue", "forwarder", "streamer"] {
+        let (frontend, backend) = (
+            broker.endpoint(kind, "frontend"),
+            broker.endpoint(kind, "backend"),
+        );
+        python.run(&format!("exercise({kind:?}, {frontend:?}, {backend:?})"));
+    }
+}
+
+#[test]
+fn proxies_of_one_process_do_not_meet() {
+    let config = Scratch::new("toml", TWO_OF_A_KIND);
+    let broker = Zmqd::start_expecting(6, &["run", config.path()]);
+    let mut python = Python::new();
+    for (name, endpoint) in [
+        ("red_in", broker.endpoint("red", "frontend")),
+        ("red_out", broker.endpoint("red", "backend")),
+        ("blue_in", broker.endpoints("blue", "frontend")[0]),
+        ("blue_in_too", broker.endpoints("blue", "frontend")[1]),
+        ("blue_out", broker.endpoint("blue", "backend")),
+    ] {
+        python.set(name, endpoint);
+    }
+    python.run(
+        r#"
+        red, blue = connect(zmq.PULL, red_out), connect(zmq.PULL, blue_out)
+        connect(zmq.PUSH, red_in).send(b"red")
+        connect(zmq.PUSH, blue_in).send(b"blue")
+        assert (red.recv(), blue.recv()) == (b"red", b"blue")
+        connect(zmq.PUSH, blue_in_too).send(b"blue too")
+        assert blue.recv() == b"blue too"
+        assert is_silent(red)
+        "#,
+    );
+}
+
+const TWO_OF_A_KIND: &str = r#"
+[[proxy]]
+name = "red"
+kind = "streamer"
+frontend = { bind = ["tcp://127.0.0.1:0"] }
+backend = { bind = ["tcp://127.0.0.1:0"] }
+
+[[proxy]]
+name = "blue"
+kind = "streamer"
+frontend = { bind = ["tcp://127.0.0.1:0", "tcp://127.0.0.1:0"] }
+backend = { bind = ["tcp://127.0.0.1:0"] }
+
+[[proxy]]
+name = "unused"
+kind = "queue"
+frontend = { bind = ["tcp://127.0.0.1:0"] }
+backend = { connect = ["tcp://127.0.0.1:1"] }
+"#;
+
+/// A broker that holds 500 numbered messages of 16 KiB for one `sink` that does not read.
+fn loaded(kind: &str, arguments: &[&str]) -> (Zmqd, Python) {
+    let broker = Zmqd::proxy(kind, arguments);
+    let mut python = Python::beside(&broker);
+    python.set("kind", kind);
+    python.run(
+        r#"
+        near, far = {"queue": (zmq.DEALER, zmq.DEALER), "forwarder": (zmq.PUB, zmq.SUB),
+                     "streamer": (zmq.PUSH, zmq.PULL)}[kind]
+        source = connect(near, frontend, sndhwm=0, linger=-1)
+        sink = connect(far, backend, rcvhwm=1, rcvbuf=65536)
+        if kind == "forwarder":
+            sink.subscribe(b"topic")
+            settle([source], [sink])
+        for number in range(500):
+            source.send_multipart([b"topic", b"%d" % number, bytes(16384)])
+        source.close()
+        "#,
+    );
+    // The source goes when it is rid of everything, and the broker notices when it has all.
+    broker.wait_connections(1);
+    (broker, python)
+}
+
+#[test]
+fn sigterm_drains_what_is_queued() {
+    for kind in ["queue", "forwarder", "streamer"] {
+        let (broker, mut python) = loaded(kind, &[]);
+        broker.signal("TERM");
+        python.run(
+            r#"
+            for number in range(500):
+                assert sink.recv_multipart()[-3:] == [b"topic", b"%d" % number, bytes(16384)]
+            "#,
+        );
+        let end = broker.wait();
+        assert_eq!(end.code, Some(0), "{kind}: {}", end.stderr);
+    }
+}
+
+#[test]
+fn draining_ends_after_its_time() {
+    let (broker, _python) = loaded("streamer", &["--drain-timeout", "300"]);
+    let watch = Stopwatch::start();
+    broker.signal("TERM");
+    let end = broker.wait();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(
+        watch.elapsed() >= Duration::from_millis(300),
+        "gave up after {:?}",
+        watch.elapsed()
+    );
+}
+
+#[test]
+fn a_second_signal_ends_the_draining() {
+    let (mut broker, _python) = loaded("streamer", &["--drain-timeout", "600000"]);
+    wait_until("the end of the broker", || {
+        broker.signal("TERM");
+        broker.exited()
+    });
+    let end = broker.wait();
+    assert_eq!(end.signal, None, "it ends by itself: {}", end.stderr);
+}
+
+#[test]
+fn signals_end_an_idle_broker_at_once() {
+    for signal in ["INT", "TERM"] {
+        let broker = Zmqd::queue(&["--drain-timeout", "600000"]);
+        let mut python = Python::beside(&broker);
+        python.run("honest = Honest('queue', frontend, backend); honest.passes(); honest.pause()");
+        broker.signal(signal);
+        let end = broker.wait();
+        assert_eq!(end.code, Some(0), "SIG{signal}: {}", end.stderr);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_one_sentence() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("port 0 is never in use");
+    let address = taken
+        .local_addr()
+        .expect("a listener has an address")
+        .to_string();
+    let endpoint = format!("tcp://{address}");
+    let end = Zmqd::finish(&["queue", "--frontend", ANY, "--backend", &endpoint]);
+    assert_eq!(end.code, Some(1), "{}", end.stderr);
+    assert_eq!(end.stderr.lines().count(), 1, "{}", end.stderr);
+    assert!(end.stderr.contains(&address), "{}", end.stderr);
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    let unknown_key = Scratch::new(
+        "toml",
+        "[[proxy]]\nkind = \"queue\"\nfrontent.bind = \"x\"\n",
+    );
+    let line = format!("{}:3", unknown_key.path());
+    for (arguments, mentioned) in [
+        (&["queue", "--front-end", ANY][..], "--front-end"),
+        (
+            &["queue", "--frontend", "udp://127.0.0.1:0", "--backend", ANY],
+            "udp://127.0.0.1:0",
+        ),
+        (
+            &[
+                "queue",
+                "--frontend",
+                "tcp://127.0.0.1:65536",
+                "--backend",
+                ANY,
+            ],
+            "65536",
+        ),
+        (&["queue", "--frontend", ANY], "backend"),
+        (
+            &[
+                "queue",
+                "--frontend",
+                ANY,
+                "--backend",
+                ANY,
+                "--hwm",
+                "many",
+            ],
+            "many",
+        ),
+        (&["relay"], "relay"),
+        (&["run", "/nowhere/zmqd.toml"], "/nowhere/zmqd.toml"),
+        (&["run", unknown_key.path()], &line),
+        (&["check", unknown_key.path()], "frontent"),
+    ] {
+        let end = Zmqd::finish(arguments);
+        assert_eq!(end.code, Some(2), "{arguments:?}: {}", end.stderr);
+        assert_eq!(
+            end.stderr.lines().count(),
+            1,
+            "{arguments:?}: {}",
+            end.stderr
+        );
+        assert!(
+            end.stderr.contains(mentioned),
+            "{arguments:?}: {}",
+            end.stderr
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! The house rules, as tests over the tree: rules that nobody checks decay.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn lines_have_at_most_100_columns() {
+    refuse_lines(&["rs", "md", "py"], |path, line| {
+        // A table or an address in prose cannot be broken.
+        let is_prose = path.extension().is_some_and(|extension| extension == "md");
+        let is_exempt = is_prose && (line.starts_with('|') || line.contains("://"));
+        let columns = line.chars().count();
+        (columns > 100 && !is_exempt).then(|| format!("{columns} columns"))
+    });
+}
+
+#[test]
+fn files_have_at_most_800_lines() {
+    let too_long = files(&["rs", "py"]).into_iter().filter_map(|path| {
+        let count = read(&path).lines().count();
+        (count > 800).then(|| format!("{}: {count} lines", shown(&path)))
+    });
+    assert_none(too_long.collect());
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // In halves, so as not to find themselves.
+    let markers = [
+        ("TO", "DO"),
+        ("FIX", "ME"),
+        ("to", "do!("),
+        ("unimple", "mented!("),
+        ("db", "g!("),
+    ]
+    .map(|(half, rest)| format!("{half}{rest}"));
+    refuse_lines(&["rs", "md", "py", "toml", "sh"], |_, line| {
+        let marker = markers
+            .iter()
+            .find(|marker| line.contains(marker.as_str()))?;
+        Some(format!("contains {marker}"))
+    });
+}
+
+#[test]
+fn lines_end_where_they_end() {
+    refuse_lines(&["rs", "md", "py", "toml", "sh"], |_, line| {
+        line.ends_with([' ', '\t'])
+            .then(|| "ends in a blank".to_owned())
+    });
+}
+
+#[test]
+fn only_the_loops_name_the_event_library() {
+    let name = format!("{}{}", "mi", "o");
+    refuse_lines(&["rs"], |path, line| {
+        let code = line.split("//").next().unwrap_or_default();
+        let words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        // The load generator of `zmqd bench` is another program in the same binary.
+        let loops = ["broker/src/driver/", "cli/src/command/bench/"];
+        let is_loop = loops.iter().any(|folder| shown(path).starts_with(folder));
+        (!is_loop && words.into_iter().any(|word| word == name)).then(|| format!("names {name}"))
+    });
+}
+
+#[test]
+fn unsafe_code_is_forbidden_where_it_is_read() {
+    let heads = files(&["rs"])
+        .into_iter()
+        .filter(|path| path.ends_with("src/lib.rs") || path.ends_with("src/main.rs"));
+    let heads: Vec<PathBuf> = heads.collect();
+    assert!(heads.len() >= 4, "only {} crates found", heads.len());
+    let without = heads
+        .iter()
+        .filter(|path| !read(path).contains("#![forbid(unsafe_code)]"));
+    assert_none(without.map(|path| shown(path)).collect());
+}
+
+#[test]
+fn every_file_is_part_of_a_crate() {
+    let sources = files(&["rs"]);
+    let mut reached = BTreeSet::new();
+    for path in sources.iter().filter(|path| is_crate_root(path)) {
+        reach(path, &mut reached);
+    }
+    let lost = sources.iter().filter(|path| !reached.contains(*path));
+    assert_none(lost.map(|path| shown(path)).collect());
+}
+
+#[test]
+fn links_in_the_documentation_lead_somewhere() {
+    refuse_lines(&["md"], |path, line| {
+        let folder = path.parent()?;
+        let targets = line
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next());
+        let is_lost = |target: &&str| {
+            !target.is_empty() && !target.contains(':') && !folder.join(target).exists()
+        };
+        let lost = targets.into_iter().find(is_lost)?;
+        Some(format!("{lost} is not there"))
+    });
+}
+
+/// Cargo takes these as roots without being told.
+fn is_crate_root(path: &Path) -> bool {
+    let shown = shown(path);
+    let parts: Vec<&str> = shown.split('/').collect();
+    matches!(
+        parts[..],
+        [_, "src", "lib.rs" | "main.rs"]
+            | [_, "src", "bin", _]
+            | [_, "build.rs"]
+            | [_, "tests" | "benches" | "examples" | "fuzz_targets", _]
+            | [_, "tests" | "benches" | "examples", _, "main.rs"]
+    )
+}
+
+/// Follows the `mod` lines of a file.
+fn reach(path: &Path, reached: &mut BTreeSet<PathBuf>) {
+    if !reached.insert(path.to_owned()) {
+        return;
+    }
+    let folder = path.parent().expect("a file lies in a folder");
+    let stem = path.file_stem().expect("a file has a name");
+    let owns_folder = is_crate_root(path) || stem == "mod";
+    let children = if owns_folder {
+        folder.to_owned()
+    } else {
+        folder.join(stem)
+    };
+    let text = read(path);
+    let mut given = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("#[path = \"") {
+            given = rest.split('"').next();
+        }
+        let Some(declaration) = line.strip_suffix(';') else {
+            continue;
+        };
+        let Some((visibility, name)) = declaration.split_once("mod ") else {
+            continue;
+        };
+        if !(visibility.is_empty() || visibility.starts_with("pub")) {
+            continue;
+        }
+        let candidates = match given.take() {
+            Some(given) => vec![folder.join(given)],
+            None => vec![
+                children.join(format!("{name}.rs")),
+                children.join(name).join("mod.rs"),
+            ],
+        };
+        for candidate in candidates.iter().filter(|candidate| candidate.exists()) {
+            reach(candidate, reached);
+        }
+    }
+}
+
+/// Fails with every line that `objection` objects to.
+#[track_caller]
+fn refuse_lines(extensions: &[&str], objection: impl Fn(&Path, &str) -> Option<String>) {
+    let mut objections = Vec::new();
+    for path in files(extensions) {
+        for (line, number) in read(&path).lines().zip(1..) {
+            if let Some(objection) = objection(&path, line) {
+                objections.push(format!("{}:{number}: {objection}", shown(&path)));
+            }
+        }
+    }
+    assert_none(objections);
+}
+
+#[track_caller]
+fn assert_none(objections: Vec<String>) {
+    assert!(
+        objections.is_empty(),
+        "{} objections:\n{}",
+        objections.len(),
+        objections.join("\n")
+    );
+}
+
+/// Every file of the tree with one of these extensions, without what is built or hidden.
+fn files(extensions: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder)
+            .expect("a folder can be read")
+            .flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|end| extensions.iter().any(|one| end == *one))
+            {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(
+        !found.is_empty(),
+        "no {extensions:?} under {}",
+        root().display()
+    );
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The path from the top of the tree.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root())
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn root() -> PathBuf {
+    let member = Path::new(env!("CARGO_MANIFEST_DIR"));
+    member
+        .parent()
+        .expect("the member lies in the workspace")
+        .to_owned()
+}
