@@ -6,11 +6,12 @@ use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::timers::Owner;
 use crate::core::{Core, Stop};
+use crate::limits::CONTROL_BYTES_MAX;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::Proxy;
 use crate::why::Why;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zmtp::Session;
 
 impl Core {
@@ -115,6 +116,9 @@ impl Core {
             Ok(()) => {
                 if conn.is_parked {
                     conn.session.hold_back(now);
+                } else if conn.egress.bytes() > CONTROL_BYTES_MAX {
+                    // There was no room for the PING: no answer is to be waited for.
+                    conn.session.handle_received(now);
                 }
                 self.answer(id);
                 self.remind(id);
@@ -132,10 +136,11 @@ impl Core {
         let (Some(patience), Some(since)) = (socket.patience(conn), conn.full_since) else {
             return;
         };
-        // Some was taken since the reminder was set.
-        if now < since + patience {
+        // Some was taken since the reminder was set, or there is still room.
+        if now < since + patience || !socket.is_full(conn) {
             conn.is_watched = true;
-            self.insert_timer(since + patience, Owner::Queue(id));
+            let later = now + (patience / 2).max(Duration::from_millis(10));
+            self.insert_timer((since + patience).max(later), Owner::Queue(id));
             return;
         }
         let why = match socket.pattern {
@@ -222,6 +227,13 @@ impl Core {
             .filter(|conn| conn.phase < Phase::Closing)
         else {
             return;
+        };
+        // libzmq closes without a word when our socket type does not suit it, and 3.2 when our greeting
+        // does not.
+        let why = match why {
+            Why::Io(_) | Why::PeerClosed if conn.session.is_in_handshake() => Why::GaveUp,
+            Why::Io(_) | Why::PeerClosed if conn.has_signature_only() => Why::LeftInGreeting,
+            why => why,
         };
         let was_ready = conn.phase == Phase::Ready;
         let was_parked = std::mem::take(&mut conn.is_parked);

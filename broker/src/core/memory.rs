@@ -90,6 +90,8 @@ impl Core {
         let enough = limit - limit / 8;
         while now >= since + SHORTAGE_PATIENCE && self.memory_in_use() > enough {
             if !self.make_room_in_memory() {
+                // What is left is being closed, or about to be: it is looked at again later.
+                self.memory.short_since = Some(now);
                 break;
             }
         }
@@ -113,6 +115,9 @@ impl Core {
         let Some(conn) = largest.and_then(|id| self.conns.get_mut(id)) else {
             return false;
         };
+        if size(conn) == 0 {
+            return false;
+        }
         let (id, is_tail) = (largest, conn.tail.size() >= conn.egress.bytes());
         let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
         if is_tail {

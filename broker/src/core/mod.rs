@@ -186,16 +186,7 @@ impl Core {
 
     /// The peer closed the connection, or reading from it failed: all it sent has been handled.
     pub fn handle_read_closed(&mut self, id: ConnId, error: Option<&io::Error>) {
-        let Some(conn) = self.conns.get(id) else {
-            return;
-        };
-        // libzmq closes without a word when our socket type does not suit it.
-        let why = match error {
-            _ if conn.session.is_in_handshake() => Why::GaveUp,
-            _ if conn.has_signature_only() => Why::LeftInGreeting,
-            Some(error) => Why::Io(error.kind()),
-            None => Why::PeerClosed,
-        };
+        let why = error.map_or(Why::PeerClosed, |error| Why::Io(error.kind()));
         self.doom(id, why);
     }
 

@@ -107,15 +107,23 @@ impl Socket {
         }
     }
 
-    /// How long the queue of this peer may stay as full as it is; `None` if it is not full, or may
-    /// stay so for ever.
+    /// How long the queue of this peer may stay as it is; `None` if it may for ever. It is watched
+    /// from when the kernel takes no more: by when it is full nothing is written any more.
     pub(crate) fn patience(&self, conn: &Conn) -> Option<Duration> {
         if let Pattern::Xsub(_) = self.pattern {
-            return (conn.egress.bytes() > UPSTREAM_BYTES_MAX).then_some(UPSTREAM_PATIENCE);
+            return self.is_full(conn).then_some(UPSTREAM_PATIENCE);
         }
-        let is_full =
-            self.options.overflow == Overflow::Disconnect && conn.is_at_high_water(&self.options);
-        is_full.then_some(self.options.overflow_timeout)
+        let is_watched = self.options.overflow == Overflow::Disconnect
+            && (conn.is_blocked || self.is_full(conn));
+        is_watched.then_some(self.options.overflow_timeout)
+    }
+
+    /// Whether the queue of this peer is as full as it may be.
+    pub(crate) fn is_full(&self, conn: &Conn) -> bool {
+        match self.pattern {
+            Pattern::Xsub(_) => conn.egress.bytes() > UPSTREAM_BYTES_MAX,
+            _ => conn.is_at_high_water(&self.options),
+        }
     }
 
     /// What a new peer is sent first: a probe, so that a ROUTER knows us, or a publisher's welcome.
