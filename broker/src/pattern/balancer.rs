@@ -39,6 +39,21 @@ impl Balancer {
         if !self.stranded.is_empty() {
             return Route::Wait;
         }
+        // Nearly always.
+        if let Some(id) = self.turns.current()
+            && options.balance == Balance::RoundRobin
+            && conns
+                .get(id)
+                .is_some_and(|conn| !conn.is_at_high_water(options))
+        {
+            self.turns.advance();
+            return Route::To { id, skip: 0 };
+        }
+        self.route_past_full(conns, options)
+    }
+
+    #[inline(never)]
+    fn route_past_full(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
         let route = self.pick(conns, options);
         let drops = matches!(
             options.overflow,
@@ -113,7 +128,6 @@ impl Balancer {
         was_busy
     }
 
-    #[inline]
     fn pick(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
         if options.balance == Balance::LeastQueued {
             self.turns.advance_to_least(|id| {

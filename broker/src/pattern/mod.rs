@@ -221,7 +221,7 @@ impl Pattern {
     }
 
     /// Decides where a message goes; several peers are put into `targets`. What this socket puts in
-    /// front of the message is put into `envelope`, which is empty before.
+    /// front of the message is put into `envelope`. Both are empty before.
     #[inline]
     pub(crate) fn route(
         &mut self,
@@ -232,11 +232,28 @@ impl Pattern {
         envelope: &mut Vec<u8>,
     ) -> Route {
         match self {
+            // The shortest way is worth having in the caller's loop.
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
                 balancer.route(conns, options)
             }
+            _ => self.route_by_content(message, conns, options, targets, envelope),
+        }
+    }
+
+    #[inline(never)]
+    fn route_by_content(
+        &mut self,
+        message: Outgoing<'_>,
+        conns: &mut ConnTable,
+        options: &SocketOptions,
+        targets: &mut Vec<ConnId>,
+        envelope: &mut Vec<u8>,
+    ) -> Route {
+        match self {
+            Self::Dealer(_) | Self::Pair(_) | Self::Pull | Self::Push(_) => {
+                Route::Drop(Drop::NotExpected)
+            }
             Self::Echo => to_one(message.sender, 0, conns, options),
-            Self::Pull => Route::Drop(Drop::NotExpected),
             Self::Rep(reply) => reply.route(conns, options, envelope),
             Self::Req(request) => request.route(conns, options, envelope),
             Self::Router(router) => router.route(message.wire, conns, options),
