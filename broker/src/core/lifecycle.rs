@@ -101,8 +101,10 @@ impl Core {
             return;
         }
         conn.reminder = None;
+        // Nobody is read while memory is short, or any more once a stop has begun.
+        let is_unread = conn.is_parked || self.memory.is_short() || self.stop != Stop::No;
         if conn.phase == Phase::Ready {
-            if conn.is_parked {
+            if is_unread {
                 conn.session.hold_back(now);
             } else if !conn.egress.is_empty() {
                 conn.session.handle_received(now);
@@ -114,7 +116,7 @@ impl Core {
                 self.doom(id, Why::Protocol(error));
             }
             Ok(()) => {
-                if conn.is_parked {
+                if is_unread {
                     conn.session.hold_back(now);
                 } else if conn.egress.bytes() > CONTROL_BYTES_MAX {
                     // There was no room for the PING: no answer is to be waited for.
@@ -228,8 +230,8 @@ impl Core {
         else {
             return;
         };
-        // libzmq closes without a word when our socket type does not suit it, and 3.2 when our greeting
-        // does not.
+        // libzmq closes without a word when our socket type does not suit it, and 3.2 when our
+        // greeting does not.
         let why = match why {
             Why::Io(_) | Why::PeerClosed if conn.session.is_in_handshake() => Why::GaveUp,
             Why::Io(_) | Why::PeerClosed if conn.has_signature_only() => Why::LeftInGreeting,

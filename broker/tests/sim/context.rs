@@ -122,6 +122,10 @@ pub(crate) struct Context {
     pub(crate) base: Instant,
     pub(crate) cables: Vec<Cable>,
     pub(crate) coverage: Coverage,
+    /// Nothing goes wrong, nobody lies, and everybody is quick: nobody may be thought dead.
+    pub(crate) is_fair: bool,
+    /// Heartbeats go to and fro: networks are fast enough for moments between them.
+    pub(crate) has_beats: bool,
     /// No fault any more, nobody is slow, nobody sends more than it has begun.
     pub(crate) is_calm: bool,
     /// The brokers stop: who is closed stays closed.
@@ -148,6 +152,8 @@ impl Context {
             base: base(),
             cables: Vec::new(),
             coverage: Coverage::default(),
+            has_beats: false,
+            is_fair: false,
             is_calm: false,
             is_over: false,
             now: 0,

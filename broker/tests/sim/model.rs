@@ -3,7 +3,7 @@
 use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::shadow::{Expected, Heard, Phase, Shadow, Unit};
-use broker::config::{Config, Side, SocketOptions};
+use broker::config::{Balance, Config, Side, SocketOptions};
 use broker::{ConnId, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
@@ -72,14 +72,16 @@ fn across(socket: SocketId) -> SocketId {
 
 impl Model {
     pub(crate) fn new(config: &Config, style: Style) -> Self {
+        // Whom a shortage of memory hits is not known here.
+        let may_shed = config.memory_limit > 0;
         let sockets = config.proxies.iter().flat_map(|proxy| {
             Side::BOTH.map(|side| SocketModel {
                 closed: 0,
                 expected: 0,
                 fates: BTreeMap::new(),
                 given: BTreeMap::new(),
-                is_loose: false,
-                is_vague: false,
+                is_loose: may_shed,
+                is_vague: may_shed,
                 late: 0,
                 largest: 0,
                 names: BTreeMap::new(),
@@ -398,9 +400,10 @@ impl Model {
 
     /// `id` is about to be given up; `queued` is what waits to be sent to it.
     pub(crate) fn dying(&mut self, id: ConnId, queued: &[IoSlice<'_>]) {
-        let shadow = &self.shadows[&id];
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
         let socket = &mut self.sockets[index(shadow.socket)];
         if is_balanced(socket.socket_type) && shadow.is_live() {
+            shadow.is_dying = true;
             let unsent = shadow.unsent(queued);
             let count = unsent.as_ref().map(|unsent| unsent.len() as u64);
             socket.requeued = socket.requeued.zip(count).map(|(sum, more)| sum + more);
@@ -417,18 +420,25 @@ impl Model {
     pub(crate) fn closed(&mut self, id: ConnId, is_excused: bool) {
         self.reconcile();
         let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        self.sockets[index(shadow.socket)].closed += 1;
+        let socket = &mut self.sockets[index(shadow.socket)];
+        socket.closed += 1;
+        // One that the broker thought dead: nobody has looked at its queue.
+        if is_balanced(socket.socket_type) && shadow.is_live() && !shadow.is_dying {
+            socket.requeued = None;
+        }
         if is_excused {
             self.sockets[index(across(shadow.socket))].is_loose = true;
         }
         shadow.close();
     }
 
-    /// Excuses the loss of what waits for peers of a socket that has none.
+    /// Excuses the loss of what waits for peers of a socket that has none, or none that will be
+    /// heard to say that it is ready.
     pub(crate) fn excuse_lonely(&mut self) {
         for socket in 0..self.sockets.len() {
             let is_here = |shadow: &Shadow| index(shadow.socket) == socket && shadow.is_live();
-            self.sockets[socket].is_loose |= !self.shadows.values().any(is_here);
+            let is_heard = self.sockets[socket].options.balance != Balance::Ready;
+            self.sockets[socket].is_loose |= !is_heard || !self.shadows.values().any(is_here);
         }
     }
 

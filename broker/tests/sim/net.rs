@@ -106,7 +106,11 @@ impl Context {
         Quality {
             capacity: random.pick(&[1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20]),
             jitter: random.pick(&[0, 1_000, 1_000_000]),
-            latency: random.pick(&[1_000, 50_000, 1_000_000, 30_000_000]),
+            latency: if self.has_beats {
+                random.pick(&[1_000, 50_000, 1_000_000])
+            } else {
+                random.pick(&[1_000, 50_000, 1_000_000, 30_000_000])
+            },
             is_ragged: random.chance(60),
         }
     }
@@ -309,6 +313,15 @@ impl Context {
         }
     }
 
+    /// From now on it is fast, so that what is under way comes to its end.
+    pub(crate) fn speed_up(&mut self, cable: usize) {
+        let cable = &mut self.cables[cable];
+        cable.stalled_until = 0;
+        cable.quality.capacity = cable.quality.capacity.max(256 << 10);
+        cable.quality.jitter = 0;
+        cable.quality.latency = 1000;
+    }
+
     /// What is sent from now on does not arrive before `until`.
     pub(crate) fn stall(&mut self, cable: usize, until: Nanos) {
         self.cables[cable].stalled_until = until;
@@ -316,6 +329,14 @@ impl Context {
 
     pub(crate) fn is_silent(&self, cable: usize) -> bool {
         self.cables[cable].is_silent
+    }
+
+    /// Whether nothing is under way on any cable.
+    pub(crate) fn is_silent_everywhere(&self) -> bool {
+        let is_empty = |pipe: &Pipe| pipe.bytes.is_empty() && pipe.segments.is_empty();
+        let whole = (0..self.cables.len()).filter(|cable| self.is_whole(*cable));
+        let pipes = whole.flat_map(|cable| &self.cables[cable].pipes);
+        pipes.into_iter().all(is_empty)
     }
 
     /// Whether neither end has closed or lost it.

@@ -43,6 +43,8 @@ pub(crate) struct Node {
     /// It was told to stop twice.
     pub(crate) is_hurried: bool,
     pub(crate) model: Model,
+    /// Turns in a row after which a deadline had passed: what is shed is gone only by the next.
+    overdue_turns: u32,
     /// Ends of connections that were open when the broker stopped.
     pub(crate) parted: BTreeSet<Plug>,
     readable: Vec<ConnId>,
@@ -103,6 +105,7 @@ impl Node {
             is_hurried: false,
             model: Model::new(&config, ctx.style),
             config,
+            overdue_turns: 0,
             parted: BTreeSet::new(),
             readable: Vec::new(),
             // The first turn has no reason but the beginning.
@@ -164,7 +167,8 @@ impl Node {
         let mut readable = std::mem::take(&mut self.readable);
         ctx.random.shuffle(&mut readable);
         for id in readable {
-            if ctx.random.chance(5) {
+            // Not where somebody's sign of life may be among what is left for later.
+            if !ctx.has_beats && ctx.random.chance(5) {
                 self.readable.push(id);
             } else {
                 self.read(ctx, id);
@@ -198,12 +202,16 @@ impl Node {
             State::Leaving(at) | State::Flushing(at) | State::Lingering(at) => Some(at),
         });
         let timeout = self.core.poll_timeout().map(|at| ctx.nanos(at));
-        if let Some(timeout) = timeout {
-            assert!(
-                timeout > ctx.now,
-                "a deadline that has passed wakes for ever"
-            );
-        }
+        let is_overdue = timeout.is_some_and(|timeout| timeout <= ctx.now);
+        self.overdue_turns = if is_overdue {
+            self.overdue_turns + 1
+        } else {
+            0
+        };
+        assert!(
+            self.overdue_turns < 10,
+            "a deadline that has passed wakes for ever"
+        );
         if let Some(at) = closing.chain(timeout).min() {
             self.wake(ctx, at.max(ctx.now + 1));
         }
@@ -632,8 +640,15 @@ impl Node {
                 assert!(host.is_queued, "{id:?} may be read and nobody does");
             }
         }
+        let limit = self.config.memory_limit;
+        if limit > 0 {
+            let (used, all) = (self.core.memory_in_use(), self.hosts.len() as u64);
+            // What each may add by one read, and a large message's first buffer.
+            let most = limit + (all + 1) * (2 << 20);
+            assert!(used <= most, "{used} bytes in use, {limit} allowed");
+        }
         assert!(
-            self.idle_turns <= self.reminders,
+            ctx.has_beats || self.idle_turns <= self.reminders,
             "{} turns did nothing by {}",
             self.idle_turns,
             ctx.now
@@ -670,7 +685,11 @@ impl Node {
 
     /// Whether nothing of it will happen without somebody else.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.inbox.is_empty() && self.readable.is_empty() && !self.core.has_backlog()
+        let is_sent = |id| self.core.egress(id).is_none_or(|egress| egress.is_empty());
+        self.inbox.is_empty()
+            && self.readable.is_empty()
+            && !self.core.has_backlog()
+            && self.hosts.keys().all(|id| is_sent(*id))
     }
 
     /// Runs a turn for which there is no reason.

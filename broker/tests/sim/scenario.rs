@@ -10,11 +10,11 @@ use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Attach, Config, Endpoint, Kind, ProxyConfig, Side, SideConfig, SocketOptions,
+    Attach, Balance, Config, Endpoint, Kind, ProxyConfig, Side, SideConfig, SocketOptions,
 };
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use zmtp::SocketType;
+use zmtp::{HeartbeatConfig, SocketType};
 
 /// What sort of arrangement a run is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,9 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
         salt: random.next(),
     };
     let script = script(&mut random);
-    let ctx = Context::new(&mut random, style, is_loud);
+    let mut ctx = Context::new(&mut random, style, is_loud);
+    ctx.has_beats = script.beats;
+    ctx.is_fair = script.beats && script.fault_gap.is_none() && random.chance(50);
     if is_loud {
         eprintln!("{plan:?} {style:?} {script:?}");
     }
@@ -96,6 +98,10 @@ impl Scene {
         let mut config = self.config();
         for name in names {
             let mut proxy = self.proxy(name);
+            if *name == "queue" {
+                let ways = [Balance::RoundRobin, Balance::LeastQueued, Balance::Ready];
+                proxy.backend.options.balance = self.random.pick(&ways);
+            }
             for side in Side::BOTH {
                 let is_connecting = self.random.chance(connects);
                 let count = if is_connecting {
@@ -151,7 +157,10 @@ impl Scene {
     fn config(&mut self) -> Config {
         Config {
             drain_timeout: Duration::from_millis(self.random.pick(&[0, 100, 2000, 10_000])),
-            memory_limit: 0,
+            memory_limit: match self.random.below(12) {
+                0 => self.random.pick(&[50_000, 300_000, 4 << 20]),
+                _ => 0,
+            },
             proxies: Vec::new(),
         }
     }
@@ -178,7 +187,10 @@ impl Scene {
 
     /// Limits are mostly small, so that they are met.
     fn options(&mut self) -> SocketOptions {
+        let (has_beats, is_fair) = (self.world.script.beats, self.world.ctx.is_fair);
         let random = &mut self.random;
+        // One that is held back before it has sent two PINGs relies on those of the broker.
+        let beat = random.pick(&[if is_fair { 500 } else { 0 }, 500, 1000]);
         let reconnect = random.pick(&[1, 10, 100]);
         SocketOptions {
             handshake_ivl: Duration::from_millis(random.pick(&[0, 200, 1000, 30_000])),
@@ -190,7 +202,9 @@ impl Scene {
             sndhwm_bytes: random.pick(&[1, 100, 2000, 50_000, 1 << 20, 64 << 20]),
             subscriptions_max: random.pick(&[3, 1_000_000, 1_000_000, 1_000_000]),
             topic_size_max: random.pick(&[64, 4096]),
-            heartbeat_ivl: Duration::ZERO,
+            heartbeat_ivl: Duration::from_millis(if has_beats { beat } else { 0 }),
+            heartbeat_timeout: Duration::from_millis(random.pick(&[300, 3000])),
+            heartbeat_ttl: Duration::from_millis(random.pick(&[0, 3000])),
             ..SocketOptions::DEFAULT
         }
     }
@@ -263,11 +277,20 @@ impl Scene {
             2 => (0..3).map(|_| random.next().to_le_bytes()[0]).collect(),
             _ => Vec::new(),
         };
+        let beats = self.world.script.beats && random.chance(50);
+        let minor = if random.chance(20) { 0 } else { 1 };
+        // PING came with 3.1.
+        let heartbeat = (beats && minor > 0).then(|| HeartbeatConfig {
+            interval: Duration::from_millis(random.pick(&[500, 1000])),
+            timeout: Duration::from_secs(3),
+            ttl: Duration::from_secs(random.pick(&[0, 5])),
+        });
         Spec {
             gap: random.pick(&[0, 100_000, MILLISECOND, 20 * MILLISECOND]),
+            heartbeat,
             identity,
             is_listening,
-            minor: if random.chance(20) { 0 } else { 1 },
+            minor,
             out_max: random.pick(&[1, 1000, 100_000]),
             pings: random.chance(30),
             port,
@@ -279,6 +302,9 @@ impl Scene {
 
     /// How a peer reads: everything at once, or little by little, or seldom.
     fn reading(&mut self) -> (usize, Nanos) {
+        if self.world.ctx.is_fair {
+            return (64 << 10, MILLISECOND);
+        }
         self.random.pick(&[
             (64 << 10, 0),
             (64 << 10, MILLISECOND),
@@ -291,7 +317,7 @@ impl Scene {
     }
 
     fn liars(&mut self, config: &Config) {
-        if self.random.chance(60) {
+        if self.world.ctx.is_fair || self.random.chance(60) {
             return;
         }
         for _ in 0..1 + self.random.below(4) {

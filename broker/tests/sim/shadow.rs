@@ -43,6 +43,8 @@ pub(crate) struct Shadow {
     pub(crate) heard_bytes: u64,
     pub(crate) heard_messages: u64,
     pub(crate) identity: Vec<u8>,
+    /// It is about to be given up.
+    pub(crate) is_dying: bool,
     /// The broker can not write to it any more.
     pub(crate) is_mute: bool,
     /// Its handshake was completed at some time.
@@ -123,6 +125,7 @@ impl Shadow {
             identity: Vec::new(),
             input: Vec::new(),
             greeting_left: GREETING_SIZE,
+            is_dying: false,
             is_mute: false,
             newest_batch: 0,
             orders: BTreeMap::new(),

@@ -24,6 +24,8 @@ pub(crate) struct World {
 /// The course of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Script {
+    /// Somebody sends PINGs by the clock: there is never nothing to do.
+    pub(crate) beats: bool,
     /// Time between two faults; none is a fair-weather run.
     pub(crate) fault_gap: Option<Nanos>,
     /// Brokers are killed and come back.
@@ -84,7 +86,11 @@ impl World {
             self.stop();
         } else {
             self.calm();
-            self.run_until_quiet();
+            if self.script.beats {
+                self.run_until_still();
+            } else {
+                self.run_until_quiet();
+            }
             self.check_quiet();
             self.stop();
         }
@@ -106,6 +112,27 @@ impl World {
         while self.ctx.queue.next().is_some() {
             self.step();
         }
+    }
+
+    /// As [`Self::run_until_quiet`] where heartbeats go on for ever: until all that was begun must
+    /// have come to its end, and then to a moment between two heartbeats.
+    fn run_until_still(&mut self) {
+        self.run_until(self.ctx.now + 15 * SECOND);
+        for _ in 0..100_000 {
+            if self.is_still() {
+                return;
+            }
+            self.step();
+        }
+        panic!("something is always under way");
+    }
+
+    fn is_still(&self) -> bool {
+        let nodes = self.nodes.iter().filter(|node| !node.is_dead);
+        let wires = self.peers.iter().filter_map(|peer| peer.wire.as_ref());
+        self.ctx.is_silent_everywhere()
+            && nodes.into_iter().all(Node::is_quiet)
+            && wires.into_iter().all(|wire| wire.pending() == 0)
     }
 
     fn step(&mut self) {
@@ -272,7 +299,7 @@ impl World {
             listener.is_up = true;
         }
         for cable in 0..ctx.cables.len() {
-            ctx.stall(cable, 0);
+            ctx.speed_up(cable);
             if ctx.is_silent(cable) {
                 ctx.reset(cable, ErrorKind::TimedOut);
             }
@@ -305,6 +332,7 @@ impl World {
 /// How a run goes, for better or worse.
 pub(crate) fn script(random: &mut Random) -> Script {
     Script {
+        beats: random.chance(15),
         fault_gap: match random.below(4) {
             0 => None,
             1 => Some(SECOND),

@@ -3,7 +3,7 @@
 use crate::context::{Context, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
 use crate::net::Plug;
 use wire::{Pulled, Told, Wire};
-use zmtp::SocketType;
+use zmtp::{HeartbeatConfig, SocketType};
 
 pub(crate) mod liar;
 pub(crate) mod request;
@@ -19,6 +19,8 @@ use spread::{Publisher, Sink, Source, Subscriber};
 pub(crate) struct Spec {
     /// Time between two things it does of its own accord.
     pub(crate) gap: Nanos,
+    /// Its own signs of life, and how long it waits for the broker's.
+    pub(crate) heartbeat: Option<HeartbeatConfig>,
     pub(crate) identity: Vec<u8>,
     /// Brokers connect to it, not it to them.
     pub(crate) is_listening: bool,
@@ -128,8 +130,7 @@ impl Peer {
         self.is_dialling = false;
         self.hang_up(ctx);
         let sender = ctx.add_sender(&self.spec.identity, self.is_liar());
-        let (identity, minor) = (self.spec.identity.clone(), self.spec.minor);
-        let mut wire = Wire::new(ctx, plug, self.spec.socket_type, (&identity, minor), sender);
+        let mut wire = Wire::new(ctx, plug, &self.spec, sender);
         match &mut self.role {
             Role::Client(client) => client.connected(),
             Role::Liar(liar) => wire.replace(liar.connected(ctx, &self.spec, sender)),
@@ -194,6 +195,12 @@ impl Peer {
             return;
         }
         let Some(wire) = &mut self.wire else { return };
+        if !wire.beat(ctx) {
+            ctx.coverage.add("peers that thought the broker dead", 1);
+            assert!(!ctx.is_fair, "a broker that is there gave no sign of life");
+            self.hang_up(ctx);
+            return;
+        }
         let mut tools = Tools {
             ctx,
             spec: &self.spec,
@@ -204,7 +211,10 @@ impl Peer {
             self.hang_up(ctx);
             return;
         }
-        let plug = wire.plug;
+        let (plug, beat) = (wire.plug, wire.next_beat());
+        if let Some(at) = beat.map(|at| ctx.nanos(at)) {
+            self.wake(ctx, at.max(ctx.now + 1));
+        }
         if let Wish::Turn(at) = wish {
             self.wake(ctx, at.max(ctx.now + 1));
         }

@@ -7,6 +7,9 @@ use crate::message::{Header, Purpose, header_of, verify};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zmtp::SocketType;
 
+/// What an answer to a liar's request says that it answers.
+const NOBODY: (u32, u32) = (u32::MAX, u32::MAX);
+
 /// REQ, DEALER or ROUTER that asks.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -54,6 +57,12 @@ impl Client {
         ctx.receive_once(&header);
         ctx.coverage.add("replies", 1);
         let (sender, number) = header.answers;
+        if header.answers == NOBODY {
+            // A liar took the same name.
+            let is_named = !tools.spec.identity.is_empty();
+            assert!(is_named, "{header:?} is for somebody who lies");
+            return;
+        }
         if sender == tools.wire.sender {
             assert!(number < self.number, "{header:?} answers nothing");
             assert_eq!(at, usize::from(self.delimits), "envelope of {header:?}");
@@ -131,13 +140,20 @@ impl Worker {
             return;
         };
         let ctx = &mut *tools.ctx;
-        let Some((header, at)) = header_of(ctx.style, &message) else {
+        let honest = header_of(ctx.style, &message).filter(|(header, _)| {
+            let sender = ctx.sender(header);
+            !sender.is_liar
+        });
+        let Some((header, at)) = honest else {
+            // Answered all the same, or the broker would wait for that.
             ctx.coverage.add("lies received", 1);
+            self.todo.push_back(Task {
+                answers: NOBODY,
+                due: ctx.now,
+                envelope: lead(&message, 1),
+            });
             return;
         };
-        if ctx.sender(&header).is_liar {
-            return;
-        }
         assert_eq!(header.purpose, Purpose::Request, "a worker gets requests");
         verify(ctx.style, &message, &header, at);
         ctx.receive_once(&header);
@@ -167,7 +183,7 @@ impl Worker {
             if self.is_chatty && tools.ctx.random.chance(10) {
                 // To a client that never was, or to nobody at all.
                 let stranger = vec![vec![0xee; 5]; tools.ctx.random.below(2)];
-                self.say(tools, &stranger, (0, 0));
+                self.say(tools, &stranger, NOBODY);
             }
         }
         Wish::Wait

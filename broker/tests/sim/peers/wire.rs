@@ -1,15 +1,17 @@
 //! One connection of a peer: a session, what came, what is to be sent.
 
+use super::Spec;
 use crate::context::Context;
 use crate::message::{Header, append};
 use crate::net::{Plug, Received, Written};
 use crate::random::Random;
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Instant;
 use zmtp::encode::append_command;
 use zmtp::limits::GREETING_SIZE;
 use zmtp::wire::greeting::Greeting;
-use zmtp::{Event, Frames, Peer, Session, SessionConfig, SocketType, Version};
+use zmtp::{Event, Frames, Peer, Session, SessionConfig, Version};
 
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -45,16 +47,12 @@ pub(crate) enum Pulled {
 }
 
 impl Wire {
-    pub(crate) fn new(
-        ctx: &Context,
-        plug: Plug,
-        socket_type: SocketType,
-        (identity, minor): (&[u8], u8),
-        sender: u32,
-    ) -> Self {
+    pub(crate) fn new(ctx: &Context, plug: Plug, spec: &Spec, sender: u32) -> Self {
+        let minor = spec.minor;
         let config = SessionConfig {
-            identity: identity.to_vec(),
-            ..SessionConfig::new(socket_type)
+            heartbeat: spec.heartbeat,
+            identity: spec.identity.clone(),
+            ..SessionConfig::new(spec.socket_type)
         };
         let mut out = Vec::new();
         let session = Session::new(Arc::new(config), ctx.instant(), &mut out);
@@ -108,7 +106,10 @@ impl Wire {
         match received {
             Received::Broken(_) | Received::End => (Pulled::Closed, Vec::new()),
             Received::Nothing => (Pulled::Open, Vec::new()),
-            Received::Data(_) => (Pulled::Open, self.understand()),
+            Received::Data(_) => {
+                self.session.handle_received(ctx.instant());
+                (Pulled::Open, self.understand())
+            }
         }
     }
 
@@ -191,6 +192,16 @@ impl Wire {
             Version::V3_1
         };
         Peer::append_subscription(version, topic, add, &mut self.out);
+    }
+
+    /// Gives a sign of life if it is time to; false if the broker has given none for too long.
+    pub(crate) fn beat(&mut self, ctx: &Context) -> bool {
+        let result = self.session.handle_timeout(ctx.instant(), &mut self.out);
+        result.is_ok()
+    }
+
+    pub(crate) fn next_beat(&self) -> Option<Instant> {
+        self.session.poll_timeout()
     }
 
     /// Bytes queued and not yet written.

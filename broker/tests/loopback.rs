@@ -1,0 +1,338 @@
+//! The real broker on a real machine: its driver on 127.0.0.1, against sessions over blocking
+//! sockets.
+
+use broker::config::Config;
+use broker::stats::SocketSnapshot;
+use broker::{Broker, Handle};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use zmtp::encode::append_message;
+use zmtp::{Event, Frames, Peer, Session, SessionConfig, SocketType, Version};
+
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test on a real machine has a real clock"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A broker on a thread of its own, stopped at the end of the test.
+struct Running {
+    addresses: Vec<String>,
+    handle: Handle,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    /// Runs a broker; ports are 0 and read back.
+    fn new(config: &str) -> Self {
+        let config = Config::from_toml(config, "loopback.toml").expect("a good configuration");
+        let mut broker = Broker::bind(&config).expect("ports are free");
+        let address = |bound: &broker::Bound| {
+            let endpoint = bound.endpoint.to_string();
+            endpoint.trim_start_matches("tcp://").to_owned()
+        };
+        Self {
+            addresses: broker.bound().iter().map(address).collect(),
+            handle: broker.handle(),
+            thread: Some(thread::spawn(move || broker.run())),
+        }
+    }
+
+    fn of_kind(kind: &str) -> Self {
+        Self::new(&format!(
+            "[[proxy]]\nkind = \"{kind}\"\n\
+             frontend = {{ bind = \"tcp://127.0.0.1:0\" }}\n\
+             backend = {{ bind = \"tcp://127.0.0.1:0\" }}\n"
+        ))
+    }
+
+    fn front(&self, socket_type: SocketType) -> Client {
+        Client::connect(&self.addresses[0], socket_type)
+    }
+
+    fn back(&self, socket_type: SocketType) -> Client {
+        Client::connect(&self.addresses[1], socket_type)
+    }
+
+    /// Waits until the figures are as they should be.
+    #[track_caller]
+    fn wait_for(&self, what: &str, is_so: impl Fn(&[SocketSnapshot]) -> bool) {
+        let deadline = now() + PATIENCE;
+        loop {
+            let sockets = self.handle.statistics().expect("the broker runs");
+            if is_so(&sockets) {
+                return;
+            }
+            assert!(now() < deadline, "{what}: {sockets:?}");
+            thread::yield_now();
+        }
+    }
+
+    fn stop(mut self) {
+        self.handle.stop();
+        let thread = self.thread.take().expect("it was not stopped before");
+        thread.join().expect("no panic").expect("no error");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.handle.stop();
+            self.handle.stop();
+            // The test has failed already, or it would have stopped the broker itself.
+            drop(thread.join());
+        }
+    }
+}
+
+/// One blocking connection whose handshake is over.
+struct Client {
+    input: Vec<u8>,
+    session: Session,
+    stream: TcpStream,
+}
+
+impl Client {
+    fn connect(address: &str, socket_type: SocketType) -> Self {
+        Self::new(
+            TcpStream::connect(address).expect("somebody listens"),
+            socket_type,
+        )
+    }
+
+    fn new(stream: TcpStream, socket_type: SocketType) -> Self {
+        stream.set_nodelay(true).expect("it is TCP");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        let mut out = Vec::new();
+        let config = Arc::new(SessionConfig::new(socket_type));
+        let session = Session::new(config, now(), &mut out);
+        let mut client = Self {
+            input: Vec::new(),
+            session,
+            stream,
+        };
+        client.stream.write_all(&out).expect("an open connection");
+        while !client.session.is_ready() {
+            client.step().expect("a handshake");
+        }
+        client
+    }
+
+    fn send(&mut self, frames: &[&[u8]]) {
+        let mut wire = Vec::new();
+        append_message(&mut wire, frames);
+        self.stream.write_all(&wire).expect("an open connection");
+    }
+
+    fn subscribe(&mut self, topic: &[u8]) {
+        let mut wire = Vec::new();
+        Peer::append_subscription(Version::V3_1, topic, true, &mut wire);
+        self.stream.write_all(&wire).expect("an open connection");
+    }
+
+    /// The next message, as frames.
+    fn recv(&mut self) -> Vec<Vec<u8>> {
+        loop {
+            if let Heard::Message(frames) = self.step().expect("an open connection") {
+                return frames;
+            }
+        }
+    }
+
+    /// Waits for a subscription.
+    fn recv_topic(&mut self) -> Vec<u8> {
+        loop {
+            if let Heard::Topic(topic) = self.step().expect("an open connection") {
+                return topic;
+            }
+        }
+    }
+
+    /// Deals with the next thing that comes, reading if need be.
+    fn step(&mut self) -> io::Result<Heard> {
+        loop {
+            let mut out = Vec::new();
+            let step = self.session.handle_input(&mut self.input, &mut out);
+            let step = step.expect("the broker keeps to the protocol");
+            self.stream.write_all(&out)?;
+            match step.event {
+                Event::Need(_) => {
+                    self.input.truncate(self.input.len() - step.removed);
+                    let mut buffer = vec![0; 64 << 10];
+                    let size = self.stream.read(&mut buffer)?;
+                    if size == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    self.input.extend_from_slice(&buffer[..size]);
+                }
+                Event::Message(span) => {
+                    let end = step.consumed + span.size;
+                    let frames = Frames::new(&self.input[step.consumed..end]);
+                    let frames = frames.map(|frame| frame.body.to_vec()).collect();
+                    self.session.accept();
+                    self.input.drain(..end);
+                    return Ok(Heard::Message(frames));
+                }
+                Event::Subscription { topic, .. } => {
+                    let topic = self.input[topic].to_vec();
+                    self.input.drain(..step.consumed);
+                    return Ok(Heard::Topic(topic));
+                }
+                Event::Progress | Event::Ready(_) => {
+                    self.input.drain(..step.consumed);
+                    return Ok(Heard::Other);
+                }
+            }
+        }
+    }
+}
+
+enum Heard {
+    Message(Vec<Vec<u8>>),
+    Other,
+    Topic(Vec<u8>),
+}
+
+#[test]
+fn a_request_comes_back_answered() {
+    let broker = Running::of_kind("queue");
+    let (mut client, mut worker) = (broker.front(SocketType::Req), broker.back(SocketType::Rep));
+    client.send(&[b"", b"question"]);
+    let request = worker.recv();
+    assert_eq!(request[1..], [&b""[..], b"question"]);
+    worker.send(&[&request[0], b"", b"answer"]);
+    assert_eq!(client.recv(), [&b""[..], b"answer"]);
+    broker.wait_for("one message each way", |sockets| {
+        let [front, back] = [&sockets[0], &sockets[1]];
+        (front.peers, back.peers) == (1, 1)
+            && (front.counters.messages_in, front.counters.messages_out) == (1, 1)
+            && (back.counters.messages_in, back.counters.messages_out) == (1, 1)
+    });
+    drop((client, worker));
+    broker.stop();
+}
+
+#[test]
+fn a_publication_reaches_who_subscribed() {
+    let broker = Running::of_kind("forwarder");
+    let mut subscriber = broker.back(SocketType::Sub);
+    subscriber.subscribe(b"a");
+    let mut publisher = broker.front(SocketType::Pub);
+    assert_eq!(publisher.recv_topic(), b"a");
+    publisher.send(&[b"b", b"for nobody"]);
+    publisher.send(&[b"ab", b"for one"]);
+    assert_eq!(subscriber.recv(), [&b"ab"[..], b"for one"]);
+    broker.wait_for("two came in and one went out", |sockets| {
+        let (came, went) = (&sockets[0].counters, &sockets[1].counters);
+        (came.messages_in, went.messages_out, sockets[1].topics) == (2, 1, 1)
+    });
+    drop((publisher, subscriber));
+    broker.stop();
+}
+
+#[test]
+fn a_large_item_passes_whole() {
+    let broker = Running::of_kind("streamer");
+    let (mut source, mut sink) = (
+        broker.front(SocketType::Push),
+        broker.back(SocketType::Pull),
+    );
+    let pattern = (0..=250_u8).cycle();
+    let large: Vec<u8> = pattern.take(3 << 20).collect();
+    let sender = thread::spawn({
+        let large = large.clone();
+        move || {
+            source.send(&[b"small"]);
+            source.send(&[b"", &large, b"end"]);
+            source
+        }
+    });
+    assert_eq!(sink.recv(), [b"small"]);
+    let item = sink.recv();
+    assert_eq!(item.len(), 3);
+    assert!(item[1] == large, "some of {} bytes changed", large.len());
+    drop((sender.join().expect("it was sent"), sink));
+    broker.stop();
+}
+
+#[test]
+fn a_stop_lets_go_out_what_is_queued() {
+    let broker = Running::of_kind("streamer");
+    let (mut source, mut sink) = (
+        broker.front(SocketType::Push),
+        broker.back(SocketType::Pull),
+    );
+    // More than the kernel holds on its own, as long as the sink does not read.
+    let item = vec![7; 64 << 10];
+    for _ in 0..200 {
+        source.send(&[&item]);
+    }
+    broker.wait_for("all has come in", |sockets| {
+        sockets[0].counters.messages_in == 200
+    });
+    broker.handle.stop();
+    for _ in 0..200 {
+        assert_eq!(sink.recv(), [&item[..]]);
+    }
+    let end = sink.step().map(|_| "more came than was sent");
+    assert_eq!(
+        end.map_err(|error| error.kind()),
+        Err(io::ErrorKind::UnexpectedEof)
+    );
+    // A broker waits for its peers to see that it closes.
+    drop((source, sink));
+    broker.stop();
+}
+
+#[test]
+fn a_side_that_connects_waits_for_its_listener() {
+    // A port that nobody else gets as long as we have it, though nobody listens there yet.
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(&any.into()).expect("a free port");
+    let bound = socket.local_addr().expect("it is bound");
+    let port = bound.as_socket().expect("it is TCP").port();
+    let broker = Running::new(&format!(
+        "[[proxy]]\nkind = \"streamer\"\n\
+         frontend = {{ bind = \"tcp://127.0.0.1:0\" }}\n\
+         backend = {{ connect = \"tcp://127.0.0.1:{port}\", reconnect_ivl = 10 }}\n"
+    ));
+    let mut source = broker.front(SocketType::Push);
+    source.send(&[b"early"]);
+    broker.wait_for("the item waits for somebody", |sockets| {
+        sockets[0].waiting == 1
+    });
+    socket.listen(1).expect("a bound socket listens");
+    let listener = TcpListener::from(socket);
+    let (stream, _) = listener.accept().expect("the broker comes back");
+    let mut sink = Client::new(stream, SocketType::Pull);
+    assert_eq!(sink.recv(), [b"early"]);
+    // And once more after the connection is lost.
+    drop(sink);
+    let (stream, _) = listener.accept().expect("the broker comes back");
+    let mut sink = Client::new(stream, SocketType::Pull);
+    source.send(&[b"late"]);
+    assert_eq!(sink.recv(), [b"late"]);
+    drop((source, sink));
+    broker.stop();
+}
+
+#[test]
+fn statistics_end_with_the_broker() {
+    let broker = Running::of_kind("queue");
+    let handle = broker.handle.clone();
+    assert_eq!(handle.statistics().map(|sockets| sockets.len()), Some(2));
+    broker.stop();
+    assert_eq!(handle.statistics(), None);
+}
