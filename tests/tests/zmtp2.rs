@@ -324,8 +324,8 @@ fn they_are_refused_by_default_and_by_name() {
     assert!(line.contains("accept_zmtp2"), "no way out in {line}");
 }
 
-/// A real one takes the rest of our greeting for a frame, and may give up before it has said what it
-/// speaks.
+/// A real one takes the rest of our greeting for a frame, and may give up before it has said what
+/// it speaks.
 #[test]
 fn one_that_leaves_before_it_says_what_it_speaks_is_recognised() {
     let broker = Zmqd::queue(&[]);
