@@ -7,6 +7,7 @@
 use crate::conn::{ConnId, Input, Phase};
 use crate::core::{Action, Core};
 use crate::limits::SHORTAGE_PATIENCE;
+use crate::pattern::Pattern;
 use crate::why::{Drop, Why};
 use std::time::Instant;
 
@@ -129,9 +130,12 @@ impl Core {
             return freed > 0;
         }
         let before = self.outbox.store.queued;
-        // What is queued in a handshake is no messages.
+        // What is queued in a handshake is no messages, and subscriptions must not be lost: a publisher
+        // that knows them as messages only is closed, and told all of them when it comes back.
+        let has_subscriptions =
+            matches!(socket.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
         let dropped = match conn.phase {
-            Phase::Ready => conn.egress.shed(&mut self.outbox.store),
+            Phase::Ready if !has_subscriptions => conn.egress.shed(&mut self.outbox.store),
             _ => 0,
         };
         socket.stats.count_drops(Drop::MemoryShed, dropped);
