@@ -85,8 +85,7 @@ impl Bench {
         let proxy = ProxyConfig {
             frontend: side.clone(),
             backend: side,
-            kind,
-            name: kind.name.to_owned(),
+            ..ProxyConfig::new(kind, kind.name)
         };
         let config = Config {
             proxies: vec![proxy],

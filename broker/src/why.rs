@@ -70,6 +70,8 @@ pub enum Why {
     Io(io::ErrorKind),
     /// It came from an address that nobody may come from.
     KeptOut,
+    /// Whoever controls the proxy wanted it gone.
+    Kicked,
     /// It closed after the beginning of its greeting: ZeroMQ 3.2 does so on a greeting of ours that
     /// it cannot read.
     LeftInGreeting,
@@ -103,6 +105,7 @@ impl Why {
             Self::IdentityTaken => "identity-taken",
             Self::Io(_) => "io-error",
             Self::KeptOut => "kept-out",
+            Self::Kicked => "kicked",
             Self::LeftInGreeting => "left-in-greeting",
             Self::MemoryShed => "memory-shed",
             Self::PairTaken => "pair-taken",
@@ -132,6 +135,7 @@ impl fmt::Display for Why {
             Self::IdentityTaken => f.write_str("another peer has its identity"),
             Self::Io(kind) => write!(f, "{kind}"),
             Self::KeptOut => f.write_str("its address is not in tcp_accept_filter"),
+            Self::Kicked => f.write_str("kicked by command"),
             Self::LeftInGreeting => f.write_str(
                 "it closed in its greeting, as peers of ZMTP 2.0 do: accept_zmtp2 would serve them",
             ),

@@ -8,10 +8,13 @@ use std::str::FromStr;
 
 use broker::config::endpoint::attach;
 use broker::config::{
-    Attach, Config, Endpoint, EndpointError, Kind, Side, SocketOption, TIME_MS_MAX, Value,
+    Attach, CaptureFormat, Config, Endpoint, EndpointError, Kind, Side, SocketOption, TIME_MS_MAX,
+    Value, socket,
 };
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, Parser, Subcommand};
+
+use zmtp::SocketType;
 
 use crate::command::Failure;
 use crate::command::bench::BenchArgs;
@@ -114,6 +117,37 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) backend_connect: Vec<Attached>,
+    /// Where copies of all messages can be had, to watch them
+    #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) capture: Vec<Attached>,
+    /// Its type: PUB, PUSH, PAIR or DEALER
+    #[arg(long, value_name = "TYPE", default_value = "PUB", requires = "capture")]
+    #[arg(value_parser = socket)]
+    pub(crate) capture_socket: SocketType,
+    /// Its form: monitored or proxy
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "monitored",
+        requires = "capture"
+    )]
+    #[arg(value_parser = capture_format)]
+    pub(crate) capture_format: CaptureFormat,
+    /// The direction of what the frontend received
+    #[arg(long, value_name = "TEXT", default_value = "in", requires = "capture")]
+    pub(crate) in_prefix: String,
+    /// The direction of what the backend received
+    #[arg(long, value_name = "TEXT", default_value = "out", requires = "capture")]
+    pub(crate) out_prefix: String,
+    /// Where the proxy can be steered and asked from: see zmqd ctl
+    #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) control: Vec<Attached>,
+    /// Its type: REP, PAIR or SUB
+    #[arg(long, value_name = "TYPE", default_value = "REP", requires = "control")]
+    #[arg(value_parser = socket)]
+    pub(crate) control_socket: SocketType,
     /// The name in logs and output; by default the kind
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -155,7 +189,7 @@ impl FromStr for Setting {
         let (key, value) = text
             .split_once('=')
             .ok_or("write KEY=VALUE, sndhwm=100 for example")?;
-        let sided = Side::BOTH
+        let sided = Side::ALL
             .into_iter()
             .find_map(|side| Some((side, key.strip_prefix(side.name())?.strip_prefix('.')?)));
         let (side, name) = match sided {
@@ -182,6 +216,11 @@ fn value_of(name: &str, text: &str) -> Result<Setting, String> {
 fn milliseconds(text: &str) -> Result<u64, String> {
     let value = text.parse().ok().filter(|value| *value <= TIME_MS_MAX);
     value.ok_or_else(|| format!("write a whole number of ms, at most {TIME_MS_MAX}"))
+}
+
+fn capture_format(text: &str) -> Result<CaptureFormat, String> {
+    let names = CaptureFormat::ALL.map(CaptureFormat::name);
+    CaptureFormat::from_name(text).ok_or_else(|| format!("write one of {}", names.join(", ")))
 }
 
 fn bind_by_habit(text: &str) -> Result<Attached, EndpointError> {

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use broker::Inquiry;
 use broker::config::{Form, Kind, SocketOption, Unit, Value};
 
 /// How long anything may take before a test fails.
@@ -414,6 +415,15 @@ fn the_guide_documents_every_option_kind_and_subcommand() {
     {
         let row = format!("| `{name}` | {frontend} | {backend} | {doc} |");
         assert!(guide.contains(&row), "the guide lacks the row\n{row}");
+    }
+    for Inquiry { keys, name, .. } in Inquiry::ALL {
+        let plain = keys.iter().filter(|key| !key.ends_with("_hex"));
+        let keys: Vec<String> = plain.map(|key| format!("`{key}`")).collect();
+        let row = format!("| `{name}` | {}", keys.join(", "));
+        assert!(
+            guide.contains(row.trim_end()),
+            "the guide lacks the row\n{row}"
+        );
     }
     for (name, help) in helps() {
         let named = match name.rsplit_once(' ') {

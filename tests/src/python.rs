@@ -61,12 +61,15 @@ impl Python {
         }
     }
 
-    /// Starts a Python with the broker's endpoints in `frontend` and `backend`.
+    /// Starts a Python with the broker's endpoints in `frontend`, `backend`, `capture` and
+    /// `control`.
     #[must_use]
     pub fn beside(broker: &Zmqd) -> Self {
         let mut python = Self::new();
         python.set("frontend", broker.frontend());
         python.set("backend", broker.backend());
+        python.set("capture", broker.capture());
+        python.set("control", broker.control());
         python
     }
 

@@ -72,11 +72,13 @@ impl Zmqd {
         Self::start(&[&[kind, "--frontend", ANY, "--backend", ANY], arguments].concat())
     }
 
-    /// Starts with these arguments and waits for one line per `--frontend` and `--backend`.
+    /// Starts with these arguments and waits for one line per `--frontend`, `--backend`,
+    /// `--capture` and `--control`.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
         let is_bind = |pair: &&[&str]| {
-            matches!(pair[0], "--frontend" | "--backend") && !pair[1].starts_with('>')
+            let sides = ["--frontend", "--backend", "--capture", "--control"];
+            sides.contains(&pair[0]) && !pair[1].starts_with('>')
         };
         Self::start_expecting(arguments.windows(2).filter(is_bind).count(), arguments)
     }
@@ -141,6 +143,18 @@ impl Zmqd {
     #[must_use]
     pub fn backend(&self) -> &str {
         self.bound(|bound| bound.side == "backend")
+    }
+
+    /// The first endpoint bound by a capture.
+    #[must_use]
+    pub fn capture(&self) -> &str {
+        self.bound(|bound| bound.side == "capture")
+    }
+
+    /// The first endpoint bound by a control.
+    #[must_use]
+    pub fn control(&self) -> &str {
+        self.bound(|bound| bound.side == "control")
     }
 
     /// The first endpoint bound by this side of this proxy.

@@ -1,6 +1,7 @@
 //! What a [`Config`] must be besides well-typed, wherever it came from.
 
-use super::{Config, Endpoint, OptionError, ProxyConfig, Side};
+use super::{CaptureConfig, Config, ControlConfig, Endpoint, OptionError, ProxyConfig, Side};
+use zmtp::SocketType;
 
 /// Something wrong in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +16,8 @@ pub struct Problem {
 /// A place in a [`Config`]; proxies and endpoints are counted from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
+    /// The prefixes of a capture: the proxy.
+    CapturePrefix(usize),
     /// An endpoint of `bind`: the proxy, its side, the endpoint.
     Bind(usize, Side, usize),
     /// An endpoint of `connect`: the proxy, its side, the endpoint.
@@ -23,6 +26,8 @@ pub enum Place {
     Name(usize),
     /// A side of a proxy, options included.
     Side(usize, Side),
+    /// The type of a socket beside the path.
+    Socket(usize, Side),
     /// Everywhere.
     Whole,
 }
@@ -58,6 +63,19 @@ pub enum Fault {
     /// Nothing to do.
     #[error("there is no proxy: add a [[proxy]] table")]
     NoProxy,
+    /// A prefix that tells nothing, or is no word.
+    #[error("prefixes must differ and have at most {PREFIX_SIZE_MAX} bytes each")]
+    Prefix,
+    /// A type that a socket beside the path cannot have.
+    #[error("a {side} cannot be {socket}: write one of {}", names(choice))]
+    Socket {
+        /// What it can be.
+        choice: &'static [SocketType],
+        /// Which socket.
+        side: Side,
+        /// What it should be.
+        socket: SocketType,
+    },
     /// Options that contradict each other.
     #[error(transparent)]
     Options(#[from] OptionError),
@@ -81,12 +99,20 @@ impl Config {
                 fault,
                 place: Place::Name(index),
             })?;
-            for side in Side::BOTH {
+            for side in Side::ALL {
                 check_side(proxy, side).map_err(|fault| Problem {
                     fault,
                     place: Place::Side(index, side),
                 })?;
+                check_socket(proxy, side).map_err(|fault| Problem {
+                    fault,
+                    place: Place::Socket(index, side),
+                })?;
             }
+            check_prefixes(&proxy.capture).map_err(|fault| Problem {
+                fault,
+                place: Place::CapturePrefix(index),
+            })?;
         }
         self.check_overlaps()?;
         self.check_inproc()
@@ -96,8 +122,7 @@ impl Config {
     fn check_inproc(&self) -> Result<(), Problem> {
         let sides = || {
             let proxies = self.proxies.iter().enumerate();
-            proxies
-                .flat_map(|(index, proxy)| Side::BOTH.map(|side| (index, side, proxy.side(side))))
+            proxies.flat_map(|(index, proxy)| Side::ALL.map(|side| (index, side, proxy.side(side))))
         };
         for (index, side, config) in sides() {
             for (nth, endpoint) in config.connect.iter().enumerate() {
@@ -116,7 +141,7 @@ impl Config {
     fn check_overlaps(&self) -> Result<(), Problem> {
         let mut seen: Vec<(&ProxyConfig, Side, &Endpoint)> = Vec::new();
         for (index, proxy) in self.proxies.iter().enumerate() {
-            for side in Side::BOTH {
+            for side in Side::ALL {
                 for (nth, endpoint) in proxy.side(side).bind.iter().enumerate() {
                     if let Some((owner, side_before, before)) =
                         seen.iter().find(|(_, _, before)| before.overlaps(endpoint))
@@ -164,14 +189,51 @@ fn check_name(proxy: &ProxyConfig, before: &[ProxyConfig]) -> Result<(), Fault> 
 
 fn check_side(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {
     let config = proxy.side(side);
-    let has_none = config.bind.is_empty() && config.connect.is_empty();
-    match (proxy.kind.is_echo && side == Side::Backend, has_none) {
-        (true, false) => return Err(Fault::EchoBackend),
-        (false, true) => return Err(Fault::NoEndpoint(side)),
+    match (
+        proxy.kind.is_echo && side == Side::Backend,
+        config.has_endpoint(),
+    ) {
+        (true, true) => return Err(Fault::EchoBackend),
+        (false, false) if !side.is_beside() => return Err(Fault::NoEndpoint(side)),
         _ => {}
     }
     Ok(config.options.check()?)
 }
+
+fn check_socket(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {
+    let socket = proxy.socket_type(side);
+    let choice: &'static [SocketType] = match side {
+        Side::Capture => &CaptureConfig::SOCKETS,
+        Side::Control => &ControlConfig::SOCKETS,
+        // Which two make a proxy is known by its kind.
+        Side::Frontend | Side::Backend => return Ok(()),
+    };
+    if choice.contains(&socket) {
+        return Ok(());
+    }
+    Err(Fault::Socket {
+        choice,
+        side,
+        socket,
+    })
+}
+
+fn check_prefixes(capture: &CaptureConfig) -> Result<(), Fault> {
+    let is_short = |prefix: &String| prefix.len() <= PREFIX_SIZE_MAX;
+    let (one, other) = (&capture.in_prefix, &capture.out_prefix);
+    if one == other || !is_short(one) || !is_short(other) {
+        return Err(Fault::Prefix);
+    }
+    Ok(())
+}
+
+fn names(sockets: &[SocketType]) -> String {
+    let names: Vec<&str> = sockets.iter().map(|socket| socket.name()).collect();
+    names.join(", ")
+}
+
+/// Each copy carries its prefix, so it is a word.
+const PREFIX_SIZE_MAX: usize = 255;
 
 /// Names stand in every line of the log: long enough to tell, short enough to read.
 const NAME_LEN_MAX: usize = 64;
@@ -193,8 +255,7 @@ mod tests {
         ProxyConfig {
             frontend: side(frontend_port),
             backend: side(frontend_port + 1),
-            kind: Kind::ALL[0],
-            name: name.to_owned(),
+            ..ProxyConfig::new(Kind::ALL[0], name)
         }
     }
 

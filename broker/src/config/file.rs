@@ -10,8 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Attach, Config, Endpoint, Form, Kind, Place, Problem, ProxyConfig, Side, SideConfig,
-    SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest, socket,
+    Attach, CaptureFormat, Config, Endpoint, Form, Kind, Place, Problem, ProxyConfig, Side,
+    SideConfig, SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest, socket,
 };
 use zmtp::SocketType;
 
@@ -155,7 +155,8 @@ impl Reader {
                 ));
             }
         }
-        refuse_unknown(table, node, &["backend", "frontend", "kind", "name"])?;
+        let keys = ["backend", "capture", "control", "frontend", "kind", "name"];
+        refuse_unknown(table, node, &keys)?;
         let kind = read_kind(table, node)?;
         let mut name = String::new();
         self.places.push((Place::Name(index), node.clone()));
@@ -166,14 +167,54 @@ impl Reader {
             }
             self.places.push((Place::Name(index), name_node));
         }
-        let frontend = self.side(table, node, (index, Side::Frontend), options)?;
-        let backend = self.side(table, node, (index, Side::Backend), options)?;
-        Ok(ProxyConfig {
-            frontend,
-            backend,
-            kind,
-            name,
-        })
+        let mut proxy = ProxyConfig::new(kind, name);
+        for side in Side::ALL {
+            *proxy.side_mut(side) = self.side(table, node, (index, side), options)?;
+        }
+        self.beside(table, node, index, &mut proxy)?;
+        Ok(proxy)
+    }
+
+    /// What the sockets beside the path have besides endpoints and options.
+    fn beside(
+        &mut self,
+        table: &DeTable<'_>,
+        node: &Node,
+        index: usize,
+        proxy: &mut ProxyConfig,
+    ) -> Result<(), Fail> {
+        for side in [Side::Capture, Side::Control] {
+            if let Some((socket, socket_node)) = read_socket(table, node, side)? {
+                match side {
+                    Side::Capture => proxy.capture.socket = socket,
+                    _ => proxy.control.socket = socket,
+                }
+                self.places.push((Place::Socket(index, side), socket_node));
+            }
+        }
+        let Some((value, capture_node)) = get(table, node, Side::Capture.name()) else {
+            return Ok(());
+        };
+        let capture = as_table(value, &capture_node)?;
+        if let Some((value, format_node)) = get(capture, &capture_node, "format") {
+            let name = as_text(value, &format_node)?;
+            proxy.capture.format = CaptureFormat::from_name(name).ok_or_else(|| {
+                let hint = nearest::hint(name, &CaptureFormat::ALL.map(CaptureFormat::name));
+                let name = name.escape_debug();
+                format_node.fail(format!("there is no format \"{name}\": {hint}"))
+            })?;
+        }
+        let prefixes = [
+            ("in_prefix", &mut proxy.capture.in_prefix),
+            ("out_prefix", &mut proxy.capture.out_prefix),
+        ];
+        for (key, prefix) in prefixes {
+            if let Some((value, prefix_node)) = get(capture, &capture_node, key) {
+                as_text(value, &prefix_node)?.clone_into(prefix);
+                self.places.push((Place::CapturePrefix(index), prefix_node));
+            }
+        }
+        Ok(())
     }
 
     fn side(
@@ -195,6 +236,9 @@ impl Reader {
         self.places.push((Place::Side(index, side), node.clone()));
         let table = as_table(value, &node)?;
         let mut keys = vec!["bind", "connect", "socket"];
+        if side == Side::Capture {
+            keys.extend(["format", "in_prefix", "out_prefix"]);
+        }
         keys.extend(SocketOption::names());
         refuse_unknown(table, &node, &keys)?;
         if let Some((value, bind_node)) = get(table, &node, "bind") {

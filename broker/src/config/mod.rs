@@ -5,7 +5,9 @@
 //! whether the broker can work by them.
 
 use std::time::Duration;
+use zmtp::SocketType;
 
+mod aside;
 mod check;
 pub mod endpoint;
 mod file;
@@ -13,6 +15,7 @@ mod nearest;
 mod options;
 
 pub use crate::proxy::kind::{Kind, PairError, socket};
+pub use aside::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::ConfigError;
@@ -40,6 +43,10 @@ pub struct ProxyConfig {
     pub frontend: SideConfig,
     /// The other side: workers, subscribers or sinks.
     pub backend: SideConfig,
+    /// Where copies of all messages go; nowhere without an endpoint.
+    pub capture: CaptureConfig,
+    /// Where the proxy is steered from; from nowhere without an endpoint.
+    pub control: ControlConfig,
     /// Which socket types the two sides have.
     pub kind: Kind,
     /// The name in logs, messages and metrics; unique within a [`Config`].
@@ -77,25 +84,65 @@ impl Default for Config {
 }
 
 impl ProxyConfig {
-    /// One of the two sides.
+    /// A proxy without endpoints.
+    #[must_use]
+    pub fn new(kind: Kind, name: impl Into<String>) -> Self {
+        Self {
+            frontend: SideConfig::default(),
+            backend: SideConfig::default(),
+            capture: CaptureConfig::default(),
+            control: ControlConfig::default(),
+            kind,
+            name: name.into(),
+        }
+    }
+
+    /// One of its sockets.
     #[must_use]
     pub fn side(&self, side: Side) -> &SideConfig {
         match side {
             Side::Frontend => &self.frontend,
             Side::Backend => &self.backend,
+            Side::Capture => &self.capture.side,
+            Side::Control => &self.control.side,
         }
     }
 
-    /// One of the two sides, to change it.
+    /// One of its sockets, to change it.
     pub fn side_mut(&mut self, side: Side) -> &mut SideConfig {
         match side {
             Side::Frontend => &mut self.frontend,
             Side::Backend => &mut self.backend,
+            Side::Capture => &mut self.capture.side,
+            Side::Control => &mut self.control.side,
         }
+    }
+
+    /// The socket type of one of its sockets.
+    #[must_use]
+    pub fn socket_type(&self, side: Side) -> SocketType {
+        match side {
+            Side::Frontend => self.kind.frontend,
+            Side::Backend => self.kind.backend,
+            Side::Capture => self.capture.socket,
+            Side::Control => self.control.socket,
+        }
+    }
+
+    /// The sockets that it has: both sides, and those beside the path that have an endpoint.
+    pub fn sides(&self) -> impl Iterator<Item = Side> {
+        let exists = |side: &Side| !side.is_beside() || self.side(*side).has_endpoint();
+        Side::ALL.into_iter().filter(exists)
     }
 }
 
 impl SideConfig {
+    /// Whether anybody can come, or it goes to anybody.
+    #[must_use]
+    pub fn has_endpoint(&self) -> bool {
+        !(self.bind.is_empty() && self.connect.is_empty())
+    }
+
     /// Adds an endpoint to bind or to connect to.
     pub fn attach(&mut self, attach: Attach, endpoint: Endpoint) {
         match attach {
@@ -105,34 +152,51 @@ impl SideConfig {
     }
 }
 
-/// A side of a proxy.
+/// A socket of a proxy: one of its two sides, or one of those beside the path of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// Where requests, publications and work come in.
     Frontend,
     /// Where they go out.
     Backend,
+    /// Where copies of all messages go.
+    Capture,
+    /// Where the proxy is steered from.
+    Control,
 }
 
 impl Side {
-    /// Both, frontend first.
+    /// All, in the order of their values.
+    pub const ALL: [Self; 4] = [Self::Frontend, Self::Backend, Self::Capture, Self::Control];
+
+    /// The two that messages pass through, frontend first.
     pub const BOTH: [Self; 2] = [Self::Frontend, Self::Backend];
 
-    /// The one across.
+    /// The one across. Those beside the path face each other, and nothing flows between them.
     #[must_use]
     pub fn opposite(self) -> Self {
         match self {
             Self::Frontend => Self::Backend,
             Self::Backend => Self::Frontend,
+            Self::Capture => Self::Control,
+            Self::Control => Self::Capture,
         }
     }
 
-    /// `"frontend"` or `"backend"`.
+    /// Whether no message passes through it.
+    #[must_use]
+    pub fn is_beside(self) -> bool {
+        matches!(self, Self::Capture | Self::Control)
+    }
+
+    /// The name in configuration files and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Frontend => "frontend",
             Self::Backend => "backend",
+            Self::Capture => "capture",
+            Self::Control => "control",
         }
     }
 }

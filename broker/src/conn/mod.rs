@@ -10,11 +10,13 @@ pub(crate) mod egress;
 pub(crate) mod input;
 pub(crate) mod outbox;
 pub(crate) mod table;
+pub(crate) mod traffic;
 
 pub use egress::{Egress, SLICES_MAX};
 pub use input::Input;
 pub use table::ConnId;
 pub(crate) use table::ConnTable;
+use traffic::Traffic;
 
 /// A socket: one side of one proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +94,7 @@ pub(crate) struct Conn {
     pub(crate) socket: SocketId,
     /// Bytes received and not dealt with.
     pub(crate) tail: Input,
+    pub(crate) traffic: Traffic,
     /// Its place among the peers of its socket.
     pub(crate) turn: u32,
     /// The version that the peer speaks, once it is attached.
@@ -100,6 +103,7 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) fn new(
+        now: Instant,
         session: Session,
         socket: SocketId,
         peer: PeerAddress,
@@ -125,6 +129,7 @@ impl Conn {
             session,
             socket,
             tail: Input::default(),
+            traffic: Traffic::new(now),
             turn: 0,
             version: Version::V3_0,
         }

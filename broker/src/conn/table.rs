@@ -2,6 +2,8 @@
 
 use crate::conn::Conn;
 use slab::Slab;
+use std::fmt;
+use std::str::FromStr;
 
 /// Names a connection for as long as the process lives: a slot, and how often it was given away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +18,25 @@ impl ConnId {
     #[inline]
     pub fn slot(self) -> usize {
         self.slot as usize
+    }
+}
+
+/// The slot, and behind a hyphen the generation in hexadecimal digits.
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:08x}", self.slot, self.generation)
+    }
+}
+
+impl FromStr for ConnId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (slot, generation) = text.split_once('-').ok_or(())?;
+        Ok(Self {
+            generation: u32::from_str_radix(generation, 16).map_err(drop)?,
+            slot: slot.parse().map_err(drop)?,
+        })
     }
 }
 

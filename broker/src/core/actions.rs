@@ -24,6 +24,7 @@ pub enum Action {
     Resume(ConnId),
     /// Read on from all who may be read.
     ResumeAll,
-    /// Accept nobody any more, and drop connections still being made.
-    StopAccepting,
+    /// Accept nobody any more for the proxy with this index; or for any, and drop connections still
+    /// being made.
+    StopAccepting(Option<u32>),
 }

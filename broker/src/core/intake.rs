@@ -1,6 +1,6 @@
 //! The path of a message: from received bytes to the queues of those who get it.
 
-use crate::config::Overflow;
+use crate::config::{Overflow, Side};
 use crate::conn::egress::DIRECT_SIZE_MIN;
 use crate::conn::input::LARGE_SIZE_MIN;
 use crate::conn::{ConnId, Input, Origin, Phase, SocketId};
@@ -110,6 +110,9 @@ impl Core {
     /// one message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
     pub(super) fn wake(&mut self, source: SocketId) {
         let proxy = &mut self.proxies[source.proxy as usize];
+        if proxy.is_paused && !source.side.is_beside() {
+            return;
+        }
         let to = proxy.socket_mut(source.side.opposite());
         if to.pattern.has_stranded() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
@@ -164,9 +167,8 @@ impl Core {
             let Some(conn) = self.conns.get_mut(id) else {
                 return Flow::Closed;
             };
-            let step = conn
-                .session
-                .handle_input(input.bytes_mut(), &mut self.control);
+            let bytes = input.bytes_mut();
+            let step = conn.session.handle_input(bytes, &mut self.control);
             if !self.control.is_empty() {
                 self.answer(id);
             }
@@ -183,11 +185,16 @@ impl Core {
                     if quota == 0 {
                         return Flow::More;
                     }
-                    if let Some(stuck) = self.forward(id, socket, input, span.size, is_resumed) {
+                    if socket.side.is_beside() {
+                        self.handle_beside(id, socket, input, span.size);
+                    } else if let Some(stuck) =
+                        self.forward(id, socket, input, span.size, is_resumed)
+                    {
                         return stuck;
                     }
                     if let Some(conn) = self.conns.get_mut(id) {
                         conn.session.accept();
+                        conn.traffic.count_received(span.size);
                     }
                     quota -= 1;
                     continue;
@@ -237,7 +244,8 @@ impl Core {
     /// publisher has not taken those before; one that takes none for too long is closed.
     fn can_subscribe(&self, socket: SocketId, is_resumed: bool) -> bool {
         let proxy = &self.proxies[socket.proxy as usize];
-        (is_resumed || proxy.socket(socket.side).waiting.is_empty())
+        let is_paused = proxy.is_paused && !socket.side.is_beside();
+        (is_resumed || !is_paused && proxy.socket(socket.side).waiting.is_empty())
             && !self.is_upstream_full(socket.across())
     }
 
@@ -268,11 +276,17 @@ impl Core {
         size: usize,
         is_resumed: bool,
     ) -> Option<Flow> {
-        let (from, to) = self.proxies[socket.proxy as usize].sockets_mut(socket.side);
-        if !from.waiting.is_empty() && !is_resumed {
+        let proxy = &mut self.proxies[socket.proxy as usize];
+        let (is_paused, is_watched) = (proxy.is_paused, proxy.watch.is_active);
+        let (from, _) = proxy.sockets_mut(socket.side);
+        if (is_paused || !from.waiting.is_empty()) && !is_resumed {
             return Some(Flow::Parked);
         }
         let wire = &input.bytes()[..size];
+        if is_watched && let Some(stuck) = self.find_readers(id, socket, wire) {
+            return Some(stuck);
+        }
+        let (from, to) = self.proxies[socket.proxy as usize].sockets_mut(socket.side);
         let taken = match from.pattern.admit(id, wire) {
             Admit::Pass { skip } => skip,
             Admit::Wait => return Some(Flow::Parked),
@@ -299,11 +313,7 @@ impl Core {
                 self.outbox.mark_urgent(target);
                 return Some(Flow::Flush);
             }
-            Route::Drop(reason) => {
-                to.stats.count_drop(reason);
-                0
-            }
-            Route::Subscription { .. } => 0,
+            Route::Drop(_) | Route::Full(_) | Route::Subscription { .. } => 0,
             Route::Targets { full } => {
                 to.stats.count_drops(Drop::PeerFull, full);
                 taken
@@ -324,24 +334,22 @@ impl Core {
             self.wakes.push(socket.across());
         }
         if to.options.overflow.takes_back() {
-            self.make_room(socket.across(), wire);
+            self.make_room_at_targets(socket.across(), wire);
         }
         if !matches!(route, Route::Targets { .. } | Route::To { .. }) {
             self.outbox.settle(&mut self.conns, input);
             self.forwarded_otherwise(socket.across(), route, &input.bytes()[..size]);
         }
-        self.deliver(input, size, skip);
+        self.deliver(input, size, skip, is_watched.then_some((socket, taken)));
         None
     }
 
     /// What follows when a message has gone to no peer.
     #[cold]
     fn forwarded_otherwise(&mut self, to: SocketId, route: Route, wire: &[u8]) {
-        let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
         match route {
-            Route::Drop(reason) if socket.options.router_mandatory => {
-                self.report_undelivered(to, reason, wire);
-            }
+            Route::Drop(reason) => self.miss(to, None, reason, wire),
+            Route::Full(id) => self.miss(to, Some(id), Drop::PeerFull, wire),
             Route::Subscription { add } => {
                 let body = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
                 self.subscribe_by_message(to, add, body.get(1..).unwrap_or_default());
@@ -350,14 +358,33 @@ impl Core {
         }
     }
 
-    /// Takes older messages out of the queues of the targets, where the options say that newer ones
-    /// go before them.
+    /// A message goes to nobody; if it was for a peer that is there, that one misses it.
+    fn miss(&mut self, to: SocketId, id: Option<ConnId>, reason: Drop, wire: &[u8]) {
+        let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
+        socket.stats.count_drop(reason);
+        let is_mandatory = socket.options.router_mandatory;
+        if let Some(conn) = id.and_then(|id| self.conns.get_mut(id)) {
+            conn.traffic.count_drops(reason, 1);
+        }
+        if is_mandatory {
+            self.report_undelivered(to, reason, wire);
+        }
+    }
+
     #[cold]
-    fn make_room(&mut self, to: SocketId, wire: &[u8]) {
+    fn make_room_at_targets(&mut self, to: SocketId, wire: &[u8]) {
+        let targets = std::mem::take(&mut self.targets);
+        self.make_room(to, &targets, wire);
+        self.targets = targets;
+    }
+
+    /// Takes older messages out of the queues of these peers, where the options say that newer ones
+    /// go before them.
+    pub(super) fn make_room(&mut self, to: SocketId, targets: &[ConnId], wire: &[u8]) {
         let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
         let options = &socket.options;
         let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
-        for id in &self.targets {
+        for id in targets {
             let Some(conn) = self.conns.get_mut(*id) else {
                 continue;
             };
@@ -367,17 +394,28 @@ impl Core {
                 Overflow::ConflateTopic => conn.egress.drop_unsent(Some(topic), store),
                 _ => 0,
             };
-            socket.stats.count_drops(Drop::Replaced, replaced);
+            let mut oldest = 0;
             while conn.is_at_high_water(options) && conn.egress.drop_oldest(store) {
-                socket.stats.count_drop(Drop::PeerFull);
+                oldest += 1;
+            }
+            for (reason, count) in [(Drop::Replaced, replaced), (Drop::PeerFull, oldest)] {
+                socket.stats.count_drops(reason, count);
+                conn.traffic.count_drops(reason, count);
             }
         }
     }
 
     /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
-    /// and consumes it.
+    /// and consumes it. If somebody watches, `shown` is the socket that it came in through, and the
+    /// bytes that this took off.
     #[inline]
-    fn deliver(&mut self, input: &mut Input, size: usize, skip: usize) {
+    fn deliver(
+        &mut self,
+        input: &mut Input,
+        size: usize,
+        skip: usize,
+        shown: Option<(SocketId, usize)>,
+    ) {
         let (conns, outbox) = (&mut self.conns, &mut self.outbox);
         let prefix = if self.envelope.is_empty() {
             &self.prefix
@@ -390,13 +428,19 @@ impl Core {
             for target in &self.targets {
                 outbox.push_input(conns, *target, prefix, input, range.clone());
             }
+            if let Some((from, taken)) = shown {
+                self.show_range(from, input, input.start() + taken..input.start() + size);
+            }
             input.consume(size);
         } else {
             // Taking it out moves what stands behind it: runs of this input end here.
             outbox.settle(conns, input);
-            let body = input.take_shared(size).slice(skip..);
+            let message = input.take_shared(size);
             for target in &self.targets {
-                outbox.push_shared(conns, *target, prefix, body.clone());
+                outbox.push_shared(conns, *target, prefix, message.slice(skip..));
+            }
+            if let Some((from, taken)) = shown {
+                self.show_shared(from, &message.slice(taken..));
             }
         }
     }
@@ -407,6 +451,7 @@ impl Core {
             return Ok(());
         };
         conn.version = peer.version;
+        conn.traffic.socket_type = peer.socket_type;
         conn.egress.begin_traffic();
         let (socket_id, origin, address) = (conn.socket, conn.origin, conn.peer);
         let proxy = &mut self.proxies[socket_id.proxy as usize];
@@ -417,6 +462,11 @@ impl Core {
         }
         socket.peers += 1;
         socket.stats.peers_attached += 1;
+        if socket_id.side == Side::Capture {
+            proxy.watch.has_readers(proxy.capture.peers);
+        }
+        let socket = proxy.socket_mut(socket_id.side);
+        let options = &socket.options;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };

@@ -55,10 +55,10 @@ impl Core {
     }
 
     pub(super) fn retry_link(&mut self, now: Instant, id: LinkId) {
-        if self.stop != Stop::No {
+        let link = &mut self.links[id.0 as usize];
+        if self.stop != Stop::No || self.proxies[link.socket.proxy as usize].is_terminated {
             return;
         }
-        let link = &mut self.links[id.0 as usize];
         let until = now + link.backoff.next(&mut self.random);
         link.state = LinkState::Waiting(until);
         self.insert_timer(until, Owner::Link(id));
@@ -76,10 +76,12 @@ impl Core {
             .session
             .clone();
         let session = Session::new(config, now, &mut self.control);
-        let id = self.conns.insert(Conn::new(session, socket, peer, origin));
+        let id = self
+            .conns
+            .insert(Conn::new(now, session, socket, peer, origin));
         self.send_control(id);
         self.remind(id);
-        if self.stop != Stop::No {
+        if self.stop != Stop::No || self.proxies[socket.proxy as usize].is_terminated {
             self.doom(id, Why::Stopping);
         }
         id
@@ -237,6 +239,12 @@ impl Core {
             Why::Io(_) | Why::PeerClosed if conn.has_signature_only() => Why::LeftInGreeting,
             why => why,
         };
+        if self.proxies[conn.socket.proxy as usize]
+            .control
+            .has_endpoint
+        {
+            self.closed.note(now, id, conn, why);
+        }
         let was_ready = conn.phase == Phase::Ready;
         let was_parked = std::mem::take(&mut conn.is_parked);
         conn.phase = Phase::Closing;
@@ -269,6 +277,10 @@ impl Core {
         if was_ready {
             socket.peers -= 1;
             socket.pattern.detach(id, &mut self.conns);
+            if side == Side::Capture {
+                let peers = socket.peers;
+                proxy.watch.has_readers(peers);
+            }
             if let Some((wire, messages)) = unsent {
                 self.strand(socket_id, &wire, messages);
                 // A REP whose requester left takes the next request.
@@ -299,7 +311,7 @@ impl Core {
                 !proxy.socket(from).waiting.is_empty(),
                 proxy.socket(from.opposite()),
             );
-            to.peers > 0 && (waits || to.pattern.has_stranded())
+            !proxy.is_paused && to.peers > 0 && (waits || to.pattern.has_stranded())
         };
         let is_between = |proxy: &Proxy| Side::BOTH.iter().any(|from| could_go(proxy, *from));
         !self.proxies.iter().any(is_between)

@@ -130,8 +130,9 @@ impl Core {
             return freed > 0;
         }
         let before = self.outbox.store.queued;
-        // What is queued in a handshake is no messages, and subscriptions must not be lost: a publisher
-        // that knows them as messages only is closed, and told all of them when it comes back.
+        // What is queued in a handshake is no messages, and subscriptions must not be lost: a
+        // publisher that knows them as messages only is closed, and told all of them when it comes
+        // back.
         let has_subscriptions =
             matches!(socket.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
         let dropped = match conn.phase {
@@ -139,6 +140,7 @@ impl Core {
             _ => 0,
         };
         socket.stats.count_drops(Drop::MemoryShed, dropped);
+        conn.traffic.count_drops(Drop::MemoryShed, dropped);
         if self.outbox.store.queued == before {
             // One message that is being sent, and that the peer does not read on.
             if let Some(id) = id {

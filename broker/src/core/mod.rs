@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 use zmtp::Frames;
 
 mod actions;
+mod capture;
+mod control;
+mod inspect;
 mod intake;
 mod lifecycle;
 mod links;
@@ -38,6 +41,9 @@ mod timers;
 mod transit;
 
 pub use actions::{Action, LinkId};
+use capture::Copies;
+use inspect::ClosedPeers;
+pub use inspect::{Inquiry, LIST_LEN_MAX};
 pub use intake::Flow;
 use links::{Link, LinkState, Random};
 use memory::Memory;
@@ -51,15 +57,19 @@ pub struct Core {
     actions: VecDeque<Action>,
     /// Connections that can not be written to any more; see to them at the next [`Self::settle`].
     broken: Vec<ConnId>,
+    closed: ClosedPeers,
     conns: ConnTable,
     /// What sessions want said at once; empty between calls.
     control: Vec<u8>,
+    copies: Copies,
     /// Former XPUB peers whose subscriptions are being cancelled.
     departing: VecDeque<ConnId>,
     /// Connections to be given up at the next [`Self::settle`]: never in the middle of an input,
     /// whose bytes their queues may lean on.
     doomed: Vec<(ConnId, Why)>,
     drain_timeout: Duration,
+    /// The last proxy was terminated: stop at the next [`Self::settle`].
+    is_stop_asked: bool,
     /// What a REQ or REP puts in front of the message being forwarded.
     envelope: Vec<u8>,
     links: Vec<Link>,
@@ -97,12 +107,15 @@ impl Core {
         let mut core = Self {
             actions: VecDeque::new(),
             broken: Vec::new(),
+            closed: ClosedPeers::default(),
             conns: ConnTable::new(Random::new(seed).number()),
             control: Vec::new(),
+            copies: Copies::default(),
             departing: VecDeque::new(),
             doomed: Vec::new(),
             drain_timeout: config.drain_timeout,
             envelope: Vec::new(),
+            is_stop_asked: false,
             links: Vec::new(),
             memory: Memory::new(config.memory_limit),
             outbox: Outbox::default(),
@@ -117,7 +130,7 @@ impl Core {
             wakes: Vec::new(),
         };
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in Side::BOTH {
+            for side in Side::ALL {
                 let side_config = proxy_config.side(side);
                 for endpoint in &side_config.connect {
                     core.add_link(SocketId { proxy, side }, endpoint.clone());
@@ -209,7 +222,10 @@ impl Core {
         if size > 0 && conn.peer == PeerAddress::Inproc {
             self.transit.note();
         }
+        let messages_before = conn.egress.messages();
         conn.egress.advance(size, &mut self.outbox.store);
+        conn.traffic.bytes_sent += size as u64;
+        conn.traffic.messages_sent += u64::from(messages_before - conn.egress.messages());
         let id_of_socket = conn.socket;
         let proxy = &mut self.proxies[id_of_socket.proxy as usize];
         let socket = proxy.socket_mut(id_of_socket.side);
@@ -231,6 +247,10 @@ impl Core {
         let proxy = &self.proxies[across.proxy as usize];
         if has_stranded || !proxy.socket(across.side).waiting.is_empty() {
             self.wake_later(across);
+        }
+        if id_of_socket.side == Side::Capture {
+            // Who waits may wait for a reader of the capture to be written.
+            self.wake_both(id_of_socket.proxy);
         }
     }
 
@@ -281,7 +301,7 @@ impl Core {
             return;
         }
         self.stop = Stop::Draining(now + self.drain_timeout);
-        self.actions.push_back(Action::StopAccepting);
+        self.actions.push_back(Action::StopAccepting(None));
         for link in &mut self.links {
             if let LinkState::Waiting(_) = link.state {
                 link.state = LinkState::Connecting;
@@ -382,6 +402,14 @@ impl Core {
         &self.links[link.0 as usize].endpoint
     }
 
+    /// The endpoint that a connection was made to, if we made it.
+    fn endpoint_of(&self, conn: &Conn) -> Option<&Endpoint> {
+        match conn.origin {
+            Origin::Dialled(link) => Some(self.endpoint(LinkId(link))),
+            Origin::Accepted => None,
+        }
+    }
+
     /// The options of the socket that a link belongs to.
     #[must_use]
     pub fn link_options(&self, link: LinkId) -> &SocketOptions {
@@ -398,18 +426,24 @@ impl Core {
     /// What every socket has seen, in the order of the configuration, frontends first.
     #[must_use]
     pub fn statistics(&self) -> Vec<SocketSnapshot> {
+        let exists =
+            |proxy: &Proxy, side: Side| !side.is_beside() || proxy.socket(side).has_endpoint;
         let mut snapshots: Vec<_> = self
             .proxies
             .iter()
-            .flat_map(|proxy| Side::BOTH.map(|side| snapshot(proxy, side)))
+            .flat_map(|proxy| {
+                Side::ALL.map(|side| exists(proxy, side).then(|| snapshot(proxy, side)))
+            })
             .collect();
         for (_, conn) in self.conns.iter() {
-            let index =
-                conn.socket.proxy as usize * 2 + usize::from(conn.socket.side == Side::Backend);
-            snapshots[index].queued_bytes += conn.egress.bytes();
-            snapshots[index].queued_messages += u64::from(conn.egress.messages());
+            let SocketId { proxy, side } = conn.socket;
+            let index = proxy as usize * Side::ALL.len() + side as usize;
+            if let Some(snapshot) = &mut snapshots[index] {
+                snapshot.queued_bytes += conn.egress.bytes();
+                snapshot.queued_messages += u64::from(conn.egress.messages());
+            }
         }
-        snapshots
+        snapshots.into_iter().flatten().collect()
     }
 
     /// Does what had to wait for the end of an input: closes what is doomed, lets wait no longer
@@ -424,6 +458,10 @@ impl Core {
             self.wake(socket);
         }
         self.close_doomed(now);
+        if std::mem::take(&mut self.is_stop_asked) && self.stop == Stop::No {
+            self.handle_stop(now);
+            return true;
+        }
         if let Stop::Draining(deadline) = self.stop
             && (now >= deadline || self.is_drained() && self.transit.is_quiet())
         {
@@ -435,6 +473,15 @@ impl Core {
 
     fn doom(&mut self, id: ConnId, why: Why) {
         self.doomed.push((id, why));
+    }
+
+    /// Lets those go on who wait on either side of a proxy.
+    fn wake_both(&mut self, proxy: u32) {
+        for side in Side::BOTH {
+            if !self.proxies[proxy as usize].socket(side).waiting.is_empty() {
+                self.wake_later(SocketId { proxy, side });
+            }
+        }
     }
 
     fn wake_later(&mut self, socket: SocketId) {
@@ -461,6 +508,7 @@ impl Core {
         {
             let expired = conn.egress.drop_expired(limit, &mut self.outbox.store);
             socket.stats.count_drops(Drop::Expired, expired);
+            conn.traffic.count_drops(Drop::Expired, expired);
         }
     }
 

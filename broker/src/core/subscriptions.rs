@@ -31,6 +31,9 @@ impl Core {
                     outbox: &mut self.outbox,
                 };
                 upstream.tell(id, across, topic, add, notice);
+                if notice.to_others {
+                    self.show_subscription(id, SocketId { proxy, side }, topic, add);
+                }
             }
         }
     }
@@ -108,6 +111,7 @@ impl Core {
             return;
         };
         let SocketId { proxy, side } = conn.socket;
+        let is_watched = self.proxies[proxy as usize].watch.is_active;
         let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
             return;
@@ -118,7 +122,12 @@ impl Core {
             control: &mut self.control,
             outbox: &mut self.outbox,
         };
+        let is_shown = is_watched && !is_pub;
+        let mut shown = Vec::new();
         let is_gone = xpub.forget(id, limit, |topic| {
+            if is_shown {
+                shown.push(topic.to_vec());
+            }
             let notice = Notice {
                 to_others: !is_pub,
                 to_publishers: !is_pub,
@@ -132,6 +141,9 @@ impl Core {
             if conn.phase == Phase::Closed {
                 self.forget(id);
             }
+        }
+        for topic in shown {
+            self.show_subscription(id, SocketId { proxy, side }, &topic, false);
         }
     }
 }
@@ -221,7 +233,7 @@ impl Upstream<'_> {
                 stats.count_out(targets.len(), wire.len());
             }
             Route::Drop(reason) => stats.count_drop(reason),
-            Route::Flush(_) | Route::Subscription { .. } | Route::Wait => {
+            Route::Flush(_) | Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
                 stats.count_drop(Drop::PeerFull)
             }
         }

@@ -66,6 +66,8 @@ pub(super) struct Listener {
 
 #[derive(Debug)]
 enum Acceptor {
+    /// Nobody can come any more.
+    Closed,
     /// Nobody comes by itself: see [`Listener::inproc_name`].
     Inproc,
     Tcp(TcpListener),
@@ -121,7 +123,7 @@ impl Listener {
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.acceptor {
-            Acceptor::Inproc => Ok(()),
+            Acceptor::Closed | Acceptor::Inproc => Ok(()),
             Acceptor::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
             Acceptor::Unix { socket, .. } => registry.register(socket, token, Interest::READABLE),
         }
@@ -129,10 +131,17 @@ impl Listener {
 
     /// The name that sockets and programs within this process may connect to.
     pub(super) fn inproc_name(&self) -> Option<&str> {
-        match &self.endpoint {
-            Endpoint::Inproc(name) => Some(name),
+        match (&self.acceptor, &self.endpoint) {
+            (Acceptor::Inproc, Endpoint::Inproc(name)) => Some(name),
             _ => None,
         }
+    }
+
+    /// Stops listening.
+    pub(super) fn close(&mut self) {
+        self.acceptor = Acceptor::Closed;
+        self.can_accept = false;
+        self.paused_until = None;
     }
 
     /// Accepts those who are there, some at a time.
@@ -165,7 +174,9 @@ impl Listener {
 
     fn accept_one(&self) -> io::Result<Accepted> {
         let (socket, peer) = match &self.acceptor {
-            Acceptor::Inproc => return Err(io::ErrorKind::WouldBlock.into()),
+            Acceptor::Closed | Acceptor::Inproc => {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             Acceptor::Tcp(socket) => {
                 let (stream, address) = socket.accept()?;
                 let stream = self.lets_in(address.ip()).then_some(stream);

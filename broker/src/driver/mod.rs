@@ -81,7 +81,7 @@ impl Broker {
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         let (mut bound, mut listeners) = (Vec::new(), Vec::new());
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in Side::BOTH {
+            for side in Side::ALL {
                 let side_config = proxy_config.side(side);
                 for endpoint in &side_config.bind {
                     let (name, id) = (proxy_config.name.clone(), SocketId { proxy, side });
@@ -507,9 +507,15 @@ impl Broker {
                     .collect();
                 ids.into_iter().for_each(|id| self.read_later(id));
             }
-            Action::StopAccepting => {
+            Action::StopAccepting(None) => {
                 self.listeners.clear();
                 self.connector.clear();
+            }
+            Action::StopAccepting(Some(proxy)) => {
+                let listeners = self.listeners.iter_mut();
+                listeners
+                    .filter(|listener| listener.socket_id.proxy == proxy)
+                    .for_each(Listener::close);
             }
         }
     }

@@ -75,6 +75,8 @@ pub(crate) enum Route {
     Drop(Drop),
     /// Nowhere yet: this peer's queue is full, but the kernel was not asked to take of it.
     Flush(ConnId),
+    /// Nowhere: this peer's queue is full, and it misses the message.
+    Full(ConnId),
     /// To the publishers: it is not a message but a subscription in the form of one.
     Subscription {
         /// Whether it subscribes or cancels.
@@ -336,7 +338,7 @@ pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &Socke
         Some(conn) if !conn.is_blocked => Route::Flush(id),
         Some(_) if options.overflow.takes_back() => Route::To { id, skip },
         Some(_) if options.overflow == Overflow::Block => Route::Wait,
-        Some(_) => Route::Drop(Drop::PeerFull),
+        Some(_) => Route::Full(id),
         None => Route::Drop(Drop::NoSuchPeer),
     }
 }
@@ -344,7 +346,7 @@ pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &Socke
 /// Leaves in `targets` those who can take a message now. One whose queue is full though the kernel
 /// was not yet asked is worth asking first: what it then misses it misses by its own slowness.
 #[inline]
-fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>) -> Route {
+fn fan_out(conns: &mut ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>) -> Route {
     let mut all_can = true;
     for id in targets.iter() {
         let Some(conn) = conns.get(*id) else { continue };
@@ -357,16 +359,29 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
     }
     let mut full = 0;
     if !all_can {
-        targets.retain(|id| {
-            let Some(conn) = conns.get(*id).filter(|conn| !conn.egress.is_closed()) else {
-                return false;
+        // Those who can stay in front, in their order.
+        let mut kept = 0;
+        for at in 0..targets.len() {
+            let Some(conn) = conns
+                .get(targets[at])
+                .filter(|conn| !conn.egress.is_closed())
+            else {
+                continue;
             };
-            let is_full = conn.is_at_high_water(options) && !options.overflow.takes_back();
-            full += u32::from(is_full);
-            !is_full
-        });
+            if conn.is_at_high_water(options) && !options.overflow.takes_back() {
+                full += 1;
+            } else {
+                targets.swap(kept, at);
+                kept += 1;
+            }
+        }
         if full > 0 && options.overflow == Overflow::Block {
             return Route::Wait;
+        }
+        for id in targets.drain(kept..) {
+            if let Some(conn) = conns.get_mut(id).filter(|conn| !conn.egress.is_closed()) {
+                conn.traffic.count_drops(Drop::PeerFull, 1);
+            }
         }
     }
     Route::Targets { full }

@@ -39,13 +39,14 @@ const NOBODY: ConnId = ConnId {
 )]
 fn add(conns: &mut ConnTable) -> ConnId {
     let config = Arc::new(SessionConfig::new(SocketType::Router));
-    let session = Session::new(config, Instant::now(), &mut Vec::new());
+    let now = Instant::now();
+    let session = Session::new(config, now, &mut Vec::new());
     let socket = SocketId {
         proxy: 0,
         side: Side::Frontend,
     };
     let address = SocketAddr::from(([127, 0, 0, 1], 1)).into();
-    let mut conn = Conn::new(session, socket, address, Origin::Accepted);
+    let mut conn = Conn::new(now, session, socket, address, Origin::Accepted);
     conn.phase = Phase::Ready;
     conns.insert(conn)
 }
@@ -300,7 +301,7 @@ fn a_router_drops_what_it_cannot_deliver_and_says_why() {
     conns.get_mut(ids[0]).unwrap().is_blocked = true;
     assert_eq!(
         route_to(&mut pattern, &mut conns, b"a"),
-        Route::Drop(Drop::PeerFull)
+        Route::Full(ids[0])
     );
 }
 

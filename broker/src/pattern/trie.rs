@@ -31,6 +31,7 @@ use arena::NONE;
 use holders::{Crowds, Holders, Link};
 use nodes::{Node, Nodes, ROOT};
 use pool::Moved;
+use std::ops::ControlFlow;
 
 /// A multiset of topics and their peers, matched by prefix.
 ///
@@ -209,17 +210,33 @@ impl Trie {
     ///
     /// Allocates one buffer for the longest topic.
     pub fn for_each_topic(&self, mut visit: impl FnMut(&[u8])) {
+        self.for_each_topic_from(&[], |topic, _| {
+            visit(topic);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Calls `visit` with each topic from `first` on, in order, and how many peers hold it, until
+    /// it breaks off.
+    pub fn for_each_topic_from(
+        &self,
+        first: &[u8],
+        mut visit: impl FnMut(&[u8], usize) -> ControlFlow<()>,
+    ) {
         if self.subscriptions == 0 {
             return;
         }
         let Nodes {
             leaves, branches, ..
         } = &self.nodes;
-        let mut topic = Vec::new();
         // The walk needs no stack: it finds the next child by the first byte of the last one.
-        let (mut branch, mut key_min) = (ROOT, Some(0));
-        if branches[ROOT].terminal != NONE {
-            visit(&topic);
+        let (mut branch, mut key_min, mut topic) = self.nodes.lower_bound(first);
+        let count = |leaf: u32| leaves[leaf].holders.count();
+        if topic.len() >= first.len() && branches[branch].terminal != NONE {
+            let flow = visit(&topic, count(branches[branch].terminal));
+            if flow.is_break() {
+                return;
+            }
         }
         loop {
             match key_min.and_then(|key| self.nodes.child_from(branch, key)) {
@@ -227,18 +244,19 @@ impl Trie {
                     let start = topic.len();
                     topic.resize(start + self.nodes.label_len(node), 0);
                     self.nodes.label_copy(node, &mut topic[start..]);
+                    let leaf = match node {
+                        Node::Leaf(leaf) => leaf,
+                        Node::Branch(next) => branches[next].terminal,
+                    };
+                    if leaf != NONE && visit(&topic, count(leaf)).is_break() {
+                        return;
+                    }
                     match node {
                         Node::Leaf(leaf) => {
-                            visit(&topic);
                             topic.truncate(start);
                             key_min = leaves[leaf].label.first().checked_add(1);
                         }
-                        Node::Branch(next) => {
-                            if branches[next].terminal != NONE {
-                                visit(&topic);
-                            }
-                            (branch, key_min) = (next, Some(0));
-                        }
+                        Node::Branch(next) => (branch, key_min) = (next, Some(0)),
                     }
                 }
                 None if branch == ROOT => return,

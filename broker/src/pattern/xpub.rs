@@ -6,6 +6,7 @@ use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::why::Why;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use zmtp::SocketType;
 
 /// Who subscribes to what.
@@ -102,6 +103,21 @@ impl Xpub {
     /// Calls `visit` with each topic that somebody subscribes to, once.
     pub(crate) fn for_each_topic(&self, visit: impl FnMut(&[u8])) {
         self.trie.for_each_topic(visit);
+    }
+
+    /// Calls `visit` with each topic from `first` on, in order, and how many subscribe to it, until
+    /// it breaks off.
+    pub(crate) fn for_each_topic_from(
+        &self,
+        first: &[u8],
+        visit: impl FnMut(&[u8], usize) -> ControlFlow<()>,
+    ) {
+        self.trie.for_each_topic_from(first, visit);
+    }
+
+    /// How many topics a peer subscribes to.
+    pub(crate) fn subscriptions_of(&self, id: ConnId) -> usize {
+        self.trie.subscriptions_of(id.slot)
     }
 
     /// Distinct topics.

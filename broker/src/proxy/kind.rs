@@ -1,7 +1,6 @@
 //! The kinds of proxy: one table row each for those with a name; configuration, help and logs read
 //! the table. Any other two sockets make a kind too, if something can flow between them.
 
-use crate::config::Side;
 use std::str::FromStr;
 use zmtp::SocketType;
 
@@ -93,15 +92,6 @@ impl Kind {
             is_echo: true,
             name: "echo",
         })
-    }
-
-    /// The socket type of one side.
-    #[must_use]
-    pub fn socket_type(self, side: Side) -> SocketType {
-        match side {
-            Side::Backend => self.backend,
-            Side::Frontend => self.frontend,
-        }
     }
 }
 

@@ -12,10 +12,15 @@ use zmtp::encode::append_frame;
 use zmtp::{HeartbeatConfig, Limits, SessionConfig, SocketType};
 
 pub(crate) mod kind;
+pub(crate) mod watch;
+
+use watch::Watch;
 
 /// One side of a proxy.
 #[derive(Debug)]
 pub(crate) struct Socket {
+    /// Somebody can come, or it goes to somebody.
+    pub(crate) has_endpoint: bool,
     pub(crate) options: SocketOptions,
     pub(crate) pattern: Pattern,
     /// Peers whose handshake is over.
@@ -28,20 +33,33 @@ pub(crate) struct Socket {
     pub(crate) waiting: VecDeque<ConnId>,
 }
 
-/// Two sockets; what one receives the other sends.
+/// Two sockets, of which one sends what the other receives, and two beside them.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pub(crate) backend: Socket,
+    pub(crate) capture: Socket,
+    pub(crate) control: Socket,
     pub(crate) frontend: Socket,
+    /// Nothing is passed on for now.
+    pub(crate) is_paused: bool,
+    /// It has come to its end, before the others.
+    pub(crate) is_terminated: bool,
     pub(crate) name: String,
+    pub(crate) watch: Watch,
 }
 
 impl Proxy {
     pub(crate) fn new(config: &ProxyConfig) -> Self {
+        let socket = |side| Socket::new(config.socket_type(side), config.side(side));
         let mut proxy = Self {
-            backend: Socket::new(config.kind.backend, &config.backend),
-            frontend: Socket::new(config.kind.frontend, &config.frontend),
+            backend: socket(Side::Backend),
+            capture: socket(Side::Capture),
+            control: socket(Side::Control),
+            frontend: socket(Side::Frontend),
+            is_paused: false,
+            is_terminated: false,
             name: config.name.clone(),
+            watch: Watch::new(config),
         };
         if config.kind.is_echo {
             // The backend has no peers: it sends through those of the frontend.
@@ -56,6 +74,8 @@ impl Proxy {
         match side {
             Side::Frontend => &self.frontend,
             Side::Backend => &self.backend,
+            Side::Capture => &self.capture,
+            Side::Control => &self.control,
         }
     }
 
@@ -70,6 +90,8 @@ impl Proxy {
         match side {
             Side::Frontend => (&mut self.frontend, &mut self.backend),
             Side::Backend => (&mut self.backend, &mut self.frontend),
+            Side::Capture => (&mut self.capture, &mut self.control),
+            Side::Control => (&mut self.control, &mut self.capture),
         }
     }
 }
@@ -98,6 +120,7 @@ impl Socket {
             ..SessionConfig::new(socket_type)
         };
         Self {
+            has_endpoint: config.has_endpoint(),
             pattern: Pattern::new(socket_type, &options),
             options,
             peers: 0,

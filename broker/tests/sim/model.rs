@@ -87,7 +87,7 @@ impl Model {
                 names: BTreeMap::new(),
                 options: proxy.side(side).options.clone(),
                 requeued: Some(0),
-                socket_type: proxy.kind.socket_type(side),
+                socket_type: proxy.socket_type(side),
             })
         });
         Self {

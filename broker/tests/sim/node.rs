@@ -456,7 +456,7 @@ impl Node {
             let salt = ctx.random.next();
             actions.sort_by_key(|action| match action {
                 Action::Close { id, .. } | Action::Resume(id) => mix(salt ^ id.slot() as u64),
-                Action::Connect(_) | Action::ResumeAll | Action::StopAccepting => mix(salt),
+                Action::Connect(_) | Action::ResumeAll | Action::StopAccepting(_) => mix(salt),
             });
             has_acted |= !actions.is_empty();
             self.note_cut_off(ctx, &actions);
@@ -548,7 +548,7 @@ impl Node {
                     self.read_later(id);
                 }
             }
-            Action::StopAccepting => {
+            Action::StopAccepting(_) => {
                 for listener in ctx.ports.values_mut() {
                     listener.is_up &= listener.owner != Owner::Node(self.index);
                 }

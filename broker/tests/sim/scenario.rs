@@ -180,8 +180,7 @@ impl Scene {
                 options: self.options(),
                 ..SideConfig::default()
             },
-            kind: Kind::from_name(name).expect("a kind of proxy"),
-            name: name.to_owned(),
+            ..ProxyConfig::new(Kind::from_name(name).expect("a kind of proxy"), name)
         }
     }
 
@@ -211,7 +210,7 @@ impl Scene {
 
     /// Peers for all endpoints of one side.
     fn peers_of(&mut self, proxy: &ProxyConfig, side: Side) {
-        let socket_type = proxy.kind.socket_type(side);
+        let socket_type = proxy.socket_type(side);
         let config = proxy.side(side);
         for endpoint in &config.connect {
             self.peer(socket_type, port(endpoint), true);
@@ -326,7 +325,7 @@ impl Scene {
             let Some(endpoint) = proxy.side(side).bind.first() else {
                 continue;
             };
-            let spec = self.spec(proxy.kind.socket_type(side), port(endpoint), false);
+            let spec = self.spec(proxy.socket_type(side), port(endpoint), false);
             let liar = Liar::new(&mut self.random);
             self.add_peer(spec, Role::Liar(liar));
         }

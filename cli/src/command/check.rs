@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use broker::config::{Config, Form, ProxyConfig, Side, SocketOption, Unit};
+use broker::config::{
+    CaptureConfig, CaptureFormat, Config, Form, ProxyConfig, Side, SocketOption, Unit,
+};
 
 use super::{Failure, print, read_config};
 use crate::args::CheckArgs;
@@ -25,8 +27,8 @@ impl fmt::Display for Meaning<'_> {
                 "{} ({}): {}",
                 proxy.name, proxy.kind.name, proxy.kind.doc
             )?;
-            for side in Side::BOTH {
-                if side == Side::Frontend || !proxy.kind.is_echo {
+            for side in proxy.sides() {
+                if side != Side::Backend || !proxy.kind.is_echo {
                     describe_side(proxy, side, f)?;
                 }
             }
@@ -36,9 +38,29 @@ impl fmt::Display for Meaning<'_> {
     }
 }
 
+fn describe_format(capture: &CaptureConfig, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let CaptureConfig {
+        format,
+        in_prefix,
+        out_prefix,
+        ..
+    } = capture;
+    match format {
+        CaptureFormat::Monitored => writeln!(
+            f,
+            "    format {}, prefixes {in_prefix:?} and {out_prefix:?}",
+            format.name()
+        ),
+        CaptureFormat::Proxy => writeln!(f, "    format {}", format.name()),
+    }
+}
+
 fn describe_side(proxy: &ProxyConfig, side: Side, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let config = proxy.side(side);
-    writeln!(f, "  {side} {}", proxy.kind.socket_type(side))?;
+    writeln!(f, "  {side} {}", proxy.socket_type(side))?;
+    if side == Side::Capture {
+        describe_format(&proxy.capture, f)?;
+    }
     for endpoint in &config.bind {
         writeln!(f, "    bind {endpoint}")?;
     }

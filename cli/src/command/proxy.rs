@@ -20,9 +20,15 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
     let mut proxy = ProxyConfig {
         frontend: side(args.frontend, args.frontend_connect),
         backend: side(args.backend, args.backend_connect),
-        kind,
-        name: args.name.unwrap_or_else(|| kind.name.to_owned()),
+        ..ProxyConfig::new(kind, args.name.unwrap_or_else(|| kind.name.to_owned()))
     };
+    proxy.capture.format = args.capture_format;
+    proxy.capture.socket = args.capture_socket;
+    proxy.capture.in_prefix = args.in_prefix;
+    proxy.capture.out_prefix = args.out_prefix;
+    proxy.capture.side = side(args.capture, Vec::new());
+    proxy.control.socket = args.control_socket;
+    proxy.control.side = side(args.control, Vec::new());
     // From general to particular, in whatever order they were given.
     let (for_one, for_both): (Vec<Setting>, Vec<Setting>) = args
         .set
@@ -30,7 +36,7 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
         .partition(|setting| setting.side.is_some());
     let short = args.hwm.into_iter().chain(args.handshake_timeout);
     for setting in short.chain(for_both).chain(for_one) {
-        for side in Side::BOTH {
+        for side in Side::ALL {
             if setting.side.is_none_or(|only| only == side) {
                 let options = &mut proxy.side_mut(side).options;
                 // safety: the value was tried when the command line was read.
@@ -66,7 +72,9 @@ fn explain(problem: &Problem) -> String {
         }
         (fault, Place::Bind(_, side, _)) => format!("--{side}: {fault}"),
         (fault, Place::Connect(_, side, _)) => format!("--{side}-connect: {fault}"),
+        (fault, Place::CapturePrefix(_)) => format!("--in-prefix, --out-prefix: {fault}"),
         (fault, Place::Side(_, side)) => format!("--set {side}: {fault}"),
+        (fault, Place::Socket(_, side)) => format!("--{side}-socket: {fault}"),
         (fault, Place::Name(_)) => format!("--name: {fault}"),
         (fault, Place::Whole) => fault.to_string(),
     }

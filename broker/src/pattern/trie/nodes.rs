@@ -186,6 +186,32 @@ impl Nodes {
         (index < keys.len()).then(|| self.child_at(branch, index))
     }
 
+    /// Where a walk in order begins that leaves out what comes before `first`: a branch, the least
+    /// key of its children to look at, and the bytes from the root down to it. They are all of
+    /// `first` if nothing of the branch is to be left out.
+    pub(super) fn lower_bound(&self, first: &[u8]) -> (u32, Option<u8>, Vec<u8>) {
+        let (mut branch, mut path) = (ROOT, Vec::new());
+        loop {
+            let rest = &first[path.len()..];
+            let Some(&key) = rest.first() else {
+                return (branch, Some(0), path);
+            };
+            let Some(child) = self.child(branch, key) else {
+                return (branch, Some(key), path);
+            };
+            let mut label = vec![0; self.label_len(child)];
+            self.label_copy(child, &mut label);
+            match child {
+                Node::Branch(next) if rest.starts_with(&label) => {
+                    path.append(&mut label);
+                    branch = next;
+                }
+                _ if label.as_slice() < rest => return (branch, key.checked_add(1), path),
+                _ => return (branch, Some(key), path),
+            }
+        }
+    }
+
     /// The keys of the children, ascending.
     pub(super) fn keys(&self, branch: u32) -> &[u8] {
         let count = self.branches[branch].children_len();

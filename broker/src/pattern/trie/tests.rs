@@ -5,6 +5,7 @@ use super::nodes::{Branch, Leaf};
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::thread;
 
 /// The same contract, without any thought for speed.
@@ -318,9 +319,10 @@ fn compare(seed: u64, plan: &Plan<'_>) {
         if step % plan.check_every == 0 {
             trie.check();
             assert!(trie.all_topics().iter().eq(twin.topics.keys()));
+            compare_walk(&trie, &twin, &probe);
             assert_eq!(
                 trie.subscriptions(),
-                twin.topics.values().map(BTreeSet::len).sum()
+                twin.topics.values().map(BTreeSet::len).sum::<usize>()
             );
             assert_eq!(trie.subscriptions_of(peer), twin.topics_of(peer).len());
         }
@@ -333,6 +335,28 @@ fn compare(seed: u64, plan: &Plan<'_>) {
         (0, 0, 0)
     );
     trie.check();
+}
+
+/// Walks from a topic on, to the end and to the second.
+fn compare_walk(trie: &Trie, twin: &Twin, first: &[u8]) {
+    let expected: Vec<(Vec<u8>, usize)> = twin
+        .topics
+        .range(first.to_vec()..)
+        .map(|(topic, peers)| (topic.clone(), peers.len()))
+        .collect();
+    let walk = |limit: usize| {
+        let mut seen = Vec::new();
+        trie.for_each_topic_from(first, |topic, peers| {
+            seen.push((topic.to_vec(), peers));
+            match seen.len() < limit {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        seen
+    };
+    assert_eq!(walk(usize::MAX), expected, "from {first:?}");
+    assert_eq!(walk(2), expected[..expected.len().min(2)], "from {first:?}");
 }
 
 /// Removes a peer in portions; true if it held anything.

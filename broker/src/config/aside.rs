@@ -1,0 +1,95 @@
+//! The sockets beside the path of messages: capture and control.
+
+use super::SideConfig;
+use zmtp::SocketType;
+
+/// Where copies of all messages of a proxy go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureConfig {
+    /// What a copy looks like.
+    pub format: CaptureFormat,
+    /// The first frame of what came in through the frontend, in the monitored format.
+    pub in_prefix: String,
+    /// The first frame of what came in through the backend, in the monitored format.
+    pub out_prefix: String,
+    /// Its endpoints and options; there is no capture without an endpoint.
+    pub side: SideConfig,
+    /// One of [`CaptureConfig::SOCKETS`].
+    pub socket: SocketType,
+}
+
+/// Where a proxy is steered from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Its endpoints and options; there is no control without an endpoint.
+    pub side: SideConfig,
+    /// One of [`ControlConfig::SOCKETS`].
+    pub socket: SocketType,
+}
+
+/// What a copy of a message looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CaptureFormat {
+    /// As pyzmq's `MonitoredQueue` has it: a frame that says the direction, then the message; of
+    /// ROUTER:ROUTER as it goes out, of all others as it came in.
+    #[default]
+    Monitored,
+    /// As `zmq_proxy` has it: the message as it came in.
+    Proxy,
+}
+
+impl CaptureConfig {
+    /// The socket types it can have, those that `zmq_proxy` takes.
+    pub const SOCKETS: [SocketType; 4] = [
+        SocketType::Pub,
+        SocketType::Push,
+        SocketType::Pair,
+        SocketType::Dealer,
+    ];
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self {
+            format: CaptureFormat::default(),
+            in_prefix: "in".to_owned(),
+            out_prefix: "out".to_owned(),
+            side: SideConfig::default(),
+            socket: SocketType::Pub,
+        }
+    }
+}
+
+impl ControlConfig {
+    /// The socket types it can have, those that `zmq_proxy_steerable` takes.
+    pub const SOCKETS: [SocketType; 3] = [SocketType::Rep, SocketType::Pair, SocketType::Sub];
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            side: SideConfig::default(),
+            socket: SocketType::Rep,
+        }
+    }
+}
+
+impl CaptureFormat {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::Monitored, Self::Proxy];
+
+    /// The name in configuration files and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Monitored => "monitored",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// The format with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}

@@ -1,0 +1,173 @@
+//! Steering: the commands of `zmq_proxy_steerable`, and more of our own.
+//!
+//! Commands are handled where they are received, whatever the state of the proxy: no message path
+//! has to move for an answer.
+
+use crate::config::Side;
+use crate::conn::{ConnId, Input, SocketId};
+use crate::core::links::LinkState;
+use crate::core::{Action, Core};
+use crate::pattern::Admit;
+use crate::why::{Drop, Why};
+use zmtp::encode::{append_frame, append_message};
+use zmtp::{Frames, SocketType};
+
+/// What a command is answered with.
+enum Answer {
+    /// One frame.
+    Body(Vec<u8>),
+    /// What libzmq answers to a command that only has an effect: an empty message from a REP, which
+    /// has to answer, and nothing from others.
+    Done,
+    /// A message in wire form.
+    Wire(Vec<u8>),
+}
+
+impl Core {
+    /// Deals with the message at the front of `input`, which came in through a capture or a
+    /// control, and consumes it.
+    pub(super) fn handle_beside(
+        &mut self,
+        id: ConnId,
+        socket_id: SocketId,
+        input: &mut Input,
+        size: usize,
+    ) {
+        let wire = &input.bytes()[..size];
+        let proxy = &mut self.proxies[socket_id.proxy as usize];
+        let socket = proxy.socket_mut(socket_id.side);
+        let envelope_size = match (socket_id.side, socket.pattern.admit(id, wire)) {
+            (Side::Control, Admit::Pass { skip }) => skip,
+            (_, Admit::Drop(reason)) => {
+                socket.stats.count_drop(reason);
+                return input.consume(size);
+            }
+            _ => {
+                socket.stats.count_drop(Drop::NotExpected);
+                return input.consume(size);
+            }
+        };
+        socket.stats.count_in(size);
+        let (envelope, rest) = wire.split_at(envelope_size);
+        // As libzmq has it, a command is one frame; what else there may be is not looked at.
+        let command = Frames::new(rest).next().map_or(&[][..], |frame| frame.body);
+        let answer = self.command(id, socket_id, command);
+        let mut message = envelope.to_vec();
+        let socket_type = self.socket_type(socket_id);
+        match answer {
+            _ if socket_type == SocketType::Sub => message.clear(),
+            Answer::Body(body) => append_frame(&mut message, &body, false),
+            Answer::Done if socket_type == SocketType::Rep => {
+                append_frame(&mut message, b"", false);
+            }
+            Answer::Done => message.clear(),
+            Answer::Wire(wire) => message.extend_from_slice(&wire),
+        }
+        self.send_answer(id, socket_id, &message);
+        input.consume(size);
+    }
+
+    fn socket_type(&self, id: SocketId) -> SocketType {
+        let socket = self.proxies[id.proxy as usize].socket(id.side);
+        socket.session.socket_type
+    }
+
+    /// Queues an answer, unless the peer asks without ever reading.
+    fn send_answer(&mut self, id: ConnId, socket_id: SocketId, message: &[u8]) {
+        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+        if message.is_empty() {
+            return;
+        }
+        let conn = self.conns.get(id);
+        if conn.is_none_or(|conn| conn.is_at_high_water(&socket.options)) {
+            socket.stats.count_drop(Drop::PeerFull);
+            return;
+        }
+        socket.stats.count_out(1, message.len());
+        self.outbox.push_bytes(&mut self.conns, id, message, 1);
+    }
+
+    fn command(&mut self, id: ConnId, from: SocketId, command: &[u8]) -> Answer {
+        let proxy = from.proxy;
+        match command {
+            b"PAUSE" => self.pause(id, proxy, true),
+            b"RESUME" => self.pause(id, proxy, false),
+            b"TERMINATE" => self.terminate(id, proxy),
+            b"STATISTICS" => return Answer::Wire(self.steering_statistics(proxy)),
+            [b'{', ..] => {
+                if let Some(now) = self.outbox.store.now {
+                    return Answer::Body(self.inquire(now, proxy, command));
+                }
+            }
+            _ => {}
+        }
+        Answer::Done
+    }
+
+    /// Passes nothing on any more, or again. Handshakes and heartbeats go on.
+    fn pause(&mut self, by: ConnId, index: u32, is_paused: bool) {
+        let proxy = &mut self.proxies[index as usize];
+        if proxy.is_paused == is_paused {
+            return;
+        }
+        proxy.is_paused = is_paused;
+        let by = self.conns.get(by).map(|conn| conn.peer.to_string());
+        let (name, by) = (&proxy.name, by.unwrap_or_default());
+        let what = if is_paused { "paused" } else { "resumed" };
+        log::info!("{name}: {what} by {by}");
+        if !is_paused {
+            self.wake_both(index);
+        }
+    }
+
+    /// Ends a proxy; the broker ends with the last.
+    fn terminate(&mut self, by: ConnId, index: u32) {
+        let proxy = &mut self.proxies[index as usize];
+        if std::mem::replace(&mut proxy.is_terminated, true) {
+            return;
+        }
+        let by = self.conns.get(by).map(|conn| conn.peer.to_string());
+        log::info!("{}: terminated by {}", proxy.name, by.unwrap_or_default());
+        if self.proxies.iter().all(|proxy| proxy.is_terminated) {
+            // Not in the middle of an input.
+            self.is_stop_asked = true;
+            return;
+        }
+        self.actions.push_back(Action::StopAccepting(Some(index)));
+        for link in &mut self.links {
+            if link.socket.proxy == index
+                && let LinkState::Waiting(_) = link.state
+            {
+                link.state = LinkState::Connecting;
+            }
+        }
+        let conns = self.conns.iter();
+        let all: Vec<ConnId> = conns
+            .filter(|(_, conn)| conn.socket.proxy == index)
+            .map(|(id, _)| id)
+            .collect();
+        for id in all {
+            self.doom(id, Why::Stopping);
+        }
+    }
+
+    /// Eight numbers in the order of `zmq_proxy_steerable`, each a frame in this machine's byte
+    /// order: frames and bytes received and sent, of the frontend and then of the backend.
+    fn steering_statistics(&self, index: u32) -> Vec<u8> {
+        let watch = &self.proxies[index as usize].watch;
+        let (front, back) = (watch.passed(Side::Frontend), watch.passed(Side::Backend));
+        let frames = [
+            front.frames,
+            front.bytes,
+            back.frames,
+            back.bytes,
+            back.frames,
+            back.bytes,
+            front.frames,
+            front.bytes,
+        ];
+        let mut wire = Vec::new();
+        append_message(&mut wire, &frames.map(u64::to_ne_bytes));
+        wire
+    }
+}

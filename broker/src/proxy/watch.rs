@@ -1,0 +1,194 @@
+//! What a proxy shows of the messages that pass: copies for its capture, counts for its control.
+
+use crate::config::{CaptureFormat, ProxyConfig, Side};
+use zmtp::encode::append_frame;
+use zmtp::{Frames, SocketType};
+
+/// What has been received through one side, as `zmq_proxy_steerable` counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// Bytes of the bodies of frames, identities included.
+    pub(crate) bytes: u64,
+    pub(crate) frames: u64,
+}
+
+/// Who looks at the messages of a proxy, and how.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    format: CaptureFormat,
+    has_control: bool,
+    /// Somebody looks; if not, messages pass without a second glance.
+    pub(crate) is_active: bool,
+    /// ROUTER:ROUTER, whose messages are shown as they go out.
+    is_exchange: bool,
+    passed: [Passed; 2],
+    /// The frames that say the direction.
+    prefixes: [Vec<u8>; 2],
+}
+
+impl Watch {
+    pub(crate) fn new(config: &ProxyConfig) -> Self {
+        let capture = &config.capture;
+        let prefixes = match capture.format {
+            CaptureFormat::Monitored => [&capture.in_prefix, &capture.out_prefix].map(|prefix| {
+                let mut frame = Vec::new();
+                append_frame(&mut frame, prefix.as_bytes(), true);
+                frame
+            }),
+            CaptureFormat::Proxy => Default::default(),
+        };
+        let has_control = config.control.side.has_endpoint();
+        let is_exchange = Side::BOTH.map(|side| config.socket_type(side));
+        Self {
+            format: capture.format,
+            has_control,
+            is_active: has_control,
+            is_exchange: is_exchange == [SocketType::Router; 2],
+            passed: Default::default(),
+            prefixes,
+        }
+    }
+
+    /// The capture has that many peers now.
+    pub(crate) fn has_readers(&mut self, peers: usize) {
+        self.is_active = self.has_control || peers > 0;
+    }
+
+    /// Puts what stands in front of a copy of a message into `head`; answers how many bytes of the
+    /// message are in there already.
+    ///
+    /// The message came in through `side` and is `identity` and then `wire`.
+    pub(crate) fn begin(
+        &self,
+        side: Side,
+        identity: &[u8],
+        wire: &[u8],
+        head: &mut Vec<u8>,
+    ) -> usize {
+        head.clear();
+        head.extend_from_slice(&self.prefixes[index(side)]);
+        let mut frames = Frames::new(wire);
+        match (self.is_exchange, self.format, frames.next()) {
+            (true, CaptureFormat::Monitored, Some(target)) => {
+                append_frame(head, target.body, true);
+                if target.more {
+                    head.extend_from_slice(identity);
+                } else {
+                    let sender = Frames::new(identity).next();
+                    append_frame(head, sender.map_or(&[], |frame| frame.body), false);
+                }
+                wire.len() - frames.rest().len()
+            }
+            _ => {
+                head.extend_from_slice(identity);
+                0
+            }
+        }
+    }
+
+    /// A message came in through `side` and went on.
+    pub(crate) fn count(&mut self, side: Side, identity: &[u8], wire: &[u8]) {
+        if self.has_control {
+            let passed = &mut self.passed[index(side)];
+            for frame in Frames::new(identity).chain(Frames::new(wire)) {
+                passed.frames += 1;
+                passed.bytes += frame.body.len() as u64;
+            }
+        }
+    }
+
+    /// What came in through `side` and went on.
+    pub(crate) fn passed(&self, side: Side) -> Passed {
+        self.passed[index(side)]
+    }
+}
+
+/// Only what comes in through one of the two sides passes.
+fn index(side: Side) -> usize {
+    usize::from(side == Side::Backend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Kind;
+    use zmtp::encode::append_message;
+
+    fn message(frames: &[&[u8]]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        append_message(&mut wire, frames);
+        wire
+    }
+
+    fn identity(name: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        append_frame(&mut frame, name, true);
+        frame
+    }
+
+    fn copy(config: &ProxyConfig, side: Side, from: &[u8], frames: &[&[u8]]) -> Vec<u8> {
+        let (wire, mut head) = (message(frames), Vec::new());
+        let from = if from.is_empty() {
+            Vec::new()
+        } else {
+            identity(from)
+        };
+        let skip = Watch::new(config).begin(side, &from, &wire, &mut head);
+        head.extend_from_slice(&wire[skip..]);
+        head
+    }
+
+    #[test]
+    fn copies_begin_with_their_direction() {
+        let config = ProxyConfig::new(Kind::ALL[0], "queue");
+        assert_eq!(
+            copy(&config, Side::Frontend, b"a", &[b"", b"1"]),
+            message(&[b"in", b"a", b"", b"1"])
+        );
+        assert_eq!(
+            copy(&config, Side::Backend, b"", &[b"a", b"", b"2"]),
+            message(&[b"out", b"a", b"", b"2"])
+        );
+    }
+
+    #[test]
+    fn copies_as_zmq_proxy_makes_them_are_the_message() {
+        let mut config = ProxyConfig::new(Kind::ALL[0], "queue");
+        config.capture.format = CaptureFormat::Proxy;
+        assert_eq!(
+            copy(&config, Side::Frontend, b"a", &[b"", b"1"]),
+            message(&[b"a", b"", b"1"])
+        );
+    }
+
+    #[test]
+    fn what_two_routers_exchange_is_shown_as_it_goes_out() {
+        let kind = Kind::pair(SocketType::Router, SocketType::Router).expect("a proxy");
+        let mut config = ProxyConfig::new(kind, "exchange");
+        let shown = copy(&config, Side::Frontend, b"a", &[b"b", b"hello"]);
+        assert_eq!(shown, message(&[b"in", b"b", b"a", b"hello"]));
+        let shown = copy(&config, Side::Frontend, b"a", &[b"b"]);
+        assert_eq!(shown, message(&[b"in", b"b", b"a"]));
+        config.capture.format = CaptureFormat::Proxy;
+        let shown = copy(&config, Side::Frontend, b"a", &[b"b", b"hello"]);
+        assert_eq!(shown, message(&[b"a", b"b", b"hello"]));
+    }
+
+    #[test]
+    fn frames_and_the_bytes_in_them_are_counted_where_somebody_can_ask() {
+        let mut config = ProxyConfig::new(Kind::ALL[0], "queue");
+        let count = |config: &ProxyConfig| {
+            let mut watch = Watch::new(config);
+            watch.count(Side::Frontend, &identity(b"abc"), &message(&[b"", b"1234"]));
+            (watch.passed(Side::Frontend), watch.passed(Side::Backend))
+        };
+        assert_eq!(count(&config), Default::default());
+        let endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
+        config.control.side.bind.push(endpoint);
+        let expected = Passed {
+            bytes: 7,
+            frames: 3,
+        };
+        assert_eq!(count(&config), (expected, Passed::default()));
+    }
+}

@@ -1,0 +1,320 @@
+//! The capture: copies of what passes, as pyzmq's MonitoredQueue and libzmq's proxy make them.
+
+use zmqd_tests::{ANY, Python, Zmqd};
+
+/// A REP server that doubles integers and listens itself, zmqd between, and who watches.
+const DOUBLING: &str = r#"
+    server = bind(zmq.REP)
+    def double(count):
+        for _ in range(count):
+            server.send(b"%d" % (2 * int(server.recv())))
+"#;
+
+/// A reader of the capture whose subscription is in place: requests pass until it sees one, and
+/// then until it has seen the last.
+const WATCHING: &str = r#"
+    def watch_capture(topic=b""):
+        watcher = connect(zmq.SUB, capture, subscribe=topic)
+        warm = connect(zmq.REQ, frontend)
+        def warm_up(number):
+            warm.send(b"%d" % number)
+            double(1)
+            warm.recv()
+        number = 1000
+        def seen():
+            nonlocal number
+            number += 1
+            warm_up(number)
+            return watcher.poll(20)
+        wait_until("the subscription to the capture", seen)
+        last = [b"%d" % number, b"%d" % (2 * number)]
+        while watcher.recv_multipart()[-1] not in last or watcher.poll(50):
+            pass
+        warm.close()
+        return watcher
+"#;
+
+/// A queue in front of a server that was there before, with this capture.
+fn doubling(arguments: &[&str]) -> (Zmqd, Python) {
+    let mut python = Python::new();
+    python.run(DOUBLING);
+    let server: String = python.ask("last_endpoint(server)");
+    let begin = ["queue", "--frontend", ANY, "--backend-connect", &server];
+    let broker = Zmqd::start(&[&begin[..], &["--capture", ANY], arguments].concat());
+    python.set("frontend", broker.frontend());
+    python.set("capture", broker.capture());
+    python.run(WATCHING);
+    (broker, python)
+}
+
+#[test]
+fn requests_and_replies_are_seen_in_order_with_who_asked() {
+    let (_broker, mut python) = doubling(&[]);
+    python.run(
+        r#"
+        watcher = watch_capture()
+        client = connect(zmq.REQ, frontend)
+        serving = in_background(double, 5)
+        for number in range(5):
+            client.send(b"%d" % number)
+            assert client.recv() == b"%d" % (2 * number)
+        serving.result()
+        seen = take(watcher, 10)
+        client_id = seen[0][1]
+        expected = []
+        for number in range(5):
+            expected.append([b"in", client_id, b"", b"%d" % number])
+            expected.append([b"out", client_id, b"", b"%d" % (2 * number)])
+        assert seen == expected, seen
+        assert client_id
+        "#,
+    );
+}
+
+#[test]
+fn an_identity_that_the_client_chose_is_seen() {
+    let (_broker, mut python) = doubling(&["--in-prefix", "asked", "--out-prefix", "answered"]);
+    python.run(
+        r#"
+        watcher = watch_capture()
+        client = connect(zmq.REQ, frontend, identity=b"client-7")
+        client.send(b"21")
+        double(1)
+        assert client.recv() == b"42"
+        assert watcher.recv_multipart() == [b"asked", b"client-7", b"", b"21"]
+        assert watcher.recv_multipart() == [b"answered", b"client-7", b"", b"42"]
+        "#,
+    );
+}
+
+#[test]
+fn a_watcher_can_ask_for_one_direction() {
+    let (_broker, mut python) = doubling(&[]);
+    python.run(
+        r#"
+        watcher = watch_capture(b"out")
+        client = connect(zmq.REQ, frontend)
+        for number in (1, 2, 3):
+            client.send(b"%d" % number)
+            double(1)
+            client.recv()
+        assert [parts[::3] for parts in take(watcher, 3)] == [
+            [b"out", b"2"], [b"out", b"4"], [b"out", b"6"]]
+        assert is_silent(watcher)
+        "#,
+    );
+}
+
+/// The same messages through pyzmq's own device, or libzmq's proxy, and through zmqd.
+fn compare(sockets: &str, format: &str, scenario: &str) {
+    let mut arguments = vec!["proxy", "--sockets", sockets, "--frontend", ANY];
+    arguments.extend(["--backend", ANY, "--capture", ANY]);
+    arguments.extend(["--capture-socket", "PUSH", "--capture-format", format]);
+    let broker = Zmqd::start(&arguments);
+    let mut python = Python::beside(&broker);
+    python.set("sockets", sockets);
+    python.set("format", format);
+    python.run(scenario);
+    python.run(
+        r#"
+        import zmq.devices
+        kinds = [getattr(zmq, name) for name in sockets.split(":")]
+        device = (
+            zmq.devices.ThreadMonitoredQueue(*kinds, zmq.PUSH, b"in", b"out")
+            if format == "monitored" else zmq.devices.ThreadProxy(*kinds, zmq.PUSH))
+        device.daemon = True
+        ports = [device.bind_in_to_random_port("tcp://127.0.0.1"),
+                 device.bind_out_to_random_port("tcp://127.0.0.1"),
+                 device.bind_mon_to_random_port("tcp://127.0.0.1")]
+        device.start()
+        theirs = [f"tcp://127.0.0.1:{port}" for port in ports]
+        expected, got = scenario(*theirs), scenario(frontend, backend, capture)
+        assert got == expected, (got, expected)
+        "#,
+    );
+}
+
+#[test]
+fn a_queue_is_seen_as_by_pyzmqs_monitored_queue() {
+    for format in ["monitored", "proxy"] {
+        compare(
+            "ROUTER:DEALER",
+            format,
+            r#"
+            def scenario(frontend, backend, capture):
+                watcher = connect(zmq.PULL, capture)
+                worker = connect(zmq.DEALER, backend)
+                client = connect(zmq.DEALER, frontend, identity=b"me")
+                seen = []
+                for body in ([b"one"], [b"", b"two", b""], [b"x" * 300, b"y" * 100_000]):
+                    client.send_multipart(body)
+                    worker.send_multipart(worker.recv_multipart() + [b"done"])
+                    assert client.recv_multipart() == body + [b"done"]
+                    seen += take(watcher, 2)
+                worker.send_multipart([b"nobody", b"lost"])
+                seen += take(watcher, 1)
+                return seen
+            "#,
+        );
+    }
+}
+
+#[test]
+fn subscriptions_are_seen_as_by_libzmqs_proxy() {
+    for format in ["monitored", "proxy"] {
+        compare(
+            "XSUB:XPUB",
+            format,
+            r#"
+            def scenario(frontend, backend, capture):
+                watcher = connect(zmq.PULL, capture)
+                publisher = connect(zmq.XPUB, frontend)
+                first, second = connect(zmq.SUB, backend), connect(zmq.SUB, backend)
+                seen = []
+                first.subscribe(b"a")
+                seen += take(watcher, 1)
+                second.subscribe(b"a")
+                second.subscribe(b"b")
+                seen += take(watcher, 1)
+                take(publisher, 2)
+                publisher.send_multipart([b"apple", b"pie"])
+                assert take(first, 1) == take(second, 1) == [[b"apple", b"pie"]]
+                seen += take(watcher, 1)
+                first.close()
+                second.unsubscribe(b"a")
+                seen += take(watcher, 1)
+                second.close()
+                return seen + take(watcher, 1)
+            "#,
+        );
+    }
+}
+
+#[test]
+fn two_routers_are_seen_as_by_pyzmqs_monitored_queue() {
+    compare(
+        "ROUTER:ROUTER",
+        "monitored",
+        r#"
+        def scenario(frontend, backend, capture):
+            watcher = connect(zmq.PULL, capture)
+            a = connect(zmq.DEALER, frontend, identity=b"a")
+            b = connect(zmq.DEALER, backend, identity=b"b")
+            def say(speaker, listener, name, *body):
+                def heard():
+                    speaker.send_multipart([name, *body])
+                    return listener.poll(20)
+                wait_until("the listener to be known", heard)
+                [listener.recv_multipart() for _ in iter(lambda: listener.poll(50), 0)]
+                return [watcher.recv_multipart() for _ in iter(lambda: watcher.poll(50), 0)][-1]
+            return [say(a, b, b"b", b"hello"), say(b, a, b"a", b"", b"world")]
+        "#,
+    );
+}
+
+#[test]
+fn work_is_seen_by_whichever_socket_the_capture_is() {
+    for (socket, reader) in [
+        ("PUB", "zmq.SUB"),
+        ("PUSH", "zmq.PULL"),
+        ("PAIR", "zmq.PAIR"),
+        ("DEALER", "zmq.DEALER"),
+    ] {
+        let more = ["--capture", ANY, "--capture-socket", socket];
+        let broker = Zmqd::streamer(&more);
+        let mut python = Python::beside(&broker);
+        python.run(&format!("reader = {reader}"));
+        python.run(
+            r#"
+            watcher = connect(reader, capture, **({"subscribe": b""} if reader == zmq.SUB else {}))
+            source, sink = connect(zmq.PUSH, frontend), connect(zmq.PULL, backend)
+            def seen():
+                source.send_multipart([b"piece", b"of work"])
+                assert sink.recv_multipart() == [b"piece", b"of work"]
+                return watcher.poll(20)
+            wait_until("a copy", seen)
+            assert watcher.recv_multipart() == [b"in", b"piece", b"of work"]
+            if reader in (zmq.PAIR, zmq.DEALER):
+                watcher.send(b"nobody listens")
+            seen()
+            "#,
+        );
+    }
+}
+
+#[test]
+fn a_capture_that_connects_reaches_whoever_collects() {
+    let mut python = Python::new();
+    python.run("collector = bind(zmq.PULL)");
+    let collector: String = python.ask("last_endpoint(collector)");
+    let target = format!(">{collector}");
+    let more = ["--capture", &target, "--capture-socket", "PUSH"];
+    let broker = Zmqd::streamer(&more);
+    python.set("frontend", broker.frontend());
+    python.set("backend", broker.backend());
+    python.run(
+        r#"
+        source, sink = connect(zmq.PUSH, frontend), connect(zmq.PULL, backend)
+        def collected():
+            source.send(b"work")
+            assert sink.recv() == b"work"
+            return collector.poll(20)
+        wait_until("a copy", collected)
+        assert collector.recv_multipart() == [b"in", b"work"]
+        "#,
+    );
+}
+
+#[test]
+fn a_reader_that_reads_nothing_holds_nobody_up() {
+    for socket in ["PUB", "PUSH"] {
+        let more = ["--capture", ANY, "--capture-socket", socket];
+        let small = ["--set", "capture.sndhwm=10", "capture.sndbuf=8192"];
+        let broker = Zmqd::streamer(&[&more[..], &small[..]].concat());
+        let mut python = Python::beside(&broker);
+        python.set("socket_name", socket);
+        python.run(
+            r#"
+            options = {"subscribe": b""} if socket_name == "PUB" else {}
+            kind = zmq.SUB if socket_name == "PUB" else zmq.PULL
+            watcher = connect(kind, capture, rcvhwm=1, rcvbuf=8192, **options)
+            source, sink = connect(zmq.PUSH, frontend), connect(zmq.PULL, backend)
+            def seen():
+                source.send(b"first")
+                assert sink.recv() == b"first"
+                return watcher.poll(20)
+            wait_until("a copy", seen)
+            sending = in_background(
+                lambda: [source.send(b"%06d" % number + bytes(20_000)) for number in range(2000)])
+            for number in range(2000):
+                assert sink.recv()[:6] == b"%06d" % number
+            sending.result()
+            "#,
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_keeps_up_misses_nothing() {
+    let more = ["--capture", ANY, "--set", "capture.sndhwm=100"];
+    let broker = Zmqd::streamer(&more);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        watcher = connect(zmq.SUB, capture, subscribe=b"", rcvhwm=0)
+        source, sink = connect(zmq.PUSH, frontend, sndhwm=0), connect(zmq.PULL, backend, rcvhwm=0)
+        def seen():
+            source.send(b"first")
+            assert sink.recv() == b"first"
+            return watcher.poll(20)
+        wait_until("a copy", seen)
+        sending = in_background(lambda: [source.send(b"%d" % n) for n in range(50_000)])
+        for number in range(50_000):
+            assert int(sink.recv()) == number
+        sending.result()
+        got = [parts for parts in iter(watcher.recv_multipart, [b"in", b"49999"])]
+        numbers = [int(body) for _, body in got if body != b"first"]
+        assert numbers == list(range(49_999)), len(numbers)
+        "#,
+    );
+}

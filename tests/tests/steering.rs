@@ -1,0 +1,331 @@
+//! The control: the commands of libzmq's steerable proxy, and questions in JSON.
+
+use zmqd_tests::{ANY, Python, Scratch, Zmqd};
+
+/// A peer that has shaken hands, and what waits for the end of its connection.
+const WATCHED: &str = r#"
+    def connect_watched(kind, endpoint, **options):
+        made = socket(kind, **options)
+        wait = watch(made, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        made.connect(endpoint)
+        assert wait() == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        def left():
+            assert wait() == zmq.EVENT_DISCONNECTED
+        return made, left
+"#;
+
+/// A queue with a control of this type.
+fn queue(socket: &str) -> (Zmqd, Python) {
+    let broker = Zmqd::queue(&["--control", ANY, "--control-socket", socket]);
+    let mut python = Python::beside(&broker);
+    python.run(WATCHED);
+    python.run(
+        r#"
+        import json
+        def ask(**request):
+            control.send(json.dumps(request).encode())
+            return json.loads(control.recv())
+        def statistics():
+            control.send(b"STATISTICS")
+            return [struct.unpack("=Q", frame)[0] for frame in control.recv_multipart()]
+        "#,
+    );
+    (broker, python)
+}
+
+#[test]
+fn a_paused_proxy_passes_nothing_on_and_loses_nothing() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        client, worker = connect(zmq.REQ, frontend), connect(zmq.REP, backend)
+        client.send(b"before")
+        assert worker.recv() == b"before"
+        control.send(b"PAUSE")
+        assert control.recv_multipart() == [b""]
+        assert ask(command="statistics")["paused"]
+        worker.send(b"answer")
+        late = connect(zmq.REQ, frontend)
+        late.send(b"late")
+        wait_until("both to be held", lambda: [
+            peer["parked"] for peer in ask(command="peers")["peers"]].count(True) == 2)
+        assert is_silent(client) and is_silent(worker)
+        control.send(b"RESUME")
+        assert control.recv_multipart() == [b""]
+        assert client.recv() == b"answer"
+        assert worker.recv() == b"late"
+        worker.send(b"in time")
+        assert late.recv() == b"in time"
+        "#,
+    );
+}
+
+#[test]
+fn statistics_are_those_of_libzmqs_steerable_proxy() {
+    let (_broker, mut python) = queue("PAIR");
+    python.run(
+        r#"
+        def scenario(frontend, backend, control):
+            client = connect(zmq.DEALER, frontend, identity=b"1234")
+            worker = connect(zmq.DEALER, backend)
+            for body in ([b""], [b"abc", b""], [b"x" * 300, b"y" * 100_000, b"z"]):
+                client.send_multipart(body)
+                worker.send_multipart(worker.recv_multipart() + [b"done"])
+                assert client.recv_multipart() == body + [b"done"]
+            worker.send_multipart([b"nobody", b"to get it"])
+            def numbers():
+                control.send(b"STATISTICS")
+                frames = control.recv_multipart()
+                assert [len(frame) for frame in frames] == [8] * 8
+                return [struct.unpack("=Q", frame)[0] for frame in frames]
+            wait_until("the last message to be counted", lambda: numbers()[4] == 14)
+            return numbers()
+
+        ends = [bind(kind) for kind in (zmq.ROUTER, zmq.DEALER, zmq.PAIR)]
+        endpoints = [last_endpoint(end) for end in ends]
+        for end in ends:
+            end.rcvtimeo = end.sndtimeo = -1
+        steerable = in_background(zmq.proxy_steerable, ends[0], ends[1], None, ends[2])
+        theirs = connect(zmq.PAIR, endpoints[2])
+        expected = scenario(endpoints[0], endpoints[1], theirs)
+        got = scenario(frontend, backend, connect(zmq.PAIR, control))
+        assert got == expected, (got, expected)
+        theirs.send(b"TERMINATE")
+        steerable.result()
+        "#,
+    );
+}
+
+#[test]
+fn termination_ends_the_process_of_a_single_proxy_after_what_is_queued() {
+    let (broker, mut python) = queue("PAIR");
+    python.run(
+        r#"
+        control = connect(zmq.PAIR, control)
+        control.send_multipart([b"PAUSE", b"what else there is"])
+        control.send(b"nothing that is known")
+        assert ask(command="statistics")["paused"]
+        assert is_silent(control, 20), "only a REP has to answer"
+        control.send(b"TERMINATE")
+        "#,
+    );
+    let finished = broker.wait();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("terminated by"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn termination_ends_one_proxy_of_several() {
+    let text = "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:0'\n\
+                backend.bind = 'tcp://127.0.0.1:0'\ncontrol.bind = 'tcp://127.0.0.1:0'\n\
+                [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://127.0.0.1:0'\n\
+                backend.bind = 'tcp://127.0.0.1:0'\n\
+                control = { bind = 'tcp://127.0.0.1:0', socket = 'SUB' }\n";
+    let file = Scratch::new("toml", text);
+    let broker = Zmqd::start_expecting(6, &["run", file.path()]);
+    let mut python = Python::new();
+    python.run(WATCHED);
+    python.set("gone", broker.endpoint("queue", "frontend"));
+    python.set("ended", broker.endpoint("queue", "control"));
+    python.set("source_endpoint", broker.endpoint("streamer", "frontend"));
+    python.set("sink", broker.endpoint("streamer", "backend"));
+    python.set("control", broker.endpoint("streamer", "control"));
+    python.run(
+        r#"
+        client, left = connect_watched(zmq.REQ, gone)
+        control_of_one = connect(zmq.REQ, ended)
+        control_of_one.send(b"TERMINATE")
+        assert control_of_one.recv() == b""
+        left()
+        import socket as network
+        def is_refused(endpoint):
+            host, port = endpoint.removeprefix("tcp://").split(":")
+            try:
+                network.create_connection((host, int(port))).close()
+            except ConnectionRefusedError:
+                return True
+        wait_until("the endpoint to be gone", lambda: is_refused(gone))
+        source, sink = connect(zmq.PUSH, source_endpoint), connect(zmq.PULL, sink)
+        source.send(b"the other goes on")
+        assert sink.recv() == b"the other goes on"
+        steers = connect(zmq.PUB, control)
+        "#,
+    );
+    python.begin(
+        r#"
+        wait_until("the end", lambda: (steers.send(b"TERMINATE"), is_refused(source_endpoint))[1])
+        "#,
+    );
+    assert_eq!(broker.wait().code, Some(0));
+    python.finish();
+}
+
+#[test]
+fn an_answer_comes_though_every_path_is_stalled() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        clients = [connect(zmq.DEALER, frontend) for _ in range(3)]
+        for client in clients:
+            client.send(b"nobody takes it")
+        wait_until("all to wait", lambda: [
+            s["waiting"] for s in ask(command="statistics")["sockets"]][0] == 3)
+        peers = ask(command="peers", side="frontend")["peers"]
+        assert [peer["parked"] for peer in peers] == [True] * 3
+        assert statistics() == [0] * 8
+        "#,
+    );
+}
+
+#[test]
+fn peers_are_listed_with_what_they_sent_and_got() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        client = connect(zmq.REQ, frontend, identity=b"client")
+        odd = connect(zmq.DEALER, frontend, identity=b"\xff\x01")
+        worker = connect(zmq.REP, backend)
+        for _ in range(3):
+            client.send(b"question")
+            assert worker.recv() == b"question"
+            worker.send(b"answer")
+            assert client.recv() == b"answer"
+        answer = ask(command="peers")
+        assert answer["total"] == 4
+        (found,) = [p for p in answer["peers"] if p.get("identity") == "client"]
+        expected = dict(side="frontend", socket="REQ", version="3.1", mechanism="NULL", user=None,
+            messages_received=3, messages_sent=3, queued_messages=0, queued_bytes=0, dropped={},
+            parked=False, subscriptions=0, phase="ready", endpoint=None)
+        assert {key: found[key] for key in expected} == expected, found
+        assert found["bytes_received"] == 3 * (2 + 2 + 8) and found["age_seconds"] > 0
+        assert found["address"].startswith("127.0.0.1:")
+        assert [p for p in answer["peers"] if p.get("identity_hex") == "ff01"]
+        (found,) = ask(command="peers", side="backend")["peers"]
+        assert found["socket"] == "REP" and found["messages_received"] == 3
+        first = ask(command="peers", limit=1)["peers"]
+        rest = ask(command="peers", after=first[0]["id"])["peers"]
+        assert [p["id"] for p in first + rest] == [p["id"] for p in answer["peers"]]
+        "#,
+    );
+}
+
+#[test]
+fn the_kicked_are_gone_and_remembered() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        client, left = connect_watched(
+            zmq.DEALER, frontend, identity=b"unwanted", reconnect_ivl=-1)
+        other = connect(zmq.DEALER, frontend, identity=b"other", reconnect_ivl=-1)
+        (kicked,) = ask(command="kick", identity="unwanted")["kicked"]
+        left()
+        wait_until("it to be gone", lambda: ask(command="peers", side="frontend")["total"] == 1)
+        closed = ask(command="closed")["closed"]
+        assert [(c["identity"], c["reason"], c["id"]) for c in closed] == [
+            ("unwanted", "kicked", kicked)]
+        (found,) = ask(command="peers", side="frontend")["peers"]
+        assert ask(command="kick", address=found["address"]) == {"kicked": [found["id"]]}
+        assert ask(command="kick", id=kicked) == {"kicked": []}
+        sockets = ask(command="statistics")["sockets"]
+        assert sockets[0]["closed"] == {"kicked": 2}
+        "#,
+    );
+}
+
+#[test]
+fn subscriptions_can_be_looked_up_from_both_ends() {
+    let broker = Zmqd::forwarder(&["--control", ANY]);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        import json
+        control = connect(zmq.REQ, control)
+        def ask(**request):
+            control.send(json.dumps(request).encode())
+            return json.loads(control.recv())
+        publisher = connect(zmq.XPUB, frontend)
+        one = connect(zmq.SUB, backend, subscribe=[b"news.de", b"news.fr", b"\x00bin"])
+        two = connect(zmq.SUB, backend, subscribe=[b"news.de", b"weather"])
+        take(publisher, 4)
+        wait_until("the last subscription", lambda: sum(
+            found["peers"] for found in ask(command="subscriptions")["subscriptions"]) == 5)
+        news = ask(command="subscriptions", prefix="news.")
+        assert news == {"more": False, "subscriptions": [
+            {"topic": "news.de", "peers": 2, "side": "backend"},
+            {"topic": "news.fr", "peers": 1, "side": "backend"}]}, news
+        first = ask(command="subscriptions", limit=1)
+        assert first == {"more": True, "subscriptions": [
+            {"topic_hex": "0062696e", "peers": 1, "side": "backend"}]}
+        rest = ask(command="subscriptions", after_hex="0062696e")["subscriptions"]
+        assert [found["topic"] for found in rest] == ["news.de", "news.fr", "weather"]
+        getters = ask(command="who", topic="news.de/today")
+        assert getters["total"] == 2
+        assert sorted(peer["subscriptions"] for peer in getters["peers"]) == [2, 3]
+        assert ask(command="who", topic="sports")["total"] == 0
+        "#,
+    );
+}
+
+#[test]
+fn wrong_questions_are_answered_with_what_is_wrong() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        def complaint(text):
+            control.send(text)
+            return json.loads(control.recv())["error"]
+        assert "this is no JSON" in complaint(b"{nonsense")
+        assert complaint(b"{}").startswith("command: write one of closed, commands, kick")
+        assert "there is no command \"peer\"" in complaint(b'{"command": "peer"}')
+        assert "peers has no key \"sid\"" in complaint(b'{"command": "peers", "sid": "x"}')
+        assert complaint(b'{"command": "peers", "limit": 0}').startswith("limit: ")
+        assert complaint(b'{"command": "kick"}').startswith("say whom")
+        assert "no XPUB" in complaint(b'{"command": "who", "topic": "a"}')
+        assert complaint(b'{"command": "closed", "limit": 1001}').startswith("limit: ")
+        names = [found["name"] for found in ask(command="commands")["commands"]]
+        assert names == [
+            "closed", "commands", "kick", "peers", "statistics", "subscriptions", "who"]
+        "#,
+    );
+}
+
+#[test]
+fn who_asks_and_never_reads_holds_up_nobody() {
+    let more = [
+        "--control",
+        ANY,
+        "--set",
+        "control.sndhwm=5",
+        "control.sndbuf=4096",
+    ];
+    let broker = Zmqd::queue(&more);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        import json
+        flood = connect(zmq.DEALER, control, rcvhwm=1, rcvbuf=4096, sndhwm=0)
+        control = connect(zmq.REQ, control)
+        def ask(**request):
+            control.send(json.dumps(request).encode())
+            return json.loads(control.recv())
+        for _ in range(20_000):
+            flood.send_multipart([b"", b'{"command": "commands"}'])
+        def dropped():
+            (found,) = [s for s in ask(command="statistics")["sockets"] if s["side"] == "control"]
+            return found["dropped"].get("peer-full")
+        wait_until("answers to be dropped", dropped)
+        client, worker = connect(zmq.REQ, frontend), connect(zmq.REP, backend)
+        client.send(b"still")
+        assert worker.recv() == b"still"
+        "#,
+    );
+}
