@@ -1,12 +1,14 @@
 //! What the broker itself costs per message, without sockets: received bytes in, bytes to send out.
 //!
-//! `cargo bench -p zmqd-broker --bench forward`; the figures leave out the two system calls and the
-//! two copies by the kernel that a batch costs too.
+//! `cargo bench -p zmqd-broker --bench forward -- [WORK [BATCHES]]`; the figures leave out the two
+//! system calls and the two copies by the kernel that a batch costs too. WORK picks those whose name
+//! contains it. With BATCHES there are exactly so many, after one to warm up, so that instructions
+//! can be counted; docs/performance.md says how.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use broker::config::{Config, Endpoint, Kind, ProxyConfig, Side, SideConfig};
-use broker::{Core, Flow, SLICES_MAX, SocketId};
+use broker::{ConnId, Core, Flow, SLICES_MAX, SocketId};
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::io::IoSlice;
@@ -22,61 +24,107 @@ const BATCH_SIZE: usize = 256 << 10;
 
 const RUN_TIME: Duration = Duration::from_millis(300);
 
-fn main() {
-    println!("{:<34} {:>10} {:>12}", "work", "body bytes", "ns/message");
-    for size in [64, 1024, 16 << 10, 100 << 10] {
-        report("streamer, 1 sink", size, Bench::new("streamer", 1), &[]);
-    }
-    report(
-        "streamer, 4 sinks in turn",
-        64,
-        Bench::new("streamer", 4),
-        &[],
-    );
-    for peers in [1, 50] {
-        let work = format!("forwarder, {peers} subscribers");
-        report(&work, 64, Bench::new("forwarder", peers), &[]);
-    }
-    report(
-        "queue, requests, 1 worker",
-        64,
-        Bench::new("queue", 1),
-        &[b""],
-    );
-    report(
-        "queue, requests, 4 workers",
-        64,
-        Bench::new("queue", 4),
-        &[b""],
-    );
+/// A load.
+struct Work {
+    name: &'static str,
+    kind: &'static str,
+    sources: usize,
+    sinks: usize,
+    body_size: usize,
+    /// Messages of each source before others have their turn; 0 for as many as fit into a batch.
+    window: usize,
 }
 
-fn report(work: &str, body_size: usize, mut bench: Bench, envelope: &[&[u8]]) {
+const WORKS: [Work; 10] = [
+    Work::one_way("streamer, 1 sink, 64 B", "streamer", 1, 64),
+    Work::one_way("streamer, 1 sink, 1 KiB", "streamer", 1, 1024),
+    Work::one_way("streamer, 1 sink, 16 KiB", "streamer", 1, 16 << 10),
+    Work::one_way("streamer, 1 sink, 100 KiB", "streamer", 1, 100 << 10),
+    Work::one_way("streamer, 4 sinks in turn", "streamer", 4, 64),
+    Work::one_way("forwarder, 1 subscriber", "forwarder", 1, 64),
+    Work::one_way("forwarder, 50 subscribers", "forwarder", 50, 64),
+    Work::queue("queue, 1 x 256, 1 worker", 1, 256, 1),
+    Work::queue("queue, 16 x 64, 4 workers", 16, 64, 4),
+    Work::queue("queue, 1 x 1, 1 worker", 1, 1, 1),
+];
+
+impl Work {
+    const fn one_way(
+        name: &'static str,
+        kind: &'static str,
+        sinks: usize,
+        body_size: usize,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            sources: 1,
+            sinks,
+            body_size,
+            window: 0,
+        }
+    }
+
+    const fn queue(name: &'static str, sources: usize, window: usize, sinks: usize) -> Self {
+        Self {
+            name,
+            kind: "queue",
+            sources,
+            sinks,
+            body_size: 64,
+            window,
+        }
+    }
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let mut arguments = arguments.iter().filter(|text| !text.starts_with("--"));
+    let wanted = arguments.next().map_or("", String::as_str);
+    let batches = arguments.next().map(|text| text.parse().expect("a number"));
+    println!("{:<34} {:>12} {:>12}", "work", "messages", "ns/message");
+    for work in WORKS.iter().filter(|work| work.name.contains(wanted)) {
+        report(work, batches);
+    }
+}
+
+fn report(work: &Work, batches: Option<u64>) {
+    let mut bench = Bench::new(work);
+    let envelope: &[&[u8]] = if work.kind == "queue" { &[b""] } else { &[] };
     let mut message = Vec::new();
-    let body = vec![b'x'; body_size];
+    let body = vec![b'x'; work.body_size];
     append_message(&mut message, &[envelope, &[&body]].concat());
-    let count = (BATCH_SIZE / message.len()).max(1);
+    let count = match work.window {
+        0 => (BATCH_SIZE / message.len()).max(1),
+        window => window,
+    };
     let batch = message.repeat(count);
-    let (mut messages, start) = (0_u64, Instant::now());
-    while start.elapsed() < RUN_TIME {
-        bench.feed(bench.source, &batch);
-        messages += count as u64;
+    bench.run_batches(&batch, 1);
+    let (mut messages, start) = (0, Instant::now());
+    while messages == 0 || batches.is_none() && start.elapsed() < RUN_TIME {
+        bench.run_batches(&batch, batches.unwrap_or(10));
+        messages += batches.unwrap_or(10) * (count * work.sources) as u64;
     }
     let nanoseconds = start.elapsed().as_secs_f64() * 1e9 / messages as f64;
-    println!("{work:<34} {body_size:>10} {nanoseconds:>12.1}");
+    println!("{:<34} {messages:>12} {nanoseconds:>12.1}", work.name);
 }
 
-/// A core with one peer on its frontend and some on its backend.
+/// A core with peers on its frontend and on its backend.
 struct Bench {
     core: Core,
+    /// Whether what comes to the backend goes back.
+    is_queue: bool,
     now: Instant,
     scratch: BytesMut,
-    source: broker::ConnId,
+    /// What was sent to each connection, by its slot, where that matters.
+    sent: Vec<Vec<u8>>,
+    sinks: Vec<ConnId>,
+    sources: Vec<ConnId>,
 }
 
 impl Bench {
-    fn new(kind: &str, backends: usize) -> Self {
-        let kind = Kind::from_name(kind).expect("a kind of the table");
+    fn new(work: &Work) -> Self {
+        let kind = Kind::from_name(work.kind).expect("a kind of the table");
         let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
         let side = SideConfig {
             bind: vec![endpoint],
@@ -91,38 +139,69 @@ impl Bench {
             proxies: vec![proxy],
             ..Config::default()
         };
+        let now = Instant::now();
         let mut core = Core::new(&config, 1);
-        let mut accept = |side| {
-            let socket = SocketId { proxy: 0, side };
-            core.handle_accepted(
-                Instant::now(),
-                socket,
-                SocketAddr::from(([127, 0, 0, 1], 1)),
-            )
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut accept = |side, count| -> Vec<_> {
+            (0..count)
+                .map(|_| core.handle_accepted(now, SocketId { proxy: 0, side }, peer))
+                .collect()
         };
-        let source = accept(Side::Frontend);
-        let sinks: Vec<_> = (0..backends).map(|_| accept(Side::Backend)).collect();
-        let scratch = BytesMut::zeroed(BATCH_SIZE + (64 << 10));
         let mut bench = Self {
+            sources: accept(Side::Frontend, work.sources),
+            sinks: accept(Side::Backend, work.sinks),
             core,
-            now: Instant::now(),
-            scratch,
-            source,
+            is_queue: kind.name == "queue",
+            now,
+            scratch: BytesMut::zeroed(BATCH_SIZE + (64 << 10)),
+            sent: vec![Vec::new(); work.sources + work.sinks],
         };
-        bench.feed(source, &handshake(kind.frontend.peers()[0]));
-        for sink in sinks {
-            let peer = kind.backend.peers()[0];
-            let mut bytes = handshake(peer);
+        for id in bench.sources.clone() {
+            bench.feed(id, &handshake(kind.frontend.peers()[0]));
+        }
+        for id in bench.sinks.clone() {
+            let mut bytes = handshake(kind.backend.peers()[0]);
             if kind.backend.is_publisher() {
                 append_command(&mut bytes, "SUBSCRIBE", b"");
             }
-            bench.feed(sink, &bytes);
+            bench.feed(id, &bytes);
         }
+        bench.finish_turn();
+        bench.sent.iter_mut().for_each(Vec::clear);
         bench
     }
 
+    /// Each source sends `batch`, so many times; workers send back what they get.
+    #[inline(never)]
+    fn run_batches(&mut self, batch: &[u8], times: u64) {
+        for _ in 0..times {
+            for index in 0..self.sources.len() {
+                self.feed(self.sources[index], batch);
+            }
+            self.finish_turn();
+            if self.is_queue {
+                for index in 0..self.sinks.len() {
+                    let id = self.sinks[index];
+                    let mut requests = std::mem::take(&mut self.sent[id.slot()]);
+                    self.feed(id, &requests);
+                    requests.clear();
+                    self.sent[id.slot()] = requests;
+                }
+                self.finish_turn();
+                for id in &self.sources {
+                    assert_eq!(
+                        self.sent[id.slot()].len(),
+                        batch.len(),
+                        "replies are missing"
+                    );
+                    self.sent[id.slot()].clear();
+                }
+            }
+        }
+    }
+
     /// Plays the driver for one read; the kernel takes everything.
-    fn feed(&mut self, id: broker::ConnId, mut bytes: &[u8]) {
+    fn feed(&mut self, id: ConnId, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let mut input = self.core.begin_input(id, &mut self.scratch);
             let spare = input.spare();
@@ -142,21 +221,28 @@ impl Bench {
             }
             self.core.end_input(id, input, &mut self.scratch);
         }
+    }
+
+    fn finish_turn(&mut self) {
+        self.core.handle_timeout(self.now);
+        while self.core.poll_action().is_some() {}
         while let Some(target) = self.core.poll_dirty() {
             self.take(target, &[]);
         }
-        while self.core.poll_action().is_some() {}
-        self.core.settle(Instant::now());
+        self.core.settle(self.now);
     }
 
-    fn take(&mut self, id: broker::ConnId, input: &[u8]) {
+    fn take(&mut self, id: ConnId, input: &[u8]) {
         while let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
-            let size = black_box(&slices[..count])
-                .iter()
-                .map(|slice| slice.len())
-                .sum();
+            let mut size = 0;
+            for slice in black_box(&slices[..count]) {
+                size += slice.len();
+                if self.is_queue {
+                    self.sent[id.slot()].extend_from_slice(slice);
+                }
+            }
             self.core.handle_written(id, size, false);
         }
     }
