@@ -93,7 +93,15 @@ impl Row {
         let (mut found, mut front, mut end) = (0, 0, 0);
         while end < stream.len() {
             end = stream.len().min(end + self.piece_size);
-            while let Some(input) = stream.get_mut(front..end) {
+            loop {
+                if let Some(finder) = session.finder() {
+                    while let Some(size) = finder.find(&stream[front..end]) {
+                        black_box(&stream[front..][..size]);
+                        front += size;
+                        found += 1;
+                    }
+                }
+                let input = &mut stream[front..end];
                 let step = session.handle_input(input, &mut out).expect("a session");
                 let Event::Message(span) = step.event else {
                     break;

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::error::Malformed;
+use crate::finder::Finder;
 use crate::limits::Limits;
 use crate::version::Version;
 use crate::wire::header::{Header, Legal, LegalFlags};
@@ -130,6 +131,12 @@ impl Deframer {
             self.scanned += frame_size;
             self.frames += 1;
         }
+    }
+
+    /// The short way, for as long as nothing is begun here.
+    #[inline]
+    pub(crate) fn finder(&self, limits: &Limits) -> Option<Finder> {
+        (self.frames == 0).then(|| Finder::new(limits, self.legal_flags))
     }
 
     /// Forgets the message just found: the caller is done with it and has dropped its bytes.

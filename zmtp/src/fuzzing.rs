@@ -44,7 +44,8 @@ pub fn fuzz_deframer(data: &[u8]) {
 }
 
 /// Feeds `data` to a session: the first byte picks the socket type, and with the bit `OLD` peers of
-/// 2.0 are welcome; the second picks the chunk size. What it reports must not depend on the chunks.
+/// 2.0 are welcome; the second picks the chunk size. What it reports must not depend on the chunks,
+/// nor on the way in which messages are found.
 pub fn fuzz_session(data: &[u8]) {
     let [which, chunk, stream @ ..] = data else {
         return;
@@ -54,8 +55,13 @@ pub fn fuzz_session(data: &[u8]) {
         limits: LIMITS,
         ..SessionConfig::new(socket_type(*which))
     });
-    let whole = converse(&config, stream, usize::MAX);
-    assert_eq!(converse(&config, stream, usize::from(*chunk) + 1), whole);
+    let whole = converse(&config, stream, usize::MAX, false);
+    for takes_short_way in [false, true] {
+        let chunk_size = usize::from(*chunk) + 1;
+        let cut = converse(&config, stream, chunk_size, takes_short_way);
+        assert_eq!(cut, whole);
+    }
+    assert_eq!(converse(&config, stream, usize::MAX, true), whole);
 }
 
 /// The same as [`fuzz_session`], from the first byte of traffic on; with the bit `OLD`, that of a
@@ -173,13 +179,24 @@ type Conversation = (Vec<String>, Vec<u8>, Option<&'static str>);
     clippy::disallowed_methods,
     reason = "any instant will do: no deadline is polled"
 )]
-fn converse(config: &Arc<SessionConfig>, stream: &[u8], chunk_size: usize) -> Conversation {
+fn converse(
+    config: &Arc<SessionConfig>,
+    stream: &[u8],
+    chunk_size: usize,
+    takes_short_way: bool,
+) -> Conversation {
     let (mut out, mut events, mut input) = (Vec::new(), Vec::new(), Vec::new());
     let mut session = Session::new(config.clone(), Instant::now(), &mut out);
     let mut said_size_max = usize::MAX;
     for chunk in stream.chunks(chunk_size) {
         input.extend_from_slice(chunk);
         loop {
+            if let Some(finder) = session.finder().filter(|_| takes_short_way) {
+                while let Some(size) = finder.find(&input) {
+                    events.push(format!("{:?}", input.get(..size)));
+                    input.drain(..size);
+                }
+            }
             let step = match session.handle_input(&mut input, &mut out) {
                 Ok(step) => step,
                 Err(error) => {

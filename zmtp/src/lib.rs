@@ -60,6 +60,7 @@ pub mod wire;
 
 mod deframer;
 mod error;
+mod finder;
 mod frames;
 mod heartbeat;
 mod mechanism;
@@ -74,6 +75,7 @@ pub mod fuzzing;
 
 pub use deframer::{Deframer, Found, Span};
 pub use error::{Deadline, Error, Incompatible, Malformed, Misbehaved, Reason, Refused};
+pub use finder::Finder;
 pub use frames::{Frame, Frames};
 pub use heartbeat::HeartbeatConfig;
 pub use limits::Limits;

@@ -10,6 +10,7 @@
 
 use crate::deframer::{Deframer, Found, Span};
 use crate::error::{Deadline, Error, Malformed, Misbehaved};
+use crate::finder::Finder;
 use crate::frames::Frames;
 use crate::heartbeat::{Heartbeat, HeartbeatConfig};
 use crate::limits::Limits;
@@ -171,29 +172,37 @@ impl Session {
     ///
     /// # Errors
     /// The session is over; the same error is returned ever after.
-    #[inline]
     pub fn handle_input(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<Step, Error> {
         let step = match &mut self.state {
-            State::Traffic(deframer) => match deframer.scan(input, &self.config.limits) {
-                // Nearly always; all else is kept out of the caller's loop.
-                Ok(Found::Message { skipped, span }) if !self.config.socket_type.is_publisher() => {
-                    return Ok(Step::new(skipped, Event::Message(span)));
-                }
-                found => {
-                    let traffic = Traffic {
-                        config: &self.config,
-                        deframer,
-                        heartbeat: &mut self.heartbeat,
-                    };
-                    traffic.step(found, input, out)
-                }
-            },
+            State::Traffic(deframer) => {
+                let found = deframer.scan(input, &self.config.limits);
+                let traffic = Traffic {
+                    config: &self.config,
+                    deframer,
+                    heartbeat: &mut self.heartbeat,
+                };
+                traffic.step(found, input, out)
+            }
             _ => self.handshake(input, out),
         };
         if let Err(error) = &step {
             self.fail(*error, out);
         }
         step
+    }
+
+    /// A short way to the whole messages at the front of the input, where there is one: when the
+    /// handshake is over, no message is begun, and messages are nothing but messages, which those to
+    /// a publishing socket are not. It holds until the next call of [`Self::handle_input`].
+    #[must_use]
+    #[inline]
+    pub fn finder(&self) -> Option<Finder> {
+        match &self.state {
+            State::Traffic(deframer) if !self.config.socket_type.is_publisher() => {
+                deframer.finder(&self.config.limits)
+            }
+            _ => None,
+        }
     }
 
     /// Takes note that bytes came in; to be called before they are handled. Without it heartbeats
@@ -274,7 +283,6 @@ impl Session {
         self.state = State::Failed(error);
     }
 
-    #[inline(never)]
     fn handshake(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Step, Error> {
         let config = &self.config;
         Ok(match &mut self.state {
@@ -352,7 +360,6 @@ struct Traffic<'a> {
 
 impl Traffic<'_> {
     /// One step once the handshake is over, from what the deframer found first.
-    #[inline(never)]
     fn step(
         mut self,
         mut found: Result<Found, Malformed>,
