@@ -32,11 +32,10 @@ impl Traffic {
         }
     }
 
-    /// A message of so many bytes was received and has gone on.
-    #[inline]
-    pub(crate) fn count_received(&mut self, bytes: usize) {
-        self.messages_received += 1;
-        self.bytes_received += bytes as u64;
+    /// So many messages were received and have gone on.
+    pub(crate) fn count_received(&mut self, messages: u64, bytes: u64) {
+        self.messages_received += messages;
+        self.bytes_received += bytes;
     }
 
     /// It missed so many messages.

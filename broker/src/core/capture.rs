@@ -4,10 +4,13 @@
 //! first; copies are queued once it is sure that the message goes on. They never wait: what a
 //! reader has no room for it misses, and that is counted.
 
-use crate::config::Side;
-use crate::conn::{ConnId, Input, SocketId};
-use crate::core::{Core, Flow};
-use crate::pattern::{Admit, Outgoing, Route};
+use crate::conn::outbox::Outbox;
+use crate::conn::{ConnId, ConnTable, Input, SocketId};
+use crate::core::Core;
+use crate::core::lane::make_room;
+use crate::pattern::{Outgoing, Route};
+use crate::proxy::Socket;
+use crate::proxy::watch::Watch;
 use crate::why::Drop;
 use bytes::Bytes;
 use std::ops::Range;
@@ -25,68 +28,59 @@ pub(super) struct Copies {
     skip: usize,
 }
 
-impl Copies {
-    fn clear(&mut self) {
-        self.head.clear();
-        self.missed = None;
-        self.readers.clear();
-        self.skip = 0;
-    }
+/// What it takes to show a message.
+pub(super) struct Show<'a> {
+    pub(super) capture: &'a mut Socket,
+    pub(super) conns: &'a mut ConnTable,
+    pub(super) copies: &'a mut Copies,
+    /// The socket that received it.
+    pub(super) from: SocketId,
+    pub(super) outbox: &'a mut Outbox,
+    /// The identity frame of who sent it.
+    pub(super) prefix: &'a [u8],
+    pub(super) watch: &'a mut Watch,
 }
 
-impl Core {
-    /// Decides who gets a copy of a message that came in through `socket`. Answers with
-    /// [`Flow::Flush`] if a reader is to be written first, which misses nothing unless it is slow.
+impl Show<'_> {
+    /// Decides who gets a copy of a message from `id`. Answers with a reader that is full though
+    /// the kernel was not asked to take of its queue: one that is written first, and asked again,
+    /// misses nothing unless it is slow.
     #[inline(never)]
-    pub(super) fn find_readers(
-        &mut self,
-        id: ConnId,
-        socket: SocketId,
-        wire: &[u8],
-    ) -> Option<Flow> {
-        let pattern = &self.proxies[socket.proxy as usize]
-            .socket(socket.side)
-            .pattern;
-        let Admit::Pass { skip } = pattern.admit(id, wire) else {
-            return None;
-        };
-        let reader = self.prepare_copies(id, socket, &wire[skip..])?;
-        self.outbox.mark_urgent(reader);
-        Some(Flow::Flush)
-    }
-
-    /// Answers with a reader that is full though the kernel was not asked to take of its queue.
-    fn prepare_copies(&mut self, id: ConnId, socket: SocketId, wire: &[u8]) -> Option<ConnId> {
-        let proxy = &mut self.proxies[socket.proxy as usize];
-        let copies = &mut self.copies;
-        copies.clear();
-        let capture = &mut proxy.capture;
+    pub(super) fn prepare(&mut self, id: ConnId, wire: &[u8]) -> Option<ConnId> {
+        let Self {
+            capture, copies, ..
+        } = self;
+        let Copies {
+            head,
+            missed,
+            readers,
+            skip,
+        } = &mut **copies;
+        head.clear();
+        readers.clear();
+        (*missed, *skip) = (None, 0);
         if capture.peers == 0 {
             return None;
         }
-        let head = &mut copies.head;
-        copies.skip = proxy.watch.begin(socket.side, &self.prefix, wire, head);
+        *skip = self.watch.begin(self.from.side, self.prefix, wire, head);
         let message = Outgoing {
             prefix: head,
             sender: id,
             wire,
         };
-        let (conns, options) = (&mut self.conns, &capture.options);
-        let (readers, mut envelope) = (&mut copies.readers, Vec::new());
-        match capture
-            .pattern
-            .route(message, conns, options, readers, &mut envelope)
-        {
+        let mut envelope = Vec::new();
+        let (pattern, options) = (&mut capture.pattern, &capture.options);
+        match pattern.route(message, self.conns, options, readers, &mut envelope) {
             Route::Flush(reader) => {
-                copies.missed = Some((Drop::PeerFull, 1));
+                *missed = Some((Drop::PeerFull, 1));
                 readers.clear();
                 return Some(reader);
             }
             Route::To { id, .. } => readers.push(id),
-            Route::Targets { full } => copies.missed = Some((Drop::PeerFull, full)),
-            Route::Drop(reason) => copies.missed = Some((reason, 1)),
+            Route::Targets { full } => *missed = Some((Drop::PeerFull, full)),
+            Route::Drop(reason) => *missed = Some((reason, 1)),
             Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
-                copies.missed = Some((Drop::PeerFull, 1));
+                *missed = Some((Drop::PeerFull, 1));
                 readers.clear();
             }
         }
@@ -95,44 +89,69 @@ impl Core {
 
     /// Queues the copies of a message that goes on, which is a range of `input`.
     #[inline(never)]
-    pub(super) fn show_range(&mut self, socket: SocketId, input: &Input, range: Range<usize>) {
-        self.count_copies(socket, &input.buffer()[range.clone()]);
-        let copies = &self.copies;
-        for reader in &copies.readers {
-            let range = range.start + copies.skip..range.end;
+    pub(super) fn range(&mut self, input: &Input, range: Range<usize>) {
+        self.count(&input.buffer()[range.clone()]);
+        let Copies {
+            head,
+            readers,
+            skip,
+            ..
+        } = &*self.copies;
+        for reader in readers {
+            let range = range.start + skip..range.end;
             self.outbox
-                .push_input(&mut self.conns, *reader, &copies.head, input, range);
+                .push_input(self.conns, *reader, head, input, range);
         }
     }
 
     /// Queues the copies of a message that goes on, whose bytes are shared.
     #[inline(never)]
-    pub(super) fn show_shared(&mut self, socket: SocketId, wire: &Bytes) {
-        self.count_copies(socket, wire);
-        let copies = &self.copies;
-        for reader in &copies.readers {
-            let body = wire.slice(copies.skip..);
-            self.outbox
-                .push_shared(&mut self.conns, *reader, &copies.head, body);
+    pub(super) fn shared(&mut self, wire: &Bytes) {
+        self.count(wire);
+        let Copies {
+            head,
+            readers,
+            skip,
+            ..
+        } = &*self.copies;
+        for reader in readers {
+            let body = wire.slice(*skip..);
+            self.outbox.push_shared(self.conns, *reader, head, body);
         }
     }
 
     /// Counts a message that goes on, and its copies; makes room for them.
-    fn count_copies(&mut self, socket: SocketId, wire: &[u8]) {
-        let proxy = &mut self.proxies[socket.proxy as usize];
-        proxy.watch.count(socket.side, &self.prefix, wire);
-        let copies = &mut self.copies;
-        let stats = &mut proxy.capture.stats;
-        if let Some((reason, count)) = copies.missed.take() {
+    fn count(&mut self, wire: &[u8]) {
+        self.watch.count(self.from.side, self.prefix, wire);
+        let Copies {
+            head,
+            missed,
+            readers,
+            skip,
+        } = &mut *self.copies;
+        let stats = &mut self.capture.stats;
+        if let Some((reason, count)) = missed.take() {
             stats.count_drops(reason, count);
         }
-        let size = copies.head.len() + wire.len() - copies.skip;
-        stats.count_out(copies.readers.len(), size);
-        if !copies.readers.is_empty() && proxy.capture.options.overflow.takes_back() {
-            let readers = std::mem::take(&mut copies.readers);
-            let side = Side::Capture;
-            self.make_room(SocketId { side, ..socket }, &readers, wire);
-            self.copies.readers = readers;
+        stats.count_out(readers.len(), head.len() + wire.len() - *skip);
+        if !readers.is_empty() && self.capture.options.overflow.takes_back() {
+            make_room(self.conns, self.outbox, self.capture, readers, wire);
+        }
+    }
+}
+
+impl Core {
+    /// What it takes to show a message that came in through `from` and is not in the prefix.
+    pub(super) fn show(&mut self, from: SocketId) -> Show<'_> {
+        let proxy = &mut self.proxies[from.proxy as usize];
+        Show {
+            capture: &mut proxy.capture,
+            conns: &mut self.conns,
+            copies: &mut self.copies,
+            from,
+            outbox: &mut self.outbox,
+            prefix: &self.prefix,
+            watch: &mut proxy.watch,
         }
     }
 
@@ -141,19 +160,20 @@ impl Core {
     pub(super) fn show_subscription(
         &mut self,
         id: ConnId,
-        socket: SocketId,
+        from: SocketId,
         topic: &[u8],
         add: bool,
     ) {
-        if !self.proxies[socket.proxy as usize].watch.is_active {
+        if !self.proxies[from.proxy as usize].watch.is_active {
             return;
         }
         let mut wire = Vec::with_capacity(topic.len() + 10);
         append_frame(&mut wire, &[&[u8::from(add)], topic].concat(), false);
         self.prefix.clear();
+        let mut show = self.show(from);
         // There is no waiting for a reader here: one that is full misses it.
-        let _ = self.prepare_copies(id, socket, &wire);
-        self.count_copies(socket, &wire);
+        let _ = show.prepare(id, &wire);
+        show.count(&wire);
         let Copies { head, readers, .. } = &mut self.copies;
         head.extend_from_slice(&wire);
         for reader in readers {

@@ -48,6 +48,9 @@ impl Core {
             }
         };
         socket.stats.count_in(size);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.traffic.count_received(1, size as u64);
+        }
         let (envelope, rest) = wire.split_at(envelope_size);
         // As libzmq has it, a command is one frame; what else there may be is not looked at.
         let command = Frames::new(rest).next().map_or(&[][..], |frame| frame.body);

@@ -1,13 +1,14 @@
 //! The path of a message: from received bytes to the queues of those who get it.
 
-use crate::config::{Overflow, Side};
-use crate::conn::egress::DIRECT_SIZE_MIN;
+use crate::config::Side;
 use crate::conn::input::LARGE_SIZE_MIN;
 use crate::conn::{ConnId, Input, Origin, Phase, SocketId};
+use crate::core::lane::{Halt, Lane, Way};
 use crate::core::{Action, Core};
 use crate::limits::CONTROL_BYTES_MAX;
-use crate::pattern::{Admit, Outgoing, Pattern, Route};
+use crate::pattern::{Pattern, Route};
 use crate::peer::PeerAddress;
+use crate::proxy::Passage;
 use crate::why::{Drop, Why};
 use bytes::BytesMut;
 use std::time::Instant;
@@ -161,73 +162,104 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return Flow::Closed;
         };
-        let socket = conn.socket;
+        let way = self.way(id, conn.socket, is_resumed);
+        self.envelope.clear();
         self.take_prefix(id);
         loop {
-            let Some(conn) = self.conns.get_mut(id) else {
-                return Flow::Closed;
-            };
-            let bytes = input.bytes_mut();
-            let step = conn.session.handle_input(bytes, &mut self.control);
-            if !self.control.is_empty() {
-                self.answer(id);
-            }
-            let step = match step {
-                Ok(step) => step,
-                Err(error) => {
-                    self.doom(id, Why::Protocol(error));
-                    return Flow::Closed;
-                }
-            };
-            match step.event {
-                Event::Message(span) => {
-                    input.consume(step.consumed);
-                    if quota == 0 {
-                        return Flow::More;
-                    }
-                    if socket.side.is_beside() {
-                        self.handle_beside(id, socket, input, span.size);
-                    } else if let Some(stuck) =
-                        self.forward(id, socket, input, span.size, is_resumed)
-                    {
-                        return stuck;
-                    }
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        conn.session.accept();
-                        conn.traffic.count_received(span.size);
-                    }
-                    quota -= 1;
-                    continue;
-                }
-                Event::Need(size) => {
-                    input.cut(step.removed);
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        conn.need = size;
-                    }
-                    return Flow::Done;
-                }
-                Event::Progress => {}
-                Event::Ready(peer) => {
-                    if let Err(why) = self.attach(id, &peer) {
-                        self.doom(id, why);
-                        return Flow::Closed;
-                    }
-                    self.take_prefix(id);
-                }
-                Event::Subscription { add, topic } => {
-                    if quota == 0 {
-                        return Flow::More;
-                    }
-                    if !self.can_subscribe(socket, is_resumed) {
-                        return Flow::Parked;
-                    }
-                    // Messages that came before it go before it.
-                    self.outbox.settle(&mut self.conns, input);
-                    self.subscribe(id, &input.bytes()[topic], add);
-                    quota -= 1;
+            // Nearly all there is to do: whole messages, one behind the other.
+            let conn = self.conns.get(id).filter(|_| !way.socket.side.is_beside());
+            if let Some(finder) = conn.and_then(|conn| conn.session.finder()) {
+                let mut find = |bytes: &[u8]| finder.find(bytes);
+                if let Some(stuck) = self.forward(&way, input, &mut find, &mut quota) {
+                    return stuck;
                 }
             }
-            input.consume(step.consumed);
+            if let Some(flow) = self.step(&way, input, &mut quota) {
+                return flow;
+            }
+        }
+    }
+
+    /// Deals with whatever stands at the front of `input`; answers why it is not to go on, if so.
+    fn step(&mut self, way: &Way, input: &mut Input, quota: &mut u32) -> Option<Flow> {
+        let id = way.id;
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Some(Flow::Closed);
+        };
+        let step = conn
+            .session
+            .handle_input(input.bytes_mut(), &mut self.control);
+        if !self.control.is_empty() {
+            self.answer(id);
+        }
+        let step = match step {
+            Ok(step) => step,
+            Err(error) => {
+                self.doom(id, Why::Protocol(error));
+                return Some(Flow::Closed);
+            }
+        };
+        match step.event {
+            Event::Message(span) => {
+                input.consume(step.consumed);
+                let mut size = Some(span.size);
+                let mut find = |_: &[u8]| size.take();
+                if way.socket.side.is_beside() {
+                    self.handle_beside(id, way.socket, input, span.size);
+                } else if let Some(stuck) = self.forward(way, input, &mut find, quota) {
+                    return Some(stuck);
+                }
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.session.accept();
+                }
+                return None;
+            }
+            Event::Need(size) => {
+                input.cut(step.removed);
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.need = size;
+                }
+                return Some(Flow::Done);
+            }
+            Event::Progress => {}
+            Event::Ready(peer) => {
+                if let Err(why) = self.attach(id, &peer) {
+                    self.doom(id, why);
+                    return Some(Flow::Closed);
+                }
+                self.take_prefix(id);
+            }
+            Event::Subscription { add, topic } => {
+                if *quota == 0 {
+                    return Some(Flow::More);
+                }
+                if way.must_wait || self.is_upstream_full(way.to()) {
+                    return Some(Flow::Parked);
+                }
+                // Messages that came before it go before it.
+                self.outbox.settle(&mut self.conns, input);
+                self.subscribe(id, &input.bytes()[topic], add);
+                *quota -= 1;
+            }
+        }
+        input.consume(step.consumed);
+        None
+    }
+
+    fn way(&self, id: ConnId, socket: SocketId, is_resumed: bool) -> Way {
+        let proxy = &self.proxies[socket.proxy as usize];
+        let (from, to) = (
+            proxy.socket(socket.side),
+            proxy.socket(socket.side.opposite()),
+        );
+        let is_paused = proxy.is_paused && !socket.side.is_beside();
+        let must_wait = (is_paused || !from.waiting.is_empty()) && !is_resumed;
+        let is_plain = !must_wait && !proxy.watch.is_active;
+        Way {
+            id,
+            is_plain: is_plain && from.takes_plainly() && to.sends_plainly(),
+            must_wait,
+            socket,
         }
     }
 
@@ -238,15 +270,6 @@ impl Core {
         if let Some(conn) = self.conns.get(id) {
             self.prefix.extend_from_slice(&conn.identity_frame);
         }
-    }
-
-    /// Whether subscriptions can be passed on now. They must not be lost, so they wait while a
-    /// publisher has not taken those before; one that takes none for too long is closed.
-    fn can_subscribe(&self, socket: SocketId, is_resumed: bool) -> bool {
-        let proxy = &self.proxies[socket.proxy as usize];
-        let is_paused = proxy.is_paused && !socket.side.is_beside();
-        (is_resumed || !is_paused && proxy.socket(socket.side).waiting.is_empty())
-            && !self.is_upstream_full(socket.across())
     }
 
     /// Queues what a session wants said. A peer that does not read gets no more answers to its
@@ -265,88 +288,63 @@ impl Core {
         }
     }
 
-    /// Sends the message at the front of `input`, received by this socket, on and consumes it;
-    /// answers with the reason if it cannot go yet.
+    /// Sends messages at the front of `input` on, as many as `find` finds, and consumes them; answers
+    /// why not all could go, if so.
     #[inline]
     fn forward(
         &mut self,
-        id: ConnId,
-        socket: SocketId,
+        way: &Way,
         input: &mut Input,
-        size: usize,
-        is_resumed: bool,
+        find: &mut impl FnMut(&[u8]) -> Option<usize>,
+        quota: &mut u32,
     ) -> Option<Flow> {
-        let proxy = &mut self.proxies[socket.proxy as usize];
-        let (is_paused, is_watched) = (proxy.is_paused, proxy.watch.is_active);
-        let (from, _) = proxy.sockets_mut(socket.side);
-        if (is_paused || !from.waiting.is_empty()) && !is_resumed {
-            return Some(Flow::Parked);
-        }
-        let wire = &input.bytes()[..size];
-        if is_watched && let Some(stuck) = self.find_readers(id, socket, wire) {
-            return Some(stuck);
-        }
-        let (from, to) = self.proxies[socket.proxy as usize].sockets_mut(socket.side);
-        let taken = match from.pattern.admit(id, wire) {
-            Admit::Pass { skip } => skip,
-            Admit::Wait => return Some(Flow::Parked),
-            Admit::Drop(reason) => {
-                from.stats.count_drop(reason);
-                input.consume(size);
-                return None;
+        loop {
+            let Passage {
+                capture,
+                from,
+                to,
+                watch,
+            } = self.proxies[way.socket.proxy as usize].passage(way.socket.side);
+            let (messages, bytes) = (from.stats.messages_in, from.stats.bytes_in);
+            let mut lane = Lane {
+                capture,
+                conns: &mut self.conns,
+                copies: &mut self.copies,
+                envelope: &mut self.envelope,
+                from,
+                outbox: &mut self.outbox,
+                prefix: &self.prefix,
+                targets: &mut self.targets,
+                to,
+                wakes: &mut self.wakes,
+                watch,
+                way,
+            };
+            let halt = lane.run(input, find, quota);
+            let stats = &lane.from.stats;
+            let (messages, bytes) = (stats.messages_in - messages, stats.bytes_in - bytes);
+            if let Some(conn) = self.conns.get_mut(way.id) {
+                conn.traffic.count_received(messages, bytes);
             }
-        };
-        let message = Outgoing {
-            prefix: &self.prefix,
-            sender: id,
-            wire: &wire[taken..],
-        };
-        self.targets.clear();
-        self.envelope.clear();
-        let (conns, targets) = (&mut self.conns, &mut self.targets);
-        let route = to
-            .pattern
-            .route(message, conns, &to.options, targets, &mut self.envelope);
-        let skip = match route {
-            Route::Wait => return Some(Flow::Parked),
-            Route::Flush(target) => {
-                self.outbox.mark_urgent(target);
-                return Some(Flow::Flush);
+            match halt {
+                Halt::Empty => return None,
+                Halt::Stuck(flow) => return Some(flow),
+                Halt::Nowhere { route, size, taken } => {
+                    self.outbox.settle(&mut self.conns, input);
+                    self.forwarded_nowhere(way.to(), route, &input.bytes()[..size]);
+                    if self.proxies[way.socket.proxy as usize].watch.is_active {
+                        let range = input.start() + taken..input.start() + size;
+                        self.show(way.socket).range(input, range);
+                    }
+                    input.consume(size);
+                }
             }
-            Route::Drop(_) | Route::Full(_) | Route::Subscription { .. } => 0,
-            Route::Targets { full } => {
-                to.stats.count_drops(Drop::PeerFull, full);
-                taken
-            }
-            Route::To { id: target, skip } => {
-                targets.push(target);
-                taken + skip
-            }
-        };
-        from.stats.count_in(size);
-        to.stats.count_out(
-            targets.len(),
-            size - skip + self.prefix.len() + self.envelope.len(),
-        );
-        let answers = from.pattern.accepted(id, wire, taken, conns, &from.options);
-        // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
-        if answers || to.pattern.is_rep() {
-            self.wakes.push(socket.across());
         }
-        if to.options.overflow.takes_back() {
-            self.make_room_at_targets(socket.across(), wire);
-        }
-        if !matches!(route, Route::Targets { .. } | Route::To { .. }) {
-            self.outbox.settle(&mut self.conns, input);
-            self.forwarded_otherwise(socket.across(), route, &input.bytes()[..size]);
-        }
-        self.deliver(input, size, skip, is_watched.then_some((socket, taken)));
-        None
     }
 
     /// What follows when a message has gone to no peer.
     #[cold]
-    fn forwarded_otherwise(&mut self, to: SocketId, route: Route, wire: &[u8]) {
+    fn forwarded_nowhere(&mut self, to: SocketId, route: Route, wire: &[u8]) {
         match route {
             Route::Drop(reason) => self.miss(to, None, reason, wire),
             Route::Full(id) => self.miss(to, Some(id), Drop::PeerFull, wire),
@@ -368,80 +366,6 @@ impl Core {
         }
         if is_mandatory {
             self.report_undelivered(to, reason, wire);
-        }
-    }
-
-    #[cold]
-    fn make_room_at_targets(&mut self, to: SocketId, wire: &[u8]) {
-        let targets = std::mem::take(&mut self.targets);
-        self.make_room(to, &targets, wire);
-        self.targets = targets;
-    }
-
-    /// Takes older messages out of the queues of these peers, where the options say that newer ones
-    /// go before them.
-    pub(super) fn make_room(&mut self, to: SocketId, targets: &[ConnId], wire: &[u8]) {
-        let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
-        let options = &socket.options;
-        let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
-        for id in targets {
-            let Some(conn) = self.conns.get_mut(*id) else {
-                continue;
-            };
-            let store = &mut self.outbox.store;
-            let replaced = match options.overflow {
-                Overflow::Conflate => conn.egress.drop_unsent(None, store),
-                Overflow::ConflateTopic => conn.egress.drop_unsent(Some(topic), store),
-                _ => 0,
-            };
-            let mut oldest = 0;
-            while conn.is_at_high_water(options) && conn.egress.drop_oldest(store) {
-                oldest += 1;
-            }
-            for (reason, count) in [(Drop::Replaced, replaced), (Drop::PeerFull, oldest)] {
-                socket.stats.count_drops(reason, count);
-                conn.traffic.count_drops(reason, count);
-            }
-        }
-    }
-
-    /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
-    /// and consumes it. If somebody watches, `shown` is the socket that it came in through, and the
-    /// bytes that this took off.
-    #[inline]
-    fn deliver(
-        &mut self,
-        input: &mut Input,
-        size: usize,
-        skip: usize,
-        shown: Option<(SocketId, usize)>,
-    ) {
-        let (conns, outbox) = (&mut self.conns, &mut self.outbox);
-        let prefix = if self.envelope.is_empty() {
-            &self.prefix
-        } else {
-            self.envelope.extend_from_slice(&self.prefix);
-            &self.envelope
-        };
-        if input.is_scratch() || size < DIRECT_SIZE_MIN {
-            let range = input.start() + skip..input.start() + size;
-            for target in &self.targets {
-                outbox.push_input(conns, *target, prefix, input, range.clone());
-            }
-            if let Some((from, taken)) = shown {
-                self.show_range(from, input, input.start() + taken..input.start() + size);
-            }
-            input.consume(size);
-        } else {
-            // Taking it out moves what stands behind it: runs of this input end here.
-            outbox.settle(conns, input);
-            let message = input.take_shared(size);
-            for target in &self.targets {
-                outbox.push_shared(conns, *target, prefix, message.slice(skip..));
-            }
-            if let Some((from, taken)) = shown {
-                self.show_shared(from, &message.slice(taken..));
-            }
         }
     }
 

@@ -32,6 +32,7 @@ mod capture;
 mod control;
 mod inspect;
 mod intake;
+mod lane;
 mod lifecycle;
 mod links;
 mod memory;

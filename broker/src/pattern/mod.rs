@@ -185,8 +185,23 @@ impl Pattern {
         }
     }
 
+    /// Whether [`Self::admit`] lets every message pass as it is, and [`Self::accepted`] does nothing.
+    pub(crate) fn takes_plainly(&self, options: &SocketOptions) -> bool {
+        match self {
+            Self::Echo | Self::Pair(_) | Self::Pull | Self::Router(_) => true,
+            Self::Dealer(_) => options.balance != Balance::Ready,
+            Self::Push(_) | Self::Rep(_) | Self::Req(_) => false,
+            Self::Xpub(xpub) => !xpub.is_pub(),
+            Self::Xsub(xsub) => !xsub.is_sub(),
+        }
+    }
+
+    /// Whether [`Self::route`] puts no envelope in front, and nobody waits for what it routes.
+    pub(crate) fn sends_plainly(&self) -> bool {
+        !matches!(self, Self::Rep(_) | Self::Req(_))
+    }
+
     /// Decides on a message that a peer sent.
-    #[inline]
     pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         match self {
             Self::Push(_) => Admit::Drop(Drop::NotExpected),
@@ -200,7 +215,6 @@ impl Pattern {
 
     /// Takes note that a message that [`Self::admit`] let pass has gone on. Answers whether the
     /// other side may send now what it could not before.
-    #[inline]
     pub(crate) fn accepted(
         &mut self,
         id: ConnId,
@@ -310,7 +324,6 @@ impl Pattern {
     }
 
     /// Whether it takes the next request only when the last one is answered.
-    #[inline]
     pub(crate) fn is_rep(&self) -> bool {
         matches!(self, Self::Rep(_))
     }

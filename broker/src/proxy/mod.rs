@@ -84,6 +84,21 @@ impl Proxy {
         self.sockets_mut(side).0
     }
 
+    /// What a message meets that comes in through one of the two sides.
+    #[inline]
+    pub(crate) fn passage(&mut self, side: Side) -> Passage<'_> {
+        let (from, to) = match side {
+            Side::Backend => (&mut self.backend, &mut self.frontend),
+            _ => (&mut self.frontend, &mut self.backend),
+        };
+        Passage {
+            capture: &mut self.capture,
+            from,
+            to,
+            watch: &mut self.watch,
+        }
+    }
+
     /// The socket on `side` and the one across.
     #[inline]
     pub(crate) fn sockets_mut(&mut self, side: Side) -> (&mut Socket, &mut Socket) {
@@ -94,6 +109,14 @@ impl Proxy {
             Side::Control => (&mut self.control, &mut self.capture),
         }
     }
+}
+
+/// What a message meets on its way through a proxy.
+pub(crate) struct Passage<'a> {
+    pub(crate) capture: &'a mut Socket,
+    pub(crate) from: &'a mut Socket,
+    pub(crate) to: &'a mut Socket,
+    pub(crate) watch: &'a mut Watch,
 }
 
 impl Socket {
@@ -128,6 +151,16 @@ impl Socket {
             stats: SocketStats::default(),
             waiting: VecDeque::new(),
         }
+    }
+
+    /// Whether what it receives goes on as it is, without more ado.
+    pub(crate) fn takes_plainly(&self) -> bool {
+        self.pattern.takes_plainly(&self.options)
+    }
+
+    /// Whether what it sends is queued for those to whom it is routed, without more ado.
+    pub(crate) fn sends_plainly(&self) -> bool {
+        self.pattern.sends_plainly() && !self.options.overflow.takes_back()
     }
 
     /// How long the queue of this peer may stay as it is; `None` if it may for ever. It is watched
