@@ -121,7 +121,8 @@ pub(crate) struct Passage<'a> {
 
 impl Socket {
     fn new(socket_type: SocketType, config: &SideConfig) -> Self {
-        let options = config.options.clone();
+        let mut options = config.options.clone();
+        options.overflow = options.overflow_on(socket_type);
         let limits = Limits {
             message_frames_max: options.maxmsgframes,
             message_size_max: options.maxmsgsize,

@@ -1,6 +1,7 @@
 //! Options of sockets: plain values, and the table that names them.
 
 use std::time::Duration;
+use zmtp::SocketType;
 
 mod ipc;
 mod network;
@@ -26,6 +27,8 @@ pub struct SocketOptions {
     pub balance: Balance,
     /// The network interface to use whatever the routes say; empty is any.
     pub bindtodevice: String,
+    /// Another word for [`Overflow::Conflate`].
+    pub conflate: bool,
     /// How long one address may take to answer before the next is tried; zero leaves it to the
     /// system.
     pub connect_timeout: Duration,
@@ -96,6 +99,8 @@ pub struct SocketOptions {
     pub topic_size_max: u32,
     /// Type of service of every packet.
     pub tos: u32,
+    /// Another word for [`Overflow::Block`], on XPUB and PUB only.
+    pub xpub_nodrop: bool,
     /// Whether every subscription goes upstream, and not only the first to a topic.
     pub xpub_verbose: bool,
     /// Whether every subscription and every cancel goes upstream.
@@ -112,6 +117,7 @@ impl SocketOptions {
         backlog: 4096,
         balance: Balance::RoundRobin,
         bindtodevice: String::new(),
+        conflate: false,
         connect_timeout: Duration::ZERO,
         handshake_ivl: Duration::from_secs(30),
         heartbeat_ivl: Duration::from_secs(10),
@@ -146,6 +152,7 @@ impl SocketOptions {
         tcp_maxrt: Duration::ZERO,
         topic_size_max: 4096,
         tos: 0,
+        xpub_nodrop: false,
         xpub_verbose: false,
         xpub_verboser: false,
         xpub_welcome_msg: String::new(),
@@ -154,7 +161,8 @@ impl SocketOptions {
     /// Whether the options agree with each other.
     ///
     /// # Errors
-    /// `reconnect_ivl_max` is below `reconnect_ivl`.
+    /// `reconnect_ivl_max` is below `reconnect_ivl`, or what `conflate` or `xpub_nodrop` say of full
+    /// queues is not what `overflow` says.
     pub fn check(&self) -> Result<(), OptionError> {
         if self.reconnect_ivl_max < self.reconnect_ivl {
             return Err(OptionError::BackOff {
@@ -162,7 +170,28 @@ impl SocketOptions {
                 max_ms: self.reconnect_ivl_max.as_millis(),
             });
         }
+        if self.conflate && self.xpub_nodrop {
+            return Err(OptionError::ConflateWithoutDrop);
+        }
+        for (name, is_set, meaning) in [
+            ("conflate", self.conflate, Overflow::Conflate),
+            ("xpub_nodrop", self.xpub_nodrop, Overflow::Block),
+        ] {
+            if is_set && ![Overflow::Standard, meaning].contains(&self.overflow) {
+                let overflow = self.overflow.name();
+                return Err(OptionError::Overflow { name, overflow });
+            }
+        }
         Ok(())
+    }
+
+    /// What happens when a queue of a socket of this type is full, whichever option says so.
+    pub(crate) fn overflow_on(&self, socket_type: SocketType) -> Overflow {
+        match socket_type {
+            _ if self.conflate => Overflow::Conflate,
+            SocketType::Pub | SocketType::Xpub if self.xpub_nodrop => Overflow::Block,
+            _ => self.overflow,
+        }
     }
 }
 
@@ -194,6 +223,9 @@ pub enum OptionError {
         /// What was asked for.
         name: String,
     },
+    /// The queue of a peer cannot both keep one message and keep all.
+    #[error("conflate and xpub_nodrop are both true: set one of them to false")]
+    ConflateWithoutDrop,
     /// Of another form.
     #[error("write {form}")]
     Form {
@@ -203,6 +235,17 @@ pub enum OptionError {
     /// Of the right form, but nothing that the option could mean; the sentence says what to write.
     #[error("{0}")]
     Malformed(String),
+    /// A name of libzmq's for one policy, beside another policy.
+    #[error(
+        "{name} is true and overflow is \"{overflow}\": set {name} to false, or overflow to \
+         \"standard\""
+    )]
+    Overflow {
+        /// The option that says one thing.
+        name: &'static str,
+        /// What `overflow` says.
+        overflow: &'static str,
+    },
     /// Out of range.
     #[error("{value} is out of range: {}", value::range(form))]
     Range {

@@ -43,6 +43,12 @@ impl Overflow {
             Self::Conflate | Self::ConflateTopic | Self::DropOldest
         )
     }
+
+    /// Its name in configurations.
+    pub(super) fn name(self) -> &'static str {
+        let named = Self::ALL.iter().find(|(_, overflow)| *overflow == self);
+        named.map_or("", |(name, _)| name)
+    }
 }
 
 impl Balance {

@@ -250,6 +250,22 @@ impl SocketOption {
             field_mut: |options| &mut options.overflow,
         },
         Self {
+            name: "conflate",
+            libzmq: Some("ZMQ_CONFLATE"),
+            form: Form::Flag,
+            doc: "Keep only the newest message for each peer: overflow = conflate",
+            field: |options| &options.conflate,
+            field_mut: |options| &mut options.conflate,
+        },
+        Self {
+            name: "xpub_nodrop",
+            libzmq: Some("ZMQ_XPUB_NODROP"),
+            form: Form::Flag,
+            doc: "Wait for subscribers that are full: overflow = block, on XPUB and PUB",
+            field: |options| &options.xpub_nodrop,
+            field_mut: |options| &mut options.xpub_nodrop,
+        },
+        Self {
             name: "overflow_timeout",
             libzmq: None,
             form: Form::number(Unit::Milliseconds, 0, TIME_MAX),

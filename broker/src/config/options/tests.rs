@@ -182,3 +182,67 @@ fn a_longest_wait_below_the_first_is_refused() {
         "reconnect_ivl_max (5000 ms) is below reconnect_ivl (9000 ms): set it to 9000 or more"
     );
 }
+
+#[test]
+fn other_words_for_a_policy_must_agree_with_it() {
+    let block = SocketOptions {
+        overflow: Overflow::Block,
+        ..SocketOptions::DEFAULT
+    };
+    for (conflate, xpub_nodrop, expected) in [
+        (false, false, None),
+        (false, true, None),
+        (
+            true,
+            false,
+            Some(
+                "conflate is true and overflow is \"block\": set conflate to false, or overflow to \
+                 \"standard\"",
+            ),
+        ),
+        (
+            true,
+            true,
+            Some("conflate and xpub_nodrop are both true: set one of them to false"),
+        ),
+    ] {
+        let options = SocketOptions {
+            conflate,
+            xpub_nodrop,
+            ..block.clone()
+        };
+        let found = options.check().err().map(|error| error.to_string());
+        assert_eq!(found.as_deref(), expected);
+    }
+    let newest = SocketOptions {
+        overflow: Overflow::ConflateTopic,
+        xpub_nodrop: true,
+        ..SocketOptions::DEFAULT
+    };
+    let sentence = newest.check().expect_err("contradiction").to_string();
+    assert!(
+        sentence.starts_with("xpub_nodrop is true and overflow is \"conflate-topic\""),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn other_words_for_a_policy_are_that_policy() {
+    let conflate = SocketOptions {
+        conflate: true,
+        ..SocketOptions::DEFAULT
+    };
+    let nodrop = SocketOptions {
+        xpub_nodrop: true,
+        ..SocketOptions::DEFAULT
+    };
+    for (options, socket_type, expected) in [
+        (&conflate, SocketType::Push, Overflow::Conflate),
+        (&conflate, SocketType::Xpub, Overflow::Conflate),
+        (&nodrop, SocketType::Xpub, Overflow::Block),
+        (&nodrop, SocketType::Pub, Overflow::Block),
+        (&nodrop, SocketType::Router, Overflow::Standard),
+    ] {
+        assert_eq!(options.overflow_on(socket_type), expected, "{socket_type}");
+    }
+}
