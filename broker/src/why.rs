@@ -18,6 +18,8 @@ pub enum Drop {
     PeerFull,
     /// A newer message took its place in the queue.
     Replaced,
+    /// The broker stops, and the peer did not take it in time.
+    Stopping,
     /// It is a subscription, and there are as many as there may be.
     TooManySubscriptions,
     /// A ROUTER is to send it, and it has no frame behind the identity.
@@ -28,13 +30,14 @@ pub enum Drop {
 
 impl Drop {
     /// Every reason, in alphabetical order: the order of [`crate::stats::SocketStats::drops`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Expired,
         Self::MemoryShed,
         Self::NoSuchPeer,
         Self::NotExpected,
         Self::PeerFull,
         Self::Replaced,
+        Self::Stopping,
         Self::TooManySubscriptions,
         Self::WithoutBody,
         Self::WithoutEnvelope,
@@ -50,6 +53,7 @@ impl Drop {
             Self::NotExpected => "not-expected",
             Self::PeerFull => "peer-full",
             Self::Replaced => "replaced",
+            Self::Stopping => "stopping",
             Self::TooManySubscriptions => "too-many-subscriptions",
             Self::WithoutBody => "without-body",
             Self::WithoutEnvelope => "without-envelope",

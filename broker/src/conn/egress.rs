@@ -373,6 +373,9 @@ impl Egress {
     /// Drops the messages of which no byte was written; answers how many. What was begun, and
     /// commands, stay.
     pub(crate) fn shed(&mut self, store: &mut Store) -> u32 {
+        if self.messages <= u32::from(self.begun() > self.preamble) {
+            return 0;
+        }
         let (begun, written) = (self.begun(), self.written);
         let (preamble, messages) = (self.preamble, self.messages);
         let queue = self.take_all(store);

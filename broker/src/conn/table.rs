@@ -124,6 +124,11 @@ impl ConnTable {
         self.slots.iter().map(name)
     }
 
+    /// Every connection, to be changed, in the same order.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Conn> {
+        self.slots.iter_mut().map(|(_, conn)| conn)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

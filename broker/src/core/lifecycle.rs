@@ -9,8 +9,8 @@ use crate::core::{Core, Stop};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
-use crate::proxy::Proxy;
-use crate::why::Why;
+use crate::proxy::{Linger, Proxy};
+use crate::why::{Drop, Why};
 use std::time::{Duration, Instant};
 use zmtp::Session;
 
@@ -303,6 +303,60 @@ impl Core {
         }
     }
 
+    /// A stop begins: every socket goes on sending for as long as it may, at most until `deadline`.
+    pub(super) fn begin_linger(&mut self, now: Instant, deadline: Instant) {
+        for proxy in &mut self.proxies {
+            for side in Side::ALL {
+                proxy.socket_mut(side).begin_linger(now, deadline);
+            }
+        }
+    }
+
+    /// When the next socket of a broker that stops is to send no more.
+    pub(super) fn linger_deadline(&self) -> Option<Instant> {
+        let sockets = self.proxies.iter().flat_map(Proxy::sockets);
+        let deadlines = sockets.filter_map(|socket| match socket.linger {
+            Linger::Until(deadline) => Some(deadline),
+            Linger::Always | Linger::Over => None,
+        });
+        deadlines.min()
+    }
+
+    /// Drops what is queued on sockets that are to send no more.
+    pub(super) fn end_linger(&mut self, now: Instant) {
+        let mut is_any_over = false;
+        for proxy in &mut self.proxies {
+            for side in Side::ALL {
+                let linger = &mut proxy.socket_mut(side).linger;
+                if matches!(*linger, Linger::Until(deadline) if deadline <= now) {
+                    *linger = Linger::Over;
+                }
+                is_any_over |= *linger == Linger::Over;
+            }
+        }
+        if !is_any_over {
+            return;
+        }
+        let store = &mut self.outbox.store;
+        let mut dropped = vec![[0_u64; Side::ALL.len()]; self.proxies.len()];
+        for conn in self.conns.iter_mut() {
+            let SocketId { proxy, side } = conn.socket;
+            let socket = self.proxies[proxy as usize].socket_mut(side);
+            if socket.linger == Linger::Over && conn.egress.messages() > 0 {
+                let count = socket.shed(conn, Drop::Stopping, store);
+                dropped[proxy as usize][side as usize] += u64::from(count);
+            }
+        }
+        for (proxy, dropped) in self.proxies.iter().zip(dropped) {
+            for side in Side::ALL {
+                let (name, count) = (&proxy.name, dropped[side as usize]);
+                if count > 0 && self.reports.allow(now) {
+                    log::warn!("{name} {side}: {count} messages are not sent: the broker stops");
+                }
+            }
+        }
+    }
+
     /// Whether nothing is queued that could still be sent. What waits for a peer that is not there
     /// will wait in vain: nobody is accepted any more.
     pub(super) fn is_drained(&self) -> bool {
@@ -311,10 +365,15 @@ impl Core {
                 !proxy.socket(from).waiting.is_empty(),
                 proxy.socket(from.opposite()),
             );
-            !proxy.is_paused && to.peers > 0 && (waits || to.pattern.has_stranded())
+            let is_open = !proxy.is_paused && to.linger != Linger::Over;
+            is_open && to.peers > 0 && (waits || to.pattern.has_stranded())
         };
         let is_between = |proxy: &Proxy| Side::BOTH.iter().any(|from| could_go(proxy, *from));
-        !self.proxies.iter().any(is_between)
-            && self.conns.iter().all(|(_, conn)| conn.egress.is_empty())
+        let is_sent = |conn: &Conn| {
+            let SocketId { proxy, side } = conn.socket;
+            let socket = self.proxies[proxy as usize].socket(side);
+            conn.egress.is_empty() || socket.linger == Linger::Over
+        };
+        !self.proxies.iter().any(is_between) && self.conns.iter().all(|(_, conn)| is_sent(conn))
     }
 }

@@ -7,7 +7,6 @@
 use crate::conn::{ConnId, Input, Phase};
 use crate::core::{Action, Core};
 use crate::limits::SHORTAGE_PATIENCE;
-use crate::pattern::Pattern;
 use crate::why::{Drop, Why};
 use std::time::Instant;
 
@@ -130,19 +129,10 @@ impl Core {
             return freed > 0;
         }
         let before = self.outbox.store.queued;
-        // What is queued in a handshake is no messages, and subscriptions must not be lost: a
-        // publisher that knows them as messages only is closed, and told all of them when it comes
-        // back.
-        let has_subscriptions =
-            matches!(socket.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
-        let dropped = match conn.phase {
-            Phase::Ready if !has_subscriptions => conn.egress.shed(&mut self.outbox.store),
-            _ => 0,
-        };
-        socket.stats.count_drops(Drop::MemoryShed, dropped);
-        conn.traffic.count_drops(Drop::MemoryShed, dropped);
+        socket.shed(conn, Drop::MemoryShed, &mut self.outbox.store);
         if self.outbox.store.queued == before {
-            // One message that is being sent, and that the peer does not read on.
+            // One message that is being sent, and that the peer does not read on; or subscriptions,
+            // all of which a publisher is told when it comes back.
             if let Some(id) = id {
                 self.doom(id, Why::MemoryShed);
             }

@@ -298,10 +298,14 @@ impl Core {
     /// long as the configuration says. A second call gives up what is queued.
     pub fn handle_stop(&mut self, now: Instant) {
         if self.stop != Stop::No {
+            self.begin_linger(now, now);
+            self.end_linger(now);
             self.close_all();
             return;
         }
-        self.stop = Stop::Draining(now + self.drain_timeout);
+        let deadline = now + self.drain_timeout;
+        self.begin_linger(now, deadline);
+        self.stop = Stop::Draining(deadline);
         self.actions.push_back(Action::StopAccepting(None));
         for link in &mut self.links {
             if let LinkState::Waiting(_) = link.state {
@@ -348,7 +352,7 @@ impl Core {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stop = match self.stop {
-            Stop::Draining(deadline) => Some(deadline),
+            Stop::Draining(deadline) => self.linger_deadline().or(Some(deadline)),
             _ => None,
         };
         let memory = self.memory.deadline();
@@ -463,11 +467,12 @@ impl Core {
             self.handle_stop(now);
             return true;
         }
-        if let Stop::Draining(deadline) = self.stop
-            && (now >= deadline || self.is_drained() && self.transit.is_quiet())
-        {
-            self.close_all();
-            return self.settle(now);
+        if let Stop::Draining(deadline) = self.stop {
+            self.end_linger(now);
+            if now >= deadline || self.is_drained() && self.transit.is_quiet() {
+                self.close_all();
+                return self.settle(now);
+            }
         }
         had_work
     }

@@ -1,13 +1,15 @@
 //! A proxy: two sockets, and who waits between them.
 
 use crate::config::{Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
-use crate::conn::{Conn, ConnId};
+use crate::conn::egress::Store;
+use crate::conn::{Conn, ConnId, Phase};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
 use crate::stats::SocketStats;
+use crate::why::Drop;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zmtp::encode::append_frame;
 use zmtp::{HeartbeatConfig, Limits, SessionConfig, SocketType};
 
@@ -21,6 +23,7 @@ use watch::Watch;
 pub(crate) struct Socket {
     /// Somebody can come, or it goes to somebody.
     pub(crate) has_endpoint: bool,
+    pub(crate) linger: Linger,
     pub(crate) options: SocketOptions,
     pub(crate) pattern: Pattern,
     /// Peers whose handshake is over.
@@ -31,6 +34,17 @@ pub(crate) struct Socket {
     /// Connections whose next message waits for somebody on the other side, in the order of their
     /// turns.
     pub(crate) waiting: VecDeque<ConnId>,
+}
+
+/// Until when a socket's queues are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// For ever: no stop has begun.
+    Always,
+    /// Until then.
+    Until(Instant),
+    /// Not any more: what is queued is dropped.
+    Over,
 }
 
 /// Two sockets, of which one sends what the other receives, and two beside them.
@@ -99,6 +113,11 @@ impl Proxy {
         }
     }
 
+    /// All sockets, in the order of [`Side::ALL`].
+    pub(crate) fn sockets(&self) -> [&Socket; Side::ALL.len()] {
+        Side::ALL.map(|side| self.socket(side))
+    }
+
     /// The socket on `side` and the one across.
     #[inline]
     pub(crate) fn sockets_mut(&mut self, side: Side) -> (&mut Socket, &mut Socket) {
@@ -145,6 +164,7 @@ impl Socket {
         };
         Self {
             has_endpoint: config.has_endpoint(),
+            linger: Linger::Always,
             pattern: Pattern::new(socket_type, &options),
             options,
             peers: 0,
@@ -175,12 +195,33 @@ impl Socket {
         is_watched.then_some(self.options.overflow_timeout)
     }
 
+    /// A stop begins: what is queued is sent until `deadline`, or for less if the options say so.
+    pub(crate) fn begin_linger(&mut self, now: Instant, deadline: Instant) {
+        let own = self.options.linger.map(|linger| now + linger);
+        self.linger = Linger::Until(own.map_or(deadline, |own| own.min(deadline)));
+    }
+
     /// Whether the queue of this peer is as full as it may be.
     pub(crate) fn is_full(&self, conn: &Conn) -> bool {
         match self.pattern {
             Pattern::Xsub(_) => conn.egress.bytes() > UPSTREAM_BYTES_MAX,
             _ => conn.is_at_high_water(&self.options),
         }
+    }
+
+    /// Drops what is queued for this peer and not begun, and answers how much it was. What is queued
+    /// in a handshake is no messages, and subscriptions must not be lost: a publisher that knows
+    /// them as messages only keeps its queue.
+    pub(crate) fn shed(&mut self, conn: &mut Conn, reason: Drop, store: &mut Store) -> u32 {
+        let has_subscriptions =
+            matches!(self.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
+        let dropped = match conn.phase {
+            Phase::Ready if !has_subscriptions => conn.egress.shed(store),
+            _ => 0,
+        };
+        self.stats.count_drops(reason, dropped);
+        conn.traffic.count_drops(reason, dropped);
+        dropped
     }
 
     /// What a new peer is sent first: a probe, so that a ROUTER knows us, or a publisher's welcome.

@@ -49,6 +49,9 @@ pub struct SocketOptions {
     pub ipc_owner: Option<IpcOwner>,
     /// Whether `*` and names stand for IPv6 addresses too.
     pub ipv6: bool,
+    /// How long a stop goes on sending what is queued; [`None`] is as long as the drain timeout
+    /// allows, which is the most in any case.
+    pub linger: Option<Duration>,
     /// How long a message may be queued before it is dropped; zero is for ever.
     pub max_age: Duration,
     /// Most frames accepted in one message.
@@ -127,6 +130,7 @@ impl SocketOptions {
         ipc_mode: None,
         ipc_owner: None,
         ipv6: false,
+        linger: None,
         max_age: Duration::ZERO,
         maxmsgsize: 128 << 20,
         maxmsgframes: 8192,

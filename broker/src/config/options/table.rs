@@ -56,6 +56,14 @@ impl SocketOption {
             field_mut: |options| &mut options.maxmsgframes,
         },
         Self {
+            name: "linger",
+            libzmq: Some("ZMQ_LINGER"),
+            form: Form::optional(Unit::Milliseconds, 0, TIME_MAX),
+            doc: "Milliseconds a stop goes on sending; -1: as drain_timeout has it",
+            field: |options| &options.linger,
+            field_mut: |options| &mut options.linger,
+        },
+        Self {
             name: "handshake_ivl",
             libzmq: Some("ZMQ_HANDSHAKE_IVL"),
             form: Form::number(Unit::Milliseconds, 0, TIME_MAX),

@@ -253,6 +253,18 @@ impl Field for Duration {
     }
 }
 
+/// In milliseconds; [`None`] is -1.
+impl Field for Option<Duration> {
+    fn load(&self) -> Value {
+        self.map_or(Value::Number(UNSET), |duration| duration.load())
+    }
+
+    fn store(&mut self, value: Value) -> Result<(), String> {
+        *self = number(&value).map(Duration::from_millis);
+        Ok(())
+    }
+}
+
 /// [`None`] is -1.
 impl Field for Option<u32> {
     fn load(&self) -> Value {
