@@ -141,6 +141,18 @@ impl Input {
             .resize(wanted.min(allowed).max(self.end + LARGE_BEHIND_SIZE), 0);
     }
 
+    /// Puts `bytes` behind the others, in memory that grows with them.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        debug_assert!(!self.is_scratch, "the scratch has its size");
+        self.buffer.truncate(self.end);
+        if self.start > 0 {
+            let _ = self.buffer.split_to(self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+        self.end = self.buffer.len();
+    }
+
     /// Takes the first `size` bytes out without copying them; not for the scratch.
     pub(crate) fn take_shared(&mut self, size: usize) -> Bytes {
         debug_assert!(!self.is_scratch, "the scratch is not given away");
@@ -180,5 +192,7 @@ mod tests {
         assert_eq!(input.take_shared(7), &b"message"[..]);
         assert_eq!(input.bytes(), b"X");
         assert_eq!(input.keep().bytes(), b"X");
+        input.append(b"YZ");
+        assert_eq!((input.bytes(), input.size()), (&b"XYZ"[..], 3));
     }
 }

@@ -1,11 +1,13 @@
 //! One connection: its session, what came of it and is not dealt with, what is to be sent to it.
 
 use crate::config::{Side, SocketOptions};
+use crate::conn::backlog::Backlog;
 use crate::peer::PeerAddress;
 use std::time::Instant;
 use zmtp::limits::SIGNATURE_SIZE;
 use zmtp::{Session, Version};
 
+pub(crate) mod backlog;
 pub(crate) mod egress;
 pub(crate) mod input;
 pub(crate) mod outbox;
@@ -62,6 +64,8 @@ pub(crate) enum Phase {
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
+    /// What is known of its tail while its next message waits.
+    pub(crate) backlog: Backlog,
     pub(crate) egress: Egress,
     /// Since when its queue has been full, where that matters.
     pub(crate) full_since: Option<Instant>,
@@ -79,7 +83,8 @@ pub(crate) struct Conn {
     pub(crate) is_dirty: bool,
     /// A load balancer has taken it out of its turns until its queue has drained to half.
     pub(crate) is_full: bool,
-    /// Its next message waits for somebody to take it; it is not read from.
+    /// Its next message waits for somebody to take it; it is read from only as long as its backlog
+    /// has room.
     pub(crate) is_parked: bool,
     /// Has a run of the current input in its queue.
     pub(crate) is_touched: bool,
@@ -110,6 +115,7 @@ impl Conn {
         origin: Origin,
     ) -> Self {
         Self {
+            backlog: Backlog::default(),
             egress: Egress::default(),
             full_since: None,
             is_watched: false,

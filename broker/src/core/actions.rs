@@ -20,7 +20,7 @@ pub enum Action {
     /// Try the endpoint of this link, then call [`crate::Core::handle_connected`] or
     /// [`crate::Core::handle_connect_failed`].
     Connect(LinkId),
-    /// Read on from this connection: nothing of what it sent is waiting any more.
+    /// Read on from this connection: what it sent is waiting no more, or there is room for more.
     Resume(ConnId),
     /// Read on from all who may be read.
     ResumeAll,

@@ -26,8 +26,8 @@ pub enum Flow {
     Flush,
     /// The quota was used up.
     More,
-    /// The next message waits for somebody to take it; the connection is not read until
-    /// [`crate::core::Action::Resume`].
+    /// The next message waits for somebody to take it. More may be read only as far as it may be
+    /// held; [`crate::core::Action::Resume`] says when there is room again.
     Parked,
 }
 
@@ -35,6 +35,9 @@ impl Core {
     /// Where the next bytes of a connection go: behind those that wait for them. Takes the scratch
     /// unless a large message is being received.
     pub fn begin_input(&mut self, id: ConnId, scratch: &mut BytesMut) -> Input {
+        if self.is_parked(id) {
+            return Input::scratch(std::mem::take(scratch));
+        }
         let need = self.conns.get(id).map_or(0, |conn| conn.need);
         let mut tail = self.take_tail(id);
         if need >= LARGE_SIZE_MIN {
@@ -55,6 +58,9 @@ impl Core {
                 self.transit.note();
             }
         }
+        if self.is_parked(id) {
+            return self.hold_more(now, id, input);
+        }
         let flow = self.pump(id, input, u32::MAX, false);
         self.outbox.settle(&mut self.conns, input);
         if flow == Flow::Parked
@@ -67,6 +73,7 @@ impl Core {
                 .socket_mut(side)
                 .waiting
                 .push_back(id);
+            self.hold(id, input.bytes());
         }
         self.remind(id);
         flow
@@ -78,7 +85,7 @@ impl Core {
             self.keep(id, input);
             return;
         }
-        if self.is_in_use(id) {
+        if self.is_in_use(id) && !input.bytes().is_empty() {
             self.put_tail(id, input.keep());
         }
         *scratch = input.into_buffer();
@@ -140,6 +147,7 @@ impl Core {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.is_parked = !matches!(flow, Flow::Done | Flow::Closed);
             }
+            self.hold_less(id, &input);
             self.keep(id, input);
             let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
             match flow {

@@ -30,6 +30,7 @@ use zmtp::Frames;
 mod actions;
 mod capture;
 mod control;
+mod hold;
 mod inspect;
 mod intake;
 mod lane;
@@ -198,8 +199,13 @@ impl Core {
         self.retry_link(now, link);
     }
 
-    /// The peer closed the connection, or reading from it failed: all it sent has been handled.
+    /// The peer closed the connection, or reading from it failed: all it sent has been handled, or
+    /// waits. What waits goes first; then the driver hears of the end once more.
     pub fn handle_read_closed(&mut self, id: ConnId, error: Option<&io::Error>) {
+        if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_parked) {
+            conn.backlog.end();
+            return;
+        }
         let why = error.map_or(Why::PeerClosed, |error| Why::Io(error.kind()));
         self.doom(id, why);
     }
@@ -397,7 +403,9 @@ impl Core {
         };
         !self.memory.is_short()
             && self.conns.get(id).is_some_and(|conn| {
-                may_be_read(conn) && !conn.is_parked && conn.phase < Phase::Closing
+                may_be_read(conn)
+                    && (!conn.is_parked || conn.backlog.has_room())
+                    && conn.phase < Phase::Closing
             })
     }
 

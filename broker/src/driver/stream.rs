@@ -109,7 +109,8 @@ impl Stream {
         loop {
             return match self.socket.read(into) {
                 Ok(size) => {
-                    self.can_read = size == into.len() || self.is_read_closed;
+                    // The end, once reached, can be reached again.
+                    self.can_read = size == into.len() || size == 0 || self.is_read_closed;
                     Ok(Some(size))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -94,12 +94,14 @@ impl World {
     }
 
     /// The brokers are gone, and nothing they promised was broken on the way.
-    pub(crate) fn check_stopped(&self) {
+    pub(crate) fn check_stopped(&mut self) {
         for node in self.nodes.iter().filter(|node| !node.is_dead) {
             assert!(node.core.is_stopped(), "a broker does not stop");
             assert!(node.hosts.is_empty(), "a stopped broker has connections");
             for (snapshot, socket) in node.core.statistics().iter().zip(&node.model.sockets) {
                 assert_eq!(snapshot.peers, 0, "a stopped broker has peers");
+                let unsent = snapshot.counters.dropped(Drop::Stopping);
+                self.ctx.coverage.add(Drop::Stopping.label(), unsent);
                 let ends: u64 = snapshot
                     .counters
                     .closed
@@ -114,7 +116,7 @@ impl World {
             let gone_at = node.gone_at.expect("it is stopped");
             assert!(gone_at < longest, "a broker took too long to stop");
             let is_drained = node.drained_at.is_some_and(|at| at < stopped_at + drain);
-            if is_drained && !node.is_hurried {
+            if is_drained && !node.is_hurried && !node.is_impatient() {
                 check_nothing_lost(&node.model);
                 self.check_last_words(node);
             }

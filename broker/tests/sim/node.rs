@@ -311,15 +311,18 @@ impl Node {
         assert!(!spare.is_empty(), "there is no room for reading");
         match ctx.read(plug, spare) {
             Received::Nothing => host.can_read = false,
+            // What waits goes first; then it is heard of once more.
             Received::End => {
                 self.core.handle_read_closed(id, None);
-                self.dying.push(id);
+                self.dying.extend((!host.is_parked).then_some(id));
             }
             Received::Broken(kind) => {
                 self.core.handle_read_closed(id, Some(&kind.into()));
-                self.dying.push(id);
+                self.dying.extend((!host.is_parked).then_some(id));
             }
             Received::Data(size) => {
+                ctx.coverage
+                    .add("read while parked", u64::from(host.is_parked));
                 let targets = self.model.hear(id, &spare[..size]);
                 input.filled(size);
                 self.handle_input(ctx, id, &mut input, &targets);
@@ -488,7 +491,7 @@ impl Node {
         };
         let is_first = self.drained_at.is_none();
         self.drained_at.get_or_insert(ctx.now);
-        if ctx.now >= stopped_at + drain || self.is_hurried {
+        if ctx.now >= stopped_at + drain || self.is_hurried || self.is_impatient() {
             return;
         }
         if is_first {
@@ -538,7 +541,7 @@ impl Node {
             }
             Action::Resume(id) => {
                 if let Some(host) = self.hosts.get_mut(&id) {
-                    host.is_parked = false;
+                    host.is_parked = self.core.is_parked(id);
                 }
                 self.read_later(id);
             }
@@ -608,6 +611,15 @@ impl Node {
         ctx.close(host.plug);
         self.reminders += 1;
         self.core.handle_closed(now, id);
+    }
+
+    /// Whether a side gives up what it has queued before the time for it is over.
+    pub(crate) fn is_impatient(&self) -> bool {
+        let mut sides = self.config.proxies.iter().flat_map(|proxy| {
+            let sides = broker::config::Side::BOTH;
+            sides.map(|side| proxy.side(side))
+        });
+        sides.any(|side| side.options.linger.is_some())
     }
 
     /// What must be true after every turn.

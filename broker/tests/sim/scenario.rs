@@ -57,6 +57,7 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
         eprintln!("{plan:?} {style:?} {script:?}");
     }
     let mut scene = Scene {
+        own: Random::new(seed ^ 0x5eed_0f09_7104_5000),
         port: 5000,
         random,
         world: World::new(ctx, script),
@@ -87,6 +88,8 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
 }
 
 struct Scene {
+    /// Draws beside `random`, so that what they decide does not change all that follows.
+    own: Random,
     port: u16,
     random: Random,
     world: World,
@@ -191,7 +194,11 @@ impl Scene {
         // One that is held back before it has sent two PINGs relies on those of the broker.
         let beat = random.pick(&[if is_fair { 500 } else { 0 }, 500, 1000]);
         let reconnect = random.pick(&[1, 10, 100]);
+        let lingers = [None, None, None, None, Some(0), Some(300)];
         SocketOptions {
+            linger: self.own.pick(&lingers).map(Duration::from_millis),
+            rcvhwm: self.own.pick(&[1, 1, 1, 0, 2, 20]),
+            rcvhwm_bytes: self.own.pick(&[1, 5000, 64 << 20]),
             handshake_ivl: Duration::from_millis(random.pick(&[0, 200, 1000, 30_000])),
             maxmsgframes: random.pick(&[12, 8192]),
             maxmsgsize: random.pick(&[700_000, 128 << 20]),

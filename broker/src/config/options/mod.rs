@@ -66,6 +66,11 @@ pub struct SocketOptions {
     pub probe_router: bool,
     /// Bytes that the kernel keeps for receiving; [`None`] leaves it to the system.
     pub rcvbuf: Option<u32>,
+    /// Messages of one peer held while nobody can take them, before it is not read from any more;
+    /// zero is no limit.
+    pub rcvhwm: u32,
+    /// Bytes of such messages.
+    pub rcvhwm_bytes: u64,
     /// First wait before a lost or failed connection is tried again.
     pub reconnect_ivl: Duration,
     /// Longest such wait; each failure doubles the wait up to here.
@@ -138,6 +143,9 @@ impl SocketOptions {
         overflow_timeout: Duration::from_secs(10),
         probe_router: false,
         rcvbuf: None,
+        // What waits is safest with who sent it.
+        rcvhwm: 1,
+        rcvhwm_bytes: 64 << 20,
         reconnect_ivl: Duration::from_millis(100),
         reconnect_ivl_max: Duration::from_secs(5),
         router_handover: true,

@@ -40,6 +40,22 @@ impl SocketOption {
             field_mut: |options| &mut options.sndhwm_bytes,
         },
         Self {
+            name: "rcvhwm",
+            libzmq: Some("ZMQ_RCVHWM"),
+            form: Form::number(Unit::Messages, 0, COUNT_MAX),
+            doc: "Messages that wait here until their peer is not read; 0: no limit",
+            field: |options| &options.rcvhwm,
+            field_mut: |options| &mut options.rcvhwm,
+        },
+        Self {
+            name: "rcvhwm_bytes",
+            libzmq: None,
+            form: Form::number(Unit::Bytes, 1, SIZE_MAX),
+            doc: "Bytes that wait here until their peer is not read",
+            field: |options| &options.rcvhwm_bytes,
+            field_mut: |options| &mut options.rcvhwm_bytes,
+        },
+        Self {
             name: "maxmsgsize",
             libzmq: Some("ZMQ_MAXMSGSIZE"),
             form: Form::number(Unit::Bytes, 1, SIZE_MAX),

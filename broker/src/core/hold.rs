@@ -1,0 +1,59 @@
+//! Connections whose next message waits: how much more of what they send is held.
+
+use crate::conn::backlog::{Backlog, BacklogLimits};
+use crate::conn::{Conn, ConnId, Input};
+use crate::core::{Action, Core, Flow};
+use crate::proxy::Proxy;
+use std::time::Instant;
+
+impl Core {
+    /// The message at the front of `tail` waits from now on.
+    pub(super) fn hold(&mut self, id: ConnId, tail: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.backlog = Backlog::default();
+            let limits = limits(&self.proxies, conn);
+            conn.backlog.received(tail, limits);
+        }
+    }
+
+    /// More was read behind a message that waits.
+    pub(super) fn hold_more(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
+        let mut tail = self.take_tail(id);
+        tail.append(input.bytes());
+        input.consume(input.bytes().len());
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.session.hold_back(now);
+            let limits = limits(&self.proxies, conn);
+            conn.backlog.received(tail.bytes(), limits);
+        }
+        self.put_tail(id, tail);
+        self.remind(id);
+        Flow::Parked
+    }
+
+    /// Some of what waited has gone on: lets the peer send more if there is room again.
+    pub(super) fn hold_less(&mut self, id: ConnId, tail: &Input) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_parked) else {
+            return;
+        };
+        let limits = limits(&self.proxies, conn);
+        if conn.backlog.went_on(tail.bytes(), limits) {
+            self.actions.push_back(Action::Resume(id));
+        }
+    }
+
+    /// Whether the next message of a connection waits for somebody to take it.
+    #[must_use]
+    pub fn is_parked(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.is_parked)
+    }
+}
+
+fn limits<'a>(proxies: &'a [Proxy], conn: &Conn) -> BacklogLimits<'a> {
+    let socket = proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+    BacklogLimits {
+        limits: &socket.session.limits,
+        options: &socket.options,
+        version: conn.version,
+    }
+}
