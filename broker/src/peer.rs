@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 /// The other end of a connection; displayed in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerAddress {
+    /// Nobody yet: a link that is down.
+    Absent,
     /// Another socket of the same broker.
     Inproc,
     /// A process of this machine.
@@ -36,6 +38,7 @@ impl From<SocketAddr> for PeerAddress {
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Absent => f.write_str("nobody"),
             Self::Inproc => f.write_str("inproc peer"),
             Self::Program => f.write_str("inproc peer (this program)"),
             Self::Ipc { pid, uid } => write!(f, "ipc peer (pid {pid}, uid {uid})"),

@@ -196,6 +196,20 @@ impl Egress {
         self.is_apart = true;
     }
 
+    /// Queues whole messages, one after the other.
+    pub(crate) fn push_messages(&mut self, wire: &[u8], store: &mut Store) {
+        walk_units(wire, 0, |_, unit, _| self.push_bytes(unit, 1, store));
+    }
+
+    /// Puts the messages of a queue of which nothing was written behind those of this one.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        debug_assert!(other.written + other.preamble == 0 && other.open.messages == 0);
+        debug_assert!(self.open.messages == 0);
+        self.bytes += other.bytes;
+        self.messages += other.messages;
+        self.chunks.append(&mut other.chunks);
+    }
+
     fn push_apart(&mut self, parts: &[&[u8]], store: &Store) {
         self.chunks.push_back(Chunk {
             body: Body::Batch(parts.concat()),

@@ -141,6 +141,11 @@ impl Conn {
         }
     }
 
+    /// Whether it only has the queue of a link that is down.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        self.peer == PeerAddress::Absent
+    }
+
     /// Whether it has sent the beginning of a greeting, and no more than that.
     pub(crate) fn has_signature_only(&self) -> bool {
         let tail = self.tail.bytes();

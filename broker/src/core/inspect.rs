@@ -243,9 +243,7 @@ impl Core {
             .conns
             .iter()
             .filter(|(id, conn)| {
-                conn.socket.proxy == asked.proxy
-                    && conn.phase < Phase::Closing
-                    && is_meant(*id, conn)
+                conn.socket.proxy == asked.proxy && is_there(conn) && is_meant(*id, conn)
             })
             .map(|(id, _)| id)
             .collect();
@@ -268,7 +266,7 @@ impl Core {
         let (after, limit) = (asked.after()?, asked.limit()?);
         let here = |(_, conn): &(ConnId, &Conn)| {
             conn.socket.proxy == asked.proxy
-                && conn.phase < Phase::Closing
+                && is_there(conn)
                 && wanted.is_none_or(|side| side == conn.socket.side)
         };
         let total = self.conns.iter().filter(here).count();
@@ -442,6 +440,11 @@ fn describe_drops(drops: &[u64; Drop::ALL.len()]) -> Value {
         .map(|(reason, count)| (reason.label().to_owned(), json!(count)))
         .collect();
     Value::Object(object)
+}
+
+/// Whether somebody is connected, and not about to be closed.
+fn is_there(conn: &Conn) -> bool {
+    conn.phase < Phase::Closing && !conn.is_stand_in()
 }
 
 /// The identity by which a ROUTER knows a peer; empty if it has none.

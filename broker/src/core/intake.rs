@@ -386,6 +386,7 @@ impl Core {
         conn.traffic.socket_type = peer.socket_type;
         conn.egress.begin_traffic();
         let (socket_id, origin, address) = (conn.socket, conn.origin, conn.peer);
+        let kept = self.end_stand_in(origin);
         let proxy = &mut self.proxies[socket_id.proxy as usize];
         let socket = proxy.socket_mut(socket_id.side);
         let (pattern, options) = (&mut socket.pattern, &socket.options);
@@ -403,7 +404,7 @@ impl Core {
             return Ok(());
         };
         conn.phase = Phase::Ready;
-        if options.overflow.takes_back() || !options.max_age.is_zero() {
+        if options.keeps_apart() {
             conn.egress.keep_apart();
         }
         let first = socket.first_message();
@@ -414,6 +415,7 @@ impl Core {
             self.link_is_up(link);
         }
         self.outbox.push_bytes(&mut self.conns, id, &first, 1);
+        self.hand_over(id, kept);
         if is_xsub {
             self.replay_subscriptions(id);
         }

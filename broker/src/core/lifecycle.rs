@@ -25,8 +25,10 @@ impl Core {
             endpoint,
             is_known_down: false,
             socket,
+            stand_in: None,
             state: LinkState::Connecting,
         });
+        self.absent.push(id.0);
         self.actions.push_back(Action::Connect(id));
     }
 
@@ -181,7 +183,7 @@ impl Core {
     }
 
     /// Gives up what is queued for a peer that can not be written to any more.
-    pub(super) fn give_up_queue(&mut self, id: ConnId) {
+    pub(super) fn give_up_queue(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self
             .conns
             .get_mut(id)
@@ -189,7 +191,7 @@ impl Core {
         else {
             return;
         };
-        let socket = conn.socket;
+        let (socket, origin) = (conn.socket, conn.origin);
         let (wire, messages) = conn.egress.close(&mut self.outbox.store);
         let pattern = &mut self.proxies[socket.proxy as usize]
             .socket_mut(socket.side)
@@ -197,15 +199,24 @@ impl Core {
         if let Some(balancer) = pattern.balancer() {
             balancer.detach(id, &mut self.conns);
         }
-        self.strand(socket, &wire, messages);
+        self.strand(now, (socket, origin), &wire, messages);
     }
 
-    /// Gives the messages that a dead peer had not been sent to the others, where one is as good as
-    /// another.
-    pub(super) fn strand(&mut self, id: SocketId, wire: &[u8], messages: u32) {
+    /// Keeps the messages that a dead peer had not been sent for when its link is up again, or gives
+    /// them to the others, where one is as good as another.
+    pub(super) fn strand(
+        &mut self,
+        now: Instant,
+        (id, origin): (SocketId, Origin),
+        wire: &[u8],
+        messages: u32,
+    ) {
+        let is_kept = self.keep_for_link(now, origin, wire);
         let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
         if let Some(balancer) = socket.pattern.balancer() {
-            balancer.strand(wire);
+            if !is_kept {
+                balancer.strand(wire);
+            }
             socket.stats.requeued += u64::from(messages);
         }
         let has_lost_request = socket.pattern.has_lost_request();
@@ -232,6 +243,10 @@ impl Core {
         else {
             return;
         };
+        if conn.is_stand_in() {
+            let origin = conn.origin;
+            return self.give_up_stand_in(now, origin);
+        }
         // libzmq closes without a word when our socket type does not suit it, and 3.2 when our
         // greeting does not.
         let why = match why {
@@ -248,7 +263,7 @@ impl Core {
         let was_ready = conn.phase == Phase::Ready;
         let was_parked = std::mem::take(&mut conn.is_parked);
         conn.phase = Phase::Closing;
-        let (socket_id, peer) = (conn.socket, conn.peer);
+        let (socket_id, peer, origin) = (conn.socket, conn.peer, conn.origin);
         // A peer that was refused is to hear why, and those of a broker that stops what was queued.
         let lingers = match why {
             Why::Protocol(error) => error.reply().is_some(),
@@ -282,7 +297,7 @@ impl Core {
                 proxy.watch.has_readers(peers);
             }
             if let Some((wire, messages)) = unsent {
-                self.strand(socket_id, &wire, messages);
+                self.strand(now, (socket_id, origin), &wire, messages);
                 // A REP whose requester left takes the next request.
                 self.wake_later(socket_id);
             }
@@ -295,7 +310,10 @@ impl Core {
         self.actions.push_back(Action::Close { id, lingers });
     }
 
-    pub(super) fn close_all(&mut self) {
+    /// Gives up what is still queued, and everybody.
+    pub(super) fn close_all(&mut self, now: Instant) {
+        self.begin_linger(now, now);
+        self.end_linger(now);
         self.stop = Stop::Closing;
         let all: Vec<ConnId> = self.conns.iter().map(|(id, _)| id).collect();
         for id in all {
@@ -339,6 +357,14 @@ impl Core {
         }
         let store = &mut self.outbox.store;
         let mut dropped = vec![[0_u64; Side::ALL.len()]; self.proxies.len()];
+        for (proxy, dropped) in self.proxies.iter_mut().zip(&mut dropped) {
+            for side in Side::ALL {
+                let socket = proxy.socket_mut(side);
+                if socket.linger == Linger::Over {
+                    dropped[side as usize] += u64::from(socket.shed_stranded(Drop::Stopping));
+                }
+            }
+        }
         for conn in self.conns.iter_mut() {
             let SocketId { proxy, side } = conn.socket;
             let socket = self.proxies[proxy as usize].socket_mut(side);

@@ -12,6 +12,8 @@ pub(crate) struct Link {
     /// A failure was reported and no success since: further ones are not news.
     pub(crate) is_known_down: bool,
     pub(crate) socket: SocketId,
+    /// What has the queue while nobody is connected, where there is to be one.
+    pub(crate) stand_in: Option<ConnId>,
     pub(crate) state: LinkState,
 }
 

@@ -38,6 +38,7 @@ mod lifecycle;
 mod links;
 mod memory;
 mod report;
+mod stand_in;
 mod subscriptions;
 mod timers;
 mod transit;
@@ -56,6 +57,8 @@ use transit::Transit;
 /// The whole state of a broker.
 #[derive(Debug)]
 pub struct Core {
+    /// Links that have been down since the beginning, until the first [`Self::settle`].
+    absent: Vec<u32>,
     actions: VecDeque<Action>,
     /// Connections that can not be written to any more; see to them at the next [`Self::settle`].
     broken: Vec<ConnId>,
@@ -107,6 +110,7 @@ impl Core {
     #[must_use]
     pub fn new(config: &Config, seed: u64) -> Self {
         let mut core = Self {
+            absent: Vec::new(),
             actions: VecDeque::new(),
             broken: Vec::new(),
             closed: ClosedPeers::default(),
@@ -304,9 +308,7 @@ impl Core {
     /// long as the configuration says. A second call gives up what is queued.
     pub fn handle_stop(&mut self, now: Instant) {
         if self.stop != Stop::No {
-            self.begin_linger(now, now);
-            self.end_linger(now);
-            self.close_all();
+            self.close_all(now);
             return;
         }
         let deadline = now + self.drain_timeout;
@@ -321,7 +323,7 @@ impl Core {
         let unfinished: Vec<ConnId> = self
             .conns
             .iter()
-            .filter(|(_, conn)| conn.phase == Phase::Handshake)
+            .filter(|(_, conn)| conn.phase == Phase::Handshake || conn.is_stand_in())
             .map(|(id, _)| id)
             .collect();
         for id in unfinished {
@@ -464,7 +466,10 @@ impl Core {
     pub fn settle(&mut self, now: Instant) -> bool {
         let had_work = !(self.broken.is_empty() && self.doomed.is_empty() && self.wakes.is_empty());
         while let Some(id) = self.broken.pop() {
-            self.give_up_queue(id);
+            self.give_up_queue(now, id);
+        }
+        while let Some(link) = self.absent.pop() {
+            self.stand_in(now, link);
         }
         self.close_doomed(now);
         while let Some(socket) = self.wakes.pop() {
@@ -478,7 +483,7 @@ impl Core {
         if let Stop::Draining(deadline) = self.stop {
             self.end_linger(now);
             if now >= deadline || self.is_drained() && self.transit.is_quiet() {
-                self.close_all();
+                self.close_all(now);
                 return self.settle(now);
             }
         }

@@ -70,6 +70,16 @@ impl Balancer {
         self.stranded.wire.extend_from_slice(wire);
     }
 
+    /// Drops what is stranded; answers how many messages.
+    pub(crate) fn drop_stranded(&mut self) -> u32 {
+        let mut dropped = 0;
+        while let Some(size) = self.stranded.front().map(<[u8]>::len) {
+            self.stranded.advance(size);
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// Gives what is stranded to whoever can take it; answers with the last who got of it.
     pub(crate) fn deliver_stranded(
         &mut self,

@@ -5,6 +5,7 @@ use crate::conn::egress::Store;
 use crate::conn::{Conn, ConnId, Phase};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
+use crate::pattern::balancer::Balancer;
 use crate::stats::SocketStats;
 use crate::why::Drop;
 use std::collections::VecDeque;
@@ -221,6 +222,14 @@ impl Socket {
         };
         self.stats.count_drops(reason, dropped);
         conn.traffic.count_drops(reason, dropped);
+        dropped
+    }
+
+    /// Drops what was taken back from dead peers, and answers how much it was.
+    pub(crate) fn shed_stranded(&mut self, reason: Drop) -> u32 {
+        let balancer = self.pattern.balancer();
+        let dropped = balancer.map_or(0, Balancer::drop_stranded);
+        self.stats.count_drops(reason, dropped);
         dropped
     }
 

@@ -239,6 +239,12 @@ impl Node {
             Happening::ConnectFailed(link, kind) => {
                 self.reminders += 1;
                 self.core.handle_connect_failed(now, link, &kind.into());
+                let sockets = self.core.statistics();
+                let is_kept = sockets
+                    .iter()
+                    .any(|it| it.peers == 0 && it.queued_messages > 0);
+                let what = "queued for a link that is down";
+                ctx.coverage.add(what, u64::from(is_kept));
             }
             Happening::Readable(plug) => {
                 if let Some(id) = self.by_cable.get(&plug.cable).copied() {

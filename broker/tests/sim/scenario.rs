@@ -104,6 +104,7 @@ impl Scene {
             if *name == "queue" {
                 let ways = [Balance::RoundRobin, Balance::LeastQueued, Balance::Ready];
                 proxy.backend.options.balance = self.random.pick(&ways);
+                proxy.backend.options.immediate |= proxy.backend.options.balance == Balance::Ready;
             }
             for side in Side::BOTH {
                 let is_connecting = self.random.chance(connects);
@@ -196,6 +197,7 @@ impl Scene {
         let reconnect = random.pick(&[1, 10, 100]);
         let lingers = [None, None, None, None, Some(0), Some(300)];
         SocketOptions {
+            immediate: self.own.chance(70),
             linger: self.own.pick(&lingers).map(Duration::from_millis),
             rcvhwm: self.own.pick(&[1, 1, 1, 0, 2, 20]),
             rcvhwm_bytes: self.own.pick(&[1, 5000, 64 << 20]),

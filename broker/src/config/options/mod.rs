@@ -41,6 +41,9 @@ pub struct SocketOptions {
     /// How long a peer is told to wait for the next PING before it may think us dead; zero tells it
     /// nothing.
     pub heartbeat_ttl: Duration,
+    /// Whether messages go only to peers that are there; otherwise a link that is down has a queue
+    /// too.
+    pub immediate: bool,
     /// Whether publications go to those who did *not* subscribe to them.
     pub invert_matching: bool,
     /// Permissions of the files of local sockets; [`None`] leaves them to the umask.
@@ -131,6 +134,8 @@ impl SocketOptions {
         heartbeat_ivl: Duration::from_secs(10),
         heartbeat_timeout: Duration::from_secs(15),
         heartbeat_ttl: Duration::from_secs(30),
+        // A message that waits may still go to somebody else.
+        immediate: true,
         invert_matching: false,
         ipc_mode: None,
         ipc_owner: None,
@@ -173,14 +178,17 @@ impl SocketOptions {
     /// Whether the options agree with each other.
     ///
     /// # Errors
-    /// `reconnect_ivl_max` is below `reconnect_ivl`, or what `conflate` or `xpub_nodrop` say of full
-    /// queues is not what `overflow` says.
+    /// `reconnect_ivl_max` is below `reconnect_ivl`; what `conflate` or `xpub_nodrop` say of full
+    /// queues is not what `overflow` says; `immediate` is off where workers must be ready.
     pub fn check(&self) -> Result<(), OptionError> {
         if self.reconnect_ivl_max < self.reconnect_ivl {
             return Err(OptionError::BackOff {
                 first_ms: self.reconnect_ivl.as_millis(),
                 max_ms: self.reconnect_ivl_max.as_millis(),
             });
+        }
+        if !self.immediate && self.balance == Balance::Ready {
+            return Err(OptionError::AbsentReady);
         }
         if self.conflate && self.xpub_nodrop {
             return Err(OptionError::ConflateWithoutDrop);
@@ -195,6 +203,11 @@ impl SocketOptions {
             }
         }
         Ok(())
+    }
+
+    /// Whether messages may have to be taken out of a queue again, one by one.
+    pub(crate) fn keeps_apart(&self) -> bool {
+        self.overflow.takes_back() || !self.max_age.is_zero()
     }
 
     /// What happens when a queue of a socket of this type is full, whichever option says so.
@@ -216,6 +229,12 @@ impl Default for SocketOptions {
 /// A value or a name that no option has, or options that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
+    /// A worker that is not there cannot be ready.
+    #[error(
+        "immediate is false, so that messages are queued for workers that are not there, and \
+         balance is \"ready\": set immediate to true, or balance to another"
+    )]
+    AbsentReady,
     /// The longest wait before a reconnection is below the first.
     #[error(
         "reconnect_ivl_max ({max_ms} ms) is below reconnect_ivl ({first_ms} ms): \

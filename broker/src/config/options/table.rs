@@ -136,6 +136,14 @@ impl SocketOption {
             field_mut: |options| &mut options.reconnect_ivl_max,
         },
         Self {
+            name: "immediate",
+            libzmq: Some("ZMQ_IMMEDIATE"),
+            form: Form::Flag,
+            doc: "Queue for peers that are there; false: for links that are down too",
+            field: |options| &options.immediate,
+            field_mut: |options| &mut options.immediate,
+        },
+        Self {
             name: "connect_timeout",
             libzmq: Some("ZMQ_CONNECT_TIMEOUT"),
             form: Form::number(Unit::Milliseconds, 0, TIME_MAX),

@@ -184,6 +184,20 @@ fn a_longest_wait_below_the_first_is_refused() {
 }
 
 #[test]
+fn nobody_is_ready_who_is_not_there() {
+    let options = SocketOptions {
+        balance: Balance::Ready,
+        immediate: false,
+        ..SocketOptions::DEFAULT
+    };
+    let sentence = options.check().expect_err("contradiction").to_string();
+    assert!(
+        sentence.ends_with("set immediate to true, or balance to another"),
+        "{sentence}"
+    );
+}
+
+#[test]
 fn other_words_for_a_policy_must_agree_with_it() {
     let block = SocketOptions {
         overflow: Overflow::Block,

@@ -1,0 +1,107 @@
+//! Queues of links that are down, where `immediate` is off.
+//!
+//! What stands in for the peer is a connection like any other to its socket, except that the driver
+//! knows nothing of it: the kernel takes nothing for it, until it is done with and the one who has
+//! shaken hands gets its queue.
+
+use crate::conn::{Conn, ConnId, Egress, Origin, Phase};
+use crate::core::{Core, Stop};
+use crate::pattern::Pattern;
+use crate::peer::PeerAddress;
+use std::time::Instant;
+use zmtp::Session;
+
+impl Core {
+    /// The queue of a link while it is down; `None` if it is to have none.
+    pub(super) fn stand_in(&mut self, now: Instant, link: u32) -> Option<ConnId> {
+        let entry = &mut self.links[link as usize];
+        let socket_id = entry.socket;
+        let proxy = &mut self.proxies[socket_id.proxy as usize];
+        if entry.stand_in.is_some() || self.stop != Stop::No || proxy.is_terminated {
+            return entry.stand_in;
+        }
+        let socket = proxy.socket_mut(socket_id.side);
+        let is_wanted = !socket.options.immediate && !socket_id.side.is_beside();
+        if !is_wanted || socket.pattern.balancer().is_none() {
+            return None;
+        }
+        let session = Session::new(socket.session.clone(), now, &mut Vec::new());
+        let origin = Origin::Dialled(link);
+        let mut conn = Conn::new(now, session, socket_id, PeerAddress::Absent, origin);
+        conn.phase = Phase::Ready;
+        conn.is_blocked = true;
+        if socket.options.keeps_apart() {
+            conn.egress.keep_apart();
+        }
+        let id = self.conns.insert(conn);
+        let (conns, options) = (&mut self.conns, &socket.options);
+        if socket.pattern.attach(id, &[], conns, options).is_err() {
+            // A PAIR that somebody else has found.
+            self.conns.remove(id);
+            return None;
+        }
+        entry.stand_in = Some(id);
+        self.wake_later(socket_id.across());
+        Some(id)
+    }
+
+    /// Keeps the messages of a link that was lost; false if they are not to be kept for it.
+    pub(super) fn keep_for_link(&mut self, now: Instant, origin: Origin, wire: &[u8]) -> bool {
+        let Origin::Dialled(link) = origin else {
+            return false;
+        };
+        let Some(id) = self.stand_in(now, link) else {
+            return false;
+        };
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.egress.push_messages(wire, &mut self.outbox.store);
+        }
+        self.redelivered(id);
+        true
+    }
+
+    /// The link is up: what stood in for its peer is done with, and its queue is to be handed over.
+    pub(super) fn end_stand_in(&mut self, origin: Origin) -> Option<Egress> {
+        let Origin::Dialled(link) = origin else {
+            return None;
+        };
+        let entry = &mut self.links[link as usize];
+        let (id, socket) = (entry.stand_in.take()?, entry.socket);
+        let socket = self.proxies[socket.proxy as usize].socket_mut(socket.side);
+        socket.pattern.detach(id, &mut self.conns);
+        let conn = self.conns.remove(id)?;
+        Some(conn.egress)
+    }
+
+    /// Gives a peer what was queued while it was not there.
+    pub(super) fn hand_over(&mut self, id: ConnId, kept: Option<Egress>) {
+        let Some(kept) = kept.filter(|kept| !kept.is_empty()) else {
+            return;
+        };
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.egress.append(kept);
+        }
+        self.redelivered(id);
+        self.outbox.mark_dirty(&mut self.conns, id);
+    }
+
+    /// Nobody will connect any more: others get what was queued.
+    pub(super) fn give_up_stand_in(&mut self, now: Instant, origin: Origin) {
+        if let (Origin::Dialled(link), Some(mut kept)) = (origin, self.end_stand_in(origin)) {
+            let (wire, messages) = kept.close(&mut self.outbox.store);
+            let socket = self.links[link as usize].socket;
+            self.strand(now, (socket, origin), &wire, messages);
+        }
+    }
+
+    /// A REQ that asked somebody who was not there asks this one now.
+    fn redelivered(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id).filter(|conn| !conn.egress.is_empty()) else {
+            return;
+        };
+        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+        if let Pattern::Req(request) = &mut socket.pattern {
+            request.redelivered(id);
+        }
+    }
+}
