@@ -202,8 +202,8 @@ impl Core {
         self.strand(now, (socket, origin), &wire, messages);
     }
 
-    /// Keeps the messages that a dead peer had not been sent for when its link is up again, or gives
-    /// them to the others, where one is as good as another.
+    /// Keeps the messages that a dead peer had not been sent for when its link is up again, or
+    /// gives them to the others, where one is as good as another.
     pub(super) fn strand(
         &mut self,
         now: Instant,

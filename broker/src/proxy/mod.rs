@@ -210,9 +210,9 @@ impl Socket {
         }
     }
 
-    /// Drops what is queued for this peer and not begun, and answers how much it was. What is queued
-    /// in a handshake is no messages, and subscriptions must not be lost: a publisher that knows
-    /// them as messages only keeps its queue.
+    /// Drops what is queued for this peer and not begun, and answers how much it was. What is
+    /// queued in a handshake is no messages, and subscriptions must not be lost: a publisher that
+    /// knows them as messages only keeps its queue.
     pub(crate) fn shed(&mut self, conn: &mut Conn, reason: Drop, store: &mut Store) -> u32 {
         let has_subscriptions =
             matches!(self.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
