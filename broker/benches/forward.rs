@@ -1,9 +1,9 @@
 //! What the broker itself costs per message, without sockets: received bytes in, bytes to send out.
 //!
 //! `cargo bench -p zmqd-broker --bench forward -- [WORK [BATCHES]]`; the figures leave out the two
-//! system calls and the two copies by the kernel that a batch costs too. WORK picks those whose name
-//! contains it. With BATCHES there are exactly so many, after one to warm up, so that instructions
-//! can be counted; docs/performance.md says how.
+//! system calls and the two copies by the kernel that a batch costs too. WORK picks those whose
+//! name contains it. With BATCHES there are exactly so many, after one to warm up, so that
+//! instructions can be counted; docs/performance.md says how.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 

@@ -18,6 +18,7 @@ use zmtp::SocketType;
 
 use crate::command::Failure;
 use crate::command::bench::BenchArgs;
+use crate::command::ctl::CtlArgs;
 
 /// A ZeroMQ broker for small Linux boxes in one static binary.
 #[derive(Debug, Parser)]
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     /// Put a load on a proxy, zmqd or another, and measure it
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
+    #[command(after_help = CTL_EXAMPLES)]
+    Ctl(CtlArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -390,6 +393,16 @@ Examples, against zmqd without arguments:
   zmqd bench queue --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560
   zmqd bench latency --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560 --json
   zmqd bench stream --frontend tcp://127.0.0.1:5563 --backend tcp://127.0.0.1:5564 --size 1024";
+
+const CTL_EXAMPLES: &str = "\
+The control of a proxy is where its --control listens. Any zmq_proxy_steerable understands pause,
+resume, terminate and statistics too.
+
+Examples:
+  zmqd queue --frontend tcp://*:5559 --backend tcp://*:5560 --control ipc:///run/zmqd.ctl
+  zmqd ctl ipc:///run/zmqd.ctl peers --rates
+  zmqd ctl ipc:///run/zmqd.ctl subscriptions news. --json
+  zmqd ctl ipc:///run/zmqd.ctl kick --identity client-7";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -5,9 +5,10 @@ use crate::wire::header::{Header, Legal, LegalFlags};
 
 /// Finds whole messages without asking the session for each of them.
 ///
-/// It knows nothing but messages: at whatever else there is, a command, an error, the beginning of a
-/// message, it finds none, and [`Session::handle_input`](crate::Session::handle_input) says what it
-/// is. It holds no state, so that what it finds need not be accepted: the caller drops the bytes.
+/// It knows nothing but messages: at whatever else there is, a command, an error, the beginning of
+/// a message, it finds none, and [`Session::handle_input`](crate::Session::handle_input) says what
+/// it is. It holds no state, so that what it finds need not be accepted: the caller drops the
+/// bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Finder {
     frames_max: u32,

@@ -192,8 +192,8 @@ impl Session {
     }
 
     /// A short way to the whole messages at the front of the input, where there is one: when the
-    /// handshake is over, no message is begun, and messages are nothing but messages, which those to
-    /// a publishing socket are not. It holds until the next call of [`Self::handle_input`].
+    /// handshake is over, no message is begun, and messages are nothing but messages, which those
+    /// to a publishing socket are not. It holds until the next call of [`Self::handle_input`].
     #[must_use]
     #[inline]
     pub fn finder(&self) -> Option<Finder> {

@@ -296,8 +296,8 @@ impl Core {
         }
     }
 
-    /// Sends messages at the front of `input` on, as many as `find` finds, and consumes them; answers
-    /// why not all could go, if so.
+    /// Sends messages at the front of `input` on, as many as `find` finds, and consumes them;
+    /// answers why not all could go, if so.
     #[inline]
     fn forward(
         &mut self,

@@ -185,7 +185,8 @@ impl Pattern {
         }
     }
 
-    /// Whether [`Self::admit`] lets every message pass as it is, and [`Self::accepted`] does nothing.
+    /// Whether [`Self::admit`] lets every message pass as it is, and [`Self::accepted`] does
+    /// nothing.
     pub(crate) fn takes_plainly(&self, options: &SocketOptions) -> bool {
         match self {
             Self::Echo | Self::Pair(_) | Self::Pull | Self::Router(_) => true,

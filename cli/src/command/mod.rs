@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod check;
 mod completions;
+pub(crate) mod ctl;
 mod man;
 mod proxy;
 mod run;
@@ -34,6 +35,7 @@ pub(crate) fn dispatch(command: Option<Command>) -> Result<(), Failure> {
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Man(args)) => man::run(&args),
         Some(Command::Proxy(command)) => proxy::run(command),
         Some(Command::Run(args)) => run::run(&args),

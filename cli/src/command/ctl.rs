@@ -1,0 +1,344 @@
+//! `zmqd ctl`: steers a proxy through its control, and asks it questions.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the clock"
+)]
+
+mod table;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use broker::config::{Endpoint, TIME_MS_MAX};
+use serde_json::{Map, Value, json};
+use zmtp::{Frames, SocketType};
+
+use super::{Failure, print};
+use crate::client::{Client, ClientError, Received};
+
+/// Steer a proxy through its control, or ask it questions
+#[derive(Debug, clap::Args)]
+pub(crate) struct CtlArgs {
+    /// The control of the proxy
+    endpoint: Endpoint,
+    #[command(subcommand)]
+    command: CtlCommand,
+    /// Print the answer in JSON, on one line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Time that the proxy has to answer
+    #[arg(long, value_name = "MS", default_value_t = 5000, global = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=TIME_MS_MAX))]
+    timeout: u64,
+}
+
+/// What a proxy can be told or asked.
+#[derive(Debug, clap::Subcommand)]
+enum CtlCommand {
+    /// Pass nothing on any more; peers wait
+    Pause,
+    /// Go on
+    Resume,
+    /// End the proxy, and zmqd with the last one
+    Terminate,
+    /// The counters of each socket; of a proxy that is not zmqd's, what it counts
+    Statistics,
+    /// The peers that are connected
+    Peers {
+        /// Only those of one socket: frontend, backend, capture or control
+        #[arg(long)]
+        side: Option<String>,
+        /// Ask twice, a second apart, and show messages and bytes per second too
+        #[arg(long)]
+        rates: bool,
+    },
+    /// The peers that were closed last, and why
+    Closed,
+    /// The topics that somebody subscribes to, and how many do
+    Subscriptions {
+        /// Only topics that begin so
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// The peers that would get a message with this topic
+    Who {
+        /// The first frame of the message
+        topic: String,
+    },
+    /// Close peers
+    #[command(group = clap::ArgGroup::new("whom").required(true).multiple(true))]
+    Kick {
+        /// The one with this id, as peers shows it
+        #[arg(long, group = "whom")]
+        id: Option<String>,
+        /// Those at this address, as peers shows it
+        #[arg(long, group = "whom")]
+        address: Option<String>,
+        /// Those with this identity
+        #[arg(long, group = "whom")]
+        identity: Option<String>,
+    },
+}
+
+/// Steers or asks, and prints the answer.
+pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
+    let mut control = Control::connect(args)?;
+    let answer = match &args.command {
+        CtlCommand::Pause => control.steer("PAUSE")?,
+        CtlCommand::Resume => control.steer("RESUME")?,
+        CtlCommand::Terminate => control.steer("TERMINATE")?,
+        CtlCommand::Statistics => control.statistics()?,
+        CtlCommand::Peers { side, rates } => control.peers(side.as_deref(), *rates)?,
+        CtlCommand::Closed => control.ask(&json!({ "command": "closed" }))?,
+        CtlCommand::Subscriptions { prefix } => control.subscriptions(prefix)?,
+        CtlCommand::Who { topic } => {
+            let request = json!({ "command": "who", "topic": topic });
+            control.ask_on("peers", "id", request)?
+        }
+        CtlCommand::Kick {
+            id,
+            address,
+            identity,
+        } => {
+            let keys = [("id", id), ("address", address), ("identity", identity)];
+            let mut request = json!({ "command": "kick" });
+            for (key, value) in keys {
+                if let Some(value) = value {
+                    request[key] = json!(value);
+                }
+            }
+            control.ask(&request)?
+        }
+    };
+    if args.json {
+        return print(&format!("{answer}\n"));
+    }
+    print(&table::describe(&args.command, &answer))
+}
+
+/// A connection to a control.
+struct Control {
+    client: Client,
+    endpoint: Endpoint,
+    socket_type: SocketType,
+    timeout: Duration,
+}
+
+impl Control {
+    /// Connects as whatever the control takes: a REQ, a PAIR, or a PUB, which gets no answers.
+    fn connect(args: &CtlArgs) -> Result<Self, Failure> {
+        let (endpoint, timeout) = (&args.endpoint, Duration::from_millis(args.timeout));
+        let mut refusal = ClientError::Closed;
+        for socket_type in [SocketType::Req, SocketType::Pair, SocketType::Pub] {
+            match Client::connect(endpoint, socket_type, &[], timeout) {
+                Ok(client) => {
+                    return Ok(Self {
+                        client,
+                        endpoint: endpoint.clone(),
+                        socket_type,
+                        timeout,
+                    });
+                }
+                // The types do not fit: we see it first, or the peer does and closes.
+                Err(error @ (ClientError::Closed | ClientError::Protocol(_))) => refusal = error,
+                Err(error) => return Err(failed(endpoint, &error)),
+            }
+        }
+        Err(failed(endpoint, &refusal))
+    }
+
+    /// Sends one command; its answer is what comes back, if anything ever does.
+    fn exchange(&mut self, command: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        let told = match self.socket_type {
+            SocketType::Req => self.client.send(&[&b""[..], command]),
+            SocketType::Pair => self.client.send(&[command]),
+            _ => self.publish(command, deadline),
+        };
+        told.map_err(|error| failed(&self.endpoint, &error))?;
+        let is_steering = matches!(command, b"PAUSE" | b"RESUME" | b"TERMINATE");
+        if self.socket_type != SocketType::Req && is_steering {
+            return Ok(Vec::new());
+        }
+        if self.socket_type == SocketType::Pub {
+            let sentence = "the control is a SUB, which cannot answer: make it a REP";
+            return Err(Failure::Running(format!("{}: {sentence}", self.endpoint)));
+        }
+        loop {
+            let received = self.client.recv(Some(deadline));
+            let received = received.map_err(|error| failed(&self.endpoint, &error))?;
+            if let Received::Message(wire) = received {
+                let frames = Frames::new(wire).map(|frame| frame.body.to_vec());
+                let envelope = usize::from(self.socket_type == SocketType::Req);
+                return Ok(frames.skip(envelope).collect());
+            }
+        }
+    }
+
+    /// A subscriber hears nothing before its subscription is here.
+    fn publish(&mut self, command: &[u8], deadline: Instant) -> Result<(), ClientError> {
+        while !matches!(
+            self.client.recv(Some(deadline))?,
+            Received::Subscription { add: true, topic } if command.starts_with(topic)
+        ) {}
+        self.client.send(&[command])
+    }
+
+    fn steer(&mut self, command: &str) -> Result<Value, Failure> {
+        self.exchange(command.as_bytes())?;
+        Ok(json!({ "done": command.to_lowercase() }))
+    }
+
+    /// Asks a question; what is wrong with it is a failure.
+    fn ask(&mut self, request: &Value) -> Result<Value, Failure> {
+        let frames = self.exchange(request.to_string().as_bytes())?;
+        let body = frames.first().filter(|body| !body.is_empty());
+        let answer: Option<Value> = body.and_then(|body| serde_json::from_slice(body).ok());
+        let answer = answer.ok_or_else(|| {
+            let sentence = "the proxy there does not answer questions: is it zmqd's?";
+            Failure::Running(format!("{}: {sentence}", self.endpoint))
+        })?;
+        match answer.get("error").and_then(Value::as_str) {
+            Some(sentence) => Err(Failure::Running(sentence.to_owned())),
+            None => Ok(answer),
+        }
+    }
+
+    /// Asks on until all is listed; `key` of what came last is where to go on.
+    fn ask_on(&mut self, list: &str, key: &str, mut request: Value) -> Result<Value, Failure> {
+        let mut answer = self.ask(&request)?;
+        let mut all = take_list(&mut answer, list);
+        let mut last_size = all.len();
+        while last_size > 0 {
+            let last = all.last().unwrap_or(&Value::Null);
+            let hex_key = format!("{key}_hex");
+            let request = request.as_object_mut();
+            let Some(request) = request else { break };
+            request.retain(|key, _| !key.starts_with("after"));
+            match (last.get(key), last.get(&hex_key)) {
+                (Some(at), _) => request.insert("after".to_owned(), at.clone()),
+                (None, Some(at)) => request.insert("after_hex".to_owned(), at.clone()),
+                (None, None) => break,
+            };
+            let mut more = self.ask(&Value::Object(request.clone()))?;
+            let mut more = take_list(&mut more, list);
+            last_size = more.len();
+            all.append(&mut more);
+        }
+        let mut whole = Map::new();
+        whole.insert(list.to_owned(), Value::Array(all));
+        Ok(Value::Object(whole))
+    }
+
+    fn peers(&mut self, side: Option<&str>, rates: bool) -> Result<Value, Failure> {
+        let mut request = json!({ "command": "peers" });
+        if let Some(side) = side {
+            request["side"] = json!(side);
+        }
+        let before = self.ask_on("peers", "id", request.clone())?;
+        if !rates {
+            return Ok(before);
+        }
+        thread::sleep(Duration::from_secs(1));
+        let mut after = self.ask_on("peers", "id", request)?;
+        put_rates(&before, &mut after);
+        Ok(after)
+    }
+
+    fn subscriptions(&mut self, prefix: &str) -> Result<Value, Failure> {
+        let request = json!({ "command": "subscriptions", "prefix": prefix });
+        self.ask_on("subscriptions", "topic", request)
+    }
+
+    /// What zmqd counts, or else the eight numbers of any steerable proxy.
+    fn statistics(&mut self) -> Result<Value, Failure> {
+        let not_ours = match self.ask(&json!({ "command": "statistics" })) {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let frames = self.exchange(b"STATISTICS")?;
+        let numbers: Option<Vec<u64>> = frames
+            .iter()
+            .map(|frame| Some(u64::from_ne_bytes(frame.as_slice().try_into().ok()?)))
+            .collect();
+        let numbers = numbers.filter(|numbers| numbers.len() == 8);
+        let numbers = numbers.ok_or(not_ours)?;
+        let side = |name: &str, numbers: &[u64]| {
+            json!({
+                "side": name,
+                "frames_received": numbers[0],
+                "bytes_received": numbers[1],
+                "frames_sent": numbers[2],
+                "bytes_sent": numbers[3],
+            })
+        };
+        let (front, back) = numbers.split_at(4);
+        Ok(json!({ "sockets": [side("frontend", front), side("backend", back)] }))
+    }
+}
+
+fn take_list(answer: &mut Value, list: &str) -> Vec<Value> {
+    match answer.get_mut(list).map(Value::take) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    }
+}
+
+/// Adds to each peer how much more it received and sent per second since `before`.
+fn put_rates(before: &Value, after: &mut Value) {
+    const COUNTERS: [&str; 4] = [
+        "messages_received",
+        "bytes_received",
+        "messages_sent",
+        "bytes_sent",
+    ];
+    let earlier = before["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    let Some(peers) = after["peers"].as_array_mut() else {
+        return;
+    };
+    for peer in peers {
+        let found = earlier.iter().find(|found| found["id"] == peer["id"]);
+        let Some(found) = found else { continue };
+        let age = |peer: &Value| peer["age_seconds"].as_f64().unwrap_or_default();
+        let seconds = age(peer) - age(found);
+        for counter in COUNTERS {
+            let count = |peer: &Value| peer[counter].as_f64().unwrap_or_default();
+            let rate = (count(peer) - count(found)) / seconds;
+            peer[format!("{counter}_per_second")] = json!(rate);
+        }
+    }
+}
+
+fn failed(endpoint: &Endpoint, error: &ClientError) -> Failure {
+    let advice = match error {
+        ClientError::Closed | ClientError::Protocol(_) => "; is it the control of a proxy?",
+        ClientError::Io(_) => "; give a proxy --control to have one there",
+        ClientError::TimedOut => "; --timeout gives it more time",
+    };
+    Failure::Running(format!("{endpoint}: {error}{advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_differences_by_time() {
+        let look = |age: f64, received: u64| {
+            json!({ "peers": [{
+                "id": "1-a", "age_seconds": age, "messages_received": received,
+                "bytes_received": 10 * received, "messages_sent": 0, "bytes_sent": 0,
+            }] })
+        };
+        let mut after = look(4.0, 30);
+        put_rates(&look(2.0, 10), &mut after);
+        let peer = &after["peers"][0];
+        assert_eq!(peer["messages_received_per_second"], json!(10.0));
+        assert_eq!(peer["bytes_received_per_second"], json!(100.0));
+        assert_eq!(peer["messages_sent_per_second"], json!(0.0));
+        let mut other = json!({ "peers": [{ "id": "2-b" }] });
+        put_rates(&look(2.0, 10), &mut other);
+        assert_eq!(other, json!({ "peers": [{ "id": "2-b" }] }), "it is new");
+    }
+}

@@ -1,0 +1,248 @@
+//! Answers as tables for people.
+
+use serde_json::Value;
+
+use super::CtlCommand;
+
+/// A column: what stands above it, and what it shows of a row.
+struct Column(&'static str, fn(&Value) -> String);
+
+/// Numbers stand at the right of their columns, texts at the left.
+fn render(columns: &[Column], rows: &[Value]) -> String {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| columns.iter().map(|Column(_, show)| show(row)).collect())
+        .collect();
+    let is_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    let widths: Vec<(usize, bool)> = columns
+        .iter()
+        .enumerate()
+        .map(|(at, Column(title, _))| {
+            let column = || cells.iter().map(|row| row[at].as_str());
+            let width = column().map(|text| text.chars().count()).max();
+            let is_right = column().all(|text| text.is_empty() || is_number(text));
+            (width.unwrap_or_default().max(title.len()), is_right)
+        })
+        .collect();
+    let mut text = String::new();
+    let titles = columns.iter().map(|Column(title, _)| (*title).to_owned());
+    for row in std::iter::once(titles.collect()).chain(cells) {
+        let line: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, (width, is_right))| match is_right {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            })
+            .collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The answer to a command, for people.
+pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
+    let rows = |list: &str| answer[list].as_array().map_or(&[][..], Vec::as_slice);
+    match command {
+        CtlCommand::Pause | CtlCommand::Resume | CtlCommand::Terminate => String::new(),
+        CtlCommand::Statistics => {
+            let is_ours = answer.get("proxy").is_some();
+            let columns = if is_ours { SOCKETS } else { STEERED };
+            let mut text = render(columns, rows("sockets"));
+            if answer["paused"] == Value::Bool(true) {
+                text.push_str("paused\n");
+            }
+            text
+        }
+        CtlCommand::Peers { rates: true, .. } => {
+            let columns: Vec<Column> = PEERS.iter().chain(RATES).copied().collect();
+            render(&columns, rows("peers"))
+        }
+        CtlCommand::Peers { .. } | CtlCommand::Who { .. } => render(PEERS, rows("peers")),
+        CtlCommand::Closed => render(CLOSED, rows("closed")),
+        CtlCommand::Subscriptions { .. } => render(SUBSCRIPTIONS, rows("subscriptions")),
+        CtlCommand::Kick { .. } => {
+            let count = rows("kicked").len();
+            let peers = if count == 1 { "peer" } else { "peers" };
+            format!("{count} {peers} closed\n")
+        }
+    }
+}
+
+impl Clone for Column {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl Copy for Column {}
+
+const SOCKETS: &[Column] = &[
+    Column("SIDE", |row| text(row, "side")),
+    Column("SOCKET", |row| text(row, "socket")),
+    Column("PEERS", |row| text(row, "peers")),
+    Column("WAITING", |row| text(row, "waiting")),
+    Column("RECEIVED", |row| text(row, "messages_received")),
+    Column("BYTES", |row| text(row, "bytes_received")),
+    Column("SENT", |row| text(row, "messages_sent")),
+    Column("BYTES", |row| text(row, "bytes_sent")),
+    Column("QUEUED", |row| text(row, "queued_messages")),
+    Column("TOPICS", |row| text(row, "topics")),
+    Column("DROPPED", |row| reasons(row, "dropped")),
+    Column("CLOSED", |row| reasons(row, "closed")),
+];
+
+const STEERED: &[Column] = &[
+    Column("SIDE", |row| text(row, "side")),
+    Column("FRAMES RECEIVED", |row| text(row, "frames_received")),
+    Column("BYTES", |row| text(row, "bytes_received")),
+    Column("FRAMES SENT", |row| text(row, "frames_sent")),
+    Column("BYTES", |row| text(row, "bytes_sent")),
+];
+
+const PEERS: &[Column] = &[
+    Column("ID", |row| text(row, "id")),
+    Column("SIDE", |row| text(row, "side")),
+    Column("SOCKET", |row| text(row, "socket")),
+    Column("ADDRESS", |row| text(row, "address")),
+    Column("IDENTITY", |row| bytes(row, "identity")),
+    Column("AGE", |row| duration(row, "age_seconds")),
+    Column("RECEIVED", |row| text(row, "messages_received")),
+    Column("SENT", |row| text(row, "messages_sent")),
+    Column("QUEUED", |row| text(row, "queued_messages")),
+    Column("TOPICS", |row| text(row, "subscriptions")),
+    Column("STATE", state),
+    Column("DROPPED", |row| reasons(row, "dropped")),
+];
+
+const RATES: &[Column] = &[
+    Column("RECEIVED/S", |row| {
+        rate(row, "messages_received_per_second")
+    }),
+    Column("BYTES/S", |row| rate(row, "bytes_received_per_second")),
+    Column("SENT/S", |row| rate(row, "messages_sent_per_second")),
+    Column("BYTES/S", |row| rate(row, "bytes_sent_per_second")),
+];
+
+const CLOSED: &[Column] = &[
+    Column("AGO", |row| duration(row, "seconds_ago")),
+    Column("LASTED", |row| duration(row, "lasted_seconds")),
+    Column("SIDE", |row| text(row, "side")),
+    Column("ADDRESS", |row| text(row, "address")),
+    Column("IDENTITY", |row| bytes(row, "identity")),
+    Column("REASON", |row| text(row, "reason")),
+    Column("DETAIL", |row| text(row, "detail")),
+];
+
+const SUBSCRIPTIONS: &[Column] = &[
+    Column("TOPIC", |row| bytes(row, "topic")),
+    Column("PEERS", |row| text(row, "peers")),
+    Column("SIDE", |row| text(row, "side")),
+];
+
+fn text(row: &Value, key: &str) -> String {
+    match &row[key] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A text in quotes where it could be taken for hexadecimal digits, or for nothing.
+fn bytes(row: &Value, key: &str) -> String {
+    match (&row[key], &row[format!("{key}_hex")]) {
+        (_, Value::String(digits)) => format!("0x{digits}"),
+        (Value::String(text), _) if key == "topic" && text.is_empty() => "(all)".to_owned(),
+        (Value::String(text), _) if text.starts_with("0x") => format!("{text:?}"),
+        (Value::String(text), _) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+fn reasons(row: &Value, key: &str) -> String {
+    let counted = row[key].as_object().into_iter().flatten();
+    let texts: Vec<String> = counted
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    texts.join(", ")
+}
+
+fn state(row: &Value) -> String {
+    match (row["phase"].as_str(), row["parked"].as_bool()) {
+        (Some("ready"), Some(true)) => "waits".to_owned(),
+        (Some("ready"), _) => String::new(),
+        (phase, _) => phase.unwrap_or_default().to_owned(),
+    }
+}
+
+/// Seconds in the two largest units that there are.
+fn duration(row: &Value, key: &str) -> String {
+    let seconds = row[key].as_f64().unwrap_or_default();
+    let whole = seconds.max(0.0).floor();
+    // Seconds since the start of a process fit by far, and a float is cut off at the ends.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, whole, and a cast saturates"
+    )]
+    let whole = whole as u64;
+    match whole {
+        0..60 => format!("{seconds:.1}s"),
+        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        3600..86400 => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
+        _ => format!("{}d{:02}h", whole / 86400, whole / 3600 % 24),
+    }
+}
+
+fn rate(row: &Value, key: &str) -> String {
+    row[key]
+        .as_f64()
+        .map_or_else(String::new, |rate| format!("{rate:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn texts_stand_left_and_numbers_right() {
+        let answer = json!({ "subscriptions": [
+            { "topic": "news.", "peers": 12, "side": "backend" },
+            { "topic": "", "peers": 3, "side": "backend" },
+            { "topic_hex": "00ff", "peers": 1, "side": "backend" },
+        ] });
+        let command = CtlCommand::Subscriptions {
+            prefix: String::new(),
+        };
+        let expected = "TOPIC   PEERS  SIDE\n\
+                        news.      12  backend\n\
+                        (all)       3  backend\n\
+                        0x00ff      1  backend\n";
+        assert_eq!(describe(&command, &answer), expected);
+    }
+
+    #[test]
+    fn times_are_as_exact_as_they_are_short() {
+        for (seconds, expected) in [
+            (0.04, "0.0s"),
+            (59.94, "59.9s"),
+            (61.0, "1m01s"),
+            (3725.0, "1h02m"),
+            (200_000.0, "2d07h"),
+        ] {
+            assert_eq!(duration(&json!({ "age": seconds }), "age"), expected);
+        }
+    }
+
+    #[test]
+    fn a_peer_shows_its_state_and_what_it_missed() {
+        let peer = json!({
+            "phase": "ready", "parked": true, "dropped": { "expired": 1, "peer-full": 20 },
+        });
+        assert_eq!(state(&peer), "waits");
+        assert_eq!(reasons(&peer, "dropped"), "expired 1, peer-full 20");
+        assert_eq!(state(&json!({ "phase": "handshake" })), "handshake");
+    }
+}
