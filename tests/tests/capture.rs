@@ -268,13 +268,21 @@ fn a_capture_that_connects_reaches_whoever_collects() {
 #[test]
 fn a_reader_that_reads_nothing_holds_nobody_up() {
     for socket in ["PUB", "PUSH"] {
-        let more = ["--capture", ANY, "--capture-socket", socket];
+        let more = [
+            "--capture",
+            ANY,
+            "--capture-socket",
+            socket,
+            "--control",
+            ANY,
+        ];
         let small = ["--set", "capture.sndhwm=10", "capture.sndbuf=8192"];
         let broker = Zmqd::streamer(&[&more[..], &small[..]].concat());
         let mut python = Python::beside(&broker);
         python.set("socket_name", socket);
         python.run(
             r#"
+            import json
             options = {"subscribe": b""} if socket_name == "PUB" else {}
             kind = zmq.SUB if socket_name == "PUB" else zmq.PULL
             watcher = connect(kind, capture, rcvhwm=1, rcvbuf=8192, **options)
@@ -289,6 +297,12 @@ fn a_reader_that_reads_nothing_holds_nobody_up() {
             for number in range(2000):
                 assert sink.recv()[:6] == b"%06d" % number
             sending.result()
+            control = connect(zmq.REQ, control)
+            control.send(b'{"command": "statistics"}')
+            sockets = {found["side"]: found for found in json.loads(control.recv())["sockets"]}
+            got, missed = sockets["capture"], sockets["capture"]["dropped"]["peer-full"]
+            assert missed > 0 and sockets["frontend"]["dropped"] == {}
+            assert got["messages_sent"] + missed <= sockets["frontend"]["messages_received"]
             "#,
         );
     }

@@ -84,6 +84,8 @@ struct Open {
 pub(crate) struct Store {
     /// Buffers of drained batches, kept for the next ones: an idle peer owns none.
     free: Vec<Vec<u8>>,
+    /// What they could hold.
+    free_bytes: usize,
     /// The time, as far as it was told.
     pub(crate) now: Option<Instant>,
     /// Bytes in all queues together; what several share counts for each.
@@ -91,16 +93,20 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// How many are kept: some megabyte at most.
-    const FREE_MAX: usize = 16;
+    /// Bytes that are kept: a turn to many peers finds its buffers again.
+    const FREE_BYTES_MAX: usize = 2 << 20;
 
     fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_default()
+        let buffer = self.free.pop().unwrap_or_default();
+        self.free_bytes -= buffer.capacity();
+        buffer
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.free.len() < Self::FREE_MAX && buffer.capacity() <= 2 * BATCH_SIZE_MAX {
+        let size = buffer.capacity();
+        if size <= 2 * BATCH_SIZE_MAX && self.free_bytes + size <= Self::FREE_BYTES_MAX {
             buffer.clear();
+            self.free_bytes += size;
             self.free.push(buffer);
         }
     }

@@ -1,0 +1,97 @@
+//! What the broker itself costs per message, without sockets: received bytes in, bytes to send out.
+//!
+//! `cargo bench -p zmqd-broker --bench forward -- [WORK [BATCHES]]`; the figures leave out the two
+//! system calls and the two copies by the kernel that a batch costs too. WORK picks those whose
+//! name contains it. With BATCHES there are exactly so many, after one to warm up, so that
+//! instructions can be counted; docs/performance.md says how.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+mod drive;
+
+use drive::{BATCH_SIZE, Bench};
+use std::time::{Duration, Instant};
+
+const RUN_TIME: Duration = Duration::from_millis(300);
+
+/// A load.
+struct Work {
+    name: &'static str,
+    kind: &'static str,
+    sources: usize,
+    sinks: usize,
+    body_size: usize,
+    /// Messages of each source before others have their turn; 0 for as many as fit into a batch.
+    window: usize,
+}
+
+const WORKS: [Work; 10] = [
+    Work::one_way("streamer, 1 sink, 64 B", "streamer", 1, 64),
+    Work::one_way("streamer, 1 sink, 1 KiB", "streamer", 1, 1024),
+    Work::one_way("streamer, 1 sink, 16 KiB", "streamer", 1, 16 << 10),
+    Work::one_way("streamer, 1 sink, 100 KiB", "streamer", 1, 100 << 10),
+    Work::one_way("streamer, 4 sinks in turn", "streamer", 4, 64),
+    Work::one_way("forwarder, 1 subscriber", "forwarder", 1, 64),
+    Work::one_way("forwarder, 50 subscribers", "forwarder", 50, 64),
+    Work::queue("queue, 1 x 256, 1 worker", 1, 256, 1),
+    Work::queue("queue, 16 x 64, 4 workers", 16, 64, 4),
+    Work::queue("queue, 1 x 1, 1 worker", 1, 1, 1),
+];
+
+impl Work {
+    const fn one_way(
+        name: &'static str,
+        kind: &'static str,
+        sinks: usize,
+        body_size: usize,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            sources: 1,
+            sinks,
+            body_size,
+            window: 0,
+        }
+    }
+
+    const fn queue(name: &'static str, sources: usize, window: usize, sinks: usize) -> Self {
+        Self {
+            name,
+            kind: "queue",
+            sources,
+            sinks,
+            body_size: 64,
+            window,
+        }
+    }
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let mut arguments = arguments.iter().filter(|text| !text.starts_with("--"));
+    let wanted = arguments.next().map_or("", String::as_str);
+    let batches = arguments.next().map(|text| text.parse().expect("a number"));
+    println!("{:<34} {:>12} {:>12}", "work", "messages", "ns/message");
+    for work in WORKS.iter().filter(|work| work.name.contains(wanted)) {
+        report(work, batches);
+    }
+}
+
+fn report(work: &Work, batches: Option<u64>) {
+    let mut bench = Bench::new(Instant::now(), work.kind, work.sources, work.sinks);
+    let message = drive::message(work.kind, work.body_size);
+    let count = match work.window {
+        0 => (BATCH_SIZE / message.len()).max(1),
+        window => window,
+    };
+    let batch = message.repeat(count);
+    bench.run_batches(&batch, 1);
+    let (mut messages, start) = (0, Instant::now());
+    while messages == 0 || batches.is_none() && start.elapsed() < RUN_TIME {
+        bench.run_batches(&batch, batches.unwrap_or(10));
+        messages += batches.unwrap_or(10) * (count * work.sources) as u64;
+    }
+    let nanoseconds = start.elapsed().as_secs_f64() * 1e9 / messages as f64;
+    println!("{:<34} {messages:>12} {nanoseconds:>12.1}", work.name);
+}

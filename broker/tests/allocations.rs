@@ -1,0 +1,60 @@
+//! What costs nothing on the heap, once everything has grown to its size.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do: it is moved by hand"
+)]
+
+#[path = "../benches/forward/drive.rs"]
+mod drive;
+
+use drive::Bench;
+use std::time::{Duration, Instant};
+use zmtp::encode::append_command;
+
+/// How many times `work` allocates when it is done again.
+#[track_caller]
+fn assert_allocates_nothing(what: &str, mut work: impl FnMut()) {
+    for _ in 0..3 {
+        work();
+    }
+    let counted = allocation_counter::measure(work);
+    assert_eq!(counted.count_total, 0, "{what}: {counted:?}");
+}
+
+#[test]
+fn small_messages_are_passed_on_without_allocating() {
+    for (kind, sources, sinks) in [
+        ("streamer", 1, 1),
+        ("streamer", 2, 4),
+        ("forwarder", 1, 1),
+        ("forwarder", 1, 50),
+        ("queue", 1, 1),
+        ("queue", 16, 4),
+    ] {
+        let mut bench = Bench::new(Instant::now(), kind, sources, sinks);
+        let batch = drive::message(kind, 64).repeat(100);
+        assert_allocates_nothing(&format!("{kind} {sources}:{sinks}"), || {
+            bench.run_batches(&batch, 10);
+        });
+    }
+}
+
+#[test]
+fn a_heartbeat_is_answered_and_asked_for_without_allocating() {
+    let mut bench = Bench::new(Instant::now(), "streamer", 1, 1);
+    let (mut ping, mut pong) = (Vec::new(), Vec::new());
+    append_command(&mut ping, "PING", b"\x00\x64context");
+    append_command(&mut pong, "PONG", b"");
+    let peers = [bench.sources[0], bench.sinks[0]];
+    assert_allocates_nothing("heartbeats", || {
+        for _ in 0..100 {
+            bench.now += Duration::from_secs(5);
+            for id in peers {
+                bench.feed(id, &ping);
+                bench.feed(id, &pong);
+            }
+            bench.finish_turn();
+        }
+    });
+}
