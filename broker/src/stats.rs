@@ -41,16 +41,17 @@ impl SocketStats {
         self.drops[reason as usize] += u64::from(messages);
     }
 
+    /// So many messages, of so many bytes together, were accepted.
     #[inline]
-    pub(crate) fn count_in(&mut self, bytes: usize) {
-        self.messages_in += 1;
+    pub(crate) fn count_in(&mut self, messages: u32, bytes: usize) {
+        self.messages_in += u64::from(messages);
         self.bytes_in += bytes as u64;
     }
 
-    /// A message of so many bytes was queued for so many peers.
+    /// So many messages, of so many bytes together, were queued for so many peers.
     #[inline]
-    pub(crate) fn count_out(&mut self, peers: usize, bytes: usize) {
-        self.messages_out += peers as u64;
+    pub(crate) fn count_out(&mut self, peers: usize, messages: u32, bytes: usize) {
+        self.messages_out += peers as u64 * u64::from(messages);
         self.bytes_out += (peers * bytes) as u64;
     }
 

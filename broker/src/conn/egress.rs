@@ -113,7 +113,7 @@ impl Store {
 }
 
 impl Egress {
-    /// Queues one message: `prefix` and then a range of the input's buffer.
+    /// Queues one message: `prefix` and then a range of the input's buffer, that touches no other.
     #[inline]
     pub(crate) fn push_input(
         &mut self,
@@ -127,33 +127,41 @@ impl Egress {
             self.push_apart(&[prefix, &input.buffer()[range]], store);
             return;
         }
-        if prefix.is_empty() {
-            if self.open.end != range.start || self.open.messages == 0 {
-                self.settle(input, store);
-                self.open = Open {
-                    end: range.start,
-                    messages: 0,
-                    start: range.start,
-                };
-            }
-            self.open.end = range.end;
-            self.open.messages += 1;
-            return;
-        }
         self.settle(input, store);
         if range.len() < DIRECT_SIZE_MIN || !input.is_scratch() {
-            let batch = self.batch(store, 1);
-            batch.extend_from_slice(prefix);
-            batch.extend_from_slice(&input.buffer()[range]);
-        } else {
-            self.batch(store, 0).extend_from_slice(prefix);
-            self.chunks.push_back(Chunk {
-                body: Body::Input(range),
-                continues: true,
-                messages: 1,
-                queued_at: None,
-            });
+            self.copy_in([prefix, &input.buffer()[range]], 1, store);
+            return;
         }
+        let continues = !prefix.is_empty();
+        if continues {
+            self.copy_in([prefix], 0, store);
+        }
+        self.chunks.push_back(Chunk {
+            body: Body::Input(range),
+            continues,
+            messages: 1,
+            queued_at: None,
+        });
+    }
+
+    /// Queues a range of the input's buffer that holds so many messages; it is put together with the
+    /// one before if they touch. Not for a queue that keeps messages apart.
+    #[inline]
+    pub(crate) fn push_run(
+        &mut self,
+        input: &Input,
+        range: Range<usize>,
+        messages: u32,
+        store: &mut Store,
+    ) {
+        debug_assert!(!self.is_apart, "messages that are kept apart have no runs");
+        self.count(messages, range.len(), store);
+        if self.open.end != range.start || self.open.messages == 0 {
+            self.settle(input, store);
+            self.open.start = range.start;
+        }
+        self.open.end = range.end;
+        self.open.messages += messages;
     }
 
     /// Queues one message: `prefix` and then the bytes that others may send too.
@@ -169,7 +177,7 @@ impl Egress {
             return;
         }
         if continues {
-            self.batch(store, 0).extend_from_slice(prefix);
+            self.copy_in([prefix], 0, store);
         }
         self.chunks.push_back(Chunk {
             body: Body::Shared(body),
@@ -193,7 +201,7 @@ impl Egress {
         if self.is_apart && messages == 1 {
             self.push_apart(&[bytes], store);
         } else {
-            self.batch(store, messages).extend_from_slice(bytes);
+            self.copy_in([bytes], messages, store);
         }
     }
 
@@ -288,17 +296,19 @@ impl Egress {
     /// there; others are copied.
     #[inline]
     pub(crate) fn settle(&mut self, input: &Input, store: &mut Store) {
+        if self.open.messages > 0 {
+            self.settle_open(input, store);
+        }
+    }
+
+    fn settle_open(&mut self, input: &Input, store: &mut Store) {
         let Open {
             end,
             messages,
             start,
         } = std::mem::take(&mut self.open);
-        if messages == 0 {
-            return;
-        }
         if end - start < DIRECT_SIZE_MIN || !input.is_scratch() {
-            self.batch(store, messages)
-                .extend_from_slice(&input.buffer()[start..end]);
+            self.copy_in([&input.buffer()[start..end]], messages, store);
         } else {
             let body = Body::Input(start..end);
             self.chunks.push_back(Chunk {
@@ -464,40 +474,36 @@ impl Egress {
         self.is_closed
     }
 
-    /// The batch at the end of the queue, with `messages` more to come in it.
+    /// Copies `parts` to the end of the queue, in which `messages` messages end.
     #[inline]
-    fn batch(&mut self, store: &mut Store, messages: u32) -> &mut Vec<u8> {
-        let is_front = self.chunks.len() == 1;
-        let appendable = match self.chunks.back() {
-            Some(Chunk {
-                body: Body::Batch(buffer),
-                ..
-            }) => {
-                let is_being_written = is_front && self.written > 0;
-                buffer.len() < BATCH_SIZE_MAX && !is_being_written && !self.is_apart
-            }
-            _ => false,
-        };
-        if !appendable {
-            let body = Body::Batch(store.take());
-            self.chunks.push_back(Chunk {
-                body,
-                continues: false,
-                messages: 0,
-                queued_at: None,
-            });
+    fn copy_in<const N: usize>(&mut self, parts: [&[u8]; N], messages: u32, store: &mut Store) {
+        let is_being_written = self.written > 0 && self.chunks.len() == 1;
+        if let Some(Chunk {
+            body: Body::Batch(batch),
+            messages: count,
+            ..
+        }) = self.chunks.back_mut()
+            && batch.len() < BATCH_SIZE_MAX
+            && !is_being_written
+            && !self.is_apart
+        {
+            *count += messages;
+            parts.iter().for_each(|part| batch.extend_from_slice(part));
+        } else {
+            self.copy_in_new(&parts, messages, store);
         }
-        match self.chunks.back_mut() {
-            Some(Chunk {
-                body: Body::Batch(buffer),
-                messages: count,
-                ..
-            }) => {
-                *count += messages;
-                buffer
-            }
-            _ => unreachable!("a batch was just put there"),
-        }
+    }
+
+    #[inline(never)]
+    fn copy_in_new(&mut self, parts: &[&[u8]], messages: u32, store: &mut Store) {
+        let mut batch = store.take();
+        parts.iter().for_each(|part| batch.extend_from_slice(part));
+        self.chunks.push_back(Chunk {
+            body: Body::Batch(batch),
+            continues: false,
+            messages,
+            queued_at: None,
+        });
     }
 }
 

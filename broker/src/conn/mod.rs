@@ -48,6 +48,47 @@ pub(crate) enum Origin {
     Dialled(u32),
 }
 
+/// How far a queue is from its high-water marks: it takes a message while neither figure is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    bytes: u64,
+    messages: u32,
+}
+
+impl Room {
+    /// That of nobody.
+    pub(crate) const UNLIMITED: Self = Self {
+        bytes: u64::MAX,
+        messages: u32::MAX,
+    };
+
+    /// What both have.
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.min(other.bytes),
+            messages: self.messages.min(other.messages),
+        }
+    }
+
+    /// What is left behind so many messages of so many bytes together.
+    pub(crate) fn behind(self, messages: u32, bytes: usize) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(bytes as u64),
+            messages: self.messages.saturating_sub(messages),
+        }
+    }
+
+    /// Takes room for a message, if there is any.
+    #[inline]
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        let has_room = self.messages > 0 && self.bytes > 0;
+        if has_room {
+            *self = self.behind(1, bytes);
+        }
+        has_room
+    }
+}
+
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -71,6 +112,8 @@ pub(crate) struct Conn {
     pub(crate) full_since: Option<Instant>,
     /// There is a reminder to see whether its queue has been full for too long.
     pub(crate) is_watched: bool,
+    /// That of its id: whoever asks for it by another is told that there is none.
+    pub(crate) generation: u32,
     /// What a ROUTER puts in front of this peer's messages: its identity as a frame with MORE.
     pub(crate) identity_frame: Box<[u8]>,
     /// The kernel took less than was offered; until it says otherwise nothing more is offered.
@@ -118,6 +161,7 @@ impl Conn {
             backlog: Backlog::default(),
             egress: Egress::default(),
             full_since: None,
+            generation: 0,
             is_watched: false,
             identity_frame: Box::default(),
             is_blocked: false,
@@ -157,6 +201,18 @@ impl Conn {
     pub(crate) fn is_at_high_water(&self, options: &SocketOptions) -> bool {
         let is_at_messages = options.sndhwm != 0 && self.egress.messages() >= options.sndhwm;
         is_at_messages || self.egress.bytes() >= options.sndhwm_bytes
+    }
+
+    /// How far its queue is from its high-water marks.
+    pub(crate) fn room(&self, options: &SocketOptions) -> Room {
+        let messages_max = match options.sndhwm {
+            0 => u32::MAX,
+            messages => messages,
+        };
+        Room {
+            bytes: options.sndhwm_bytes.saturating_sub(self.egress.bytes()),
+            messages: messages_max.saturating_sub(self.egress.messages()),
+        }
     }
 
     /// Whether its queue has drained so far that it is worth filling again: libzmq's low-water

@@ -40,6 +40,27 @@ impl Outbox {
         }
     }
 
+    /// Queues `range` of the input's buffer, which holds so many messages, for `id`.
+    #[inline]
+    pub(crate) fn push_run(
+        &mut self,
+        conns: &mut ConnTable,
+        id: ConnId,
+        input: &Input,
+        range: Range<usize>,
+        messages: u32,
+    ) {
+        let Some(conn) = conns.get_mut(id) else {
+            return;
+        };
+        conn.egress
+            .push_run(input, range, messages, &mut self.store);
+        if !conn.is_touched {
+            conn.is_touched = true;
+            self.touched.push(id);
+        }
+    }
+
     /// Queues bytes that hold `messages` whole messages, or only commands.
     pub(crate) fn push_bytes(
         &mut self,

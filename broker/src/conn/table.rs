@@ -70,10 +70,9 @@ impl ConnTable {
         let Ok(slot) = u32::try_from(index) else {
             unreachable!("more connections than slots")
         };
-        ConnId {
-            generation: self.generations[index],
-            slot,
-        }
+        let generation = self.generations[index];
+        self.slots[index].generation = generation;
+        ConnId { generation, slot }
     }
 
     /// Forgets a connection; its id will find nothing ever after.
@@ -87,41 +86,30 @@ impl ConnTable {
     #[inline]
     pub(crate) fn get(&self, id: ConnId) -> Option<&Conn> {
         let conn = self.slots.get(id.slot())?;
-        (self.generations[id.slot()] == id.generation).then_some(conn)
+        (conn.generation == id.generation).then_some(conn)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.slots.get_mut(id.slot())?;
-        (self.generations[id.slot()] == id.generation).then_some(conn)
+        (conn.generation == id.generation).then_some(conn)
     }
 
     /// The connection that has this slot now.
     #[inline]
     pub(crate) fn in_slot(&self, slot: u32) -> Option<(ConnId, &Conn)> {
         let conn = self.slots.get(slot as usize)?;
-        Some((
-            ConnId {
-                generation: self.generations[slot as usize],
-                slot,
-            },
-            conn,
-        ))
+        let generation = conn.generation;
+        Some((ConnId { generation, slot }, conn))
     }
 
     /// Every connection, in the order of their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
-        let name = |(index, conn)| {
+        self.slots.iter().map(|(index, conn)| {
             let slot = u32::try_from(index).unwrap_or(u32::MAX);
-            (
-                ConnId {
-                    generation: self.generations[index],
-                    slot,
-                },
-                conn,
-            )
-        };
-        self.slots.iter().map(name)
+            let generation = conn.generation;
+            (ConnId { generation, slot }, conn)
+        })
     }
 
     /// Every connection, to be changed, in the same order.

@@ -64,6 +64,7 @@ impl Show<'_> {
         }
         *skip = self.watch.begin(self.from.side, self.prefix, wire, head);
         let message = Outgoing {
+            is_matched: false,
             prefix: head,
             sender: id,
             wire,
@@ -133,7 +134,7 @@ impl Show<'_> {
         if let Some((reason, count)) = missed.take() {
             stats.count_drops(reason, count);
         }
-        stats.count_out(readers.len(), head.len() + wire.len() - *skip);
+        stats.count_out(readers.len(), 1, head.len() + wire.len() - *skip);
         if !readers.is_empty() && self.capture.options.overflow.takes_back() {
             make_room(self.conns, self.outbox, self.capture, readers, wire);
         }

@@ -47,7 +47,7 @@ impl Core {
                 return input.consume(size);
             }
         };
-        socket.stats.count_in(size);
+        socket.stats.count_in(1, size);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.traffic.count_received(1, size as u64);
         }
@@ -86,7 +86,7 @@ impl Core {
             socket.stats.count_drop(Drop::PeerFull);
             return;
         }
-        socket.stats.count_out(1, message.len());
+        socket.stats.count_out(1, 1, message.len());
         self.outbox.push_bytes(&mut self.conns, id, message, 1);
     }
 

@@ -350,7 +350,8 @@ impl Core {
             if let Pattern::Xpub(xpub) = &mut socket.pattern {
                 has_xpub = true;
                 let mut targets = Vec::new();
-                xpub.matches(&topic, &self.conns, &socket.options, &mut targets);
+                xpub.find(&topic);
+                xpub.found(&self.conns, &socket.options, &mut targets);
                 found.append(&mut targets);
             }
         }

@@ -177,8 +177,8 @@ impl Core {
             // Nearly all there is to do: whole messages, one behind the other.
             let conn = self.conns.get(id).filter(|_| !way.socket.side.is_beside());
             if let Some(finder) = conn.and_then(|conn| conn.session.finder()) {
-                let mut find = |bytes: &[u8]| finder.find(bytes);
-                if let Some(stuck) = self.forward(&way, input, &mut find, &mut quota) {
+                let find = |bytes: &[u8]| finder.find(bytes);
+                if let Some(stuck) = self.forward(&way, input, &find, &mut quota) {
                     return stuck;
                 }
             }
@@ -210,11 +210,12 @@ impl Core {
         match step.event {
             Event::Message(span) => {
                 input.consume(step.consumed);
-                let mut size = Some(span.size);
-                let mut find = |_: &[u8]| size.take();
+                // It is there as long as nothing is consumed.
+                let there = input.bytes().len();
+                let find = |bytes: &[u8]| (bytes.len() == there).then_some(span.size);
                 if way.socket.side.is_beside() {
                     self.handle_beside(id, way.socket, input, span.size);
-                } else if let Some(stuck) = self.forward(way, input, &mut find, quota) {
+                } else if let Some(stuck) = self.forward(way, input, &find, quota) {
                     return Some(stuck);
                 }
                 if let Some(conn) = self.conns.get_mut(id) {
@@ -262,10 +263,13 @@ impl Core {
         );
         let is_paused = proxy.is_paused && !socket.side.is_beside();
         let must_wait = (is_paused || !from.waiting.is_empty()) && !is_resumed;
-        let is_plain = !must_wait && !proxy.watch.is_active;
+        let is_watched = proxy.watch.is_active;
+        let is_plain = !must_wait && !is_watched && from.takes_plainly() && to.sends_plainly();
         Way {
+            goes_singly: is_plain && to.pattern.sends_singly(),
+            has_runs: is_plain && !from.pattern.is_router() && to.sends_runs(),
             id,
-            is_plain: is_plain && from.takes_plainly() && to.sends_plainly(),
+            is_plain,
             must_wait,
             socket,
         }
@@ -303,7 +307,7 @@ impl Core {
         &mut self,
         way: &Way,
         input: &mut Input,
-        find: &mut impl FnMut(&[u8]) -> Option<usize>,
+        find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) -> Option<Flow> {
         loop {
@@ -320,6 +324,7 @@ impl Core {
                 copies: &mut self.copies,
                 envelope: &mut self.envelope,
                 from,
+                is_matched: false,
                 outbox: &mut self.outbox,
                 prefix: &self.prefix,
                 targets: &mut self.targets,
@@ -328,7 +333,7 @@ impl Core {
                 watch,
                 way,
             };
-            let halt = lane.run(input, find, quota);
+            let halt = lane.pass(input, find, quota);
             let stats = &lane.from.stats;
             let (messages, bytes) = (stats.messages_in - messages, stats.bytes_in - bytes);
             if let Some(conn) = self.conns.get_mut(way.id) {

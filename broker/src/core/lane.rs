@@ -1,9 +1,9 @@
 //! The loop that takes most of the time: messages of one input, from one socket to the one across.
 
-use crate::config::Overflow;
+use crate::config::{Overflow, SocketOptions};
 use crate::conn::egress::DIRECT_SIZE_MIN;
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Input, SocketId};
+use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Flow;
 use crate::core::capture::{Copies, Show};
 use crate::pattern::{Admit, Outgoing, Route};
@@ -15,6 +15,11 @@ use zmtp::Frames;
 /// The way of all messages of one input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
+    /// Whether each goes to one peer and is queued by itself.
+    pub(super) goes_singly: bool,
+    /// Whether several of them may be queued as one: they go on as they came, to queues that do not
+    /// keep them apart.
+    pub(super) has_runs: bool,
     /// Who sent them.
     pub(super) id: ConnId,
     /// Whether they are routed and queued and nothing else: no type and no option has a say.
@@ -41,6 +46,8 @@ pub(super) struct Lane<'a> {
     /// What a REQ or REP puts in front of a message.
     pub(super) envelope: &'a mut Vec<u8>,
     pub(super) from: &'a mut Socket,
+    /// Whether the sending socket has looked at the message at the front.
+    pub(super) is_matched: bool,
     pub(super) outbox: &'a mut Outbox,
     /// What goes in front of the messages of this sender.
     pub(super) prefix: &'a [u8],
@@ -51,7 +58,7 @@ pub(super) struct Lane<'a> {
     pub(super) way: &'a Way,
 }
 
-/// Why [`Lane::run`] came to an end.
+/// Why [`Lane::pass`] came to an end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Halt {
     /// There is no further message.
@@ -68,18 +75,26 @@ pub(super) enum Halt {
 }
 
 impl Lane<'_> {
-    /// Sends messages at the front of `input` on, at most `quota`, and consumes them.
-    #[inline]
-    pub(super) fn run(
+    /// Sends messages at the front of `input` on, at most `quota`, and consumes them. `find` answers
+    /// with the size of the first.
+    pub(super) fn pass(
         &mut self,
         input: &mut Input,
-        find: &mut impl FnMut(&[u8]) -> Option<usize>,
+        find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) -> Halt {
-        while let Some(size) = find(input.bytes()) {
+        let is_steady = self.way.has_runs && self.to.pattern.is_steady();
+        loop {
+            if self.way.goes_singly && !is_steady {
+                self.pass_singly(input, find, quota);
+            }
+            let Some(size) = find(input.bytes()) else {
+                return Halt::Empty;
+            };
             if *quota == 0 {
                 return Halt::Stuck(Flow::More);
             }
+            *quota -= 1;
             let mut taken = 0;
             if !self.way.is_plain {
                 match self.admit(&input.bytes()[..size]) {
@@ -88,7 +103,6 @@ impl Lane<'_> {
                     Admit::Drop(reason) => {
                         self.from.stats.count_drop(reason);
                         input.consume(size);
-                        *quota -= 1;
                         continue;
                     }
                 }
@@ -97,43 +111,136 @@ impl Lane<'_> {
                     return Halt::Stuck(Flow::Flush);
                 }
             }
-            self.targets.clear();
-            let route = self.to.pattern.route(
-                Outgoing {
-                    prefix: self.prefix,
-                    sender: self.way.id,
-                    wire: &input.bytes()[taken..size],
-                },
-                self.conns,
-                &self.to.options,
-                self.targets,
-                self.envelope,
-            );
-            let mut skip_out = taken;
+            let has_run = self.way.has_runs && !is_shared(input, size);
+            let route = self.route(&input.bytes()[taken..size]);
             match route {
-                Route::To { id, skip } => {
-                    skip_out += skip;
-                    self.targets.push(id);
-                }
-                Route::Targets { full } => self.to.stats.count_drops(Drop::PeerFull, full),
                 Route::Wait => return Halt::Stuck(Flow::Parked),
                 Route::Flush(target) => {
                     self.outbox.mark_urgent(target);
                     return Halt::Stuck(Flow::Flush);
                 }
-                Route::Drop(_) | Route::Full(_) | Route::Subscription { .. } => {}
+                _ => self.from.stats.count_in(1, size),
             }
-            self.from.stats.count_in(size);
             if !self.way.is_plain {
-                self.forwarded(&input.bytes()[..size], taken);
+                self.routed(&input.bytes()[..size], taken);
             }
-            *quota -= 1;
-            if let Route::Drop(_) | Route::Full(_) | Route::Subscription { .. } = route {
-                return Halt::Nowhere { route, size, taken };
+            match route {
+                Route::Targets { full: 0 } if has_run => self.pass_run(input, size, find, quota),
+                Route::To { .. } if has_run && is_steady => {
+                    self.pass_run(input, size, find, quota);
+                }
+                Route::Targets { full } => {
+                    self.to.stats.count_drops(Drop::PeerFull, full);
+                    self.queue(input, size, taken, taken);
+                }
+                Route::To { skip, .. } => self.queue(input, size, taken, taken + skip),
+                _ => return Halt::Nowhere { route, size, taken },
             }
-            self.deliver(input, size, taken, skip_out);
         }
-        Halt::Empty
+    }
+
+    /// The loop for types that have each message go to one peer, as long as that is all there is to
+    /// it.
+    #[inline(never)]
+    fn pass_singly(
+        &mut self,
+        input: &mut Input,
+        find: &impl Fn(&[u8]) -> Option<usize>,
+        quota: &mut u32,
+    ) {
+        let Socket {
+            options,
+            pattern,
+            stats,
+            ..
+        } = &mut *self.to;
+        let (mut messages, mut bytes_in, mut bytes_out) = (0, 0, 0);
+        while messages < *quota
+            && let Some(size) = find(input.bytes())
+            && !is_shared(input, size)
+            && let Some((id, skip)) = pattern.one(&input.bytes()[..size], self.conns, options)
+        {
+            let range = input.start() + skip..input.start() + size;
+            messages += 1;
+            bytes_in += size;
+            bytes_out += self.prefix.len() + range.len();
+            self.outbox
+                .push_input(self.conns, id, self.prefix, input, range);
+            input.consume(size);
+        }
+        *quota -= messages;
+        self.from.stats.count_in(messages, bytes_in);
+        stats.count_out(1, messages, bytes_out);
+    }
+
+    /// Queues the message at the front, and those behind it that go to the same targets and for
+    /// which all of them have room, as one: what a queue costs is paid once.
+    #[inline(never)]
+    fn pass_run(
+        &mut self,
+        input: &mut Input,
+        first_size: usize,
+        find: &impl Fn(&[u8]) -> Option<usize>,
+        quota: &mut u32,
+    ) {
+        let Socket {
+            options,
+            pattern,
+            stats,
+            ..
+        } = &mut *self.to;
+        let start = input.start();
+        input.consume(first_size);
+        let is_steady = pattern.is_steady();
+        let (mut messages, mut room) = (1, None);
+        while messages <= *quota
+            && let Some(size) = find(input.bytes())
+            && !is_shared(input, size)
+        {
+            self.is_matched = !is_steady;
+            if !is_steady && !pattern.repeats(&input.bytes()[..size]) {
+                break;
+            }
+            let room = room.get_or_insert_with(|| {
+                let room = least_room(self.targets, self.conns, options);
+                room.behind(1, first_size)
+            });
+            if !room.take(size) {
+                break;
+            }
+            self.is_matched = false;
+            input.consume(size);
+            messages += 1;
+        }
+        let range = start..input.start();
+        *quota -= messages - 1;
+        self.from
+            .stats
+            .count_in(messages - 1, range.len() - first_size);
+        stats.count_out(self.targets.len(), messages, range.len());
+        for target in self.targets.iter() {
+            self.outbox
+                .push_run(self.conns, *target, input, range.clone(), messages);
+        }
+    }
+
+    /// Decides where a message goes, and puts whoever gets it into the list of targets.
+    fn route(&mut self, wire: &[u8]) -> Route {
+        let message = Outgoing {
+            is_matched: std::mem::take(&mut self.is_matched),
+            prefix: self.prefix,
+            sender: self.way.id,
+            wire,
+        };
+        self.targets.clear();
+        let Socket {
+            options, pattern, ..
+        } = &mut *self.to;
+        let route = pattern.route(message, self.conns, options, self.targets, self.envelope);
+        if let Route::To { id, .. } = route {
+            self.targets.push(id);
+        }
+        route
     }
 
     /// Lets a socket whose type or whose options have a say decide on a message that it received.
@@ -168,7 +275,7 @@ impl Lane<'_> {
     /// What follows, where types or options ask for it, when a message has found its targets and is
     /// not queued yet.
     #[inline(never)]
-    fn forwarded(&mut self, wire: &[u8], taken: usize) {
+    fn routed(&mut self, wire: &[u8], taken: usize) {
         let Socket {
             options, pattern, ..
         } = &mut *self.from;
@@ -184,28 +291,12 @@ impl Lane<'_> {
 
     /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
     /// and, without the first `taken`, for those who watch; and consumes it.
-    #[inline]
-    fn deliver(&mut self, input: &mut Input, size: usize, taken: usize, skip: usize) {
-        let prefix = if self.envelope.is_empty() {
-            self.prefix
-        } else {
-            self.envelope.extend_from_slice(self.prefix);
-            &self.envelope[..]
-        };
+    fn queue(&mut self, input: &mut Input, size: usize, taken: usize, skip: usize) {
+        let is_watched = !self.way.is_plain && self.watch.is_active;
+        let prefix = front(self.envelope, self.prefix);
         let size_out = size - skip + prefix.len();
-        self.to.stats.count_out(self.targets.len(), size_out);
-        if input.is_scratch() || size < DIRECT_SIZE_MIN {
-            let range = input.start() + skip..input.start() + size;
-            for target in self.targets.iter() {
-                self.outbox
-                    .push_input(self.conns, *target, prefix, input, range.clone());
-            }
-            if !self.way.is_plain && self.watch.is_active {
-                let range = input.start() + taken..input.start() + size;
-                self.show().range(input, range);
-            }
-            input.consume(size);
-        } else {
+        self.to.stats.count_out(self.targets.len(), 1, size_out);
+        if is_shared(input, size) {
             // Taking it out moves what stands behind it: runs of this input end here.
             self.outbox.settle(self.conns, input);
             let message = input.take_shared(size);
@@ -213,11 +304,51 @@ impl Lane<'_> {
                 self.outbox
                     .push_shared(self.conns, *target, prefix, message.slice(skip..));
             }
-            if !self.way.is_plain && self.watch.is_active {
+            if is_watched {
                 self.show().shared(&message.slice(taken..));
             }
+            return;
         }
+        let start = input.start();
+        let range = start + skip..start + size;
+        let may_touch = prefix.is_empty() && !self.to.options.keeps_apart();
+        for target in self.targets.iter() {
+            let (conns, range) = (&mut *self.conns, range.clone());
+            if may_touch {
+                self.outbox.push_run(conns, *target, input, range, 1);
+            } else {
+                self.outbox.push_input(conns, *target, prefix, input, range);
+            }
+        }
+        if is_watched {
+            self.show().range(input, start + taken..start + size);
+        }
+        input.consume(size);
     }
+}
+
+/// Whether a message of this size is taken out of the input, to be shared by all who get it.
+#[inline]
+fn is_shared(input: &Input, size: usize) -> bool {
+    size >= DIRECT_SIZE_MIN && !input.is_scratch()
+}
+
+/// The room that every target has.
+fn least_room(targets: &[ConnId], conns: &ConnTable, options: &SocketOptions) -> Room {
+    let rooms = targets
+        .iter()
+        .filter_map(|id| Some(conns.get(*id)?.room(options)));
+    rooms.fold(Room::UNLIMITED, Room::min)
+}
+
+/// What goes in front of a message: the envelope, if there is one, and then the sender's identity.
+#[inline]
+fn front<'a>(envelope: &'a mut Vec<u8>, prefix: &'a [u8]) -> &'a [u8] {
+    if envelope.is_empty() {
+        return prefix;
+    }
+    envelope.extend_from_slice(prefix);
+    envelope
 }
 
 /// Takes older messages out of the queues of these peers of a socket, where its options say that

@@ -209,6 +209,7 @@ impl Upstream<'_> {
         let mut wire = Vec::with_capacity(body.len() + 9);
         append_frame(&mut wire, &body, false);
         let message = Outgoing {
+            is_matched: false,
             prefix: &[],
             sender: from,
             wire: &wire,
@@ -224,13 +225,13 @@ impl Upstream<'_> {
             Route::To { id, skip } => {
                 envelope.extend_from_slice(&wire[skip..]);
                 self.outbox.push_bytes(self.conns, id, &envelope, 1);
-                stats.count_out(1, envelope.len());
+                stats.count_out(1, 1, envelope.len());
             }
             Route::Targets { .. } => {
                 for id in &targets {
                     self.outbox.push_bytes(self.conns, *id, &wire, 1);
                 }
-                stats.count_out(targets.len(), wire.len());
+                stats.count_out(targets.len(), 1, wire.len());
             }
             Route::Drop(reason) => stats.count_drop(reason),
             Route::Flush(_) | Route::Full(_) | Route::Subscription { .. } | Route::Wait => {

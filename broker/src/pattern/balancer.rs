@@ -32,28 +32,27 @@ impl Balancer {
         self.turns.remove(id, conns);
     }
 
-    /// The peer whose turn it is. One that is full and known to be slow is passed over until it has
-    /// drained to half; the turn moves on with each message, as in libzmq, whatever the queues.
+    /// The peer whose turn it is, if it has room; the turn moves on with each message, as in libzmq,
+    /// whatever the queues.
     #[inline]
+    pub(crate) fn one(&mut self, conns: &ConnTable, options: &SocketOptions) -> Option<ConnId> {
+        if !self.stranded.is_empty() || options.balance != Balance::RoundRobin {
+            return None;
+        }
+        let id = self.turns.current()?;
+        if conns.get(id)?.is_at_high_water(options) {
+            return None;
+        }
+        self.turns.advance();
+        Some(id)
+    }
+
+    /// The peer whose turn it is. One that is full and known to be slow is passed over until it has
+    /// drained to half.
     pub(crate) fn route(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
         if !self.stranded.is_empty() {
             return Route::Wait;
         }
-        // Nearly always.
-        if let Some(id) = self.turns.current()
-            && options.balance == Balance::RoundRobin
-            && conns
-                .get(id)
-                .is_some_and(|conn| !conn.is_at_high_water(options))
-        {
-            self.turns.advance();
-            return Route::To { id, skip: 0 };
-        }
-        self.route_past_full(conns, options)
-    }
-
-    #[inline(never)]
-    fn route_past_full(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
         let route = self.pick(conns, options);
         let drops = matches!(
             options.overflow,
@@ -63,6 +62,12 @@ impl Balancer {
             return Route::Drop(Drop::PeerFull);
         }
         route
+    }
+
+    /// Whether it is always the same peer's turn.
+    #[inline]
+    pub(crate) fn is_steady(&self) -> bool {
+        self.turns.has_one() && self.stranded.is_empty()
     }
 
     /// Takes back what a dead peer had not been sent.

@@ -101,6 +101,8 @@ pub(crate) enum Route {
 /// A message on its way out, as the routing socket sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
+    /// Whether [`Pattern::repeats`] has looked at it.
+    pub(crate) is_matched: bool,
     /// What the receiving socket puts in front: the sender's identity frame, or nothing.
     pub(crate) prefix: &'a [u8],
     /// Who sent it.
@@ -237,9 +239,59 @@ impl Pattern {
         }
     }
 
+    /// Whether [`Self::one`] knows where messages go.
+    pub(crate) fn sends_singly(&self) -> bool {
+        matches!(
+            self,
+            Self::Dealer(_) | Self::Pair(_) | Self::Push(_) | Self::Router(_)
+        )
+    }
+
+    /// The short way of [`Self::route`], for the caller's loop: the peer that is the only one to get
+    /// a message, if it can take it, and how many bytes of its own identity it is not to get.
+    #[inline]
+    pub(crate) fn one(
+        &mut self,
+        wire: &[u8],
+        conns: &ConnTable,
+        options: &SocketOptions,
+    ) -> Option<(ConnId, usize)> {
+        match self {
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
+                Some((balancer.one(conns, options)?, 0))
+            }
+            Self::Router(router) => router.one(wire, conns, options),
+            _ => None,
+        }
+    }
+
+    /// Whether every message goes where the last one went, as long as there is room.
+    #[inline]
+    pub(crate) fn is_steady(&self) -> bool {
+        match self {
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
+                balancer.is_steady()
+            }
+            Self::Xpub(xpub) => xpub.is_steady(),
+            _ => false,
+        }
+    }
+
+    /// Whether a message goes to those to whom the last one went, as long as they have room and
+    /// nobody comes or goes, subscribes or cancels. If not, [`Self::route`] is to be asked.
+    #[inline]
+    pub(crate) fn repeats(&mut self, wire: &[u8]) -> bool {
+        match self {
+            Self::Xpub(xpub) => {
+                let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+                xpub.repeats(topic)
+            }
+            _ => self.is_steady(),
+        }
+    }
+
     /// Decides where a message goes; several peers are put into `targets`. What this socket puts in
     /// front of the message is put into `envelope`. Both are empty before.
-    #[inline]
     pub(crate) fn route(
         &mut self,
         message: Outgoing<'_>,
@@ -249,33 +301,19 @@ impl Pattern {
         envelope: &mut Vec<u8>,
     ) -> Route {
         match self {
-            // The shortest way is worth having in the caller's loop.
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
                 balancer.route(conns, options)
             }
-            _ => self.route_by_content(message, conns, options, targets, envelope),
-        }
-    }
-
-    #[inline(never)]
-    fn route_by_content(
-        &mut self,
-        message: Outgoing<'_>,
-        conns: &mut ConnTable,
-        options: &SocketOptions,
-        targets: &mut Vec<ConnId>,
-        envelope: &mut Vec<u8>,
-    ) -> Route {
-        match self {
-            Self::Dealer(_) | Self::Pair(_) | Self::Pull | Self::Push(_) => {
-                Route::Drop(Drop::NotExpected)
-            }
+            Self::Pull => Route::Drop(Drop::NotExpected),
             Self::Echo => to_one(message.sender, 0, conns, options),
             Self::Rep(reply) => reply.route(conns, options, envelope),
             Self::Req(request) => request.route(conns, options, envelope),
             Self::Router(router) => router.route(message.wire, conns, options),
             Self::Xpub(xpub) => {
-                xpub.matches(message.first(), conns, options, targets);
+                if !message.is_matched {
+                    xpub.find(message.first());
+                }
+                xpub.found(conns, options, targets);
                 fan_out(conns, options, targets)
             }
             Self::Xsub(xsub) => match message.subscription() {
@@ -327,6 +365,11 @@ impl Pattern {
     /// Whether it takes the next request only when the last one is answered.
     pub(crate) fn is_rep(&self) -> bool {
         matches!(self, Self::Rep(_))
+    }
+
+    /// Whether it puts the sender's identity in front of what it receives.
+    pub(crate) fn is_router(&self) -> bool {
+        matches!(self, Self::Router(_))
     }
 
     /// Whether it is a REQ whose request nobody will answer.

@@ -1,7 +1,7 @@
 //! ROUTER: each message carries its peer's identity in front, both ways.
 
 use crate::config::SocketOptions;
-use crate::conn::{ConnId, ConnTable};
+use crate::conn::{Conn, ConnId, ConnTable};
 use crate::pattern::{Route, to_one};
 use crate::why::{Drop, Why};
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ impl Router {
         } else {
             identity
         };
-        let holder = self.find(name, conns);
+        let holder = self.find(name, conns).map(|(holder, _)| holder);
         let replaced = match holder {
             Some(holder) if generated_for(name) == Some(holder) => {
                 return Err(Why::IdentityReserved);
@@ -66,9 +66,23 @@ impl Router {
         }
     }
 
+    /// The peer named in front, if it is there and has room, and the size of its name.
+    #[inline]
+    pub(crate) fn one(
+        &self,
+        message: &[u8],
+        conns: &ConnTable,
+        options: &SocketOptions,
+    ) -> Option<(ConnId, usize)> {
+        let mut frames = Frames::new(message);
+        let first = frames.next().filter(|first| first.more)?;
+        let (id, conn) = self.find(first.body, conns)?;
+        let can_take = !conn.egress.is_closed() && !conn.is_at_high_water(options);
+        can_take.then(|| (id, message.len() - frames.rest().len()))
+    }
+
     /// The peer named in front. A ROUTER never waits: what a full or absent peer should get is
     /// lost.
-    #[inline]
     pub(crate) fn route(
         &self,
         message: &[u8],
@@ -80,7 +94,7 @@ impl Router {
             return Route::Drop(Drop::WithoutBody);
         };
         let skip = message.len() - frames.rest().len();
-        let Some(id) = self.find(first.body, conns) else {
+        let Some((id, _)) = self.find(first.body, conns) else {
             return Route::Drop(Drop::NoSuchPeer);
         };
         to_one(id, skip, conns, options)
@@ -88,15 +102,20 @@ impl Router {
 
     /// The attached peer with this identity.
     #[inline]
-    fn find(&self, name: &[u8], conns: &ConnTable) -> Option<ConnId> {
+    fn find<'a>(&self, name: &[u8], conns: &'a ConnTable) -> Option<(ConnId, &'a Conn)> {
         if let Some(id) = generated_for(name)
-            && conns
-                .get(id)
-                .is_some_and(|conn| conn.identity_frame.get(2..) == Some(name))
+            && let Some(conn) = conns.get(id)
+            && conn.identity_frame.get(2..) == Some(name)
         {
-            return Some(id);
+            return Some((id, conn));
         }
-        self.names.get(name).copied()
+        self.find_announced(name, conns)
+    }
+
+    #[inline(never)]
+    fn find_announced<'a>(&self, name: &[u8], conns: &'a ConnTable) -> Option<(ConnId, &'a Conn)> {
+        let id = *self.names.get(name)?;
+        Some((id, conns.get(id)?))
     }
 }
 

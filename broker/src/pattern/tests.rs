@@ -90,6 +90,7 @@ fn route_with(
 ) -> (Route, Vec<u8>) {
     let (mut envelope, prefix) = (Vec::new(), &[][..]);
     let message = Outgoing {
+        is_matched: false,
         prefix,
         sender: NOBODY,
         wire,

@@ -270,6 +270,12 @@ impl Trie {
         }
     }
 
+    /// Whether any stored topic is not the empty one, so that [`Self::matches`] may differ.
+    pub fn tells_apart(&self) -> bool {
+        let has_empty = self.subscriptions > 0 && self.nodes.branches[ROOT].terminal != NONE;
+        self.topics() > usize::from(has_empty)
+    }
+
     /// Distinct topics.
     pub const fn topics(&self) -> usize {
         self.nodes.leaves.live()

@@ -46,6 +46,12 @@ impl Turns {
         self.peers.is_empty()
     }
 
+    /// Whether only one takes turns.
+    #[inline]
+    pub(crate) fn has_one(&self) -> bool {
+        self.active == 1
+    }
+
     /// Whose turn it is.
     #[inline]
     pub(crate) fn current(&self) -> Option<ConnId> {

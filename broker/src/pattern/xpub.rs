@@ -12,8 +12,11 @@ use zmtp::SocketType;
 /// Who subscribes to what.
 #[derive(Debug)]
 pub(crate) struct Xpub {
+    /// The slots of those whom the last message was for.
+    last_slots: Vec<u32>,
     /// Peers in the order of their ids, for messages that go to those who did not subscribe.
     peers: BTreeSet<ConnId>,
+    /// The slots of those who want the topic that was looked up last.
     slots: Vec<u32>,
     socket_type: SocketType,
     /// The number of the last message that needed stamps.
@@ -36,6 +39,7 @@ pub(crate) struct Notice {
 impl Xpub {
     pub(crate) fn new(socket_type: SocketType) -> Self {
         Self {
+            last_slots: Vec::new(),
             peers: BTreeSet::new(),
             slots: Vec::new(),
             socket_type,
@@ -125,15 +129,23 @@ impl Xpub {
         self.trie.topics()
     }
 
-    /// Puts the peers that want `topic` into `targets`, each once.
+    /// Whether everybody wants all there is or nothing.
     #[inline]
-    pub(crate) fn matches(
-        &mut self,
-        topic: &[u8],
-        conns: &ConnTable,
-        options: &SocketOptions,
-        targets: &mut Vec<ConnId>,
-    ) {
+    pub(crate) fn is_steady(&self) -> bool {
+        !self.trie.tells_apart()
+    }
+
+    /// Finds the peers that want `topic`, each once; answers whether they are those that the last
+    /// message went to.
+    #[inline]
+    pub(crate) fn repeats(&mut self, topic: &[u8]) -> bool {
+        self.find(topic);
+        self.slots == self.last_slots
+    }
+
+    /// Finds the peers that want `topic`, each once.
+    #[inline]
+    pub(crate) fn find(&mut self, topic: &[u8]) {
         let Self {
             slots,
             stamp,
@@ -157,22 +169,29 @@ impl Xpub {
             }
             slots.extend(peers.iter().filter(|slot| is_new(stamps, **slot, *stamp)));
         });
+    }
+
+    /// Puts the peers that were found into `targets`.
+    pub(crate) fn found(
+        &mut self,
+        conns: &ConnTable,
+        options: &SocketOptions,
+        targets: &mut Vec<ConnId>,
+    ) {
+        std::mem::swap(&mut self.slots, &mut self.last_slots);
         targets.clear();
         if options.invert_matching {
             self.invert(targets);
         } else {
-            targets.extend(
-                slots
-                    .iter()
-                    .filter_map(|slot| Some(conns.in_slot(*slot)?.0)),
-            );
+            let slots = self.last_slots.iter();
+            targets.extend(slots.filter_map(|slot| Some(conns.in_slot(*slot)?.0)));
         }
     }
 
     /// Puts those into `targets` whose slots were not found.
     fn invert(&mut self, targets: &mut Vec<ConnId>) {
         self.stamp += 1;
-        for slot in &self.slots {
+        for slot in &self.last_slots {
             is_new(&mut self.stamps, *slot, self.stamp);
         }
         let (stamp, stamps) = (self.stamp, &mut self.stamps);

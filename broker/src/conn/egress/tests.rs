@@ -35,7 +35,7 @@ fn touching_ranges_become_one_run() {
     let input = scratch(&bytes);
     let (mut egress, mut store) = (Egress::default(), store());
     for at in (0..bytes.len()).step_by(62) {
-        egress.push_input(&[], &input, at..at + 62, &mut store);
+        egress.push_run(&input, at..at + 62, 1, &mut store);
     }
     assert_eq!((egress.messages(), egress.bytes()), (1000, 62_000));
     egress.settle(&input, &mut store);

@@ -21,6 +21,7 @@ fn with_options(
 fn route_under(pattern: &mut Pattern, conns: &mut ConnTable, options: &SocketOptions) -> Route {
     let (wire, prefix) = (&b"\0\x01t"[..], &[][..]);
     let message = Outgoing {
+        is_matched: false,
         prefix,
         sender: NOBODY,
         wire,
@@ -97,7 +98,8 @@ fn inverted_matching_sends_to_those_who_did_not_subscribe() {
     xpub.subscribe(ids[1], b"a", true, &options).unwrap();
     for (topic, expected) in [(&b"ab"[..], vec![ids[0], ids[2]]), (b"b", ids.clone())] {
         let mut targets = Vec::new();
-        xpub.matches(topic, &conns, &options, &mut targets);
+        xpub.find(topic);
+        xpub.found(&conns, &options, &mut targets);
         assert_eq!(targets, expected);
     }
 }
