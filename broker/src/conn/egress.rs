@@ -144,8 +144,8 @@ impl Egress {
         });
     }
 
-    /// Queues a range of the input's buffer that holds so many messages; it is put together with the
-    /// one before if they touch. Not for a queue that keeps messages apart.
+    /// Queues a range of the input's buffer that holds so many messages; it is put together with
+    /// the one before if they touch. Not for a queue that keeps messages apart.
     #[inline]
     pub(crate) fn push_run(
         &mut self,

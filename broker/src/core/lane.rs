@@ -75,8 +75,8 @@ pub(super) enum Halt {
 }
 
 impl Lane<'_> {
-    /// Sends messages at the front of `input` on, at most `quota`, and consumes them. `find` answers
-    /// with the size of the first.
+    /// Sends messages at the front of `input` on, at most `quota`, and consumes them. `find`
+    /// answers with the size of the first.
     pub(super) fn pass(
         &mut self,
         input: &mut Input,

@@ -32,8 +32,8 @@ impl Balancer {
         self.turns.remove(id, conns);
     }
 
-    /// The peer whose turn it is, if it has room; the turn moves on with each message, as in libzmq,
-    /// whatever the queues.
+    /// The peer whose turn it is, if it has room; the turn moves on with each message, as in
+    /// libzmq, whatever the queues.
     #[inline]
     pub(crate) fn one(&mut self, conns: &ConnTable, options: &SocketOptions) -> Option<ConnId> {
         if !self.stranded.is_empty() || options.balance != Balance::RoundRobin {
