@@ -42,6 +42,9 @@ pub mod limits;
 pub mod stats;
 pub mod why;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod conn;
 mod core;
 mod driver;

@@ -276,10 +276,13 @@ impl Egress {
         is_condemned: impl Fn(&Chunk) -> bool,
         store: &mut Store,
     ) -> u32 {
-        let (mut dropped, mut bytes, mut is_begun) = (0, 0, self.written > 0);
+        // What is left of a message that was begun when the queue was shed is in the preamble.
+        let begun = self.written.max(self.preamble);
+        let (mut dropped, mut bytes, mut at) = (0, 0, 0);
         self.chunks.retain(|chunk| {
+            let is_begun = at < begun;
             let goes = dropped < limit && chunk.messages == 1 && !is_begun && is_condemned(chunk);
-            is_begun = false;
+            at += chunk.size();
             if goes {
                 dropped += 1;
                 bytes += chunk.size() as u64;

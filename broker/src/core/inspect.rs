@@ -168,7 +168,7 @@ impl Asked<'_> {
 
 impl Core {
     /// Answers a request in JSON; what is wrong with it is in the answer.
-    pub(super) fn inquire(&mut self, now: Instant, proxy: u32, request: &[u8]) -> Vec<u8> {
+    pub(crate) fn inquire(&mut self, now: Instant, proxy: u32, request: &[u8]) -> Vec<u8> {
         let answer = match serde_json::from_slice::<Value>(request) {
             Err(error) => Err(format!("this is no JSON: {error}")),
             Ok(Value::Object(request)) => self.inquire_object(now, proxy, &request),

@@ -59,10 +59,11 @@ impl Core {
         }
     }
 
-    /// Forgets a connection.
+    /// Forgets a connection, and what it was not sent while it lingered.
     pub(super) fn forget(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.remove(id) {
             self.memory.held -= conn.tail.size();
+            self.outbox.store.queued -= conn.egress.bytes();
         }
     }
 

@@ -269,3 +269,19 @@ fn what_is_too_old_goes_and_younger_stays() {
     assert_eq!(egress.messages(), 2);
     assert_eq!(egress.drop_expired(limit, &mut store), 0);
 }
+
+#[test]
+fn what_is_left_of_a_begun_message_is_not_taken_out_after_shedding() {
+    let (one, two) = (message(10), message(20));
+    let (mut egress, mut store) = (Egress::default(), store());
+    egress.keep_apart();
+    egress.push_bytes(&one, 1, &mut store);
+    egress.push_bytes(&two, 1, &mut store);
+    egress.advance(5, &mut store);
+    assert_eq!(egress.shed(&mut store), 1);
+    assert!(!egress.drop_oldest(&mut store));
+    assert_eq!(egress.drop_unsent(None, &mut store), 0);
+    egress.push_bytes(&two, 1, &mut store);
+    assert!(egress.drop_oldest(&mut store));
+    assert_eq!(content(&egress, &[]), one[5..]);
+}

@@ -1,4 +1,5 @@
-//! What costs nothing on the heap, once everything has grown to its size.
+//! What costs nothing on the heap, once everything has grown to its size, and what counts as memory
+//! in use.
 
 #![expect(
     clippy::disallowed_methods,
@@ -8,6 +9,7 @@
 #[path = "../benches/forward/drive.rs"]
 mod drive;
 
+use broker::Action;
 use drive::Bench;
 use std::time::{Duration, Instant};
 use zmtp::encode::append_command;
@@ -57,4 +59,26 @@ fn a_heartbeat_is_answered_and_asked_for_without_allocating() {
             bench.finish_turn();
         }
     });
+}
+
+#[test]
+fn what_a_closed_peer_was_not_sent_is_not_in_use_any_more() {
+    let mut bench = Bench::new(Instant::now(), "streamer", 1, 1);
+    let message = drive::message("streamer", 100);
+    bench.feed(bench.sources[0], &message);
+    assert_eq!(bench.core.memory_in_use(), message.len() as u64);
+    // It is begun, and its peer reads no more of it.
+    let sink = bench.core.poll_dirty().expect("there is something to send");
+    bench.core.handle_written(sink, 10, true);
+    // Twice: what is queued is given time to leave, and then it is not.
+    bench.core.handle_stop(bench.now);
+    bench.core.handle_stop(bench.now);
+    bench.core.settle(bench.now);
+    while let Some(action) = bench.core.poll_action() {
+        if let Action::Close { id, .. } = action {
+            bench.core.handle_closed(bench.now, id);
+        }
+    }
+    assert!(bench.core.is_stopped());
+    assert_eq!(bench.core.memory_in_use(), 0);
 }

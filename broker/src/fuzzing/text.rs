@@ -1,0 +1,51 @@
+//! What people write: configurations, endpoints, questions.
+
+use crate::Core;
+use crate::config::{Config, Endpoint, Kind, ProxyConfig};
+use std::time::Instant;
+
+/// Reads `data` as a configuration. What is wrong is said in one line that names the file; what is
+/// right makes a broker.
+pub fn fuzz_config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match Config::from_toml(&text, "fuzz.toml") {
+        Err(error) => {
+            let sentence = error.to_string();
+            assert!(sentence.starts_with("fuzz.toml"), "{sentence}");
+            assert!(!sentence.contains('\n'), "{sentence}");
+            assert!(error.line <= text.lines().count() + 1, "{sentence}");
+        }
+        Ok(config) => {
+            assert_eq!(config.check(), Ok(()));
+            drop(Core::new(&config, 1));
+        }
+    }
+}
+
+/// Reads `data` as an endpoint, to bind and to connect to. One that is legal is displayed as what
+/// means the same.
+pub fn fuzz_endpoint(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for parse in [Endpoint::parse_bind, Endpoint::parse_connect] {
+        match parse(&text) {
+            Ok(endpoint) => assert_eq!(parse(&endpoint.to_string()), Ok(endpoint)),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// Asks a control what `data` says. The answer is an object in JSON.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do: nobody is connected"
+)]
+pub fn fuzz_inquiry(data: &[u8]) {
+    let kind = Kind::from_name("forwarder").expect("a kind of the table");
+    let config = Config {
+        proxies: vec![ProxyConfig::new(kind, "fuzz")],
+        ..Config::default()
+    };
+    let answer = Core::new(&config, 1).inquire(Instant::now(), 0, data);
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("an answer is JSON");
+    assert!(answer.is_object());
+}
