@@ -8,6 +8,7 @@ the traceback. All blocks share one namespace: pyzmq as `zmq`, and everything de
 import asyncio  # noqa: F401  for the blocks, as are some of the others
 import faulthandler
 import hashlib
+import json
 import os
 import struct  # noqa: F401
 import sys
@@ -164,6 +165,23 @@ def digest(parts):
         summary.update(struct.pack("<Q", len(part)))
         summary.update(part)
     return summary.digest()
+
+
+def questioner(endpoint):
+    """A function that asks the control of a proxy: `ask("peers", side="backend")`."""
+    made = connect(zmq.REQ, endpoint)
+
+    def ask(command, **keys):
+        made.send(json.dumps({"command": command, **keys}).encode())
+        return json.loads(made.recv())
+
+    return ask
+
+
+def counters(ask, side):
+    """What one socket of the proxy has seen."""
+    (found,) = [one for one in ask("statistics")["sockets"] if one["side"] == side]
+    return found
 
 
 def in_background(work, *arguments):

@@ -1,6 +1,221 @@
 //! What happens to messages for peers that read too slowly.
 
-use zmqd_tests::{Python, Zmqd};
+use std::time::Duration;
+use zmqd_tests::{ANY, Python, Stopwatch, Zmqd};
+
+/// A proxy with these options on its backend, a control, and Python that can ask it.
+fn proxy(kind: &str, options: &[&str]) -> (Zmqd, Python) {
+    let options: Vec<String> = options
+        .iter()
+        .map(|option| format!("backend.{option}"))
+        .collect();
+    let mut arguments = vec!["--control", ANY, "--set", "backend.sndbuf=16384"];
+    arguments.extend(options.iter().map(String::as_str));
+    let broker = Zmqd::proxy(kind, &arguments);
+    let mut python = Python::beside(&broker);
+    python.run("ask = questioner(control)");
+    (broker, python)
+}
+
+/// A forwarder that was sent so many publications while `slow`, its only subscriber, read none.
+fn flooded(count: u32, options: &[&str]) -> (Zmqd, Python) {
+    let (broker, mut python) = proxy("forwarder", options);
+    python.run(
+        r#"
+        publisher = connect(zmq.PUB, frontend, sndhwm=0)
+        slow = connect(zmq.SUB, backend, subscribe=b"t", rcvhwm=1, rcvbuf=4096)
+        settle([publisher], [slow])
+
+        def passed():
+            return counters(ask, "frontend")["messages_received"]
+
+        def publish(number):
+            publisher.send_multipart([b"t", b"%d" % number, bytes(65536)])
+
+        def received(until):
+            numbers = []
+            while numbers[-1:] != [until]:
+                topic, number, body = slow.recv_multipart()
+                assert (topic, body) == (b"t", bytes(65536)), "whole messages"
+                numbers.append(int(number))
+            return numbers
+
+        def slow_peer():
+            (peer,) = ask("peers", side="backend")["peers"]
+            return peer
+
+        before = passed()
+        "#,
+    );
+    python.run(&format!("for number in range({count}): publish(number)"));
+    python.run(&format!(
+        "wait_until('all to be published', lambda: passed() == before + {count})"
+    ));
+    (broker, python)
+}
+
+#[test]
+fn a_queue_holds_as_many_messages_as_sndhwm_says() {
+    for sndhwm in [7, 30] {
+        let (_broker, mut python) = flooded(60, &[&format!("sndhwm={sndhwm}")]);
+        let queued: u32 = python.ask("slow_peer()['queued_messages']");
+        // The kernel may have taken one since the last was missed.
+        assert!((sndhwm - 1..=sndhwm).contains(&queued), "{queued} queued");
+        python.run(
+            r#"
+            kept = 60 - slow_peer()["dropped"]["peer-full"]
+            numbers = [int(number) for _, number, _ in take(slow, kept)]
+            assert numbers == sorted(numbers) and numbers[:7] == list(range(7)), "the oldest"
+            "#,
+        );
+    }
+}
+
+#[test]
+fn a_queue_holds_as_many_bytes_as_sndhwm_bytes_says() {
+    let (_broker, mut python) = flooded(60, &["sndhwm=0", "sndhwm_bytes=1000000"]);
+    let bytes: u32 = python.ask("slow_peer()['queued_bytes']");
+    assert!(bytes >= 1_000_000, "{bytes} bytes are not full");
+    assert!(bytes < 1_000_000 + 66_000, "{bytes} bytes are too many");
+    python.run("assert counters(ask, 'backend')['dropped']['peer-full'] > 30");
+}
+
+/// A streamer whose sink reads nothing gets 100 messages; true if the source is rid of them.
+fn pushed(policy: &str) -> (Zmqd, Python) {
+    let (broker, mut python) = proxy("streamer", &["sndhwm=10", policy]);
+    python.run(
+        r#"
+        sink = connect(zmq.PULL, backend, rcvhwm=1, rcvbuf=4096)
+        source = connect(zmq.PUSH, frontend, sndhwm=0)
+        for number in range(100):
+            source.send_multipart([b"%d" % number, bytes(65536)])
+        def passed():
+            return counters(ask, "frontend")["messages_received"]
+        def missed(reason):
+            return counters(ask, "backend")["dropped"].get(reason, 0)
+        "#,
+    );
+    (broker, python)
+}
+
+#[test]
+fn work_waits_for_a_full_sink_unless_it_is_to_be_dropped() {
+    for policy in ["overflow=standard", "overflow=block"] {
+        let (_broker, mut python) = pushed(policy);
+        python.run(
+            r#"
+            wait_until("the source to wait", lambda: counters(ask, "frontend")["waiting"] == 1)
+            assert passed() < 20 and counters(ask, "backend")["dropped"] == {}
+            assert [int(number) for number, _ in take(sink, 100)] == list(range(100))
+            "#,
+        );
+    }
+}
+
+#[test]
+fn the_newest_work_is_dropped_where_that_is_wanted() {
+    let (_broker, mut python) = pushed("overflow=drop-newest");
+    python.run(
+        r#"
+        wait_until("the source to be rid of it", lambda: passed() == 100)
+        kept = 100 - missed("peer-full")
+        assert 10 <= kept < 20
+        assert [int(number) for number, _ in take(sink, kept)] == list(range(kept))
+        "#,
+    );
+}
+
+#[test]
+fn the_oldest_work_is_dropped_where_that_is_wanted() {
+    let (_broker, mut python) = pushed("overflow=drop-oldest");
+    python.run(
+        r#"
+        wait_until("the source to be rid of it", lambda: passed() == 100)
+        kept = 100 - missed("peer-full")
+        assert 10 <= kept < 20
+        numbers = [int(number) for number, _ in take(sink, kept)]
+        # The one that is being sent stays, and so do the newest.
+        assert numbers == sorted(numbers) and numbers[-9:] == list(range(91, 100))
+        "#,
+    );
+}
+
+#[test]
+fn only_the_newest_message_is_kept_under_either_name() {
+    for policy in ["overflow=conflate", "conflate=true"] {
+        let (_broker, mut python) = flooded(60, &[policy]);
+        python.run(
+            r#"
+            replaced = counters(ask, "backend")["dropped"]["replaced"]
+            numbers = received(59)
+            assert numbers == sorted(numbers) and len(numbers) < 8
+            assert len(numbers) + replaced >= 60
+            "#,
+        );
+    }
+}
+
+#[test]
+fn a_queue_may_be_full_for_overflow_timeout() {
+    let watch = Stopwatch::start();
+    let options = ["sndhwm=10", "overflow=disconnect", "overflow_timeout=100"];
+    let (broker, mut python) = flooded(30, &options);
+    python.run(
+        r#"
+        def is_closed():
+            publish(30)
+            return counters(ask, "backend")["closed"] == {"too-slow": 1}
+        wait_until("the slow one to be closed", is_closed)
+        "#,
+    );
+    let _line = broker.wait_log("its queue stayed full for too long");
+    assert!(watch.elapsed() < SOON, "that took {:?}", watch.elapsed());
+    let patient = [
+        "sndhwm=10",
+        "overflow=disconnect",
+        "overflow_timeout=600000",
+    ];
+    let (_broker, mut python) = flooded(30, &patient);
+    python.run("assert received(9) == list(range(10))");
+}
+
+#[test]
+fn a_queue_with_too_many_bytes_closes_its_peer_at_once() {
+    let watch = Stopwatch::start();
+    let options = [
+        "sndhwm=0",
+        "sndhwm_bytes=1000000",
+        "overflow=disconnect",
+        "overflow_timeout=0",
+    ];
+    let (broker, _python) = flooded(30, &options);
+    let _line = broker.wait_log("its queue stayed full for too long");
+    assert!(watch.elapsed() < SOON, "that took {:?}", watch.elapsed());
+}
+
+/// Less than any default, and far more than it takes.
+const SOON: Duration = Duration::from_secs(9);
+
+#[test]
+fn messages_that_are_too_old_are_dropped_before_they_are_sent() {
+    let (_broker, mut python) = flooded(30, &["max_age=50"]);
+    python.run(
+        r#"
+        end = time.monotonic() + 0.1
+        wait_until("them to be too old", lambda: time.monotonic() > end)
+        numbers = []
+        def next_one():
+            publish(30)
+            while slow.poll(10):
+                numbers.append(int(slow.recv_multipart()[1]))
+            return numbers[-1:] == [30]
+        wait_until("what is not too old", next_one)
+        early = [number for number in numbers if number < 30]
+        assert early == list(range(len(early))) and len(early) < 10, "some were on their way"
+        assert counters(ask, "backend")["dropped"]["expired"] + len(early) >= 30
+        "#,
+    );
+}
 
 #[test]
 fn conflated_subscribers_get_the_newest_of_each_topic() {
@@ -28,45 +243,23 @@ fn conflated_subscribers_get_the_newest_of_each_topic() {
 }
 
 #[test]
-fn a_subscriber_that_reads_nothing_is_disconnected_where_that_is_wanted() {
-    let more = &[
-        "--hwm",
-        "10",
-        "--set",
-        "backend.overflow=disconnect",
-        "backend.overflow_timeout=100",
-    ];
-    let broker = Zmqd::forwarder(more);
-    let mut python = Python::beside(&broker);
-    python.run(
-        r#"
-        publisher = connect(zmq.XPUB, frontend, sndhwm=0)
-        slow = connect(zmq.SUB, backend, subscribe=b"", rcvhwm=1, reconnect_ivl=-1)
-        assert publisher.recv() == b"\x01"
-        for number in range(3000):
-            publisher.send(bytes(16384))
-        "#,
-    );
-    let _line = broker.wait_log("its queue stayed full for too long");
-    python.run(r#"assert publisher.recv() == b"\x00""#);
-}
-
-#[test]
-fn a_blocking_forwarder_loses_nothing() {
-    let broker = Zmqd::forwarder(&["--hwm", "10", "--set", "backend.overflow=block"]);
-    Python::beside(&broker).run(
-        r#"
-        publisher = connect(zmq.XPUB, frontend, sndhwm=0)
-        slow = connect(zmq.SUB, backend, subscribe=b"", rcvhwm=10)
-        quick = connect(zmq.SUB, backend, subscribe=b"", rcvhwm=0)
-        assert publisher.recv() == b"\x01"
-        for number in range(3000):
-            publisher.send_multipart([b"%d" % number, bytes(16384)])
-        for subscriber in (slow, quick):
-            for number in range(3000):
-                assert subscriber.recv_multipart()[0] == b"%d" % number
-        "#,
-    );
+fn a_blocking_forwarder_loses_nothing_under_either_name() {
+    for policy in ["overflow=block", "xpub_nodrop=true"] {
+        let policy = format!("backend.{policy}");
+        let broker = Zmqd::forwarder(&["--hwm", "10", "--set", &policy]);
+        Python::beside(&broker).run(
+            r#"
+            publisher = connect(zmq.PUB, frontend, sndhwm=0)
+            slow = connect(zmq.SUB, backend, subscribe=b"t", rcvhwm=10)
+            quick = connect(zmq.SUB, backend, subscribe=b"t", rcvhwm=0)
+            settle([publisher], [slow, quick])
+            for number in range(2000):
+                publisher.send_multipart([b"t", b"%d" % number, bytes(16384)])
+            for subscriber in (slow, quick):
+                assert [int(number) for _, number, _ in take(subscriber, 2000)] == list(range(2000))
+            "#,
+        );
+    }
 }
 
 #[test]

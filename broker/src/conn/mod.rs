@@ -108,7 +108,7 @@ pub(crate) struct Conn {
     /// What is known of its tail while its next message waits.
     pub(crate) backlog: Backlog,
     pub(crate) egress: Egress,
-    /// Since when its queue has been full, where that matters.
+    /// Since when it has been found full whenever it was looked at, where that matters.
     pub(crate) full_since: Option<Instant>,
     /// There is a reminder to see whether its queue has been full for too long.
     pub(crate) is_watched: bool,
@@ -129,6 +129,8 @@ pub(crate) struct Conn {
     /// Its next message waits for somebody to take it; it is read from only as long as its backlog
     /// has room.
     pub(crate) is_parked: bool,
+    /// How many messages it had missed because it was full when it was last looked at.
+    pub(crate) missed_before: u64,
     /// Has a run of the current input in its queue.
     pub(crate) is_touched: bool,
     /// How many bytes its tail must have before there is anything to do.
@@ -170,6 +172,7 @@ impl Conn {
             is_dirty: false,
             is_full: false,
             is_parked: false,
+            missed_before: 0,
             is_touched: false,
             need: 0,
             origin,

@@ -47,6 +47,13 @@ impl Traffic {
         }
     }
 
+    /// How many messages it missed for this reason.
+    pub(crate) fn dropped(&self, reason: Drop) -> u64 {
+        self.drops
+            .as_ref()
+            .map_or(0, |drops| drops[reason as usize])
+    }
+
     /// What it missed, in the order of [`Drop::ALL`].
     pub(crate) fn drops(&self) -> [u64; Drop::ALL.len()] {
         self.drops.as_deref().copied().unwrap_or_default()

@@ -132,28 +132,31 @@ impl Core {
         }
     }
 
-    /// Gives up a peer whose queue has been full for too long.
+    /// Gives up a peer whose queue has been full for too long. Nobody says when a queue becomes full
+    /// or is not any more: it is looked at several times in the time that it has.
     pub(super) fn check_queue(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        conn.is_watched = false;
         let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
-        let (Some(patience), Some(since)) = (socket.patience(conn), conn.full_since) else {
+        let (patience, has_been_full) = (socket.patience(conn), socket.has_been_full(conn));
+        conn.missed_before = conn.traffic.dropped(Drop::PeerFull);
+        conn.is_watched = patience.is_some();
+        let Some(patience) = patience else {
+            conn.full_since = None;
             return;
         };
-        // Some was taken since the reminder was set, or there is still room.
-        if now < since + patience || !socket.is_full(conn) {
-            conn.is_watched = true;
-            let later = now + (patience / 2).max(Duration::from_millis(10));
-            self.insert_timer((since + patience).max(later), Owner::Queue(id));
+        if !has_been_full {
+            conn.full_since = None;
+        } else if now >= *conn.full_since.get_or_insert(now) + patience {
+            let why = match socket.pattern {
+                Pattern::Xsub(_) => Why::SubscriptionsUnread,
+                _ => Why::TooSlow,
+            };
+            self.doom(id, why);
             return;
         }
-        let why = match socket.pattern {
-            Pattern::Xsub(_) => Why::SubscriptionsUnread,
-            _ => Why::TooSlow,
-        };
-        self.doom(id, why);
+        self.insert_timer(now + look_again_after(patience), Owner::Queue(id));
     }
 
     /// Sees to it that the next deadline of a connection is not missed. One that moves back costs
@@ -402,4 +405,9 @@ impl Core {
         };
         !self.proxies.iter().any(is_between) && self.conns.iter().all(|(_, conn)| is_sent(conn))
     }
+}
+
+/// How long a queue that may be full for so long is left alone between two looks.
+pub(super) fn look_again_after(patience: Duration) -> Duration {
+    (patience / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
 }

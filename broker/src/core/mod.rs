@@ -244,11 +244,11 @@ impl Core {
         if patience.is_none() || size > 0 && matches!(socket.pattern, Pattern::Xsub(_)) {
             conn.full_since = None;
         }
-        if let (Some(patience), Some(now)) = (patience, self.outbox.store.now) {
-            let since = *conn.full_since.get_or_insert(now);
-            if !std::mem::replace(&mut conn.is_watched, true) {
-                self.timers.insert(since + patience, Owner::Queue(id));
-            }
+        if let (Some(patience), Some(now)) = (patience, self.outbox.store.now)
+            && !std::mem::replace(&mut conn.is_watched, true)
+        {
+            let later = now + lifecycle::look_again_after(patience);
+            self.timers.insert(later, Owner::Queue(id));
         }
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.writable(id, &mut self.conns, &socket.options);

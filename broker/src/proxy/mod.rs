@@ -190,15 +190,21 @@ impl Socket {
         !self.options.keeps_apart() && self.options.balance != Balance::Ready
     }
 
-    /// How long the queue of this peer may stay as it is; `None` if it may for ever. It is watched
-    /// from when the kernel takes no more: by when it is full nothing is written any more.
+    /// How long the queue of this peer may stay full; `None` if it may for ever, or is far from it.
+    /// It is watched from when the kernel takes no more: by when it is full nothing is written.
     pub(crate) fn patience(&self, conn: &Conn) -> Option<Duration> {
         if let Pattern::Xsub(_) = self.pattern {
             return self.is_full(conn).then_some(UPSTREAM_PATIENCE);
         }
         let is_watched = self.options.overflow == Overflow::Disconnect
-            && (conn.is_blocked || self.is_full(conn));
+            && (conn.is_blocked || self.has_been_full(conn));
         is_watched.then_some(self.options.overflow_timeout)
+    }
+
+    /// Whether the queue of this peer is full, or was since it was last looked at.
+    pub(crate) fn has_been_full(&self, conn: &Conn) -> bool {
+        let has_missed = || conn.traffic.dropped(Drop::PeerFull) > conn.missed_before;
+        self.is_full(conn) || conn.is_full || has_missed()
     }
 
     /// A stop begins: what is queued is sent until `deadline`, or for less if the options say so.
