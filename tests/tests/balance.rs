@@ -1,6 +1,45 @@
 //! Who gets the next message where each goes to one peer.
 
-use zmqd_tests::{Python, Zmqd};
+use zmqd_tests::{ANY, Python, Zmqd};
+
+/// How many of 40 pieces of work each of two sinks gets, of which one reads nothing: the fewer and
+/// the more. Each piece is sent when the other sink has had all of its own.
+fn shares(balance: &str) -> (u32, u32) {
+    let balance = format!("backend.balance={balance}");
+    let broker = Zmqd::streamer(&["--control", ANY, "--set", "backend.sndbuf=16384", &balance]);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        ask = questioner(control)
+        slow = connect(zmq.PULL, backend, rcvhwm=1, rcvbuf=4096)
+        quick = connect(zmq.PULL, backend)
+        wait_until("both sinks", lambda: counters(ask, "backend")["peers"] == 2)
+        source = connect(zmq.PUSH, frontend)
+        def sinks():
+            return ask("peers", side="backend")["peers"]
+        def is_dealt(count):
+            has_queue = [sink["queued_messages"] > 0 for sink in sinks()]
+            return counters(ask, "backend")["messages_sent"] == count and has_queue.count(True) < 2
+        for count in range(40):
+            source.send(bytes(65536))
+            wait_until("it to be dealt", lambda: is_dealt(count + 1))
+        shares = sorted(sink["messages_sent"] + sink["queued_messages"] for sink in sinks())
+        "#,
+    );
+    (python.ask("shares[0]"), python.ask("shares[1]"))
+}
+
+#[test]
+fn sinks_take_turns_whatever_their_queues() {
+    assert_eq!(shares("round-robin"), (20, 20));
+}
+
+#[test]
+fn a_sink_with_a_queue_is_passed_over_where_the_least_queued_is_next() {
+    let (slow, quick) = shares("least-queued");
+    // The kernel takes some, and then one has to wait.
+    assert!(slow < 10 && quick > 30, "{slow} and {quick}");
+}
 
 #[test]
 fn a_ready_worker_gets_the_work_of_a_busy_one() {

@@ -89,3 +89,79 @@ fn an_interface_that_is_not_there_cannot_be_bound_to() {
     let broker = Zmqd::start(&[&arguments[..], &["bindtodevice=lo"]].concat());
     Python::beside(&broker).run(r#"Honest("queue", frontend, backend).passes()"#);
 }
+
+#[test]
+fn packets_bear_the_type_of_service() {
+    let mut python = Python::new();
+    python.run(
+        r#"
+        import socket as sockets
+        listener = sockets.create_server(("127.0.0.1", 0))
+        "#,
+    );
+    let port: u16 = python.ask("listener.getsockname()[1]");
+    let target = format!("tcp://127.0.0.1:{port}");
+    let _broker = Zmqd::queue(&["--frontend-connect", &target, "--set", "tos=104"]);
+    python.run(
+        r#"
+        IP_PKTOPTIONS, IP_RECVTOS = 9, 13
+        listener.settimeout(PATIENCE_MS / 1000)
+        accepted, _ = listener.accept()
+        accepted.setsockopt(sockets.IPPROTO_IP, IP_RECVTOS, 1)
+        # A header of two integers behind its length, and the type of service it was made with.
+        message = accepted.getsockopt(sockets.IPPROTO_IP, IP_PKTOPTIONS, 64)
+        _, level, kind, service = struct.unpack_from("@Niii", message.ljust(64))
+        assert (level, kind, service) == (sockets.IPPROTO_IP, sockets.IP_TOS, 104), message
+        "#,
+    );
+}
+
+#[test]
+fn a_peer_that_takes_nothing_for_tcp_maxrt_is_given_up() {
+    let options = [
+        "-v",
+        "--set",
+        "backend.tcp_maxrt=200",
+        "backend.sndbuf=16384",
+    ];
+    let broker = Zmqd::streamer(&options);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        sink = connect(zmq.PULL, backend, rcvhwm=1, rcvbuf=4096)
+        source = connect(zmq.PUSH, frontend)
+        for _ in range(100):
+            source.send(bytes(65536))
+        "#,
+    );
+    let line = broker.wait_log("timed out");
+    assert!(line.contains("streamer backend: closed"), "{line}");
+}
+
+#[test]
+fn as_many_connections_wait_to_be_accepted_as_backlog_says() {
+    let broker = Zmqd::streamer(&["--set", "frontend.backlog=2"]);
+    broker.signal("STOP");
+    Python::beside(&broker).run(
+        r#"
+        import socket as sockets
+        def connect_all(endpoint):
+            """How many of ten are connected though nobody accepts them."""
+            host, port = endpoint.removeprefix("tcp://").split(":")
+            calling = [sockets.socket() for _ in range(10)]
+            for one in calling:
+                one.setblocking(False)
+                one.connect_ex((host, int(port)))
+            poller = zmq.Poller()
+            for one in calling:
+                poller.register(one, zmq.POLLOUT)
+            return calling, lambda: len(poller.poll(0))
+        few, connected = connect_all(frontend)
+        # Linux takes one more than it is told.
+        wait_until("those that there is room for", lambda: connected() == 3)
+        many, connected_to_other = connect_all(backend)
+        wait_until("all of the others", lambda: connected_to_other() == 10)
+        assert connected() == 3
+        "#,
+    );
+}

@@ -133,12 +133,63 @@ fn draining_ends_after_its_time() {
     let watch = Stopwatch::start();
     broker.signal("TERM");
     let end = broker.wait();
+    let elapsed = watch.elapsed();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    // The default is 5 s.
+    assert!(
+        elapsed >= Duration::from_millis(300) && elapsed < Duration::from_secs(5),
+        "gave up after {elapsed:?}"
+    );
+}
+
+#[test]
+fn a_side_that_does_not_linger_drops_what_is_queued() {
+    let arguments = ["--drain-timeout", "600000", "--set", "backend.linger=0"];
+    for kind in ["queue", "forwarder", "streamer"] {
+        let (broker, _python) = loaded(kind, &arguments);
+        broker.signal("TERM");
+        let end = broker.wait();
+        assert_eq!(end.code, Some(0), "{kind}: {}", end.stderr);
+        let said = "messages are not sent: the broker stops";
+        let line = end.stderr.lines().find(|line| line.contains(said));
+        let line = line.unwrap_or_else(|| panic!("{kind}: {}", end.stderr));
+        assert!(line.contains(&format!("{kind} backend: ")), "{line}");
+    }
+}
+
+#[test]
+fn a_side_lingers_for_as_long_as_it_is_told() {
+    let arguments = ["--drain-timeout", "600000", "--set", "backend.linger=300"];
+    let (broker, _python) = loaded("streamer", &arguments);
+    let watch = Stopwatch::start();
+    broker.signal("TERM");
+    let end = broker.wait();
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     assert!(
         watch.elapsed() >= Duration::from_millis(300),
         "gave up after {:?}",
         watch.elapsed()
     );
+    assert!(
+        end.stderr.contains("messages are not sent"),
+        "{}",
+        end.stderr
+    );
+}
+
+#[test]
+fn one_side_that_does_not_linger_costs_the_other_nothing() {
+    let (broker, mut python) = loaded("streamer", &["--set", "frontend.linger=0"]);
+    broker.signal("TERM");
+    python.run(
+        r#"
+        for number in range(500):
+            assert sink.recv_multipart() == [b"topic", b"%d" % number, bytes(16384)]
+        "#,
+    );
+    let end = broker.wait();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(!end.stderr.contains("not sent"), "{}", end.stderr);
 }
 
 #[test]

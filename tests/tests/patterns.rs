@@ -1,0 +1,195 @@
+//! Options of socket types: ROUTER, DEALER, XPUB and XSUB.
+
+use zmqd_tests::{ANY, Python, Zmqd};
+
+/// A proxy with a control and these options, and Python that can ask it.
+fn proxy(kind: &str, options: &[&str]) -> (Zmqd, Python) {
+    let mut arguments = vec!["--control", ANY];
+    if !options.is_empty() {
+        arguments.push("--set");
+        arguments.extend(options);
+    }
+    let broker = Zmqd::proxy(kind, &arguments);
+    let mut python = Python::beside(&broker);
+    python.run("ask = questioner(control)");
+    (broker, python)
+}
+
+#[test]
+fn a_bearer_keeps_its_identity_without_router_handover() {
+    let (broker, mut python) = proxy("queue", &["frontend.router_handover=false"]);
+    python.run(
+        r#"
+        worker = connect(zmq.DEALER, backend)
+        older = connect(zmq.DEALER, frontend, identity=b"name")
+        wait_until("the older one", lambda: counters(ask, "frontend")["peers"] == 1)
+        newer = dial(zmq.DEALER, frontend, identity=b"name", reconnect_ivl=-1)
+        "#,
+    );
+    let _line = broker.wait_log("another peer has its identity");
+    python.run(
+        r#"
+        older.send(b"question")
+        assert worker.recv_multipart() == [b"name", b"question"]
+        worker.send_multipart([b"name", b"answer"])
+        assert older.recv() == b"answer"
+        "#,
+    );
+}
+
+#[test]
+fn replies_for_nobody_are_counted_and_logged_with_router_mandatory() {
+    for mandatory in [true, false] {
+        let option = format!("frontend.router_mandatory={mandatory}");
+        let (broker, mut python) = proxy("queue", &[&option]);
+        python.run(
+            r#"
+            worker = connect(zmq.DEALER, backend)
+            worker.send_multipart([b"nobody", b"answer"])
+            def missed():
+                return counters(ask, "frontend")["dropped"].get("no-such-peer")
+            wait_until("it to be counted", lambda: missed() == 1)
+            "#,
+        );
+        if mandatory {
+            let line = broker.wait_log("queue frontend: not delivered, no-such-peer");
+            assert!(line.contains("nobody"), "{line}");
+        } else {
+            // What was to be logged is logged before the control answers.
+            assert_eq!(broker.log_count("not delivered"), 0);
+        }
+    }
+}
+
+#[test]
+fn a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id() {
+    let options = ["backend.probe_router=true", "backend.routing_id=broker"];
+    let (_broker, mut python) = proxy("queue", &options);
+    python.run(
+        r#"
+        worker = connect(zmq.ROUTER, backend)
+        assert worker.recv_multipart() == [b"broker", b""]
+        "#,
+    );
+    let (_broker, mut python) = proxy("queue", &["backend.routing_id=broker"]);
+    python.run(
+        r#"
+        worker, client = connect(zmq.ROUTER, backend), connect(zmq.REQ, frontend)
+        client.send(b"question")
+        name, *envelope = worker.recv_multipart()
+        assert name == b"broker" and envelope[1:] == [b"", b"question"], "and no probe"
+        "#,
+    );
+}
+
+#[test]
+fn topics_are_narrowed_to_those_that_may_be_passed_on() {
+    let (_broker, mut python) = proxy("forwarder", &["frontend.subscribe=a/,b"]);
+    python.run(
+        r#"
+        publisher = connect(zmq.XPUB, frontend)
+        everything = connect(zmq.SUB, backend, subscribe=b"")
+        assert sorted(take(publisher, 2)) == [[b"\x01a/"], [b"\x01b"]]
+        "#,
+    );
+}
+
+#[test]
+fn a_publisher_hears_of_every_subscription_if_xpub_is_verbose() {
+    for (option, expected) in [
+        ("xpub_verbose=false", r#"[b"\x01t", b"\x01end", b"\x00t"]"#),
+        (
+            "xpub_verbose=true",
+            r#"[b"\x01t", b"\x01t", b"\x01end", b"\x00t"]"#,
+        ),
+    ] {
+        let option = format!("backend.{option}");
+        let (_broker, mut python) = proxy("forwarder", &[&option]);
+        python.run(&format!("expected = {expected}"));
+        python.run(
+            r#"
+            publisher = connect(zmq.XPUB, frontend, xpub_verbose=1)
+            subscribers = [connect(zmq.SUB, backend) for _ in range(2)]
+            for subscriber in subscribers:
+                subscriber.subscribe(b"t")
+                before = subscribers.index(subscriber)
+                wait_until("it", lambda: ask("who", topic="t")["total"] == before + 1)
+            subscribers[0].subscribe(b"end")
+            for subscriber in subscribers:
+                subscriber.unsubscribe(b"t")
+            assert [publisher.recv() for _ in expected] == expected
+            "#,
+        );
+    }
+}
+
+#[test]
+fn a_program_hears_of_every_cancel_if_xpub_is_verboser() {
+    for (option, expected) in [
+        ("xpub_verbose=true", r#"[b"\x01t", b"\x01t", b"\x00t"]"#),
+        (
+            "xpub_verboser=true",
+            r#"[b"\x01t", b"\x01t", b"\x00t", b"\x00t"]"#,
+        ),
+    ] {
+        let option = format!("backend.{option}");
+        let broker = Zmqd::start(&[
+            "proxy",
+            "--sockets",
+            "PAIR:XPUB",
+            "--frontend",
+            ANY,
+            "--backend",
+            ANY,
+            "--set",
+            &option,
+        ]);
+        let mut python = Python::beside(&broker);
+        python.run(&format!("expected = {expected}"));
+        python.run(
+            r#"
+            program = connect(zmq.PAIR, frontend)
+            subscribers = [connect(zmq.SUB, backend) for _ in range(2)]
+            heard = []
+            for subscriber in subscribers:
+                subscriber.subscribe(b"t")
+                heard.append(program.recv())
+            ends = [b"\x01first", b"\x01second"]
+            for subscriber, end in zip(subscribers, ends):
+                subscriber.unsubscribe(b"t")
+                subscriber.subscribe(end[1:])
+            while not set(ends) <= set(heard):
+                heard.append(program.recv())
+            assert [one for one in heard if one not in ends] == expected
+            "#,
+        );
+    }
+}
+
+#[test]
+fn new_subscribers_are_welcomed() {
+    let (_broker, mut python) = proxy("forwarder", &["backend.xpub_welcome_msg=welcome"]);
+    python.run(
+        r#"
+        subscriber = connect(zmq.SUB, backend, subscribe=b"")
+        assert subscriber.recv_multipart() == [b"welcome"]
+        "#,
+    );
+}
+
+#[test]
+fn inverted_matching_sends_to_those_who_did_not_subscribe() {
+    let (_broker, mut python) = proxy("forwarder", &["backend.invert_matching=true"]);
+    python.run(
+        r#"
+        publisher = connect(zmq.PUB, frontend, invert_matching=1)
+        subscriber = connect(zmq.SUB, backend, invert_matching=1, subscribe=b"a")
+        def total(topic):
+            return ask("who", topic=topic)["total"]
+        wait_until("the subscription", lambda: (total("a"), total("b")) == (0, 1))
+        for topic in (b"a", b"b", b"ab", b"c"):
+            publisher.send(topic)
+        assert [subscriber.recv() for _ in range(2)] == [b"b", b"c"]
+        "#,
+    );
+}

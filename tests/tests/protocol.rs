@@ -1,0 +1,157 @@
+//! Options that limit what a peer may send, and decide when it is dead.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use zmqd_tests::raw::{COMMAND, MORE, frame};
+use zmqd_tests::{ANY, Python, Raw, Stopwatch, Zmqd, vacant_endpoint};
+
+/// A streamer with these options on its frontend, a source that speaks in bytes, and Python.
+fn source(options: &[&str]) -> (Zmqd, Raw, Python) {
+    let options: Vec<String> = options
+        .iter()
+        .map(|option| format!("frontend.{option}"))
+        .collect();
+    let mut arguments = vec!["--set"];
+    arguments.extend(options.iter().map(String::as_str));
+    let broker = Zmqd::streamer(&arguments);
+    let mut raw = Raw::connect(broker.frontend());
+    raw.handshake("PUSH");
+    let mut python = Python::beside(&broker);
+    python.run("sink = connect(zmq.PULL, backend)");
+    (broker, raw, python)
+}
+
+#[test]
+fn a_message_has_at_most_maxmsgsize_bytes() {
+    let (broker, mut raw, mut python) = source(&["maxmsgsize=1000"]);
+    // The header of a long frame has nine bytes.
+    raw.send(&frame(0, &[b'x'; 991]))
+        .expect("as large as may be");
+    python.run("assert len(sink.recv()) == 991");
+    raw.send_until_closed(&frame(0, &[b'x'; 992]), 64 << 20);
+    let line = broker.wait_log(raw.address());
+    assert!(line.contains("message too large"), "{line}");
+}
+
+#[test]
+fn a_message_has_at_most_maxmsgframes_frames() {
+    let (broker, mut raw, mut python) = source(&["maxmsgframes=3"]);
+    let message = |frames: usize| [frame(MORE, b"x").repeat(frames - 1), frame(0, b"x")].concat();
+    raw.send(&message(3)).expect("as many as may be");
+    python.run("assert sink.recv_multipart() == [b'x'] * 3");
+    raw.send_until_closed(&message(4), 64 << 20);
+    let line = broker.wait_log(raw.address());
+    assert!(line.contains("frames"), "{line}");
+}
+
+#[test]
+fn a_handshake_takes_at_most_handshake_ivl() {
+    let broker = Zmqd::queue(&["--set", "handshake_ivl=100"]);
+    let watch = Stopwatch::start();
+    let mut silent = Raw::connect(broker.frontend());
+    silent.read_until_closed();
+    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+}
+
+#[test]
+fn a_peer_is_asked_for_signs_of_life_and_given_up_without() {
+    let watch = Stopwatch::start();
+    let (broker, mut raw, _python) = source(&[
+        "heartbeat_ivl=50",
+        "heartbeat_ttl=1200",
+        "heartbeat_timeout=100",
+    ]);
+    let ping = raw.read_frame();
+    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+    // In tenths of a second.
+    assert_eq!(ping, b"\x04PING\x00\x0c");
+    raw.read_until_closed();
+    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+    let line = broker.wait_log(raw.address());
+    assert!(line.contains("no sign of life after PING"), "{line}");
+}
+
+#[test]
+fn a_peer_that_gives_signs_of_life_is_not_given_up() {
+    let (_broker, mut raw, mut python) = source(&["heartbeat_ivl=50", "heartbeat_timeout=2000"]);
+    for _ in 0..5 {
+        assert!(raw.read_frame().starts_with(b"\x04PING"));
+        raw.send(&frame(COMMAND, b"\x04PONG")).expect("it is open");
+    }
+    raw.send(&frame(0, b"work")).expect("it is open");
+    python.run("assert sink.recv() == b'work'");
+}
+
+/// A listener, and a broker that connects to it with these options.
+fn target(options: &[&str]) -> (TcpListener, Zmqd) {
+    let endpoint = vacant_endpoint();
+    let address = endpoint.trim_start_matches("tcp://");
+    let listener = TcpListener::bind(address).expect("the endpoint is vacant");
+    let arguments = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
+    let broker = Zmqd::start(&[&arguments[..], &["--set"], options].concat());
+    (listener, broker)
+}
+
+#[test]
+fn a_lost_connection_is_tried_again_after_reconnect_ivl() {
+    let (listener, _broker) = target(&["reconnect_ivl=2000", "reconnect_ivl_max=2000"]);
+    drop(Raw::accept(&listener));
+    let watch = Stopwatch::start();
+    drop(Raw::accept(&listener));
+    // The wait is shortened by up to half.
+    assert!(
+        watch.elapsed() >= Duration::from_millis(900),
+        "it came back after {:?}",
+        watch.elapsed()
+    );
+}
+
+#[test]
+fn waits_grow_no_longer_than_reconnect_ivl_max() {
+    let (listener, _broker) = target(&["reconnect_ivl=10", "reconnect_ivl_max=20"]);
+    let watch = Stopwatch::start();
+    for _ in 0..15 {
+        drop(Raw::accept(&listener));
+    }
+    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+}
+
+/// A forwarder with these options on its backend, and a subscriber that speaks in bytes.
+fn subscriber(options: &[&str]) -> (Zmqd, Raw) {
+    let broker = Zmqd::forwarder(&[&["--set"], options].concat());
+    let mut raw = Raw::connect(broker.backend());
+    raw.handshake("SUB");
+    (broker, raw)
+}
+
+/// Sends this and sees that it is dealt with.
+fn is_taken(raw: &mut Raw, bytes: &[u8]) {
+    raw.send(bytes).expect("it is open");
+    raw.send(&frame(COMMAND, b"\x04PING\x00\x00"))
+        .expect("it is open");
+    assert_eq!(raw.read_frame(), b"\x04PONG");
+}
+
+#[test]
+fn a_peer_holds_at_most_subscriptions_max_subscriptions() {
+    let (broker, mut raw) = subscriber(&["backend.subscriptions_max=3"]);
+    for topic in [b"\x01a", b"\x01b", b"\x01c"] {
+        is_taken(&mut raw, &frame(0, topic));
+    }
+    raw.send_until_closed(&frame(0, b"\x01d"), 64 << 20);
+    let line = broker.wait_log(raw.address());
+    assert!(line.contains("too many subscriptions"), "{line}");
+}
+
+#[test]
+fn a_topic_has_at_most_topic_size_max_bytes() {
+    let (broker, mut raw) = subscriber(&["backend.topic_size_max=10"]);
+    is_taken(&mut raw, &frame(0, b"\x010123456789"));
+    raw.send_until_closed(&frame(0, b"\x010123456789a"), 64 << 20);
+    let line = broker.wait_log(raw.address());
+    assert!(line.contains("topic"), "{line}");
+}
+
+/// Less than any default, and far more than it takes.
+const SOON: Duration = Duration::from_secs(9);
