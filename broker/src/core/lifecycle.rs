@@ -132,8 +132,8 @@ impl Core {
         }
     }
 
-    /// Gives up a peer whose queue has been full for too long. Nobody says when a queue becomes full
-    /// or is not any more: it is looked at several times in the time that it has.
+    /// Gives up a peer whose queue has been full for too long. Nobody says when a queue becomes
+    /// full or is not any more: it is looked at several times in the time that it has.
     pub(super) fn check_queue(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

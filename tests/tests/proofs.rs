@@ -1,0 +1,308 @@
+//! Every option and every choice has a test that fails without it: which one stands here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use broker::config::{Form, SocketOption};
+
+/// An option, or an option and one of its choices; the file of its test; the test.
+const PROOFS: &[(&str, &str, &str)] = &[
+    (
+        "sndhwm",
+        OVERFLOW,
+        "a_queue_holds_as_many_messages_as_sndhwm_says",
+    ),
+    (
+        "sndhwm_bytes",
+        OVERFLOW,
+        "a_queue_holds_as_many_bytes_as_sndhwm_bytes_says",
+    ),
+    ("rcvhwm", WAITING, "as_many_wait_here_as_rcvhwm_says"),
+    (
+        "rcvhwm_bytes",
+        WAITING,
+        "as_much_waits_here_as_rcvhwm_bytes_says",
+    ),
+    (
+        "maxmsgsize",
+        PROTOCOL,
+        "a_message_has_at_most_maxmsgsize_bytes",
+    ),
+    (
+        "maxmsgframes",
+        PROTOCOL,
+        "a_message_has_at_most_maxmsgframes_frames",
+    ),
+    (
+        "linger",
+        "tests/tests/run.rs",
+        "a_side_that_does_not_linger_drops_what_is_queued",
+    ),
+    (
+        "handshake_ivl",
+        PROTOCOL,
+        "a_handshake_takes_at_most_handshake_ivl",
+    ),
+    (
+        "accept_zmtp2",
+        "tests/tests/zmtp2.rs",
+        "an_old_req_gets_its_answers",
+    ),
+    (
+        "heartbeat_ivl",
+        PROTOCOL,
+        "a_peer_is_asked_for_signs_of_life_and_given_up_without",
+    ),
+    (
+        "heartbeat_timeout",
+        PROTOCOL,
+        "a_peer_is_asked_for_signs_of_life_and_given_up_without",
+    ),
+    (
+        "heartbeat_ttl",
+        PROTOCOL,
+        "a_peer_is_asked_for_signs_of_life_and_given_up_without",
+    ),
+    (
+        "reconnect_ivl",
+        PROTOCOL,
+        "a_lost_connection_is_tried_again_after_reconnect_ivl",
+    ),
+    (
+        "reconnect_ivl_max",
+        PROTOCOL,
+        "waits_grow_no_longer_than_reconnect_ivl_max",
+    ),
+    (
+        "immediate",
+        WAITING,
+        "a_link_that_is_down_has_a_queue_unless_immediate_is_set",
+    ),
+    (
+        "connect_timeout",
+        OPTIONS,
+        "an_address_that_does_not_answer_is_given_up",
+    ),
+    (
+        "sndbuf",
+        DRIVER,
+        "accepted_connections_have_the_options_of_their_side",
+    ),
+    (
+        "rcvbuf",
+        DRIVER,
+        "accepted_connections_have_the_options_of_their_side",
+    ),
+    (
+        "backlog",
+        OPTIONS,
+        "as_many_connections_wait_to_be_accepted_as_backlog_says",
+    ),
+    (
+        "ipv6",
+        TRANSPORTS,
+        "every_interface_is_of_both_families_if_ipv6_is_set",
+    ),
+    ("tos", OPTIONS, "packets_bear_the_type_of_service"),
+    (
+        "bindtodevice",
+        OPTIONS,
+        "an_interface_that_is_not_there_cannot_be_bound_to",
+    ),
+    (
+        "ipc_mode",
+        TRANSPORTS,
+        "mode_and_owner_decide_who_may_connect",
+    ),
+    (
+        "ipc_owner",
+        TRANSPORTS,
+        "mode_and_owner_decide_who_may_connect",
+    ),
+    (
+        "tcp_accept_filter",
+        OPTIONS,
+        "only_peers_from_certain_networks_are_let_in",
+    ),
+    ("tcp_keepalive", OPTIONS, "keepalive_runs_where_it_is_set"),
+    (
+        "tcp_keepalive_idle",
+        DRIVER,
+        "connections_made_have_the_options_of_their_side",
+    ),
+    (
+        "tcp_keepalive_intvl",
+        DRIVER,
+        "connections_made_have_the_options_of_their_side",
+    ),
+    (
+        "tcp_keepalive_cnt",
+        DRIVER,
+        "connections_made_have_the_options_of_their_side",
+    ),
+    (
+        "tcp_maxrt",
+        OPTIONS,
+        "a_peer_that_takes_nothing_for_tcp_maxrt_is_given_up",
+    ),
+    (
+        "balance=round-robin",
+        BALANCE,
+        "sinks_take_turns_whatever_their_queues",
+    ),
+    (
+        "balance=least-queued",
+        BALANCE,
+        "a_sink_with_a_queue_is_passed_over_where_the_least_queued_is_next",
+    ),
+    (
+        "balance=ready",
+        BALANCE,
+        "a_ready_worker_gets_the_work_of_a_busy_one",
+    ),
+    (
+        "overflow=standard",
+        OVERFLOW,
+        "work_waits_for_a_full_sink_unless_it_is_to_be_dropped",
+    ),
+    (
+        "overflow=block",
+        OVERFLOW,
+        "a_blocking_forwarder_loses_nothing_under_either_name",
+    ),
+    (
+        "overflow=drop-newest",
+        OVERFLOW,
+        "the_newest_work_is_dropped_where_that_is_wanted",
+    ),
+    (
+        "overflow=drop-oldest",
+        OVERFLOW,
+        "the_oldest_work_is_dropped_where_that_is_wanted",
+    ),
+    (
+        "overflow=conflate",
+        OVERFLOW,
+        "only_the_newest_message_is_kept_under_either_name",
+    ),
+    (
+        "overflow=conflate-topic",
+        OVERFLOW,
+        "conflated_subscribers_get_the_newest_of_each_topic",
+    ),
+    (
+        "overflow=disconnect",
+        OVERFLOW,
+        "a_queue_with_too_many_bytes_closes_its_peer_at_once",
+    ),
+    (
+        "conflate",
+        OVERFLOW,
+        "only_the_newest_message_is_kept_under_either_name",
+    ),
+    (
+        "xpub_nodrop",
+        OVERFLOW,
+        "a_blocking_forwarder_loses_nothing_under_either_name",
+    ),
+    (
+        "overflow_timeout",
+        OVERFLOW,
+        "a_queue_may_be_full_for_overflow_timeout",
+    ),
+    (
+        "max_age",
+        OVERFLOW,
+        "messages_that_are_too_old_are_dropped_before_they_are_sent",
+    ),
+    (
+        "router_handover",
+        PATTERNS,
+        "a_bearer_keeps_its_identity_without_router_handover",
+    ),
+    (
+        "router_mandatory",
+        PATTERNS,
+        "replies_for_nobody_are_counted_and_logged_with_router_mandatory",
+    ),
+    (
+        "probe_router",
+        PATTERNS,
+        "a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id",
+    ),
+    (
+        "routing_id",
+        PATTERNS,
+        "a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id",
+    ),
+    (
+        "subscribe",
+        PATTERNS,
+        "topics_are_narrowed_to_those_that_may_be_passed_on",
+    ),
+    (
+        "xpub_verbose",
+        PATTERNS,
+        "a_publisher_hears_of_every_subscription_if_xpub_is_verbose",
+    ),
+    (
+        "xpub_verboser",
+        PATTERNS,
+        "a_program_hears_of_every_cancel_if_xpub_is_verboser",
+    ),
+    ("xpub_welcome_msg", PATTERNS, "new_subscribers_are_welcomed"),
+    (
+        "invert_matching",
+        PATTERNS,
+        "inverted_matching_sends_to_those_who_did_not_subscribe",
+    ),
+    (
+        "subscriptions_max",
+        PROTOCOL,
+        "a_peer_holds_at_most_subscriptions_max_subscriptions",
+    ),
+    (
+        "topic_size_max",
+        PROTOCOL,
+        "a_topic_has_at_most_topic_size_max_bytes",
+    ),
+];
+
+const BALANCE: &str = "tests/tests/balance.rs";
+const DRIVER: &str = "broker/src/driver/tests.rs";
+const OPTIONS: &str = "tests/tests/options.rs";
+const OVERFLOW: &str = "tests/tests/overflow.rs";
+const PATTERNS: &str = "tests/tests/patterns.rs";
+const PROTOCOL: &str = "tests/tests/protocol.rs";
+const TRANSPORTS: &str = "tests/tests/transports.rs";
+const WAITING: &str = "tests/tests/waiting.rs";
+
+#[test]
+fn every_option_and_every_choice_has_a_test() {
+    let wanted: Vec<String> = SocketOption::ALL
+        .iter()
+        .flat_map(|option| match option.form {
+            Form::Choice(names) => {
+                let choices = names.iter().map(|name| format!("{}={name}", option.name));
+                choices.collect()
+            }
+            _ => vec![option.name.to_owned()],
+        })
+        .collect();
+    let proven: Vec<&str> = PROOFS.iter().map(|(what, ..)| *what).collect();
+    assert_eq!(proven, wanted, "in the order of the table of options");
+}
+
+#[test]
+fn the_tests_are_there_and_about_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (what, file, test) in PROOFS {
+        let text = std::fs::read_to_string(root.join(file)).expect(file);
+        let head = format!("#[test]\nfn {test}() {{\n");
+        assert!(text.contains(&head), "{file} has no test {test}");
+        let words: BTreeSet<&str> = what.split('=').collect();
+        for word in words {
+            assert!(text.contains(word), "{file} does not mention {word}");
+        }
+    }
+}
