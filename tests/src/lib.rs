@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod dialogue;
 mod environment;
 mod lines;
 pub mod python;
