@@ -30,12 +30,14 @@ pub mod clock;
 mod dialogue;
 mod environment;
 mod lines;
+mod place;
 pub mod python;
 pub mod raw;
 mod scratch;
 pub mod zmqd;
 
 pub use clock::{PATIENCE, Stopwatch, wait_until};
+pub use place::Place;
 pub use python::Python;
 pub use raw::Raw;
 pub use scratch::Scratch;

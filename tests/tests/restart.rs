@@ -3,26 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use zmqd_tests::{ANY, Python, Raw, Stopwatch, Zmqd, vacant_endpoint};
-
-/// Both endpoints of a broker that can be killed and started again in the same place.
-struct Place {
-    arguments: [String; 5],
-}
-
-impl Place {
-    fn new(kind: &str) -> Self {
-        let (frontend, backend) = (vacant_endpoint(), vacant_endpoint());
-        let arguments = [kind, "--frontend", &frontend, "--backend", &backend];
-        Self {
-            arguments: arguments.map(str::to_owned),
-        }
-    }
-
-    fn start(&self) -> Zmqd {
-        Zmqd::start(&self.arguments.each_ref().map(String::as_str))
-    }
-}
+use zmqd_tests::{ANY, Place, Python, Raw, Stopwatch, Zmqd, vacant_endpoint};
 
 #[test]
 fn a_queue_comes_back_and_everybody_with_it() {
