@@ -1,4 +1,5 @@
-//! The Python environment of the tests: one pinned pyzmq under the target directory.
+//! What the tests need that is not Rust, made on first use under the target directory: one pinned
+//! pyzmq, one pinned npm package, one C program.
 
 use std::env;
 use std::fs::{self, File};
@@ -7,7 +8,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The pyzmq that judges, and with it the libzmq inside its wheel.
-const PIN: &str = "pyzmq==27.3.0";
+pub(crate) const PYZMQ_PIN: &str = "pyzmq==27.3.0";
+
+/// The binding for Node that is a witness, with the libzmq that it brings along.
+pub(crate) const NPM_PIN: &str = "zeromq@6.8.0";
 
 /// The directory of this test binary's profile, such as `target/debug`.
 pub(crate) fn profile_dir() -> PathBuf {
@@ -46,13 +50,11 @@ pub(crate) fn python() -> Command {
 /// Makes the environment unless it is there for this pin and this Python; one process at a time.
 fn prepare() -> Result<PathBuf, String> {
     let directory = target_dir().join("pyzmq-environment");
-    let lock = File::create(target_dir().join("pyzmq-environment.lock"))
-        .and_then(|file| file.lock().map(|()| file))
-        .expect("the target directory can be written to");
+    let lock = lock(&directory);
     let version = run(Command::new(system_python()).arg("--version")).map_err(|complaint| {
         format!("these tests need Python 3, as python3 or under the name in $PYTHON: {complaint}")
     })?;
-    let wanted = format!("{PIN} for {} {}", system_python(), version.trim());
+    let wanted = format!("{PYZMQ_PIN} for {} {}", system_python(), version.trim());
     let marker = directory.join("complete");
     if fs::read_to_string(&marker).ok().as_deref() != Some(wanted.as_str()) {
         if directory.exists() {
@@ -73,7 +75,7 @@ fn install(directory: &Path) -> Result<(), String> {
     let installed = match &venv {
         Ok(_) => run(Command::new(directory.join("bin/python"))
             .args(PIP_INSTALL)
-            .arg(PIN)),
+            .arg(PYZMQ_PIN)),
         Err(_) => {
             // Half a venv may be there; its interpreter must not be taken for a whole one.
             drop(fs::remove_dir_all(directory));
@@ -81,17 +83,98 @@ fn install(directory: &Path) -> Result<(), String> {
             pip.args(PIP_INSTALL)
                 .arg("--target")
                 .arg(directory.join("packages"))
-                .arg(PIN);
+                .arg(PYZMQ_PIN);
             run(&mut pip)
         }
     };
     installed.map(drop).map_err(|complaint| {
         let venv = venv.err().unwrap_or_default();
         format!(
-            "these tests need {PIN} and cannot install it; is there a network, and python3-venv \
+            "these tests need {PYZMQ_PIN} and cannot install it; is there a network, and python3-venv \
              or pip?\n{venv}\n{complaint}"
         )
     })
+}
+
+/// A command that starts Node with the pinned package.
+///
+/// # Panics
+///
+/// With the output of npm, if there is no Node or the package cannot be had.
+#[track_caller]
+pub(crate) fn node() -> Command {
+    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let directory = match DIRECTORY.get_or_init(prepare_node) {
+        Ok(directory) => directory,
+        Err(complaint) => panic!("{complaint}"),
+    };
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", directory.join("node_modules"));
+    command
+}
+
+/// Installs the package, of which all that is run is in it, unless it is there.
+fn prepare_node() -> Result<PathBuf, String> {
+    let directory = target_dir().join("npm-environment");
+    let lock = lock(&directory);
+    let marker = directory.join("complete");
+    if fs::read_to_string(&marker).ok().as_deref() != Some(NPM_PIN) {
+        // Without a package.json of its own npm would look for one further up.
+        fs::create_dir_all(&directory)
+            .and_then(|()| fs::write(directory.join("package.json"), "{}"))
+            .expect("the target directory can be written to");
+        let mut npm = Command::new("npm");
+        npm.arg("install").arg("--prefix").arg(&directory);
+        run(npm.args(NPM_INSTALL).arg(NPM_PIN)).map_err(|complaint| {
+            format!(
+                "this test needs node, npm and {NPM_PIN}; are they installed, and is there a \
+                 network?\n{complaint}"
+            )
+        })?;
+        fs::write(&marker, NPM_PIN).expect("the environment can be written to");
+    }
+    drop(lock);
+    Ok(directory)
+}
+
+/// A command that runs a C program, compiled with the system's libzmq.
+///
+/// # Panics
+///
+/// With the output of the compiler, if there is none or it finds no libzmq.
+#[track_caller]
+pub(crate) fn compiled(source: &str) -> Command {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match PROGRAM.get_or_init(|| compile(source)) {
+        Ok(program) => Command::new(program),
+        Err(complaint) => panic!("{complaint}"),
+    }
+}
+
+/// Compiles anew in each test process, since the library may have changed.
+fn compile(source: &str) -> Result<PathBuf, String> {
+    let program = target_dir().join("peer-in-c");
+    let lock = lock(&program);
+    let fresh = program.with_extension("new");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-o"]);
+    run(compiler.arg(&fresh).arg(source).arg("-lzmq")).map_err(|complaint| {
+        format!(
+            "this test needs a C compiler and libzmq with its header; Debian calls them gcc and \
+             libzmq3-dev:\n{complaint}"
+        )
+    })?;
+    // Whoever runs the former one keeps it.
+    fs::rename(&fresh, &program).expect("a file of ours can be renamed");
+    drop(lock);
+    Ok(program)
+}
+
+/// One process at a time makes an environment.
+fn lock(directory: &Path) -> File {
+    File::create(directory.with_extension("lock"))
+        .and_then(|file| file.lock().map(|()| file))
+        .expect("the target directory can be written to")
 }
 
 fn system_python() -> String {
@@ -120,4 +203,13 @@ const PIP_INSTALL: [&str; 6] = [
     "--quiet",
     "install",
     "--only-binary=:all:",
+];
+
+/// The package brings what was compiled for Node, so that no script need run.
+const NPM_INSTALL: [&str; 5] = [
+    "--no-save",
+    "--no-package-lock",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
 ];

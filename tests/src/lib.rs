@@ -21,6 +21,8 @@
 //! - [`Python`] is a process that executes blocks of Python with pyzmq and the words of
 //!   `py/peer.py`; the environment it runs in is made on first use, see [`python`].
 //! - [`Raw`] is a TCP connection that sends whatever bytes a test likes.
+//! - [`tap::Tap`] sits between a peer and the broker and counts their heartbeats.
+//! - [`witness`] drives other implementations through one interface, by the same scenarios.
 //!
 //! Every wait is for a fact and has a deadline of [`PATIENCE`]; what was waited for is in the
 //! message of the failure, and so is the log of the broker.
@@ -34,6 +36,8 @@ mod place;
 pub mod python;
 pub mod raw;
 mod scratch;
+pub mod tap;
+pub mod witness;
 pub mod zmqd;
 
 pub use clock::{PATIENCE, Stopwatch, wait_until};
