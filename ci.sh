@@ -15,6 +15,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   lint             clippy, every target, warnings are errors
   doc              rustdoc, warnings are errors
   test             every test of the workspace
+  witness          zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
   static           static stripped binaries for x86_64 and aarch64, tried out
@@ -41,6 +42,8 @@ fmt() {
 lint() {
     say "lint: clippy, every target, warnings are errors"
     run cargo clippy --workspace --all-targets --locked -- -D warnings
+    # Not among all targets, since it needs more than Cargo to run.
+    run cargo clippy --package zmqd-tests --test foreign --locked -- -D warnings
 }
 
 doc() {
@@ -51,6 +54,11 @@ doc() {
 test() {
     say "test: every test of the workspace"
     run cargo test --workspace --locked
+}
+
+witness() {
+    say "witness: npm's zeromq and the system's libzmq"
+    run cargo test --package zmqd-tests --test foreign --locked
 }
 
 deny() {
@@ -179,7 +187,7 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | deny | fuzz | static | bench) "$@" ;;
+    all | fmt | lint | doc | test | witness | deny | fuzz | static | bench) "$@" ;;
     "" | help | -h | --help) usage ;;
     *)
         usage >&2
