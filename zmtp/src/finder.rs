@@ -34,7 +34,10 @@ impl Finder {
     pub fn find(&self, input: &[u8]) -> Option<usize> {
         let mut rest = input;
         for _ in 0..self.frames_max {
-            let header = Header::parse(rest, &self.legal).ok()??;
+            let header = match Header::parse_short(rest) {
+                Some(header) => header,
+                None => Header::parse(rest, &self.legal).ok()??,
+            };
             if header.command {
                 return None;
             }

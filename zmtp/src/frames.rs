@@ -51,7 +51,10 @@ impl<'a> Iterator for Frames<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Frame<'a>> {
-        let header = Header::parse(self.rest, &UNLIMITED).ok()??;
+        let header = match Header::parse_short(self.rest) {
+            Some(header) => header,
+            None => Header::parse(self.rest, &UNLIMITED).ok()??,
+        };
         let (_, rest) = self.rest.split_at_checked(header.size)?;
         let (body, rest) = rest.split_at_checked(header.body_size)?;
         self.rest = rest;
