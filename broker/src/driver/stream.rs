@@ -52,12 +52,15 @@ impl Socket {
         }
     }
 
-    /// Writes as much as the kernel takes.
+    /// Writes as much as the kernel takes. One piece is nearly always all there is, and the call for
+    /// one is the cheaper one.
     #[inline]
     pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write_vectored(slices),
-            Self::Unix(stream) => stream.write_vectored(slices),
+        match (self, slices) {
+            (Self::Tcp(stream), [slice]) => stream.write(slice),
+            (Self::Tcp(stream), slices) => stream.write_vectored(slices),
+            (Self::Unix(stream), [slice]) => stream.write(slice),
+            (Self::Unix(stream), slices) => stream.write_vectored(slices),
         }
     }
 

@@ -34,7 +34,7 @@ impl Balancer {
 
     /// The peer whose turn it is, if it has room; the turn moves on with each message, as in
     /// libzmq, whatever the queues.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn one(&mut self, conns: &ConnTable, options: &SocketOptions) -> Option<ConnId> {
         if !self.stranded.is_empty() || options.balance != Balance::RoundRobin {
             return None;

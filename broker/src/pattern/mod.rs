@@ -249,7 +249,7 @@ impl Pattern {
 
     /// The short way of [`Self::route`], for the caller's loop: the peer that is the only one to
     /// get a message, if it can take it, and how many bytes of its own identity it is not to get.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn one(
         &mut self,
         wire: &[u8],

@@ -67,7 +67,7 @@ impl Router {
     }
 
     /// The peer named in front, if it is there and has room, and the size of its name.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn one(
         &self,
         message: &[u8],
@@ -101,7 +101,7 @@ impl Router {
     }
 
     /// The attached peer with this identity.
-    #[inline]
+    #[inline(always)]
     fn find<'a>(&self, name: &[u8], conns: &'a ConnTable) -> Option<(ConnId, &'a Conn)> {
         if let Some(id) = generated_for(name)
             && let Some(conn) = conns.get(id)
