@@ -197,8 +197,8 @@ impl Lane<'_> {
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
         {
-            self.is_matched = !is_steady;
             if !is_steady && !pattern.repeats(&input.bytes()[..size]) {
+                self.is_matched = true;
                 break;
             }
             let room = room.get_or_insert_with(|| {
@@ -206,9 +206,9 @@ impl Lane<'_> {
                 room.behind(1, first_size)
             });
             if !room.take(size) {
+                self.is_matched = !is_steady;
                 break;
             }
-            self.is_matched = false;
             input.consume(size);
             messages += 1;
         }

@@ -88,15 +88,30 @@ fn route_with(
     wire: &[u8],
     targets: &mut Vec<ConnId>,
 ) -> (Route, Vec<u8>) {
-    let (mut envelope, prefix) = (Vec::new(), &[][..]);
+    let mut envelope = Vec::new();
+    let route = route_as_the_loop_does(pattern, conns, &OPTIONS, wire, targets, &mut envelope);
+    (route, envelope)
+}
+
+/// Takes the short way where there is one.
+fn route_as_the_loop_does(
+    pattern: &mut Pattern,
+    conns: &mut ConnTable,
+    options: &SocketOptions,
+    wire: &[u8],
+    targets: &mut Vec<ConnId>,
+    envelope: &mut Vec<u8>,
+) -> Route {
+    if let Some((id, skip)) = pattern.one(wire, conns, options) {
+        return Route::To { id, skip };
+    }
     let message = Outgoing {
         is_matched: false,
-        prefix,
+        prefix: &[],
         sender: NOBODY,
         wire,
     };
-    let route = pattern.route(message, conns, &OPTIONS, targets, &mut envelope);
-    (route, envelope)
+    pattern.route(message, conns, options, targets, envelope)
 }
 
 fn route(pattern: &mut Pattern, conns: &mut ConnTable, wire: &[u8]) -> Route {
@@ -365,6 +380,33 @@ fn only_the_slow_subscriber_misses_a_message() {
     fill(&mut conns, ids[0], false);
     let route = route(&mut pattern, &mut conns, b"\0\x01t");
     assert_eq!(route, Route::Flush(ids[0]), "who was not asked is not slow");
+}
+
+#[test]
+fn messages_go_the_same_way_where_nobody_can_tell_them_apart() {
+    let topic = |topic: &[u8]| message(&[topic, b"body"]);
+    for (topics, is_steady) in [
+        (&[&[][..]][..], true),
+        (&[&[&b""[..]], &[b""]], true),
+        (&[&[b""], &[b"", b"a"]], false),
+    ] {
+        let (mut pattern, mut conns, _) = xpub_with(topics);
+        assert_eq!(pattern.is_steady(), is_steady, "{topics:?}");
+        receivers(&mut pattern, &mut conns, b"b");
+        assert!(pattern.repeats(&topic(b"c")), "{topics:?}");
+    }
+    let (mut pattern, mut conns, _) = xpub_with(&[&[b"a", b"ab"], &[b"b"], &[b"a"]]);
+    receivers(&mut pattern, &mut conns, b"a");
+    let repeats = [&b"ab"[..], b"b", b"a"].map(|text| pattern.repeats(&topic(text)));
+    assert_eq!(repeats, [true, false, true]);
+
+    let steady = [1, 2].map(|peers| push_with_peers(peers).0.is_steady());
+    assert_eq!(steady, [true, false]);
+    let (mut pattern, ..) = push_with_peers(1);
+    if let Some(balancer) = pattern.balancer() {
+        balancer.strand(&message(&[b"taken back"]));
+    }
+    assert!(!pattern.is_steady(), "what was taken back goes first");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the options change.
 
 use super::super::*;
-use super::{NOBODY, OPTIONS, add, fill, store};
+use super::{OPTIONS, add, fill, route_as_the_loop_does, store};
 use crate::pattern::xpub::Notice;
 
 /// A pattern with `count` peers under options of its own.
@@ -19,14 +19,8 @@ fn with_options(
 }
 
 fn route_under(pattern: &mut Pattern, conns: &mut ConnTable, options: &SocketOptions) -> Route {
-    let (wire, prefix) = (&b"\0\x01t"[..], &[][..]);
-    let message = Outgoing {
-        is_matched: false,
-        prefix,
-        sender: NOBODY,
-        wire,
-    };
-    pattern.route(message, conns, options, &mut Vec::new(), &mut Vec::new())
+    let (targets, envelope) = (&mut Vec::new(), &mut Vec::new());
+    route_as_the_loop_does(pattern, conns, options, b"\0\x01t", targets, envelope)
 }
 
 #[test]

@@ -357,6 +357,8 @@ fn compare_walk(trie: &Trie, twin: &Twin, first: &[u8]) {
     };
     assert_eq!(walk(usize::MAX), expected, "from {first:?}");
     assert_eq!(walk(2), expected[..expected.len().min(2)], "from {first:?}");
+    let has_others = twin.topics.keys().any(|topic| !topic.is_empty());
+    assert_eq!(trie.tells_apart(), has_others);
 }
 
 /// Removes a peer in portions; true if it held anything.
