@@ -39,6 +39,7 @@
 
 pub mod config;
 pub mod limits;
+pub mod record;
 pub mod stats;
 pub mod why;
 

@@ -1,0 +1,404 @@
+//! The bytes of a recording. Numbers are little-endian.
+//!
+//! ```text
+//! record:   marker f7 "zqr" | size of the body, 4 | CRC-32 of the body, 4 | CRC-32 of these 12, 4
+//!           body: kind, 1 | …
+//! begin:    01 | version, 2 | program that wrote it, text to the end
+//! message:  02 | time, 8 | direction, 1 | flags, 1 | socket type, 1 | connection, 8
+//!           | peer: kind, 1, and its address | size of the source, 2 | source, text
+//!           | frames as ZMTP has them on the wire, to the end
+//! lost:     03 | time, 8 | messages, 8 | bytes, 8
+//! ```
+//!
+//! A header has a checksum of its own, so that its size can be trusted when its body cannot: that
+//! makes reading linear, whatever is in the file.
+
+use byteorder::{ByteOrder as _, LittleEndian};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use zmtp::{Deframer, Found, Limits, SocketType, Version};
+
+use crate::config::Side;
+use crate::peer::PeerAddress;
+
+/// The version of the format, which the first record of each file tells.
+pub const VERSION: u16 = 1;
+
+/// The largest body of a record. Longer messages are not recorded but counted as lost, and a
+/// reader takes a larger size for damage.
+pub const RECORD_SIZE_MAX: u32 = 1 << 30;
+
+/// What each record begins with: no text, and rare in other bytes.
+pub(super) const MARKER: [u8; 4] = *b"\xf7zqr";
+
+/// Bytes in front of a body.
+pub(super) const HEADER_SIZE: usize = 16;
+
+const BEGIN: u8 = 1;
+const MESSAGE: u8 = 2;
+const LOST: u8 = 3;
+
+/// Bytes of a message's body in front of the peer.
+const MESSAGE_FIXED_SIZE: usize = 20;
+
+/// The bit of the flags that says that the first frame is an identity.
+const ROUTED: u8 = 1;
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// It came in at the frontend.
+    In,
+    /// It came in at the backend, on its way out of the frontend.
+    Out,
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The number of the connection it came on, which tells apart peers of one source; 0 if that
+    /// is not known.
+    pub connection: u64,
+    /// Which way it went; `None` if that is not known.
+    pub direction: Option<Direction>,
+    /// Whether the first frame is the identity of the peer that sent the message or, on its way
+    /// out, is to have it.
+    pub is_routed: bool,
+    /// Who sent it; `None` if that is not known.
+    pub peer: Option<PeerAddress>,
+    /// The type of the socket that received it; `None` if that is not known.
+    pub socket_type: Option<SocketType>,
+    /// The name of the proxy, or the endpoint it was captured at.
+    pub source: &'a str,
+}
+
+/// One message of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Its frames in wire form, as `zmtp::Frames` walks them.
+    pub frames: &'a [u8],
+    /// Where it came from.
+    pub origin: Origin<'a>,
+    /// When it passed, in nanoseconds since 1970.
+    pub time_ns: u64,
+}
+
+/// Messages that were not recorded, because there was no room or writing failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Their bytes, frame headers included.
+    pub bytes: u64,
+    /// How many.
+    pub messages: u64,
+    /// When the next message was recorded, in nanoseconds since 1970.
+    pub time_ns: u64,
+}
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Record<'a> {
+    Begin {
+        version: u16,
+    },
+    Lost(Lost),
+    Message(Message<'a>),
+    /// Of a kind that a later version has; to be skipped.
+    Unknown,
+}
+
+impl Direction {
+    /// The direction of what a socket receives, if it is one that messages pass through.
+    #[must_use]
+    pub fn of(side: Side) -> Option<Self> {
+        match side {
+            Side::Frontend => Some(Self::In),
+            Side::Backend => Some(Self::Out),
+            Side::Capture | Side::Control => None,
+        }
+    }
+
+    /// `"in"` or `"out"`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// What a header says of the body behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) body_size: usize,
+    checksum: u32,
+}
+
+impl Header {
+    /// Reads a header; `None` if these bytes are none.
+    pub(super) fn parse(bytes: &[u8; HEADER_SIZE]) -> Option<Self> {
+        let size = LittleEndian::read_u32(&bytes[4..8]);
+        let is_header = bytes[..4] == MARKER
+            && size <= RECORD_SIZE_MAX
+            && LittleEndian::read_u32(&bytes[12..]) == crc32fast::hash(&bytes[..12]);
+        is_header.then(|| Self {
+            body_size: size as usize,
+            checksum: LittleEndian::read_u32(&bytes[8..12]),
+        })
+    }
+
+    /// Whether this is the body that the header was made for.
+    pub(super) fn fits(&self, body: &[u8]) -> bool {
+        body.len() == self.body_size && crc32fast::hash(body) == self.checksum
+    }
+}
+
+/// Bytes of the body of a message's record.
+pub(super) fn message_size(origin: &Origin<'_>, parts: &[&[u8]]) -> u64 {
+    let peer_size = match origin.peer {
+        None | Some(PeerAddress::Absent | PeerAddress::Inproc | PeerAddress::Program) => 0,
+        Some(PeerAddress::Ipc { .. }) => 8,
+        Some(PeerAddress::Tcp(SocketAddr::V4(_))) => 6,
+        Some(PeerAddress::Tcp(SocketAddr::V6(_))) => 22,
+    };
+    let source_size = source_of(origin).len() as u64;
+    MESSAGE_FIXED_SIZE as u64 + 1 + peer_size + 2 + source_size + size_of_all(parts)
+}
+
+/// Bytes of all parts of a message.
+pub(super) fn size_of_all(parts: &[&[u8]]) -> u64 {
+    parts.iter().map(|part| part.len() as u64).sum()
+}
+
+/// Appends the record of a message whose body is at most [`RECORD_SIZE_MAX`]; its checksums are
+/// left to [`seal`].
+pub(super) fn append_message(
+    out: &mut Vec<u8>,
+    time_ns: u64,
+    origin: &Origin<'_>,
+    parts: &[&[u8]],
+) {
+    let start = append_header(out);
+    let mut fixed = [0; MESSAGE_FIXED_SIZE];
+    fixed[0] = MESSAGE;
+    LittleEndian::write_u64(&mut fixed[1..9], time_ns);
+    fixed[9] = match origin.direction {
+        None => 0,
+        Some(Direction::In) => 1,
+        Some(Direction::Out) => 2,
+    };
+    fixed[10] = if origin.is_routed { ROUTED } else { 0 };
+    fixed[11] = origin.socket_type.map_or(0, code_of);
+    LittleEndian::write_u64(&mut fixed[12..20], origin.connection);
+    out.extend_from_slice(&fixed);
+    append_peer(out, origin.peer);
+    let source = source_of(origin);
+    out.extend_from_slice(
+        &u16::try_from(source.len())
+            .unwrap_or(u16::MAX)
+            .to_le_bytes(),
+    );
+    out.extend_from_slice(source.as_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    finish(out, start);
+}
+
+/// Appends the record that says how much is missing in front of it.
+pub(super) fn append_lost(out: &mut Vec<u8>, lost: Lost) {
+    let start = append_header(out);
+    out.push(LOST);
+    for number in [lost.time_ns, lost.messages, lost.bytes] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    finish(out, start);
+}
+
+/// Appends the record that a file begins with.
+pub(super) fn append_begin(out: &mut Vec<u8>) {
+    let start = append_header(out);
+    out.push(BEGIN);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(concat!("zmqd ", env!("CARGO_PKG_VERSION")).as_bytes());
+    finish(out, start);
+}
+
+/// What the record at the beginning of `bytes` holds, which was appended here, and its whole size;
+/// `None` if there is none.
+pub(super) fn first(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER_SIZE>()?;
+    let body_size = LittleEndian::read_u32(&header[4..8]) as usize;
+    Some((parse(rest.get(..body_size)?)?, HEADER_SIZE + body_size))
+}
+
+/// The same, and completes it with its checksums.
+pub(super) fn seal(bytes: &mut [u8]) -> Option<(Record<'_>, usize)> {
+    let (header, rest) = bytes.split_first_chunk_mut::<HEADER_SIZE>()?;
+    let body_size = LittleEndian::read_u32(&header[4..8]) as usize;
+    let body = rest.get(..body_size)?;
+    LittleEndian::write_u32(&mut header[8..12], crc32fast::hash(body));
+    let checksum = crc32fast::hash(&header[..12]);
+    LittleEndian::write_u32(&mut header[12..], checksum);
+    Some((parse(body)?, HEADER_SIZE + body_size))
+}
+
+/// Reads a body whose checksum is right; `None` if it is none all the same. The frames of a message
+/// are not looked at, see [`is_message`].
+pub(super) fn parse(body: &[u8]) -> Option<Record<'_>> {
+    let (kind, rest) = body.split_first()?;
+    Some(match *kind {
+        BEGIN => Record::Begin {
+            version: LittleEndian::read_u16(rest.first_chunk::<2>()?),
+        },
+        MESSAGE => Record::Message(parse_message(body)?),
+        LOST => {
+            let numbers = rest.first_chunk::<24>()?;
+            Record::Lost(Lost {
+                bytes: LittleEndian::read_u64(&numbers[16..]),
+                messages: LittleEndian::read_u64(&numbers[8..16]),
+                time_ns: LittleEndian::read_u64(&numbers[..8]),
+            })
+        }
+        _ => Record::Unknown,
+    })
+}
+
+/// Whether these bytes are one whole message in wire form and nothing else.
+pub(super) fn is_message(frames: &mut [u8]) -> bool {
+    let limits = Limits {
+        message_frames_max: u32::MAX,
+        message_size_max: u64::MAX,
+        ..Limits::default()
+    };
+    let size = frames.len();
+    let found = Deframer::new(Version::V3_1).scan(frames, &limits);
+    matches!(found, Ok(Found::Message { skipped: 0, span }) if span.size == size)
+}
+
+fn parse_message(body: &[u8]) -> Option<Message<'_>> {
+    let (fixed, rest) = body.split_first_chunk::<MESSAGE_FIXED_SIZE>()?;
+    let (peer, rest) = parse_peer(rest)?;
+    let (size, rest) = rest.split_first_chunk::<2>()?;
+    let (source, frames) = rest.split_at_checked(LittleEndian::read_u16(size).into())?;
+    Some(Message {
+        frames,
+        origin: Origin {
+            connection: LittleEndian::read_u64(&fixed[12..]),
+            direction: match fixed[9] {
+                1 => Some(Direction::In),
+                2 => Some(Direction::Out),
+                _ => None,
+            },
+            is_routed: fixed[10] & ROUTED != 0,
+            peer,
+            socket_type: SOCKET_TYPES
+                .get(usize::from(fixed[11]).checked_sub(1).unwrap_or(usize::MAX))
+                .copied(),
+            source: str::from_utf8(source).ok()?,
+        },
+        time_ns: LittleEndian::read_u64(&fixed[1..9]),
+    })
+}
+
+fn append_peer(out: &mut Vec<u8>, peer: Option<PeerAddress>) {
+    match peer {
+        None | Some(PeerAddress::Absent) => out.push(0),
+        Some(PeerAddress::Inproc) => out.push(1),
+        Some(PeerAddress::Program) => out.push(2),
+        Some(PeerAddress::Ipc { pid, uid }) => {
+            out.push(3);
+            out.extend_from_slice(&pid.to_le_bytes());
+            out.extend_from_slice(&uid.to_le_bytes());
+        }
+        Some(PeerAddress::Tcp(SocketAddr::V4(address))) => {
+            out.push(4);
+            out.extend_from_slice(&address.ip().octets());
+            out.extend_from_slice(&address.port().to_le_bytes());
+        }
+        Some(PeerAddress::Tcp(SocketAddr::V6(address))) => {
+            out.push(6);
+            out.extend_from_slice(&address.ip().octets());
+            out.extend_from_slice(&address.port().to_le_bytes());
+            out.extend_from_slice(&address.scope_id().to_le_bytes());
+        }
+    }
+}
+
+fn parse_peer(bytes: &[u8]) -> Option<(Option<PeerAddress>, &[u8])> {
+    let (kind, rest) = bytes.split_first()?;
+    Some(match *kind {
+        0 => (None, rest),
+        1 => (Some(PeerAddress::Inproc), rest),
+        2 => (Some(PeerAddress::Program), rest),
+        3 => {
+            let (numbers, rest) = rest.split_first_chunk::<8>()?;
+            let pid = LittleEndian::read_i32(&numbers[..4]);
+            let uid = LittleEndian::read_u32(&numbers[4..]);
+            (Some(PeerAddress::Ipc { pid, uid }), rest)
+        }
+        4 => {
+            let (ip, rest) = rest.split_first_chunk::<4>()?;
+            let (port, rest) = rest.split_first_chunk::<2>()?;
+            let ip = IpAddr::V4(Ipv4Addr::from(*ip));
+            let address = SocketAddr::new(ip, LittleEndian::read_u16(port));
+            (Some(PeerAddress::Tcp(address)), rest)
+        }
+        6 => {
+            let (ip, rest) = rest.split_first_chunk::<16>()?;
+            let (port, rest) = rest.split_first_chunk::<2>()?;
+            let (scope, rest) = rest.split_first_chunk::<4>()?;
+            let scope = LittleEndian::read_u32(scope);
+            let port = LittleEndian::read_u16(port);
+            let address = SocketAddrV6::new(Ipv6Addr::from(*ip), port, 0, scope);
+            (Some(PeerAddress::Tcp(address.into())), rest)
+        }
+        _ => return None,
+    })
+}
+
+/// Socket types in the order of their numbers, from 1 on.
+const SOCKET_TYPES: [SocketType; 11] = [
+    SocketType::Pair,
+    SocketType::Pub,
+    SocketType::Sub,
+    SocketType::Req,
+    SocketType::Rep,
+    SocketType::Dealer,
+    SocketType::Router,
+    SocketType::Pull,
+    SocketType::Push,
+    SocketType::Xpub,
+    SocketType::Xsub,
+];
+
+fn code_of(socket_type: SocketType) -> u8 {
+    let index = SOCKET_TYPES.iter().position(|one| *one == socket_type);
+    index
+        .and_then(|index| u8::try_from(index + 1).ok())
+        .unwrap_or_default()
+}
+
+/// The source, cut where its size would not fit.
+fn source_of<'a>(origin: &Origin<'a>) -> &'a str {
+    let end = origin.source.floor_char_boundary(usize::from(u16::MAX));
+    &origin.source[..end]
+}
+
+/// Appends a header without sizes and checksums, and returns where it stands.
+fn append_header(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&MARKER);
+    out.extend_from_slice(&[0; HEADER_SIZE - MARKER.len()]);
+    start
+}
+
+/// Fills in the size of the body that ends here.
+fn finish(out: &mut [u8], start: usize) {
+    let body_size = out.len() - start - HEADER_SIZE;
+    debug_assert!(
+        body_size as u64 <= u64::from(RECORD_SIZE_MAX),
+        "checked by the caller"
+    );
+    let body_size = u32::try_from(body_size).unwrap_or(u32::MAX);
+    LittleEndian::write_u32(&mut out[start + 4..start + 8], body_size);
+}
