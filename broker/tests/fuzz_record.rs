@@ -1,0 +1,107 @@
+//! The fuzz target of recordings without a fuzzer: the seeds in `fuzz/seeds/recording`, and inputs
+//! made from numbers.
+//!
+//! A panic in the target is the finding. `SEED=… cargo test -p zmqd-broker --test fuzz_record`
+//! begins with another seed; the one in use is printed when a test fails.
+
+#[path = "../../zmtp/tests/support/random.rs"]
+mod random;
+
+use broker::record::fuzzing::fuzz_reader;
+use random::Random;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{fs, path::Path};
+
+/// Recordings made and harmed.
+const INPUTS: usize = 5000;
+
+#[test]
+fn seeds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/recording");
+    let mut replayed = 0;
+    for entry in fs::read_dir(&folder).expect("a folder of seeds") {
+        let path = entry.expect("a directory entry").path();
+        let data = fs::read(&path).expect("a readable seed");
+        let outcome = catch_unwind(|| fuzz_reader(&data));
+        assert!(outcome.is_ok(), "{}", path.display());
+        replayed += 1;
+    }
+    assert!(replayed >= 10, "{replayed} seeds");
+}
+
+#[test]
+fn recordings_that_were_harmed() {
+    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED=number"));
+    let mut random = Random::new(seed);
+    for _ in 0..INPUTS {
+        let mut input = recording(&mut random);
+        for _ in 0..random.below(4) {
+            harm(&mut random, &mut input);
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| fuzz_reader(&input)));
+        assert!(outcome.is_ok(), "SEED={seed}: {}", input.escape_ascii());
+    }
+}
+
+/// Records with right checksums, whose bodies may be anything.
+fn recording(random: &mut Random) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..random.below(5) {
+        let mut body = match random.below(5) {
+            0 => vec![byte(random), 2, 0],
+            1 => [&[3][..], &[0; 24]].concat(),
+            2 => (0..random.below(60)).map(|_| byte(random) % 8).collect(),
+            // A message, up to its peer, source and frames.
+            _ => {
+                let mut body = vec![2; 12];
+                body.extend([0; 8]);
+                body.extend(match random.below(4) {
+                    0 => vec![0],
+                    1 => [&[3][..], &[7; 8]].concat(),
+                    2 => [&[4][..], &[7; 6]].concat(),
+                    _ => [&[6][..], &[7; 22]].concat(),
+                });
+                body.extend([3, 0, b's', b'r', b'c']);
+                for _ in 0..random.below(3) {
+                    body.extend([1, 1, b'f']);
+                }
+                body.extend([0, 4, b'l', b'a', b's', b't']);
+                body
+            }
+        };
+        if random.below(8) == 0 {
+            body.resize(random.below(200_000), 0);
+        }
+        append_record(&mut input, &body);
+    }
+    input
+}
+
+fn append_record(input: &mut Vec<u8>, body: &[u8]) {
+    let mut header = b"\xf7zqr".to_vec();
+    header.extend(u32::try_from(body.len()).expect("small").to_le_bytes());
+    header.extend(crc32fast::hash(body).to_le_bytes());
+    header.extend(crc32fast::hash(&header).to_le_bytes());
+    input.extend(header);
+    input.extend(body);
+}
+
+fn harm(random: &mut Random, input: &mut Vec<u8>) {
+    if input.is_empty() {
+        return;
+    }
+    let at = random.below(input.len());
+    let end = (at + random.below(40)).min(input.len());
+    match random.below(6) {
+        0 => input[at] ^= 1 << random.below(8),
+        1 => input[at] = [0, 1, 0x7a, 0xf7, 0xff][random.below(5)],
+        2 => input.truncate(at),
+        3 => drop(input.drain(at..end)),
+        4 => input.extend_from_within(at..end),
+        _ => drop(input.splice(at..at, b"\xf7zqr".iter().copied())),
+    }
+}
+
+fn byte(random: &mut Random) -> u8 {
+    u8::try_from(random.below(256)).expect("a byte")
+}
