@@ -1,5 +1,5 @@
-//! A blocking ZMTP peer: a [`Session`] over a standard TCP stream, for commands that talk to a
-//! broker rather than being one.
+//! A blocking ZMTP peer: a [`Session`] over a standard stream, for commands that talk to a broker
+//! rather than being one.
 #![expect(
     clippy::disallowed_methods,
     reason = "the command line reads the clock"
@@ -7,13 +7,17 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use broker::config::endpoint::{Endpoint, Host};
-use zmtp::{Event, Peer, Session, SessionConfig, SocketType, Version, encode};
+use broker::config::endpoint::Endpoint;
+use zmtp::{Event, HeartbeatConfig, Peer, Session, SessionConfig, SocketType, Version, encode};
+
+mod stream;
+
+pub(crate) use stream::{Listener, Stream};
 
 /// One connection on which the handshake is over.
 #[derive(Debug)]
@@ -24,9 +28,18 @@ pub(crate) struct Client {
     /// How much the next read takes: more each time that it was not enough.
     read_size: usize,
     session: Session,
-    stream: TcpStream,
+    stream: Arc<Stream>,
     taken: usize,
+    turn: Arc<Mutex<()>>,
     version: Version,
+}
+
+/// Sends on a client's connection from another thread, while the client listens.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    stream: Arc<Stream>,
+    /// Held while something is written, so that nothing gets into the middle of it.
+    turn: Arc<Mutex<()>>,
 }
 
 /// What [`Client::recv`] hears from the peer.
@@ -63,13 +76,33 @@ impl Client {
         identity: &[u8],
         timeout: Duration,
     ) -> Result<Self, ClientError> {
-        let stream = connect_any(endpoint, timeout)?;
-        stream.set_nodelay(true)?;
+        let stream = Stream::connect(endpoint, timeout)?;
+        Self::over(stream, socket_type, identity, timeout)
+    }
+
+    /// Shakes hands on a connection within `timeout`; otherwise as [`Self::connect`].
+    pub(crate) fn over(
+        stream: Stream,
+        socket_type: SocketType,
+        identity: &[u8],
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let config = SessionConfig {
+            handshake_timeout: Some(timeout),
+            heartbeat: Some(HEARTBEAT),
+            identity: identity.to_vec(),
+            ..SessionConfig::new(socket_type)
+        };
+        Self::shake_hands(stream, config, timeout)
+    }
+
+    fn shake_hands(
+        stream: Stream,
+        config: SessionConfig,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
         stream.set_write_timeout(Some(timeout))?;
         let now = Instant::now();
-        let mut config = SessionConfig::new(socket_type);
-        config.identity = identity.to_vec();
-        config.handshake_timeout = Some(timeout);
         let mut out = Vec::new();
         let session = Session::new(Arc::new(config), now, &mut out);
         let mut client = Self {
@@ -77,8 +110,9 @@ impl Client {
             out,
             read_size: READ_SIZE_MIN,
             session,
-            stream,
+            stream: Arc::new(stream),
             taken: 0,
+            turn: Arc::default(),
             version: Version::V3_0,
         };
         match client.advance(Some(now + timeout))? {
@@ -125,21 +159,47 @@ impl Client {
     /// # Errors
     /// The connection is gone, or stuck.
     pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
-        self.stream.write_all(&self.out)?;
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            // Our sender is at it. An answer to PING can wait: what is sent is a sign of life, and
+            // to wait for a peer that waits until we listen would be for ever.
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        };
+        (&*self.stream).write_all(&self.out)?;
+        drop(turn);
         self.out.clear();
         Ok(())
     }
 
+    /// A sender for another thread. From now on writes wait for the peer as long as it takes.
+    pub(crate) fn sender(&self) -> io::Result<Sender> {
+        self.stream.set_write_timeout(None)?;
+        Ok(Sender {
+            stream: Arc::clone(&self.stream),
+            turn: Arc::clone(&self.turn),
+        })
+    }
+
     /// Another handle to the connection: to shut it down from elsewhere, or to read past us.
-    pub(crate) fn try_clone_stream(&self) -> io::Result<TcpStream> {
+    pub(crate) fn try_clone_stream(&self) -> io::Result<Stream> {
         self.stream.try_clone()
     }
 
     /// The bare connection, for a caller that knows the wire form, and what was received on it and
     /// not yet returned.
-    pub(crate) fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+    ///
+    /// # Errors
+    /// It is none over TCP, or somebody has a sender for it.
+    pub(crate) fn into_tcp(mut self) -> Result<(TcpStream, Vec<u8>), String> {
         self.input.drain(..self.taken);
-        (self.stream, self.input)
+        match Arc::into_inner(self.stream) {
+            Some(Stream::Tcp(stream)) => Ok((stream, self.input)),
+            _ => Err("only tcp://HOST:PORT can be put under load".to_owned()),
+        }
     }
 
     /// Reads until something is heard. The ranges it returns hold until the next call.
@@ -183,18 +243,22 @@ impl Client {
         }
     }
 
-    /// Waits for bytes. The buffer grows with what was sent and not with what was announced.
+    /// Waits for bytes, or until a heartbeat is due. The buffer grows with what was sent and not
+    /// with what was announced.
     fn read(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
             return Err(ClientError::TimedOut);
         }
-        self.stream.set_read_timeout(timeout)?;
+        let wake = deadline.into_iter().chain(self.session.poll_timeout());
+        // What is due since nobody read from here is not too late before it was looked.
+        let timeout = |wake: Instant| wake.saturating_duration_since(now).max(MOMENT);
+        self.stream.set_read_timeout(wake.min().map(timeout))?;
         self.input.drain(..self.taken);
         self.taken = 0;
         let have = self.input.len();
         self.input.resize(have + self.read_size, 0);
-        let received = self.stream.read(&mut self.input[have..]);
+        let received = (&*self.stream).read(&mut self.input[have..]);
         self.input
             .truncate(have + received.as_ref().map_or(0, |size| *size));
         match received {
@@ -203,11 +267,43 @@ impl Client {
                 if size == self.read_size {
                     self.read_size = (2 * size).min(READ_SIZE_MAX);
                 }
+                self.session.handle_received(Instant::now());
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => match (error.into(), deadline) {
+                (ClientError::TimedOut, Some(deadline)) if deadline <= Instant::now() => {
+                    Err(ClientError::TimedOut)
+                }
+                (ClientError::TimedOut, _) => {
+                    let beat = self.session.handle_timeout(Instant::now(), &mut self.out);
+                    beat.map_err(ClientError::Protocol)?;
+                    self.flush()
+                }
+                (error, _) => Err(error),
+            },
         }
+    }
+}
+
+impl Sender {
+    /// Sends bytes that are whole messages in wire form, and waits until the kernel has them.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(crate) fn send_wire(&self, wire: &[u8]) -> Result<(), ClientError> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        (&*self.stream).write_all(wire)?;
+        drop(turn);
+        Ok(())
+    }
+
+    /// Says that no more will be sent, while the client goes on listening.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(crate) fn end(&self) -> Result<(), ClientError> {
+        Ok(self.stream.shutdown(Shutdown::Write)?)
     }
 }
 
@@ -216,40 +312,6 @@ enum Heard {
     Message(Range<usize>),
     Ready(Peer),
     Subscription { add: bool, topic: Range<usize> },
-}
-
-fn connect_any(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in resolve(endpoint)? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn resolve(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
-    let unsupported = |what| io::Error::new(io::ErrorKind::Unsupported, what);
-    let Endpoint::Tcp {
-        host,
-        port,
-        source: None,
-    } = endpoint
-    else {
-        return Err(unsupported("only tcp://HOST:PORT can be put under load"));
-    };
-    match host {
-        Host::Any => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "* is only for binding",
-        )),
-        Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, *port)]),
-        Host::Zoned(..) => Err(unsupported(
-            "an address with a zone cannot be put under load",
-        )),
-        Host::Name(name) => Ok((name.as_str(), *port).to_socket_addrs()?.collect()),
-    }
 }
 
 impl From<io::Error> for ClientError {
@@ -275,6 +337,16 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+/// Those of a broker: a peer whose machine is gone is noticed, if it knows PING.
+const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
+    interval: Duration::from_secs(10),
+    timeout: Duration::from_secs(15),
+    ttl: Duration::ZERO,
+};
+
+/// The shortest time to wait for bytes.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// The first reads are small, because a command may hold thousands of clients.
 const READ_SIZE_MIN: usize = 4 << 10;
 const READ_SIZE_MAX: usize = 256 << 10;
@@ -282,7 +354,7 @@ const READ_SIZE_MAX: usize = 256 << 10;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::net::{Shutdown, TcpListener};
+    use std::net::TcpListener;
     use std::thread;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
@@ -394,13 +466,87 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_peer_that_falls_silent_is_noticed_and_one_that_answers_is_not() {
+        let heartbeat = |interval_ms, timeout_ms| SessionConfig {
+            heartbeat: Some(HeartbeatConfig {
+                interval: Duration::from_millis(interval_ms),
+                timeout: Duration::from_millis(timeout_ms),
+                ttl: Duration::ZERO,
+            }),
+            ..SessionConfig::new(SocketType::Dealer)
+        };
+        let (listener, endpoint) = listen();
+        let peer =
+            thread::spawn(move || Client::connect(&endpoint, SocketType::Dealer, b"", TIMEOUT));
+        let stream = Stream::Tcp(listener.accept().unwrap().0);
+        let mut client = Client::shake_hands(stream, heartbeat(1, 50), TIMEOUT).unwrap();
+        // The peer has shaken hands and reads no more.
+        let _silent = peer.join().unwrap().unwrap();
+        let dead = client.recv(Some(Instant::now() + TIMEOUT)).unwrap_err();
+        assert!(
+            matches!(dead, ClientError::Protocol(zmtp::Error::TimedOut(_))),
+            "{dead}"
+        );
+
+        let (listener, endpoint) = listen();
+        let peer = thread::spawn(move || {
+            let mut peer = Client::connect(&endpoint, SocketType::Dealer, b"", TIMEOUT).unwrap();
+            drop(peer.recv(Some(Instant::now() + TIMEOUT)).map(|_| ()));
+        });
+        let stream = Stream::Tcp(listener.accept().unwrap().0);
+        let mut client = Client::shake_hands(stream, heartbeat(1, 5000), TIMEOUT).unwrap();
+        // Many PINGs and their answers later.
+        let soon = Some(Instant::now() + Duration::from_millis(50));
+        assert!(matches!(client.recv(soon), Err(ClientError::TimedOut)));
+        client.send(&["the end"]).unwrap();
+        peer.join().unwrap();
+    }
+
+    #[test]
+    fn local_sockets_are_bound_and_connected_to() {
+        let path = std::env::temp_dir().join(format!("zmqd-client-{}.ipc", std::process::id()));
+        let names = [
+            format!("ipc://{}", path.display()),
+            format!("ipc://@zmqd-client-{}", std::process::id()),
+        ];
+        for name in &names {
+            let endpoint: Endpoint = name.parse().unwrap();
+            // The second time a socket is there that nobody listens at any more.
+            for _ in 0..2 {
+                let (listener, bound) = Listener::bind(&endpoint).unwrap();
+                assert_eq!(bound, endpoint);
+                assert!(Listener::bind(&endpoint).is_err(), "somebody listens there");
+                let connect = endpoint.clone();
+                let front = thread::spawn(move || {
+                    let mut front = Client::connect(&connect, SocketType::Push, b"", TIMEOUT);
+                    front.as_mut().unwrap().send(&["local"]).unwrap();
+                });
+                // The first connection is that of the attempt to bind it again.
+                let mut back = loop {
+                    let stream = listener.accept().unwrap();
+                    if let Ok(back) = Client::over(stream, SocketType::Pull, b"", TIMEOUT) {
+                        break back;
+                    }
+                };
+                let expected = Received::Message(b"\x00\x05local");
+                assert_eq!(back.recv(Some(Instant::now() + TIMEOUT)).unwrap(), expected);
+                front.join().unwrap();
+            }
+        }
+        std::fs::remove_file(path).unwrap();
+        let none = "inproc://here".parse().unwrap();
+        assert!(Listener::bind(&none).is_err());
+        assert!(Client::connect(&none, SocketType::Pull, b"", TIMEOUT).is_err());
+    }
+
+    #[test]
     fn what_is_not_returned_goes_with_the_bare_connection() {
         let (mut front, mut back) = pair(SocketType::Push, SocketType::Pull);
         encode::append_message(&mut front.out, &["one"]);
         front.send(&["two"]).unwrap();
         back.recv(Some(Instant::now() + TIMEOUT)).unwrap();
         drop(front);
-        let (mut stream, mut received) = back.into_parts();
+        let (mut stream, mut received) = back.into_tcp().unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.read_to_end(&mut received).unwrap();
         assert_eq!(received, b"\x00\x03two");

@@ -93,7 +93,7 @@ impl Engine {
 
     /// Adds a peer whose handshake is over.
     pub(super) fn add(&mut self, client: Client, role: Role) -> Result<(), String> {
-        let (stream, received) = client.into_parts();
+        let (stream, received) = client.into_tcp()?;
         if !received.is_empty() {
             return Err("the proxy delivered something before anything was sent".to_owned());
         }

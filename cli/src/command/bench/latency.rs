@@ -29,7 +29,7 @@ pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
     let (Some(client), Some(worker)) = (front.pop(), back.pop()) else {
         unreachable!("one of each was asked for");
     };
-    let (client, worker) = (client.into_parts().0, worker.into_parts().0);
+    let (client, worker) = (client.into_tcp()?.0, worker.into_tcp()?.0);
     for stream in [&client, &worker] {
         stream
             .set_read_timeout(Some(timeout))

@@ -5,7 +5,7 @@
 )]
 
 use std::io::Read;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::Sides;
 use super::process::Process;
 use super::report::{Report, ratio};
 use super::works::both;
-use crate::client::{Client, ClientError, Received};
+use crate::client::{Client, ClientError, Received, Stream};
 
 /// Opens `connections` subscribers that share `topics` topics, and reports by how much the process
 /// grew.
@@ -121,9 +121,9 @@ fn probe(
 }
 
 /// Reads until the connection ends, and tells each time.
-fn discard(mut stream: TcpStream, heard: &Sender<()>) {
+fn discard(stream: Stream, heard: &Sender<()>) {
     let mut buffer = vec![0; 256 << 10];
-    while stream.read(&mut buffer).is_ok_and(|size| size > 0) {
+    while (&stream).read(&mut buffer).is_ok_and(|size| size > 0) {
         if heard.send(()).is_err() {
             return;
         }

@@ -1,0 +1,179 @@
+//! Blocking connections, over whichever transport the endpoint names.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as LocalAddress, UnixListener, UnixStream};
+use std::time::Duration;
+
+use broker::config::endpoint::{Endpoint, Host, IpcName};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Ipc(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// A socket that connections come to.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Ipc(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Stream {
+    /// Connects, with `timeout` for each address of a name.
+    pub(super) fn connect(endpoint: &Endpoint, timeout: Duration) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Inproc(_) => Err(unsupported("inproc is within one process")),
+            Endpoint::Ipc(name) => UnixStream::connect_addr(&local_address(name)?).map(Self::Ipc),
+            Endpoint::Tcp {
+                source: Some(_), ..
+            } => Err(unsupported("a source address cannot be chosen here")),
+            Endpoint::Tcp { host, port, .. } => {
+                let stream = connect_any(&resolve(host, *port)?, timeout)?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+        }
+    }
+
+    pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Ipc(stream) => stream.set_read_timeout(timeout),
+            Self::Tcp(stream) => stream.set_read_timeout(timeout),
+        }
+    }
+
+    pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Ipc(stream) => stream.set_write_timeout(timeout),
+            Self::Tcp(stream) => stream.set_write_timeout(timeout),
+        }
+    }
+
+    /// Ends one direction of the connection, or both.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Ipc(stream) => stream.shutdown(how),
+            Self::Tcp(stream) => stream.shutdown(how),
+        }
+    }
+
+    /// Another handle to the same connection.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Ipc(stream) => Self::Ipc(stream.try_clone()?),
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+        })
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Ipc(stream) => (&mut &*stream).read(buffer),
+            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Ipc(stream) => (&mut &*stream).write(bytes),
+            Stream::Tcp(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Listener {
+    /// Listens, and says where: the port is the real one.
+    pub(crate) fn bind(endpoint: &Endpoint) -> io::Result<(Self, Endpoint)> {
+        match endpoint {
+            Endpoint::Inproc(_) => Err(unsupported("inproc is within one process")),
+            Endpoint::Ipc(name) => {
+                let listener = bind_local(name)?;
+                Ok((Self::Ipc(listener), endpoint.clone()))
+            }
+            Endpoint::Tcp { host, port, .. } => {
+                let addresses = match host {
+                    Host::Any => vec![(Ipv4Addr::UNSPECIFIED, *port).into()],
+                    host => resolve(host, *port)?,
+                };
+                let listener = TcpListener::bind(&addresses[..])?;
+                let bound = Endpoint::Tcp {
+                    host: host.clone(),
+                    port: listener.local_addr()?.port(),
+                    source: None,
+                };
+                Ok((Self::Tcp(listener), bound))
+            }
+        }
+    }
+
+    /// Waits for the next connection.
+    pub(crate) fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Ipc(listener) => Ok(Stream::Ipc(listener.accept()?.0)),
+            Self::Tcp(listener) => {
+                let stream = listener.accept()?.0;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+}
+
+fn connect_any(addresses: &[SocketAddr], timeout: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(address, timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(match host {
+        Host::Any => return Err(unsupported("* is only for binding")),
+        Host::Ip(ip) => vec![SocketAddr::new(*ip, port)],
+        Host::Name(name) => (name.as_str(), port).to_socket_addrs()?.collect(),
+        Host::Zoned(ip, zone) => (format!("{ip}%{zone}"), port).to_socket_addrs()?.collect(),
+    })
+}
+
+/// Listens at a name. A socket that nobody listens at any more is replaced.
+fn bind_local(name: &IpcName) -> io::Result<UnixListener> {
+    let address = local_address(name)?;
+    let refusal = match (UnixListener::bind_addr(&address), address.as_pathname()) {
+        (Err(error), Some(path)) if error.kind() == ErrorKind::AddrInUse => {
+            let answer = UnixStream::connect_addr(&address).map_err(|error| error.kind());
+            if !matches!(answer, Err(ErrorKind::ConnectionRefused)) {
+                return Err(error);
+            }
+            std::fs::remove_file(path)
+        }
+        (bound, _) => return bound,
+    };
+    refusal.and_then(|()| UnixListener::bind_addr(&address))
+}
+
+fn local_address(name: &IpcName) -> io::Result<LocalAddress> {
+    match name {
+        IpcName::Abstract(name) => LocalAddress::from_abstract_name(name),
+        IpcName::Any => Err(unsupported("ipc://* is only for brokers")),
+        IpcName::Path(path) => LocalAddress::from_pathname(path),
+    }
+}
+
+fn unsupported(what: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::Unsupported, what)
+}
