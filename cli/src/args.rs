@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use broker::config::endpoint::attach;
 use broker::config::{
@@ -19,6 +20,9 @@ use zmtp::SocketType;
 use crate::command::Failure;
 use crate::command::bench::BenchArgs;
 use crate::command::ctl::CtlArgs;
+use crate::command::export::ExportArgs;
+use crate::command::replay::ReplayArgs;
+use crate::command::sniff::SniffArgs;
 
 /// A ZeroMQ broker for small Linux boxes in one static binary.
 #[derive(Debug, Parser)]
@@ -56,6 +60,12 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(CtlArgs),
+    #[command(after_help = SNIFF_EXAMPLES)]
+    Sniff(Box<SniffArgs>),
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -226,11 +236,19 @@ fn capture_format(text: &str) -> Result<CaptureFormat, String> {
     CaptureFormat::from_name(text).ok_or_else(|| format!("write one of {}", names.join(", ")))
 }
 
-fn bind_by_habit(text: &str) -> Result<Attached, EndpointError> {
+/// A length of time in seconds, which need not be whole.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+pub(crate) fn bind_by_habit(text: &str) -> Result<Attached, EndpointError> {
     attach(text, Attach::Bind)
 }
 
-fn connect_by_habit(text: &str) -> Result<Attached, EndpointError> {
+pub(crate) fn connect_by_habit(text: &str) -> Result<Attached, EndpointError> {
     attach(text, Attach::Connect)
 }
 
@@ -403,6 +421,37 @@ Examples:
   zmqd ctl ipc:///run/zmqd.ctl peers --rates
   zmqd ctl ipc:///run/zmqd.ctl subscriptions news. --json
   zmqd ctl ipc:///run/zmqd.ctl kick --identity client-7";
+
+const SNIFF_EXAMPLES: &str = "\
+A capture is the PUB of a proxy that is given what passes: zmqd's, that of pyzmq's MonitoredQueue,
+of zmq.proxy with a capture socket, or any other PUB. With --socket it may be of another type.
+
+Examples:
+  zmqd sniff tcp://127.0.0.1:5570
+  zmqd sniff tcp://127.0.0.1:5570 --direction in --topic weather. --json
+  zmqd sniff tcp://127.0.0.1:5570 --stats
+  zmqd sniff tcp://127.0.0.1:5570 --record today.zrec --record-size 100000000 --record-files 10
+  zmqd sniff --read today.zrec.* today.zrec --text error
+  zmqd sniff tcp://edge:5570 tcp://core:5570 --follow 4bf92f3577b34da6
+  zmqd sniff --bind tcp://*:5571 --socket PULL";
+
+const REPLAY_EXAMPLES: &str = "\
+What came in at the backend is left out, unless --direction out asks for it. A PUB sends everything
+to everybody; a subscriber takes what it wants.
+
+Examples:
+  zmqd replay today.zrec --to tcp://127.0.0.1:5561 --socket PUB
+  zmqd replay today.zrec --to tcp://127.0.0.1:5559 --socket DEALER --speed 10
+  zmqd replay today.zrec --to tcp://127.0.0.1:5563 --socket PUSH --max --text order
+  zmqd replay today.zrec --to '@tcp://*:5556' --socket PUB --peers 2";
+
+const EXPORT_EXAMPLES: &str = "\
+Each peer becomes a TCP connection with the broker, 192.0.2.1. Ports are 5555 for the first proxy
+or endpoint, 5556 for the second, and so on: tell Wireshark that they are ZMTP.
+
+Examples:
+  zmqd export today.zrec --pcapng today.pcapng
+  zmqd export today.zrec --pcapng - --identity client-7 | tshark -d tcp.port==5555,zmtp -r -";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -704,6 +704,47 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
     ),
     (&["run", "/"], "cannot read /: Is a directory"),
     (&["run", "--print-default", "x"], "cannot be used with"),
+    (
+        &["sniff"],
+        "there is nothing to sniff: name a capture endpoint",
+    ),
+    (&["sniff", "tcp://*:1"], "* is only for binding"),
+    (
+        &["sniff", "tcp://a:1", "--socket", "PUB"],
+        "write SUB, PULL, PAIR, DEALER or ROUTER",
+    ),
+    (
+        &["sniff", "tcp://a:1", "--direction", "up"],
+        "possible values: in, out",
+    ),
+    (&["sniff", "tcp://a:1", "--count", "0"], "0 is not in 1.."),
+    (
+        &[
+            "sniff",
+            "tcp://a:1",
+            "--format",
+            "proxy",
+            "--direction",
+            "in",
+        ],
+        "--format proxy tells no directions",
+    ),
+    (&["sniff", "tcp://a:1", "--print"], "--record <FILE>"),
+    (
+        &["sniff", "tcp://a:1", "--stats", "--follow", "x"],
+        "cannot be used with",
+    ),
+    (&["replay"], "--to <ENDPOINT>"),
+    (
+        &["replay", "x", "--to", "tcp://a:1", "--socket", "REQ"],
+        "write PUB, PUSH or DEALER",
+    ),
+    (&["replay", "x", "--speed", "0"], "write a number above 0"),
+    (
+        &["replay", "x", "--speed", "2", "--max"],
+        "cannot be used with",
+    ),
+    (&["export", "x"], "--pcapng <FILE>"),
     (&["man", "nonsense"], "there is no subcommand \"nonsense\""),
     (
         &["completions", "tcsh"],

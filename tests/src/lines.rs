@@ -60,6 +60,11 @@ impl Lines {
             .count()
     }
 
+    /// The lines that there are by now.
+    pub(crate) fn so_far(&self) -> Vec<String> {
+        self.lock().lines.clone()
+    }
+
     /// Waits for the end of the stream and returns all of it.
     #[track_caller]
     pub(crate) fn to_end(&self) -> String {

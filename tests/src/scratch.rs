@@ -24,6 +24,14 @@ impl Scratch {
         Self { path }
     }
 
+    /// A name that no file has yet.
+    #[must_use]
+    pub fn absent(extension: &str) -> Self {
+        let scratch = Self::new(extension, "");
+        fs::remove_file(&scratch.path).expect("it was made a moment ago");
+        scratch
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &str {

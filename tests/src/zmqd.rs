@@ -92,9 +92,16 @@ impl Zmqd {
     /// As [`Zmqd::start`], in a process that may open no more than so many files.
     #[must_use]
     pub fn start_with_files_max(files_max: u32, arguments: &[&str]) -> Self {
-        let limited = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
+        Self::start_within(&format!("-n {files_max}"), 2, arguments)
+    }
+
+    /// As [`Zmqd::start_expecting`], in a process with a limit, written as for the shell's
+    /// `ulimit`.
+    #[must_use]
+    pub fn start_within(limit: &str, endpoints: usize, arguments: &[&str]) -> Self {
+        let limited = format!("ulimit {limit} && exec \"$0\" \"$@\"");
         Self::spawn(
-            2,
+            endpoints,
             Command::new("sh")
                 .args(["-c", &limited])
                 .arg(binary())
@@ -246,6 +253,12 @@ impl Zmqd {
         found.unwrap_or_else(|| panic!("the broker ended without {needle:?} in its log"))
     }
 
+    /// The lines of standard output so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.stdout.so_far()
+    }
+
     /// How many lines of the log mention `needle` by now.
     #[must_use]
     pub fn log_count(&self, needle: &str) -> usize {
@@ -335,8 +348,9 @@ pub fn vacant_endpoint() -> String {
 }
 
 /// The binary under test: `ZMQD_BIN` if set, else built in the profile of the test.
+#[must_use]
 #[track_caller]
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let given = || env::var_os("ZMQD_BIN").map(PathBuf::from);
     match BINARY.get_or_init(|| given().map_or_else(build, Ok)) {

@@ -28,6 +28,7 @@ use self::process::Process;
 use self::report::{Report, ratio};
 use self::works::Plan;
 use super::{Failure, print};
+use crate::args::seconds;
 use crate::client::Client;
 
 /// What to do to a proxy.
@@ -290,11 +291,4 @@ fn count(text: &str) -> Result<usize, String> {
         Ok(count) => Ok(count),
         Err(error) => Err(format!("not a count: {error}")),
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

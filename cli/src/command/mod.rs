@@ -4,10 +4,13 @@ pub(crate) mod bench;
 mod check;
 mod completions;
 pub(crate) mod ctl;
+pub(crate) mod export;
 mod man;
 mod proxy;
+pub(crate) mod replay;
 mod run;
 mod serve;
+pub(crate) mod sniff;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -36,9 +39,12 @@ pub(crate) fn dispatch(command: Option<Command>) -> Result<(), Failure> {
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Ctl(args)) => ctl::run(&args),
+        Some(Command::Export(args)) => export::run(&args),
         Some(Command::Man(args)) => man::run(&args),
         Some(Command::Proxy(command)) => proxy::run(command),
+        Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Sniff(args)) => sniff::run(&args),
     }
 }
 

@@ -1,0 +1,163 @@
+//! `zmqd replay`: sends recorded messages again, as fast as they came or otherwise.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the clock"
+)]
+
+mod pace;
+mod peers;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use broker::record::{Direction, Message};
+use zmtp::SocketType;
+
+use self::pace::{Pace, Schedule};
+use self::peers::Peers;
+use super::Failure;
+use crate::args::{Attached, connect_by_habit, seconds};
+use crate::capture::{Filter, FilterArgs, Recordings, split};
+
+/// Send recorded messages again
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// Recordings, several by their times
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Where to send them; @ in front of it listens there
+    #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
+    to: Attached,
+    /// PUB, PUSH or DEALER: the socket to send with
+    #[arg(long, value_name = "TYPE", value_parser = sender)]
+    socket: SocketType,
+    /// Peers to wait for when listening
+    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    peers: u32,
+    /// So many times as fast as recorded
+    #[arg(long, value_name = "X", default_value = "1", value_parser = speed)]
+    speed: f64,
+    /// As fast as they are taken
+    #[arg(long, conflicts_with = "speed")]
+    max: bool,
+    /// Send the identity in front of a message too
+    #[arg(long)]
+    keep_identity: bool,
+    /// How long a DEALER waits for the next reply at the end
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    wait: Duration,
+    /// Time for connecting, for the handshake, and for the end
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Sends them all, and says how many there were.
+pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    let filter = Filter::new(&args.filter);
+    // Before anybody hears of us: a file that cannot be read is no reason to connect.
+    let recordings = Recordings::open(&args.files)?;
+    let mut peers = Peers::gather(&args.to, args.socket, args.peers, args.timeout)?;
+    let pace = if args.max {
+        Pace::Unlimited
+    } else {
+        Pace::Times(args.speed)
+    };
+    let mut schedule = Schedule::new(pace);
+    let started = Instant::now();
+    let told = recordings.read(|message| {
+        if !is_wanted(&filter, message) {
+            return Ok(true);
+        }
+        let due = started + schedule.due(message.time_ns);
+        peers.send(wire_of(message, args.keep_identity), due)?;
+        Ok(true)
+    })?;
+    peers.flush()?;
+    let sent = peers.sent();
+    let elapsed = started.elapsed().as_secs_f64();
+    let replies = peers.finish(args.wait)?;
+    match args.socket {
+        SocketType::Dealer => {
+            log::info!("{sent} messages sent in {elapsed:.3} s, {replies} replies");
+        }
+        _ => log::info!("{sent} messages sent in {elapsed:.3} s"),
+    }
+    told.check()
+}
+
+/// What came in at the backend went to those who send now, unless it is asked for.
+fn is_wanted(filter: &Filter, message: &Message<'_>) -> bool {
+    let is_outgoing = message.origin.direction == Some(Direction::Out);
+    filter.accepts(message) && (!is_outgoing || filter.direction().is_some())
+}
+
+/// The frames to send, in wire form. The identity in front is how a ROUTER labels what it got, and
+/// the peer that sent it never had it there.
+fn wire_of<'a>(message: &Message<'a>, keeps_identity: bool) -> &'a [u8] {
+    match split(message) {
+        (Some(_), frames) if !keeps_identity && !frames.rest().is_empty() => frames.rest(),
+        _ => message.frames,
+    }
+}
+
+fn sender(text: &str) -> Result<SocketType, String> {
+    let senders = [SocketType::Pub, SocketType::Push, SocketType::Dealer];
+    let found = senders
+        .into_iter()
+        .find(|one| one.name().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| "write PUB, PUSH or DEALER".to_owned())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text
+        .parse()
+        .ok()
+        .filter(|speed: &f64| speed.is_normal() && *speed > 0.0);
+    speed.ok_or_else(|| "write a number above 0, 2 or 0.5 for example".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker::record::Origin;
+    use zmtp::encode::append_message;
+
+    #[test]
+    fn the_identity_stays_behind_unless_it_is_all() {
+        for (is_routed, keeps, frames, expected) in [
+            (true, false, &["id", "", "body"][..], &["", "body"][..]),
+            (true, true, &["id", "", "body"], &["id", "", "body"]),
+            (true, false, &["id"], &["id"]),
+            (false, false, &["topic", "body"], &["topic", "body"]),
+        ] {
+            let (mut wire, mut rest) = (Vec::new(), Vec::new());
+            append_message(&mut wire, frames);
+            append_message(&mut rest, expected);
+            let message = Message {
+                frames: &wire,
+                origin: Origin {
+                    connection: 0,
+                    direction: None,
+                    is_routed,
+                    peer: None,
+                    socket_type: None,
+                    source: "",
+                },
+                time_ns: 0,
+            };
+            assert_eq!(wire_of(&message, keeps), rest, "{frames:?}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_above_zero() {
+        assert_eq!(speed("0.25"), Ok(0.25));
+        for text in ["0", "-1", "inf", "NaN", "fast", "1e-320"] {
+            assert!(speed(text).is_err(), "{text}");
+        }
+    }
+}

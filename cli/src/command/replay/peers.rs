@@ -1,0 +1,239 @@
+//! Who the messages go to: a thread for each listens to what comes back.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the clock"
+)]
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender as Channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use broker::config::Attach;
+use zmtp::SocketType;
+
+use crate::args::Attached;
+use crate::client::{Client, ClientError, Listener, Received, Sender};
+use crate::command::Failure;
+
+/// Bytes of messages that are due together and leave together.
+const BATCH_SIZE: usize = 64 << 10;
+
+/// The peers of one socket.
+#[derive(Debug)]
+pub(super) struct Peers {
+    /// Bytes of messages that are due and not sent.
+    batch_size: usize,
+    /// What comes back.
+    news: Receiver<News>,
+    /// Whose turn it is, where peers take turns.
+    next: usize,
+    peers: Vec<Peer>,
+    replies: u64,
+    sent: u64,
+    socket_type: SocketType,
+    timeout: Duration,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Peer {
+    /// Messages that are due and not sent.
+    batch: Vec<u8>,
+    sender: Sender,
+}
+
+/// What a thread hears.
+#[derive(Debug)]
+enum News {
+    Ended(ClientError),
+    Reply,
+}
+
+impl Peers {
+    /// Connects, or waits until so many have.
+    pub(super) fn gather(
+        (attach, endpoint): &Attached,
+        socket_type: SocketType,
+        count: u32,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let mut clients = Vec::new();
+        match attach {
+            Attach::Connect => {
+                let client = Client::connect(endpoint, socket_type, b"", timeout);
+                clients.push(client.map_err(|error| {
+                    Failure::Running(format!("cannot connect to {endpoint}: {error}"))
+                })?);
+            }
+            Attach::Bind => {
+                let (listener, bound) = Listener::bind(endpoint).map_err(|error| {
+                    Failure::Running(format!("cannot bind {endpoint}: {error}"))
+                })?;
+                log::info!("{bound}: listening");
+                while clients.len() < count as usize {
+                    let stream = listener.accept().map_err(|error| {
+                        Failure::Running(format!("{bound}: cannot accept a connection: {error}"))
+                    })?;
+                    match Client::over(stream, socket_type, b"", timeout) {
+                        Ok(client) => clients.push(client),
+                        Err(error) => log::warn!("{bound}: {error}"),
+                    }
+                }
+            }
+        }
+        let (channel, news) = mpsc::channel();
+        let mut peers = Vec::new();
+        for client in clients {
+            let sender = client.sender().map_err(|error| {
+                Failure::Running(format!("cannot write to {endpoint}: {error}"))
+            })?;
+            peers.push(Peer {
+                batch: Vec::new(),
+                sender,
+            });
+            let channel = channel.clone();
+            thread::spawn(move || listen(client, &channel));
+        }
+        Ok(Self {
+            batch_size: 0,
+            news,
+            next: 0,
+            peers,
+            replies: 0,
+            sent: 0,
+            socket_type,
+            timeout,
+        })
+    }
+
+    /// Sends a message in wire form when it is due: to all subscribers, or to the next in turn.
+    pub(super) fn send(&mut self, wire: &[u8], due: Instant) -> Result<(), Failure> {
+        if due > Instant::now() {
+            self.flush()?;
+            self.wait(due)?;
+        }
+        let targets = match self.socket_type {
+            SocketType::Pub => 0..self.peers.len(),
+            _ => self.next..self.next + 1,
+        };
+        self.next = (self.next + 1) % self.peers.len();
+        for peer in &mut self.peers[targets] {
+            peer.batch.extend_from_slice(wire);
+        }
+        self.sent += 1;
+        self.batch_size += wire.len();
+        if self.batch_size >= BATCH_SIZE {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is due, and takes note of what has come back.
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        for peer in &mut self.peers {
+            if !peer.batch.is_empty() {
+                let written = peer.sender.send_wire(&peer.batch);
+                written.map_err(|error| ended(self.sent, &error))?;
+                peer.batch.clear();
+            }
+        }
+        self.batch_size = 0;
+        while let Ok(news) = self.news.try_recv() {
+            self.note(news)?;
+        }
+        Ok(())
+    }
+
+    /// How many messages were sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Waits for the replies that are still to come, as long as each comes in time, and until the
+    /// peers have taken everything; returns how many replies there were.
+    pub(super) fn finish(mut self, wait: Duration) -> Result<u64, Failure> {
+        if self.socket_type == SocketType::Dealer {
+            let mut deadline = Instant::now() + wait;
+            while self.replies < self.sent && Instant::now() < deadline {
+                let seen = self.replies;
+                self.hear(deadline)?;
+                if self.replies > seen {
+                    deadline = Instant::now() + wait;
+                }
+            }
+        }
+        for peer in &self.peers {
+            peer.sender
+                .end()
+                .map_err(|error| ended(self.sent, &error))?;
+        }
+        let deadline = Instant::now() + self.timeout;
+        let mut left = self.peers.len();
+        while left > 0 {
+            match self
+                .news
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                // The end that was asked for, and proof that the peer has read up to ours.
+                Ok(News::Ended(ClientError::Closed)) => left -= 1,
+                Ok(News::Ended(error)) => return Err(ended(self.sent, &error)),
+                Ok(News::Reply) => self.replies += 1,
+                Err(_) => {
+                    log::warn!("{left} peers did not close the connection in time");
+                    break;
+                }
+            }
+        }
+        Ok(self.replies)
+    }
+
+    /// Waits until it is time, while peers stay.
+    fn wait(&mut self, due: Instant) -> Result<(), Failure> {
+        while Instant::now() < due {
+            self.hear(due)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next news, until the deadline at the longest.
+    fn hear(&mut self, deadline: Instant) -> Result<(), Failure> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.news.recv_timeout(left) {
+            Ok(news) => self.note(news),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(()),
+        }
+    }
+
+    fn note(&mut self, news: News) -> Result<(), Failure> {
+        match news {
+            News::Ended(error) => Err(ended(self.sent, &error)),
+            News::Reply => {
+                self.replies += 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Tells of replies, and of the end. What subscribers ask for is no matter: they get everything,
+/// and take what they want, so that nothing is missed before the last of them has asked.
+fn listen(mut client: Client, channel: &Channel<News>) {
+    loop {
+        let news = match client.recv(None) {
+            Ok(Received::Message(_)) => News::Reply,
+            Ok(Received::Subscription { .. }) => continue,
+            Err(error) => News::Ended(error),
+        };
+        let is_last = matches!(news, News::Ended(_));
+        if channel.send(news).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn ended(sent: u64, error: &ClientError) -> Failure {
+    Failure::Running(format!(
+        "the connection ended after {sent} messages: {error}"
+    ))
+}

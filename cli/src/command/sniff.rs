@@ -1,0 +1,336 @@
+//! `zmqd sniff`: shows, counts and records what passes a proxy.
+//!
+//! ```text
+//! capture endpoints ─► tap: a thread each ─┐
+//!                                          ├─► Sniffer: filter ─► recording, lines, statistics
+//! recordings, merged by time ──────────────┘
+//! ```
+
+mod show;
+mod stats;
+mod tap;
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use broker::record::{Message, RecordConfig, Recorder};
+use zmtp::SocketType;
+
+use self::show::Style;
+use self::stats::Stats;
+use self::tap::{Event, Tap};
+use super::{Failure, print};
+use crate::args::{Attached, bind_by_habit, connect_by_habit, seconds};
+use crate::capture::{Filter, FilterArgs, FormatArgs, Recordings, time};
+
+/// Show, count or record what passes a proxy
+#[derive(Debug, clap::Args)]
+pub(crate) struct SniffArgs {
+    /// Capture endpoints to connect to
+    #[arg(value_name = "ENDPOINT", value_parser = connect_by_habit)]
+    endpoints: Vec<Attached>,
+    /// Capture endpoints to listen on, for captures that connect
+    #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
+    bind: Vec<Attached>,
+    /// Recordings to read, several by their times
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    read: Vec<PathBuf>,
+    /// Socket to listen with; what fits the capture
+    #[arg(long, value_name = "TYPE", default_value = "SUB", value_parser = listener)]
+    socket: SocketType,
+    /// Time for connecting and for the handshake
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+    #[command(flatten)]
+    format: FormatArgs,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// Bytes shown of each frame; 0: all, as in --json
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    cut: usize,
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Instead of messages, rates every second and times to reply
+    #[arg(long)]
+    stats: bool,
+    /// Only messages that contain this, with the time since the one before
+    #[arg(long, value_name = "TEXT", conflicts_with = "stats")]
+    follow: Option<String>,
+    /// Record to a file, and show messages only with --print
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Begin another file before one is larger; 0: never
+    #[arg(long, value_name = "BYTES", default_value = "0", requires = "record")]
+    record_size: u64,
+    /// Begin another file after so long; 0: never
+    #[arg(long, value_name = "SECONDS", default_value = "0", requires = "record")]
+    #[arg(value_parser = seconds)]
+    record_age: Duration,
+    /// Files to keep, with the one being written; 0: all
+    #[arg(long, value_name = "N", default_value = "0", requires = "record")]
+    record_files: u32,
+    /// Show messages although they are recorded
+    #[arg(long, requires = "record")]
+    print: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Shows, counts or records until there is no more, enough, or a signal.
+pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {
+    let endpoints = [&args.endpoints[..], &args.bind].concat();
+    if endpoints.is_empty() && args.read.is_empty() {
+        return Err(Failure::Usage(
+            "there is nothing to sniff: name a capture endpoint, or a file with --read".to_owned(),
+        ));
+    }
+    if args.format.is_undirected() && args.filter.direction.is_some() {
+        return Err(Failure::Usage(
+            "--format proxy tells no directions: leave out --direction".to_owned(),
+        ));
+    }
+    let mut sniffer = Sniffer::new(args, endpoints.len())?;
+    let told = Recordings::open(&args.read)?.read(|message| sniffer.take_recorded(message))?;
+    if !endpoints.is_empty() && !sniffer.is_done() {
+        let tap = Tap {
+            format: args.format.clone(),
+            socket_type: args.socket,
+            timeout: args.timeout,
+            topic: args.format.topic(sniffer.filter.direction()).to_vec(),
+        };
+        sniffer.listen(&tap::start(tap, &endpoints)?)?;
+    }
+    sniffer.finish()?;
+    told.check()
+}
+
+/// What is done with messages.
+struct Sniffer {
+    /// Bytes read from recordings since the recorder had written all it was given.
+    copied_size: usize,
+    filter: Filter,
+    /// The time of the message before, of those that are followed.
+    followed_ns: Option<u64>,
+    has_lines: bool,
+    is_following: bool,
+    /// When the last message came.
+    last_ns: u64,
+    /// How many messages are still wanted.
+    left: Option<u64>,
+    out: Output,
+    recorder: Option<Recorder>,
+    stats: Option<Stats>,
+    style: Style,
+}
+
+impl Sniffer {
+    fn new(args: &SniffArgs, endpoint_count: usize) -> Result<Self, Failure> {
+        let mut filter = Filter::new(&args.filter);
+        if let Some(text) = &args.follow {
+            filter.add_text(text);
+        }
+        let recorder = args.record.as_ref().map(|path| {
+            let config = RecordConfig {
+                age_max: Some(args.record_age).filter(|age| !age.is_zero()),
+                file_size_max: args.record_size,
+                files_max: args.record_files,
+                ..RecordConfig::new(path)
+            };
+            let config = match endpoint_count {
+                // Recordings are read as fast as they are written, so that this holds few.
+                0 => RecordConfig {
+                    buffer_size_max: u64::MAX,
+                    ..config
+                },
+                _ => config,
+            };
+            Recorder::open(&config).map_err(|error| Failure::Running(error.to_string()))
+        });
+        Ok(Self {
+            copied_size: 0,
+            filter,
+            followed_ns: None,
+            has_lines: !args.stats && (args.record.is_none() || args.print),
+            is_following: args.follow.is_some(),
+            last_ns: 0,
+            left: args.count,
+            out: Output::default(),
+            recorder: recorder.transpose()?,
+            stats: args.stats.then(Stats::default),
+            style: Style {
+                cut: args.cut,
+                has_colour: has_colour(),
+                has_source: endpoint_count > 1 || !args.read.is_empty(),
+                is_json: args.json,
+            },
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// Takes a message of a recording; false if no more are wanted.
+    fn take_recorded(&mut self, message: &Message<'_>) -> Result<bool, Failure> {
+        if let Some(stats) = &mut self.stats {
+            stats.advance(message.time_ns, false, &self.style, &mut self.out.text);
+        }
+        self.take(message)?;
+        self.out.write_if_long()?;
+        self.copied_size += message.frames.len();
+        if self.copied_size > COPIED_SIZE_MAX
+            && let Some(recorder) = &mut self.recorder
+        {
+            // There is time: nothing needs to be lost.
+            recorder.sync();
+            self.copied_size = 0;
+        }
+        Ok(!self.is_done())
+    }
+
+    fn take(&mut self, message: &Message<'_>) -> Result<(), Failure> {
+        if self.is_done() || !self.filter.accepts(message) {
+            return Ok(());
+        }
+        self.last_ns = self.last_ns.max(message.time_ns);
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.push(message.time_ns, &message.origin, &[message.frames]);
+        }
+        if let Some(stats) = &mut self.stats {
+            stats.count(message);
+        }
+        if self.has_lines {
+            let since = self.is_following.then(|| {
+                let before_ns = self.followed_ns.replace(message.time_ns);
+                before_ns.map(|before_ns| {
+                    Duration::from_nanos(message.time_ns.saturating_sub(before_ns))
+                })
+            });
+            self.style.append(&mut self.out.text, message, since);
+        }
+        Ok(())
+    }
+
+    /// Takes what live captures have, until they end or there is enough.
+    fn listen(&mut self, events: &Receiver<Event>) -> Result<(), Failure> {
+        // Statistics of what is live go by the clock from the beginning.
+        self.tick(time::now_ns())?;
+        loop {
+            let event = match self.stats.as_ref().and_then(Stats::deadline_ns) {
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline_ns) => {
+                    let left_ns = deadline_ns.saturating_sub(time::now_ns());
+                    events.recv_timeout(Duration::from_nanos(left_ns))
+                }
+            };
+            match event {
+                Ok(Event::Failed(sentence)) => {
+                    return Err(Failure::Running(sentence));
+                }
+                Ok(Event::Messages(messages)) => {
+                    for kept in &messages {
+                        self.take(&kept.message())?;
+                        self.out.write_if_long()?;
+                    }
+                }
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.tick(time::now_ns())?;
+            if self.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Shows and hands on what has come together.
+    fn tick(&mut self, now_ns: u64) -> Result<(), Failure> {
+        if let Some(stats) = &mut self.stats {
+            self.last_ns = now_ns;
+            stats.advance(now_ns, true, &self.style, &mut self.out.text);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+        }
+        self.out.write()
+    }
+
+    /// Shows the sums, ends the recording, and says whether it is whole.
+    fn finish(mut self) -> Result<(), Failure> {
+        if let Some(stats) = &self.stats {
+            stats.append_total(self.last_ns, &self.style, &mut self.out.text);
+        }
+        self.out.write()?;
+        let Some(recorder) = self.recorder.take() else {
+            return Ok(());
+        };
+        let statistics = recorder.finish();
+        log::info!(
+            "{} messages recorded, {} bytes",
+            statistics.messages,
+            statistics.bytes
+        );
+        match statistics.lost_messages {
+            0 => Ok(()),
+            lost => Err(Failure::Running(format!(
+                "{lost} messages could not be recorded"
+            ))),
+        }
+    }
+}
+
+/// What goes to stdout, and has not gone yet.
+#[derive(Default)]
+struct Output {
+    text: String,
+}
+
+/// Bytes of text that are written without waiting for more.
+const TEXT_SIZE: usize = 64 << 10;
+
+/// Bytes of a recording that are read before those that are recorded again must be written.
+const COPIED_SIZE_MAX: usize = 8 << 20;
+
+impl Output {
+    fn write_if_long(&mut self) -> Result<(), Failure> {
+        if self.text.len() < TEXT_SIZE {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        print(&self.text)?;
+        self.text.clear();
+        Ok(())
+    }
+}
+
+/// Whether stdout is a terminal that may be coloured.
+fn has_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none()
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        && io::stdout().is_terminal()
+}
+
+/// Reads the type of a socket that captures can be heard with.
+fn listener(text: &str) -> Result<SocketType, String> {
+    const LISTENERS: [SocketType; 5] = [
+        SocketType::Sub,
+        SocketType::Pull,
+        SocketType::Pair,
+        SocketType::Dealer,
+        SocketType::Router,
+    ];
+    let found = LISTENERS
+        .into_iter()
+        .find(|one| one.name().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| "write SUB, PULL, PAIR, DEALER or ROUTER".to_owned())
+}
