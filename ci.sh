@@ -18,6 +18,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   witness          zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
+  wireshark        an exported recording as tshark sees it (installs tshark on Debian)
   static           static stripped binaries for x86_64 and aarch64, tried out
   bench [...]      zmqd beside zmq.proxy and a bare relay; arguments go to tests/bench/compare.sh
 USAGE
@@ -90,6 +91,69 @@ fuzz() {
     done
 }
 
+wireshark() {
+    local file="$TARGET_DIR/tmp/exported/day.pcapng" options
+    say "wireshark: an exported recording as tshark sees it"
+    need_package tshark tshark
+    run cargo test --locked --package zmqd --test recordings an_export_has
+    options=(-r "$file" -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -n)
+    dissect "TCP: time, stream, ports, bytes, good checksum" "${options[@]}" -Y 'tcp.len > 0' \
+        -T fields -e frame.time_epoch -e tcp.stream -e tcp.srcport -e tcp.dstport -e tcp.len \
+        -e tcp.checksum.status <<'EXPECTED'
+1.000000000 0 50000 5555 64 1
+1.000000000 0 5555 50000 64 1
+1.000000000 0 50000 5555 47 1
+1.000000000 0 5555 50000 43 1
+1.000000000 0 50000 5555 12 1
+1.000000001 0 5555 50000 10 1
+2.000000000 1 4567 5556 64 1
+2.000000000 1 5556 4567 64 1
+2.000000000 1 4567 5556 28 1
+2.000000000 1 5556 4567 28 1
+2.000000000 1 4567 5556 65515 1
+2.000000000 1 4567 5556 65515 1
+2.000000000 1 4567 5556 65515 1
+2.000000000 1 4567 5556 3470 1
+EXPECTED
+    dissect "no warnings and errors" "${options[@]}" -Y '_ws.expert.severity >= 0x600000' </dev/null
+    dissect "the bytes of a request and its reply" "${options[@]}" \
+        -Y 'tcp.stream == 0 && tcp.len in {1..40}' -T fields -e tcp.payload <<'EXPECTED'
+010000087175657374696f6e
+01000006616e73776572
+EXPECTED
+    if ! tshark -G protocols 2>/dev/null | grep --quiet --word-regexp zmtp; then
+        echo "NOT RUN: this tshark has no dissector for ZMTP, which came with Wireshark 4.2."
+        return
+    fi
+    options+=(-d 'tcp.port==5555,zmtp' -d 'tcp.port==5556,zmtp')
+    dissect "ZMTP: mechanism, command, properties, sizes" "${options[@]}" \
+        -Y 'zmtp && tcp.stream == 0' -T fields -e zmtp.mechanism -e zmtp.command-name \
+        -e zmtp.metadata.value -e zmtp.length <<'EXPECTED'
+NULL
+NULL
+NULL READY DEALER,anna 45
+NULL READY ROUTER 41
+NULL 0,8
+NULL 0,6
+EXPECTED
+    dissect "ZMTP: a frame in several segments" "${options[@]}" -Y 'zmtp.length == 200000' \
+        -T fields -e tcp.stream <<'EXPECTED'
+1
+EXPECTED
+}
+
+# Compares what tshark prints, its blanks made one, with standard input.
+dissect() {
+    local what="$1"
+    shift
+    if ! diff <(tshark "$@" 2>/dev/null | tr --squeeze-repeats '\t ' ' ' |
+        sed 's/ $//') -; then
+        echo "wireshark: $what: not as expected (<: found, >: expected)" >&2
+        return 1
+    fi
+    echo "$what: as expected"
+}
+
 static() {
     local architecture target binary
     for architecture in x86_64 aarch64; do
@@ -110,22 +174,23 @@ static() {
             try_binary "$binary"
         else
             say "static: the $architecture binary runs, under qemu"
-            need_qemu "qemu-$architecture"
+            need_package "qemu-$architecture" qemu-user
             try_binary "qemu-$architecture" "$binary"
         fi
     done
 }
 
-need_qemu() {
+# Installs the package, by Debian's name, that a program is in, if it is missing.
+need_package() {
     if command -v "$1" >/dev/null; then
         return
     fi
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "$1 is missing: install what your system calls qemu-user" >&2
+        echo "$1 is missing: install what your system calls $2" >&2
         return 1
     fi
     run apt-get update --quiet
-    run apt-get install --yes --quiet --no-install-recommends qemu-user
+    DEBIAN_FRONTEND=noninteractive run apt-get install --yes --quiet --no-install-recommends "$2"
 }
 
 # Fails unless the binary asks for no interpreter and no library.
@@ -187,7 +252,7 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | deny | fuzz | static | bench) "$@" ;;
+    all | fmt | lint | doc | test | witness | deny | fuzz | wireshark | static | bench) "$@" ;;
     "" | help | -h | --help) usage ;;
     *)
         usage >&2
