@@ -188,7 +188,7 @@ impl Client {
                     self.input.drain(..step.consumed);
                     return Ok(Heard::Topic(topic));
                 }
-                Event::Progress | Event::Ready(_) => {
+                Event::LoopCheck(_) | Event::Progress | Event::Ready(_) | Event::Trial(_) => {
                     self.input.drain(..step.consumed);
                     return Ok(Heard::Other);
                 }

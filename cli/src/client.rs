@@ -228,7 +228,7 @@ impl Client {
                     self.flush()?;
                     self.read(deadline)?;
                 }
-                Event::Progress => {}
+                Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
                 Event::Ready(peer) => {
                     self.flush()?;
                     return Ok(Heard::Ready(peer));

@@ -55,7 +55,7 @@ fn main() -> io::Result<()> {
                 println!("answered by {}", Frames::new(reply));
                 return Ok(());
             }
-            Event::Progress | Event::Subscription { .. } => drop(input.drain(..step.consumed)),
+            _ => drop(input.drain(..step.consumed)),
         }
     }
 }

@@ -76,6 +76,9 @@ pub enum Malformed {
     /// A PING without its time-to-live.
     #[error("PING without a time-to-live")]
     Ping,
+    /// A probe for loops that is too short.
+    #[error("probe for loops cut short")]
+    Probe,
     /// The first bytes are not a ZMTP signature.
     #[error("not a ZMTP greeting; ZMTP 1.0, which ZeroMQ 2 speaks, has none")]
     Signature,
@@ -140,6 +143,7 @@ impl Error {
             Self::Malformed(Malformed::Metadata) => "malformed-metadata",
             Self::Malformed(Malformed::MessageTooLarge) => "message-too-large",
             Self::Malformed(Malformed::Ping) => "malformed-ping",
+            Self::Malformed(Malformed::Probe) => "malformed-probe",
             Self::Malformed(Malformed::Signature) => "not-zmtp",
             Self::Malformed(Malformed::TooManyFrames) => "too-many-frames",
             Self::Misbehaved(Misbehaved::CommandInMessage) => "command-in-message",

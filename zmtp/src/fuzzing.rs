@@ -3,6 +3,7 @@
 
 use crate::deframer::{Deframer, Found};
 use crate::limits::Limits;
+use crate::loops::LoopCheck;
 use crate::session::{Event, Session, SessionConfig};
 use crate::socket_type::SocketType;
 use crate::version::Version;
@@ -53,6 +54,7 @@ pub fn fuzz_session(data: &[u8]) {
     let config = Arc::new(SessionConfig {
         accept_zmtp2: which & OLD != 0,
         limits: LIMITS,
+        loop_check: LoopCheck::On,
         ..SessionConfig::new(socket_type(*which))
     });
     let whole = converse(&config, stream, usize::MAX, false);
@@ -212,12 +214,13 @@ fn converse(
                     break;
                 }
                 Event::Progress => {}
+                Event::LoopCheck(said) => events.push(format!("{said:?}")),
                 Event::Message(span) => {
                     session.accept();
                     events.push(format!("{:?}", input.get(consumed..consumed + span.size)));
                     consumed += span.size;
                 }
-                Event::Ready(peer) => {
+                Event::Ready(peer) | Event::Trial(peer) => {
                     if peer.version == Version::V2 {
                         assert!(config.accept_zmtp2, "refused by default");
                         said_size_max = out.len();

@@ -40,9 +40,7 @@
 //!             session.accept();
 //!             input.drain(..step.consumed + span.size);
 //!         }
-//!         Event::Progress | Event::Ready(_) | Event::Subscription { .. } => {
-//!             input.drain(..step.consumed);
-//!         }
+//!         _ => drop(input.drain(..step.consumed)),
 //!     }
 //! }
 //! assert_eq!(heard, ["[hello]"]);
@@ -63,6 +61,7 @@ mod error;
 mod finder;
 mod frames;
 mod heartbeat;
+mod loops;
 mod mechanism;
 mod opening;
 mod peer;
@@ -79,6 +78,7 @@ pub use finder::Finder;
 pub use frames::{Frame, Frames};
 pub use heartbeat::HeartbeatConfig;
 pub use limits::Limits;
+pub use loops::{LoopCheck, LoopCommand, Probe};
 pub use peer::Peer;
 pub use session::{Event, Session, SessionConfig, Step};
 pub use socket_type::SocketType;

@@ -18,6 +18,7 @@
 use crate::encode::append_frame;
 use crate::error::{Error, Incompatible};
 use crate::limits::{GREETING_SIZE, GREETING_V2_SIZE, IDENTITY_SIZE_MAX, SIGNATURE_SIZE};
+use crate::loops::LoopCheck;
 use crate::mechanism::Mechanism;
 use crate::peer::Peer;
 use crate::session::SessionConfig;
@@ -170,6 +171,7 @@ impl ExpectIdentity {
         };
         let peer = Peer {
             identity: identity.into(),
+            loop_check: LoopCheck::Off,
             socket_type: Some(self.socket_type),
             version: Version::V2,
         };

@@ -3,6 +3,7 @@
 use crate::encode::{append_command, append_frame};
 use crate::error::{Error, Incompatible, Malformed};
 use crate::limits::IDENTITY_SIZE_MAX;
+use crate::loops::{self, LoopCheck};
 use crate::socket_type::SocketType;
 use crate::version::Version;
 use crate::wire::metadata::{IDENTITY, Properties, SOCKET_TYPE};
@@ -12,6 +13,8 @@ use crate::wire::metadata::{IDENTITY, Properties, SOCKET_TYPE};
 pub struct Peer {
     /// Its identity; empty if it announced none.
     pub identity: Box<[u8]>,
+    /// Whether it looks for loops of brokers.
+    pub loop_check: LoopCheck,
     /// Its socket type; absent if it did not say, which libzmq accepts and so do we.
     pub socket_type: Option<SocketType>,
     /// The version it speaks.
@@ -28,6 +31,7 @@ impl Peer {
     ) -> Result<Self, Error> {
         let mut peer = Self {
             identity: Box::default(),
+            loop_check: LoopCheck::Off,
             socket_type: None,
             version,
         };
@@ -43,6 +47,8 @@ impl Peer {
                     SocketType::from_name(property.value).ok_or(Incompatible::UnknownSocketType)?;
                 local.check(announced)?;
                 peer.socket_type = Some(announced);
+            } else if property.is(loops::PROPERTY) {
+                peer.loop_check = LoopCheck::from_value(property.value);
             }
         }
         Ok(peer)

@@ -14,6 +14,7 @@ use crate::finder::Finder;
 use crate::frames::Frames;
 use crate::heartbeat::{Heartbeat, HeartbeatConfig};
 use crate::limits::Limits;
+use crate::loops::{self, LoopCheck, LoopCommand};
 use crate::mechanism::Mechanism;
 use crate::opening::{ExpectGreeting, ExpectIdentity, Opened, Outcome};
 use crate::peer::Peer;
@@ -40,6 +41,8 @@ pub struct SessionConfig {
     pub identity: Vec<u8>,
     /// What the peer is held to.
     pub limits: Limits,
+    /// Whether to look for loops of brokers together with peers that do so too.
+    pub loop_check: LoopCheck,
     /// Our socket type.
     pub socket_type: SocketType,
 }
@@ -55,6 +58,7 @@ impl SessionConfig {
             heartbeat: None,
             identity: Vec::new(),
             limits: Limits::default(),
+            loop_check: LoopCheck::Off,
             socket_type,
         }
     }
@@ -64,6 +68,9 @@ impl SessionConfig {
         append_property(out, SOCKET_TYPE, self.socket_type.name().as_bytes());
         if self.socket_type.announces_identity() {
             append_property(out, IDENTITY, self.announced_identity());
+        }
+        if let Some(value) = self.loop_check.value() {
+            append_property(out, loops::PROPERTY, value);
         }
     }
 
@@ -77,9 +84,12 @@ impl SessionConfig {
     }
 }
 
-/// What happened at the front of the input.
+/// What happened at the front of the input. Of loops nothing is reported unless
+/// [`SessionConfig::loop_check`] asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The peer says something about loops.
+    LoopCheck(LoopCommand),
     /// A whole message: `input[consumed..][..span.size]`. It is not consumed: the same step comes
     /// again until [`Session::accept`] is called and its bytes are dropped.
     Message(Span),
@@ -96,6 +106,9 @@ pub enum Event {
         /// Where the topic stands in the input.
         topic: Range<usize>,
     },
+    /// The handshake is over but for a trial: commands about loops may be sent, and messages only
+    /// from [`Event::Ready`] or [`Session::end_trial`] on.
+    Trial(Peer),
 }
 
 /// The answer of [`Session::handle_input`].
@@ -143,6 +156,8 @@ enum State {
     Handshake(Mechanism, Version),
     /// Messages.
     Traffic(Deframer),
+    /// Commands, and messages from the peer that this is only once it is over.
+    Trial(Peer),
     /// Over, for this reason.
     Failed(Error),
 }
@@ -246,6 +261,18 @@ impl Session {
         }
     }
 
+    /// Ends a trial that our side has asked for: appends that to `out` and answers with the peer,
+    /// to which messages may be sent from now on. `None` if there is no trial, or it is the
+    /// peer's.
+    pub fn end_trial(&mut self, out: &mut Vec<u8>) -> Option<Peer> {
+        if self.config.loop_check != LoopCheck::Trial {
+            return None;
+        }
+        let peer = self.leave_trial()?;
+        loops::append_join(out);
+        Some(peer)
+    }
+
     /// When [`Self::handle_timeout`] wants to be called; may change with every input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -301,27 +328,70 @@ impl Session {
             },
             State::ExpectIdentity(state) => match state.handle_input(input)? {
                 Outcome::Need(size) => Step::new(0, Event::Need(size)),
-                Outcome::Done { size, result } => Step::new(size, self.enter_traffic(result)),
+                Outcome::Done { size, result } => Step::new(size, self.end_handshake(result)),
             },
             State::Handshake(mechanism, version) => {
                 match handshake_command(config, mechanism, *version, input)? {
                     Outcome::Need(size) => Step::new(0, Event::Need(size)),
                     Outcome::Done { size, result } => {
-                        let event = result.map_or(Event::Progress, |peer| self.enter_traffic(peer));
+                        let event = result.map_or(Event::Progress, |peer| self.end_handshake(peer));
                         Step::new(size, event)
                     }
                 }
             }
             State::Traffic(_) => Step::new(0, Event::Progress),
+            State::Trial(_) => self.trial(input, out)?,
             State::Failed(error) => return Err(*error),
         })
     }
 
-    fn enter_traffic(&mut self, peer: Peer) -> Event {
+    fn end_handshake(&mut self, peer: Peer) -> Event {
         self.handshake_deadline = None;
         self.heartbeat.start(self.config.heartbeat, peer.version);
+        let checks = [self.config.loop_check, peer.loop_check];
+        if checks.contains(&LoopCheck::Trial) && !checks.contains(&LoopCheck::Off) {
+            self.state = State::Trial(peer.clone());
+            return Event::Trial(peer);
+        }
         self.state = State::Traffic(Deframer::new(peer.version));
         Event::Ready(peer)
+    }
+
+    /// A step of a trial.
+    fn trial(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Step, Error> {
+        let size_max = self.config.limits.traffic_command_size_max();
+        let (size, command) = match whole_command(size_max, input)? {
+            Outcome::Need(size) => return Ok(Step::new(0, Event::Need(size))),
+            Outcome::Done { size, result } => (size, result),
+        };
+        let event = match command {
+            Command::Ping {
+                context,
+                ttl_deciseconds,
+            } => {
+                self.heartbeat.handle_ping(ttl_deciseconds);
+                append_pong(out, context);
+                Event::Progress
+            }
+            Command::Join if self.config.loop_check != LoopCheck::Trial => {
+                self.leave_trial().map_or(Event::Progress, Event::Ready)
+            }
+            Command::LoopCheck(said) => Event::LoopCheck(said),
+            Command::Cancel(_) | Command::Subscribe(_) => {
+                return Err(Misbehaved::UnexpectedCommand.into());
+            }
+            _ => Event::Progress,
+        };
+        Ok(Step::new(size, event))
+    }
+
+    fn leave_trial(&mut self) -> Option<Peer> {
+        let State::Trial(peer) = &self.state else {
+            return None;
+        };
+        let peer = peer.clone();
+        self.state = State::Traffic(Deframer::new(peer.version));
+        Some(peer)
     }
 }
 
@@ -332,8 +402,21 @@ fn handshake_command(
     version: Version,
     input: &[u8],
 ) -> Result<Outcome<Option<Peer>>, Error> {
+    Ok(
+        match whole_command(config.limits.handshake_command_size_max, input)? {
+            Outcome::Need(size) => Outcome::Need(size),
+            Outcome::Done { size, result } => Outcome::Done {
+                size,
+                result: mechanism.handle_command(config, version, result)?,
+            },
+        },
+    )
+}
+
+/// Takes the next command where nothing else may come.
+fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<Command<'_>>, Error> {
     let legal = Legal {
-        command_size_max: config.limits.handshake_command_size_max,
+        command_size_max: size_max,
         flags: LegalFlags::V3,
         message_size_max: u64::MAX,
     };
@@ -347,7 +430,7 @@ fn handshake_command(
     let Some(body) = input.get(header.size..size) else {
         return Ok(Outcome::Need(size));
     };
-    let result = mechanism.handle_command(config, version, Command::parse(body)?)?;
+    let result = Command::parse(body)?;
     Ok(Outcome::Done { size, result })
 }
 
@@ -421,11 +504,12 @@ impl Traffic<'_> {
             }
             Command::Subscribe(topic) => (topic, true),
             Command::Cancel(topic) => (topic, false),
+            Command::LoopCheck(said) if self.config.loop_check != LoopCheck::Off => {
+                return Ok(Event::LoopCheck(said));
+            }
             // Unknown ones are ignored, and so is whatever belongs to another moment (RFC 37;
             // libzmq).
-            Command::Error(_) | Command::Pong | Command::Ready(_) | Command::Unknown => {
-                return Ok(Event::Progress);
-            }
+            _ => return Ok(Event::Progress),
         };
         if !self.config.socket_type.is_publisher() {
             return Ok(Event::Progress);

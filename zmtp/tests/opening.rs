@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use zmtp::{
-    Deadline, Error, Event, HeartbeatConfig, Peer, Session, SessionConfig, SocketType, Version,
+    Deadline, Error, Event, HeartbeatConfig, LoopCheck, Peer, Session, SessionConfig, SocketType,
+    Version,
 };
 
 /// One end of a connection.
@@ -42,7 +43,7 @@ impl End {
                 Event::Need(_) => return,
                 Event::Ready(peer) => self.peer = Some(peer),
                 Event::Progress => {}
-                Event::Message(_) | Event::Subscription { .. } => panic!("nobody said that"),
+                other => panic!("nobody said that: {other:?}"),
             }
             self.input.drain(..step.consumed);
         }
@@ -107,6 +108,7 @@ fn an_old_peer_is_told_what_it_knows_and_when() {
         }
         let peer = Peer {
             identity: (*b"id").into(),
+            loop_check: LoopCheck::Off,
             socket_type: Some(SocketType::Req),
             version: Version::V2,
         };

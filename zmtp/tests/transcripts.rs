@@ -14,7 +14,7 @@ use support::{Caller, Happening, Random, Transcript, parse, read_all, ready, rep
 use zmtp::{Deadline, Error, Event, Session, SessionConfig, SocketType, Step};
 
 /// What a transcript can end in: every label but that of the clock.
-const LABELS: [&str; 19] = [
+const LABELS: [&str; 20] = [
     "command-in-message",
     "command-too-large",
     "frame-too-large",
@@ -22,6 +22,7 @@ const LABELS: [&str; 19] = [
     "malformed-command",
     "malformed-metadata",
     "malformed-ping",
+    "malformed-probe",
     "mechanism-mismatch",
     "message-in-handshake",
     "message-too-large",

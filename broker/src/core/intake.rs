@@ -230,7 +230,7 @@ impl Core {
                 }
                 return Some(Flow::Done);
             }
-            Event::Progress => {}
+            Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
             Event::Ready(peer) => {
                 if let Err(why) = self.attach(id, &peer) {
                     self.doom(id, why);

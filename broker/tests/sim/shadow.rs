@@ -164,7 +164,7 @@ impl Shadow {
                     self.input.truncate(self.input.len() - step.removed);
                     break;
                 }
-                Event::Progress => {}
+                Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
                 Event::Ready(peer) => heard.push(Heard::Ready(peer)),
                 Event::Message(span) => {
                     let message = &input[step.consumed..][..span.size];

@@ -2,6 +2,7 @@
 
 use crate::error::{Malformed, Reason};
 use crate::limits::{ERROR_REASON_SIZE_MAX, PING_CONTEXT_SIZE_MAX};
+use crate::loops::{self, LoopCommand, Parsed};
 use crate::wire::header::{COMMAND, LONG, SHORT_BODY_SIZE_MAX};
 use byteorder::{BigEndian, ByteOrder};
 use bytes::BufMut;
@@ -13,6 +14,10 @@ pub enum Command<'a> {
     Cancel(&'a [u8]),
     /// ERROR: the peer refuses us and says why.
     Error(Reason),
+    /// ZMQD-JOIN: no loop was found, messages may pass from now on.
+    Join,
+    /// ZMQD-UP, ZMQD-PROBE and ZMQD-LOOP: what brokers say to find loops.
+    LoopCheck(LoopCommand),
     /// PING: the peer wants a sign of life.
     Ping {
         /// To be echoed; never longer than 16 bytes.
@@ -61,7 +66,11 @@ impl<'a> Command<'a> {
             b"PONG" => Self::Pong,
             b"READY" => Self::Ready(data),
             b"SUBSCRIBE" => Self::Subscribe(data),
-            _ => Self::Unknown,
+            _ => match loops::parse(name, data)? {
+                Some(Parsed::Join) => Self::Join,
+                Some(Parsed::Said(said)) => Self::LoopCheck(said),
+                None => Self::Unknown,
+            },
         })
     }
 }

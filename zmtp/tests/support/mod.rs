@@ -4,13 +4,16 @@
 //! == name of the conversation; what stands in front of the first belongs to the file
 //! local ROUTER                        our socket type
 //! accept_zmtp2                        peers of 2.0 are welcome
+//! loop_check on                       we look for loops; or `trial`
 //! limit message_frames_max 3          a limit other than the default
 //! < 00 05 "hello"                     the peer's bytes, field by field
 //! > 04 05 04 "PONG"                   what we must have sent once the lines above have arrived
 //! = message 00 05 "hello"             what must have been reported by then: a message as it stood,
 //! = ready 3.1 REQ "id"                a peer's version, type (or -) and identity,
 //! = subscribe "topic"                 a subscription,
-//! = cancel "topic"                    or its end
+//! = cancel "topic"                    or its end,
+//! = loop_check 04 08 07 "ZMQD-UP"     a command about loops, as we would send it,
+//! = trial                             or that messages may not pass yet
 //! ! illegal-flags                     the label of the error that must have been returned by then
 //! ```
 //!
@@ -26,16 +29,18 @@ pub(crate) use random::Random;
 pub(crate) use replay::{Caller, replay};
 
 use std::{fs, path::Path};
-use zmtp::{Limits, SocketType, Version};
+use zmtp::{Limits, LoopCheck, SocketType, Version};
 
 /// Something that a session reports, or its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
     Cancel(Vec<u8>),
     Failed(String),
+    LoopCheck(Vec<u8>),
     Message(Vec<u8>),
     Ready(Version, Option<SocketType>, Vec<u8>),
     Subscribe(Vec<u8>),
+    Trial,
 }
 
 /// One conversation. Positions are numbers of bytes of `input`.
@@ -45,6 +50,7 @@ pub(crate) struct Transcript {
     pub(crate) accepts_zmtp2: bool,
     pub(crate) local: SocketType,
     pub(crate) limits: Limits,
+    pub(crate) loop_check: LoopCheck,
     /// Everything the peer says.
     pub(crate) input: Vec<u8>,
     /// What must have happened once so many bytes are in, and not before.
@@ -95,6 +101,7 @@ impl Transcript {
             accepts_zmtp2: false,
             local: SocketType::Router,
             limits: Limits::default(),
+            loop_check: LoopCheck::Off,
             input: Vec::new(),
             happenings: Vec::new(),
             output: Vec::new(),
@@ -111,6 +118,7 @@ impl Transcript {
             "" | "#" => {}
             "accept_zmtp2" => self.accepts_zmtp2 = true,
             "local" => self.local = socket_type(rest),
+            "loop_check" => self.loop_check = loop_check(rest),
             "limit" => self.set_limit(rest),
             "greeting" => self.greeting(),
             "handshake" => self.handshake(socket_type(rest)),
@@ -180,12 +188,22 @@ fn socket_type(name: &str) -> SocketType {
     SocketType::from_name(name.as_bytes()).expect("a socket type")
 }
 
+fn loop_check(word: &str) -> LoopCheck {
+    match word {
+        "on" => LoopCheck::On,
+        "trial" => LoopCheck::Trial,
+        _ => panic!("no loop check is called {word}"),
+    }
+}
+
 fn happening(text: &str) -> Happening {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     match word {
         "cancel" => Happening::Cancel(bytes(rest)),
+        "loop_check" => Happening::LoopCheck(bytes(rest)),
         "message" => Happening::Message(bytes(rest)),
         "subscribe" => Happening::Subscribe(bytes(rest)),
+        "trial" => Happening::Trial,
         "ready" => {
             let mut words = rest.splitn(3, ' ');
             let version = words.next().and_then(version);

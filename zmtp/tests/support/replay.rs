@@ -65,6 +65,7 @@ impl<'a> Replay<'a> {
         let config = SessionConfig {
             accept_zmtp2: transcript.accepts_zmtp2,
             limits: transcript.limits,
+            loop_check: transcript.loop_check,
             ..SessionConfig::new(transcript.local)
         };
         let mut sent = Vec::new();
@@ -144,6 +145,12 @@ impl<'a> Replay<'a> {
             Event::Subscription { add: false, topic } => {
                 Happening::Cancel(self.buffer[topic].to_vec())
             }
+            Event::LoopCheck(said) => {
+                let mut wire = Vec::new();
+                said.append(&mut wire);
+                Happening::LoopCheck(wire)
+            }
+            Event::Trial(_) => Happening::Trial,
             Event::Message(_) | Event::Need(_) | Event::Progress => return,
         };
         self.happened.push(happening);

@@ -131,7 +131,7 @@ impl Wire {
                     self.input.truncate(self.input.len() - step.removed);
                     return told;
                 }
-                Event::Progress => {}
+                Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
                 Event::Ready(_) => {
                     self.is_ready = true;
                     told.push(Told::Ready);
