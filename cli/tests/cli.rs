@@ -323,6 +323,19 @@ fn check_says_what_a_file_means() {
 }
 
 #[test]
+fn check_shows_the_topics_of_a_link() {
+    let path = file(
+        "topics.toml",
+        "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://*:1'\n\
+         frontend.connect = ['tcp://a:2',\n\
+         { endpoint = 'tcp://b:3', subscribe = ['eu.', 'us.'] }]\n",
+    );
+    let meaning = stdout_of(&["check", &path]);
+    let expected = "    connect tcp://a:2\n    connect tcp://b:3 subscribe [\"eu.\", \"us.\"]\n";
+    assert!(meaning.contains(expected), "{meaning}");
+}
+
+#[test]
 fn the_default_file_and_every_example_pass_check() {
     let default = file("default.toml", &stdout_of(&["run", "--print-default"]));
     let meaning = stdout_of(&["check", &default]);

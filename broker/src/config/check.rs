@@ -1,6 +1,8 @@
 //! What a [`Config`] must be besides well-typed, wherever it came from.
 
-use super::{CaptureConfig, Config, ControlConfig, Endpoint, OptionError, ProxyConfig, Side};
+use super::{
+    CaptureConfig, Config, Connect, ControlConfig, Endpoint, OptionError, ProxyConfig, Side,
+};
 use zmtp::SocketType;
 
 /// Something wrong in a [`Config`].
@@ -63,6 +65,9 @@ pub enum Fault {
     /// Nothing to do.
     #[error("there is no proxy: add a [[proxy]] table")]
     NoProxy,
+    /// Topics where nobody can be asked for them.
+    #[error("a {0} subscribes to nothing: only what a SUB or XSUB connects to can have topics")]
+    NoSubscriber(SocketType),
     /// A prefix that tells nothing, or is no word.
     #[error("prefixes must differ and have at most {PREFIX_SIZE_MAX} bytes each")]
     Prefix,
@@ -115,24 +120,42 @@ impl Config {
             })?;
         }
         self.check_overlaps()?;
-        self.check_inproc()
+        self.check_connects()
     }
 
-    /// Whether what is connected to within the process is bound, by whichever side.
-    fn check_inproc(&self) -> Result<(), Problem> {
-        let sides = || {
-            let proxies = self.proxies.iter().enumerate();
-            proxies.flat_map(|(index, proxy)| Side::ALL.map(|side| (index, side, proxy.side(side))))
+    /// Every connecting endpoint, and where it stands.
+    fn connects(&self) -> impl Iterator<Item = (Place, SocketType, &Connect)> {
+        let sides = self.proxies.iter().enumerate().flat_map(|(index, proxy)| {
+            Side::ALL.map(|side| (index, side, proxy.socket_type(side), proxy.side(side)))
+        });
+        sides.flat_map(|(index, side, socket_type, config)| {
+            let connects = config.connect.iter().enumerate();
+            connects
+                .map(move |(nth, connect)| (Place::Connect(index, side, nth), socket_type, connect))
+        })
+    }
+
+    /// Whether what is connected to within the process is bound, by whichever side, and topics are
+    /// those of somebody who subscribes.
+    fn check_connects(&self) -> Result<(), Problem> {
+        let is_bound = |endpoint: &Endpoint| {
+            let mut proxies = self.proxies.iter();
+            proxies.any(|proxy| {
+                Side::ALL
+                    .iter()
+                    .any(|side| proxy.side(*side).bind.contains(endpoint))
+            })
         };
-        for (index, side, config) in sides() {
-            for (nth, endpoint) in config.connect.iter().enumerate() {
-                let is_bound = || sides().any(|(_, _, config)| config.bind.contains(endpoint));
-                if matches!(endpoint, Endpoint::Inproc(_)) && !is_bound() {
-                    return Err(Problem {
-                        fault: Fault::NoInproc(endpoint.to_string()),
-                        place: Place::Connect(index, side, nth),
-                    });
-                }
+        for (place, socket_type, connect) in self.connects() {
+            let endpoint = &connect.endpoint;
+            if matches!(endpoint, Endpoint::Inproc(_)) && !is_bound(endpoint) {
+                let fault = Fault::NoInproc(endpoint.to_string());
+                return Err(Problem { fault, place });
+            }
+            let is_subscriber = matches!(socket_type, SocketType::Sub | SocketType::Xsub);
+            if !connect.subscribe.is_empty() && !is_subscriber {
+                let fault = Fault::NoSubscriber(socket_type);
+                return Err(Problem { fault, place });
             }
         }
         Ok(())
@@ -362,7 +385,7 @@ mod tests {
     fn what_is_connected_to_within_the_process_is_bound_there() {
         let mut first = proxy("a", 1);
         let endpoint: Endpoint = "inproc://between".parse().expect("legal");
-        first.backend.connect = vec![endpoint.clone()];
+        first.backend.connect = vec![endpoint.clone().into()];
         let mut second = proxy("b", 3);
         second.frontend.bind = vec![endpoint];
         let config = Config {
@@ -376,6 +399,28 @@ mod tests {
             sentence.starts_with("no side binds inproc://between"),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn topics_belong_to_who_subscribes() {
+        let mut proxy = proxy("a", 1);
+        let topics = |text: &str| Connect {
+            subscribe: vec!["eu.".to_owned()],
+            ..Connect::from(text.parse::<Endpoint>().expect("legal"))
+        };
+        proxy.frontend.connect = vec![topics("tcp://a:7")];
+        let (place, sentence) = problem(vec![proxy.clone()]);
+        assert_eq!(place, Place::Connect(0, Side::Frontend, 0));
+        assert!(
+            sentence.starts_with("a ROUTER subscribes to nothing"),
+            "{sentence}"
+        );
+        proxy.kind = "XSUB:XPUB".parse().expect("legal");
+        let config = Config {
+            proxies: vec![proxy],
+            ..Config::default()
+        };
+        assert_eq!(config.check(), Ok(()));
     }
 
     #[test]

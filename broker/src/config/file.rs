@@ -10,8 +10,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Attach, CaptureFormat, Config, Endpoint, Form, Kind, Place, Problem, ProxyConfig, Side,
-    SideConfig, SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest, socket,
+    Attach, CaptureFormat, Config, Connect, Endpoint, Form, Kind, Place, Problem, ProxyConfig,
+    Side, SideConfig, SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest,
+    socket,
 };
 use zmtp::SocketType;
 
@@ -242,19 +243,17 @@ impl Reader {
         keys.extend(SocketOption::names());
         refuse_unknown(table, &node, &keys)?;
         if let Some((value, bind_node)) = get(table, &node, "bind") {
-            let endpoints = read_endpoints(value, &bind_node, Attach::Bind)?;
-            for (nth, (endpoint, endpoint_node)) in endpoints.into_iter().enumerate() {
-                self.places
-                    .push((Place::Bind(index, side, nth), endpoint_node));
+            for (nth, (item, item_node)) in items(value, &bind_node).enumerate() {
+                let endpoint = read_endpoint(item, &item_node, Attach::Bind)?;
                 config.bind.push(endpoint);
+                self.places.push((Place::Bind(index, side, nth), item_node));
             }
         }
         if let Some((value, connect_node)) = get(table, &node, "connect") {
-            let endpoints = read_endpoints(value, &connect_node, Attach::Connect)?;
-            for (nth, (endpoint, endpoint_node)) in endpoints.into_iter().enumerate() {
-                self.places
-                    .push((Place::Connect(index, side, nth), endpoint_node));
-                config.connect.push(endpoint);
+            for (nth, (item, item_node)) in items(value, &connect_node).enumerate() {
+                config.connect.push(read_connect(item, &item_node)?);
+                let place = Place::Connect(index, side, nth);
+                self.places.push((place, item_node));
             }
         }
         read_options(table, &node, &mut config.options)?;
@@ -426,40 +425,66 @@ fn read_value(value: &Value<'_>, node: &Node, option: &SocketOption) -> Result<O
     }
 }
 
-/// Reads one endpoint or a list of them, each with its place.
-fn read_endpoints(
-    value: &Value<'_>,
-    node: &Node,
-    attach: Attach,
-) -> Result<Vec<(Endpoint, Node)>, Fail> {
+/// One value or a list of them, each with its place.
+fn items<'a, 't>(value: &'a Value<'t>, node: &Node) -> impl Iterator<Item = (&'a Value<'t>, Node)> {
     let items = match value.get_ref() {
         DeValue::Array(items) => items.iter().collect(),
         _ => vec![value],
     };
-    let read = |item: &Value<'_>| {
+    let node = node.clone();
+    items.into_iter().map(move |item| {
         let item_node = Node {
             at: item.span(),
             ..node.clone()
         };
-        let DeValue::String(text) = item.get_ref() else {
-            return Err(item_node.fail(format!(
-                "write an endpoint such as \"tcp://127.0.0.1:5559\", or a list of them: this is \
-                 of type {}",
-                item.get_ref().type_str()
-            )));
-        };
-        if text.starts_with(['@', '>']) {
-            return Err(item_node
-                .fail("the key says already whether to bind or to connect: leave out the @ or >"));
-        }
-        let endpoint = match attach {
-            Attach::Bind => Endpoint::parse_bind(text),
-            Attach::Connect => Endpoint::parse_connect(text),
-        };
-        Ok((endpoint.map_err(|error| item_node.fail(error))?, item_node))
-    };
-    items.into_iter().map(read).collect()
+        (item, item_node)
+    })
 }
+
+fn read_endpoint(value: &Value<'_>, node: &Node, attach: Attach) -> Result<Endpoint, Fail> {
+    let DeValue::String(text) = value.get_ref() else {
+        return Err(node.fail(format!(
+            "write an endpoint such as \"tcp://127.0.0.1:5559\", or a list of them: this is of \
+             type {}",
+            value.get_ref().type_str()
+        )));
+    };
+    if text.starts_with(['@', '>']) {
+        return Err(
+            node.fail("the key says already whether to bind or to connect: leave out the @ or >")
+        );
+    }
+    let endpoint = match attach {
+        Attach::Bind => Endpoint::parse_bind(text),
+        Attach::Connect => Endpoint::parse_connect(text),
+    };
+    endpoint.map_err(|error| node.fail(error))
+}
+
+/// Reads an endpoint to connect to, or a table of it and what may be subscribed to there.
+fn read_connect(value: &Value<'_>, node: &Node) -> Result<Connect, Fail> {
+    let DeValue::Table(table) = value.get_ref() else {
+        return Ok(read_endpoint(value, node, Attach::Connect)?.into());
+    };
+    refuse_unknown(table, node, &["endpoint", SUBSCRIBE])?;
+    let Some((value, endpoint_node)) = get(table, node, "endpoint") else {
+        return Err(node.fail("this table needs an endpoint: { endpoint = \"tcp://host:5562\" }"));
+    };
+    let mut connect = Connect::from(read_endpoint(value, &endpoint_node, Attach::Connect)?);
+    if let Some((value, topics_node)) = get(table, node, SUBSCRIBE) {
+        // It means what it means for a whole side.
+        let option = SocketOption::find(SUBSCRIBE).map_err(|error| topics_node.fail(error))?;
+        let mut options = SocketOptions::default();
+        option
+            .set(&mut options, read_value(value, &topics_node, option)?)
+            .map_err(|error| topics_node.fail(error))?;
+        connect.subscribe = options.subscribe;
+    }
+    Ok(connect)
+}
+
+/// The key of the topics of one connection, which is that of a whole side too.
+const SUBSCRIBE: &str = "subscribe";
 
 fn read_duration(value: &Value<'_>, node: &Node) -> Result<Duration, Fail> {
     read_number(value, node, "ms", TIME_MS_MAX).map(Duration::from_millis)

@@ -13,8 +13,33 @@ fn refusal(text: &str) -> String {
     sentence
 }
 
-fn texts(endpoints: &[Endpoint]) -> Vec<String> {
+fn texts<T: ToString>(endpoints: &[T]) -> Vec<String> {
     endpoints.iter().map(ToString::to_string).collect()
+}
+
+fn connect(text: &str) -> Connect {
+    text.parse::<Endpoint>().expect("legal").into()
+}
+
+#[test]
+fn what_is_connected_to_may_have_topics_of_its_own() {
+    let config = read(
+        "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://*:1'\nfrontend.subscribe = 'all'\n\
+         frontend.connect = ['tcp://a:2', { endpoint = 'tcp://b:3', subscribe = ['eu.', 'us.'] },\n\
+         { endpoint = 'tcp://c:4', subscribe = 'one' }, { endpoint = 'tcp://d:5' }]\n",
+    );
+    let topics = |topics: &[&str], endpoint| Connect {
+        subscribe: topics.iter().map(ToString::to_string).collect(),
+        ..connect(endpoint)
+    };
+    let expected = [
+        connect("tcp://a:2"),
+        topics(&["eu.", "us."], "tcp://b:3"),
+        topics(&["one"], "tcp://c:4"),
+        connect("tcp://d:5"),
+    ];
+    assert_eq!(config.proxies[0].frontend.connect, expected);
+    assert_eq!(config.proxies[0].frontend.options.subscribe, ["all"]);
 }
 
 #[test]
@@ -47,8 +72,8 @@ fn every_way_of_writing_a_side_means_the_same() {
     );
     assert_eq!(texts(&expected.proxies[0].frontend.bind), ["tcp://*:1"]);
     assert_eq!(
-        texts(&expected.proxies[0].backend.connect),
-        ["tcp://a:2", "tcp://b:3"]
+        expected.proxies[0].backend.connect,
+        ["tcp://a:2", "tcp://b:3"].map(connect)
     );
     assert_eq!(expected.proxies[0].frontend.options.sndhwm, 7);
     assert_eq!(expected.proxies[0].backend.options.sndhwm, 1000);
@@ -332,6 +357,24 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
         "test.toml:3: proxy.frontend.bind: write an endpoint such as \"tcp://127.0.0.1:5559\"",
     ),
     (
+        "[[proxy]]\nkind = 'forwarder'\nfrontend.connect = [\n\
+         { endpoint = 'tcp://a:1', topic = 'a' }]",
+        "test.toml:4: proxy.frontend.connect.topic: there is no such key here",
+    ),
+    (
+        "[[proxy]]\nkind = 'forwarder'\nfrontend.connect = [{ subscribe = 'a' }]",
+        "test.toml:3: proxy.frontend.connect: this table needs an endpoint",
+    ),
+    (
+        "[[proxy]]\nkind = 'forwarder'\n\
+         frontend.connect = { endpoint = 'tcp://a:1', subscribe = 3 }",
+        "test.toml:3: proxy.frontend.connect.subscribe: write ",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = { endpoint = 'tcp://*:1' }",
+        "test.toml:3: proxy.frontend.bind: write an endpoint such as",
+    ),
+    (
         "[[proxy]]\nkind = 'queue'\nfrontend.bind = '@tcp://*:1'",
         "test.toml:3: proxy.frontend.bind: the key says already whether to bind",
     ),
@@ -346,6 +389,11 @@ const WRONG_TOGETHER: &[(&str, &str)] = &[
     (
         "[[proxy]]\nkind = 'queue'\nfrontend.connect = ['tcp://a:1',\n 'inproc://a']\n",
         "test.toml:4: proxy.frontend.connect: no side binds inproc://a",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\n\
+         frontend.connect = { endpoint = 'tcp://a:1', subscribe = 'a' }\n",
+        "test.toml:3: proxy.frontend.connect: a ROUTER subscribes to nothing",
     ),
     (
         "[[proxy]]\nkind = 'queue'\n",

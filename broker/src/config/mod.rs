@@ -59,9 +59,28 @@ pub struct SideConfig {
     /// Endpoints to listen on.
     pub bind: Vec<Endpoint>,
     /// Endpoints to connect to, and to reconnect to for ever.
-    pub connect: Vec<Endpoint>,
+    pub connect: Vec<Connect>,
     /// Limits and times of every connection on this side.
     pub options: SocketOptions,
+}
+
+/// An endpoint to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// What may be subscribed to there, by prefix, in place of [`SocketOptions::subscribe`]; none
+    /// leaves it at that. Only for SUB and XSUB.
+    pub subscribe: Vec<String>,
+}
+
+impl From<Endpoint> for Connect {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            subscribe: Vec::new(),
+        }
+    }
 }
 
 impl Config {
@@ -147,7 +166,7 @@ impl SideConfig {
     pub fn attach(&mut self, attach: Attach, endpoint: Endpoint) {
         match attach {
             Attach::Bind => self.bind.push(endpoint),
-            Attach::Connect => self.connect.push(endpoint),
+            Attach::Connect => self.connect.push(endpoint.into()),
         }
     }
 }

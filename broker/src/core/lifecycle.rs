@@ -1,6 +1,6 @@
 //! How connections begin, are kept an eye on, and end.
 
-use crate::config::{Endpoint, Side};
+use crate::config::{Connect, Side};
 use crate::conn::{Conn, ConnId, Origin, Phase, SocketId};
 use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
@@ -15,21 +15,25 @@ use std::time::{Duration, Instant};
 use zmtp::Session;
 
 impl Core {
-    pub(super) fn add_link(&mut self, socket: SocketId, endpoint: Endpoint) {
-        let options = &self.proxies[socket.proxy as usize]
-            .socket(socket.side)
-            .options;
-        let id = LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX));
+    pub(super) fn add_link(&mut self, id: SocketId, connect: &Connect) {
+        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        let filter = match &mut socket.pattern {
+            Pattern::Xsub(xsub) => xsub.filter_for(&connect.subscribe),
+            _ => 0,
+        };
+        let options = &socket.options;
+        let link = LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX));
         self.links.push(Link {
             backoff: Backoff::new(options),
-            endpoint,
+            endpoint: connect.endpoint.clone(),
+            filter,
             is_known_down: false,
-            socket,
+            socket: id,
             stand_in: None,
             state: LinkState::Connecting,
         });
-        self.absent.push(id.0);
-        self.actions.push_back(Action::Connect(id));
+        self.absent.push(link.0);
+        self.actions.push_back(Action::Connect(link));
     }
 
     /// A handshake over this link was completed.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Link {
     pub(crate) backoff: Backoff,
     pub(crate) endpoint: Endpoint,
+    /// Which filter of its socket narrows the subscriptions that it carries.
+    pub(crate) filter: usize,
     /// A failure was reported and no success since: further ones are not news.
     pub(crate) is_known_down: bool,
     pub(crate) socket: SocketId,

@@ -138,8 +138,8 @@ impl Core {
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
             for side in Side::ALL {
                 let side_config = proxy_config.side(side);
-                for endpoint in &side_config.connect {
-                    core.add_link(SocketId { proxy, side }, endpoint.clone());
+                for connect in &side_config.connect {
+                    core.add_link(SocketId { proxy, side }, connect);
                 }
             }
         }

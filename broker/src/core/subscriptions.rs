@@ -1,7 +1,7 @@
 //! Subscriptions on their way from subscribers to publishers.
 
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Phase, SocketId};
+use crate::conn::{ConnId, ConnTable, Origin, Phase, SocketId};
 use crate::core::Core;
 use crate::limits::UPSTREAM_BYTES_MAX;
 use crate::pattern::xpub::Notice;
@@ -44,17 +44,14 @@ impl Core {
         let Pattern::Xsub(xsub) = &mut socket.pattern else {
             return;
         };
-        match xsub.subscribe(topic, add, &socket.options) {
-            None => socket.stats.count_drop(Drop::TooManySubscriptions),
-            Some(false) => {}
-            Some(true) => {
-                let mut upstream = Upstream {
-                    conns: &mut self.conns,
-                    control: &mut self.control,
-                    outbox: &mut self.outbox,
-                };
-                upstream.tell_publishers(socket, topic, add);
-            }
+        let mut upstream = Upstream {
+            conns: &mut self.conns,
+            control: &mut self.control,
+            outbox: &mut self.outbox,
+        };
+        let tell = |id, topic: &[u8]| upstream.tell_publisher(id, topic, add);
+        if !xsub.subscribe(topic, add, &socket.options, tell) {
+            socket.stats.count_drop(Drop::TooManySubscriptions);
         }
     }
 
@@ -64,16 +61,22 @@ impl Core {
             return;
         };
         let (SocketId { proxy, side }, version) = (conn.socket, conn.version);
+        let filter = match conn.origin {
+            Origin::Accepted => 0,
+            Origin::Dialled(link) => self.links[link as usize].filter,
+        };
         let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
-        let Pattern::Xsub(xsub) = &socket.pattern else {
+        let Pattern::Xsub(xsub) = &mut socket.pattern else {
             return;
         };
+        xsub.set_filter(id, &self.conns, filter);
         let control = &mut self.control;
-        xsub.for_each_topic(|topic| Peer::append_subscription(version, topic, true, control));
+        xsub.for_each_topic(id, |topic| {
+            Peer::append_subscription(version, topic, true, control)
+        });
         if let Pattern::Xpub(xpub) = &across.pattern
             && !xpub.is_pub()
-            && !xsub.is_sub()
-            && !xsub.narrows()
+            && xsub.passes_all(id)
         {
             xpub.for_each_topic(|topic| Peer::append_subscription(version, topic, true, control));
         }
@@ -161,33 +164,12 @@ impl Upstream<'_> {
     fn tell(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], add: bool, notice: Notice) {
         match &mut across.pattern {
             Pattern::Xsub(xsub) if xsub.is_sub() || !notice.to_publishers => {}
-            Pattern::Xsub(xsub) if xsub.narrows() => {
-                let narrowed: Vec<Vec<u8>> = xsub
-                    .narrowed(topic)
-                    .into_iter()
-                    .map(<[u8]>::to_vec)
-                    .collect();
-                for topic in narrowed {
-                    if let Pattern::Xsub(xsub) = &mut across.pattern
-                        && let was_wanted = xsub.wants(&topic)
-                        && xsub.subscribe(&topic, add, &across.options) == Some(true)
-                        && !(add && was_wanted)
-                    {
-                        self.tell_publishers(across, &topic, add);
-                    }
-                }
+            Pattern::Xsub(xsub) => {
+                let tell = |id, topic: &[u8]| self.tell_publisher(id, topic, add);
+                xsub.pass_on(topic, add, &across.options, tell);
             }
-            Pattern::Xsub(_) => self.tell_publishers(across, topic, add),
             _ if notice.to_others => self.tell_as_message(from, across, topic, add),
             _ => {}
-        }
-    }
-
-    fn tell_publishers(&mut self, across: &Socket, topic: &[u8], add: bool) {
-        if let Pattern::Xsub(xsub) = &across.pattern {
-            for publisher in xsub.peers() {
-                self.tell_publisher(*publisher, topic, add);
-            }
         }
     }
 

@@ -211,7 +211,7 @@ impl Pattern {
             Self::Rep(reply) => reply.admit(wire),
             Self::Req(request) => request.admit(id, wire),
             Self::Xpub(xpub) if xpub.is_pub() => Admit::Drop(Drop::NotExpected),
-            Self::Xsub(xsub) => xsub.admit(wire),
+            Self::Xsub(xsub) => xsub.admit(id, wire),
             _ => Admit::Pass { skip: 0 },
         }
     }

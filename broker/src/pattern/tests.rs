@@ -586,37 +586,39 @@ fn a_pair_has_one_peer_until_it_leaves() {
 }
 
 #[test]
-fn an_xsub_counts_what_is_asked_for_by_messages() {
-    let mut pattern = new(SocketType::Xsub);
+fn each_publisher_hears_what_its_link_allows() {
+    let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::default());
+    let ids: Vec<_> = (0..4).map(|_| add(&mut conns)).collect();
+    for id in &ids {
+        assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
+    }
     let Pattern::Xsub(xsub) = &mut pattern else {
         unreachable!()
     };
-    let options = SocketOptions {
-        subscriptions_max: 2,
-        topic_size_max: 4,
-        ..OPTIONS.clone()
-    };
-    let table: [(&[u8], bool, Option<bool>); 9] = [
-        (b"a", false, Some(false)),
-        (b"a", true, Some(true)),
-        (b"a", true, Some(true)),
-        (b"a", false, Some(false)),
-        (b"a", false, Some(true)),
-        (b"b", true, Some(true)),
-        (b"c", true, Some(true)),
-        (b"d", true, None),
-        (b"long!", true, None),
-    ];
-    for (step, (topic, add, expected)) in table.into_iter().enumerate() {
-        assert_eq!(
-            xsub.subscribe(topic, add, &options),
-            expected,
-            "step {step}"
-        );
+    let eu = xsub.filter_for(&["eu.".to_owned()]);
+    let us = xsub.filter_for(&["us.".to_owned()]);
+    assert_eq!(xsub.filter_for(&[]), 0);
+    for (index, filter) in [(1, eu), (2, us), (3, eu)] {
+        xsub.set_filter(ids[index], &conns, filter);
     }
-    let mut topics = Vec::new();
-    xsub.for_each_topic(|topic| topics.push(topic.to_vec()));
-    assert_eq!(topics, [b"b", b"c"]);
+    // The last takes the place of the first.
+    xsub.detach(ids[0], &mut conns);
+    let mut told = |topic: &[u8]| {
+        let mut told = Vec::new();
+        xsub.pass_on(topic, true, &OPTIONS, |id, topic| {
+            told.push((id.slot, topic.escape_ascii().to_string()));
+        });
+        told.sort_unstable();
+        told
+    };
+    let eu_only = [(1, "eu.x".to_owned()), (3, "eu.x".to_owned())];
+    assert_eq!(told(b"eu.x"), eu_only);
+    let each_its_own = [(1, "eu."), (2, "us."), (3, "eu.")];
+    assert_eq!(
+        told(b""),
+        each_its_own.map(|(slot, topic)| (slot, topic.to_owned()))
+    );
+    assert_eq!(told(b"asia"), []);
 }
 
 #[test]

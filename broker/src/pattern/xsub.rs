@@ -1,75 +1,34 @@
 //! XSUB and SUB: hear every publisher, and tell every publisher what is wanted.
 
+mod filter;
+
 use crate::config::SocketOptions;
 use crate::conn::{ConnId, ConnTable};
-use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::Admit;
 use crate::why::Drop;
-use std::collections::BTreeMap;
+use filter::{Filter, Origin};
 use zmtp::{Frames, SocketType};
 
-/// The publishers, and topics that are wanted.
+/// The publishers, and what each is asked for.
 #[derive(Debug)]
 pub(crate) struct Xsub {
-    /// The topics that an XSUB may pass on, by prefix; none is all.
-    allowed: Vec<Box<[u8]>>,
+    /// The first is for all publishers whose link has no topics of its own.
+    filters: Vec<Filter>,
+    /// For each publisher the index of its filter.
+    filters_of: Vec<usize>,
     peers: Vec<ConnId>,
     socket_type: SocketType,
-    /// What a SUB's configuration names, and what an XSUB was asked for, each with how often. An
-    /// XPUB across has its own store, so that this one is empty unless topics must be narrowed.
-    topics: BTreeMap<Box<[u8]>, u32>,
-    topics_bytes: usize,
 }
 
 impl Xsub {
     pub(crate) fn new(socket_type: SocketType, options: &SocketOptions) -> Self {
-        let configured = || {
-            options
-                .subscribe
-                .iter()
-                .map(|topic| topic.as_bytes().into())
-        };
-        let mut topics = BTreeMap::new();
-        if socket_type == SocketType::Sub {
-            topics.extend(configured().map(|topic| (topic, 1)));
-            if topics.is_empty() {
-                topics.insert(Box::default(), 1);
-            }
-        }
+        let is_sub = socket_type == SocketType::Sub;
         Self {
-            allowed: configured().collect(),
+            filters: vec![Filter::new(&options.subscribe, is_sub)],
+            filters_of: Vec::new(),
             peers: Vec::new(),
             socket_type,
-            topics,
-            topics_bytes: 0,
         }
-    }
-
-    /// Whether subscriptions are narrowed to configured topics on their way upstream.
-    pub(crate) fn narrows(&self) -> bool {
-        !self.allowed.is_empty() && !self.is_sub()
-    }
-
-    /// Whether a topic is in its own store.
-    pub(crate) fn wants(&self, topic: &[u8]) -> bool {
-        self.topics.contains_key(topic)
-    }
-
-    /// What goes upstream for a subscription to `topic`: itself if it lies within an allowed one,
-    /// or else the allowed ones that lie within it.
-    pub(crate) fn narrowed<'a>(&'a self, topic: &'a [u8]) -> Vec<&'a [u8]> {
-        if self
-            .allowed
-            .iter()
-            .any(|allowed| topic.starts_with(allowed))
-        {
-            return vec![topic];
-        }
-        let within = self
-            .allowed
-            .iter()
-            .filter(|allowed| allowed.starts_with(topic));
-        within.map(AsRef::as_ref).collect()
     }
 
     /// Whether it is a SUB: nothing is sent through it.
@@ -77,10 +36,29 @@ impl Xsub {
         self.socket_type == SocketType::Sub
     }
 
+    /// The filter of a link: that of the socket, unless the link has topics of its own.
+    pub(crate) fn filter_for(&mut self, topics: &[String]) -> usize {
+        if topics.is_empty() {
+            return 0;
+        }
+        self.filters.push(Filter::new(topics, self.is_sub()));
+        self.filters.len() - 1
+    }
+
+    /// Says which filter is that of a publisher: until then it is that of the socket.
+    pub(crate) fn set_filter(&mut self, id: ConnId, conns: &ConnTable, filter: usize) {
+        if let Some(conn) = conns.get(id)
+            && self.peers.get(conn.turn as usize) == Some(&id)
+        {
+            self.filters_of[conn.turn as usize] = filter;
+        }
+    }
+
     pub(crate) fn attach(&mut self, id: ConnId, conns: &mut ConnTable) {
         if let Some(conn) = conns.get_mut(id) {
             conn.turn = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
             self.peers.push(id);
+            self.filters_of.push(0);
         }
     }
 
@@ -92,6 +70,7 @@ impl Xsub {
             return;
         }
         self.peers.swap_remove(index);
+        self.filters_of.swap_remove(index);
         if let Some(moved) = self
             .peers
             .get(index)
@@ -104,11 +83,10 @@ impl Xsub {
     /// A SUB filters again what it hears, because some publishers send everything; an XSUB does
     /// not.
     #[inline]
-    pub(crate) fn admit(&self, wire: &[u8]) -> Admit {
+    pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         if self.is_sub() {
             let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
-            let is_prefix = |end| self.topics.contains_key(&topic[..end]);
-            if !(0..=topic.len()).any(is_prefix) {
+            if !self.filters[self.filter_of(id)].holds_prefix_of(topic) {
                 return Admit::Drop(Drop::NotExpected);
             }
         }
@@ -121,50 +99,71 @@ impl Xsub {
         targets.extend_from_slice(&self.peers);
     }
 
-    /// Counts a subscription or a cancel in its own store; answers whether the publishers must hear
-    /// of it: of every subscription, and of the last cancel, as libzmq's XSUB has it. `None` if
-    /// there are too many.
+    /// The XPUB across has its first subscription to a topic, or lost its last: calls `tell` with
+    /// each publisher that must hear of it, and with what it must hear of.
+    pub(crate) fn pass_on(
+        &mut self,
+        topic: &[u8],
+        add: bool,
+        options: &SocketOptions,
+        tell: impl FnMut(ConnId, &[u8]),
+    ) {
+        self.change((topic, add), Origin::Store, options, tell);
+    }
+
+    /// A peer across, which is no XPUB, subscribes or cancels by a message: as [`Self::pass_on`].
+    /// Publishers hear of every subscription and of the last cancel, as libzmq's XSUB has it.
+    /// False if there are too many.
     pub(crate) fn subscribe(
         &mut self,
         topic: &[u8],
         add: bool,
         options: &SocketOptions,
-    ) -> Option<bool> {
-        if add {
-            let is_known = self.topics.contains_key(topic);
-            let has_room = self.topics.len() < options.subscriptions_max as usize
-                && self.topics_bytes + topic.len() <= SUBSCRIPTION_BYTES_MAX;
-            if !is_known {
-                if !has_room || topic.len() > options.topic_size_max as usize {
-                    return None;
-                }
-                self.topics_bytes += topic.len();
-            }
-            let count = self.topics.entry(topic.into()).or_default();
-            *count = count.saturating_add(1);
-            return Some(true);
-        }
-        match self.topics.get_mut(topic) {
-            None => Some(false),
-            Some(count) if *count > 1 => {
-                *count -= 1;
-                Some(false)
-            }
-            Some(_) => {
-                self.topics.remove(topic);
-                self.topics_bytes -= topic.len();
-                Some(true)
-            }
-        }
+        tell: impl FnMut(ConnId, &[u8]),
+    ) -> bool {
+        self.change((topic, add), Origin::Message, options, tell)
     }
 
-    /// Calls `visit` with each topic in its own store.
-    pub(crate) fn for_each_topic(&self, visit: impl FnMut(&[u8])) {
-        self.topics.keys().map(AsRef::as_ref).for_each(visit);
+    fn change(
+        &mut self,
+        (topic, add): (&[u8], bool),
+        origin: Origin,
+        options: &SocketOptions,
+        mut tell: impl FnMut(ConnId, &[u8]),
+    ) -> bool {
+        let mut has_room = true;
+        for (index, filter) in self.filters.iter_mut().enumerate() {
+            let publishers = self.peers.iter().zip(&self.filters_of);
+            let publishers = publishers.filter(|(_, filter)| **filter == index);
+            has_room &= filter.change((topic, add), origin, options, |topic| {
+                publishers.clone().for_each(|(id, _)| tell(*id, topic));
+            });
+        }
+        has_room
+    }
+
+    /// Calls `visit` with each topic that this publisher is to know, as far as they are in a store
+    /// of ours.
+    pub(crate) fn for_each_topic(&self, id: ConnId, visit: impl FnMut(&[u8])) {
+        self.filters[self.filter_of(id)].for_each_topic(visit);
+    }
+
+    /// Whether this publisher is to know, beside those, each topic of the XPUB across.
+    pub(crate) fn passes_all(&self, id: ConnId) -> bool {
+        !self.is_sub() && !self.filters[self.filter_of(id)].narrows()
     }
 
     /// The publishers.
     pub(crate) fn peers(&self) -> &[ConnId] {
         &self.peers
+    }
+
+    #[inline]
+    fn filter_of(&self, id: ConnId) -> usize {
+        if self.filters.len() == 1 {
+            return 0;
+        }
+        let index = self.peers.iter().position(|peer| *peer == id);
+        index.map_or(0, |index| self.filters_of[index])
     }
 }

@@ -268,7 +268,11 @@ impl Node {
         let mut sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
             broker::config::Side::BOTH.map(|side| (SocketId { proxy, side }, config.side(side)))
         });
-        let found = sockets.find(|(_, side)| side.connect.contains(endpoint));
+        let found = sockets.find(|(_, side)| {
+            side.connect
+                .iter()
+                .any(|connect| connect.endpoint == *endpoint)
+        });
         found.expect("a link is configured").0
     }
 

@@ -221,8 +221,8 @@ impl Scene {
     fn peers_of(&mut self, proxy: &ProxyConfig, side: Side) {
         let socket_type = proxy.socket_type(side);
         let config = proxy.side(side);
-        for endpoint in &config.connect {
-            self.peer(socket_type, port(endpoint), true);
+        for connect in &config.connect {
+            self.peer(socket_type, port(&connect.endpoint), true);
         }
         for endpoint in &config.bind {
             for _ in 0..1 + self.random.below(6) {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use broker::config::{
-    CaptureConfig, CaptureFormat, Config, Form, ProxyConfig, Side, SocketOption, Unit,
+    CaptureConfig, CaptureFormat, Config, Connect, Form, ProxyConfig, Side, SocketOption, Unit,
+    Value,
 };
 
 use super::{Failure, print, read_config};
@@ -64,8 +65,16 @@ fn describe_side(proxy: &ProxyConfig, side: Side, f: &mut fmt::Formatter<'_>) ->
     for endpoint in &config.bind {
         writeln!(f, "    bind {endpoint}")?;
     }
-    for endpoint in &config.connect {
-        writeln!(f, "    connect {endpoint}")?;
+    for Connect {
+        endpoint,
+        subscribe,
+    } in &config.connect
+    {
+        write!(f, "    connect {endpoint}")?;
+        if !subscribe.is_empty() {
+            write!(f, " subscribe {}", Value::List(subscribe.clone()))?;
+        }
+        writeln!(f)?;
     }
     for option in SocketOption::ALL {
         let (value, default) = (option.get(&config.options), option.default_value());

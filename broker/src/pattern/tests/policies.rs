@@ -241,25 +241,3 @@ fn a_full_peer_under_each_policy() {
         );
     }
 }
-
-#[test]
-fn topics_are_narrowed_on_their_way_upstream() {
-    let options = SocketOptions {
-        subscribe: vec!["a/".to_owned(), "b".to_owned()],
-        ..OPTIONS.clone()
-    };
-    let pattern = Pattern::new(SocketType::Xsub, &options);
-    let Pattern::Xsub(xsub) = &pattern else {
-        unreachable!()
-    };
-    let table: [(&[u8], &[&[u8]]); 5] = [
-        (b"a/x", &[b"a/x"]),
-        (b"b", &[b"b"]),
-        (b"", &[b"a/", b"b"]),
-        (b"a", &[b"a/"]),
-        (b"c", &[]),
-    ];
-    for (topic, expected) in table {
-        assert_eq!(xsub.narrowed(topic), expected, "{}", topic.escape_ascii());
-    }
-}
