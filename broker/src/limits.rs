@@ -25,6 +25,20 @@ pub const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
 /// Answers to PING that wait for a peer to read them. One that does not read needs no more.
 pub const CONTROL_BYTES_MAX: u64 = 4096;
 
+/// Brokers that pass a probe on before it is given up: loops of more are not found.
+pub const PROBE_HOPS_MAX: u8 = 64;
+
+/// Probes that a socket remembers, so as to pass each on once. If more are under way, which takes
+/// that many new connections between brokers within moments, some go the same way twice.
+pub const PROBES_REMEMBERED_MAX: usize = 256;
+
+/// Probes that wait in the queue of one broker. Beyond, somebody makes them up.
+pub const PROBES_WAITING_MAX: u32 = 256;
+
+/// How long a connection that closed a loop before is on trial: some times what a probe takes
+/// around the world. If it takes longer, the loop is found later.
+pub const LOOP_TRIAL: Duration = Duration::from_secs(1);
+
 /// Connections accepted from one listener per turn.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 

@@ -79,6 +79,8 @@ pub enum Why {
     /// It closed after the beginning of its greeting: ZeroMQ 3.2 does so on a greeting of ours that
     /// it cannot read.
     LeftInGreeting,
+    /// It is part of a loop of brokers.
+    Loop,
     /// The memory of the process came to its limit, and this peer had most of it.
     MemoryShed,
     /// It is a PAIR's second peer.
@@ -111,6 +113,7 @@ impl Why {
             Self::KeptOut => "kept-out",
             Self::Kicked => "kicked",
             Self::LeftInGreeting => "left-in-greeting",
+            Self::Loop => "loop",
             Self::MemoryShed => "memory-shed",
             Self::PairTaken => "pair-taken",
             Self::PeerClosed => "peer-closed",
@@ -127,7 +130,11 @@ impl Why {
     /// way.
     #[must_use]
     pub fn is_notable(&self) -> bool {
-        !matches!(self, Self::Io(_) | Self::PeerClosed | Self::Stopping)
+        // A loop was reported when it was found.
+        !matches!(
+            self,
+            Self::Io(_) | Self::Loop | Self::PeerClosed | Self::Stopping
+        )
     }
 }
 
@@ -143,6 +150,7 @@ impl fmt::Display for Why {
             Self::LeftInGreeting => f.write_str(
                 "it closed in its greeting, as peers of ZMTP 2.0 do: accept_zmtp2 would serve them",
             ),
+            Self::Loop => f.write_str("it is part of a loop of brokers"),
             Self::MemoryShed => f.write_str("the memory limit is reached and it has most"),
             Self::PairTaken => f.write_str("the pair has its peer already"),
             Self::PeerClosed => f.write_str("closed by the peer"),

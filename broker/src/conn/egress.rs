@@ -406,6 +406,18 @@ impl Egress {
     /// Drops the messages of which no byte was written; answers how many. What was begun, and
     /// commands, stay.
     pub(crate) fn shed(&mut self, store: &mut Store) -> u32 {
+        self.take_out(store, |_| {})
+    }
+
+    /// As [`Self::shed`], but hands the messages over, in order, in wire form, and how many they
+    /// are.
+    pub(crate) fn take_unsent(&mut self, store: &mut Store) -> (Vec<u8>, u32) {
+        let mut taken = Vec::new();
+        let messages = self.take_out(store, |message| taken.extend_from_slice(message));
+        (taken, messages)
+    }
+
+    fn take_out(&mut self, store: &mut Store, mut take: impl FnMut(&[u8])) -> u32 {
         if self.messages <= u32::from(self.begun() > self.preamble) {
             return 0;
         }
@@ -420,6 +432,7 @@ impl Egress {
                 begun_size = kept.len();
             } else if is_message {
                 dropped += 1;
+                take(unit);
             } else {
                 kept.extend_from_slice(unit);
             }

@@ -3,6 +3,7 @@
 use crate::config::{Side, SocketOptions};
 use crate::conn::backlog::Backlog;
 use crate::peer::PeerAddress;
+use crate::proxy::neighbours::Neighbour;
 use std::time::Instant;
 use zmtp::limits::SIGNATURE_SIZE;
 use zmtp::{Session, Version};
@@ -135,6 +136,8 @@ pub(crate) struct Conn {
     pub(crate) is_touched: bool,
     /// How many bytes its tail must have before there is anything to do.
     pub(crate) need: usize,
+    /// The peer is a broker that looks for loops.
+    pub(crate) neighbour: Option<Box<Neighbour>>,
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
     pub(crate) phase: Phase,
@@ -175,6 +178,7 @@ impl Conn {
             missed_before: 0,
             is_touched: false,
             need: 0,
+            neighbour: None,
             origin,
             peer,
             phase: Phase::Handshake,

@@ -230,7 +230,11 @@ impl Core {
                 }
                 return Some(Flow::Done);
             }
-            Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
+            Event::LoopCheck(said) if !self.hear_of_loops(id, said, input) => {
+                return Some(Flow::Closed);
+            }
+            Event::LoopCheck(_) | Event::Progress => {}
+            Event::Trial(peer) => self.begin_trial(id, &peer),
             Event::Ready(peer) => {
                 if let Err(why) = self.attach(id, &peer) {
                     self.doom(id, why);
@@ -383,7 +387,7 @@ impl Core {
     }
 
     /// Takes in a peer whose handshake is over.
-    fn attach(&mut self, id: ConnId, peer: &Peer) -> Result<(), Why> {
+    pub(super) fn attach(&mut self, id: ConnId, peer: &Peer) -> Result<(), Why> {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
@@ -419,6 +423,7 @@ impl Core {
         if let Origin::Dialled(link) = origin {
             self.link_is_up(link);
         }
+        self.meet_neighbour(id, peer);
         self.outbox.push_bytes(&mut self.conns, id, &first, 1);
         self.hand_over(id, kept);
         if is_xsub {

@@ -11,8 +11,9 @@ use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Linger, Proxy};
 use crate::why::{Drop, Why};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zmtp::Session;
+use zmtp::{LoopCheck, Session};
 
 impl Core {
     pub(super) fn add_link(&mut self, id: SocketId, connect: &Connect) {
@@ -28,6 +29,7 @@ impl Core {
             endpoint: connect.endpoint.clone(),
             filter,
             is_known_down: false,
+            is_looped: false,
             socket: id,
             stand_in: None,
             state: LinkState::Connecting,
@@ -41,6 +43,7 @@ impl Core {
         let link = &mut self.links[link as usize];
         link.backoff.reset();
         link.is_known_down = false;
+        link.is_looped = false;
         let proxy = &self.proxies[link.socket.proxy as usize];
         log::info!(
             "{} {}: connected to {}",
@@ -77,10 +80,13 @@ impl Core {
         peer: PeerAddress,
         origin: Origin,
     ) -> ConnId {
-        let config = self.proxies[socket.proxy as usize]
-            .socket(socket.side)
-            .session
-            .clone();
+        let socket_of_proxy = self.proxies[socket.proxy as usize].socket(socket.side);
+        let mut config = Arc::clone(&socket_of_proxy.session);
+        if let Origin::Dialled(link) = origin
+            && self.links[link as usize].is_looped
+        {
+            Arc::make_mut(&mut config).loop_check = LoopCheck::Trial;
+        }
         let session = Session::new(config, now, &mut self.control);
         let id = self
             .conns
@@ -182,7 +188,7 @@ impl Core {
         if self.timers.len() > 2 * (self.conns.len() + self.links.len()) + 1024 {
             let conns = &self.conns;
             self.timers.retain(|owner| match owner {
-                Owner::Conn(id) | Owner::Queue(id) => conns.get(id).is_some(),
+                Owner::Conn(id) | Owner::Queue(id) | Owner::Trial(id) => conns.get(id).is_some(),
                 Owner::Link(_) => true,
             });
         }
@@ -274,23 +280,20 @@ impl Core {
         // A peer that was refused is to hear why, and those of a broker that stops what was queued.
         let lingers = match why {
             Why::Protocol(error) => error.reply().is_some(),
-            _ => why == Why::Stopping,
+            _ => matches!(why, Why::Loop | Why::Stopping),
         };
         if !was_ready {
             conn.egress.begin_traffic();
         }
-        let unsent = (!lingers).then(|| conn.egress.close(&mut self.outbox.store));
-        let proxy = &mut self.proxies[socket_id.proxy as usize];
-        let name = &proxy.name;
-        let side = socket_id.side;
-        let level = if why.is_notable() {
-            log::Level::Warn
-        } else {
-            log::Level::Debug
+        let unsent = match why {
+            // What is on its way to a loop can go another way; that there is a loop is still said.
+            Why::Loop => Some(conn.egress.take_unsent(&mut self.outbox.store)),
+            _ if lingers => None,
+            _ => Some(conn.egress.close(&mut self.outbox.store)),
         };
-        if level > log::Level::Warn || self.reports.allow(now) {
-            log::log!(level, "{name} {side}: closed {peer}: {why}");
-        }
+        self.report_close(now, socket_id, peer, why);
+        let proxy = &mut self.proxies[socket_id.proxy as usize];
+        let side = socket_id.side;
         let (socket, _) = proxy.sockets_mut(side);
         socket.stats.count_close(&why);
         if was_parked {
@@ -314,7 +317,20 @@ impl Core {
                 self.departing.push_back(id);
             }
         }
+        self.part_from_neighbour(id);
         self.actions.push_back(Action::Close { id, lingers });
+    }
+
+    fn report_close(&mut self, now: Instant, socket: SocketId, peer: PeerAddress, why: Why) {
+        let level = if why.is_notable() {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
+        if level > log::Level::Warn || self.reports.allow(now) {
+            let (name, side) = (&self.proxies[socket.proxy as usize].name, socket.side);
+            log::log!(level, "{name} {side}: closed {peer}: {why}");
+        }
     }
 
     /// Gives up what is still queued, and everybody.

@@ -2,6 +2,7 @@
 
 use crate::config::{Endpoint, SocketOptions};
 use crate::conn::{ConnId, SocketId};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 /// One connecting endpoint.
@@ -13,6 +14,8 @@ pub(crate) struct Link {
     pub(crate) filter: usize,
     /// A failure was reported and no success since: further ones are not news.
     pub(crate) is_known_down: bool,
+    /// It closed a loop when it was last up, and comes back on trial.
+    pub(crate) is_looped: bool,
     pub(crate) socket: SocketId,
     /// What has the queue while nobody is connected, where there is to be one.
     pub(crate) stand_in: Option<ConnId>,
@@ -65,26 +68,33 @@ impl Backoff {
     }
 }
 
-/// Numbers that only need to differ between processes: SplitMix64.
+/// Numbers that nobody can tell who has seen some and does not know the seed: hashes of it.
 #[derive(Debug)]
-pub(crate) struct Random(u64);
+pub(crate) struct Random {
+    count: u64,
+    seed: u64,
+}
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { count: 0, seed }
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.count += 1;
+        let mut hasher = DefaultHasher::new();
+        (self.seed, self.count).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Any number.
     pub(crate) fn number(&mut self) -> u32 {
         u32::try_from(self.next() >> 32).unwrap_or_default()
+    }
+
+    /// A number that is never drawn twice.
+    pub(crate) fn wide_number(&mut self) -> u128 {
+        u128::from(self.next()) << 64 | u128::from(self.next())
     }
 
     /// A number from 0 up to, but not, 1.

@@ -36,6 +36,7 @@ mod intake;
 mod lane;
 mod lifecycle;
 mod links;
+mod loops;
 mod memory;
 mod report;
 mod stand_in;
@@ -296,6 +297,7 @@ impl Core {
                 Owner::Conn(id) => self.check_deadline(now, id, deadline),
                 Owner::Link(id) => self.check_link(now, id),
                 Owner::Queue(id) => self.check_queue(now, id),
+                Owner::Trial(id) => self.check_trial(id),
             }
         }
         self.cancel_departed(CANCELS_PER_TURN_MAX);

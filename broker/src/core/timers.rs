@@ -17,6 +17,8 @@ pub(crate) enum Owner {
     Link(LinkId),
     /// The queue of a connection: has it been full for too long?
     Queue(ConnId),
+    /// A connection on trial: was no loop found?
+    Trial(ConnId),
 }
 
 /// Reminders, the earliest first.

@@ -12,11 +12,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zmtp::encode::append_frame;
-use zmtp::{HeartbeatConfig, Limits, SessionConfig, SocketType};
+use zmtp::{HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType};
 
 pub(crate) mod kind;
+pub(crate) mod neighbours;
 pub(crate) mod watch;
 
+use neighbours::Neighbours;
 use watch::Watch;
 
 /// One side of a proxy.
@@ -25,6 +27,8 @@ pub(crate) struct Socket {
     /// Somebody can come, or it goes to somebody.
     pub(crate) has_endpoint: bool,
     pub(crate) linger: Linger,
+    /// Brokers among its peers.
+    pub(crate) neighbours: Neighbours,
     pub(crate) options: SocketOptions,
     pub(crate) pattern: Pattern,
     /// Peers whose handshake is over.
@@ -161,11 +165,17 @@ impl Socket {
             heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
             identity: options.routing_id.clone().into_bytes(),
             limits,
+            loop_check: if options.loop_check {
+                LoopCheck::On
+            } else {
+                LoopCheck::Off
+            },
             ..SessionConfig::new(socket_type)
         };
         Self {
             has_endpoint: config.has_endpoint(),
             linger: Linger::Always,
+            neighbours: Neighbours::default(),
             pattern: Pattern::new(socket_type, &options),
             options,
             peers: 0,
@@ -188,6 +198,16 @@ impl Socket {
     /// Whether messages that go the same way may be queued together.
     pub(crate) fn sends_runs(&self) -> bool {
         !self.options.keeps_apart() && self.options.balance != Balance::Ready
+    }
+
+    /// Whether peers may send it messages.
+    pub(crate) fn receives(&self) -> bool {
+        !matches!(self.session.socket_type, SocketType::Pub | SocketType::Push)
+    }
+
+    /// Whether it may send messages to its peers: XSUB does, what subscribers send to publishers.
+    pub(crate) fn sends(&self) -> bool {
+        !matches!(self.session.socket_type, SocketType::Pull | SocketType::Sub)
     }
 
     /// How long the queue of this peer may stay full; `None` if it may for ever, or is far from it.

@@ -55,6 +55,8 @@ pub struct SocketOptions {
     /// How long a stop goes on sending what is queued; [`None`] is as long as the drain timeout
     /// allows, which is the most in any case.
     pub linger: Option<Duration>,
+    /// Whether to look for loops together with other brokers that do so too.
+    pub loop_check: bool,
     /// How long a message may be queued before it is dropped; zero is for ever.
     pub max_age: Duration,
     /// Most frames accepted in one message.
@@ -141,6 +143,7 @@ impl SocketOptions {
         ipc_owner: None,
         ipv6: false,
         linger: None,
+        loop_check: true,
         max_age: Duration::ZERO,
         maxmsgsize: 128 << 20,
         maxmsgframes: 8192,

@@ -401,6 +401,14 @@ impl SocketOption {
             field: |options| &options.topic_size_max,
             field_mut: |options| &mut options.topic_size_max,
         },
+        Self {
+            name: "loop_check",
+            libzmq: None,
+            form: Form::Flag,
+            doc: "Find loops of brokers, together with the other brokers",
+            field: |options| &options.loop_check,
+            field_mut: |options| &mut options.loop_check,
+        },
     ];
 
     /// The option with this name.

@@ -174,17 +174,22 @@ fn shedding_leaves_what_was_begun_and_commands() {
         egress.push_bytes(pong, 0, &mut store);
         egress.push_shared(&[], two.clone().into(), &mut store);
         egress.advance(written, &mut store);
-        let dropped = egress.shed(&mut store);
+        let (taken, dropped) = egress.take_unsent(&mut store);
         let mut expected = whole[written..].to_vec();
-        let mut expected_dropped = 0;
+        let (mut expected_taken, mut expected_dropped) = (Vec::<u8>::new(), 0);
         if written <= two_at {
             expected.truncate(expected.len() - two.len());
             expected_dropped += 1;
         }
         if written <= 9 {
             expected.drain(9 - written..9 - written + one.len());
+            expected_taken.extend(&one);
             expected_dropped += 1;
         }
+        if written <= two_at {
+            expected_taken.extend(&two);
+        }
+        assert_eq!(taken, expected_taken, "{written}");
         assert_eq!(
             (dropped, content(&egress, &[])),
             (expected_dropped, expected),

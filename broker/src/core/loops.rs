@@ -1,0 +1,241 @@
+//! Brokers connected in a ring send a message round for ever: finding the ring, and opening it.
+//!
+//! ```text
+//!            up                       each end of a new connection says that it is there;
+//!   A ◄───────────── C                the other then sends a probe the way that messages from
+//!   │ probe          ▲ probe          there go: it comes back over that very connection exactly
+//!   └──────► B ──────┘                if there is a ring, and then that is closed.
+//! ```
+//!
+//! Every connection is probed when both its ends can pass probes on. Of those of a ring one is the
+//! last, and its probe finds all others in place. Nothing is remembered of whoever is where, so
+//! nothing can be out of date, and a probe closes nothing but the connection that it is about: its
+//! number is new each time, and known only to brokers that messages reach from here.
+
+use crate::conn::{Conn, ConnId, Input, Origin, SocketId};
+use crate::core::Core;
+use crate::core::timers::Owner;
+use crate::limits::{LOOP_TRIAL, PROBE_HOPS_MAX, PROBES_WAITING_MAX};
+use crate::pattern::Pattern;
+use crate::proxy::neighbours::Neighbours;
+use crate::why::Why;
+use std::time::Instant;
+use zmtp::{LoopCheck, LoopCommand, Peer, Probe};
+
+impl Core {
+    /// The handshake with a broker is over; greets it if both look for loops.
+    pub(super) fn meet_neighbour(&mut self, id: ConnId, peer: &Peer) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let is_known = conn.neighbour.is_some();
+        let checks = [peer.loop_check, conn.session.config().loop_check];
+        if is_known || checks.contains(&LoopCheck::Off) {
+            return;
+        }
+        conn.neighbour = Some(Box::default());
+        let SocketId { proxy, side } = conn.socket;
+        let socket = self.proxies[proxy as usize].socket_mut(side);
+        socket.neighbours.peers.insert(id);
+        self.say(id, LoopCommand::Up);
+    }
+
+    /// A connection of a broker has ended.
+    pub(super) fn part_from_neighbour(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.neighbour.take().is_some()
+        {
+            let SocketId { proxy, side } = conn.socket;
+            let socket = self.proxies[proxy as usize].socket_mut(side);
+            socket.neighbours.peers.remove(&id);
+        }
+    }
+
+    /// A connection that closed a loop before is there again: for some time nothing but probes
+    /// passes over it. Who connected says when that is over.
+    pub(super) fn begin_trial(&mut self, id: ConnId, peer: &Peer) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.egress.begin_traffic();
+        let is_ours = conn.session.config().loop_check == LoopCheck::Trial;
+        self.meet_neighbour(id, peer);
+        if let (true, Some(now)) = (is_ours, self.outbox.store.now) {
+            self.insert_timer(now + LOOP_TRIAL, Owner::Trial(id));
+        }
+    }
+
+    /// No loop was found in time.
+    pub(super) fn check_trial(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Some(peer) = conn.session.end_trial(&mut self.control) {
+            self.send_control(id);
+            if let Err(why) = self.attach(id, &peer) {
+                self.doom(id, why);
+            }
+        }
+    }
+
+    /// A peer says something about loops; false if its connection is part of one and given up.
+    /// Peers that have not said that they look for loops are not listened to.
+    pub(super) fn hear_of_loops(&mut self, id: ConnId, said: LoopCommand, input: &Input) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return true;
+        };
+        let socket = conn.socket;
+        let Some(neighbour) = &mut conn.neighbour else {
+            return true;
+        };
+        let own = neighbour.probe;
+        // Messages that came before it go before it.
+        self.outbox.settle(&mut self.conns, input);
+        match said {
+            // One probe for each connection: the peer cannot have more of them made.
+            LoopCommand::Up if own.is_none() => self.launch_probe(id, socket),
+            LoopCommand::Up => {}
+            LoopCommand::Probe(probe) if own == Some(probe.number) => {
+                self.say(id, LoopCommand::Loop);
+                self.report_loop(id, Some(probe.exit));
+                self.doom(id, Why::Loop);
+                return false;
+            }
+            LoopCommand::Probe(probe) => self.pass_probe_on(id, socket, probe),
+            LoopCommand::Loop => {
+                self.report_loop(id, None);
+                self.doom(id, Why::Loop);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Asks all brokers that messages of this connection go to whether they come back to it.
+    fn launch_probe(&mut self, id: ConnId, socket: SocketId) {
+        let number = self.random.wide_number();
+        if let Some(neighbour) = self
+            .conns
+            .get_mut(id)
+            .and_then(|conn| conn.neighbour.as_mut())
+        {
+            neighbour.probe = Some(number);
+        }
+        self.neighbours_mut(socket).is_new(number);
+        for exit in self.exits(id, socket) {
+            let probe = Probe {
+                exit: exit.slot,
+                hops: 0,
+                number,
+            };
+            self.send_probe(exit, probe);
+        }
+    }
+
+    fn pass_probe_on(&mut self, id: ConnId, socket: SocketId, probe: Probe) {
+        let is_new = self.neighbours_mut(socket).is_new(probe.number);
+        if is_new && probe.hops < PROBE_HOPS_MAX {
+            let hops = probe.hops + 1;
+            for exit in self.exits(id, socket) {
+                self.send_probe(exit, Probe { hops, ..probe });
+            }
+        }
+    }
+
+    fn neighbours_mut(&mut self, id: SocketId) -> &mut Neighbours {
+        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        &mut socket.neighbours
+    }
+
+    /// The brokers that messages of this connection may go to.
+    fn exits(&self, id: ConnId, socket: SocketId) -> Vec<ConnId> {
+        let proxy = &self.proxies[socket.proxy as usize];
+        let from = proxy.socket(socket.side);
+        let to = proxy.socket(socket.side.opposite());
+        // What is said to a socket beside the path goes nowhere.
+        if !from.receives() || socket.side.is_beside() {
+            return Vec::new();
+        }
+        let mut exits: Vec<ConnId> = match from.pattern {
+            Pattern::Echo => vec![id],
+            _ if to.sends() => to.neighbours.peers.iter().copied().collect(),
+            _ => Vec::new(),
+        };
+        // Copies can lead back as well.
+        exits.extend(&proxy.capture.neighbours.peers);
+        exits
+    }
+
+    /// Passes a probe on, unless there are more in that queue than any honest broker causes.
+    fn send_probe(&mut self, id: ConnId, probe: Probe) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let is_idle = conn.egress.is_empty();
+        let Some(neighbour) = &mut conn.neighbour else {
+            return;
+        };
+        if is_idle {
+            neighbour.waiting = 0;
+        }
+        if neighbour.waiting < PROBES_WAITING_MAX {
+            neighbour.waiting += 1;
+            self.say(id, LoopCommand::Probe(probe));
+        }
+    }
+
+    fn say(&mut self, id: ConnId, command: LoopCommand) {
+        debug_assert!(self.control.is_empty(), "sessions have been answered");
+        command.append(&mut self.control);
+        self.send_control(id);
+    }
+
+    /// Tells the log of a loop, the first time as an error, and sees to it that a link of ours
+    /// comes back on trial.
+    fn report_loop(&mut self, id: ConnId, exit: Option<u32>) {
+        let (Some(conn), Some(now)) = (self.conns.get(id), self.outbox.store.now) else {
+            return;
+        };
+        let (origin, socket) = (conn.origin, conn.socket);
+        let here = self.address_of(conn);
+        let exit = exit.map(|slot| self.conns.in_slot(slot));
+        let course = match exit {
+            Some(Some((_, exit))) => {
+                let there = self.address_of(exit);
+                format!("what goes out to {there} comes back over it")
+            }
+            Some(None) => "what goes out comes back over it".to_owned(),
+            None => "what comes in over it goes back to where it came from".to_owned(),
+        };
+        let level = if self.is_news(now, origin, socket) {
+            log::Level::Error
+        } else {
+            log::Level::Debug
+        };
+        let (name, side) = (&self.proxies[socket.proxy as usize].name, socket.side);
+        log::log!(
+            level,
+            "{name} {side}: closing {here}, a loop of brokers: {course}; take one connection of \
+             the loop out of its configuration"
+        );
+    }
+
+    /// Whether a loop over this connection was not reported yet, or long ago.
+    fn is_news(&mut self, now: Instant, origin: Origin, socket: SocketId) -> bool {
+        match origin {
+            Origin::Accepted => self.neighbours_mut(socket).may_report(now),
+            Origin::Dialled(link) => {
+                let link = &mut self.links[link as usize];
+                !std::mem::replace(&mut link.is_looped, true)
+            }
+        }
+    }
+
+    /// What a connection is called by whoever wrote the configuration.
+    fn address_of(&self, conn: &Conn) -> String {
+        match conn.origin {
+            Origin::Accepted => conn.peer.to_string(),
+            Origin::Dialled(link) => self.links[link as usize].endpoint.to_string(),
+        }
+    }
+}
