@@ -89,10 +89,15 @@ impl Raw {
     /// Sends the greeting and, at once, READY; returns when the broker's READY is there.
     #[track_caller]
     pub fn handshake(&mut self, socket_type: &str) {
+        self.handshake_with(&ready(socket_type));
+    }
+
+    /// As [`Raw::handshake`] with another READY; returns the body of the broker's.
+    #[track_caller]
+    pub fn handshake_with(&mut self, ready: &[u8]) -> Vec<u8> {
         self.send(&greeting("NULL"))
             .expect("a fresh connection takes a greeting");
-        self.send(&ready(socket_type))
-            .expect("a fresh connection takes READY");
+        self.send(ready).expect("a fresh connection takes READY");
         let mut theirs = [0; 64];
         self.stream
             .read_exact(&mut theirs)
@@ -103,6 +108,7 @@ impl Raw {
             "{} instead of READY",
             answer.escape_ascii()
         );
+        answer
     }
 
     /// Reads one frame and returns its body.
