@@ -52,8 +52,8 @@ impl Socket {
         }
     }
 
-    /// Writes as much as the kernel takes. One piece is nearly always all there is, and the call for
-    /// one is the cheaper one.
+    /// Writes as much as the kernel takes. One piece is nearly always all there is, and the call
+    /// for one is the cheaper one.
     #[inline]
     pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
