@@ -271,7 +271,7 @@ impl Core {
         let is_plain = !must_wait && !is_watched && from.takes_plainly() && to.sends_plainly();
         Way {
             goes_singly: is_plain && to.pattern.sends_singly(),
-            has_runs: is_plain && !from.pattern.is_router() && to.sends_runs(),
+            has_runs: is_plain && !from.pattern.is_router() && !to.options.keeps_apart(),
             id,
             is_plain,
             must_wait,

@@ -64,7 +64,8 @@ impl Balancer {
         route
     }
 
-    /// Whether it is always the same peer's turn.
+    /// Whether it is always the same peer's turn. One that must be ready for each message has none
+    /// while it works.
     #[inline]
     pub(crate) fn is_steady(&self) -> bool {
         self.turns.has_one() && self.stranded.is_empty()

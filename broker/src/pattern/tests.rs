@@ -402,11 +402,12 @@ fn messages_go_the_same_way_where_nobody_can_tell_them_apart() {
 
     let steady = [1, 2].map(|peers| push_with_peers(peers).0.is_steady());
     assert_eq!(steady, [true, false]);
-    let (mut pattern, ..) = push_with_peers(1);
+    let (mut pattern, mut conns, _) = push_with_peers(1);
     if let Some(balancer) = pattern.balancer() {
         balancer.strand(&message(&[b"taken back"]));
     }
     assert!(!pattern.is_steady(), "what was taken back goes first");
+    assert_eq!(route(&mut pattern, &mut conns, b""), Route::Wait);
 }
 
 #[test]

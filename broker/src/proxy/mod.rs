@@ -1,6 +1,6 @@
 //! A proxy: two sockets, and who waits between them.
 
-use crate::config::{Balance, Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
+use crate::config::{Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
 use crate::conn::egress::Store;
 use crate::conn::{Conn, ConnId, Phase};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
@@ -193,11 +193,6 @@ impl Socket {
     /// Whether what it sends is queued for those to whom it is routed, without more ado.
     pub(crate) fn sends_plainly(&self) -> bool {
         self.pattern.sends_plainly() && !self.options.overflow.takes_back()
-    }
-
-    /// Whether messages that go the same way may be queued together.
-    pub(crate) fn sends_runs(&self) -> bool {
-        !self.options.keeps_apart() && self.options.balance != Balance::Ready
     }
 
     /// Whether peers may send it messages.
