@@ -12,6 +12,7 @@ use broker::config::{
     Attach, CaptureFormat, Config, Endpoint, EndpointError, Kind, Side, SocketOption, TIME_MS_MAX,
     Value, socket,
 };
+use broker::record::RecordConfig;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, Parser, Subcommand};
 
@@ -161,6 +162,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "TYPE", default_value = "REP", requires = "control")]
     #[arg(value_parser = socket)]
     pub(crate) control_socket: SocketType,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// The name in logs and output; by default the kind
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -182,6 +185,36 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "MS", default_value_t = drain_timeout_ms_default())]
     #[arg(value_parser = milliseconds, allow_negative_numbers = true)]
     pub(crate) drain_timeout: u64,
+}
+
+/// Where to record, and how much of it to keep.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RecordArgs {
+    /// Record messages to a file
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Begin another file before one is larger; 0: never
+    #[arg(long, value_name = "BYTES", default_value = "0", requires = "record")]
+    record_size: u64,
+    /// Begin another file after so long; 0: never
+    #[arg(long, value_name = "SECONDS", default_value = "0", requires = "record")]
+    #[arg(value_parser = seconds)]
+    record_age: Duration,
+    /// Files to keep, with the one being written; 0: all
+    #[arg(long, value_name = "N", default_value = "0", requires = "record")]
+    record_files: u32,
+}
+
+impl RecordArgs {
+    /// What is to be recorded, if anything is.
+    pub(crate) fn config(&self) -> Option<RecordConfig> {
+        self.record.as_ref().map(|path| RecordConfig {
+            age_max: Some(self.record_age).filter(|age| !age.is_zero()),
+            file_size_max: self.record_size,
+            files_max: self.record_files,
+            ..RecordConfig::new(path)
+        })
+    }
 }
 
 /// An endpoint and what to do with it.

@@ -266,6 +266,11 @@ const PROOFS: &[(&str, &str, &str)] = &[
         PROTOCOL,
         "a_topic_has_at_most_topic_size_max_bytes",
     ),
+    (
+        "loop_check",
+        "broker/tests/loops/main.rs",
+        "a_ring_of_brokers_that_do_not_look_for_it_stays",
+    ),
 ];
 
 const BALANCE: &str = "tests/tests/balance.rs";

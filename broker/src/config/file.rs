@@ -14,6 +14,7 @@ use super::{
     Side, SideConfig, SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest,
     socket,
 };
+use crate::record::RecordConfig;
 use zmtp::SocketType;
 
 /// A configuration text that means nothing, and why.
@@ -156,7 +157,9 @@ impl Reader {
                 ));
             }
         }
-        let keys = ["backend", "capture", "control", "frontend", "kind", "name"];
+        let keys = [
+            "backend", "capture", "control", "frontend", "kind", "name", "record",
+        ];
         refuse_unknown(table, node, &keys)?;
         let kind = read_kind(table, node)?;
         let mut name = String::new();
@@ -173,6 +176,7 @@ impl Reader {
             *proxy.side_mut(side) = self.side(table, node, (index, side), options)?;
         }
         self.beside(table, node, index, &mut proxy)?;
+        proxy.record = read_record(table, node)?;
         Ok(proxy)
     }
 
@@ -485,6 +489,43 @@ fn read_connect(value: &Value<'_>, node: &Node) -> Result<Connect, Fail> {
 
 /// The key of the topics of one connection, which is that of a whole side too.
 const SUBSCRIBE: &str = "subscribe";
+
+/// A recording is a file, or a table that says how much of it is kept.
+fn read_record(proxy: &DeTable<'_>, node: &Node) -> Result<Option<RecordConfig>, Fail> {
+    let Some((value, record_node)) = get(proxy, node, "record") else {
+        return Ok(None);
+    };
+    if let DeValue::String(path) = value.get_ref() {
+        return Ok(Some(RecordConfig::new(path.as_ref())));
+    }
+    let table = as_table(value, &record_node)?;
+    let keys = [
+        "age_max",
+        "buffer_size_max",
+        "file_size_max",
+        "files_max",
+        "path",
+    ];
+    refuse_unknown(table, &record_node, &keys)?;
+    let Some((value, path_node)) = get(table, &record_node, "path") else {
+        return Err(record_node.fail("a recording needs a path: write path = \"FILE\""));
+    };
+    let mut record = RecordConfig::new(as_text(value, &path_node)?);
+    if let Some((value, node)) = get(table, &record_node, "age_max") {
+        record.age_max = Some(read_duration(value, &node)?).filter(|age| !age.is_zero());
+    }
+    if let Some((value, node)) = get(table, &record_node, "buffer_size_max") {
+        record.buffer_size_max = read_size(value, &node)?;
+    }
+    if let Some((value, node)) = get(table, &record_node, "file_size_max") {
+        record.file_size_max = read_size(value, &node)?;
+    }
+    if let Some((value, node)) = get(table, &record_node, "files_max") {
+        let files = read_number(value, &node, "files", u64::from(u32::MAX))?;
+        record.files_max = u32::try_from(files).unwrap_or(u32::MAX);
+    }
+    Ok(Some(record))
+}
 
 fn read_duration(value: &Value<'_>, node: &Node) -> Result<Duration, Fail> {
     read_number(value, node, "ms", TIME_MS_MAX).map(Duration::from_millis)

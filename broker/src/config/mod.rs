@@ -4,6 +4,7 @@
 //! from arguments, a program that embeds the broker makes them itself; [`Config::check`] says
 //! whether the broker can work by them.
 
+use crate::record::RecordConfig;
 use std::time::Duration;
 use zmtp::SocketType;
 
@@ -51,6 +52,8 @@ pub struct ProxyConfig {
     pub kind: Kind,
     /// The name in logs, messages and metrics; unique within a [`Config`].
     pub name: String,
+    /// Where every message is recorded.
+    pub record: Option<RecordConfig>,
 }
 
 /// One side of a proxy: a socket with any number of endpoints of both sorts.
@@ -113,6 +116,7 @@ impl ProxyConfig {
             control: ControlConfig::default(),
             kind,
             name: name.into(),
+            record: None,
         }
     }
 

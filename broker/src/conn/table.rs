@@ -19,6 +19,11 @@ impl ConnId {
     pub fn slot(self) -> usize {
         self.slot as usize
     }
+
+    /// Both as one number, never zero.
+    pub(crate) fn number(self) -> u64 {
+        (u64::from(self.generation) << 32 | u64::from(self.slot)).wrapping_add(1)
+    }
 }
 
 /// The slot, and behind a hyphen the generation in hexadecimal digits.

@@ -35,6 +35,8 @@ pub(super) struct Show<'a> {
     pub(super) copies: &'a mut Copies,
     /// The socket that received it.
     pub(super) from: SocketId,
+    /// Who sent it.
+    pub(super) id: ConnId,
     pub(super) outbox: &'a mut Outbox,
     /// The identity frame of who sent it.
     pub(super) prefix: &'a [u8],
@@ -42,11 +44,11 @@ pub(super) struct Show<'a> {
 }
 
 impl Show<'_> {
-    /// Decides who gets a copy of a message from `id`. Answers with a reader that is full though
+    /// Decides who gets a copy of a message. Answers with a reader that is full though
     /// the kernel was not asked to take of its queue: one that is written first, and asked again,
     /// misses nothing unless it is slow.
     #[inline(never)]
-    pub(super) fn prepare(&mut self, id: ConnId, wire: &[u8]) -> Option<ConnId> {
+    pub(super) fn prepare(&mut self, wire: &[u8]) -> Option<ConnId> {
         let Self {
             capture, copies, ..
         } = self;
@@ -66,7 +68,7 @@ impl Show<'_> {
         let message = Outgoing {
             is_matched: false,
             prefix: head,
-            sender: id,
+            sender: self.id,
             wire,
         };
         let mut envelope = Vec::new();
@@ -121,9 +123,19 @@ impl Show<'_> {
         }
     }
 
+    /// Records a message that goes on.
+    fn record(&mut self, wire: &[u8]) {
+        if self.watch.tape().is_some() {
+            let peer = self.conns.get(self.id).map(|conn| conn.peer);
+            self.watch
+                .record(self.from.side, self.id, peer, &[self.prefix, wire]);
+        }
+    }
+
     /// Counts a message that goes on, and its copies; makes room for them.
     fn count(&mut self, wire: &[u8]) {
         self.watch.count(self.from.side, self.prefix, wire);
+        self.record(wire);
         let Copies {
             head,
             missed,
@@ -142,14 +154,15 @@ impl Show<'_> {
 }
 
 impl Core {
-    /// What it takes to show a message that came in through `from` and is not in the prefix.
-    pub(super) fn show(&mut self, from: SocketId) -> Show<'_> {
+    /// What it takes to show a message from `id` that came in through `from`.
+    pub(super) fn show(&mut self, id: ConnId, from: SocketId) -> Show<'_> {
         let proxy = &mut self.proxies[from.proxy as usize];
         Show {
             capture: &mut proxy.capture,
             conns: &mut self.conns,
             copies: &mut self.copies,
             from,
+            id,
             outbox: &mut self.outbox,
             prefix: &self.prefix,
             watch: &mut proxy.watch,
@@ -171,9 +184,9 @@ impl Core {
         let mut wire = Vec::with_capacity(topic.len() + 10);
         append_frame(&mut wire, &[&[u8::from(add)], topic].concat(), false);
         self.prefix.clear();
-        let mut show = self.show(from);
+        let mut show = self.show(id, from);
         // There is no waiting for a reader here: one that is full misses it.
-        let _ = show.prepare(id, &wire);
+        let _ = show.prepare(&wire);
         show.count(&wire);
         let Copies { head, readers, .. } = &mut self.copies;
         head.extend_from_slice(&wire);

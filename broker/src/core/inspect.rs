@@ -298,10 +298,20 @@ impl Core {
                 object
             })
             .collect();
+        let record = proxy.watch.tape().map(|tape| {
+            let statistics = tape.statistics();
+            json!({
+                "bytes": statistics.bytes,
+                "failing": statistics.is_failing,
+                "lost_messages": statistics.lost_messages,
+                "messages": statistics.messages,
+            })
+        });
         Ok(json!({
             "memory_in_use": self.memory_in_use(),
             "paused": proxy.is_paused,
             "proxy": proxy.name,
+            "record": record,
             "sockets": list,
         }))
     }

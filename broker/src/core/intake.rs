@@ -351,7 +351,7 @@ impl Core {
                     self.forwarded_nowhere(way.to(), route, &input.bytes()[..size]);
                     if self.proxies[way.socket.proxy as usize].watch.is_active {
                         let range = input.start() + taken..input.start() + size;
-                        self.show(way.socket).range(input, range);
+                        self.show(way.id, way.socket).range(input, range);
                     }
                     input.consume(size);
                 }

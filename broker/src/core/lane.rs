@@ -256,8 +256,8 @@ impl Lane<'_> {
     /// If somebody watches, decides who gets a copy; answers with who is to be written first.
     #[inline(never)]
     fn find_readers(&mut self, wire: &[u8]) -> Option<ConnId> {
-        let (id, is_watched) = (self.way.id, self.watch.is_active);
-        is_watched.then(|| self.show().prepare(id, wire)).flatten()
+        let is_watched = self.watch.is_active;
+        is_watched.then(|| self.show().prepare(wire)).flatten()
     }
 
     fn show(&mut self) -> Show<'_> {
@@ -266,6 +266,7 @@ impl Lane<'_> {
             conns: self.conns,
             copies: self.copies,
             from: self.way.socket,
+            id: self.way.id,
             outbox: self.outbox,
             prefix: self.prefix,
             watch: self.watch,

@@ -20,6 +20,7 @@ use crate::limits::CANCELS_PER_TURN_MAX;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::Proxy;
+use crate::record::Tape;
 use crate::stats::SocketSnapshot;
 use crate::why::{Drop, Why};
 use std::collections::VecDeque;
@@ -332,6 +333,20 @@ impl Core {
             self.doom(id, Why::Stopping);
         }
         self.settle(now);
+    }
+
+    /// From now on every message of the proxy with this index is recorded.
+    pub fn record(&mut self, proxy: u32, tape: Box<dyn Tape>) {
+        self.proxies[proxy as usize].watch.set_tape(tape);
+    }
+
+    /// Tells the recordings that the turn is over.
+    pub fn flush_tapes(&mut self) {
+        for proxy in &mut self.proxies {
+            if let Some(tape) = proxy.watch.tape_mut() {
+                tape.flush();
+            }
+        }
     }
 
     /// The next thing for the driver to do.

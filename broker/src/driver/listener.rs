@@ -9,6 +9,7 @@ use crate::driver::stream::Socket;
 use crate::driver::tune::tune_tcp;
 use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX};
 use crate::peer::PeerAddress;
+use crate::record::OpenError;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
@@ -32,6 +33,9 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// A recording could not be begun.
+    #[error(transparent)]
+    Record(#[from] OpenError),
     /// The system refused an event loop.
     #[error("cannot make an event loop: {0}")]
     EventLoop(#[from] io::Error),

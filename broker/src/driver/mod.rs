@@ -14,6 +14,7 @@ use crate::conn::{ConnId, SLICES_MAX, SocketId};
 use crate::core::{Action, Core, Flow, LinkId};
 use crate::limits::{LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
+use crate::record::Recorder;
 use bytes::BytesMut;
 use connector::{Connector, Dial, Outcome};
 use handle::Command;
@@ -30,6 +31,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use stream::{Socket, State, Stream};
+use tape::Tape;
 
 mod address;
 mod connector;
@@ -37,6 +39,7 @@ mod handle;
 mod ipc;
 mod listener;
 mod stream;
+mod tape;
 mod tune;
 
 pub use handle::Handle;
@@ -102,11 +105,13 @@ impl Broker {
             }
         }
         let seed = RandomState::new().hash_one(0);
-        Ok(Self::with_listeners(
-            Core::new(config, seed),
-            bound,
-            listeners,
-        )?)
+        let mut core = Core::new(config, seed);
+        for (proxy, proxy_config) in (0..).zip(&config.proxies) {
+            if let Some(record) = &proxy_config.record {
+                core.record(proxy, Box::new(Tape::new(Recorder::open(record)?)));
+            }
+        }
+        Ok(Self::with_listeners(core, bound, listeners)?)
     }
 
     fn with_listeners(
@@ -481,6 +486,7 @@ impl Broker {
                 break;
             }
         }
+        self.core.flush_tapes();
         self.finish_lingering(now);
     }
 

@@ -332,7 +332,7 @@ fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
     if kind.is_echo {
         proxy.backend = SideConfig::default();
     } else {
-        proxy.backend.connect = vec![endpoint];
+        proxy.backend.connect = vec![endpoint.into()];
     }
     proxy
 }

@@ -1,6 +1,9 @@
 //! What a proxy shows of the messages that pass: copies for its capture, counts for its control.
 
 use crate::config::{CaptureFormat, ProxyConfig, Side};
+use crate::conn::ConnId;
+use crate::peer::PeerAddress;
+use crate::record::{Direction, Origin, Tape};
 use zmtp::encode::append_frame;
 use zmtp::{Frames, SocketType};
 
@@ -17,11 +20,17 @@ pub(crate) struct Passed {
 pub(crate) struct Watch {
     format: CaptureFormat,
     has_control: bool,
+    /// The name of the proxy.
+    name: String,
     /// Somebody looks; if not, messages pass without a second glance.
     pub(crate) is_active: bool,
     /// ROUTER:ROUTER, whose messages are shown as they go out.
     is_exchange: bool,
     passed: [Passed; 2],
+    /// Records every message.
+    tape: Option<Box<dyn Tape>>,
+    /// Those of both sides.
+    types: [SocketType; 2],
     /// The frames that say the direction.
     prefixes: [Vec<u8>; 2],
 }
@@ -38,20 +47,62 @@ impl Watch {
             CaptureFormat::Proxy => Default::default(),
         };
         let has_control = config.control.side.has_endpoint();
-        let is_exchange = Side::BOTH.map(|side| config.socket_type(side));
+        let types = Side::BOTH.map(|side| config.socket_type(side));
         Self {
             format: capture.format,
             has_control,
+            name: config.name.clone(),
             is_active: has_control,
-            is_exchange: is_exchange == [SocketType::Router; 2],
+            is_exchange: types == [SocketType::Router; 2],
             passed: Default::default(),
             prefixes,
+            tape: None,
+            types,
         }
     }
 
     /// The capture has that many peers now.
     pub(crate) fn has_readers(&mut self, peers: usize) {
-        self.is_active = self.has_control || peers > 0;
+        self.is_active = self.has_control || self.tape.is_some() || peers > 0;
+    }
+
+    /// From now on every message is recorded.
+    pub(crate) fn set_tape(&mut self, tape: Box<dyn Tape>) {
+        self.tape = Some(tape);
+        self.is_active = true;
+    }
+
+    /// Records a message from `id`, which came in through `side` and goes on.
+    pub(crate) fn record(
+        &mut self,
+        side: Side,
+        id: ConnId,
+        peer: Option<PeerAddress>,
+        parts: &[&[u8]],
+    ) {
+        let Some(tape) = &mut self.tape else {
+            return;
+        };
+        let origin = Origin {
+            connection: id.number(),
+            direction: Some(match side {
+                Side::Backend => Direction::Out,
+                _ => Direction::In,
+            }),
+            is_routed: self.types.contains(&SocketType::Router),
+            peer,
+            socket_type: Some(self.types[index(side)]),
+            source: &self.name,
+        };
+        tape.push(&origin, parts);
+    }
+
+    pub(crate) fn tape(&self) -> Option<&dyn Tape> {
+        self.tape.as_deref()
+    }
+
+    pub(crate) fn tape_mut(&mut self) -> Option<&mut (dyn Tape + 'static)> {
+        self.tape.as_deref_mut()
     }
 
     /// Puts what stands in front of a copy of a message into `head`; answers how many bytes of the

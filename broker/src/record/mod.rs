@@ -46,6 +46,19 @@ pub struct RecordConfig {
     pub path: PathBuf,
 }
 
+/// What a core shows the messages of a proxy to, with the time of its own; a [`Recorder`] that the
+/// driver gave a clock, for example.
+pub trait Tape: std::fmt::Debug + Send {
+    /// Everything of this turn has passed.
+    fn flush(&mut self);
+
+    /// A message goes on, given as the parts of its wire form.
+    fn push(&mut self, origin: &Origin<'_>, parts: &[&[u8]]);
+
+    /// What it has come to so far.
+    fn statistics(&self) -> Statistics;
+}
+
 impl RecordConfig {
     /// The buffer when nothing is configured.
     pub const BUFFER_SIZE_MAX: u64 = 64 << 20;

@@ -28,6 +28,9 @@ impl fmt::Display for Meaning<'_> {
                 "{} ({}): {}",
                 proxy.name, proxy.kind.name, proxy.kind.doc
             )?;
+            if let Some(record) = &proxy.record {
+                writeln!(f, "  record {}", record.path.display())?;
+            }
             for side in proxy.sides() {
                 if side != Side::Backend || !proxy.kind.is_echo {
                     describe_side(proxy, side, f)?;

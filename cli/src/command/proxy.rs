@@ -27,6 +27,7 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
     proxy.capture.in_prefix = args.in_prefix;
     proxy.capture.out_prefix = args.out_prefix;
     proxy.capture.side = side(args.capture, Vec::new());
+    proxy.record = args.record.config();
     proxy.control.socket = args.control_socket;
     proxy.control.side = side(args.control, Vec::new());
     // From general to particular, in whatever order they were given.

@@ -46,6 +46,7 @@ fn explain(error: &BindError) -> String {
             endpoint, source, ..
         } => advice(endpoint, source.kind()),
         BindError::EventLoop(_) => None,
+        BindError::Record(_) => Some("name another file, or end who records there"),
     };
     advice.map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
 }

@@ -22,7 +22,7 @@ use self::show::Style;
 use self::stats::Stats;
 use self::tap::{Event, Tap};
 use super::{Failure, print};
-use crate::args::{Attached, bind_by_habit, connect_by_habit, seconds};
+use crate::args::{Attached, RecordArgs, bind_by_habit, connect_by_habit, seconds};
 use crate::capture::{Filter, FilterArgs, FormatArgs, Recordings, time};
 
 /// Show, count or record what passes a proxy
@@ -60,19 +60,8 @@ pub(crate) struct SniffArgs {
     /// Only messages that contain this, with the time since the one before
     #[arg(long, value_name = "TEXT", conflicts_with = "stats")]
     follow: Option<String>,
-    /// Record to a file, and show messages only with --print
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-    /// Begin another file before one is larger; 0: never
-    #[arg(long, value_name = "BYTES", default_value = "0", requires = "record")]
-    record_size: u64,
-    /// Begin another file after so long; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "0", requires = "record")]
-    #[arg(value_parser = seconds)]
-    record_age: Duration,
-    /// Files to keep, with the one being written; 0: all
-    #[arg(long, value_name = "N", default_value = "0", requires = "record")]
-    record_files: u32,
+    #[command(flatten)]
+    record: RecordArgs,
     /// Show messages although they are recorded
     #[arg(long, requires = "record")]
     print: bool,
@@ -133,13 +122,7 @@ impl Sniffer {
         if let Some(text) = &args.follow {
             filter.add_text(text);
         }
-        let recorder = args.record.as_ref().map(|path| {
-            let config = RecordConfig {
-                age_max: Some(args.record_age).filter(|age| !age.is_zero()),
-                file_size_max: args.record_size,
-                files_max: args.record_files,
-                ..RecordConfig::new(path)
-            };
+        let recorder = args.record.config().map(|config| {
             let config = match endpoint_count {
                 // Recordings are read as fast as they are written, so that this holds few.
                 0 => RecordConfig {
@@ -154,7 +137,7 @@ impl Sniffer {
             copied_size: 0,
             filter,
             followed_ns: None,
-            has_lines: !args.stats && (args.record.is_none() || args.print),
+            has_lines: !args.stats && (args.record.config().is_none() || args.print),
             is_following: args.follow.is_some(),
             last_ns: 0,
             left: args.count,
