@@ -90,8 +90,8 @@ fn install(directory: &Path) -> Result<(), String> {
     installed.map(drop).map_err(|complaint| {
         let venv = venv.err().unwrap_or_default();
         format!(
-            "these tests need {PYZMQ_PIN} and cannot install it; is there a network, and python3-venv \
-             or pip?\n{venv}\n{complaint}"
+            "these tests need {PYZMQ_PIN} and cannot install it; is there a network, and \
+             python3-venv or pip?\n{venv}\n{complaint}"
         )
     })
 }
