@@ -80,6 +80,11 @@ impl Dialogue {
         answer.unwrap_or_else(|error| panic!("the child gave no answer: {error}\n{}", self.stderr))
     }
 
+    /// Sends a signal by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
     /// What the child has printed as errors.
     pub(crate) fn stderr(&self) -> &Lines {
         &self.stderr
@@ -114,6 +119,18 @@ impl Answer {
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.parts.concat()).into_owned()
     }
+}
+
+/// Sends a signal by its name without `SIG`.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let status = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "cannot send SIG{name} to {pid}"
+    );
 }
 
 /// The child's own deadlines are [`PATIENCE`] and say more; they shall come first.

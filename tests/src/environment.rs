@@ -26,24 +26,37 @@ pub(crate) fn target_dir() -> PathBuf {
     profile_dir.parent().unwrap_or(&profile_dir).to_owned()
 }
 
-/// A command that starts Python with the pinned pyzmq, made on first use.
+/// A command that starts Python with the pinned pyzmq, made on first use, by way of another
+/// command that becomes what follows it, if there is one.
 ///
 /// # Panics
 ///
 /// With the output of Python or pip, if there is no Python or the package cannot be had.
 #[track_caller]
-pub(crate) fn python() -> Command {
+pub(crate) fn python(wrapper: &[&str]) -> Command {
     static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let directory = match DIRECTORY.get_or_init(prepare) {
         Ok(directory) => directory,
         Err(complaint) => panic!("{complaint}"),
     };
     let interpreter = directory.join("bin/python");
-    if interpreter.exists() {
-        return Command::new(interpreter);
+    let is_venv = interpreter.exists();
+    let interpreter = if is_venv {
+        interpreter
+    } else {
+        system_python().into()
+    };
+    let mut command = match wrapper {
+        [] => Command::new(interpreter),
+        [first, others @ ..] => {
+            let mut command = Command::new(first);
+            command.args(others).arg(interpreter);
+            command
+        }
+    };
+    if !is_venv {
+        command.env("PYTHONPATH", directory.join("packages"));
     }
-    let mut command = Command::new(system_python());
-    command.env("PYTHONPATH", directory.join("packages"));
     command
 }
 

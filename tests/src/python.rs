@@ -20,7 +20,13 @@ impl Python {
     /// Starts a Python that knows no endpoint yet.
     #[must_use]
     pub fn new() -> Self {
-        let mut command = environment::python();
+        Self::under(&[])
+    }
+
+    /// As [`Python::new`], by way of a command that becomes what follows it.
+    #[must_use]
+    pub fn under(wrapper: &[&str]) -> Self {
+        let mut command = environment::python(wrapper);
         command
             .arg("-u")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/py/peer.py"));
@@ -35,11 +41,16 @@ impl Python {
     #[must_use]
     pub fn beside(broker: &Zmqd) -> Self {
         let mut python = Self::new();
-        python.set("frontend", broker.frontend());
-        python.set("backend", broker.backend());
-        python.set("capture", broker.capture());
-        python.set("control", broker.control());
+        python.meet(broker);
         python
+    }
+
+    /// Gives names to the endpoints of a broker, as [`Python::beside`] does.
+    pub fn meet(&mut self, broker: &Zmqd) {
+        self.set("frontend", broker.frontend());
+        self.set("backend", broker.backend());
+        self.set("capture", broker.capture());
+        self.set("control", broker.control());
     }
 
     /// Gives a text a name.
@@ -87,6 +98,11 @@ impl Python {
         let answer = self.answer();
         let value = answer.parse();
         value.unwrap_or_else(|_| panic!("{expression} is {answer}, not a {}", type_name::<T>()))
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        self.dialogue.signal(name);
     }
 
     /// Ends the process with SIGKILL, as a crash would.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 
 use crate::clock::wait_until;
+use crate::dialogue::signal;
 use crate::environment::{profile_dir, run, target_dir};
 use crate::lines::{Lines, mentions};
 
@@ -76,11 +77,7 @@ impl Zmqd {
     /// `--capture` and `--control`.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
-        let is_bind = |pair: &&[&str]| {
-            let sides = ["--frontend", "--backend", "--capture", "--control"];
-            sides.contains(&pair[0]) && !pair[1].starts_with('>')
-        };
-        Self::start_expecting(arguments.windows(2).filter(is_bind).count(), arguments)
+        Self::start_expecting(count_binds(arguments), arguments)
     }
 
     /// Starts with these arguments and waits until this many endpoints are bound.
@@ -89,24 +86,20 @@ impl Zmqd {
         Self::spawn(endpoints, Command::new(binary()).args(arguments))
     }
 
-    /// As [`Zmqd::start`], in a process that may open no more than so many files.
+    /// As [`Zmqd::start`], in a process with a limit, written as for the shell's `ulimit`.
     #[must_use]
-    pub fn start_with_files_max(files_max: u32, arguments: &[&str]) -> Self {
-        Self::start_within(&format!("-n {files_max}"), 2, arguments)
+    pub fn start_within(limit: &str, arguments: &[&str]) -> Self {
+        let limited = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        Self::start_under(&["sh", "-c", &limited], arguments)
     }
 
-    /// As [`Zmqd::start_expecting`], in a process with a limit, written as for the shell's
-    /// `ulimit`.
+    /// As [`Zmqd::start`], by way of a command that becomes what follows it.
     #[must_use]
-    pub fn start_within(limit: &str, endpoints: usize, arguments: &[&str]) -> Self {
-        let limited = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        Self::spawn(
-            endpoints,
-            Command::new("sh")
-                .args(["-c", &limited])
-                .arg(binary())
-                .args(arguments),
-        )
+    pub fn start_under(wrapper: &[&str], arguments: &[&str]) -> Self {
+        let (first, others) = wrapper.split_first().expect("a wrapper is a command");
+        let mut command = Command::new(first);
+        command.args(others).arg(binary()).args(arguments);
+        Self::spawn(count_binds(arguments), &mut command)
     }
 
     /// Runs with these arguments until it ends by itself.
@@ -267,14 +260,7 @@ impl Zmqd {
 
     /// Sends a signal by its name without `SIG`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "cannot send SIG{name} to {pid}"
-        );
+        signal(&self.child, name);
     }
 
     /// How the process ended, if it has.
@@ -327,6 +313,15 @@ impl Bound {
             side,
         })
     }
+}
+
+/// How many endpoints a broker with these arguments says that it bound.
+fn count_binds(arguments: &[&str]) -> usize {
+    let is_bind = |pair: &&[&str]| {
+        let sides = ["--frontend", "--backend", "--capture", "--control"];
+        sides.contains(&pair[0]) && !pair[1].starts_with('>')
+    };
+    arguments.windows(2).filter(is_bind).count()
 }
 
 /// An endpoint on which nothing listens, for a peer that is to appear or to come back there.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zmqd_tests::raw::{COMMAND, MORE, frame, greeting, long_header, ready};
-use zmqd_tests::{Python, Raw, Zmqd};
+use zmqd_tests::{ANY, Python, Raw, Zmqd};
 
 /// A broker with honest traffic running through it, to be attacked.
 struct Scene {
@@ -420,20 +420,14 @@ fn messages_against_the_direction_are_refused_or_ignored() {
 
 #[test]
 fn without_files_to_spare_new_peers_wait_and_old_ones_go_on() {
-    let arguments = [
-        "queue",
-        "--frontend",
-        zmqd_tests::ANY,
-        "--backend",
-        zmqd_tests::ANY,
-    ];
-    let broker = Zmqd::start_with_files_max(32, &arguments);
+    let arguments = ["queue", "--frontend", ANY, "--backend", ANY];
+    let broker = Zmqd::start_within("-n 64", &arguments);
     let mut honest = Python::beside(&broker);
     honest.run("honest = Honest('queue', frontend, backend); honest.passes()");
-    let crowd: Vec<Raw> = (0..60).map(|_| Raw::connect(broker.frontend())).collect();
+    let crowd: Vec<Raw> = (0..120).map(|_| Raw::connect(broker.frontend())).collect();
     honest.run("honest.passes(); honest.pause()");
     let held = broker.connections();
-    assert!(held < 32, "{held} connections in 32 files");
+    assert!(held < 64, "{held} connections in 64 files");
     let ticks = broker.cpu_ticks();
     honest.run("assert is_silent(honest.far, 500)");
     let ticks = broker.cpu_ticks() - ticks;

@@ -502,7 +502,7 @@ fn a_disk_that_is_full_is_told_and_survived() {
     let watch = Stopwatch::start();
     // No file of this process can have more than so many blocks of 512 bytes.
     let sniffer = record_numbers(&mut python, file.path(), |arguments| {
-        Zmqd::start_within("-f 100", 0, arguments)
+        Zmqd::start_within("-f 100", arguments)
     });
     python.run("for number in range(5000): source.send(b'%d' % number)");
     drop(sniffer.wait_log("File too large"));
