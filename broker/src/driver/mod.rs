@@ -62,7 +62,11 @@ pub struct Broker {
     commands: mpsc::Receiver<Command>,
     connector: Connector,
     core: Core,
+    /// Turns in a row in which the kernel may have had more to tell than it could.
+    full_turns: usize,
     handle: Handle,
+    /// Whatever the kernel had for us at that moment has been taken up.
+    heard_until: Instant,
     listeners: Vec<Listener>,
     /// Connections being closed, the earliest deadline first.
     lingering: VecDeque<(Instant, ConnId)>,
@@ -130,10 +134,12 @@ impl Broker {
             commands,
             connector: Connector::new(Arc::clone(&waker)),
             core,
+            full_turns: 0,
             handle: Handle {
                 commands: sender,
                 waker,
             },
+            heard_until: Instant::now(),
             listeners,
             lingering: VecDeque::new(),
             poll,
@@ -189,30 +195,46 @@ impl Broker {
 
     /// Waits for something to happen and does all that follows from it.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = self.timeout();
+        let before = Instant::now();
+        let timeout = self.timeout(before);
         if let Err(error) = self.poll.poll(events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
             return Err(error);
         }
         let now = Instant::now();
+        let mut count = 0;
         for event in events.iter() {
             self.handle_event(now, event);
+            count += 1;
         }
+        self.note_heard(before, count);
         self.accept(now);
         for _ in 0..self.readable.len() {
             if let Some(id) = self.readable.pop_front() {
                 self.read(now, id);
             }
         }
-        self.expire_attempts(now);
-        self.core.handle_timeout(now);
+        self.expire_attempts(self.heard_until);
+        self.core.handle_timeout(self.heard_until);
         self.finish_turn(now);
         Ok(())
     }
 
+    /// Deadlines are judged as of a moment up to which everybody has been heard. The kernel is
+    /// asked after it, or else a process that was stopped for a while would think peers dead whose
+    /// words are waiting; and there may be more of them than are told in one turn. All are told in
+    /// turn, so that only so many turns can be full of what was there before.
+    fn note_heard(&mut self, before: Instant, events: usize) {
+        self.full_turns += 1;
+        if events < EVENTS_MAX || self.full_turns > self.streams.len() / EVENTS_MAX {
+            self.full_turns = 0;
+            self.heard_until = before;
+        }
+    }
+
     /// How long the next turn may wait: not at all if there is work that needs no event.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&self, now: Instant) -> Option<Duration> {
         let accepts_more = self
             .listeners
             .iter()
@@ -233,7 +255,7 @@ impl Broker {
             .chain(lingering)
             .chain(self.connector.poll_timeout())
             .min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        Some(next.saturating_duration_since(now))
     }
 
     fn handle_event(&mut self, now: Instant, event: &Event) {
