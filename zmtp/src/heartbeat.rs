@@ -83,6 +83,17 @@ impl Heartbeat {
         self.ping_at = self.ping_at.into_iter().chain(early).min();
     }
 
+    /// The peer has not taken all that it was sent. libzmq stops reading, and so answering PING,
+    /// when its application is slow, but goes on sending PINGs of its own. So a missing answer
+    /// counts only against a peer whose PINGs are missing too.
+    pub(crate) fn excuse_silence(&mut self, now: Instant) {
+        let late_at = self.heard_at.zip(self.peer_interval);
+        let late_at = late_at.and_then(|(heard, interval)| heard.checked_add(interval * 2));
+        if late_at.is_none_or(|late_at| now < late_at) {
+            self.expires_at = None;
+        }
+    }
+
     /// Sends PING if it is time to, or says what it is too late for.
     pub(crate) fn handle_timeout(
         &mut self,
@@ -223,6 +234,28 @@ mod tests {
         assert_eq!(out, b"\x04\x07\x04PING\x01\x2c");
         heartbeat.hold_back(at(1350));
         assert_eq!(heartbeat.poll_timeout(), Some(at(1450)));
+    }
+
+    #[test]
+    fn who_does_not_read_is_excused_as_long_as_its_own_pings_come() {
+        let (mut heartbeat, start) = started();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut run = |heartbeat: &mut Heartbeat, seconds| {
+            heartbeat.excuse_silence(at(seconds));
+            heartbeat.handle_timeout(CONFIG, at(seconds), &mut Vec::new())
+        };
+        // It has sent no PINGs, so that it may be alive.
+        for seconds in [10, 20, 30, 1000] {
+            assert_eq!(run(&mut heartbeat, seconds), Ok(()));
+        }
+        for seconds in [1001, 1021, 1041] {
+            heartbeat.handle_received(at(seconds));
+            heartbeat.handle_ping(0);
+            assert_eq!(run(&mut heartbeat, seconds + 19), Ok(()));
+        }
+        // Two of them are missing.
+        assert_eq!(run(&mut heartbeat, 1080), Ok(()));
+        assert_eq!(run(&mut heartbeat, 1095), Err(Deadline::Heartbeat));
     }
 
     #[test]

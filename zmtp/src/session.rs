@@ -235,6 +235,12 @@ impl Session {
         }
     }
 
+    /// Takes note that the peer has not taken all that it was sent, and may be too slow to answer
+    /// PING. One that sent PINGs of its own is still found dead when those do not come any more.
+    pub fn excuse_silence(&mut self, now: Instant) {
+        self.heartbeat.excuse_silence(now);
+    }
+
     /// Appends PING if it is time to, or notices that the peer is too late.
     ///
     /// # Errors

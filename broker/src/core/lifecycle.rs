@@ -102,10 +102,9 @@ impl Core {
     /// Lets a session see to its deadlines.
     ///
     /// One that is parked is not read, so its silence is ours: what it has said since may be
-    /// waiting in the kernel. The same is true of one that has not taken what was sent to it, since
-    /// libzmq stops reading, and so answering PING, when its application is slow. Both get their
-    /// PINGs all the same, for the peer's own deadlines; the second as long as there is room for
-    /// them.
+    /// waiting in the kernel. One that has not taken what was sent to it may be too slow to answer.
+    /// Both get their PINGs all the same, for the peer's own deadlines; the second as long as there
+    /// is room for them.
     pub(super) fn check_deadline(&mut self, now: Instant, id: ConnId, reminder: Instant) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -121,7 +120,7 @@ impl Core {
             if is_unread {
                 conn.session.hold_back(now);
             } else if !conn.egress.is_empty() {
-                conn.session.handle_received(now);
+                conn.session.excuse_silence(now);
             }
         }
         match conn.session.handle_timeout(now, &mut self.control) {
@@ -134,7 +133,7 @@ impl Core {
                     conn.session.hold_back(now);
                 } else if conn.egress.bytes() > CONTROL_BYTES_MAX {
                     // There was no room for the PING: no answer is to be waited for.
-                    conn.session.handle_received(now);
+                    conn.session.excuse_silence(now);
                 }
                 self.answer(id);
                 self.remind(id);
