@@ -1,6 +1,7 @@
 //! Texts and what they mean, or what is wrong with them.
 
 use super::*;
+use crate::config::CaptureConfig;
 
 fn read(text: &str) -> Config {
     Config::from_toml(text, "test.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -445,6 +446,79 @@ fn any_two_sockets_are_written_on_their_sides() {
         let refusal = Config::from_toml(&text, "test.toml")
             .expect_err(proxy)
             .to_string();
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}
+
+#[test]
+fn captures_controls_and_recordings_stand_beside_the_sides() {
+    let sides = "[[proxy]]\nkind = 'queue'\nname = 'q'\n\
+                 frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
+    let text = format!(
+        "{sides}capture = {{ bind = 'tcp://*:3', socket = 'PUSH', format = 'proxy', sndhwm = 7 }}\n\
+         control.connect = 'tcp://a:4'\n\
+         record = {{ path = 'q.zrec', files_max = 3, age_max = 60000 }}\n"
+    );
+    let proxy = &Config::from_toml(&text, "test.toml")
+        .expect("legal")
+        .proxies[0];
+    let CaptureConfig {
+        format,
+        in_prefix,
+        out_prefix,
+        side,
+        socket,
+    } = &proxy.capture;
+    assert_eq!((*format, *socket), (CaptureFormat::Proxy, SocketType::Push));
+    assert_eq!((in_prefix.as_str(), out_prefix.as_str()), ("in", "out"));
+    assert_eq!(
+        (texts(&side.bind), side.options.sndhwm),
+        (vec!["tcp://*:3".to_owned()], 7)
+    );
+    assert_eq!(proxy.control.socket, SocketType::Rep);
+    let control = &proxy.control.side.connect;
+    assert_eq!(control[0].endpoint.to_string(), "tcp://a:4");
+    let expected = RecordConfig {
+        age_max: Some(Duration::from_secs(60)),
+        files_max: 3,
+        ..RecordConfig::new("q.zrec")
+    };
+    assert_eq!(proxy.record, Some(expected));
+    for (line, expected) in [
+        (
+            "capture.socket = 'SUB'",
+            "test.toml:6: proxy.capture.socket: a capture cannot be SUB",
+        ),
+        (
+            "capture.format = 'pcap'",
+            "test.toml:6: proxy.capture.format: there is no format",
+        ),
+        (
+            "capture.in_prefix = 'out'",
+            "test.toml:6: proxy.capture.in_prefix: prefixes must differ",
+        ),
+        (
+            "control.socket = 'DEALER'",
+            "proxy.control.socket: a control cannot be DEALER",
+        ),
+        (
+            "control.in_prefix = 'a'",
+            "proxy.control.in_prefix: there is no such key",
+        ),
+        (
+            "capture.bind = 'tcp://*:2'",
+            "proxy.capture.bind: tcp://*:2 is bound by the backend",
+        ),
+        (
+            "record = { files_max = 2 }",
+            "proxy.record: a recording needs a path",
+        ),
+        (
+            "record = { path = 'a', size = 2 }",
+            "proxy.record.size: there is no such key",
+        ),
+    ] {
+        let refusal = refusal(&format!("{sides}{line}\n"));
         assert!(refusal.contains(expected), "{refusal}");
     }
 }
