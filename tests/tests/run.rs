@@ -193,6 +193,21 @@ fn one_side_that_does_not_linger_costs_the_other_nothing() {
 }
 
 #[test]
+fn what_is_left_for_nobody_is_told_at_the_end() {
+    let (broker, mut python) = loaded("streamer", &["--drain-timeout", "600000"]);
+    python.run("sink.close()");
+    broker.wait_connections(0);
+    broker.signal("TERM");
+    let end = broker.wait();
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(
+        end.stderr.contains("messages are not sent"),
+        "{}",
+        end.stderr
+    );
+}
+
+#[test]
 fn a_second_signal_ends_the_draining() {
     let (mut broker, _python) = loaded("streamer", &["--drain-timeout", "600000"]);
     wait_until("the end of the broker", || {
