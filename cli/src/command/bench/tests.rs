@@ -46,8 +46,14 @@ fn everything_sent_through_a_relay_is_delivered() {
         "queue --size 1 --window 1",
         "queue --size 16384 --window 300",
     ] {
-        let work = format!("{work} --seconds 0.05 --warmup 0.01 --pid {pid}");
-        let report = through(|_| {}, &work).unwrap();
+        // Longer on a machine that is busy with other things: until it can be told.
+        let report = [0.05, 0.5, 5.0].into_iter().find_map(|seconds| {
+            let work = format!("{work} --seconds {seconds} --warmup 0.01 --pid {pid}");
+            let report = through(|_| {}, &work).unwrap();
+            let counts = ["sent", "cpu_ns_per_message"].map(|name| number(&report, name));
+            counts.iter().all(|count| *count > 0.0).then_some(report)
+        });
+        let report = report.unwrap_or_else(|| panic!("{work} costs nothing"));
         assert!(number(&report, "sent") > 0.0, "{work}");
         assert_eq!(
             number(&report, "sent"),
@@ -64,8 +70,12 @@ fn everything_sent_through_a_relay_is_delivered() {
 
 #[test]
 fn latencies_are_in_order() {
-    let report = through(|_| {}, "latency --seconds 0.05 --warmup 0").unwrap();
-    assert!(number(&report, "delivered") > 0.0);
+    let report = [0.05, 0.5, 5.0].into_iter().find_map(|seconds| {
+        let work = format!("latency --seconds {seconds} --warmup 0");
+        let report = through(|_| {}, &work).unwrap();
+        (number(&report, "delivered") > 0.0).then_some(report)
+    });
+    let report = report.expect("something is delivered in seconds");
     let names = ["p50_us", "p90_us", "p99_us", "p99_9_us", "max_us"];
     let latencies = names.map(|name| number(&report, name));
     assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{latencies:?}");
