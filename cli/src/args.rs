@@ -193,14 +193,14 @@ pub(crate) struct RecordArgs {
     /// Record messages to a file
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Begin another file before one is larger; 0: never
+    /// Bytes until another file begins; 0: never
     #[arg(long, value_name = "BYTES", default_value = "0", requires = "record")]
     record_size: u64,
-    /// Begin another file after so long; 0: never
+    /// Time until another file begins; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "0", requires = "record")]
     #[arg(value_parser = seconds)]
     record_age: Duration,
-    /// Files to keep, with the one being written; 0: all
+    /// Files to keep, the newest included; 0: all
     #[arg(long, value_name = "N", default_value = "0", requires = "record")]
     record_files: u32,
 }
