@@ -240,7 +240,7 @@ mod tests {
     fn who_does_not_read_is_excused_as_long_as_its_own_pings_come() {
         let (mut heartbeat, start) = started();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut run = |heartbeat: &mut Heartbeat, seconds| {
+        let run = |heartbeat: &mut Heartbeat, seconds| {
             heartbeat.excuse_silence(at(seconds));
             heartbeat.handle_timeout(CONFIG, at(seconds), &mut Vec::new())
         };
