@@ -12,10 +12,12 @@ import pathlib
 import platform
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 
 import zmq
 
@@ -24,6 +26,7 @@ RUN_TIMEOUT_SECONDS = 30
 
 STREAM, FORWARD, QUEUE = "streamer", "forwarder", "queue"
 ZMQD, LIBZMQ, RELAY = "zmqd", "zmq.proxy", "relay"
+IDLE_CAPTURE, READ_CAPTURE = "with an idle capture", "with a reader of its capture"
 
 CPU_NS = "cpu_ns_per_message"
 RATE = "messages_per_second"
@@ -37,12 +40,13 @@ RESULTS_END = "<!-- end of results -->"
 class Work:
     """A load: how the proxy is started, what `zmqd bench` does to it, which figures are shown."""
 
-    def __init__(self, name, kind, arguments, figures, relay=True, one_core=False, once=False):
+    def __init__(self, name, kind, arguments, figures, relay=True, one_core=False, once=False,
+                 proxies=None):
         self.name = name
         self.kind = kind
         self.arguments = arguments.split()
         self.figures = figures
-        self.proxies = (ZMQD, LIBZMQ, RELAY) if relay else (ZMQD, LIBZMQ)
+        self.proxies = proxies or ((ZMQD, LIBZMQ, RELAY) if relay else (ZMQD, LIBZMQ))
         self.one_core = one_core
         # Memory does not vary as time does, and these take long.
         self.once = once
@@ -174,6 +178,33 @@ def memory_works():
     )
 
 
+def capture_works():
+    proxies = (ZMQD, IDLE_CAPTURE, READ_CAPTURE)
+    figures = [Figure(CPU_NS, "CPU ns/round trip")]
+    yield Work("queue, 64 B, 1 client × 256, 1 worker, watched", QUEUE, "queue --window 256",
+               figures, proxies=proxies)
+
+
+class Reader(threading.Thread):
+    """Reads a capture, and knows no more of ZMTP than it takes to be sent all there is."""
+
+    def __init__(self, endpoint):
+        super().__init__(daemon=True)
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        self.connection = socket.create_connection((host, int(port)))
+        greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01NULL" + bytes(48)
+        ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
+        subscribe = b"\x09SUBSCRIBE"
+        for command in (ready, subscribe):
+            greeting += bytes([4, len(command)]) + command
+        self.connection.sendall(greeting)
+        self.start()
+
+    def run(self):
+        while self.connection.recv(1 << 20):
+            pass
+
+
 class Proxy:
     """A running proxy; closed at the end of a `with`."""
 
@@ -183,7 +214,9 @@ class Proxy:
             ZMQD: [programs / "zmqd", kind, "--frontend", endpoint, "--backend", endpoint],
             LIBZMQ: [sys.executable, HERE / "proxy.py", kind],
             RELAY: [programs / "relay"],
-        }[name]
+        }
+        is_watched = name in (IDLE_CAPTURE, READ_CAPTURE)
+        command = command.get(name) or command[ZMQD] + ["--capture", endpoint]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -193,14 +226,17 @@ class Proxy:
         )
         self.pid = self.process.pid
         self.endpoints = {}
-        while len(self.endpoints) < 2:
+        while len(self.endpoints) < (3 if is_watched else 2):
             line = self.process.stdout.readline()
             if not line:
                 self.close()
                 sys.exit(f"{name} ended before it had bound both sides")
-            found = re.search(r"(frontend|backend) bound (tcp://\S+)", line)
+            found = re.search(r"(frontend|backend|capture) bound (tcp://\S+)", line)
             if found:
                 self.endpoints[found[1]] = found[2]
+        capture = self.endpoints.pop("capture", None)
+        if name == READ_CAPTURE:
+            Reader(capture)
 
     def __enter__(self):
         return self
@@ -307,6 +343,22 @@ def table(chosen, results):
             yield cells(work.name, figure, medians, spread(runs[ZMQD], figure))
 
 
+def watched(chosen, results):
+    """What it costs to be watched: ratios to not having a capture at all."""
+    yield ""
+    yield "| work | figure | without a capture | idle | read | idle ÷ without | read ÷ without |"
+    yield "|---|---|--:|--:|--:|--:|--:|"
+    for work in chosen:
+        for figure in work.figures:
+            runs = results[work.name]
+            values = [median(runs[name], figure) for name in work.proxies]
+            ratios = [ratio(value, values[0]) for value in values[1:]]
+            goals = [f"{shown(value)}, ≤ {limit}: {'yes' if value <= limit else 'NO'}"
+                     for value, limit in zip(ratios, (1.03, 1.5)) if value is not None]
+            row = [work.name, figure.label, *map(shown, values), *goals]
+            yield f"| {' | '.join(row)} |"
+
+
 def at_rest(options):
     """Memory of each proxy before anybody connects, and how large our binary is."""
     sizes = {}
@@ -361,15 +413,17 @@ def main():
     options = parser.parse_args()
     options.programs = options.programs.resolve()
     chosen = [work for work in works() if options.only in work.name]
-    if not chosen:
+    captures = [work for work in capture_works() if options.only in work.name]
+    if not chosen + captures:
         parser.error(f'no work has "{options.only}" in its name')
     if options.into and RESULTS_START not in options.into.read_text():
         parser.error(f"{options.into} has no place for the table")
     lines = list(machine(options))
-    results = measure(chosen, options)
+    results = measure(chosen + captures, options)
     lines += table(chosen, results)
     if not options.only:
         lines += at_rest(options)
+    lines += watched(captures, results)
     print("\n".join(lines))
     if options.into:
         write_into(options.into, "\n".join(lines))
