@@ -164,6 +164,7 @@ fn what_a_lost_link_had_not_sent_waits_for_it_or_goes_to_another() {
             other = connect(zmq.PULL, backend)
             wait_until("both", lambda: counters(ask, "backend")["peers"] == 2)
             push(30)
+            wait_until("all to be dealt", lambda: counters(ask, "backend")["messages_sent"] == 30)
             of_other = numbers(other, 15)
             of_lost = [number for number in range(30) if number not in of_other]
             kept = queued()
