@@ -103,16 +103,25 @@ pub(crate) enum Phase {
     Closed,
 }
 
+/// For how long a queue has been full.
+#[derive(Debug, Default)]
+pub(crate) struct Fullness {
+    /// There is a reminder to see whether it has been for too long.
+    pub(crate) is_watched: bool,
+    /// How many messages its peer had missed because of it when it was last looked at.
+    pub(crate) missed_before: u64,
+    /// Since when it has been found full whenever it was looked at.
+    pub(crate) since: Option<Instant>,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
     /// What is known of its tail while its next message waits.
     pub(crate) backlog: Backlog,
     pub(crate) egress: Egress,
-    /// Since when it has been found full whenever it was looked at, where that matters.
-    pub(crate) full_since: Option<Instant>,
-    /// There is a reminder to see whether its queue has been full for too long.
-    pub(crate) is_watched: bool,
+    /// For how long its queue has been full; only where that matters, which is with few.
+    pub(crate) fullness: Option<Box<Fullness>>,
     /// That of its id: whoever asks for it by another is told that there is none.
     pub(crate) generation: u32,
     /// What a ROUTER puts in front of this peer's messages: its identity as a frame with MORE.
@@ -130,8 +139,6 @@ pub(crate) struct Conn {
     /// Its next message waits for somebody to take it; it is read from only as long as its backlog
     /// has room.
     pub(crate) is_parked: bool,
-    /// How many messages it had missed because it was full when it was last looked at.
-    pub(crate) missed_before: u64,
     /// Has a run of the current input in its queue.
     pub(crate) is_touched: bool,
     /// How many bytes its tail must have before there is anything to do.
@@ -165,9 +172,8 @@ impl Conn {
         Self {
             backlog: Backlog::default(),
             egress: Egress::default(),
-            full_since: None,
+            fullness: None,
             generation: 0,
-            is_watched: false,
             identity_frame: Box::default(),
             is_blocked: false,
             is_busy: false,
@@ -175,7 +181,6 @@ impl Conn {
             is_dirty: false,
             is_full: false,
             is_parked: false,
-            missed_before: 0,
             is_touched: false,
             need: 0,
             neighbour: None,

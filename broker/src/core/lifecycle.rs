@@ -149,15 +149,16 @@ impl Core {
         };
         let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
         let (patience, has_been_full) = (socket.patience(conn), socket.has_been_full(conn));
-        conn.missed_before = conn.traffic.dropped(Drop::PeerFull);
-        conn.is_watched = patience.is_some();
+        let full = conn.fullness.get_or_insert_default();
+        full.missed_before = conn.traffic.dropped(Drop::PeerFull);
+        full.is_watched = patience.is_some();
         let Some(patience) = patience else {
-            conn.full_since = None;
+            full.since = None;
             return;
         };
         if !has_been_full {
-            conn.full_since = None;
-        } else if now >= *conn.full_since.get_or_insert(now) + patience {
+            full.since = None;
+        } else if now >= *full.since.get_or_insert(now) + patience {
             let why = match socket.pattern {
                 Pattern::Xsub(_) => Why::SubscriptionsUnread,
                 _ => Why::TooSlow,

@@ -244,10 +244,11 @@ impl Core {
         let socket = proxy.socket_mut(id_of_socket.side);
         let patience = socket.patience(conn);
         if patience.is_none() || size > 0 && matches!(socket.pattern, Pattern::Xsub(_)) {
-            conn.full_since = None;
+            conn.fullness.iter_mut().for_each(|full| full.since = None);
         }
         if let (Some(patience), Some(now)) = (patience, self.outbox.store.now)
-            && !std::mem::replace(&mut conn.is_watched, true)
+            && let full = conn.fullness.get_or_insert_default()
+            && !std::mem::replace(&mut full.is_watched, true)
         {
             let later = now + lifecycle::look_again_after(patience);
             self.timers.insert(later, Owner::Queue(id));

@@ -218,7 +218,8 @@ impl Socket {
 
     /// Whether the queue of this peer is full, or was since it was last looked at.
     pub(crate) fn has_been_full(&self, conn: &Conn) -> bool {
-        let has_missed = || conn.traffic.dropped(Drop::PeerFull) > conn.missed_before;
+        let missed_before = conn.fullness.as_ref().map_or(0, |full| full.missed_before);
+        let has_missed = || conn.traffic.dropped(Drop::PeerFull) > missed_before;
         self.is_full(conn) || conn.is_full || has_missed()
     }
 
