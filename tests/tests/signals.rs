@@ -5,9 +5,6 @@
 
 use zmqd_tests::{ANY, Python, Zmqd, wait_until};
 
-/// A shell that may open as many files as it ever may, and becomes what follows.
-const MANY_FILES: [&str; 3] = ["sh", "-c", "ulimit -n 4096 && exec \"$0\" \"$@\""];
-
 /// Both ends of a proxy: `near` waits when there is no room, `far` takes with `numbers`.
 const ENDS: &str = r#"
 near_type, far_type, options = {
@@ -58,12 +55,12 @@ fn a_stopped_broker_loses_nothing() {
 
 #[test]
 fn a_broker_that_was_stopped_for_long_thinks_nobody_dead() {
-    let broker = Zmqd::start_under(&MANY_FILES, &["queue", "--frontend", ANY, "--backend", ANY]);
+    let broker = Zmqd::start_within("-n 4096", &["queue", "--frontend", ANY, "--backend", ANY]);
     let mut honest = Python::beside(&broker);
     honest.run("honest = Honest('queue', frontend, backend); honest.passes()");
     // More than the driver is told of in one turn; each wants to be thought dead after two seconds
     // of silence, and none is silent.
-    let mut crowd = Python::under(&MANY_FILES);
+    let mut crowd = Python::under(&["sh", "-c", "ulimit -n 4096 && exec \"$0\" \"$@\""]);
     crowd.meet(&broker);
     crowd.run(
         r#"
