@@ -8,7 +8,6 @@ use zmqd_tests::{ANY, Python, Raw, Zmqd, vacant_endpoint};
 #[test]
 fn a_lost_link_comes_back_once_there_are_files_again() {
     let server = vacant_endpoint();
-    let wrapper = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""];
     let sides = ["--frontend", ANY, "--backend-connect", &server];
     // Longer than until the next connection is accepted, which takes the file of the lost one.
     let more = [
@@ -17,7 +16,7 @@ fn a_lost_link_comes_back_once_there_are_files_again() {
         "--set",
         "reconnect_ivl_max=1000",
     ];
-    let broker = Zmqd::start_under(&wrapper, &[&["queue"], &sides[..], &more].concat());
+    let broker = Zmqd::start_within("-n 64", &[&["queue"], &sides[..], &more].concat());
     let mut python = Python::beside(&broker);
     python.set("server_endpoint", &server);
     python.run(
@@ -45,13 +44,41 @@ fn a_lost_link_comes_back_once_there_are_files_again() {
     );
 }
 
+#[test]
+fn the_gone_whose_messages_wait_need_no_files() {
+    for (kind, near, far) in [("queue", "REQ", "DEALER"), ("streamer", "PUSH", "PULL")] {
+        let sides = [kind, "--frontend", ANY, "--backend", ANY];
+        let broker = Zmqd::start_within("-n 64", &sides);
+        let mut python = Python::beside(&broker);
+        python.set("near", near);
+        python.set("far", far);
+        python.run(
+            r#"
+            near, far = getattr(zmq, near), getattr(zmq, far)
+            for number in range(200):
+                leaving = connect(near, frontend)
+                leaving.linger = PATIENCE_MS
+                leaving.send(b"%d" % number)
+                leaving.close()
+            taker = connect(far, backend)
+            numbers = [int(message[-1]) for message in take(taker, 200)]
+            assert numbers == list(range(200)), numbers
+            "#,
+        );
+        broker.wait_connections(1);
+        let mut honest = Python::beside(&broker);
+        python.run("taker.close()");
+        honest.set("kind", kind);
+        honest.run("honest = Honest(kind, frontend, backend); honest.passes()");
+    }
+}
+
 /// A broker that may hold 32 MiB, in a process that gets no more than 128.
 fn cramped(kind: &str) -> Zmqd {
-    let wrapper = ["sh", "-c", "ulimit -v 131072 && exec \"$0\" \"$@\""];
     let sides = [kind, "--frontend", ANY, "--backend", ANY];
     let limits = ["--memory-limit", "33554432", "--hwm", "0"];
     let message = ["--set", "maxmsgsize=8388608"];
-    Zmqd::start_under(&wrapper, &[&sides[..], &limits, &message].concat())
+    Zmqd::start_within("-v 131072", &[&sides[..], &limits, &message].concat())
 }
 
 #[test]

@@ -73,6 +73,12 @@ impl Core {
         self.outbox.store.queued + self.memory.held
     }
 
+    /// Whether there is room for what need not be here: at least half of the limit is free.
+    #[must_use]
+    pub fn has_memory_to_spare(&self) -> bool {
+        self.memory.limit == 0 || self.memory_in_use() < self.memory.limit / 2
+    }
+
     /// Stops reading above the limit, goes on reading well below it, and makes room if time does
     /// not.
     pub(super) fn check_memory(&mut self, now: Instant) {

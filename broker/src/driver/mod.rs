@@ -21,6 +21,7 @@ use handle::Command;
 use listener::{Accepted, Listener};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
+use nix::errno::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{VecDeque, hash_map::RandomState};
@@ -328,7 +329,12 @@ impl Broker {
                 let id = self.core.handle_connected(now, link, peer);
                 self.add_stream(now, id, socket);
             }
-            Some((link, Err(error))) => self.core.handle_connect_failed(now, link, &error),
+            Some((link, Err(error))) => {
+                self.core.handle_connect_failed(now, link, &error);
+                if lacks_descriptors(&error) {
+                    self.release_descriptors(now);
+                }
+            }
             None => {}
         }
     }
@@ -386,11 +392,16 @@ impl Broker {
     }
 
     fn accept(&mut self, now: Instant) {
-        let mut accepted = Vec::new();
+        let (mut accepted, mut is_short) = (Vec::new(), false);
         for listener in &mut self.listeners {
             if listener.can_accept {
+                let before = listener.paused_until;
                 listener.accept(now, &mut accepted);
+                is_short |= listener.paused_until.is_some_and(|it| before != Some(it));
             }
+        }
+        if is_short {
+            self.release_descriptors(now);
         }
         for Accepted {
             peer,
@@ -467,6 +478,43 @@ impl Broker {
         self.read_later(id);
     }
 
+    /// Nobody can come for want of descriptors, not even who would take what waits here. Peers
+    /// that have closed and whose messages wait can do without: all they sent is taken in.
+    fn release_descriptors(&mut self, now: Instant) {
+        let is_gone = |stream: &&Stream| {
+            stream.is_read_closed && stream.state == State::Open && self.core.is_parked(stream.id)
+        };
+        let streams = self.streams.iter().flatten().filter(is_gone);
+        let gone: Vec<ConnId> = streams.map(|stream| stream.id).collect();
+        gone.into_iter().for_each(|id| self.take_rest(now, id));
+    }
+
+    /// Reads all that a peer has sent which has closed, as far as there is memory, and lets go of
+    /// its descriptor.
+    fn take_rest(&mut self, now: Instant, id: ConnId) {
+        while let Some(stream) = stream_of(&mut self.streams, id)
+            && self.core.has_memory_to_spare()
+        {
+            let mut input = self.core.begin_input(id, &mut self.scratch);
+            let size = stream.read(input.spare());
+            match size {
+                Ok(None) => {}
+                Ok(Some(size @ 1..)) => {
+                    input.filled(size);
+                    self.core.handle_input(now, id, &mut input);
+                }
+                Ok(Some(0)) | Err(_) => {
+                    stream.release();
+                    self.core.handle_read_closed(id, None);
+                }
+            }
+            self.core.end_input(id, input, &mut self.scratch);
+            if !matches!(size, Ok(Some(1..))) {
+                return;
+            }
+        }
+    }
+
     /// Writes what is queued for a connection until the kernel takes no more.
     fn write(&mut self, id: ConnId, input: &[u8]) {
         let Some(stream) = stream_of(&mut self.streams, id) else {
@@ -478,7 +526,7 @@ impl Broker {
             };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
-            match stream.socket.write_vectored(&slices[..count]) {
+            match stream.write_vectored(&slices[..count]) {
                 Ok(size) => self.core.handle_written(id, size, false),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.core.handle_written(id, 0, true);
@@ -589,6 +637,13 @@ impl fmt::Debug for Broker {
             .field("bound", &self.bound)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether something failed because this process, or the system, may not open more files.
+fn lacks_descriptors(error: &io::Error) -> bool {
+    [Errno::EMFILE, Errno::ENFILE]
+        .map(|errno| Some(errno as i32))
+        .contains(&error.raw_os_error())
 }
 
 /// The stream of a connection.

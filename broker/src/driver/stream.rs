@@ -25,7 +25,8 @@ pub(super) struct Stream {
     pub(super) is_queued: bool,
     /// The end of the input was announced: a short read does not mean that there is no more.
     pub(super) is_read_closed: bool,
-    pub(super) socket: Socket,
+    /// `None` once the peer has closed, all it sent has been read and the descriptor was wanted.
+    socket: Option<Socket>,
     pub(super) state: State,
 }
 
@@ -55,7 +56,7 @@ impl Socket {
     /// Writes as much as the kernel takes. One piece is nearly always all there is, and the call
     /// for one is the cheaper one.
     #[inline]
-    pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
             (Self::Tcp(stream), [slice]) => stream.write(slice),
             (Self::Tcp(stream), slices) => stream.write_vectored(slices),
@@ -101,7 +102,7 @@ impl Stream {
             id,
             is_queued: false,
             is_read_closed: false,
-            socket,
+            socket: Some(socket),
             state: State::Open,
         }
     }
@@ -109,8 +110,11 @@ impl Stream {
     /// Reads once. `Ok(None)` is nothing for now; a short read is remembered as the end of what
     /// there is, which spares the call that would say so.
     pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(socket) = &mut self.socket else {
+            return Ok(Some(0));
+        };
         loop {
-            return match self.socket.read(into) {
+            return match socket.read(into) {
                 Ok(size) => {
                     // The end, once reached, can be reached again.
                     self.can_read = size == into.len() || size == 0 || self.is_read_closed;
@@ -126,12 +130,27 @@ impl Stream {
         }
     }
 
+    /// Writes as much as the kernel takes.
+    #[inline]
+    pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &mut self.socket {
+            Some(socket) => socket.write_vectored(slices),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Gives the descriptor back: from now on there is nothing but the end to be read.
+    pub(super) fn release(&mut self) {
+        // Closing it takes it out of the poll.
+        self.socket = None;
+    }
+
     /// Closes our side; the peer sees the end of what it was sent.
     pub(super) fn finish(&mut self, deadline: Instant) {
         self.state = State::Lingering(deadline);
         self.can_read = true;
         // An error means that the peer is gone, which the next read says too.
-        let _ = self.socket.shutdown(Shutdown::Write);
+        let _ = self.socket.as_ref().map(|it| it.shutdown(Shutdown::Write));
     }
 
     /// Throws away what there is to read; true when the peer has closed its side too.
