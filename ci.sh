@@ -16,6 +16,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   doc              rustdoc, warnings are errors
   test             every test of the workspace
   witness          zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
+  faults           zmqd on networks that fail and clocks that jump (needs root and Linux's taps)
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
   wireshark        an exported recording as tshark sees it (installs tshark on Debian)
@@ -44,7 +45,8 @@ lint() {
     say "lint: clippy, every target, warnings are errors"
     run cargo clippy --workspace --all-targets --locked -- -D warnings
     # Not among all targets, since it needs more than Cargo to run.
-    run cargo clippy --package zmqd-tests --test foreign --locked -- -D warnings
+    run cargo clippy --package zmqd-tests --test foreign --test faults --locked \
+        -- -D warnings
 }
 
 doc() {
@@ -60,6 +62,31 @@ test() {
 witness() {
     say "witness: npm's zeromq and the system's libzmq"
     run cargo test --package zmqd-tests --test foreign --locked
+}
+
+faults() {
+    say "faults: zmqd on networks that fail and clocks that jump"
+    if [ "$(id -u)" != 0 ]; then
+        did_not_run "only root may make network namespaces"
+    elif [ ! -c /dev/net/tun ]; then
+        did_not_run "there is no /dev/net/tun: the kernel has no taps, or the container hides them"
+    elif ! unshare --net true; then
+        did_not_run "network namespaces cannot be made here"
+    fi
+    if ! command -v ip >/dev/null || ! ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null; then
+        if ! command -v apt-get >/dev/null; then
+            did_not_run "iproute2 and libfaketime are not both installed"
+        fi
+        run apt-get update --quiet
+        run apt-get install --yes --quiet --no-install-recommends iproute2 libfaketime
+    fi
+    run cargo test --package zmqd-tests --test faults --locked -- --test-threads 2
+}
+
+# Ends with a code of its own: this is neither good nor bad news about zmqd.
+did_not_run() {
+    echo "DID NOT RUN: $*" >&2
+    exit 3
 }
 
 deny() {
@@ -252,7 +279,9 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | deny | fuzz | wireshark | static | bench) "$@" ;;
+    all | fmt | lint | doc | test | witness | faults | deny | fuzz | wireshark | static | bench)
+        "$@"
+        ;;
     "" | help | -h | --help) usage ;;
     *)
         usage >&2

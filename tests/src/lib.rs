@@ -21,6 +21,7 @@
 //! - [`Python`] is a process that executes blocks of Python with pyzmq and the words of
 //!   `py/peer.py`; the environment it runs in is made on first use, see [`python`].
 //! - [`Raw`] is a TCP connection that sends whatever bytes a test likes.
+//! - [`Network`] is made of hosts with cables between them that can be cut.
 //! - [`tap::Tap`] sits between a peer and the broker and counts their heartbeats.
 //! - [`witness`] drives other implementations through one interface, by the same scenarios.
 //!
@@ -32,6 +33,7 @@ pub mod clock;
 mod dialogue;
 mod environment;
 mod lines;
+pub mod network;
 mod place;
 pub mod python;
 pub mod raw;
@@ -41,6 +43,7 @@ pub mod witness;
 pub mod zmqd;
 
 pub use clock::{PATIENCE, Stopwatch, wait_until};
+pub use network::{Host, Network};
 pub use place::Place;
 pub use python::Python;
 pub use raw::Raw;

@@ -178,6 +178,12 @@ impl Zmqd {
         found.map_or("", |bound| bound.endpoint.as_str())
     }
 
+    /// The number of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory, in bytes.
     #[must_use]
     pub fn rss_bytes(&self) -> u64 {

@@ -1,0 +1,9 @@
+//! Real faults of networks, clocks and disks, between processes that do not know that it is a test.
+//!
+//! They need root, and packages that a machine for Rust need not have: `./ci.sh faults`.
+
+mod cable;
+mod clock;
+mod disk;
+mod loss;
+mod partition;
