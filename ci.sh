@@ -17,6 +17,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   test             every test of the workspace
   witness          zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
   faults           zmqd on networks that fail and clocks that jump (needs root and Linux's taps)
+  soak MINUTES     everything at once for so long: nothing is lost, nothing grows
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
   wireshark        an exported recording as tshark sees it (installs tshark on Debian)
@@ -45,7 +46,7 @@ lint() {
     say "lint: clippy, every target, warnings are errors"
     run cargo clippy --workspace --all-targets --locked -- -D warnings
     # Not among all targets, since it needs more than Cargo to run.
-    run cargo clippy --package zmqd-tests --test foreign --test faults --locked \
+    run cargo clippy --package zmqd-tests --test foreign --test faults --test soak --locked \
         -- -D warnings
 }
 
@@ -87,6 +88,20 @@ faults() {
 did_not_run() {
     echo "DID NOT RUN: $*" >&2
     exit 3
+}
+
+soak() {
+    if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ ]]; then
+        echo "usage: ./ci.sh soak MINUTES" >&2
+        return 2
+    fi
+    say "soak: everything at once for $1 min"
+    if [ -z "${ZMQD_BIN:-}" ]; then
+        run cargo build --release --locked --package zmqd
+        ZMQD_BIN="$(realpath "$TARGET_DIR")/release/zmqd"
+    fi
+    export MINUTES="$1" ZMQD_BIN
+    run cargo test --package zmqd-tests --test soak --locked -- --nocapture
 }
 
 deny() {
@@ -279,7 +294,7 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | faults | deny | fuzz | wireshark | static | bench)
+    all | fmt | lint | doc | test | witness | faults | soak | deny | fuzz | wireshark | static | bench)
         "$@"
         ;;
     "" | help | -h | --help) usage ;;
