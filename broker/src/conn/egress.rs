@@ -86,6 +86,10 @@ pub(crate) struct Store {
     free: Vec<Vec<u8>>,
     /// What they could hold.
     free_bytes: usize,
+    /// How many chunks the lists below could hold.
+    list_room: usize,
+    /// Lists of drained queues, kept for the next ones in the same way.
+    lists: Vec<VecDeque<Chunk>>,
     /// The time, as far as it was told.
     pub(crate) now: Option<Instant>,
     /// Bytes in all queues together; what several share counts for each.
@@ -95,6 +99,9 @@ pub(crate) struct Store {
 impl Store {
     /// Bytes that are kept: a turn to many peers finds its buffers again.
     const FREE_BYTES_MAX: usize = 2 << 20;
+
+    /// Chunks for which lists are kept: a megabyte of them.
+    const LIST_ROOM_MAX: usize = 16 << 10;
 
     fn take(&mut self) -> Vec<u8> {
         let buffer = self.free.pop().unwrap_or_default();
@@ -108,6 +115,21 @@ impl Store {
             buffer.clear();
             self.free_bytes += size;
             self.free.push(buffer);
+        }
+    }
+
+    fn take_list(&mut self) -> VecDeque<Chunk> {
+        let list = self.lists.pop().unwrap_or_default();
+        self.list_room -= list.capacity();
+        list
+    }
+
+    fn give_list(&mut self, list: VecDeque<Chunk>) {
+        debug_assert!(list.is_empty(), "only an empty list is kept");
+        let room = list.capacity();
+        if (1..=SLICES_MAX).contains(&room) && self.list_room + room <= Self::LIST_ROOM_MAX {
+            self.list_room += room;
+            self.lists.push(list);
         }
     }
 }
@@ -136,12 +158,13 @@ impl Egress {
         if continues {
             self.copy_in([prefix], 0, store);
         }
-        self.chunks.push_back(Chunk {
+        let chunk = Chunk {
             body: Body::Input(range),
             continues,
             messages: 1,
             queued_at: None,
-        });
+        };
+        self.push_chunk(chunk, store);
     }
 
     /// Queues a range of the input's buffer that holds so many messages; it is put together with
@@ -179,12 +202,13 @@ impl Egress {
         if continues {
             self.copy_in([prefix], 0, store);
         }
-        self.chunks.push_back(Chunk {
+        let chunk = Chunk {
             body: Body::Shared(body),
             continues,
             messages: 1,
             queued_at: if self.is_apart { store.now } else { None },
-        });
+        };
+        self.push_chunk(chunk, store);
     }
 
     /// The handshake is over: what was queued so far belongs to it.
@@ -224,13 +248,14 @@ impl Egress {
         self.chunks.append(&mut other.chunks);
     }
 
-    fn push_apart(&mut self, parts: &[&[u8]], store: &Store) {
-        self.chunks.push_back(Chunk {
+    fn push_apart(&mut self, parts: &[&[u8]], store: &mut Store) {
+        let chunk = Chunk {
             body: Body::Batch(parts.concat()),
             continues: false,
             messages: 1,
             queued_at: store.now,
-        });
+        };
+        self.push_chunk(chunk, store);
     }
 
     #[inline]
@@ -314,12 +339,13 @@ impl Egress {
             self.copy_in([&input.buffer()[start..end]], messages, store);
         } else {
             let body = Body::Input(start..end);
-            self.chunks.push_back(Chunk {
+            let chunk = Chunk {
                 body,
                 continues: false,
                 messages,
                 queued_at: None,
-            });
+            };
+            self.push_chunk(chunk, store);
         }
     }
 
@@ -381,9 +407,7 @@ impl Egress {
             }
         }
         debug_assert!(self.written == 0, "more was written than there was");
-        if self.chunks.capacity() > SLICES_MAX {
-            self.chunks = VecDeque::new();
-        }
+        store.give_list(std::mem::take(&mut self.chunks));
     }
 
     /// Gives up the queue, now and for ever: the peer does not read any more. Hands over the
@@ -511,15 +535,24 @@ impl Egress {
     }
 
     #[inline(never)]
+    fn push_chunk(&mut self, chunk: Chunk, store: &mut Store) {
+        if self.chunks.capacity() == 0 {
+            self.chunks = store.take_list();
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    #[inline(never)]
     fn copy_in_new(&mut self, parts: &[&[u8]], messages: u32, store: &mut Store) {
         let mut batch = store.take();
         parts.iter().for_each(|part| batch.extend_from_slice(part));
-        self.chunks.push_back(Chunk {
+        let chunk = Chunk {
             body: Body::Batch(batch),
             continues: false,
             messages,
             queued_at: None,
-        });
+        };
+        self.push_chunk(chunk, store);
     }
 }
 
