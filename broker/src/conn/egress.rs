@@ -136,7 +136,7 @@ impl Store {
 
 impl Egress {
     /// Queues one message: `prefix` and then a range of the input's buffer, that touches no other.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_input(
         &mut self,
         prefix: &[u8],

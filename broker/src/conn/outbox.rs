@@ -20,7 +20,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Queues `prefix` and then `range` of the input's buffer for `id`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_input(
         &mut self,
         conns: &mut ConnTable,
