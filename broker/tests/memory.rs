@@ -82,3 +82,25 @@ fn what_a_closed_peer_was_not_sent_is_not_in_use_any_more() {
     assert!(bench.core.is_stopped());
     assert_eq!(bench.core.memory_in_use(), 0);
 }
+
+#[test]
+fn a_large_queue_that_is_given_up_is_not_copied() {
+    const QUEUE_BYTES: u64 = 8 << 20;
+    let mut bench = Bench::new(Instant::now(), "streamer", 1, 2);
+    let batch = drive::message("streamer", 10_000).repeat(2);
+    // What both sinks have; neither reads.
+    while bench.core.memory_in_use() < 2 * QUEUE_BYTES {
+        bench.feed(bench.sources[0], &batch);
+        while let Some(sink) = bench.core.poll_dirty() {
+            bench.core.handle_written(sink, 0, true);
+        }
+    }
+    let in_use = bench.core.memory_in_use();
+    let counted = allocation_counter::measure(|| {
+        bench.core.handle_write_failed(bench.sinks[0]);
+        bench.core.settle(bench.now);
+    });
+    assert_eq!(bench.core.memory_in_use(), in_use, "it waits for the other");
+    // Some of its buffers are kept for other queues.
+    assert!(counted.bytes_max < QUEUE_BYTES / 2, "{counted:?}");
+}

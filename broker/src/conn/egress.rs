@@ -10,6 +10,10 @@
 //! grow together; when the input is done with, a long run is written to the socket straight from
 //! the buffer it was read into, and a short one is copied to the end of the batch.
 
+mod unsent;
+
+pub(crate) use unsent::Unsent;
+
 use crate::conn::Input;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -17,7 +21,6 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::time::Instant;
 use zmtp::Frames;
-use zmtp::wire::header::COMMAND;
 
 /// A run of the input at least this long is written from where it is. Shorter ones are gathered, so
 /// that one system call takes the messages of many.
@@ -234,9 +237,20 @@ impl Egress {
         self.is_apart = true;
     }
 
-    /// Queues whole messages, one after the other.
-    pub(crate) fn push_messages(&mut self, wire: &[u8], store: &mut Store) {
-        walk_units(wire, 0, |_, unit, _| self.push_bytes(unit, 1, store));
+    /// Queues messages that were taken out of another queue.
+    pub(crate) fn push_unsent(&mut self, mut unsent: Unsent, store: &mut Store) {
+        while let Some(message) = unsent.pop(store) {
+            self.push_whole(message, store);
+        }
+    }
+
+    /// Queues a message that nobody else may still want: small ones are copied.
+    pub(crate) fn push_whole(&mut self, message: Bytes, store: &mut Store) {
+        if message.len() < BATCH_SIZE_MAX {
+            self.push_bytes(&message, 1, store);
+        } else {
+            self.push_shared(&[], message, store);
+        }
     }
 
     /// Puts the messages of a queue of which nothing was written behind those of this one.
@@ -410,86 +424,6 @@ impl Egress {
         store.give_list(std::mem::take(&mut self.chunks));
     }
 
-    /// Gives up the queue, now and for ever: the peer does not read any more. Hands over the
-    /// messages of which no byte was written, in order, in wire form, and how many they are.
-    pub(crate) fn close(&mut self, store: &mut Store) -> (Vec<u8>, u32) {
-        let written = self.begun();
-        let (mut kept, mut kept_messages) = (Vec::new(), 0);
-        let preamble = self.preamble;
-        let queue = self.take_all(store);
-        walk_units(&queue, preamble, |at, unit, is_message| {
-            if at >= written && is_message {
-                kept.extend_from_slice(unit);
-                kept_messages += 1;
-            }
-        });
-        self.is_closed = true;
-        (kept, kept_messages)
-    }
-
-    /// Drops the messages of which no byte was written; answers how many. What was begun, and
-    /// commands, stay.
-    pub(crate) fn shed(&mut self, store: &mut Store) -> u32 {
-        self.take_out(store, |_| {})
-    }
-
-    /// As [`Self::shed`], but hands the messages over, in order, in wire form, and how many they
-    /// are.
-    pub(crate) fn take_unsent(&mut self, store: &mut Store) -> (Vec<u8>, u32) {
-        let mut taken = Vec::new();
-        let messages = self.take_out(store, |message| taken.extend_from_slice(message));
-        (taken, messages)
-    }
-
-    fn take_out(&mut self, store: &mut Store, mut take: impl FnMut(&[u8])) -> u32 {
-        if self.messages <= u32::from(self.begun() > self.preamble) {
-            return 0;
-        }
-        let (begun, written) = (self.begun(), self.written);
-        let (preamble, messages) = (self.preamble, self.messages);
-        let queue = self.take_all(store);
-        let mut kept = queue[written.min(preamble)..preamble].to_vec();
-        let (mut dropped, mut begun_size) = (0, kept.len());
-        walk_units(&queue, preamble, |at, unit, is_message| {
-            if at < begun {
-                kept.extend_from_slice(&unit[written.saturating_sub(at).min(unit.len())..]);
-                begun_size = kept.len();
-            } else if is_message {
-                dropped += 1;
-                take(unit);
-            } else {
-                kept.extend_from_slice(unit);
-            }
-        });
-        self.preamble = begun_size;
-        self.push_bytes(&kept, messages - dropped, store);
-        dropped
-    }
-
-    /// Up to where units of the queue are begun: at least the first if its prefix is gone already.
-    fn begun(&self) -> usize {
-        let continues = self.chunks.front().is_some_and(|front| front.continues);
-        self.written.max(usize::from(continues))
-    }
-
-    /// Takes all chunks out, the written part of the front included, and leaves the queue empty.
-    fn take_all(&mut self, store: &mut Store) -> Vec<u8> {
-        debug_assert!(!self.leans_on_input() && self.open.messages == 0);
-        store.queued -= self.bytes;
-        let mut queue = Vec::new();
-        for chunk in std::mem::take(&mut self.chunks) {
-            queue.extend_from_slice(chunk.bytes(&[]));
-            if let Body::Batch(buffer) = chunk.body {
-                store.give(buffer);
-            }
-        }
-        *self = Self {
-            is_apart: self.is_apart,
-            ..Self::default()
-        };
-        queue
-    }
-
     /// Messages queued, the one being written included.
     #[inline]
     pub fn messages(&self) -> u32 {
@@ -572,26 +506,6 @@ impl Chunk {
             Body::Shared(bytes) => bytes.len(),
         }
     }
-}
-
-/// Calls `visit` with each message and command in `queue` from `at` on: where it begins, its bytes,
-/// and whether it is a message.
-fn walk_units(queue: &[u8], mut at: usize, mut visit: impl FnMut(usize, &[u8], bool)) {
-    while at < queue.len() {
-        let (size, is_message) = unit_size(&queue[at..]);
-        visit(at, &queue[at..at + size], is_message);
-        at += size;
-    }
-}
-
-/// Size of the whole message or command at the front of `wire`, and whether it is a message.
-pub(crate) fn unit_size(wire: &[u8]) -> (usize, bool) {
-    let first = wire.first().copied().unwrap_or_default();
-    let mut frames = Frames::new(wire);
-    while frames.next().is_some_and(|frame| frame.more) {}
-    let size = wire.len() - frames.rest().len();
-    assert!(size > 0, "a queue holds whole messages and commands");
-    (size, first & COMMAND == 0)
 }
 
 #[cfg(test)]

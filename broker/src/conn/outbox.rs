@@ -79,6 +79,14 @@ impl Outbox {
         self.mark_dirty(conns, id);
     }
 
+    /// Queues a message that was taken out of another queue.
+    pub(crate) fn push_whole(&mut self, conns: &mut ConnTable, id: ConnId, message: Bytes) {
+        if let Some(conn) = conns.get_mut(id) {
+            conn.egress.push_whole(message, &mut self.store);
+            self.mark_dirty(conns, id);
+        }
+    }
+
     /// Sees to it that `id` is flushed at the end of the turn.
     pub(crate) fn mark_dirty(&mut self, conns: &mut ConnTable, id: ConnId) {
         if let Some(conn) = conns.get_mut(id)

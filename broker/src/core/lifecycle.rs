@@ -1,6 +1,7 @@
 //! How connections begin, are kept an eye on, and end.
 
 use crate::config::{Connect, Side};
+use crate::conn::egress::Unsent;
 use crate::conn::{Conn, ConnId, Origin, Phase, SocketId};
 use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
@@ -205,14 +206,12 @@ impl Core {
             return;
         };
         let (socket, origin) = (conn.socket, conn.origin);
-        let (wire, messages) = conn.egress.close(&mut self.outbox.store);
-        let pattern = &mut self.proxies[socket.proxy as usize]
-            .socket_mut(socket.side)
-            .pattern;
-        if let Some(balancer) = pattern.balancer() {
+        let gave_up = self.proxies[socket.proxy as usize].socket_mut(socket.side);
+        let unsent = gave_up.close_queue(conn, &mut self.outbox.store);
+        if let Some(balancer) = gave_up.pattern.balancer() {
             balancer.detach(id, &mut self.conns);
         }
-        self.strand(now, (socket, origin), &wire, messages);
+        self.strand(now, (socket, origin), unsent);
     }
 
     /// Keeps the messages that a dead peer had not been sent for when its link is up again, or
@@ -221,16 +220,16 @@ impl Core {
         &mut self,
         now: Instant,
         (id, origin): (SocketId, Origin),
-        wire: &[u8],
-        messages: u32,
+        unsent: Unsent,
     ) {
-        let is_kept = self.keep_for_link(now, origin, wire);
+        let messages = unsent.messages();
+        let mut unsent = self.keep_for_link(now, origin, unsent);
         let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
         if let Some(balancer) = socket.pattern.balancer() {
-            if !is_kept {
-                balancer.strand(wire);
-            }
+            balancer.strand(unsent);
             socket.stats.requeued += u64::from(messages);
+        } else {
+            unsent.discard(&mut self.outbox.store);
         }
         let has_lost_request = socket.pattern.has_lost_request();
         let across = id.across();
@@ -285,16 +284,17 @@ impl Core {
         if !was_ready {
             conn.egress.begin_traffic();
         }
+        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
         let unsent = match why {
             // What is on its way to a loop can go another way; that there is a loop is still said.
             Why::Loop => Some(conn.egress.take_unsent(&mut self.outbox.store)),
             _ if lingers => None,
-            _ => Some(conn.egress.close(&mut self.outbox.store)),
+            _ => Some(socket.close_queue(conn, &mut self.outbox.store)),
         };
         self.report_close(now, socket_id, peer, why);
         let proxy = &mut self.proxies[socket_id.proxy as usize];
         let side = socket_id.side;
-        let (socket, _) = proxy.sockets_mut(side);
+        let socket = proxy.socket_mut(side);
         socket.stats.count_close(&why);
         if was_parked {
             socket.waiting.retain(|waiting| *waiting != id);
@@ -306,8 +306,8 @@ impl Core {
                 let peers = socket.peers;
                 proxy.watch.has_readers(peers);
             }
-            if let Some((wire, messages)) = unsent {
-                self.strand(now, (socket_id, origin), &wire, messages);
+            if let Some(unsent) = unsent {
+                self.strand(now, (socket_id, origin), unsent);
                 // A REP whose requester left takes the next request.
                 self.wake_later(socket_id);
             }
@@ -384,7 +384,8 @@ impl Core {
             for side in Side::ALL {
                 let socket = proxy.socket_mut(side);
                 if socket.linger == Linger::Over {
-                    dropped[side as usize] += u64::from(socket.shed_stranded(Drop::Stopping));
+                    dropped[side as usize] +=
+                        u64::from(socket.shed_stranded(Drop::Stopping, store));
                 }
             }
         }

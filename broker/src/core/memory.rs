@@ -7,6 +7,7 @@
 use crate::conn::{ConnId, Input, Phase};
 use crate::core::{Action, Core};
 use crate::limits::SHORTAGE_PATIENCE;
+use crate::proxy::{Proxy, Socket};
 use crate::why::{Drop, Why};
 use std::time::Instant;
 
@@ -119,6 +120,11 @@ impl Core {
         let largest = candidates
             .max_by_key(|(_, conn)| size(conn))
             .map(|(id, _)| id);
+        let largest_size = largest.map_or(0, |id| self.conns.get(id).map_or(0, size));
+        if let Some(socket) = most_stranded(&mut self.proxies, largest_size) {
+            let store = &mut self.outbox.store;
+            return socket.shed_stranded(Drop::MemoryShed, store) > 0;
+        }
         let Some(conn) = largest.and_then(|id| self.conns.get_mut(id)) else {
             return false;
         };
@@ -147,4 +153,14 @@ impl Core {
         }
         true
     }
+}
+
+/// The socket with the most that dead peers were not sent, if it is more than `least` bytes.
+fn most_stranded(proxies: &mut [Proxy], least: u64) -> Option<&mut Socket> {
+    let sockets = proxies.iter_mut().flat_map(Proxy::all_mut);
+    sockets
+        .map(|socket| (socket.stranded_bytes(), socket))
+        .filter(|(size, _)| *size > least)
+        .max_by_key(|(size, _)| *size)
+        .map(|(_, socket)| socket)
 }

@@ -4,6 +4,7 @@
 //! knows nothing of it: the kernel takes nothing for it, until it is done with and the one who has
 //! shaken hands gets its queue.
 
+use crate::conn::egress::Unsent;
 use crate::conn::{Conn, ConnId, Egress, Origin, Phase};
 use crate::core::{Core, Stop};
 use crate::pattern::Pattern;
@@ -45,19 +46,21 @@ impl Core {
         Some(id)
     }
 
-    /// Keeps the messages of a link that was lost; false if they are not to be kept for it.
-    pub(super) fn keep_for_link(&mut self, now: Instant, origin: Origin, wire: &[u8]) -> bool {
+    /// Keeps the messages of a link that was lost; answers with them if they are not to be kept for
+    /// it.
+    pub(super) fn keep_for_link(&mut self, now: Instant, origin: Origin, unsent: Unsent) -> Unsent {
         let Origin::Dialled(link) = origin else {
-            return false;
+            return unsent;
         };
         let Some(id) = self.stand_in(now, link) else {
-            return false;
+            return unsent;
         };
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.egress.push_messages(wire, &mut self.outbox.store);
-        }
+        let Some(conn) = self.conns.get_mut(id) else {
+            return unsent;
+        };
+        conn.egress.push_unsent(unsent, &mut self.outbox.store);
         self.redelivered(id);
-        true
+        Unsent::default()
     }
 
     /// The link is up: what stood in for its peer is done with, and its queue is to be handed over.
@@ -88,9 +91,9 @@ impl Core {
     /// Nobody will connect any more: others get what was queued.
     pub(super) fn give_up_stand_in(&mut self, now: Instant, origin: Origin) {
         if let (Origin::Dialled(link), Some(mut kept)) = (origin, self.end_stand_in(origin)) {
-            let (wire, messages) = kept.close(&mut self.outbox.store);
+            let unsent = kept.close_and_take(&mut self.outbox.store);
             let socket = self.links[link as usize].socket;
-            self.strand(now, (socket, origin), &wire, messages);
+            self.strand(now, (socket, origin), unsent);
         }
     }
 

@@ -1,7 +1,7 @@
 //! DEALER and PUSH: each message goes to one peer, in turn, or waits.
 
 use crate::config::{Balance, Overflow, SocketOptions};
-use crate::conn::egress::unit_size;
+use crate::conn::egress::{Store, Unsent};
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable};
 use crate::pattern::Route;
@@ -11,16 +11,10 @@ use crate::why::Drop;
 /// The outgoing half of a DEALER or PUSH socket.
 #[derive(Debug, Default)]
 pub(crate) struct Balancer {
-    stranded: Stranded,
+    /// Messages that were queued for peers that died; they go before all others. No new message is
+    /// admitted while there are any, so that they never exceed what the dead were allowed to queue.
+    stranded: Unsent,
     turns: Turns,
-}
-
-/// Messages that were queued for peers that died; they go before all others. No new message is
-/// admitted while there are any, so that they never exceed what the dead were allowed to queue.
-#[derive(Debug, Default)]
-struct Stranded {
-    at: usize,
-    wire: Vec<u8>,
 }
 
 impl Balancer {
@@ -72,18 +66,18 @@ impl Balancer {
     }
 
     /// Takes back what a dead peer had not been sent.
-    pub(crate) fn strand(&mut self, wire: &[u8]) {
-        self.stranded.wire.extend_from_slice(wire);
+    pub(crate) fn strand(&mut self, unsent: Unsent) {
+        self.stranded.append(unsent);
     }
 
     /// Drops what is stranded; answers how many messages.
-    pub(crate) fn drop_stranded(&mut self) -> u32 {
-        let mut dropped = 0;
-        while let Some(size) = self.stranded.front().map(<[u8]>::len) {
-            self.stranded.advance(size);
-            dropped += 1;
-        }
-        dropped
+    pub(crate) fn drop_stranded(&mut self, store: &mut Store) -> u32 {
+        self.stranded.discard(store)
+    }
+
+    /// Bytes that are stranded.
+    pub(crate) fn stranded_bytes(&self) -> u64 {
+        self.stranded.bytes()
     }
 
     /// Gives what is stranded to whoever can take it; answers with the last who got of it.
@@ -94,16 +88,12 @@ impl Balancer {
         outbox: &mut Outbox,
     ) -> Option<ConnId> {
         let mut last = None;
-        while let Some(message) = self.stranded.front() {
-            let size = message.len();
-            let Route::To { id, .. } = self.pick(conns, options) else {
-                return last;
-            };
+        while !self.stranded.is_empty()
+            && let Route::To { id, .. } = self.pick(conns, options)
+            && let Some(message) = self.stranded.pop(&mut outbox.store)
+        {
+            outbox.push_whole(conns, id, message);
             last = Some(id);
-            if let Some(message) = self.stranded.front() {
-                outbox.push_bytes(conns, id, message, 1);
-            }
-            self.stranded.advance(size);
         }
         last
     }
@@ -174,23 +164,5 @@ impl Balancer {
             self.turns.deactivate_current(conns);
         }
         Route::Wait
-    }
-}
-
-impl Stranded {
-    fn is_empty(&self) -> bool {
-        self.at == self.wire.len()
-    }
-
-    fn front(&self) -> Option<&[u8]> {
-        let rest = &self.wire[self.at..];
-        (!rest.is_empty()).then(|| &rest[..unit_size(rest).0])
-    }
-
-    fn advance(&mut self, size: usize) {
-        self.at += size;
-        if self.is_empty() {
-            *self = Self::default();
-        }
     }
 }

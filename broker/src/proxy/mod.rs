@@ -1,11 +1,10 @@
 //! A proxy: two sockets, and who waits between them.
 
 use crate::config::{Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
-use crate::conn::egress::Store;
+use crate::conn::egress::{Store, Unsent};
 use crate::conn::{Conn, ConnId, Phase};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
-use crate::pattern::balancer::Balancer;
 use crate::stats::SocketStats;
 use crate::why::Drop;
 use std::collections::VecDeque;
@@ -121,6 +120,16 @@ impl Proxy {
     /// All sockets, in the order of [`Side::ALL`].
     pub(crate) fn sockets(&self) -> [&Socket; Side::ALL.len()] {
         Side::ALL.map(|side| self.socket(side))
+    }
+
+    /// The sockets of all sides.
+    pub(crate) fn all_mut(&mut self) -> [&mut Socket; Side::ALL.len()] {
+        [
+            &mut self.frontend,
+            &mut self.backend,
+            &mut self.capture,
+            &mut self.control,
+        ]
     }
 
     /// The socket on `side` and the one across.
@@ -252,10 +261,27 @@ impl Socket {
         dropped
     }
 
-    /// Drops what was taken back from dead peers, and answers how much it was.
-    pub(crate) fn shed_stranded(&mut self, reason: Drop) -> u32 {
+    /// Gives up the queue of a peer that does not read any more. Hands over what it was not sent, if
+    /// it does not matter who gets it.
+    pub(crate) fn close_queue(&mut self, conn: &mut Conn, store: &mut Store) -> Unsent {
+        if self.pattern.balancer().is_some() {
+            conn.egress.close_and_take(store)
+        } else {
+            conn.egress.close(store);
+            Unsent::default()
+        }
+    }
+
+    /// Bytes that were taken back from dead peers.
+    pub(crate) fn stranded_bytes(&mut self) -> u64 {
         let balancer = self.pattern.balancer();
-        let dropped = balancer.map_or(0, Balancer::drop_stranded);
+        balancer.map_or(0, |balancer| balancer.stranded_bytes())
+    }
+
+    /// Drops what was taken back from dead peers, and answers how much it was.
+    pub(crate) fn shed_stranded(&mut self, reason: Drop, store: &mut Store) -> u32 {
+        let balancer = self.pattern.balancer();
+        let dropped = balancer.map_or(0, |balancer| balancer.drop_stranded(store));
         self.stats.count_drops(reason, dropped);
         dropped
     }

@@ -29,6 +29,18 @@ fn content(egress: &Egress, input: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// All messages, in wire form, and how many they are.
+fn drained(mut unsent: Unsent, store: &mut Store) -> (Vec<u8>, u32) {
+    let (bytes, messages) = (unsent.bytes(), unsent.messages());
+    let mut wire = Vec::new();
+    for _ in 0..messages {
+        wire.extend_from_slice(&unsent.pop(store).expect("as many as it says"));
+    }
+    assert_eq!((unsent.pop(store), unsent.bytes()), (None, 0));
+    assert_eq!(wire.len() as u64, bytes);
+    (wire, messages)
+}
+
 #[test]
 fn touching_ranges_become_one_run() {
     let bytes = message(60).repeat(1000);
@@ -103,7 +115,7 @@ fn only_messages_with_no_byte_written_are_handed_over() {
         egress.push_bytes(&two, 1, &mut store);
         egress.push_shared(&[], shared.clone().into(), &mut store);
         egress.advance(written, &mut store);
-        let (kept, messages) = egress.close(&mut store);
+        let (kept, messages) = drained(egress.close_and_take(&mut store), &mut store);
         let two_at = one.len() + 7;
         let mut expected = Vec::new();
         for (at, message) in [(0, &one), (two_at, &two), (two_at + two.len(), &shared)] {
@@ -132,7 +144,8 @@ fn what_is_left_of_a_handshake_is_no_message() {
             egress.begin_traffic();
             egress.push_bytes(&message(10), 1, &mut store);
             egress.advance(written - written.min(10), &mut store);
-            assert_eq!(egress.close(&mut store), (message(10), 1));
+            let unsent = egress.close_and_take(&mut store);
+            assert_eq!(drained(unsent, &mut store), (message(10), 1));
         }
     }
 }
@@ -145,7 +158,8 @@ fn a_message_whose_prefix_is_gone_is_not_handed_over() {
     egress.push_bytes(&small, 1, &mut store);
     egress.advance(4, &mut store);
     assert_eq!((egress.written, egress.messages()), (0, 2));
-    assert_eq!(egress.close(&mut store), (small, 1));
+    let unsent = egress.close_and_take(&mut store);
+    assert_eq!(drained(unsent, &mut store), (small, 1));
 }
 
 #[test]
@@ -174,7 +188,8 @@ fn shedding_leaves_what_was_begun_and_commands() {
         egress.push_bytes(pong, 0, &mut store);
         egress.push_shared(&[], two.clone().into(), &mut store);
         egress.advance(written, &mut store);
-        let (taken, dropped) = egress.take_unsent(&mut store);
+        let unsent = egress.take_unsent(&mut store);
+        let (taken, dropped) = drained(unsent, &mut store);
         let mut expected = whole[written..].to_vec();
         let (mut expected_taken, mut expected_dropped) = (Vec::<u8>::new(), 0);
         if written <= two_at {
@@ -199,7 +214,8 @@ fn shedding_leaves_what_was_begun_and_commands() {
         let left = usize::try_from(egress.bytes()).unwrap();
         egress.push_bytes(&two, 1, &mut store);
         egress.advance(left, &mut store);
-        assert_eq!(egress.close(&mut store), (two.clone(), 1), "{written}");
+        let unsent = egress.close_and_take(&mut store);
+        assert_eq!(drained(unsent, &mut store), (two.clone(), 1), "{written}");
         assert_eq!(store.queued, before);
     }
 }
@@ -289,4 +305,63 @@ fn what_is_left_of_a_begun_message_is_not_taken_out_after_shedding() {
     egress.push_bytes(&two, 1, &mut store);
     assert!(egress.drop_oldest(&mut store));
     assert_eq!(content(&egress, &[]), one[5..]);
+}
+
+#[test]
+fn messages_in_two_pieces_are_taken_whole() {
+    let (small, large) = (message(10), message(20_000));
+    let prefixed = [b"\x01\x02id", &large[..]].concat();
+    let whole = [
+        &small[..],
+        &prefixed,
+        &prefixed,
+        b"\x04\x05\x04PONG",
+        &small,
+    ]
+    .concat();
+    let starts = [0, small.len(), small.len() + prefixed.len()];
+    for written in 0..starts[2] + 10 {
+        let (mut egress, mut store) = (Egress::default(), store());
+        let before = store.queued;
+        egress.push_bytes(&small, 1, &mut store);
+        egress.push_shared(b"\x01\x02id", large.clone().into(), &mut store);
+        let input = scratch(&large);
+        egress.push_input(b"\x01\x02id", &input, 0..large.len(), &mut store);
+        egress.settle(&input, &mut store);
+        egress.keep(&input, &mut store);
+        egress.push_bytes(b"\x04\x05\x04PONG", 0, &mut store);
+        egress.push_bytes(&small, 1, &mut store);
+        assert_eq!(content(&egress, &[]), whole);
+        egress.advance(written, &mut store);
+        let unsent = egress.take_unsent(&mut store);
+        let (taken, messages) = drained(unsent, &mut store);
+        let parts = [&small[..], &prefixed, &prefixed];
+        let unbegun = (0..3).filter(|at| starts[*at] >= written);
+        let expected: Vec<_> = unbegun.map(|at| parts[at]).chain([&small[..]]).collect();
+        assert_eq!(
+            (taken, messages as usize),
+            (expected.concat(), expected.len())
+        );
+        let begun_end = (0..3)
+            .filter(|at| starts[*at] < written)
+            .map(|at| starts[at] + parts[at].len());
+        let mut rest = whole[written..begun_end.max().unwrap_or(written)].to_vec();
+        rest.extend_from_slice(b"\x04\x05\x04PONG");
+        assert_eq!(content(&egress, &[]), rest, "{written}");
+        assert_eq!(store.queued, before + egress.bytes());
+        egress.advance(rest.len(), &mut store);
+        assert_eq!((egress.messages(), egress.bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn a_large_message_is_handed_over_without_a_copy() {
+    let (mut egress, mut store) = (Egress::default(), store());
+    let large = Bytes::from(message(1 << 20));
+    egress.push_bytes(&message(10), 1, &mut store);
+    egress.push_shared(&[], large.clone(), &mut store);
+    let mut unsent = egress.close_and_take(&mut store);
+    assert_eq!(unsent.pop(&mut store).as_deref(), Some(&message(10)[..]));
+    let taken = unsent.pop(&mut store).expect("the large one");
+    assert_eq!(taken.as_ptr(), large.as_ptr());
 }
