@@ -50,7 +50,7 @@ pub(crate) enum Origin {
 }
 
 /// How far a queue is from its high-water marks: it takes a message while neither figure is zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Room {
     bytes: u64,
     messages: u32,
@@ -79,10 +79,16 @@ impl Room {
         }
     }
 
+    /// Whether there is room for a message, which may exceed the bytes.
+    #[inline]
+    pub(crate) fn is_any(self) -> bool {
+        self.messages > 0 && self.bytes > 0
+    }
+
     /// Takes room for a message, if there is any.
     #[inline]
     pub(crate) fn take(&mut self, bytes: usize) -> bool {
-        let has_room = self.messages > 0 && self.bytes > 0;
+        let has_room = self.is_any();
         if has_room {
             *self = self.behind(1, bytes);
         }

@@ -5,9 +5,9 @@
 //! reader has no room for it misses, and that is counted.
 
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Input, SocketId};
+use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Core;
-use crate::core::lane::make_room;
+use crate::core::lane::{least_room, make_room};
 use crate::pattern::{Outgoing, Route};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
@@ -21,11 +21,25 @@ use zmtp::encode::append_frame;
 pub(super) struct Copies {
     /// What stands in front of the message.
     head: Vec<u8>,
+    /// Whether the next message of the same sender goes to the same readers, as long as they have
+    /// room.
+    is_steady: bool,
     /// How many readers miss it, and why.
     missed: Option<(Drop, u32)>,
     readers: Vec<ConnId>,
+    /// What all readers have room for.
+    room: Room,
     /// How much of the message the head holds already.
     skip: usize,
+}
+
+impl Copies {
+    /// Whether the next message of the same sender can be shown as the last one was: nothing is to
+    /// be decided, and nobody to be written first.
+    #[inline]
+    pub(super) fn are_steady(&self) -> bool {
+        self.is_steady && self.room.is_any()
+    }
 }
 
 /// What it takes to show a message.
@@ -54,16 +68,20 @@ impl Show<'_> {
         } = self;
         let Copies {
             head,
+            is_steady,
             missed,
             readers,
+            room,
             skip,
         } = &mut **copies;
         head.clear();
         readers.clear();
         (*missed, *skip) = (None, 0);
+        (*is_steady, *room) = (true, Room::UNLIMITED);
         if capture.peers == 0 {
             return None;
         }
+        *is_steady = false;
         *skip = self.watch.begin(self.from.side, self.prefix, wire, head);
         let message = Outgoing {
             is_matched: false,
@@ -80,6 +98,10 @@ impl Show<'_> {
                 return Some(reader);
             }
             Route::To { id, .. } => readers.push(id),
+            Route::Targets { full: 0 } => {
+                *is_steady = self.watch.leads_with_direction() && !options.overflow.takes_back();
+                *room = least_room(readers, self.conns, options);
+            }
             Route::Targets { full } => *missed = Some((Drop::PeerFull, full)),
             Route::Drop(reason) => *missed = Some((reason, 1)),
             Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
@@ -140,13 +162,17 @@ impl Show<'_> {
             head,
             missed,
             readers,
+            room,
             skip,
+            ..
         } = &mut *self.copies;
         let stats = &mut self.capture.stats;
         if let Some((reason, count)) = missed.take() {
             stats.count_drops(reason, count);
         }
-        stats.count_out(readers.len(), 1, head.len() + wire.len() - *skip);
+        let size = head.len() + wire.len() - *skip;
+        stats.count_out(readers.len(), 1, size);
+        *room = room.behind(1, size);
         if !readers.is_empty() && self.capture.options.overflow.takes_back() {
             make_room(self.conns, self.outbox, self.capture, readers, wire);
         }

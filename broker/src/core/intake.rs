@@ -267,13 +267,13 @@ impl Core {
         );
         let is_paused = proxy.is_paused && !socket.side.is_beside();
         let must_wait = (is_paused || !from.waiting.is_empty()) && !is_resumed;
-        let is_watched = proxy.watch.is_active;
-        let is_plain = !must_wait && !is_watched && from.takes_plainly() && to.sends_plainly();
+        let is_plain = !must_wait && from.takes_plainly() && to.sends_plainly();
         Way {
             goes_singly: is_plain && to.pattern.sends_singly(),
             has_runs: is_plain && !from.pattern.is_router() && !to.options.keeps_apart(),
             id,
             is_plain,
+            is_watched: proxy.watch.is_active,
             must_wait,
             socket,
         }
@@ -349,7 +349,7 @@ impl Core {
                 Halt::Nowhere { route, size, taken } => {
                     self.outbox.settle(&mut self.conns, input);
                     self.forwarded_nowhere(way.to(), route, &input.bytes()[..size]);
-                    if self.proxies[way.socket.proxy as usize].watch.is_active {
+                    if way.is_watched {
                         let range = input.start() + taken..input.start() + size;
                         self.show(way.id, way.socket).range(input, range);
                     }

@@ -24,6 +24,8 @@ pub(super) struct Way {
     pub(super) id: ConnId,
     /// Whether they are routed and queued and nothing else: no type and no option has a say.
     pub(super) is_plain: bool,
+    /// Whether somebody looks at them.
+    pub(super) is_watched: bool,
     /// Whether others have waited for longer to send theirs.
     pub(super) must_wait: bool,
     /// The socket that received them.
@@ -106,10 +108,12 @@ impl Lane<'_> {
                         continue;
                     }
                 }
-                if let Some(reader) = self.find_readers(&input.bytes()[taken..size]) {
-                    self.outbox.mark_urgent(reader);
-                    return Halt::Stuck(Flow::Flush);
-                }
+            }
+            if self.way.is_watched
+                && let Some(reader) = self.show().prepare(&input.bytes()[taken..size])
+            {
+                self.outbox.mark_urgent(reader);
+                return Halt::Stuck(Flow::Flush);
             }
             let has_run = self.way.has_runs && !is_shared(input, size);
             let route = self.route(&input.bytes()[taken..size]);
@@ -148,29 +152,50 @@ impl Lane<'_> {
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) {
-        let Socket {
-            options,
-            pattern,
-            stats,
-            ..
-        } = &mut *self.to;
+        let is_watched = self.way.is_watched;
+        if is_watched && !self.is_shown_steadily(input, find) {
+            return;
+        }
         let (mut messages, mut bytes_in, mut bytes_out) = (0, 0, 0);
         while messages < *quota
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
-            && let Some((id, skip)) = pattern.one(&input.bytes()[..size], self.conns, options)
+            && (!is_watched || self.copies.are_steady())
+            && let Some((id, skip)) = self.one(&input.bytes()[..size])
         {
-            let range = input.start() + skip..input.start() + size;
+            let start = input.start();
+            let range = start + skip..start + size;
             messages += 1;
             bytes_in += size;
             bytes_out += self.prefix.len() + range.len();
             self.outbox
                 .push_input(self.conns, id, self.prefix, input, range);
+            if is_watched {
+                self.show().range(input, start..start + size);
+            }
             input.consume(size);
         }
         *quota -= messages;
         self.from.stats.count_in(messages, bytes_in);
-        stats.count_out(1, messages, bytes_out);
+        self.to.stats.count_out(1, messages, bytes_out);
+    }
+
+    #[inline(always)]
+    fn one(&mut self, wire: &[u8]) -> Option<(ConnId, usize)> {
+        let Socket {
+            options, pattern, ..
+        } = &mut *self.to;
+        pattern.one(wire, self.conns, options)
+    }
+
+    /// Decides who gets copies of the messages at the front; false if that is to be decided for
+    /// each, or somebody is to be written first.
+    fn is_shown_steadily(&mut self, input: &Input, find: &impl Fn(&[u8]) -> Option<usize>) -> bool {
+        let first = find(input.bytes());
+        first.is_some_and(|size| {
+            let needs_flush = self.show().prepare(&input.bytes()[..size]).is_some();
+            !needs_flush && self.copies.are_steady()
+        })
     }
 
     /// Queues the message at the front, and those behind it that go to the same targets and for
@@ -183,31 +208,34 @@ impl Lane<'_> {
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) {
-        let Socket {
-            options,
-            pattern,
-            stats,
-            ..
-        } = &mut *self.to;
+        let is_watched = self.way.is_watched;
         let start = input.start();
+        if is_watched {
+            self.show().range(input, start..start + first_size);
+        }
         input.consume(first_size);
-        let is_steady = pattern.is_steady();
+        let is_steady = self.to.pattern.is_steady();
         let (mut messages, mut room) = (1, None);
         while messages <= *quota
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
         {
-            if !is_steady && !pattern.repeats(&input.bytes()[..size]) {
+            if !is_steady && !self.to.pattern.repeats(&input.bytes()[..size]) {
                 self.is_matched = true;
                 break;
             }
             let room = room.get_or_insert_with(|| {
-                let room = least_room(self.targets, self.conns, options);
+                let room = least_room(self.targets, self.conns, &self.to.options);
                 room.behind(1, first_size)
             });
-            if !room.take(size) {
+            let can_be_shown = !is_watched || self.copies.are_steady();
+            if !can_be_shown || !room.take(size) {
                 self.is_matched = !is_steady;
                 break;
+            }
+            if is_watched {
+                self.show()
+                    .range(input, input.start()..input.start() + size);
             }
             input.consume(size);
             messages += 1;
@@ -217,6 +245,7 @@ impl Lane<'_> {
         self.from
             .stats
             .count_in(messages - 1, range.len() - first_size);
+        let stats = &mut self.to.stats;
         stats.count_out(self.targets.len(), messages, range.len());
         for target in self.targets.iter() {
             self.outbox
@@ -253,13 +282,6 @@ impl Lane<'_> {
         self.from.pattern.admit(self.way.id, wire)
     }
 
-    /// If somebody watches, decides who gets a copy; answers with who is to be written first.
-    #[inline(never)]
-    fn find_readers(&mut self, wire: &[u8]) -> Option<ConnId> {
-        let is_watched = self.watch.is_active;
-        is_watched.then(|| self.show().prepare(wire)).flatten()
-    }
-
     fn show(&mut self) -> Show<'_> {
         Show {
             capture: self.capture,
@@ -293,7 +315,6 @@ impl Lane<'_> {
     /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
     /// and, without the first `taken`, for those who watch; and consumes it.
     fn queue(&mut self, input: &mut Input, size: usize, taken: usize, skip: usize) {
-        let is_watched = !self.way.is_plain && self.watch.is_active;
         let prefix = front(self.envelope, self.prefix);
         let size_out = size - skip + prefix.len();
         self.to.stats.count_out(self.targets.len(), 1, size_out);
@@ -305,7 +326,7 @@ impl Lane<'_> {
                 self.outbox
                     .push_shared(self.conns, *target, prefix, message.slice(skip..));
             }
-            if is_watched {
+            if self.way.is_watched {
                 self.show().shared(&message.slice(taken..));
             }
             return;
@@ -321,7 +342,7 @@ impl Lane<'_> {
                 self.outbox.push_input(conns, *target, prefix, input, range);
             }
         }
-        if is_watched {
+        if self.way.is_watched {
             self.show().range(input, start + taken..start + size);
         }
         input.consume(size);
@@ -335,7 +356,7 @@ fn is_shared(input: &Input, size: usize) -> bool {
 }
 
 /// The room that every target has.
-fn least_room(targets: &[ConnId], conns: &ConnTable, options: &SocketOptions) -> Room {
+pub(super) fn least_room(targets: &[ConnId], conns: &ConnTable, options: &SocketOptions) -> Room {
     let rooms = targets
         .iter()
         .filter_map(|id| Some(conns.get(*id)?.room(options)));

@@ -261,8 +261,8 @@ impl Socket {
         dropped
     }
 
-    /// Gives up the queue of a peer that does not read any more. Hands over what it was not sent, if
-    /// it does not matter who gets it.
+    /// Gives up the queue of a peer that does not read any more. Hands over what it was not sent,
+    /// if it does not matter who gets it.
     pub(crate) fn close_queue(&mut self, conn: &mut Conn, store: &mut Store) -> Unsent {
         if self.pattern.balancer().is_some() {
             conn.egress.close_and_take(store)

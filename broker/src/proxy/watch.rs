@@ -137,6 +137,12 @@ impl Watch {
         }
     }
 
+    /// Whether the first frame of a copy says where the message came from, and no more than that
+    /// decides who wants it.
+    pub(crate) fn leads_with_direction(&self) -> bool {
+        self.format == CaptureFormat::Monitored && !self.is_exchange
+    }
+
     /// A message came in through `side` and went on.
     pub(crate) fn count(&mut self, side: Side, identity: &[u8], wire: &[u8]) {
         if self.has_control {
