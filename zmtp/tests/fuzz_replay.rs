@@ -11,7 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{fs, path::Path};
 use zmtp::SocketType;
 use zmtp::encode::{append_command, append_frame};
-use zmtp::fuzzing::{fuzz_deframer, fuzz_session, fuzz_traffic};
+use zmtp::fuzzing::{
+    fuzz_command, fuzz_deframer, fuzz_ends, fuzz_greeting, fuzz_header, fuzz_session, fuzz_traffic,
+};
 
 /// Inputs made for each target.
 const INPUTS: usize = 5000;
@@ -21,7 +23,7 @@ const SIZES: [usize; 20] = [
     0, 1, 2, 15, 16, 17, 31, 32, 33, 42, 43, 254, 255, 256, 257, 511, 512, 513, 1015, 1022,
 ];
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 13] = [
     "CANCEL",
     "ERROR",
     "HELLO",
@@ -30,13 +32,21 @@ const COMMANDS: [&str; 9] = [
     "PONG",
     "READY",
     "SUBSCRIBE",
+    "ZMQD-JOIN",
+    "ZMQD-LOOP",
+    "ZMQD-PROBE",
+    "ZMQD-UP",
     "",
 ];
 
 #[test]
 fn seeds_of_every_target() {
     let targets = [
-        ("deframer", fuzz_deframer as fn(&[u8])),
+        ("command", fuzz_command as fn(&[u8])),
+        ("deframer", fuzz_deframer),
+        ("ends", fuzz_ends),
+        ("greeting", fuzz_greeting),
+        ("header", fuzz_header),
         ("session", fuzz_session),
         ("traffic", fuzz_traffic),
     ];
@@ -54,6 +64,65 @@ fn seeds_of_every_target() {
         }
         assert!(replayed >= 10, "{replayed} seeds of {name}");
     }
+}
+
+#[test]
+fn greetings() {
+    try_inputs(fuzz_greeting, |random| {
+        let mut input = vec![byte(random)];
+        append_greeting(random, &mut input);
+        input
+    });
+}
+
+/// Announced sizes and limits lie around the same powers of two.
+#[test]
+fn headers() {
+    try_inputs(fuzz_header, |random| {
+        let mut input = vec![byte(random)];
+        input.extend(large(random).to_be_bytes());
+        input.extend(large(random).to_be_bytes());
+        let flags = u8::try_from(random.below(7)).expect("small");
+        input.push(flags);
+        if flags & 2 == 0 {
+            input.push(byte(random));
+        } else {
+            input.extend(large(random).to_be_bytes());
+        }
+        input.extend(body(random));
+        input
+    });
+}
+
+#[test]
+fn commands() {
+    try_inputs(fuzz_command, |random| {
+        let mut frame = Vec::new();
+        match random.below(3) {
+            0 => {
+                let name = COMMANDS[random.below(COMMANDS.len())];
+                append_command(&mut frame, name, &body(random));
+            }
+            _ => append_ready(random, &mut frame),
+        }
+        let header_size = if frame[0] & 2 == 0 { 2 } else { 9 };
+        frame.split_off(header_size - 1)
+    });
+}
+
+#[test]
+fn two_ends() {
+    try_inputs(fuzz_ends, |random| {
+        let mut input = vec![byte(random), byte(random), byte(random)];
+        // Enough of both cables that most handshakes end.
+        for _ in 0..random.below(8) {
+            input.extend([2, 255, 3, 255]);
+        }
+        for _ in 0..random.below(40) {
+            input.extend([byte(random) & 31, byte(random)]);
+        }
+        input
+    });
 }
 
 #[test]
@@ -111,6 +180,22 @@ fn try_inputs(target: fn(&[u8]), make: impl Fn(&mut Random) -> Vec<u8>) {
         let outcome = catch_unwind(AssertUnwindSafe(|| target(&input)));
         assert!(outcome.is_ok(), "SEED={seed}: {}", input.escape_ascii());
     }
+}
+
+/// A greeting of any version.
+fn append_greeting(random: &mut Random, input: &mut Vec<u8>) {
+    input.extend(b"\xff\0\0\0\0\0\0\0\x01\x7f");
+    input.push(u8::try_from(random.below(5)).expect("small"));
+    input.push(u8::try_from(random.below(12)).expect("small"));
+    let mechanism = [&b"NULL"[..], b"PLAIN", b"", b"NULL\0NULL"][random.below(4)];
+    input.extend([mechanism, &[0; 52][mechanism.len()..]].concat());
+}
+
+/// A number around a power of two.
+fn large(random: &mut Random) -> u64 {
+    let power = [4, 8, 16, 31, 32, 63, 64][random.below(7)];
+    let near = (1_u128 << power) + random.below(24) as u128;
+    u64::try_from(near - 12).unwrap_or(u64::MAX)
 }
 
 fn append_traffic(random: &mut Random, input: &mut Vec<u8>) {

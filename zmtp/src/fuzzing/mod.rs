@@ -1,10 +1,25 @@
 //! Bodies of the fuzz targets: ordinary functions, so that a stable `cargo test` replays the
 //! corpus.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic here is what a fuzzer looks for"
+)]
+
+mod command;
 mod deframer;
+mod ends;
+mod greeting;
+mod header;
 mod session;
 
+pub use command::fuzz_command;
 pub use deframer::fuzz_deframer;
+pub use ends::fuzz_ends;
+pub use greeting::fuzz_greeting;
+pub use header::fuzz_header;
 pub use session::{fuzz_session, fuzz_traffic};
 
 use crate::limits::Limits;

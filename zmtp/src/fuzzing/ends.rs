@@ -1,0 +1,405 @@
+//! Two sessions that talk to each other: what one is given to send, the other reports.
+
+use super::{LIMITS, OLD, socket_type};
+use crate::encode::{append_frame, append_message};
+use crate::error::{Deadline, Error, Incompatible, Refused};
+use crate::heartbeat::HeartbeatConfig;
+use crate::limits::GREETING_SIZE;
+use crate::loops::{LoopCheck, LoopCommand, Probe};
+use crate::peer::Peer;
+use crate::session::{Event, Session, SessionConfig};
+use crate::version::Version;
+use crate::wire::command::append_ping;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Reads `data` as two configurations and then as operations: deliver some bytes, send this, let
+/// time pass. Sockets that match must understand each other however the bytes are cut and whatever
+/// stands between them; those that do not must both find out; only silence makes anybody late.
+pub fn fuzz_ends(data: &[u8]) {
+    let [which, other, rest, operations @ ..] = data else {
+        return;
+    };
+    let Some(mut ends) = Ends::new(*which, *other, *rest) else {
+        return;
+    };
+    for operation in operations.chunks_exact(2) {
+        let [what, argument] = operation else {
+            return;
+        };
+        if !ends.operate(*what, *argument) {
+            return;
+        }
+    }
+    ends.finish();
+}
+
+const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_secs(2),
+    ttl: Duration::from_secs(3),
+};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// No more is put into a cable than that.
+const CABLE_SIZE_MAX: usize = 16 << 10;
+
+/// What one end was given to send and the other has to report.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Loop(LoopCommand),
+    Message(Vec<u8>),
+    Subscription(bool, Vec<u8>),
+}
+
+struct End {
+    config: Arc<SessionConfig>,
+    expected: VecDeque<Said>,
+    heard_at: Instant,
+    input: Vec<u8>,
+    is_excused: bool,
+    is_on_trial: bool,
+    is_ready: bool,
+    out: Vec<u8>,
+    sent: Vec<u8>,
+    session: Session,
+}
+
+struct Ends {
+    ends: [End; 2],
+    now: Instant,
+    start: Instant,
+}
+
+impl Ends {
+    /// The first may try a link that closed a loop before: it is always one end that connects.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a beginning for a clock of its own"
+    )]
+    fn new(which: u8, other: u8, rest: u8) -> Option<Self> {
+        let first = socket_type(which);
+        let second = if other & 0x40 == 0 {
+            let peers = first.peers();
+            *peers.get(usize::from(other & 0x3f) % peers.len())?
+        } else {
+            socket_type(other & 0x3f)
+        };
+        let checks = [LoopCheck::Off, LoopCheck::On, LoopCheck::Trial];
+        let start = Instant::now();
+        let end = |which, socket_type, loop_check, bits: u8| {
+            let config = Arc::new(SessionConfig {
+                accept_zmtp2: which & OLD != 0,
+                handshake_timeout: Some(HANDSHAKE_TIMEOUT),
+                heartbeat: (bits & 1 != 0).then_some(HEARTBEAT),
+                identity: vec![b'i'; [0, 1, 254, 255][usize::from(bits >> 1 & 3)]],
+                limits: LIMITS,
+                loop_check,
+                socket_type,
+            });
+            let mut out = Vec::new();
+            End {
+                session: Session::new(config.clone(), start, &mut out),
+                config,
+                expected: VecDeque::new(),
+                heard_at: start,
+                input: Vec::new(),
+                is_excused: false,
+                is_on_trial: false,
+                is_ready: false,
+                out,
+                sent: Vec::new(),
+            }
+        };
+        let check = *checks.get(usize::from(rest % 3))?;
+        let other_check = *checks.get(usize::from(rest / 3 % 2))?;
+        let bits = rest / 6;
+        Some(Self {
+            ends: [
+                end(which, first, check, bits),
+                end(other, second, other_check, bits >> 3),
+            ],
+            now: start,
+            start,
+        })
+    }
+
+    /// Whether the connection still stands.
+    fn operate(&mut self, what: u8, argument: u8) -> bool {
+        let from = usize::from(what & 1);
+        let [first, second] = &mut self.ends;
+        let (end, across) = if from == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        let size = usize::from(argument);
+        match what >> 1 & 15 {
+            0 => return self.deliver(from, size + 1),
+            1 => return self.deliver(from, 64 * (size + 1)),
+            2 => return self.pass(Duration::from_millis(100) * u32::from(argument)),
+            3 => {
+                if end.session.end_trial(&mut end.out).is_some() {
+                    assert!(end.is_on_trial && end.config.loop_check == LoopCheck::Trial);
+                    end.is_ready = true;
+                }
+            }
+            4 => {
+                end.session.hold_back(self.now);
+                end.is_excused = true;
+            }
+            5 => {
+                end.session.excuse_silence(self.now);
+                end.is_excused = true;
+            }
+            6 => end.send_probe(across, argument),
+            _ if !end.is_ready || end.out.len() > CABLE_SIZE_MAX => {}
+            7 => end.send_message(across, &[vec![argument | 2; size * 3]]),
+            8 => {
+                let frames = vec![vec![argument | 2; size / 8]; size % 8 + 1];
+                end.send_message(across, &frames);
+            }
+            9 => end.send_with_pings(across, argument),
+            10 => append_ping(&mut end.out, u16::from(argument) * 100),
+            _ => end.subscribe(across, size % 33, argument & 0x80 == 0, what & OLD == 0),
+        }
+        true
+    }
+
+    /// Takes up to `size` bytes from one end to the other.
+    fn deliver(&mut self, from: usize, size: usize) -> bool {
+        let are_compatible = self.are_compatible();
+        let [first, second] = &mut self.ends;
+        let (end, across) = if from == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        let size = size.min(end.out.len());
+        if size == 0 {
+            return true;
+        }
+        end.sent.extend(end.out.drain(..size));
+        let arrived = &end.sent[end.sent.len() - size..];
+        across.input.extend_from_slice(arrived);
+        across.heard_at = self.now;
+        across.session.handle_received(self.now);
+        match across.hear(&end.config) {
+            Ok(()) => true,
+            Err(
+                Error::Incompatible(Incompatible::SocketType { .. })
+                | Error::Refused(Refused::ByPeer(_)),
+            ) => {
+                assert!(!are_compatible && !across.is_ready);
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Lets time pass for both, deadline by deadline.
+    fn pass(&mut self, duration: Duration) -> bool {
+        self.now += duration;
+        for end in &mut self.ends {
+            while let Some(deadline) = end.session.poll_timeout().filter(|at| *at <= self.now) {
+                let Err(error) = end.session.handle_timeout(deadline, &mut end.out) else {
+                    let next = end.session.poll_timeout();
+                    assert!(next.is_none_or(|next| next > deadline), "it is done");
+                    continue;
+                };
+                let silence = deadline - end.heard_at;
+                match error {
+                    Error::TimedOut(Deadline::Handshake) => {
+                        assert!(!end.is_ready && !end.is_on_trial);
+                        assert!(deadline - self.start >= HANDSHAKE_TIMEOUT);
+                    }
+                    Error::TimedOut(Deadline::Heartbeat) => {
+                        assert!(end.config.heartbeat.is_some() && silence >= HEARTBEAT.timeout);
+                    }
+                    Error::TimedOut(Deadline::TimeToLive) => {
+                        assert!(silence >= HEARTBEAT.ttl);
+                    }
+                    error => panic!("{error}"),
+                }
+                return false;
+            }
+            let silence = self.now - end.heard_at;
+            let is_watched = end.config.heartbeat.is_some() && !end.is_excused;
+            if is_watched && (end.is_ready || end.is_on_trial) {
+                assert!(silence < HEARTBEAT.interval + HEARTBEAT.timeout);
+            }
+            if !(end.is_ready || end.is_on_trial) {
+                assert!(self.now - self.start < HANDSHAKE_TIMEOUT);
+            }
+        }
+        true
+    }
+
+    /// Delivers all there is: nothing may be left.
+    fn finish(mut self) {
+        for _ in 0..8 {
+            for (from, end_trial) in [(0, 6), (1, 7)] {
+                if !self.deliver(from, usize::MAX) || !self.operate(end_trial, 0) {
+                    return;
+                }
+            }
+        }
+        assert!(self.are_compatible(), "nobody has noticed");
+        for end in &self.ends {
+            assert!(end.is_ready && end.session.is_ready(), "one waits for ever");
+            assert_eq!(end.expected, [], "not reported");
+            assert_eq!((end.input.len(), end.out.len()), (0, 0));
+        }
+        let [first, second] = &self.ends;
+        assert_eq!(
+            first.count_sent(b"\x04PING"),
+            second.count_sent(b"\x04PONG")
+        );
+        assert_eq!(
+            second.count_sent(b"\x04PING"),
+            first.count_sent(b"\x04PONG")
+        );
+    }
+
+    fn are_compatible(&self) -> bool {
+        let [first, second] = self.ends.each_ref().map(|end| end.config.socket_type);
+        first.peers().contains(&second)
+    }
+}
+
+impl End {
+    fn send_message(&mut self, across: &mut Self, frames: &[Vec<u8>]) {
+        let mut message = Vec::new();
+        append_message(&mut message, frames);
+        self.out.extend_from_slice(&message);
+        across.expected.push_back(Said::Message(message));
+    }
+
+    /// A message with PINGs wherever they may be.
+    fn send_with_pings(&mut self, across: &mut Self, argument: u8) {
+        let mut message = Vec::new();
+        for index in 0..3 {
+            if argument >> index & 1 != 0 {
+                append_ping(&mut self.out, 0);
+            }
+            let start = message.len();
+            let body = vec![index | 2; usize::from(argument >> 3)];
+            append_frame(&mut message, &body, index < 2);
+            self.out.extend_from_slice(&message[start..]);
+        }
+        across.expected.push_back(Said::Message(message));
+    }
+
+    fn send_probe(&mut self, across: &mut Self, argument: u8) {
+        let checks = [self.config.loop_check, across.config.loop_check];
+        if checks.contains(&LoopCheck::Off) || !(self.is_ready || self.is_on_trial) {
+            return;
+        }
+        let said = match argument % 3 {
+            0 => LoopCommand::Up,
+            1 => LoopCommand::Loop,
+            _ => LoopCommand::Probe(Probe {
+                exit: u32::from(argument) << 20,
+                hops: argument,
+                number: u128::from(argument) << 100,
+            }),
+        };
+        said.append(&mut self.out);
+        across.expected.push_back(Said::Loop(said));
+    }
+
+    /// Subscribes, or cancels, by command or in the older form.
+    fn subscribe(&mut self, across: &mut Self, topic_size: usize, add: bool, is_command: bool) {
+        let topic = vec![b't'; topic_size];
+        let version = if is_command {
+            Version::V3_1
+        } else {
+            Version::V3_0
+        };
+        let start = self.out.len();
+        Peer::append_subscription(version, &topic, add, &mut self.out);
+        if across.config.socket_type.is_publisher() {
+            across.expected.push_back(Said::Subscription(add, topic));
+        } else if !is_command {
+            let message = self.out[start..].to_vec();
+            across.expected.push_back(Said::Message(message));
+        }
+    }
+
+    /// Takes what has come in, and compares.
+    fn hear(&mut self, peer_config: &SessionConfig) -> Result<(), Error> {
+        loop {
+            let step = self.session.handle_input(&mut self.input, &mut self.out)?;
+            let mut consumed = step.consumed;
+            match step.event {
+                Event::Need(size) => {
+                    self.input.truncate(self.input.len() - step.removed);
+                    assert!(size > self.input.len(), "asked for bytes that are there");
+                    return Ok(());
+                }
+                Event::Progress => {}
+                Event::LoopCheck(said) => self.expect(Said::Loop(said)),
+                Event::Message(span) => {
+                    let message = self.input[consumed..consumed + span.size].to_vec();
+                    self.expect(Said::Message(message));
+                    self.session.accept();
+                    consumed += span.size;
+                }
+                Event::Subscription { add, topic } => {
+                    let topic = self.input[topic].to_vec();
+                    self.expect(Said::Subscription(add, topic));
+                }
+                Event::Trial(peer) => {
+                    assert!(!self.is_on_trial && !self.is_ready);
+                    self.is_on_trial = true;
+                    check_peer(&peer, peer_config);
+                }
+                Event::Ready(peer) => {
+                    assert!(!self.is_ready);
+                    let checks = [self.config.loop_check, peer_config.loop_check];
+                    let is_tried =
+                        checks.contains(&LoopCheck::Trial) && !checks.contains(&LoopCheck::Off);
+                    assert_eq!(self.is_on_trial, is_tried);
+                    self.is_ready = true;
+                    check_peer(&peer, peer_config);
+                }
+            }
+            self.input.drain(..consumed);
+        }
+    }
+
+    /// How many commands of this name it has sent.
+    fn count_sent(&self, name: &[u8]) -> usize {
+        let (mut rest, mut count) = (&self.sent[GREETING_SIZE..], 0);
+        while let [flags, size, ..] = *rest {
+            let (header_size, body_size) = if flags & 2 == 0 {
+                (2, usize::from(size))
+            } else {
+                (9, usize::from(rest[7]) * 256 + usize::from(rest[8]))
+            };
+            let (frame, behind) = rest.split_at(header_size + body_size);
+            count += usize::from(flags & 4 != 0 && frame[header_size..].starts_with(name));
+            rest = behind;
+        }
+        count
+    }
+
+    fn expect(&mut self, said: Said) {
+        assert_eq!(self.expected.pop_front(), Some(said));
+    }
+}
+
+/// What an end hears of the other is what that was told to be.
+fn check_peer(peer: &Peer, config: &SessionConfig) {
+    let identity: &[u8] = if config.socket_type.announces_identity() {
+        &config.identity
+    } else {
+        b""
+    };
+    assert_eq!(*peer.identity, *identity);
+    assert_eq!(peer.loop_check, config.loop_check);
+    assert_eq!(peer.socket_type, Some(config.socket_type));
+    assert_eq!(peer.version, Version::V3_1);
+}
