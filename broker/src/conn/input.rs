@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_large_message_grows_with_what_came() {
         let mut input = Input::default();
-        let announced = 1 << 40;
+        let announced = usize::MAX / 2;
         input.grow_for(announced);
         assert_eq!(input.spare().len(), LARGE_STEP_SIZE);
         for step in 1..5 {
