@@ -426,8 +426,12 @@ fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<Command<'_>>, Er
         flags: LegalFlags::V3,
         message_size_max: u64::MAX,
     };
-    let Some(header) = Header::parse(input, &legal)? else {
-        return Ok(Outcome::Need(Header::size_of(input)));
+    let header = match Header::parse(input, &legal) {
+        Ok(Some(header)) => header,
+        Ok(None) => return Ok(Outcome::Need(Header::size_of(input))),
+        // Larger than the address space of a 32-bit target; what is wrong is that it is a message.
+        Err(Malformed::FrameTooLarge) => return Err(Misbehaved::MessageInHandshake.into()),
+        Err(error) => return Err(error.into()),
     };
     if !header.command {
         return Err(Misbehaved::MessageInHandshake.into());
