@@ -206,12 +206,14 @@ impl<R: Read> Reader<R> {
     fn fill(&mut self, size: usize) -> io::Result<()> {
         while self.end - self.start < size && !self.is_at_end {
             if self.buffer.len() - self.end < READ_SIZE {
-                self.buffer.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-                let needed = self.end + READ_SIZE;
-                if self.buffer.len() < needed {
-                    self.buffer.resize(needed.max(2 * self.end), 0);
+                if self.start > 0 {
+                    self.buffer.copy_within(self.start..self.end, 0);
+                    self.end -= self.start;
+                    self.start = 0;
+                }
+                if self.buffer.len() - self.end < READ_SIZE {
+                    // For as much again, so that a pipe of small pieces is not paid for by each.
+                    self.buffer.resize(2 * (self.end + READ_SIZE), 0);
                 }
             }
             match self.input.read(&mut self.buffer[self.end..]) {

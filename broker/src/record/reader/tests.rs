@@ -281,3 +281,38 @@ fn an_announced_size_costs_nothing() {
         assert!(reader.buffer.capacity() <= 4 * READ_SIZE);
     }
 }
+
+/// A pipe that a few bytes come out of at a time, and how often it was offered more room than
+/// was left.
+struct Drip<'a> {
+    growths: u32,
+    rest: &'a [u8],
+    room: usize,
+}
+
+impl Read for &mut Drip<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let size = self.rest.len().min(buffer.len()).min(7);
+        buffer[..size].copy_from_slice(&self.rest[..size]);
+        self.rest = &self.rest[size..];
+        self.growths += u32::from(buffer.len() > self.room);
+        self.room = buffer.len() - size;
+        Ok(size)
+    }
+}
+
+/// Room was made for each piece, and all that had come moved.
+#[test]
+fn a_large_record_in_small_pieces_makes_the_buffer_grow_a_few_times() {
+    let mut recording = begin();
+    append(&mut recording, 1, &ORIGIN, &[&vec![b'x'; 1 << 20]]);
+    let mut drip = Drip {
+        growths: 0,
+        rest: &recording,
+        room: 0,
+    };
+    let mut reader = Reader::new(&mut drip);
+    assert!(matches!(reader.read(), Ok(Some(Entry::Message(message))) if message.time_ns == 1));
+    assert!(matches!(reader.read(), Ok(None)));
+    assert!(drip.growths <= 8, "{} times", drip.growths);
+}
