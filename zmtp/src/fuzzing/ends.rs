@@ -332,6 +332,9 @@ impl End {
     fn hear(&mut self, peer_config: &SessionConfig) -> Result<(), Error> {
         loop {
             let step = self.session.handle_input(&mut self.input, &mut self.out)?;
+            if let Event::Ready(_) | Event::Trial(_) = step.event {
+                assert!(!self.session.is_in_handshake());
+            }
             let mut consumed = step.consumed;
             match step.event {
                 Event::Need(size) => {

@@ -1,6 +1,8 @@
 //! A session with a peer that says anything.
 
 use super::{LIMITS, OLD, socket_type};
+use crate::deframer::Span;
+use crate::frames::Frames;
 use crate::loops::LoopCheck;
 use crate::session::{Event, Session, SessionConfig};
 use crate::version::Version;
@@ -79,6 +81,9 @@ fn converse(
                 Ok(step) => step,
                 Err(error) => {
                     assert!(out.len() <= said_size_max, "2.0 has no ERROR");
+                    let size = out.len();
+                    let again = session.handle_input(&mut input, &mut out);
+                    assert_eq!((again, out.len()), (Err(error), size), "it is over");
                     return (events, out, Some(error.label()));
                 }
             };
@@ -93,7 +98,9 @@ fn converse(
                 Event::LoopCheck(said) => events.push(format!("{said:?}")),
                 Event::Message(span) => {
                     session.accept();
-                    events.push(format!("{:?}", input.get(consumed..consumed + span.size)));
+                    let message = input.get(consumed..consumed + span.size);
+                    check_frames(message.unwrap_or_default(), span);
+                    events.push(format!("{message:?}"));
                     consumed += span.size;
                 }
                 Event::Ready(peer) | Event::Trial(peer) => {
@@ -112,4 +119,14 @@ fn converse(
         }
     }
     (events, out, None)
+}
+
+/// A message is as many frames as it is said to be, the last of them without MORE, and no more.
+fn check_frames(message: &[u8], span: Span) {
+    let mut frames = Frames::new(message);
+    for index in 1..=span.frames {
+        let frame = frames.next().expect("a frame");
+        assert_eq!(frame.more, index < span.frames);
+    }
+    assert!(frames.rest().is_empty());
 }
