@@ -19,7 +19,9 @@ usage: ./ci.sh JOB [ARGUMENT...]
   faults           zmqd on networks that fail and clocks that jump (needs root and Linux's taps)
   soak MINUTES     everything at once for so long: nothing is lost, nothing grows
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
+  narrow           the codec and the broker where addresses have 32 bits (x86_64 only)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
+  coverage         how much of the codec the seeds of its fuzz targets reach
   wireshark        an exported recording as tshark sees it (installs tshark on Debian)
   static           static stripped binaries for x86_64 and aarch64, tried out
   bench [...]      zmqd beside zmq.proxy and a bare relay; arguments go to tests/bench/compare.sh
@@ -131,6 +133,33 @@ fuzz() {
         run cargo +nightly fuzz run --sanitizer none "$target" "$corpus" "fuzz/seeds/$target" \
             -- -max_total_time="$((minutes * 60))" -max_len=4096 -print_final_stats=1
     done
+}
+
+coverage() {
+    local folder tools binaries
+    say "coverage: how much of the codec the seeds of its fuzz targets reach"
+    run rustup component add llvm-tools
+    folder="$(realpath --canonicalize-missing "$TARGET_DIR")/coverage"
+    tools="$(rustc --print target-libdir)/../bin"
+    rm --force "$folder"/*.profraw "$folder"/debug/deps/fuzz_replay-*
+    RUSTFLAGS="-C instrument-coverage" LLVM_PROFILE_FILE="$folder/%p-%m.profraw" \
+        run cargo test --locked --target-dir "$folder" --package zmqd-zmtp --test fuzz_replay seeds
+    run "$tools/llvm-profdata" merge --sparse "$folder"/*.profraw --output "$folder/seeds.profdata"
+    mapfile -t binaries < <(find "$folder/debug/deps" -name 'fuzz_replay-*' -executable -type f)
+    # Without the targets themselves, the tests, and other crates.
+    run "$tools/llvm-cov" report "${binaries[@]}" --instr-profile "$folder/seeds.profdata" \
+        --show-branch-summary=false \
+        --ignore-filename-regex '(zmtp/src/fuzzing|zmtp/tests|/\.cargo|/rustc)/'
+}
+
+narrow() {
+    say "narrow: the codec and the broker where addresses have 32 bits"
+    if [ "$(uname -m)" != x86_64 ]; then
+        did_not_run "programs for i686 run on x86_64"
+    fi
+    run rustup target add i686-unknown-linux-musl
+    run cargo test --package zmqd-zmtp --package zmqd-broker --locked \
+        --target i686-unknown-linux-musl
 }
 
 wireshark() {
@@ -294,7 +323,8 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | faults | soak | deny | fuzz | wireshark | static | bench)
+    all | fmt | lint | doc | test | witness | faults | soak | deny | narrow | fuzz | coverage | \
+        wireshark | static | bench)
         "$@"
         ;;
     "" | help | -h | --help) usage ;;
