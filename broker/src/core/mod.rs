@@ -512,10 +512,11 @@ impl Core {
         self.doomed.push((id, why));
     }
 
-    /// Lets those go on who wait on either side of a proxy.
+    /// Lets those go on who wait on either side of a proxy, and what was taken back.
     fn wake_both(&mut self, proxy: u32) {
         for side in Side::BOTH {
-            if !self.proxies[proxy as usize].socket(side).waiting.is_empty() {
+            let (own, across) = self.proxies[proxy as usize].sockets_mut(side);
+            if !own.waiting.is_empty() || across.pattern.has_stranded() {
                 self.wake_later(SocketId { proxy, side });
             }
         }

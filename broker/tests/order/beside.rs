@@ -1,0 +1,31 @@
+//! Captures and controls where many things happen at once.
+
+use crate::play::{Play, listening, proxy};
+use broker::ConnId;
+use broker::config::Side;
+use zmtp::SocketType;
+use zmtp::encode::append_frame;
+
+fn control_says(play: &mut Play, id: ConnId, command: &str) {
+    let mut wire = Vec::new();
+    append_frame(&mut wire, b"", true);
+    append_frame(&mut wire, command.as_bytes(), false);
+    play.feed(id, &wire);
+}
+
+#[test]
+fn what_a_paused_proxy_took_back_goes_on_when_it_resumes() {
+    let mut config = proxy("streamer");
+    config.control.side = listening();
+    let mut play = Play::of(config);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let control = play.join_as(Side::Control, SocketType::Req);
+    play.send(source, &["1"]);
+    control_says(&mut play, control, "PAUSE");
+    play.lose(sink);
+    let other = play.join(Side::Backend);
+    assert!(play.write(other).is_empty(), "it is paused");
+    play.core.settle(play.now);
+    control_says(&mut play, control, "RESUME");
+    assert_eq!(play.write(other), ["1"]);
+}

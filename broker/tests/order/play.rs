@@ -1,0 +1,143 @@
+//! A core whose driver is a test.
+
+use broker::config::{Config, Endpoint, Kind, ProxyConfig, Side, SideConfig, SocketOptions};
+use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
+use bytes::BytesMut;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::time::Instant;
+use zmtp::encode::{append_command, append_frame};
+use zmtp::wire::greeting::Greeting;
+use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
+use zmtp::{Frames, SocketType};
+
+/// One proxy and its driver; nothing is written unless it is asked for.
+pub(crate) struct Play {
+    pub(crate) core: Core,
+    pub(crate) now: Instant,
+    pub(crate) scratch: BytesMut,
+}
+
+impl Play {
+    /// A streamer with these options on both sides.
+    pub(crate) fn new(options: SocketOptions) -> Self {
+        let mut config = proxy("streamer");
+        config.frontend.options = options.clone();
+        config.backend.options = options;
+        Self::of(config)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do: it is moved by hand"
+    )]
+    pub(crate) fn of(config: ProxyConfig) -> Self {
+        let config = Config {
+            proxies: vec![config],
+            ..Config::default()
+        };
+        Self {
+            core: Core::new(&config, 1),
+            now: Instant::now(),
+            scratch: BytesMut::zeroed(256 << 10),
+        }
+    }
+
+    /// A source or a sink connects and is sent its half of the handshake.
+    pub(crate) fn join(&mut self, side: Side) -> ConnId {
+        let id = match side {
+            Side::Frontend => self.join_as(side, SocketType::Push),
+            _ => self.join_as(side, SocketType::Pull),
+        };
+        self.write(id);
+        id
+    }
+
+    /// Somebody connects; what the broker says to that is not written yet.
+    pub(crate) fn join_as(&mut self, side: Side, socket_type: SocketType) -> ConnId {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let socket = SocketId { proxy: 0, side };
+        let id = self.core.handle_accepted(self.now, socket, peer);
+        let (mut hello, mut metadata) = (Vec::new(), Vec::new());
+        Greeting::new("NULL").emit(&mut hello);
+        append_property(&mut metadata, SOCKET_TYPE, socket_type.name().as_bytes());
+        append_command(&mut hello, "READY", &metadata);
+        self.feed(id, &hello);
+        id
+    }
+
+    /// The connection of a peer ends.
+    pub(crate) fn lose(&mut self, id: ConnId) {
+        self.core.handle_read_closed(id, None);
+        self.core.settle(self.now);
+        while let Some(action) = self.core.poll_action() {
+            if let Action::Close { id, .. } = action {
+                self.core.handle_closed(self.now, id);
+            }
+        }
+        self.core.settle(self.now);
+    }
+
+    /// Messages of one frame each come in, all at once.
+    pub(crate) fn send(&mut self, id: ConnId, bodies: &[&str]) {
+        let mut wire = Vec::new();
+        for body in bodies {
+            append_frame(&mut wire, body.as_bytes(), false);
+        }
+        self.feed(id, &wire);
+    }
+
+    pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) {
+        let mut input = self.core.begin_input(id, &mut self.scratch);
+        input.spare()[..bytes.len()].copy_from_slice(bytes);
+        input.filled(bytes.len());
+        while self.core.handle_input(self.now, id, &mut input) == Flow::Flush {
+            while let Some(full) = self.core.poll_urgent() {
+                // The kernel takes nothing.
+                self.core.handle_written(full, 0, true);
+            }
+        }
+        self.core.end_input(id, input, &mut self.scratch);
+        self.core.handle_timeout(self.now);
+    }
+
+    /// The kernel takes what is queued for a peer; answers with the bodies.
+    pub(crate) fn write(&mut self, id: ConnId) -> Vec<String> {
+        self.core.handle_writable(id);
+        let mut sent = Vec::new();
+        while let Some(next) = self.core.poll_dirty() {
+            if next == id {
+                let egress = self.core.egress(id).expect("a connection");
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = egress.slices(&[], &mut slices);
+                sent.extend(slices[..count].iter().flat_map(|slice| slice.to_vec()));
+            }
+        }
+        self.core.handle_written(id, sent.len(), false);
+        let mut bodies = Vec::new();
+        let mut rest = &sent[..];
+        while let Some(frame) = Frames::new(rest).next() {
+            bodies.push(String::from_utf8_lossy(frame.body).into_owned());
+            rest = &rest[2 + frame.body.len()..];
+        }
+        bodies
+    }
+}
+
+/// A proxy that listens on both sides.
+pub(crate) fn proxy(kind: &str) -> ProxyConfig {
+    let kind = Kind::from_name(kind).expect("a kind of the table");
+    ProxyConfig {
+        frontend: listening(),
+        backend: listening(),
+        ..ProxyConfig::new(kind, kind.name)
+    }
+}
+
+pub(crate) fn listening() -> SideConfig {
+    let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
+    SideConfig {
+        bind: vec![endpoint],
+        ..SideConfig::default()
+    }
+}
