@@ -215,7 +215,8 @@ impl Core {
     }
 
     /// Keeps the messages that a dead peer had not been sent for when its link is up again, or
-    /// gives them to the others, where one is as good as another.
+    /// gives them to the others, where one is as good as another. Answers of a control are for who
+    /// asked.
     pub(super) fn strand(
         &mut self,
         now: Instant,
@@ -225,7 +226,9 @@ impl Core {
         let messages = unsent.messages();
         let mut unsent = self.keep_for_link(now, origin, unsent);
         let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
-        if let Some(balancer) = socket.pattern.balancer() {
+        if let Some(balancer) = socket.pattern.balancer()
+            && id.side != Side::Control
+        {
             balancer.strand(unsent);
             socket.stats.requeued += u64::from(messages);
         } else {

@@ -29,3 +29,19 @@ fn what_a_paused_proxy_took_back_goes_on_when_it_resumes() {
     control_says(&mut play, control, "RESUME");
     assert_eq!(play.write(other), ["1"]);
 }
+
+#[test]
+fn an_answer_for_a_pair_that_left_is_not_for_the_next() {
+    let mut config = proxy("streamer");
+    config.control.side = listening();
+    config.control.socket = SocketType::Pair;
+    let mut play = Play::of(config);
+    let first = play.join_as(Side::Control, SocketType::Pair);
+    play.write(first);
+    play.send(first, &["STATISTICS"]);
+    let answers = |play: &Play, id| play.core.egress(id).map_or(0, broker::Egress::messages);
+    assert_eq!(answers(&play, first), 1);
+    play.lose(first);
+    let second = play.join_as(Side::Control, SocketType::Pair);
+    assert_eq!(answers(&play, second), 0);
+}
