@@ -145,6 +145,12 @@ impl Show<'_> {
         }
     }
 
+    fn set_blocked(&mut self, reader: ConnId, is_blocked: bool) {
+        if let Some(conn) = self.conns.get_mut(reader) {
+            conn.is_blocked = is_blocked;
+        }
+    }
+
     /// Records a message that goes on.
     fn record(&mut self, wire: &[u8]) {
         if self.watch.tape().is_some() {
@@ -211,8 +217,16 @@ impl Core {
         append_frame(&mut wire, &[&[u8::from(add)], topic].concat(), false);
         self.prefix.clear();
         let mut show = self.show(id, from);
-        // There is no waiting for a reader here: one that is full misses it.
-        let _ = show.prepare(&wire);
+        // There is no waiting for a reader here: one that is full misses it, as if the kernel took
+        // nothing of it, and nobody else does.
+        let mut full = Vec::new();
+        while let Some(reader) = show.prepare(&wire) {
+            show.set_blocked(reader, true);
+            full.push(reader);
+        }
+        for reader in full {
+            show.set_blocked(reader, false);
+        }
         show.count(&wire);
         let Copies { head, readers, .. } = &mut self.copies;
         head.extend_from_slice(&wire);

@@ -3,13 +3,20 @@
 use crate::play::{Play, listening, proxy};
 use broker::ConnId;
 use broker::config::Side;
+use broker::why::Drop;
 use zmtp::SocketType;
-use zmtp::encode::append_frame;
+use zmtp::encode::{append_command, append_frame};
 
 fn control_says(play: &mut Play, id: ConnId, command: &str) {
     let mut wire = Vec::new();
     append_frame(&mut wire, b"", true);
     append_frame(&mut wire, command.as_bytes(), false);
+    play.feed(id, &wire);
+}
+
+fn subscribe(play: &mut Play, id: ConnId, topic: &str) {
+    let mut wire = Vec::new();
+    append_command(&mut wire, "SUBSCRIBE", topic.as_bytes());
     play.feed(id, &wire);
 }
 
@@ -44,4 +51,29 @@ fn an_answer_for_a_pair_that_left_is_not_for_the_next() {
     play.lose(first);
     let second = play.join_as(Side::Control, SocketType::Pair);
     assert_eq!(answers(&play, second), 0);
+}
+
+#[test]
+fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
+    let mut config = proxy("forwarder");
+    config.capture.side = listening();
+    config.capture.side.options.sndhwm = 1;
+    let mut play = Play::of(config);
+    let readers = [(); 2].map(|()| {
+        let id = play.join_as(Side::Capture, SocketType::Sub);
+        subscribe(&mut play, id, "");
+        play.write(id);
+        id
+    });
+    let subscriber = play.join_as(Side::Backend, SocketType::Sub);
+    subscribe(&mut play, subscriber, "a");
+    assert_eq!(play.write(readers[1]), ["out", "\x01a"]);
+    // The first has not been written to, and nobody knows whether the kernel would take it.
+    subscribe(&mut play, subscriber, "b");
+    assert_eq!(play.write(readers[1]), ["out", "\x01b"]);
+    assert_eq!(play.write(readers[0]), ["out", "\x01a"]);
+    let snapshots = play.core.statistics();
+    let capture = snapshots.iter().find(|it| it.side == Side::Capture);
+    let counters = &capture.expect("it has an endpoint").counters;
+    assert_eq!(counters.dropped(Drop::PeerFull), 1);
 }
