@@ -32,19 +32,21 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// `sources` and `sinks` are how many peers each side of this kind of proxy has.
-    pub(crate) fn new(now: Instant, kind: &str, sources: usize, sinks: usize) -> Self {
+    /// `sources` and `sinks` are how many peers each side of this kind of proxy has, `readers` how
+    /// many subscribe to all that its capture shows.
+    pub(crate) fn new(now: Instant, kind: &str, [sources, sinks, readers]: [usize; 3]) -> Self {
         let kind = Kind::from_name(kind).expect("a kind of the table");
         let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
         let side = SideConfig {
             bind: vec![endpoint],
             ..SideConfig::default()
         };
-        let proxy = ProxyConfig {
+        let mut proxy = ProxyConfig {
             frontend: side.clone(),
-            backend: side,
+            backend: side.clone(),
             ..ProxyConfig::new(kind, kind.name)
         };
+        proxy.capture.side = side;
         let config = Config {
             proxies: vec![proxy],
             ..Config::default()
@@ -56,14 +58,19 @@ impl Bench {
                 .map(|_| core.handle_accepted(now, SocketId { proxy: 0, side }, peer))
                 .collect()
         };
+        let [sources, sinks, readers] = [
+            accept(Side::Frontend, sources),
+            accept(Side::Backend, sinks),
+            accept(Side::Capture, readers),
+        ];
         let mut bench = Self {
-            sources: accept(Side::Frontend, sources),
-            sinks: accept(Side::Backend, sinks),
+            sent: vec![Vec::new(); sources.len() + sinks.len()],
+            sources,
+            sinks,
             core,
             is_queue: kind.name == "queue",
             now,
             scratch: BytesMut::zeroed(BATCH_SIZE + (64 << 10)),
-            sent: vec![Vec::new(); sources + sinks],
         };
         for id in bench.sources.clone() {
             bench.feed(id, &handshake(kind.frontend.peers()[0]));
@@ -73,6 +80,11 @@ impl Bench {
             if kind.backend.is_publisher() {
                 append_command(&mut bytes, "SUBSCRIBE", b"");
             }
+            bench.feed(id, &bytes);
+        }
+        for id in readers {
+            let mut bytes = handshake(SocketType::Sub);
+            append_command(&mut bytes, "SUBSCRIBE", b"");
             bench.feed(id, &bytes);
         }
         bench.finish_turn();
@@ -149,8 +161,11 @@ impl Bench {
             let mut size = 0;
             for slice in black_box(&slices[..count]) {
                 size += slice.len();
-                if self.is_queue {
-                    self.sent[id.slot()].extend_from_slice(slice);
+                // Of what readers of the capture are sent only the size matters.
+                if self.is_queue
+                    && let Some(sent) = self.sent.get_mut(id.slot())
+                {
+                    sent.extend_from_slice(slice);
                 }
             }
             self.core.handle_written(id, size, false);

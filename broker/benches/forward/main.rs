@@ -20,12 +20,14 @@ struct Work {
     kind: &'static str,
     sources: usize,
     sinks: usize,
+    /// Who subscribes to all that the capture shows.
+    readers: usize,
     body_size: usize,
     /// Messages of each source before others have their turn; 0 for as many as fit into a batch.
     window: usize,
 }
 
-const WORKS: [Work; 10] = [
+const WORKS: [Work; 12] = [
     Work::one_way("streamer, 1 sink, 64 B", "streamer", 1, 64),
     Work::one_way("streamer, 1 sink, 1 KiB", "streamer", 1, 1024),
     Work::one_way("streamer, 1 sink, 16 KiB", "streamer", 1, 16 << 10),
@@ -36,6 +38,8 @@ const WORKS: [Work; 10] = [
     Work::queue("queue, 1 x 256, 1 worker", 1, 256, 1),
     Work::queue("queue, 16 x 64, 4 workers", 16, 64, 4),
     Work::queue("queue, 1 x 1, 1 worker", 1, 1, 1),
+    Work::one_way("watched streamer, 1 sink", "streamer", 1, 64).watched(),
+    Work::queue("watched queue, 1 x 256, 1 worker", 1, 256, 1).watched(),
 ];
 
 impl Work {
@@ -50,9 +54,14 @@ impl Work {
             kind,
             sources: 1,
             sinks,
+            readers: 0,
             body_size,
             window: 0,
         }
+    }
+
+    const fn watched(self) -> Self {
+        Self { readers: 1, ..self }
     }
 
     const fn queue(name: &'static str, sources: usize, window: usize, sinks: usize) -> Self {
@@ -61,6 +70,7 @@ impl Work {
             kind: "queue",
             sources,
             sinks,
+            readers: 0,
             body_size: 64,
             window,
         }
@@ -79,7 +89,8 @@ fn main() {
 }
 
 fn report(work: &Work, batches: Option<u64>) {
-    let mut bench = Bench::new(Instant::now(), work.kind, work.sources, work.sinks);
+    let peers = [work.sources, work.sinks, work.readers];
+    let mut bench = Bench::new(Instant::now(), work.kind, peers);
     let message = drive::message(work.kind, work.body_size);
     let count = match work.window {
         0 => (BATCH_SIZE / message.len()).max(1),
