@@ -17,6 +17,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   test             every test of the workspace
   witness          zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
   faults           zmqd on networks that fail and clocks that jump (needs root and Linux's taps)
+  sim [...]        the simulator: --seeds N runs, 5000 by default, --from SEED, 0 by default
   soak MINUTES     everything at once for so long: nothing is lost, nothing grows
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   narrow           the codec and the broker where addresses have 32 bits (x86_64 only)
@@ -90,6 +91,25 @@ faults() {
 did_not_run() {
     echo "DID NOT RUN: $*" >&2
     exit 3
+}
+
+sim() {
+    local seeds=5000 from=0
+    while [ $# -gt 0 ]; do
+        case "$1 ${2:-}" in
+        "--seeds "[1-9]*) seeds="$2" ;;
+        "--from "[0-9]*) from="$2" ;;
+        *)
+            echo "usage: ./ci.sh sim [--seeds N] [--from SEED]" >&2
+            return 2
+            ;;
+        esac
+        shift 2
+    done
+    say "sim: $seeds runs from seed $from"
+    # As `cargo test` builds it: to optimise more takes longer than 20,000 runs gain by it.
+    export SEED="$from" SEEDS="$seeds"
+    run cargo test --package zmqd-broker --test sim --locked -- --nocapture nothing_is_lost
 }
 
 soak() {
@@ -325,8 +345,8 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | faults | soak | deny | narrow | fuzz | coverage | \
-        wireshark | static | bench)
+    all | fmt | lint | doc | test | witness | faults | sim | soak | deny | narrow | fuzz | \
+        coverage | wireshark | static | bench)
         "$@"
         ;;
     "" | help | -h | --help) usage ;;
