@@ -412,6 +412,14 @@ impl Core {
         self.conns.get(id).is_some_and(|conn| conn.is_blocked)
     }
 
+    /// How many messages of a connection have gone on.
+    #[must_use]
+    pub fn messages_received(&self, id: ConnId) -> u64 {
+        self.conns
+            .get(id)
+            .map_or(0, |conn| conn.traffic.messages_received)
+    }
+
     /// Whether this connection should be read from when there is something to read.
     #[must_use]
     pub fn wants_input(&self, id: ConnId) -> bool {

@@ -124,6 +124,8 @@ pub(crate) struct Context {
     pub(crate) coverage: Coverage,
     /// Nothing goes wrong, nobody lies, and everybody is quick: nobody may be thought dead.
     pub(crate) is_fair: bool,
+    /// All cables are as quick as each other, so that what is sent at once arrives at once.
+    pub(crate) is_even: bool,
     /// Heartbeats go to and fro: networks are fast enough for moments between them.
     pub(crate) has_beats: bool,
     /// No fault any more, nobody is slow, nobody sends more than it has begun.
@@ -137,6 +139,8 @@ pub(crate) struct Context {
     /// Requests and items that reached somebody: each at most once.
     received: BTreeSet<(Purpose, u32, u32)>,
     pub(crate) senders: Vec<Sender>,
+    /// When a worker or sink last completed its half of a handshake.
+    pub(crate) taker_at: Nanos,
     pub(crate) style: Style,
     pub(crate) trace: Trace,
 }
@@ -153,6 +157,7 @@ impl Context {
             cables: Vec::new(),
             coverage: Coverage::default(),
             has_beats: false,
+            is_even: false,
             is_fair: false,
             is_calm: false,
             is_over: false,
@@ -162,6 +167,7 @@ impl Context {
             random: Random::new(random.next()),
             received: BTreeSet::new(),
             senders: Vec::new(),
+            taker_at: 0,
             style,
             trace: Trace::new(is_loud),
         }

@@ -8,7 +8,8 @@
 //!
 //! Reading order: [`world`] runs events, [`node`] drives a core, [`peers`] talk to it through
 //! [`net`]. [`model`] decides beside the core what it must do, by what [`shadow`] sees of each
-//! connection, and [`check`] looks at everything once nothing moves any more.
+//! connection, [`watch`] what captures show and controls answer, and [`check`] looks at everything
+//! once nothing moves any more.
 
 mod check;
 mod context;
@@ -21,6 +22,7 @@ mod random;
 mod scenario;
 mod shadow;
 mod trace;
+mod watch;
 mod world;
 
 use context::Coverage;
@@ -100,10 +102,13 @@ fn nothing_is_lost_doubled_or_misled_in_any_run() {
 }
 
 /// What must have happened in so many runs, or they prove less than they seem to.
-const COVERED: [&str; 25] = [
+const COVERED: [&str; 31] = [
+    "answers",
     "blocked",
     "broken while writing",
     "brokers killed",
+    "copies",
+    "copies missed",
     "flushed for room",
     "frame-too-large",
     "half-open deaths",
@@ -111,12 +116,15 @@ const COVERED: [&str; 25] = [
     "heartbeat-timeout",
     "impatient clients",
     "items",
+    "kicked",
     "memory-shed",
     "no-such-peer",
     "not-expected",
     "parked",
+    "pauses",
     "peer-full",
     "publications",
+    "questions while messages wait",
     "queued for a link that is down",
     "read while parked",
     "replaced",

@@ -3,8 +3,9 @@
 use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::shadow::{Expected, Heard, Phase, Shadow, Unit};
+use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
 use broker::config::{Balance, Config, Side, SocketOptions};
-use broker::{ConnId, SocketId};
+use broker::{ConnId, Core, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::time::Instant;
@@ -13,13 +14,21 @@ use zmtp::{Frames, SocketType};
 
 #[derive(Debug)]
 pub(crate) struct Model {
+    /// Questions that have just been put to a control.
+    asked: usize,
     batch: u64,
+    /// Connections that a control was told to close.
+    pub(crate) kicked: Vec<ConnId>,
+    /// Connections that have sent what has not gone on, where somebody watches.
+    passing: BTreeSet<ConnId>,
     pub(crate) shadows: BTreeMap<ConnId, Shadow>,
     pub(crate) sockets: Vec<SocketModel>,
     style: Style,
+    /// By proxy.
+    pub(crate) watches: Vec<Option<Watch>>,
 }
 
-/// One side of one proxy.
+/// One socket of one proxy.
 #[derive(Debug)]
 pub(crate) struct SocketModel {
     pub(crate) closed: u64,
@@ -31,6 +40,8 @@ pub(crate) struct SocketModel {
     given: BTreeMap<Vec<u8>, ConnId>,
     /// Subscriptions had to wait for publishers: who was to get what, and when, is not known.
     pub(crate) is_vague: bool,
+    /// What was queued for a peer that is gone waits until the broker has reached it again.
+    keeps_for_links: bool,
     /// Messages were heard from across that a dead connection left unhandled.
     pub(crate) is_loose: bool,
     /// DEALER, PUSH: messages that were written behind younger ones of the same sender.
@@ -42,6 +53,8 @@ pub(crate) struct SocketModel {
     pub(crate) options: SocketOptions,
     /// DEALER, PUSH: unwritten messages of dead peers; `None` if that could not be seen.
     pub(crate) requeued: Option<u64>,
+    /// What connections that are gone were said to have sent.
+    pub(crate) received: u64,
     pub(crate) socket_type: SocketType,
 }
 
@@ -60,7 +73,7 @@ pub(crate) struct Fate {
 
 /// The index of a socket among all sockets.
 pub(crate) fn index(socket: SocketId) -> usize {
-    socket.proxy as usize * 2 + usize::from(socket.side == Side::Backend)
+    socket.proxy as usize * Side::ALL.len() + socket.side as usize
 }
 
 fn across(socket: SocketId) -> SocketId {
@@ -75,11 +88,13 @@ impl Model {
         // Whom a shortage of memory hits is not known here.
         let may_shed = config.memory_limit > 0;
         let sockets = config.proxies.iter().flat_map(|proxy| {
-            Side::BOTH.map(|side| SocketModel {
+            Side::ALL.map(|side| SocketModel {
                 closed: 0,
                 expected: 0,
                 fates: BTreeMap::new(),
                 given: BTreeMap::new(),
+                keeps_for_links: !(proxy.side(side).options.immediate
+                    || proxy.side(side).connect.is_empty()),
                 is_loose: may_shed,
                 is_vague: may_shed,
                 late: 0,
@@ -87,14 +102,23 @@ impl Model {
                 names: BTreeMap::new(),
                 options: proxy.side(side).options.clone(),
                 requeued: Some(0),
+                received: 0,
                 socket_type: proxy.socket_type(side),
             })
         });
         Self {
+            asked: 0,
             batch: 0,
+            kicked: Vec::new(),
+            passing: BTreeSet::new(),
             shadows: BTreeMap::new(),
             sockets: sockets.collect(),
             style,
+            watches: config
+                .proxies
+                .iter()
+                .map(|proxy| Watch::new(proxy, may_shed, style))
+                .collect(),
         }
     }
 
@@ -120,6 +144,8 @@ impl Model {
         let mut targets = BTreeSet::new();
         for heard in shadow.hear(bytes) {
             match heard {
+                // A PAIR's second peer is refused, and nothing of what it says is heard.
+                Heard::Ready(_) if self.is_pair_taken(id) => break,
                 Heard::Ready(peer) => {
                     let shadow = self.shadows.get_mut(&id).expect("it is connected");
                     shadow.phase = Phase::Ready;
@@ -140,21 +166,160 @@ impl Model {
                         shadow.topics.insert(topic);
                     }
                 }
+                Heard::Command(command) => self.asked(id, &command),
                 Heard::Message {
-                    first,
-                    key,
                     is_single_frame,
+                    message,
                     size,
                 } => {
-                    let chosen = self.route(id, (&first, is_single_frame), key, size);
+                    let key = message.key;
+                    let chosen = self.route(id, (&message.first, is_single_frame), key, size);
                     for target in &chosen {
                         self.expect(*target, key);
                     }
                     targets.extend(chosen);
+                    self.pass_later(id, message, size);
                 }
             }
         }
         targets
+    }
+
+    fn is_pair_taken(&self, id: ConnId) -> bool {
+        let own = self.shadows[&id].socket;
+        self.sockets[index(own)].socket_type == SocketType::Pair && self.live(own).next().is_some()
+    }
+
+    /// Takes note of a message that somebody who watches is to know of when it goes on.
+    fn pass_later(&mut self, id: ConnId, message: Passing, size: usize) {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let is_watched = self.watches[shadow.socket.proxy as usize].is_some();
+        let goes_on = self.sockets[index(shadow.socket)].socket_type != SocketType::Push
+            && !shadow.socket.side.is_beside();
+        if is_watched && goes_on {
+            let capture = SocketId {
+                side: Side::Capture,
+                ..shadow.socket
+            };
+            // A copy has its direction in front.
+            let largest = &mut self.sockets[index(capture)].largest;
+            *largest = (*largest).max(size + 100);
+            shadow.passing.push_back(message);
+            self.passing.insert(id);
+        }
+    }
+
+    /// The core has been called, and is closing these connections: takes note of what has gone on.
+    pub(crate) fn called(&mut self, core: &Core, closing: &[ConnId]) {
+        let Self {
+            passing,
+            shadows,
+            sockets,
+            watches,
+            ..
+        } = self;
+        for (proxy, watch) in (0..).zip(watches) {
+            let Some(watch) = watch else { continue };
+            let capture = SocketId {
+                proxy,
+                side: Side::Capture,
+            };
+            let options = &sockets[index(capture)].options;
+            let readers = shadows.iter();
+            let readers = readers.filter(|(_, it)| it.socket == capture && it.is_live());
+            let audience = readers.map(|(id, shadow)| {
+                let is_at_high_water = is_at_high_water(core, *id, options);
+                Audience {
+                    id: *id,
+                    is_at_high_water,
+                    is_closing: closing.contains(id),
+                    is_full: is_at_high_water && core.is_blocked(*id),
+                    topics: &shadow.topics,
+                }
+            });
+            let audience: Vec<Audience<'_>> = audience.collect();
+            let mut peers = shadows.iter().filter(|(_, it)| it.socket == capture);
+            let has_peers = peers.any(|(id, it)| it.phase == Phase::Ready && !closing.contains(id));
+            watch.called(&audience, has_peers);
+            for id in passing
+                .iter()
+                .filter(|id| shadows[*id].socket.proxy == proxy)
+            {
+                let shadow = &shadows[id];
+                let sender = Sender {
+                    id: *id,
+                    identity: &shadow.identity,
+                    side: shadow.socket.side,
+                };
+                let count = usize::try_from(core.messages_received(*id) - shadow.passed);
+                let gone = shadow.passing.iter().take(count.expect("few messages"));
+                for (order, message) in (shadow.passed..).zip(gone) {
+                    watch.passed(&sender, order, message, &audience);
+                }
+            }
+        }
+        passing.retain(|id| {
+            let shadow = shadows.get_mut(id).expect("it is connected");
+            let received = core.messages_received(*id);
+            while shadow.passed < received {
+                shadow.passed += 1;
+                let message = shadow.passing.pop_front();
+                assert!(message.is_some(), "{id:?}: more went on than it sent");
+            }
+            !shadow.passing.is_empty()
+        });
+    }
+
+    /// A control was sent this.
+    fn asked(&mut self, id: ConnId, message: &[u8]) {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        shadow.heard_messages += 1;
+        shadow.heard_bytes += message.len() as u64;
+        let SocketId { proxy, .. } = shadow.socket;
+        let is_rep = self.sockets[index(shadow.socket)].socket_type == SocketType::Rep;
+        let mut frames = Frames::new(message);
+        if is_rep {
+            while frames.next().is_some_and(|frame| !frame.body.is_empty()) {}
+        }
+        let Some(command) = frames.next().map(|frame| frame.body) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(command);
+        let is_meant = |shadow: &Shadow| {
+            let address = crate::node::address(shadow.plug).to_string();
+            let quoted = format!("\"{address}\"");
+            shadow.socket.proxy == proxy
+                && shadow.phase != Phase::Closed
+                && text.contains("\"kick\"")
+                && text.contains(&quoted)
+        };
+        let shadows = self.shadows.iter().filter(|(_, shadow)| is_meant(shadow));
+        let kicked: Vec<ConnId> = shadows.map(|(id, _)| *id).collect();
+        if let Some(watch) = &mut self.watches[proxy as usize] {
+            self.asked += watch.asked(id, command, kicked.len(), is_rep);
+        }
+        self.kicked.extend(kicked);
+    }
+
+    /// How many questions there were since this was last asked.
+    pub(crate) fn take_asked(&mut self) -> usize {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Something is being sent to a reader of a capture or to whoever is at a control.
+    fn begun_beside(&mut self, id: ConnId, message: &[u8]) {
+        let shadows = &self.shadows;
+        let socket = shadows[&id].socket;
+        let is_rep = self.sockets[index(socket)].socket_type == SocketType::Rep;
+        let watch = &mut self.watches[socket.proxy as usize];
+        let watch = watch.as_mut().expect("somebody watches");
+        if socket.side == Side::Control {
+            return watch.answered(id, message, is_rep);
+        }
+        let side_of = |sender: ConnId| shadows[&sender].socket.side;
+        if let Some((sender, identity)) = watch.shown(id, message, side_of) {
+            self.learn(sender, identity);
+        }
     }
 
     /// Whom a message must reach, as far as that is certain.
@@ -169,6 +334,9 @@ impl Model {
         shadow.heard_messages += 1;
         shadow.heard_bytes += size as u64;
         let order = shadow.heard_messages;
+        if shadow.socket.side.is_beside() {
+            return Vec::new();
+        }
         let target = across(shadow.socket);
         let source_type = self.sockets[index(shadow.socket)].socket_type;
         let socket = &mut self.sockets[index(target)];
@@ -286,6 +454,9 @@ impl Model {
         );
         shadow.begun_messages += 1;
         shadow.begun_bytes += unit.bytes.len() as u64;
+        if shadow.socket.side.is_beside() {
+            return self.begun_beside(id, &unit.bytes);
+        }
         match socket_type {
             SocketType::Dealer => {
                 let mut frames = Frames::new(&unit.bytes);
@@ -409,19 +580,23 @@ impl Model {
             socket.requeued = socket.requeued.zip(count).map(|(sum, more)| sum + more);
             for message in unsent.into_iter().flatten() {
                 let key = known(self.style, socket.socket_type, &message);
-                if let Some(fate) = socket.fates.get_mut(&key) {
+                if let Some(fate) = socket.fates.get_mut(&key)
+                    && !socket.keeps_for_links
+                {
                     fate.taken_back = Some(self.batch);
                 }
             }
         }
     }
 
-    /// The broker has given up `id`; `is_excused` if it had more to handle and need not.
-    pub(crate) fn closed(&mut self, id: ConnId, is_excused: bool) {
+    /// The broker has given up `id`, of which so many messages went on; `is_excused` if it had more
+    /// to handle and need not.
+    pub(crate) fn closed(&mut self, id: ConnId, received: u64, is_excused: bool) {
         self.reconcile();
         let shadow = self.shadows.get_mut(&id).expect("it is connected");
         let socket = &mut self.sockets[index(shadow.socket)];
         socket.closed += 1;
+        socket.received += received;
         // One that the broker thought dead: nobody has looked at its queue.
         if is_balanced(socket.socket_type) && shadow.is_live() && !shadow.is_dying {
             socket.requeued = None;
@@ -430,22 +605,31 @@ impl Model {
             self.sockets[index(across(shadow.socket))].is_loose = true;
         }
         shadow.close();
+        self.passing.remove(&id);
+        self.kicked.retain(|kicked| *kicked != id);
     }
 
     /// Excuses the loss of what waits for peers of a socket that has none, or none that will be
-    /// heard to say that it is ready.
+    /// heard to say that it is ready, or to which nothing is passed on.
     pub(crate) fn excuse_lonely(&mut self) {
         for socket in 0..self.sockets.len() {
             let is_here = |shadow: &Shadow| index(shadow.socket) == socket && shadow.is_live();
             let is_heard = self.sockets[socket].options.balance != Balance::Ready;
-            self.sockets[socket].is_loose |= !is_heard || !self.shadows.values().any(is_here);
+            let is_paused = self.is_paused(socket / Side::ALL.len());
+            let has_takers = is_heard && self.shadows.values().any(is_here);
+            self.sockets[socket].is_loose |= is_paused || !has_takers;
         }
     }
 
     /// Whether anybody is there to get what `id` sends.
     pub(crate) fn has_takers(&self, id: ConnId) -> bool {
         let target = across(self.shadows[&id].socket);
-        self.live(target).next().is_some()
+        !self.is_paused(target.proxy as usize) && self.live(target).next().is_some()
+    }
+
+    fn is_paused(&self, proxy: usize) -> bool {
+        let watch = self.watches[proxy].as_ref();
+        watch.is_some_and(|watch| watch.is_paused)
     }
 }
 

@@ -105,8 +105,10 @@ impl Context {
         let random = &mut self.random;
         Quality {
             capacity: random.pick(&[1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20]),
-            jitter: random.pick(&[0, 1_000, 1_000_000]),
-            latency: if self.has_beats {
+            jitter: random.pick(&[0, 1_000, if self.is_even { 0 } else { 1_000_000 }]),
+            latency: if self.is_even {
+                50_000
+            } else if self.has_beats {
                 random.pick(&[1_000, 50_000, 1_000_000])
             } else {
                 random.pick(&[1_000, 50_000, 1_000_000, 30_000_000])

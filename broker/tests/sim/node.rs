@@ -1,14 +1,16 @@
 //! A driver for a [`Core`] without a machine under it: as far as the core can tell it does what the
 //! real one does, in random order and at random speed.
 
+use crate::check::check_size;
 use crate::context::{Context, Dial, Event, MILLISECOND, Nanos, Owner};
-use crate::model::Model;
+use crate::model::{Model, index};
 use crate::net::{Plug, Received, Written};
 use crate::random::mix;
 use crate::shadow::Phase;
-use broker::config::{Config, Endpoint};
+use crate::watch::is_at_high_water;
+use broker::config::{Config, Endpoint, Side};
 use broker::limits::{LINGER, SCRATCH_SIZE};
-use broker::{Action, ConnId, Core, Flow, Input, LinkId, SLICES_MAX, SocketId};
+use broker::{Action, ConnId, Core, Egress, Flow, Input, LinkId, SLICES_MAX, SocketId};
 use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, IoSlice};
@@ -181,6 +183,7 @@ impl Node {
         self.finish_closing(ctx, now);
         self.model.reconcile();
         self.check_turn(ctx);
+        assert!(self.model.kicked.is_empty(), "kicked, and still there");
         // Whoever is held back is sent PINGs, which nobody sees if he does not read.
         let is_stuck = |(id, host): (&ConnId, &Host)| host.is_parked || self.core.is_blocked(*id);
         let has_stuck = self.hosts.iter().any(is_stuck);
@@ -266,7 +269,7 @@ impl Node {
     fn socket_of(&self, link: LinkId) -> SocketId {
         let endpoint = self.core.endpoint(link);
         let mut sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
-            broker::config::Side::BOTH.map(|side| (SocketId { proxy, side }, config.side(side)))
+            Side::ALL.map(|side| (SocketId { proxy, side }, config.side(side)))
         });
         let found = sockets.find(|(_, side)| {
             side.connect
@@ -353,9 +356,13 @@ impl Node {
         let (mut full, mut goes) = (BTreeSet::new(), 0);
         loop {
             goes += 1;
+            let before = self.core.egress(id).map_or(0, Egress::messages);
             let flow = self.core.handle_input(now, id, input);
+            self.model.called(&self.core, &[]);
+            self.check_answers(ctx, id, before);
             let is_full = |target: &&ConnId| {
-                self.core.is_blocked(**target) && self.is_at_high_water(**target)
+                let options = &self.model.socket(**target).options;
+                self.core.is_blocked(**target) && is_at_high_water(&self.core, **target, options)
             };
             full.extend(targets.iter().filter(is_full));
             while let Some(target) = self.core.poll_urgent() {
@@ -387,12 +394,34 @@ impl Node {
         }
     }
 
-    fn is_at_high_water(&self, id: ConnId) -> bool {
-        let options = &self.model.socket(id).options;
-        self.core.egress(id).is_some_and(|egress| {
-            (options.sndhwm != 0 && egress.messages() >= options.sndhwm)
-                || egress.bytes() >= options.sndhwm_bytes
-        })
+    /// Whatever the proxy is stuck in, a control answers at once, unless it has no room.
+    fn check_answers(&mut self, ctx: &mut Context, id: ConnId, before: u32) {
+        let asked = self.model.take_asked();
+        if asked == 0 {
+            return;
+        }
+        self.dying.extend(&self.model.kicked);
+        let socket = self.model.shadows[&id].socket;
+        let stuck = self.core.statistics();
+        let is_stuck = stuck.iter().any(|socket| socket.waiting > 0);
+        ctx.coverage.add("questions", asked as u64);
+        ctx.coverage
+            .add("questions while messages wait", u64::from(is_stuck));
+        let after = self.core.egress(id).map_or(0, Egress::messages);
+        let queued = (after - before) as usize;
+        let watch = self.model.watches[socket.proxy as usize].as_mut();
+        let watch = watch.expect("there is a control");
+        assert!(queued <= asked, "{id:?}: more answers than questions");
+        if queued < asked {
+            let options = &self.model.sockets[index(socket)].options;
+            let is_full = is_at_high_water(&self.core, id, options);
+            let is_live = self.model.shadows[&id].is_live();
+            assert!(
+                is_full || !is_live,
+                "{id:?}: {asked} questions, {queued} answers"
+            );
+            watch.not_answered(id, asked - queued, is_full);
+        }
     }
 
     /// Writes what is queued until the kernel takes no more.
@@ -472,8 +501,20 @@ impl Node {
                 Action::Connect(_) | Action::ResumeAll | Action::StopAccepting(_) => mix(salt),
             });
             has_acted |= !actions.is_empty();
+            let closing = actions.iter().filter_map(|action| match action {
+                Action::Close { id, .. } => Some(*id),
+                _ => None,
+            });
+            let closing: Vec<ConnId> = closing.collect();
+            self.model.called(&self.core, &closing);
             self.note_cut_off(ctx, &actions);
             for action in actions {
+                if let Action::Resume(id) = action
+                    && closing.contains(&id)
+                {
+                    // It goes with what it had to say, as one that waits.
+                    continue;
+                }
                 self.act(ctx, now, action);
             }
             while let Some(id) = self.core.poll_dirty() {
@@ -540,7 +581,8 @@ impl Node {
                 if self.stopped_at.is_some() && self.model.shadows[&id].is_live() {
                     self.parted.insert(host.plug);
                 }
-                self.model.closed(id, is_excused);
+                let received = self.core.messages_received(id);
+                self.model.closed(id, received, is_excused);
                 if lingers {
                     host.state = State::Flushing(ctx.now + ctx.span(LINGER));
                 } else if ctx.random.chance(20) {
@@ -625,10 +667,11 @@ impl Node {
 
     /// Whether a side gives up what it has queued before the time for it is over.
     pub(crate) fn is_impatient(&self) -> bool {
-        let mut sides = self.config.proxies.iter().flat_map(|proxy| {
-            let sides = broker::config::Side::BOTH;
-            sides.map(|side| proxy.side(side))
-        });
+        let mut sides = self
+            .config
+            .proxies
+            .iter()
+            .flat_map(|proxy| proxy.sides().map(|side| proxy.side(side)));
         sides.any(|side| side.options.linger.is_some())
     }
 
@@ -640,6 +683,7 @@ impl Node {
             };
             let is_stuck = !egress.is_empty() && !self.core.is_blocked(*id);
             assert!(!is_stuck, "{id:?} has something to send and nobody knows");
+            check_size(*id, egress);
             let socket = self.model.socket(*id);
             let options = &socket.options;
             if options.sndhwm != 0 {
@@ -648,8 +692,13 @@ impl Node {
                     "{id:?}: too many messages"
                 );
             }
-            // Subscriptions must not be lost and know no limit but their own.
-            if socket.socket_type != zmtp::SocketType::Xsub {
+            // Subscriptions must not be lost and know no limit but their own; answers are as long
+            // as they are.
+            let is_limited = !matches!(
+                (socket.socket_type, self.model.shadows[id].socket.side),
+                (zmtp::SocketType::Xsub, _) | (_, Side::Control)
+            );
+            if is_limited {
                 let largest = (socket.largest + 9 + 255) as u64;
                 let limit = options.sndhwm_bytes + largest + 2 * broker::limits::CONTROL_BYTES_MAX;
                 assert!(
@@ -662,6 +711,12 @@ impl Node {
                 assert!(host.is_queued, "{id:?} may be read and nobody does");
             }
         }
+        let queues = self.hosts.keys().filter_map(|id| self.core.egress(*id));
+        let queued: u64 = queues.map(Egress::bytes).sum();
+        assert!(
+            self.core.memory_in_use() >= queued,
+            "all queues are larger than all the memory in use"
+        );
         let limit = self.config.memory_limit;
         if limit > 0 {
             let (used, all) = (self.core.memory_in_use(), self.hosts.len() as u64);
@@ -730,7 +785,7 @@ impl Node {
     }
 }
 
-fn address(plug: Plug) -> SocketAddr {
+pub(crate) fn address(plug: Plug) -> SocketAddr {
     let port = u16::try_from(plug.cable % 60_000).expect("below 60000");
     (Ipv4Addr::LOCALHOST, 1000 + port).into()
 }

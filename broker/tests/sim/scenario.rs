@@ -2,6 +2,7 @@
 
 use crate::context::{Context, Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::message::{Profile, Style};
+use crate::peers::beside::{Reader, Steerer};
 use crate::peers::liar::Liar;
 use crate::peers::request::{Client, Worker};
 use crate::peers::spread::{Publisher, Sink, Source, Subscriber};
@@ -10,7 +11,8 @@ use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Attach, Balance, Config, Endpoint, Kind, ProxyConfig, Side, SideConfig, SocketOptions,
+    Attach, Balance, CaptureFormat, Config, Endpoint, Kind, ProxyConfig, Side, SideConfig,
+    SocketOptions,
 };
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -26,17 +28,20 @@ pub(crate) enum Plan {
     All,
     /// Two brokers, the second one behind the first.
     Chain,
+    /// Few workers or sinks, slow and short-lived; who sends does so when one of them comes back.
+    Handover,
     /// Proxies that connect to their peers.
     Reversed,
 }
 
 impl Plan {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Queue,
         Self::Forwarder,
         Self::Streamer,
         Self::All,
         Self::Chain,
+        Self::Handover,
         Self::Reversed,
     ];
 }
@@ -49,15 +54,18 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
         profile: random.pick(&[Profile::Tiny, Profile::Tiny, Profile::Mixed, Profile::Large]),
         salt: random.next(),
     };
+    let own = Random::new(seed ^ 0x5eed_0f09_7104_5000);
     let script = script(&mut random);
     let mut ctx = Context::new(&mut random, style, is_loud);
     ctx.has_beats = script.beats;
+    ctx.is_even = plan == Plan::Handover;
     ctx.is_fair = script.beats && script.fault_gap.is_none() && random.chance(50);
     if is_loud {
         eprintln!("{plan:?} {style:?} {script:?}");
     }
     let mut scene = Scene {
-        own: Random::new(seed ^ 0x5eed_0f09_7104_5000),
+        own,
+        plan,
         port: 5000,
         random,
         world: World::new(ctx, script),
@@ -70,6 +78,10 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
         Plan::Chain => {
             let name = scene.random.pick(&["queue", "forwarder", "streamer"]);
             scene.chain(name);
+        }
+        Plan::Handover => {
+            let name = scene.random.pick(&["queue", "streamer"]);
+            scene.broker(&[name], 0);
         }
         Plan::Reversed => {
             let name = scene.random.pick(&["queue", "forwarder", "streamer"]);
@@ -90,6 +102,7 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
 struct Scene {
     /// Draws beside `random`, so that what they decide does not change all that follows.
     own: Random,
+    plan: Plan,
     port: u16,
     random: Random,
     world: World,
@@ -123,6 +136,7 @@ impl Scene {
                     proxy.side_mut(side).attach(attach, endpoint(port));
                 }
             }
+            self.watch(&mut proxy);
             config.proxies.push(proxy);
         }
         self.world.add_node(config.clone());
@@ -130,6 +144,7 @@ impl Scene {
             for side in Side::BOTH {
                 self.peers_of(proxy, side);
             }
+            self.watchers_of(proxy);
         }
         self.liars(&config);
     }
@@ -149,13 +164,95 @@ impl Scene {
             first.backend.attach(Attach::Bind, endpoint(middle));
             second.frontend.attach(Attach::Connect, endpoint(middle));
         }
-        for proxy in [&first, &second] {
+        for proxy in [&mut first, &mut second] {
             let mut config = self.config();
+            self.watch(proxy);
             config.proxies.push(proxy.clone());
             self.world.add_node(config);
         }
         self.peers_of(&first, Side::Frontend);
         self.peers_of(&second, Side::Backend);
+        for proxy in [&first, &second] {
+            self.watchers_of(proxy);
+        }
+    }
+
+    /// Gives some proxies a capture, and some a control.
+    fn watch(&mut self, proxy: &mut ProxyConfig) {
+        if self.own.chance(40) {
+            let prefixes = [
+                ("in", "out"),
+                ("in", "out"),
+                ("", ""),
+                ("", "b"),
+                ("x", "x"),
+            ];
+            let (in_prefix, out_prefix) = self.own.pick(&prefixes);
+            let port = self.next_port();
+            let options = self.options();
+            let capture = &mut proxy.capture;
+            (capture.in_prefix, capture.out_prefix) = (in_prefix.into(), out_prefix.into());
+            capture.format = self.own.pick(&CaptureFormat::ALL);
+            let types = [SocketType::Pub, SocketType::Pub, SocketType::Pub];
+            let others = [SocketType::Push, SocketType::Dealer];
+            capture.socket = self.own.pick(&[&types[..], &others].concat());
+            capture.side.options = options;
+            capture.side.attach(Attach::Bind, endpoint(port));
+        }
+        if self.own.chance(30) {
+            let (port, options) = (self.next_port(), self.options());
+            let control = &mut proxy.control;
+            control.socket = self
+                .own
+                .pick(&[SocketType::Rep, SocketType::Rep, SocketType::Pair]);
+            control.side.options = options;
+            control.side.attach(Attach::Bind, endpoint(port));
+        }
+    }
+
+    /// Whoever reads the capture and is at the control.
+    fn watchers_of(&mut self, proxy: &ProxyConfig) {
+        if let Some(endpoint) = proxy.capture.side.bind.first() {
+            for _ in 0..1 + self.own.below(5) {
+                let spec = self.spec(proxy.capture.socket, port(endpoint), false);
+                let topics = self.wanted_copies(proxy, spec.socket_type);
+                self.add_peer(spec, Role::Reader(Reader::new(topics)));
+            }
+        }
+        if let Some(endpoint) = proxy.control.side.bind.first() {
+            let is_pair = proxy.control.socket == SocketType::Pair;
+            let count = if is_pair { 1 } else { 1 + self.own.below(3) };
+            for _ in 0..count {
+                let mut spec = self.spec(proxy.control.socket, port(endpoint), false);
+                spec.quota = spec.quota.min(60);
+                let (pauses, window) = (self.own.chance(50), self.own.pick(&[1, 1, 5]));
+                let steerer = Steerer::new(spec.socket_type, pauses, window);
+                self.add_peer(spec, Role::Steerer(steerer));
+            }
+        }
+    }
+
+    /// What a reader subscribes to: everything, a direction, what few messages begin with, nothing.
+    fn wanted_copies(&mut self, proxy: &ProxyConfig, socket_type: SocketType) -> Vec<Vec<u8>> {
+        let choice = [
+            &b""[..],
+            b"",
+            proxy.capture.in_prefix.as_bytes(),
+            proxy.capture.out_prefix.as_bytes(),
+            b"x",
+            b"\0",
+            b"a",
+            b"nothing",
+        ];
+        if !matches!(socket_type, SocketType::Sub | SocketType::Xsub) {
+            return Vec::new();
+        }
+        let count = self.own.below(3);
+        let topics: Vec<&[u8]> = (0..=count).map(|_| self.own.pick(&choice)).collect();
+        let mut topics: Vec<Vec<u8>> = topics.into_iter().map(<[u8]>::to_vec).collect();
+        topics.sort();
+        topics.dedup();
+        topics
     }
 
     fn config(&mut self) -> Config {
@@ -225,7 +322,13 @@ impl Scene {
             self.peer(socket_type, port(&connect.endpoint), true);
         }
         for endpoint in &config.bind {
-            for _ in 0..1 + self.random.below(6) {
+            let takes = matches!(socket_type, SocketType::Dealer | SocketType::Push);
+            let most = if takes && self.plan == Plan::Handover {
+                2
+            } else {
+                6
+            };
+            for _ in 0..1 + self.random.below(most) {
                 self.peer(socket_type, port(endpoint), false);
             }
         }
@@ -233,7 +336,12 @@ impl Scene {
 
     /// Adds a peer for a broker's socket of this type.
     fn peer(&mut self, socket_type: SocketType, port: u16, is_listening: bool) {
-        let spec = self.spec(socket_type, port, is_listening);
+        let mut spec = self.spec(socket_type, port, is_listening);
+        let sends = matches!(socket_type, SocketType::Router | SocketType::Pull);
+        if self.plan == Plan::Handover {
+            spec.follows = sends;
+            spec.stays = (!sends).then_some(SECOND / 10);
+        }
         let random = &mut self.random;
         let role = match socket_type {
             SocketType::Router => {
@@ -294,6 +402,7 @@ impl Scene {
             ttl: Duration::from_secs(random.pick(&[0, 5])),
         });
         Spec {
+            follows: false,
             gap: random.pick(&[0, 100_000, MILLISECOND, 20 * MILLISECOND]),
             heartbeat,
             identity,
@@ -305,6 +414,7 @@ impl Scene {
             quota: u32::try_from(quota).expect("small"),
             read: self.reading(),
             socket_type: own_type,
+            stays: None,
         }
     }
 
@@ -330,7 +440,10 @@ impl Scene {
         }
         for _ in 0..1 + self.random.below(4) {
             let proxy = &config.proxies[self.random.below(config.proxies.len())];
-            let side = self.random.pick(&Side::BOTH);
+            let mut side = self.random.pick(&Side::BOTH);
+            if proxy.capture.side.has_endpoint() && self.own.chance(20) {
+                side = Side::Capture;
+            }
             let Some(endpoint) = proxy.side(side).bind.first() else {
                 continue;
             };

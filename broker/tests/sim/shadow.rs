@@ -2,7 +2,9 @@
 
 use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
-use broker::config::SocketOptions;
+use crate::random::digest;
+use crate::watch::Passing;
+use broker::config::{Side, SocketOptions};
 use broker::{ConnId, SLICES_MAX, SocketId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
@@ -53,6 +55,9 @@ pub(crate) struct Shadow {
     pub(crate) newest_batch: u64,
     /// How far each sender had come in what was written here.
     pub(crate) orders: BTreeMap<ConnId, u64>,
+    /// How many of its messages have gone on, and those that have not, if somebody watches.
+    pub(crate) passed: u64,
+    pub(crate) passing: VecDeque<Passing>,
     pub(crate) phase: Phase,
     pub(crate) plug: Plug,
     pub(crate) socket: SocketId,
@@ -75,11 +80,11 @@ pub(crate) struct Shadow {
 /// What a connection said.
 #[derive(Debug)]
 pub(crate) enum Heard {
+    /// What a control was sent.
+    Command(Vec<u8>),
     Message {
-        /// Its first frame, up to the length of a topic or of an identity.
-        first: Vec<u8>,
-        key: Key,
         is_single_frame: bool,
+        message: Passing,
         size: usize,
     },
     Ready(Peer),
@@ -129,6 +134,8 @@ impl Shadow {
             is_mute: false,
             newest_batch: 0,
             orders: BTreeMap::new(),
+            passed: 0,
+            passing: VecDeque::new(),
             phase: Phase::Handshake,
             plug,
             rest: 0,
@@ -182,6 +189,9 @@ impl Shadow {
     }
 
     fn message(&self, message: &[u8]) -> Heard {
+        if self.socket.side == Side::Control {
+            return Heard::Command(message.to_vec());
+        }
         let mut frames = Frames::new(message);
         let first = frames.next().expect("a message has a frame");
         // A reply is known by what stands behind the identity.
@@ -191,10 +201,16 @@ impl Shadow {
         } else {
             message
         };
+        let bodies = Frames::new(message).map(|frame| frame.body.len() as u64);
         Heard::Message {
-            first: first.body[..first.body.len().min(300)].to_vec(),
             is_single_frame: !first.more,
-            key: key_of(self.style, known),
+            message: Passing {
+                body_bytes: bodies.sum(),
+                digest: digest(self.style.salt, message),
+                first: first.body[..first.body.len().min(300)].to_vec(),
+                frames: Frames::new(message).count() as u64,
+                key: key_of(self.style, known),
+            },
             size: message.len(),
         }
     }

@@ -4,7 +4,7 @@ use crate::context::{Context, Coverage, Dial, Event, Listener, MILLISECOND, Nano
 use crate::node::{Happening, Node};
 use crate::peers::Peer;
 use crate::random::Random;
-use broker::config::{Config, Endpoint, Side};
+use broker::config::{Config, Endpoint};
 use broker::{LinkId, SocketId};
 use std::io::ErrorKind;
 
@@ -58,7 +58,7 @@ impl World {
     pub(crate) fn add_node(&mut self, config: Config) {
         let index = self.nodes.len();
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in Side::BOTH {
+            for side in proxy_config.sides() {
                 for endpoint in &proxy_config.side(side).bind {
                     let Endpoint::Tcp { port, .. } = endpoint else {
                         unreachable!("the simulated network has nothing else")
@@ -143,6 +143,7 @@ impl World {
         assert!(self.events < EVENTS_MAX, "this will never end: {event:?}");
         self.ctx.now = at;
         let ctx = &mut self.ctx;
+        let taker_at = ctx.taker_at;
         match event {
             Event::Break { plug, kind } => {
                 if ctx.break_now(plug, kind) {
@@ -169,6 +170,11 @@ impl World {
                 self.tell(plug, Happening::Writable(plug));
             }
             Event::Turn(index) => self.nodes[index].turn(ctx),
+        }
+        if self.ctx.taker_at != taker_at {
+            for peer in self.peers.iter_mut().filter(|peer| peer.spec.follows) {
+                peer.notice(&mut self.ctx);
+            }
         }
     }
 

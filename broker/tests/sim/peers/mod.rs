@@ -5,11 +5,13 @@ use crate::net::Plug;
 use wire::{Pulled, Told, Wire};
 use zmtp::{HeartbeatConfig, SocketType};
 
+pub(crate) mod beside;
 pub(crate) mod liar;
 pub(crate) mod request;
 pub(crate) mod spread;
 pub(crate) mod wire;
 
+use beside::{Reader, Steerer};
 use liar::Liar;
 use request::{Client, Worker};
 use spread::{Publisher, Sink, Source, Subscriber};
@@ -17,6 +19,8 @@ use spread::{Publisher, Sink, Source, Subscriber};
 /// What a peer is like, for its whole life.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
+    /// Says something only when a new worker or sink is about to be there.
+    pub(crate) follows: bool,
     /// Time between two things it does of its own accord.
     pub(crate) gap: Nanos,
     /// Its own signs of life, and how long it waits for the broker's.
@@ -34,6 +38,8 @@ pub(crate) struct Spec {
     /// Bytes read at once, and the time until it reads again.
     pub(crate) read: (usize, Nanos),
     pub(crate) socket_type: SocketType,
+    /// How long a connection lasts at most, if it is not for good.
+    pub(crate) stays: Option<Nanos>,
 }
 
 #[derive(Debug)]
@@ -41,8 +47,10 @@ pub(crate) enum Role {
     Client(Client),
     Liar(Liar),
     Publisher(Publisher),
+    Reader(Reader),
     Sink(Sink),
     Source(Source),
+    Steerer(Steerer),
     Subscriber(Subscriber),
     Worker(Worker),
 }
@@ -71,6 +79,7 @@ pub(crate) struct Peer {
     dial_at: Option<Nanos>,
     index: usize,
     is_dialling: bool,
+    leaves_at: Option<Nanos>,
     /// What it had received on the connection that was ended by the other side, if that was the
     /// last.
     pub(crate) past: Option<(Plug, u64)>,
@@ -88,6 +97,7 @@ impl Peer {
             dial_at: None,
             index,
             is_dialling: false,
+            leaves_at: None,
             past: None,
             paused_until: 0,
             read_at: 0,
@@ -135,10 +145,14 @@ impl Peer {
             Role::Client(client) => client.connected(),
             Role::Liar(liar) => wire.replace(liar.connected(ctx, &self.spec, sender)),
             Role::Publisher(publisher) => publisher.connected(),
+            Role::Reader(reader) => reader.connected(),
+            Role::Steerer(steerer) => steerer.connected(),
             Role::Subscriber(subscriber) => subscriber.connected(ctx.is_calm),
             Role::Sink(_) | Role::Source(_) | Role::Worker(_) => {}
         }
         self.wire = Some(wire);
+        let stays = self.spec.stays;
+        self.leaves_at = stays.map(|stays| ctx.now + ctx.random.range(0..=stays));
         self.dial_at = None;
         self.read_at = 0;
         self.notice(ctx);
@@ -160,7 +174,10 @@ impl Peer {
 
     /// When all is calm only those come back whom others wait for.
     fn dial_later(&mut self, ctx: &mut Context) {
-        let is_needed = matches!(self.role, Role::Worker(_) | Role::Sink(_));
+        let is_needed = matches!(
+            self.role,
+            Role::Reader(_) | Role::Sink(_) | Role::Steerer(_) | Role::Worker(_)
+        );
         if self.spec.is_listening || ctx.is_over || (ctx.is_calm && !is_needed) {
             return;
         }
@@ -212,6 +229,13 @@ impl Peer {
             return;
         }
         let (plug, beat) = (wire.plug, wire.next_beat());
+        if let Some(at) = self.leaves_at.filter(|_| !ctx.is_calm) {
+            if at <= ctx.now {
+                self.hang_up(ctx);
+                return;
+            }
+            self.wake(ctx, at);
+        }
         if let Some(at) = beat.map(|at| ctx.nanos(at)) {
             self.wake(ctx, at.max(ctx.now + 1));
         }
@@ -258,7 +282,12 @@ impl Peer {
         if let Role::Liar(liar) = &self.role {
             return liar.reads(ctx, wire.plug);
         }
+        let before = wire.received();
         let (pulled, told) = wire.pull(ctx, limit);
+        let takes = matches!(self.role, Role::Sink(_) | Role::Worker(_));
+        if takes && wire.is_greeted(before) {
+            ctx.taker_at = ctx.now;
+        }
         for told in told {
             let mut tools = Tools {
                 ctx,
@@ -277,8 +306,10 @@ impl Role {
             Self::Client(client) => client.hear(tools, told),
             Self::Liar(_) => {}
             Self::Publisher(publisher) => publisher.hear(tools, told),
+            Self::Reader(reader) => reader.hear(tools, &told),
             Self::Sink(sink) => sink.hear(tools, &told),
             Self::Source(_) => assert!(matches!(told, Told::Ready), "a PUSH is sent nothing"),
+            Self::Steerer(steerer) => steerer.hear(tools, &told),
             Self::Subscriber(subscriber) => subscriber.hear(tools, &told),
             Self::Worker(worker) => worker.hear(tools, told),
         }
@@ -298,12 +329,17 @@ impl Role {
             Self::Client(client) => client.turn(tools),
             Self::Liar(_) | Self::Sink(_) => Wish::Wait,
             Self::Publisher(publisher) => publisher.turn(tools),
+            Self::Reader(reader) => reader.turn(tools),
             Self::Source(source) => source.turn(tools),
+            Self::Steerer(steerer) => steerer.turn(tools),
             Self::Subscriber(subscriber) => subscriber.turn(tools),
             Self::Worker(worker) => worker.turn(tools),
         }
     }
 }
+
+/// How long a peer that follows a new one goes on.
+const FOLLOWS_WITHIN: Nanos = MILLISECOND / 2;
 
 /// Counts what a peer does of its own accord, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -317,6 +353,7 @@ impl Pace {
     pub(crate) fn is_due(&mut self, tools: &mut Tools<'_>) -> bool {
         let is_due = !tools.ctx.is_calm
             && self.done < tools.spec.quota
+            && (!tools.spec.follows || tools.ctx.now <= tools.ctx.taker_at + FOLLOWS_WITHIN)
             && self.next_at <= tools.ctx.now
             && tools.wire.pending() < tools.spec.out_max;
         if is_due {
@@ -332,7 +369,7 @@ impl Pace {
 
     /// When to ask again; a full queue wakes by itself when it has been written.
     pub(crate) fn wish(&self, tools: &Tools<'_>) -> Wish {
-        if tools.ctx.is_calm || self.done >= tools.spec.quota {
+        if tools.ctx.is_calm || tools.spec.follows || self.done >= tools.spec.quota {
             Wish::Wait
         } else if tools.wire.pending() >= tools.spec.out_max {
             Wish::Turn(tools.ctx.now + MILLISECOND.max(tools.spec.gap))

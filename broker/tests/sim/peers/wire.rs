@@ -21,6 +21,8 @@ pub(crate) struct Wire {
     out: Vec<u8>,
     out_at: usize,
     pub(crate) plug: Plug,
+    /// Bytes.
+    received: usize,
     pub(crate) received_messages: u64,
     /// Distinct for every connection.
     pub(crate) sender: u32,
@@ -76,6 +78,7 @@ impl Wire {
             out,
             out_at: 0,
             plug,
+            received: 0,
             received_messages: 0,
             sender,
             sent_messages: 0,
@@ -103,6 +106,7 @@ impl Wire {
             0
         };
         self.input.truncate(have + size);
+        self.received += size;
         match received {
             Received::Broken(_) | Received::End => (Pulled::Closed, Vec::new()),
             Received::Nothing => (Pulled::Open, Vec::new()),
@@ -149,6 +153,17 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Whether what came behind the first `before` bytes made the broker's greeting whole, on which
+    /// a peer says all that is left of its handshake.
+    pub(crate) fn is_greeted(&self, before: usize) -> bool {
+        before < GREETING_SIZE && self.received >= GREETING_SIZE
+    }
+
+    /// Bytes received.
+    pub(crate) fn received(&self) -> usize {
+        self.received
     }
 
     /// Queues a message: `lead` and then the frames that `header` stands for. With PINGs between

@@ -1,0 +1,154 @@
+//! Those who watch a proxy and steer it.
+
+use super::wire::Told;
+use super::{Pace, Tools, Wish};
+use crate::context::{Nanos, SECOND};
+use crate::message::{header_of, verify};
+use zmtp::SocketType;
+
+/// Whoever reads a capture: SUB, XSUB, PULL, or what a DEALER talks to.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    is_subscribed: bool,
+    topics: Vec<Vec<u8>>,
+}
+
+impl Reader {
+    pub(crate) fn new(topics: Vec<Vec<u8>>) -> Self {
+        Self {
+            is_subscribed: false,
+            topics,
+        }
+    }
+
+    pub(crate) fn connected(&mut self) {
+        self.is_subscribed = false;
+    }
+
+    /// Whether it subscribes is known by the model; that a copy is whole is seen here.
+    pub(crate) fn hear(&self, tools: &mut Tools<'_>, told: &Told) {
+        let Told::Message(message) = told else { return };
+        tools.ctx.coverage.add("copies", 1);
+        if let Some((header, at)) = header_of(tools.ctx.style, message)
+            && !tools.ctx.sender(&header).is_liar
+        {
+            verify(tools.ctx.style, message, &header, at);
+        }
+    }
+
+    pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
+        if !self.is_subscribed {
+            self.is_subscribed = true;
+            for topic in &self.topics {
+                tools.wire.subscribe(topic, true, false);
+            }
+        }
+        Wish::Wait
+    }
+}
+
+/// REQ, DEALER, ROUTER or PAIR at a control.
+#[derive(Debug)]
+pub(crate) struct Steerer {
+    /// What it has not been answered, and when it gives up waiting for it.
+    awaited: u32,
+    gives_up_at: Nanos,
+    /// All is calm, and it has said its last words.
+    has_resumed: bool,
+    pace: Pace,
+    pauses: bool,
+    window: u32,
+}
+
+impl Steerer {
+    pub(crate) fn new(socket_type: SocketType, pauses: bool, window: u32) -> Self {
+        let is_req = socket_type == SocketType::Req;
+        Self {
+            awaited: 0,
+            gives_up_at: 0,
+            has_resumed: false,
+            pace: Pace::default(),
+            pauses,
+            window: if is_req { 1 } else { window },
+        }
+    }
+
+    pub(crate) fn connected(&mut self) {
+        self.awaited = 0;
+        self.has_resumed = false;
+    }
+
+    pub(crate) fn hear(&mut self, tools: &mut Tools<'_>, told: &Told) {
+        if let Told::Message(_) = told {
+            assert!(self.awaited > 0, "an answer to nothing");
+            self.awaited -= 1;
+            tools.ctx.coverage.add("answers", 1);
+        }
+    }
+
+    pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
+        let now = tools.ctx.now;
+        if self.awaited > 0 && now >= self.gives_up_at {
+            return Wish::Close;
+        }
+        while self.awaited < self.window && self.pace.is_due(tools) {
+            let command = self.command(tools);
+            self.say(tools, &command);
+        }
+        if tools.ctx.is_calm && !self.has_resumed && self.awaited == 0 {
+            self.say(tools, b"RESUME");
+            self.has_resumed = true;
+            if tools.spec.socket_type != SocketType::Req {
+                self.say(tools, b"STATISTICS");
+            }
+        }
+        match self.pace.wish(tools) {
+            Wish::Turn(at) if self.awaited == 0 => Wish::Turn(at),
+            _ if self.awaited > 0 => Wish::Turn(self.gives_up_at),
+            wish => wish,
+        }
+    }
+
+    fn command(&self, tools: &mut Tools<'_>) -> Vec<u8> {
+        let random = &mut tools.ctx.random;
+        let command = match random.below(12) {
+            0 | 1 if self.pauses => "PAUSE",
+            0..=3 => "RESUME",
+            4..=6 => "STATISTICS",
+            7 => r#"{"command": "peers"}"#,
+            8 => r#"{"command": "statistics"}"#,
+            9 => "NONSENSE",
+            _ => {
+                // Somebody of late, or nobody.
+                let cables = tools.ctx.cables.len();
+                let cable = cables.saturating_sub(random.below(12));
+                let plug = crate::net::Plug { cable, side: 0 };
+                let address = crate::node::address(plug);
+                let kick = format!(r#"{{"command": "kick", "address": "{address}"}}"#);
+                tools.ctx.coverage.add("kicks", 1);
+                return kick.into_bytes();
+            }
+        };
+        command.as_bytes().to_vec()
+    }
+
+    fn say(&mut self, tools: &mut Tools<'_>, command: &[u8]) {
+        let is_pair = tools.spec.socket_type == SocketType::Pair;
+        let mut frames = vec![command.to_vec()];
+        if !is_pair {
+            frames.insert(0, Vec::new());
+        }
+        // A PAIR is only told what it asks.
+        let is_question = command == b"STATISTICS" || command[0] == b'{';
+        if self.awaited == 0 {
+            self.gives_up_at = tools.ctx.now + 2 * SECOND;
+        }
+        self.awaited += u32::from(is_question || !is_pair);
+        let pauses = u64::from(command == b"PAUSE");
+        tools.ctx.coverage.add("pauses", pauses);
+        let pings = tools.spec.pings;
+        tools
+            .wire
+            .send_frames(&mut tools.ctx.random, &frames, pings);
+    }
+}

@@ -1,0 +1,508 @@
+//! What a capture must show and a control must answer, decided beside the broker.
+//!
+//! A message is shown when it goes on, which is known of each connection after every call of the
+//! core; whoever reads the capture at that moment must get a copy, unless his queue is full.
+
+use crate::message::{Key, Style, key_of};
+use crate::random::digest;
+use broker::config::{CaptureFormat, ProxyConfig, Side};
+use broker::{ConnId, Core};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use zmtp::{Frames, SocketType};
+
+/// Bytes of an identity that the broker makes up.
+const MADE_UP_SIZE: u64 = 9;
+
+/// A message that was heard and has not gone on.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    /// Bytes of the bodies of its frames.
+    pub(crate) body_bytes: u64,
+    /// Of all its bytes.
+    pub(crate) digest: u64,
+    /// The beginning of its first frame.
+    pub(crate) first: Vec<u8>,
+    pub(crate) frames: u64,
+    pub(crate) key: Key,
+}
+
+/// Who sent what goes on.
+#[derive(Debug)]
+pub(crate) struct Sender<'a> {
+    pub(crate) id: ConnId,
+    /// The identity that it announced, or that was made up for it, as far as that is known.
+    pub(crate) identity: &'a [u8],
+    pub(crate) side: Side,
+}
+
+/// Somebody who reads the capture, as it is while the core does nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Audience<'a> {
+    pub(crate) id: ConnId,
+    /// It is being closed: whether it got what went on just then is not known.
+    /// Its queue is as full as it may be.
+    pub(crate) is_at_high_water: bool,
+    pub(crate) is_closing: bool,
+    /// Its queue is full, and the kernel takes nothing of it.
+    pub(crate) is_full: bool,
+    pub(crate) topics: &'a BTreeSet<Vec<u8>>,
+}
+
+/// A copy that a reader is to be sent.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    /// Counts the calls of the core.
+    call: u64,
+    digest: u64,
+    is_excused: bool,
+    key: Key,
+    /// Counts the messages of its sender.
+    order: u64,
+}
+
+#[derive(Debug, Default)]
+struct Reader {
+    awaited: BTreeMap<ConnId, VecDeque<Copy>>,
+    /// Copies that it missed because its queue was full.
+    missed: u64,
+    newest_call: u64,
+    /// How far each sender had come in what was shown.
+    orders: BTreeMap<ConnId, u64>,
+    /// It wants everything.
+    takes_all: bool,
+    /// Its queue was as full as it may be at some time.
+    was_full: bool,
+    /// The last that it was shown of each topic: a subscription, or a cancel.
+    view: BTreeMap<Vec<u8>, bool>,
+}
+
+/// An answer that a control owes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Empty,
+    /// JSON with this in it.
+    Json(String),
+    /// Frames and bytes from the frontend and from the backend; if not exactly, at least so many.
+    Statistics {
+        is_exact: bool,
+        numbers: [[u64; 2]; 2],
+    },
+}
+
+/// Those beside the path of one proxy.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    answers: BTreeMap<ConnId, VecDeque<Answer>>,
+    calls: u64,
+    has_peers: bool,
+    /// Whom a shortage of memory hits is not known.
+    may_shed: bool,
+    /// Copies for those who read the capture, each counted.
+    pub(crate) expected: u64,
+    is_balanced: bool,
+    pub(crate) is_paused: bool,
+    /// Balanced captures: copies that were shown behind younger ones of the same sender.
+    pub(crate) late: u64,
+    /// Frames and bytes that went on, identities included, from each side.
+    passed: [[u64; 2]; 2],
+    /// Balanced captures: copies that nobody was sent yet.
+    pool: BTreeMap<ConnId, VecDeque<Copy>>,
+    /// What stands in front of a copy, if anything.
+    prefixes: [Option<Vec<u8>>; 2],
+    readers: BTreeMap<ConnId, Reader>,
+    shown_subscriptions: u64,
+    style: Style,
+    types: [SocketType; 2],
+    /// Answers for which there was no room.
+    pub(crate) unanswered: u64,
+    /// Copies that may have been queued or not.
+    pub(crate) unsure: u64,
+}
+
+impl Watch {
+    /// `None` if nobody can watch the proxy.
+    pub(crate) fn new(config: &ProxyConfig, may_shed: bool, style: Style) -> Option<Self> {
+        let has = |side: Side| config.side(side).has_endpoint();
+        let capture = &config.capture;
+        let prefix = |prefix: &String| {
+            let is_monitored = capture.format == CaptureFormat::Monitored;
+            is_monitored.then(|| prefix.clone().into_bytes())
+        };
+        (has(Side::Capture) || has(Side::Control)).then(|| Self {
+            answers: BTreeMap::new(),
+            calls: 0,
+            has_peers: false,
+            may_shed,
+            expected: 0,
+            is_balanced: capture.socket != SocketType::Pub,
+            is_paused: false,
+            late: 0,
+            passed: [[0; 2]; 2],
+            pool: BTreeMap::new(),
+            prefixes: [&capture.in_prefix, &capture.out_prefix].map(prefix),
+            readers: BTreeMap::new(),
+            shown_subscriptions: 0,
+            style,
+            types: Side::BOTH.map(|side| config.socket_type(side)),
+            unanswered: 0,
+            unsure: 0,
+        })
+    }
+
+    /// The core has been called once more, and this is who reads the capture now. Among its peers
+    /// there may be some that cannot be written to any more.
+    pub(crate) fn called(&mut self, audience: &[Audience<'_>], has_peers: bool) {
+        self.calls += 1;
+        self.has_peers = has_peers;
+        for reader in audience {
+            let known = self.readers.entry(reader.id).or_default();
+            known.takes_all = reader.topics.contains(&b""[..]);
+            known.was_full |= reader.is_at_high_water;
+        }
+    }
+
+    /// A message has gone on during the last call.
+    pub(crate) fn passed(
+        &mut self,
+        sender: &Sender<'_>,
+        order: u64,
+        message: &Passing,
+        audience: &[Audience<'_>],
+    ) {
+        assert!(
+            !self.is_paused,
+            "{:?} went on through a paused proxy",
+            message.key
+        );
+        let side = usize::from(sender.side == Side::Backend);
+        let is_labelled = self.types[side] == SocketType::Router;
+        let [frames, bytes] = &mut self.passed[side];
+        *frames += message.frames + u64::from(is_labelled);
+        *bytes += message.body_bytes;
+        if is_labelled {
+            let size = sender.identity.len() as u64;
+            *bytes += if size > 0 { size } else { MADE_UP_SIZE };
+        }
+        let mut copy = Copy {
+            call: self.calls,
+            digest: message.digest,
+            is_excused: false,
+            key: message.key,
+            order,
+        };
+        if self.is_balanced {
+            if self.has_peers {
+                let copies = self.pool.entry(sender.id).or_default();
+                copies.push_back(copy);
+                self.expected += 1;
+            }
+            return;
+        }
+        let first = match &self.prefixes[side] {
+            Some(prefix) => prefix,
+            // One that is made up begins with a zero.
+            None if is_labelled && sender.identity.is_empty() => &[0][..],
+            None if is_labelled => sender.identity,
+            None => &message.first,
+        };
+        for reader in audience {
+            if reader.topics.iter().any(|topic| first.starts_with(topic)) {
+                copy.is_excused = reader.is_full || reader.is_closing || self.may_shed;
+                self.expected += 1;
+                self.unsure += u64::from(reader.is_closing);
+                let known = self.readers.entry(reader.id).or_default();
+                known.awaited.entry(sender.id).or_default().push_back(copy);
+            }
+        }
+    }
+
+    /// A copy is being sent to a reader; answers with the sender of the message and the identity in
+    /// front of it, if there is one.
+    pub(crate) fn shown<'a>(
+        &mut self,
+        id: ConnId,
+        copy: &'a [u8],
+        side_of: impl Fn(ConnId) -> Side,
+    ) -> Option<(ConnId, &'a [u8])> {
+        for side in Side::BOTH {
+            let Some((identity, message)) = self.take_apart(side, copy) else {
+                continue;
+            };
+            let digest = digest(self.style.salt, message);
+            let known = if self.is_balanced {
+                &self.pool
+            } else {
+                &self.readers.entry(id).or_default().awaited
+            };
+            let is_it = |copy: &&Copy| copy.digest == digest;
+            // A liar's may be like another's: the one for which nothing must have been shown.
+            let found = known
+                .iter()
+                .filter(|(sender, copies)| {
+                    side_of(**sender) == side && copies.iter().any(|copy| is_it(&copy))
+                })
+                .min_by_key(|(_, copies)| {
+                    let before = copies.iter().take_while(|copy| !is_it(copy));
+                    before.filter(|copy| !copy.is_excused).count()
+                });
+            if let Some(sender) = found.map(|(sender, _)| *sender) {
+                self.show(id, sender, digest);
+                return identity.map(|identity| (sender, identity));
+            }
+        }
+        let subscription = self.subscription(copy);
+        let (add, topic) = subscription.unwrap_or_else(|| {
+            let key = key_of(self.style, copy);
+            panic!("{id:?} was shown {key:?}, which did not go on, or was shown before, or changed")
+        });
+        self.shown_subscriptions += 1;
+        if self.is_balanced {
+            return None;
+        }
+        let reader = self.readers.entry(id).or_default();
+        if !reader.takes_all {
+            return None;
+        }
+        let former = reader.view.insert(topic.clone(), add);
+        assert!(
+            former != Some(add) || reader.was_full,
+            "{id:?} was shown twice, though its queue was never full: {} {add}",
+            topic.escape_ascii()
+        );
+        None
+    }
+
+    fn show(&mut self, id: ConnId, sender: ConnId, digest: u64) {
+        let reader = self.readers.entry(id).or_default();
+        let known = if self.is_balanced {
+            &mut self.pool
+        } else {
+            &mut reader.awaited
+        };
+        let copies = known.get_mut(&sender).expect("it was found");
+        let at = copies.iter().position(|copy| copy.digest == digest);
+        let at = at.expect("it was found");
+        let copy = copies.remove(at).expect("it was found");
+        if self.is_balanced {
+            let last = reader.orders.entry(sender).or_default();
+            self.late += u64::from(copy.order < *last);
+            *last = copy.order.max(*last);
+            return;
+        }
+        for missed in copies.drain(..at) {
+            assert!(
+                missed.is_excused,
+                "{id:?} was not shown {:?} though its queue was not full; then came {:?}",
+                missed.key, copy.key
+            );
+            assert!(
+                missed.call < copy.call || self.may_shed,
+                "{id:?} was shown {:?} though its queue had been full before",
+                copy.key
+            );
+            reader.missed += 1;
+        }
+        assert!(
+            reader.newest_call <= copy.call,
+            "{id:?} was shown {:?} behind what went on later",
+            copy.key
+        );
+        reader.newest_call = copy.call;
+    }
+
+    /// A copy of what came in through `side` as its sender's identity, if it has one in front, and
+    /// the message.
+    fn take_apart<'a>(&self, side: Side, copy: &'a [u8]) -> Option<(Option<&'a [u8]>, &'a [u8])> {
+        let side = usize::from(side == Side::Backend);
+        let mut frames = Frames::new(copy);
+        if let Some(prefix) = &self.prefixes[side] {
+            frames
+                .next()
+                .filter(|frame| frame.more && frame.body == prefix)?;
+        }
+        let mut identity = None;
+        if self.types[side] == SocketType::Router {
+            let frame = frames.next().filter(|frame| frame.more)?;
+            identity = Some(frame.body);
+        }
+        Some((identity, frames.rest()))
+    }
+
+    /// Whether a copy is one of a subscription or a cancel that an XPUB passes on.
+    fn subscription(&self, copy: &[u8]) -> Option<(bool, Vec<u8>)> {
+        let (_, message) = self.take_apart(Side::Backend, copy)?;
+        let frame = Frames::new(message).next().filter(|frame| !frame.more)?;
+        let (first, topic) = frame.body.split_first()?;
+        let is_one = self.types[1] == SocketType::Xpub && *first < 2;
+        is_one.then(|| (*first == 1, topic.to_vec()))
+    }
+
+    /// A control was told this, or asked this, by which so many are kicked; answers with how many
+    /// answers there must be.
+    pub(crate) fn asked(
+        &mut self,
+        id: ConnId,
+        command: &[u8],
+        kicked: usize,
+        is_rep: bool,
+    ) -> usize {
+        let answer = match command {
+            b"PAUSE" | b"RESUME" => {
+                self.is_paused = command == b"PAUSE";
+                is_rep.then_some(Answer::Empty)
+            }
+            b"STATISTICS" => Some(Answer::Statistics {
+                // When the subscriptions of the dead are cancelled is not known here.
+                is_exact: self.types[1] != SocketType::Xpub,
+                numbers: self.passed,
+            }),
+            [b'{', ..] => {
+                let text = String::from_utf8_lossy(command);
+                let word = text.split('"').nth(3).unwrap_or_default();
+                Some(Answer::Json(match word {
+                    "kick" if kicked == 0 => "{\"kicked\":[]}".to_owned(),
+                    "kick" => "{\"kicked\":[\"".to_owned(),
+                    "statistics" => format!("\"paused\":{}", self.is_paused),
+                    word => format!("\"{word}\":["),
+                }))
+            }
+            _ => is_rep.then_some(Answer::Empty),
+        };
+        let count = usize::from(answer.is_some());
+        self.answers.entry(id).or_default().extend(answer);
+        count
+    }
+
+    /// There was no room for the last `count` answers, or nobody is there to hear them.
+    pub(crate) fn not_answered(&mut self, id: ConnId, count: usize, is_full: bool) {
+        let answers = self.answers.entry(id).or_default();
+        answers.truncate(answers.len() - count);
+        self.unanswered += if is_full { count as u64 } else { 0 };
+    }
+
+    /// A control is answering.
+    pub(crate) fn answered(&mut self, id: ConnId, message: &[u8], is_rep: bool) {
+        let mut frames = Frames::new(message);
+        if is_rep {
+            while frames.next().is_some_and(|frame| !frame.body.is_empty()) {}
+        }
+        let bodies: Vec<&[u8]> = frames.map(|frame| frame.body).collect();
+        let answer = self.answers.entry(id).or_default().pop_front();
+        match answer.unwrap_or_else(|| panic!("{id:?} was answered without a question")) {
+            Answer::Empty => assert_eq!(bodies, [b""], "the answer to a command"),
+            Answer::Json(text) => {
+                let [body] = bodies[..] else {
+                    panic!("an answer of {} frames", bodies.len())
+                };
+                let body = String::from_utf8_lossy(body);
+                assert!(body.contains(&text), "{text} is not in the answer {body}");
+            }
+            Answer::Statistics { is_exact, numbers } => {
+                check_statistics(&bodies, numbers, is_exact)
+            }
+        }
+    }
+
+    /// The capture has dropped so many copies; all is quiet.
+    pub(crate) fn check_quiet(
+        &self,
+        what: &str,
+        (dropped, requeued): (u64, Option<u64>),
+        is_live: impl Fn(ConnId) -> bool,
+    ) {
+        let left = |copies: &BTreeMap<ConnId, VecDeque<Copy>>| {
+            copies
+                .values()
+                .map(|copies| copies.len() as u64)
+                .sum::<u64>()
+        };
+        let lost = left(&self.pool);
+        if self.is_balanced {
+            // What is dropped may be subscriptions too.
+            let has_others = self.types[1] == SocketType::Xpub && lost < dropped;
+            assert!(
+                lost == dropped || has_others,
+                "{what}: {lost} missed, {dropped} dropped"
+            );
+        }
+        if let Some(requeued) = requeued {
+            assert!(self.late <= requeued, "{what}: {} copies late", self.late);
+        }
+        let mut missed = 0;
+        for (id, reader) in &self.readers {
+            if !is_live(*id) {
+                continue;
+            }
+            missed += reader.missed + left(&reader.awaited);
+            for copy in reader.awaited.values().flatten() {
+                assert!(
+                    copy.is_excused,
+                    "{id:?} was not shown {:?} though its queue was not full",
+                    copy.key
+                );
+            }
+        }
+        if !self.is_balanced {
+            assert!(
+                missed <= dropped,
+                "{what}: {missed} missed, {dropped} dropped"
+            );
+        }
+        for (id, answers) in self.answers.iter().filter(|(id, _)| is_live(**id)) {
+            assert!(
+                answers.is_empty(),
+                "{what}: {id:?} was not answered: {answers:?}"
+            );
+        }
+    }
+
+    /// What those who missed nothing were shown last of each topic; subscriptions that were shown.
+    pub(crate) fn views(
+        &self,
+    ) -> (
+        impl Iterator<Item = (ConnId, &BTreeMap<Vec<u8>, bool>)>,
+        u64,
+    ) {
+        let readers = self.readers.iter().filter(|(_, reader)| !reader.was_full);
+        let views = readers.map(|(id, reader)| (*id, &reader.view));
+        (views, self.shown_subscriptions)
+    }
+}
+
+/// Whether the queue of a connection is as full as it may be.
+pub(crate) fn is_at_high_water(
+    core: &Core,
+    id: ConnId,
+    options: &broker::config::SocketOptions,
+) -> bool {
+    core.egress(id).is_some_and(|egress| {
+        (options.sndhwm != 0 && egress.messages() >= options.sndhwm)
+            || egress.bytes() >= options.sndhwm_bytes
+    })
+}
+
+fn check_statistics(bodies: &[&[u8]], numbers: [[u64; 2]; 2], is_exact: bool) {
+    let number = |body: &&[u8]| u64::from_ne_bytes((*body).try_into().expect("eight bytes"));
+    let told: Vec<u64> = bodies.iter().map(number).collect();
+    let [front, back] = numbers;
+    let expected = [front, back, back, front].concat();
+    if is_exact {
+        assert_eq!(told, expected, "STATISTICS");
+        return;
+    }
+    assert_eq!(told.len(), expected.len(), "STATISTICS");
+    assert_eq!(
+        (told[0], told[1]),
+        (front[0], front[1]),
+        "STATISTICS of the frontend"
+    );
+    assert!(
+        told[2] >= back[0] && told[3] >= back[1],
+        "STATISTICS of the backend: {told:?}, at least {expected:?}"
+    );
+    assert_eq!(
+        told[4..],
+        [told[2], told[3], told[0], told[1]],
+        "STATISTICS"
+    );
+}
