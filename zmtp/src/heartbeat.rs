@@ -28,6 +28,8 @@ pub(crate) struct Heartbeat {
     expires_at: Option<Instant>,
     /// When bytes last came in.
     heard_at: Option<Instant>,
+    /// A PING of ours has not been answered by PONG, whatever else came.
+    is_asking: bool,
     /// Between the last two PINGs of the peer.
     peer_interval: Option<Duration>,
     /// When it sent the last.
@@ -71,6 +73,21 @@ impl Heartbeat {
         }
     }
 
+    /// A PONG came in: the peer has read all that was sent before the PING.
+    pub(crate) fn handle_pong(&mut self) {
+        self.is_asking = false;
+    }
+
+    /// Whether every PING has been answered by PONG.
+    pub(crate) fn has_answer(&self) -> bool {
+        !self.is_asking
+    }
+
+    /// Whether nothing was heard for too long after a PING.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.expires_at.is_some_and(|deadline| deadline <= now)
+    }
+
     /// The peer is not being read, so that its silence means nothing, and its PINGs are not
     /// answered. It gets some of ours instead, twice as often as it sent its own: any traffic is a
     /// sign of life.
@@ -83,9 +100,9 @@ impl Heartbeat {
         self.ping_at = self.ping_at.into_iter().chain(early).min();
     }
 
-    /// The peer has not taken all that it was sent. libzmq stops reading, and so answering PING,
-    /// when its application is slow, but goes on sending PINGs of its own. So a missing answer
-    /// counts only against a peer whose PINGs are missing too.
+    /// The peer may not have read all that it was sent. libzmq stops reading, and so answering
+    /// PING, when its application is slow, but goes on sending PINGs of its own. So a missing
+    /// answer counts only against a peer whose PINGs are missing too.
     pub(crate) fn excuse_silence(&mut self, now: Instant) {
         let late_at = self.heard_at.zip(self.peer_interval);
         let late_at = late_at.and_then(|(heard, interval)| heard.checked_add(interval * 2));
@@ -102,7 +119,7 @@ impl Heartbeat {
         out: &mut Vec<u8>,
     ) -> Result<(), Deadline> {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        if is_due(self.expires_at) {
+        if self.is_overdue(now) {
             return Err(Deadline::Heartbeat);
         }
         if is_due(self.ttl_ends_at) {
@@ -111,6 +128,7 @@ impl Heartbeat {
         if is_due(self.ping_at) {
             let ttl = config.map_or(Duration::ZERO, |config| config.ttl);
             append_ping(out, ttl_deciseconds(ttl));
+            self.is_asking = true;
             self.ping_at = config.and_then(|config| now.checked_add(config.interval));
             if let Some(config) = config
                 && self.expires_at.is_none()

@@ -235,8 +235,22 @@ impl Session {
         }
     }
 
-    /// Takes note that the peer has not taken all that it was sent, and may be too slow to answer
-    /// PING. One that sent PINGs of its own is still found dead when those do not come any more.
+    /// Whether nothing was heard for too long after a PING: [`Self::handle_timeout`] will end the
+    /// session, unless it is told of an excuse.
+    #[must_use]
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        self.heartbeat.is_overdue(now)
+    }
+
+    /// Whether the peer has answered every PING, and so has read all that was sent before the last.
+    #[must_use]
+    pub fn has_answer(&self) -> bool {
+        self.heartbeat.has_answer()
+    }
+
+    /// Takes note that the peer may not have read all that it was sent, being too slow, and so
+    /// cannot answer PING. One that sent PINGs of its own is still found dead when those do not
+    /// come any more.
     pub fn excuse_silence(&mut self, now: Instant) {
         self.heartbeat.excuse_silence(now);
     }
@@ -510,6 +524,10 @@ impl Traffic<'_> {
             } => {
                 self.heartbeat.handle_ping(ttl_deciseconds);
                 append_pong(out, context);
+                return Ok(Event::Progress);
+            }
+            Command::Pong => {
+                self.heartbeat.handle_pong();
                 return Ok(Event::Progress);
             }
             Command::Subscribe(topic) => (topic, true),

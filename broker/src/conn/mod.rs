@@ -2,6 +2,7 @@
 
 use crate::config::{Side, SocketOptions};
 use crate::conn::backlog::Backlog;
+use crate::conn::doubt::Doubt;
 use crate::peer::PeerAddress;
 use crate::proxy::neighbours::Neighbour;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use zmtp::limits::SIGNATURE_SIZE;
 use zmtp::{Session, Version};
 
 pub(crate) mod backlog;
+pub(crate) mod doubt;
 pub(crate) mod egress;
 pub(crate) mod input;
 pub(crate) mod outbox;
@@ -125,6 +127,8 @@ pub(crate) struct Fullness {
 pub(crate) struct Conn {
     /// What is known of its tail while its next message waits.
     pub(crate) backlog: Backlog,
+    /// Whether its silence may mean that it has much to read.
+    pub(crate) doubt: Doubt,
     pub(crate) egress: Egress,
     /// For how long its queue has been full; only where that matters, which is with few.
     pub(crate) fullness: Option<Box<Fullness>>,
@@ -177,6 +181,7 @@ impl Conn {
     ) -> Self {
         Self {
             backlog: Backlog::default(),
+            doubt: Doubt::default(),
             egress: Egress::default(),
             fullness: None,
             generation: 0,
@@ -212,6 +217,11 @@ impl Conn {
     pub(crate) fn has_signature_only(&self) -> bool {
         let tail = self.tail.bytes();
         self.phase == Phase::Handshake && tail.len() >= SIGNATURE_SIZE && tail[0] == 0xff
+    }
+
+    /// Bytes that it was sent, or that are queued for it.
+    pub(crate) fn bytes_meant_for_it(&self) -> u64 {
+        self.traffic.bytes_sent + self.egress.bytes()
     }
 
     /// Whether its queue has reached a high-water mark.

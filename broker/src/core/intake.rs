@@ -1,6 +1,7 @@
 //! The path of a message: from received bytes to the queues of those who get it.
 
 use crate::config::Side;
+use crate::conn::doubt::Doubt;
 use crate::conn::input::LARGE_SIZE_MIN;
 use crate::conn::{ConnId, Input, Origin, Phase, SocketId};
 use crate::core::lane::{Halt, Lane, Way};
@@ -394,6 +395,7 @@ impl Core {
         conn.version = peer.version;
         conn.traffic.socket_type = peer.socket_type;
         conn.egress.begin_traffic();
+        conn.doubt = Doubt::beyond(conn.bytes_meant_for_it());
         let (socket_id, origin, address) = (conn.socket, conn.origin, conn.peer);
         let kept = self.end_stand_in(origin);
         let proxy = &mut self.proxies[socket_id.proxy as usize];

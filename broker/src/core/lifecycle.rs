@@ -7,14 +7,13 @@ use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::timers::Owner;
 use crate::core::{Core, Stop};
-use crate::limits::CONTROL_BYTES_MAX;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Linger, Proxy};
 use crate::why::{Drop, Why};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zmtp::{LoopCheck, Session};
+use zmtp::{Deadline, Error, LoopCheck, Session};
 
 impl Core {
     pub(super) fn add_link(&mut self, id: SocketId, connect: &Connect) {
@@ -103,9 +102,9 @@ impl Core {
     /// Lets a session see to its deadlines.
     ///
     /// One that is parked is not read, so its silence is ours: what it has said since may be
-    /// waiting in the kernel. One that has not taken what was sent to it may be too slow to answer.
-    /// Both get their PINGs all the same, for the peer's own deadlines; the second as long as there
-    /// is room for them.
+    /// waiting in the kernel. One that may not have read what was sent to it may be too slow to
+    /// answer, as long as its system acknowledges. Both get their PINGs all the same, for the
+    /// peer's own deadlines; the second as long as there is room for them.
     pub(super) fn check_deadline(&mut self, now: Instant, id: ConnId, reminder: Instant) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -117,29 +116,38 @@ impl Core {
         conn.reminder = None;
         // Nobody is read while memory is short, or any more once a stop has begun.
         let is_unread = conn.is_parked || self.memory.is_short() || self.stop != Stop::No;
+        let (has_answer, bytes) = (conn.session.has_answer(), conn.bytes_meant_for_it());
+        let mut is_examined = false;
         if conn.phase == Phase::Ready {
             if is_unread {
                 conn.session.hold_back(now);
-            } else if !conn.egress.is_empty() {
+            } else if conn.session.is_overdue(now) && may_be_slow(&self.proxies, conn) {
                 conn.session.excuse_silence(now);
+                is_examined = true;
             }
         }
-        match conn.session.handle_timeout(now, &mut self.control) {
-            Err(error) => {
-                self.control.clear();
-                self.doom(id, Why::Protocol(error));
-            }
-            Ok(()) => {
-                if is_unread {
-                    conn.session.hold_back(now);
-                } else if conn.egress.bytes() > CONTROL_BYTES_MAX {
-                    // There was no room for the PING: no answer is to be waited for.
-                    conn.session.excuse_silence(now);
-                }
-                self.answer(id);
-                self.remind(id);
-            }
+        if let Err(error) = conn.session.handle_timeout(now, &mut self.control) {
+            self.control.clear();
+            return self.doom(id, Why::Protocol(error));
         }
+        if is_examined {
+            self.actions.push_back(Action::Examine(id));
+        }
+        if is_unread {
+            conn.session.hold_back(now);
+        }
+        let has_asked = !self.control.is_empty();
+        self.answer(id);
+        if has_asked && let Some(conn) = self.conns.get_mut(id) {
+            let with_ping = conn.bytes_meant_for_it();
+            conn.doubt.asked(bytes, with_ping, has_answer);
+        }
+        self.remind(id);
+    }
+
+    /// The peer's system does not acknowledge what is sent to it: silence means that it is gone.
+    pub fn handle_unreachable(&mut self, id: ConnId) {
+        self.doom(id, Why::Protocol(Error::TimedOut(Deadline::Heartbeat)));
     }
 
     /// Gives up a peer whose queue has been full for too long. Nobody says when a queue becomes
@@ -429,6 +437,17 @@ impl Core {
         };
         !self.proxies.iter().any(is_between) && self.conns.iter().all(|(_, conn)| is_sent(conn))
     }
+}
+
+/// Whether a peer may be silent because it is too slow to read all that it was sent, or has been
+/// sent. One that has answered as often as it was asked has read it.
+fn may_be_slow(proxies: &[Proxy], conn: &Conn) -> bool {
+    let socket = proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+    let traffic = &conn.traffic;
+    let is_even =
+        socket.pattern.is_answered() && traffic.messages_sent <= traffic.messages_received;
+    let is_justified = conn.doubt.is_justified(conn.bytes_meant_for_it());
+    !conn.egress.is_empty() || conn.doubt.is_unasked() || !is_even && is_justified
 }
 
 /// How long a queue that may be full for so long is left alone between two looks.

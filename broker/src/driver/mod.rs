@@ -22,6 +22,7 @@ use listener::{Accepted, Listener};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
+use reach::Suspects;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{VecDeque, hash_map::RandomState};
@@ -39,6 +40,7 @@ mod connector;
 mod handle;
 mod ipc;
 mod listener;
+mod reach;
 mod stream;
 mod tape;
 mod tune;
@@ -79,6 +81,7 @@ pub struct Broker {
     stops: u32,
     /// By the slot of their id.
     streams: Vec<Option<Stream>>,
+    suspects: Suspects,
 }
 
 impl Broker {
@@ -149,6 +152,7 @@ impl Broker {
             signals: None,
             stops: 0,
             streams: Vec::new(),
+            suspects: Suspects::default(),
         })
     }
 
@@ -255,6 +259,7 @@ impl Broker {
             .chain(pauses)
             .chain(lingering)
             .chain(self.connector.poll_timeout())
+            .chain(self.suspects.poll_timeout())
             .min()?;
         Some(next.saturating_duration_since(now))
     }
@@ -549,6 +554,9 @@ impl Broker {
             while let Some(action) = self.core.poll_action() {
                 self.act(now, action);
             }
+            for id in self.suspects.poll_unreachable(now) {
+                self.core.handle_unreachable(id);
+            }
             while let Some(id) = self.core.poll_dirty() {
                 self.write(id, &[]);
             }
@@ -571,6 +579,13 @@ impl Broker {
                         self.lingering.push_back((deadline, id));
                     }
                     _ => self.drop_stream(now, id),
+                }
+            }
+            Action::Examine(id) => {
+                // Peers on this machine are gone when their connections are.
+                let stream = stream_of(&mut self.streams, id);
+                if let Some(socket) = stream.and_then(|stream| stream.tcp()) {
+                    self.suspects.add(id, socket);
                 }
             }
             Action::Resume(id) => self.read_later(id),

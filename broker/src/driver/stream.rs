@@ -6,6 +6,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
 /// A connected socket of whatever transport.
@@ -136,6 +137,14 @@ impl Stream {
         match &mut self.socket {
             Some(socket) => socket.write_vectored(slices),
             None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Its descriptor, if it is one of TCP.
+    pub(super) fn tcp(&self) -> Option<BorrowedFd<'_>> {
+        match &self.socket {
+            Some(Socket::Tcp(stream)) => Some(stream.as_fd()),
+            _ => None,
         }
     }
 

@@ -225,7 +225,10 @@ impl Driver {
                         Some(line) if lingers => line.is_closing = true,
                         _ => self.close(id),
                     },
-                    Action::Resume(_) | Action::ResumeAll | Action::StopAccepting(_) => {}
+                    Action::Examine(_)
+                    | Action::Resume(_)
+                    | Action::ResumeAll
+                    | Action::StopAccepting(_) => {}
                 }
             }
             while let Some(id) = self.core.poll_dirty() {

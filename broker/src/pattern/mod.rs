@@ -362,6 +362,11 @@ impl Pattern {
         }
     }
 
+    /// Whether its peers answer what they are sent, as workers do.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self, Self::Dealer(_) | Self::Req(_))
+    }
+
     /// Whether it takes the next request only when the last one is answered.
     pub(crate) fn is_rep(&self) -> bool {
         matches!(self, Self::Rep(_))

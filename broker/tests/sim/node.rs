@@ -497,7 +497,9 @@ impl Node {
             // There is no order among those of different connections.
             let salt = ctx.random.next();
             actions.sort_by_key(|action| match action {
-                Action::Close { id, .. } | Action::Resume(id) => mix(salt ^ id.slot() as u64),
+                Action::Close { id, .. } | Action::Examine(id) | Action::Resume(id) => {
+                    mix(salt ^ id.slot() as u64)
+                }
                 Action::Connect(_) | Action::ResumeAll | Action::StopAccepting(_) => mix(salt),
             });
             has_acted |= !actions.is_empty();
@@ -589,6 +591,12 @@ impl Node {
                     host.state = State::Leaving(ctx.now + ctx.random.range(0..=MILLISECOND));
                 } else {
                     self.drop_host(ctx, now, id);
+                }
+            }
+            Action::Examine(id) => {
+                let cable = self.hosts.get(&id).map(|host| host.plug.cable);
+                if cable.is_some_and(|cable| ctx.is_silent(cable)) {
+                    self.core.handle_unreachable(id);
                 }
             }
             Action::Resume(id) => {

@@ -192,8 +192,28 @@ fn what_is_queued_behind_a_cut_goes_to_others_when_heartbeats_end() {
 
 #[test]
 fn what_is_queued_behind_a_cut_goes_to_others_after_tcp_maxrt() {
+    let options = ["--set=heartbeat_ivl=0", "--set=tcp_maxrt=2000"];
+    queued_behind_a_cut(&options, ", heartbeat_ivl=200");
+}
+
+#[test]
+fn what_is_queued_behind_a_cut_goes_to_others_when_nothing_is_acknowledged() {
     // Without heartbeats of its own, a sink that is cut off is silent as one that is slow.
-    queued_behind_a_cut(&["--set=tcp_maxrt=2000"], "");
+    queued_behind_a_cut(&[], "");
+}
+
+#[test]
+fn a_worker_that_is_cut_off_at_work_is_found_dead() {
+    let mut network = Network::new();
+    let [middle, left, right] = network.hosts();
+    let broker = broker_on(&middle, "queue", &BEATS);
+    let mut worker = right.python(&broker);
+    worker.run("worker = connect(zmq.REP, backend)");
+    let mut client = left.python(&broker);
+    client.run("client = connect(zmq.REQ, frontend); client.send(b'question')");
+    worker.run("assert worker.recv() == b'question'");
+    network.cut(&middle, &right);
+    broker.wait_connections(1);
 }
 
 #[test]
