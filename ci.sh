@@ -16,7 +16,8 @@ usage: ./ci.sh JOB [ARGUMENT...]
   doc              rustdoc, warnings are errors
   test             every test of the workspace
   witness          zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
-  faults           zmqd on networks that fail and clocks that jump (needs root and Linux's taps)
+  faults           zmqd on networks that fail, clocks that jump and with little memory (needs root
+                   and Linux's taps)
   sim [...]        the simulator: --seeds N runs, 5000 by default, --from SEED, 0 by default
   soak MINUTES     everything at once for so long: nothing is lost, nothing grows
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
@@ -76,6 +77,8 @@ faults() {
         did_not_run "there is no /dev/net/tun: the kernel has no taps, or the container hides them"
     elif ! unshare --net true; then
         did_not_run "network namespaces cannot be made here"
+    elif ! can_limit_memory; then
+        did_not_run "control groups that limit memory cannot be made here"
     fi
     if ! command -v ip >/dev/null || ! ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null; then
         if ! command -v apt-get >/dev/null; then
@@ -85,6 +88,23 @@ faults() {
         run apt-get install --yes --quiet --no-install-recommends iproute2 libfaketime
     fi
     run cargo test --package zmqd-tests --test faults --locked -- --test-threads 2
+}
+
+# Whether root may make a control group with a limit of memory, in either hierarchy.
+can_limit_memory() {
+    local root=/sys/fs/cgroup group limit
+    if grep --quiet --word-regexp memory "$root/cgroup.controllers" 2>/dev/null; then
+        limit=memory.max
+        echo +memory >"$root/cgroup.subtree_control" || return
+    else
+        root="$root/memory" limit=memory.limit_in_bytes
+    fi 2>/dev/null
+    group="$root/zmqd-can-be-made-$$"
+    mkdir "$group" 2>/dev/null || return
+    echo 100000000 2>/dev/null >"$group/$limit"
+    local can=$?
+    rmdir "$group"
+    return "$can"
 }
 
 # Ends with a code of its own: this is neither good nor bad news about zmqd.

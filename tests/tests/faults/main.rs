@@ -1,4 +1,5 @@
-//! Real faults of networks, clocks and disks, between processes that do not know that it is a test.
+//! Real faults of networks, clocks, disks and memory, between processes that do not know that it is
+//! a test.
 //!
 //! They need root, and packages that a machine for Rust need not have: `./ci.sh faults`.
 
@@ -6,4 +7,5 @@ mod cable;
 mod clock;
 mod disk;
 mod loss;
+mod memory;
 mod partition;

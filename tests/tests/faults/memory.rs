@@ -1,0 +1,178 @@
+//! The broker in a control group that kills who takes more memory than there is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use zmqd_tests::raw::frame;
+use zmqd_tests::{ANY, Python, Raw, Zmqd};
+
+/// What the group may have. With a `memory_limit` of 32 MiB the process has had 123: a message of
+/// 64 KiB comes in a buffer of twice its size, and an allocator keeps some of what it got back.
+const GROUP_SIZE: u64 = 160 << 20;
+
+/// A control group of its own; swapping would only put off the end.
+struct Group {
+    kills: &'static str,
+    path: PathBuf,
+    peak: &'static str,
+}
+
+impl Group {
+    /// Of the unified hierarchy, or where that has no memory controller of the older one.
+    fn new(name: &str) -> Self {
+        let unified = Path::new("/sys/fs/cgroup");
+        let older = Path::new("/sys/fs/cgroup/memory");
+        let controllers = fs::read_to_string(unified.join("cgroup.controllers"));
+        let is_unified =
+            controllers.is_ok_and(|all| all.split_whitespace().any(|one| one == "memory"));
+        let (root, limits, kills, peak) = if is_unified {
+            let switch = unified.join("cgroup.subtree_control");
+            fs::write(switch, "+memory").expect("groups may be limited (./ci.sh faults says more)");
+            let limits = [("memory.max", GROUP_SIZE), ("memory.swap.max", 0)];
+            (unified, limits, "memory.events", "memory.peak")
+        } else {
+            let limits = [
+                ("memory.limit_in_bytes", GROUP_SIZE),
+                ("memory.memsw.limit_in_bytes", GROUP_SIZE),
+            ];
+            (
+                older,
+                limits,
+                "memory.oom_control",
+                "memory.max_usage_in_bytes",
+            )
+        };
+        let path = root.join(format!("zmqd-{name}-{}", std::process::id()));
+        fs::create_dir(&path).expect("root may make groups");
+        let group = Self { kills, path, peak };
+        for (file, bytes) in limits {
+            // A kernel that cannot swap, or does not count it, has no file for it.
+            if group.path.join(file).exists() {
+                fs::write(group.path.join(file), bytes.to_string()).expect("a limit can be set");
+            }
+        }
+        group
+    }
+
+    fn start_in(&self, arguments: &[&str]) -> Zmqd {
+        let enter = format!(
+            "echo $$ >{}/cgroup.procs && exec \"$0\" \"$@\"",
+            self.path.display()
+        );
+        Zmqd::start_under(&["sh", "-c", &enter], arguments)
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.path.join(file)).expect("a file of the group")
+    }
+
+    /// How many processes were killed because there was no more memory.
+    fn kills(&self) -> u64 {
+        let events = self.read(self.kills);
+        let line = events
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_kill "));
+        line.expect("a count of kills").parse().expect("a number")
+    }
+
+    /// The most that was in use at once.
+    fn peak(&self) -> u64 {
+        self.read(self.peak).trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(fs::remove_dir(&self.path)); // its processes have ended
+    }
+}
+
+/// Peers that read nothing, and 196 MB for them.
+fn flood(broker: &Zmqd, near: &str, far: &str) -> (Vec<Raw>, Python) {
+    let mut deaf: Vec<Raw> = (0..3).map(|_| Raw::connect(broker.backend())).collect();
+    for raw in &mut deaf {
+        raw.handshake(far);
+        if far == "SUB" {
+            raw.send(&frame(0, b"\x01"))
+                .expect("a subscription is fine");
+        }
+    }
+    let mut python = Python::beside(broker);
+    python.set("near", near);
+    python.begin(
+        r#"
+        near = connect(getattr(zmq, near), frontend, sndhwm=0)
+        for number in range(3000):
+            near.send_multipart([b"flood", bytes(65536)], copy=False)
+        "#,
+    );
+    (deaf, python)
+}
+
+const KINDS: [(&str, &str, &str); 3] = [
+    ("queue", "DEALER", "DEALER"),
+    ("forwarder", "PUB", "SUB"),
+    ("streamer", "PUSH", "PULL"),
+];
+
+/// `memory_limit`, in bytes.
+fn cramped<'a>(kind: &'a str, memory_limit: &'a str) -> Vec<&'a str> {
+    let sides = [kind, "--frontend", ANY, "--backend", ANY];
+    let limits = ["--memory-limit", memory_limit, "--hwm", "0"];
+    let bytes = [
+        "--set",
+        "sndhwm_bytes=1000000000",
+        "--set",
+        "rcvhwm_bytes=1000000000",
+    ];
+    [&sides[..], &limits, &bytes].concat()
+}
+
+#[test]
+fn a_group_with_little_memory_survives_a_flood() {
+    for (kind, near, far) in KINDS {
+        let group = Group::new(kind);
+        let broker = group.start_in(&cramped(kind, "33554432"));
+        let (deaf, mut python) = flood(&broker, near, far);
+        let _line = broker.wait_log("the memory limit of 33554432 bytes is reached");
+        python.finish();
+        drop(deaf);
+        let mut honest = Python::beside(&broker);
+        honest.set("far", far);
+        honest.set("near", near);
+        honest.run(
+            r#"
+            near, far = connect(getattr(zmq, near), frontend), connect(getattr(zmq, far), backend)
+            if far.type == zmq.SUB:
+                far.subscribe(b"")
+
+            def ended():
+                near.send_multipart([b"end", b""])
+                while far.poll(100):
+                    if far.recv_multipart()[-2] == b"end":
+                        return True
+
+            wait_until("the end of the flood", ended)
+            "#,
+        );
+        assert_eq!(group.kills(), 0, "{kind}");
+        let peak = group.peak();
+        assert!(peak > 32 << 20, "{kind}: {peak} bytes are no flood");
+    }
+}
+
+/// Without a limit of its own the broker is what the kernel kills.
+#[test]
+fn a_group_kills_a_broker_that_holds_whatever_comes() {
+    let group = Group::new("unlimited");
+    let broker = group.start_in(&cramped("streamer", "0"));
+    let (deaf, _python) = flood(&broker, "PUSH", "PULL");
+    let finished = broker.wait();
+    assert_eq!(
+        finished.code, None,
+        "it ended by itself: {}",
+        finished.stderr
+    );
+    assert!(group.kills() > 0, "it was not the kernel that killed it");
+    drop(deaf);
+}
