@@ -119,6 +119,12 @@ impl Scene {
                 proxy.backend.options.balance = self.random.pick(&ways);
                 proxy.backend.options.immediate |= proxy.backend.options.balance == Balance::Ready;
             }
+            if self.plan == Plan::Handover {
+                // Something is left when one of them goes.
+                let options = &mut proxy.backend.options;
+                options.sndhwm = options.sndhwm.max(10);
+                options.sndhwm_bytes = options.sndhwm_bytes.max(1 << 20);
+            }
             for side in Side::BOTH {
                 let is_connecting = self.random.chance(connects);
                 let count = if is_connecting {
