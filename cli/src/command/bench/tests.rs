@@ -26,11 +26,14 @@ fn through(
     bench(&Sides { backend, frontend }, work)
 }
 
-/// A number of the report, read as a program would read it.
+/// A number of the report, read as a program would read it; that of nothing at all is none.
 fn number(report: &Report, name: &str) -> f64 {
     let json = report.json();
     let (_, value) = json.split_once(&format!("\"{name}\":")).unwrap();
-    value.split([',', '}']).next().unwrap().parse().unwrap()
+    match value.split([',', '}']).next().unwrap() {
+        "null" => f64::NAN,
+        value => value.parse().unwrap(),
+    }
 }
 
 #[test]
