@@ -24,8 +24,10 @@ pub(super) struct Copies {
     /// Whether the next message of the same sender goes to the same readers, as long as they have
     /// room.
     is_steady: bool,
-    /// How many readers miss it, and why.
-    missed: Option<(Drop, u32)>,
+    /// Why nobody gets it, if somebody might have.
+    missed: Option<Drop>,
+    /// Readers whose queues are full.
+    missing: Vec<ConnId>,
     readers: Vec<ConnId>,
     /// What all readers have room for.
     room: Room,
@@ -70,11 +72,13 @@ impl Show<'_> {
             head,
             is_steady,
             missed,
+            missing,
             readers,
             room,
             skip,
         } = &mut **copies;
         head.clear();
+        missing.clear();
         readers.clear();
         (*missed, *skip) = (None, 0);
         (*is_steady, *room) = (true, Room::UNLIMITED);
@@ -93,19 +97,19 @@ impl Show<'_> {
         let (pattern, options) = (&mut capture.pattern, &capture.options);
         match pattern.route(message, self.conns, options, readers, &mut envelope) {
             Route::Flush(reader) => {
-                *missed = Some((Drop::PeerFull, 1));
+                *missed = Some(Drop::PeerFull);
                 readers.clear();
                 return Some(reader);
             }
             Route::To { id, .. } => readers.push(id),
-            Route::Targets { full: 0 } => {
+            Route::Targets { full } => {
+                missing.extend(readers.drain(readers.len() - full as usize..));
                 *is_steady = self.watch.leads_with_direction() && !options.overflow.takes_back();
                 *room = least_room(readers, self.conns, options);
             }
-            Route::Targets { full } => *missed = Some((Drop::PeerFull, full)),
-            Route::Drop(reason) => *missed = Some((reason, 1)),
+            Route::Drop(reason) => *missed = Some(reason),
             Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
-                *missed = Some((Drop::PeerFull, 1));
+                *missed = Some(Drop::PeerFull);
                 readers.clear();
             }
         }
@@ -167,14 +171,21 @@ impl Show<'_> {
         let Copies {
             head,
             missed,
+            missing,
             readers,
             room,
             skip,
             ..
         } = &mut *self.copies;
         let stats = &mut self.capture.stats;
-        if let Some((reason, count)) = missed.take() {
-            stats.count_drops(reason, count);
+        if let Some(reason) = missed {
+            stats.count_drop(*reason);
+        }
+        for reader in missing.iter() {
+            stats.count_drop(Drop::PeerFull);
+            if let Some(conn) = self.conns.get_mut(*reader) {
+                conn.traffic.count_drops(Drop::PeerFull, 1);
+            }
         }
         let size = head.len() + wire.len() - *skip;
         stats.count_out(readers.len(), 1, size);

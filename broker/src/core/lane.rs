@@ -6,7 +6,7 @@ use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Flow;
 use crate::core::capture::{Copies, Show};
-use crate::pattern::{Admit, Outgoing, Route};
+use crate::pattern::{Admit, Outgoing, Route, count_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
 use crate::why::Drop;
@@ -134,7 +134,10 @@ impl Lane<'_> {
                     self.pass_run(input, size, find, quota);
                 }
                 Route::Targets { full } => {
-                    self.to.stats.count_drops(Drop::PeerFull, full);
+                    if full > 0 {
+                        count_missing(self.conns, self.targets, full);
+                        self.to.stats.count_drops(Drop::PeerFull, full);
+                    }
                     self.queue(input, size, taken, taken);
                 }
                 Route::To { skip, .. } => self.queue(input, size, taken, taken + skip),

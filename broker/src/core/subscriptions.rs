@@ -5,7 +5,7 @@ use crate::conn::{ConnId, ConnTable, Origin, Phase, SocketId};
 use crate::core::Core;
 use crate::limits::UPSTREAM_BYTES_MAX;
 use crate::pattern::xpub::Notice;
-use crate::pattern::{Outgoing, Pattern, Route};
+use crate::pattern::{Outgoing, Pattern, Route, count_missing};
 use crate::proxy::Socket;
 use crate::why::Drop;
 use zmtp::Peer;
@@ -209,7 +209,9 @@ impl Upstream<'_> {
                 self.outbox.push_bytes(self.conns, id, &envelope, 1);
                 stats.count_out(1, 1, envelope.len());
             }
-            Route::Targets { .. } => {
+            Route::Targets { full } => {
+                count_missing(self.conns, &mut targets, full);
+                stats.count_drops(Drop::PeerFull, full);
                 for id in &targets {
                     self.outbox.push_bytes(self.conns, *id, &wire, 1);
                 }

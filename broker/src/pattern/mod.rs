@@ -82,7 +82,7 @@ pub(crate) enum Route {
         /// Whether it subscribes or cancels.
         add: bool,
     },
-    /// To those in the list of targets, and not to `full` others whose queues are full.
+    /// To those in the list of targets, but for the last `full` of them, whose queues are full.
     Targets {
         /// How many miss it.
         full: u32,
@@ -405,10 +405,11 @@ pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &Socke
     }
 }
 
-/// Leaves in `targets` those who can take a message now. One whose queue is full though the kernel
-/// was not yet asked is worth asking first: what it then misses it misses by its own slowness.
+/// Puts those who cannot take a message now behind those who can. One whose queue is full though
+/// the kernel was not yet asked is worth asking first: what it then misses it misses by its own
+/// slowness.
 #[inline]
-fn fan_out(conns: &mut ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>) -> Route {
+fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>) -> Route {
     let mut all_can = true;
     for id in targets.iter() {
         let Some(conn) = conns.get(*id) else { continue };
@@ -419,34 +420,40 @@ fn fan_out(conns: &mut ConnTable, options: &SocketOptions, targets: &mut Vec<Con
             all_can = false;
         }
     }
-    let mut full = 0;
-    if !all_can {
-        // Those who can stay in front, in their order.
-        let mut kept = 0;
-        for at in 0..targets.len() {
-            let Some(conn) = conns
-                .get(targets[at])
-                .filter(|conn| !conn.egress.is_closed())
-            else {
-                continue;
-            };
-            if conn.is_at_high_water(options) && !options.overflow.takes_back() {
-                full += 1;
-            } else {
-                targets.swap(kept, at);
-                kept += 1;
-            }
-        }
-        if full > 0 && options.overflow == Overflow::Block {
-            return Route::Wait;
-        }
-        for id in targets.drain(kept..) {
-            if let Some(conn) = conns.get_mut(id).filter(|conn| !conn.egress.is_closed()) {
-                conn.traffic.count_drops(Drop::PeerFull, 1);
-            }
+    if all_can {
+        return Route::Targets { full: 0 };
+    }
+    let is_there = |id: &ConnId| conns.get(*id).is_some_and(|conn| !conn.egress.is_closed());
+    targets.retain(is_there);
+    // Those who can stay in front, in their order.
+    let mut kept = 0;
+    for at in 0..targets.len() {
+        let is_full = conns
+            .get(targets[at])
+            .is_some_and(|conn| conn.is_at_high_water(options));
+        if !is_full || options.overflow.takes_back() {
+            targets.swap(kept, at);
+            kept += 1;
         }
     }
-    Route::Targets { full }
+    let full = targets.len() - kept;
+    if full > 0 && options.overflow == Overflow::Block {
+        return Route::Wait;
+    }
+    Route::Targets {
+        full: u32::try_from(full).unwrap_or(u32::MAX),
+    }
+}
+
+/// Takes the last `full` out of `targets`, and counts with each that it misses a message.
+#[cold]
+pub(crate) fn count_missing(conns: &mut ConnTable, targets: &mut Vec<ConnId>, full: u32) {
+    let kept = targets.len().saturating_sub(full as usize);
+    for id in targets.drain(kept..) {
+        if let Some(conn) = conns.get_mut(id) {
+            conn.traffic.count_drops(Drop::PeerFull, 1);
+        }
+    }
 }
 
 #[cfg(test)]

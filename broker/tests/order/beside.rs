@@ -77,3 +77,56 @@ fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
     let counters = &capture.expect("it has an endpoint").counters;
     assert_eq!(counters.dropped(Drop::PeerFull), 1);
 }
+
+/// A streamer whose capture has a reader with a full queue, and whose control has somebody.
+fn watched_streamer() -> (Play, [ConnId; 2]) {
+    let mut config = proxy("streamer");
+    config.capture.side = listening();
+    config.capture.side.options.sndhwm = 1;
+    config.control.side = listening();
+    config.control.socket = SocketType::Pair;
+    let mut play = Play::of(config);
+    let reader = play.join_as(Side::Capture, SocketType::Sub);
+    subscribe(&mut play, reader, "");
+    let control = play.join_as(Side::Control, SocketType::Pair);
+    for id in [reader, control] {
+        play.write(id);
+    }
+    (play, [reader, control])
+}
+
+#[test]
+fn a_reader_misses_a_message_once_however_long_it_waits() {
+    let (mut play, [_, control]) = watched_streamer();
+    let source = play.join(Side::Frontend);
+    let sink = play.join(Side::Backend);
+    play.send(source, &["1"]);
+    // The kernel takes nothing of the copy, nor of the message.
+    play.send(source, &["2"]);
+    assert_eq!(play.write(sink), ["1", "2"]);
+    play.lose(sink);
+    play.send(source, &["3"]);
+    // It goes on as soon as there is somebody.
+    let sink = play.join(Side::Backend);
+    play.send(source, &["4"]);
+    assert_eq!(play.write(sink), ["4"]);
+    play.send(control, &[r#"{"command": "peers", "side": "capture"}"#]);
+    let answer = play.write(control).concat();
+    let dropped = r#""dropped":{"peer-full":3}"#;
+    assert!(answer.contains(dropped), "{answer}");
+}
+
+#[test]
+fn of_a_burst_each_reader_gets_what_it_has_room_for() {
+    let (mut play, [slow, _]) = watched_streamer();
+    let quick = play.join_as(Side::Capture, SocketType::Sub);
+    subscribe(&mut play, quick, "in");
+    play.write(quick);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    play.send(source, &["1"]);
+    assert_eq!(play.write(quick), ["in", "1"]);
+    play.send(source, &["2", "3"]);
+    assert_eq!(play.write(sink), ["1", "2", "3"]);
+    assert_eq!(play.write(quick), ["in", "2"]);
+    assert_eq!(play.write(slow), ["in", "1"]);
+}

@@ -9,7 +9,7 @@ use std::time::Instant;
 use zmtp::encode::{append_command, append_frame};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
-use zmtp::{Frames, SocketType};
+use zmtp::{Frame, Frames, SocketType};
 
 /// One proxy and its driver; nothing is written unless it is asked for.
 pub(crate) struct Play {
@@ -114,13 +114,8 @@ impl Play {
             }
         }
         self.core.handle_written(id, sent.len(), false);
-        let mut bodies = Vec::new();
-        let mut rest = &sent[..];
-        while let Some(frame) = Frames::new(rest).next() {
-            bodies.push(String::from_utf8_lossy(frame.body).into_owned());
-            rest = &rest[2 + frame.body.len()..];
-        }
-        bodies
+        let text = |frame: Frame<'_>| String::from_utf8_lossy(frame.body).into_owned();
+        Frames::new(&sent).map(text).collect()
     }
 }
 
