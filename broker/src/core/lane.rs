@@ -88,7 +88,11 @@ impl Lane<'_> {
         let is_steady = self.way.has_runs && self.to.pattern.is_steady();
         loop {
             if self.way.goes_singly && !is_steady {
-                self.pass_singly(input, find, quota);
+                if self.way.is_watched {
+                    self.pass_singly::<true>(input, find, quota);
+                } else {
+                    self.pass_singly::<false>(input, find, quota);
+                }
             }
             let Some(size) = find(input.bytes()) else {
                 return Halt::Empty;
@@ -149,21 +153,20 @@ impl Lane<'_> {
     /// The loop for types that have each message go to one peer, as long as that is all there is to
     /// it.
     #[inline(never)]
-    fn pass_singly(
+    fn pass_singly<const IS_WATCHED: bool>(
         &mut self,
         input: &mut Input,
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) {
-        let is_watched = self.way.is_watched;
-        if is_watched && !self.is_shown_steadily(input, find) {
+        if IS_WATCHED && !self.is_shown_steadily(input, find) {
             return;
         }
         let (mut messages, mut bytes_in, mut bytes_out) = (0, 0, 0);
         while messages < *quota
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
-            && (!is_watched || self.copies.are_steady())
+            && (!IS_WATCHED || self.copies.are_steady())
             && let Some((id, skip)) = self.one(&input.bytes()[..size])
         {
             let start = input.start();
@@ -173,7 +176,7 @@ impl Lane<'_> {
             bytes_out += self.prefix.len() + range.len();
             self.outbox
                 .push_input(self.conns, id, self.prefix, input, range);
-            if is_watched {
+            if IS_WATCHED {
                 self.show().range(input, start..start + size);
             }
             input.consume(size);
