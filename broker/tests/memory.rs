@@ -107,3 +107,28 @@ fn a_large_queue_that_is_given_up_is_not_copied() {
     // Some of its buffers are kept for other queues.
     assert!(counted.bytes_max < QUEUE_BYTES / 2, "{counted:?}");
 }
+
+#[test]
+fn large_messages_take_little_more_than_their_size() {
+    for size in [66_000, 100_000, 1_000_000] {
+        let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
+        let message = drive::message("streamer", size);
+        // What comes whole is written from the scratch, or copied.
+        let (begin, rest) = message.split_at(1000);
+        let counted = allocation_counter::measure(|| {
+            while bench.core.memory_in_use() < 32 << 20 {
+                bench.feed(bench.sources[0], begin);
+                bench.feed(bench.sources[0], rest);
+                while let Some(sink) = bench.core.poll_dirty() {
+                    bench.core.handle_written(sink, 0, true);
+                }
+            }
+        });
+        let (held, in_use) = (counted.bytes_current, bench.core.memory_in_use());
+        let held = u64::try_from(held).expect("something is held");
+        assert!(
+            held < in_use + in_use / 4,
+            "{held} bytes for {in_use} of {size} each"
+        );
+    }
+}

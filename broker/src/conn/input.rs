@@ -16,8 +16,14 @@ pub(crate) const LARGE_SIZE_MIN: usize = 64 << 10;
 /// not what it announced.
 const LARGE_STEP_SIZE: usize = 1 << 20;
 
-/// Bytes read beyond the end of a large message if the peer has sent them already.
-const LARGE_BEHIND_SIZE: usize = 64 << 10;
+/// Most bytes read beyond the end of a large message if the peer has sent them already.
+const LARGE_BEHIND_SIZE_MAX: usize = 64 << 10;
+
+/// Room for them behind a message of this size. It stays with the message for as long as that is
+/// queued, so that it must not be large beside it.
+fn behind_size(message_size: usize) -> usize {
+    (message_size / 8).min(LARGE_BEHIND_SIZE_MAX)
+}
 
 /// Received bytes and how far they are dealt with.
 ///
@@ -135,10 +141,11 @@ impl Input {
         if self.end < self.buffer.len() {
             return;
         }
-        let wanted = size.saturating_add(LARGE_BEHIND_SIZE);
+        let behind = behind_size(size);
+        let wanted = size.saturating_add(behind);
         let allowed = self.end.saturating_mul(2).max(LARGE_STEP_SIZE);
         self.buffer
-            .resize(wanted.min(allowed).max(self.end + LARGE_BEHIND_SIZE), 0);
+            .resize(wanted.min(allowed).max(self.end + behind), 0);
     }
 
     /// Puts `bytes` behind the others, in memory that grows with them.

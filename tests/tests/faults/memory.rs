@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use zmqd_tests::raw::frame;
 use zmqd_tests::{ANY, Python, Raw, Zmqd};
 
-/// What the group may have. With a `memory_limit` of 32 MiB the process has had 123: a message of
-/// 64 KiB comes in a buffer of twice its size, and an allocator keeps some of what it got back.
-const GROUP_SIZE: u64 = 160 << 20;
+/// What the group may have, where `memory_limit` is 32 MiB: the process itself needs some, and an
+/// allocator keeps some of what it got back.
+const GROUP_SIZE: u64 = 64 << 20;
 
 /// A control group of its own; swapping would only put off the end.
 struct Group {
@@ -157,7 +157,9 @@ fn a_group_with_little_memory_survives_a_flood() {
         );
         assert_eq!(group.kills(), 0, "{kind}");
         let peak = group.peak();
-        assert!(peak > 32 << 20, "{kind}: {peak} bytes are no flood");
+        // What three subscribers share counts for each of them.
+        let least = if kind == "forwarder" { 11 } else { 32 };
+        assert!(peak > least << 20, "{kind}: {peak} bytes are no flood");
     }
 }
 
