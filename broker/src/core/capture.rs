@@ -21,9 +21,6 @@ use zmtp::encode::append_frame;
 pub(super) struct Copies {
     /// What stands in front of the message.
     head: Vec<u8>,
-    /// Whether the next message of the same sender goes to the same readers, as long as they have
-    /// room.
-    is_steady: bool,
     /// Why nobody gets it, if somebody might have.
     missed: Option<Drop>,
     /// Readers whose queues are full.
@@ -36,11 +33,11 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Whether the next message of the same sender can be shown as the last one was: nothing is to
-    /// be decided, and nobody to be written first.
+    /// Whether nobody is to be written first before the next message can be shown, where copies are
+    /// steady.
     #[inline]
-    pub(super) fn are_steady(&self) -> bool {
-        self.is_steady && self.room.is_any()
+    pub(super) fn have_room(&self) -> bool {
+        self.room.is_any()
     }
 }
 
@@ -70,7 +67,6 @@ impl Show<'_> {
         } = self;
         let Copies {
             head,
-            is_steady,
             missed,
             missing,
             readers,
@@ -81,11 +77,10 @@ impl Show<'_> {
         missing.clear();
         readers.clear();
         (*missed, *skip) = (None, 0);
-        (*is_steady, *room) = (true, Room::UNLIMITED);
+        *room = Room::UNLIMITED;
         if capture.peers == 0 {
             return None;
         }
-        *is_steady = false;
         *skip = self.watch.begin(self.from.side, self.prefix, wire, head);
         let message = Outgoing {
             is_matched: false,
@@ -104,7 +99,6 @@ impl Show<'_> {
             Route::To { id, .. } => readers.push(id),
             Route::Targets { full } => {
                 missing.extend(readers.drain(readers.len() - full as usize..));
-                *is_steady = self.watch.leads_with_direction() && !options.overflow.takes_back();
                 *room = least_room(readers, self.conns, options);
             }
             Route::Drop(reason) => *missed = Some(reason),

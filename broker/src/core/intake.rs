@@ -269,12 +269,14 @@ impl Core {
         let is_paused = proxy.is_paused && !socket.side.is_beside();
         let must_wait = (is_paused || !from.waiting.is_empty()) && !is_resumed;
         let is_plain = !must_wait && from.takes_plainly() && to.sends_plainly();
+        let is_watched = proxy.watch.is_active;
+        let is_short = is_plain && (!is_watched || proxy.has_steady_copies());
         Way {
-            goes_singly: is_plain && to.pattern.sends_singly(),
-            has_runs: is_plain && !from.pattern.is_router() && !to.options.keeps_apart(),
+            goes_singly: is_short && to.pattern.sends_singly(),
+            has_runs: is_short && !from.pattern.is_router() && !to.options.keeps_apart(),
             id,
             is_plain,
-            is_watched: proxy.watch.is_active,
+            is_watched,
             must_wait,
             socket,
         }

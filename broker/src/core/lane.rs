@@ -159,14 +159,17 @@ impl Lane<'_> {
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) {
-        if IS_WATCHED && !self.is_shown_steadily(input, find) {
+        if IS_WATCHED
+            && let Some(first) = find(input.bytes())
+            && self.show().prepare(&input.bytes()[..first]).is_some()
+        {
             return;
         }
         let (mut messages, mut bytes_in, mut bytes_out) = (0, 0, 0);
         while messages < *quota
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
-            && (!IS_WATCHED || self.copies.are_steady())
+            && (!IS_WATCHED || self.copies.have_room())
             && let Some((id, skip)) = self.one(&input.bytes()[..size])
         {
             let start = input.start();
@@ -192,16 +195,6 @@ impl Lane<'_> {
             options, pattern, ..
         } = &mut *self.to;
         pattern.one(wire, self.conns, options)
-    }
-
-    /// Decides who gets copies of the messages at the front; false if that is to be decided for
-    /// each, or somebody is to be written first.
-    fn is_shown_steadily(&mut self, input: &Input, find: &impl Fn(&[u8]) -> Option<usize>) -> bool {
-        let first = find(input.bytes());
-        first.is_some_and(|size| {
-            let needs_flush = self.show().prepare(&input.bytes()[..size]).is_some();
-            !needs_flush && self.copies.are_steady()
-        })
     }
 
     /// Queues the message at the front, and those behind it that go to the same targets and for
@@ -234,7 +227,7 @@ impl Lane<'_> {
                 let room = least_room(self.targets, self.conns, &self.to.options);
                 room.behind(1, first_size)
             });
-            let can_be_shown = !is_watched || self.copies.are_steady();
+            let can_be_shown = !is_watched || self.copies.have_room();
             if !can_be_shown || !room.take(size) {
                 self.is_matched = !is_steady;
                 break;

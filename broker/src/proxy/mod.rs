@@ -117,6 +117,16 @@ impl Proxy {
         }
     }
 
+    /// Whether the copies of all messages of a sender go to the same readers, as long as those have
+    /// room. A PUSH or DEALER takes turns, so that it must be asked once for each message.
+    pub(crate) fn has_steady_copies(&self) -> bool {
+        let options = &self.capture.options;
+        let is_steady = matches!(self.capture.pattern, Pattern::Xpub(_))
+            && self.watch.leads_with_direction()
+            && !options.overflow.takes_back();
+        self.capture.peers == 0 || is_steady
+    }
+
     /// All sockets, in the order of [`Side::ALL`].
     pub(crate) fn sockets(&self) -> [&Socket; Side::ALL.len()] {
         Side::ALL.map(|side| self.socket(side))

@@ -130,3 +130,20 @@ fn of_a_burst_each_reader_gets_what_it_has_room_for() {
     assert_eq!(play.write(quick), ["in", "2"]);
     assert_eq!(play.write(slow), ["in", "1"]);
 }
+
+#[test]
+fn copies_are_dealt_to_the_readers_in_turn() {
+    let mut config = proxy("streamer");
+    config.capture.side = listening();
+    config.capture.socket = SocketType::Push;
+    let mut play = Play::of(config);
+    let readers = [(); 2].map(|()| {
+        let id = play.join_as(Side::Capture, SocketType::Pull);
+        play.write(id);
+        id
+    });
+    // Two sinks, so that each message goes to one peer and is queued by itself.
+    let [_, _, source] = [Side::Backend, Side::Backend, Side::Frontend].map(|side| play.join(side));
+    play.send(source, &["1", "2", "3", "4"]);
+    assert_eq!(play.write(readers[0]), ["in", "1", "in", "3"]);
+}
