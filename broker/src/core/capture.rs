@@ -8,7 +8,7 @@ use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Core;
 use crate::core::lane::{least_room, make_room};
-use crate::pattern::{Outgoing, Route};
+use crate::pattern::{Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
 use crate::why::Drop;
@@ -98,7 +98,7 @@ impl Show<'_> {
             }
             Route::To { id, .. } => readers.push(id),
             Route::Targets { full } => {
-                missing.extend(readers.drain(readers.len() - full as usize..));
+                missing.extend(split_missing(readers, full));
                 *room = least_room(readers, self.conns, options);
             }
             Route::Drop(reason) => *missed = Some(reason),
@@ -175,12 +175,7 @@ impl Show<'_> {
         if let Some(reason) = missed {
             stats.count_drop(*reason);
         }
-        for reader in missing.iter() {
-            stats.count_drop(Drop::PeerFull);
-            if let Some(conn) = self.conns.get_mut(*reader) {
-                conn.traffic.count_drops(Drop::PeerFull, 1);
-            }
-        }
+        count_missing(stats, self.conns, missing.iter().copied());
         let size = head.len() + wire.len() - *skip;
         stats.count_out(readers.len(), 1, size);
         *room = room.behind(1, size);

@@ -6,7 +6,7 @@ use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Flow;
 use crate::core::capture::{Copies, Show};
-use crate::pattern::{Admit, Outgoing, Route, count_missing};
+use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
 use crate::why::Drop;
@@ -138,10 +138,8 @@ impl Lane<'_> {
                     self.pass_run(input, size, find, quota);
                 }
                 Route::Targets { full } => {
-                    if full > 0 {
-                        count_missing(self.conns, self.targets, full);
-                        self.to.stats.count_drops(Drop::PeerFull, full);
-                    }
+                    let missing = split_missing(self.targets, full);
+                    count_missing(&mut self.to.stats, self.conns, missing);
                     self.queue(input, size, taken, taken);
                 }
                 Route::To { skip, .. } => self.queue(input, size, taken, taken + skip),

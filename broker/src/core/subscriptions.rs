@@ -5,7 +5,7 @@ use crate::conn::{ConnId, ConnTable, Origin, Phase, SocketId};
 use crate::core::Core;
 use crate::limits::UPSTREAM_BYTES_MAX;
 use crate::pattern::xpub::Notice;
-use crate::pattern::{Outgoing, Pattern, Route, count_missing};
+use crate::pattern::{Outgoing, Pattern, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::why::Drop;
 use zmtp::Peer;
@@ -210,8 +210,7 @@ impl Upstream<'_> {
                 stats.count_out(1, 1, envelope.len());
             }
             Route::Targets { full } => {
-                count_missing(self.conns, &mut targets, full);
-                stats.count_drops(Drop::PeerFull, full);
+                count_missing(stats, self.conns, split_missing(&mut targets, full));
                 for id in &targets {
                     self.outbox.push_bytes(self.conns, *id, &wire, 1);
                 }

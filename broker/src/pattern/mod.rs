@@ -8,7 +8,9 @@
 use crate::config::{Balance, Overflow, SocketOptions};
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable};
+use crate::stats::SocketStats;
 use crate::why::{Drop, Why};
+use std::vec::Drain;
 use zmtp::{Frames, SocketType};
 
 pub(crate) mod balancer;
@@ -445,11 +447,20 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
     }
 }
 
-/// Takes the last `full` out of `targets`, and counts with each that it misses a message.
-#[cold]
-pub(crate) fn count_missing(conns: &mut ConnTable, targets: &mut Vec<ConnId>, full: u32) {
-    let kept = targets.len().saturating_sub(full as usize);
-    for id in targets.drain(kept..) {
+/// Takes the last `full` out of `targets`: those who miss a message.
+#[inline]
+pub(crate) fn split_missing(targets: &mut Vec<ConnId>, full: u32) -> Drain<'_, ConnId> {
+    targets.drain(targets.len() - full as usize..)
+}
+
+/// Counts a message that these peers of a socket miss because their queues are full.
+pub(crate) fn count_missing(
+    stats: &mut SocketStats,
+    conns: &mut ConnTable,
+    missing: impl IntoIterator<Item = ConnId>,
+) {
+    for id in missing {
+        stats.count_drop(Drop::PeerFull);
         if let Some(conn) = conns.get_mut(id) {
             conn.traffic.count_drops(Drop::PeerFull, 1);
         }

@@ -355,7 +355,7 @@ fn receivers(pattern: &mut Pattern, conns: &mut ConnTable, topic: &[u8]) -> (Vec
     let mut targets = Vec::new();
     match route_with(pattern, conns, &message(&[topic, b"body"]), &mut targets).0 {
         Route::Targets { full } => {
-            count_missing(conns, &mut targets, full);
+            split_missing(&mut targets, full);
             let mut slots: Vec<_> = targets.iter().map(|id| id.slot).collect();
             slots.sort_unstable();
             (slots, full)
