@@ -32,6 +32,7 @@
 pub mod clock;
 mod dialogue;
 mod environment;
+pub mod flood;
 mod lines;
 pub mod network;
 mod place;

@@ -2,6 +2,7 @@
 //!
 //! That new peers wait for files is in `hostile.rs`.
 
+use zmqd_tests::flood::{KINDS, flood};
 use zmqd_tests::raw::{MORE, frame, long_header};
 use zmqd_tests::{ANY, Python, Raw, Zmqd, vacant_endpoint};
 
@@ -83,29 +84,9 @@ fn cramped(kind: &str) -> Zmqd {
 
 #[test]
 fn with_little_memory_queues_are_shed_and_the_broker_lives() {
-    for (kind, near, far) in [
-        ("queue", "DEALER", "DEALER"),
-        ("forwarder", "PUB", "SUB"),
-        ("streamer", "PUSH", "PULL"),
-    ] {
+    for (kind, near, far) in KINDS {
         let broker = cramped(kind);
-        let mut deaf: Vec<Raw> = (0..3).map(|_| Raw::connect(broker.backend())).collect();
-        for raw in &mut deaf {
-            raw.handshake(far);
-            if far == "SUB" {
-                raw.send(&frame(0, b"\x01"))
-                    .expect("a subscription is fine");
-            }
-        }
-        let mut python = Python::beside(&broker);
-        python.set("near", near);
-        python.begin(
-            r#"
-            near = connect(getattr(zmq, near), frontend, sndhwm=0)
-            for number in range(2000):
-                near.send_multipart([b"flood", bytes(65536)], copy=False)
-            "#,
-        );
+        let (deaf, mut python) = flood(&broker, near, far, 2000);
         let _line = broker.wait_log("the memory limit of 33554432 bytes is reached");
         python.finish();
         drop(deaf);

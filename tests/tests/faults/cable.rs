@@ -12,6 +12,19 @@ fn broker_on(host: &Host, kind: &str, more: &[&str]) -> Zmqd {
     host.zmqd(&[&sides[..], more].concat())
 }
 
+/// A queue on a host of its own that connects to a server.
+fn queue_before(host: &Host, server: &str, more: &[&str]) -> Zmqd {
+    let frontend = host.any();
+    let sides = [
+        "queue",
+        "--frontend",
+        &frontend,
+        "--backend-connect",
+        server,
+    ];
+    host.zmqd(&[&sides[..], more].concat())
+}
+
 /// A Python with a client that asks again until it is answered, and one with a server.
 fn ask_and_answer(broker: &Zmqd, asking: &Host, answering: &Host) -> (Python, Python) {
     let mut server = answering.python(broker);
@@ -221,16 +234,9 @@ fn an_attempt_to_connect_ends_after_connect_timeout() {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
     network.cut(&middle, &right);
-    let (frontend, server) = (middle.any(), right.endpoint(5555));
-    let sides = [
-        "queue",
-        "--frontend",
-        &frontend,
-        "--backend-connect",
-        &server,
-    ];
+    let server = right.endpoint(5555);
     let more = ["--set=connect_timeout=300", "--set=reconnect_ivl_max=100"];
-    let broker = middle.zmqd(&[&sides[..], &more].concat());
+    let broker = queue_before(&middle, &server, &more);
     let _line = broker.wait_log("no answer within connect_timeout");
     let mut worker = right.python(&broker);
     worker.set("server", &server);
@@ -248,15 +254,9 @@ fn an_attempt_to_connect_ends_after_connect_timeout() {
 fn a_server_that_vanished_is_found_again_where_it_was() {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
-    let (frontend, server) = (middle.any(), right.endpoint(5555));
-    let sides = [
-        "queue",
-        "--frontend",
-        &frontend,
-        "--backend-connect",
-        &server,
-    ];
-    let broker = middle.zmqd(&[&sides[..], &BEATS, &["--set=connect_timeout=500"]].concat());
+    let server = right.endpoint(5555);
+    let more = [&BEATS[..], &["--set=connect_timeout=500"]].concat();
+    let broker = queue_before(&middle, &server, &more);
     let mut client = left.python(&broker);
     client.run("client = connect(zmq.REQ, frontend, req_relaxed=1, req_correlate=1)");
     let start_server = || {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use zmqd_tests::raw::frame;
-use zmqd_tests::{ANY, Python, Raw, Zmqd};
+use zmqd_tests::flood::{KINDS, flood};
+use zmqd_tests::{ANY, Python, Zmqd};
 
 /// What the group may have, where `memory_limit` is 32 MiB: the process itself needs some, and an
 /// allocator keeps some of what it got back.
@@ -87,33 +87,8 @@ impl Drop for Group {
     }
 }
 
-/// Peers that read nothing, and 196 MB for them.
-fn flood(broker: &Zmqd, near: &str, far: &str) -> (Vec<Raw>, Python) {
-    let mut deaf: Vec<Raw> = (0..3).map(|_| Raw::connect(broker.backend())).collect();
-    for raw in &mut deaf {
-        raw.handshake(far);
-        if far == "SUB" {
-            raw.send(&frame(0, b"\x01"))
-                .expect("a subscription is fine");
-        }
-    }
-    let mut python = Python::beside(broker);
-    python.set("near", near);
-    python.begin(
-        r#"
-        near = connect(getattr(zmq, near), frontend, sndhwm=0)
-        for number in range(3000):
-            near.send_multipart([b"flood", bytes(65536)], copy=False)
-        "#,
-    );
-    (deaf, python)
-}
-
-const KINDS: [(&str, &str, &str); 3] = [
-    ("queue", "DEALER", "DEALER"),
-    ("forwarder", "PUB", "SUB"),
-    ("streamer", "PUSH", "PULL"),
-];
+/// 196 MB of them.
+const MESSAGES: u32 = 3000;
 
 /// `memory_limit`, in bytes.
 fn cramped<'a>(kind: &'a str, memory_limit: &'a str) -> Vec<&'a str> {
@@ -133,7 +108,7 @@ fn a_group_with_little_memory_survives_a_flood() {
     for (kind, near, far) in KINDS {
         let group = Group::new(kind);
         let broker = group.start_in(&cramped(kind, "33554432"));
-        let (deaf, mut python) = flood(&broker, near, far);
+        let (deaf, mut python) = flood(&broker, near, far, MESSAGES);
         let _line = broker.wait_log("the memory limit of 33554432 bytes is reached");
         python.finish();
         drop(deaf);
@@ -168,7 +143,7 @@ fn a_group_with_little_memory_survives_a_flood() {
 fn a_group_kills_a_broker_that_holds_whatever_comes() {
     let group = Group::new("unlimited");
     let broker = group.start_in(&cramped("streamer", "0"));
-    let (deaf, _python) = flood(&broker, "PUSH", "PULL");
+    let (deaf, _python) = flood(&broker, "PUSH", "PULL", MESSAGES);
     let finished = broker.wait();
     assert_eq!(
         finished.code, None,
