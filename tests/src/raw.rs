@@ -13,6 +13,15 @@ pub struct Raw {
     stream: TcpStream,
 }
 
+/// A listener on a free port, for a broker that is to connect to it, and its endpoint.
+#[must_use]
+#[track_caller]
+pub fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound one");
+    (listener, format!("tcp://{address}"))
+}
+
 impl Raw {
     /// Connects to `tcp://ADDRESS:PORT`.
     #[must_use]

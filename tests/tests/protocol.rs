@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use zmqd_tests::raw::{COMMAND, MORE, frame};
-use zmqd_tests::{ANY, Python, Raw, Stopwatch, Zmqd, vacant_endpoint};
+use zmqd_tests::raw::{COMMAND, MORE, frame, listen};
+use zmqd_tests::{ANY, Python, Raw, Stopwatch, Zmqd};
 
 /// A streamer with these options on its frontend, a source that speaks in bytes, and Python.
 fn source(options: &[&str]) -> (Zmqd, Raw, Python) {
@@ -85,9 +85,7 @@ fn a_peer_that_gives_signs_of_life_is_not_given_up() {
 
 /// A listener, and a broker that connects to it with these options.
 fn target(options: &[&str]) -> (TcpListener, Zmqd) {
-    let endpoint = vacant_endpoint();
-    let address = endpoint.trim_start_matches("tcp://");
-    let listener = TcpListener::bind(address).expect("the endpoint is vacant");
+    let (listener, endpoint) = listen();
     let arguments = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
     let broker = Zmqd::start(&[&arguments[..], &["--set"], options].concat());
     (listener, broker)

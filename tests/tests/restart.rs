@@ -1,8 +1,8 @@
 //! Everybody may die and come back: workers, clients, publishers, and the broker itself.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
+use zmqd_tests::raw::listen;
 use zmqd_tests::{ANY, Place, Python, Raw, Stopwatch, Zmqd, vacant_endpoint};
 
 #[test]
@@ -202,9 +202,7 @@ fn connecting_sides_come_back_to_a_server_that_restarts() {
 
 #[test]
 fn attempts_to_connect_become_rarer_until_a_handshake() {
-    let endpoint = vacant_endpoint();
-    let address = endpoint.trim_start_matches("tcp://").to_owned();
-    let listener = TcpListener::bind(&address).expect("the endpoint is vacant");
+    let (listener, endpoint) = listen();
     let broker = Zmqd::start(&["queue", "--frontend", ANY, "--backend-connect", &endpoint]);
     let mut gaps = Vec::new();
     drop(Raw::accept(&listener));

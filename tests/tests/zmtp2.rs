@@ -5,9 +5,9 @@
 //! messages.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
-use zmqd_tests::raw::{MORE, frame, long_header};
+use zmqd_tests::raw::{MORE, frame, listen, long_header};
 use zmqd_tests::{ANY, PATIENCE, Python, Raw, Zmqd, wait_until};
 
 /// What a broker must be told to serve them.
@@ -240,9 +240,7 @@ fn an_old_push_and_an_old_pull_work() {
 
 #[test]
 fn the_broker_may_be_the_one_that_connects() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("a listener has an address");
-    let backend = format!("tcp://{address}");
+    let (listener, backend) = listen();
     let connect = ["queue", "--frontend", ANY, "--backend-connect", &backend];
     let broker = Zmqd::start(&[&connect[..], &ACCEPT].concat());
     let (stream, _) = listener.accept().expect("a connection of the broker");
