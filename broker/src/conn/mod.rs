@@ -10,6 +10,7 @@ use zmtp::limits::SIGNATURE_SIZE;
 use zmtp::{Session, Version};
 
 pub(crate) mod backlog;
+pub(crate) mod closing;
 pub(crate) mod doubt;
 pub(crate) mod egress;
 pub(crate) mod input;
@@ -98,17 +99,14 @@ impl Room {
     }
 }
 
-/// Where a connection is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where an open connection is in its life. What follows is a type of its own:
+/// [`closing::Closing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Greeting and handshake.
     Handshake,
     /// Attached to its socket: messages pass.
     Ready,
-    /// Given up; what is queued may still be sent, nothing more is read.
-    Closing,
-    /// The driver has closed it; its slot is kept until its subscriptions are cancelled.
-    Closed,
 }
 
 /// For how long a queue has been full.
@@ -140,8 +138,6 @@ pub(crate) struct Conn {
     pub(crate) is_blocked: bool,
     /// It was given a message and has not answered; only where workers are asked to.
     pub(crate) is_busy: bool,
-    /// Its subscriptions are being cancelled.
-    pub(crate) is_departing: bool,
     /// Waits to be flushed at the end of the turn.
     pub(crate) is_dirty: bool,
     /// A load balancer has taken it out of its turns until its queue has drained to half.
@@ -188,7 +184,6 @@ impl Conn {
             identity_frame: Box::default(),
             is_blocked: false,
             is_busy: false,
-            is_departing: false,
             is_dirty: false,
             is_full: false,
             is_parked: false,

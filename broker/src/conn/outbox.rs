@@ -89,10 +89,9 @@ impl Outbox {
 
     /// Sees to it that `id` is flushed at the end of the turn.
     pub(crate) fn mark_dirty(&mut self, conns: &mut ConnTable, id: ConnId) {
-        if let Some(conn) = conns.get_mut(id)
-            && !conn.is_dirty
+        if let Some(writer) = conns.writer(id)
+            && !std::mem::replace(writer.is_dirty, true)
         {
-            conn.is_dirty = true;
             self.dirty.push(id);
         }
     }
@@ -129,9 +128,9 @@ impl Outbox {
     /// The next connection to write at the end of the turn.
     pub(crate) fn poll_dirty(&mut self, conns: &mut ConnTable) -> Option<ConnId> {
         while let Some(id) = self.dirty.pop() {
-            if let Some(conn) = conns.get_mut(id) {
-                conn.is_dirty = false;
-                if !conn.egress.is_empty() && !conn.is_blocked {
+            if let Some(writer) = conns.writer(id) {
+                *writer.is_dirty = false;
+                if !writer.egress.is_empty() && !*writer.is_blocked {
                     return Some(id);
                 }
             }

@@ -5,10 +5,10 @@
 
 use crate::config::Side;
 use crate::conn::{ConnId, Input, SocketId};
-use crate::core::links::LinkState;
-use crate::core::{Action, Core};
+use crate::core::Core;
 use crate::pattern::Admit;
-use crate::why::{Drop, Why};
+use crate::proxy::Stop;
+use crate::why::Drop;
 use zmtp::encode::{append_frame, append_message};
 use zmtp::{Frames, SocketType};
 
@@ -126,31 +126,20 @@ impl Core {
     /// Ends a proxy; the broker ends with the last.
     fn terminate(&mut self, by: ConnId, index: u32) {
         let proxy = &mut self.proxies[index as usize];
-        if std::mem::replace(&mut proxy.is_terminated, true) {
+        if proxy.stop != Stop::No {
             return;
         }
         let by = self.conns.get(by).map(|conn| conn.peer.to_string());
         log::info!("{}: terminated by {}", proxy.name, by.unwrap_or_default());
-        if self.proxies.iter().all(|proxy| proxy.is_terminated) {
+        let others = (0..)
+            .zip(&self.proxies)
+            .filter(|(other, _)| *other != index);
+        let is_last = others.into_iter().all(|(_, other)| other.stop != Stop::No);
+        if is_last {
             // Not in the middle of an input.
             self.is_stop_asked = true;
-            return;
-        }
-        self.actions.push_back(Action::StopAccepting(Some(index)));
-        for link in &mut self.links {
-            if link.socket.proxy == index
-                && let LinkState::Waiting(_) = link.state
-            {
-                link.state = LinkState::Connecting;
-            }
-        }
-        let conns = self.conns.iter();
-        let all: Vec<ConnId> = conns
-            .filter(|(_, conn)| conn.socket.proxy == index)
-            .map(|(id, _)| id)
-            .collect();
-        for id in all {
-            self.doom(id, Why::Stopping);
+        } else if let Some(now) = self.outbox.store.now {
+            self.stop_proxy(now, index);
         }
     }
 

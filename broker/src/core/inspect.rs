@@ -455,7 +455,7 @@ fn describe_drops(drops: &[u64; Drop::ALL.len()]) -> Value {
 
 /// Whether somebody is connected, and not about to be closed.
 fn is_there(conn: &Conn) -> bool {
-    conn.phase < Phase::Closing && !conn.is_stand_in()
+    !conn.is_stand_in()
 }
 
 /// The identity by which a ROUTER knows a peer; empty if it has none.

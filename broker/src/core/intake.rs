@@ -86,7 +86,7 @@ impl Core {
             self.keep(id, input);
             return;
         }
-        if self.is_in_use(id) && !input.bytes().is_empty() {
+        if self.conns.get(id).is_some() && !input.bytes().is_empty() {
             self.put_tail(id, input.keep());
         }
         *scratch = input.into_buffer();
@@ -95,23 +95,16 @@ impl Core {
     /// Keeps what is left of an input that is not the scratch; room that was grown only as long as
     /// a large message needs it.
     fn keep(&mut self, id: ConnId, input: Input) {
-        if let Some(conn) = self.conns.get(id)
-            && self.is_in_use(id)
-        {
+        if let Some(conn) = self.conns.get(id) {
             let as_it_is = conn.is_parked || conn.need >= LARGE_SIZE_MIN;
             self.put_tail(id, if as_it_is { input } else { input.keep() });
         }
     }
 
-    fn is_in_use(&self, id: ConnId) -> bool {
-        let conn = self.conns.get(id);
-        conn.is_some_and(|conn| conn.phase < Phase::Closing)
-    }
-
     /// Copies what [`Core::poll_urgent`]'s connection could not send before the input goes away.
     pub fn keep_rest(&mut self, id: ConnId, input: &Input) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.egress.keep(input, &mut self.outbox.store);
+        if let Some(writer) = self.conns.writer(id) {
+            writer.egress.keep(input, &mut self.outbox.store);
         }
     }
 

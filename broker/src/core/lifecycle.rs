@@ -3,13 +3,13 @@
 use crate::config::{Connect, Side};
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, ConnId, Origin, Phase, SocketId};
+use crate::core::Core;
 use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::timers::Owner;
-use crate::core::{Core, Stop};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
-use crate::proxy::{Linger, Proxy};
+use crate::proxy::{Proxy, Stop};
 use crate::why::{Drop, Why};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ impl Core {
 
     pub(super) fn retry_link(&mut self, now: Instant, id: LinkId) {
         let link = &mut self.links[id.0 as usize];
-        if self.stop != Stop::No || self.proxies[link.socket.proxy as usize].is_terminated {
+        if self.proxies[link.socket.proxy as usize].stop != Stop::No {
             return;
         }
         let until = now + link.backoff.next(&mut self.random);
@@ -93,7 +93,7 @@ impl Core {
             .insert(Conn::new(now, session, socket, peer, origin));
         self.send_control(id);
         self.remind(id);
-        if self.stop != Stop::No || self.proxies[socket.proxy as usize].is_terminated {
+        if self.proxies[socket.proxy as usize].stop != Stop::No {
             self.doom(id, Why::Stopping);
         }
         id
@@ -110,12 +110,13 @@ impl Core {
             return;
         };
         // Reminders of deadlines that have since moved forward are still in the heap.
-        if conn.reminder != Some(reminder) || conn.phase >= Phase::Closing {
+        if conn.reminder != Some(reminder) {
             return;
         }
         conn.reminder = None;
         // Nobody is read while memory is short, or any more once a stop has begun.
-        let is_unread = conn.is_parked || self.memory.is_short() || self.stop != Stop::No;
+        let proxy = &self.proxies[conn.socket.proxy as usize];
+        let is_unread = conn.is_parked || self.memory.is_short() || proxy.stop != Stop::No;
         let (has_answer, bytes) = (conn.session.has_answer(), conn.bytes_meant_for_it());
         let mut is_examined = false;
         if conn.phase == Phase::Ready {
@@ -257,13 +258,10 @@ impl Core {
         }
     }
 
-    /// Gives up a connection.
+    /// Gives up a connection: takes it out of its socket, and leaves the driver what is still to be
+    /// sent to the peer.
     pub(super) fn close(&mut self, now: Instant, id: ConnId, why: Why) {
-        let Some(conn) = self
-            .conns
-            .get_mut(id)
-            .filter(|conn| conn.phase < Phase::Closing)
-        else {
+        let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         if conn.is_stand_in() {
@@ -277,59 +275,65 @@ impl Core {
             Why::Io(_) | Why::PeerClosed if conn.has_signature_only() => Why::LeftInGreeting,
             why => why,
         };
-        if self.proxies[conn.socket.proxy as usize]
-            .control
-            .has_endpoint
-        {
-            self.closed.note(now, id, conn, why);
-        }
+        let (socket_id, peer, origin) = (conn.socket, conn.peer, conn.origin);
         let was_ready = conn.phase == Phase::Ready;
         let was_parked = std::mem::take(&mut conn.is_parked);
-        conn.phase = Phase::Closing;
-        let (socket_id, peer, origin) = (conn.socket, conn.peer, conn.origin);
+        if !was_ready {
+            conn.egress.begin_traffic();
+        }
+        let proxy = &mut self.proxies[socket_id.proxy as usize];
+        if proxy.control.has_endpoint {
+            self.closed.note(now, id, conn, why);
+        }
+        let socket = proxy.socket_mut(socket_id.side);
         // A peer that was refused is to hear why, and those of a broker that stops what was queued.
         let lingers = match why {
             Why::Protocol(error) => error.reply().is_some(),
             _ => matches!(why, Why::Loop | Why::Stopping),
         };
-        if !was_ready {
-            conn.egress.begin_traffic();
-        }
-        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
         let unsent = match why {
             // What is on its way to a loop can go another way; that there is a loop is still said.
             Why::Loop => Some(conn.egress.take_unsent(&mut self.outbox.store)),
             _ if lingers => None,
             _ => Some(socket.close_queue(conn, &mut self.outbox.store)),
         };
-        self.report_close(now, socket_id, peer, why);
-        let proxy = &mut self.proxies[socket_id.proxy as usize];
-        let side = socket_id.side;
-        let socket = proxy.socket_mut(side);
         socket.stats.count_close(&why);
+        let has_messages = was_ready && socket.may_shed(conn);
+        let is_xpub = matches!(socket.pattern, Pattern::Xpub(_));
         if was_parked {
             socket.waiting.retain(|waiting| *waiting != id);
         }
-        if was_ready {
-            socket.peers -= 1;
-            socket.pattern.detach(id, &mut self.conns);
-            if side == Side::Capture {
-                let peers = socket.peers;
-                proxy.watch.has_readers(peers);
-            }
-            if let Some(unsent) = unsent {
-                self.strand(now, (socket_id, origin), unsent);
-                // A REP whose requester left takes the next request.
-                self.wake_later(socket_id);
-            }
-            let socket = self.proxies[socket_id.proxy as usize].socket_mut(side);
-            if let (Pattern::Xpub(_), Some(conn)) = (&socket.pattern, self.conns.get_mut(id)) {
-                conn.is_departing = true;
-                self.departing.push_back(id);
-            }
-        }
+        self.report_close(now, socket_id, peer, why);
         self.part_from_neighbour(id);
+        if was_ready {
+            self.detach(id, socket_id);
+        }
+        self.take_tail(id);
+        if let Some(closing) = self.conns.begin_closing(id, has_messages)
+            && was_ready
+            && is_xpub
+        {
+            closing.is_cancelling = true;
+            self.departing.push_back(id);
+        }
+        if was_ready && let Some(unsent) = unsent {
+            self.strand(now, (socket_id, origin), unsent);
+            // A REP whose requester left takes the next request.
+            self.wake_later(socket_id);
+        }
         self.actions.push_back(Action::Close { id, lingers });
+    }
+
+    /// Takes a peer out of its socket.
+    fn detach(&mut self, id: ConnId, socket_id: SocketId) {
+        let proxy = &mut self.proxies[socket_id.proxy as usize];
+        let socket = proxy.socket_mut(socket_id.side);
+        socket.peers -= 1;
+        socket.pattern.detach(id, &mut self.conns);
+        if socket_id.side == Side::Capture {
+            let peers = socket.peers;
+            proxy.watch.has_readers(peers);
+        }
     }
 
     fn report_close(&mut self, now: Instant, socket: SocketId, peer: PeerAddress, why: Why) {
@@ -342,100 +346,6 @@ impl Core {
             let (name, side) = (&self.proxies[socket.proxy as usize].name, socket.side);
             log::log!(level, "{name} {side}: closed {peer}: {why}");
         }
-    }
-
-    /// Gives up what is still queued, and everybody.
-    pub(super) fn close_all(&mut self, now: Instant) {
-        self.begin_linger(now, now);
-        self.end_linger(now);
-        self.stop = Stop::Closing;
-        let all: Vec<ConnId> = self.conns.iter().map(|(id, _)| id).collect();
-        for id in all {
-            self.doom(id, Why::Stopping);
-        }
-    }
-
-    /// A stop begins: every socket goes on sending for as long as it may, at most until `deadline`.
-    pub(super) fn begin_linger(&mut self, now: Instant, deadline: Instant) {
-        for proxy in &mut self.proxies {
-            for side in Side::ALL {
-                proxy.socket_mut(side).begin_linger(now, deadline);
-            }
-        }
-    }
-
-    /// When the next socket of a broker that stops is to send no more.
-    pub(super) fn linger_deadline(&self) -> Option<Instant> {
-        let sockets = self.proxies.iter().flat_map(Proxy::sockets);
-        let deadlines = sockets.filter_map(|socket| match socket.linger {
-            Linger::Until(deadline) => Some(deadline),
-            Linger::Always | Linger::Over => None,
-        });
-        deadlines.min()
-    }
-
-    /// Drops what is queued on sockets that are to send no more.
-    pub(super) fn end_linger(&mut self, now: Instant) {
-        let mut is_any_over = false;
-        for proxy in &mut self.proxies {
-            for side in Side::ALL {
-                let linger = &mut proxy.socket_mut(side).linger;
-                if matches!(*linger, Linger::Until(deadline) if deadline <= now) {
-                    *linger = Linger::Over;
-                }
-                is_any_over |= *linger == Linger::Over;
-            }
-        }
-        if !is_any_over {
-            return;
-        }
-        let store = &mut self.outbox.store;
-        let mut dropped = vec![[0_u64; Side::ALL.len()]; self.proxies.len()];
-        for (proxy, dropped) in self.proxies.iter_mut().zip(&mut dropped) {
-            for side in Side::ALL {
-                let socket = proxy.socket_mut(side);
-                if socket.linger == Linger::Over {
-                    dropped[side as usize] +=
-                        u64::from(socket.shed_stranded(Drop::Stopping, store));
-                }
-            }
-        }
-        for conn in self.conns.iter_mut() {
-            let SocketId { proxy, side } = conn.socket;
-            let socket = self.proxies[proxy as usize].socket_mut(side);
-            if socket.linger == Linger::Over && conn.egress.messages() > 0 {
-                let count = socket.shed(conn, Drop::Stopping, store);
-                dropped[proxy as usize][side as usize] += u64::from(count);
-            }
-        }
-        for (proxy, dropped) in self.proxies.iter().zip(dropped) {
-            for side in Side::ALL {
-                let (name, count) = (&proxy.name, dropped[side as usize]);
-                if count > 0 && self.reports.allow(now) {
-                    log::warn!("{name} {side}: {count} messages are not sent: the broker stops");
-                }
-            }
-        }
-    }
-
-    /// Whether nothing is queued that could still be sent. What waits for a peer that is not there
-    /// will wait in vain: nobody is accepted any more.
-    pub(super) fn is_drained(&self) -> bool {
-        let could_go = |proxy: &Proxy, from: Side| {
-            let (waits, to) = (
-                !proxy.socket(from).waiting.is_empty(),
-                proxy.socket(from.opposite()),
-            );
-            let is_open = !proxy.is_paused && to.linger != Linger::Over;
-            is_open && to.peers > 0 && (waits || to.pattern.has_stranded())
-        };
-        let is_between = |proxy: &Proxy| Side::BOTH.iter().any(|from| could_go(proxy, *from));
-        let is_sent = |conn: &Conn| {
-            let SocketId { proxy, side } = conn.socket;
-            let socket = self.proxies[proxy as usize].socket(side);
-            conn.egress.is_empty() || socket.linger == Linger::Over
-        };
-        !self.proxies.iter().any(is_between) && self.conns.iter().all(|(_, conn)| is_sent(conn))
     }
 }
 

@@ -4,7 +4,7 @@
 //! make room. If that does not help within a second, because some do not read, what is largest
 //! goes: a queue is shed, or a peer whose unfinished input it is is closed.
 
-use crate::conn::{ConnId, Input, Phase};
+use crate::conn::{ConnId, Input};
 use crate::core::{Action, Core};
 use crate::limits::SHORTAGE_PATIENCE;
 use crate::proxy::{Proxy, Socket};
@@ -60,11 +60,10 @@ impl Core {
         }
     }
 
-    /// Forgets a connection, and what it was not sent while it lingered.
+    /// Forgets a closing connection, and what its peer was not sent while it lingered.
     pub(super) fn forget(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.remove(id) {
-            self.memory.held -= conn.tail.size();
-            self.outbox.store.queued -= conn.egress.bytes();
+        if let Some(mut closing) = self.conns.remove_closing(id) {
+            closing.egress.close(&mut self.outbox.store);
         }
     }
 
@@ -113,11 +112,9 @@ impl Core {
     /// Lets go of what is largest; false if there is nothing.
     fn make_room_in_memory(&mut self) -> bool {
         let size = |conn: &crate::conn::Conn| conn.egress.bytes().max(conn.tail.size());
-        let candidates = self
+        let largest = self
             .conns
             .iter()
-            .filter(|(_, conn)| conn.phase < Phase::Closing);
-        let largest = candidates
             .max_by_key(|(_, conn)| size(conn))
             .map(|(id, _)| id);
         let largest_size = largest.map_or(0, |id| self.conns.get(id).map_or(0, size));

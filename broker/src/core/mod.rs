@@ -15,11 +15,11 @@
 
 use crate::config::{Config, Endpoint, Side, SocketOptions};
 use crate::conn::outbox::Outbox;
-use crate::conn::{Conn, ConnId, ConnTable, Egress, Origin, Phase, SocketId};
+use crate::conn::{Conn, ConnId, ConnTable, Egress, Origin, SocketId};
 use crate::limits::CANCELS_PER_TURN_MAX;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Stop};
 use crate::record::Tape;
 use crate::stats::SocketSnapshot;
 use crate::why::{Drop, Why};
@@ -40,6 +40,7 @@ mod links;
 mod loops;
 mod memory;
 mod report;
+mod shutdown;
 mod stand_in;
 mod subscriptions;
 mod timers;
@@ -88,22 +89,13 @@ pub struct Core {
     random: Random,
     reports: Reports,
     stop: Stop,
+    /// Proxies that end before the others, while they send what is queued.
+    stopping: Vec<u32>,
     targets: Vec<ConnId>,
     timers: Timers,
     transit: Transit,
     /// Sockets whose waiting connections are to be tried at the next [`Self::settle`].
     wakes: Vec<SocketId>,
-}
-
-/// How far a stop has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    /// There is none.
-    No,
-    /// What is queued is being sent, until then.
-    Draining(Instant),
-    /// Everything is being closed.
-    Closing,
 }
 
 impl Core {
@@ -132,6 +124,7 @@ impl Core {
             random: Random::new(seed),
             reports: Reports::default(),
             stop: Stop::No,
+            stopping: Vec::new(),
             targets: Vec::new(),
             timers: Timers::default(),
             transit: Transit::default(),
@@ -222,6 +215,8 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.is_blocked = true;
             self.broken.push(id);
+        } else if let Some(closing) = self.conns.closing_mut(id) {
+            closing.egress.close(&mut self.outbox.store);
         }
     }
 
@@ -229,6 +224,13 @@ impl Core {
     /// take no more for now.
     pub fn handle_written(&mut self, id: ConnId, size: usize, is_blocked: bool) {
         let Some(conn) = self.conns.get_mut(id) else {
+            if let Some(closing) = self.conns.closing_mut(id) {
+                closing.is_blocked = is_blocked;
+                closing.egress.advance(size, &mut self.outbox.store);
+                if size > 0 && closing.peer == PeerAddress::Inproc {
+                    self.transit.note();
+                }
+            }
             return;
         };
         conn.is_blocked = is_blocked;
@@ -239,9 +241,8 @@ impl Core {
         conn.egress.advance(size, &mut self.outbox.store);
         conn.traffic.bytes_sent += size as u64;
         conn.traffic.messages_sent += u64::from(messages_before - conn.egress.messages());
-        let id_of_socket = conn.socket;
-        let proxy = &mut self.proxies[id_of_socket.proxy as usize];
-        let socket = proxy.socket_mut(id_of_socket.side);
+        let socket_id = conn.socket;
+        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
         let patience = socket.patience(conn);
         if patience.is_none() || size > 0 && matches!(socket.pattern, Pattern::Xsub(_)) {
             conn.fullness.iter_mut().for_each(|full| full.since = None);
@@ -253,37 +254,48 @@ impl Core {
             let later = now + lifecycle::look_again_after(patience);
             self.timers.insert(later, Owner::Queue(id));
         }
+        self.queue_shortened(id);
+    }
+
+    /// The queue of an open connection has become shorter, for whatever reason: written, expired,
+    /// shed or replaced. All that may follow from it follows here.
+    fn queue_shortened(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let socket_id = conn.socket;
+        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.writable(id, &mut self.conns, &socket.options);
         }
         let has_stranded = socket.pattern.has_stranded();
-        let across = id_of_socket.across();
+        let across = socket_id.across();
         let proxy = &self.proxies[across.proxy as usize];
         if has_stranded || !proxy.socket(across.side).waiting.is_empty() {
             self.wake_later(across);
         }
-        if id_of_socket.side == Side::Capture {
-            // Who waits may wait for a reader of the capture to be written.
-            self.wake_both(id_of_socket.proxy);
+        if socket_id.side == Side::Capture {
+            // A message may wait for a reader of the capture to be written.
+            self.wake_both(socket_id.proxy);
         }
     }
 
     /// The kernel takes bytes for this connection again.
     pub fn handle_writable(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.is_blocked = false;
+        if let Some(writer) = self.conns.writer(id) {
+            *writer.is_blocked = false;
             self.outbox.mark_dirty(&mut self.conns, id);
         }
     }
 
     /// The driver has closed what [`Action::Close`] named.
     pub fn handle_closed(&mut self, now: Instant, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(closing) = self.conns.closing_mut(id) else {
             return;
         };
-        conn.phase = Phase::Closed;
-        let origin = conn.origin;
-        if !conn.is_departing {
+        closing.is_closed = true;
+        let (origin, is_cancelling) = (closing.origin, closing.is_cancelling);
+        if !is_cancelling {
             self.forget(id);
         }
         if let Origin::Dialled(link) = origin {
@@ -305,34 +317,6 @@ impl Core {
         self.cancel_departed(CANCELS_PER_TURN_MAX);
         self.check_memory(now);
         self.transit.turn();
-        self.settle(now);
-    }
-
-    /// Begins to stop: nobody is accepted or read from any more, what is queued is sent, for as
-    /// long as the configuration says. A second call gives up what is queued.
-    pub fn handle_stop(&mut self, now: Instant) {
-        if self.stop != Stop::No {
-            self.close_all(now);
-            return;
-        }
-        let deadline = now + self.drain_timeout;
-        self.begin_linger(now, deadline);
-        self.stop = Stop::Draining(deadline);
-        self.actions.push_back(Action::StopAccepting(None));
-        for link in &mut self.links {
-            if let LinkState::Waiting(_) = link.state {
-                link.state = LinkState::Connecting;
-            }
-        }
-        let unfinished: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| conn.phase == Phase::Handshake || conn.is_stand_in())
-            .map(|(id, _)| id)
-            .collect();
-        for id in unfinished {
-            self.doom(id, Why::Stopping);
-        }
         self.settle(now);
     }
 
@@ -377,10 +361,7 @@ impl Core {
     /// When [`Self::handle_timeout`] wants to be called; may change with every call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let stop = match self.stop {
-            Stop::Draining(deadline) => self.linger_deadline().or(Some(deadline)),
-            _ => None,
-        };
+        let stop = self.stop_deadline();
         let memory = self.memory.deadline();
         self.timers
             .next()
@@ -403,37 +384,27 @@ impl Core {
     /// What is queued for a connection.
     #[must_use]
     pub fn egress(&self, id: ConnId) -> Option<&Egress> {
-        self.conns.get(id).map(|conn| &conn.egress)
+        self.conns.egress(id)
     }
 
     /// Whether the kernel is known to take nothing for this connection now.
     #[must_use]
     pub fn is_blocked(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_some_and(|conn| conn.is_blocked)
+        self.conns.is_blocked(id)
     }
 
     /// How many messages of a connection have gone on.
     #[must_use]
     pub fn messages_received(&self, id: ConnId) -> u64 {
-        self.conns
-            .get(id)
-            .map_or(0, |conn| conn.traffic.messages_received)
+        self.conns.messages_received(id)
     }
 
     /// Whether this connection should be read from when there is something to read.
     #[must_use]
     pub fn wants_input(&self, id: ConnId) -> bool {
-        let may_be_read = |conn: &Conn| match self.stop {
-            Stop::No => true,
-            // What one socket of ours has sent to another is queued here, and to be sent on.
-            Stop::Draining(_) => conn.peer == PeerAddress::Inproc,
-            Stop::Closing => false,
-        };
         !self.memory.is_short()
             && self.conns.get(id).is_some_and(|conn| {
-                may_be_read(conn)
-                    && (!conn.is_parked || conn.backlog.has_room())
-                    && conn.phase < Phase::Closing
+                self.is_read_in_stop(conn) && (!conn.is_parked || conn.backlog.has_room())
             })
     }
 
@@ -476,12 +447,17 @@ impl Core {
                 Side::ALL.map(|side| exists(proxy, side).then(|| snapshot(proxy, side)))
             })
             .collect();
-        for (_, conn) in self.conns.iter() {
-            let SocketId { proxy, side } = conn.socket;
+        let open = self
+            .conns
+            .iter()
+            .map(|(_, conn)| (conn.socket, &conn.egress));
+        let closing = self.conns.closing();
+        let closing = closing.map(|closing| (closing.socket, &closing.egress));
+        for (SocketId { proxy, side }, egress) in open.chain(closing) {
             let index = proxy as usize * Side::ALL.len() + side as usize;
             if let Some(snapshot) = &mut snapshots[index] {
-                snapshot.queued_bytes += conn.egress.bytes();
-                snapshot.queued_messages += u64::from(conn.egress.messages());
+                snapshot.queued_bytes += egress.bytes();
+                snapshot.queued_messages += u64::from(egress.messages());
             }
         }
         snapshots.into_iter().flatten().collect()
@@ -502,18 +478,8 @@ impl Core {
             self.wake(socket);
         }
         self.close_doomed(now);
-        if std::mem::take(&mut self.is_stop_asked) && self.stop == Stop::No {
-            self.handle_stop(now);
-            return true;
-        }
-        if let Stop::Draining(deadline) = self.stop {
-            self.end_linger(now);
-            if now >= deadline || self.is_drained() && self.transit.is_quiet() {
-                self.close_all(now);
-                return self.settle(now);
-            }
-        }
-        had_work
+        let has_ended = self.check_stops(now);
+        had_work || has_ended
     }
 
     fn doom(&mut self, id: ConnId, why: Why) {
@@ -555,6 +521,9 @@ impl Core {
             let expired = conn.egress.drop_expired(limit, &mut self.outbox.store);
             socket.stats.count_drops(Drop::Expired, expired);
             conn.traffic.count_drops(Drop::Expired, expired);
+            if expired > 0 {
+                self.queue_shortened(id);
+            }
         }
     }
 

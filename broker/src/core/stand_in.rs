@@ -6,9 +6,10 @@
 
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, ConnId, Egress, Origin, Phase};
-use crate::core::{Core, Stop};
+use crate::core::Core;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
+use crate::proxy::Stop;
 use std::time::Instant;
 use zmtp::Session;
 
@@ -18,7 +19,7 @@ impl Core {
         let entry = &mut self.links[link as usize];
         let socket_id = entry.socket;
         let proxy = &mut self.proxies[socket_id.proxy as usize];
-        if entry.stand_in.is_some() || self.stop != Stop::No || proxy.is_terminated {
+        if entry.stand_in.is_some() || proxy.stop != Stop::No {
             return entry.stand_in;
         }
         let socket = proxy.socket_mut(socket_id.side);

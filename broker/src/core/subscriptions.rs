@@ -1,7 +1,7 @@
 //! Subscriptions on their way from subscribers to publishers.
 
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Origin, Phase, SocketId};
+use crate::conn::{ConnId, ConnTable, Origin, SocketId};
 use crate::core::Core;
 use crate::limits::UPSTREAM_BYTES_MAX;
 use crate::pattern::xpub::Notice;
@@ -98,8 +98,9 @@ impl Core {
 
     /// Whether subscriptions of peers that left can be cancelled now.
     pub(super) fn can_cancel(&self) -> bool {
-        let next = self.departing.front().and_then(|id| self.conns.get(*id));
-        next.is_some_and(|conn| !self.is_upstream_full(conn.socket.across()))
+        let next = self.departing.front();
+        let socket = next.and_then(|id| self.conns.closing_socket(*id));
+        socket.is_some_and(|socket| !self.is_upstream_full(socket.across()))
     }
 
     /// Cancels up to `limit` subscriptions of peers that left.
@@ -110,10 +111,9 @@ impl Core {
         let Some(id) = self.departing.pop_front() else {
             return;
         };
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(SocketId { proxy, side }) = self.conns.closing_socket(id) else {
             return;
         };
-        let SocketId { proxy, side } = conn.socket;
         let is_watched = self.proxies[proxy as usize].watch.is_active;
         let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
@@ -139,9 +139,9 @@ impl Core {
         });
         if !is_gone {
             self.departing.push_front(id);
-        } else if let Some(conn) = self.conns.get_mut(id) {
-            conn.is_departing = false;
-            if conn.phase == Phase::Closed {
+        } else if let Some(closing) = self.conns.closing_mut(id) {
+            closing.is_cancelling = false;
+            if closing.is_closed {
                 self.forget(id);
             }
         }

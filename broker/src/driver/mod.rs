@@ -523,6 +523,8 @@ impl Broker {
     /// Writes what is queued for a connection until the kernel takes no more.
     fn write(&mut self, id: ConnId, input: &[u8]) {
         let Some(stream) = stream_of(&mut self.streams, id) else {
+            // What has no stream takes nothing: asking again would not change that.
+            self.core.handle_written(id, 0, true);
             return;
         };
         while !self.core.is_blocked(id) {

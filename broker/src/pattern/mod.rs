@@ -396,8 +396,7 @@ impl Pattern {
 /// what an absent one should get is lost whatever the options say.
 #[inline]
 pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &SocketOptions) -> Route {
-    match conns.get(id) {
-        Some(conn) if conn.egress.is_closed() => Route::Drop(Drop::NoSuchPeer),
+    match conns.target(id) {
         Some(conn) if !conn.is_at_high_water(options) => Route::To { id, skip },
         Some(conn) if !conn.is_blocked => Route::Flush(id),
         Some(_) if options.overflow.takes_back() => Route::To { id, skip },
@@ -414,19 +413,16 @@ pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &Socke
 fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>) -> Route {
     let mut all_can = true;
     for id in targets.iter() {
-        let Some(conn) = conns.get(*id) else { continue };
-        if conn.is_at_high_water(options) || conn.egress.is_closed() {
-            if !conn.is_blocked && !conn.egress.is_closed() {
-                return Route::Flush(*id);
-            }
-            all_can = false;
+        match conns.target(*id) {
+            Some(conn) if !conn.is_at_high_water(options) => {}
+            Some(conn) if !conn.is_blocked => return Route::Flush(*id),
+            _ => all_can = false,
         }
     }
     if all_can {
         return Route::Targets { full: 0 };
     }
-    let is_there = |id: &ConnId| conns.get(*id).is_some_and(|conn| !conn.egress.is_closed());
-    targets.retain(is_there);
+    targets.retain(|id| conns.target(*id).is_some());
     // Those who can stay in front, in their order.
     let mut kept = 0;
     for at in 0..targets.len() {

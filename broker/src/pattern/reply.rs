@@ -56,7 +56,8 @@ impl Reply {
         };
         let route = to_one(id, 0, conns, options);
         match route {
-            Route::Flush(_) => return route,
+            // The answer stays where it is, so its requester must too.
+            Route::Flush(_) | Route::Wait => return route,
             Route::To { .. } => envelope.extend_from_slice(&self.envelope),
             _ => {}
         }

@@ -184,7 +184,7 @@ impl Xpub {
             self.invert(targets);
         } else {
             let slots = self.last_slots.iter();
-            targets.extend(slots.filter_map(|slot| Some(conns.in_slot(*slot)?.0)));
+            targets.extend(slots.filter_map(|slot| conns.target_in_slot(*slot)));
         }
     }
 

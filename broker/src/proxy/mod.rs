@@ -51,6 +51,17 @@ pub(crate) enum Linger {
     Over,
 }
 
+/// How far the end of a proxy, or of the broker, has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It runs.
+    No,
+    /// What is queued is being sent, until then.
+    Draining(Instant),
+    /// Everything is being closed, or is closed.
+    Closing,
+}
+
 /// Two sockets, of which one sends what the other receives, and two beside them.
 #[derive(Debug)]
 pub(crate) struct Proxy {
@@ -60,9 +71,9 @@ pub(crate) struct Proxy {
     pub(crate) frontend: Socket,
     /// Nothing is passed on for now.
     pub(crate) is_paused: bool,
-    /// It has come to its end, before the others.
-    pub(crate) is_terminated: bool,
     pub(crate) name: String,
+    /// How far its end has come.
+    pub(crate) stop: Stop,
     pub(crate) watch: Watch,
 }
 
@@ -75,8 +86,8 @@ impl Proxy {
             control: socket(Side::Control),
             frontend: socket(Side::Frontend),
             is_paused: false,
-            is_terminated: false,
             name: config.name.clone(),
+            stop: Stop::No,
             watch: Watch::new(config),
         };
         if config.kind.is_echo {
@@ -125,6 +136,13 @@ impl Proxy {
             && self.watch.leads_with_direction()
             && !options.overflow.takes_back();
         self.capture.peers == 0 || is_steady
+    }
+
+    /// A stop begins: every socket goes on sending for as long as it may, at most until `deadline`.
+    pub(crate) fn begin_linger(&mut self, now: Instant, deadline: Instant) {
+        for socket in self.all_mut() {
+            socket.begin_linger(now, deadline);
+        }
     }
 
     /// All sockets, in the order of [`Side::ALL`].
@@ -256,15 +274,21 @@ impl Socket {
         }
     }
 
-    /// Drops what is queued for this peer and not begun, and answers how much it was. What is
-    /// queued in a handshake is no messages, and subscriptions must not be lost: a publisher that
-    /// knows them as messages only keeps its queue.
-    pub(crate) fn shed(&mut self, conn: &mut Conn, reason: Drop, store: &mut Store) -> u32 {
+    /// Whether the queue of this peer may be dropped. It consists of no messages in a handshake,
+    /// and subscriptions must not be lost: a publisher that knows them as messages only keeps its
+    /// queue.
+    pub(crate) fn may_shed(&self, conn: &Conn) -> bool {
         let has_subscriptions =
             matches!(self.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
-        let dropped = match conn.phase {
-            Phase::Ready if !has_subscriptions => conn.egress.shed(store),
-            _ => 0,
+        conn.phase == Phase::Ready && !has_subscriptions
+    }
+
+    /// Drops what is queued for this peer and not begun, and answers how much it was.
+    pub(crate) fn shed(&mut self, conn: &mut Conn, reason: Drop, store: &mut Store) -> u32 {
+        let dropped = if self.may_shed(conn) {
+            conn.egress.shed(store)
+        } else {
+            0
         };
         self.stats.count_drops(reason, dropped);
         conn.traffic.count_drops(reason, dropped);
