@@ -42,6 +42,9 @@ pub const LOOP_TRIAL: Duration = Duration::from_secs(1);
 /// Connections accepted from one listener per turn.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 
+/// Silent peers per turn about which the kernel is asked: some microseconds each.
+pub const EXAMINED_PER_TURN_MAX: usize = 64;
+
 /// How long a listener rests when the process or the system is out of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

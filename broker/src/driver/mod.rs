@@ -12,7 +12,7 @@
 use crate::config::{Config, Endpoint, Side};
 use crate::conn::{ConnId, SLICES_MAX, SocketId};
 use crate::core::{Action, Core, Flow, LinkId};
-use crate::limits::{LINGER, SCRATCH_SIZE};
+use crate::limits::{EXAMINED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
 use bytes::BytesMut;
@@ -22,7 +22,7 @@ use listener::{Accepted, Listener};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
-use reach::Suspects;
+use reach::Diagnosis;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{VecDeque, hash_map::RandomState};
@@ -65,6 +65,7 @@ pub struct Broker {
     commands: mpsc::Receiver<Command>,
     connector: Connector,
     core: Core,
+    diagnosis: Diagnosis,
     /// Turns in a row in which the kernel may have had more to tell than it could.
     full_turns: usize,
     handle: Handle,
@@ -81,7 +82,8 @@ pub struct Broker {
     stops: u32,
     /// By the slot of their id.
     streams: Vec<Option<Stream>>,
-    suspects: Suspects,
+    /// Silent peers, about whose systems the kernel is to be asked.
+    suspects: VecDeque<ConnId>,
 }
 
 impl Broker {
@@ -138,6 +140,7 @@ impl Broker {
             commands,
             connector: Connector::new(Arc::clone(&waker)),
             core,
+            diagnosis: Diagnosis::default(),
             full_turns: 0,
             handle: Handle {
                 commands: sender,
@@ -152,7 +155,7 @@ impl Broker {
             signals: None,
             stops: 0,
             streams: Vec::new(),
-            suspects: Suspects::default(),
+            suspects: VecDeque::new(),
         })
     }
 
@@ -222,6 +225,7 @@ impl Broker {
         }
         self.expire_attempts(self.heard_until);
         self.core.handle_timeout(self.heard_until);
+        self.examine_suspects();
         self.finish_turn(now);
         Ok(())
     }
@@ -244,7 +248,8 @@ impl Broker {
             .listeners
             .iter()
             .any(|listener| listener.can_accept && listener.paused_until.is_none());
-        if !self.readable.is_empty() || self.core.has_backlog() || accepts_more {
+        let has_work = !self.readable.is_empty() || !self.suspects.is_empty();
+        if has_work || self.core.has_backlog() || accepts_more {
             return Some(Duration::ZERO);
         }
         let pauses = self
@@ -259,7 +264,6 @@ impl Broker {
             .chain(pauses)
             .chain(lingering)
             .chain(self.connector.poll_timeout())
-            .chain(self.suspects.poll_timeout())
             .min()?;
         Some(next.saturating_duration_since(now))
     }
@@ -556,9 +560,6 @@ impl Broker {
             while let Some(action) = self.core.poll_action() {
                 self.act(now, action);
             }
-            for id in self.suspects.poll_unreachable(now) {
-                self.core.handle_unreachable(id);
-            }
             while let Some(id) = self.core.poll_dirty() {
                 self.write(id, &[]);
             }
@@ -568,6 +569,22 @@ impl Broker {
         }
         self.core.flush_tapes();
         self.finish_lingering(now);
+    }
+
+    /// Asks the kernel about some silent peers, and about the others in the next turns.
+    fn examine_suspects(&mut self) {
+        for _ in 0..self.suspects.len().min(EXAMINED_PER_TURN_MAX) {
+            let Some(id) = self.suspects.pop_front() else {
+                return;
+            };
+            // Peers on this machine are gone when their connections are.
+            let stream = stream_of(&mut self.streams, id);
+            if let Some(socket) = stream.and_then(|stream| stream.tcp())
+                && self.diagnosis.is_unreachable(socket)
+            {
+                self.core.handle_unreachable(id);
+            }
+        }
     }
 
     fn act(&mut self, now: Instant, action: Action) {
@@ -583,13 +600,7 @@ impl Broker {
                     _ => self.drop_stream(now, id),
                 }
             }
-            Action::Examine(id) => {
-                // Peers on this machine are gone when their connections are.
-                let stream = stream_of(&mut self.streams, id);
-                if let Some(socket) = stream.and_then(|stream| stream.tcp()) {
-                    self.suspects.add(id, socket);
-                }
-            }
+            Action::Examine(id) => self.suspects.push_back(id),
             Action::Resume(id) => self.read_later(id),
             Action::ResumeAll => {
                 let ids: Vec<_> = self

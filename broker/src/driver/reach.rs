@@ -1,98 +1,151 @@
 //! Whether the systems of silent peers acknowledge what they are sent. TCP knows, and Linux tells
-//! in `/proc/net/tcp`, for all connections at once.
+//! of one socket at a time (`sock_diag(7)`): the cost does not depend on how many others there are.
 
-use crate::conn::ConnId;
-use std::collections::HashMap;
-use std::fs::{File, metadata};
-use std::io::{self, BufRead as _, BufReader};
-use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::MetadataExt as _;
-use std::time::{Duration, Instant};
-
-/// Where the kernel shows its connections; those of IPv6 are apart.
-const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-
-/// Between two looks: each is at all connections of the system.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+use byteorder::{BigEndian, ByteOrder as _, NativeEndian};
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
+use socket2::SockRef;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// A system that has not acknowledged what it was sent so many times more is gone. The waits
 /// between them double, from a fifth of a second.
-const REPEATS_MIN: u32 = 3;
+const REPEATS_MIN: u8 = 3;
 
-/// Columns of the tables: bytes on their way, the kind of timer that runs, how often it repeated
-/// what was sent and how often it asked for room, and what tells sockets apart.
-const QUEUES: usize = 4;
-const TIMER: usize = 5;
-const REPEATS: usize = 6;
-const PROBES: usize = 8;
-const INODE: usize = 9;
+/// The header of every netlink message, and what follows it in a question and in an answer.
+const HEADER_SIZE: usize = 16;
+const QUESTION_SIZE: usize = 56;
+const ANSWER_SIZE: usize = 72;
 
-/// Peers that are to be looked at, by the inodes of their sockets.
+/// `SOCK_DIAG_BY_FAMILY` and `NLM_F_REQUEST`.
+const BY_FAMILY: u16 = 20;
+const REQUEST: u16 = 1;
+const TCP: u8 = 6;
+
+/// Asks the kernel about sockets of this process.
 #[derive(Debug, Default)]
-pub(super) struct Suspects {
-    ids: HashMap<u64, ConnId>,
-    looked_at: Option<Instant>,
+pub(super) struct Diagnosis {
+    /// `None` until the first question, and after one that failed.
+    netlink: Option<OwnedFd>,
 }
 
-impl Suspects {
-    /// Sees to it that this connection is looked at. Where `/proc` is not to be had, nobody is.
-    pub(super) fn add(&mut self, id: ConnId, socket: BorrowedFd<'_>) {
-        let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-        if let Ok(metadata) = metadata(path) {
-            self.ids.insert(metadata.ino(), id);
+impl Diagnosis {
+    /// Whether the system of the peer of this connection has been sent the same bytes several times
+    /// and has not acknowledged them. Without an answer no peer is accused: a sandbox may refuse
+    /// netlink.
+    pub(super) fn is_unreachable(&mut self, socket: BorrowedFd<'_>) -> bool {
+        match self.ask(socket) {
+            Ok(answer) => is_gone(&answer),
+            Err(error) => {
+                log::debug!("cannot ask the kernel about a connection: {error}");
+                self.netlink = None;
+                false
+            }
         }
     }
 
-    /// When [`Self::poll_unreachable`] is to be called.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let next = self.looked_at.map(|at| at + LOOK_INTERVAL);
-        next.filter(|_| !self.ids.is_empty())
-    }
-
-    /// Looks at all suspects if it is time to, and answers with those whose systems are gone.
-    pub(super) fn poll_unreachable(&mut self, now: Instant) -> Vec<ConnId> {
-        let is_early = self.poll_timeout().is_some_and(|next| now < next);
-        if self.ids.is_empty() || is_early {
-            return Vec::new();
-        }
-        self.looked_at = Some(now);
-        let suspects = std::mem::take(&mut self.ids);
-        let mut gone = Vec::new();
-        for table in TABLES {
-            // Without an answer nobody is accused.
-            let _ = for_each_gone(table, |inode| gone.extend(suspects.get(&inode)));
-        }
-        gone
+    fn ask(&mut self, socket: BorrowedFd<'_>) -> io::Result<[u8; ANSWER_SIZE]> {
+        let question = question(socket)?;
+        let netlink = match &mut self.netlink {
+            Some(netlink) => netlink,
+            none => none.insert(open()?),
+        };
+        send(netlink.as_raw_fd(), &question, MsgFlags::empty())?;
+        let mut reply = [0; 1024];
+        let size = recv(netlink.as_raw_fd(), &mut reply, MsgFlags::empty())?;
+        answer(&reply[..size])
     }
 }
 
-/// Calls `visit` with the inode of each socket in the table whose peer's system is gone.
-fn for_each_gone(table: &str, mut visit: impl FnMut(u64)) -> io::Result<()> {
-    let mut lines = BufReader::new(File::open(table)?);
-    let mut line = String::new();
-    while lines.read_line(&mut line)? > 0 {
-        if let Some(inode) = gone(&line) {
-            visit(inode);
-        }
-        line.clear();
-    }
-    Ok(())
+fn open() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let protocol = SockProtocol::NetlinkSockDiag;
+    let netlink = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    Ok(netlink)
 }
 
-/// The inode of the socket in a line of the table, if the peer's system is gone.
-fn gone(line: &str) -> Option<u64> {
-    let column = |index| line.split_ascii_whitespace().nth(index);
-    let unacknowledged = column(QUEUES)?.split(':').next()?;
-    let unacknowledged = u32::from_str_radix(unacknowledged, 16).ok()?;
-    let repeats = match column(TIMER)?.split(':').next()? {
-        // Something is sent again until it is acknowledged.
-        "01" => u32::from_str_radix(column(REPEATS)?, 16).ok()?,
-        // The peer has no room; whether it has by now is asked until that is answered.
-        "04" => column(PROBES)?.parse().ok()?,
+/// A question about the one connection with the addresses of this socket.
+fn question(socket: BorrowedFd<'_>) -> io::Result<[u8; HEADER_SIZE + QUESTION_SIZE]> {
+    let socket = SockRef::from(&socket);
+    let address = |address: socket2::SockAddr| {
+        let complaint = || io::Error::other("the socket has no address of IP");
+        address.as_socket().ok_or_else(complaint)
+    };
+    let (local, remote) = (
+        address(socket.local_addr()?)?,
+        address(socket.peer_addr()?)?,
+    );
+    // A socket that is bound to an interface is found by it only.
+    let device = socket.device()?;
+    let interface = match device.as_deref().map(std::str::from_utf8) {
+        Some(Ok(name)) => if_nametoindex(name)?,
         _ => 0,
     };
-    let inode = column(INODE)?.parse().ok()?;
-    (unacknowledged > 0 && repeats >= REPEATS_MIN).then_some(inode)
+    Ok(encode(local, remote, interface))
+}
+
+fn encode(
+    local: SocketAddr,
+    remote: SocketAddr,
+    interface: u32,
+) -> [u8; HEADER_SIZE + QUESTION_SIZE] {
+    let mut out = [0; HEADER_SIZE + QUESTION_SIZE];
+    let size = u32::try_from(out.len()).unwrap_or_default();
+    NativeEndian::write_u32(&mut out[..4], size);
+    NativeEndian::write_u16(&mut out[4..6], BY_FAMILY);
+    NativeEndian::write_u16(&mut out[6..8], REQUEST);
+    let family = if local.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    out[16] = u8::try_from(family as i32).unwrap_or_default();
+    out[17] = TCP;
+    // Connections in whatever state.
+    NativeEndian::write_u32(&mut out[20..24], u32::MAX);
+    BigEndian::write_u16(&mut out[24..26], local.port());
+    BigEndian::write_u16(&mut out[26..28], remote.port());
+    write_ip(&mut out[28..44], local.ip());
+    write_ip(&mut out[44..60], remote.ip());
+    NativeEndian::write_u32(&mut out[60..64], interface);
+    // No cookie: it would name the socket, but nobody has told it.
+    out[64..].fill(0xff);
+    out
+}
+
+fn write_ip(out: &mut [u8], ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => out[..4].copy_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => out.copy_from_slice(&ip.octets()),
+    }
+}
+
+/// What the kernel says about the socket.
+fn answer(reply: &[u8]) -> io::Result<[u8; ANSWER_SIZE]> {
+    let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let header = reply.get(..HEADER_SIZE).ok_or_else(short)?;
+    if NativeEndian::read_u16(&header[4..6]) != BY_FAMILY {
+        let errno = reply.get(HEADER_SIZE..HEADER_SIZE + 4).ok_or_else(short)?;
+        let errno = Errno::from_raw(NativeEndian::read_i32(errno).saturating_neg());
+        return Err(errno.into());
+    }
+    let answer = reply.get(HEADER_SIZE..HEADER_SIZE + ANSWER_SIZE);
+    answer
+        .and_then(|answer| answer.try_into().ok())
+        .ok_or_else(short)
+}
+
+/// Whether the answer is about a connection whose peer's system is gone.
+fn is_gone(answer: &[u8; ANSWER_SIZE]) -> bool {
+    let (timer, repeats) = (answer[2], answer[3]);
+    let unacknowledged = NativeEndian::read_u32(&answer[60..64]);
+    // 1: something is sent again until it is acknowledged. 4: the peer has no room; whether it has
+    // by now is asked until that is answered.
+    matches!(timer, 1 | 4) && unacknowledged > 0 && repeats >= REPEATS_MIN
 }
 
 #[cfg(test)]
@@ -102,62 +155,74 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd as _;
 
-    /// As the kernel prints it.
-    fn line(queue: &str, timer: &str, repeats: &str, probes: &str) -> String {
-        format!(
-            "   3: 0100007F:15B3 0100007F:C0DE 01 {queue}:00000000 {timer}:00000042 {repeats}     \
-             0        {probes} 4711 4 0000000000000000 20 4 30 10 -1\n"
-        )
-    }
-
     #[test]
-    fn whose_system_repeats_in_vain_is_gone() {
-        for (queue, timer, repeats, probes, is_gone) in [
-            ("0000000D", "01", "00000003", "0", true),
-            ("0000000D", "01", "0000000A", "0", true),
-            ("0000000D", "04", "00000000", "3", true),
+    fn a_system_to_which_bytes_are_repeated_in_vain_is_gone() {
+        for (unacknowledged, timer, repeats, gone) in [
+            (13, 1, 3, true),
+            (13, 1, 10, true),
+            (13, 4, 3, true),
             // Not for long enough yet.
-            ("0000000D", "01", "00000002", "0", false),
+            (13, 1, 2, false),
             // The peer answers that it has no room.
-            ("0000000D", "04", "00000000", "0", false),
+            (13, 4, 0, false),
             // Everything is acknowledged.
-            ("00000000", "00", "00000000", "0", false),
-            ("00000000", "02", "00000003", "3", false),
+            (0, 0, 0, false),
+            (0, 2, 3, false),
+            (0, 1, 3, false),
         ] {
-            let line = line(queue, timer, repeats, probes);
-            assert_eq!(gone(&line).is_some(), is_gone, "{line}");
+            let mut answer = [0; ANSWER_SIZE];
+            (answer[2], answer[3]) = (timer, repeats);
+            NativeEndian::write_u32(&mut answer[60..64], unacknowledged);
+            assert_eq!(is_gone(&answer), gone, "{timer} {repeats}");
         }
-        assert_eq!(gone(&line("1", "01", "5", "0")), Some(4711));
-        assert_eq!(gone("  sl  local_address rem_address   st tx_queue"), None);
     }
 
-    #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do: it is moved by hand"
-    )]
-    fn who_is_there_and_does_not_read_is_not_gone() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("a bound one");
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        let (_silent, _) = listener.accept().expect("it connects");
+    /// Both ends of a connection whose writing end has filled both kernels' buffers.
+    fn full_connection(address: &str) -> Option<(TcpStream, TcpStream)> {
+        let listener = TcpListener::bind(address).ok()?;
+        let mut stream = TcpStream::connect(listener.local_addr().ok()?).ok()?;
+        let (silent, _) = listener.accept().ok()?;
         stream.set_nonblocking(true).expect("a socket can");
         while stream.write(&[0; 65536]).is_ok() {}
-        let (id, now) = (
-            ConnId {
-                generation: 1,
-                slot: 2,
-            },
-            Instant::now(),
-        );
-        let mut suspects = Suspects::default();
-        suspects.add(id, stream.as_fd());
-        assert_eq!(suspects.ids.len(), 1, "its inode is known");
-        assert_eq!(suspects.poll_unreachable(now), []);
-        suspects.add(id, stream.as_fd());
-        let next = suspects.poll_timeout().expect("it is looked at again");
-        assert_eq!(next, now + LOOK_INTERVAL);
-        suspects.poll_unreachable(now);
-        assert_eq!(suspects.ids.len(), 1, "it is too early");
+        Some((stream, silent))
+    }
+
+    #[test]
+    fn the_kernel_tells_of_the_one_connection() {
+        let mut diagnosis = Diagnosis::default();
+        let (stream, silent) = full_connection("127.0.0.1:0").expect("loopback");
+        let mut check = |stream: &TcpStream, silent: &TcpStream| {
+            let answer = diagnosis.ask(stream.as_fd()).expect("an answer");
+            assert!(
+                NativeEndian::read_u32(&answer[60..64]) > 0,
+                "much is queued"
+            );
+            let answer = diagnosis.ask(silent.as_fd()).expect("an answer");
+            assert_eq!(
+                NativeEndian::read_u32(&answer[60..64]),
+                0,
+                "nothing is queued"
+            );
+            // The peer is there and does not read: its system answers.
+            assert!(!diagnosis.is_unreachable(stream.as_fd()));
+        };
+        check(&stream, &silent);
+        if let Some((stream, silent)) = full_connection("[::1]:0") {
+            check(&stream, &silent);
+        }
+        SockRef::from(&stream)
+            .bind_device(Some(b"lo"))
+            .expect("an interface");
+        check(&stream, &silent);
+    }
+
+    #[test]
+    fn without_an_answer_no_peer_is_accused() {
+        let (stream, silent) = full_connection("127.0.0.1:0").expect("loopback");
+        drop(silent);
+        let mut diagnosis = Diagnosis::default();
+        assert!(!diagnosis.is_unreachable(stream.as_fd()));
+        let error = answer(&[0; 8]).expect_err("too short");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }
