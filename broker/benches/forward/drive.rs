@@ -146,7 +146,7 @@ impl Bench {
 
     /// Plays the driver for the end of a turn.
     pub(crate) fn finish_turn(&mut self) {
-        self.core.handle_timeout(self.now);
+        self.core.handle_timeout(self.now, self.now);
         while self.core.poll_action().is_some() {}
         while let Some(target) = self.core.poll_dirty() {
             self.take(target, &[]);

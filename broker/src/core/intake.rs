@@ -52,7 +52,7 @@ impl Core {
 
     /// Deals with the messages in `input`, as many as can go somewhere.
     pub fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
-        self.outbox.store.now = Some(now);
+        self.advance(now);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.handle_received(now);
             if conn.peer == PeerAddress::Inproc {

@@ -70,7 +70,7 @@ impl Core {
         }
         let until = now + link.backoff.next(&mut self.random);
         link.state = LinkState::Waiting(until);
-        self.insert_timer(until, Owner::Link(id));
+        self.timers.insert(until, Owner::Link(id));
     }
 
     pub(super) fn add_conn(
@@ -109,7 +109,6 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        // Reminders of deadlines that have since moved forward are still in the heap.
         if conn.reminder != Some(reminder) {
             return;
         }
@@ -176,7 +175,8 @@ impl Core {
             self.doom(id, why);
             return;
         }
-        self.insert_timer(now + look_again_after(patience), Owner::Queue(id));
+        self.timers
+            .insert(now + look_again_after(patience), Owner::Queue(id));
     }
 
     /// Sees to it that the next deadline of a connection is not missed. One that moves back costs
@@ -189,20 +189,8 @@ impl Core {
             && conn.reminder.is_none_or(|reminder| deadline < reminder)
         {
             conn.reminder = Some(deadline);
-            self.insert_timer(deadline, Owner::Conn(id));
+            self.timers.insert(deadline, Owner::Conn(id));
         }
-    }
-
-    /// Reminders of connections that are gone may outnumber the others when peers come and go fast.
-    pub(super) fn insert_timer(&mut self, deadline: Instant, owner: Owner) {
-        if self.timers.len() > 2 * (self.conns.len() + self.links.len()) + 1024 {
-            let conns = &self.conns;
-            self.timers.retain(|owner| match owner {
-                Owner::Conn(id) | Owner::Queue(id) | Owner::Trial(id) => conns.get(id).is_some(),
-                Owner::Link(_) => true,
-            });
-        }
-        self.timers.insert(deadline, owner);
     }
 
     /// Gives up what is queued for a peer that can not be written to any more.

@@ -61,7 +61,7 @@ impl Core {
         let is_ours = conn.session.config().loop_check == LoopCheck::Trial;
         self.meet_neighbour(id, peer);
         if let (true, Some(now)) = (is_ours, self.outbox.store.now) {
-            self.insert_timer(now + LOOP_TRIAL, Owner::Trial(id));
+            self.timers.insert(now + LOOP_TRIAL, Owner::Trial(id));
         }
     }
 

@@ -62,6 +62,7 @@ impl Core {
 
     /// Forgets a closing connection, and what its peer was not sent while it lingered.
     pub(super) fn forget(&mut self, id: ConnId) {
+        self.timers.forget(id);
         if let Some(mut closing) = self.conns.remove_closing(id) {
             closing.egress.close(&mut self.outbox.store);
         }

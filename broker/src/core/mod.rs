@@ -9,7 +9,7 @@
 //! for each readable connection:
 //! input = begin_input(id, scratch), read into input.spare() loop { handle_input(now, id, input);
 //!   write every poll_urgent() from input's buffer; until not Flush } end_input(id, input)
-//! handle_timeout(now)
+//! handle_timeout(now, heard_until)
 //! loop { do every poll_action(); write every poll_dirty(); until settle() has nothing more }
 //! ```
 
@@ -304,13 +304,16 @@ impl Core {
     }
 
     /// Time has passed: deadlines, retries, and a slice of the work that is done little by little.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.outbox.store.now = Some(now);
-        while let Some((deadline, owner)) = self.timers.pop_due(now) {
+    ///
+    /// Deadlines of peers are judged as of `heard_until`, a moment up to which all that peers had
+    /// sent was handed over; it may lie before `now`.
+    pub fn handle_timeout(&mut self, now: Instant, heard_until: Instant) {
+        let now = self.advance(now);
+        while let Some((deadline, owner)) = self.timers.pop_due(heard_until) {
             match owner {
-                Owner::Conn(id) => self.check_deadline(now, id, deadline),
+                Owner::Conn(id) => self.check_deadline(heard_until, id, deadline),
                 Owner::Link(id) => self.check_link(now, id),
-                Owner::Queue(id) => self.check_queue(now, id),
+                Owner::Queue(id) => self.check_queue(heard_until, id),
                 Owner::Trial(id) => self.check_trial(id),
             }
         }
@@ -480,6 +483,13 @@ impl Core {
         self.close_doomed(now);
         let has_ended = self.check_stops(now);
         had_work || has_ended
+    }
+
+    /// It is `now`, or later if that was said before: the clock of the core never goes back.
+    fn advance(&mut self, now: Instant) -> Instant {
+        let known = self.outbox.store.now.map_or(now, |known| known.max(now));
+        self.outbox.store.now = Some(known);
+        known
     }
 
     fn doom(&mut self, id: ConnId, why: Why) {

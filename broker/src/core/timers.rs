@@ -1,16 +1,16 @@
-//! Deadlines of all connections and links in one heap.
+//! Deadlines of all connections and links, in the order of time.
 //!
-//! An entry is a reminder to look, not the deadline itself: whoever is looked at says whether
-//! anything is due. So a deadline that moves or goes away costs nothing until its reminder comes
-//! up.
+//! An entry is a reminder to look, not the deadline itself: the owner that is looked at says
+//! whether anything is due. So a deadline that moves back or goes away costs nothing until its
+//! reminder comes up. Each owner has at most one reminder: a deadline that moves forward moves it,
+//! and an owner that is gone takes it along, so that there are never more than owners.
 
 use crate::conn::ConnId;
 use crate::core::actions::LinkId;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// Who is to be looked at.
+/// What is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Conn(ConnId),
@@ -24,36 +24,77 @@ pub(crate) enum Owner {
 /// Reminders, the earliest first.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, Owner)>>,
+    by_owner: BTreeMap<Owner, Instant>,
+    by_time: BTreeSet<(Instant, Owner)>,
 }
 
 impl Timers {
-    /// Reminds of `owner` at `deadline`.
+    /// Reminds of `owner` at `deadline`, and not at the moment that was set before.
     pub(crate) fn insert(&mut self, deadline: Instant, owner: Owner) {
-        self.heap.push(Reverse((deadline, owner)));
+        if let Some(former) = self.by_owner.insert(owner, deadline) {
+            self.by_time.remove(&(former, owner));
+        }
+        self.by_time.insert((deadline, owner));
     }
 
     /// The next owner whose reminder is due, and for when it was set.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
-        let Reverse((deadline, _)) = self.heap.peek()?;
-        if *deadline > now {
+        let (deadline, owner) = *self.by_time.first()?;
+        if deadline > now {
             return None;
         }
-        self.heap.pop().map(|Reverse(due)| due)
+        self.by_time.pop_first();
+        self.by_owner.remove(&owner);
+        Some((deadline, owner))
     }
 
     /// When the next reminder is due.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((deadline, _))| *deadline)
+        self.by_time.first().map(|(deadline, _)| *deadline)
     }
 
-    /// How many reminders there are.
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+    /// Forgets all reminders of a connection.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        for owner in [Owner::Conn(id), Owner::Queue(id), Owner::Trial(id)] {
+            if let Some(deadline) = self.by_owner.remove(&owner) {
+                self.by_time.remove(&(deadline, owner));
+            }
+        }
     }
+}
 
-    /// Forgets the reminders of owners that are not there any more.
-    pub(crate) fn retain(&mut self, mut is_there: impl FnMut(Owner) -> bool) {
-        self.heap.retain(|Reverse((_, owner))| is_there(*owner));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do: it is moved by hand"
+    )]
+    fn an_owner_has_one_reminder_however_often_its_deadline_moves() {
+        let (mut timers, start) = (Timers::default(), Instant::now());
+        let conn = |slot| ConnId {
+            generation: 1,
+            slot,
+        };
+        // As a peer whose PINGs bring a time-to-live: each moves the deadline.
+        for round in (1..=1000_u64).rev() {
+            for slot in 0..10 {
+                let deadline = start + Duration::from_millis(round * 10 + u64::from(slot));
+                timers.insert(deadline, Owner::Conn(conn(slot)));
+            }
+        }
+        timers.insert(start, Owner::Queue(conn(3)));
+        assert_eq!((timers.by_owner.len(), timers.by_time.len()), (11, 11));
+        timers.forget(conn(3));
+        assert_eq!((timers.by_owner.len(), timers.by_time.len()), (9, 9));
+        assert_eq!(timers.next(), Some(start + Duration::from_millis(10)));
+        let due: Vec<_> = std::iter::from_fn(|| timers.pop_due(start + Duration::from_millis(14)))
+            .map(|(_, owner)| owner)
+            .collect();
+        assert_eq!(due, [0, 1, 2, 4].map(|slot| Owner::Conn(conn(slot))));
+        assert_eq!((timers.by_owner.len(), timers.by_time.len()), (5, 5));
     }
 }

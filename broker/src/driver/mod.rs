@@ -224,7 +224,7 @@ impl Broker {
             }
         }
         self.expire_attempts(self.heard_until);
-        self.core.handle_timeout(self.heard_until);
+        self.core.handle_timeout(now, self.heard_until);
         self.examine_suspects();
         self.finish_turn(now);
         Ok(())

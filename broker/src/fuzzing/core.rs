@@ -216,7 +216,7 @@ impl Driver {
     }
 
     fn finish_turn(&mut self) {
-        self.core.handle_timeout(self.now);
+        self.core.handle_timeout(self.now, self.now);
         loop {
             while let Some(action) = self.core.poll_action() {
                 match action {

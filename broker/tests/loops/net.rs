@@ -205,7 +205,7 @@ impl Net {
     fn turn(&mut self) -> bool {
         let mut has_moved = false;
         for index in 0..self.nodes.len() {
-            self.nodes[index].core.handle_timeout(self.now);
+            self.nodes[index].core.handle_timeout(self.now, self.now);
             has_moved |= self.finish_turn(index);
         }
         for index in 0..self.peers.len() {

@@ -58,6 +58,25 @@ fn of_a_burst_only_what_is_too_old_is_not_sent() {
     play.now += Duration::from_secs(1);
     play.send(source, &["3", "4"]);
     play.now += Duration::from_secs(1);
-    play.core.handle_timeout(play.now);
+    play.core.handle_timeout(play.now, play.now);
     assert_eq!(play.write(sink), ["3", "4"]);
+}
+
+/// The deadlines of peers are judged as of a moment before the last wait; the age of messages is
+/// not.
+#[test]
+fn after_a_wait_what_is_too_old_is_not_sent() {
+    let mut play = Play::new(SocketOptions {
+        max_age: Duration::from_millis(500),
+        ..SocketOptions::default()
+    });
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    play.send(source, &["1", "2"]);
+    let heard_until = play.now;
+    play.now += Duration::from_secs(5);
+    play.core.handle_timeout(play.now, heard_until);
+    assert_eq!(play.write(sink), [""; 0]);
+    play.send(source, &["3"]);
+    play.core.handle_timeout(heard_until, heard_until);
+    assert_eq!(play.write(sink), ["3"], "the clock went back");
 }

@@ -98,7 +98,7 @@ impl Play {
             }
         }
         self.core.end_input(id, input, &mut self.scratch);
-        self.core.handle_timeout(self.now);
+        self.core.handle_timeout(self.now, self.now);
     }
 
     /// The kernel takes what is queued for a peer; answers with the bodies.

@@ -177,7 +177,7 @@ impl Node {
             }
         }
         self.before_settling();
-        self.core.handle_timeout(now);
+        self.core.handle_timeout(now, now);
         self.after_settling();
         let has_acted = self.finish_turn(ctx, now);
         self.finish_closing(ctx, now);
@@ -781,7 +781,7 @@ impl Node {
     pub(crate) fn turn_for_nothing(&mut self, ctx: &Context) {
         let before = self.core.statistics();
         let now = self.now(ctx);
-        self.core.handle_timeout(now);
+        self.core.handle_timeout(now, now);
         assert_eq!(self.core.poll_action(), None, "work without a reason");
         assert_eq!(self.core.poll_dirty(), None, "work without a reason");
         assert!(!self.core.settle(now), "work without a reason");
