@@ -150,33 +150,36 @@ impl Core {
         self.doom(id, Why::Protocol(Error::TimedOut(Deadline::Heartbeat)));
     }
 
-    /// Gives up a peer whose queue has been full for too long. Nobody says when a queue becomes
-    /// full or is not any more: it is looked at several times in the time that it has.
+    /// Drops what is too old in a queue that is not written, and gives up its peer if it has been
+    /// full for too long. No event says when a queue becomes full or is not any more: it is looked
+    /// at several times in the time that it has.
     pub(super) fn check_queue(&mut self, now: Instant, id: ConnId) {
+        self.drop_expired(id);
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
         let (patience, has_been_full) = (socket.patience(conn), socket.has_been_full(conn));
+        let term = socket.watch_term(conn);
         let full = conn.fullness.get_or_insert_default();
         full.missed_before = conn.traffic.dropped(Drop::PeerFull);
-        full.is_watched = patience.is_some();
-        let Some(patience) = patience else {
-            full.since = None;
-            return;
-        };
-        if !has_been_full {
-            full.since = None;
-        } else if now >= *full.since.get_or_insert(now) + patience {
-            let why = match socket.pattern {
-                Pattern::Xsub(_) => Why::SubscriptionsUnread,
-                _ => Why::TooSlow,
-            };
-            self.doom(id, why);
-            return;
+        full.is_watched = term.is_some();
+        match patience {
+            Some(patience) if has_been_full => {
+                if now >= *full.since.get_or_insert(now) + patience {
+                    let why = match socket.pattern {
+                        Pattern::Xsub(_) => Why::SubscriptionsUnread,
+                        _ => Why::TooSlow,
+                    };
+                    return self.doom(id, why);
+                }
+            }
+            _ => full.since = None,
         }
-        self.timers
-            .insert(now + look_again_after(patience), Owner::Queue(id));
+        if let Some(term) = term {
+            self.timers
+                .insert(now + look_again_after(term), Owner::Queue(id));
+        }
     }
 
     /// Sees to it that the next deadline of a connection is not missed. One that moves back costs

@@ -141,6 +141,9 @@ impl Core {
         }
         let before = self.outbox.store.queued;
         socket.shed(conn, Drop::MemoryShed, &mut self.outbox.store);
+        if let Some(id) = id {
+            self.queue_shortened(id);
+        }
         if self.outbox.store.queued == before {
             // One message that is being sent, and that the peer does not read on; or subscriptions,
             // all of which a publisher is told when it comes back.

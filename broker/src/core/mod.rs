@@ -247,11 +247,11 @@ impl Core {
         if patience.is_none() || size > 0 && matches!(socket.pattern, Pattern::Xsub(_)) {
             conn.fullness.iter_mut().for_each(|full| full.since = None);
         }
-        if let (Some(patience), Some(now)) = (patience, self.outbox.store.now)
+        if let (Some(term), Some(now)) = (socket.watch_term(conn), self.outbox.store.now)
             && let full = conn.fullness.get_or_insert_default()
             && !std::mem::replace(&mut full.is_watched, true)
         {
-            let later = now + lifecycle::look_again_after(patience);
+            let later = now + lifecycle::look_again_after(term);
             self.timers.insert(later, Owner::Queue(id));
         }
         self.queue_shortened(id);

@@ -253,6 +253,15 @@ impl Socket {
         is_watched.then_some(self.options.overflow_timeout)
     }
 
+    /// A time in which something may be due in the queue of this peer though nothing is written of
+    /// it: its patience ends, or messages become too old. [`None`] if nothing can be.
+    pub(crate) fn watch_term(&self, conn: &Conn) -> Option<Duration> {
+        let max_age = self.options.max_age;
+        let can_expire = !max_age.is_zero() && conn.is_blocked && !conn.egress.is_empty();
+        let terms = [self.patience(conn), can_expire.then_some(max_age)];
+        terms.into_iter().flatten().min()
+    }
+
     /// Whether the queue of this peer is full, or was since it was last looked at.
     pub(crate) fn has_been_full(&self, conn: &Conn) -> bool {
         let missed_before = conn.fullness.as_ref().map_or(0, |full| full.missed_before);

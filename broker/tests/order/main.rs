@@ -1,7 +1,9 @@
 //! Which message goes where, and when, if many come at once: a core without sockets, fed by hand.
 
 mod beside;
+mod closing;
 mod play;
+mod shortened;
 mod sizes;
 
 use broker::config::{Side, SocketOptions};

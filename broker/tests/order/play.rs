@@ -5,14 +5,16 @@ use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
 use bytes::BytesMut;
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::time::Instant;
-use zmtp::encode::{append_command, append_frame};
+use std::time::{Duration, Instant};
+use zmtp::encode::{append_command, append_frame, append_message};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
 use zmtp::{Frame, Frames, SocketType};
 
 /// One proxy and its driver; nothing is written unless it is asked for.
 pub(crate) struct Play {
+    /// Connections that the core gave up: nothing may be sent to them.
+    pub(crate) closed: Vec<ConnId>,
     pub(crate) core: Core,
     pub(crate) now: Instant,
     pub(crate) scratch: BytesMut,
@@ -27,17 +29,31 @@ impl Play {
         Self::of(config)
     }
 
+    pub(crate) fn of(config: ProxyConfig) -> Self {
+        Self::run(&Config {
+            proxies: vec![config],
+            ..Config::default()
+        })
+    }
+
+    /// A streamer, after `change` has had its way with the configuration.
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            proxies: vec![proxy("streamer")],
+            ..Config::default()
+        };
+        change(&mut config);
+        Self::run(&config)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "any instant will do: it is moved by hand"
     )]
-    pub(crate) fn of(config: ProxyConfig) -> Self {
-        let config = Config {
-            proxies: vec![config],
-            ..Config::default()
-        };
+    fn run(config: &Config) -> Self {
         Self {
-            core: Core::new(&config, 1),
+            closed: Vec::new(),
+            core: Core::new(config, 1),
             now: Instant::now(),
             scratch: BytesMut::zeroed(256 << 10),
         }
@@ -53,14 +69,27 @@ impl Play {
         id
     }
 
-    /// Somebody connects; what the broker says to that is not written yet.
+    /// A peer connects; what the broker says to that is not written yet.
     pub(crate) fn join_as(&mut self, side: Side, socket_type: SocketType) -> ConnId {
+        self.join_with(side, socket_type, &[])
+    }
+
+    /// As [`Self::join_as`], for a peer that announces these properties too.
+    pub(crate) fn join_with(
+        &mut self,
+        side: Side,
+        socket_type: SocketType,
+        properties: &[(&str, &[u8])],
+    ) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let socket = SocketId { proxy: 0, side };
         let id = self.core.handle_accepted(self.now, socket, peer);
         let (mut hello, mut metadata) = (Vec::new(), Vec::new());
         Greeting::new("NULL").emit(&mut hello);
         append_property(&mut metadata, SOCKET_TYPE, socket_type.name().as_bytes());
+        for (name, value) in properties {
+            append_property(&mut metadata, name, value);
+        }
         append_command(&mut hello, "READY", &metadata);
         self.feed(id, &hello);
         id
@@ -87,14 +116,38 @@ impl Play {
         self.feed(id, &wire);
     }
 
+    /// A message of several frames comes in.
+    pub(crate) fn send_frames(&mut self, id: ConnId, frames: &[&[u8]]) {
+        let mut wire = Vec::new();
+        append_message(&mut wire, frames);
+        self.feed(id, &wire);
+    }
+
+    /// Time passes, with all deadlines in it.
+    pub(crate) fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(next) = self.core.poll_timeout().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.core.handle_timeout(self.now, self.now);
+        }
+        self.now = end;
+        self.core.handle_timeout(end, end);
+    }
+
     pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) {
         let mut input = self.core.begin_input(id, &mut self.scratch);
         input.spare()[..bytes.len()].copy_from_slice(bytes);
         input.filled(bytes.len());
-        while self.core.handle_input(self.now, id, &mut input) == Flow::Flush {
-            while let Some(full) = self.core.poll_urgent() {
+        loop {
+            let flow = self.core.handle_input(self.now, id, &mut input);
+            while let Some(urgent) = self.core.poll_urgent() {
+                assert!(!self.closed.contains(&urgent), "{urgent} is closing");
                 // The kernel takes nothing.
-                self.core.handle_written(full, 0, true);
+                self.core.handle_written(urgent, 0, true);
+                self.core.keep_rest(urgent, &input);
+            }
+            if flow != Flow::Flush {
+                break;
             }
         }
         self.core.end_input(id, input, &mut self.scratch);

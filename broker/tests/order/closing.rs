@@ -1,0 +1,38 @@
+//! A connection that was given up is sent nothing more, however long its end takes.
+
+use crate::play::{Play, proxy};
+use broker::Action;
+use broker::config::{Side, SocketOptions};
+use zmtp::SocketType;
+use zmtp::encode::append_command;
+
+/// Its subscriptions are cancelled in slices, and as long as that takes they are still known.
+#[test]
+fn a_subscriber_that_is_cut_off_is_not_written_while_its_subscriptions_are_cancelled() {
+    let mut config = proxy("forwarder");
+    config.backend.options = SocketOptions {
+        sndhwm: 1,
+        ..SocketOptions::default()
+    };
+    let mut play = Play::of(config);
+    let announced = [("X-Zmqd-Loop-Check", &b"on"[..])];
+    let subscriber = play.join_with(Side::Backend, SocketType::Sub, &announced);
+    play.write(subscriber);
+    let mut wire = Vec::new();
+    for number in 0..5000 {
+        append_command(&mut wire, "SUBSCRIBE", format!("{number:04}").as_bytes());
+    }
+    play.feed(subscriber, &wire);
+    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    play.send(publisher, &["4999 fills the queue"]);
+    let mut wire = Vec::new();
+    append_command(&mut wire, "ZMQD-LOOP", b"");
+    play.feed(subscriber, &wire);
+    let close = play.core.poll_action();
+    assert!(matches!(close, Some(Action::Close { id, .. }) if id == subscriber));
+    play.closed.push(subscriber);
+    play.core.handle_closed(play.now, subscriber);
+    play.send(publisher, &["4999 goes nowhere"]);
+    let statistics = play.core.statistics();
+    assert_eq!(statistics[1].counters.messages_out, 1, "the first one");
+}

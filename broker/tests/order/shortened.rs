@@ -1,0 +1,120 @@
+//! A queue gets shorter without being written: whatever waited for room goes on.
+
+use crate::play::{Play, listening, proxy};
+use broker::config::{Kind, Overflow, ProxyConfig, Side, SocketOptions};
+use broker::stats::SocketSnapshot;
+use broker::why::Drop;
+use std::time::Duration;
+use zmtp::SocketType;
+
+/// Of the frontend and the backend.
+fn statistics(play: &Play) -> (SocketSnapshot, SocketSnapshot) {
+    let mut all = play.core.statistics().into_iter();
+    let (front, back) = (all.next(), all.next());
+    (front.expect("a frontend"), back.expect("a backend"))
+}
+
+#[test]
+fn a_full_sink_whose_messages_expire_gets_the_next() {
+    let mut play = Play::new(SocketOptions {
+        max_age: Duration::from_secs(1),
+        sndhwm: 2,
+        ..SocketOptions::default()
+    });
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    play.send(source, &["1", "2", "3"]);
+    assert!(play.core.is_parked(source), "the kernel takes nothing");
+    play.pass(Duration::from_millis(1500));
+    assert!(!play.core.is_parked(source), "two messages are too old");
+    assert_eq!(play.write(sink), ["3"]);
+}
+
+#[test]
+fn a_full_sink_whose_messages_are_shed_gets_the_next() {
+    let mut play = Play::with(|config| {
+        let options = SocketOptions {
+            sndhwm: 2,
+            ..SocketOptions::default()
+        };
+        config.proxies[0].frontend.options = options.clone();
+        config.proxies[0].backend.options = options;
+        config.memory_limit = 100_000;
+    });
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (large, other) = ("a".repeat(60_000), play.join(Side::Frontend));
+    play.send(source, &[&large, &large, "3"]);
+    play.send(other, &["4"]);
+    play.pass(Duration::from_secs(5));
+    assert!(!play.core.is_parked(source) && !play.core.is_parked(other));
+    let sent = play.write(sink);
+    assert!(
+        sent.ends_with(&["3".to_owned(), "4".to_owned()]),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn an_answer_that_waits_keeps_its_requester() {
+    let kind = Kind::pair(SocketType::Rep, SocketType::Req).expect("a proxy");
+    let mut config = ProxyConfig {
+        frontend: listening(),
+        backend: listening(),
+        ..ProxyConfig::new(kind, "requests")
+    };
+    config.frontend.options = SocketOptions {
+        overflow: Overflow::Block,
+        sndhwm: 1,
+        ..SocketOptions::default()
+    };
+    let mut play = Play::of(config);
+    let client = play.join_as(Side::Frontend, SocketType::Dealer);
+    play.write(client);
+    let server = play.join_as(Side::Backend, SocketType::Rep);
+    play.write(server);
+    for number in ["1", "2", "3"] {
+        play.send_frames(client, &[b"", number.as_bytes()]);
+        assert_eq!(play.write(server), ["", number]);
+        // The client has not read the answer before: this one waits.
+        play.send_frames(server, &[b"", number.as_bytes()]);
+        if number != "1" {
+            assert!(
+                play.core.is_parked(server),
+                "the queue of one answer is full"
+            );
+            let before = if number == "2" { "1" } else { "2" };
+            assert_eq!(play.write(client), ["", before]);
+            play.core.settle(play.now);
+        }
+    }
+    assert_eq!(play.write(client), ["", "3"]);
+    let (front, _) = statistics(&play);
+    assert_eq!(front.counters.drops.iter().sum::<u64>(), 0);
+}
+
+#[test]
+fn a_proxy_that_is_terminated_sends_what_is_queued_and_counts_the_rest() {
+    let mut play = Play::with(|config| {
+        let mut other = proxy("queue");
+        "other".clone_into(&mut other.name);
+        config.proxies.push(other);
+        config.proxies[0].control.side = listening();
+        config.drain_timeout = Duration::from_secs(10);
+    });
+    // The second one reads nothing.
+    let [read, _] = [Side::Backend; 2].map(|side| play.join(side));
+    let source = play.join(Side::Frontend);
+    let control = play.join_as(Side::Control, SocketType::Req);
+    play.write(control);
+    play.send(source, &["1", "2", "3", "4", "5"]);
+    play.send_frames(control, &[b"", b"TERMINATE"]);
+    play.pass(Duration::from_secs(9));
+    assert_eq!(
+        play.write(read),
+        ["1", "3", "5"],
+        "a sink has as long as a stop gives it"
+    );
+    play.pass(Duration::from_secs(2));
+    let (_, back) = statistics(&play);
+    assert_eq!(back.counters.dropped(Drop::Stopping), 2);
+    assert_eq!(back.counters.messages_out, 5);
+}
