@@ -20,6 +20,9 @@ usage: ./ci.sh JOB [ARGUMENT...]
                    and Linux's taps)
   sim [...]        the simulator: --seeds N runs, 5000 by default, --from SEED, 0 by default
   soak MINUTES     everything at once for so long: nothing is lost, nothing grows
+  attack MINUTES [WORD|WORD...]
+                   attacks beside honest peers, all or those with such a word in their names:
+                   memory, latency and messages keep their promises; prints a table
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   narrow           the codec and the broker where addresses have 32 bits (x86_64 only)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
@@ -50,8 +53,8 @@ lint() {
     say "lint: clippy, every target, warnings are errors"
     run cargo clippy --workspace --all-targets --locked -- -D warnings
     # Not among all targets, since it needs more than Cargo to run.
-    run cargo clippy --package zmqd-tests --test foreign --test faults --test soak --locked \
-        -- -D warnings
+    run cargo clippy --package zmqd-tests --test foreign --test faults --test soak \
+        --test attack --locked -- -D warnings
 }
 
 doc() {
@@ -144,6 +147,28 @@ soak() {
     fi
     export MINUTES="$1" ZMQD_BIN
     run cargo test --package zmqd-tests --test soak --locked -- --nocapture
+}
+
+attack() {
+    if [[ ! "${1:-}" =~ ^[1-9][0-9]*$ ]]; then
+        echo "usage: ./ci.sh attack MINUTES [WORD|WORD...]" >&2
+        return 2
+    fi
+    say "attack: attacks beside honest peers for $1 min"
+    if [ -z "${ZMQD_BIN:-}" ]; then
+        run cargo build --release --locked --package zmqd
+        ZMQD_BIN="$(realpath "$TARGET_DIR")/release/zmqd"
+    fi
+    export MINUTES="$1" WORD="${2:-}" ZMQD_BIN
+    # Thousands of connections need as many files, in the broker and in the attackers.
+    ulimit -n "$(ulimit -H -n)"
+    run cargo test --package zmqd-tests --test attack --locked --no-run
+    local apart=()
+    # Ports, and connections that the kernel remembers, of a network without others.
+    if [ "$(id -u)" = 0 ] && command -v ip >/dev/null && unshare --net true 2>/dev/null; then
+        apart=(unshare --net bash -c 'ip link set lo up && exec "$@"' --)
+    fi
+    run "${apart[@]}" cargo test --package zmqd-tests --test attack --locked -- --nocapture
 }
 
 deny() {
@@ -365,7 +390,7 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | faults | sim | soak | deny | narrow | fuzz | \
+    all | fmt | lint | doc | test | witness | faults | sim | soak | attack | deny | narrow | fuzz | \
         coverage | wireshark | static | bench)
         "$@"
         ;;

@@ -43,7 +43,7 @@ pub mod tap;
 pub mod witness;
 pub mod zmqd;
 
-pub use clock::{PATIENCE, Stopwatch, wait_until};
+pub use clock::{PATIENCE, Pace, Stopwatch, wait_until};
 pub use network::{Host, Network};
 pub use place::Place;
 pub use python::Python;

@@ -210,8 +210,14 @@ pub fn greeting(mechanism: &str) -> [u8; 64] {
 /// The READY command of the NULL mechanism with an empty identity.
 #[must_use]
 pub fn ready(socket_type: &str) -> Vec<u8> {
+    ready_with(&[("Socket-Type", socket_type), ("Identity", "")])
+}
+
+/// The READY command of the NULL mechanism with these properties.
+#[must_use]
+pub fn ready_with(properties: &[(&str, &str)]) -> Vec<u8> {
     let mut body = b"\x05READY".to_vec();
-    for (name, value) in [("Socket-Type", socket_type), ("Identity", "")] {
+    for (name, value) in properties {
         body.push(u8::try_from(name.len()).expect("names are short"));
         body.extend_from_slice(name.as_bytes());
         body.extend_from_slice(

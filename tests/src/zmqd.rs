@@ -9,6 +9,7 @@ use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::clock::wait_until;
 use crate::dialogue::signal;
@@ -33,6 +34,15 @@ struct Bound {
     endpoint: String,
     proxy: String,
     side: String,
+}
+
+/// What the scheduler of the kernel did for a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scheduled {
+    /// Processor time, user and system.
+    pub ran: Duration,
+    /// Time in which a thread was ready to run and others had the processors.
+    pub waited: Duration,
 }
 
 /// A `zmqd` that ended.
@@ -96,10 +106,16 @@ impl Zmqd {
     /// As [`Zmqd::start`], by way of a command that becomes what follows it.
     #[must_use]
     pub fn start_under(wrapper: &[&str], arguments: &[&str]) -> Self {
+        Self::start_under_expecting(count_binds(arguments), wrapper, arguments)
+    }
+
+    /// As [`Zmqd::start_under`], and waits until this many endpoints are bound.
+    #[must_use]
+    pub fn start_under_expecting(endpoints: usize, wrapper: &[&str], arguments: &[&str]) -> Self {
         let (first, others) = wrapper.split_first().expect("a wrapper is a command");
         let mut command = Command::new(first);
         command.args(others).arg(binary()).args(arguments);
-        Self::spawn(count_binds(arguments), &mut command)
+        Self::spawn(endpoints, &mut command)
     }
 
     /// Runs with these arguments until it ends by itself.
@@ -187,10 +203,51 @@ impl Zmqd {
     /// Resident memory, in bytes.
     #[must_use]
     pub fn rss_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// A size in the status of the process, by its label, in bytes.
+    fn status_bytes(&self, label: &str) -> u64 {
         let status = self.proc("status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let line = status.lines().find(|line| line.starts_with(label));
         let kibibytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kibibytes.expect("a running process has a VmRSS line") * 1024
+        kibibytes.expect("the status of a running process has this size") * 1024
+    }
+
+    /// The most resident memory so far, in bytes.
+    #[must_use]
+    pub fn rss_peak_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// How many files the process has open.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        let directory = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        directory
+            .expect("a running process lists its files")
+            .count()
+    }
+
+    /// How long all threads have run so far, and how long they were ready and had no processor.
+    #[must_use]
+    pub fn scheduled(&self) -> Scheduled {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut sum = Scheduled::default();
+        for task in tasks
+            .expect("a running process lists its threads")
+            .flatten()
+        {
+            // A thread that has ended meanwhile has no file any more.
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let mut nanos = text
+                .split_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .map(Duration::from_nanos);
+            sum.ran += nanos.next().unwrap_or_default();
+            sum.waited += nanos.next().unwrap_or_default();
+        }
+        sum
     }
 
     /// Processor time used so far by all threads, user and system, in ticks of 10 ms.

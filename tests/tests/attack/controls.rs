@@ -1,0 +1,77 @@
+//! Questions to a control, by the thousand.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use zmqd_tests::clock::idle;
+use zmqd_tests::raw::{MORE, frame};
+
+use crate::scene::Scene;
+use crate::swarm::{Buffers, Swarm, greet, subscriber, write_within};
+use crate::{Attack, Same, peers};
+
+pub(crate) const ATTACKS: &[Attack] = &[
+    Attack::new("5,000 questions, the asker stays", "forwarder", |scene| {
+        questions(scene, Asker::Stays)
+    })
+    .beside(Same::Publications),
+    Attack::new("5,000 questions, the asker leaves", "forwarder", |scene| {
+        questions(scene, Asker::Leaves)
+    })
+    .beside(Same::Publications),
+    Attack::new("5,000 questions, and SIGTERM", "forwarder", |scene| {
+        questions(scene, Asker::IsThereAtTheStop)
+    })
+    .beside(Same::Publications),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    IsThereAtTheStop,
+    Leaves,
+    Stays,
+}
+
+/// Asks for all peers of a proxy that has many, and does not read the answers.
+fn questions(scene: &mut Scene, asker: Asker) -> String {
+    let question = [frame(MORE, b""), frame(0, br#"{"command":"peers"}"#)].concat();
+    let many = question.repeat(5000);
+    let hello = subscriber(b"nothing");
+    let swarm = Swarm::connect(scene.backend(), peers(3000), &hello, Buffers::Small);
+    let mut sent = 0;
+    while scene.again() {
+        let Ok(stream) = greet(scene.control(), "REQ") else {
+            break;
+        };
+        sent += write_within(&stream, &many, Duration::from_secs(2)) / question.len();
+        if asker != Asker::Leaves {
+            idle(Duration::from_secs(1));
+        }
+        drop(stream);
+        idle(Duration::from_millis(100));
+    }
+    let what = format!("{} peers, {sent} questions", swarm.len());
+    drop(swarm);
+    if asker == Asker::IsThereAtTheStop {
+        ask_before_the_stop(scene, &many);
+    }
+    what
+}
+
+/// Leaves peers and questions behind, for the broker to be told to stop among them.
+fn ask_before_the_stop(scene: &mut Scene, many: &[u8]) {
+    scene.before_the_stop = Some(Box::new({
+        let (backend, control) = (scene.backend().to_owned(), scene.control().to_owned());
+        let many = many.to_vec();
+        move || {
+            let hello = subscriber(b"nothing");
+            let swarm = Swarm::connect(&backend, peers(3000), &hello, Buffers::Small);
+            let mut left: Vec<TcpStream> = swarm.into_streams();
+            if let Ok(stream) = greet(&control, "REQ") {
+                write_within(&stream, &many, Duration::from_secs(2));
+                left.push(stream);
+            }
+            left
+        }
+    }));
+}

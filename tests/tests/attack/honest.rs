@@ -1,0 +1,343 @@
+//! Peers that number their messages and keep to a pace, whatever is done to the broker meanwhile.
+//!
+//! A message is timed from the moment it was due, not from the moment it could be sent: a broker
+//! that stops reading cannot hide its pause by holding its peers up.
+
+use std::io::{self, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use zmqd_tests::clock::poll_for;
+use zmqd_tests::raw::{COMMAND, LONG, MORE, frame, greeting, ready};
+use zmqd_tests::{Pace, Stopwatch};
+
+use crate::urgent;
+
+/// Between two messages of one sender.
+const INTERVAL: Duration = Duration::from_millis(4);
+/// Bytes of a message: its number, when it was due, and a filling.
+const SIZE: usize = 64;
+/// How long the last messages may take after an attack.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+/// What publications begin with.
+pub(crate) const TOPIC: &[u8] = b"honest.";
+
+/// What became of the messages of one sender.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    /// Messages that no honest peer sent.
+    pub(crate) foreign: u64,
+    /// From the moment each was due until it arrived.
+    pub(crate) latencies: Vec<Duration>,
+    pub(crate) received: u64,
+    /// Messages that came behind a later one, or twice.
+    pub(crate) reordered: u64,
+    pub(crate) sent: u64,
+    next: u64,
+}
+
+/// One sender and one receiver.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    connections: Vec<TcpStream>,
+    is_over: Arc<AtomicBool>,
+    received: Arc<AtomicU64>,
+    receiver: JoinHandle<Tally>,
+    sender: JoinHandle<u64>,
+}
+
+/// One connection: whole frames in, PINGs answered.
+#[derive(Debug)]
+pub(crate) struct Link {
+    reader: BufReader<TcpStream>,
+    writer: Arc<Mutex<TcpStream>>,
+}
+
+impl Peers {
+    /// A DEALER that asks and a DEALER that sends each request back.
+    pub(crate) fn requests(frontend: &str, backend: &str) -> Self {
+        let worker = Link::open(backend, "DEALER");
+        Self::round_trips(Link::open(frontend, "DEALER"), worker)
+    }
+
+    /// The same frames through a relay that knows no protocol.
+    pub(crate) fn relayed(frontend: &str, backend: &str) -> Self {
+        let client = Link::bare(frontend);
+        Self::round_trips(client, Link::bare(backend))
+    }
+
+    /// A PUSH and a PULL.
+    pub(crate) fn work(frontend: &str, backend: &str) -> Self {
+        let sink = Link::open(backend, "PULL");
+        let source = Link::open(frontend, "PUSH");
+        Self::one_way(source, sink, b"")
+    }
+
+    /// A PUB, and a SUB that wants what it publishes.
+    pub(crate) fn publications(frontend: &str, backend: &str) -> Self {
+        let mut source = Link::open(frontend, "PUB");
+        let sink = Link::open(backend, "SUB");
+        sink.send(&frame(0, &[b"\x01", TOPIC].concat()))
+            .expect("a subscription is fine");
+        let is_wanted = |heard: &[u8]| heard.ends_with(TOPIC);
+        while !is_wanted(
+            &source
+                .message()
+                .expect("the broker passes subscriptions on"),
+        ) {}
+        Self::one_way(source, sink, TOPIC)
+    }
+
+    fn round_trips(client: Link, mut worker: Link) -> Self {
+        let connections = vec![client.stream(), worker.stream()];
+        urgent("worker", move || {
+            let mut answer = Vec::new();
+            while let Ok((flags, body)) = worker.frame() {
+                answer.extend(frame(flags & MORE, &body));
+                if flags & MORE == 0 {
+                    if worker.send(&answer).is_err() {
+                        break;
+                    }
+                    answer.clear();
+                }
+            }
+        });
+        let writer = client.writer();
+        Self::start(connections, writer, client, b"")
+    }
+
+    fn one_way(mut source: Link, sink: Link, topic: &'static [u8]) -> Self {
+        let connections = vec![source.stream(), sink.stream()];
+        let writer = source.writer();
+        // Only so that PINGs are answered, and subscriptions of others read.
+        urgent("source", move || while source.frame().is_ok() {});
+        Self::start(connections, writer, sink, topic)
+    }
+
+    fn start(
+        connections: Vec<TcpStream>,
+        writer: Arc<Mutex<TcpStream>>,
+        mut sink: Link,
+        topic: &'static [u8],
+    ) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let received = Arc::new(AtomicU64::new(0));
+        let mut pace = Pace::every(INTERVAL);
+        let watch = pace.watch();
+        let sender = urgent("sender", {
+            let is_over = Arc::clone(&is_over);
+            move || {
+                let mut sent = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let due = pace.wait();
+                    if write(&writer, &frame(0, &numbered(topic, sent, due))).is_err() {
+                        break;
+                    }
+                    sent += 1;
+                }
+                sent
+            }
+        });
+        let receiver = urgent("receiver", {
+            let received = Arc::clone(&received);
+            move || {
+                let mut tally = Tally::default();
+                while let Ok(message) = sink.message() {
+                    tally.take(topic, &message, watch);
+                    received.store(tally.received, Ordering::Relaxed);
+                }
+                tally
+            }
+        });
+        Self {
+            connections,
+            is_over,
+            received,
+            receiver,
+            sender,
+        }
+    }
+
+    /// Ends the sender, waits for its last messages, and says what became of all.
+    pub(crate) fn finish(self) -> Tally {
+        self.is_over.store(true, Ordering::Relaxed);
+        let received = || self.received.load(Ordering::Relaxed);
+        // A sender that the broker does not read from ends when its connection does.
+        poll_for(LAST_PATIENCE, || self.sender.is_finished().then_some(()));
+        let is_through = |sent| poll_for(LAST_PATIENCE, || (received() >= sent).then_some(()));
+        let close = || {
+            for connection in &self.connections {
+                // Fails only if the broker was first.
+                drop(connection.shutdown(Shutdown::Both));
+            }
+        };
+        let sent = if self.sender.is_finished() {
+            let sent = self.sender.join().expect("a sender does not panic");
+            is_through(sent);
+            close();
+            sent
+        } else {
+            close();
+            self.sender.join().expect("a sender does not panic")
+        };
+        let mut tally = self.receiver.join().expect("a receiver does not panic");
+        tally.sent = sent;
+        tally
+    }
+}
+
+impl Tally {
+    pub(crate) fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+
+    fn take(&mut self, topic: &[u8], message: &[u8], watch: Stopwatch) {
+        let Some((number, due)) = parse(topic, message) else {
+            self.foreign += 1;
+            return;
+        };
+        if number < self.next {
+            self.reordered += 1;
+            return;
+        }
+        self.next = number + 1;
+        self.received += 1;
+        self.latencies.push(watch.elapsed().saturating_sub(due));
+    }
+}
+
+impl Link {
+    /// Connects and shakes hands.
+    #[track_caller]
+    pub(crate) fn open(endpoint: &str, socket_type: &str) -> Self {
+        let mut link = Self::bare(endpoint);
+        let hello = [&greeting("NULL")[..], &ready(socket_type)].concat();
+        link.send(&hello).expect("a fresh connection takes a hello");
+        let mut theirs = [0; 64];
+        link.reader
+            .read_exact(&mut theirs)
+            .expect("the broker greets");
+        let (flags, body) = link.raw_frame().expect("the broker answers READY");
+        assert!(
+            flags & COMMAND != 0 && body.starts_with(b"\x05READY"),
+            "{} instead of READY",
+            body.escape_ascii()
+        );
+        link
+    }
+
+    #[track_caller]
+    fn bare(endpoint: &str) -> Self {
+        let stream = TcpStream::connect(endpoint.trim_start_matches("tcp://"))
+            .unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
+        stream.set_nodelay(true).expect("loopback is TCP");
+        let reader = BufReader::with_capacity(64 << 10, clone(&stream));
+        Self {
+            reader,
+            writer: Arc::new(Mutex::new(stream)),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> TcpStream {
+        clone(self.reader.get_ref())
+    }
+
+    pub(crate) fn writer(&self) -> Arc<Mutex<TcpStream>> {
+        Arc::clone(&self.writer)
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        write(&self.writer, bytes)
+    }
+
+    /// The last frame of the next message, or what a subscription says.
+    pub(crate) fn message(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            let (flags, body) = self.frame()?;
+            if flags & MORE == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    /// The first frame of the next message, whose others are thrown away.
+    pub(crate) fn envelope(&mut self) -> io::Result<Vec<u8>> {
+        let (flags, first) = self.frame()?;
+        if flags & MORE != 0 {
+            self.message()?;
+        }
+        Ok(first)
+    }
+
+    /// The next frame that is no PING.
+    fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        loop {
+            let (flags, body) = self.raw_frame()?;
+            let ping = body.strip_prefix(b"\x04PING");
+            let Some(context) = ping.filter(|_| flags & COMMAND != 0) else {
+                return Ok((flags, body));
+            };
+            let context = context.get(2..).unwrap_or_default();
+            self.send(&frame(COMMAND, &[b"\x04PONG", context].concat()))?;
+        }
+    }
+
+    fn raw_frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        self.reader.read_exact(&mut head)?;
+        let mut len = u64::from(head[1]);
+        if head[0] & LONG != 0 {
+            let mut rest = [0; 7];
+            self.reader.read_exact(&mut rest)?;
+            len = rest
+                .iter()
+                .fold(len, |len, octet| len << 8 | u64::from(*octet));
+        }
+        let mut body = Vec::new();
+        let read = (&mut self.reader).take(len).read_to_end(&mut body)?;
+        if read as u64 == len {
+            Ok((head[0], body))
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
+fn write(writer: &Mutex<TcpStream>, bytes: &[u8]) -> io::Result<()> {
+    let mut stream = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    stream.write_all(bytes)
+}
+
+fn clone(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().expect("a connection can be shared")
+}
+
+fn numbered(topic: &[u8], number: u64, due: Duration) -> Vec<u8> {
+    let nanos = u64::try_from(due.as_nanos()).expect("a test does not last for centuries");
+    let mut body = topic.to_vec();
+    body.extend(number.to_be_bytes());
+    body.extend(nanos.to_be_bytes());
+    body.resize(SIZE, b'.');
+    body
+}
+
+fn parse(topic: &[u8], message: &[u8]) -> Option<(u64, Duration)> {
+    let fields = message.strip_prefix(topic)?;
+    if message.len() != SIZE {
+        return None;
+    }
+    let (number, rest) = fields.split_first_chunk()?;
+    let (nanos, filling) = rest.split_first_chunk()?;
+    let is_whole = filling.iter().all(|octet| *octet == b'.');
+    let due = Duration::from_nanos(u64::from_be_bytes(*nanos));
+    is_whole.then(|| (u64::from_be_bytes(*number), due))
+}
+
+/// The latency that this part in a thousand of all stays below.
+pub(crate) fn percentile(sorted: &[Duration], permille: usize) -> Duration {
+    let at = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or(Duration::MAX)
+}

@@ -1,0 +1,281 @@
+//! One broker under attack, and the honest peers beside it.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use zmqd_tests::clock::{idle, poll_for};
+use zmqd_tests::zmqd::Scheduled;
+use zmqd_tests::{Scratch, Stopwatch, Zmqd};
+
+use crate::honest::{Peers, Tally};
+use crate::report::{Figures, MEMORY_SLACK};
+use crate::{Attack, Same, URGENT};
+
+/// How long memory and files may take to go back after the attackers have left.
+const REST_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a stop may take, with a drain of 5 s.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A broker with three proxies: `attacked`, and `requests` and `work`, which nobody attacks.
+pub(crate) struct Scene {
+    /// Makes connections that are there when the broker is told to stop.
+    pub(crate) before_the_stop: Option<Box<dyn FnOnce() -> Vec<TcpStream>>>,
+    pub(crate) broker: Zmqd,
+    /// The kind of the attacked proxy.
+    pub(crate) kind: &'static str,
+    pub(crate) limit: u64,
+    pub(crate) misses: Vec<String>,
+    rounds: u32,
+    share: Duration,
+    watch: Stopwatch,
+}
+
+/// The process in the middle that knows no protocol: what the machine gives without a broker.
+struct Relay {
+    backend: String,
+    child: Child,
+    frontend: String,
+}
+
+/// Honest peers: beside the attack, and without a broker.
+struct Honest {
+    machine: Peers,
+    requests: Peers,
+    same: Option<Peers>,
+    work: Peers,
+}
+
+/// What the memory of a broker may come to by default.
+const LIMIT_DEFAULT: u64 = 512 << 20;
+
+impl Scene {
+    fn start(attack: &Attack, share: Duration) -> Self {
+        let limit = attack
+            .limit
+            .map_or_else(String::new, |limit| format!("memory_limit = {limit}\n"));
+        let listeners = vec![r#""tcp://127.0.0.1:0""#; attack.listeners].join(", ");
+        let any = r#"bind = "tcp://127.0.0.1:0""#;
+        let others = [("requests", "queue"), ("work", "streamer")].map(|(name, kind)| {
+            format!(
+                "\n[[proxy]]\nname = \"{name}\"\nkind = \"{kind}\"\nfrontend.{any}\nbackend.{any}\n"
+            )
+        });
+        let text = format!(
+            "{limit}[[proxy]]\nname = \"attacked\"\nkind = \"{}\"\nfrontend.bind = [{listeners}]\n\
+             backend.{any}\ncontrol.{any}\n{}\n{}",
+            attack.kind,
+            attack.options,
+            others.concat()
+        );
+        let config = Scratch::new("toml", &text);
+        let endpoints = attack.listeners + 2 + 4;
+        let broker = Zmqd::start_under_expecting(endpoints, URGENT, &["run", config.path()]);
+        Self {
+            before_the_stop: None,
+            broker,
+            kind: attack.kind,
+            limit: attack.limit.unwrap_or(LIMIT_DEFAULT),
+            misses: Vec::new(),
+            rounds: 0,
+            share,
+            watch: Stopwatch::start(),
+        }
+    }
+
+    pub(crate) fn frontend(&self) -> &str {
+        self.broker.endpoint("attacked", "frontend")
+    }
+
+    pub(crate) fn frontends(&self) -> Vec<&str> {
+        self.broker.endpoints("attacked", "frontend")
+    }
+
+    pub(crate) fn backend(&self) -> &str {
+        self.broker.endpoint("attacked", "backend")
+    }
+
+    pub(crate) fn control(&self) -> &str {
+        self.broker.endpoint("attacked", "control")
+    }
+
+    /// Whether there is time for another round; there is for the first.
+    pub(crate) fn again(&mut self) -> bool {
+        self.rounds += 1;
+        self.rounds == 1 || self.watch.elapsed() < self.share
+    }
+
+    /// How many rounds have begun, without the one that did not.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds - 1
+    }
+
+    /// Time that is left of the share.
+    pub(crate) fn left(&self) -> Duration {
+        self.share.saturating_sub(self.watch.elapsed())
+    }
+
+    /// A goal of this attack alone.
+    pub(crate) fn require(&mut self, is_met: bool, miss: impl FnOnce() -> String) {
+        if !is_met {
+            self.misses.push(miss());
+        }
+    }
+
+    /// Processor time that the broker took for this.
+    pub(crate) fn cost(&mut self, work: impl FnOnce(&mut Self)) -> Duration {
+        let before = self.broker.scheduled().ran;
+        work(self);
+        self.broker.scheduled().ran.saturating_sub(before)
+    }
+
+    /// Waits for what memory and files go back to.
+    fn rest(&self, before: &Before) -> (u64, usize) {
+        let is_back = || {
+            let now = (self.broker.rss_bytes(), self.broker.files());
+            (now.0 <= before.rss + MEMORY_SLACK && now.1 <= before.files).then_some(now)
+        };
+        poll_for(REST_PATIENCE, is_back)
+            .unwrap_or_else(|| (self.broker.rss_bytes(), self.broker.files()))
+    }
+
+    /// Ends the broker by SIGTERM; how long that took, if it ended well.
+    fn stop(self) -> (Option<Duration>, Vec<String>) {
+        let Self {
+            mut broker,
+            before_the_stop,
+            mut misses,
+            ..
+        } = self;
+        let left = before_the_stop.map(|connect| connect());
+        let watch = Stopwatch::start();
+        broker.signal("TERM");
+        let ended = poll_for(STOP_PATIENCE, || broker.exited());
+        let took = watch.elapsed();
+        drop(left);
+        match ended {
+            Some(status) if status.success() => (Some(took), misses),
+            Some(status) => {
+                misses.push(format!("the broker ended with {status}"));
+                (Some(took), misses)
+            }
+            None => {
+                misses.push(format!("SIGTERM had no effect for {STOP_PATIENCE:?}"));
+                (None, misses)
+            }
+        }
+    }
+}
+
+/// The broker before the attack.
+struct Before {
+    files: usize,
+    rss: u64,
+    scheduled: Scheduled,
+}
+
+/// Attacks a broker of its own for this time, and says what came of it.
+pub(crate) fn run(attack: &Attack, share: Duration) -> Figures {
+    let mut scene = Scene::start(attack, share);
+    let relay = Relay::start();
+    let before = Before {
+        files: scene.broker.files(),
+        rss: scene.broker.rss_bytes(),
+        scheduled: scene.broker.scheduled(),
+    };
+    let honest = Honest::start(&scene, &relay, attack.same);
+    let watch = Stopwatch::start();
+    scene.watch = watch;
+    let what = (attack.run)(&mut scene);
+    let lasted = watch.elapsed();
+    let after = scene.broker.scheduled();
+    let [machine, requests, work, same] = honest.finish();
+    let peak = scene.broker.rss_peak_bytes();
+    let (rest, files) = scene.rest(&before);
+    let limit = scene.limit;
+    let (stop, misses) = scene.stop();
+    Figures {
+        files: (before.files, files),
+        lasted,
+        limit,
+        machine: machine.expect("the relay is always there"),
+        memory: [before.rss, peak, rest],
+        misses,
+        name: attack.name,
+        others: [requests, work].map(|tally| tally.expect("they are always there")),
+        ran: after.ran.saturating_sub(before.scheduled.ran),
+        same,
+        stop,
+        waited: after.waited.saturating_sub(before.scheduled.waited),
+        what,
+    }
+}
+
+impl Honest {
+    fn start(scene: &Scene, relay: &Relay, same: Option<Same>) -> Self {
+        let ends = |proxy| {
+            let endpoint = |side| scene.broker.endpoint(proxy, side);
+            (endpoint("frontend"), endpoint("backend"))
+        };
+        let (frontend, backend) = ends("attacked");
+        let same = same.map(|same| match same {
+            Same::Publications => Peers::publications(frontend, backend),
+            Same::Requests => Peers::requests(frontend, backend),
+            Same::Work => Peers::work(frontend, backend),
+        });
+        let (frontend, backend) = ends("requests");
+        let requests = Peers::requests(frontend, backend);
+        let (frontend, backend) = ends("work");
+        let work = Peers::work(frontend, backend);
+        let machine = Peers::relayed(&relay.frontend, &relay.backend);
+        idle(Duration::from_millis(100)); // so that the first round trips are over
+        Self {
+            machine,
+            requests,
+            same,
+            work,
+        }
+    }
+
+    fn finish(self) -> [Option<Tally>; 4] {
+        let machine = self.machine.finish();
+        let requests = self.requests.finish();
+        let work = self.work.finish();
+        let same = self.same.map(Peers::finish);
+        [Some(machine), Some(requests), Some(work), same]
+    }
+}
+
+impl Relay {
+    fn start() -> Self {
+        let (first, others) = URGENT.split_first().expect("a wrapper is a command");
+        let mut child = Command::new(first)
+            .args(others)
+            .arg(env!("CARGO_BIN_EXE_relay"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the relay was built with the tests");
+        let stdout = BufReader::new(child.stdout.take().expect("standard output was piped"));
+        let mut bound = stdout.lines().map(|line| {
+            let line = line.expect("the relay says where it listens");
+            let endpoint = line.rsplit(' ').next();
+            endpoint.expect("a line has a last word").to_owned()
+        });
+        let mut next = || bound.next().expect("the relay has two endpoints");
+        Self {
+            frontend: next(),
+            backend: next(),
+            child,
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already, which is the aim.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,164 @@
+//! Connections by the thousand.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use zmqd_tests::Stopwatch;
+use zmqd_tests::raw::{COMMAND, frame, greeting, ready};
+
+/// How long one connection may take to be made.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// How long all connections of a swarm together may take to be answered.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// What an attacker's system keeps for it: the least that there is.
+const SMALL_BUFFER: usize = 2048;
+
+/// How much the system of an attacker keeps of what it does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buffers {
+    Default,
+    Small,
+}
+
+/// Connections that are held; all end with a reset when dropped.
+#[derive(Debug)]
+pub(crate) struct Swarm {
+    streams: Vec<TcpStream>,
+}
+
+impl Swarm {
+    /// Connects this many peers, each of which says the same and waits until the broker has read
+    /// it. Those that the broker refuses are left out.
+    pub(crate) fn connect(endpoint: &str, count: usize, hello: &[u8], buffers: Buffers) -> Self {
+        let hello = [hello, &ping()].concat();
+        let mut streams = Vec::with_capacity(count);
+        for _ in 0..count {
+            let Ok(mut stream) = connect(endpoint, buffers) else {
+                break; // no room, in the broker or in this process
+            };
+            if stream.write_all(&hello).is_ok() {
+                streams.push(stream);
+            }
+        }
+        let watch = Stopwatch::start();
+        streams.retain(|stream| {
+            let left = ANSWER_PATIENCE.saturating_sub(watch.elapsed());
+            wait_pong(stream, left.max(Duration::from_millis(1))).is_ok()
+        });
+        Self { streams }
+    }
+
+    pub(crate) fn into_streams(self) -> Vec<TcpStream> {
+        self.streams
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Every one of them says this; those that cannot are let go.
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
+        self.streams
+            .retain_mut(|stream| stream.write_all(bytes).is_ok());
+    }
+}
+
+/// One connection, whose end is a reset, and which leaves nothing behind in the kernel.
+pub(crate) fn connect(endpoint: &str, buffers: Buffers) -> io::Result<TcpStream> {
+    let address: SocketAddr = endpoint
+        .trim_start_matches("tcp://")
+        .parse()
+        .map_err(io::Error::other)?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    if buffers == Buffers::Small {
+        socket.set_recv_buffer_size(SMALL_BUFFER)?;
+    }
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.connect_timeout(&SockAddr::from(address), CONNECT_PATIENCE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(CONNECT_PATIENCE))?;
+    Ok(stream)
+}
+
+/// One connection that has shaken hands as this type of socket.
+pub(crate) fn greet(endpoint: &str, socket_type: &str) -> io::Result<TcpStream> {
+    let mut stream = connect(endpoint, Buffers::Default)?;
+    stream.write_all(&[&hello(socket_type)[..], &ping()].concat())?;
+    wait_pong(&stream, ANSWER_PATIENCE)?;
+    Ok(stream)
+}
+
+/// Greeting and READY.
+pub(crate) fn hello(socket_type: &str) -> Vec<u8> {
+    [&greeting("NULL")[..], &ready(socket_type)].concat()
+}
+
+/// Greeting, READY, and a subscription to this topic.
+pub(crate) fn subscriber(topic: &[u8]) -> Vec<u8> {
+    [&hello("SUB")[..], &subscription(topic)].concat()
+}
+
+pub(crate) fn subscription(topic: &[u8]) -> Vec<u8> {
+    frame(0, &[b"\x01", topic].concat())
+}
+
+/// Writes as much of this as the broker takes in the time; returns how much that was.
+pub(crate) fn write_within(stream: &TcpStream, bytes: &[u8], time: Duration) -> usize {
+    let watch = Stopwatch::start();
+    let mut sent = 0;
+    while sent < bytes.len() {
+        let left = time.saturating_sub(watch.elapsed());
+        if left.is_zero() || stream.set_write_timeout(Some(left)).is_err() {
+            break;
+        }
+        match (&*stream).write(&bytes[sent..]) {
+            Ok(len) => sent += len,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+/// Whether the broker has closed; what it sent is thrown away.
+pub(crate) fn is_closed(stream: &TcpStream) -> bool {
+    let mut buffer = [0; 4096];
+    if stream.set_nonblocking(true).is_err() {
+        return true;
+    }
+    let closed = loop {
+        match (&*stream).read(&mut buffer) {
+            Ok(0) => break true,
+            Ok(_) => {}
+            Err(error) => break error.kind() != ErrorKind::WouldBlock,
+        }
+    };
+    closed || stream.set_nonblocking(false).is_err()
+}
+
+/// Ends with FIN and not with a reset.
+pub(crate) fn end_politely(stream: &TcpStream) {
+    // Fails only if the connection is gone.
+    drop(SockRef::from(stream).set_linger(None));
+}
+
+/// A question whose answer says that all before it has been read.
+fn ping() -> Vec<u8> {
+    frame(COMMAND, b"\x04PING\x00\x00read")
+}
+
+fn wait_pong(mut stream: &TcpStream, time: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(time))?;
+    let mut seen = Vec::with_capacity(256);
+    let mut buffer = [0; 256];
+    while !seen.ends_with(b"\x04PONGread") {
+        match stream.read(&mut buffer)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            len => seen.extend_from_slice(&buffer[..len]),
+        }
+    }
+    Ok(())
+}
