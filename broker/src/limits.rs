@@ -10,13 +10,28 @@ pub const SCRATCH_SIZE: usize = 256 << 10;
 /// Memory for the subscriptions of one socket. At about 40 bytes each these are some millions.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 256 << 20;
 
-/// Subscriptions of departed peers cancelled per turn, so that one with a million stalls nobody.
+/// Subscriptions of departed peers cancelled per turn, so that one with a million stalls nothing.
 pub const CANCELS_PER_TURN_MAX: usize = 2000;
 
-/// Subscriptions that wait for one publisher to take them. Beyond, subscribers wait with the next.
-pub const UPSTREAM_BYTES_MAX: u64 = 1 << 20;
+/// Subscriptions of one proxy cancelled before it is the next proxy's turn.
+pub const CANCELS_IN_A_ROW_MAX: usize = 100;
 
-/// How long a publisher may take none of them before it is closed, so that the others go on.
+/// Topics told per turn to publishers that have just come or have fallen behind.
+pub const TELLS_PER_TURN_MAX: usize = 4000;
+
+/// Topics told to one such publisher before it is the next one's turn.
+pub const TELLS_IN_A_ROW_MAX: usize = 200;
+
+/// Subscriptions queued for one publisher. Beyond, the topics that change are only noted, and told
+/// when half of the queue has gone.
+pub const UPSTREAM_BYTES_MAX: u64 = 256 << 10;
+
+/// Memory for the topics noted for one publisher: about a million short ones. A publisher that is
+/// further behind is closed.
+pub const UPSTREAM_NOTED_BYTES_MAX: usize = 32 << 20;
+
+/// How long a publisher may read nothing at all while its queue is full before it is closed. One
+/// that reads a little is left to its own pace: it holds up nothing, and its memory is bounded.
 pub const UPSTREAM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long peers may take to make room when the memory limit is reached.

@@ -215,8 +215,10 @@ impl Core {
         }
         let mut wire = Vec::with_capacity(topic.len() + 10);
         append_frame(&mut wire, &[&[u8::from(add)], topic].concat(), false);
-        self.prefix.clear();
-        let mut show = self.show(id, from);
+        let mut show = Show {
+            prefix: &[],
+            ..self.show(id, from)
+        };
         // There is no waiting for a reader here: one that is full misses it, as if the kernel took
         // nothing of it, and nobody else does.
         let mut full = Vec::new();

@@ -240,7 +240,7 @@ impl Core {
                 if *quota == 0 {
                     return Some(Flow::More);
                 }
-                if way.must_wait || self.is_upstream_full(way.to()) {
+                if way.must_wait {
                     return Some(Flow::Parked);
                 }
                 // Messages that came before it go before it.

@@ -305,8 +305,9 @@ impl Core {
             && is_xpub
         {
             closing.is_cancelling = true;
-            self.departing.push_back(id);
+            self.depart(id, socket_id.proxy);
         }
+        self.count_subscriptions(socket_id);
         if was_ready && let Some(unsent) = unsent {
             self.strand(now, (socket_id, origin), unsent);
             // A REP whose requester left takes the next request.

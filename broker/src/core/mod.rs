@@ -16,7 +16,7 @@
 use crate::config::{Config, Endpoint, Side, SocketOptions};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnId, ConnTable, Egress, Origin, SocketId};
-use crate::limits::CANCELS_PER_TURN_MAX;
+use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Stop};
@@ -54,6 +54,7 @@ pub use intake::Flow;
 use links::{Link, LinkState, Random};
 use memory::Memory;
 use report::Reports;
+use subscriptions::Pending;
 use timers::{Owner, Timers};
 use transit::Transit;
 
@@ -70,8 +71,6 @@ pub struct Core {
     /// What sessions want said at once; empty between calls.
     control: Vec<u8>,
     copies: Copies,
-    /// Former XPUB peers whose subscriptions are being cancelled.
-    departing: VecDeque<ConnId>,
     /// Connections to be given up at the next [`Self::settle`]: never in the middle of an input,
     /// whose bytes their queues may lean on.
     doomed: Vec<(ConnId, Why)>,
@@ -83,6 +82,7 @@ pub struct Core {
     links: Vec<Link>,
     memory: Memory,
     outbox: Outbox,
+    pending: Pending,
     /// The identity frame of the message being forwarded.
     prefix: Vec<u8>,
     proxies: Vec<Proxy>,
@@ -111,7 +111,6 @@ impl Core {
             conns: ConnTable::new(Random::new(seed).number()),
             control: Vec::new(),
             copies: Copies::default(),
-            departing: VecDeque::new(),
             doomed: Vec::new(),
             drain_timeout: config.drain_timeout,
             envelope: Vec::new(),
@@ -119,6 +118,7 @@ impl Core {
             links: Vec::new(),
             memory: Memory::new(config.memory_limit),
             outbox: Outbox::default(),
+            pending: Pending::default(),
             prefix: Vec::new(),
             proxies: config.proxies.iter().map(Proxy::new).collect(),
             random: Random::new(seed),
@@ -278,6 +278,7 @@ impl Core {
             // A message may wait for a reader of the capture to be written.
             self.wake_both(socket_id.proxy);
         }
+        self.tell_later(id);
     }
 
     /// The kernel takes bytes for this connection again.
@@ -318,6 +319,7 @@ impl Core {
             }
         }
         self.cancel_departed(CANCELS_PER_TURN_MAX);
+        self.tell_publishers(TELLS_PER_TURN_MAX);
         self.check_memory(now);
         self.transit.turn();
         self.settle(now);
@@ -378,7 +380,7 @@ impl Core {
     #[must_use]
     pub fn has_backlog(&self) -> bool {
         !(self.broken.is_empty()
-            && !self.can_cancel()
+            && !self.has_pending_subscriptions()
             && self.doomed.is_empty()
             && self.wakes.is_empty()
             && (self.transit.is_quiet() || !matches!(self.stop, Stop::Draining(_))))

@@ -1,15 +1,33 @@
 //! Subscriptions on their way from subscribers to publishers.
+//!
+//! No subscriber waits for a publisher, and no publisher for another. What a publisher has room for
+//! is queued at once. What it has no room for is noted, by topic: when its queue has gone to half it
+//! is told what has become of each topic since, or nothing if that is what it knows. A new publisher
+//! is told the table of topics in the same way, so much in each turn.
 
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Origin, SocketId};
 use crate::core::Core;
-use crate::limits::UPSTREAM_BYTES_MAX;
+use crate::limits::{CANCELS_IN_A_ROW_MAX, TELLS_IN_A_ROW_MAX, UPSTREAM_BYTES_MAX};
 use crate::pattern::xpub::Notice;
+use crate::pattern::xsub::publisher::{Change, Publisher, Telling};
 use crate::pattern::{Outgoing, Pattern, Route, count_missing, split_missing};
 use crate::proxy::Socket;
-use crate::why::Drop;
+use crate::why::{Drop, Why};
+use std::collections::VecDeque;
 use zmtp::Peer;
 use zmtp::encode::append_frame;
+
+/// Work on subscriptions that is done little by little.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Proxies that have peers to forget, in the order of their turns.
+    departing: VecDeque<u32>,
+    /// Heap bytes of all subscriptions when they were last counted.
+    memory: u64,
+    /// Publishers that are to be told something and have room for it, in the order of their turns.
+    telling: VecDeque<ConnId>,
+}
 
 impl Core {
     /// A peer of an XPUB subscribes or cancels.
@@ -17,7 +35,7 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        let SocketId { proxy, side } = conn.socket;
+        let own @ SocketId { proxy, side } = conn.socket;
         let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
             return;
@@ -28,14 +46,17 @@ impl Core {
                 let mut upstream = Upstream {
                     conns: &mut self.conns,
                     control: &mut self.control,
+                    doomed: &mut self.doomed,
                     outbox: &mut self.outbox,
+                    telling: &mut self.pending.telling,
                 };
-                upstream.tell(id, across, topic, add, notice);
+                upstream.tell(id, across, topic, notice);
                 if notice.to_others {
-                    self.show_subscription(id, SocketId { proxy, side }, topic, add);
+                    self.show_subscription(id, own, topic, add);
                 }
             }
         }
+        self.count_subscriptions(own);
     }
 
     /// A peer across an XSUB has subscribed or cancelled by a message, as users of XSUB sockets do.
@@ -47,143 +68,302 @@ impl Core {
         let mut upstream = Upstream {
             conns: &mut self.conns,
             control: &mut self.control,
+            doomed: &mut self.doomed,
             outbox: &mut self.outbox,
+            telling: &mut self.pending.telling,
         };
-        let tell = |id, topic: &[u8]| upstream.tell_publisher(id, topic, add);
-        if !xsub.subscribe(topic, add, &socket.options, tell) {
+        let has_room = xsub.subscribe((topic, add), &socket.options, |publisher, topic, change| {
+            upstream.tell_publisher(publisher, topic, change);
+        });
+        if !has_room {
             socket.stats.count_drop(Drop::TooManySubscriptions);
         }
+        self.count_subscriptions(to);
     }
 
-    /// Sends a new publisher every topic that somebody wants, each once.
+    /// Begins to tell a new publisher every topic that any peer wants, each once.
     pub(super) fn replay_subscriptions(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        let (SocketId { proxy, side }, version) = (conn.socket, conn.version);
+        let SocketId { proxy, side } = conn.socket;
         let filter = match conn.origin {
             Origin::Accepted => 0,
             Origin::Dialled(link) => self.links[link as usize].filter,
         };
-        let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
+        let socket = self.proxies[proxy as usize].socket_mut(side);
         let Pattern::Xsub(xsub) = &mut socket.pattern else {
             return;
         };
         xsub.set_filter(id, &self.conns, filter);
-        let control = &mut self.control;
-        xsub.for_each_topic(id, |topic| {
-            Peer::append_subscription(version, topic, true, control)
-        });
-        if let Pattern::Xpub(xpub) = &across.pattern
-            && !xpub.is_pub()
-            && xsub.passes_all(id)
+        // A short table is told before the first message of the publisher is read.
+        self.tell_more(id, TELLS_IN_A_ROW_MAX);
+        self.tell_later(id);
+    }
+
+    /// Gives a publisher its place among those that are being told something, if it is to be told
+    /// something and has room for it. To be called whenever the queue of a publisher gets shorter.
+    pub(super) fn tell_later(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        if conn.egress.bytes() > UPSTREAM_BYTES_MAX / 2 {
+            return;
+        }
+        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+        if let Pattern::Xsub(xsub) = &mut socket.pattern
+            && let Some(publisher) = xsub.publisher_mut(id, &self.conns)
+            && publisher.is_behind()
+            && !std::mem::replace(&mut publisher.is_in_line, true)
         {
-            xpub.for_each_topic(|topic| Peer::append_subscription(version, topic, true, control));
+            self.pending.telling.push_back(id);
         }
-        self.send_control(id);
     }
 
-    /// Whether a publisher of this socket has yet to take so many subscriptions that the next
-    /// should wait.
-    pub(super) fn is_upstream_full(&self, id: SocketId) -> bool {
-        let socket = self.proxies[id.proxy as usize].socket(id.side);
-        let Pattern::Xsub(xsub) = &socket.pattern else {
-            return false;
-        };
-        let queued = |id| self.conns.get(id).map_or(0, |conn| conn.egress.bytes());
-        xsub.peers()
-            .iter()
-            .any(|id| queued(*id) > UPSTREAM_BYTES_MAX)
-    }
-
-    /// Whether subscriptions of peers that left can be cancelled now.
-    pub(super) fn can_cancel(&self) -> bool {
-        let next = self.departing.front();
-        let socket = next.and_then(|id| self.conns.closing_socket(*id));
-        socket.is_some_and(|socket| !self.is_upstream_full(socket.across()))
-    }
-
-    /// Cancels up to `limit` subscriptions of peers that left.
-    pub(super) fn cancel_departed(&mut self, limit: usize) {
-        if !self.can_cancel() {
-            return;
+    /// Tells publishers that have just come or had fallen behind up to `limit` topics, so many to
+    /// each in turn; answers how many.
+    pub(super) fn tell_publishers(&mut self, limit: usize) -> usize {
+        let mut told = 0;
+        while told < limit {
+            let Some(id) = self.pending.telling.pop_front() else {
+                break;
+            };
+            told += self.tell_more(id, TELLS_IN_A_ROW_MAX.min(limit - told));
+            let Some(conn) = self.conns.get(id) else {
+                continue;
+            };
+            let has_room = conn.egress.bytes() <= UPSTREAM_BYTES_MAX;
+            let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+            if let Pattern::Xsub(xsub) = &mut socket.pattern
+                && let Some(publisher) = xsub.publisher_mut(id, &self.conns)
+            {
+                // With less room it comes back when its queue has gone to half.
+                publisher.is_in_line = has_room && publisher.is_behind();
+                if publisher.is_in_line {
+                    self.pending.telling.push_back(id);
+                }
+            }
         }
-        let Some(id) = self.departing.pop_front() else {
-            return;
+        told
+    }
+
+    /// Tells one publisher up to `limit` topics, as long as its queue takes more; answers how many.
+    fn tell_more(&mut self, id: ConnId, limit: usize) -> usize {
+        let mut told = 0;
+        let Some(conn) = self.conns.get(id) else {
+            return told;
         };
-        let Some(SocketId { proxy, side }) = self.conns.closing_socket(id) else {
-            return;
+        let (own, version) = (conn.socket, conn.version);
+        while told < limit {
+            let queued = self.conns.get(id).map_or(0, |conn| conn.egress.bytes());
+            if queued > UPSTREAM_BYTES_MAX {
+                break;
+            }
+            let (socket, across) = self.proxies[own.proxy as usize].sockets_mut(own.side);
+            let Pattern::Xsub(xsub) = &mut socket.pattern else {
+                return told;
+            };
+            let table = match &across.pattern {
+                Pattern::Xpub(xpub) if !xpub.is_pub() => Some(&**xpub),
+                _ => None,
+            };
+            let limit = TELLS_AT_ONCE.min(limit - told);
+            let control = &mut self.control;
+            let taken = xsub.tell_more(id, &self.conns, table, limit, |topic, add| {
+                Peer::append_subscription(version, topic, add, control);
+            });
+            self.send_control(id);
+            told += taken;
+            if taken < limit {
+                break;
+            }
+        }
+        self.count_subscriptions(own);
+        told
+    }
+
+    /// Whether there is work on subscriptions left that needs no event.
+    pub(super) fn has_pending_subscriptions(&self) -> bool {
+        !(self.pending.departing.is_empty() && self.pending.telling.is_empty())
+    }
+
+    /// A peer of an XPUB is gone: its subscriptions are cancelled little by little.
+    pub(super) fn depart(&mut self, id: ConnId, proxy: u32) {
+        let departing = &mut self.proxies[proxy as usize].departing;
+        if departing.is_empty() {
+            self.pending.departing.push_back(proxy);
+        }
+        departing.push_back(id);
+    }
+
+    /// Cancels up to `limit` subscriptions of peers that left, so many for each proxy in turn;
+    /// answers how many.
+    pub(super) fn cancel_departed(&mut self, limit: usize) -> usize {
+        let mut cancelled = 0;
+        while cancelled < limit {
+            let Some(proxy) = self.pending.departing.pop_front() else {
+                break;
+            };
+            if let Some(id) = self.proxies[proxy as usize].departing.pop_front() {
+                let limit = CANCELS_IN_A_ROW_MAX.min(limit - cancelled);
+                let (count, is_gone) = self.cancel_some(id, limit);
+                // A peer that had none was work too.
+                cancelled += count.max(1);
+                if !is_gone {
+                    self.proxies[proxy as usize].departing.push_front(id);
+                }
+            }
+            if !self.proxies[proxy as usize].departing.is_empty() {
+                self.pending.departing.push_back(proxy);
+            }
+        }
+        cancelled
+    }
+
+    /// Cancels up to `limit` subscriptions of a peer that left; answers how many, and whether none is
+    /// left.
+    fn cancel_some(&mut self, id: ConnId, limit: usize) -> (usize, bool) {
+        let Some(own @ SocketId { proxy, side }) = self.conns.closing_socket(id) else {
+            return (0, true);
         };
         let is_watched = self.proxies[proxy as usize].watch.is_active;
         let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
-            return;
+            return (0, true);
         };
         let is_pub = xpub.is_pub();
         let mut upstream = Upstream {
             conns: &mut self.conns,
             control: &mut self.control,
+            doomed: &mut self.doomed,
             outbox: &mut self.outbox,
+            telling: &mut self.pending.telling,
         };
         let is_shown = is_watched && !is_pub;
         let mut shown = Vec::new();
+        let before = xpub.subscriptions_of(id);
         let is_gone = xpub.forget(id, limit, |topic| {
             if is_shown {
                 shown.push(topic.to_vec());
             }
             let notice = Notice {
+                is_add: false,
                 to_others: !is_pub,
-                to_publishers: !is_pub,
+                to_publishers: (!is_pub).then_some(Change::Cancelled),
             };
-            upstream.tell(id, across, topic, false, notice);
+            upstream.tell(id, across, topic, notice);
         });
-        if !is_gone {
-            self.departing.push_front(id);
-        } else if let Some(closing) = self.conns.closing_mut(id) {
+        let cancelled = before - xpub.subscriptions_of(id);
+        if is_gone && let Some(closing) = self.conns.closing_mut(id) {
             closing.is_cancelling = false;
             if closing.is_closed {
                 self.forget(id);
             }
         }
         for topic in shown {
-            self.show_subscription(id, SocketId { proxy, side }, &topic, false);
+            self.show_subscription(id, own, &topic, false);
+        }
+        self.count_subscriptions(own);
+        (cancelled, is_gone)
+    }
+
+    /// Takes the memory of the subscriptions of a proxy's socket, and of the one across, as it is
+    /// now. To be called after whatever may change it.
+    pub(super) fn count_subscriptions(&mut self, id: SocketId) {
+        let (own, across) = self.proxies[id.proxy as usize].sockets_mut(id.side);
+        for socket in [own, across] {
+            let bytes = socket.pattern.subscription_memory();
+            let before = std::mem::replace(&mut socket.subscription_bytes, bytes);
+            self.pending.memory = self.pending.memory + bytes - before;
         }
     }
+
+    /// Heap bytes of all subscriptions: tables, what is noted for publishers, and what is kept for
+    /// the next ones. In O(1).
+    #[must_use]
+    pub fn subscription_memory(&self) -> u64 {
+        self.pending.memory
+    }
+
+    /// About how many bytes of memory a peer takes by its subscriptions, or a publisher by what is
+    /// noted for it. In O(1).
+    #[must_use]
+    pub fn subscription_memory_of(&self, id: ConnId) -> u64 {
+        let Some(conn) = self.conns.get(id) else {
+            return 0;
+        };
+        let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+        match &socket.pattern {
+            Pattern::Xpub(xpub) => xpub.memory_of(id),
+            Pattern::Xsub(xsub) => xsub.memory_of(id, &self.conns),
+            _ => 0,
+        }
+    }
+
+    /// The peer that takes most memory by its subscriptions, or the publisher that does by what is
+    /// noted for it, and about how many bytes that are. Peers that are being closed do not count.
+    /// Looks at all connections.
+    #[must_use]
+    pub fn largest_subscriber(&self) -> Option<(ConnId, u64)> {
+        let open = self.conns.iter();
+        open.map(|(id, _)| (id, self.subscription_memory_of(id)))
+            .filter(|(_, bytes)| *bytes > 0)
+            .max_by_key(|(_, bytes)| *bytes)
+    }
 }
+
+/// Topics told between two looks at the queue of a publisher.
+const TELLS_AT_ONCE: usize = 16;
 
 /// What it takes to tell the other side of a subscription.
 struct Upstream<'a> {
     conns: &'a mut ConnTable,
     control: &'a mut Vec<u8>,
+    doomed: &'a mut Vec<(ConnId, Why)>,
     outbox: &'a mut Outbox,
+    telling: &'a mut VecDeque<ConnId>,
 }
 
 impl Upstream<'_> {
-    /// Tells whom it concerns: the publishers of an XSUB, or whoever gets the messages of another
-    /// type.
-    fn tell(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], add: bool, notice: Notice) {
-        match &mut across.pattern {
-            Pattern::Xsub(xsub) if xsub.is_sub() || !notice.to_publishers => {}
-            Pattern::Xsub(xsub) => {
-                let tell = |id, topic: &[u8]| self.tell_publisher(id, topic, add);
-                xsub.pass_on(topic, add, &across.options, tell);
+    /// Tells those whom it concerns: the publishers of an XSUB, or the peers that get the messages
+    /// of another type.
+    fn tell(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], notice: Notice) {
+        match (&mut across.pattern, notice.to_publishers) {
+            (Pattern::Xsub(xsub), Some(change)) if !xsub.is_sub() => {
+                let options = &across.options;
+                xsub.pass_on((topic, change), options, |publisher, topic, change| {
+                    self.tell_publisher(publisher, topic, change);
+                });
             }
-            _ if notice.to_others => self.tell_as_message(from, across, topic, add),
+            (Pattern::Xsub(_), _) => {}
+            _ if notice.to_others => self.tell_as_message(from, across, topic, notice.is_add),
             _ => {}
         }
     }
 
-    fn tell_publisher(&mut self, id: ConnId, topic: &[u8], add: bool) {
+    fn tell_publisher(&mut self, publisher: &mut Publisher, topic: &[u8], change: Change) {
+        let id = publisher.id;
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        Peer::append_subscription(conn.version, topic, add, self.control);
-        self.outbox.push_bytes(self.conns, id, self.control, 0);
-        self.control.clear();
+        let has_room = conn.egress.bytes() <= UPSTREAM_BYTES_MAX;
+        match publisher.change(topic, change, has_room) {
+            Telling::AtOnce => {
+                Peer::append_subscription(conn.version, topic, change.is_add(), self.control);
+                self.outbox.push_bytes(self.conns, id, self.control, 0);
+                self.control.clear();
+            }
+            Telling::TooMuch => self.doomed.push((id, Why::SubscriptionsUnread)),
+            Telling::Later if has_room && publisher.is_behind() && !publisher.is_in_line => {
+                publisher.is_in_line = true;
+                self.telling.push_back(id);
+            }
+            Telling::Later => {}
+        }
     }
 
     /// The form in which applications get subscriptions from an XPUB. It cannot wait here: what
-    /// nobody takes at once is lost.
+    /// no peer takes at once is lost.
     fn tell_as_message(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], add: bool) {
         let mut body = Vec::with_capacity(1 + topic.len());
         body.push(u8::from(add));

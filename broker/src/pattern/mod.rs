@@ -189,6 +189,15 @@ impl Pattern {
         }
     }
 
+    /// Heap bytes of the subscriptions that it keeps, in O(1).
+    pub(crate) fn subscription_memory(&self) -> u64 {
+        match self {
+            Self::Xpub(xpub) => xpub.memory(),
+            Self::Xsub(xsub) => xsub.memory(),
+            _ => 0,
+        }
+    }
+
     /// Whether [`Self::admit`] lets every message pass as it is, and [`Self::accepted`] does
     /// nothing.
     pub(crate) fn takes_plainly(&self, options: &SocketOptions) -> bool {

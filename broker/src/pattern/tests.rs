@@ -1,6 +1,7 @@
 mod policies;
 
 use super::xpub::Notice;
+use super::xsub::publisher::Change;
 use super::*;
 use crate::config::Side;
 use crate::conn::egress::{Egress, Store, Unsent};
@@ -444,9 +445,15 @@ fn publishers_hear_of_the_first_and_the_last() {
         (1, b"t", false, false),
     ];
     for (step, (peer, topic, add, expected)) in table.into_iter().enumerate() {
+        let change = if add {
+            Change::Subscribed
+        } else {
+            Change::Cancelled
+        };
         let expected = Notice {
+            is_add: add,
             to_others: expected,
-            to_publishers: expected,
+            to_publishers: expected.then_some(change),
         };
         assert_eq!(subscribe(peer, topic, add), Ok(expected), "step {step}");
     }
@@ -621,8 +628,9 @@ fn each_publisher_hears_what_its_link_allows() {
     xsub.detach(ids[0], &mut conns);
     let mut told = |topic: &[u8]| {
         let mut told = Vec::new();
-        xsub.pass_on(topic, true, &OPTIONS, |id, topic| {
-            told.push((id.slot, topic.escape_ascii().to_string()));
+        let change = (topic, Change::Subscribed);
+        xsub.pass_on(change, &OPTIONS, |publisher, topic, _| {
+            told.push((publisher.id.slot, topic.escape_ascii().to_string()));
         });
         told.sort_unstable();
         told

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A leaf keeps its number as long as its topic is held by anyone. All leaves that a peer holds are
-//! strung on a doubly linked list through the leaves themselves, which costs a peer eight bytes
+//! strung on a doubly linked list through the leaves themselves, which costs a peer sixteen bytes
 //! and a subscription eight, and makes the departure of a peer proportional to what it held.
 //!
 //! Peers choose topics, so nothing here recurses, each step looks at no more than 256 children,
@@ -35,7 +35,7 @@ use std::ops::ControlFlow;
 
 /// A multiset of topics and their peers, matched by prefix.
 ///
-/// A *peer* is a small number, dense from zero: the slot of a connection. Eight bytes are kept for
+/// A *peer* is a small number, dense from zero: the slot of a connection. Sixteen bytes are kept for
 /// each number up to the largest that ever subscribed since the trie was last empty.
 ///
 /// A *topic* is any byte string, the empty one included. Topics have no limit here; who accepts
@@ -75,6 +75,8 @@ pub enum Removed {
 /// The leaves that one peer holds, newest first.
 #[derive(Clone, Copy, Debug)]
 struct List {
+    /// Bytes of their topics, about: a peer that is being removed counts by shares.
+    bytes: u64,
     head: u32,
     count: u32,
 }
@@ -110,6 +112,7 @@ impl Trie {
             next: list.head,
         };
         list.head = leaf;
+        list.bytes += topic.len() as u64;
         list.count += 1;
         let moved = self.crowds.insert(&mut holders, leaf, (peer, link));
         self.nodes.leaves[leaf].holders = holders;
@@ -129,7 +132,7 @@ impl Trie {
         match self
             .nodes
             .find(topic)
-            .and_then(|leaf| Some((leaf, self.withdraw(leaf, peer)?)))
+            .and_then(|leaf| Some((leaf, self.withdraw(leaf, peer, Some(topic.len()))?)))
         {
             None => Removed::NotFound,
             Some((_, count)) if count > 0 => Removed::Other,
@@ -151,11 +154,12 @@ impl Trie {
             let Some(&List {
                 head: leaf,
                 count: 1..,
+                ..
             }) = self.lists.get(peer as usize)
             else {
                 return true;
             };
-            if self.withdraw(leaf, peer) == Some(0) {
+            if self.withdraw(leaf, peer, None) == Some(0) {
                 self.nodes.topic_of(leaf, &mut topic);
                 self.nodes.remove(leaf);
                 self.release_if_empty();
@@ -293,6 +297,19 @@ impl Trie {
             .map_or(0, |list| list.count as usize)
     }
 
+    /// Peers that hold `topic` itself. O(length of the topic).
+    pub fn holders_of(&self, topic: &[u8]) -> usize {
+        let leaf = self.nodes.find(topic);
+        leaf.map_or(0, |leaf| self.nodes.leaves[leaf].holders.count())
+    }
+
+    /// About how many heap bytes `peer` takes: its topics, with what keeps them in order. O(1).
+    pub fn bytes_of(&self, peer: u32) -> u64 {
+        self.lists.get(peer as usize).map_or(0, |list| {
+            list.bytes + u64::from(list.count) * SUBSCRIPTION_BYTES
+        })
+    }
+
     /// Heap bytes held, used or not. O(1).
     pub const fn bytes(&self) -> usize {
         self.nodes.bytes() + self.crowds.bytes() + self.lists.capacity() * size_of::<List>()
@@ -303,14 +320,22 @@ impl Trie {
         self.generation
     }
 
-    /// Takes `peer` off a leaf and returns how many peers are left there; the leaf stays.
-    fn withdraw(&mut self, leaf: u32, peer: u32) -> Option<usize> {
+    /// Takes `peer` off a leaf and returns how many peers are left there; the leaf stays. Without
+    /// the length of the topic it counts as one of the average length of those that the peer holds.
+    fn withdraw(&mut self, leaf: u32, peer: u32, topic_len: Option<usize>) -> Option<usize> {
         let mut holders = self.nodes.leaves[leaf].holders;
         let (link, moved) = self.crowds.remove(&mut holders, leaf, peer)?;
         self.nodes.leaves[leaf].holders = holders;
         self.crowd_moved(moved);
         let list = &mut self.lists[peer as usize];
+        list.bytes -= match topic_len {
+            Some(len) => list.bytes.min(len as u64),
+            None => list.bytes / u64::from(list.count),
+        };
         list.count -= 1;
+        if list.count == 0 {
+            list.bytes = 0;
+        }
         if link.previous == NONE {
             list.head = link.next;
         }
@@ -358,9 +383,14 @@ impl Default for Trie {
 
 impl List {
     const EMPTY: Self = Self {
+        bytes: 0,
         head: NONE,
         count: 0,
     };
 }
 
 const LISTS_KEPT: usize = 1024;
+
+/// What a subscription takes beside the bytes of its topic: a leaf, its place among the children of
+/// a branch, a share of the branch.
+const SUBSCRIPTION_BYTES: u64 = 40;

@@ -4,6 +4,7 @@ use crate::config::SocketOptions;
 use crate::conn::{ConnId, ConnTable};
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
+use crate::pattern::xsub::publisher::Change;
 use crate::why::Why;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -27,13 +28,15 @@ pub(crate) struct Xpub {
     trie: Trie,
 }
 
-/// Who must hear of a subscription or a cancel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which peers must hear of a subscription or a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
+    /// It is a subscription, and not a cancel.
+    pub(crate) is_add: bool,
     /// Peers across that are not publishers, and get it as a message.
     pub(crate) to_others: bool,
-    /// Publishers.
-    pub(crate) to_publishers: bool,
+    /// Publishers: what has become of the topic.
+    pub(crate) to_publishers: Option<Change>,
 }
 
 impl Xpub {
@@ -63,9 +66,10 @@ impl Xpub {
         self.socket_type == SocketType::Pub
     }
 
-    /// Enters or cancels a subscription; answers who must hear of it. Publishers hear of the first
-    /// subscription to a topic and of the last cancel, unless the options ask for more. A cancel of
-    /// what a peer never had is nobody's business, or it could cut others off.
+    /// Enters or cancels a subscription; answers which peers must hear of it. Publishers hear of the
+    /// first subscription to a topic and of the last cancel; if the options ask for more, they hear
+    /// of the other subscriptions too, but not of the other cancels, as libzmq's XSUB has it. A
+    /// cancel of what a peer never had goes no further, or it could cut others off.
     pub(crate) fn subscribe(
         &mut self,
         id: ConnId,
@@ -73,28 +77,35 @@ impl Xpub {
         add: bool,
         options: &SocketOptions,
     ) -> Result<Notice, Why> {
-        let (is_edge, is_news) = if add {
+        let is_pub = self.is_pub();
+        let (change, is_news) = if add {
             let inserted = self.trie.insert(topic, id.slot);
             let held = self.trie.subscriptions_of(id.slot);
             if held > options.subscriptions_max as usize
                 || self.trie.bytes() > SUBSCRIPTION_BYTES_MAX
             {
-                // Nobody upstream has heard of it, so nobody must hear of its end.
+                // No publisher has heard of it, so none must hear of its end.
                 if inserted != Inserted::Already {
                     self.trie.remove(topic, id.slot);
                 }
                 return Err(Why::TooManySubscriptions);
             }
             let is_verbose = options.xpub_verbose || options.xpub_verboser;
-            (inserted == Inserted::First || is_verbose, is_verbose)
+            match inserted {
+                Inserted::First => (Some(Change::Subscribed), true),
+                _ => (is_verbose.then_some(Change::Repeated), is_verbose),
+            }
         } else {
-            let removed = self.trie.remove(topic, id.slot);
-            let is_verbose = options.xpub_verboser && removed != Removed::NotFound;
-            (removed == Removed::Last, is_verbose)
+            match self.trie.remove(topic, id.slot) {
+                Removed::Last => (Some(Change::Cancelled), true),
+                Removed::Other => (None, options.xpub_verboser),
+                Removed::NotFound => (None, false),
+            }
         };
         Ok(Notice {
-            to_others: !self.is_pub() && (is_edge || is_news),
-            to_publishers: !self.is_pub() && is_edge,
+            is_add: add,
+            to_others: !is_pub && is_news,
+            to_publishers: change.filter(|_| !is_pub),
         })
     }
 
@@ -102,11 +113,6 @@ impl Xpub {
     /// that nobody wants any more; answers whether none is left.
     pub(crate) fn forget(&mut self, id: ConnId, limit: usize, emptied: impl FnMut(&[u8])) -> bool {
         self.trie.remove_peer(id.slot, limit, emptied)
-    }
-
-    /// Calls `visit` with each topic that somebody subscribes to, once.
-    pub(crate) fn for_each_topic(&self, visit: impl FnMut(&[u8])) {
-        self.trie.for_each_topic(visit);
     }
 
     /// Calls `visit` with each topic from `first` on, in order, and how many subscribe to it, until
@@ -122,6 +128,18 @@ impl Xpub {
     /// How many topics a peer subscribes to.
     pub(crate) fn subscriptions_of(&self, id: ConnId) -> usize {
         self.trie.subscriptions_of(id.slot)
+    }
+
+    /// Heap bytes of the subscriptions and of what finds their peers, in O(1).
+    pub(crate) fn memory(&self) -> u64 {
+        let slots = self.slots.capacity() + self.last_slots.capacity();
+        let stamps = self.stamps.capacity();
+        (self.trie.bytes() + slots * size_of::<u32>() + stamps * size_of::<u64>()) as u64
+    }
+
+    /// About how many bytes of memory the subscriptions of a peer take.
+    pub(crate) fn memory_of(&self, id: ConnId) -> u64 {
+        self.trie.bytes_of(id.slot)
     }
 
     /// Distinct topics.

@@ -1,12 +1,16 @@
 //! XSUB and SUB: hear every publisher, and tell every publisher what is wanted.
 
 mod filter;
+pub(crate) mod publisher;
 
 use crate::config::SocketOptions;
 use crate::conn::{ConnId, ConnTable};
 use crate::pattern::Admit;
+use crate::pattern::xpub::Xpub;
 use crate::why::Drop;
 use filter::{Filter, Origin};
+use publisher::{Change, Publisher};
+use std::ops::ControlFlow;
 use zmtp::{Frames, SocketType};
 
 /// The publishers, and what each is asked for.
@@ -14,19 +18,20 @@ use zmtp::{Frames, SocketType};
 pub(crate) struct Xsub {
     /// The first is for all publishers whose link has no topics of its own.
     filters: Vec<Filter>,
-    /// For each publisher the index of its filter.
-    filters_of: Vec<usize>,
-    peers: Vec<ConnId>,
+    /// Heap bytes of the filters, and of what is noted for publishers.
+    memory: u64,
+    publishers: Vec<Publisher>,
     socket_type: SocketType,
 }
 
 impl Xsub {
     pub(crate) fn new(socket_type: SocketType, options: &SocketOptions) -> Self {
         let is_sub = socket_type == SocketType::Sub;
+        let filter = Filter::new(&options.subscribe, is_sub);
         Self {
-            filters: vec![Filter::new(&options.subscribe, is_sub)],
-            filters_of: Vec::new(),
-            peers: Vec::new(),
+            memory: filter.memory(),
+            filters: vec![filter],
+            publishers: Vec::new(),
             socket_type,
         }
     }
@@ -41,43 +46,55 @@ impl Xsub {
         if topics.is_empty() {
             return 0;
         }
-        self.filters.push(Filter::new(topics, self.is_sub()));
+        let filter = Filter::new(topics, self.is_sub());
+        self.memory += filter.memory();
+        self.filters.push(filter);
         self.filters.len() - 1
     }
 
     /// Says which filter is that of a publisher: until then it is that of the socket.
     pub(crate) fn set_filter(&mut self, id: ConnId, conns: &ConnTable, filter: usize) {
-        if let Some(conn) = conns.get(id)
-            && self.peers.get(conn.turn as usize) == Some(&id)
-        {
-            self.filters_of[conn.turn as usize] = filter;
+        if let Some(publisher) = self.publisher_mut(id, conns) {
+            publisher.filter = filter;
         }
     }
 
     pub(crate) fn attach(&mut self, id: ConnId, conns: &mut ConnTable) {
         if let Some(conn) = conns.get_mut(id) {
-            conn.turn = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
-            self.peers.push(id);
-            self.filters_of.push(0);
+            conn.turn = u32::try_from(self.publishers.len()).unwrap_or(u32::MAX);
+            let publisher = Publisher::new(id);
+            self.memory += publisher.memory();
+            self.publishers.push(publisher);
         }
     }
 
     pub(crate) fn detach(&mut self, id: ConnId, conns: &mut ConnTable) {
+        let Some(publisher) = self.publisher_mut(id, conns) else {
+            return;
+        };
+        self.memory -= publisher.memory();
         let Some(index) = conns.get(id).map(|conn| conn.turn as usize) else {
             return;
         };
-        if self.peers.get(index) != Some(&id) {
-            return;
-        }
-        self.peers.swap_remove(index);
-        self.filters_of.swap_remove(index);
+        self.publishers.swap_remove(index);
         if let Some(moved) = self
-            .peers
+            .publishers
             .get(index)
-            .and_then(|moved| conns.get_mut(*moved))
+            .and_then(|moved| conns.get_mut(moved.id))
         {
             moved.turn = u32::try_from(index).unwrap_or(u32::MAX);
         }
+    }
+
+    /// The state of a publisher.
+    pub(crate) fn publisher_mut(
+        &mut self,
+        id: ConnId,
+        conns: &ConnTable,
+    ) -> Option<&mut Publisher> {
+        let index = conns.get(id)?.turn as usize;
+        let publisher = self.publishers.get_mut(index)?;
+        (publisher.id == id).then_some(publisher)
     }
 
     /// A SUB filters again what it hears, because some publishers send everything; an XSUB does
@@ -96,19 +113,18 @@ impl Xsub {
     /// What subscribers send upstream beside subscriptions goes to every publisher, as in libzmq.
     pub(crate) fn all(&self, targets: &mut Vec<ConnId>) {
         targets.clear();
-        targets.extend_from_slice(&self.peers);
+        targets.extend(self.publishers.iter().map(|publisher| publisher.id));
     }
 
-    /// The XPUB across has its first subscription to a topic, or lost its last: calls `tell` with
-    /// each publisher that must hear of it, and with what it must hear of.
+    /// The store of the XPUB across changes: calls `tell` with each publisher that must hear of it,
+    /// with the topic that it must hear of, and with what became of that.
     pub(crate) fn pass_on(
         &mut self,
-        topic: &[u8],
-        add: bool,
+        (topic, change): (&[u8], Change),
         options: &SocketOptions,
-        tell: impl FnMut(ConnId, &[u8]),
+        tell: impl FnMut(&mut Publisher, &[u8], Change),
     ) {
-        self.change((topic, add), Origin::Store, options, tell);
+        self.change((topic, change), Origin::Store, options, tell);
     }
 
     /// A peer across, which is no XPUB, subscribes or cancels by a message: as [`Self::pass_on`].
@@ -116,46 +132,106 @@ impl Xsub {
     /// False if there are too many.
     pub(crate) fn subscribe(
         &mut self,
-        topic: &[u8],
-        add: bool,
+        (topic, add): (&[u8], bool),
         options: &SocketOptions,
-        tell: impl FnMut(ConnId, &[u8]),
+        tell: impl FnMut(&mut Publisher, &[u8], Change),
     ) -> bool {
-        self.change((topic, add), Origin::Message, options, tell)
+        let change = if add {
+            Change::Subscribed
+        } else {
+            Change::Cancelled
+        };
+        self.change((topic, change), Origin::Message, options, tell)
     }
 
     fn change(
         &mut self,
-        (topic, add): (&[u8], bool),
+        change: (&[u8], Change),
         origin: Origin,
         options: &SocketOptions,
-        mut tell: impl FnMut(ConnId, &[u8]),
+        mut tell: impl FnMut(&mut Publisher, &[u8], Change),
     ) -> bool {
+        let Self {
+            filters,
+            memory,
+            publishers,
+            ..
+        } = self;
         let mut has_room = true;
-        for (index, filter) in self.filters.iter_mut().enumerate() {
-            let publishers = self.peers.iter().zip(&self.filters_of);
-            let publishers = publishers.filter(|(_, filter)| **filter == index);
-            has_room &= filter.change((topic, add), origin, options, |topic| {
-                publishers.clone().for_each(|(id, _)| tell(*id, topic));
+        for (index, filter) in filters.iter_mut().enumerate() {
+            let before = filter.memory();
+            has_room &= filter.change(change, origin, options, |topic, change| {
+                let asked = publishers.iter_mut();
+                for publisher in asked.filter(|publisher| publisher.filter == index) {
+                    let before = publisher.memory();
+                    tell(publisher, topic, change);
+                    *memory = *memory + publisher.memory() - before;
+                }
             });
+            *memory = *memory + filter.memory() - before;
         }
         has_room
     }
 
-    /// Calls `visit` with each topic that this publisher is to know, as far as they are in a store
-    /// of ours.
-    pub(crate) fn for_each_topic(&self, id: ConnId, visit: impl FnMut(&[u8])) {
-        self.filters[self.filter_of(id)].for_each_topic(visit);
+    /// Takes out up to `limit` topics that a publisher is still to be told, and calls `tell` with
+    /// each, and whether it is wanted. The table of topics is that of `across` where subscriptions
+    /// pass unchanged, and else a store of ours. Answers how many were taken: none is left if they
+    /// are fewer than `limit`.
+    pub(crate) fn tell_more(
+        &mut self,
+        id: ConnId,
+        conns: &ConnTable,
+        across: Option<&Xpub>,
+        limit: usize,
+        mut tell: impl FnMut(&[u8], bool),
+    ) -> usize {
+        let is_sub = self.is_sub();
+        let Some(index) = conns.get(id).map(|conn| conn.turn as usize) else {
+            return 0;
+        };
+        let Some(publisher) = self.publishers.get_mut(index).filter(|it| it.id == id) else {
+            return 0;
+        };
+        let before = publisher.memory();
+        let mut taken = publisher.take_noted(limit, &mut tell);
+        if taken < limit
+            && let Some(first) = publisher.untold_from()
+        {
+            let mut last = None;
+            let visit = |topic: &[u8]| {
+                tell(topic, true);
+                taken += 1;
+                if taken < limit {
+                    return ControlFlow::Continue(());
+                }
+                last = Some(topic.to_vec());
+                ControlFlow::Break(())
+            };
+            let filter = &self.filters[publisher.filter];
+            match across {
+                Some(xpub) if !is_sub && !filter.narrows() => xpub.for_each_topic_from(first, {
+                    let mut visit = visit;
+                    move |topic, _| visit(topic)
+                }),
+                _ => filter.for_each_topic_from(first, visit),
+            }
+            publisher.told_up_to(last);
+        }
+        self.memory = self.memory + publisher.memory() - before;
+        taken
     }
 
-    /// Whether this publisher is to know, beside those, each topic of the XPUB across.
-    pub(crate) fn passes_all(&self, id: ConnId) -> bool {
-        !self.is_sub() && !self.filters[self.filter_of(id)].narrows()
+    /// Heap bytes of what publishers are asked for and are to be told, in O(1).
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
     }
 
-    /// The publishers.
-    pub(crate) fn peers(&self) -> &[ConnId] {
-        &self.peers
+    /// Heap bytes of what one publisher is still to be told.
+    pub(crate) fn memory_of(&self, id: ConnId, conns: &ConnTable) -> u64 {
+        let index = conns.get(id).map(|conn| conn.turn as usize);
+        let publisher = index.and_then(|index| self.publishers.get(index));
+        let publisher = publisher.filter(|publisher| publisher.id == id);
+        publisher.map_or(0, Publisher::memory)
     }
 
     #[inline]
@@ -163,7 +239,7 @@ impl Xsub {
         if self.filters.len() == 1 {
             return 0;
         }
-        let index = self.peers.iter().position(|peer| *peer == id);
-        index.map_or(0, |index| self.filters_of[index])
+        let publisher = self.publishers.iter().find(|publisher| publisher.id == id);
+        publisher.map_or(0, |publisher| publisher.filter)
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Socket {
     /// What the sessions of all its connections have in common.
     pub(crate) session: Arc<SessionConfig>,
     pub(crate) stats: SocketStats,
+    /// Heap bytes of its subscriptions when they were last counted.
+    pub(crate) subscription_bytes: u64,
     /// Connections whose next message waits for somebody on the other side, in the order of their
     /// turns.
     pub(crate) waiting: VecDeque<ConnId>,
@@ -68,6 +70,8 @@ pub(crate) struct Proxy {
     pub(crate) backend: Socket,
     pub(crate) capture: Socket,
     pub(crate) control: Socket,
+    /// Former XPUB peers whose subscriptions are being cancelled.
+    pub(crate) departing: VecDeque<ConnId>,
     pub(crate) frontend: Socket,
     /// Nothing is passed on for now.
     pub(crate) is_paused: bool,
@@ -84,6 +88,7 @@ impl Proxy {
             backend: socket(Side::Backend),
             capture: socket(Side::Capture),
             control: socket(Side::Control),
+            departing: VecDeque::new(),
             frontend: socket(Side::Frontend),
             is_paused: false,
             name: config.name.clone(),
@@ -218,6 +223,7 @@ impl Socket {
             peers: 0,
             session: Arc::new(session),
             stats: SocketStats::default(),
+            subscription_bytes: 0,
             waiting: VecDeque::new(),
         }
     }
@@ -246,7 +252,8 @@ impl Socket {
     /// It is watched from when the kernel takes no more: by when it is full nothing is written.
     pub(crate) fn patience(&self, conn: &Conn) -> Option<Duration> {
         if let Pattern::Xsub(_) = self.pattern {
-            return self.is_full(conn).then_some(UPSTREAM_PATIENCE);
+            let may_be_full = conn.is_blocked || self.is_full(conn);
+            return may_be_full.then_some(UPSTREAM_PATIENCE);
         }
         let is_watched = self.options.overflow == Overflow::Disconnect
             && (conn.is_blocked || self.has_been_full(conn));

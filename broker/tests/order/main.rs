@@ -5,6 +5,7 @@ mod closing;
 mod play;
 mod shortened;
 mod sizes;
+mod upstream;
 
 use broker::config::{Side, SocketOptions};
 use play::Play;

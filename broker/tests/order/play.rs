@@ -81,8 +81,17 @@ impl Play {
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
+        self.join_to(SocketId { proxy: 0, side }, socket_type, properties)
+    }
+
+    /// As [`Self::join_with`], for a socket of any proxy.
+    pub(crate) fn join_to(
+        &mut self,
+        socket: SocketId,
+        socket_type: SocketType,
+        properties: &[(&str, &[u8])],
+    ) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let socket = SocketId { proxy: 0, side };
         let id = self.core.handle_accepted(self.now, socket, peer);
         let (mut hello, mut metadata) = (Vec::new(), Vec::new());
         Greeting::new("NULL").emit(&mut hello);
@@ -134,11 +143,12 @@ impl Play {
         self.core.handle_timeout(end, end);
     }
 
-    pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) {
+    /// Bytes come in; answers how far the broker came with them.
+    pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) -> Flow {
         let mut input = self.core.begin_input(id, &mut self.scratch);
         input.spare()[..bytes.len()].copy_from_slice(bytes);
         input.filled(bytes.len());
-        loop {
+        let flow = loop {
             let flow = self.core.handle_input(self.now, id, &mut input);
             while let Some(urgent) = self.core.poll_urgent() {
                 assert!(!self.closed.contains(&urgent), "{urgent} is closing");
@@ -147,15 +157,23 @@ impl Play {
                 self.core.keep_rest(urgent, &input);
             }
             if flow != Flow::Flush {
-                break;
+                break flow;
             }
-        }
+        };
         self.core.end_input(id, input, &mut self.scratch);
         self.core.handle_timeout(self.now, self.now);
+        flow
     }
 
     /// The kernel takes what is queued for a peer; answers with the bodies.
     pub(crate) fn write(&mut self, id: ConnId) -> Vec<String> {
+        let sent = self.write_up_to(id, usize::MAX);
+        let text = |frame: Frame<'_>| String::from_utf8_lossy(frame.body).into_owned();
+        Frames::new(&sent).map(text).collect()
+    }
+
+    /// The kernel takes so many of the bytes that are queued for a peer, at most; answers with them.
+    pub(crate) fn write_up_to(&mut self, id: ConnId, limit: usize) -> Vec<u8> {
         self.core.handle_writable(id);
         let mut sent = Vec::new();
         while let Some(next) = self.core.poll_dirty() {
@@ -166,9 +184,10 @@ impl Play {
                 sent.extend(slices[..count].iter().flat_map(|slice| slice.to_vec()));
             }
         }
-        self.core.handle_written(id, sent.len(), false);
-        let text = |frame: Frame<'_>| String::from_utf8_lossy(frame.body).into_owned();
-        Frames::new(&sent).map(text).collect()
+        let is_blocked = sent.len() > limit;
+        sent.truncate(limit);
+        self.core.handle_written(id, sent.len(), is_blocked);
+        sent
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::{OPTIONS, add, fill, route_as_the_loop_does, store};
 use crate::pattern::xpub::Notice;
+use crate::pattern::xsub::publisher::Change;
 
 /// A pattern with `count` peers under options of its own.
 fn with_options(
@@ -66,9 +67,15 @@ fn verbose_publishers_hear_more() {
         };
         for (step, (peer, add)) in steps.into_iter().enumerate() {
             let notice = xpub.subscribe(ids[peer], b"t", add, &options);
+            let change = match (add, step) {
+                (true, 0) => Change::Subscribed,
+                (true, _) => Change::Repeated,
+                (false, _) => Change::Cancelled,
+            };
             let expected = Notice {
+                is_add: add,
                 to_others: publishers[step] || others_only[step],
-                to_publishers: publishers[step],
+                to_publishers: publishers[step].then_some(change),
             };
             assert_eq!(
                 notice,

@@ -2,7 +2,9 @@
 
 use crate::config::SocketOptions;
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
-use std::collections::BTreeMap;
+use crate::pattern::trie::{Inserted, Removed, Trie};
+use crate::pattern::xsub::publisher::Change;
+use std::ops::ControlFlow;
 
 /// The topics that publishers of one link, or of all links without topics of their own, may be
 /// asked for, and those they are asked for.
@@ -16,18 +18,20 @@ pub(super) struct Filter {
 /// Topics, each with how often it is wanted: those of a SUB, those asked for by messages, and those
 /// that others were narrowed to. An XPUB across has its own store; what passes unchanged is not
 /// here.
+///
+/// The peers of a topic in the trie are the bits that are set in how often it is wanted, so that
+/// one structure does for all stores of topics, and its memory is known to the byte.
 #[derive(Debug, Default)]
 struct Store {
-    bytes: usize,
-    topics: BTreeMap<Box<[u8]>, u32>,
+    topics: Trie,
 }
 
-/// Who subscribes or cancels.
+/// Where a subscription or a cancel comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A peer that sent a message.
+    /// From a peer that sent a message.
     Message,
-    /// The store of an XPUB, which tells of the first and the last only.
+    /// From the store of an XPUB, which knows itself how often a topic is wanted.
     Store,
 }
 
@@ -57,11 +61,11 @@ impl Filter {
         }
         let mut store = Store::default();
         if is_sub {
-            store
-                .topics
-                .extend(allowed.drain(..).map(|topic| (topic, 1)));
-            if store.topics.is_empty() {
-                store.topics.insert(Box::default(), 1);
+            if allowed.is_empty() {
+                allowed.push(Box::default());
+            }
+            for topic in allowed.drain(..) {
+                store.add(&topic);
             }
         }
         Self { allowed, store }
@@ -72,32 +76,42 @@ impl Filter {
         !self.allowed.is_empty()
     }
 
-    /// Whether a topic of the store is a prefix of this one.
+    /// Whether a topic of the store is a prefix of this one. Looks at no more bytes than the longest
+    /// topic of the store has.
     pub(super) fn holds_prefix_of(&self, topic: &[u8]) -> bool {
-        (0..=topic.len()).any(|end| self.store.topics.contains_key(&topic[..end]))
+        let mut is_held = false;
+        self.store.topics.matches(topic, |_| is_held = true);
+        is_held
     }
 
     /// Counts a subscription or a cancel and calls `tell` with each topic that publishers must hear
-    /// of: the topic itself if it lies within an allowed one, or else the allowed ones that lie
-    /// within it. False if there was no room.
+    /// of, and what became of it: the topic itself if it lies within an allowed one, or else the
+    /// allowed ones that lie within it. False if there was no room.
     pub(super) fn change(
         &mut self,
-        (topic, add): (&[u8], bool),
+        (topic, change): (&[u8], Change),
         origin: Origin,
         options: &SocketOptions,
-        mut tell: impl FnMut(&[u8]),
+        mut tell: impl FnMut(&[u8], Change),
     ) -> bool {
         let Self { allowed, store } = self;
         if allowed.is_empty() && origin == Origin::Store {
-            tell(topic);
+            tell(topic, change);
             return true;
         }
         let mut has_room = true;
-        let mut count = |topic: &[u8]| match store.count(topic, add, options) {
-            Counted::Edge => tell(topic),
-            Counted::Further if origin == Origin::Message => tell(topic),
-            Counted::Full => has_room = false,
-            Counted::Further | Counted::Nothing => {}
+        let mut count = |topic: &[u8]| {
+            if change == Change::Repeated && origin == Origin::Store {
+                // The store has counted this one already, and will cancel it once.
+                return tell(topic, change);
+            }
+            match store.count(topic, change.is_add(), options) {
+                Counted::Edge if change.is_add() => tell(topic, Change::Subscribed),
+                Counted::Edge => tell(topic, Change::Cancelled),
+                Counted::Further if origin == Origin::Message => tell(topic, Change::Repeated),
+                Counted::Full => has_room = false,
+                Counted::Further | Counted::Nothing => {}
+            }
         };
         if allowed.is_empty() || allowed.iter().any(|prefix| topic.starts_with(prefix)) {
             count(topic);
@@ -108,41 +122,67 @@ impl Filter {
         has_room
     }
 
-    /// Calls `visit` with each topic of the store.
-    pub(super) fn for_each_topic(&self, visit: impl FnMut(&[u8])) {
-        self.store.topics.keys().map(AsRef::as_ref).for_each(visit);
+    /// Calls `visit` with each topic of the store from `first` on, in order, until it breaks off.
+    pub(super) fn for_each_topic_from(
+        &self,
+        first: &[u8],
+        mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) {
+        let topics = &self.store.topics;
+        topics.for_each_topic_from(first, |topic, _| visit(topic));
+    }
+
+    /// Heap bytes of the store, in O(1).
+    pub(super) fn memory(&self) -> u64 {
+        self.store.topics.bytes() as u64
     }
 }
 
 impl Store {
     fn count(&mut self, topic: &[u8], add: bool, options: &SocketOptions) -> Counted {
-        match self.topics.get_mut(topic) {
-            Some(count) if add => {
-                *count = count.saturating_add(1);
+        let is_held = self.topics.holders_of(topic) > 0;
+        match (add, is_held) {
+            (true, true) => {
+                self.add(topic);
                 Counted::Further
             }
-            Some(count) if *count > 1 => {
-                *count -= 1;
-                Counted::Nothing
-            }
-            Some(_) => {
-                self.topics.remove(topic);
-                self.bytes -= topic.len();
-                Counted::Edge
-            }
-            None if !add => Counted::Nothing,
-            None => {
-                let has_room = self.topics.len() < options.subscriptions_max as usize
-                    && self.bytes + topic.len() <= SUBSCRIPTION_BYTES_MAX
+            (true, false) => {
+                let has_room = self.topics.topics() < options.subscriptions_max as usize
+                    && self.topics.bytes() + topic.len() <= SUBSCRIPTION_BYTES_MAX
                     && topic.len() <= options.topic_size_max as usize;
                 if !has_room {
                     return Counted::Full;
                 }
-                self.bytes += topic.len();
-                self.topics.insert(topic.into(), 1);
+                self.add(topic);
                 Counted::Edge
             }
+            (false, true) => self.subtract(topic),
+            (false, false) => Counted::Nothing,
         }
+    }
+
+    /// Adds one to how often a topic is wanted, as it is done on paper with binary digits.
+    fn add(&mut self, topic: &[u8]) {
+        for bit in 0..u64::BITS {
+            if self.topics.insert(topic, bit) != Inserted::Already {
+                return;
+            }
+            self.topics.remove(topic, bit);
+        }
+    }
+
+    /// Takes one away from how often a topic is wanted, which is not zero.
+    fn subtract(&mut self, topic: &[u8]) -> Counted {
+        for bit in 0..u64::BITS {
+            match self.topics.remove(topic, bit) {
+                Removed::Last => return Counted::Edge,
+                Removed::Other => return Counted::Nothing,
+                Removed::NotFound => {
+                    self.topics.insert(topic, bit);
+                }
+            }
+        }
+        Counted::Nothing
     }
 }
 
@@ -156,10 +196,16 @@ mod tests {
         for change in changes {
             let (sign, topic) = change.split_at(1);
             let options = SocketOptions::default();
-            let has_room =
-                filter.change((topic.as_bytes(), sign == "+"), origin, &options, |topic| {
-                    told.push(format!("{sign}{}", topic.escape_ascii()));
-                });
+            let change = match sign {
+                "+" => Change::Subscribed,
+                "*" => Change::Repeated,
+                _ => Change::Cancelled,
+            };
+            let change = (topic.as_bytes(), change);
+            let has_room = filter.change(change, origin, &options, |topic, change| {
+                let sign = if change.is_add() { '+' } else { '-' };
+                told.push(format!("{sign}{}", topic.escape_ascii()));
+            });
             assert!(has_room);
         }
         told
@@ -168,6 +214,15 @@ mod tests {
     fn filter(topics: &[&str]) -> Filter {
         let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
         Filter::new(&topics, false)
+    }
+
+    fn topics(filter: &Filter) -> Vec<Vec<u8>> {
+        let mut topics = Vec::new();
+        filter.for_each_topic_from(b"", |topic| {
+            topics.push(topic.to_vec());
+            ControlFlow::Continue(())
+        });
+        topics
     }
 
     #[test]
@@ -194,8 +249,46 @@ mod tests {
             told(&mut filter, Origin::Store, &changes),
             ["+eu.", "+us.", "+eu.de", "-us.", "-eu.", "-eu.de"]
         );
-        filter.for_each_topic(|topic| panic!("{topic:?} is left"));
-        assert_eq!(filter.store.bytes, 0);
+        assert_eq!(topics(&filter).len(), 0);
+        assert!(filter.memory() < 256, "{} bytes", filter.memory());
+    }
+
+    #[test]
+    fn what_is_told_once_more_is_cancelled_once_where_it_is_narrowed() {
+        let changes = ["+eu.de", "*eu.de", "*eu.de", "-eu.de"];
+        let mut filter = filter(&["eu."]);
+        assert_eq!(
+            told(&mut filter, Origin::Store, &changes),
+            ["+eu.de", "+eu.de", "+eu.de", "-eu.de"]
+        );
+        assert_eq!(topics(&filter).len(), 0);
+        assert!(filter.memory() < 256, "{} bytes", filter.memory());
+    }
+
+    #[test]
+    fn a_topic_is_cancelled_as_often_as_it_was_asked_for() {
+        for count in 1..20 {
+            let mut filter = filter(&[]);
+            let changes: Vec<&str> = [vec!["+a"; count], vec!["-a"; count - 1]].concat();
+            told(&mut filter, Origin::Message, &changes);
+            assert_eq!(topics(&filter), [b"a"], "{count}");
+            assert_eq!(told(&mut filter, Origin::Message, &["-a", "-a"]), ["-a"]);
+            assert_eq!(topics(&filter).len(), 0);
+            assert!(filter.memory() < 256, "{} bytes", filter.memory());
+        }
+    }
+
+    #[test]
+    fn a_frame_is_compared_no_further_than_the_longest_topic() {
+        let topics = ["ab".to_owned(), "abc".to_owned()];
+        let filter = Filter::new(&topics, true);
+        let long = vec![b'x'; 1 << 20];
+        // A look at each byte would be 2^36 steps.
+        for _ in 0..1 << 16 {
+            assert!(!filter.holds_prefix_of(&long));
+        }
+        assert!(filter.holds_prefix_of(b"ab") && !filter.holds_prefix_of(b"a"));
+        assert!(Filter::new(&[], true).holds_prefix_of(b""));
     }
 
     #[test]
@@ -215,12 +308,12 @@ mod tests {
             ..SocketOptions::default()
         };
         let mut filter = filter(&[]);
-        let mut add =
-            |topic: &[u8]| filter.change((topic, true), Origin::Message, &options, |_| {});
+        let mut add = |topic: &[u8]| {
+            let change = (topic, Change::Subscribed);
+            filter.change(change, Origin::Message, &options, |_, _| {})
+        };
         assert!(add(b"a") && add(b"a") && !add(b"long!") && add(b"b"));
         assert!(!add(b"c") && add(b"b"));
-        let mut topics = Vec::new();
-        filter.for_each_topic(|topic| topics.push(topic.to_vec()));
-        assert_eq!(topics, [b"a", b"b"]);
+        assert_eq!(topics(&filter), [b"a", b"b"]);
     }
 }
