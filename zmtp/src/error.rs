@@ -3,6 +3,7 @@
 use crate::limits::ERROR_REASON_SIZE_MAX;
 use crate::socket_type::SocketType;
 use std::fmt;
+use std::time::Duration;
 
 /// Why a session ended. It is final: the connection is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,15 +116,30 @@ pub enum Refused {
 /// What was waited for in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Deadline {
+    /// The end of the peer's greeting, with which the handshake begins.
+    #[error("no greeting within {} ms (handshake_ivl)", after.as_millis())]
+    Greeting {
+        /// How long it had.
+        after: Duration,
+    },
     /// The end of the handshake.
-    #[error("handshake")]
-    Handshake,
+    #[error("no end of the handshake within {} ms (handshake_ivl)", after.as_millis())]
+    Handshake {
+        /// How long it had.
+        after: Duration,
+    },
     /// A sign of life after our PING.
     #[error("no sign of life after PING")]
     Heartbeat,
     /// A sign of life within the time that the peer said it would be alive.
     #[error("no sign of life within the peer's own time-to-live")]
     TimeToLive,
+    /// The end of a trial for loops that the peer has asked for.
+    #[error("no end of the trial for loops within {} ms", after.as_millis())]
+    Trial {
+        /// How long it had.
+        after: Duration,
+    },
 }
 
 impl Error {
@@ -151,9 +167,12 @@ impl Error {
             Self::Misbehaved(Misbehaved::TopicTooLong) => "topic-too-long",
             Self::Misbehaved(Misbehaved::UnexpectedCommand) => "unexpected-command",
             Self::Refused(Refused::ByPeer(_)) => "refused-by-peer",
-            Self::TimedOut(Deadline::Handshake) => "handshake-timeout",
+            Self::TimedOut(Deadline::Greeting { .. } | Deadline::Handshake { .. }) => {
+                "handshake-timeout"
+            }
             Self::TimedOut(Deadline::Heartbeat) => "heartbeat-timeout",
             Self::TimedOut(Deadline::TimeToLive) => "ttl-expired",
+            Self::TimedOut(Deadline::Trial { .. }) => "trial-timeout",
         }
     }
 

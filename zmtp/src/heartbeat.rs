@@ -30,6 +30,8 @@ pub(crate) struct Heartbeat {
     heard_at: Option<Instant>,
     /// A PING of ours has not been answered by PONG, whatever else came.
     is_asking: bool,
+    /// The peer knows PING: it speaks 3.1, or it has sent one.
+    knows_ping: bool,
     /// Between the last two PINGs of the peer.
     peer_interval: Option<Duration>,
     /// When it sent the last.
@@ -41,12 +43,39 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// The handshake is over; peers before 3.1 know no PING.
+    /// The handshake is over. PING came with 3.1, but libzmq 4.2.0 to 4.3.2 know it and announce
+    /// 3.0: such a peer gets ours from its first one on.
     pub(crate) fn start(&mut self, config: Option<HeartbeatConfig>, version: Version) {
-        self.ping_at = match (config, self.heard_at) {
-            (Some(config), Some(now)) if version.has_commands() => now.checked_add(config.interval),
-            _ => None,
-        };
+        self.knows_ping = false;
+        self.ping_at = None;
+        if version.has_commands() {
+            self.learn_ping(config);
+        }
+    }
+
+    fn learn_ping(&mut self, config: Option<HeartbeatConfig>) {
+        self.knows_ping = true;
+        if let (Some(config), Some(now)) = (config, self.heard_at) {
+            self.ping_at = now.checked_add(config.interval);
+        }
+    }
+
+    /// Asks for a sign of life now; false if the peer knows no PING.
+    pub(crate) fn ask(&mut self, config: Option<HeartbeatConfig>, out: &mut Vec<u8>) -> bool {
+        if self.knows_ping {
+            self.append_ping(config, out);
+        }
+        self.knows_ping
+    }
+
+    /// When bytes last came in.
+    pub(crate) fn heard_at(&self) -> Option<Instant> {
+        self.heard_at
+    }
+
+    /// Whether bytes came in after `moment`.
+    pub(crate) fn has_heard_since(&self, moment: Instant) -> bool {
+        self.heard_at.is_some_and(|heard| heard > moment)
     }
 
     /// Bytes came in: whatever they are, they are a sign of life.
@@ -58,7 +87,10 @@ impl Heartbeat {
     }
 
     /// A PING came in that says how long its sender wants to be thought alive.
-    pub(crate) fn handle_ping(&mut self, ttl_deciseconds: u16) {
+    pub(crate) fn handle_ping(&mut self, config: Option<HeartbeatConfig>, ttl_deciseconds: u16) {
+        if !self.knows_ping {
+            self.learn_ping(config);
+        }
         if let (Some(now), Some(before)) = (self.heard_at, self.peer_pinged_at) {
             // Two that came together tell nothing.
             let interval = now.saturating_duration_since(before);
@@ -126,9 +158,7 @@ impl Heartbeat {
             return Err(Deadline::TimeToLive);
         }
         if is_due(self.ping_at) {
-            let ttl = config.map_or(Duration::ZERO, |config| config.ttl);
-            append_ping(out, ttl_deciseconds(ttl));
-            self.is_asking = true;
+            self.append_ping(config, out);
             self.ping_at = config.and_then(|config| now.checked_add(config.interval));
             if let Some(config) = config
                 && self.expires_at.is_none()
@@ -138,6 +168,12 @@ impl Heartbeat {
             }
         }
         Ok(())
+    }
+
+    fn append_ping(&mut self, config: Option<HeartbeatConfig>, out: &mut Vec<u8>) {
+        let ttl = config.map_or(Duration::ZERO, |config| config.ttl);
+        append_ping(out, ttl_deciseconds(ttl));
+        self.is_asking = true;
     }
 
     /// The next of the deadlines.
@@ -219,7 +255,7 @@ mod tests {
     #[test]
     fn the_time_to_live_of_the_peer_is_kept_and_cancelled() {
         let (mut heartbeat, start) = started();
-        heartbeat.handle_ping(5);
+        heartbeat.handle_ping(CONFIG, 5);
         let half = start + Duration::from_millis(500);
         assert_eq!(heartbeat.poll_timeout(), Some(half));
         let mut at_half = heartbeat;
@@ -230,7 +266,7 @@ mod tests {
             heartbeat.poll_timeout(),
             Some(start + Duration::from_secs(10))
         );
-        heartbeat.handle_ping(0);
+        heartbeat.handle_ping(CONFIG, 0);
         assert_eq!(
             heartbeat.poll_timeout(),
             Some(start + Duration::from_secs(10))
@@ -243,7 +279,7 @@ mod tests {
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         for milliseconds in [1000, 1200] {
             heartbeat.handle_received(at(milliseconds));
-            heartbeat.handle_ping(3);
+            heartbeat.handle_ping(CONFIG, 3);
         }
         heartbeat.hold_back(at(1250));
         assert_eq!(heartbeat.poll_timeout(), Some(at(1350)));
@@ -268,12 +304,36 @@ mod tests {
         }
         for seconds in [1001, 1021, 1041] {
             heartbeat.handle_received(at(seconds));
-            heartbeat.handle_ping(0);
+            heartbeat.handle_ping(CONFIG, 0);
             assert_eq!(run(&mut heartbeat, seconds + 19), Ok(()));
         }
         // Two of them are missing.
         assert_eq!(run(&mut heartbeat, 1080), Ok(()));
         assert_eq!(run(&mut heartbeat, 1095), Err(Deadline::Heartbeat));
+    }
+
+    #[test]
+    fn a_peer_of_3_0_gets_pings_from_its_first_one_on() {
+        let (mut heartbeat, start) = started();
+        heartbeat.start(CONFIG, Version::V3_0);
+        assert!(!heartbeat.ask(CONFIG, &mut Vec::new()));
+        heartbeat.handle_received(start + Duration::from_secs(7));
+        assert_eq!(heartbeat.poll_timeout(), None);
+        heartbeat.handle_ping(CONFIG, 0);
+        let end = Some((32, Deadline::Heartbeat));
+        assert_eq!(run(&mut heartbeat, start, 100), (vec![17, 27], end));
+    }
+
+    #[test]
+    fn one_that_is_asked_is_heard_only_afterwards() {
+        let (mut heartbeat, start) = started();
+        let (asked, mut out) = (start + Duration::from_secs(1), Vec::new());
+        heartbeat.handle_received(asked);
+        assert!(heartbeat.ask(None, &mut out));
+        assert_eq!(out, b"\x04\x07\x04PING\x00\x00");
+        assert!(!heartbeat.has_answer() && !heartbeat.has_heard_since(asked));
+        heartbeat.handle_received(asked + Duration::from_millis(1));
+        assert!(heartbeat.has_heard_since(asked));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Every length a peer announces is compared with one of these, in `u64`, before it is used.
 
+use std::time::Duration;
+
 /// Bytes in a ZMTP 3.x greeting (RFC 37, "The Greeting").
 pub const GREETING_SIZE: usize = 64;
 
@@ -22,6 +24,10 @@ pub const PING_CONTEXT_SIZE_MAX: usize = 16;
 
 /// Longest reason an ERROR command can carry: its length is one byte.
 pub const ERROR_REASON_SIZE_MAX: usize = 255;
+
+/// How long a peer may take at least to end a trial for loops: some times what brokers take to pass
+/// a probe around, however short their handshakes must be.
+pub const TRIAL_PATIENCE_MIN: Duration = Duration::from_secs(5);
 
 /// `"\x09SUBSCRIBE"`, the longest prefix a topic can have in a command.
 const SUBSCRIBE_PREFIX_SIZE: u64 = 10;

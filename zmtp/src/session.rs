@@ -13,7 +13,7 @@ use crate::error::{Deadline, Error, Malformed, Misbehaved};
 use crate::finder::Finder;
 use crate::frames::Frames;
 use crate::heartbeat::{Heartbeat, HeartbeatConfig};
-use crate::limits::Limits;
+use crate::limits::{Limits, TRIAL_PATIENCE_MIN};
 use crate::loops::{self, LoopCheck, LoopCommand};
 use crate::mechanism::Mechanism;
 use crate::opening::{ExpectGreeting, ExpectIdentity, Opened, Outcome};
@@ -248,6 +248,18 @@ impl Session {
         self.heartbeat.has_answer()
     }
 
+    /// Asks the peer for a sign of life: appends PING. False if the handshake is not over, or the
+    /// peer is not known to understand PING.
+    pub fn ask(&mut self, out: &mut Vec<u8>) -> bool {
+        self.is_ready() && self.heartbeat.ask(self.config.heartbeat, out)
+    }
+
+    /// Whether anything came in after `moment`.
+    #[must_use]
+    pub fn has_heard_since(&self, moment: Instant) -> bool {
+        self.heartbeat.has_heard_since(moment)
+    }
+
     /// Takes note that the peer may not have read all that it was sent, being too slow, and so
     /// cannot answer PING. One that sent PINGs of its own is still found dead when those do not
     /// come any more.
@@ -261,7 +273,7 @@ impl Session {
     /// The session is over: the handshake took too long, or the peer is dead.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Error> {
         let timed_out = match self.handshake_deadline {
-            Some(deadline) if deadline <= now => Err(Deadline::Handshake),
+            Some(deadline) if deadline <= now => Err(self.late()),
             _ => self
                 .heartbeat
                 .handle_timeout(self.config.heartbeat, now, out),
@@ -318,6 +330,18 @@ impl Session {
         matches!(self.state, State::ExpectIdentity(_) | State::Handshake(..))
     }
 
+    /// What the peer is too late for.
+    fn late(&self) -> Deadline {
+        let after = self.config.handshake_timeout.unwrap_or_default();
+        match self.state {
+            State::ExpectGreeting(_) => Deadline::Greeting { after },
+            State::Trial(_) => Deadline::Trial {
+                after: after.max(TRIAL_PATIENCE_MIN),
+            },
+            _ => Deadline::Handshake { after },
+        }
+    }
+
     fn fail(&mut self, error: Error, out: &mut Vec<u8>) {
         if matches!(self.state, State::Failed(_)) {
             return;
@@ -370,11 +394,21 @@ impl Session {
         self.heartbeat.start(self.config.heartbeat, peer.version);
         let checks = [self.config.loop_check, peer.loop_check];
         if checks.contains(&LoopCheck::Trial) && !checks.contains(&LoopCheck::Off) {
+            // One of ours ends when the caller says so.
+            if self.config.loop_check != LoopCheck::Trial {
+                self.handshake_deadline = self.trial_deadline();
+            }
             self.state = State::Trial(peer.clone());
             return Event::Trial(peer);
         }
         self.state = State::Traffic(Deframer::new(peer.version));
         Event::Ready(peer)
+    }
+
+    /// When the peer must have ended the trial that it asked for.
+    fn trial_deadline(&self) -> Option<Instant> {
+        let patience = self.config.handshake_timeout?.max(TRIAL_PATIENCE_MIN);
+        self.heartbeat.heard_at()?.checked_add(patience)
     }
 
     /// A step of a trial.
@@ -389,7 +423,8 @@ impl Session {
                 context,
                 ttl_deciseconds,
             } => {
-                self.heartbeat.handle_ping(ttl_deciseconds);
+                self.heartbeat
+                    .handle_ping(self.config.heartbeat, ttl_deciseconds);
                 append_pong(out, context);
                 Event::Progress
             }
@@ -410,6 +445,7 @@ impl Session {
             return None;
         };
         let peer = peer.clone();
+        self.handshake_deadline = None;
         self.state = State::Traffic(Deframer::new(peer.version));
         Some(peer)
     }
@@ -522,7 +558,8 @@ impl Traffic<'_> {
                 context,
                 ttl_deciseconds,
             } => {
-                self.heartbeat.handle_ping(ttl_deciseconds);
+                self.heartbeat
+                    .handle_ping(self.config.heartbeat, ttl_deciseconds);
                 append_pong(out, context);
                 return Ok(Event::Progress);
             }

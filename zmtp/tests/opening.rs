@@ -42,7 +42,7 @@ impl End {
             match step.event {
                 Event::Need(_) => return,
                 Event::Ready(peer) => self.peer = Some(peer),
-                Event::Progress => {}
+                Event::Progress | Event::Trial(_) => {}
                 other => panic!("nobody said that: {other:?}"),
             }
             self.input.drain(..step.consumed);
@@ -143,8 +143,62 @@ fn an_old_peer_that_stops_half_way_is_late() {
         let late = start() + Duration::from_secs(30);
         assert_eq!(end.session.poll_timeout(), Some(late), "{size} bytes");
         end.out.clear();
-        let error = Error::TimedOut(Deadline::Handshake);
+        let after = Duration::from_secs(30);
+        let deadline = if size < 12 {
+            Deadline::Greeting { after }
+        } else {
+            Deadline::Handshake { after }
+        };
+        let error = Error::TimedOut(deadline);
         assert_eq!(end.session.handle_timeout(late, &mut end.out), Err(error));
         assert!(end.out.is_empty(), "it could not read an ERROR");
+    }
+}
+
+/// A trial that the peer asks for and never ends.
+#[test]
+fn a_trial_without_an_end_is_late() {
+    for (milliseconds, late) in [
+        (Some(30_000), Some(30_000)),
+        (Some(100), Some(5000)),
+        (None, None),
+    ] {
+        let mut tried = End::new(SessionConfig {
+            handshake_timeout: milliseconds.map(Duration::from_millis),
+            loop_check: LoopCheck::On,
+            ..SessionConfig::new(SocketType::Pull)
+        });
+        let mut trying = End::new(SessionConfig {
+            loop_check: LoopCheck::Trial,
+            ..SessionConfig::new(SocketType::Push)
+        });
+        for _ in 0..3 {
+            let bytes = trying.take(usize::MAX);
+            tried.hear(&bytes);
+            let bytes = tried.take(usize::MAX);
+            trying.hear(&bytes);
+        }
+        let late = late.map(Duration::from_millis);
+        assert_eq!(
+            tried.session.poll_timeout(),
+            late.map(|late| start() + late)
+        );
+        assert_eq!(
+            trying.session.poll_timeout(),
+            None,
+            "it ends when we say so"
+        );
+        let Some(after) = late else { continue };
+        let error = Error::TimedOut(Deadline::Trial { after });
+        let mut ended = tried.session.clone();
+        assert_eq!(
+            ended.handle_timeout(start() + after, &mut tried.out),
+            Err(error)
+        );
+        assert!(trying.session.end_trial(&mut trying.out).is_some());
+        let bytes = trying.take(usize::MAX);
+        tried.hear(&bytes);
+        assert!(tried.session.is_ready());
+        assert_eq!(tried.session.poll_timeout(), None);
     }
 }

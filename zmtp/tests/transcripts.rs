@@ -134,7 +134,12 @@ fn a_peer_that_stops_half_way_is_late() {
         assert_eq!(session.poll_timeout(), Some(start + timeout));
         let just_before = start + timeout - Duration::from_millis(1);
         assert_eq!(session.handle_timeout(just_before, &mut Vec::new()), Ok(()));
-        let late = Error::TimedOut(Deadline::Handshake);
+        let after = timeout;
+        let late = Error::TimedOut(if size < 64 {
+            Deadline::Greeting { after }
+        } else {
+            Deadline::Handshake { after }
+        });
         assert_eq!(
             session.handle_timeout(start + timeout, &mut Vec::new()),
             Err(late)

@@ -211,8 +211,13 @@ impl Ends {
                 };
                 let silence = deadline - end.heard_at;
                 match error {
-                    Error::TimedOut(Deadline::Handshake) => {
+                    Error::TimedOut(Deadline::Greeting { .. } | Deadline::Handshake { .. }) => {
                         assert!(!end.is_ready && !end.is_on_trial);
+                        assert!(deadline - self.start >= HANDSHAKE_TIMEOUT);
+                    }
+                    Error::TimedOut(Deadline::Trial { .. }) => {
+                        assert!(end.is_on_trial && !end.is_ready);
+                        assert!(end.config.loop_check == LoopCheck::On);
                         assert!(deadline - self.start >= HANDSHAKE_TIMEOUT);
                     }
                     Error::TimedOut(Deadline::Heartbeat) => {
