@@ -40,6 +40,10 @@ pub const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
 /// Answers to PING that wait for a peer to read them. One that does not read needs no more.
 pub const CONTROL_BYTES_MAX: u64 = 4096;
 
+/// How long a peer may take to give a sign of life when another announces its name: some round trips
+/// of a slow network, and no longer than a client that lost its network can wait.
+pub const NAME_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Brokers that pass a probe on before it is given up: loops of more are not found.
 pub const PROBE_HOPS_MAX: u8 = 64;
 

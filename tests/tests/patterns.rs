@@ -16,14 +16,15 @@ fn proxy(kind: &str, options: &[&str]) -> (Zmqd, Python) {
 }
 
 #[test]
-fn a_bearer_keeps_its_identity_without_router_handover() {
-    let (broker, mut python) = proxy("queue", &["frontend.router_handover=false"]);
+fn a_peer_that_is_alive_keeps_its_identity() {
+    let (broker, mut python) = proxy("queue", &[]);
     python.run(
         r#"
         worker = connect(zmq.DEALER, backend)
         older = connect(zmq.DEALER, frontend, identity=b"name")
         wait_until("the older one", lambda: counters(ask, "frontend")["peers"] == 1)
         newer = dial(zmq.DEALER, frontend, identity=b"name", reconnect_ivl=-1)
+        newer.send(b"forged")
         "#,
     );
     let _line = broker.wait_log("another peer has its identity");
@@ -33,6 +34,43 @@ fn a_bearer_keeps_its_identity_without_router_handover() {
         assert worker.recv_multipart() == [b"name", b"question"]
         worker.send_multipart([b"name", b"answer"])
         assert older.recv() == b"answer"
+        "#,
+    );
+}
+
+#[test]
+fn a_peer_that_gives_no_sign_of_life_loses_its_identity_to_the_next() {
+    let (broker, mut python) = proxy("queue", &[]);
+    let mut hung = Python::beside(&broker);
+    hung.run(r#"older = connect(zmq.DEALER, frontend, identity=b"name")"#);
+    python.run(r#"wait_until("it", lambda: counters(ask, "frontend")["peers"] == 1)"#);
+    hung.signal("STOP");
+    python.run(
+        r#"
+        worker = connect(zmq.DEALER, backend)
+        newer = dial(zmq.DEALER, frontend, identity=b"name")
+        newer.send(b"question")
+        assert worker.recv_multipart() == [b"name", b"question"]
+        worker.send_multipart([b"name", b"answer"])
+        assert newer.recv() == b"answer"
+        "#,
+    );
+}
+
+#[test]
+fn the_newest_has_the_identity_with_router_handover() {
+    let (_broker, mut python) = proxy("queue", &["frontend.router_handover=true"]);
+    python.run(
+        r#"
+        worker = connect(zmq.DEALER, backend)
+        older = connect(zmq.DEALER, frontend, identity=b"name", reconnect_ivl=-1)
+        wait_until("the older one", lambda: counters(ask, "frontend")["peers"] == 1)
+        newer = connect(zmq.DEALER, frontend, identity=b"name")
+        newer.send(b"question")
+        assert worker.recv_multipart() == [b"name", b"question"]
+        worker.send_multipart([b"name", b"answer"])
+        assert newer.recv() == b"answer"
+        assert is_silent(older)
         "#,
     );
 }

@@ -218,7 +218,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "router_handover",
         PATTERNS,
-        "a_bearer_keeps_its_identity_without_router_handover",
+        "the_newest_has_the_identity_with_router_handover",
     ),
     (
         "router_mandatory",

@@ -11,6 +11,8 @@ use zmtp::{Limits, Version};
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     has_room: bool,
+    /// The peer has closed the connection.
+    is_closed: bool,
     /// Bytes in the tail when it was last looked at.
     size: usize,
     units: u32,
@@ -78,6 +80,17 @@ impl Backlog {
         *self = Self::default();
         self.received(tail, to);
         self.has_room
+    }
+
+    /// The peer has closed the connection, and sends no more.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        self.end();
+    }
+
+    /// Whether the peer has closed the connection, as far as it was heard.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// The peer is not read from any more before all of it has gone on.

@@ -3,6 +3,7 @@
 use crate::config::{Side, SocketOptions};
 use crate::conn::backlog::Backlog;
 use crate::conn::doubt::Doubt;
+use crate::core::names::Contest;
 use crate::peer::PeerAddress;
 use crate::proxy::neighbours::Neighbour;
 use std::time::Instant;
@@ -125,6 +126,8 @@ pub(crate) struct Fullness {
 pub(crate) struct Conn {
     /// What is known of its tail while its next message waits.
     pub(crate) backlog: Backlog,
+    /// Another peer has the name that it announced; it waits until that one is heard or given up.
+    pub(crate) contest: Option<Box<Contest>>,
     /// Whether its silence may mean that it has much to read.
     pub(crate) doubt: Doubt,
     pub(crate) egress: Egress,
@@ -177,6 +180,7 @@ impl Conn {
     ) -> Self {
         Self {
             backlog: Backlog::default(),
+            contest: None,
             doubt: Doubt::default(),
             egress: Egress::default(),
             fullness: None,
@@ -206,6 +210,11 @@ impl Conn {
     /// Whether it only has the queue of a link that is down.
     pub(crate) fn is_stand_in(&self) -> bool {
         self.peer == PeerAddress::Absent
+    }
+
+    /// Whether its peer has closed it, and what it sent last waits.
+    pub(crate) fn has_left(&self) -> bool {
+        self.is_parked && self.backlog.is_closed()
     }
 
     /// Whether it has sent the beginning of a greeting, and no more than that.

@@ -16,6 +16,16 @@ impl Core {
         }
     }
 
+    /// Whatever a connection sends next waits.
+    pub(super) fn park(&mut self, id: ConnId) {
+        let tail = self.take_tail(id);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.is_parked = true;
+        }
+        self.hold(id, tail.bytes());
+        self.put_tail(id, tail);
+    }
+
     /// More was read behind a message that waits.
     pub(super) fn hold_more(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
         let mut tail = self.take_tail(id);

@@ -70,10 +70,11 @@ impl Core {
             conn.is_parked = true;
             conn.session.hold_back(now);
             let SocketId { proxy, side } = conn.socket;
-            self.proxies[proxy as usize]
-                .socket_mut(side)
-                .waiting
-                .push_back(id);
+            // What waits for a name has no turn yet.
+            if conn.contest.is_none() {
+                let socket = self.proxies[proxy as usize].socket_mut(side);
+                socket.waiting.push_back(id);
+            }
             self.hold(id, input.bytes());
         }
         self.remind(id);
@@ -229,13 +230,17 @@ impl Core {
             }
             Event::LoopCheck(_) | Event::Progress => {}
             Event::Trial(peer) => self.begin_trial(id, &peer),
-            Event::Ready(peer) => {
-                if let Err(why) = self.attach(id, &peer) {
+            Event::Ready(peer) => match self.take_in(id, &peer) {
+                Ok(true) => self.take_prefix(id),
+                Ok(false) => {
+                    input.consume(step.consumed);
+                    return Some(Flow::Parked);
+                }
+                Err(why) => {
                     self.doom(id, why);
                     return Some(Flow::Closed);
                 }
-                self.take_prefix(id);
-            }
+            },
             Event::Subscription { add, topic } => {
                 if *quota == 0 {
                     return Some(Flow::More);
@@ -293,7 +298,7 @@ impl Core {
         if self.control.is_empty() {
             return;
         }
-        if conn.phase == Phase::Ready && conn.egress.bytes() > CONTROL_BYTES_MAX {
+        if conn.egress.bytes() > CONTROL_BYTES_MAX {
             self.control.clear();
         } else {
             self.send_control(id);
@@ -395,8 +400,7 @@ impl Core {
         let kept = self.end_stand_in(origin);
         let proxy = &mut self.proxies[socket_id.proxy as usize];
         let socket = proxy.socket_mut(socket_id.side);
-        let (pattern, options) = (&mut socket.pattern, &socket.options);
-        if let Some(replaced) = pattern.attach(id, &peer.identity, &mut self.conns, options)? {
+        if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
             self.doomed.push((replaced, Why::Replaced));
         }
         socket.peers += 1;

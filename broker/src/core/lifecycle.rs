@@ -116,7 +116,7 @@ impl Core {
         // Nobody is read while memory is short, or any more once a stop has begun.
         let proxy = &self.proxies[conn.socket.proxy as usize];
         let is_unread = conn.is_parked || self.memory.is_short() || proxy.stop != Stop::No;
-        let (has_answer, bytes) = (conn.session.has_answer(), conn.bytes_meant_for_it());
+        let had_answer = conn.session.has_answer();
         let mut is_examined = false;
         if conn.phase == Phase::Ready {
             if is_unread {
@@ -136,13 +136,21 @@ impl Core {
         if is_unread {
             conn.session.hold_back(now);
         }
-        let has_asked = !self.control.is_empty();
-        self.answer(id);
-        if has_asked && let Some(conn) = self.conns.get_mut(id) {
-            let with_ping = conn.bytes_meant_for_it();
-            conn.doubt.asked(bytes, with_ping, has_answer);
+        if !self.control.is_empty() {
+            self.send_ping(id, had_answer);
         }
         self.remind(id);
+    }
+
+    /// Queues the PING that a session wants sent, if there is room; `had_answer` if those before it
+    /// were answered.
+    pub(super) fn send_ping(&mut self, id: ConnId, had_answer: bool) {
+        let before = self.conns.get(id).map_or(0, Conn::bytes_meant_for_it);
+        self.answer(id);
+        if let Some(conn) = self.conns.get_mut(id) {
+            let with_ping = conn.bytes_meant_for_it();
+            conn.doubt.asked(before, with_ping, had_answer);
+        }
     }
 
     /// The peer's system does not acknowledge what is sent to it: silence means that it is gone.
@@ -343,7 +351,7 @@ impl Core {
 
 /// Whether a peer may be silent because it is too slow to read all that it was sent, or has been
 /// sent. One that has answered as often as it was asked has read it.
-fn may_be_slow(proxies: &[Proxy], conn: &Conn) -> bool {
+pub(super) fn may_be_slow(proxies: &[Proxy], conn: &Conn) -> bool {
     let socket = proxies[conn.socket.proxy as usize].socket(conn.socket.side);
     let traffic = &conn.traffic;
     let is_even =

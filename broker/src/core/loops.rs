@@ -72,8 +72,10 @@ impl Core {
         };
         if let Some(peer) = conn.session.end_trial(&mut self.control) {
             self.send_control(id);
-            if let Err(why) = self.attach(id, &peer) {
-                self.doom(id, why);
+            match self.take_in(id, &peer) {
+                Ok(true) => {}
+                Ok(false) => self.park(id),
+                Err(why) => self.doom(id, why),
             }
         }
     }

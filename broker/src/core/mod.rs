@@ -39,6 +39,7 @@ mod lifecycle;
 mod links;
 mod loops;
 mod memory;
+pub(crate) mod names;
 mod report;
 mod shutdown;
 mod stand_in;
@@ -202,7 +203,7 @@ impl Core {
     /// waits. What waits goes first; then the driver hears of the end once more.
     pub fn handle_read_closed(&mut self, id: ConnId, error: Option<&io::Error>) {
         if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_parked) {
-            conn.backlog.end();
+            conn.backlog.close();
             return;
         }
         let why = error.map_or(Why::PeerClosed, |error| Why::Io(error.kind()));
@@ -313,6 +314,7 @@ impl Core {
         while let Some((deadline, owner)) = self.timers.pop_due(heard_until) {
             match owner {
                 Owner::Conn(id) => self.check_deadline(heard_until, id, deadline),
+                Owner::Contest(id) => self.check_contest(id),
                 Owner::Link(id) => self.check_link(now, id),
                 Owner::Queue(id) => self.check_queue(heard_until, id),
                 Owner::Trial(id) => self.check_trial(id),

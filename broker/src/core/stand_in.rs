@@ -36,8 +36,7 @@ impl Core {
             conn.egress.keep_apart();
         }
         let id = self.conns.insert(conn);
-        let (conns, options) = (&mut self.conns, &socket.options);
-        if socket.pattern.attach(id, &[], conns, options).is_err() {
+        if socket.pattern.attach(id, &[], &mut self.conns).is_err() {
             // A PAIR that somebody else has found.
             self.conns.remove(id);
             return None;

@@ -14,6 +14,8 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Conn(ConnId),
+    /// A connection that waits for a name: has the holder given a sign of life?
+    Contest(ConnId),
     Link(LinkId),
     /// The queue of a connection: has it been full for too long?
     Queue(ConnId),
@@ -55,7 +57,8 @@ impl Timers {
 
     /// Forgets all reminders of a connection.
     pub(crate) fn forget(&mut self, id: ConnId) {
-        for owner in [Owner::Conn(id), Owner::Queue(id), Owner::Trial(id)] {
+        let owners = [Owner::Conn, Owner::Contest, Owner::Queue, Owner::Trial];
+        for owner in owners.map(|owner| owner(id)) {
             if let Some(deadline) = self.by_owner.remove(&owner) {
                 self.by_time.remove(&(deadline, owner));
             }

@@ -154,19 +154,26 @@ impl Pattern {
         }
     }
 
+    /// The peer that has the name which another announces, where names are told apart.
+    pub(crate) fn holder(&self, identity: &[u8], conns: &ConnTable) -> Option<ConnId> {
+        match self {
+            Self::Router(router) => router.holder(identity, conns),
+            _ => None,
+        }
+    }
+
     /// Takes in a peer whose handshake is over; answers with the one it replaces, if any.
     pub(crate) fn attach(
         &mut self,
         id: ConnId,
         identity: &[u8],
         conns: &mut ConnTable,
-        options: &SocketOptions,
     ) -> Result<Option<ConnId>, Why> {
         match self {
             Self::Dealer(balancer) | Self::Push(balancer) => balancer.attach(id, conns),
             Self::Pair(balancer) => pair::attach(balancer, id, conns)?,
             Self::Req(request) => request.attach(id, conns),
-            Self::Router(router) => return router.attach(id, identity, conns, options),
+            Self::Router(router) => return router.attach(id, identity, conns),
             Self::Xpub(xpub) => xpub.attach(id),
             Self::Xsub(xsub) => xsub.attach(id, conns),
             Self::Echo | Self::Pull | Self::Rep(_) => {}

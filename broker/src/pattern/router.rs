@@ -1,54 +1,62 @@
 //! ROUTER: each message carries its peer's identity in front, both ways.
 
 use crate::config::SocketOptions;
-use crate::conn::{Conn, ConnId, ConnTable};
+use crate::conn::{Conn, ConnId, ConnTable, Phase, SocketId};
 use crate::pattern::{Route, to_one};
 use crate::why::{Drop, Why};
 use std::collections::HashMap;
 use zmtp::Frames;
 use zmtp::encode::append_frame;
 
-/// Who has which identity.
+/// The identities of the peers of one socket.
 ///
 /// A peer that announces none gets one that holds its [`ConnId`], so that a reply finds it by
-/// index, and a reply to one that left finds nobody, whoever has its place now. Announced ones are
-/// kept as they are, in a map whose hash is keyed, because peers choose them.
+/// index, and a reply to one that left finds no other in its place. All sockets of the process
+/// share that index: a name counts only for a peer of this socket. Announced ones are kept as they
+/// are, in a map whose hash is keyed, because peers choose them.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     names: HashMap<Box<[u8]>, ConnId>,
+    /// The socket that this is, from the first peer on.
+    socket: Option<SocketId>,
 }
 
 /// Bytes of a generated identity: a zero, which RFC 37 keeps from announced ones, and a [`ConnId`].
 const GENERATED_SIZE: usize = 9;
 
 impl Router {
-    /// Takes in a peer. The newest bearer of a name has it, unless configured otherwise: the older
-    /// one is most often the same client, whose end nobody has noticed yet.
+    /// The peer that has this announced name.
+    pub(crate) fn holder(&self, identity: &[u8], conns: &ConnTable) -> Option<ConnId> {
+        let (holder, _) = self.find_announced(identity, conns)?;
+        Some(holder)
+    }
+
+    /// Takes in a peer, which gets the name that it announces; answers with the one that has had
+    /// it.
+    ///
+    /// Announced and generated names never meet: libzmq lets peers announce names that begin with
+    /// a zero, and so does this, but for those of the generated form.
     pub(crate) fn attach(
         &mut self,
         id: ConnId,
         identity: &[u8],
         conns: &mut ConnTable,
-        options: &SocketOptions,
     ) -> Result<Option<ConnId>, Why> {
+        if generated_for(identity).is_some() {
+            return Err(Why::IdentityReserved);
+        }
+        let replaced = self.holder(identity, conns);
         let generated = generated(id);
         let name = if identity.is_empty() {
             &generated[..]
         } else {
             identity
         };
-        let holder = self.find(name, conns).map(|(holder, _)| holder);
-        let replaced = match holder {
-            Some(holder) if generated_for(name) == Some(holder) => {
-                return Err(Why::IdentityReserved);
-            }
-            Some(_) if !options.router_handover => return Err(Why::IdentityTaken),
-            holder => holder,
-        };
         let mut frame = Vec::with_capacity(2 + name.len());
         append_frame(&mut frame, name, true);
         if let Some(conn) = conns.get_mut(id) {
             conn.identity_frame = frame.into_boxed_slice();
+            self.socket = Some(conn.socket);
         }
         if !identity.is_empty() {
             self.names.insert(identity.into(), id);
@@ -103,19 +111,20 @@ impl Router {
     /// The attached peer with this identity.
     #[inline(always)]
     fn find<'a>(&self, name: &[u8], conns: &'a ConnTable) -> Option<(ConnId, &'a Conn)> {
-        if let Some(id) = generated_for(name)
-            && let Some(conn) = conns.get(id)
-            && conn.identity_frame.get(2..) == Some(name)
-        {
-            return Some((id, conn));
-        }
-        self.find_announced(name, conns)
+        let Some(id) = generated_for(name) else {
+            return self.find_announced(name, conns);
+        };
+        let conn = conns.get(id)?;
+        let is_ours = Some(conn.socket) == self.socket && conn.phase == Phase::Ready;
+        let is_its_name = conn.identity_frame.get(2..) == Some(name);
+        (is_ours && is_its_name).then_some((id, conn))
     }
 
     #[inline(never)]
     fn find_announced<'a>(&self, name: &[u8], conns: &'a ConnTable) -> Option<(ConnId, &'a Conn)> {
         let id = *self.names.get(name)?;
-        Some((id, conns.get(id)?))
+        let conn = conns.get(id)?;
+        (conn.phase == Phase::Ready).then_some((id, conn))
     }
 }
 

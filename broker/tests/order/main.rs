@@ -2,9 +2,11 @@
 
 mod beside;
 mod closing;
+mod names;
 mod play;
 mod shortened;
 mod sizes;
+mod trial;
 mod upstream;
 
 use broker::config::{Side, SocketOptions};

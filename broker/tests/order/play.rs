@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use zmtp::encode::{append_command, append_frame, append_message};
 use zmtp::wire::greeting::Greeting;
-use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
-use zmtp::{Frame, Frames, SocketType};
+use zmtp::wire::metadata::{IDENTITY, SOCKET_TYPE, append_property};
+use zmtp::{Frame, Frames, SocketType, Version};
 
 /// One proxy and its driver; nothing is written unless it is asked for.
 pub(crate) struct Play {
@@ -30,8 +30,13 @@ impl Play {
     }
 
     pub(crate) fn of(config: ProxyConfig) -> Self {
+        Self::of_all(vec![config])
+    }
+
+    /// A broker with several proxies.
+    pub(crate) fn of_all(proxies: Vec<ProxyConfig>) -> Self {
         Self::run(&Config {
-            proxies: vec![config],
+            proxies,
             ..Config::default()
         })
     }
@@ -91,10 +96,53 @@ impl Play {
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
+        self.join_announcing(Version::V3_1, socket, socket_type, properties)
+    }
+
+    /// A peer connects and announces an identity, unless that is empty.
+    pub(crate) fn join_named(
+        &mut self,
+        socket: SocketId,
+        socket_type: SocketType,
+        identity: &[u8],
+    ) -> ConnId {
+        self.join_speaking(Version::V3_1, socket, socket_type, identity)
+    }
+
+    /// The same, in this version of the protocol.
+    pub(crate) fn join_speaking(
+        &mut self,
+        version: Version,
+        socket: SocketId,
+        socket_type: SocketType,
+        identity: &[u8],
+    ) -> ConnId {
+        let announced = [(IDENTITY, identity)];
+        let properties = if identity.is_empty() {
+            &[][..]
+        } else {
+            &announced
+        };
+        self.join_announcing(version, socket, socket_type, properties)
+    }
+
+    /// A peer connects and announces these properties beside its socket type.
+    pub(crate) fn join_announcing(
+        &mut self,
+        version: Version,
+        socket: SocketId,
+        socket_type: SocketType,
+        properties: &[(&str, &[u8])],
+    ) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let id = self.core.handle_accepted(self.now, socket, peer);
         let (mut hello, mut metadata) = (Vec::new(), Vec::new());
-        Greeting::new("NULL").emit(&mut hello);
+        let greeting = Greeting::new("NULL");
+        Greeting {
+            version,
+            ..greeting
+        }
+        .emit(&mut hello);
         append_property(&mut metadata, SOCKET_TYPE, socket_type.name().as_bytes());
         for (name, value) in properties {
             append_property(&mut metadata, name, value);
@@ -165,11 +213,17 @@ impl Play {
         flow
     }
 
-    /// The kernel takes what is queued for a peer; answers with the bodies.
+    /// The kernel takes what is queued for a peer; answers with the bodies as text.
     pub(crate) fn write(&mut self, id: ConnId) -> Vec<String> {
+        let text = |body: Vec<u8>| String::from_utf8_lossy(&body).into_owned();
+        self.write_frames(id).into_iter().map(text).collect()
+    }
+
+    /// The kernel takes what is queued for a peer; answers with the bodies.
+    pub(crate) fn write_frames(&mut self, id: ConnId) -> Vec<Vec<u8>> {
         let sent = self.write_up_to(id, usize::MAX);
-        let text = |frame: Frame<'_>| String::from_utf8_lossy(frame.body).into_owned();
-        Frames::new(&sent).map(text).collect()
+        let body = |frame: Frame<'_>| frame.body.to_vec();
+        Frames::new(&sent).map(body).collect()
     }
 
     /// The kernel takes so many of the bytes that are queued for a peer, at most; answers with them.

@@ -316,6 +316,8 @@ impl Scene {
             heartbeat_ivl: Duration::from_millis(if has_beats { beat } else { 0 }),
             heartbeat_timeout: Duration::from_millis(random.pick(&[300, 3000])),
             heartbeat_ttl: Duration::from_millis(random.pick(&[0, 3000])),
+            // Clients come again under their names while the broker has not seen their ends.
+            router_handover: true,
             ..SocketOptions::DEFAULT
         }
     }

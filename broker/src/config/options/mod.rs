@@ -156,7 +156,7 @@ impl SocketOptions {
         rcvhwm_bytes: 64 << 20,
         reconnect_ivl: Duration::from_millis(100),
         reconnect_ivl_max: Duration::from_secs(5),
-        router_handover: true,
+        router_handover: false,
         router_mandatory: false,
         routing_id: String::new(),
         sndbuf: None,

@@ -317,7 +317,7 @@ impl SocketOption {
             name: "router_handover",
             libzmq: Some("ZMQ_ROUTER_HANDOVER"),
             form: Form::Flag,
-            doc: "The newest peer takes an identity over; otherwise it is refused",
+            doc: "Take an identity from a live peer too, not only from a silent one",
             field: |options| &options.router_handover,
             field_mut: |options| &mut options.router_handover,
         },

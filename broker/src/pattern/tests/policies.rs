@@ -14,7 +14,7 @@ fn with_options(
     let (mut pattern, mut conns) = (Pattern::new(socket_type, options), ConnTable::default());
     let ids: Vec<_> = (0..count).map(|_| add(&mut conns)).collect();
     for id in &ids {
-        assert_eq!(pattern.attach(*id, b"", &mut conns, options), Ok(None));
+        assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));
     }
     (pattern, conns, ids)
 }
@@ -103,27 +103,6 @@ fn inverted_matching_sends_to_those_who_did_not_subscribe() {
         xpub.found(&conns, &options, &mut targets);
         assert_eq!(targets, expected);
     }
-}
-
-#[test]
-fn an_identity_is_kept_from_newcomers_without_handover() {
-    let options = SocketOptions {
-        router_handover: false,
-        ..OPTIONS.clone()
-    };
-    let (mut pattern, mut conns, _) = with_options(SocketType::Router, &options, 0);
-    let (first, second) = (add(&mut conns), add(&mut conns));
-    assert_eq!(
-        pattern.attach(first, b"name", &mut conns, &options),
-        Ok(None)
-    );
-    let refused = pattern.attach(second, b"name", &mut conns, &options);
-    assert_eq!(refused, Err(Why::IdentityTaken));
-    pattern.detach(first, &mut conns);
-    assert_eq!(
-        pattern.attach(second, b"name", &mut conns, &options),
-        Ok(None)
-    );
 }
 
 #[test]

@@ -1,0 +1,267 @@
+//! The names by which a ROUTER knows its peers.
+
+use crate::play::{Play, proxy};
+use broker::config::Side;
+use broker::why::Drop;
+use broker::{Action, ConnId, SocketId};
+use std::time::Duration;
+use zmtp::encode::append_command;
+use zmtp::{SocketType, Version};
+
+fn frontend(proxy: u32) -> SocketId {
+    SocketId {
+        proxy,
+        side: Side::Frontend,
+    }
+}
+
+fn backend(proxy: u32) -> SocketId {
+    SocketId {
+        proxy,
+        side: Side::Backend,
+    }
+}
+
+/// Two queues in one broker, with a client and a worker each.
+fn two_queues(identity: &[u8]) -> (Play, [ConnId; 2], [ConnId; 2]) {
+    let mut play = Play::of_all(vec![proxy("queue"), proxy("queue")]);
+    let workers = [0, 1].map(|proxy| play.join_named(backend(proxy), SocketType::Dealer, b""));
+    let clients =
+        [0, 1].map(|proxy| play.join_named(frontend(proxy), SocketType::Dealer, identity));
+    for id in clients.into_iter().chain(workers) {
+        play.write(id);
+    }
+    (play, clients, workers)
+}
+
+/// The name that the queue of this worker has for its client.
+fn name_of(play: &mut Play, client: ConnId, worker: ConnId) -> Vec<u8> {
+    play.send_frames(client, &[b"question"]);
+    let mut frames = play.write_frames(worker);
+    assert_eq!(frames.pop().as_deref(), Some(&b"question"[..]));
+    frames.pop().expect("the name in front")
+}
+
+#[test]
+fn a_worker_reaches_no_client_of_another_queue() {
+    let (mut play, clients, workers) = two_queues(b"");
+    let names = [0, 1].map(|at| name_of(&mut play, clients[at], workers[at]));
+    for at in [0, 1] {
+        play.send_frames(workers[at], &[&names[1 - at], b"injected"]);
+        assert_eq!(play.write(clients[1 - at]), [""; 0]);
+        play.send_frames(workers[at], &[&names[at], b"answer"]);
+        assert_eq!(play.write(clients[at]), ["answer"]);
+    }
+    let snapshots = play.core.statistics();
+    let frontends = snapshots.iter().filter(|it| it.side == Side::Frontend);
+    let missed: Vec<u64> = frontends
+        .map(|it| it.counters.dropped(Drop::NoSuchPeer))
+        .collect();
+    assert_eq!(missed, [1, 1]);
+}
+
+#[test]
+fn a_name_in_one_queue_is_free_in_another() {
+    let (mut play, clients, workers) = two_queues(b"name");
+    for at in [0, 1] {
+        assert_eq!(name_of(&mut play, clients[at], workers[at]), b"name");
+        play.send_frames(workers[at], &[b"name", b"answer"]);
+        assert_eq!(play.write(clients[at]), ["answer"]);
+        assert_eq!(play.write(clients[1 - at]), [""; 0]);
+    }
+}
+
+#[test]
+fn announced_names_keep_no_anonymous_peer_out() {
+    let mut play = Play::of(proxy("queue"));
+    let worker = play.join_named(backend(0), SocketType::Dealer, b"");
+    let first = play.join_named(frontend(0), SocketType::Dealer, b"");
+    play.write(worker);
+    let name = name_of(&mut play, first, worker);
+    // The names that the next connections would be given.
+    let coming = (1..=20).map(|ahead| {
+        let mut name = name.clone();
+        let slot = u32::from_be_bytes([name[1], name[2], name[3], name[4]]);
+        name[1..5].copy_from_slice(&(slot + 2 * ahead).to_be_bytes());
+        name
+    });
+    for name in coming {
+        play.join_named(frontend(0), SocketType::Dealer, &name);
+    }
+    for _ in 0..20 {
+        let anonymous = play.join_named(frontend(0), SocketType::Dealer, b"");
+        name_of(&mut play, anonymous, worker);
+    }
+}
+
+/// Applications count their peers in four bytes, and libzmq lets them.
+#[test]
+fn a_name_may_begin_with_zero_where_it_is_not_of_the_generated_form() {
+    let mut play = Play::of(proxy("queue"));
+    let worker = play.join_named(backend(0), SocketType::Dealer, b"");
+    play.write(worker);
+    for name in [&b"\0\0\0\x05"[..], b"\0", b"\0abcdefg", b"\0abcdefghi"] {
+        let client = play.join_named(frontend(0), SocketType::Dealer, name);
+        play.write(client);
+        assert_eq!(name_of(&mut play, client, worker), name);
+        play.send_frames(worker, &[name, b"answer"]);
+        assert_eq!(play.write(client), ["answer"]);
+    }
+}
+
+/// A queue with a worker, and a client that has a name.
+fn named() -> (Play, ConnId, ConnId) {
+    let mut play = Play::of(proxy("queue"));
+    let worker = play.join_named(backend(0), SocketType::Dealer, b"");
+    let holder = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.write(worker);
+    play.write(holder);
+    (play, holder, worker)
+}
+
+/// Time passes.
+fn wait(play: &mut Play, milliseconds: u64) {
+    play.now += Duration::from_millis(milliseconds);
+    play.core.handle_timeout(play.now, play.now);
+}
+
+/// The connections that the core closes, and those whose systems it asks for.
+fn closed_and_examined(play: &mut Play) -> (Vec<ConnId>, Vec<ConnId>) {
+    let (mut closed, mut examined) = (Vec::new(), Vec::new());
+    while let Some(action) = play.core.poll_action() {
+        match action {
+            Action::Close { id, .. } => {
+                play.core.handle_closed(play.now, id);
+                closed.push(id);
+            }
+            Action::Examine(id) => examined.push(id),
+            _ => {}
+        }
+    }
+    play.core.settle(play.now);
+    (closed, examined)
+}
+
+/// A reply to the name reaches this peer.
+fn has_the_name(play: &mut Play, id: ConnId, worker: ConnId) {
+    play.write(id);
+    play.send_frames(worker, &[b"name", b"answer"]);
+    assert_eq!(play.write(id), ["answer"]);
+}
+
+fn pong(play: &mut Play, id: ConnId) {
+    let mut wire = Vec::new();
+    append_command(&mut wire, "PONG", b"");
+    play.feed(id, &wire);
+}
+
+/// With the time-to-live that is the default.
+const PING: &[u8] = b"\x04PING\x01\x2c";
+
+#[test]
+fn a_peer_that_is_alive_keeps_its_name() {
+    let (mut play, holder, worker) = named();
+    let thief = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.send_frames(thief, &[b"forged"]);
+    assert_eq!(play.write_frames(holder), [PING]);
+    has_the_name(&mut play, holder, worker);
+    wait(&mut play, 1);
+    pong(&mut play, holder);
+    wait(&mut play, 1998);
+    assert_eq!(closed_and_examined(&mut play).0, []);
+    wait(&mut play, 1);
+    assert_eq!(closed_and_examined(&mut play).0, [thief]);
+    assert_eq!(play.write(worker), [""; 0]);
+    has_the_name(&mut play, holder, worker);
+}
+
+#[test]
+fn a_peer_that_comes_again_after_its_network_failed_has_its_name_soon() {
+    let (mut play, holder, worker) = named();
+    let again = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    assert_eq!(play.write_frames(holder), [PING]);
+    play.send_frames(again, &[b"first"]);
+    play.send_frames(again, &[b"second"]);
+    assert_eq!(play.write(worker), [""; 0]);
+    wait(&mut play, 2000);
+    assert_eq!(closed_and_examined(&mut play).0, [holder]);
+    assert_eq!(play.write(worker), ["name", "first", "name", "second"]);
+    has_the_name(&mut play, again, worker);
+    play.send_frames(again, &[b"third"]);
+    assert_eq!(play.write(worker), ["name", "third"]);
+}
+
+#[test]
+fn of_two_that_wait_for_a_name_the_first_has_it() {
+    let (mut play, holder, worker) = named();
+    let first = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.write(holder);
+    wait(&mut play, 1000);
+    let second = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.write(holder);
+    wait(&mut play, 1000);
+    assert_eq!(closed_and_examined(&mut play).0, [holder]);
+    wait(&mut play, 1000);
+    assert_eq!(closed_and_examined(&mut play).0, [second]);
+    has_the_name(&mut play, first, worker);
+}
+
+#[test]
+fn a_name_is_free_when_its_holder_has_gone_meanwhile() {
+    let (mut play, holder, worker) = named();
+    let again = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.lose(holder);
+    wait(&mut play, 2000);
+    assert_eq!(closed_and_examined(&mut play).0, []);
+    has_the_name(&mut play, again, worker);
+}
+
+#[test]
+fn one_that_goes_while_it_waits_for_a_name_leaves_it_to_the_holder() {
+    let (mut play, holder, worker) = named();
+    let thief = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.core.handle_read_closed(thief, None);
+    wait(&mut play, 1);
+    pong(&mut play, holder);
+    wait(&mut play, 1999);
+    assert_eq!(closed_and_examined(&mut play).0, [thief]);
+    has_the_name(&mut play, holder, worker);
+}
+
+/// It was sent an answer, and may be too busy to read it: its system is asked.
+#[test]
+fn a_peer_that_may_be_slow_keeps_its_name_unless_its_system_is_gone() {
+    let (mut play, holder, worker) = named();
+    has_the_name(&mut play, holder, worker);
+    let other = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    wait(&mut play, 2000);
+    assert_eq!(closed_and_examined(&mut play), (vec![other], vec![holder]));
+    play.core.handle_unreachable(holder);
+    play.core.settle(play.now);
+    assert_eq!(closed_and_examined(&mut play).0, [holder]);
+    let other = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    has_the_name(&mut play, other, worker);
+}
+
+#[test]
+fn a_peer_that_knows_no_ping_keeps_its_name_unless_its_system_is_gone() {
+    let mut play = Play::of(proxy("queue"));
+    let holder = play.join_speaking(Version::V3_0, frontend(0), SocketType::Dealer, b"name");
+    let other = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    assert_eq!(closed_and_examined(&mut play), (vec![other], vec![holder]));
+    assert!(!play.write_frames(holder).contains(&PING.to_vec()));
+}
+
+/// With no worker there, the last request of a client that has left waits, and so does its end.
+#[test]
+fn a_peer_that_has_left_loses_its_name_at_once() {
+    let mut play = Play::of(proxy("queue"));
+    let left = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.send_frames(left, &[b"question"]);
+    play.core.handle_read_closed(left, None);
+    let again = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    assert_eq!(closed_and_examined(&mut play).0, [left]);
+    let worker = play.join_named(backend(0), SocketType::Dealer, b"");
+    play.write(worker);
+    has_the_name(&mut play, again, worker);
+}
