@@ -146,6 +146,8 @@ impl Model {
             match heard {
                 // A PAIR's second peer is refused, and nothing of what it says is heard.
                 Heard::Ready(_) if self.is_pair_taken(id) => break,
+                // Nor of what a peer says that announces a name of the form that the broker makes.
+                Heard::Ready(peer) if self.is_reserved(id, &peer.identity) => break,
                 Heard::Ready(peer) => {
                     let shadow = self.shadows.get_mut(&id).expect("it is connected");
                     shadow.phase = Phase::Ready;
@@ -183,6 +185,12 @@ impl Model {
             }
         }
         targets
+    }
+
+    fn is_reserved(&self, id: ConnId, identity: &[u8]) -> bool {
+        let own = self.shadows[&id].socket;
+        let is_router = self.sockets[index(own)].socket_type == SocketType::Router;
+        is_router && identity.len() == 9 && identity[0] == 0
     }
 
     fn is_pair_taken(&self, id: ConnId) -> bool {
