@@ -93,11 +93,12 @@ def one_way(bench, kind, label, size, *goals):
 def works():
     yield from one_way_works()
     yield from round_trip_works()
+    yield from crowd_works()
     yield from memory_works()
 
 
 def one_way_works():
-    small = (Goal(0.20, LIBZMQ), Goal(3, RELAY))
+    small = (Goal(0.12, LIBZMQ), Goal(3, RELAY))
     large = Goal(0.45, LIBZMQ)
     yield one_way("stream", STREAM, "64 B", 64, *small)
     yield one_way("forward", FORWARD, "64 B", 64, *small)
@@ -110,7 +111,7 @@ def one_way_works():
         FORWARD,
         "forward --subscribers 50",
         [
-            Figure(CPU_NS, "CPU ns/msg", Goal(0.25, LIBZMQ)),
+            Figure(CPU_NS, "CPU ns/msg", Goal(0.15, LIBZMQ)),
             Figure(RATE, "M msg/s", scale=1e-6),
             Figure(SHARE, "delivered share"),
         ],
@@ -130,7 +131,7 @@ def one_way_works():
 
 def round_trip_works():
     round_trip = [
-        Figure(CPU_NS, "CPU ns/round trip", Goal(0.25, LIBZMQ)),
+        Figure(CPU_NS, "CPU ns/round trip", Goal(0.20, LIBZMQ)),
         Figure(RATE, "M/s", scale=1e-6),
     ]
     yield Work(
@@ -156,6 +157,32 @@ def round_trip_works():
             Figure("p99_us", "p99 µs"),
             Figure(CPU_NS, "CPU µs/round trip", scale=1e-3),
         ],
+    )
+
+
+def crowd_works():
+    yield Work(
+        "queue, 64 B, 10,000 clients × 1 a second, 1 worker",
+        QUEUE,
+        "crowd --clients 10000 --seconds 3 --warmup 1.5 --timeout 20",
+        [
+            Figure(CPU_NS, "CPU µs/round trip", Goal(0.5, LIBZMQ), scale=1e-3),
+            Figure("p50_us", "p50 ms", scale=1e-3),
+            Figure("p99_us", "p99 ms", Goal(10), scale=1e-3),
+            Figure("skipped", "requests left out"),
+        ],
+        relay=False,
+    )
+    yield Work(
+        "handshakes, 2 clients at a time",
+        QUEUE,
+        "handshakes",
+        [
+            Figure("handshakes_per_cpu_second", "per CPU second",
+                   Goal(2.5, LIBZMQ, at_least=True)),
+            Figure("handshakes_per_second", "per second"),
+        ],
+        relay=False,
     )
 
 
@@ -259,7 +286,7 @@ def bench(work, name, options):
     cores = sorted(os.sched_getaffinity(0))
     core = cores[0] if work.one_core and len(cores) > 1 else None
     arguments = list(work.arguments)
-    if not work.once:
+    if not work.once and "--seconds" not in arguments:
         arguments += ["--seconds", str(options.seconds), "--warmup", str(options.warmup)]
     with Proxy(name, work.kind, options.programs, core) as proxy:
         command = [options.programs / "zmqd", "bench", *arguments, "--json"]

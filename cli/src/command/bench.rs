@@ -3,7 +3,9 @@
 //! It sends bytes that were encoded before the run, its workers send back the bytes they receive
 //! and its receivers count, so that the process in the middle is the bottleneck.
 
+mod crowd;
 mod engine;
+mod handshakes;
 mod histogram;
 mod latency;
 mod load;
@@ -48,6 +50,10 @@ enum Work {
     Stream(StreamArgs),
     /// Round trip of one request at a time through a queue
     Latency(LatencyArgs),
+    /// Round trips of many clients that each ask now and then, through a queue to one worker
+    Crowd(CrowdArgs),
+    /// Connections to a queue that shake hands and close, over and over
+    Handshakes(HandshakesArgs),
     /// Memory of a forwarder for connections that do nothing, one subscription each
     Idle(IdleArgs),
     /// Memory of a forwarder for subscriptions
@@ -108,6 +114,31 @@ struct LatencyArgs {
 }
 
 #[derive(Args, Debug)]
+struct CrowdArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Clients
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = count)]
+    clients: usize,
+    /// Between two requests of one client
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    interval: Duration,
+}
+
+#[derive(Args, Debug)]
+struct HandshakesArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    time: TimeArgs,
+    /// Connections at a time
+    #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
+    clients: usize,
+}
+
+#[derive(Args, Debug)]
 struct IdleArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -149,12 +180,18 @@ struct CommonArgs {
 
 #[derive(Args, Debug)]
 struct LoadArgs {
-    /// How long to measure
-    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
-    seconds: Duration,
+    #[command(flatten)]
+    time: TimeArgs,
     /// Body of a message
     #[arg(long, value_name = "BYTES", default_value = "64")]
     size: usize,
+}
+
+#[derive(Args, Debug)]
+struct TimeArgs {
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    seconds: Duration,
     /// How long to run before that
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     warmup: Duration,
@@ -187,6 +224,8 @@ impl Work {
             | Self::Forward(ForwardArgs { common, .. })
             | Self::Stream(StreamArgs { common, .. })
             | Self::Latency(LatencyArgs { common, .. })
+            | Self::Crowd(CrowdArgs { common, .. })
+            | Self::Handshakes(HandshakesArgs { common, .. })
             | Self::Idle(IdleArgs { common, .. })
             | Self::Subscriptions(SubscriptionsArgs { common, .. }) => common,
         }
@@ -205,15 +244,16 @@ impl Work {
             frontend: frontend.clone(),
         };
         let process = pid.map(Process::new);
+        let timing = |time: &TimeArgs| Timing {
+            measured: time.seconds,
+            timeout: *timeout,
+            warmup: time.warmup,
+        };
         let plan = |load: &LoadArgs| Plan {
             body_size: load.size,
             process,
             sides: &sides,
-            timing: Timing {
-                measured: load.seconds,
-                timeout: *timeout,
-                warmup: load.warmup,
-            },
+            timing: timing(&load.time),
         };
         let grown = |work, connections: usize, topics: usize| {
             let process = process.ok_or("--pid is needed to see the memory of a process")?;
@@ -233,6 +273,10 @@ impl Work {
                 works::stream(&plan(&args.load), args.sources, sinks)
             }
             Self::Latency(args) => latency::latency(&plan(&args.load)),
+            Self::Crowd(args) => crowd::crowd(&plan(&args.load), args.clients, args.interval),
+            Self::Handshakes(args) => {
+                handshakes::handshakes(&sides, &timing(&args.time), process, args.clients)
+            }
             Self::Idle(args) => grown("idle", args.connections, args.connections),
             Self::Subscriptions(args) if args.count < args.connections => {
                 Err("--count must not be below --connections".to_owned())

@@ -83,6 +83,19 @@ fn measure(plan: &Plan<'_>, mut client: TcpStream) -> Result<Report, String> {
         "messages_per_second",
         per_second(histogram.total(), elapsed),
     );
+    describe_latency(&mut report, &histogram);
+    let cpu_time = cpu_after
+        .zip(cpu_before)
+        .map(|(after, before)| after.since(&before));
+    describe(&mut report, cpu_time, elapsed, histogram.total());
+    if let Some(process) = plan.process {
+        report.count("resident_bytes", process.resident_size()?);
+    }
+    Ok(report)
+}
+
+/// Adds the percentiles of round trips to a report.
+pub(super) fn describe_latency(report: &mut Report, histogram: &Histogram) {
     for (name, per_mille) in [
         ("p50_us", 500),
         ("p90_us", 900),
@@ -92,14 +105,6 @@ fn measure(plan: &Plan<'_>, mut client: TcpStream) -> Result<Report, String> {
         report.microseconds(name, histogram.percentile(per_mille));
     }
     report.microseconds("max_us", histogram.max());
-    let cpu_time = cpu_after
-        .zip(cpu_before)
-        .map(|(after, before)| after.since(&before));
-    describe(&mut report, cpu_time, elapsed, histogram.total());
-    if let Some(process) = plan.process {
-        report.count("resident_bytes", process.resident_size()?);
-    }
-    Ok(report)
 }
 
 fn round_trip(client: &mut TcpStream, request: &[u8], reply: &mut [u8]) -> io::Result<()> {
@@ -114,7 +119,8 @@ fn round_trip(client: &mut TcpStream, request: &[u8], reply: &mut [u8]) -> io::R
     Ok(())
 }
 
-fn echo(mut worker: TcpStream) -> io::Result<()> {
+/// Sends back all that comes, until the connection ends.
+pub(super) fn echo(mut worker: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match worker.read(&mut buffer) {

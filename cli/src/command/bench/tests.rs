@@ -84,6 +84,25 @@ fn latencies_are_in_order() {
     assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{latencies:?}");
 }
 
+#[test]
+fn a_crowd_of_one_is_answered() {
+    let work = "crowd --clients 1 --interval 0.01 --seconds 0.5 --warmup 0";
+    let report = through(|_| {}, work).unwrap();
+    assert!(number(&report, "delivered") > 1.0);
+    assert!(number(&report, "p50_us") > 0.0);
+    let work = "crowd --clients 1 --interval 0.001 --seconds 0.2 --warmup 0 --timeout 1";
+    let mut seen = 0;
+    let swallow = move |bytes: &mut Vec<u8>| {
+        bytes.truncate(DEALER_HANDSHAKE_SIZE.saturating_sub(seen));
+        seen += bytes.len();
+    };
+    let failure = through(swallow, work).unwrap_err();
+    assert_eq!(failure, "nothing was delivered");
+}
+
+/// Bytes that a DEALER sends in its handshake, as a PUSH does, and an identity.
+const DEALER_HANDSHAKE_SIZE: usize = 64 + 43;
+
 /// Bytes that a PUSH sends in its handshake: the greeting and `04 1a 05 READY 0b Socket-Type …`.
 const PUSH_HANDSHAKE_SIZE: usize = 64 + 28;
 

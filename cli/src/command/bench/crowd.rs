@@ -1,0 +1,226 @@
+//! Many clients, each of which asks now and then.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a load generator reads the clock"
+)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use zmtp::SocketType;
+
+use super::describe;
+use super::histogram::Histogram;
+use super::latency::{describe_latency, echo};
+use super::load::{Load, Tally};
+use super::process::Process;
+use super::report::{Report, per_second};
+use super::works::{Plan, both};
+use crate::client::Client;
+
+/// One client, and its request under way.
+#[derive(Debug)]
+struct Asker {
+    asked: Option<Instant>,
+    stream: TcpStream,
+    tally: Tally,
+}
+
+/// All clients, and the loop that moves their bytes.
+#[derive(Debug)]
+struct Crowd<'a> {
+    askers: Vec<Asker>,
+    events: Events,
+    /// Round trips, from the write of a request to its reply.
+    histogram: Histogram,
+    load: &'a Load,
+    poll: Poll,
+    /// Requests that were not sent, since the one before had no reply yet.
+    skipped: u64,
+}
+
+/// DEALER clients that each ask at this interval, at evenly spread moments, and one DEALER worker
+/// that echoes.
+pub(super) fn crowd(plan: &Plan<'_>, clients: usize, interval: Duration) -> Result<Report, String> {
+    let timeout = plan.timing.timeout;
+    let (front, mut back) = both(
+        || {
+            plan.sides
+                .connect_front(SocketType::Dealer, clients, timeout)
+        },
+        || plan.sides.connect_back(SocketType::Dealer, 1, timeout),
+    )?;
+    let worker = back.pop().ok_or("there is one worker")?.into_tcp()?.0;
+    let stop = worker.try_clone().map_err(|error| error.to_string())?;
+    let load = Load::new(plan.body_size);
+    let mut crowd = Crowd::new(front, &load)?;
+    thread::scope(|scope| {
+        let echo = scope.spawn(move || echo(worker));
+        let report = crowd.measure(plan, interval);
+        // The worker sits in a read; this ends it. It may have ended by itself.
+        let _ = stop.shutdown(Shutdown::Both);
+        let echoed = echo
+            .join()
+            .map_err(|_panic| "the worker's thread panicked".to_owned())?;
+        let report = report?;
+        echoed.map_err(|error| format!("the worker's connection broke off: {error}"))?;
+        Ok(report)
+    })
+}
+
+impl<'a> Crowd<'a> {
+    fn new(clients: Vec<Client>, load: &'a Load) -> Result<Self, String> {
+        let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
+        let mut askers = Vec::with_capacity(clients.len());
+        for (index, client) in clients.into_iter().enumerate() {
+            let (stream, _) = client.into_tcp()?;
+            let stream = stream.set_nonblocking(true).map(|()| stream);
+            let registered = stream.and_then(|stream| {
+                let mut stream = TcpStream::from_std(stream);
+                poll.registry()
+                    .register(&mut stream, Token(index), Interest::READABLE)?;
+                Ok(stream)
+            });
+            askers.push(Asker {
+                asked: None,
+                stream: registered.map_err(|error| format!("cannot poll a connection: {error}"))?,
+                tally: Tally::default(),
+            });
+        }
+        Ok(Self {
+            askers,
+            events: Events::with_capacity(1024),
+            histogram: Histogram::new(),
+            load,
+            poll,
+            skipped: 0,
+        })
+    }
+
+    fn measure(&mut self, plan: &Plan<'_>, interval: Duration) -> Result<Report, String> {
+        let clients = u32::try_from(self.askers.len()).map_err(|_| "too many clients")?;
+        let start = Instant::now();
+        let step = interval / clients;
+        let mut number = 0;
+        let mut next = start;
+        self.run_until(&mut number, &mut next, step, start + plan.timing.warmup)?;
+        self.histogram = Histogram::new();
+        self.skipped = 0;
+        let cpu_before = plan.process.map(Process::cpu_times).transpose()?;
+        let begin = Instant::now();
+        self.run_until(&mut number, &mut next, step, begin + plan.timing.measured)?;
+        let elapsed = begin.elapsed();
+        let cpu_after = plan.process.map(Process::cpu_times).transpose()?;
+        let delivered = self.histogram.total();
+        if delivered == 0 {
+            return Err("nothing was delivered".to_owned());
+        }
+        let mut report = Report::new("crowd");
+        report.count("clients", clients.into());
+        report.count("body_bytes", plan.body_size as u64);
+        report.number("seconds", elapsed.as_secs_f64());
+        report.count("delivered", delivered);
+        report.count("skipped", self.skipped);
+        report.number("messages_per_second", per_second(delivered, elapsed));
+        describe_latency(&mut report, &self.histogram);
+        let cpu_time = cpu_after
+            .zip(cpu_before)
+            .map(|(after, before)| after.since(&before));
+        describe(&mut report, cpu_time, elapsed, delivered);
+        if let Some(process) = plan.process {
+            report.count("resident_bytes", process.resident_size()?);
+        }
+        if self.skipped > 0 {
+            report.warn(format!(
+                "{} requests were not sent, since a reply took longer than the interval",
+                self.skipped
+            ));
+        }
+        Ok(report)
+    }
+
+    /// Lets each client ask when it is due, and takes the replies.
+    fn run_until(
+        &mut self,
+        number: &mut usize,
+        next: &mut Instant,
+        step: Duration,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(());
+            }
+            while *next <= now {
+                let index = *number % self.askers.len();
+                self.ask(index)?;
+                *number += 1;
+                *next += step;
+            }
+            let wait = (*next).min(deadline).saturating_duration_since(now);
+            match self.poll.poll(&mut self.events, Some(wait)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    return Err(format!("cannot poll: {error}"));
+                }
+                _ => {}
+            }
+            for event in &self.events {
+                let index = event.token().0;
+                if let Some(asker) = self.askers.get_mut(index) {
+                    let took = asker.hear(self.load);
+                    let took = took.map_err(|error| format!("client {index}: {error}"))?;
+                    if let Some(took) = took {
+                        self.histogram.record(took);
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, index: usize) -> Result<(), String> {
+        let asker = &mut self.askers[index];
+        if asker.asked.is_some() {
+            self.skipped += 1;
+            return Ok(());
+        }
+        let request = &self.load.block()[..self.load.message_size()];
+        // There is room in the kernel, since all before was read.
+        match asker.stream.write(request) {
+            Ok(size) if size == request.len() => {
+                asker.asked = Some(Instant::now());
+                Ok(())
+            }
+            Ok(_) => Err(format!("client {index}: the kernel took half a request")),
+            Err(error) => Err(format!("client {index}: {error}")),
+        }
+    }
+}
+
+impl Asker {
+    /// Reads all there is; how long the request took, if this was its reply.
+    fn hear(&mut self, load: &Load) -> Result<Option<Duration>, String> {
+        let mut buffer = [0; 4096];
+        let before = self.tally.messages();
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err("the proxy closed the connection".to_owned()),
+                Ok(size) => {
+                    let fed = self.tally.feed(load, &buffer[..size]);
+                    fed.map_err(|_| "the proxy delivered something else than was sent")?;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        if self.tally.messages() == before {
+            return Ok(None);
+        }
+        Ok(self.asked.take().map(|asked| asked.elapsed()))
+    }
+}
