@@ -12,6 +12,8 @@ const LATENCY_SLACK: Duration = Duration::from_millis(20);
 /// The part of an attack in which a broker that is ready may be without a processor. Beyond, its
 /// latency is that of other programs.
 const NOISE_PERCENT_MAX: u32 = 5;
+/// No other program keeps the processors from a broker for so long.
+const NOISE_MAX: Duration = Duration::from_millis(300);
 
 /// All that was seen of one attack.
 pub(crate) struct Figures {
@@ -80,7 +82,8 @@ impl Figures {
     /// Whether latency is all that was missed, and other programs may be why.
     pub(crate) fn is_noise(&self) -> bool {
         let is_disturbed = self.waited * 100 > self.lasted * NOISE_PERCENT_MAX;
-        is_disturbed && self.is_late() && self.missed().len() == 1
+        let [_, p99, _] = self.latency();
+        is_disturbed && self.is_late() && p99 < NOISE_MAX && self.missed().len() == 1
     }
 
     fn is_late(&self) -> bool {

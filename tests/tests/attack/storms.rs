@@ -31,8 +31,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
 
 /// Attackers at once.
 const THREADS: usize = 2;
+/// Connections of one attacker that end at the same moment.
+const HELD: usize = 500;
 
-/// Connects, says this, resets, and begins again, on all listeners in turn.
+/// Connects, says this, resets hundreds at once, and begins again, on all listeners in turn.
 fn storm(scene: &mut Scene, said: &[u8]) -> String {
     let is_over = Arc::new(AtomicBool::new(false));
     let endpoints: Vec<String> = scene.frontends().into_iter().map(str::to_owned).collect();
@@ -57,21 +59,26 @@ fn storm(scene: &mut Scene, said: &[u8]) -> String {
     for thread in threads {
         count += thread.join().expect("an attacker does not panic");
     }
-    let rate = f64::from(count) / watch.elapsed().as_secs_f64();
-    format!("{count} connections, {rate:.0} a second")
+    let seconds = watch.elapsed().as_secs().max(1);
+    format!("{count} connections, {} a second", count as u64 / seconds)
 }
 
 /// How many connections one attacker made.
-fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> u32 {
+fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> usize {
     let mut count = 0;
+    let mut held = Vec::with_capacity(HELD);
     for endpoint in endpoints.iter().cycle() {
+        if held.len() == HELD {
+            count += HELD;
+            held.clear(); // all at once
+        }
         if is_over.load(Ordering::Relaxed) {
             break;
         }
         if let Ok(mut stream) = connect(endpoint, Buffers::Default) {
             // Fails if the broker has closed already, which it may.
             drop(stream.write_all(said));
-            count += 1;
+            held.push(stream);
         }
     }
     count
