@@ -132,3 +132,19 @@ fn large_messages_take_little_more_than_their_size() {
         );
     }
 }
+
+#[test]
+fn one_subscription_more_moves_no_more_than_a_block() {
+    let mut bench = Bench::new(Instant::now(), "forwarder", [1, 1, 0]);
+    let subscriber = bench.sinks[0];
+    let mut largest = 0;
+    for number in 0..300_000 {
+        let mut wire = Vec::new();
+        append_command(&mut wire, "SUBSCRIBE", format!("topic {number}").as_bytes());
+        let counted = allocation_counter::measure(|| bench.feed(subscriber, &wire));
+        largest = largest.max(counted.bytes_max);
+    }
+    assert!(bench.core.subscription_memory() > 10_000_000);
+    // A block, and what the publisher is told.
+    assert!(largest < 600_000, "{largest} bytes for one subscription");
+}

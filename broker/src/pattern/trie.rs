@@ -11,7 +11,8 @@
 //!                                                       └─ 'd' leaf "d/x"        (abd/x)
 //! ```
 //!
-//! A leaf keeps its number as long as its topic is held by anyone. All leaves that a peer holds are
+//! A leaf keeps its number as long as its topic is held, unless it moves so that memory can be given
+//! back: when less than a quarter of the slots is in use, each removal moves a few. All leaves that a peer holds are
 //! strung on a doubly linked list through the leaves themselves, which costs a peer sixteen bytes
 //! and a subscription eight, and makes the departure of a peer proportional to what it held.
 //!
@@ -20,6 +21,7 @@
 //! branches are all of one size each, everything else lives in pools without holes (`pool`).
 
 mod arena;
+mod blocks;
 mod holders;
 mod label;
 mod nodes;
@@ -44,6 +46,8 @@ use std::ops::ControlFlow;
 pub struct Trie {
     nodes: Nodes,
     crowds: Crowds,
+    /// How much may be moved to give memory back: see [`Trie::give_back`].
+    credit: usize,
     lists: Vec<List>,
     subscriptions: usize,
     generation: u64,
@@ -87,6 +91,7 @@ impl Trie {
         Self {
             nodes: Nodes::new(),
             crowds: Crowds::new(),
+            credit: 0,
             lists: Vec::new(),
             subscriptions: 0,
             generation: 0,
@@ -138,7 +143,7 @@ impl Trie {
             Some((_, count)) if count > 0 => Removed::Other,
             Some((leaf, _)) => {
                 self.nodes.remove(leaf);
-                self.release_if_empty();
+                self.give_back();
                 Removed::Last
             }
         }
@@ -162,7 +167,7 @@ impl Trie {
             if self.withdraw(leaf, peer, None) == Some(0) {
                 self.nodes.topic_of(leaf, &mut topic);
                 self.nodes.remove(leaf);
-                self.release_if_empty();
+                self.give_back();
                 emptied(&topic);
             }
         }
@@ -362,7 +367,67 @@ impl Trie {
         }
     }
 
-    /// Gives all memory back with the last topic; until then it is kept for the next ones.
+    /// Gives memory back after a topic was removed: all with the last topic, and a little where less
+    /// than a quarter of the slots is in use. Each removal pays for a few moves; a leaf with many
+    /// holders, each of which must learn its new number, moves when enough removals have paid.
+    fn give_back(&mut self) {
+        self.release_if_empty();
+        let is_sparse = |trie: &Self| {
+            [
+                trie.nodes.leaves.is_sparse(),
+                trie.nodes.branches.is_sparse(),
+            ]
+        };
+        if is_sparse(self) == [false; 2] {
+            self.credit = 0;
+            return;
+        }
+        self.credit += MOVES_PER_REMOVAL;
+        while self.credit > 0 {
+            let cost = match is_sparse(self) {
+                [true, _] => self.drop_last_leaf(),
+                [_, true] => self.drop_last_branch(),
+                _ => return,
+            };
+            match cost {
+                Some(cost) => self.credit = self.credit.saturating_sub(cost),
+                None => return,
+            }
+        }
+    }
+
+    /// Makes one leaf slot less, if there is credit for it; answers with the cost.
+    fn drop_last_leaf(&mut self) -> Option<usize> {
+        let Some(from) = self.nodes.leaves.drop_last() else {
+            return Some(1);
+        };
+        let holders = self.nodes.leaves[from].holders;
+        if holders.count() > self.credit {
+            return None;
+        }
+        let to = self.nodes.move_last_leaf(from);
+        self.crowds.set_owner(holders, to);
+        let mut links = Vec::with_capacity(holders.count());
+        self.crowds
+            .for_each_link(holders, |peer, link| links.push((peer, link)));
+        for (peer, Link { previous, next }) in links {
+            if previous == NONE {
+                self.lists[peer as usize].head = to;
+            }
+            self.relink(previous, peer, |neighbour| neighbour.next = to);
+            self.relink(next, peer, |neighbour| neighbour.previous = to);
+        }
+        Some(holders.count())
+    }
+
+    /// Makes one branch slot less; answers with the cost.
+    fn drop_last_branch(&mut self) -> Option<usize> {
+        if let Some(from) = self.nodes.branches.drop_last() {
+            self.nodes.move_last_branch(from);
+        }
+        Some(1)
+    }
+
     fn release_if_empty(&mut self) {
         if self.topics() == 0 {
             debug_assert_eq!(self.subscriptions, 0);
@@ -390,6 +455,9 @@ impl List {
 }
 
 const LISTS_KEPT: usize = 1024;
+
+/// Slots that one removal may free where most are vacant: twice what would keep their share.
+const MOVES_PER_REMOVAL: usize = 8;
 
 /// What a subscription takes beside the bytes of its topic: a leaf, its place among the children of
 /// a branch, a share of the branch.

@@ -1,48 +1,57 @@
 //! Slots with stable numbers.
 
+use super::blocks::Blocks;
+use std::iter;
 use std::ops::{Index, IndexMut};
 
 /// No slot: the end of a list, the absence of a node.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// What an [`Arena`] can hold: a value that can carry the number of a vacant slot while it is
+/// What an [`Arena`] can hold: a value that can carry the numbers of two vacant slots while it is
 /// itself vacant.
-pub(super) trait Slot {
-    /// The value of a vacant slot whose successor in the list of vacant slots is `next`.
-    fn vacant(next: u32) -> Self;
-    /// The successor given to [`vacant`](Self::vacant).
-    fn next_vacant(&self) -> u32;
+pub(super) trait Slot: Copy {
+    /// The value of a vacant slot between two others in the list of vacant slots.
+    fn vacant(neighbours: Neighbours) -> Self;
+    /// What was given to [`vacant`](Self::vacant), if the slot is vacant.
+    fn neighbours(&self) -> Option<Neighbours>;
+}
+
+/// The vacant slots before and behind another, or [`NONE`] at the ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Neighbours {
+    pub(super) previous: u32,
+    pub(super) next: u32,
 }
 
 /// A growing array whose elements keep their numbers; removed ones are reused, last one first.
 #[derive(Debug)]
 pub(super) struct Arena<T> {
-    slots: Vec<T>,
-    vacant_head: u32,
     live: usize,
+    slots: Blocks<T>,
+    vacant_head: u32,
 }
 
 impl<T: Slot> Arena<T> {
     /// An arena without heap memory.
     pub(super) const fn new() -> Self {
         Self {
-            slots: Vec::new(),
-            vacant_head: NONE,
             live: 0,
+            slots: Blocks::new(1),
+            vacant_head: NONE,
         }
     }
 
-    /// Stores `value` and returns its number, which is below 2^31. Amortised O(1).
+    /// Stores `value` and returns its number, which is below 2^31. Amortised O(1); copies no more
+    /// than one block.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         self.live += 1;
         if self.vacant_head == NONE {
-            reserve_one(&mut self.slots, 4);
             let number = number(self.slots.len());
-            self.slots.push(value);
+            self.slots.push(iter::once(value), 4);
             return number;
         }
         let number = self.vacant_head;
-        self.vacant_head = self[number].next_vacant();
+        self.unlink(number);
         self[number] = value;
         number
     }
@@ -51,8 +60,59 @@ impl<T: Slot> Arena<T> {
     pub(super) fn remove(&mut self, number: u32) {
         debug_assert!(self.live > 0);
         self.live -= 1;
-        self[number] = T::vacant(self.vacant_head);
+        let next = self.vacant_head;
+        self[number] = T::vacant(Neighbours {
+            previous: NONE,
+            next,
+        });
+        self.relink(next, |neighbours| neighbours.previous = number);
         self.vacant_head = number;
+    }
+
+    /// Whether less than a quarter of several blocks is in use.
+    pub(super) const fn is_sparse(&self) -> bool {
+        self.slots.len() > self.slots.items_per_block() && self.live < self.slots.len() / 4
+    }
+
+    /// Removes the last slot if it is vacant; else answers with its number, and it is to be moved.
+    pub(super) fn drop_last(&mut self) -> Option<u32> {
+        let last = number(self.slots.len() - 1);
+        if self[last].neighbours().is_none() {
+            return Some(last);
+        }
+        self.unlink(last);
+        self.slots.pop();
+        None
+    }
+
+    /// Moves the value of the last slot to a vacant one and answers with its new number.
+    pub(super) fn move_last(&mut self) -> u32 {
+        let (last, target) = (number(self.slots.len() - 1), self.vacant_head);
+        debug_assert!(target != NONE && target != last);
+        self.unlink(target);
+        self[target] = self[last];
+        self.slots.pop();
+        target
+    }
+
+    fn unlink(&mut self, number: u32) {
+        let Some(Neighbours { previous, next }) = self[number].neighbours() else {
+            unreachable!("slot {number} is not vacant")
+        };
+        if previous == NONE {
+            self.vacant_head = next;
+        }
+        self.relink(previous, |neighbours| neighbours.next = next);
+        self.relink(next, |neighbours| neighbours.previous = previous);
+    }
+
+    fn relink(&mut self, number: u32, change: impl FnOnce(&mut Neighbours)) {
+        if number != NONE
+            && let Some(mut neighbours) = self[number].neighbours()
+        {
+            change(&mut neighbours);
+            self[number] = T::vacant(neighbours);
+        }
     }
 
     /// Slots in use.
@@ -62,30 +122,29 @@ impl<T: Slot> Arena<T> {
 
     /// Heap bytes held.
     pub(super) const fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<T>()
+        self.slots.bytes()
+    }
+
+    /// Slots for which there is memory.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.slots.capacity()
     }
 }
 
 impl<T> Index<u32> for Arena<T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, number: u32) -> &T {
-        &self.slots[number as usize]
+        &self.slots[number]
     }
 }
 
 impl<T> IndexMut<u32> for Arena<T> {
+    #[inline]
     fn index_mut(&mut self, number: u32) -> &mut T {
-        &mut self.slots[number as usize]
-    }
-}
-
-/// Makes room for one element more; grows by a sixteenth, at least by `step`, and not by the factor
-/// of two of `Vec`, because with a million topics half of the memory would be slack. Large blocks
-/// are moved by the kernel's page tables (`mremap`), so frequent growth costs little.
-pub(super) fn reserve_one<T>(items: &mut Vec<T>, step: usize) {
-    if items.len() == items.capacity() {
-        items.reserve_exact((items.len() / 16).max(step));
+        &mut self.slots[number]
     }
 }
 

@@ -1,7 +1,9 @@
 //! The peers that hold a topic, ascending, each with its place in the list of what that peer holds.
 
 use super::arena::{NONE, number};
+use super::blocks::Blocks;
 use super::pool::{Moved, Pool, Shape, capacity};
+use std::iter;
 use std::num::NonZeroU32;
 
 /// The neighbours of a leaf in the list of one peer: leaves, or [`NONE`] at the ends.
@@ -28,7 +30,7 @@ pub(super) struct PeerPlusOne(NonZeroU32);
 #[derive(Debug)]
 pub(super) struct Crowds {
     pub(super) few: Pool<Few>,
-    lots: Vec<Vec<Chunk>>,
+    lots: Blocks<Vec<Chunk>>,
     lots_vacant: Vec<u32>,
     lots_bytes: usize,
 }
@@ -93,7 +95,7 @@ impl Crowds {
     pub(super) const fn new() -> Self {
         Self {
             few: Pool::new(),
-            lots: Vec::new(),
+            lots: Blocks::new(1),
             lots_vacant: Vec::new(),
             lots_bytes: 0,
         }
@@ -108,7 +110,7 @@ impl Crowds {
                 .binary_search(&peer)
                 .is_ok(),
             Holders::Many { at, .. } => {
-                let chunks = &self.lots[at as usize];
+                let chunks = &self.lots[at];
                 chunks
                     .get(chunk_of(chunks, peer))
                     .is_some_and(|chunk| chunk.find(peer).is_ok())
@@ -124,9 +126,7 @@ impl Crowds {
                 visit(self.few_peers(at, count as usize));
             }
             Holders::Many { at, .. } => {
-                self.lots[at as usize]
-                    .iter()
-                    .for_each(|chunk| visit(&chunk.peers));
+                self.lots[at].iter().for_each(|chunk| visit(&chunk.peers));
             }
         }
     }
@@ -244,12 +244,40 @@ impl Crowds {
                 self.few_write(*at, count, index, (peer, link));
             }
             Holders::Many { at, .. } => {
-                let chunks = &mut self.lots[*at as usize];
+                let chunks = &mut self.lots[*at];
                 let index = chunk_of(chunks, peer);
                 let Ok(place) = chunks[index].find(peer) else {
                     unreachable!("peer {peer} does not hold the topic")
                 };
                 change(&mut chunks[index].links[place]);
+            }
+        }
+    }
+
+    /// The leaf that has these holders has another number now.
+    pub(super) fn set_owner(&mut self, holders: Holders, leaf: u32) {
+        if let Holders::Many { at, count } = holders
+            && is_few(count)
+        {
+            self.few.set_owner(at, count as usize, leaf);
+        }
+    }
+
+    /// Calls `visit` with all peers and their links.
+    pub(super) fn for_each_link(&self, holders: Holders, mut visit: impl FnMut(u32, Link)) {
+        match holders {
+            Holders::One { peer, link } => visit(peer.peer(), link),
+            Holders::Many { at, count } if is_few(count) => {
+                for index in 0..count as usize {
+                    let (peer, link) = self.few_entry(at, count as usize, index);
+                    visit(peer, link);
+                }
+            }
+            Holders::Many { at, .. } => {
+                for chunk in &self.lots[at] {
+                    let entries = chunk.peers.iter().zip(&chunk.links);
+                    entries.for_each(|(peer, link)| visit(*peer, *link));
+                }
             }
         }
     }
@@ -267,7 +295,7 @@ impl Crowds {
                 Some(self.few_entry(at, count as usize, index).1)
             }
             Holders::Many { at, .. } => {
-                let chunks = &self.lots[at as usize];
+                let chunks = &self.lots[at];
                 let chunk = chunks.get(chunk_of(chunks, peer))?;
                 chunk.find(peer).ok().map(|place| chunk.links[place])
             }
@@ -278,7 +306,7 @@ impl Crowds {
     pub(super) const fn bytes(&self) -> usize {
         self.few.bytes()
             + self.lots_bytes
-            + self.lots.capacity() * size_of::<Vec<Chunk>>()
+            + self.lots.bytes()
             + self.lots_vacant.capacity() * size_of::<u32>()
     }
 
@@ -309,16 +337,16 @@ impl Crowds {
         }
         let moved = self.few.release(at, count);
         let crowd = self.lots_vacant.pop().unwrap_or_else(|| {
-            self.lots.push(Vec::new());
+            self.lots.push(iter::once(Vec::new()), 4);
             number(self.lots.len() - 1)
         });
-        self.lots[crowd as usize].push(chunk);
-        self.lots_bytes += crowd_bytes(&self.lots[crowd as usize]);
+        self.lots[crowd].push(chunk);
+        self.lots_bytes += crowd_bytes(&self.lots[crowd]);
         (crowd, moved)
     }
 
     fn lots_to_few(&mut self, crowd: u32, leaf: u32) -> u32 {
-        let chunks = std::mem::take(&mut self.lots[crowd as usize]);
+        let chunks = std::mem::take(&mut self.lots[crowd]);
         self.lots_bytes -= crowd_bytes(&chunks);
         self.lots_vacant.push(crowd);
         let count = chunks.iter().map(|chunk| chunk.peers.len()).sum();
@@ -333,7 +361,7 @@ impl Crowds {
     }
 
     fn lots_insert(&mut self, crowd: u32, (peer, link): (u32, Link)) {
-        let chunks = &mut self.lots[crowd as usize];
+        let chunks = &mut self.lots[crowd];
         self.lots_bytes -= crowd_bytes(chunks);
         let mut index = chunk_of(chunks, peer);
         if index == chunks.len() {
@@ -359,7 +387,7 @@ impl Crowds {
     }
 
     fn lots_remove(&mut self, crowd: u32, peer: u32) -> Option<Link> {
-        let chunks = &mut self.lots[crowd as usize];
+        let chunks = &mut self.lots[crowd];
         let index = chunk_of(chunks, peer);
         let place = chunks.get(index)?.find(peer).ok()?;
         self.lots_bytes -= crowd_bytes(chunks);
@@ -390,7 +418,7 @@ impl Crowds {
                 0
             }
             Holders::Many { at, .. } => {
-                let chunks = &self.lots[at as usize];
+                let chunks = &self.lots[at];
                 for pair in chunks.windows(2) {
                     let sum = pair[0].peers.len() + pair[1].peers.len();
                     assert!(

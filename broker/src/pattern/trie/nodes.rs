@@ -1,6 +1,6 @@
 //! The shape of the trie: topics to leaves and back.
 
-use super::arena::{Arena, NONE, Slot};
+use super::arena::{Arena, NONE, Neighbours, Slot};
 use super::holders::Holders;
 use super::label::{LABEL_BYTES_MAX, Label, Spill};
 use super::pool::{Moved, Pool, Shape, capacity};
@@ -8,8 +8,8 @@ use super::pool::{Moved, Pool, Shape, capacity};
 /// Where every walk begins. It is never removed and its label is empty.
 pub(super) const ROOT: u32 = 0;
 
-/// A topic somebody holds. Its number stays the same until the topic is removed.
-#[derive(Debug)]
+/// A topic that a peer holds. Its number changes only when memory is given back.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf {
     /// The branch above.
     pub(super) parent: u32,
@@ -20,7 +20,7 @@ pub(super) struct Leaf {
 
 /// A place where topics part. Except for the root, it has at least two entries (the terminal and
 /// the children), or one child with which it cannot be joined because the label got too long.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Branch {
     /// The branch above, [`NONE`] for the root.
     pub(super) parent: u32,
@@ -169,6 +169,55 @@ impl Nodes {
             start -= label.len();
             label.copy_to(&mut topic[start..end], &self.spills);
             branch = *parent;
+        }
+    }
+
+    /// Moves the last leaf, which is `from`, to a vacant slot, and answers with its new number. What
+    /// its holders know of it is up to the caller.
+    pub(super) fn move_last_leaf(&mut self, from: u32) -> u32 {
+        let to = self.leaves.move_last();
+        let Leaf { parent, label, .. } = self.leaves[to];
+        if label.len() == 0 {
+            self.branches[parent].terminal = to;
+        } else {
+            debug_assert_eq!(self.child(parent, label.first()), Some(Node::Leaf(from)));
+            self.replace(parent, label.first(), Node::Leaf(to));
+        }
+        let units = label.spill_units();
+        if units > 0 {
+            let owner = Node::Leaf(to).to_word();
+            self.spills.set_owner(label.spill_at(), units, owner);
+        }
+        to
+    }
+
+    /// Moves the last branch, which is `from` and not the root, to a vacant slot.
+    pub(super) fn move_last_branch(&mut self, from: u32) {
+        let to = self.branches.move_last();
+        let Branch {
+            parent,
+            terminal,
+            children_at,
+            label,
+            ..
+        } = self.branches[to];
+        debug_assert_eq!(self.child(parent, label.first()), Some(Node::Branch(from)));
+        self.replace(parent, label.first(), Node::Branch(to));
+        if terminal != NONE {
+            self.leaves[terminal].parent = to;
+        }
+        let count = self.branches[to].children_len();
+        for index in 0..count {
+            let child = self.child_at(to, index);
+            self.set_parent(child, to);
+        }
+        if count > 0 {
+            self.children.set_owner(children_at, count, to);
+        }
+        let units = label.spill_units();
+        if units > 0 {
+            let owner = Node::Branch(to).to_word();
+            self.spills.set_owner(label.spill_at(), units, owner);
         }
     }
 
@@ -436,17 +485,28 @@ impl Nodes {
     }
 }
 
+/// A vacant leaf has no holders.
 impl Slot for Leaf {
-    fn vacant(next: u32) -> Self {
+    fn vacant(Neighbours { previous, next }: Neighbours) -> Self {
         Self {
             parent: next,
             label: Label::EMPTY,
-            holders: Holders::NOBODY,
+            holders: Holders::Many {
+                at: previous,
+                count: 0,
+            },
         }
     }
 
-    fn next_vacant(&self) -> u32 {
-        self.parent
+    fn neighbours(&self) -> Option<Neighbours> {
+        let next = self.parent;
+        match self.holders {
+            Holders::Many {
+                at: previous,
+                count: 0,
+            } => Some(Neighbours { previous, next }),
+            _ => None,
+        }
     }
 }
 
@@ -473,13 +533,19 @@ impl Branch {
     }
 }
 
+/// A vacant branch has more children than there are bytes.
 impl Slot for Branch {
-    fn vacant(next: u32) -> Self {
-        Self::below(next)
+    fn vacant(Neighbours { previous, next }: Neighbours) -> Self {
+        Self {
+            children_count: u16::MAX,
+            terminal: previous,
+            ..Self::below(next)
+        }
     }
 
-    fn next_vacant(&self) -> u32 {
-        self.parent
+    fn neighbours(&self) -> Option<Neighbours> {
+        let (previous, next) = (self.terminal, self.parent);
+        (self.children_count == u16::MAX).then_some(Neighbours { previous, next })
     }
 }
 

@@ -1,12 +1,14 @@
 //! Small variable-sized arrays without holes between them.
 //!
-//! A pool keeps blocks of equal capacity side by side in one vector per capacity. A block that is
-//! given back is overwritten by the last one of its vector, so that no history of insertions and
+//! A pool keeps blocks of equal capacity side by side in one array per capacity. A block that is
+//! given back is overwritten by the last one of its array, so that no history of insertions and
 //! removals can fragment the memory. The price is that blocks move: each one names its owner, and
-//! whoever gives back a block is told which owner must be given a new position.
+//! the caller that gives back a block is told which owner must be given a new position.
 
-use super::arena::{number, reserve_one};
+use super::arena::number;
+use super::blocks::Blocks;
 use std::fmt::Debug;
+use std::iter;
 
 /// What the entries of a block consist of.
 pub(super) trait Shape {
@@ -37,8 +39,8 @@ pub(super) struct Pool<S: Shape> {
 /// All blocks of one capacity.
 #[derive(Debug)]
 struct Class<W> {
-    words: Vec<W>,
-    owners: Vec<u32>,
+    words: Blocks<W>,
+    owners: Blocks<u32>,
 }
 
 /// The block of `owner` is at position `at` now.
@@ -63,62 +65,54 @@ impl<S: Shape> Pool<S> {
         let (index, width) = (class_of(count), capacity(count) * S::WIDTH);
         if self.classes.len() <= index {
             self.bytes -= self.classes.capacity() * size_of::<Class<S::Word>>();
-            let vacant = || Class {
-                words: Vec::new(),
-                owners: Vec::new(),
-            };
-            self.classes.resize_with(index + 1, vacant);
+            self.classes.reserve_exact(index + 1 - self.classes.len());
+            for class in self.classes.len()..=index {
+                self.classes.push(Class {
+                    words: Blocks::new(CAPACITIES[class] as usize * S::WIDTH),
+                    owners: Blocks::new(1),
+                });
+            }
             self.bytes += self.classes.capacity() * size_of::<Class<S::Word>>();
         }
         let class = &mut self.classes[index];
         let at = number(class.owners.len());
-        if class.owners.len() == class.owners.capacity() {
-            self.bytes -= class.bytes();
-            reserve_one(&mut class.owners, 1);
-            class
-                .words
-                .reserve_exact(class.owners.capacity() * width - class.words.len());
-            self.bytes += class.bytes();
-        }
-        class.owners.push(owner);
-        class
-            .words
-            .resize(class.words.len() + width, S::Word::default());
+        self.bytes -= class.bytes();
+        class.owners.push(iter::once(owner), 1);
+        let zeros = iter::repeat_n(S::Word::default(), width);
+        class.words.push(zeros, 1);
+        self.bytes += class.bytes();
         at
     }
 
     /// Gives the block back; its position is taken by another block, whose owner is returned.
     #[must_use = "the owner's position is stale"]
     pub(super) fn release(&mut self, at: u32, count: usize) -> Option<Moved> {
-        let (index, width) = (class_of(count), capacity(count) * S::WIDTH);
-        let class = &mut self.classes[index];
-        let last = class.owners.len() - 1;
-        class.owners.swap_remove(at as usize);
-        class.words.copy_within(last * width.., at as usize * width);
-        class.words.truncate(last * width);
-        // Half as much again is kept, so that the next block to come does not grow it again.
-        if last < class.owners.capacity().div_ceil(2) {
-            self.bytes -= class.bytes();
-            class.owners.shrink_to(last + last / 2);
-            class.words.shrink_to(class.owners.capacity() * width);
-            self.bytes += class.bytes();
-        }
-        class
-            .owners
-            .get(at as usize)
-            .map(|&owner| Moved { owner, at })
+        let class = &mut self.classes[class_of(count)];
+        self.bytes -= class.bytes();
+        class.owners.swap_remove(at);
+        class.words.swap_remove(at);
+        self.bytes += class.bytes();
+        let is_moved = (at as usize) < class.owners.len();
+        is_moved.then(|| Moved {
+            owner: class.owners[at],
+            at,
+        })
     }
 
     /// The words of a block: see [`Shape::WIDTHS`], with [`capacity`] as n.
+    #[inline]
     pub(super) fn words(&self, at: u32, count: usize) -> &[S::Word] {
-        let width = capacity(count) * S::WIDTH;
-        &self.classes[class_of(count)].words[at as usize * width..][..width]
+        self.classes[class_of(count)].words.item(at)
     }
 
     /// The words of a block, to be written.
     pub(super) fn words_mut(&mut self, at: u32, count: usize) -> &mut [S::Word] {
-        let width = capacity(count) * S::WIDTH;
-        &mut self.classes[class_of(count)].words[at as usize * width..][..width]
+        self.classes[class_of(count)].words.item_mut(at)
+    }
+
+    /// The owner of a block has another number now.
+    pub(super) fn set_owner(&mut self, at: u32, count: usize, owner: u32) {
+        self.classes[class_of(count)].owners[at] = owner;
     }
 
     /// Turns a block of `count` entries into one of `count` + 1 with a gap at `index`, whose
@@ -177,8 +171,7 @@ impl<S: Shape> Pool<S> {
         let Ok([source, target]) = self.classes.get_disjoint_mut([old, new]) else {
             unreachable!("two different capacities")
         };
-        let source = &source.words[at as usize * capacity(count) * S::WIDTH..];
-        let target = &mut target.words[at_new as usize * capacity(count_new) * S::WIDTH..];
+        let (source, target) = (source.words.item(at), target.words.item_mut(at_new));
         for width in S::WIDTHS {
             let source = &source[offset * capacity(count)..][..count * width];
             let target = &mut target[offset * capacity(count_new)..][..count_new * width];
@@ -199,7 +192,7 @@ impl<S: Shape> Pool<S> {
     /// The owner of a block.
     #[cfg(test)]
     pub(super) fn owner(&self, at: u32, count: usize) -> u32 {
-        self.classes[class_of(count)].owners[at as usize]
+        self.classes[class_of(count)].owners[at]
     }
 
     /// Number of blocks and, counted afresh, the heap bytes.
@@ -216,7 +209,7 @@ impl<S: Shape> Pool<S> {
 
 impl<W> Class<W> {
     const fn bytes(&self) -> usize {
-        self.words.capacity() * size_of::<W>() + self.owners.capacity() * size_of::<u32>()
+        self.words.bytes() + self.owners.bytes()
     }
 }
 

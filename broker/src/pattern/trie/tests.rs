@@ -687,3 +687,42 @@ fn a_topic_and_a_connection_cost_little() {
         );
     }
 }
+
+#[test]
+fn memory_goes_back_when_most_topics_are_gone() {
+    let _seed = Seed(3);
+    let mut random = Random::new(3);
+    let mut trie = Trie::new();
+    let topics: Vec<Vec<u8>> = (0..60_000)
+        .map(|number| {
+            let mut topic = random.binary(6);
+            topic.extend_from_slice(format!("{number}").as_bytes());
+            topic
+        })
+        .collect();
+    for (index, topic) in topics.iter().enumerate() {
+        trie.insert(topic, 0);
+        // A few topics stay, some of them with many peers, in all places of the arenas.
+        if index % 100 == 0 {
+            (1..=u32::try_from(1 + index / 600).unwrap()).for_each(|peer| {
+                trie.insert(topic, peer);
+            });
+        }
+    }
+    let bytes = trie.bytes();
+    trie.check();
+    while !trie.remove_peer(0, 5000, |_| {}) {
+        trie.check();
+    }
+    trie.check();
+    assert_eq!(trie.topics(), 600);
+    let slots = [trie.nodes.leaves.capacity(), trie.nodes.branches.capacity()];
+    assert!(slots.iter().all(|slots| *slots <= 2 * 4096), "{slots:?}");
+    for peer in 2..110 {
+        trie.remove_peer(peer, usize::MAX, |_| {});
+    }
+    trie.check();
+    assert!(trie.bytes() < bytes / 5, "{} of {bytes}", trie.bytes());
+    let kept = topics.iter().step_by(100);
+    assert!(kept.clone().all(|topic| trie.matched(topic) == [1]));
+}
