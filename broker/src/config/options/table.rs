@@ -365,7 +365,7 @@ impl SocketOption {
             name: "xpub_verboser",
             libzmq: Some("ZMQ_XPUB_VERBOSER"),
             form: Form::Flag,
-            doc: "Pass on every subscription and every cancel; an XSUB across, only the last cancel",
+            doc: "Pass on every subscription and cancel; XSUB across: the last cancel",
             field: |options| &options.xpub_verboser,
             field_mut: |options| &mut options.xpub_verboser,
         },
