@@ -1,54 +1,83 @@
 //! What waits to be sent to one peer: wire bytes in order, in as few pieces as possible.
 //!
 //! ```text
-//! chunks: | batch: small messages, copied | shared: a large one | input: a run still in the
-//! scratch |
-//!           └ written                                             └ settled from `open`
+//!   batch: small messages, copied   shared: with other queues   input: a run in the scratch
+//! ┌───────────────────────────────┬───────────────────────────┬────────────────────────────┐
+//! │ ███████ ← written             │                           │                     ← open │
+//! └───────────────────────────────┴───────────────────────────┴────────────────────────────┘
 //! ```
 //!
-//! A message that is forwarded as it came is at first only a range of the input. Ranges that touch
-//! grow together; when the input is done with, a long run is written to the socket straight from
-//! the buffer it was read into, and a short one is copied to the end of the batch.
+//! A message that is forwarded as it came is at first only a range of the input: the open run.
+//! Ranges that touch grow together; when the input is done with, a long run is written to the
+//! socket straight from the buffer it was read into, and a short one is copied to the end of the
+//! batch.
+//!
+//! Where each message can be taken out again, the queue goes on in `Apart`, behind the chunks.
+//!
+//! Every byte of memory is counted when it is allocated: what a queue has for itself in its
+//! footprint and in the store, what several share once in the store.
 
+mod apart;
+mod index;
+mod keep;
+mod segment;
+mod shared;
+mod store;
 mod unsent;
 
+pub(crate) use shared::Shared;
+pub(crate) use store::Store;
 pub(crate) use unsent::Unsent;
 
 use crate::conn::Input;
-use bytes::Bytes;
+use apart::Apart;
+use segment::State;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::time::Instant;
-use zmtp::Frames;
 
 /// A run of the input at least this long is written from where it is. Shorter ones are gathered, so
 /// that one system call takes the messages of many.
 pub(crate) const DIRECT_SIZE_MIN: usize = 16 << 10;
 
-/// A batch at least this long is not appended to any more.
+/// The same for a message with a prefix where nothing is to be copied: below, a chunk of its own
+/// would cost as much as the copy.
+const DIRECT_SIZE_MIN_TIGHT: usize = 1 << 10;
+
+/// A batch does not grow beyond this.
 const BATCH_SIZE_MAX: usize = 64 << 10;
+
+/// A batch at least this long grows no more, if it is not as long as that to begin with.
+const BATCH_GROWTH_MAX: usize = 16 << 10;
 
 /// Most pieces handed to the kernel at once.
 pub const SLICES_MAX: usize = 64;
 
 /// The queue of one peer.
 ///
-/// Invariants: the chunks together are `preamble` bytes, then whole messages and commands; one that
-/// `continues` begins behind the prefix of its first message. `written` is less than the size of
-/// the front chunk, and 0 if there is none; `bytes` and `messages` are the sums over chunks and
-/// `open`, less `written`.
+/// Invariants: the chunks together are `preamble` bytes, then whole messages and commands. A chunk
+/// with a `prefix` begins behind as many bytes of its first message, with which the chunk before
+/// ends, if they are not sent yet. `written` is less than the size of the front chunk, and 0 if
+/// the list is empty; `bytes` and `messages` are the sums over chunks, `open` and `apart`, less
+/// `written`.
 #[derive(Debug, Default)]
 pub struct Egress {
+    /// Messages kept apart, behind the chunks; only as long as there are any.
+    apart: Option<Box<Apart>>,
     bytes: u64,
     chunks: VecDeque<Chunk>,
-    /// Each message is a chunk of its own, so that it can be taken out again.
+    /// Memory of the chunks and of their list, shared blocks included.
+    footprint: u64,
+    /// Each message can be taken out again.
     is_apart: bool,
     is_closed: bool,
+    /// How many chunks are in the input.
+    leaning: u32,
     messages: u32,
     open: Open,
-    /// How much of the front belongs to the handshake: parts of a greeting are no frames, and a
-    /// frame that is an identity is no message.
+    /// How much of the front is not to be parsed, and stays: parts of a greeting are no frames, a
+    /// frame that is an identity is no message, and a message may have lost its beginning.
     preamble: usize,
     written: usize,
 }
@@ -56,12 +85,10 @@ pub struct Egress {
 #[derive(Debug)]
 struct Chunk {
     body: Body,
-    /// Whether its first message began in the chunk before.
-    continues: bool,
     /// How many messages end in it.
     messages: u32,
-    /// When it was queued, if messages are kept apart.
-    queued_at: Option<Instant>,
+    /// How many bytes of its first message are in the chunk before, or were.
+    prefix: u32,
 }
 
 #[derive(Debug)]
@@ -71,7 +98,7 @@ enum Body {
     /// A part of the input being handled.
     Input(Range<usize>),
     /// Bytes that others send too.
-    Shared(Bytes),
+    Shared(Shared),
 }
 
 /// A run of the current input that may still grow.
@@ -80,61 +107,6 @@ struct Open {
     end: usize,
     messages: u32,
     start: usize,
-}
-
-/// What all queues have in common.
-#[derive(Debug, Default)]
-pub(crate) struct Store {
-    /// Buffers of drained batches, kept for the next ones: an idle peer owns none.
-    free: Vec<Vec<u8>>,
-    /// What they could hold.
-    free_bytes: usize,
-    /// How many chunks the lists below could hold.
-    list_room: usize,
-    /// Lists of drained queues, kept for the next ones in the same way.
-    lists: Vec<VecDeque<Chunk>>,
-    /// The time, as far as it was told.
-    pub(crate) now: Option<Instant>,
-    /// Bytes in all queues together; what several share counts for each.
-    pub(crate) queued: u64,
-}
-
-impl Store {
-    /// Bytes that are kept: a turn to many peers finds its buffers again.
-    const FREE_BYTES_MAX: usize = 2 << 20;
-
-    /// Chunks for which lists are kept: a megabyte of them.
-    const LIST_ROOM_MAX: usize = 16 << 10;
-
-    fn take(&mut self) -> Vec<u8> {
-        let buffer = self.free.pop().unwrap_or_default();
-        self.free_bytes -= buffer.capacity();
-        buffer
-    }
-
-    fn give(&mut self, mut buffer: Vec<u8>) {
-        let size = buffer.capacity();
-        if size <= 2 * BATCH_SIZE_MAX && self.free_bytes + size <= Self::FREE_BYTES_MAX {
-            buffer.clear();
-            self.free_bytes += size;
-            self.free.push(buffer);
-        }
-    }
-
-    fn take_list(&mut self) -> VecDeque<Chunk> {
-        let list = self.lists.pop().unwrap_or_default();
-        self.list_room -= list.capacity();
-        list
-    }
-
-    fn give_list(&mut self, list: VecDeque<Chunk>) {
-        debug_assert!(list.is_empty(), "only an empty list is kept");
-        let room = list.capacity();
-        if (1..=SLICES_MAX).contains(&room) && self.list_room + room <= Self::LIST_ROOM_MAX {
-            self.list_room += room;
-            self.lists.push(list);
-        }
-    }
 }
 
 impl Egress {
@@ -149,25 +121,41 @@ impl Egress {
     ) {
         self.count(1, prefix.len() + range.len(), store);
         if self.is_apart {
-            self.push_apart(&[prefix, &input.buffer()[range]], store);
+            let parts = [prefix, &input.buffer()[range]];
+            self.apart(store).push(&parts, State::Message, store);
             return;
         }
         self.settle(input, store);
-        if range.len() < DIRECT_SIZE_MIN || !input.is_scratch() {
+        if range.len() < DIRECT_SIZE_MIN && !store.copies_nothing || !input.is_scratch() {
+            self.copy_in([prefix, &input.buffer()[range]], 1, store);
+        } else {
+            self.push_direct(prefix, input, range, store);
+        }
+    }
+
+    #[inline(never)]
+    fn push_direct(
+        &mut self,
+        prefix: &[u8],
+        input: &Input,
+        range: Range<usize>,
+        store: &mut Store,
+    ) {
+        if range.len() < DIRECT_SIZE_MIN_TIGHT && !prefix.is_empty() {
             self.copy_in([prefix, &input.buffer()[range]], 1, store);
             return;
         }
-        let continues = !prefix.is_empty();
-        if continues {
+        let prefix = self.push_prefix(prefix, store);
+        self.leaning += 1;
+        self.push_chunk(Body::Input(range), 1, prefix, store);
+    }
+
+    /// Queues the first bytes of a message whose rest is the next chunk.
+    fn push_prefix(&mut self, prefix: &[u8], store: &mut Store) -> u32 {
+        if !prefix.is_empty() {
             self.copy_in([prefix], 0, store);
         }
-        let chunk = Chunk {
-            body: Body::Input(range),
-            continues,
-            messages: 1,
-            queued_at: None,
-        };
-        self.push_chunk(chunk, store);
+        u32::try_from(prefix.len()).expect("a prefix is shorter than a message")
     }
 
     /// Queues a range of the input's buffer that holds so many messages; it is put together with
@@ -191,31 +179,48 @@ impl Egress {
     }
 
     /// Queues one message: `prefix` and then the bytes that others may send too.
-    pub(crate) fn push_shared(&mut self, prefix: &[u8], body: Bytes, store: &mut Store) {
+    pub(crate) fn push_shared(&mut self, prefix: &[u8], body: Shared, store: &mut Store) {
         debug_assert!(
             self.open.messages == 0,
             "a shared message is the only one of its input"
         );
         self.count(1, prefix.len() + body.len(), store);
-        let continues = !prefix.is_empty();
-        if continues && self.is_apart {
-            self.push_apart(&[prefix, &body], store);
+        if !self.is_apart {
+            let prefix = self.push_prefix(prefix, store);
+            self.push_chunk(Body::Shared(body), 1, prefix, store);
+        } else if prefix.is_empty() {
+            self.apart(store).push_shared(body, store);
+        } else {
+            let parts = [prefix, &body];
+            self.apart(store).push(&parts, State::Message, store);
+        }
+    }
+
+    /// Queues bytes that hold `messages` whole messages and that others may send too: one copy for
+    /// all of them. What is still open of the input goes first.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a run for many is copied once for each so far")
+    )]
+    pub(crate) fn push_shared_run(
+        &mut self,
+        input: &Input,
+        bytes: Shared,
+        messages: u32,
+        store: &mut Store,
+    ) {
+        self.count(messages, bytes.len(), store);
+        if self.is_apart {
+            self.apart(store).push_shared(bytes, store);
             return;
         }
-        if continues {
-            self.copy_in([prefix], 0, store);
-        }
-        let chunk = Chunk {
-            body: Body::Shared(body),
-            continues,
-            messages: 1,
-            queued_at: if self.is_apart { store.now } else { None },
-        };
-        self.push_chunk(chunk, store);
+        self.settle(input, store);
+        self.push_chunk(Body::Shared(bytes), messages, 0, store);
     }
 
     /// The handshake is over: what was queued so far belongs to it.
     pub(crate) fn begin_traffic(&mut self) {
+        debug_assert!(self.apart.is_none(), "a handshake has no messages");
         self.preamble = self.chunks.iter().map(Chunk::size).sum();
     }
 
@@ -225,14 +230,24 @@ impl Egress {
             return;
         }
         self.count(messages, bytes.len(), store);
-        if self.is_apart && messages == 1 {
-            self.push_apart(&[bytes], store);
-        } else {
+        if !self.is_apart {
             self.copy_in([bytes], messages, store);
+            return;
         }
+        let mut rest = bytes;
+        for _ in 1..messages {
+            let (message, behind) = rest.split_at(unsent::front_size(rest).0);
+            self.apart(store).push(&[message], State::Message, store);
+            rest = behind;
+        }
+        let state = match messages {
+            0 => State::Command,
+            _ => State::Message,
+        };
+        self.apart(store).push(&[rest], state, store);
     }
 
-    /// From now on each message can be taken out again; it costs an allocation.
+    /// From now on each message can be taken out again; a few bytes more are kept of it.
     pub(crate) fn keep_apart(&mut self) {
         self.is_apart = true;
     }
@@ -244,8 +259,8 @@ impl Egress {
         }
     }
 
-    /// Queues a message that nobody else may still want: small ones are copied.
-    pub(crate) fn push_whole(&mut self, message: Bytes, store: &mut Store) {
+    /// Queues a message that goes to no other peer: small ones are copied.
+    pub(crate) fn push_whole(&mut self, message: Shared, store: &mut Store) {
         if message.len() < BATCH_SIZE_MAX {
             self.push_bytes(&message, 1, store);
         } else {
@@ -254,22 +269,33 @@ impl Egress {
     }
 
     /// Puts the messages of a queue of which nothing was written behind those of this one.
-    pub(crate) fn append(&mut self, mut other: Self) {
+    pub(crate) fn append(&mut self, mut other: Self, store: &mut Store) {
         debug_assert!(other.written + other.preamble == 0 && other.open.messages == 0);
-        debug_assert!(self.open.messages == 0);
+        debug_assert!(self.open.messages == 0 && other.leaning == 0);
+        debug_assert!(self.is_apart == other.is_apart || other.is_empty());
         self.bytes += other.bytes;
         self.messages += other.messages;
+        if !other.chunks.is_empty() {
+            debug_assert!(self.apart.is_none(), "chunks go before messages kept apart");
+        }
+        let rooms = |own: &Self, other: &Self| own.chunks.capacity() + other.chunks.capacity();
+        let before = rooms(self, &other);
+        self.footprint += other.footprint;
         self.chunks.append(&mut other.chunks);
+        other.chunks = VecDeque::new();
+        let (size, after) = (size_of::<Chunk>(), rooms(self, &other));
+        store.resize(&mut self.footprint, before * size, after * size);
+        if let Some(behind) = other.apart {
+            match &mut self.apart {
+                Some(apart) => apart.append(behind, store),
+                None => self.apart = Some(behind),
+            }
+        }
     }
 
-    fn push_apart(&mut self, parts: &[&[u8]], store: &mut Store) {
-        let chunk = Chunk {
-            body: Body::Batch(parts.concat()),
-            continues: false,
-            messages: 1,
-            queued_at: store.now,
-        };
-        self.push_chunk(chunk, store);
+    #[inline(never)]
+    fn apart(&mut self, store: &mut Store) -> &mut Apart {
+        self.apart.get_or_insert_with(|| store.take_apart())
     }
 
     #[inline]
@@ -282,60 +308,54 @@ impl Egress {
     /// Takes out the oldest message of which no byte was written; false if there is none. Only for
     /// messages that are kept apart, as the next two.
     pub(crate) fn drop_oldest(&mut self, store: &mut Store) -> bool {
-        self.drop_where(1, |_| true, store) > 0
+        self.drop_apart(store, |apart, store| apart.drop_oldest(1, None, store)) > 0
     }
 
     /// Takes out the messages of which no byte was written, or only those whose first frame is
     /// `topic`; answers how many.
     pub(crate) fn drop_unsent(&mut self, topic: Option<&[u8]>, store: &mut Store) -> u32 {
-        let is_about = |chunk: &Chunk| match topic {
-            Some(topic) => {
-                let first = Frames::new(chunk.bytes(&[])).next();
-                first.is_some_and(|frame| frame.body == topic)
-            }
-            None => true,
-        };
-        self.drop_where(u32::MAX, is_about, store)
+        self.drop_apart(store, |apart, store| match topic {
+            Some(topic) => apart.drop_topic(topic, store),
+            None => apart.drop_oldest(u32::MAX, None, store),
+        })
     }
 
     /// Takes out the messages queued at or before `limit` of which no byte was written; answers how
     /// many.
     pub(crate) fn drop_expired(&mut self, limit: Instant, store: &mut Store) -> u32 {
-        let is_old = |chunk: &Chunk| chunk.queued_at.is_some_and(|queued_at| queued_at <= limit);
-        // They are in order of age: one look tells that there is nothing to do.
-        if !self.chunks.iter().take(2).any(is_old) {
+        let Some(limit) = store.micros_at(limit) else {
             return 0;
-        }
-        self.drop_where(u32::MAX, is_old, store)
+        };
+        self.drop_apart(store, |apart, store| {
+            apart.drop_oldest(u32::MAX, Some(limit), store)
+        })
     }
 
-    fn drop_where(
+    fn drop_apart(
         &mut self,
-        limit: u32,
-        is_condemned: impl Fn(&Chunk) -> bool,
         store: &mut Store,
+        drop: impl FnOnce(&mut Apart, &mut Store) -> (u32, u64),
     ) -> u32 {
-        // What is left of a message that was begun when the queue was shed is in the preamble.
-        let begun = self.written.max(self.preamble);
-        let (mut dropped, mut bytes, mut at) = (0, 0, 0);
-        self.chunks.retain(|chunk| {
-            let is_begun = at < begun;
-            let goes = dropped < limit && chunk.messages == 1 && !is_begun && is_condemned(chunk);
-            at += chunk.size();
-            if goes {
-                dropped += 1;
-                bytes += chunk.size() as u64;
-            }
-            !goes
-        });
-        self.messages -= dropped;
+        let Some(apart) = &mut self.apart else {
+            return 0;
+        };
+        let (messages, bytes) = drop(apart, store);
+        self.messages -= messages;
         self.bytes -= bytes;
         store.queued -= bytes;
-        dropped
+        self.end_apart(store);
+        messages
+    }
+
+    /// Gives the part for messages kept apart back if it is empty.
+    fn end_apart(&mut self, store: &mut Store) {
+        if let Some(empty) = self.apart.take_if(|apart| apart.is_empty()) {
+            store.give_apart(empty);
+        }
     }
 
     /// Ends the run of the current input. A long one is left in the scratch, to be written from
-    /// there; others are copied.
+    /// there; others are copied, unless nothing is to be copied.
     #[inline]
     pub(crate) fn settle(&mut self, input: &Input, store: &mut Store) {
         if self.open.messages > 0 {
@@ -349,41 +369,19 @@ impl Egress {
             messages,
             start,
         } = std::mem::take(&mut self.open);
-        if end - start < DIRECT_SIZE_MIN || !input.is_scratch() {
+        let is_short = end - start < DIRECT_SIZE_MIN && !store.copies_nothing;
+        if is_short || !input.is_scratch() {
             self.copy_in([&input.buffer()[start..end]], messages, store);
         } else {
-            let body = Body::Input(start..end);
-            let chunk = Chunk {
-                body,
-                continues: false,
-                messages,
-                queued_at: None,
-            };
-            self.push_chunk(chunk, store);
-        }
-    }
-
-    /// Copies what is still in the input, which is about to go away.
-    pub(crate) fn keep(&mut self, input: &Input, store: &mut Store) {
-        debug_assert!(self.open.messages == 0, "settle comes first");
-        let written = self.written;
-        for (index, chunk) in self.chunks.iter_mut().enumerate() {
-            if let Body::Input(range) = &chunk.body {
-                // The written part is kept too: the ends of messages are found by walking from the
-                // front. Only the chunk in front has one.
-                debug_assert!(index > 0 || written < range.len());
-                let mut batch = store.take();
-                batch.extend_from_slice(&input.buffer()[range.clone()]);
-                chunk.body = Body::Batch(batch);
-            }
+            self.leaning += 1;
+            self.push_chunk(Body::Input(start..end), messages, 0, store);
         }
     }
 
     /// Whether a part of the queue is still in the input.
+    #[inline]
     pub(crate) fn leans_on_input(&self) -> bool {
-        self.chunks
-            .iter()
-            .any(|chunk| matches!(chunk.body, Body::Input(_)))
+        self.leaning > 0
     }
 
     /// The pieces to send next, at most [`SLICES_MAX`]; `input` is the buffer the queue leans on,
@@ -396,7 +394,10 @@ impl Egress {
             skip = 0;
             count += 1;
         }
-        count
+        match &self.apart {
+            Some(apart) => count + apart.slices(&mut out[count..]),
+            None => count,
+        }
     }
 
     /// Takes note that the kernel took `size` bytes from the front.
@@ -412,22 +413,52 @@ impl Egress {
             self.written -= front_size;
             self.preamble = self.preamble.saturating_sub(front_size);
             self.messages -= front.messages;
-            if let Some(Chunk {
-                body: Body::Batch(buffer),
-                ..
-            }) = self.chunks.pop_front()
-            {
-                store.give(buffer);
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.give_chunk(chunk, store);
             }
         }
+        self.end_chunks(store);
+        if let Some(apart) = &mut self.apart {
+            self.messages -= apart.advance(std::mem::take(&mut self.written), store);
+            self.end_apart(store);
+        }
         debug_assert!(self.written == 0, "more was written than there was");
-        store.give_list(std::mem::take(&mut self.chunks));
+    }
+
+    /// Gives the memory of a chunk back.
+    fn give_chunk(&mut self, chunk: Chunk, store: &mut Store) {
+        match chunk.body {
+            Body::Batch(buffer) => self.give(buffer, store),
+            Body::Input(_) => self.leaning -= 1,
+            Body::Shared(shared) => self.footprint -= shared.block_size(),
+        }
+    }
+
+    #[inline]
+    fn give(&mut self, buffer: Vec<u8>, store: &mut Store) {
+        store.refund(&mut self.footprint, buffer.capacity());
+        store.give(buffer);
+    }
+
+    /// Gives the list of chunks back if it is empty.
+    fn end_chunks(&mut self, store: &mut Store) {
+        if self.chunks.is_empty() && self.chunks.capacity() > 0 {
+            let size = self.chunks.capacity() * size_of::<Chunk>();
+            store.refund(&mut self.footprint, size);
+            store.give_list(std::mem::take(&mut self.chunks));
+        }
     }
 
     /// Messages queued, the one being written included.
     #[inline]
     pub fn messages(&self) -> u32 {
         self.messages
+    }
+
+    /// Memory of this queue in bytes: what it has for itself, and all of each block that it shares
+    /// with others.
+    pub(crate) fn footprint(&self) -> u64 {
+        self.footprint + self.apart.as_ref().map_or(0, |apart| apart.footprint())
     }
 
     /// Bytes queued and not yet taken by the kernel.
@@ -451,42 +482,73 @@ impl Egress {
     /// Copies `parts` to the end of the queue, in which `messages` messages end.
     #[inline]
     fn copy_in<const N: usize>(&mut self, parts: [&[u8]; N], messages: u32, store: &mut Store) {
+        let size: usize = parts.iter().map(|part| part.len()).sum();
         let is_being_written = self.written > 0 && self.chunks.len() == 1;
         if let Some(Chunk {
             body: Body::Batch(batch),
             messages: count,
             ..
         }) = self.chunks.back_mut()
-            && batch.len() < BATCH_SIZE_MAX
+            && size <= batch.capacity() - batch.len()
             && !is_being_written
-            && !self.is_apart
         {
             *count += messages;
             parts.iter().for_each(|part| batch.extend_from_slice(part));
         } else {
-            self.copy_in_new(&parts, messages, store);
+            self.copy_in_new(&parts, size, messages, store);
         }
     }
 
+    /// Copies what the last batch has no room for: into a larger one, or behind it.
     #[inline(never)]
-    fn push_chunk(&mut self, chunk: Chunk, store: &mut Store) {
-        if self.chunks.capacity() == 0 {
+    fn copy_in_new(&mut self, parts: &[&[u8]], size: usize, messages: u32, store: &mut Store) {
+        let is_being_written = self.written > 0 && self.chunks.len() == 1;
+        let mut wanted = size;
+        if let Some(Chunk {
+            body: Body::Batch(batch),
+            messages: count,
+            ..
+        }) = self.chunks.back_mut()
+        {
+            let may_grow = batch.capacity() <= BATCH_GROWTH_MAX && !is_being_written;
+            if may_grow && batch.len() + size <= BATCH_SIZE_MAX {
+                let mut larger = store.take(batch.len() + size);
+                larger.extend_from_slice(batch);
+                parts.iter().for_each(|part| larger.extend_from_slice(part));
+                *count += messages;
+                store.charge(&mut self.footprint, larger.capacity());
+                let smaller = std::mem::replace(batch, larger);
+                return self.give(smaller, store);
+            }
+            // What follows on much is likely to be much.
+            wanted = wanted.max(batch.len().min(BATCH_SIZE_MAX) / 4);
+        }
+        let mut batch = store.take(wanted);
+        parts.iter().for_each(|part| batch.extend_from_slice(part));
+        store.charge(&mut self.footprint, batch.capacity());
+        self.push_chunk(Body::Batch(batch), messages, 0, store);
+    }
+
+    /// Puts a chunk behind the others; its memory is counted already unless it is shared.
+    #[inline(never)]
+    fn push_chunk(&mut self, body: Body, messages: u32, prefix: u32, store: &mut Store) {
+        let before = self.chunks.capacity();
+        if before == 0 {
             self.chunks = store.take_list();
         }
-        self.chunks.push_back(chunk);
-    }
-
-    #[inline(never)]
-    fn copy_in_new(&mut self, parts: &[&[u8]], messages: u32, store: &mut Store) {
-        let mut batch = store.take();
-        parts.iter().for_each(|part| batch.extend_from_slice(part));
-        let chunk = Chunk {
-            body: Body::Batch(batch),
-            continues: false,
+        if let Body::Shared(shared) = &body {
+            self.footprint += shared.block_size();
+        }
+        self.chunks.push_back(Chunk {
+            body,
             messages,
-            queued_at: None,
-        };
-        self.push_chunk(chunk, store);
+            prefix,
+        });
+        let after = self.chunks.capacity();
+        if after != before {
+            let size = size_of::<Chunk>();
+            store.resize(&mut self.footprint, before * size, after * size);
+        }
     }
 }
 
@@ -495,7 +557,7 @@ impl Chunk {
         match &self.body {
             Body::Batch(buffer) => buffer,
             Body::Input(range) => &input[range.clone()],
-            Body::Shared(bytes) => bytes,
+            Body::Shared(shared) => shared,
         }
     }
 
@@ -503,10 +565,12 @@ impl Chunk {
         match &self.body {
             Body::Batch(buffer) => buffer.len(),
             Body::Input(range) => range.len(),
-            Body::Shared(bytes) => bytes.len(),
+            Body::Shared(shared) => shared.len(),
         }
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -160,14 +160,23 @@ impl Input {
         self.end = self.buffer.len();
     }
 
-    /// Takes the first `size` bytes out without copying them; not for the scratch.
-    pub(crate) fn take_shared(&mut self, size: usize) -> Bytes {
+    /// Takes the first `size` bytes out, and answers with the capacity of their memory, which is
+    /// theirs alone; not for the scratch. They are not copied if they are most of the buffer: then
+    /// the others are.
+    pub(crate) fn take_shared(&mut self, size: usize) -> (Bytes, usize) {
         debug_assert!(!self.is_scratch, "the scratch is not given away");
-        let mut front = self.buffer.split_to(self.start + size);
-        let taken = front.split_off(self.start).freeze();
-        self.end -= self.start + size;
+        let taken = self.start..self.start + size;
+        if size < self.buffer.len() / 2 {
+            self.start += size;
+            return (Bytes::copy_from_slice(&self.buffer[taken]), size);
+        }
+        let rest = BytesMut::from(&self.buffer[taken.end..self.end]);
+        let mut front = std::mem::replace(&mut self.buffer, rest);
+        let capacity = front.capacity();
+        self.end -= taken.end;
         self.start = 0;
-        taken
+        front.truncate(taken.end);
+        (front.freeze().slice(taken), capacity)
     }
 }
 
@@ -196,7 +205,7 @@ mod tests {
         input.spare()[..10].copy_from_slice(b"..messageX");
         input.filled(10);
         input.consume(2);
-        assert_eq!(input.take_shared(7), &b"message"[..]);
+        assert_eq!(input.take_shared(7).0, &b"message"[..]);
         assert_eq!(input.bytes(), b"X");
         assert_eq!(input.keep().bytes(), b"X");
         input.append(b"YZ");

@@ -1,8 +1,7 @@
 //! Who has something to send, and how soon.
 
-use crate::conn::egress::Store;
+use crate::conn::egress::{Shared, Store};
 use crate::conn::{ConnId, ConnTable, Input};
-use bytes::Bytes;
 use std::ops::Range;
 
 /// The lists through which queues reach the kernel.
@@ -80,7 +79,7 @@ impl Outbox {
     }
 
     /// Queues a message that was taken out of another queue.
-    pub(crate) fn push_whole(&mut self, conns: &mut ConnTable, id: ConnId, message: Bytes) {
+    pub(crate) fn push_whole(&mut self, conns: &mut ConnTable, id: ConnId, message: Shared) {
         if let Some(conn) = conns.get_mut(id) {
             conn.egress.push_whole(message, &mut self.store);
             self.mark_dirty(conns, id);
@@ -144,7 +143,7 @@ impl Outbox {
         conns: &mut ConnTable,
         id: ConnId,
         prefix: &[u8],
-        body: Bytes,
+        body: Shared,
     ) {
         if let Some(conn) = conns.get_mut(id) {
             conn.egress.push_shared(prefix, body, &mut self.store);

@@ -4,6 +4,7 @@
 //! first; copies are queued once it is sure that the message goes on. They never wait: what a
 //! reader has no room for it misses, and that is counted.
 
+use crate::conn::egress::Shared;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Core;
@@ -12,7 +13,6 @@ use crate::pattern::{Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
 use crate::why::Drop;
-use bytes::Bytes;
 use std::ops::Range;
 use zmtp::encode::append_frame;
 
@@ -129,7 +129,7 @@ impl Show<'_> {
 
     /// Queues the copies of a message that goes on, whose bytes are shared.
     #[inline(never)]
-    pub(super) fn shared(&mut self, wire: &Bytes) {
+    pub(super) fn shared(&mut self, wire: &Shared) {
         self.count(wire);
         let Copies {
             head,
@@ -138,7 +138,7 @@ impl Show<'_> {
             ..
         } = &*self.copies;
         for reader in readers {
-            let body = wire.slice(*skip..);
+            let body = wire.skip(*skip);
             self.outbox.push_shared(self.conns, *reader, head, body);
         }
     }

@@ -53,6 +53,7 @@ impl Core {
     /// Deals with the messages in `input`, as many as can go somewhere.
     pub fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
         self.advance(now);
+        self.outbox.store.begin_input();
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.handle_received(now);
             if conn.peer == PeerAddress::Inproc {
@@ -105,7 +106,7 @@ impl Core {
     /// Copies what [`Core::poll_urgent`]'s connection could not send before the input goes away.
     pub fn keep_rest(&mut self, id: ConnId, input: &Input) {
         if let Some(writer) = self.conns.writer(id) {
-            writer.egress.keep(input, &mut self.outbox.store);
+            writer.egress.keep(input, u64::MAX, &mut self.outbox.store);
         }
     }
 

@@ -318,13 +318,14 @@ impl Lane<'_> {
         if is_shared(input, size) {
             // Taking it out moves what stands behind it: runs of this input end here.
             self.outbox.settle(self.conns, input);
-            let message = input.take_shared(size);
+            let (message, capacity) = input.take_shared(size);
+            let message = self.outbox.store.share(message, capacity);
             for target in self.targets.iter() {
                 self.outbox
-                    .push_shared(self.conns, *target, prefix, message.slice(skip..));
+                    .push_shared(self.conns, *target, prefix, message.skip(skip));
             }
             if self.way.is_watched {
-                self.show().shared(&message.slice(taken..));
+                self.show().shared(&message.skip(taken));
             }
             return;
         }

@@ -237,7 +237,7 @@ impl Core {
         if let Some(balancer) = socket.pattern.balancer()
             && id.side != Side::Control
         {
-            balancer.strand(unsent);
+            balancer.strand(unsent, &mut self.outbox.store);
             socket.stats.requeued += u64::from(messages);
         } else {
             unsent.discard(&mut self.outbox.store);
@@ -292,7 +292,7 @@ impl Core {
         };
         let unsent = match why {
             // What is on its way to a loop can go another way; that there is a loop is still said.
-            Why::Loop => Some(conn.egress.take_unsent(&mut self.outbox.store)),
+            Why::Loop => Some(conn.egress.take_unsent(&[], &mut self.outbox.store)),
             _ if lingers => None,
             _ => Some(socket.close_queue(conn, &mut self.outbox.store)),
         };

@@ -68,6 +68,13 @@ impl Core {
         }
     }
 
+    /// Memory of all queues and of their spare buffers, in bytes; what several queues share counts
+    /// once.
+    #[must_use]
+    pub fn queue_memory(&self) -> u64 {
+        self.outbox.store.memory()
+    }
+
     /// Bytes in all queues and all kept input.
     #[must_use]
     pub fn memory_in_use(&self) -> u64 {
@@ -91,6 +98,7 @@ impl Core {
             if self.memory_in_use() > limit {
                 log::warn!("the memory limit of {limit} bytes is reached: nothing is read for now");
                 self.memory.short_since = Some(now);
+                self.outbox.store.release_spare();
             }
             return;
         };
@@ -112,7 +120,7 @@ impl Core {
 
     /// Lets go of what is largest; false if there is nothing.
     fn make_room_in_memory(&mut self) -> bool {
-        let size = |conn: &crate::conn::Conn| conn.egress.bytes().max(conn.tail.size());
+        let size = |conn: &crate::conn::Conn| conn.egress.footprint().max(conn.tail.size());
         let largest = self
             .conns
             .iter()
@@ -129,7 +137,7 @@ impl Core {
         if size(conn) == 0 {
             return false;
         }
-        let (id, is_tail) = (largest, conn.tail.size() >= conn.egress.bytes());
+        let (id, is_tail) = (largest, conn.tail.size() >= conn.egress.footprint());
         let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
         if is_tail {
             let freed = std::mem::take(&mut conn.tail).size();

@@ -240,6 +240,9 @@ impl Core {
         }
         let messages_before = conn.egress.messages();
         conn.egress.advance(size, &mut self.outbox.store);
+        if is_blocked {
+            conn.egress.release_blocks(&mut self.outbox.store);
+        }
         conn.traffic.bytes_sent += size as u64;
         conn.traffic.messages_sent += u64::from(messages_before - conn.egress.messages());
         let socket_id = conn.socket;

@@ -188,7 +188,7 @@ impl Core {
             let SocketId { proxy, side } = closing.socket;
             let socket = self.proxies[proxy as usize].socket_mut(side);
             if socket.linger == Linger::Over && closing.has_messages {
-                let count = closing.egress.shed(store);
+                let count = closing.egress.shed(&[], store);
                 socket.stats.count_drops(Drop::Stopping, count);
                 dropped[proxy as usize][side as usize] += u64::from(count);
             }

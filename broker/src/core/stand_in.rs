@@ -82,7 +82,7 @@ impl Core {
             return;
         };
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.egress.append(kept);
+            conn.egress.append(kept, &mut self.outbox.store);
         }
         self.redelivered(id);
         self.outbox.mark_dirty(&mut self.conns, id);

@@ -66,8 +66,8 @@ impl Balancer {
     }
 
     /// Takes back what a dead peer had not been sent.
-    pub(crate) fn strand(&mut self, unsent: Unsent) {
-        self.stranded.append(unsent);
+    pub(crate) fn strand(&mut self, unsent: Unsent, store: &mut Store) {
+        self.stranded.append(unsent, store);
     }
 
     /// Drops what is stranded; answers how many messages.

@@ -24,9 +24,7 @@ fn new(socket_type: SocketType) -> Pattern {
 
 /// The functions below count in and out of different ones.
 fn store() -> Store {
-    let mut store = Store::default();
-    store.queued = 1 << 20;
-    store
+    Store::boundless()
 }
 
 const NOBODY: ConnId = ConnId {
@@ -202,7 +200,8 @@ fn what_is_stranded_goes_first_and_in_order() {
     let mut outbox = Outbox::default();
     let stranded = [message(&[b"a", b"b"]), message(&[b"c"]), message(&[b"d"])];
     let balancer = pattern.balancer().unwrap();
-    balancer.strand(unsent(&stranded, &mut outbox.store));
+    let stranded_now = unsent(&stranded, &mut outbox.store);
+    balancer.strand(stranded_now, &mut outbox.store);
     assert_eq!(balancer.route(&mut conns, &OPTIONS), Route::Wait);
     balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox);
     let queued = conns.get(ids[0]).unwrap().egress.messages();
@@ -402,7 +401,9 @@ fn messages_go_the_same_way_where_nobody_can_tell_them_apart() {
     assert_eq!(steady, [true, false]);
     let (mut pattern, mut conns, _) = push_with_peers(1);
     if let Some(balancer) = pattern.balancer() {
-        balancer.strand(unsent(&[message(&[b"taken back"])], &mut store()));
+        let mut store = store();
+        let taken_back = unsent(&[message(&[b"taken back"])], &mut store);
+        balancer.strand(taken_back, &mut store);
     }
     assert!(!pattern.is_steady(), "what was taken back goes first");
     assert_eq!(route(&mut pattern, &mut conns, b""), Route::Wait);

@@ -302,7 +302,7 @@ impl Socket {
     /// Drops what is queued for this peer and not begun, and answers how much it was.
     pub(crate) fn shed(&mut self, conn: &mut Conn, reason: Drop, store: &mut Store) -> u32 {
         let dropped = if self.may_shed(conn) {
-            conn.egress.shed(store)
+            conn.egress.shed(&[], store)
         } else {
             0
         };

@@ -2,10 +2,12 @@ use super::*;
 
 /// The functions below count in and out of different ones.
 fn store() -> Store {
-    Store {
-        queued: 1 << 30,
-        ..Store::default()
-    }
+    Store::boundless()
+}
+
+/// What a large message is when it comes.
+fn shared(message: &[u8], store: &Store) -> Shared {
+    store.share_copy(message)
 }
 
 fn message(size: usize) -> Vec<u8> {
@@ -36,7 +38,7 @@ fn drained(mut unsent: Unsent, store: &mut Store) -> (Vec<u8>, u32) {
     for _ in 0..messages {
         wire.extend_from_slice(&unsent.pop(store).expect("as many as it says"));
     }
-    assert_eq!((unsent.pop(store), unsent.bytes()), (None, 0));
+    assert!(unsent.pop(store).is_none() && unsent.bytes() == 0);
     assert_eq!(wire.len() as u64, bytes);
     (wire, messages)
 }
@@ -55,7 +57,7 @@ fn touching_ranges_become_one_run() {
     assert_eq!(egress.chunks.len(), 1);
     assert_eq!(content(&egress, &bytes), bytes);
     egress.advance(100, &mut store);
-    egress.keep(&input, &mut store);
+    egress.keep(&input, u64::MAX, &mut store);
     assert!(!egress.leans_on_input());
     assert_eq!(content(&egress, &[]), bytes[100..]);
 }
@@ -91,7 +93,7 @@ fn counts_come_down_to_zero_whatever_the_pieces() {
             egress.push_input(&[], &input, 0..bytes.len(), &mut store);
             egress.settle(&input, &mut store);
         }
-        egress.push_shared(&[], Bytes::copy_from_slice(&bytes), &mut store);
+        egress.push_shared(&[], shared(&bytes, &store), &mut store);
         while !egress.is_empty() {
             let size = usize::try_from(egress.bytes()).unwrap().min(piece);
             egress.advance(size, &mut store);
@@ -113,7 +115,7 @@ fn only_messages_with_no_byte_written_are_handed_over() {
         egress.push_bytes(&one, 1, &mut store);
         egress.push_bytes(b"\x04\x05\x04PONG", 0, &mut store);
         egress.push_bytes(&two, 1, &mut store);
-        egress.push_shared(&[], shared.clone().into(), &mut store);
+        egress.push_shared(&[], self::shared(&shared, &store), &mut store);
         egress.advance(written, &mut store);
         let (kept, messages) = drained(egress.close_and_take(&mut store), &mut store);
         let two_at = one.len() + 7;
@@ -154,7 +156,7 @@ fn what_is_left_of_a_handshake_is_no_message() {
 fn a_message_whose_prefix_is_gone_is_not_handed_over() {
     let (large, small) = (message(20_000), message(10));
     let (mut egress, mut store) = (Egress::default(), store());
-    egress.push_shared(b"\x01\x02id", large.into(), &mut store);
+    egress.push_shared(b"\x01\x02id", shared(&large, &store), &mut store);
     egress.push_bytes(&small, 1, &mut store);
     egress.advance(4, &mut store);
     assert_eq!((egress.written, egress.messages()), (0, 2));
@@ -186,9 +188,9 @@ fn shedding_leaves_what_was_begun_and_commands() {
         egress.begin_traffic();
         egress.push_bytes(&one, 1, &mut store);
         egress.push_bytes(pong, 0, &mut store);
-        egress.push_shared(&[], two.clone().into(), &mut store);
+        egress.push_shared(&[], shared(&two, &store), &mut store);
         egress.advance(written, &mut store);
-        let unsent = egress.take_unsent(&mut store);
+        let unsent = egress.take_unsent(&[], &mut store);
         let (taken, dropped) = drained(unsent, &mut store);
         let mut expected = whole[written..].to_vec();
         let (mut expected_taken, mut expected_dropped) = (Vec::<u8>::new(), 0);
@@ -299,7 +301,7 @@ fn what_is_left_of_a_begun_message_is_not_taken_out_after_shedding() {
     egress.push_bytes(&one, 1, &mut store);
     egress.push_bytes(&two, 1, &mut store);
     egress.advance(5, &mut store);
-    assert_eq!(egress.shed(&mut store), 1);
+    assert_eq!(egress.shed(&[], &mut store), 1);
     assert!(!egress.drop_oldest(&mut store));
     assert_eq!(egress.drop_unsent(None, &mut store), 0);
     egress.push_bytes(&two, 1, &mut store);
@@ -324,16 +326,16 @@ fn messages_in_two_pieces_are_taken_whole() {
         let (mut egress, mut store) = (Egress::default(), store());
         let before = store.queued;
         egress.push_bytes(&small, 1, &mut store);
-        egress.push_shared(b"\x01\x02id", large.clone().into(), &mut store);
+        egress.push_shared(b"\x01\x02id", shared(&large, &store), &mut store);
         let input = scratch(&large);
         egress.push_input(b"\x01\x02id", &input, 0..large.len(), &mut store);
         egress.settle(&input, &mut store);
-        egress.keep(&input, &mut store);
+        egress.keep(&input, u64::MAX, &mut store);
         egress.push_bytes(b"\x04\x05\x04PONG", 0, &mut store);
         egress.push_bytes(&small, 1, &mut store);
         assert_eq!(content(&egress, &[]), whole);
         egress.advance(written, &mut store);
-        let unsent = egress.take_unsent(&mut store);
+        let unsent = egress.take_unsent(&[], &mut store);
         let (taken, messages) = drained(unsent, &mut store);
         let parts = [&small[..], &prefixed, &prefixed];
         let unbegun = (0..3).filter(|at| starts[*at] >= written);
@@ -357,11 +359,188 @@ fn messages_in_two_pieces_are_taken_whole() {
 #[test]
 fn a_large_message_is_handed_over_without_a_copy() {
     let (mut egress, mut store) = (Egress::default(), store());
-    let large = Bytes::from(message(1 << 20));
+    let large = shared(&message(1 << 20), &store);
     egress.push_bytes(&message(10), 1, &mut store);
     egress.push_shared(&[], large.clone(), &mut store);
     let mut unsent = egress.close_and_take(&mut store);
     assert_eq!(unsent.pop(&mut store).as_deref(), Some(&message(10)[..]));
     let taken = unsent.pop(&mut store).expect("the large one");
     assert_eq!(taken.as_ptr(), large.as_ptr());
+}
+
+/// How many units were looked at for a queue whose messages are kept apart.
+fn visited(egress: &Egress) -> u64 {
+    egress.apart.as_ref().map_or(0, |apart| apart.visited.get())
+}
+
+fn about(topic: u32, body_size: usize) -> Vec<u8> {
+    let (mut wire, body) = (Vec::new(), vec![b'x'; body_size]);
+    zmtp::encode::append_message(&mut wire, &[&topic.to_le_bytes()[..], &body]);
+    wire
+}
+
+#[test]
+fn replacing_a_topic_costs_the_same_however_many_there_are() {
+    const TOPICS: u32 = 40_000;
+    let (mut egress, mut store) = (apart(&[], &mut Store::boundless()), store());
+    for round in 0..4 {
+        let before = visited(&egress);
+        for topic in 0..TOPICS {
+            let message = about(topic, 20);
+            let replaced = egress.drop_unsent(Some(&topic.to_le_bytes()), &mut store);
+            assert_eq!(replaced, u32::from(round > 0));
+            egress.push_bytes(&message, 1, &mut store);
+        }
+        assert_eq!(egress.messages(), TOPICS);
+        let work = visited(&egress) - before;
+        assert!(
+            work < 8 * u64::from(TOPICS),
+            "{work} units in round {round}"
+        );
+        // Holes take no more than what they left.
+        let (memory, wire) = (egress.footprint(), egress.bytes());
+        assert!(memory < 4 * wire, "{memory} bytes for {wire}");
+    }
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a beginning for a clock of the test's own"
+)]
+fn one_more_message_costs_the_same_however_many_there_are() {
+    let (mut store, start) = (store(), Instant::now());
+    store.now = Some(start);
+    let mut egress = apart(&[], &mut store);
+    let message = message(20);
+    for _ in 0..100_000 {
+        egress.push_bytes(&message, 1, &mut store);
+    }
+    egress.push_bytes(b"\x04\x05\x04PONG", 0, &mut store);
+    // One of which some bytes are written stays in front of all that go.
+    egress.advance(5, &mut store);
+    let before = visited(&egress);
+    for _ in 0..1000 {
+        assert!(!egress.leans_on_input());
+        assert_eq!(egress.drop_expired(start, &mut Store::default()), 0);
+        assert!(egress.drop_oldest(&mut store));
+        egress.push_bytes(&message, 1, &mut store);
+    }
+    let work = visited(&egress) - before;
+    assert!(work < 8 * 1000, "{work} units for 1000 messages");
+    assert_eq!(egress.messages(), 100_000);
+}
+
+#[test]
+fn small_messages_kept_apart_take_little_more_than_their_bytes() {
+    for count in [1000, 10_000, 300_000] {
+        let mut store = store();
+        let mut egress = apart(&[], &mut store);
+        let message = message(20);
+        for _ in 0..count {
+            egress.push_bytes(&message, 1, &mut store);
+        }
+        for _ in 0..count {
+            egress.drop_oldest(&mut store);
+            egress.push_bytes(&message, 1, &mut store);
+        }
+        let (memory, wire) = (egress.footprint(), egress.bytes());
+        assert!(
+            memory * 10 <= wire * 22,
+            "{memory} bytes for {count} messages of {wire} bytes"
+        );
+    }
+}
+
+#[test]
+fn what_many_queues_share_is_counted_once() {
+    let mut store = Store::default();
+    let input = Input::scratch(Default::default());
+    let mut queues: Vec<Egress> = (0..1000).map(|_| Egress::default()).collect();
+    let block = store.share_copy(&message(60).repeat(1000));
+    for egress in &mut queues {
+        egress.push_shared_run(&input, block.clone(), 1000, &mut store);
+    }
+    let size = block.block_size();
+    drop(block);
+    let each = (size_of::<Chunk>() * 4) as u64;
+    assert!(store.memory() <= size + 1000 * each);
+    assert!(queues.iter().all(|egress| egress.footprint() > size));
+    for egress in &mut queues {
+        egress.advance(60_000, &mut store);
+        egress.release_blocks(&mut store);
+        assert!(
+            egress.footprint() < size,
+            "the block is not pinned by its end"
+        );
+        assert_eq!((egress.messages(), egress.bytes()), (1000, 2000));
+    }
+    assert!(store.memory() < 1000 * 4000);
+    for egress in &mut queues {
+        egress.close(&mut store);
+    }
+    assert_eq!(store.memory(), store.spare());
+}
+
+#[test]
+fn those_who_keep_the_same_run_share_a_copy() {
+    let mut store = Store::default();
+    let bytes = message(60).repeat(1000);
+    let input = scratch(&bytes);
+    store.begin_input();
+    let mut queues: Vec<Egress> = (0..100).map(|_| Egress::default()).collect();
+    for egress in &mut queues {
+        egress.push_run(&input, 0..bytes.len(), 1000, &mut store);
+        egress.settle(&input, &mut store);
+        let kept = egress.keep(&input, u64::MAX, &mut store);
+        assert_eq!(kept.dropped, 0);
+        assert_eq!(content(egress, &[]), bytes);
+    }
+    store.begin_input();
+    assert!(store.memory() < 3 * bytes.len() as u64);
+}
+
+#[test]
+fn what_exceeds_the_allowance_is_dropped_and_counted() {
+    let one = message(60);
+    let bytes = one.repeat(1000);
+    let input = scratch(&bytes);
+    for (written, allowance, stays) in [(0, 0, 0), (0, 620, 10), (100, 0, 1), (100, 200, 3)] {
+        let (mut egress, mut store) = (Egress::default(), store());
+        egress.push_run(&input, 0..bytes.len(), 1000, &mut store);
+        egress.settle(&input, &mut store);
+        egress.advance(written, &mut store);
+        let kept = egress.keep(&input, allowance, &mut store);
+        let begun = written / one.len();
+        assert_eq!(kept.dropped as usize, 1000 - begun - stays);
+        assert_eq!(kept.copied, (stays * one.len()) as u64);
+        let left = (begun + stays) * one.len() - written;
+        assert_eq!(content(&egress, &[]), bytes[written..written + left]);
+    }
+}
+
+#[test]
+fn what_is_taken_ends_with_a_whole_message_wherever_it_is_cut() {
+    let (mut egress, mut store) = (Egress::default(), store());
+    let (small, large) = (message(100), message(70_000));
+    // So many that the last of them fills a segment, and behind them the prefix of another.
+    let mut whole = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..650 {
+            egress.push_bytes(&small, 1, &mut store);
+            whole.extend_from_slice(&small);
+        }
+        let body = shared(&large, &store);
+        egress.push_shared(b"\x01\x02id", body, &mut store);
+        whole.extend_from_slice(b"\x01\x02id");
+        whole.extend_from_slice(&large);
+    }
+    let mut unsent = egress.close_and_take(&mut store);
+    let mut at = 0;
+    while let Some(taken) = unsent.pop(&mut store) {
+        assert!(whole[at..].starts_with(&taken));
+        assert!(taken.len() == small.len() || taken.len() == 4 + large.len());
+        at += taken.len();
+    }
+    assert_eq!(at, whole.len());
 }

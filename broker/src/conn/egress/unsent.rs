@@ -3,22 +3,24 @@
 //! A queue that is given up may be as large as the memory limit, and it is given up just when there
 //! is no more. So it is taken apart chunk by chunk, and nowhere is a second copy of it.
 
-use super::{BATCH_SIZE_MAX, Body, Chunk, Egress, Store};
-use bytes::{Buf, Bytes};
+use super::{BATCH_SIZE_MAX, Body, Chunk, Egress, Shared, Store};
 use std::collections::VecDeque;
+use std::ops::Range;
 use zmtp::Frames;
 use zmtp::wire::header::COMMAND;
 
-/// Messages that were queued and not begun, in order. The store counts their bytes as queued until
-/// they are delivered or discarded.
+/// Messages that were queued and not begun, in order. The store counts their bytes as queued, and
+/// their memory, until they are delivered or discarded.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
     bytes: u64,
+    /// Memory, shared blocks not included.
+    footprint: u64,
     /// Small messages on their way to the last segment.
     gathered: Vec<u8>,
     messages: u32,
     /// Whole messages, one after the other in each.
-    segments: VecDeque<Bytes>,
+    segments: VecDeque<Shared>,
 }
 
 impl Unsent {
@@ -37,25 +39,32 @@ impl Unsent {
     }
 
     /// Takes the first message out.
-    pub(crate) fn pop(&mut self, store: &mut Store) -> Option<Bytes> {
-        self.flush();
+    pub(crate) fn pop(&mut self, store: &mut Store) -> Option<Shared> {
         let front = self.segments.front_mut()?;
         let (size, _) = front_size(front);
         let message = front.split_to(size);
-        if !front.has_remaining() {
+        if front.is_empty() {
             self.segments.pop_front();
         }
         self.messages -= 1;
         self.bytes -= size as u64;
         store.queued -= size as u64;
+        if self.segments.is_empty() {
+            let list = self.list_size();
+            store.refund(&mut self.footprint, list);
+            self.segments = VecDeque::new();
+        }
         Some(message)
     }
 
     /// Puts the messages of another queue behind these.
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.flush();
-        other.flush();
+    pub(crate) fn append(&mut self, mut other: Self, store: &mut Store) {
+        let before = self.list_size();
+        let list = other.list_size();
+        store.refund(&mut other.footprint, list);
         self.segments.append(&mut other.segments);
+        let after = self.list_size();
+        store.resize(&mut self.footprint, before, after);
         self.messages = self.messages.saturating_add(other.messages);
         self.bytes += other.bytes;
     }
@@ -63,50 +72,99 @@ impl Unsent {
     /// Drops them all; answers how many they were.
     pub(crate) fn discard(&mut self, store: &mut Store) -> u32 {
         store.queued -= self.bytes;
+        let list = self.list_size();
+        store.refund(&mut self.footprint, list);
         std::mem::take(self).messages
     }
 
-    fn gather(&mut self, part: &[u8], ends_message: bool) {
+    fn list_size(&self) -> usize {
+        self.segments.capacity() * size_of::<Shared>()
+    }
+
+    /// Copies messages, or a part of one, behind what is there; so many end in it.
+    pub(super) fn gather(&mut self, part: &[u8], messages: u32, store: &mut Store) {
+        let before = self.gathered.capacity();
         self.gathered.extend_from_slice(part);
+        let after = self.gathered.capacity();
+        if after != before {
+            store.resize(&mut self.footprint, before, after);
+        }
         self.bytes += part.len() as u64;
-        self.messages += u32::from(ends_message);
-        if ends_message && self.gathered.len() >= BATCH_SIZE_MAX {
-            self.flush();
+        self.messages += messages;
+        if messages > 0 && self.gathered.len() >= BATCH_SIZE_MAX {
+            self.flush(store);
         }
     }
 
-    fn push_shared(&mut self, message: Bytes) {
-        self.flush();
-        self.bytes += message.len() as u64;
-        self.messages += 1;
-        self.segments.push_back(message);
+    /// Takes whole messages that no queue holds any more.
+    pub(super) fn push_owned(&mut self, bytes: Vec<u8>, messages: u32, store: &mut Store) {
+        let capacity = bytes.capacity();
+        let shared = store.share(bytes.into(), capacity);
+        self.push_shared(shared, messages, store);
     }
 
-    fn flush(&mut self) {
-        if !self.gathered.is_empty() {
-            self.segments
-                .push_back(std::mem::take(&mut self.gathered).into());
+    /// Takes whole messages that others may hold too.
+    pub(super) fn push_shared(&mut self, bytes: Shared, messages: u32, store: &mut Store) {
+        self.flush(store);
+        self.bytes += bytes.len() as u64;
+        self.messages += messages;
+        self.push_segment(bytes, store);
+    }
+
+    fn push_segment(&mut self, bytes: Shared, store: &mut Store) {
+        let before = self.list_size();
+        self.segments.push_back(bytes);
+        let after = self.list_size();
+        if after != before {
+            store.resize(&mut self.footprint, before, after);
         }
+    }
+
+    /// Makes a segment of what was gathered.
+    fn flush(&mut self, store: &mut Store) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.gathered);
+        store.refund(&mut self.footprint, bytes.capacity());
+        bytes.shrink_to_fit();
+        let capacity = bytes.capacity();
+        let shared = store.share(bytes.into(), capacity);
+        self.push_segment(shared, store);
+    }
+
+    /// Its own memory, counted anew.
+    #[cfg(test)]
+    pub(super) fn owned(&self) -> usize {
+        self.gathered.capacity() + self.list_size()
+    }
+
+    #[cfg(test)]
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &Shared> {
+        self.segments.iter()
     }
 }
 
 impl Egress {
     /// As [`Self::close`], but hands over the messages of which no byte was written.
     pub(crate) fn close_and_take(&mut self, store: &mut Store) -> Unsent {
-        let unsent = self.take_unsent(store);
+        let unsent = self.take_unsent(&[], store);
         self.close(store);
         unsent
     }
 
-    /// Gives up the queue, now and for ever: the peer does not read any more.
+    /// Gives up the queue for good: the peer does not read any more.
     pub(crate) fn close(&mut self, store: &mut Store) {
-        debug_assert!(self.open.messages == 0, "settle comes first");
         store.queued -= self.bytes;
-        for chunk in std::mem::take(&mut self.chunks) {
-            if let Body::Batch(buffer) = chunk.body {
-                store.give(buffer);
-            }
+        while let Some(chunk) = self.chunks.pop_front() {
+            self.give_chunk(chunk, store);
         }
+        self.end_chunks(store);
+        if let Some(apart) = &mut self.apart {
+            apart.clear(store);
+        }
+        self.end_apart(store);
+        debug_assert!(self.footprint == 0, "an empty queue owns memory");
         *self = Self {
             is_apart: self.is_apart,
             is_closed: true,
@@ -115,141 +173,246 @@ impl Egress {
     }
 
     /// Drops the messages of which no byte was written; answers how many. What was begun, and
-    /// commands, stay.
-    pub(crate) fn shed(&mut self, store: &mut Store) -> u32 {
-        self.take_unsent(store).discard(store)
+    /// commands, stay. `input` is the buffer the queue leans on, or empty.
+    pub(crate) fn shed(&mut self, input: &[u8], store: &mut Store) -> u32 {
+        self.sift(input, None, store)
     }
 
     /// As [`Self::shed`], but hands the messages over.
-    pub(crate) fn take_unsent(&mut self, store: &mut Store) -> Unsent {
-        debug_assert!(!self.leans_on_input() && self.open.messages == 0);
-        let mut sieve = Sieve {
-            at: 0,
-            begun: self.begun(),
-            fate: None,
-            kept: VecDeque::new(),
-            preamble: self.preamble,
-            taken: Unsent::default(),
-        };
-        for chunk in std::mem::take(&mut self.chunks) {
-            sieve.sift(chunk, store);
+    pub(crate) fn take_unsent(&mut self, input: &[u8], store: &mut Store) -> Unsent {
+        let mut unsent = Unsent::default();
+        self.sift(input, Some(&mut unsent), store);
+        unsent.flush(store);
+        unsent
+    }
+
+    fn sift(&mut self, input: &[u8], mut taken: Option<&mut Unsent>, store: &mut Store) -> u32 {
+        let (mut messages, mut bytes) = (0, 0);
+        let mut unparsed = std::mem::take(&mut self.preamble);
+        let mut is_begun = self.chunks.front().is_some_and(|front| front.prefix > 0);
+        let mut old = std::mem::take(&mut self.chunks);
+        let old_room = old.capacity() * size_of::<Chunk>();
+        let mut written = std::mem::take(&mut self.written);
+        while let Some(chunk) = old.pop_front() {
+            let next_prefix = old.front().map_or(0, |next| next.prefix as usize);
+            let mut sieve = Sieve::new(unparsed, written, is_begun, next_prefix);
+            sieve.sift(&chunk, input);
+            unparsed -= sieve.unparsed;
+            is_begun = sieve.is_prefix_begun;
+            messages += sieve.taken_messages;
+            bytes += sieve.taken_bytes as u64;
+            if sieve.taken.is_empty() {
+                // In front of a message whose prefix is begun nothing else is left.
+                self.preamble += if is_begun {
+                    chunk.size()
+                } else {
+                    sieve.unparsed
+                };
+                self.written += written;
+                self.put_back(chunk, store);
+            } else {
+                if let Some(taken) = &mut taken {
+                    sieve.hand_over(&chunk, input, taken, store);
+                }
+                self.preamble += sieve.begun_size;
+                self.keep_pieces(&sieve, chunk, input, store);
+            }
+            written = 0;
         }
-        self.chunks = sieve.kept;
-        self.bytes -= sieve.taken.bytes;
-        self.messages -= sieve.taken.messages;
-        sieve.taken
+        store.refund(&mut self.footprint, old_room);
+        store.give_list(old);
+        let open = std::mem::take(&mut self.open);
+        if open.messages > 0 {
+            messages += open.messages;
+            bytes += (open.end - open.start) as u64;
+            if let Some(taken) = &mut taken {
+                taken.gather(&input[open.start..open.end], open.messages, store);
+            }
+        }
+        if let Some(apart) = &mut self.apart {
+            let (apart_messages, apart_bytes) = apart.sift(taken.as_deref_mut(), store);
+            messages += apart_messages;
+            bytes += apart_bytes;
+        }
+        self.messages -= messages;
+        self.bytes -= bytes;
+        if taken.is_none() {
+            store.queued -= bytes;
+        }
+        self.end_apart(store);
+        messages
     }
 
-    /// Up to where units of the queue are begun: at least the first if its prefix is gone already.
-    fn begun(&self) -> usize {
-        let continues = self.chunks.front().is_some_and(|front| front.continues);
-        self.written.max(usize::from(continues))
+    /// Puts a chunk, whose memory is counted, behind those that stay.
+    fn put_back(&mut self, chunk: Chunk, store: &mut Store) {
+        let Chunk {
+            body,
+            messages,
+            prefix,
+        } = chunk;
+        if let Body::Shared(shared) = &body {
+            self.footprint -= shared.block_size();
+        }
+        self.push_chunk(body, messages, prefix, store);
+    }
+
+    /// Puts what stays of a chunk behind what stays of the others.
+    fn keep_pieces(&mut self, sieve: &Sieve, chunk: Chunk, input: &[u8], store: &mut Store) {
+        let messages = chunk.messages - sieve.taken_messages;
+        let (first, size) = match &sieve.kept[..] {
+            [] => {
+                // Those left have been written.
+                self.messages -= messages;
+                return self.give_chunk(chunk, store);
+            }
+            [first, ..] => (first.clone(), sieve.kept.iter().map(Range::len).sum()),
+        };
+        let is_one = sieve.kept.len() == 1;
+        let prefix = if sieve.keeps_first { chunk.prefix } else { 0 };
+        match &chunk.body {
+            Body::Input(range) if is_one => {
+                let range = range.start + first.start..range.start + first.end;
+                self.push_chunk(Body::Input(range), messages, prefix, store);
+            }
+            Body::Shared(shared) if is_one && !shared.is_wasted_on(size) => {
+                let rest = Body::Shared(shared.slice(first));
+                self.push_chunk(rest, messages, prefix, store);
+                self.give_chunk(chunk, store);
+            }
+            _ => {
+                let bytes = chunk.bytes(input);
+                let mut copy = Vec::with_capacity(size);
+                for range in &sieve.kept {
+                    copy.extend_from_slice(&bytes[range.clone()]);
+                }
+                store.charge(&mut self.footprint, copy.capacity());
+                self.push_chunk(Body::Batch(copy), messages, prefix, store);
+                self.give_chunk(chunk, store);
+            }
+        }
     }
 }
 
-/// Parts a queue into what stays and what can be taken out.
+/// Parts a chunk into what stays and what can be taken out.
+#[derive(Debug, Default)]
 struct Sieve {
-    /// Where the chunk begins.
-    at: usize,
-    /// What begins before this stays.
-    begun: usize,
-    /// What becomes of the message that goes on in the next chunk.
-    fate: Option<Fate>,
-    kept: VecDeque<Chunk>,
-    preamble: usize,
-    taken: Unsent,
+    /// Bytes at the front of what stays that are not to be parsed: they are, or what they belong
+    /// to is begun.
+    begun_size: usize,
+    /// Whether the first message was begun before the chunk; afterwards, whether the first message
+    /// of the next chunk was.
+    is_prefix_begun: bool,
+    /// What stays.
+    kept: Vec<Range<usize>>,
+    /// Whether that begins as the chunk did.
+    keeps_first: bool,
+    /// How many bytes of the next chunk's first message this one ends with.
+    next_prefix: usize,
+    taken: Vec<Piece>,
+    taken_bytes: usize,
+    taken_messages: u32,
+    /// How much at the front is not to be parsed.
+    unparsed: usize,
+    written: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Kept,
-    Taken,
-}
-
-/// A message or command, or as much of it as is in the chunk.
+/// Messages side by side that are taken out, or a part of one.
+#[derive(Debug)]
 struct Piece {
-    ends_message: bool,
-    fate: Fate,
-    size: usize,
+    /// How many end in it.
+    messages: u32,
+    range: Range<usize>,
 }
 
 impl Sieve {
-    fn sift(&mut self, chunk: Chunk, store: &mut Store) {
-        let (bytes, size) = (chunk.bytes(&[]), chunk.size());
-        let continues = chunk.continues && self.fate != Some(Fate::Taken);
-        // What stays of a chunk that does not stay as it is.
-        let mut kept: Option<Vec<u8>> = None;
-        let (mut from, mut messages) = (0, 0);
-        while from < size {
-            let piece = self.piece(&bytes[from..], self.at + from);
-            let part = &bytes[from..from + piece.size];
-            match (piece.fate, &chunk.body) {
-                (Fate::Kept, _) => {
-                    messages += u32::from(piece.ends_message);
-                    if let Some(kept) = &mut kept {
-                        kept.extend_from_slice(part);
-                    }
-                }
-                (Fate::Taken, body) => {
-                    kept.get_or_insert_with(|| bytes[..from].to_vec());
-                    match body {
-                        Body::Shared(message) if !chunk.continues => {
-                            self.taken.push_shared(message.clone());
-                        }
-                        _ => self.taken.gather(part, piece.ends_message),
-                    }
-                }
-            }
-            from += piece.size;
-        }
-        self.at += size;
-        let Some(kept) = kept else {
-            return self.kept.push_back(chunk);
-        };
-        if !kept.is_empty() {
-            self.kept.push_back(Chunk {
-                body: Body::Batch(kept),
-                continues,
-                messages,
-                queued_at: chunk.queued_at,
-            });
-        }
-        if let Body::Batch(buffer) = chunk.body {
-            store.give(buffer);
+    fn new(unparsed: usize, written: usize, is_begun: bool, next_prefix: usize) -> Self {
+        Self {
+            is_prefix_begun: is_begun,
+            next_prefix,
+            unparsed,
+            written,
+            ..Self::default()
         }
     }
 
-    fn piece(&mut self, rest: &[u8], at: usize) -> Piece {
-        if at < self.preamble {
-            return Piece {
-                ends_message: false,
-                fate: Fate::Kept,
-                size: rest.len().min(self.preamble - at),
-            };
+    fn sift(&mut self, chunk: &Chunk, input: &[u8]) {
+        let bytes = chunk.bytes(input);
+        self.unparsed = self.unparsed.min(bytes.len());
+        let (mut at, written) = (self.unparsed, self.written);
+        if at > written {
+            self.keep(written..at, true);
         }
-        let is_command = rest.first().is_some_and(|flags| flags & COMMAND != 0);
-        let fate = self
-            .fate
-            .take()
-            .unwrap_or(if at < self.begun || is_command {
-                Fate::Kept
+        let is_prefix_cut = self.next_prefix > bytes.len();
+        let end = bytes.len().saturating_sub(self.next_prefix);
+        while at < end {
+            let next = at + front_size(&bytes[at..end]).0;
+            let is_command = bytes[at] & COMMAND != 0;
+            let is_continued = at == 0 && chunk.prefix > 0;
+            let is_begun = at < written || is_continued && self.is_prefix_begun;
+            if is_begun || is_command {
+                self.keeps_first |= is_continued && written == 0;
+                self.keep(at.max(written)..next, is_begun);
             } else {
-                Fate::Taken
-            });
-        let (size, is_whole) = front_size(rest);
-        if !is_whole {
-            self.fate = Some(fate);
+                self.take(at..next, 1);
+            }
+            at = next;
         }
-        Piece {
-            ends_message: is_whole && !is_command,
-            fate,
-            size,
+        self.is_prefix_begun = false;
+        if self.next_prefix > 0 {
+            self.is_prefix_begun = is_prefix_cut || written > end || at > end;
+            let range = at.max(end)..bytes.len();
+            if self.is_prefix_begun {
+                self.keep(range.start.max(written)..range.end, true);
+            } else {
+                self.take(range, 0);
+            }
+        }
+    }
+
+    /// Hands over what is taken out of a chunk.
+    fn hand_over(&self, chunk: &Chunk, input: &[u8], taken: &mut Unsent, store: &mut Store) {
+        let bytes = chunk.bytes(input);
+        let is_whole = self.taken[0].range.len() == bytes.len() && chunk.prefix == 0;
+        if let Body::Shared(shared) = &chunk.body
+            && is_whole
+            && self.taken[0].messages == chunk.messages
+        {
+            return taken.push_shared(shared.clone(), chunk.messages, store);
+        }
+        for piece in &self.taken {
+            taken.gather(&bytes[piece.range.clone()], piece.messages, store);
+        }
+    }
+
+    fn keep(&mut self, range: Range<usize>, is_begun: bool) {
+        if range.is_empty() {
+            return;
+        }
+        if is_begun {
+            self.begun_size += range.len();
+        }
+        match self.kept.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.kept.push(range),
+        }
+    }
+
+    fn take(&mut self, range: Range<usize>, messages: u32) {
+        self.taken_bytes += range.len();
+        self.taken_messages += messages;
+        match self.taken.last_mut() {
+            // The beginning of a message is for itself: it must not end a segment.
+            Some(last) if last.range.end == range.start && messages > 0 => {
+                last.range.end = range.end;
+                last.messages += messages;
+            }
+            _ => self.taken.push(Piece { messages, range }),
         }
     }
 }
 
 /// Size of the message or command at the front of `wire`, and whether all of it is there.
-fn front_size(wire: &[u8]) -> (usize, bool) {
+pub(super) fn front_size(wire: &[u8]) -> (usize, bool) {
     let (mut frames, mut more) = (Frames::new(wire), true);
     while more && let Some(frame) = frames.next() {
         more = frame.more;

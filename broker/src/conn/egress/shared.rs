@@ -1,0 +1,99 @@
+//! Bytes that several queues hold at once: they are in memory once, and they are counted once.
+
+use bytes::Bytes;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Memory of all shared blocks. It is a counter of its own, and not a field of the store, because
+/// the last holder of a block may have no store at hand.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// Bytes that all blocks together take.
+    pub(super) fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A part of a block of bytes. Clones and slices refer to the same block, which goes when the last
+/// of them does.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    block: Arc<Block>,
+    range: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Block {
+    bytes: Bytes,
+    meter: Meter,
+    /// Bytes that its memory has, used or not.
+    size: u64,
+}
+
+impl Shared {
+    /// Counts `bytes`, whose memory has `capacity` bytes and no other owner, until the last clone
+    /// is dropped.
+    pub(super) fn new(bytes: Bytes, capacity: usize, meter: &Meter) -> Self {
+        let size = capacity.max(bytes.len()) + size_of::<Block>();
+        let size = size as u64;
+        meter.0.fetch_add(size, Ordering::Relaxed);
+        let range = 0..bytes.len();
+        let meter = meter.clone();
+        let block = Arc::new(Block { bytes, meter, size });
+        Self { block, range }
+    }
+
+    /// The bytes without the first `size`.
+    pub(crate) fn skip(&self, size: usize) -> Self {
+        self.slice(size..self.len())
+    }
+
+    pub(super) fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len());
+        let start = self.range.start;
+        Self {
+            block: self.block.clone(),
+            range: start + range.start..start + range.end,
+        }
+    }
+
+    /// Takes the first `size` bytes out.
+    pub(super) fn split_to(&mut self, size: usize) -> Self {
+        let front = self.slice(0..size);
+        self.range.start += size;
+        front
+    }
+
+    /// Memory of the whole block.
+    pub(crate) fn block_size(&self) -> u64 {
+        self.block.size
+    }
+
+    /// Whether the block is much larger than `left` bytes of it are worth.
+    pub(super) fn is_wasted_on(&self, left: usize) -> bool {
+        (left as u64) < self.block.size / 4
+    }
+
+    /// Tells blocks apart.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> usize {
+        Arc::as_ptr(&self.block).addr()
+    }
+}
+
+impl Deref for Shared {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.block.bytes[self.range.clone()]
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.meter.0.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
