@@ -54,7 +54,7 @@ mod peer;
 mod proxy;
 
 pub use conn::{ConnId, Egress, Input, SLICES_MAX, SocketId};
-pub use core::{Action, Core, Flow, Inquiry, LIST_LEN_MAX, LinkId};
+pub use core::{Action, Core, Flow, Inquiry, LIST_LEN_MAX, LinkId, MemoryUse};
 pub use driver::{BindError, Bound, Broker, Handle};
 pub use peer::PeerAddress;
 

@@ -34,8 +34,9 @@ pub const UPSTREAM_NOTED_BYTES_MAX: usize = 32 << 20;
 /// that reads a little is left to its own pace: it holds up nothing, and its memory is bounded.
 pub const UPSTREAM_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long peers may take to make room when the memory limit is reached.
-pub const SHORTAGE_PATIENCE: Duration = Duration::from_secs(1);
+/// Memory that a connection needs in user space, whatever it does: its state, its place in lists and
+/// in the driver's tables.
+pub const CONNECTION_MEMORY: u64 = 1024;
 
 /// Answers to PING that wait for a peer to read them. One that does not read needs no more.
 pub const CONTROL_BYTES_MAX: u64 = 4096;

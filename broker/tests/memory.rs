@@ -69,7 +69,11 @@ fn what_a_closed_peer_was_not_sent_is_not_in_use_any_more() {
     let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
     let message = drive::message("streamer", 100);
     bench.feed(bench.sources[0], &message);
-    assert_eq!(bench.core.memory_in_use(), message.len() as u64);
+    let queues = bench.core.memory().queues;
+    assert!(
+        (message.len() as u64..4096).contains(&queues),
+        "{queues} bytes"
+    );
     // It is begun, and its peer reads no more of it.
     let sink = bench.core.poll_dirty().expect("there is something to send");
     bench.core.handle_written(sink, 10, true);
@@ -83,7 +87,8 @@ fn what_a_closed_peer_was_not_sent_is_not_in_use_any_more() {
         }
     }
     assert!(bench.core.is_stopped());
-    assert_eq!(bench.core.memory_in_use(), 0);
+    let left = bench.core.memory();
+    assert_eq!((left.connections, left.inputs, left.queues), (0, 0, 0));
 }
 
 #[test]
@@ -98,12 +103,16 @@ fn a_large_queue_that_is_given_up_is_not_copied() {
             bench.core.handle_written(sink, 0, true);
         }
     }
-    let in_use = bench.core.memory_in_use();
+    let in_use = bench.core.memory().queues;
     let counted = allocation_counter::measure(|| {
         bench.core.handle_write_failed(bench.sinks[0]);
         bench.core.settle(bench.now);
     });
-    assert_eq!(bench.core.memory_in_use(), in_use, "it waits for the other");
+    let left = bench.core.memory().queues;
+    assert!(
+        left > in_use / 8 * 7,
+        "{left} of {in_use} bytes: it waits for the other"
+    );
     // Some of its buffers are kept for other queues.
     assert!(counted.bytes_max < QUEUE_BYTES / 2, "{counted:?}");
 }
@@ -114,7 +123,7 @@ fn large_messages_take_little_more_than_their_size() {
         let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
         let message = drive::message("streamer", size);
         // What comes whole is written from the scratch, or copied.
-        let (begin, rest) = message.split_at(1000);
+        let (begin, rest) = message.split_at(40_000);
         let counted = allocation_counter::measure(|| {
             while bench.core.memory_in_use() < 32 << 20 {
                 bench.feed(bench.sources[0], begin);

@@ -12,9 +12,10 @@ use bytes::{Bytes, BytesMut};
 /// keeping its beginning from one read to the next costs at most a copy of this size.
 pub(crate) const LARGE_SIZE_MIN: usize = 64 << 10;
 
-/// A large message's buffer begins with this size and doubles: memory follows what a peer sent and
-/// not what it announced.
-const LARGE_STEP_SIZE: usize = 1 << 20;
+/// Until so many bytes of a large message have come, they are carried from one read to the next. A
+/// buffer of its own then has room for twice what came: memory follows what a peer sent and not
+/// what it announced.
+pub(crate) const CARRIED_SIZE_MAX: usize = 32 << 10;
 
 /// Most bytes read beyond the end of a large message if the peer has sent them already.
 const LARGE_BEHIND_SIZE_MAX: usize = 64 << 10;
@@ -31,6 +32,9 @@ fn behind_size(message_size: usize) -> usize {
 /// on are room for reading.
 #[derive(Debug, Default)]
 pub struct Input {
+    /// Bytes of the allocation behind the buffer, at most: what was cut off its front is still
+    /// there.
+    allocated: usize,
     buffer: BytesMut,
     end: usize,
     is_scratch: bool,
@@ -41,6 +45,7 @@ impl Input {
     /// The driver's scratch buffer, empty.
     pub(crate) fn scratch(buffer: BytesMut) -> Self {
         Self {
+            allocated: buffer.capacity(),
             buffer,
             end: 0,
             is_scratch: true,
@@ -98,9 +103,32 @@ impl Input {
         debug_assert!(self.start <= self.end, "more was cut than there was");
     }
 
-    /// Memory that it holds.
-    pub(crate) fn size(&self) -> u64 {
-        self.buffer.len() as u64
+    /// Bytes of memory that it holds, and will hold when it is read into again, where a message of
+    /// `need` bytes is to become whole.
+    pub(crate) fn memory(&self, need: usize) -> u64 {
+        let next = if self.is_grown_for(need) {
+            self.size_for(need)
+        } else {
+            0
+        };
+        self.allocated.max(next) as u64
+    }
+
+    /// Whether a message of which `need` bytes are to come is read into this buffer, and not into
+    /// the scratch.
+    pub(crate) fn is_grown_for(&self, need: usize) -> bool {
+        need >= LARGE_SIZE_MIN && self.bytes().len() >= CARRIED_SIZE_MAX
+    }
+
+    /// Whether most of the memory behind it holds nothing any more.
+    pub(crate) fn is_mostly_spent(&self) -> bool {
+        self.allocated > 2 * self.bytes().len().max(CARRIED_SIZE_MAX)
+    }
+
+    /// How large [`Self::grow_for`] makes the buffer.
+    fn size_for(&self, need: usize) -> usize {
+        let wanted = need.saturating_add(behind_size(need));
+        wanted.min(self.bytes().len().saturating_mul(2))
     }
 
     /// Whether the bytes are the driver's, to be given back.
@@ -119,6 +147,7 @@ impl Input {
     pub(crate) fn keep(&self) -> Self {
         let buffer = BytesMut::from(self.bytes());
         Self {
+            allocated: buffer.capacity(),
             end: buffer.len(),
             buffer,
             is_scratch: false,
@@ -133,19 +162,18 @@ impl Input {
 
     /// Makes room for a message of which `size` bytes are announced and some have come.
     pub(crate) fn grow_for(&mut self, size: usize) {
-        if self.start > 0 {
-            let _ = self.buffer.split_to(self.start);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if self.end < self.buffer.len() {
+        let size = self.size_for(size);
+        if self.buffer.len() - self.start >= size {
             return;
         }
-        let behind = behind_size(size);
-        let wanted = size.saturating_add(behind);
-        let allowed = self.end.saturating_mul(2).max(LARGE_STEP_SIZE);
-        self.buffer
-            .resize(wanted.min(allowed).max(self.end + behind), 0);
+        // Zeroed memory comes from the system as it is: what is never read into is never there.
+        let mut buffer = BytesMut::zeroed(size);
+        let came = self.bytes();
+        buffer[..came.len()].copy_from_slice(came);
+        self.end = came.len();
+        self.start = 0;
+        self.allocated = buffer.capacity();
+        self.buffer = buffer;
     }
 
     /// Puts `bytes` behind the others, in memory that grows with them.
@@ -158,6 +186,7 @@ impl Input {
         }
         self.buffer.extend_from_slice(bytes);
         self.end = self.buffer.len();
+        self.allocated = self.allocated.max(self.buffer.capacity());
     }
 
     /// Takes the first `size` bytes out, and answers with the capacity of their memory, which is
@@ -187,28 +216,31 @@ mod tests {
     #[test]
     fn a_large_message_grows_with_what_came() {
         let mut input = Input::default();
+        input.append(&[0; CARRIED_SIZE_MAX]);
         let announced = usize::MAX / 2;
-        input.grow_for(announced);
-        assert_eq!(input.spare().len(), LARGE_STEP_SIZE);
-        for step in 1..5 {
+        for step in 1..8 {
+            let counted = input.memory(announced);
+            input.grow_for(announced);
+            assert_eq!(
+                input.memory(0),
+                counted,
+                "it was counted before it was taken"
+            );
+            assert_eq!(input.buffer().len(), CARRIED_SIZE_MAX << step);
             let room = input.spare().len();
             input.filled(room);
-            input.grow_for(announced);
-            assert_eq!(input.buffer().len(), LARGE_STEP_SIZE << step);
         }
     }
 
     #[test]
     fn what_stands_behind_a_shared_message_stays() {
         let mut input = Input::default();
-        input.grow_for(10);
-        input.spare()[..10].copy_from_slice(b"..messageX");
-        input.filled(10);
+        input.append(b"..messageX");
         input.consume(2);
         assert_eq!(input.take_shared(7).0, &b"message"[..]);
         assert_eq!(input.bytes(), b"X");
         assert_eq!(input.keep().bytes(), b"X");
         input.append(b"YZ");
-        assert_eq!((input.bytes(), input.size()), (&b"XYZ"[..], 3));
+        assert_eq!(input.bytes(), b"XYZ");
     }
 }

@@ -163,6 +163,8 @@ pub(crate) struct Conn {
     pub(crate) socket: SocketId,
     /// Bytes received and not dealt with.
     pub(crate) tail: Input,
+    /// What the account of memory has for its tail.
+    pub(crate) tail_memory: u64,
     pub(crate) traffic: Traffic,
     /// Its place among the peers of its socket.
     pub(crate) turn: u32,
@@ -201,6 +203,7 @@ impl Conn {
             session,
             socket,
             tail: Input::default(),
+            tail_memory: 0,
             traffic: Traffic::new(now),
             turn: 0,
             version: Version::V3_0,
@@ -228,21 +231,25 @@ impl Conn {
         self.traffic.bytes_sent + self.egress.bytes()
     }
 
-    /// Whether its queue has reached a high-water mark.
+    /// Whether its queue has reached a high-water mark, or `size_max` bytes, which is what memory
+    /// allows: [`ConnTable::queue_size_max`].
     #[inline]
-    pub(crate) fn is_at_high_water(&self, options: &SocketOptions) -> bool {
+    pub(crate) fn is_at_high_water(&self, options: &SocketOptions, size_max: u64) -> bool {
         let is_at_messages = options.sndhwm != 0 && self.egress.messages() >= options.sndhwm;
-        is_at_messages || self.egress.bytes() >= options.sndhwm_bytes
+        is_at_messages || self.egress.bytes() >= options.sndhwm_bytes.min(size_max)
     }
 
-    /// How far its queue is from its high-water marks.
-    pub(crate) fn room(&self, options: &SocketOptions) -> Room {
+    /// How far its queue is from its high-water marks, and from `size_max` bytes.
+    pub(crate) fn room(&self, options: &SocketOptions, size_max: u64) -> Room {
         let messages_max = match options.sndhwm {
             0 => u32::MAX,
             messages => messages,
         };
         Room {
-            bytes: options.sndhwm_bytes.saturating_sub(self.egress.bytes()),
+            bytes: options
+                .sndhwm_bytes
+                .min(size_max)
+                .saturating_sub(self.egress.bytes()),
             messages: messages_max.saturating_sub(self.egress.messages()),
         }
     }

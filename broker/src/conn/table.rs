@@ -47,10 +47,12 @@ impl FromStr for ConnId {
 }
 
 /// All connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ConnTable {
     first_generation: u32,
     generations: Vec<u32>,
+    /// Bytes at which a queue counts as full, whatever its options say: what memory allows.
+    pub(crate) queue_size_max: u64,
     slots: Slab<Slot>,
 }
 
@@ -96,7 +98,9 @@ impl ConnTable {
     pub(crate) fn new(first_generation: u32) -> Self {
         Self {
             first_generation,
-            ..Self::default()
+            generations: Vec::new(),
+            queue_size_max: u64::MAX,
+            slots: Slab::new(),
         }
     }
 
@@ -285,9 +289,13 @@ impl ConnTable {
     }
 
     /// Every closing connection, in the order of their slots.
-    pub(crate) fn closing(&self) -> impl Iterator<Item = &Closing> {
-        self.slots.iter().filter_map(|(_, slot)| match slot {
-            Slot::Closing(closing) => Some(closing),
+    pub(crate) fn closing(&self) -> impl Iterator<Item = (ConnId, &Closing)> {
+        self.slots.iter().filter_map(|(index, slot)| match slot {
+            Slot::Closing(closing) => {
+                let slot = u32::try_from(index).unwrap_or(u32::MAX);
+                let generation = closing.generation;
+                Some((ConnId { generation, slot }, closing))
+            }
             Slot::Open(_) => None,
         })
     }

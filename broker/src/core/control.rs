@@ -82,7 +82,7 @@ impl Core {
             return;
         }
         let conn = self.conns.get(id);
-        if conn.is_none_or(|conn| conn.is_at_high_water(&socket.options)) {
+        if conn.is_none_or(|conn| conn.is_at_high_water(&socket.options, u64::MAX)) {
             socket.stats.count_drop(Drop::PeerFull);
             return;
         }

@@ -2,7 +2,6 @@
 
 use crate::config::Side;
 use crate::conn::doubt::Doubt;
-use crate::conn::input::LARGE_SIZE_MIN;
 use crate::conn::{ConnId, Input, Origin, Phase, SocketId};
 use crate::core::lane::{Halt, Lane, Way};
 use crate::core::{Action, Core};
@@ -41,7 +40,7 @@ impl Core {
         }
         let need = self.conns.get(id).map_or(0, |conn| conn.need);
         let mut tail = self.take_tail(id);
-        if need >= LARGE_SIZE_MIN {
+        if tail.is_grown_for(need) {
             tail.grow_for(need);
             return tail;
         }
@@ -79,6 +78,7 @@ impl Core {
             self.hold(id, input.bytes());
         }
         self.remind(id);
+        self.hold_limit(input.buffer());
         flow
     }
 
@@ -98,15 +98,9 @@ impl Core {
     /// a large message needs it.
     fn keep(&mut self, id: ConnId, input: Input) {
         if let Some(conn) = self.conns.get(id) {
-            let as_it_is = conn.is_parked || conn.need >= LARGE_SIZE_MIN;
+            let is_in_use = conn.is_parked || input.is_grown_for(conn.need);
+            let as_it_is = is_in_use && !input.is_mostly_spent();
             self.put_tail(id, if as_it_is { input } else { input.keep() });
-        }
-    }
-
-    /// Copies what [`Core::poll_urgent`]'s connection could not send before the input goes away.
-    pub fn keep_rest(&mut self, id: ConnId, input: &Input) {
-        if let Some(writer) = self.conns.writer(id) {
-            writer.egress.keep(input, u64::MAX, &mut self.outbox.store);
         }
     }
 
@@ -152,6 +146,9 @@ impl Core {
                 Flow::Done | Flow::Closed => {
                     socket.waiting.pop_front();
                     waiting -= 1;
+                    if socket.waiting.is_empty() {
+                        self.none_waits();
+                    }
                     self.actions.push_back(Action::Resume(id));
                     // There may be something to read, from another socket of ours too.
                     self.transit.note();

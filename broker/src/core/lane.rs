@@ -357,7 +357,7 @@ fn is_shared(input: &Input, size: usize) -> bool {
 pub(super) fn least_room(targets: &[ConnId], conns: &ConnTable, options: &SocketOptions) -> Room {
     let rooms = targets
         .iter()
-        .filter_map(|id| Some(conns.get(*id)?.room(options)));
+        .filter_map(|id| Some(conns.get(*id)?.room(options, conns.queue_size_max)));
     rooms.fold(Room::UNLIMITED, Room::min)
 }
 
@@ -383,6 +383,7 @@ pub(super) fn make_room(
 ) {
     let Socket { options, stats, .. } = socket;
     let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+    let size_max = conns.queue_size_max;
     for id in peers {
         let Some(conn) = conns.get_mut(*id) else {
             continue;
@@ -394,7 +395,7 @@ pub(super) fn make_room(
             _ => 0,
         };
         let mut oldest = 0;
-        while conn.is_at_high_water(options) && conn.egress.drop_oldest(store) {
+        while conn.is_at_high_water(options, size_max) && conn.egress.drop_oldest(store) {
             oldest += 1;
         }
         for (reason, count) in [(Drop::Replaced, replaced), (Drop::PeerFull, oldest)] {

@@ -93,6 +93,9 @@ impl Core {
             .insert(Conn::new(now, session, socket, peer, origin));
         self.send_control(id);
         self.remind(id);
+        if self.has_too_many_connections() {
+            self.doom(id, Why::MemoryShed);
+        }
         if self.proxies[socket.proxy as usize].stop != Stop::No {
             self.doom(id, Why::Stopping);
         }
@@ -106,6 +109,10 @@ impl Core {
     /// answer, as long as its system acknowledges. Both get their PINGs all the same, for the
     /// peer's own deadlines; the second as long as there is room for them.
     pub(super) fn check_deadline(&mut self, now: Instant, id: ConnId, reminder: Instant) {
+        let would_wait = self
+            .conns
+            .get(id)
+            .is_some_and(|it| self.would_only_wait(it));
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -113,9 +120,9 @@ impl Core {
             return;
         }
         conn.reminder = None;
-        // Nobody is read while memory is short, or any more once a stop has begun.
+        // Once a stop has begun, and while memory for input is short, a peer may not be read from.
         let proxy = &self.proxies[conn.socket.proxy as usize];
-        let is_unread = conn.is_parked || self.memory.is_short() || proxy.stop != Stop::No;
+        let is_unread = conn.is_parked || proxy.stop != Stop::No || would_wait;
         let had_answer = conn.session.has_answer();
         let mut is_examined = false;
         if conn.phase == Phase::Ready {
@@ -301,6 +308,9 @@ impl Core {
         let is_xpub = matches!(socket.pattern, Pattern::Xpub(_));
         if was_parked {
             socket.waiting.retain(|waiting| *waiting != id);
+            if socket.waiting.is_empty() {
+                self.none_waits();
+            }
         }
         self.report_close(now, socket_id, peer, why);
         self.part_from_neighbour(id);
@@ -308,6 +318,7 @@ impl Core {
             self.detach(id, socket_id);
         }
         self.take_tail(id);
+        self.timers.forget(id);
         if let Some(closing) = self.conns.begin_closing(id, has_messages)
             && was_ready
             && is_xpub

@@ -1,25 +1,72 @@
-//! One ceiling for the memory of all queues and all input.
+//! One account of the memory that peers can cause, and what happens at its limit.
 //!
-//! When it is reached, first nothing is read any more, so that nothing is added and peers that read
-//! make room. If that does not help within a second, because some do not read, what is largest
-//! goes: a queue is shed, or a peer whose unfinished input it is is closed.
+//! ```text
+//! memory_limit: | connections ≤ 1/4 | inputs ≤ 1/2 | subscriptions ≤ 1/2 | queues: the rest |
+//! ```
+//!
+//! - **Queues.** Above half of the limit memory is *tight*: a queue counts as full when it holds
+//!   more than three quarters of the limit leave free, or than its equal part of an eighth if that
+//!   is more. So a queue that grows never takes the last of the memory, and senders feel
+//!   back-pressure as they do at a high-water mark.
+//! - **Inputs.** Above a quarter of the limit a peer is not read from whose messages wait, or would
+//!   have to; all other peers are. Above half the largest unfinished message is given up, and its
+//!   peer closed.
+//! - **Subscriptions, connections.** Above their shares the peer with most subscriptions is closed,
+//!   and a new connection is not taken in.
+//! - When the sum reaches the limit all the same, what is largest goes at once, until an eighth of
+//!   the limit is free.
 
-use crate::conn::{ConnId, Input};
+use crate::config::Side;
+use crate::conn::{Conn, ConnId, Input, SocketId};
 use crate::core::{Action, Core};
-use crate::limits::SHORTAGE_PATIENCE;
-use crate::proxy::{Proxy, Socket};
+use crate::limits::CONNECTION_MEMORY;
 use crate::why::{Drop, Why};
-use std::time::Instant;
 
-/// What is known of the memory in use.
+/// Memory by what it is used for, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// What each connection needs, whatever it does.
+    pub connections: u64,
+    /// Received input that is kept: unfinished messages, and those that wait.
+    pub inputs: u64,
+    /// Messages queued for peers, with all that it takes to keep them. Buffers that are kept for
+    /// the next messages do not count: some megabytes at most, whatever peers do.
+    pub queues: u64,
+    /// Subscriptions, and what publishers are still to be told of them.
+    pub subscriptions: u64,
+}
+
+impl MemoryUse {
+    /// All of it.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.connections + self.inputs + self.queues + self.subscriptions
+    }
+}
+
+/// What is known of the memory in use, and its limit.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Bytes of received input that is kept: unfinished messages, and those that wait.
-    held: u64,
+    /// Bytes of received input that is kept.
+    inputs: u64,
+    /// More than a quarter of the limit is kept input, or was and little less still is.
+    is_input_tight: bool,
+    /// More than half of the limit is in use, or was and little less still is.
+    is_tight: bool,
     /// Bytes that may be in use; zero is no limit.
     limit: u64,
-    /// Since when there is too little, and nothing is read.
-    short_since: Option<Instant>,
+}
+
+/// What holds memory that can be had back.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    /// What a closing connection is still sent.
+    Closing(ConnId),
+    Input(ConnId),
+    Queue(ConnId),
+    /// What dead peers of this socket were not sent.
+    Stranded(SocketId),
+    Subscriptions(ConnId),
 }
 
 impl Memory {
@@ -30,55 +77,46 @@ impl Memory {
         }
     }
 
-    /// Whether nothing may be read now.
-    pub(super) fn is_short(&self) -> bool {
-        self.short_since.is_some()
+    /// Whether peers are not read from whose messages would only wait.
+    pub(super) fn is_input_tight(&self) -> bool {
+        self.is_input_tight
     }
 
-    /// When patience with those that do not read ends.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.short_since.map(|since| since + SHORTAGE_PATIENCE)
+    /// Bytes that all unfinished and waiting input may have.
+    fn inputs_max(&self) -> u64 {
+        self.limit / 2
+    }
+
+    /// Bytes that all subscriptions may have.
+    fn subscriptions_max(&self) -> u64 {
+        self.limit / 2
+    }
+
+    /// Connections that there may be.
+    fn connections_max(&self) -> u64 {
+        match self.limit {
+            0 => u64::MAX,
+            limit => limit / 4 / CONNECTION_MEMORY,
+        }
     }
 }
 
 impl Core {
-    /// Takes a connection's kept input, to be dealt with.
-    pub(super) fn take_tail(&mut self, id: ConnId) -> Input {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return Input::default();
-        };
-        let tail = std::mem::take(&mut conn.tail);
-        self.memory.held -= tail.size();
-        tail
-    }
-
-    /// Keeps what is left of an input with its connection.
-    pub(super) fn put_tail(&mut self, id: ConnId, tail: Input) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            self.memory.held += tail.size();
-            conn.tail = tail;
-        }
-    }
-
-    /// Forgets a closing connection, and what its peer was not sent while it lingered.
-    pub(super) fn forget(&mut self, id: ConnId) {
-        self.timers.forget(id);
-        if let Some(mut closing) = self.conns.remove_closing(id) {
-            closing.egress.close(&mut self.outbox.store);
-        }
-    }
-
-    /// Memory of all queues and of their spare buffers, in bytes; what several queues share counts
-    /// once.
+    /// Memory in use by what peers have caused; see [`Self::memory_in_use`].
     #[must_use]
-    pub fn queue_memory(&self) -> u64 {
-        self.outbox.store.memory()
+    pub fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            connections: self.conns.len() as u64 * CONNECTION_MEMORY,
+            inputs: self.memory.inputs,
+            queues: self.outbox.store.memory() - self.outbox.store.spare(),
+            subscriptions: self.subscription_memory(),
+        }
     }
 
-    /// Bytes in all queues and all kept input.
+    /// Bytes of all memory that peers have caused: what counts against the limit.
     #[must_use]
     pub fn memory_in_use(&self) -> u64 {
-        self.outbox.store.queued + self.memory.held
+        self.memory().total()
     }
 
     /// Whether there is room for what need not be here: at least half of the limit is free.
@@ -87,89 +125,276 @@ impl Core {
         self.memory.limit == 0 || self.memory_in_use() < self.memory.limit / 2
     }
 
-    /// Stops reading above the limit, goes on reading well below it, and makes room if time does
-    /// not.
-    pub(super) fn check_memory(&mut self, now: Instant) {
+    /// Takes a connection's kept input, to be dealt with.
+    pub(super) fn take_tail(&mut self, id: ConnId) -> Input {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Input::default();
+        };
+        self.memory.inputs -= std::mem::take(&mut conn.tail_memory);
+        std::mem::take(&mut conn.tail)
+    }
+
+    /// Keeps what is left of an input with its connection, if there is room for it and for what it
+    /// will grow to when it is read into again.
+    pub(super) fn put_tail(&mut self, id: ConnId, tail: Input) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.tail_memory = tail.memory(conn.need);
+        conn.tail = tail;
+        self.memory.inputs += conn.tail_memory;
+        let size = conn.tail_memory;
+        if self.memory.limit > 0 && self.memory.inputs > self.memory.inputs_max() && size > 0 {
+            self.give_up_inputs();
+        }
+        self.hold_limit(&[]);
+    }
+
+    /// Forgets a closing connection, and what its peer was not sent while it lingered.
+    pub(super) fn forget(&mut self, id: ConnId) {
+        if let Some(mut closing) = self.conns.remove_closing(id) {
+            closing.egress.close(&mut self.outbox.store);
+        }
+    }
+
+    /// Whether one more connection is more than may be.
+    pub(super) fn has_too_many_connections(&self) -> bool {
+        self.conns.len() as u64 > self.memory.connections_max()
+    }
+
+    /// Copies what a connection of [`Core::poll_urgent`] could not send before the input goes away,
+    /// as far as there is memory for it.
+    pub fn keep_rest(&mut self, id: ConnId, input: &Input) {
+        let size = input.buffer().len() as u64;
+        if self.room_for_queues() < size {
+            self.make_room(input.buffer(), size);
+        }
+        let allowance = self.room_for_queues();
+        let Some(writer) = self.conns.writer(id) else {
+            return;
+        };
+        let store = &mut self.outbox.store;
+        let dropped = writer.egress.keep(input, allowance, store).dropped;
+        if dropped > 0
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            let SocketId { proxy, side } = conn.socket;
+            conn.traffic.count_drops(Drop::MemoryShed, dropped);
+            let socket = self.proxies[proxy as usize].socket_mut(side);
+            socket.stats.count_drops(Drop::MemoryShed, dropped);
+        }
+    }
+
+    /// Bytes that may be added to all queues before the limit is reached.
+    fn room_for_queues(&self) -> u64 {
+        match self.memory.limit {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(self.memory_in_use()),
+        }
+    }
+
+    /// Sees to it that no more memory is in use than may be, and that all know how much is left.
+    /// To be called whenever something may have been added.
+    ///
+    /// Queues may lean on `input`, the buffer of an input that is being handled.
+    pub(super) fn hold_limit(&mut self, input: &[u8]) {
         let limit = self.memory.limit;
         if limit == 0 {
             return;
         }
-        let Some(since) = self.memory.short_since else {
-            if self.memory_in_use() > limit {
-                log::warn!("the memory limit of {limit} bytes is reached: nothing is read for now");
-                self.memory.short_since = Some(now);
-                self.outbox.store.release_spare();
-            }
-            return;
-        };
-        // Well below, so that it does not begin again at once.
-        let enough = limit - limit / 8;
-        while now >= since + SHORTAGE_PATIENCE && self.memory_in_use() > enough {
-            if !self.make_room_in_memory() {
-                // What is left is being closed, or about to be: it is looked at again later.
-                self.memory.short_since = Some(now);
-                break;
-            }
+        if self.memory_in_use() > limit {
+            self.make_room(input, 0);
         }
-        if self.memory_in_use() <= enough {
-            self.memory.short_since = None;
-            self.actions.push_back(Action::ResumeAll);
-            self.transit.note();
+        let subscriptions = self.subscription_memory();
+        if subscriptions > self.memory.subscriptions_max() {
+            self.give_up_subscriptions(subscriptions);
+        }
+        let used = self.memory_in_use();
+        let (was_tight, was_input_tight) = (self.memory.is_tight, self.memory.is_input_tight);
+        // Well below each mark, so that it does not begin again at once.
+        let enough = if was_tight { limit / 8 * 3 } else { limit / 2 };
+        let inputs_enough = if was_input_tight {
+            limit / 8
+        } else {
+            limit / 4
+        };
+        self.memory.is_tight = used > enough;
+        self.memory.is_input_tight = self.memory.inputs > inputs_enough;
+        self.conns.queue_size_max = if self.memory.is_tight {
+            let equal_part = limit / 8 / (self.conns.len() as u64).max(1);
+            (limit / 4 * 3).saturating_sub(used).max(equal_part)
+        } else {
+            u64::MAX
+        };
+        if was_tight && !self.memory.is_tight {
+            self.relax();
+        }
+        if was_input_tight && !self.memory.is_input_tight {
+            self.resume_all();
         }
     }
 
-    /// Lets go of what is largest; false if there is nothing.
-    fn make_room_in_memory(&mut self) -> bool {
-        let size = |conn: &crate::conn::Conn| conn.egress.footprint().max(conn.tail.size());
-        let largest = self
-            .conns
-            .iter()
-            .max_by_key(|(_, conn)| size(conn))
-            .map(|(id, _)| id);
-        let largest_size = largest.map_or(0, |id| self.conns.get(id).map_or(0, size));
-        if let Some(socket) = most_stranded(&mut self.proxies, largest_size) {
-            let store = &mut self.outbox.store;
-            return socket.shed_stranded(Drop::MemoryShed, store) > 0;
+    /// No message waits on a socket any more: its peers are read from again, if it was for memory
+    /// that they were not.
+    pub(super) fn none_waits(&mut self) {
+        if self.memory.is_input_tight {
+            self.resume_all();
         }
-        let Some(conn) = largest.and_then(|id| self.conns.get_mut(id)) else {
-            return false;
-        };
-        if size(conn) == 0 {
-            return false;
-        }
-        let (id, is_tail) = (largest, conn.tail.size() >= conn.egress.footprint());
-        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
-        if is_tail {
-            let freed = std::mem::take(&mut conn.tail).size();
-            self.memory.held -= freed;
-            if let Some(id) = id {
-                self.doom(id, Why::MemoryShed);
-            }
-            return freed > 0;
-        }
-        let before = self.outbox.store.queued;
-        socket.shed(conn, Drop::MemoryShed, &mut self.outbox.store);
-        if let Some(id) = id {
+    }
+
+    /// Every peer that may be read from is read from again.
+    fn resume_all(&mut self) {
+        self.actions.push_back(Action::ResumeAll);
+        self.transit.note();
+    }
+
+    /// There is memory again: queues that counted as full take messages.
+    fn relax(&mut self) {
+        let is_full = |(id, conn): (ConnId, &Conn)| conn.is_full.then_some(id);
+        let full: Vec<ConnId> = self.conns.iter().filter_map(is_full).collect();
+        for id in full {
             self.queue_shortened(id);
         }
-        if self.outbox.store.queued == before {
-            // One message that is being sent, and that the peer does not read on; or subscriptions,
-            // all of which a publisher is told when it comes back.
-            if let Some(id) = id {
+        for proxy in 0..self.proxies.len() {
+            self.wake_both(u32::try_from(proxy).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Gives up the largest unfinished inputs until the others have room. Messages that wait are
+    /// whole, and stay.
+    fn give_up_inputs(&mut self) {
+        let mut holders: Vec<(u64, ConnId)> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.tail_memory > 0 && !conn.is_parked)
+            .map(|(id, conn)| (conn.tail_memory, id))
+            .collect();
+        holders.sort_unstable();
+        let enough = self.memory.inputs_max() / 8 * 7;
+        while self.memory.inputs > enough
+            && let Some((_, id)) = holders.pop()
+        {
+            self.release(Holder::Input(id), &[]);
+        }
+    }
+
+    /// Closes the peers with most subscriptions until the others are within their share. What they
+    /// had is free when it is cancelled.
+    fn give_up_subscriptions(&mut self, used: u64) {
+        let enough = self.memory.subscriptions_max() / 8 * 7;
+        if used.saturating_sub(self.memory_being_freed()) > enough
+            && let Some((id, _)) = self.largest_subscriber()
+        {
+            self.release(Holder::Subscriptions(id), &[]);
+        }
+    }
+
+    /// Lets go of what is largest until an eighth of the limit is free.
+    /// Queues may lean on `input`. Nothing goes if there is room for `more` bytes as it is.
+    fn make_room(&mut self, input: &[u8], more: u64) {
+        let limit = self.memory.limit;
+        self.outbox.store.release_spare();
+        let (before, enough) = (self.memory_in_use(), limit / 8 * 7);
+        if before + more <= limit {
+            return;
+        }
+        let mut holders = self.holders();
+        holders.sort_unstable_by_key(|(size, _)| *size);
+        // What is freed when connections are closed at the end of the turn.
+        let mut pending = self.memory_being_freed();
+        while self.memory_in_use() > enough + pending
+            && let Some((size, holder)) = holders.pop()
+        {
+            let used = self.memory_in_use();
+            self.release(holder, input);
+            let freed = used.saturating_sub(self.memory_in_use());
+            pending += size.saturating_sub(freed);
+        }
+        let freed = before.saturating_sub(self.memory_in_use());
+        if let Some(now) = self.outbox.store.now
+            && freed > 0
+            && self.reports.allow(now)
+        {
+            log::warn!(
+                "the memory limit of {limit} bytes is reached: gave up {freed} bytes of the largest \
+                 queues and unfinished messages (memory_limit)"
+            );
+        }
+    }
+
+    /// All that could be had back, and how much it is.
+    fn holders(&self) -> Vec<(u64, Holder)> {
+        let open = self.conns.iter().flat_map(|(id, conn)| {
+            [
+                (conn.egress.footprint(), Holder::Queue(id)),
+                (unfinished(conn), Holder::Input(id)),
+            ]
+        });
+        let closing = self.conns.closing();
+        let closing = closing.map(|(id, it)| (it.egress.footprint(), Holder::Closing(id)));
+        let subscriber = self.largest_subscriber();
+        let subscriber = subscriber.map(|(id, size)| (size, Holder::Subscriptions(id)));
+        let stranded = self.proxies.iter().zip(0..).flat_map(|(proxy, index)| {
+            Side::BOTH.map(|side| {
+                let socket = SocketId { proxy: index, side };
+                (
+                    proxy.socket(side).stranded_bytes(),
+                    Holder::Stranded(socket),
+                )
+            })
+        });
+        let all = open.chain(closing).chain(subscriber).chain(stranded);
+        all.filter(|(size, _)| *size > 0).collect()
+    }
+
+    /// Subscriptions that are being cancelled: their memory is free when that is done.
+    fn memory_being_freed(&self) -> u64 {
+        let closing = self.conns.closing().filter(|(_, it)| it.is_cancelling);
+        closing.map(|(id, _)| self.subscription_memory_of(id)).sum()
+    }
+
+    /// Lets go of what this holder has.
+    fn release(&mut self, holder: Holder, input: &[u8]) {
+        let store = &mut self.outbox.store;
+        match holder {
+            Holder::Closing(id) => {
+                if let Some(closing) = self.conns.closing_mut(id) {
+                    closing.egress.close(store);
+                }
+            }
+            Holder::Input(id) => {
+                drop(self.take_tail(id));
                 self.doom(id, Why::MemoryShed);
             }
-            return false;
+            Holder::Queue(id) => self.release_queue(id, input),
+            Holder::Stranded(SocketId { proxy, side }) => {
+                let socket = self.proxies[proxy as usize].socket_mut(side);
+                socket.shed_stranded(Drop::MemoryShed, store);
+            }
+            Holder::Subscriptions(id) => self.doom(id, Why::MemoryShed),
         }
-        true
+    }
+
+    fn release_queue(&mut self, id: ConnId, input: &[u8]) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+        let before = conn.egress.footprint();
+        socket.shed(conn, Drop::MemoryShed, input, &mut self.outbox.store);
+        if conn.egress.footprint() > before / 2 {
+            // One message that is being sent, and that the peer does not read on; or subscriptions,
+            // all of which a publisher is told when it comes back.
+            self.doom(id, Why::MemoryShed);
+            if let Some(now) = self.outbox.store.now {
+                self.give_up_queue(now, id);
+            }
+        }
+        self.queue_shortened(id);
     }
 }
 
-/// The socket with the most that dead peers were not sent, if it is more than `least` bytes.
-fn most_stranded(proxies: &mut [Proxy], least: u64) -> Option<&mut Socket> {
-    let sockets = proxies.iter_mut().flat_map(Proxy::all_mut);
-    sockets
-        .map(|socket| (socket.stranded_bytes(), socket))
-        .filter(|(size, _)| *size > least)
-        .max_by_key(|(size, _)| *size)
-        .map(|(_, socket)| socket)
+/// Memory of an unfinished message, for which its peer can be closed.
+fn unfinished(conn: &Conn) -> u64 {
+    if conn.is_parked { 0 } else { conn.tail_memory }
 }

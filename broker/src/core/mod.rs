@@ -15,7 +15,7 @@
 
 use crate::config::{Config, Endpoint, Side, SocketOptions};
 use crate::conn::outbox::Outbox;
-use crate::conn::{Conn, ConnId, ConnTable, Egress, Origin, SocketId};
+use crate::conn::{Conn, ConnId, ConnTable, Egress, Origin, Phase, SocketId};
 use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
@@ -54,6 +54,7 @@ pub use inspect::{Inquiry, LIST_LEN_MAX};
 pub use intake::Flow;
 use links::{Link, LinkState, Random};
 use memory::Memory;
+pub use memory::MemoryUse;
 use report::Reports;
 use subscriptions::Pending;
 use timers::{Owner, Timers};
@@ -325,7 +326,7 @@ impl Core {
         }
         self.cancel_departed(CANCELS_PER_TURN_MAX);
         self.tell_publishers(TELLS_PER_TURN_MAX);
-        self.check_memory(now);
+        self.hold_limit(&[]);
         self.transit.turn();
         self.settle(now);
     }
@@ -372,13 +373,7 @@ impl Core {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stop = self.stop_deadline();
-        let memory = self.memory.deadline();
-        self.timers
-            .next()
-            .into_iter()
-            .chain(stop)
-            .chain(memory)
-            .min()
+        self.timers.next().into_iter().chain(stop).min()
     }
 
     /// Whether there is work left that needs no event: the next turn should not wait.
@@ -412,10 +407,17 @@ impl Core {
     /// Whether this connection should be read from when there is something to read.
     #[must_use]
     pub fn wants_input(&self, id: ConnId) -> bool {
-        !self.memory.is_short()
-            && self.conns.get(id).is_some_and(|conn| {
-                self.is_read_in_stop(conn) && (!conn.is_parked || conn.backlog.has_room())
-            })
+        self.conns.get(id).is_some_and(|conn| {
+            let is_held = conn.is_parked && !conn.backlog.has_room();
+            self.is_read_in_stop(conn) && !is_held && !self.would_only_wait(conn)
+        })
+    }
+
+    /// Whether memory for input is short, and what this peer sends would wait here.
+    pub(super) fn would_only_wait(&self, conn: &Conn) -> bool {
+        let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+        let waits = conn.is_parked || conn.phase == Phase::Ready && !socket.waiting.is_empty();
+        waits && self.memory.is_input_tight()
     }
 
     /// The endpoint of a link.
@@ -462,7 +464,7 @@ impl Core {
             .iter()
             .map(|(_, conn)| (conn.socket, &conn.egress));
         let closing = self.conns.closing();
-        let closing = closing.map(|closing| (closing.socket, &closing.egress));
+        let closing = closing.map(|(_, closing)| (closing.socket, &closing.egress));
         for (SocketId { proxy, side }, egress) in open.chain(closing) {
             let index = proxy as usize * Side::ALL.len() + side as usize;
             if let Some(snapshot) = &mut snapshots[index] {

@@ -107,11 +107,11 @@ impl Core {
             return false;
         };
         let proxy = &self.proxies[conn.socket.proxy as usize];
-        let is_anything_read = !self.memory.is_short() && proxy.stop == Stop::No;
+        let is_read = proxy.stop == Stop::No && !self.would_only_wait(conn);
         if conn.session.has_heard_since(asked_at) {
             return true;
         }
-        let is_excused = conn.is_parked || !is_anything_read || may_be_slow(&self.proxies, conn);
+        let is_excused = conn.is_parked || !is_read || may_be_slow(&self.proxies, conn);
         if is_excused {
             self.actions.push_back(Action::Examine(id));
         }

@@ -180,7 +180,7 @@ impl Core {
             let SocketId { proxy, side } = conn.socket;
             let socket = self.proxies[proxy as usize].socket_mut(side);
             if socket.linger == Linger::Over && conn.egress.messages() > 0 {
-                let count = socket.shed(conn, Drop::Stopping, store);
+                let count = socket.shed(conn, Drop::Stopping, &[], store);
                 dropped[proxy as usize][side as usize] += u64::from(count);
             }
         }
@@ -238,6 +238,6 @@ impl Core {
             && self
                 .conns
                 .closing()
-                .all(|closing| is_sent(closing.socket, closing.egress.is_empty()))
+                .all(|(_, closing)| is_sent(closing.socket, closing.egress.is_empty()))
     }
 }

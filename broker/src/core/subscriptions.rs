@@ -289,11 +289,11 @@ impl Core {
     /// noted for it. In O(1).
     #[must_use]
     pub fn subscription_memory_of(&self, id: ConnId) -> u64 {
-        let Some(conn) = self.conns.get(id) else {
+        let open = self.conns.get(id).map(|conn| conn.socket);
+        let Some(SocketId { proxy, side }) = open.or_else(|| self.conns.closing_socket(id)) else {
             return 0;
         };
-        let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
-        match &socket.pattern {
+        match &self.proxies[proxy as usize].socket(side).pattern {
             Pattern::Xpub(xpub) => xpub.memory_of(id),
             Pattern::Xsub(xsub) => xsub.memory_of(id, &self.conns),
             _ => 0,

@@ -34,7 +34,10 @@ impl Balancer {
             return None;
         }
         let id = self.turns.current()?;
-        if conns.get(id)?.is_at_high_water(options) {
+        if conns
+            .get(id)?
+            .is_at_high_water(options, conns.queue_size_max)
+        {
             return None;
         }
         self.turns.advance();
@@ -142,12 +145,13 @@ impl Balancer {
                     .map_or(u64::MAX, |conn| u64::from(conn.egress.messages()))
             });
         }
+        let size_max = conns.queue_size_max;
         while let Some(id) = self.turns.current() {
             let Some(conn) = conns.get_mut(id) else {
                 debug_assert!(false, "a peer that is gone has turns");
                 return Route::Wait;
             };
-            let is_full = conn.is_at_high_water(options);
+            let is_full = conn.is_at_high_water(options, size_max);
             if is_full && !conn.is_blocked {
                 return Route::Flush(id);
             }

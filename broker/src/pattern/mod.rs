@@ -356,6 +356,17 @@ impl Pattern {
         }
     }
 
+    /// Bytes of messages taken back from dead peers.
+    pub(crate) fn stranded_bytes(&self) -> u64 {
+        match self {
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
+                balancer.stranded_bytes()
+            }
+            Self::Req(request) => request.stranded_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Gives messages taken back from dead peers to others, as far as they can take them.
     pub(crate) fn deliver_stranded(
         &mut self,
@@ -413,7 +424,9 @@ impl Pattern {
 #[inline]
 pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &SocketOptions) -> Route {
     match conns.target(id) {
-        Some(conn) if !conn.is_at_high_water(options) => Route::To { id, skip },
+        Some(conn) if !conn.is_at_high_water(options, conns.queue_size_max) => {
+            Route::To { id, skip }
+        }
         Some(conn) if !conn.is_blocked => Route::Flush(id),
         Some(_) if options.overflow.takes_back() => Route::To { id, skip },
         Some(_) if options.overflow == Overflow::Block => Route::Wait,
@@ -430,7 +443,7 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
     let mut all_can = true;
     for id in targets.iter() {
         match conns.target(*id) {
-            Some(conn) if !conn.is_at_high_water(options) => {}
+            Some(conn) if !conn.is_at_high_water(options, conns.queue_size_max) => {}
             Some(conn) if !conn.is_blocked => return Route::Flush(*id),
             _ => all_can = false,
         }
@@ -444,7 +457,7 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
     for at in 0..targets.len() {
         let is_full = conns
             .get(targets[at])
-            .is_some_and(|conn| conn.is_at_high_water(options));
+            .is_some_and(|conn| conn.is_at_high_water(options, conns.queue_size_max));
         if !is_full || options.overflow.takes_back() {
             targets.swap(kept, at);
             kept += 1;

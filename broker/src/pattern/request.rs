@@ -83,6 +83,11 @@ impl Request {
         self.asked = Some(id);
     }
 
+    /// Bytes of a request that was not sent.
+    pub(crate) fn stranded_bytes(&self) -> u64 {
+        self.balancer.stranded_bytes()
+    }
+
     pub(crate) fn balancer(&mut self) -> &mut Balancer {
         &mut self.balancer
     }

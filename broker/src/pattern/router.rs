@@ -85,7 +85,8 @@ impl Router {
         let mut frames = Frames::new(message);
         let first = frames.next().filter(|first| first.more)?;
         let (id, conn) = self.find(first.body, conns)?;
-        let can_take = !conn.egress.is_closed() && !conn.is_at_high_water(options);
+        let can_take =
+            !conn.egress.is_closed() && !conn.is_at_high_water(options, conns.queue_size_max);
         can_take.then(|| (id, message.len() - frames.rest().len()))
     }
 

@@ -136,7 +136,7 @@ fn rotation(pattern: &mut Pattern, conns: &mut ConnTable, count: usize) -> Vec<u
 }
 
 fn push_with_peers(count: usize) -> (Pattern, ConnTable, Vec<ConnId>) {
-    let (mut pattern, mut conns) = (new(SocketType::Push), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Push), ConnTable::new(0));
     let ids: Vec<_> = (0..count).map(|_| add(&mut conns)).collect();
     for id in &ids {
         assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
@@ -220,7 +220,7 @@ fn what_is_stranded_goes_first_and_in_order() {
 }
 
 fn router_with(identities: &[&[u8]]) -> (Pattern, ConnTable, Vec<ConnId>) {
-    let (mut pattern, mut conns) = (new(SocketType::Router), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Router), ConnTable::new(0));
     let mut ids = Vec::new();
     for identity in identities {
         let id = add(&mut conns);
@@ -318,7 +318,7 @@ fn a_router_drops_what_it_cannot_deliver_and_says_why() {
 }
 
 fn xpub_with(topics: &[&[&[u8]]]) -> (Pattern, ConnTable, Vec<ConnId>) {
-    let (mut pattern, mut conns) = (new(SocketType::Xpub), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Xpub), ConnTable::new(0));
     let mut ids = Vec::new();
     for topics in topics {
         let id = add(&mut conns);
@@ -462,7 +462,7 @@ fn a_peer_may_hold_so_many_subscriptions_and_no_more() {
 
 #[test]
 fn what_subscribers_say_goes_to_every_publisher_still_there() {
-    let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::new(0));
     let ids: Vec<_> = (0..3).map(|_| add(&mut conns)).collect();
     for id in &ids {
         assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
@@ -496,7 +496,7 @@ fn sockets_that_only_send_admit_nothing() {
 
 #[test]
 fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
-    let (mut pattern, mut conns) = (new(SocketType::Rep), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Rep), ConnTable::new(0));
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     let request = message(&[b"x", b"y", b"", b"", b"body"]);
     let skip = 3 + 3 + 2;
@@ -524,7 +524,7 @@ fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
 
 #[test]
 fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
-    let (mut pattern, mut conns) = (new(SocketType::Req), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Req), ConnTable::new(0));
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     for id in &ids {
         assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
@@ -577,7 +577,7 @@ fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
 
 #[test]
 fn a_pair_has_one_peer_until_it_leaves() {
-    let (mut pattern, mut conns) = (new(SocketType::Pair), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Pair), ConnTable::new(0));
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     assert_eq!(route(&mut pattern, &mut conns, b"\0\0"), Route::Wait);
     assert_eq!(attach(&mut pattern, ids[0], b"", &mut conns), Ok(None));
@@ -593,7 +593,7 @@ fn a_pair_has_one_peer_until_it_leaves() {
 
 #[test]
 fn each_publisher_hears_what_its_link_allows() {
-    let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::default());
+    let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::new(0));
     let ids: Vec<_> = (0..4).map(|_| add(&mut conns)).collect();
     for id in &ids {
         assert_eq!(attach(&mut pattern, *id, b"", &mut conns), Ok(None));
@@ -630,7 +630,7 @@ fn each_publisher_hears_what_its_link_allows() {
 
 #[test]
 fn subscriptions_in_the_form_of_messages() {
-    let mut conns = ConnTable::default();
+    let mut conns = ConnTable::new(0);
     let mut found =
         |frames: &[&[u8]]| route(&mut new(SocketType::Xsub), &mut conns, &message(frames));
     assert_eq!(found(&[b"\x01topic"]), Route::Subscription { add: true });

@@ -286,7 +286,7 @@ impl Socket {
     pub(crate) fn is_full(&self, conn: &Conn) -> bool {
         match self.pattern {
             Pattern::Xsub(_) => conn.egress.bytes() > UPSTREAM_BYTES_MAX,
-            _ => conn.is_at_high_water(&self.options),
+            _ => conn.is_at_high_water(&self.options, u64::MAX),
         }
     }
 
@@ -300,9 +300,16 @@ impl Socket {
     }
 
     /// Drops what is queued for this peer and not begun, and answers how much it was.
-    pub(crate) fn shed(&mut self, conn: &mut Conn, reason: Drop, store: &mut Store) -> u32 {
+    /// It may lean on `input`.
+    pub(crate) fn shed(
+        &mut self,
+        conn: &mut Conn,
+        reason: Drop,
+        input: &[u8],
+        store: &mut Store,
+    ) -> u32 {
         let dropped = if self.may_shed(conn) {
-            conn.egress.shed(&[], store)
+            conn.egress.shed(input, store)
         } else {
             0
         };
@@ -323,9 +330,8 @@ impl Socket {
     }
 
     /// Bytes that were taken back from dead peers.
-    pub(crate) fn stranded_bytes(&mut self) -> u64 {
-        let balancer = self.pattern.balancer();
-        balancer.map_or(0, |balancer| balancer.stranded_bytes())
+    pub(crate) fn stranded_bytes(&self) -> u64 {
+        self.pattern.stranded_bytes()
     }
 
     /// Drops what was taken back from dead peers, and answers how much it was.

@@ -2,6 +2,7 @@
 
 mod beside;
 mod closing;
+mod memory;
 mod names;
 mod play;
 mod shortened;

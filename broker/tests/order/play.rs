@@ -55,7 +55,7 @@ impl Play {
         clippy::disallowed_methods,
         reason = "any instant will do: it is moved by hand"
     )]
-    fn run(config: &Config) -> Self {
+    pub(crate) fn run(config: &Config) -> Self {
         Self {
             closed: Vec::new(),
             core: Core::new(config, 1),

@@ -38,7 +38,7 @@ fn a_size_that_no_memory_holds_is_refused_or_waited_for_and_takes_none() {
             "{size} bytes where {maxmsgsize} are allowed"
         );
         if is_legal {
-            assert_eq!(play.core.memory_in_use(), 14, "what came, of {size} bytes");
+            assert_eq!(play.core.memory().inputs, 14, "what came, of {size} bytes");
             let room = play
                 .core
                 .begin_input(source, &mut play.scratch)

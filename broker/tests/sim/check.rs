@@ -22,7 +22,8 @@ impl World {
             if !self.script.beats {
                 node.turn_for_nothing(&self.ctx);
             }
-            assert_eq!(node.core.memory_in_use(), 0, "memory in use");
+            let left = node.core.memory();
+            assert_eq!((left.inputs, left.queues), (0, 0), "memory in use");
             check_figures(node, &mut self.ctx);
             check_nothing_lost(&node.model);
             check_subscriptions(&node.model);

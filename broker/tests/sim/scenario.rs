@@ -265,7 +265,7 @@ impl Scene {
         Config {
             drain_timeout: Duration::from_millis(self.random.pick(&[0, 100, 2000, 10_000])),
             memory_limit: match self.random.below(12) {
-                0 => self.random.pick(&[50_000, 300_000, 4 << 20]),
+                0 => self.random.pick(&[300_000, 1 << 20, 4 << 20]),
                 _ => 0,
             },
             proxies: Vec::new(),

@@ -11,7 +11,7 @@ fn with_options(
     options: &SocketOptions,
     count: usize,
 ) -> (Pattern, ConnTable, Vec<ConnId>) {
-    let (mut pattern, mut conns) = (Pattern::new(socket_type, options), ConnTable::default());
+    let (mut pattern, mut conns) = (Pattern::new(socket_type, options), ConnTable::new(0));
     let ids: Vec<_> = (0..count).map(|_| add(&mut conns)).collect();
     for id in &ids {
         assert_eq!(pattern.attach(*id, b"", &mut conns), Ok(None));

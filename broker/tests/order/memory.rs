@@ -1,0 +1,184 @@
+//! The account of memory, and what happens at its limit.
+
+use crate::play::{Play, proxy};
+use broker::ConnId;
+use broker::config::{Config, Side, SocketOptions};
+use broker::limits::CONNECTION_MEMORY;
+use broker::why::Drop;
+use zmtp::SocketType;
+use zmtp::encode::append_command;
+
+const LIMIT: u64 = 4 << 20;
+
+fn limited(kind: &str, options: SocketOptions) -> Play {
+    let mut config = Config {
+        memory_limit: LIMIT,
+        proxies: vec![proxy(kind)],
+        ..Config::default()
+    };
+    config.proxies[0].frontend.options = options.clone();
+    config.proxies[0].backend.options = options;
+    Play::run(&config)
+}
+
+fn subscribe(play: &mut Play, topic: &str) -> ConnId {
+    let id = play.join_as(Side::Backend, SocketType::Sub);
+    let mut wire = Vec::new();
+    append_command(&mut wire, "SUBSCRIBE", topic.as_bytes());
+    play.feed(id, &wire);
+    play.write(id);
+    id
+}
+
+fn closed_for(play: &Play, side: usize, label: &str) -> u64 {
+    play.core.statistics()[side].counters.closed_for(label)
+}
+
+/// The head of a frame that is said to have so many bytes.
+fn announce(size: u64) -> Vec<u8> {
+    let mut wire = vec![2];
+    wire.extend(size.to_be_bytes());
+    wire
+}
+
+#[test]
+fn what_is_announced_takes_no_memory() {
+    let mut play = limited("streamer", SocketOptions::default());
+    let liars: Vec<ConnId> = (0..300).map(|_| play.join(Side::Frontend)).collect();
+    let before = play.core.memory();
+    for id in &liars {
+        play.feed(*id, &announce(100 << 20));
+        play.feed(*id, b"x");
+    }
+    let inputs = play.core.memory().inputs - before.inputs;
+    assert!(inputs <= 300 * 64, "{inputs} bytes for 10 of each");
+    assert_eq!(closed_for(&play, 0, "memory-shed"), 0);
+}
+
+#[test]
+fn the_memory_of_an_unfinished_message_is_at_most_twice_what_came() {
+    let mut play = limited("streamer", SocketOptions::default());
+    let source = play.join(Side::Frontend);
+    play.feed(source, &announce(1 << 20));
+    let mut came = 9;
+    while came < 1 << 20 {
+        play.feed(source, &[b'x'; 10_000]);
+        came += 10_000;
+        let inputs = play.core.memory().inputs;
+        assert!(inputs <= 2 * came + 1024, "{inputs} for {came}");
+    }
+}
+
+#[test]
+fn of_unfinished_messages_the_largest_is_given_up() {
+    let mut play = limited("streamer", SocketOptions::default());
+    let sink = play.join(Side::Backend);
+    let large = play.join(Side::Frontend);
+    let small = play.join(Side::Frontend);
+    play.feed(small, &announce(600_000));
+    play.feed(small, &[b's'; 200_000]);
+    play.feed(large, &announce(100 << 20));
+    for _ in 0..20 {
+        play.feed(large, &[b'l'; 200_000]);
+        let inputs = play.core.memory().inputs;
+        assert!(inputs <= LIMIT / 2, "{inputs} bytes");
+    }
+    assert_eq!(closed_for(&play, 0, "memory-shed"), 1);
+    play.feed(small, &[b's'; 200_000]);
+    play.feed(small, &[b's'; 200_000]);
+    assert_eq!(play.write(sink)[0].len(), 600_000);
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_leaves_room_for_one_that_does() {
+    let options = SocketOptions {
+        sndhwm: 0,
+        sndhwm_bytes: 1 << 30,
+        ..SocketOptions::default()
+    };
+    let mut play = limited("forwarder", options);
+    let silent: Vec<ConnId> = (0..10).map(|_| subscribe(&mut play, "")).collect();
+    let reader = subscribe(&mut play, "");
+    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    let body = "b".repeat(10_000);
+    for number in 0..400 {
+        let message = format!("{number} {body}");
+        play.send(publisher, &[&message]);
+        assert_eq!(play.write(reader), [message], "each as it comes");
+        let used = play.core.memory_in_use();
+        assert!(used <= LIMIT, "{used} bytes are in use");
+    }
+    let dropped = play.core.statistics()[1].counters.drops.iter().sum::<u64>();
+    assert!(dropped > 2000, "{dropped} of 4000 copies went nowhere");
+    assert!(silent.iter().all(|id| play.core.egress(*id).is_some()));
+}
+
+#[test]
+fn a_pipeline_waits_for_memory_and_loses_nothing() {
+    let options = SocketOptions {
+        sndhwm: 0,
+        sndhwm_bytes: 1 << 30,
+        ..SocketOptions::default()
+    };
+    let mut play = limited("streamer", options);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let body = "b".repeat(100_000);
+    let mut sent = 0;
+    while !play.core.is_parked(source) {
+        play.send(source, &[&body]);
+        sent += 1;
+        assert!(sent < 100, "it was never made to wait");
+    }
+    assert!(play.core.memory_in_use() > LIMIT / 4);
+    let mut read = 0;
+    for _ in 0..100 {
+        read += play.write(sink).len();
+        play.core.settle(play.now);
+    }
+    assert_eq!(read, sent);
+    assert_eq!(
+        play.core.statistics()[1].counters.dropped(Drop::MemoryShed),
+        0
+    );
+}
+
+#[test]
+fn connections_have_a_quarter_of_the_memory() {
+    let mut play = limited("streamer", SocketOptions::default());
+    let most = LIMIT / 4 / CONNECTION_MEMORY;
+    for _ in 0..most {
+        play.join(Side::Frontend);
+    }
+    assert_eq!(closed_for(&play, 0, "memory-shed"), 0);
+    play.join(Side::Frontend);
+    assert_eq!(closed_for(&play, 0, "memory-shed"), 1);
+}
+
+#[test]
+fn the_peer_with_most_subscriptions_is_closed_and_its_memory_given_back() {
+    let mut play = limited("forwarder", SocketOptions::default());
+    let modest = subscribe(&mut play, "modest");
+    let greedy = play.join_as(Side::Backend, SocketType::Sub);
+    play.write(greedy);
+    let mut number = 0;
+    while closed_for(&play, 1, "memory-shed") == 0 {
+        let mut wire = Vec::new();
+        for _ in 0..1000 {
+            number += 1;
+            append_command(&mut wire, "SUBSCRIBE", format!("{number:09}").as_bytes());
+        }
+        play.feed(greedy, &wire);
+        assert!(number < 1_000_000, "it was never too much");
+        let used = play.core.memory_in_use();
+        assert!(used <= LIMIT, "{used} bytes are in use");
+    }
+    play.lose(greedy);
+    for _ in 0..1000 {
+        play.core.handle_timeout(play.now, play.now);
+    }
+    let left = play.core.memory().subscriptions;
+    assert!(left < 500_000, "{left} bytes are still in use");
+    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    play.send(publisher, &["modest goes on"]);
+    assert_eq!(play.write(modest), ["modest goes on"]);
+}
