@@ -7,6 +7,10 @@ use std::time::Duration;
 /// cache.
 pub const SCRATCH_SIZE: usize = 256 << 10;
 
+/// Bytes of a configuration file. A proxy takes about 200, so these are tens of thousands of them,
+/// and the worst text of this size is read within a second and a GiB of memory.
+pub const CONFIG_SIZE_MAX: usize = 8 << 20;
+
 /// Memory for the subscriptions of one socket. At about 40 bytes each these are some millions.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 256 << 20;
 

@@ -75,11 +75,17 @@ fn peers_are_shown_in_a_table_and_in_json() {
     );
     let statistics = words(&ctl(broker.control(), &["statistics"])).len();
     assert_eq!(statistics, 4, "a title, two sides and the control");
+    assert!(!table.contains("control"), "{table}");
+    let all = ctl(broker.control(), &["peers", "--all"]);
+    assert!(all.contains("control"), "{all}");
     assert_eq!(
         ctl(broker.control(), &["kick", "--identity", "client-7"]),
         "1 peer closed"
     );
-    let closed = ctl(broker.control(), &["closed"]);
+    let refused = run(broker.control(), &["kick", "--identity", "client-7"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains("no peer"), "{}", refused.stderr);
+    let closed = ctl(broker.control(), &["closed", "--all"]);
     assert!(
         closed.contains("client-7") && closed.contains("kicked by command"),
         "{closed}"
@@ -144,6 +150,58 @@ fn a_proxy_of_libzmq_is_steered_too() {
             python.run("steerable.result()");
         }
     }
+}
+
+#[test]
+fn a_hostile_control_cannot_reach_the_terminal() {
+    let mut python = Python::new();
+    python.run(
+        r##"
+        import json
+        hostile = "\x1b]0;title\x07\x7f\x9b2J\u202e\u2066\u200b\ufeff\U000e0041\u2028"
+        error = False
+        control = bind(zmq.REP)
+        def serve():
+            control.rcvtimeo = -1
+            while True:
+                request = json.loads(control.recv())
+                if error:
+                    answer = {"error": hostile + "x" * 1_000_000}
+                else:
+                    row = {key: hostile for key in (
+                        "address", "detail", "id", "identity", "phase", "reason", "side",
+                        "socket", "topic", "peers", "subscriptions")}
+                    row["dropped"] = row["closed"] = {hostile: 1}
+                    rows = [] if "after" in request else [row]
+                    answer = {list: rows for list in (
+                        "closed", "peers", "sockets", "subscriptions")}
+                    answer[hostile] = answer["proxy"] = hostile
+                control.send(json.dumps(answer, ensure_ascii=False).encode())
+        in_background(serve)
+        endpoint = last_endpoint(control)
+        "##,
+    );
+    let endpoint: String = python.ask("endpoint");
+    let hostile = "\u{1b}\u{7}\u{7f}\u{9b}\u{202e}\u{2066}\u{200b}\u{feff}\u{e0041}\u{2028}";
+    let hidden = |one: char| hostile.contains(one);
+    for command in [
+        &["peers"][..],
+        &["closed"],
+        &["subscriptions"],
+        &["who", "a"],
+        &["statistics"],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let shown = ctl(&endpoint, &[command, json].concat());
+            assert!(shown.contains("title"), "{command:?}: {shown:?}");
+            assert!(!shown.contains(hidden), "{command:?}: {shown:?}");
+        }
+    }
+    python.run("error = True");
+    let refused = run(&endpoint, &["closed"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(!refused.stderr.contains(hidden), "{:?}", refused.stderr);
+    assert!(refused.stderr.len() < 2000, "{}", refused.stderr.len());
 }
 
 #[test]

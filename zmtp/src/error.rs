@@ -1,6 +1,7 @@
 //! Why a session ended, by whose fault.
 
 use crate::limits::ERROR_REASON_SIZE_MAX;
+use crate::show::show;
 use crate::socket_type::SocketType;
 use std::fmt;
 use std::time::Duration;
@@ -223,7 +224,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.bytes().escape_ascii())
+        write!(f, "\"{}\"", show(self.bytes()))
     }
 }
 

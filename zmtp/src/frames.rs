@@ -1,5 +1,6 @@
 //! The frames of a message that the deframer has accepted.
 
+use crate::show::show;
 use crate::wire::header::{Header, Legal, LegalFlags};
 use std::fmt;
 
@@ -10,8 +11,11 @@ const UNLIMITED: Legal = Legal {
     message_size_max: u64::MAX,
 };
 
-/// How many bytes of a frame `Display` shows.
-const SHOWN_SIZE_MAX: usize = 64;
+/// How many characters of a frame `Display` shows.
+const SHOWN_LEN_MAX: usize = 64;
+
+/// How many frames of a message `Display` shows.
+const SHOWN_FRAMES_MAX: usize = 16;
 
 /// Walks the frames of one message in its wire form; cannot fail on what a
 /// [`Span`](crate::Span) delimits, and ends early on anything else.
@@ -65,17 +69,15 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Prints the frames as `[text][0x00ff…(12)]`: readable text as it is, other bytes escaped, long
-/// ones cut with their size behind.
+/// Displays the frames as `[text][\x00\xff…(+12 bytes)]`, each as [`show`] has it, and of a
+/// message of many frames the first.
 impl fmt::Display for Frames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for frame in *self {
-            let shown = frame.body.get(..SHOWN_SIZE_MAX).unwrap_or(frame.body);
-            write!(f, "[{}", shown.escape_ascii())?;
-            if shown.len() < frame.body.len() {
-                write!(f, "…({})", frame.body.len())?;
+        for (index, frame) in Self::clone(self).enumerate() {
+            if index == SHOWN_FRAMES_MAX {
+                return f.write_str("…");
             }
-            f.write_str("]")?;
+            write!(f, "[{}]", show(frame.body).up_to(SHOWN_LEN_MAX))?;
         }
         Ok(())
     }
@@ -117,7 +119,12 @@ mod tests {
     fn display_is_readable_and_short() {
         let mut message = b"\x01\x03\0ab\x00\x64".to_vec();
         message.extend([b'x'; 100]);
-        let expected = format!("[\\x00ab][{}…(100)]", "x".repeat(64));
+        let expected = format!("[\\x00ab][{}…(+36 bytes)]", "x".repeat(64));
         assert_eq!(Frames::new(&message).to_string(), expected);
+        let many = b"\x01\x01a".repeat(1000);
+        assert_eq!(
+            Frames::new(&many).to_string(),
+            format!("{}…", "[a]".repeat(16))
+        );
     }
 }

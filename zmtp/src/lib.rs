@@ -66,6 +66,7 @@ mod mechanism;
 mod opening;
 mod peer;
 mod session;
+mod show;
 mod socket_type;
 mod version;
 
@@ -81,5 +82,6 @@ pub use limits::Limits;
 pub use loops::{LoopCheck, LoopCommand, Probe};
 pub use peer::Peer;
 pub use session::{Event, Session, SessionConfig, Step};
+pub use show::{Shown, is_hidden, show};
 pub use socket_type::SocketType;
 pub use version::Version;

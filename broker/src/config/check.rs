@@ -1,9 +1,12 @@
 //! What a [`Config`] must be besides well-typed, wherever it came from.
 
+use std::collections::HashSet;
+
+use super::endpoint::Overlaps;
 use super::{
     CaptureConfig, Config, Connect, ControlConfig, Endpoint, OptionError, ProxyConfig, Side,
 };
-use zmtp::SocketType;
+use zmtp::{SocketType, show};
 
 /// Something wrong in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +51,7 @@ pub enum Fault {
         what: &'static str,
     },
     /// A name that would garble logs and output.
-    #[error("\"{0}\" is no name: use up to 64 letters, digits, dots, hyphens and underscores")]
+    #[error("\"{}\" is no name: use up to 64 letters, digits, dots, hyphens and underscores", show(.0))]
     NameMalformed(String),
     /// A name that another proxy has.
     #[error("another proxy is called \"{0}\": give one of them another name")]
@@ -99,8 +102,9 @@ impl Config {
                 place: Place::Whole,
             });
         }
+        let mut names = HashSet::new();
         for (index, proxy) in self.proxies.iter().enumerate() {
-            check_name(proxy, &self.proxies[..index]).map_err(|fault| Problem {
+            check_name(proxy, &mut names).map_err(|fault| Problem {
                 fault,
                 place: Place::Name(index),
             })?;
@@ -138,17 +142,10 @@ impl Config {
     /// Whether what is connected to within the process is bound, by whichever side, and topics are
     /// those of somebody who subscribes.
     fn check_connects(&self) -> Result<(), Problem> {
-        let is_bound = |endpoint: &Endpoint| {
-            let mut proxies = self.proxies.iter();
-            proxies.any(|proxy| {
-                Side::ALL
-                    .iter()
-                    .any(|side| proxy.side(*side).bind.contains(endpoint))
-            })
-        };
+        let bound: HashSet<&Endpoint> = self.binds().map(|(.., endpoint)| endpoint).collect();
         for (place, socket_type, connect) in self.connects() {
             let endpoint = &connect.endpoint;
-            if matches!(endpoint, Endpoint::Inproc(_)) && !is_bound(endpoint) {
+            if matches!(endpoint, Endpoint::Inproc(_)) && !bound.contains(endpoint) {
                 let fault = Fault::NoInproc(endpoint.to_string());
                 return Err(Problem { fault, place });
             }
@@ -161,50 +158,57 @@ impl Config {
         Ok(())
     }
 
+    /// Every endpoint to listen on: the number of its proxy, its side, which of the side's it is.
+    fn binds(&self) -> impl Iterator<Item = (usize, Side, usize, &Endpoint)> {
+        self.proxies.iter().enumerate().flat_map(|(index, proxy)| {
+            Side::ALL.into_iter().flat_map(move |side| {
+                let binds = proxy.side(side).bind.iter().enumerate();
+                binds.map(move |(nth, endpoint)| (index, side, nth, endpoint))
+            })
+        })
+    }
+
     fn check_overlaps(&self) -> Result<(), Problem> {
-        let mut seen: Vec<(&ProxyConfig, Side, &Endpoint)> = Vec::new();
-        for (index, proxy) in self.proxies.iter().enumerate() {
-            for side in Side::ALL {
-                for (nth, endpoint) in proxy.side(side).bind.iter().enumerate() {
-                    if let Some((owner, side_before, before)) =
-                        seen.iter().find(|(_, _, before)| before.overlaps(endpoint))
-                    {
-                        let whose = format!("the {side_before} of {}", owner.name);
-                        let other = if *before == endpoint {
-                            whose
-                        } else {
-                            format!("{whose} ({before})")
-                        };
-                        let what = match endpoint {
-                            Endpoint::Tcp { .. } => "port",
-                            Endpoint::Inproc(_) | Endpoint::Ipc(_) => "name",
-                        };
-                        let endpoint = endpoint.to_string();
-                        let fault = Fault::BoundTwice {
-                            endpoint,
-                            other,
-                            what,
-                        };
-                        return Err(Problem {
-                            fault,
-                            place: Place::Bind(index, side, nth),
-                        });
-                    }
-                    seen.push((proxy, side, endpoint));
-                }
-            }
+        let mut overlaps = Overlaps::default();
+        for (index, side, nth, endpoint) in self.binds() {
+            let before = overlaps.add(endpoint);
+            let Some((owner, side_before, _, before)) = before.and_then(|at| self.binds().nth(at))
+            else {
+                continue;
+            };
+            let whose = format!("the {side_before} of {}", self.proxies[owner].name);
+            let other = if before == endpoint {
+                whose
+            } else {
+                format!("{whose} ({before})")
+            };
+            let what = match endpoint {
+                Endpoint::Tcp { .. } => "port",
+                Endpoint::Inproc(_) | Endpoint::Ipc(_) => "name",
+            };
+            let endpoint = endpoint.to_string();
+            let fault = Fault::BoundTwice {
+                endpoint,
+                other,
+                what,
+            };
+            return Err(Problem {
+                fault,
+                place: Place::Bind(index, side, nth),
+            });
         }
         Ok(())
     }
 }
 
-fn check_name(proxy: &ProxyConfig, before: &[ProxyConfig]) -> Result<(), Fault> {
+/// `before` are the names of the proxies before it.
+fn check_name<'a>(proxy: &'a ProxyConfig, before: &mut HashSet<&'a str>) -> Result<(), Fault> {
     let name = &proxy.name;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(legal) {
-        return Err(Fault::NameMalformed(name.escape_debug().to_string()));
+        return Err(Fault::NameMalformed(name.clone()));
     }
-    if before.iter().any(|other| other.name == *name) {
+    if !before.insert(name) {
         return Err(Fault::NameTwice(name.clone()));
     }
     Ok(())

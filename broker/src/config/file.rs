@@ -3,6 +3,7 @@
 //! The text is read as a tree with positions and walked by hand: the keys of options come from the
 //! table of options, and every complaint names its line, its key and what to write instead.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use super::{
     Side, SideConfig, SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest,
     socket,
 };
+use crate::limits::CONFIG_SIZE_MAX;
 use crate::record::RecordConfig;
-use zmtp::SocketType;
+use zmtp::{SocketType, show};
 
 /// A configuration text that means nothing, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +39,11 @@ impl Config {
     /// Reads a configuration; `file` is only a name for messages.
     ///
     /// # Errors
-    /// The text is not TOML, has unknown keys or wrong values, or [`Config::check`] objects.
+    /// The text is larger than [`CONFIG_SIZE_MAX`], is not TOML, has unknown keys or wrong values, or [`Config::check`] objects.
     pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
+        if text.len() > CONFIG_SIZE_MAX {
+            return Err(ConfigError::too_large(file));
+        }
         let mut reader = Reader { places: Vec::new() };
         reader.config(text).map_err(|error| ConfigError {
             file: file.to_owned(),
@@ -58,9 +63,25 @@ impl Config {
     }
 }
 
+impl ConfigError {
+    /// A file of more than [`CONFIG_SIZE_MAX`] bytes, which need not have been read.
+    #[must_use]
+    pub fn too_large(file: &str) -> Self {
+        let sentence = format!(
+            "this file has more than {CONFIG_SIZE_MAX} bytes: divide it among several zmqd"
+        );
+        Self {
+            file: file.to_owned(),
+            key: String::new(),
+            line: 0,
+            sentence,
+        }
+    }
+}
+
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.file)?;
+        show(&self.file).up_to(FILE_LEN_MAX).fmt(f)?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
@@ -72,6 +93,9 @@ impl std::fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Characters of the name of a file that an error shows.
+const FILE_LEN_MAX: usize = 1024;
 
 /// Walks the tree; remembers where in the text things stood, for [`Config::check`].
 struct Reader {
@@ -98,7 +122,7 @@ impl Reader {
         let root = DeTable::parse(text).map_err(|error| Fail {
             at: error.span(),
             key: String::new(),
-            sentence: format!("this is not TOML: {}", error.message().replace('\n', ", ")),
+            sentence: not_toml(error.message()),
         })?;
         let root_node = Node {
             at: root.span(),
@@ -205,7 +229,7 @@ impl Reader {
             let name = as_text(value, &format_node)?;
             proxy.capture.format = CaptureFormat::from_name(name).ok_or_else(|| {
                 let hint = nearest::hint(name, &CaptureFormat::ALL.map(CaptureFormat::name));
-                let name = name.escape_debug();
+                let name = show(name);
                 format_node.fail(format!("there is no format \"{name}\": {hint}"))
             })?;
         }
@@ -323,11 +347,11 @@ fn refuse_unknown(table: &DeTable<'_>, node: &Node, known: &[&str]) -> Result<()
     match unknown.min_by_key(|key| key.span().start) {
         None => Ok(()),
         Some(key) => {
-            let name = key.get_ref().escape_debug().to_string();
-            let hint = nearest::hint(&name, known);
+            let name = key.get_ref();
+            let hint = nearest::hint(name, known);
             let unknown_node = Node {
                 at: key.span(),
-                ..node.join(&name)
+                ..node.join(&show(name.as_ref()).to_string())
             };
             Err(unknown_node.fail(format!("there is no such key here: {hint}")))
         }
@@ -347,7 +371,7 @@ fn read_kind(proxy: &DeTable<'_>, node: &Node) -> Result<Kind, Fail> {
         (Some((value, kind_node)), None, None) => {
             let name = as_text(value, &kind_node)?;
             Kind::from_name(name).ok_or_else(|| {
-                let (name, hint) = (name.escape_debug(), nearest::hint(name, &names));
+                let (name, hint) = (show(name), nearest::hint(name, &names));
                 kind_node.fail(format!("there is no kind \"{name}\": {hint}"))
             })
         }
@@ -415,8 +439,12 @@ fn read_value(value: &Value<'_>, node: &Node, option: &SocketOption) -> Result<O
         (Form::Flag, DeValue::Boolean(flag)) => Ok(OptionValue::Flag(*flag)),
         (Form::Number { .. }, DeValue::Integer(integer)) => {
             let number = i64::from_str_radix(integer.as_str(), integer.radix());
-            let number = number
-                .map_err(|_| node.fail(format!("{integer} is out of range: write {form}")))?;
+            let number = number.map_err(|_| {
+                node.fail(format!(
+                    "{} is out of range: write {form}",
+                    show(integer.as_str())
+                ))
+            })?;
             Ok(OptionValue::Number(number))
         }
         (Form::Choice(_) | Form::Text { .. }, _) => Ok(OptionValue::Text(text(value)?)),
@@ -545,7 +573,8 @@ fn read_number(value: &Value<'_>, node: &Node, unit: &str, max: u64) -> Result<u
     match u64::from_str_radix(integer.as_str(), integer.radix()) {
         Ok(number) if number <= max => Ok(number),
         _ => Err(node.fail(format!(
-            "{integer} is out of range: write a number of {unit} from 0 to {max}"
+            "{} is out of range: write a number of {unit} from 0 to {max}",
+            show(integer.as_str())
         ))),
     }
 }
@@ -572,18 +601,35 @@ fn as_text<'a>(value: &'a Value<'_>, node: &Node) -> Result<&'a str, Fail> {
 
 /// Calls each proxy without a name by its kind, with a number if that is taken.
 fn name_the_nameless(proxies: &mut [ProxyConfig]) {
-    let mut taken: Vec<String> = proxies.iter().map(|proxy| proxy.name.clone()).collect();
+    let mut taken: HashSet<String> = proxies.iter().map(|proxy| proxy.name.clone()).collect();
+    // The number that each kind has come to; those below it are taken.
+    let mut numbers: HashMap<&str, u32> = HashMap::new();
     for proxy in proxies.iter_mut().filter(|proxy| proxy.name.is_empty()) {
-        let mut name = proxy.kind.name.to_owned();
-        let mut number = 1;
-        while taken.contains(&name) {
-            number += 1;
-            name = format!("{}{number}", proxy.kind.name);
-        }
-        taken.push(name.clone());
-        proxy.name = name;
+        let kind = proxy.kind.name;
+        let number = numbers.entry(kind).or_default();
+        proxy.name = loop {
+            *number += 1;
+            let name = match *number {
+                1 => kind.to_owned(),
+                number => format!("{kind}{number}"),
+            };
+            if taken.insert(name.clone()) {
+                break name;
+            }
+        };
     }
 }
+
+fn not_toml(message: &str) -> String {
+    let message = message.replace('\n', ", ");
+    format!(
+        "this is not TOML: {}",
+        show(&message).up_to(MESSAGE_LEN_MAX)
+    )
+}
+
+/// Characters of what the TOML parser says that an error shows.
+const MESSAGE_LEN_MAX: usize = 300;
 
 fn line(text: &str, offset: usize) -> usize {
     let before = text.bytes().take(offset);

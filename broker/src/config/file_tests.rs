@@ -522,3 +522,102 @@ fn captures_controls_and_recordings_stand_beside_the_sides() {
         assert!(refusal.contains(expected), "{refusal}");
     }
 }
+
+#[test]
+fn foreign_text_in_an_error_is_short_and_harmless() {
+    let long = "x".repeat(1 << 20);
+    let hostile = "\\u001b]0;\\u202e\\u200b\\u0085";
+    for text in [
+        format!("{long} = 1"),
+        format!("\"{hostile}{long}\" = 1"),
+        format!("[[proxy]]\nkind = \"{hostile}{long}\""),
+        format!("[[proxy]]\nkind = \"queue\"\nname = \"{hostile}{long}\""),
+        format!("[[proxy]]\nkind = \"queue\"\nfrontend = {{ bind = \"{hostile}{long}\" }}"),
+        format!("[[proxy]]\nkind = \"queue\"\nfrontend = {{ bind = \"tcp://{long}:1\" }}"),
+        format!("[[proxy]]\nkind = \"queue\"\nfrontend = {{ bind = \"tcp://a:{long}\" }}"),
+        format!("[[proxy]]\nkind = \"queue\"\nfrontend = {{ bind = \"tcp://a:1{hostile}\" }}"),
+        format!("[[proxy]]\nfrontend = {{ socket = \"{hostile}{long}\" }}"),
+        format!("[options]\nbalance = \"{hostile}{long}\""),
+        format!("[options]\nipc_mode = \"{hostile}{long}\""),
+        format!("[options]\naccept_from = [\"10.0.0.0/{hostile}{long}\"]"),
+        format!("[options]\naccept_from = [\"10.0.0.0/{hostile}\"]"),
+        format!("memory_limit = {}", "9".repeat(1 << 20)),
+        format!("[[proxy]]\nkind = \"queue\"\n[proxy.{long}]\na = 1"),
+        format!("{long} = {long}"),
+        format!("a = 1\n{long}.{long} = 1\n{long} = 2"),
+    ] {
+        let start = &text[..text.floor_char_boundary(80)];
+        let error = Config::from_toml(&text, "\u{1b}.toml").expect_err(start);
+        let shown = error.to_string();
+        assert!(shown.len() < 1200, "{start}: {} bytes", shown.len());
+        assert!(!shown.contains(zmtp::is_hidden), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_text_that_is_too_large_is_not_parsed() {
+    let text = "\n".repeat(CONFIG_SIZE_MAX + 1);
+    let error = Config::from_toml(&text, "a.toml").expect_err("too large");
+    assert!(
+        error.sentence.contains("more than 8388608 bytes"),
+        "{error}"
+    );
+    let error = Config::from_toml(&text[1..], "a.toml").expect_err("nothing to do");
+    assert!(error.sentence.contains("no proxy"), "{error}");
+}
+
+#[test]
+fn proxies_without_names_are_numbered_around_those_with_names() {
+    let text = r#"
+        [[proxy]]
+        kind = "queue"
+        frontend = { bind = "inproc://1" }
+        backend = { bind = "inproc://2" }
+        [[proxy]]
+        kind = "queue"
+        name = "queue2"
+        frontend = { bind = "inproc://3" }
+        backend = { bind = "inproc://4" }
+        [[proxy]]
+        kind = "queue"
+        frontend = { bind = "inproc://5" }
+        backend = { bind = "inproc://6" }
+    "#;
+    let config = Config::from_toml(text, "a.toml").expect("legal");
+    let names: Vec<&str> = config.proxies.iter().map(|proxy| &*proxy.name).collect();
+    assert_eq!(names, ["queue", "queue2", "queue3"]);
+}
+
+/// What a quadratic check would cost 100 times as much.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a ratio of two times")]
+fn ten_times_the_proxies_take_about_ten_times_as_long() {
+    use std::fmt::Write as _;
+    let text = |count: u32| {
+        let mut text = String::new();
+        for index in 0..count {
+            let (front, back) = (2 * index + 1, 2 * index + 2);
+            let _ = write!(
+                text,
+                "[[proxy]]\nkind = \"queue\"\nfrontend = {{ bind = \"inproc://{front}\" }}\n\
+                 backend = {{ bind = \"inproc://{back}\" }}\n\
+                 control = {{ connect = \"inproc://{front}\" }}\n"
+            );
+        }
+        text
+    };
+    let time = |text: &str| {
+        let runs = (0..3).map(|_| {
+            let before = std::time::Instant::now();
+            Config::from_toml(text, "a.toml").expect("legal");
+            before.elapsed()
+        });
+        runs.min().expect("three")
+    };
+    let (small, large) = (text(300), text(3000));
+    let (small_time, large_time) = (time(&small), time(&large));
+    assert!(
+        large_time < 40 * small_time,
+        "{small_time:?} for 300, {large_time:?} for 3000"
+    );
+}

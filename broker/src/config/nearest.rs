@@ -2,8 +2,11 @@
 
 /// The end of a sentence about an unknown name: the nearest of `known`, or all of them.
 pub(crate) fn hint(name: &str, known: &[&str]) -> String {
+    // Nothing is near a name of many times its length, whose letters need not be counted.
+    let is_close = |candidate: &&&str| name.len() <= 6 * candidate.len();
     let nearest = known
         .iter()
+        .filter(is_close)
         .map(|candidate| (distance(name, candidate), candidate))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, candidate)| *distance <= candidate.len() / 3);

@@ -2,7 +2,7 @@
 //! the table. Any other two sockets make a kind too, if something can flow between them.
 
 use std::str::FromStr;
-use zmtp::SocketType;
+use zmtp::{SocketType, show};
 
 /// One kind of proxy: a row of [`Kind::ALL`], or what [`Kind::pair`] and [`Kind::echo`] make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub enum PairError {
         reason: &'static str,
     },
     /// A name that no socket type has.
-    #[error("there is no socket type \"{0}\": write one of {names}", names = socket_names())]
+    #[error("there is no socket type \"{}\": write one of {}", show(.0), socket_names())]
     Unknown(String),
 }
 
@@ -134,7 +134,7 @@ impl FromStr for Kind {
 /// There is none.
 pub fn socket(name: &str) -> Result<SocketType, PairError> {
     SocketType::from_name(name.to_ascii_uppercase().as_bytes())
-        .ok_or_else(|| PairError::Unknown(name.escape_debug().to_string()))
+        .ok_or_else(|| PairError::Unknown(name.to_owned()))
 }
 
 fn socket_names() -> String {

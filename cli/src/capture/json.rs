@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use zmtp::is_hidden;
 
 /// The text without the blanks between its parts, if it is a JSON object or array. Order and
 /// numbers stay as they are written.
@@ -21,12 +22,20 @@ pub(crate) fn compact(text: &str) -> Option<String> {
     Some(text.chars().filter(is_kept).collect())
 }
 
-/// Appends a text as a JSON string. What a terminal would obey is escaped too.
+/// Appends a text as a JSON string, without hidden characters.
 pub(crate) fn append_string(out: &mut String, text: &str) {
-    for character in Value::from(text).to_string().chars() {
-        if character.is_control() {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "\\u{:04x}", u32::from(character));
+    append_visibly(out, &Value::from(text).to_string());
+}
+
+/// Appends JSON whose hidden characters, which can only be in strings, are written out there.
+pub(crate) fn append_visibly(out: &mut String, json: &str) {
+    for character in json.chars() {
+        // Between its parts JSON may have tabs and ends of lines, within strings it cannot.
+        if is_hidden(character) && !character.is_ascii_whitespace() {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         } else {
             out.push(character);
         }
@@ -56,6 +65,19 @@ mod tests {
             assert_eq!(compact(text), None, "{text}");
         }
         assert_eq!(compact(&"[".repeat(1_000_000)), None, "depth is limited");
+    }
+
+    #[test]
+    fn hidden_characters_are_written_out_in_any_json() {
+        let hidden: String = ('\0'..=char::MAX).filter(|one| is_hidden(*one)).collect();
+        let value = serde_json::json!({ "text": hidden, hidden.clone(): [hidden] });
+        let mut out = String::new();
+        append_visibly(&mut out, &value.to_string());
+        assert!(!out.contains(is_hidden));
+        assert_eq!(serde_json::from_str::<Value>(&out).ok(), Some(value));
+        out.clear();
+        append_visibly(&mut out, "{\n\t\"\u{202e}\u{e0041}\": 1 }");
+        assert_eq!(out, "{\n\t\"\\u202e\\udb40\\udc41\": 1 }");
     }
 
     #[test]

@@ -12,11 +12,14 @@ mod run;
 mod serve;
 pub(crate) mod sniff;
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use broker::config::Config;
+use broker::config::{Config, ConfigError};
+use broker::limits::CONFIG_SIZE_MAX;
+use zmtp::show;
 
 use crate::args::{Command, RunArgs};
 
@@ -56,7 +59,7 @@ pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
         Err(Failure::Usage(sentence)) => (sentence, 2),
     };
     // With stderr gone too there is nobody left to tell.
-    drop(writeln!(io::stderr(), "zmqd: {sentence}"));
+    drop(writeln!(io::stderr(), "zmqd: {}", show(&sentence).whole()));
     ExitCode::from(code)
 }
 
@@ -70,8 +73,22 @@ fn print(text: &str) -> Result<(), Failure> {
 /// Reads a configuration file.
 fn read_config(path: &Path) -> Result<Config, Failure> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Usage(format!("cannot read {name}: {error}{}", hint(&error))))?;
+    let mut bytes = Vec::new();
+    // One byte more than may be there, however much there is.
+    let read = File::open(path).and_then(|file| {
+        let size_max = CONFIG_SIZE_MAX as u64 + 1;
+        file.take(size_max).read_to_end(&mut bytes)
+    });
+    read.map_err(|error| {
+        let shown = show(&name).whole();
+        Failure::Usage(format!("cannot read {shown}: {error}{}", hint(&error)))
+    })?;
+    if bytes.len() > CONFIG_SIZE_MAX {
+        return Err(Failure::Usage(ConfigError::too_large(&name).to_string()));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Failure::Usage(format!("{} is not UTF-8: {error}", show(&name).whole()))
+    })?;
     Config::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))
 }
 

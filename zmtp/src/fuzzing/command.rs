@@ -103,7 +103,7 @@ fn repeated(command: Command<'_>, data: &[u8]) -> Option<(usize, Vec<u8>)> {
         Command::Error(reason) => {
             let text = data.get(1..1 + usize::from(*data.first()?))?;
             assert_eq!(reason, Reason::new(text));
-            let shown = format!("\"{}\"", text.get(..46).unwrap_or(text).escape_ascii());
+            let shown = format!("\"{}\"", crate::show(text.get(..46).unwrap_or(text)));
             assert_eq!(reason.to_string(), shown);
             match str::from_utf8(text) {
                 Ok(text) => append_error(&mut out, text),

@@ -6,11 +6,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use zmtp::{is_hidden, show};
 
 mod local;
+mod overlap;
 mod tcp;
 
 pub use local::IpcName;
+pub(super) use overlap::Overlaps;
 pub use tcp::{Host, Source};
 
 /// Where a socket binds or connects.
@@ -42,7 +45,7 @@ pub enum Attach {
 
 /// A text that is no endpoint, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{}\" {fault}", text.escape_debug())]
+#[error("\"{}\" {fault}", show(text))]
 pub struct EndpointError {
     /// What is wrong with it.
     pub fault: EndpointFault,
@@ -60,15 +63,16 @@ pub enum EndpointFault {
     #[error("names no path to connect to: * is only for binding, write the path")]
     AnyPath,
     /// It would garble logs and output.
-    #[error("has a control character: leave it out")]
+    #[error("has a control or invisible character: leave it out")]
     ControlCharacter,
     /// Neither an address nor a name.
     #[error(
-        "has the host \"{0}\", neither an address nor a name: write 127.0.0.1, [::1] or a name"
+        "has the host \"{}\", neither an address nor a name: write 127.0.0.1, [::1] or a name",
+        show(.0)
     )]
     HostMalformed(String),
     /// Nothing between `://` and the port.
-    #[error("has no host: write tcp://*:{0} to bind every interface, or name a host")]
+    #[error("has no host: write tcp://*:{} to bind every interface, or name a host", show(.0))]
     HostMissing(String),
     /// Longer than the system's address of a local socket.
     #[error("has a path of {size} bytes: write one of at most {size_max}")]
@@ -93,13 +97,13 @@ pub enum EndpointFault {
     #[error("goes on after the port: end it there, tcp has no paths")]
     PathAfterPort,
     /// Neither a number nor `*`.
-    #[error("has the port \"{0}\": write a number up to 65535, or * to bind any free port")]
+    #[error("has the port \"{}\": write a number up to 65535, or * to bind any free port", show(.0))]
     PortMalformed(String),
     /// Nothing after the host.
-    #[error("has no port: write {0}:5559, for example")]
+    #[error("has no port: write {}:5559, for example", show(.0))]
     PortMissing(String),
     /// Above 65535.
-    #[error("has the port {0}: the highest is 65535")]
+    #[error("has the port {}: the highest is 65535", show(.0))]
     PortTooLarge(String),
     /// Port 0 and `*` cannot be connected to.
     #[error("names no port to connect to: 0 and * are only for binding, write the peer's port")]
@@ -108,16 +112,17 @@ pub enum EndpointFault {
     #[error("has a source address before the semicolon, only for connecting: leave it out")]
     SourceAddress,
     /// No `://`.
-    #[error("names no transport: write tcp://{0}")]
+    #[error("names no transport: write tcp://{}", show(.0))]
     TransportMissing(String),
     /// None of ours.
     #[error(
-        "has the transport \"{0}\", which zmqd does not speak: write tcp://HOST:PORT, ipc://PATH \
-         or inproc://NAME"
+        "has the transport \"{}\", which zmqd does not speak: write tcp://HOST:PORT, ipc://PATH or \
+         inproc://NAME",
+        show(.0)
     )]
     TransportUnknown(String),
     /// `%` in a host that is no IPv6 address, or nothing behind it.
-    #[error("has the zone \"%{0}\": zones are for IPv6 addresses, write [fe80::1%eth0]")]
+    #[error("has the zone \"%{}\": zones are for IPv6 addresses, write [fe80::1%eth0]", show(.0))]
     Zone(String),
 }
 
@@ -150,23 +155,6 @@ impl Endpoint {
             Self::Inproc(_) | Self::Ipc(_) | Self::Tcp { .. } => return Ok(endpoint),
         };
         Err(EndpointError::new(text, fault))
-    }
-
-    /// Whether two sockets cannot listen on both at once, as far as the texts can tell.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::Tcp { host, port, .. },
-                Self::Tcp {
-                    host: other_host,
-                    port: other_port,
-                    ..
-                },
-            ) => *port != 0 && port == other_port && host.overlaps(other_host),
-            (Self::Ipc(IpcName::Any), _) => false,
-            _ => self == other,
-        }
     }
 }
 
@@ -221,7 +209,7 @@ impl EndpointError {
 }
 
 fn parse(text: &str) -> Result<Endpoint, EndpointFault> {
-    if text.contains(char::is_control) {
+    if text.contains(is_hidden) {
         return Err(EndpointFault::ControlCharacter);
     }
     let (transport, address) = text

@@ -29,18 +29,12 @@ pub struct Source {
 }
 
 impl Host {
-    /// Whether no two sockets can listen on the same port of both.
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
-        let same_family = self.is_ipv4() && other.is_ipv4();
-        let either_is_wild = self.is_unspecified_ipv4() || other.is_unspecified_ipv4();
-        self == other || same_family && either_is_wild
-    }
-
-    fn is_ipv4(&self) -> bool {
+    pub(super) fn is_ipv4(&self) -> bool {
         matches!(self, Self::Any | Self::Ip(IpAddr::V4(_)))
     }
 
-    fn is_unspecified_ipv4(&self) -> bool {
+    /// Whether it means every interface, of IPv4.
+    pub(super) fn is_unspecified_ipv4(&self) -> bool {
         matches!(
             self,
             Self::Any | Self::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED))

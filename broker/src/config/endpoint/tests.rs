@@ -52,7 +52,7 @@ fn refusals_say_what_to_write() {
         let refusal = sentence(text.parse());
         assert!(refusal.contains(expected), "{text}: {refusal}");
         assert!(
-            refusal.starts_with(&format!("\"{}\" ", text.escape_debug())),
+            refusal.starts_with(&format!("\"{}\" ", zmtp::show(text))),
             "{text}: {refusal}"
         );
     }
@@ -153,9 +153,23 @@ fn overlapping_binds_are_seen() {
         ("inproc://a", "ipc://a", false),
     ] {
         let (one, other): (Endpoint, Endpoint) = (one.parse().unwrap(), other.parse().unwrap());
-        assert_eq!(one.overlaps(&other), expected, "{one} {other}");
-        assert_eq!(other.overlaps(&one), expected, "{other} {one}");
+        for (one, other) in [(&one, &other), (&other, &one)] {
+            let mut overlaps = Overlaps::default();
+            assert_eq!(overlaps.add(one), None);
+            let found = overlaps.add(other);
+            assert_eq!(found, expected.then_some(0), "{one} {other}");
+        }
     }
+}
+
+#[test]
+fn the_first_of_several_overlaps_is_named() {
+    let endpoints = ["tcp://127.0.0.1:5", "tcp://127.0.0.2:5", "tcp://*:5"];
+    let endpoints = endpoints.map(|text| text.parse::<Endpoint>().unwrap());
+    let mut overlaps = Overlaps::default();
+    let found = endpoints.each_ref().map(|endpoint| overlaps.add(endpoint));
+    assert_eq!(found, [None, None, Some(0)]);
+    assert_eq!(overlaps.add(&endpoints[1]), Some(1));
 }
 
 const REFUSALS: &[(&str, &str)] = &[
@@ -171,8 +185,8 @@ const REFUSALS: &[(&str, &str)] = &[
     ("tcp:127.0.0.1:5", "names no transport"),
     ("ipc://", "names no path: write ipc:///run/zmqd.ipc"),
     ("ipc://@", "names no path"),
-    ("ipc:///a\nb", "has a control character"),
-    ("ipc:///a\0b", "has a control character"),
+    ("ipc:///a\nb", "has a control or invisible character"),
+    ("ipc:///a\0b", "has a control or invisible character"),
     ("inproc://", "has a name of 0 bytes: write one of 1 to 256"),
     (
         "pgm://eth0;239.0.0.1:5",

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use zmtp::show;
+
 use super::value::{Field, Value};
 
 /// Permission bits of a file, written in octal.
@@ -36,7 +38,7 @@ impl FromStr for IpcMode {
             Ok(bits @ 0..=0o777) if is_octal => Ok(Self(bits)),
             _ => Err(format!(
                 "\"{}\" is no mode of a file: write three octal digits, 660 for example",
-                text.escape_debug()
+                show(text)
             )),
         }
     }
@@ -58,7 +60,7 @@ impl FromStr for IpcOwner {
         if user.len() + group.len() == 0 || !user.bytes().chain(group.bytes()).all(is_name) {
             return Err(format!(
                 "\"{}\" is no owner of a file: write USER:GROUP, USER or :GROUP, names or numbers",
-                text.escape_debug()
+                show(text)
             ));
         }
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Options of sockets: plain values, and the table that names them.
 
 use std::time::Duration;
-use zmtp::SocketType;
+use zmtp::{SocketType, show};
 
 mod ipc;
 mod network;
@@ -250,7 +250,7 @@ pub enum OptionError {
         max_ms: u128,
     },
     /// Not one of the names that may be chosen from.
-    #[error("there is no choice \"{name}\": {hint}")]
+    #[error("there is no choice \"{}\": {hint}", show(name))]
     Choice {
         /// What to write instead.
         hint: String,
@@ -297,7 +297,7 @@ pub enum OptionError {
         size_max: usize,
     },
     /// No such option.
-    #[error("there is no option \"{name}\": {}", nearest::hint(name, &SocketOption::names()))]
+    #[error("there is no option \"{}\": {}", show(name), nearest::hint(name, &SocketOption::names()))]
     Unknown {
         /// What was asked for.
         name: String,

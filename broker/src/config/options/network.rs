@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::value::Item;
+use zmtp::show;
 
 /// A network: an address and how many of its bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +39,7 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || {
-            let text = text.escape_debug();
+            let text = show(text);
             format!("\"{text}\" is no network: write 10.0.0.0/8, fd00::/8 or one address")
         };
         let (address, prefix_len) = match text.split_once('/') {
@@ -57,7 +58,8 @@ impl FromStr for Network {
         };
         if prefix_len > len_max {
             return Err(format!(
-                "\"{text}\" has {prefix_len} bits: write at most {len_max}"
+                "\"{}\" has {prefix_len} bits: write at most {len_max}",
+                show(text)
             ));
         }
         let network = Self {

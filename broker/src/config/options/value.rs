@@ -134,7 +134,7 @@ impl Form {
             (Self::Flag, Value::Flag(_)) | (Self::List, Value::List(_)) => Ok(()),
             (Self::Choice(names), Value::Text(name)) if !names.contains(&name.as_str()) => {
                 let hint = nearest::hint(name, names);
-                let name = name.escape_debug().to_string();
+                let name = name.clone();
                 Err(OptionError::Choice { hint, name })
             }
             (Self::Text { size_max }, Value::Text(text)) if text.len() > *size_max => {

@@ -1,8 +1,12 @@
 //! Answers as tables for people.
 
 use serde_json::Value;
+use zmtp::show;
 
 use super::CtlCommand;
+
+/// Characters that are shown of a cell.
+const CELL_LEN_MAX: usize = 200;
 
 /// A column: what stands above it, and what it shows of a row.
 struct Column(&'static str, fn(&Value) -> String);
@@ -11,7 +15,12 @@ struct Column(&'static str, fn(&Value) -> String);
 fn render(columns: &[Column], rows: &[Value]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
-        .map(|row| columns.iter().map(|Column(_, show)| show(row)).collect())
+        .map(|row| {
+            let cells = columns.iter().map(|Column(_, cell)| cell(row));
+            cells
+                .map(|cell| show(&cell).up_to(CELL_LEN_MAX).to_string())
+                .collect()
+        })
         .collect();
     let is_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
     let widths: Vec<(usize, bool)> = columns
@@ -60,7 +69,7 @@ pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
             render(&columns, rows("peers"))
         }
         CtlCommand::Peers { .. } | CtlCommand::Who { .. } => render(PEERS, rows("peers")),
-        CtlCommand::Closed => render(CLOSED, rows("closed")),
+        CtlCommand::Closed { .. } => render(CLOSED, rows("closed")),
         CtlCommand::Subscriptions { .. } => render(SUBSCRIPTIONS, rows("subscriptions")),
         CtlCommand::Kick { .. } => {
             let count = rows("kicked").len();
@@ -154,7 +163,7 @@ fn bytes(row: &Value, key: &str) -> String {
     match (&row[key], &row[format!("{key}_hex")]) {
         (_, Value::String(digits)) => format!("0x{digits}"),
         (Value::String(text), _) if key == "topic" && text.is_empty() => "(all)".to_owned(),
-        (Value::String(text), _) if text.starts_with("0x") => format!("{text:?}"),
+        (Value::String(text), _) if text.starts_with("0x") => format!("\"{text}\""),
         (Value::String(text), _) => text.clone(),
         _ => String::new(),
     }
@@ -221,6 +230,96 @@ mod tests {
                         (all)       3  backend\n\
                         0x00ff      1  backend\n";
         assert_eq!(describe(&command, &answer), expected);
+    }
+
+    /// Every place of an answer in which a hostile control can put a text.
+    #[test]
+    fn nothing_hidden_comes_out_of_any_table() {
+        let hidden: String = ('\0'..=char::MAX)
+            .filter(|one| zmtp::is_hidden(*one))
+            .collect();
+        let fill = |columns: &[&str]| {
+            let mut rows = vec![serde_json::Map::new()];
+            for column in columns {
+                for text in [hidden.clone(), format!("0x{hidden}"), "x".repeat(1 << 16)] {
+                    let mut row = serde_json::Map::new();
+                    row.insert((*column).to_owned(), json!(text));
+                    rows.push(row);
+                }
+            }
+            json!(rows)
+        };
+        let counts = json!([{ "dropped": { hidden.clone(): 1 }, "closed": { hidden.clone(): 1 } }]);
+        let peers = [
+            "id",
+            "side",
+            "socket",
+            "address",
+            "identity",
+            "identity_hex",
+            "age_seconds",
+            "phase",
+            "messages_received",
+            "messages_sent",
+            "queued_messages",
+            "subscriptions",
+            "dropped",
+        ];
+        let closed = [
+            "seconds_ago",
+            "side",
+            "address",
+            "identity",
+            "identity_hex",
+            "reason",
+            "detail",
+        ];
+        let all = false;
+        let rates = |rates| CtlCommand::Peers {
+            side: None,
+            all,
+            rates,
+        };
+        let topics = CtlCommand::Subscriptions {
+            prefix: String::new(),
+        };
+        let sockets = [
+            "side",
+            "socket",
+            "peers",
+            "topics",
+            "queued_messages",
+            "bytes_sent",
+        ];
+        for (command, list, rows) in [
+            (rates(false), "peers", fill(&peers)),
+            (rates(true), "peers", fill(&peers)),
+            (rates(false), "peers", counts.clone()),
+            (
+                CtlCommand::Who {
+                    topic: String::new(),
+                },
+                "peers",
+                fill(&peers),
+            ),
+            (CtlCommand::Closed { all }, "closed", fill(&closed)),
+            (
+                topics,
+                "subscriptions",
+                fill(&["topic", "topic_hex", "peers", "side"]),
+            ),
+            (CtlCommand::Statistics, "sockets", fill(&sockets)),
+            (CtlCommand::Statistics, "sockets", counts),
+        ] {
+            let answer = json!({ list: rows, "proxy": hidden });
+            let table = describe(&command, &answer);
+            let lines = answer[list].as_array().map_or(0, Vec::len) + 1;
+            assert_eq!(table.lines().count(), lines, "{command:?}");
+            let is_hidden = |one: char| one != '\n' && zmtp::is_hidden(one);
+            assert!(!table.contains(is_hidden), "{command:?}");
+            let longest = table.lines().map(str::len).max();
+            assert!(longest < Some(20_000), "{command:?}: {longest:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use broker::record::{Direction, Message};
-use zmtp::Frames;
+use zmtp::{Frames, show};
 
 use crate::capture::{json, size_of, split, time};
 
@@ -184,7 +184,9 @@ pub(super) fn append_json_identity(out: &mut String, identity: &[u8]) {
 fn append_json_frame(out: &mut String, body: &[u8]) {
     match (shown(body), str::from_utf8(body)) {
         (Shown::Json(text), _) => {
-            let _ = write!(out, "{{\"json\":{text}}}");
+            out.push_str("{\"json\":");
+            json::append_visibly(out, &text);
+            out.push('}');
         }
         // Every text is told as text here, since nothing in it can do harm.
         (_, Ok(text)) => {
@@ -234,25 +236,9 @@ fn is_strange(character: char) -> bool {
     character.is_control() && !character.is_whitespace()
 }
 
-/// Appends a text on one line; what a terminal would obey is written out.
+/// Appends a text on one line, without hidden characters.
 fn append_escaped(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '\t' | '\n' | '\r' => out.extend(character.escape_default()),
-            control if control.is_ascii_control() => {
-                let _ = write!(out, "\\x{:02x}", u32::from(control));
-            }
-            control if control.is_control() || is_bidirectional(control) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(control));
-            }
-            other => out.push(other),
-        }
-    }
-}
-
-/// Whether it changes the order in which the line is shown.
-fn is_bidirectional(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let _ = write!(out, "{}", show(text).whole());
 }
 
 pub(super) const CYAN: &str = "36";
@@ -328,7 +314,7 @@ mod tests {
             (b"\x01\x02a", "0x010261"),
             (b"\x1b[2Jx", "\\x1b[2Jx"),
             ("\u{9b}2Jx".as_bytes(), "\\u{9b}2Jx"),
-            ("a\u{202e}b".as_bytes(), "a\\u{202e}b"),
+            ("a\u{202e}b\u{200b}".as_bytes(), "a\\u{202e}b\\u{200b}"),
             (b"\xff\xfe", "0xfffe"),
             (&[0xff; 13], "0xffffffffffffffffffffffff…(13)"),
             (b"{ \"a\" : 1 }", "{\"a\":1}"),
