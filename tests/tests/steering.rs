@@ -199,7 +199,7 @@ fn peers_are_listed_with_what_they_sent_and_got() {
             worker.send(b"answer")
             assert client.recv() == b"answer"
         answer = ask(command="peers")
-        assert answer["total"] == 4
+        assert answer["total"] == 3, "the control is not listed unless it is asked for"
         (found,) = [p for p in answer["peers"] if p.get("identity") == "client"]
         expected = dict(side="frontend", socket="REQ", version="3.1", mechanism="NULL", user=None,
             messages_received=3, messages_sent=3, queued_messages=0, queued_bytes=0, dropped={},
@@ -234,9 +234,95 @@ fn the_kicked_are_gone_and_remembered() {
             ("unwanted", "kicked", kicked)]
         (found,) = ask(command="peers", side="frontend")["peers"]
         assert ask(command="kick", address=found["address"]) == {"kicked": [found["id"]]}
-        assert ask(command="kick", id=kicked) == {"kicked": []}
+        assert ask(command="kick", id=kicked)["error"].startswith("no peer of this proxy fits")
         sockets = ask(command="statistics")["sockets"]
         assert sockets[0]["closed"] == {"kicked": 2}
+        "#,
+    );
+}
+
+#[test]
+fn a_kick_needs_a_name_and_spares_the_asker() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control, identity=b"twin", reconnect_ivl=-1)
+        nameless = connect(zmq.DEALER, frontend, reconnect_ivl=-1)
+        twin, left = connect_watched(zmq.DEALER, frontend, identity=b"twin", reconnect_ivl=-1)
+        for request in (dict(identity=""), dict(identity_hex=""), dict(identity="", id="0-0")):
+            error = ask(command="kick", **request)["error"]
+            assert error.startswith("identity: an empty one"), error
+        assert ask(command="peers", side="frontend")["total"] == 2
+        (me,) = ask(command="peers", side="control")["peers"]
+        for request in (dict(id=me["id"]), dict(address=me["address"])):
+            error = ask(command="kick", **request)["error"]
+            assert error.startswith("this is the connection"), error
+        assert len(ask(command="kick", identity="twin")["kicked"]) == 1
+        left()
+        (found,) = ask(command="peers", side="control")["peers"]
+        assert found["id"] == me["id"]
+        "#,
+    );
+}
+
+#[test]
+fn monitors_are_listed_and_remembered_apart() {
+    let broker = Zmqd::queue(&["--control", ANY, "--capture", ANY]);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        import json
+        endpoint = control
+        control = connect(zmq.REQ, endpoint)
+        def ask(**request):
+            control.send(json.dumps(request).encode())
+            return json.loads(control.recv())
+        sides = lambda **more: [p["side"] for p in ask(command="peers", **more)["peers"]]
+        reader = connect(zmq.SUB, capture, subscribe=b"")
+        client = connect(zmq.DEALER, frontend, identity=b"real", reconnect_ivl=-1)
+        wait_until("the reader", lambda: len(sides(all=True)) == 3)
+        assert sides() == sides(all=False) == ["frontend"]
+        assert sorted(sides(all=True)) == ["capture", "control", "frontend"]
+        assert sides(side="control") == ["control"]
+        assert "write true or false" in ask(command="peers", all="yes")["error"]
+        ask(command="kick", identity="real")
+        closed = lambda **more: ask(command="closed", **more)["closed"]
+        wait_until("it to be gone", closed)
+        # A monitor that comes and goes leaves nothing behind.
+        for _ in range(5):
+            monitor = connect(zmq.REQ, endpoint)
+            monitor.send(b'{"command": "commands"}')
+            monitor.recv()
+            monitor.close()
+        reader.close()
+        wait_until("they left", lambda: len(sides(all=True)) == 1)
+        # One that does not fit is remembered, apart from the others.
+        wrong = context.socket(zmq.PUB)
+        wrong.reconnect_ivl = -1
+        wrong.connect(endpoint)
+        wait_until("the wrong one", lambda: len(closed(all=True)) > 1)
+        assert [(c["side"], c["identity"]) for c in closed()] == [("frontend", "real")]
+        assert {c["side"] for c in closed(all=True)} == {"frontend", "control"}
+        "#,
+    );
+}
+
+#[test]
+fn a_command_of_any_size_is_not_repeated_whole() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        long = "x" * 3_000_000
+        hostile = "\x1b]0;\x07\u202e\u200b\x9b" + long
+        for request in (
+            dict(command=hostile), {"command": "peers", hostile: 1}, dict(command="kick", id=long),
+            dict(command="peers", side=hostile), dict(command="peers", after=hostile)):
+            control.send(json.dumps(request, ensure_ascii=False).encode())
+            answer = control.recv()
+            assert len(answer) < 1000, len(answer)
+            assert not any(one in answer.decode() for one in "\x1b\x07\u202e\u200b\x9b"), answer
+            assert json.loads(answer)["error"]
         "#,
     );
 }

@@ -99,7 +99,7 @@ impl Core {
             b"STATISTICS" => return Answer::Wire(self.steering_statistics(proxy)),
             [b'{', ..] => {
                 if let Some(now) = self.outbox.store.now {
-                    return Answer::Body(self.inquire(now, proxy, command));
+                    return Answer::Body(self.inquire(now, id, proxy, command));
                 }
             }
             _ => {}

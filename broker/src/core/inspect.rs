@@ -3,18 +3,19 @@
 //! A reply lists at most [`LIST_LEN_MAX`] things, so that no question holds the loop up; who wants
 //! more asks again for what comes after.
 
-use crate::config::Side;
-use crate::conn::{Conn, ConnId, Phase};
+use crate::config::{Config, Side};
+use crate::conn::{Conn, ConnId, Phase, SocketId};
 use crate::core::Core;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::stats::SocketStats;
 use crate::why::{Drop, Why};
 use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Instant;
-use zmtp::Frames;
+use zmtp::{Frames, is_hidden, show};
 
 /// A question that a control answers.
 #[derive(Clone, Copy, Debug)]
@@ -31,16 +32,23 @@ pub struct Inquiry {
 /// Most things listed in one reply.
 pub const LIST_LEN_MAX: usize = 1000;
 
-/// Most closed peers remembered.
+/// Most closed peers remembered of one socket, if there are few sockets.
 const CLOSED_LEN_MAX: usize = 1000;
+
+/// Closed peers that are remembered of one socket, however many sockets there are.
+const CLOSED_LEN_MIN: usize = 16;
+
+/// Closed peers remembered of all sockets, which share the room: some MiB.
+const CLOSED_TOTAL: usize = 1 << 14;
 
 impl Inquiry {
     /// Every question, in alphabetical order.
     pub const ALL: &'static [Self] = &[
         Self {
             name: "closed",
-            keys: &["limit"],
-            doc: "The peers that were closed last, the latest first, and why",
+            keys: &["all", "limit"],
+            doc: "The peers that were closed last, the latest first, and why; with all those of \
+                  capture and control too",
             answer: Core::list_closed,
         },
         Self {
@@ -52,13 +60,13 @@ impl Inquiry {
         Self {
             name: "kick",
             keys: &["id", "address", "identity", "identity_hex"],
-            doc: "Closes the peers with this id, address or identity",
+            doc: "Closes the peers with this id, address or identity, but never the asker",
             answer: Core::kick,
         },
         Self {
             name: "peers",
-            keys: &["side", "after", "limit"],
-            doc: "The peers that are connected",
+            keys: &["all", "side", "after", "limit"],
+            doc: "The peers that are connected; with all those of capture and control too",
             answer: Core::list_peers,
         },
         Self {
@@ -84,6 +92,8 @@ impl Inquiry {
 
 /// A question and where it was asked.
 struct Asked<'a> {
+    /// The connection of the asker.
+    by: ConnId,
     now: Instant,
     proxy: u32,
     request: &'a Map<String, Value>,
@@ -96,28 +106,47 @@ struct Closed {
     id: ConnId,
     identity: Box<[u8]>,
     peer: PeerAddress,
-    proxy: u32,
     side: Side,
     since: Instant,
     why: Why,
 }
 
-/// The peers closed last, the latest in front.
-#[derive(Debug, Default)]
+/// The peers closed last, for the controls of their proxies. Each socket has a ring of its own, so
+/// that a flood of peers at one erases nothing of the others.
+#[derive(Debug)]
 pub(super) struct ClosedPeers {
-    entries: VecDeque<Closed>,
+    /// How many peers a ring remembers.
+    len_max: usize,
+    /// By proxy and side, the latest peer in front; those of a proxy without a control stay empty.
+    rings: Vec<[VecDeque<Closed>; Side::ALL.len()]>,
 }
 
 impl ClosedPeers {
+    pub(super) fn new(config: &Config) -> Self {
+        let proxies = config.proxies.iter();
+        let asked = proxies.filter(|proxy| proxy.control.side.has_endpoint());
+        let sockets = Side::ALL.len() * asked.count().max(1);
+        Self {
+            len_max: (CLOSED_TOTAL / sockets).clamp(CLOSED_LEN_MIN, CLOSED_LEN_MAX),
+            rings: config.proxies.iter().map(|_| Default::default()).collect(),
+        }
+    }
+
+    /// Remembers a peer that is being closed. One that asked or watched, and left as it should, is
+    /// not worth it.
     pub(super) fn note(&mut self, now: Instant, id: ConnId, conn: &Conn, why: Why) {
-        self.entries.truncate(CLOSED_LEN_MAX - 1);
-        self.entries.push_front(Closed {
+        let SocketId { proxy, side } = conn.socket;
+        if side.is_beside() && !why.is_notable() {
+            return;
+        }
+        let ring = &mut self.rings[proxy as usize][side as usize];
+        ring.truncate(self.len_max - 1);
+        ring.push_front(Closed {
             at: now,
             id,
             identity: identity(conn).into(),
             peer: conn.peer,
-            proxy: conn.socket.proxy,
-            side: conn.socket.side,
+            side,
             since: conn.traffic.since,
             why,
         });
@@ -125,6 +154,20 @@ impl ClosedPeers {
 }
 
 impl Asked<'_> {
+    fn flag(&self, key: &str) -> Result<bool, String> {
+        match self.request.get(key) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(format!("{key}: write true or false")),
+        }
+    }
+
+    /// Whether a side is listed of which nothing is said: capture and control only with `all`.
+    fn lists(&self) -> Result<impl Fn(Side) -> bool + use<>, String> {
+        let all = self.flag("all")?;
+        Ok(move |side: Side| all || !side.is_beside())
+    }
+
     fn text(&self, key: &str) -> Result<Option<&str>, String> {
         match self.request.get(key) {
             None => Ok(None),
@@ -168,48 +211,62 @@ impl Asked<'_> {
 
 impl Core {
     /// Answers a request in JSON; what is wrong with it is in the answer.
-    pub(crate) fn inquire(&mut self, now: Instant, proxy: u32, request: &[u8]) -> Vec<u8> {
+    /// `by` is the connection of the asker.
+    pub(crate) fn inquire(
+        &mut self,
+        now: Instant,
+        by: ConnId,
+        proxy: u32,
+        request: &[u8],
+    ) -> Vec<u8> {
         let answer = match serde_json::from_slice::<Value>(request) {
-            Err(error) => Err(format!("this is no JSON: {error}")),
-            Ok(Value::Object(request)) => self.inquire_object(now, proxy, &request),
+            Err(error) => Err(format!("this is no JSON: {}", show(&error.to_string()))),
+            Ok(Value::Object(request)) => self.inquire_object(&Asked {
+                by,
+                now,
+                proxy,
+                request: &request,
+            }),
             Ok(_) => Err("write an object: {\"command\": \"peers\"}".to_owned()),
         };
         let answer = answer.unwrap_or_else(|sentence| json!({ "error": sentence }));
         answer.to_string().into_bytes()
     }
 
-    fn inquire_object(
-        &mut self,
-        now: Instant,
-        proxy: u32,
-        request: &Map<String, Value>,
-    ) -> Result<Value, String> {
+    fn inquire_object(&mut self, asked: &Asked<'_>) -> Result<Value, String> {
+        let request = asked.request;
         let names = || Inquiry::ALL.iter().map(|inquiry| inquiry.name);
         let choice = || names().collect::<Vec<_>>().join(", ");
         let Some(Value::String(name)) = request.get("command") else {
             return Err(format!("command: write one of {}", choice()));
         };
         let known = Inquiry::ALL.iter().find(|inquiry| inquiry.name == name);
-        let inquiry = known
-            .ok_or_else(|| format!("there is no command {name:?}: write one of {}", choice()))?;
+        let inquiry = known.ok_or_else(|| {
+            format!(
+                "there is no command \"{}\": write one of {}",
+                show(name),
+                choice()
+            )
+        })?;
         let is_known = |key: &&String| *key == "command" || inquiry.keys.contains(&key.as_str());
         if let Some(key) = request.keys().find(|key| !is_known(key)) {
             let keys = inquiry.keys.join(", ");
-            return Err(format!("{name} has no key {key:?}: its keys are {keys}"));
+            let key = show(key);
+            return Err(format!("{name} has no key \"{key}\": its keys are {keys}"));
         }
-        let asked = Asked {
-            now,
-            proxy,
-            request,
-        };
-        (inquiry.answer)(self, &asked)
+        (inquiry.answer)(self, asked)
     }
 
     fn list_closed(&mut self, asked: &Asked<'_>) -> Result<Value, String> {
-        let entries = self.closed.entries.iter();
-        let here = entries.filter(|entry| entry.proxy == asked.proxy);
+        let lists = asked.lists()?;
+        let rings = self.closed.rings[asked.proxy as usize].iter();
+        let entries = rings.flatten().filter(|entry| lists(entry.side));
+        let mut here: Vec<&Closed> = entries.collect();
+        // Stable: peers closed at the same moment stay in the order of their ring.
+        here.sort_by_key(|entry| Reverse(entry.at));
         let seconds = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
         let list: Vec<Value> = here
+            .into_iter()
             .take(asked.limit()?)
             .map(|entry| {
                 let mut object = json!({
@@ -234,12 +291,15 @@ impl Core {
         if [id.is_some(), address.is_some(), name.is_some()] == [false; 3] {
             return Err("say whom: write id, address or identity".to_owned());
         }
+        if name.as_ref().is_some_and(Vec::is_empty) {
+            return Err(KICK_NAMELESS.to_owned());
+        }
         let is_meant = |conn_id: ConnId, conn: &Conn| {
             id.is_none_or(|id| conn_id.to_string() == id)
                 && address.is_none_or(|address| conn.peer.to_string() == address)
                 && name.as_deref().is_none_or(|name| identity(conn) == name)
         };
-        let kicked: Vec<ConnId> = self
+        let mut kicked: Vec<ConnId> = self
             .conns
             .iter()
             .filter(|(id, conn)| {
@@ -247,6 +307,11 @@ impl Core {
             })
             .map(|(id, _)| id)
             .collect();
+        match kicked[..] {
+            [] => return Err(KICK_NOBODY.to_owned()),
+            [id] if id == asked.by => return Err(KICK_ASKER.to_owned()),
+            _ => kicked.retain(|id| *id != asked.by),
+        }
         for id in &kicked {
             self.doom(*id, Why::Kicked);
         }
@@ -263,11 +328,12 @@ impl Core {
                 Some(side.ok_or_else(|| format!("side: write one of {names}"))?)
             }
         };
-        let (after, limit) = (asked.after()?, asked.limit()?);
+        let (after, limit, lists) = (asked.after()?, asked.limit()?, asked.lists()?);
         let here = |(_, conn): &(ConnId, &Conn)| {
+            let side = conn.socket.side;
             conn.socket.proxy == asked.proxy
                 && is_there(conn)
-                && wanted.is_none_or(|side| side == conn.socket.side)
+                && wanted.map_or_else(|| lists(side), |wanted| wanted == side)
         };
         let total = self.conns.iter().filter(here).count();
         let rest = self.conns.iter().filter(here);
@@ -413,6 +479,14 @@ impl Core {
     }
 }
 
+const KICK_ASKER: &str = "this is the connection that the command came by: close it yourself";
+
+const KICK_NAMELESS: &str =
+    "identity: an empty one is that of every peer without a name: write id or address";
+
+const KICK_NOBODY: &str =
+    "no peer of this proxy fits that: ask for peers to see those that there are";
+
 const NO_XPUB: &str = "nobody subscribes here: this proxy has no XPUB and no PUB";
 
 fn list_commands() -> Value {
@@ -468,7 +542,7 @@ fn identity(conn: &Conn) -> &[u8] {
 /// in hexadecimal digits.
 fn put_bytes(object: &mut Value, key: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(char::is_control) => object[key] = json!(text),
+        Ok(text) if !text.contains(is_hidden) => object[key] = json!(text),
         _ => {
             let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             object[format!("{key}_hex")] = json!(digits);

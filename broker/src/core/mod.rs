@@ -109,7 +109,7 @@ impl Core {
             absent: Vec::new(),
             actions: VecDeque::new(),
             broken: Vec::new(),
-            closed: ClosedPeers::default(),
+            closed: ClosedPeers::new(config),
             conns: ConnTable::new(Random::new(seed).number()),
             control: Vec::new(),
             copies: Copies::default(),

@@ -2,6 +2,7 @@
 
 use crate::Core;
 use crate::config::{Config, Endpoint, Kind, ProxyConfig};
+use crate::conn::ConnId;
 use std::time::Instant;
 
 /// Reads `data` as a configuration. What is wrong is said in one line that names the file; what is
@@ -45,7 +46,14 @@ pub fn fuzz_inquiry(data: &[u8]) {
         proxies: vec![ProxyConfig::new(kind, "fuzz")],
         ..Config::default()
     };
-    let answer = Core::new(&config, 1).inquire(Instant::now(), 0, data);
+    let asker = ConnId {
+        generation: 0,
+        slot: 0,
+    };
+    let answer = Core::new(&config, 1).inquire(Instant::now(), asker, 0, data);
+    let text = std::str::from_utf8(&answer).expect("an answer is UTF-8");
+    assert!(!text.contains(zmtp::is_hidden));
+    assert!(answer.len() < 4096, "what was asked is cut");
     let answer: serde_json::Value = serde_json::from_slice(&answer).expect("an answer is JSON");
     assert!(answer.is_object());
 }

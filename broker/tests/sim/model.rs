@@ -302,7 +302,9 @@ impl Model {
                 && text.contains(&quoted)
         };
         let shadows = self.shadows.iter().filter(|(_, shadow)| is_meant(shadow));
-        let kicked: Vec<ConnId> = shadows.map(|(id, _)| *id).collect();
+        // The asker is spared.
+        let others = shadows.map(|(id, _)| *id).filter(|other| *other != id);
+        let kicked: Vec<ConnId> = others.collect();
         if let Some(watch) = &mut self.watches[proxy as usize] {
             self.asked += watch.asked(id, command, kicked.len(), is_rep);
         }

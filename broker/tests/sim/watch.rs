@@ -360,7 +360,7 @@ impl Watch {
                 let text = String::from_utf8_lossy(command);
                 let word = text.split('"').nth(3).unwrap_or_default();
                 Some(Answer::Json(match word {
-                    "kick" if kicked == 0 => "{\"kicked\":[]}".to_owned(),
+                    "kick" if kicked == 0 => "{\"error\":\"".to_owned(),
                     "kick" => "{\"kicked\":[\"".to_owned(),
                     "statistics" => format!("\"paused\":{}", self.is_paused),
                     word => format!("\"{word}\":["),

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use broker::config::{Endpoint, TIME_MS_MAX};
 use serde_json::{Map, Value, json};
-use zmtp::{Frames, SocketType};
+use zmtp::{Frames, SocketType, show};
 
 use super::{Failure, print};
+use crate::capture::json;
 use crate::client::{Client, ClientError, Received};
 
 /// Steer a proxy through its control, or ask it questions
@@ -49,12 +50,19 @@ enum CtlCommand {
         /// Only those of one socket: frontend, backend, capture or control
         #[arg(long)]
         side: Option<String>,
+        /// Those of capture and control too, this one among them
+        #[arg(long, conflicts_with = "side")]
+        all: bool,
         /// Ask twice, a second apart, and show messages and bytes per second too
         #[arg(long)]
         rates: bool,
     },
     /// The peers that were closed last, and why
-    Closed,
+    Closed {
+        /// Those of capture and control too
+        #[arg(long)]
+        all: bool,
+    },
     /// The topics that somebody subscribes to, and how many do
     Subscriptions {
         /// Only topics that begin so
@@ -89,8 +97,19 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
         CtlCommand::Resume => control.steer("RESUME")?,
         CtlCommand::Terminate => control.steer("TERMINATE")?,
         CtlCommand::Statistics => control.statistics()?,
-        CtlCommand::Peers { side, rates } => control.peers(side.as_deref(), *rates)?,
-        CtlCommand::Closed => control.ask(&json!({ "command": "closed" }))?,
+        CtlCommand::Peers { side, all, rates } => {
+            let mut request = json!({ "command": "peers" });
+            put_all(&mut request, *all);
+            if let Some(side) = side {
+                request["side"] = json!(side);
+            }
+            control.peers(request, *rates)?
+        }
+        CtlCommand::Closed { all } => {
+            let mut request = json!({ "command": "closed" });
+            put_all(&mut request, *all);
+            control.ask(&request)?
+        }
         CtlCommand::Subscriptions { prefix } => control.subscriptions(prefix)?,
         CtlCommand::Who { topic } => {
             let request = json!({ "command": "who", "topic": topic });
@@ -112,10 +131,16 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
         }
     };
     if args.json {
-        return print(&format!("{answer}\n"));
+        let mut line = String::new();
+        json::append_visibly(&mut line, &answer.to_string());
+        line.push('\n');
+        return print(&line);
     }
     print(&table::describe(&args.command, &answer))
 }
+
+/// Characters that are shown of what a control objects to a question.
+const ERROR_LEN_MAX: usize = 1000;
 
 /// A connection to a control.
 struct Control {
@@ -200,7 +225,9 @@ impl Control {
             Failure::Running(format!("{}: {sentence}", self.endpoint))
         })?;
         match answer.get("error").and_then(Value::as_str) {
-            Some(sentence) => Err(Failure::Running(sentence.to_owned())),
+            Some(sentence) => Err(Failure::Running(
+                show(sentence).up_to(ERROR_LEN_MAX).to_string(),
+            )),
             None => Ok(answer),
         }
     }
@@ -231,11 +258,7 @@ impl Control {
         Ok(Value::Object(whole))
     }
 
-    fn peers(&mut self, side: Option<&str>, rates: bool) -> Result<Value, Failure> {
-        let mut request = json!({ "command": "peers" });
-        if let Some(side) = side {
-            request["side"] = json!(side);
-        }
+    fn peers(&mut self, request: Value, rates: bool) -> Result<Value, Failure> {
         let before = self.ask_on("peers", "id", request.clone())?;
         if !rates {
             return Ok(before);
@@ -275,6 +298,13 @@ impl Control {
         };
         let (front, back) = numbers.split_at(4);
         Ok(json!({ "sockets": [side("frontend", front), side("backend", back)] }))
+    }
+}
+
+/// Asks for everything only where it is wanted, so that an older zmqd answers all else.
+fn put_all(request: &mut Value, all: bool) {
+    if all {
+        request["all"] = json!(true);
     }
 }
 
