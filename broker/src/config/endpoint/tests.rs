@@ -52,7 +52,7 @@ fn refusals_say_what_to_write() {
         let refusal = sentence(text.parse());
         assert!(refusal.contains(expected), "{text}: {refusal}");
         assert!(
-            refusal.starts_with(&format!("\"{}\" ", zmtp::show(text))),
+            refusal.starts_with(&format!("\"{}\" ", show(text))),
             "{text}: {refusal}"
         );
     }
