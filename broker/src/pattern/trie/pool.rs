@@ -66,12 +66,11 @@ impl<S: Shape> Pool<S> {
         if self.classes.len() <= index {
             self.bytes -= self.classes.capacity() * size_of::<Class<S::Word>>();
             self.classes.reserve_exact(index + 1 - self.classes.len());
-            for class in self.classes.len()..=index {
-                self.classes.push(Class {
-                    words: Blocks::new(CAPACITIES[class] as usize * S::WIDTH),
-                    owners: Blocks::new(1),
-                });
-            }
+            let capacities = &CAPACITIES[self.classes.len()..=index];
+            self.classes.extend(capacities.iter().map(|capacity| Class {
+                words: Blocks::new(usize::from(*capacity) * S::WIDTH),
+                owners: Blocks::new(1),
+            }));
             self.bytes += self.classes.capacity() * size_of::<Class<S::Word>>();
         }
         let class = &mut self.classes[index];
