@@ -1,0 +1,169 @@
+//! What a broker's core asks for at the end of a turn.
+
+use super::{Node, State};
+use crate::context::{Context, Dial, Event, MILLISECOND, Owner};
+use crate::random::mix;
+use crate::shadow::Phase;
+use broker::config::Endpoint;
+use broker::limits::LINGER;
+use broker::{Action, ConnId, SLICES_MAX};
+use std::io::IoSlice;
+use std::time::Instant;
+
+impl Node {
+    /// Looks at what the connections to be given up leave behind.
+    pub(super) fn before_settling(&mut self) {
+        let mut gone: Vec<ConnId> = self.dying.iter().chain(&self.broken).copied().collect();
+        gone.sort_unstable();
+        gone.dedup();
+        for id in gone {
+            if let Some(egress) = self.core.egress(id) {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = egress.slices(&[], &mut slices);
+                self.model.dying(id, &slices[..count]);
+            }
+        }
+        self.dying.clear();
+    }
+
+    pub(super) fn after_settling(&mut self) {
+        for id in std::mem::take(&mut self.broken) {
+            if let Some(shadow) = self.model.shadows.get_mut(&id) {
+                shadow.is_mute |= shadow.is_live();
+            }
+        }
+    }
+
+    /// Does what the core asks for until there is nothing more; answers whether there was anything.
+    pub(super) fn finish_turn(&mut self, ctx: &mut Context, now: Instant) -> bool {
+        let mut has_acted = false;
+        loop {
+            let mut actions: Vec<Action> = Vec::new();
+            while let Some(action) = self.core.poll_action() {
+                actions.push(action);
+            }
+            // There is no order among those of different connections.
+            let salt = ctx.random.next();
+            actions.sort_by_key(|action| match action {
+                Action::Close { id, .. } | Action::Examine(id) | Action::Resume(id) => {
+                    mix(salt ^ id.slot() as u64)
+                }
+                Action::Connect(_) | Action::ResumeAll | Action::StopAccepting(_) => mix(salt),
+            });
+            has_acted |= !actions.is_empty();
+            let closing = actions.iter().filter_map(|action| match action {
+                Action::Close { id, .. } => Some(*id),
+                _ => None,
+            });
+            let closing: Vec<ConnId> = closing.collect();
+            self.model.called(&self.core, &closing);
+            self.note_cut_off(ctx, &actions);
+            for action in actions {
+                if let Action::Resume(id) = action
+                    && closing.contains(&id)
+                {
+                    // It goes with what it had to say, as one that waits.
+                    continue;
+                }
+                self.act(ctx, now, action);
+            }
+            while let Some(id) = self.core.poll_dirty() {
+                has_acted = true;
+                self.write(ctx, id, &[]);
+            }
+            self.before_settling();
+            let has_more = self.core.settle(now);
+            self.after_settling();
+            if !has_more {
+                return has_acted;
+            }
+        }
+    }
+
+    /// Finds those that a stop closes though what they sent could still go somewhere.
+    pub(super) fn note_cut_off(&mut self, ctx: &Context, actions: &[Action]) {
+        let ends = |action: &Action| match action {
+            Action::Close { id, .. } => self.model.shadows[id].phase == Phase::Ready,
+            _ => false,
+        };
+        let drain = ctx.span(self.config.drain_timeout);
+        let Some(stopped_at) = self.stopped_at.filter(|_| actions.iter().any(ends)) else {
+            return;
+        };
+        let is_first = self.drained_at.is_none();
+        self.drained_at.get_or_insert(ctx.now);
+        if ctx.now >= stopped_at + drain || self.is_hurried || self.is_impatient() {
+            return;
+        }
+        if is_first {
+            self.model.excuse_lonely();
+        }
+        for action in actions {
+            if let Action::Close { id, .. } = action
+                && self.hosts[id].is_parked
+                && self.model.has_takers(*id)
+            {
+                self.cut_off.insert(*id);
+            }
+        }
+    }
+
+    pub(super) fn act(&mut self, ctx: &mut Context, now: Instant, action: Action) {
+        match action {
+            Action::Connect(link) => {
+                let Endpoint::Tcp { port, .. } = *self.core.endpoint(link) else {
+                    unreachable!("the simulated network has nothing else")
+                };
+                let dial = Dial {
+                    from: Owner::Node(self.index),
+                    link: Some(link),
+                    port,
+                };
+                let at = ctx.now + ctx.random.range(1_000..=5 * MILLISECOND);
+                ctx.trace
+                    .note(ctx.now, "dial", [self.index, port.into(), 0]);
+                ctx.queue.push(at, Event::Dial(dial));
+            }
+            Action::Close { id, lingers } => {
+                let host = self.hosts.get_mut(&id).expect("it is closed once");
+                assert_eq!(host.state, State::Open, "{id:?} is closed once");
+                let is_excused = host.is_parked && !self.cut_off.contains(&id);
+                if self.stopped_at.is_some() && self.model.shadows[&id].is_live() {
+                    self.parted.insert(host.plug);
+                }
+                let received = self.core.messages_received(id);
+                self.model.closed(id, received, is_excused);
+                if lingers {
+                    host.state = State::Flushing(ctx.now + ctx.span(LINGER));
+                } else if ctx.random.chance(20) {
+                    host.state = State::Leaving(ctx.now + ctx.random.range(0..=MILLISECOND));
+                } else {
+                    self.drop_host(ctx, now, id);
+                }
+            }
+            Action::Examine(id) => {
+                let cable = self.hosts.get(&id).map(|host| host.plug.cable);
+                if cable.is_some_and(|cable| ctx.is_silent(cable)) {
+                    self.core.handle_unreachable(id);
+                }
+            }
+            Action::Resume(id) => {
+                if let Some(host) = self.hosts.get_mut(&id) {
+                    host.is_parked = self.core.is_parked(id);
+                }
+                self.read_later(id);
+            }
+            Action::ResumeAll => {
+                let all: Vec<ConnId> = self.hosts.keys().copied().collect();
+                for id in all {
+                    self.read_later(id);
+                }
+            }
+            Action::StopAccepting(_) => {
+                for listener in ctx.ports.values_mut() {
+                    listener.is_up &= listener.owner != Owner::Node(self.index);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! A driver for a [`Core`] without a machine under it: as far as the core can tell it does what the
+//! real one does, in random order and at random speed.
+
+use crate::context::{Context, Event, MILLISECOND, Nanos};
+use crate::model::Model;
+use crate::net::Plug;
+use broker::config::{Config, Side};
+use broker::limits::SCRATCH_SIZE;
+use broker::{ConnId, Core, LinkId, SocketId};
+use bytes::BytesMut;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+mod actions;
+mod audit;
+mod closing;
+mod traffic;
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    base: Instant,
+    /// Connections that can not be written to any more, until the core has been told to settle.
+    broken: Vec<ConnId>,
+    by_cable: BTreeMap<usize, ConnId>,
+    pub(crate) config: Config,
+    pub(crate) core: Core,
+    /// Connections that were closed by a stop with time left and somebody to take what they sent.
+    cut_off: BTreeSet<ConnId>,
+    /// When a stop began to close connections.
+    pub(crate) drained_at: Option<Nanos>,
+    /// Connections that will be given up when the core settles.
+    dying: Vec<ConnId>,
+    /// When its stop had come to its end.
+    pub(crate) gone_at: Option<Nanos>,
+    pub(crate) hosts: BTreeMap<ConnId, Host>,
+    /// Ends of connections whose peers did not read their last bytes in time.
+    pub(crate) impatient: BTreeSet<Plug>,
+    /// Turns in a row that nothing but the core's clock asked for and that did nothing.
+    idle_turns: u64,
+    inbox: Vec<Happening>,
+    index: usize,
+    /// It was killed.
+    pub(crate) is_dead: bool,
+    /// It was told to stop twice.
+    pub(crate) is_hurried: bool,
+    pub(crate) model: Model,
+    /// Turns in a row after which a deadline had passed: what is shed is gone only by the next.
+    overdue_turns: u32,
+    /// Ends of connections that were open when the broker stopped.
+    pub(crate) parted: BTreeSet<Plug>,
+    readable: Vec<ConnId>,
+    /// Reminders that the core was given reason to set.
+    pub(crate) reminders: u64,
+    scratch: BytesMut,
+    pub(crate) stopped_at: Option<Nanos>,
+    wake_at: Option<Nanos>,
+}
+
+/// One connection as the kernel would have it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    can_read: bool,
+    is_parked: bool,
+    is_queued: bool,
+    pub(crate) plug: Plug,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Its close was asked for and happens then.
+    Leaving(Nanos),
+    Flushing(Nanos),
+    Lingering(Nanos),
+}
+
+/// What the driver is told between two turns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Happening {
+    Accepted(SocketId, Plug),
+    ConnectFailed(LinkId, ErrorKind),
+    Connected(LinkId, Plug),
+    Readable(Plug),
+    Writable(Plug),
+}
+
+impl Node {
+    pub(crate) fn new(ctx: &mut Context, index: usize, config: Config) -> Self {
+        let seed = ctx.random.next();
+        let mut node = Self {
+            base: ctx.base,
+            broken: Vec::new(),
+            by_cable: BTreeMap::new(),
+            core: Core::new(&config, seed),
+            cut_off: BTreeSet::new(),
+            drained_at: None,
+            dying: Vec::new(),
+            gone_at: None,
+            hosts: BTreeMap::new(),
+            idle_turns: 0,
+            impatient: BTreeSet::new(),
+            inbox: Vec::new(),
+            index,
+            is_dead: false,
+            is_hurried: false,
+            model: Model::new(&config, ctx.style),
+            config,
+            overdue_turns: 0,
+            parted: BTreeSet::new(),
+            readable: Vec::new(),
+            // The first turn has no reason but the beginning.
+            reminders: 1,
+            scratch: BytesMut::zeroed(SCRATCH_SIZE),
+            stopped_at: None,
+            wake_at: None,
+        };
+        node.wake(ctx, ctx.now);
+        node
+    }
+
+    /// Tells the loop of something; it comes around a little later.
+    pub(crate) fn notice(&mut self, ctx: &mut Context, happening: Happening) {
+        if self.is_dead {
+            if let Happening::Accepted(_, plug) | Happening::Connected(_, plug) = happening {
+                ctx.reset(plug.cable, ErrorKind::ConnectionReset);
+            }
+            return;
+        }
+        self.inbox.push(happening);
+        let delay = match ctx.random.below(100) {
+            0 if !ctx.is_calm => ctx.random.range(0..=500 * MILLISECOND),
+            0..10 => ctx.random.range(0..=MILLISECOND),
+            _ => ctx.random.range(0..=20_000),
+        };
+        self.wake(ctx, ctx.now + delay);
+    }
+
+    fn wake(&mut self, ctx: &mut Context, at: Nanos) {
+        if self.wake_at.is_none_or(|wake_at| wake_at > at) {
+            self.wake_at = Some(at);
+            ctx.queue.push(at, Event::Turn(self.index));
+        }
+    }
+
+    fn now(&self, ctx: &Context) -> Instant {
+        self.base + Duration::from_nanos(ctx.now)
+    }
+
+    /// One turn of the loop.
+    pub(crate) fn turn(&mut self, ctx: &mut Context) {
+        if self.is_dead || self.wake_at.is_none_or(|at| at > ctx.now) {
+            return;
+        }
+        self.wake_at = None;
+        let now = self.now(ctx);
+        ctx.trace.note(
+            ctx.now,
+            "turn",
+            [self.index, self.inbox.len(), self.readable.len()],
+        );
+        let was_asked = !self.inbox.is_empty() || !self.readable.is_empty();
+        let mut inbox = std::mem::take(&mut self.inbox);
+        ctx.random.shuffle(&mut inbox);
+        for happening in inbox {
+            self.happen(ctx, now, happening);
+        }
+        let mut readable = std::mem::take(&mut self.readable);
+        ctx.random.shuffle(&mut readable);
+        for id in readable {
+            // Not where somebody's sign of life may be among what is left for later.
+            if !ctx.has_beats && ctx.random.chance(5) {
+                self.readable.push(id);
+            } else {
+                self.read(ctx, id);
+            }
+        }
+        self.before_settling();
+        self.core.handle_timeout(now, now);
+        self.after_settling();
+        let has_acted = self.finish_turn(ctx, now);
+        self.finish_closing(ctx, now);
+        self.model.reconcile();
+        self.check_turn(ctx);
+        assert!(self.model.kicked.is_empty(), "kicked, and still there");
+        // Whoever is held back is sent PINGs, which nobody sees if he does not read.
+        let is_stuck = |(id, host): (&ConnId, &Host)| host.is_parked || self.core.is_blocked(*id);
+        let has_stuck = self.hosts.iter().any(is_stuck);
+        self.idle_turns += u64::from(!was_asked && !has_acted && !has_stuck);
+        self.schedule(ctx);
+    }
+
+    fn schedule(&mut self, ctx: &mut Context) {
+        if self.core.is_stopped() {
+            return;
+        }
+        if !self.readable.is_empty() || self.core.has_backlog() {
+            let at = ctx.now + ctx.random.range(1..=20_000);
+            self.wake(ctx, at);
+            return;
+        }
+        let closing = self.hosts.values().filter_map(|host| match host.state {
+            State::Open => None,
+            State::Leaving(at) | State::Flushing(at) | State::Lingering(at) => Some(at),
+        });
+        let timeout = self.core.poll_timeout().map(|at| ctx.nanos(at));
+        let is_overdue = timeout.is_some_and(|timeout| timeout <= ctx.now);
+        self.overdue_turns = if is_overdue {
+            self.overdue_turns + 1
+        } else {
+            0
+        };
+        assert!(
+            self.overdue_turns < 10,
+            "a deadline that has passed wakes for ever"
+        );
+        if let Some(at) = closing.chain(timeout).min() {
+            self.wake(ctx, at.max(ctx.now + 1));
+        }
+    }
+
+    fn happen(&mut self, ctx: &mut Context, now: Instant, happening: Happening) {
+        match happening {
+            Happening::Accepted(socket, plug) => {
+                if ctx.is_open(plug) && self.stopped_at.is_none() {
+                    let id = self.core.handle_accepted(now, socket, address(plug));
+                    self.add_host(ctx, id, socket, plug);
+                } else {
+                    ctx.close(plug);
+                }
+            }
+            Happening::Connected(link, plug) => {
+                if self.stopped_at.is_some() {
+                    ctx.close(plug);
+                    return;
+                }
+                let socket = self.socket_of(link);
+                let id = self.core.handle_connected(now, link, address(plug));
+                self.add_host(ctx, id, socket, plug);
+            }
+            Happening::ConnectFailed(link, kind) => {
+                self.reminders += 1;
+                self.core.handle_connect_failed(now, link, &kind.into());
+                let sockets = self.core.statistics();
+                let is_kept = sockets
+                    .iter()
+                    .any(|it| it.peers == 0 && it.queued_messages > 0);
+                let what = "queued for a link that is down";
+                ctx.coverage.add(what, u64::from(is_kept));
+            }
+            Happening::Readable(plug) => {
+                if let Some(id) = self.by_cable.get(&plug.cable).copied() {
+                    self.hosts.get_mut(&id).expect("it is there").can_read = true;
+                    self.read_later(id);
+                }
+            }
+            Happening::Writable(plug) => {
+                if let Some(id) = self.by_cable.get(&plug.cable).copied()
+                    && self.core.is_blocked(id)
+                {
+                    self.core.handle_writable(id);
+                }
+            }
+        }
+    }
+
+    /// The configuration names every endpoint once.
+    fn socket_of(&self, link: LinkId) -> SocketId {
+        let endpoint = self.core.endpoint(link);
+        let mut sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
+            Side::ALL.map(|side| (SocketId { proxy, side }, config.side(side)))
+        });
+        let found = sockets.find(|(_, side)| {
+            side.connect
+                .iter()
+                .any(|connect| connect.endpoint == *endpoint)
+        });
+        found.expect("a link is configured").0
+    }
+
+    fn add_host(&mut self, ctx: &mut Context, id: ConnId, socket: SocketId, plug: Plug) {
+        let now = self.now(ctx);
+        self.reminders += 2;
+        self.model.connected(id, socket, plug, now);
+        self.by_cable.insert(plug.cable, id);
+        let host = Host {
+            can_read: true,
+            is_parked: false,
+            is_queued: false,
+            plug,
+            state: State::Open,
+        };
+        let former = self.hosts.insert(id, host);
+        assert!(former.is_none(), "{id:?} is used twice");
+        ctx.trace
+            .note(ctx.now, "connection", [self.index, plug.cable, id.slot()]);
+        self.read_later(id);
+    }
+
+    fn read_later(&mut self, id: ConnId) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        let wants = self.core.wants_input(id) || host.state != State::Open;
+        if host.can_read && wants && !host.is_queued {
+            host.is_queued = true;
+            self.readable.push(id);
+        }
+    }
+}
+
+pub(crate) fn address(plug: Plug) -> SocketAddr {
+    let port = u16::try_from(plug.cable % 60_000).expect("below 60000");
+    (Ipv4Addr::LOCALHOST, 1000 + port).into()
+}

@@ -1,0 +1,166 @@
+//! What a broker reads, and what it writes.
+
+use super::{Node, State};
+use crate::context::Context;
+use crate::model::index;
+use crate::net::{Received, Written};
+use crate::watch::is_at_high_water;
+use broker::{ConnId, Egress, Flow, Input, SLICES_MAX};
+use std::collections::BTreeSet;
+use std::io::IoSlice;
+
+impl Node {
+    /// Reads once and forwards all that came.
+    pub(super) fn read(&mut self, ctx: &mut Context, id: ConnId) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        host.is_queued = false;
+        if host.state != State::Open || !self.core.wants_input(id) {
+            return;
+        }
+        let plug = host.plug;
+        let mut input = self.core.begin_input(id, &mut self.scratch);
+        let spare = input.spare();
+        assert!(!spare.is_empty(), "there is no room for reading");
+        match ctx.read(plug, spare) {
+            Received::Nothing => host.can_read = false,
+            // What waits goes first; then it is heard of once more.
+            Received::End => {
+                self.core.handle_read_closed(id, None);
+                self.dying.extend((!host.is_parked).then_some(id));
+            }
+            Received::Broken(kind) => {
+                self.core.handle_read_closed(id, Some(&kind.into()));
+                self.dying.extend((!host.is_parked).then_some(id));
+            }
+            Received::Data(size) => {
+                ctx.coverage
+                    .add("read while parked", u64::from(host.is_parked));
+                let targets = self.model.hear(id, &spare[..size]);
+                input.filled(size);
+                self.handle_input(ctx, id, &mut input, &targets);
+            }
+        }
+        self.core.end_input(id, input, &mut self.scratch);
+        self.read_later(id);
+    }
+
+    pub(super) fn handle_input(
+        &mut self,
+        ctx: &mut Context,
+        id: ConnId,
+        input: &mut Input,
+        targets: &BTreeSet<ConnId>,
+    ) {
+        let now = self.now(ctx);
+        let (mut full, mut goes) = (BTreeSet::new(), 0);
+        loop {
+            goes += 1;
+            let before = self.core.egress(id).map_or(0, Egress::messages);
+            let flow = self.core.handle_input(now, id, input);
+            self.model.called(&self.core, &[]);
+            self.check_answers(ctx, id, before);
+            let is_full = |target: &&ConnId| {
+                let options = &self.model.socket(**target).options;
+                self.core.is_blocked(**target) && is_at_high_water(&self.core, **target, options)
+            };
+            full.extend(targets.iter().filter(is_full));
+            while let Some(target) = self.core.poll_urgent() {
+                ctx.coverage.add("written from the scratch", 1);
+                self.write(ctx, target, input.buffer());
+                self.core.keep_rest(target, input);
+            }
+            match flow {
+                Flow::Flush => {
+                    ctx.coverage.add("flushed for room", 1);
+                    continue;
+                }
+                Flow::Closed => {
+                    ctx.coverage.add("protocol errors", 1);
+                    self.dying.push(id);
+                }
+                Flow::Parked => {
+                    ctx.coverage.add("parked", 1);
+                    self.hosts.get_mut(&id).expect("it is there").is_parked = true;
+                }
+                Flow::Done => {}
+                Flow::More => panic!("nobody set a quota"),
+            }
+            break;
+        }
+        self.model.handled(targets, &full, goes);
+        if self.hosts.get(&id).is_some_and(|host| host.is_parked) {
+            self.model.parked(id);
+        }
+    }
+
+    /// Whatever the proxy is stuck in, a control answers at once, unless it has no room.
+    pub(super) fn check_answers(&mut self, ctx: &mut Context, id: ConnId, before: u32) {
+        let asked = self.model.take_asked();
+        if asked == 0 {
+            return;
+        }
+        self.dying.extend(&self.model.kicked);
+        let socket = self.model.shadows[&id].socket;
+        let stuck = self.core.statistics();
+        let is_stuck = stuck.iter().any(|socket| socket.waiting > 0);
+        ctx.coverage.add("questions", asked as u64);
+        ctx.coverage
+            .add("questions while messages wait", u64::from(is_stuck));
+        let after = self.core.egress(id).map_or(0, Egress::messages);
+        let queued = (after - before) as usize;
+        let watch = self.model.watches[socket.proxy as usize].as_mut();
+        let watch = watch.expect("there is a control");
+        assert!(queued <= asked, "{id:?}: more answers than questions");
+        if queued < asked {
+            let options = &self.model.sockets[index(socket)].options;
+            let is_full = is_at_high_water(&self.core, id, options);
+            let is_live = self.model.shadows[&id].is_live();
+            assert!(
+                is_full || !is_live,
+                "{id:?}: {asked} questions, {queued} answers"
+            );
+            watch.not_answered(id, asked - queued, is_full);
+        }
+    }
+
+    /// Writes what is queued until the kernel takes no more.
+    pub(super) fn write(&mut self, ctx: &mut Context, id: ConnId, input: &[u8]) {
+        let Some(plug) = self.hosts.get(&id).map(|host| host.plug) else {
+            return;
+        };
+        while !self.core.is_blocked(id) {
+            let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
+                return;
+            };
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = egress.slices(input, &mut slices);
+            // The end of a message may lie behind what can be seen of a very long queue.
+            let offered = if count == SLICES_MAX {
+                count - 2
+            } else {
+                count
+            };
+            match ctx.write(plug, &slices[..offered]) {
+                Written::Taken(size) => {
+                    assert!(size > 0, "an empty queue has something to write");
+                    self.model.wrote(id, &slices[..count], size);
+                    self.core.handle_written(id, size, false);
+                }
+                Written::Blocked => {
+                    ctx.coverage.add("blocked", 1);
+                    self.core.handle_written(id, 0, true);
+                }
+                Written::Broken => {
+                    ctx.coverage.add("broken while writing", 1);
+                    self.core.handle_write_failed(id);
+                    self.broken.push(id);
+                    self.hosts.get_mut(&id).expect("it is there").can_read = true;
+                    self.read_later(id);
+                    return;
+                }
+            }
+        }
+    }
+}
