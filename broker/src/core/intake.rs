@@ -114,7 +114,8 @@ impl Core {
         let to = proxy.socket_mut(source.side.opposite());
         if to.pattern.has_stranded() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
-            to.pattern.deliver_stranded(conns, &to.options, outbox);
+            let dropped = to.pattern.deliver_stranded(conns, &to.options, outbox);
+            to.stats.count_drops(Drop::PeerFull, dropped);
             if to.pattern.has_stranded() {
                 return;
             }
@@ -412,9 +413,7 @@ impl Core {
             return Ok(());
         };
         conn.phase = Phase::Ready;
-        if options.keeps_apart() {
-            conn.egress.keep_apart();
-        }
+        let keeps_apart = options.keeps_apart();
         let first = socket.first_message();
         let is_xsub = matches!(socket.pattern, Pattern::Xsub(_));
         let is_balancer = socket.pattern.balancer().is_some();
@@ -423,7 +422,14 @@ impl Core {
             self.link_is_up(link);
         }
         self.meet_neighbour(id, peer);
-        self.outbox.push_bytes(&mut self.conns, id, &first, 1);
+        // It is for this peer alone: not to be dropped, or given to another.
+        self.outbox.push_bytes(&mut self.conns, id, &first, 0);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.egress.begin_traffic();
+            if keeps_apart {
+                conn.egress.keep_apart();
+            }
+        }
         self.hand_over(id, kept);
         if is_xsub {
             self.replay_subscriptions(id);

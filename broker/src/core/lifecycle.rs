@@ -299,7 +299,9 @@ impl Core {
         };
         let unsent = match why {
             // What is on its way to a loop can go another way; that there is a loop is still said.
-            Why::Loop => Some(conn.egress.take_unsent(&[], &mut self.outbox.store)),
+            Why::Loop if socket.may_shed(conn) => {
+                Some(conn.egress.take_unsent(&[], &mut self.outbox.store))
+            }
             _ if lingers => None,
             _ => Some(socket.close_queue(conn, &mut self.outbox.store)),
         };

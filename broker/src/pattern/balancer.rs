@@ -83,22 +83,31 @@ impl Balancer {
         self.stranded.bytes()
     }
 
-    /// Gives what is stranded to whoever can take it; answers with the last who got of it.
+    /// Gives what is stranded to the peers that can take it. Answers with the last peer that got of
+    /// it, and with how many messages were dropped: a full queue that drops its oldest message for
+    /// a new one has no room for these, which are older.
     pub(crate) fn deliver_stranded(
         &mut self,
         conns: &mut ConnTable,
         options: &SocketOptions,
         outbox: &mut Outbox,
-    ) -> Option<ConnId> {
-        let mut last = None;
+    ) -> (Option<ConnId>, u32) {
+        let (mut last, mut dropped) = (None, 0);
         while !self.stranded.is_empty()
             && let Route::To { id, .. } = self.pick(conns, options)
             && let Some(message) = self.stranded.pop(&mut outbox.store)
         {
+            if conns
+                .get(id)
+                .is_some_and(|conn| conn.is_at_high_water(options))
+            {
+                dropped += 1;
+                continue;
+            }
             outbox.push_whole(conns, id, message);
             last = Some(id);
         }
-        last
+        (last, dropped)
     }
 
     /// Lets a peer take turns again if its queue has drained to half.

@@ -367,19 +367,22 @@ impl Pattern {
         }
     }
 
-    /// Gives messages taken back from dead peers to others, as far as they can take them.
+    /// Gives messages taken back from dead peers to others, as far as they can take them; answers
+    /// how many were dropped for lack of room.
     pub(crate) fn deliver_stranded(
         &mut self,
         conns: &mut ConnTable,
         options: &SocketOptions,
         outbox: &mut Outbox,
-    ) {
-        if let Some(balancer) = self.balancer() {
-            let last = balancer.deliver_stranded(conns, options, outbox);
-            if let (Self::Req(request), Some(id)) = (self, last) {
-                request.redelivered(id);
-            }
+    ) -> u32 {
+        let Some(balancer) = self.balancer() else {
+            return 0;
+        };
+        let (last, dropped) = balancer.deliver_stranded(conns, options, outbox);
+        if let (Self::Req(request), Some(id)) = (self, last) {
+            request.redelivered(id);
         }
+        dropped
     }
 
     /// The outgoing half of a type that makes messages wait for somebody to take them.

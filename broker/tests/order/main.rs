@@ -7,6 +7,7 @@ mod names;
 mod play;
 mod shortened;
 mod sizes;
+mod taken;
 mod trial;
 mod upstream;
 
