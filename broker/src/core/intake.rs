@@ -52,7 +52,7 @@ impl Core {
     /// Deals with the messages in `input`, as many as can go somewhere.
     pub fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
         self.advance(now);
-        self.outbox.store.begin_input();
+        self.outbox.store.forget_input();
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.handle_received(now);
             if conn.peer == PeerAddress::Inproc {
@@ -84,6 +84,7 @@ impl Core {
 
     /// Keeps what is left of `input` in the connection and gives the scratch back.
     pub fn end_input(&mut self, id: ConnId, input: Input, scratch: &mut BytesMut) {
+        self.outbox.store.forget_input();
         if !input.is_scratch() {
             self.keep(id, input);
             return;

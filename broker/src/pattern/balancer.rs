@@ -99,7 +99,7 @@ impl Balancer {
         {
             if conns
                 .get(id)
-                .is_some_and(|conn| conn.is_at_high_water(options))
+                .is_some_and(|conn| conn.is_at_high_water(options, conns.queue_size_max))
             {
                 dropped += 1;
                 continue;

@@ -215,7 +215,7 @@ impl World {
 
     /// An input from its beginning to its end.
     fn handle_input(&mut self) {
-        self.store.begin_input();
+        self.store.forget_input();
         let messages: Vec<_> = (0..1 + self.random.below(8))
             .map(|_| self.random.message())
             .collect();
@@ -535,7 +535,7 @@ fn a_queue_does_what_its_naive_twin_does() {
             world.egress[queue].close(&mut world.store);
         }
         world.shared.clear();
-        world.store.begin_input();
+        world.store.forget_input();
         assert_eq!(world.store.queued, 0);
         assert_eq!(world.store.memory(), world.store.spare(), "seed {seed}");
         world.store.release_spare();

@@ -110,9 +110,9 @@ impl Store {
         self.share(Bytes::copy_from_slice(bytes), bytes.len())
     }
 
-    /// Other bytes are in the input from now on.
+    /// The bytes of the input are done with: no queue will keep more of them.
     #[inline]
-    pub(crate) fn begin_input(&mut self) {
+    pub(crate) fn forget_input(&mut self) {
         if self.kept.is_some() {
             self.kept = None;
         }

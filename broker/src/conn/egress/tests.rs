@@ -487,7 +487,7 @@ fn those_who_keep_the_same_run_share_a_copy() {
     let mut store = Store::default();
     let bytes = message(60).repeat(1000);
     let input = scratch(&bytes);
-    store.begin_input();
+    store.forget_input();
     let mut queues: Vec<Egress> = (0..100).map(|_| Egress::default()).collect();
     for egress in &mut queues {
         egress.push_run(&input, 0..bytes.len(), 1000, &mut store);
@@ -496,7 +496,7 @@ fn those_who_keep_the_same_run_share_a_copy() {
         assert_eq!(kept.dropped, 0);
         assert_eq!(content(egress, &[]), bytes);
     }
-    store.begin_input();
+    store.forget_input();
     assert!(store.memory() < 3 * bytes.len() as u64);
 }
 
