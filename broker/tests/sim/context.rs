@@ -89,6 +89,8 @@ impl Queue {
 /// One connection of one peer, as a sender of messages.
 #[derive(Debug)]
 pub(crate) struct Sender {
+    /// The proxies that its messages may pass.
+    pub(crate) group: usize,
     pub(crate) identity: Vec<u8>,
     pub(crate) is_liar: bool,
 }
@@ -122,6 +124,10 @@ pub(crate) struct Context {
     pub(crate) base: Instant,
     pub(crate) cables: Vec<Cable>,
     pub(crate) coverage: Coverage,
+    /// Which proxies are behind a port.
+    pub(crate) groups: BTreeMap<u16, usize>,
+    /// Identities that workers, of whatever proxy, were shown.
+    pub(crate) identities: Vec<Vec<u8>>,
     /// Nothing goes wrong, nobody lies, and everybody is quick: nobody may be thought dead.
     pub(crate) is_fair: bool,
     /// All cables are as quick as each other, so that what is sent at once arrives at once.
@@ -156,6 +162,8 @@ impl Context {
             base: base(),
             cables: Vec::new(),
             coverage: Coverage::default(),
+            groups: BTreeMap::new(),
+            identities: Vec::new(),
             has_beats: false,
             is_even: false,
             is_fair: false,
@@ -188,12 +196,24 @@ impl Context {
     }
 
     /// Registers a connection of a peer as a sender.
-    pub(crate) fn add_sender(&mut self, identity: &[u8], is_liar: bool) -> u32 {
+    pub(crate) fn add_sender(&mut self, identity: &[u8], group: usize, is_liar: bool) -> u32 {
         self.senders.push(Sender {
+            group,
             identity: identity.to_vec(),
             is_liar,
         });
         u32::try_from(self.senders.len() - 1).expect("few senders")
+    }
+
+    /// Remembers an identity, as somebody might who means to use it elsewhere.
+    pub(crate) fn overhear(&mut self, identity: &[u8]) {
+        const KEPT: usize = 30;
+        if !self.identities.iter().any(|known| known == identity) {
+            if self.identities.len() >= KEPT {
+                self.identities.remove(0);
+            }
+            self.identities.push(identity.to_vec());
+        }
     }
 
     pub(crate) fn sender(&self, header: &Header) -> &Sender {

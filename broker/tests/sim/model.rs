@@ -2,28 +2,36 @@
 
 use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
-use crate::shadow::{Expected, Heard, Phase, Shadow, Unit};
+use crate::shadow::{Expected, Heard, Pending, Phase, Shadow, Unit};
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
-use broker::config::{Balance, Config, Side, SocketOptions};
+use broker::config::{Balance, Config, Overflow, Side, SocketOptions};
 use broker::{ConnId, Core, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::time::Instant;
 use zmtp::wire::command::Command;
-use zmtp::{Frames, SocketType};
+use zmtp::{Frames, LoopCommand, SocketType};
 
 #[derive(Debug)]
 pub(crate) struct Model {
     /// Questions that have just been put to a control.
     asked: usize,
     batch: u64,
+    /// When the broker's turn began.
+    pub(crate) now: Instant,
+    /// Connections that have sent what is decided on when it goes on.
+    pending: BTreeSet<ConnId>,
     /// Connections that a control was told to close.
     pub(crate) kicked: Vec<ConnId>,
+    /// Whom a shortage of memory hits is not known here.
+    pub(crate) may_shed: bool,
     /// Connections that have sent what has not gone on, where somebody watches.
     passing: BTreeSet<ConnId>,
     pub(crate) shadows: BTreeMap<ConnId, Shadow>,
     pub(crate) sockets: Vec<SocketModel>,
     style: Style,
+    /// Proxies that were told to end, and when.
+    pub(crate) terminated: BTreeMap<u32, Instant>,
     /// By proxy.
     pub(crate) watches: Vec<Option<Watch>>,
 }
@@ -36,6 +44,8 @@ pub(crate) struct SocketModel {
     pub(crate) expected: u64,
     /// DEALER, PUSH: what became of each message that one of its peers is to get.
     pub(crate) fates: BTreeMap<Key, Fate>,
+    /// Messages for this socket that were heard and left unhandled when connections ended.
+    pub(crate) excused: u64,
     /// ROUTER: whose identity was made up by the broker.
     given: BTreeMap<Vec<u8>, ConnId>,
     /// Subscriptions had to wait for publishers: who was to get what, and when, is not known.
@@ -44,6 +54,8 @@ pub(crate) struct SocketModel {
     keeps_for_links: bool,
     /// Messages were heard from across that a dead connection left unhandled.
     pub(crate) is_loose: bool,
+    /// A message that was queued may be dropped again, which is counted.
+    pub(crate) is_lossy: bool,
     /// DEALER, PUSH: messages that were written behind younger ones of the same sender.
     pub(crate) late: u64,
     /// Bytes of the largest message for one of its peers.
@@ -51,8 +63,13 @@ pub(crate) struct SocketModel {
     /// ROUTER: who announced which identity.
     names: BTreeMap<Vec<u8>, ConnId>,
     pub(crate) options: SocketOptions,
+    pub(crate) overflow: Overflow,
     /// DEALER, PUSH: unwritten messages of dead peers; `None` if that could not be seen.
     pub(crate) requeued: Option<u64>,
+    /// REP: who has asked and waits, as far as that is certain.
+    requester: Option<ConnId>,
+    /// REP: answers that nobody had asked for.
+    unasked: u64,
     /// What connections that are gone were said to have sent.
     pub(crate) received: u64,
     pub(crate) socket_type: SocketType,
@@ -84,24 +101,33 @@ fn across(socket: SocketId) -> SocketId {
 }
 
 impl Model {
-    pub(crate) fn new(config: &Config, style: Style) -> Self {
-        // Whom a shortage of memory hits is not known here.
+    pub(crate) fn new(config: &Config, style: Style, now: Instant) -> Self {
         let may_shed = config.memory_limit > 0;
         let sockets = config.proxies.iter().flat_map(|proxy| {
             Side::ALL.map(|side| SocketModel {
                 closed: 0,
+                excused: 0,
+                is_lossy: may_shed || may_drop(proxy.socket_type(side), &proxy.side(side).options),
+                overflow: match overflow(proxy.socket_type(side), &proxy.side(side).options) {
+                    // Copies and answers never wait.
+                    Overflow::Block if side.is_beside() => Overflow::DropNewest,
+                    overflow => overflow,
+                },
                 expected: 0,
                 fates: BTreeMap::new(),
                 given: BTreeMap::new(),
                 keeps_for_links: !(proxy.side(side).options.immediate
                     || proxy.side(side).connect.is_empty()),
-                is_loose: may_shed,
-                is_vague: may_shed,
+                is_loose: false,
+                // To whom a REP's answers go is checked in another way.
+                is_vague: proxy.socket_type(side) == SocketType::Rep,
                 late: 0,
                 largest: 0,
                 names: BTreeMap::new(),
                 options: proxy.side(side).options.clone(),
                 requeued: Some(0),
+                requester: None,
+                unasked: 0,
                 received: 0,
                 socket_type: proxy.socket_type(side),
             })
@@ -109,15 +135,23 @@ impl Model {
         Self {
             asked: 0,
             batch: 0,
+            now,
+            pending: BTreeSet::new(),
             kicked: Vec::new(),
+            may_shed,
             passing: BTreeSet::new(),
             shadows: BTreeMap::new(),
             sockets: sockets.collect(),
             style,
+            terminated: BTreeMap::new(),
             watches: config
                 .proxies
                 .iter()
-                .map(|proxy| Watch::new(proxy, may_shed, style))
+                .map(|proxy| {
+                    let capture = &proxy.capture;
+                    let is_lossy = may_drop(capture.socket, &capture.side.options);
+                    Watch::new(proxy, (may_shed, is_lossy), style)
+                })
                 .collect(),
         }
     }
@@ -169,17 +203,32 @@ impl Model {
                     }
                 }
                 Heard::Command(command) => self.asked(id, &command),
+                Heard::Loops(said) => {
+                    // It says that this connection is part of a loop, which ends it.
+                    if said == LoopCommand::Loop && self.shadows[&id].is_neighbour {
+                        break;
+                    }
+                }
                 Heard::Message {
+                    is_enveloped,
                     is_single_frame,
                     message,
                     size,
                 } => {
                     let key = message.key;
-                    let chosen = self.route(id, (&message.first, is_single_frame), key, size);
-                    for target in &chosen {
-                        self.expect(*target, key);
+                    self.count(id, (key, is_enveloped), size);
+                    let pending = Pending {
+                        first: message.first.clone(),
+                        is_single_frame,
+                        key,
+                    };
+                    if self.decides_late(id) {
+                        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+                        shadow.pending.push_back(pending);
+                        self.pending.insert(id);
+                    } else {
+                        targets.extend(self.expect_all(id, &pending));
                     }
-                    targets.extend(chosen);
                     self.pass_later(id, message, size);
                 }
             }
@@ -196,6 +245,81 @@ impl Model {
     fn is_pair_taken(&self, id: ConnId) -> bool {
         let own = self.shadows[&id].socket;
         self.sockets[index(own)].socket_type == SocketType::Pair && self.live(own).next().is_some()
+    }
+
+    /// Whether messages of this peer may wait, though they are for certain others.
+    fn decides_late(&self, id: ConnId) -> bool {
+        let own = self.shadows[&id].socket;
+        !own.side.is_beside() && self.sockets[index(across(own))].blocks()
+    }
+
+    /// Whom a message must reach, and notes that it must.
+    fn expect_all(&mut self, id: ConnId, message: &Pending) -> Vec<ConnId> {
+        let chosen = self.route(id, (&message.first, message.is_single_frame));
+        for target in &chosen {
+            self.expect(*target, message.key);
+        }
+        chosen
+    }
+
+    /// Decides on messages that have gone on since the core was last asked.
+    fn decide(&mut self, core: &Core) {
+        for id in self.pending.clone() {
+            let received = core.messages_received(id);
+            loop {
+                let shadow = self.shadows.get_mut(&id).expect("it is connected");
+                if shadow.passed_late >= received {
+                    break;
+                }
+                shadow.passed_late += 1;
+                let message = shadow.pending.pop_front();
+                let message = message.unwrap_or_else(|| panic!("{id:?}: more went on than came"));
+                self.expect_all(id, &message);
+            }
+            if self.shadows[&id].pending.is_empty() {
+                self.pending.remove(&id);
+            }
+        }
+    }
+
+    /// A REP gives the first answer to the one that has asked, however long that has to wait.
+    fn check_answered(&mut self, core: &Core, closing: &[ConnId]) {
+        for proxy in (0..).take(self.watches.len()) {
+            let side = Side::Frontend;
+            let front = index(SocketId { proxy, side });
+            if self.sockets[front].socket_type != SocketType::Rep {
+                continue;
+            }
+            let (mut answers, mut asker) = (0, None);
+            let shadows = self.shadows.iter_mut();
+            for (id, shadow) in shadows.filter(|(_, it)| it.socket.proxy == proxy) {
+                let received = core.messages_received(*id);
+                if received > shadow.passed_steps {
+                    let is_answer = shadow.socket.side == Side::Backend;
+                    answers += u64::from(is_answer) * (received - shadow.passed_steps);
+                    asker = (!is_answer).then_some(*id).or(asker);
+                    shadow.passed_steps = received;
+                }
+            }
+            let snapshots = core.statistics();
+            let mut own = snapshots.iter().filter(|it| it.side == side);
+            let own = own.nth(proxy as usize).expect("each proxy has a frontend");
+            let unasked = own.counters.dropped(broker::why::Drop::NotExpected);
+            let socket = &mut self.sockets[front];
+            let more = unasked - std::mem::replace(&mut socket.unasked, unasked);
+            let is_there = |id: &ConnId| self.shadows[id].is_live() && !closing.contains(id);
+            if let Some(id) = socket.requester.filter(is_there) {
+                assert!(
+                    answers == 0 || more < answers,
+                    "{id:?} was not given the answer that it waits for"
+                );
+            }
+            if answers > 0 {
+                socket.requester = None;
+            } else if asker.is_some() {
+                socket.requester = asker;
+            }
+        }
     }
 
     /// Takes note of a message that somebody who watches is to know of when it goes on.
@@ -219,6 +343,8 @@ impl Model {
 
     /// The core has been called, and is closing these connections: takes note of what has gone on.
     pub(crate) fn called(&mut self, core: &Core, closing: &[ConnId]) {
+        self.decide(core);
+        self.check_answered(core, closing);
         let Self {
             passing,
             shadows,
@@ -242,6 +368,7 @@ impl Model {
                     is_at_high_water,
                     is_closing: closing.contains(id),
                     is_full: is_at_high_water && core.is_blocked(*id),
+                    is_inverted: options.invert_matching,
                     topics: &shadow.topics,
                 }
             });
@@ -292,6 +419,9 @@ impl Model {
         let Some(command) = frames.next().map(|frame| frame.body) else {
             return;
         };
+        if command == b"TERMINATE" {
+            self.terminated.entry(proxy).or_insert(self.now);
+        }
         let text = String::from_utf8_lossy(command);
         let is_meant = |shadow: &Shadow| {
             let address = crate::node::address(shadow.plug).to_string();
@@ -309,6 +439,18 @@ impl Model {
             self.asked += watch.asked(id, command, kicked.len(), is_rep);
         }
         self.kicked.extend(kicked);
+    }
+
+    /// Something is about to be written to `id`: finds answers of a control that are too old.
+    pub(crate) fn writing(&mut self, core: &Core, id: ConnId) {
+        let shadow = &self.shadows[&id];
+        let options = &self.sockets[index(shadow.socket)].options;
+        let has_ages = shadow.socket.side == Side::Control && !options.max_age.is_zero();
+        if let Some(egress) = core.egress(id).filter(|_| has_ages && shadow.is_live())
+            && let Some(watch) = &mut self.watches[shadow.socket.proxy as usize]
+        {
+            watch.keep_answers(id, egress.messages() - shadow.begun_last());
+        }
     }
 
     /// How many questions there were since this was last asked.
@@ -332,45 +474,60 @@ impl Model {
         }
     }
 
-    /// Whom a message must reach, as far as that is certain.
-    fn route(
-        &mut self,
-        id: ConnId,
-        (first, is_single_frame): (&[u8], bool),
-        key: Key,
-        size: usize,
-    ) -> Vec<ConnId> {
+    /// Counts a message that a peer sent, and remembers it if it goes to one of many.
+    fn count(&mut self, id: ConnId, (key, is_enveloped): (Key, bool), size: usize) {
         let shadow = self.shadows.get_mut(&id).expect("it is connected");
         shadow.heard_messages += 1;
         shadow.heard_bytes += size as u64;
         let order = shadow.heard_messages;
         if shadow.socket.side.is_beside() {
+            return;
+        }
+        let source_type = self.sockets[index(shadow.socket)].socket_type;
+        let socket = &mut self.sockets[index(across(shadow.socket))];
+        // A REP puts the envelope of the request in front of an answer.
+        let envelope = if socket.socket_type == SocketType::Rep {
+            300
+        } else {
+            0
+        };
+        socket.largest = socket.largest.max(size + envelope);
+        // What a REP cannot answer it discards.
+        let is_taken = source_type != SocketType::Rep || is_enveloped;
+        let is_balanced = is_balanced(socket.socket_type);
+        if is_balanced && is_taken {
+            let fate = socket.fates.entry(key).or_insert(Fate {
+                batch: self.batch,
+                begun: 0,
+                heard: 0,
+                order,
+                source: id,
+                taken_back: None,
+            });
+            fate.heard += 1;
+        }
+    }
+
+    /// Whom a message must reach, as far as that is certain.
+    fn route(&self, id: ConnId, (first, is_single_frame): (&[u8], bool)) -> Vec<ConnId> {
+        let own = self.shadows[&id].socket;
+        if own.side.is_beside() {
             return Vec::new();
         }
-        let target = across(shadow.socket);
-        let source_type = self.sockets[index(shadow.socket)].socket_type;
-        let socket = &mut self.sockets[index(target)];
-        socket.largest = socket.largest.max(size);
-        match source_type {
-            SocketType::Router | SocketType::Pull => {
-                let fate = socket.fates.entry(key).or_insert(Fate {
-                    batch: self.batch,
-                    begun: 0,
-                    heard: 0,
-                    order,
-                    source: id,
-                    taken_back: None,
-                });
-                fate.heard += 1;
-                Vec::new()
+        let target = across(own);
+        let socket = &self.sockets[index(target)];
+        match (self.sockets[index(own)].socket_type, socket.socket_type) {
+            (SocketType::Xsub, _) => {
+                let wants = |shadow: &Shadow| {
+                    let mut topics = shadow.topics.iter();
+                    let is_match = topics.any(|topic| first.starts_with(topic));
+                    is_match != socket.options.invert_matching
+                };
+                let live = self.live(target).filter(|(_, shadow)| wants(shadow));
+                live.map(|(id, _)| id).collect()
             }
-            SocketType::Xsub => self
-                .live(target)
-                .filter(|(_, shadow)| shadow.topics.iter().any(|topic| first.starts_with(topic)))
-                .map(|(id, _)| id)
-                .collect(),
-            SocketType::Xpub => self.live(target).map(|(id, _)| id).collect(),
-            SocketType::Dealer if !is_single_frame => {
+            (SocketType::Xpub, _) => self.live(target).map(|(id, _)| id).collect(),
+            (_, SocketType::Router) if !is_single_frame => {
                 let bearer = self.bearer(target, first);
                 bearer.into_iter().collect()
             }
@@ -404,8 +561,9 @@ impl Model {
         }
         socket.expected += 1;
         shadow.expected.push_back(Expected {
+            at: self.now,
             batch: self.batch,
-            is_excused: false,
+            is_excused: socket.is_lossy,
             is_single: true,
             key,
         });
@@ -423,7 +581,7 @@ impl Model {
             let shadow = self.shadows.get_mut(target).expect("it is connected");
             let of_batch = |expected: &&mut Expected| expected.batch == self.batch;
             for expected in shadow.expected.iter_mut().rev().take_while(of_batch) {
-                expected.is_excused = full.contains(target);
+                expected.is_excused |= full.contains(target);
                 expected.is_single = goes == 1;
             }
         }
@@ -448,8 +606,9 @@ impl Model {
                 shadow.view.remove(&topic)
             };
             let what = if add { "subscription" } else { "cancel" };
+            let may_repeat = self.hears_twice(id);
             assert!(
-                is_news,
+                is_news || may_repeat,
                 "{id:?} was told twice: {what} {}",
                 topic.escape_ascii()
             );
@@ -463,17 +622,31 @@ impl Model {
             "{id:?} was sent a message in its handshake"
         );
         shadow.begun_messages += 1;
+        if shadow.greeting.as_ref() == Some(&unit.bytes) {
+            shadow.greeting = None;
+            shadow.greetings += 1;
+            return;
+        }
         shadow.begun_bytes += unit.bytes.len() as u64;
         if shadow.socket.side.is_beside() {
             return self.begun_beside(id, &unit.bytes);
         }
+        let is_labelled = self.is_labelled(socket);
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
         match socket_type {
+            SocketType::Dealer if !is_labelled => {
+                let key = key_of(self.style, &unit.bytes);
+                self.begun_by_turns(id, key);
+            }
             SocketType::Dealer => {
                 let mut frames = Frames::new(&unit.bytes);
                 let identity = frames.next().expect("a message has a frame").body;
                 let key = key_of(self.style, frames.rest());
                 let source = self.begun_by_turns(id, key);
-                self.learn(source, identity);
+                // Two liars may say the same.
+                if let Key::Numbered(..) = key {
+                    self.learn(source, identity);
+                }
             }
             SocketType::Push => {
                 let key = key_of(self.style, &unit.bytes);
@@ -487,6 +660,18 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// Whether what goes out through a socket has the identity of its sender in front.
+    fn is_labelled(&self, socket: usize) -> bool {
+        let front = socket / Side::ALL.len() * Side::ALL.len() + Side::Frontend as usize;
+        self.sockets[front].socket_type == SocketType::Router
+    }
+
+    /// Whether a publisher is told of what it knows.
+    fn hears_twice(&self, id: ConnId) -> bool {
+        let options = &self.sockets[index(across(self.shadows[&id].socket))].options;
+        options.xpub_verbose || options.xpub_verboser
     }
 
     /// A message that goes to one of many is being written to `id`; answers where it came from.
@@ -537,6 +722,10 @@ impl Model {
     pub(crate) fn reconcile(&mut self) {
         for (id, shadow) in &mut self.shadows {
             while let Some(key) = shadow.begun.pop_front() {
+                if self.sockets[index(shadow.socket)].blocks() {
+                    take_in_order(*id, shadow, key);
+                    continue;
+                }
                 let expected = loop {
                     let expected = shadow.expected.pop_front();
                     let expected = expected.unwrap_or_else(|| {
@@ -550,11 +739,18 @@ impl Model {
                         "{id:?} missed {:?} though its queue was not full; then came {key:?}",
                         expected.key
                     );
+                    shadow.missed += 1;
                     shadow.skipped = expected.is_single.then_some(expected.batch);
                 };
-                assert_ne!(
-                    shadow.skipped,
-                    Some(expected.batch),
+                let socket = &self.sockets[index(shadow.socket)];
+                let (max_age, age) = (socket.options.max_age, self.now - expected.at);
+                assert!(
+                    max_age.is_zero() || socket.blocks() || age <= max_age,
+                    "{id:?} was sent {key:?} after {age:?}, {max_age:?} are allowed"
+                );
+                let is_lossy = socket.is_lossy;
+                assert!(
+                    is_lossy || shadow.skipped != Some(expected.batch),
                     "{id:?} was sent {key:?} though its queue had been full before"
                 );
             }
@@ -565,7 +761,11 @@ impl Model {
     /// them, it is not known any more when a subscription counts.
     pub(crate) fn parked(&mut self, id: ConnId) {
         let own = self.shadows[&id].socket;
-        if is_balanced(self.sockets[index(across(own))].socket_type) {
+        let to = &self.sockets[index(across(own))];
+        let source_type = self.sockets[index(own)].socket_type;
+        // What is decided late may wait; subscriptions among it may not.
+        let waits = to.blocks() && source_type != SocketType::Xpub;
+        if is_balanced(to.socket_type) || waits || to.socket_type == SocketType::Rep {
             return;
         }
         let of_proxy = [index(own), index(across(own))];
@@ -576,20 +776,25 @@ impl Model {
         for shadow in shadows.filter(|shadow| of_proxy.contains(&index(shadow.socket))) {
             shadow.expected.clear();
             shadow.begun.clear();
+            shadow.missed = 0;
         }
     }
 
     /// `id` is about to be given up; `queued` is what waits to be sent to it.
     pub(crate) fn dying(&mut self, id: ConnId, queued: &[IoSlice<'_>]) {
         let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        let socket = &mut self.sockets[index(shadow.socket)];
+        let socket = index(shadow.socket);
+        let is_labelled = self.is_labelled(socket);
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let socket = &mut self.sockets[socket];
         if is_balanced(socket.socket_type) && shadow.is_live() {
             shadow.is_dying = true;
             let unsent = shadow.unsent(queued);
             let count = unsent.as_ref().map(|unsent| unsent.len() as u64);
             socket.requeued = socket.requeued.zip(count).map(|(sum, more)| sum + more);
             for message in unsent.into_iter().flatten() {
-                let key = known(self.style, socket.socket_type, &message);
+                let is_labelled = is_labelled && socket.socket_type == SocketType::Dealer;
+                let key = known(self.style, is_labelled, &message);
                 if let Some(fate) = socket.fates.get_mut(&key)
                     && !socket.keeps_for_links
                 {
@@ -611,11 +816,13 @@ impl Model {
         if is_balanced(socket.socket_type) && shadow.is_live() && !shadow.is_dying {
             socket.requeued = None;
         }
-        if is_excused {
-            self.sockets[index(across(shadow.socket))].is_loose = true;
+        if is_excused || self.may_shed && shadow.heard_messages > received {
+            let left = shadow.heard_messages - received;
+            self.sockets[index(across(shadow.socket))].excused += left;
         }
         shadow.close();
         self.passing.remove(&id);
+        self.pending.remove(&id);
         self.kicked.retain(|kicked| *kicked != id);
     }
 
@@ -637,16 +844,68 @@ impl Model {
         !self.is_paused(target.proxy as usize) && self.live(target).next().is_some()
     }
 
-    fn is_paused(&self, proxy: usize) -> bool {
+    pub(crate) fn is_paused(&self, proxy: usize) -> bool {
         let watch = self.watches[proxy].as_ref();
         watch.is_some_and(|watch| watch.is_paused)
     }
 }
 
+impl SocketModel {
+    /// Whether a message for one of its peers, or for some, waits until they have room.
+    pub(crate) fn blocks(&self) -> bool {
+        let is_for_some = matches!(
+            self.socket_type,
+            SocketType::Router | SocketType::Xpub | SocketType::Xsub
+        );
+        is_for_some && self.overflow == Overflow::Block
+    }
+}
+
+/// What a socket of this type does when a queue is full, whichever option says so.
+fn overflow(socket_type: SocketType, options: &SocketOptions) -> Overflow {
+    let is_publisher = matches!(socket_type, SocketType::Pub | SocketType::Xpub);
+    match options.overflow {
+        _ if options.conflate => Overflow::Conflate,
+        _ if options.xpub_nodrop && is_publisher => Overflow::Block,
+        Overflow::Standard if is_balanced(socket_type) => Overflow::Block,
+        Overflow::Standard => Overflow::DropNewest,
+        overflow => overflow,
+    }
+}
+
+/// Whether what is queued for a peer of a socket may be dropped again, or what goes to one of its
+/// peers may go to none.
+fn may_drop(socket_type: SocketType, options: &SocketOptions) -> bool {
+    let overflow = overflow(socket_type, options);
+    let drops = matches!(overflow, Overflow::DropNewest | Overflow::Disconnect);
+    overflow.takes_back() || !options.max_age.is_zero() || is_balanced(socket_type) && drops
+}
+
+/// Takes what `id` was sent out of what it must be sent. When messages of several senders that had
+/// to wait went on is known, their order is not.
+fn take_in_order(id: ConnId, shadow: &mut Shadow, key: Key) {
+    let sender = |key| match key {
+        Key::Numbered(_, sender, _) => Some(sender),
+        Key::Other(_) => None,
+    };
+    let found = shadow.expected.iter().position(|it| it.key == key);
+    let at = found.unwrap_or_else(|| panic!("{id:?} was sent {key:?}: not for it, or twice"));
+    let before = shadow.expected.iter().take(at);
+    let missed = before.filter(|it| sender(it.key).is_some() && sender(it.key) == sender(key));
+    for expected in missed {
+        assert!(
+            expected.is_excused,
+            "{id:?} missed {:?} though it had to wait; then came {key:?}",
+            expected.key
+        );
+    }
+    shadow.expected.remove(at);
+}
+
 /// How the source of a message knows it that a socket of this type sends.
-fn known(style: Style, socket_type: SocketType, message: &[u8]) -> Key {
+fn known(style: Style, is_labelled: bool, message: &[u8]) -> Key {
     let mut frames = Frames::new(message);
-    if socket_type == SocketType::Dealer {
+    if is_labelled {
         frames.next();
     }
     key_of(style, frames.rest())

@@ -10,8 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
-use zmtp::limits::GREETING_SIZE;
-use zmtp::{Event, Frames, Limits, Peer, Session, SessionConfig, SocketType};
+use zmtp::encode::append_frame;
+use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
+use zmtp::{
+    Event, Frames, Limits, LoopCheck, LoopCommand, Peer, Session, SessionConfig, SocketType,
+};
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +27,23 @@ pub(crate) enum Phase {
 /// A message that a connection is to be sent, unless its queue is full.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
+    /// When the broker was given the message.
+    pub(crate) at: Instant,
     /// Counts what the broker was given to handle at once.
     pub(crate) batch: u64,
     /// The queue was full after its batch, so that the message may be missing.
     pub(crate) is_excused: bool,
     /// The batch was handled in one go: once a queue is full it stays full.
     pub(crate) is_single: bool,
+    pub(crate) key: Key,
+}
+
+/// A message that was heard and waits to be decided on.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    /// The beginning of its first frame.
+    pub(crate) first: Vec<u8>,
+    pub(crate) is_single_frame: bool,
     pub(crate) key: Key,
 }
 
@@ -45,10 +59,16 @@ pub(crate) struct Shadow {
     pub(crate) heard_bytes: u64,
     pub(crate) heard_messages: u64,
     pub(crate) identity: Vec<u8>,
+    /// The message that a new peer is sent first, while it has not been sent.
+    pub(crate) greeting: Option<Vec<u8>>,
+    /// How many such messages it was sent.
+    pub(crate) greetings: u64,
     /// It is about to be given up.
     pub(crate) is_dying: bool,
     /// The broker can not write to it any more.
     pub(crate) is_mute: bool,
+    /// It looks for loops, and the broker too.
+    pub(crate) is_neighbour: bool,
     /// Its handshake was completed at some time.
     pub(crate) was_ready: bool,
     /// Counts what the broker was given to handle: when the youngest message written here came.
@@ -58,6 +78,12 @@ pub(crate) struct Shadow {
     /// How many of its messages have gone on, and those that have not, if somebody watches.
     pub(crate) passed: u64,
     pub(crate) passing: VecDeque<Passing>,
+    /// How many of its messages have gone on, where one waits for the other.
+    pub(crate) passed_steps: u64,
+    /// How many of its messages have gone on, of those that were decided on when they did.
+    pub(crate) passed_late: u64,
+    /// Messages whose way is decided when they go on.
+    pub(crate) pending: VecDeque<Pending>,
     pub(crate) phase: Phase,
     pub(crate) plug: Plug,
     pub(crate) socket: SocketId,
@@ -67,9 +93,17 @@ pub(crate) struct Shadow {
     pub(crate) topics: BTreeSet<Vec<u8>>,
     /// What it was told of the subscriptions of others.
     pub(crate) view: BTreeSet<Vec<u8>>,
+    /// Messages that it was to be sent and was not.
+    pub(crate) missed: u64,
+    /// The beginning of all that was heard.
+    first: Vec<u8>,
     input: Vec<u8>,
+    /// What the broker says to a peer of ZMTP 2.0 in place of a greeting.
+    greeting_v2_size: Option<usize>,
     /// How much of its greeting, which it sends in steps, the broker has still to send.
     greeting_left: usize,
+    /// What was begun last is a message, and no command.
+    is_last_message: bool,
     /// Bytes of the message being written that are still to come.
     rest: usize,
     session: Session,
@@ -82,7 +116,11 @@ pub(crate) struct Shadow {
 pub(crate) enum Heard {
     /// What a control was sent.
     Command(Vec<u8>),
+    /// Something about loops of brokers.
+    Loops(LoopCommand),
     Message {
+        /// An empty frame stands in front of the last ones, as a REP wants it.
+        is_enveloped: bool,
         is_single_frame: bool,
         message: Passing,
         size: usize,
@@ -115,8 +153,26 @@ impl Shadow {
             topic_size_max: u64::from(options.topic_size_max),
             ..Limits::default()
         };
+        let announces = matches!(
+            socket_type,
+            SocketType::Dealer | SocketType::Req | SocketType::Router
+        );
+        let identity_size = if announces {
+            options.routing_id.len()
+        } else {
+            0
+        };
+        let greeting_v2_size = options
+            .accept_zmtp2
+            .then_some(GREETING_V2_SIZE + 2 + identity_size);
         let config = SessionConfig {
+            accept_zmtp2: options.accept_zmtp2,
             limits,
+            loop_check: if options.loop_check {
+                LoopCheck::On
+            } else {
+                LoopCheck::Off
+            },
             ..SessionConfig::new(socket_type)
         };
         Self {
@@ -124,7 +180,11 @@ impl Shadow {
             begun_bytes: 0,
             begun_messages: 0,
             expected: VecDeque::new(),
+            first: Vec::new(),
             given: None,
+            greeting: first_message(socket_type, options),
+            greeting_v2_size,
+            greetings: 0,
             heard_bytes: 0,
             heard_messages: 0,
             identity: Vec::new(),
@@ -132,12 +192,18 @@ impl Shadow {
             greeting_left: GREETING_SIZE,
             is_dying: false,
             is_mute: false,
+            is_neighbour: false,
+            missed: 0,
             newest_batch: 0,
             orders: BTreeMap::new(),
             passed: 0,
             passing: VecDeque::new(),
+            passed_late: 0,
+            passed_steps: 0,
+            pending: VecDeque::new(),
             phase: Phase::Handshake,
             plug,
+            is_last_message: false,
             rest: 0,
             session: Session::new(Arc::new(config), now, &mut Vec::new()),
             skipped: None,
@@ -159,6 +225,7 @@ impl Shadow {
         self.input.drain(..self.start);
         self.start = 0;
         self.input.extend_from_slice(bytes);
+        self.look_for_v2(bytes);
         let mut heard = Vec::new();
         while let Ok(step) = self
             .session
@@ -171,8 +238,13 @@ impl Shadow {
                     self.input.truncate(self.input.len() - step.removed);
                     break;
                 }
-                Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
-                Event::Ready(peer) => heard.push(Heard::Ready(peer)),
+                Event::LoopCheck(said) => heard.push(Heard::Loops(said)),
+                Event::Progress => {}
+                Event::Trial(peer) => self.meet(&peer),
+                Event::Ready(peer) => {
+                    self.meet(&peer);
+                    heard.push(Heard::Ready(peer));
+                }
                 Event::Message(span) => {
                     let message = &input[step.consumed..][..span.size];
                     heard.push(self.message(message));
@@ -186,6 +258,23 @@ impl Shadow {
             }
         }
         heard
+    }
+
+    fn meet(&mut self, peer: &Peer) {
+        let checks = [peer.loop_check, self.session.config().loop_check];
+        self.is_neighbour |= !checks.contains(&LoopCheck::Off);
+    }
+
+    /// Finds out whether the peer speaks 2.0, to which the broker says less than a greeting.
+    fn look_for_v2(&mut self, bytes: &[u8]) {
+        let missing = (SIGNATURE_SIZE + 1).saturating_sub(self.first.len());
+        self.first.extend(bytes.iter().take(missing));
+        if missing > 0
+            && self.first.get(SIGNATURE_SIZE) == Some(&1)
+            && let Some(size) = self.greeting_v2_size
+        {
+            self.greeting_left -= GREETING_SIZE - size;
+        }
     }
 
     fn message(&self, message: &[u8]) -> Heard {
@@ -202,7 +291,9 @@ impl Shadow {
             message
         };
         let bodies = Frames::new(message).map(|frame| frame.body.len() as u64);
+        let mut fronts = Frames::new(message).filter(|frame| frame.more);
         Heard::Message {
+            is_enveloped: fronts.any(|frame| frame.body.is_empty()),
             is_single_frame: !first.more,
             message: Passing {
                 body_bytes: bodies.sum(),
@@ -240,6 +331,7 @@ impl Shadow {
                 is_command,
             });
             self.greeting_left = self.greeting_left.saturating_sub(size);
+            self.is_last_message = !is_command;
             at += size;
         }
         self.rest = at - taken;
@@ -257,12 +349,18 @@ impl Shadow {
             let (size, is_command) =
                 unit(&bytes[at..], greeting_left).expect("the queue holds whole messages");
             greeting_left = greeting_left.saturating_sub(size);
-            if !is_command {
+            let is_greeting = self.greeting.as_deref() == Some(&bytes[at..at + size]);
+            if !is_command && !(is_greeting && messages.is_empty()) {
                 messages.push(bytes[at..at + size].to_vec());
             }
             at += size;
         }
         Some(messages)
+    }
+
+    /// One if a message has been begun and not ended, or zero.
+    pub(crate) fn begun_last(&self) -> u32 {
+        u32::from(self.rest > 0 && self.is_last_message)
     }
 
     /// Forgets what only an open connection needs.
@@ -271,6 +369,22 @@ impl Shadow {
         self.input = Vec::new();
         self.start = 0;
     }
+}
+
+/// What a new peer of a socket is sent before all else, if anything.
+fn first_message(socket_type: SocketType, options: &SocketOptions) -> Option<Vec<u8>> {
+    let text = match socket_type {
+        SocketType::Dealer | SocketType::Req | SocketType::Router => {
+            options.probe_router.then_some("")
+        }
+        SocketType::Pub | SocketType::Xpub => {
+            Some(&options.xpub_welcome_msg[..]).filter(|text| !text.is_empty())
+        }
+        _ => None,
+    }?;
+    let mut message = Vec::new();
+    append_frame(&mut message, text.as_bytes(), false);
+    Some(message)
 }
 
 /// Size of the message, command or part of a greeting in front, and whether it is not a message.

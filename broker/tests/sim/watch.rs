@@ -45,6 +45,8 @@ pub(crate) struct Audience<'a> {
     pub(crate) is_closing: bool,
     /// Its queue is full, and the kernel takes nothing of it.
     pub(crate) is_full: bool,
+    /// It is shown what it did not subscribe to.
+    pub(crate) is_inverted: bool,
     pub(crate) topics: &'a BTreeSet<Vec<u8>>,
 }
 
@@ -99,7 +101,13 @@ pub(crate) struct Watch {
     may_shed: bool,
     /// Copies for those who read the capture, each counted.
     pub(crate) expected: u64,
+    /// Answers that were too old before they were sent.
+    pub(crate) expired: u64,
     is_balanced: bool,
+    /// What is queued for readers may be dropped again, which is counted.
+    is_lossy: bool,
+    /// Subscriptions to what others want already are passed on and shown.
+    is_verbose: bool,
     pub(crate) is_paused: bool,
     /// Balanced captures: copies that were shown behind younger ones of the same sender.
     pub(crate) late: u64,
@@ -121,7 +129,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// `None` if nobody can watch the proxy.
-    pub(crate) fn new(config: &ProxyConfig, may_shed: bool, style: Style) -> Option<Self> {
+    pub(crate) fn new(
+        config: &ProxyConfig,
+        (may_shed, is_lossy): (bool, bool),
+        style: Style,
+    ) -> Option<Self> {
         let has = |side: Side| config.side(side).has_endpoint();
         let capture = &config.capture;
         let prefix = |prefix: &String| {
@@ -134,6 +146,12 @@ impl Watch {
             has_peers: false,
             may_shed,
             expected: 0,
+            expired: 0,
+            is_lossy,
+            is_verbose: {
+                let options = &config.backend.options;
+                options.xpub_verbose || options.xpub_verboser
+            },
             is_balanced: capture.socket != SocketType::Pub,
             is_paused: false,
             late: 0,
@@ -206,8 +224,10 @@ impl Watch {
             None => &message.first,
         };
         for reader in audience {
-            if reader.topics.iter().any(|topic| first.starts_with(topic)) {
-                copy.is_excused = reader.is_full || reader.is_closing || self.may_shed;
+            let is_match = reader.topics.iter().any(|topic| first.starts_with(topic));
+            if is_match != reader.is_inverted {
+                copy.is_excused =
+                    reader.is_full || reader.is_closing || self.may_shed || self.is_lossy;
                 self.expected += 1;
                 self.unsure += u64::from(reader.is_closing);
                 let known = self.readers.entry(reader.id).or_default();
@@ -265,7 +285,7 @@ impl Watch {
         }
         let former = reader.view.insert(topic.clone(), add);
         assert!(
-            former != Some(add) || reader.was_full,
+            former != Some(add) || reader.was_full || self.is_verbose,
             "{id:?} was shown twice, though its queue was never full: {} {add}",
             topic.escape_ascii()
         );
@@ -296,7 +316,7 @@ impl Watch {
                 missed.key, copy.key
             );
             assert!(
-                missed.call < copy.call || self.may_shed,
+                missed.call < copy.call || self.may_shed || self.is_lossy,
                 "{id:?} was shown {:?} though its queue had been full before",
                 copy.key
             );
@@ -371,6 +391,15 @@ impl Watch {
         let count = usize::from(answer.is_some());
         self.answers.entry(id).or_default().extend(answer);
         count
+    }
+
+    /// So many answers are queued: those before them were dropped because of their age.
+    pub(crate) fn keep_answers(&mut self, id: ConnId, queued: u32) {
+        let answers = self.answers.entry(id).or_default();
+        while answers.len() > queued as usize {
+            answers.pop_front();
+            self.expired += 1;
+        }
     }
 
     /// There was no room for the last `count` answers, or nobody is there to hear them.

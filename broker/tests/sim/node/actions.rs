@@ -6,7 +6,7 @@ use crate::random::mix;
 use crate::shadow::Phase;
 use broker::config::Endpoint;
 use broker::limits::LINGER;
-use broker::{Action, ConnId, SLICES_MAX};
+use broker::{Action, ConnId, SLICES_MAX, SocketId};
 use std::io::IoSlice;
 use std::time::Instant;
 
@@ -128,6 +128,11 @@ impl Node {
                 let host = self.hosts.get_mut(&id).expect("it is closed once");
                 assert_eq!(host.state, State::Open, "{id:?} is closed once");
                 let is_excused = host.is_parked && !self.cut_off.contains(&id);
+                let SocketId { proxy, .. } = self.model.shadows[&id].socket;
+                let was_ready = self.model.shadows[&id].phase == Phase::Ready;
+                if self.model.terminated.contains_key(&proxy) && was_ready {
+                    self.terminated.entry(proxy).or_insert(ctx.now);
+                }
                 if self.stopped_at.is_some() && self.model.shadows[&id].is_live() {
                     self.parted.insert(host.plug);
                 }
@@ -143,7 +148,10 @@ impl Node {
             }
             Action::Examine(id) => {
                 let cable = self.hosts.get(&id).map(|host| host.plug.cable);
-                if cable.is_some_and(|cable| ctx.is_silent(cable)) {
+                // The kernel knows nothing of a peer that owes it no acknowledgement.
+                let is_known = ctx.random.chance(80);
+                ctx.coverage.add("suspects", 1);
+                if cable.is_some_and(|cable| ctx.is_silent(cable)) && is_known {
                     self.core.handle_unreachable(id);
                 }
             }
@@ -159,7 +167,14 @@ impl Node {
                     self.read_later(id);
                 }
             }
-            Action::StopAccepting(_) => {
+            Action::StopAccepting(Some(proxy)) => {
+                ctx.coverage.add("proxies terminated", 1);
+                ctx.ports.retain(|_, listener| {
+                    listener.owner != Owner::Node(self.index)
+                        || listener.socket.is_none_or(|socket| socket.proxy != proxy)
+                });
+            }
+            Action::StopAccepting(None) => {
                 for listener in ctx.ports.values_mut() {
                     listener.is_up &= listener.owner != Owner::Node(self.index);
                 }

@@ -1,9 +1,15 @@
 //! What must be true after every turn of a broker.
 
+use super::Host;
 use super::{Node, State};
 use crate::check::check_size;
 use crate::context::Context;
-use broker::config::Side;
+use crate::model::{index, is_balanced};
+use crate::watch::is_at_high_water;
+use broker::config::{Balance, Overflow, Side, SocketOptions};
+use broker::limits::UPSTREAM_BYTES_MAX;
+use broker::{ConnId, Core, Egress, SocketId};
+use zmtp::SocketType;
 
 impl Node {
     /// What must be true after every turn.
@@ -18,8 +24,10 @@ impl Node {
             let socket = self.model.socket(*id);
             let options = &socket.options;
             if options.sndhwm != 0 {
+                // One that has been begun stays, and the newest replaces no more than all others.
+                let begun = u32::from(socket.overflow.takes_back());
                 assert!(
-                    egress.messages() <= options.sndhwm,
+                    egress.messages() <= options.sndhwm + begun,
                     "{id:?}: too many messages"
                 );
             }
@@ -27,11 +35,17 @@ impl Node {
             // as they are.
             let is_limited = !matches!(
                 (socket.socket_type, self.model.shadows[id].socket.side),
-                (zmtp::SocketType::Xsub, _) | (_, Side::Control)
+                (SocketType::Xsub, _) | (_, Side::Control)
             );
             if is_limited {
                 let largest = (socket.largest + 9 + 255) as u64;
-                let limit = options.sndhwm_bytes + largest + 2 * broker::limits::CONTROL_BYTES_MAX;
+                let begun = if socket.overflow.takes_back() {
+                    largest
+                } else {
+                    0
+                };
+                let limit =
+                    options.sndhwm_bytes + largest + begun + 2 * broker::limits::CONTROL_BYTES_MAX;
                 assert!(
                     egress.bytes() < limit,
                     "{id:?}: {} bytes queued",
@@ -42,6 +56,7 @@ impl Node {
                 assert!(host.is_queued, "{id:?} may be read and nobody does");
             }
         }
+        self.check_served();
         let limit = self.config.memory_limit;
         if limit > 0 {
             let used = self.core.memory_in_use();
@@ -50,11 +65,81 @@ impl Node {
             assert!(used <= most, "{used} bytes in use, {limit} allowed");
         }
         assert!(
-            ctx.has_beats || self.idle_turns <= self.reminders,
+            ctx.has_beats || self.watches_queues() || self.idle_turns <= self.reminders,
             "{} turns did nothing by {}",
             self.idle_turns,
             ctx.now
         );
+    }
+
+    /// Nothing waits while there is room for it: no peer that could take the next message of one
+    /// that waits is idle.
+    fn check_served(&self) {
+        if self.stopped_at.is_some() || self.core.has_backlog() {
+            return;
+        }
+        let is_of = |id: &ConnId, socket| {
+            let shadow = &self.model.shadows[id];
+            shadow.socket == socket && shadow.is_live()
+        };
+        for (proxy, side) in (0..)
+            .zip(&self.config.proxies)
+            .flat_map(|(proxy, _)| Side::BOTH.map(|side| (proxy, side)))
+        {
+            let (from, to) = (
+                SocketId { proxy, side },
+                SocketId {
+                    proxy,
+                    side: side.opposite(),
+                },
+            );
+            let own = &self.model.sockets[index(from)];
+            let socket = &self.model.sockets[index(to)];
+            // A REP takes one request after the other.
+            let is_excused = own.socket_type == SocketType::Rep
+                || self.model.is_paused(proxy as usize)
+                || self.model.terminated.contains_key(&proxy);
+            let waits = |(id, _): (&ConnId, &Host)| is_of(id, from) && self.core.is_parked(*id);
+            if is_excused || !self.hosts.iter().any(waits) {
+                continue;
+            }
+            let options = &socket.options;
+            // How much one queue may hold of a limited memory is not known here.
+            let has_limit = self.config.memory_limit > 0;
+            let is_empty = |id: &ConnId| self.core.egress(*id).is_none_or(Egress::is_empty);
+            let peers = self.hosts.iter();
+            let mut peers = peers.filter(|(id, host)| is_of(id, to) && host.state == State::Open);
+            if is_balanced(socket.socket_type) && options.balance != Balance::Ready {
+                let idle = peers.find(|(id, _)| {
+                    has_room(&self.core, **id, options) && (!has_limit || is_empty(id))
+                });
+                assert!(
+                    idle.is_none(),
+                    "{:?} has room, and messages wait",
+                    idle.map(|(id, _)| id)
+                );
+            } else if socket.blocks() {
+                let is_busy = |id: &ConnId| {
+                    let bytes = self.core.egress(*id).map_or(0, Egress::bytes);
+                    let is_full = is_at_high_water(&self.core, *id, options);
+                    is_full || bytes > UPSTREAM_BYTES_MAX || has_limit && !is_empty(id)
+                };
+                let mut all = self
+                    .hosts
+                    .keys()
+                    .filter(|id| self.model.shadows[*id].socket == to);
+                assert!(
+                    all.any(is_busy),
+                    "messages wait for {to:?}, of whose queues none is full"
+                );
+            }
+        }
+    }
+
+    /// Whether full queues are looked at by the clock.
+    fn watches_queues(&self) -> bool {
+        let mut sockets = self.model.sockets.iter();
+        sockets.any(|socket| socket.overflow == Overflow::Disconnect)
     }
 
     /// Whether nothing of it will happen without somebody else.
@@ -80,4 +165,12 @@ impl Node {
             "figures change by themselves"
         );
     }
+}
+
+/// Whether a queue has drained to half, from where on its peer gets messages again.
+fn has_room(core: &Core, id: ConnId, options: &SocketOptions) -> bool {
+    core.egress(id).is_some_and(|egress| {
+        let is_low = egress.messages() < options.sndhwm.div_ceil(2).max(1);
+        (options.sndhwm == 0 || is_low) && egress.bytes() <= options.sndhwm_bytes / 2
+    })
 }

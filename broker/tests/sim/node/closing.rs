@@ -5,7 +5,7 @@ use crate::context::{Context, Owner};
 use crate::net::Received;
 use broker::ConnId;
 use std::io::ErrorKind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Node {
     /// Brings connections that are being closed a step further.
@@ -70,6 +70,17 @@ impl Node {
             .iter()
             .flat_map(|proxy| proxy.sides().map(|side| proxy.side(side)));
         sides.any(|side| side.options.linger.is_some())
+    }
+
+    /// Whether a proxy that was told to end had no time to send what it had queued.
+    pub(crate) fn has_cut_off(&self, proxy: u32) -> bool {
+        let Some(told_at) = self.model.terminated.get(&proxy) else {
+            return false;
+        };
+        let deadline = *told_at + self.config.drain_timeout;
+        let closed_at = self.terminated.get(&proxy);
+        let closed_at = closed_at.map(|at| self.base + Duration::from_nanos(*at));
+        self.is_impatient() || closed_at.is_none_or(|at| at >= deadline)
     }
 
     /// Begins to stop, or stops at once if it has begun before.

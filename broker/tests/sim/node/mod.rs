@@ -55,6 +55,8 @@ pub(crate) struct Node {
     pub(crate) reminders: u64,
     scratch: BytesMut,
     pub(crate) stopped_at: Option<Nanos>,
+    /// Proxies that were told to end, and when they closed the first connection.
+    terminated: BTreeMap<u32, Nanos>,
     wake_at: Option<Nanos>,
 }
 
@@ -106,7 +108,7 @@ impl Node {
             index,
             is_dead: false,
             is_hurried: false,
-            model: Model::new(&config, ctx.style),
+            model: Model::new(&config, ctx.style, ctx.instant()),
             config,
             overdue_turns: 0,
             parted: BTreeSet::new(),
@@ -115,6 +117,7 @@ impl Node {
             reminders: 1,
             scratch: BytesMut::zeroed(SCRATCH_SIZE),
             stopped_at: None,
+            terminated: BTreeMap::new(),
             wake_at: None,
         };
         node.wake(ctx, ctx.now);
@@ -156,6 +159,7 @@ impl Node {
         }
         self.wake_at = None;
         let now = self.now(ctx);
+        self.model.now = now;
         ctx.trace.note(
             ctx.now,
             "turn",

@@ -66,13 +66,18 @@ impl Node {
                 self.core.is_blocked(**target) && is_at_high_water(&self.core, **target, options)
             };
             full.extend(targets.iter().filter(is_full));
+            let mut has_moved = false;
             while let Some(target) = self.core.poll_urgent() {
                 ctx.coverage.add("written from the scratch", 1);
-                self.write(ctx, target, input.buffer());
+                has_moved |= self.write(ctx, target, input.buffer());
                 self.core.keep_rest(target, input);
             }
             match flow {
                 Flow::Flush => {
+                    assert!(
+                        has_moved,
+                        "{id:?} waits for what cannot be written, for ever"
+                    );
                     ctx.coverage.add("flushed for room", 1);
                     continue;
                 }
@@ -115,7 +120,8 @@ impl Node {
         assert!(queued <= asked, "{id:?}: more answers than questions");
         if queued < asked {
             let options = &self.model.sockets[index(socket)].options;
-            let is_full = is_at_high_water(&self.core, id, options);
+            // How much one queue may hold of a limited memory is not known here.
+            let is_full = is_at_high_water(&self.core, id, options) || self.model.may_shed;
             let is_live = self.model.shadows[&id].is_live();
             assert!(
                 is_full || !is_live,
@@ -125,15 +131,17 @@ impl Node {
         }
     }
 
-    /// Writes what is queued until the kernel takes no more.
-    pub(super) fn write(&mut self, ctx: &mut Context, id: ConnId, input: &[u8]) {
+    /// Writes what is queued until the kernel takes no more; answers whether anything came of it.
+    pub(super) fn write(&mut self, ctx: &mut Context, id: ConnId, input: &[u8]) -> bool {
         let Some(plug) = self.hosts.get(&id).map(|host| host.plug) else {
-            return;
+            return false;
         };
+        let mut has_moved = false;
         while !self.core.is_blocked(id) {
             let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
-                return;
+                break;
             };
+            has_moved = true;
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             // The end of a message may lie behind what can be seen of a very long queue.
@@ -145,6 +153,7 @@ impl Node {
             match ctx.write(plug, &slices[..offered]) {
                 Written::Taken(size) => {
                     assert!(size > 0, "an empty queue has something to write");
+                    self.model.writing(&self.core, id);
                     self.model.wrote(id, &slices[..count], size);
                     self.core.handle_written(id, size, false);
                 }
@@ -158,9 +167,10 @@ impl Node {
                     self.broken.push(id);
                     self.hosts.get_mut(&id).expect("it is there").can_read = true;
                     self.read_later(id);
-                    return;
+                    break;
                 }
             }
         }
+        has_moved
     }
 }

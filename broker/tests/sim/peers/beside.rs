@@ -57,11 +57,17 @@ pub(crate) struct Steerer {
     has_resumed: bool,
     pace: Pace,
     pauses: bool,
+    /// It ends the proxy.
+    terminates: bool,
     window: u32,
 }
 
 impl Steerer {
-    pub(crate) fn new(socket_type: SocketType, pauses: bool, window: u32) -> Self {
+    pub(crate) fn new(
+        socket_type: SocketType,
+        (pauses, terminates): (bool, bool),
+        window: u32,
+    ) -> Self {
         let is_req = socket_type == SocketType::Req;
         Self {
             awaited: 0,
@@ -69,6 +75,7 @@ impl Steerer {
             has_resumed: false,
             pace: Pace::default(),
             pauses,
+            terminates,
             window: if is_req { 1 } else { window },
         }
     }
@@ -112,6 +119,7 @@ impl Steerer {
     fn command(&self, tools: &mut Tools<'_>) -> Vec<u8> {
         let random = &mut tools.ctx.random;
         let command = match random.below(12) {
+            4 if self.terminates => "TERMINATE",
             0 | 1 if self.pauses => "PAUSE",
             0..=3 => "RESUME",
             4..=6 => "STATISTICS",

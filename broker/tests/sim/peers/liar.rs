@@ -1,12 +1,12 @@
 //! Peers that do not keep to the protocol, or keep to it and mean no good.
 
-use super::{Spec, Wish};
+use super::{Spec, Tools, Wish};
 use crate::context::{Context, MILLISECOND, Nanos, SECOND};
 use crate::message::{Header, Purpose, append};
 use crate::net::{Plug, Received};
 use crate::random::Random;
-use zmtp::SocketType;
 use zmtp::encode::append_command;
+use zmtp::{LoopCommand, Probe, SocketType};
 
 /// What a liar does with each of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +17,14 @@ pub(crate) enum Lie {
     Huge,
     /// An identity that the broker may have made up for somebody else.
     Identity,
+    /// The words of brokers that look for loops, some of which end its own connection.
+    Loops,
     /// A good conversation with some of its bytes changed.
     Mutation,
     /// Nothing, or not all of a handshake.
     Silence,
+    /// A large message that it begins, goes on with byte by byte, and never ends.
+    Stall,
     /// Subscriptions to more, and longer, topics than it may.
     Subscriptions,
     /// A socket type that does not fit.
@@ -28,12 +32,14 @@ pub(crate) enum Lie {
 }
 
 impl Lie {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Garbage,
         Self::Huge,
         Self::Identity,
+        Self::Loops,
         Self::Mutation,
         Self::Silence,
+        Self::Stall,
         Self::Subscriptions,
         Self::Type,
     ];
@@ -45,16 +51,19 @@ pub(crate) struct Liar {
     /// When it has had enough of this connection.
     leaves_at: Nanos,
     lives: u32,
+    /// When it says one byte more.
+    says_at: Nanos,
     /// Takes what it is sent.
     reads: bool,
 }
 
 impl Liar {
-    pub(crate) fn new(random: &mut Random) -> Self {
+    pub(crate) fn new(random: &mut Random, lie: Lie) -> Self {
         Self {
             leaves_at: 0,
-            lie: random.pick(&Lie::ALL),
+            lie,
             lives: 1 + u32::try_from(random.below(5)).expect("small"),
+            says_at: 0,
             reads: random.chance(80),
         }
     }
@@ -85,7 +94,11 @@ impl Liar {
             }
             _ => spec.identity.clone(),
         };
-        ready(&mut out, socket_type, &identity);
+        let check = match self.lie {
+            Lie::Loops => random.pick(&["on", "on", "on", "trial"]),
+            _ => "",
+        };
+        ready(&mut out, socket_type, &identity, check);
         match self.lie {
             Lie::Garbage => {
                 let keep = random.below(out.len() + 1);
@@ -98,6 +111,28 @@ impl Liar {
                 let size = random.pick(&[200_000, 100 << 20, 1 << 40, i64::MAX as u64, u64::MAX]);
                 out.extend(size.to_be_bytes());
                 out.resize(out.len() + random.below(100_000), 0x77);
+            }
+            Lie::Loops => {
+                if matches!(socket_type, SocketType::Sub | SocketType::Xsub) {
+                    let count = random.pick(&[1, 20, 3000]);
+                    for number in 0..count {
+                        let topic = match number {
+                            0 => Vec::new(),
+                            _ => format!("a{}", number % 2500).into_bytes(),
+                        };
+                        append_command(&mut out, "SUBSCRIBE", &topic);
+                    }
+                }
+                for _ in 0..random.below(20) {
+                    loop_command(random).append(&mut out);
+                }
+            }
+            Lie::Stall => {
+                out.push(2);
+                let size = random.pick(&[70_000, 600_000, 100 << 20]);
+                out.extend(u64::to_be_bytes(size));
+                out.resize(out.len() + random.pick(&[0, 10, 60_000, 66_000]), 0x77);
+                self.says_at = ctx.now + 50 * MILLISECOND;
             }
             Lie::Silence => {
                 let keep = random.below(out.len());
@@ -147,12 +182,39 @@ impl Liar {
         )
     }
 
-    pub(crate) fn turn(&self, ctx: &Context) -> Wish {
+    pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
+        let ctx = &mut *tools.ctx;
         if ctx.is_calm || ctx.now >= self.leaves_at {
-            Wish::Close
-        } else {
-            Wish::Turn(self.leaves_at)
+            return Wish::Close;
         }
+        let says_more = matches!(self.lie, Lie::Loops | Lie::Stall);
+        if !says_more {
+            return Wish::Turn(self.leaves_at);
+        }
+        if self.says_at <= ctx.now {
+            if self.lie == Lie::Stall {
+                tools.wire.say(b"x");
+            } else {
+                let mut said = Vec::new();
+                loop_command(&mut ctx.random).append(&mut said);
+                tools.wire.say(&said);
+            }
+            self.says_at = ctx.now + ctx.random.range(MILLISECOND..=100 * MILLISECOND);
+        }
+        Wish::Turn(self.says_at.min(self.leaves_at))
+    }
+}
+
+/// Something that brokers say about loops; seldom that there is one.
+fn loop_command(random: &mut Random) -> LoopCommand {
+    match random.below(30) {
+        0 => LoopCommand::Loop,
+        1..=10 => LoopCommand::Up,
+        _ => LoopCommand::Probe(Probe {
+            exit: 0,
+            hops: random.next().to_le_bytes()[0],
+            number: u128::from(random.next() % 50),
+        }),
     }
 }
 
@@ -163,11 +225,12 @@ fn greeting(out: &mut Vec<u8>, minor: u8) {
     out.resize(64, 0);
 }
 
-fn ready(out: &mut Vec<u8>, socket_type: SocketType, identity: &[u8]) {
+fn ready(out: &mut Vec<u8>, socket_type: SocketType, identity: &[u8], check: &str) {
     let mut data = Vec::new();
     let values = [
         (&b"Socket-Type"[..], socket_type.name().as_bytes()),
         (b"Identity", identity),
+        (b"X-Zmqd-Loop-Check", check.as_bytes()),
     ];
     for (name, value) in values {
         data.push(u8::try_from(name.len()).expect("short"));

@@ -1,6 +1,7 @@
 //! Whoever talks to a broker: one connection at a time, at its own speed, come what may.
 
 use crate::context::{Context, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
+use crate::message::header_of;
 use crate::net::Plug;
 use wire::{Pulled, Told, Wire};
 use zmtp::{HeartbeatConfig, SocketType};
@@ -28,9 +29,13 @@ pub(crate) struct Spec {
     pub(crate) identity: Vec<u8>,
     /// Brokers connect to it, not it to them.
     pub(crate) is_listening: bool,
+    /// It speaks ZMTP 2.0.
+    pub(crate) is_v2: bool,
     pub(crate) minor: u8,
     /// Bytes queued before it stops sending for a while.
     pub(crate) out_max: usize,
+    /// It knows PING, whichever version it announces.
+    pub(crate) knows_ping: bool,
     pub(crate) pings: bool,
     pub(crate) port: u16,
     /// How often it does something of its own accord.
@@ -139,7 +144,8 @@ impl Peer {
     pub(crate) fn connected(&mut self, ctx: &mut Context, plug: Plug) {
         self.is_dialling = false;
         self.hang_up(ctx);
-        let sender = ctx.add_sender(&self.spec.identity, self.is_liar());
+        let group = ctx.groups[&self.spec.port];
+        let sender = ctx.add_sender(&self.spec.identity, group, self.is_liar());
         let mut wire = Wire::new(ctx, plug, &self.spec, sender);
         match &mut self.role {
             Role::Client(client) => client.connected(),
@@ -178,7 +184,8 @@ impl Peer {
             self.role,
             Role::Reader(_) | Role::Sink(_) | Role::Steerer(_) | Role::Worker(_)
         );
-        if self.spec.is_listening || ctx.is_over || (ctx.is_calm && !is_needed) {
+        let is_gone = !ctx.ports.contains_key(&self.spec.port);
+        if self.spec.is_listening || is_gone || ctx.is_over || (ctx.is_calm && !is_needed) {
             return;
         }
         if let Role::Liar(liar) = &mut self.role
@@ -289,6 +296,9 @@ impl Peer {
             ctx.taker_at = ctx.now;
         }
         for told in told {
+            if let Told::Message(message) = &told {
+                check_origin(ctx, message, wire.sender);
+            }
             let mut tools = Tools {
                 ctx,
                 spec: &self.spec,
@@ -297,6 +307,14 @@ impl Peer {
             self.role.hear(&mut tools, told);
         }
         pulled == Pulled::Open
+    }
+}
+
+/// No message crosses from one proxy to another.
+fn check_origin(ctx: &Context, message: &[u8], receiver: u32) {
+    if let Some((header, _)) = header_of(ctx.style, message) {
+        let (from, to) = (ctx.sender(&header), &ctx.senders[receiver as usize]);
+        assert_eq!(from.group, to.group, "{header:?} crossed to another proxy");
     }
 }
 
@@ -317,7 +335,7 @@ impl Role {
 
     fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
         if let Self::Liar(liar) = self {
-            return liar.turn(tools.ctx);
+            return liar.turn(tools);
         }
         if !tools.wire.is_ready {
             return Wish::Wait;

@@ -8,8 +8,8 @@ use crate::random::Random;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
-use zmtp::encode::append_command;
-use zmtp::limits::GREETING_SIZE;
+use zmtp::encode::{append_command, append_frame};
+use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
 use zmtp::wire::greeting::Greeting;
 use zmtp::{Event, Frames, Peer, Session, SessionConfig, Version};
 
@@ -17,6 +17,8 @@ use zmtp::{Event, Frames, Peer, Session, SessionConfig, Version};
 pub(crate) struct Wire {
     input: Vec<u8>,
     pub(crate) is_ready: bool,
+    is_v2: bool,
+    knows_ping: bool,
     pub(crate) minor: u8,
     out: Vec<u8>,
     out_at: usize,
@@ -52,6 +54,7 @@ impl Wire {
     pub(crate) fn new(ctx: &Context, plug: Plug, spec: &Spec, sender: u32) -> Self {
         let minor = spec.minor;
         let config = SessionConfig {
+            accept_zmtp2: spec.is_v2,
             heartbeat: spec.heartbeat,
             identity: spec.identity.clone(),
             ..SessionConfig::new(spec.socket_type)
@@ -60,7 +63,12 @@ impl Wire {
         let session = Session::new(Arc::new(config), ctx.instant(), &mut out);
         // A session speaks 3.1, and in steps; an older peer says so at once.
         let mut steps_left = 0;
-        if minor == 0 {
+        if spec.is_v2 {
+            let greeting = v2_greeting(spec);
+            // It says its version and all that is left.
+            steps_left = greeting.len() - out.len();
+            out = greeting;
+        } else if minor == 0 {
             let version = Version::V3_0;
             let greeting = Greeting::new("NULL");
             steps_left = GREETING_SIZE - out.len();
@@ -74,6 +82,8 @@ impl Wire {
         Self {
             input: Vec::new(),
             is_ready: false,
+            is_v2: spec.is_v2,
+            knows_ping: spec.knows_ping,
             minor,
             out,
             out_at: 0,
@@ -93,6 +103,11 @@ impl Wire {
         self.out = out;
     }
 
+    /// Queues these bytes, whatever they mean.
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
     /// Reads once, at most `limit` bytes, and answers with what they mean.
     pub(crate) fn pull(&mut self, ctx: &mut Context, limit: usize) -> (Pulled, Vec<Told>) {
         self.input.drain(..self.start);
@@ -106,6 +121,10 @@ impl Wire {
             0
         };
         self.input.truncate(have + size);
+        if self.is_v2 && (self.received..self.received + size).contains(&SIGNATURE_SIZE) {
+            // Whoever speaks 2.0 takes every later version for it.
+            self.input[have + SIGNATURE_SIZE - self.received] = 1;
+        }
         self.received += size;
         match received {
             Received::Broken(_) | Received::End => (Pulled::Closed, Vec::new()),
@@ -158,7 +177,12 @@ impl Wire {
     /// Whether what came behind the first `before` bytes made the broker's greeting whole, on which
     /// a peer says all that is left of its handshake.
     pub(crate) fn is_greeted(&self, before: usize) -> bool {
-        before < GREETING_SIZE && self.received >= GREETING_SIZE
+        let size = if self.is_v2 {
+            GREETING_V2_SIZE
+        } else {
+            GREETING_SIZE
+        };
+        before < size && self.received >= size
     }
 
     /// Bytes received.
@@ -191,7 +215,7 @@ impl Wire {
     }
 
     pub(crate) fn ping(&mut self, random: &mut Random) {
-        if self.minor >= 1 {
+        if self.knows_ping {
             // No time to live, and a context of up to 16 bytes.
             let context = vec![0x70; random.below(17)];
             append_command(&mut self.out, "PING", &[&[0, 0], &context[..]].concat());
@@ -239,6 +263,17 @@ impl Wire {
         self.out_at = 0;
         true
     }
+}
+
+/// All that opens a connection of ZMTP 2.0: signature, revision, socket type, identity.
+fn v2_greeting(spec: &Spec) -> Vec<u8> {
+    let mut out = b"\xff\0\0\0\0\0\0\0\x01\x7f\x01".to_vec();
+    out.push(spec.socket_type.octet());
+    use zmtp::SocketType::{Dealer, Req, Router};
+    let is_announced = matches!(spec.socket_type, Dealer | Req | Router);
+    let identity = is_announced.then_some(&spec.identity[..]);
+    append_frame(&mut out, identity.unwrap_or_default(), false);
+    out
 }
 
 /// The bodies of the first frames of a message.

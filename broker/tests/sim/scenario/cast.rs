@@ -1,0 +1,230 @@
+//! Who talks to the brokers of a run.
+
+use super::{Plan, Scene, port};
+use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
+use crate::message::Profile;
+use crate::peers::beside::{Reader, Steerer};
+use crate::peers::liar::{Liar, Lie};
+use crate::peers::request::{Client, Worker};
+use crate::peers::spread::{Publisher, Sink, Source, Subscriber};
+use crate::peers::{Peer, Role, Spec};
+use broker::config::{Config, ProxyConfig, Side};
+use std::time::Duration;
+use zmtp::{HeartbeatConfig, SocketType};
+
+impl Scene {
+    /// Peers for all endpoints of one side.
+    pub(super) fn peers_of(&mut self, proxy: &ProxyConfig, side: Side) {
+        let socket_type = proxy.socket_type(side);
+        let config = proxy.side(side);
+        for connect in &config.connect {
+            self.peer(proxy, side, port(&connect.endpoint), true);
+        }
+        for endpoint in &config.bind {
+            let takes = matches!(socket_type, SocketType::Dealer | SocketType::Push);
+            let most = if takes && self.plan == Plan::Handover {
+                2
+            } else {
+                6
+            };
+            for _ in 0..1 + self.random.below(most) {
+                self.peer(proxy, side, port(endpoint), false);
+            }
+        }
+    }
+
+    /// Adds a peer for a broker's socket of this type.
+    fn peer(&mut self, proxy: &ProxyConfig, side: Side, port: u16, is_listening: bool) {
+        let socket_type = proxy.socket_type(side);
+        let mut spec = self.spec(socket_type, port, is_listening);
+        spec.is_v2 = proxy.side(side).options.accept_zmtp2 && self.random.chance(25);
+        if spec.is_v2 {
+            spec.heartbeat = None;
+            spec.minor = 0;
+            spec.knows_ping = false;
+        }
+        if !proxy.side(side).options.router_handover {
+            // Two that want one name wait for each other, which is tested elsewhere.
+            spec.identity.clear();
+        }
+        let behind = &proxy.backend.options;
+        let sends = matches!(socket_type, SocketType::Router | SocketType::Pull);
+        if self.plan == Plan::Handover {
+            spec.follows = sends;
+            spec.stays = (!sends).then_some(SECOND / 10);
+        }
+        let random = &mut self.random;
+        let role = match socket_type {
+            SocketType::Router => {
+                let (delimits, window) = (random.chance(50), 1 + random.below(20));
+                Role::Client(Client::new(spec.socket_type, delimits, window))
+            }
+            // It discards what has no envelope. One whose next request waits is not heard to leave,
+            // and then a request that a worker took along holds up all others.
+            SocketType::Rep => Role::Client(Client::new(spec.socket_type, true, 1).in_lockstep()),
+            SocketType::Dealer => {
+                let effort = random.pick(&[0, MILLISECOND, 100 * MILLISECOND]);
+                Role::Worker(Worker::new(effort, random.chance(20)))
+            }
+            SocketType::Xsub => {
+                let hears_twice = behind.xpub_verbose || behind.xpub_verboser;
+                Role::Publisher(Publisher::new(random.chance(70), hears_twice))
+            }
+            SocketType::Xpub => {
+                let is_old_fashioned = random.chance(20);
+                let is_inverted = behind.invert_matching;
+                Role::Subscriber(Subscriber::new(random, is_old_fashioned, is_inverted))
+            }
+            SocketType::Pull => Role::Source(Source::default()),
+            _ => Role::Sink(Sink::new(random.chance(15))),
+        };
+        self.add_peer(spec, role);
+    }
+
+    fn add_peer(&mut self, spec: Spec, role: Role) {
+        let index = self.world.peers.len();
+        if spec.is_listening {
+            let listener = Listener {
+                is_up: self.random.chance(80),
+                owner: Owner::Peer(index),
+                socket: None,
+            };
+            self.world.ctx.ports.insert(spec.port, listener);
+        }
+        let peer = Peer::new(&mut self.world.ctx, index, spec, role);
+        self.world.peers.push(peer);
+    }
+
+    fn spec(&mut self, socket_type: SocketType, port: u16, is_listening: bool) -> Spec {
+        let random = &mut self.random;
+        let own_type = random.pick(socket_type.peers());
+        let quota = match self.world.ctx.style.profile {
+            Profile::Tiny => 10 + random.below(600),
+            Profile::Mixed => 5 + random.below(120),
+            Profile::Large => 3 + random.below(40),
+        };
+        // Two that a broker connects to under one name would take turns for ever.
+        let identity = match random.below(10) {
+            _ if is_listening => Vec::new(),
+            0 => vec![b'x'],
+            1 => vec![b'y'; 255],
+            2 => (0..3).map(|_| random.next().to_le_bytes()[0]).collect(),
+            _ => Vec::new(),
+        };
+        let beats = self.world.script.beats && random.chance(50);
+        let minor = if random.chance(20) { 0 } else { 1 };
+        // PING came with 3.1.
+        let heartbeat = (beats && minor > 0).then(|| HeartbeatConfig {
+            interval: Duration::from_millis(random.pick(&[500, 1000])),
+            timeout: Duration::from_secs(3),
+            ttl: Duration::from_secs(random.pick(&[0, 5])),
+        });
+        Spec {
+            follows: false,
+            gap: random.pick(&[0, 100_000, MILLISECOND, 20 * MILLISECOND]),
+            heartbeat,
+            identity,
+            is_listening,
+            is_v2: false,
+            knows_ping: minor > 0 || random.chance(50),
+            minor,
+            out_max: random.pick(&[1, 1000, 100_000]),
+            pings: random.chance(30),
+            port,
+            quota: u32::try_from(quota).expect("small"),
+            read: self.reading(),
+            socket_type: own_type,
+            stays: None,
+        }
+    }
+
+    /// How a peer reads: everything at once, or little by little, or seldom.
+    fn reading(&mut self) -> (usize, Nanos) {
+        if self.world.ctx.is_fair {
+            return (64 << 10, MILLISECOND);
+        }
+        self.random.pick(&[
+            (64 << 10, 0),
+            (64 << 10, MILLISECOND),
+            (4 << 10, MILLISECOND),
+            (1 << 10, 10 * MILLISECOND),
+            (16 << 10, 200 * MILLISECOND),
+            (64 << 10, 2 * SECOND),
+            (300, 0),
+            (64, 20 * MILLISECOND),
+            (1, 3 * MILLISECOND),
+        ])
+    }
+
+    pub(super) fn liars(&mut self, config: &Config) {
+        let is_excused = self.world.ctx.is_fair || self.plan == Plan::Lockstep;
+        if is_excused || self.random.chance(60) {
+            return;
+        }
+        for _ in 0..1 + self.random.below(4) {
+            let proxy = &config.proxies[self.random.below(config.proxies.len())];
+            let mut side = self.random.pick(&Side::BOTH);
+            if proxy.capture.side.has_endpoint() && self.random.chance(20) {
+                side = Side::Capture;
+            }
+            let Some(endpoint) = proxy.side(side).bind.first() else {
+                continue;
+            };
+            let mut spec = self.spec(proxy.socket_type(side), port(endpoint), false);
+            if !proxy.side(side).options.router_handover {
+                spec.identity.clear();
+            }
+            let lie = self.random.pick(&Lie::ALL);
+            let liar = Liar::new(&mut self.random, lie);
+            self.add_peer(spec, Role::Liar(liar));
+        }
+    }
+
+    /// Whoever reads the capture and is at the control.
+    pub(super) fn watchers_of(&mut self, proxy: &ProxyConfig) {
+        if let Some(endpoint) = proxy.capture.side.bind.first() {
+            for _ in 0..1 + self.random.below(5) {
+                let spec = self.spec(proxy.capture.socket, port(endpoint), false);
+                let topics = self.wanted_copies(proxy, spec.socket_type);
+                self.add_peer(spec, Role::Reader(Reader::new(topics)));
+            }
+        }
+        if let Some(endpoint) = proxy.control.side.bind.first() {
+            let is_pair = proxy.control.socket == SocketType::Pair;
+            let count = if is_pair { 1 } else { 1 + self.random.below(3) };
+            for _ in 0..count {
+                let mut spec = self.spec(proxy.control.socket, port(endpoint), false);
+                spec.quota = spec.quota.min(60);
+                let (pauses, window) = (self.random.chance(50), self.random.pick(&[1, 1, 5]));
+                // The first proxy goes on, or the broker would stop.
+                let may_end = self.plan == Plan::Several && !proxy.name.starts_with('0');
+                let terminates = may_end && self.random.chance(50);
+                let steerer = Steerer::new(spec.socket_type, (pauses, terminates), window);
+                self.add_peer(spec, Role::Steerer(steerer));
+            }
+        }
+    }
+
+    /// What a reader subscribes to: everything, a direction, what few messages begin with, nothing.
+    fn wanted_copies(&mut self, proxy: &ProxyConfig, socket_type: SocketType) -> Vec<Vec<u8>> {
+        let choice = [
+            &b""[..],
+            b"",
+            proxy.capture.in_prefix.as_bytes(),
+            proxy.capture.out_prefix.as_bytes(),
+            b"x",
+            b"\0",
+            b"a",
+            b"nothing",
+        ];
+        if !matches!(socket_type, SocketType::Sub | SocketType::Xsub) {
+            return Vec::new();
+        }
+        let count = self.random.below(3);
+        let topics: Vec<&[u8]> = (0..=count).map(|_| self.random.pick(&choice)).collect();
+        let mut topics: Vec<Vec<u8>> = topics.into_iter().map(<[u8]>::to_vec).collect();
+        topics.sort();
+        topics.dedup();
+        topics
+    }
+}

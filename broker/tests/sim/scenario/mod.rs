@@ -1,0 +1,297 @@
+//! What a run consists of: everything is drawn from the seed.
+
+mod cast;
+mod options;
+
+use crate::context::Context;
+use crate::message::{Profile, Style};
+use crate::random::Random;
+use crate::world::{World, script};
+use broker::config::endpoint::Host;
+use broker::config::{
+    Attach, CaptureFormat, Config, Endpoint, Kind, ProxyConfig, Side, SocketOptions,
+};
+use options::Dice;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use zmtp::SocketType;
+
+/// What sort of arrangement a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    Queue,
+    Forwarder,
+    Streamer,
+    /// Every kind of proxy in one broker.
+    All,
+    /// Several proxies in one broker, most of them of one kind.
+    Several,
+    /// A REP in front, which takes one request at a time.
+    Lockstep,
+    /// Two brokers, the second one behind the first.
+    Chain,
+    /// Few workers or sinks, slow and short-lived; who sends does so when one of them comes back.
+    Handover,
+    /// Proxies that connect to their peers.
+    Reversed,
+}
+
+impl Plan {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Queue,
+        Self::Forwarder,
+        Self::Streamer,
+        Self::All,
+        Self::Several,
+        Self::Lockstep,
+        Self::Chain,
+        Self::Handover,
+        Self::Reversed,
+    ];
+}
+
+/// The kinds that have a name.
+const KINDS: [&str; 3] = ["queue", "forwarder", "streamer"];
+
+/// Draws a run.
+pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
+    let mut random = Random::new(seed);
+    let plan = random.pick(&Plan::ALL);
+    let style = Style {
+        profile: random.pick(&[Profile::Tiny, Profile::Tiny, Profile::Mixed, Profile::Large]),
+        salt: random.next(),
+    };
+    let script = script(&mut random);
+    let mut ctx = Context::new(&mut random, style, is_loud);
+    ctx.has_beats = script.beats;
+    ctx.is_even = plan == Plan::Handover;
+    ctx.is_fair = script.beats && script.fault_gap.is_none() && random.chance(50);
+    if is_loud {
+        eprintln!("{plan:?} {style:?} {script:?}");
+    }
+    let mut scene = Scene {
+        group: 0,
+        is_odd: random.chance(60),
+        plan,
+        port: 5000,
+        random,
+        world: World::new(ctx, script),
+    };
+    scene.build();
+    if is_loud {
+        for node in &scene.world.nodes {
+            eprintln!("{:?}", node.config);
+        }
+        for (index, peer) in scene.world.peers.iter().enumerate() {
+            eprintln!("peer {index}: {:?} {:?}", peer.role, peer.spec);
+        }
+    }
+    scene.world
+}
+
+struct Scene {
+    /// Counts the proxies between which no message may pass.
+    group: usize,
+    /// Options that are seldom configured are drawn too.
+    is_odd: bool,
+    plan: Plan,
+    port: u16,
+    random: Random,
+    world: World,
+}
+
+impl Scene {
+    fn build(&mut self) {
+        let kind = self.random.pick(&KINDS);
+        match self.plan {
+            Plan::Queue => self.broker(&["queue"], 0),
+            Plan::Forwarder => self.broker(&["forwarder"], 0),
+            Plan::Streamer => self.broker(&["streamer"], 0),
+            Plan::All => self.broker(&KINDS, 0),
+            Plan::Several => {
+                let count = 2 + self.random.below(2);
+                let mut kinds = vec![kind; count];
+                kinds.extend(self.random.chance(30).then(|| self.random.pick(&KINDS)));
+                self.broker(&kinds, 10);
+            }
+            Plan::Lockstep => self.broker(&["REP:DEALER"], 0),
+            Plan::Chain => self.chain(kind),
+            Plan::Handover => {
+                let kind = self.random.pick(&["queue", "streamer"]);
+                self.broker(&[kind], 0);
+            }
+            Plan::Reversed => self.broker(&[kind], 60),
+        }
+    }
+
+    /// One broker with proxies of these kinds; in so many of a hundred cases a side connects.
+    fn broker(&mut self, kinds: &[&str], connects: u64) {
+        let mut config = self.config();
+        for (index, kind) in kinds.iter().enumerate() {
+            self.group = index;
+            let mut proxy = self.proxy(&format!("{index}-{kind}"), kind);
+            if self.plan == Plan::Handover {
+                // Something is left when one of them goes.
+                let options = &mut proxy.backend.options;
+                options.sndhwm = options.sndhwm.max(10);
+                options.sndhwm_bytes = options.sndhwm_bytes.max(1 << 20);
+            }
+            for side in Side::BOTH {
+                let is_connecting = self.random.chance(connects);
+                let (attach, count) = if is_connecting {
+                    (Attach::Connect, 1 + self.random.below(4))
+                } else {
+                    (Attach::Bind, 1)
+                };
+                for _ in 0..count {
+                    let port = self.next_port();
+                    proxy.side_mut(side).attach(attach, endpoint(port));
+                }
+            }
+            // What a REP takes off is not in a copy.
+            if self.plan != Plan::Lockstep {
+                self.watch(&mut proxy);
+            }
+            config.proxies.push(proxy);
+        }
+        self.world.add_node(config.clone());
+        for proxy in &config.proxies {
+            for side in Side::BOTH {
+                self.peers_of(proxy, side);
+            }
+            self.watchers_of(proxy);
+        }
+        self.liars(&config);
+    }
+
+    /// Two proxies of a kind, one behind the other.
+    fn chain(&mut self, kind: &str) {
+        let (mut first, mut second) = (self.proxy("first", kind), self.proxy("second", kind));
+        // A broker wants all that its own subscribers want, and would come back for ever.
+        first.backend.options.subscriptions_max = 1_000_000;
+        // It comes again under its name before its former end is noticed.
+        second.frontend.options.router_handover = true;
+        first.frontend.options.router_handover = true;
+        let (front, middle, back) = (self.next_port(), self.next_port(), self.next_port());
+        first.frontend.attach(Attach::Bind, endpoint(front));
+        second.backend.attach(Attach::Bind, endpoint(back));
+        if self.random.chance(50) {
+            first.backend.attach(Attach::Connect, endpoint(middle));
+            second.frontend.attach(Attach::Bind, endpoint(middle));
+        } else {
+            first.backend.attach(Attach::Bind, endpoint(middle));
+            second.frontend.attach(Attach::Connect, endpoint(middle));
+        }
+        for proxy in [&mut first, &mut second] {
+            let mut config = self.config();
+            self.watch(proxy);
+            config.proxies.push(proxy.clone());
+            self.world.add_node(config);
+        }
+        self.peers_of(&first, Side::Frontend);
+        self.peers_of(&second, Side::Backend);
+        for proxy in [&first, &second] {
+            self.watchers_of(proxy);
+        }
+    }
+
+    /// Gives some proxies a capture, and some a control.
+    fn watch(&mut self, proxy: &mut ProxyConfig) {
+        if self.random.chance(40) {
+            let prefixes = [
+                ("in", "out"),
+                ("in", "out"),
+                ("", ""),
+                ("", "b"),
+                ("x", "x"),
+            ];
+            let (in_prefix, out_prefix) = self.random.pick(&prefixes);
+            let port = self.next_port();
+            let types = [SocketType::Pub, SocketType::Pub, SocketType::Pub];
+            let others = [SocketType::Push, SocketType::Dealer];
+            let socket = self.random.pick(&[&types[..], &others].concat());
+            let options = self.options(Side::Capture, socket);
+            let capture = &mut proxy.capture;
+            (capture.in_prefix, capture.out_prefix) = (in_prefix.into(), out_prefix.into());
+            capture.format = self.random.pick(&CaptureFormat::ALL);
+            capture.socket = socket;
+            capture.side.options = options;
+            capture.side.attach(Attach::Bind, endpoint(port));
+        }
+        if self.random.chance(30) {
+            let port = self.next_port();
+            let types = [SocketType::Rep, SocketType::Rep, SocketType::Pair];
+            let socket = self.random.pick(&types);
+            let options = self.options(Side::Control, socket);
+            let control = &mut proxy.control;
+            control.socket = socket;
+            control.side.options = options;
+            control.side.attach(Attach::Bind, endpoint(port));
+        }
+    }
+
+    fn config(&mut self) -> Config {
+        Config {
+            drain_timeout: Duration::from_millis(self.random.pick(&[0, 100, 2000, 10_000])),
+            // A request that is shed is never answered, and a REP waits until its sender has left.
+            memory_limit: match self.random.below(3) {
+                _ if self.plan == Plan::Lockstep => 0,
+                // Where messages that wait for a worker fill it, none is let in to take them.
+                0 if self.world.ctx.style.profile != Profile::Tiny => 8 << 20,
+                0 => self.random.pick(&[300_000, 1 << 20, 4 << 20]),
+                _ => 0,
+            },
+            proxies: Vec::new(),
+        }
+    }
+
+    fn next_port(&mut self) -> u16 {
+        self.port += 1;
+        self.world.ctx.groups.insert(self.port, self.group);
+        self.port
+    }
+
+    /// A proxy of the kind with this name, or between the sockets that it names.
+    fn proxy(&mut self, name: &str, kind: &str) -> ProxyConfig {
+        let pair = || kind.parse().expect("two sockets that make a proxy");
+        let kind = Kind::from_name(kind).unwrap_or_else(pair);
+        let mut proxy = ProxyConfig::new(kind, name);
+        for side in Side::BOTH {
+            proxy.side_mut(side).options = self.options(side, proxy.socket_type(side));
+        }
+        if !proxy.frontend.options.subscribe.is_empty() {
+            let options = &mut proxy.backend.options;
+            (options.xpub_verbose, options.xpub_verboser) = (false, false);
+        }
+        proxy
+    }
+
+    fn options(&mut self, side: Side, socket_type: SocketType) -> SocketOptions {
+        let is_odd = self.is_odd && self.random.chance(60);
+        let mut dice = Dice {
+            has_beats: self.world.script.beats,
+            is_chained: self.plan == Plan::Chain,
+            is_fair: self.world.ctx.is_fair,
+            is_odd,
+            random: &mut self.random,
+            side,
+            socket_type,
+        };
+        dice.options()
+    }
+}
+
+fn endpoint(port: u16) -> Endpoint {
+    Endpoint::Tcp {
+        host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
+        port,
+        source: None,
+    }
+}
+
+fn port(endpoint: &Endpoint) -> u16 {
+    match endpoint {
+        Endpoint::Tcp { port, .. } => *port,
+        _ => unreachable!("the simulated network has nothing else"),
+    }
+}
