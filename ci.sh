@@ -23,6 +23,9 @@ usage: ./ci.sh JOB [ARGUMENT...]
   attack MINUTES [WORD|WORD...]
                    attacks beside honest peers, all or those with such a word in their names:
                    memory, latency and messages keep their promises; prints a table
+  mutants [NAME...]
+                   deliberate faults, one at a time, all or those with such a NAME in theirs: a
+                   test catches each; prints a table
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   narrow           the codec and the broker where addresses have 32 bits (x86_64 only)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
@@ -169,6 +172,11 @@ attack() {
         apart=(unshare --net bash -c 'ip link set lo up && exec "$@"' --)
     fi
     run "${apart[@]}" cargo test --package zmqd-tests --test attack --locked -- --nocapture
+}
+
+mutants() {
+    say "mutants: a test catches each deliberate fault"
+    run tests/mutants.sh "$@"
 }
 
 deny() {
@@ -390,8 +398,8 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | faults | sim | soak | attack | deny | narrow | fuzz | \
-        coverage | wireshark | static | bench)
+    all | fmt | lint | doc | test | witness | faults | sim | soak | attack | mutants | deny | \
+        narrow | fuzz | coverage | wireshark | static | bench)
         "$@"
         ;;
     "" | help | -h | --help) usage ;;

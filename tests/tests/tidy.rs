@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 #[test]
 fn lines_have_at_most_100_columns() {
@@ -104,6 +105,33 @@ fn links_in_the_documentation_lead_somewhere() {
         let lost = targets.into_iter().find(is_lost)?;
         Some(format!("{lost} is not there"))
     });
+}
+
+/// `./ci.sh mutants` takes up to an hour, and this a moment: code that moves must take the patches
+/// along.
+#[test]
+fn every_deliberate_fault_can_still_be_put_in() {
+    let (mut faults, mut objections) = (BTreeSet::new(), Vec::new());
+    for path in files(&["patch"]) {
+        let text = read(&path);
+        let mut lines = text.lines();
+        let fault = lines.next().and_then(|line| line.strip_prefix("# "));
+        if !fault.is_some_and(|fault| faults.insert(fault.to_owned())) {
+            objections.push(format!("{}: no fault of its own in line 1", shown(&path)));
+        }
+        if !lines.next().is_some_and(|line| line.starts_with("# try: ")) {
+            objections.push(format!("{}: no `# try: ` in line 2", shown(&path)));
+        }
+        let mut git = Command::new("git");
+        git.args(["apply", "--check"]).arg(&path);
+        let output = git.current_dir(root()).output().expect("git runs");
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            objections.push(format!("{}: {}", shown(&path), error.trim_end()));
+        }
+    }
+    assert_none(objections);
+    assert!(faults.len() >= 60, "only {} faults", faults.len());
 }
 
 /// Cargo takes these as roots without being told.
