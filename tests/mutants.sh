@@ -66,17 +66,15 @@ select_patches() {
     done
 }
 
-# Brings a copy of the tree up to date, the changes that are not committed included. Files that did
-# not change keep their times, so that Cargo does not build them again.
+# Makes a copy of the tree, the changes that are not committed included. Its files are new, so that
+# Cargo compiles no fault of the last time into it.
 copy_tree() {
     local tree="$WORK/$1/tree"
+    rm -rf "$tree"
     mkdir -p "$tree"
-    git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
-        if [ -f "$file" ] && ! cmp --quiet "$file" "$tree/$file"; then
-            mkdir -p "$tree/$(dirname "$file")"
-            cp "$file" "$tree/$file"
-        fi
-    done
+    git ls-files -z --cached --others --exclude-standard |
+        tar --create --null --files-from - --ignore-failed-read |
+        tar --extract --touch --directory "$tree"
 }
 
 # Takes one patch after the other until none is left.
