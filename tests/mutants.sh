@@ -27,7 +27,7 @@ export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=1 CARGO_TERM_COLOR=never
 unset CARGO_TARGET_DIR SEED SEEDS TRACE
 
 main() {
-    local name number failures=0
+    local name number failures
     mapfile -t names < <(select_patches "$@")
     if [ "${#names[@]}" = 0 ]; then
         echo "no fault in $PATCHES has such a name" >&2
@@ -41,11 +41,10 @@ main() {
     wait
     printf '| fault | caught by |\n|---|---|\n'
     for name in "${names[@]}"; do
-        cat "$WORK/results/$name" || echo "| $name | NOT RUN |"
-    done
-    failures="$(cat "$WORK/results"/* | grep --count -E '\| NOT [A-Z]+' || true)"
-    echo "${#names[@]} faults, $failures of them not caught, not applied, not compiled or not run;" \
-        "$((SECONDS / 60)) min"
+        cat "$WORK/results/$name" 2>/dev/null || echo "| $name | NOT RUN |"
+    done | tee "$WORK/table.md"
+    failures="$(grep --count '| NOT [A-Z]' "$WORK/table.md" || true)"
+    echo "${#names[@]} faults in $((SECONDS / 60)) min; not caught, or not tried: $failures"
     [ "$failures" = 0 ]
 }
 
@@ -84,8 +83,8 @@ work() {
     for name in "${names[@]}"; do
         # Only one worker can make the folder.
         if mkdir "$WORK/claimed/$name" 2>/dev/null; then
-            try_patch "$1" "$PWD/$PATCHES/$name.patch" >"$WORK/results/$name"
-            cat "$WORK/results/$name" >&2
+            try_patch "$1" "$PWD/$PATCHES/$name.patch" | tee "$WORK/$1/row" >&2
+            mv "$WORK/$1/row" "$WORK/results/$name"
         fi
     done
 }
