@@ -76,8 +76,7 @@ pub enum Why {
     KeptOut,
     /// Whoever controls the proxy wanted it gone.
     Kicked,
-    /// It closed after the beginning of its greeting: ZeroMQ 3.2 does so on a greeting of ours that
-    /// it cannot read.
+    /// It closed after the beginning of its greeting, before it said its version.
     LeftInGreeting,
     /// It is part of a loop of brokers.
     Loop,
@@ -147,9 +146,7 @@ impl fmt::Display for Why {
             Self::Io(kind) => write!(f, "{kind}"),
             Self::KeptOut => f.write_str("its address is not in tcp_accept_filter"),
             Self::Kicked => f.write_str("kicked by command"),
-            Self::LeftInGreeting => f.write_str(
-                "it closed in its greeting, as peers of ZMTP 2.0 do: accept_zmtp2 would serve them",
-            ),
+            Self::LeftInGreeting => f.write_str("it closed in the middle of its greeting"),
             Self::Loop => f.write_str("it is part of a loop of brokers"),
             Self::MemoryShed => f.write_str("the memory limit is reached and it has most"),
             Self::PairTaken => f.write_str("the pair has its peer already"),

@@ -311,28 +311,22 @@ fn they_are_refused_by_default_and_by_name() {
     old.send(&[1, REQ]);
     let mut more = Vec::new();
     old.stream.read_to_end(&mut more).expect("an orderly end");
-    assert_eq!(
-        more.len(),
-        53,
-        "the rest of a greeting: {}",
-        more.escape_ascii()
-    );
+    assert!(more.is_empty(), "after it: {}", more.escape_ascii());
     let line = broker.wait_log(&old.address());
     assert!(line.contains("ZMTP 2.0"), "{line}");
     assert!(line.contains("accept_zmtp2"), "no way out in {line}");
 }
 
-/// A real one takes the rest of our greeting for a frame, and may give up before it has said what
-/// it speaks.
+/// Nothing is known of it, and no option is named that would not help.
 #[test]
-fn one_that_leaves_before_it_says_what_it_speaks_is_recognised() {
+fn one_that_leaves_before_it_says_what_it_speaks_is_said_to() {
     let broker = Zmqd::queue(&[]);
     let old = OldPeer::open(dial(broker.frontend()), b"");
     let address = old.address();
     drop(old);
     let line = broker.wait_log(&address);
     assert!(
-        line.contains("as peers of ZMTP 2.0 do: accept_zmtp2 would serve them"),
+        line.ends_with("it closed in the middle of its greeting"),
         "{line}"
     );
 }
@@ -344,7 +338,7 @@ fn those_of_1_0_are_refused_all_the_same() {
     let with_long_identity = long_header(0xff, 300);
     let with_version: &[u8] = b"\xff\0\0\0\0\0\0\0\x01\x7f\x00";
     for (bytes, reason) in [
-        (anonymous, "not a ZMTP greeting"),
+        (anonymous, "not a ZeroMQ peer of version 3 or above"),
         (&with_long_identity[..], "ZMTP 1.0"),
         (with_version, "ZMTP 1.0"),
     ] {

@@ -1,6 +1,6 @@
 //! Why a session ended, by whose fault.
 
-use crate::limits::ERROR_REASON_SIZE_MAX;
+use crate::limits::MECHANISM_SIZE;
 use crate::show::show;
 use crate::socket_type::SocketType;
 use std::fmt;
@@ -18,6 +18,10 @@ pub enum Error {
     /// The bytes are ZMTP, but not what may be sent at that moment.
     #[error("misbehaving peer: {0}")]
     Misbehaved(#[from] Misbehaved),
+    /// The first bytes are not a ZMTP signature, and these are they. ZMTP 1.0, which ZeroMQ 2 speaks,
+    /// has none either.
+    #[error("not a ZeroMQ peer of version 3 or above: it sent {0}")]
+    NotZmtp(Reason),
     /// One side said no with an ERROR command.
     #[error("refused: {0}")]
     Refused(#[from] Refused),
@@ -30,8 +34,11 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Incompatible {
     /// Its greeting names another security mechanism.
-    #[error("security mechanism differs from ours")]
-    Mechanism,
+    #[error("the peer wants {peer}; this side speaks NULL only")]
+    Mechanism {
+        /// The mechanism that its greeting names.
+        peer: MechanismName,
+    },
     /// Its socket type may not talk to ours.
     #[error("a {peer} socket cannot talk to our {local} socket")]
     SocketType {
@@ -81,9 +88,6 @@ pub enum Malformed {
     /// A probe for loops that is too short.
     #[error("probe for loops cut short")]
     Probe,
-    /// The first bytes are not a ZMTP signature.
-    #[error("not a ZMTP greeting; ZMTP 1.0, which ZeroMQ 2 speaks, has none")]
-    Signature,
     /// A message of more frames than the limit.
     #[error("message of too many frames")]
     TooManyFrames,
@@ -148,7 +152,7 @@ impl Error {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Incompatible(Incompatible::Mechanism) => "mechanism-mismatch",
+            Self::Incompatible(Incompatible::Mechanism { .. }) => "mechanism-mismatch",
             Self::Incompatible(Incompatible::SocketType { .. }) => "socket-type-mismatch",
             Self::Incompatible(Incompatible::UnknownSocketType) => "unknown-socket-type",
             Self::Incompatible(Incompatible::Version1) => "zmtp-1",
@@ -161,12 +165,12 @@ impl Error {
             Self::Malformed(Malformed::MessageTooLarge) => "message-too-large",
             Self::Malformed(Malformed::Ping) => "malformed-ping",
             Self::Malformed(Malformed::Probe) => "malformed-probe",
-            Self::Malformed(Malformed::Signature) => "not-zmtp",
             Self::Malformed(Malformed::TooManyFrames) => "too-many-frames",
             Self::Misbehaved(Misbehaved::CommandInMessage) => "command-in-message",
             Self::Misbehaved(Misbehaved::MessageInHandshake) => "message-in-handshake",
             Self::Misbehaved(Misbehaved::TopicTooLong) => "topic-too-long",
             Self::Misbehaved(Misbehaved::UnexpectedCommand) => "unexpected-command",
+            Self::NotZmtp(_) => "not-zmtp",
             Self::Refused(Refused::ByPeer(_)) => "refused-by-peer",
             Self::TimedOut(Deadline::Greeting { .. } | Deadline::Handshake { .. }) => {
                 "handshake-timeout"
@@ -175,6 +179,24 @@ impl Error {
             Self::TimedOut(Deadline::TimeToLive) => "ttl-expired",
             Self::TimedOut(Deadline::Trial { .. }) => "trial-timeout",
         }
+    }
+
+    /// The error of an input that does not begin as ZMTP does: its first line, or what has come of
+    /// it.
+    pub(crate) fn not_zmtp(input: &[u8]) -> Self {
+        let end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let line = input.get(..end.unwrap_or(input.len())).unwrap_or_default();
+        let line = if line.is_empty() { input } else { line };
+        Self::NotZmtp(Reason::new(line))
+    }
+
+    /// Whether the peer should still get what was said to it last: an ERROR, or the greeting by
+    /// which it sees that its mechanism is another. A libzmq peer then gives the endpoint up, where
+    /// one that is closed on without that comes again every 100 ms.
+    #[must_use]
+    pub fn has_last_words(&self) -> bool {
+        let is_mechanism = matches!(self, Self::Incompatible(Incompatible::Mechanism { .. }));
+        is_mechanism || self.reply().is_some()
     }
 
     /// What the peer is told in an ERROR command, if it is to hear anything.
@@ -194,7 +216,29 @@ impl Error {
     }
 }
 
-/// The beginning of the text of an ERROR command, made safe to print.
+/// The name of a security mechanism as it stands in a greeting, padded with zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MechanismName(pub [u8; MECHANISM_SIZE]);
+
+/// Safe to print, whatever the bytes are.
+impl fmt::Display for MechanismName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().rposition(|byte| *byte != 0);
+        let name = self.0.get(..end.map_or(0, |last| last + 1));
+        match name.unwrap_or_default() {
+            [] => f.write_str("a mechanism without a name"),
+            name => write!(f, "{}", name.escape_ascii()),
+        }
+    }
+}
+
+impl fmt::Debug for MechanismName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The beginning of what a peer said, made safe to print.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Reason {
     text: [u8; Self::SIZE_MAX],
@@ -207,7 +251,6 @@ impl Reason {
     /// Keeps the first bytes of `text`.
     #[must_use]
     pub fn new(text: &[u8]) -> Self {
-        debug_assert!(text.len() <= ERROR_REASON_SIZE_MAX);
         let mut kept = [0; Self::SIZE_MAX];
         let mut size = 0;
         for (to, from) in kept.iter_mut().zip(text) {

@@ -74,7 +74,9 @@ mod version;
 pub mod fuzzing;
 
 pub use deframer::{Deframer, Found, Span};
-pub use error::{Deadline, Error, Incompatible, Malformed, Misbehaved, Reason, Refused};
+pub use error::{
+    Deadline, Error, Incompatible, Malformed, MechanismName, Misbehaved, Reason, Refused,
+};
 pub use finder::Finder;
 pub use frames::{Frame, Frames};
 pub use heartbeat::HeartbeatConfig;

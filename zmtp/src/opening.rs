@@ -1,22 +1,23 @@
 //! How a connection opens: the greetings, and what takes the place of a handshake in ZMTP 2.0.
 //!
-//! Ours goes out all at once: a side that waits for the other before it says its version deadlocks
-//! with another that does the same. Only where peers of 2.0 are welcome it goes in the steps of
-//! libzmq, because such a peer takes all that follows the version for frames:
+//! Ours goes out in two steps:
 //!
 //! ```text
 //! we send                               once the peer has sent
-//! FF … 7F                               –
-//! 03                                    FF … 7F: it will say which version it speaks
+//! FF … 7F 03                            –
 //! 01 mechanism as-server filler         a version of 3 or above
 //! socket type, identity as a frame      01: ZMTP 2.0 (RFC 15)
 //! ```
 //!
-//! None of the steps waits for more than libzmq does, so that two sides which both go in steps get
-//! to the end.
+//! A libzmq peer that gets the whole greeting at once, and whose mechanism is another, closes
+//! without having said more than its signature. One that gets the version first answers with all of
+//! its own greeting, so that the mechanism it wants is known. And a peer of 2.0 takes all that
+//! follows the version for frames. libzmq waits for eleven bytes and sends its mechanism before it
+//! has ours, so that nothing is waited for longer than it waits for us, and two sides which both go
+//! in steps get to the end.
 
 use crate::encode::append_frame;
-use crate::error::{Error, Incompatible};
+use crate::error::{Error, Incompatible, MechanismName};
 use crate::limits::{GREETING_SIZE, GREETING_V2_SIZE, IDENTITY_SIZE_MAX, SIGNATURE_SIZE};
 use crate::loops::LoopCheck;
 use crate::mechanism::Mechanism;
@@ -26,6 +27,9 @@ use crate::socket_type::SocketType;
 use crate::version::Version;
 use crate::wire::greeting::{Arrived, Greeting, parse_v2};
 use crate::wire::header::{Header, Legal, LegalFlags};
+
+/// The bytes of the greeting up to the first one of the version.
+const VERSION_END: usize = SIGNATURE_SIZE + 1;
 
 /// What a state makes of its input.
 #[derive(Clone, Debug)]
@@ -60,21 +64,13 @@ pub(crate) struct ExpectIdentity {
 }
 
 impl ExpectGreeting {
-    /// Appends our greeting, or its beginning.
+    /// Appends the beginning of our greeting, up to the version.
     pub(crate) fn start(config: &SessionConfig, out: &mut Vec<u8>) -> Self {
         let mut state = Self {
             mechanism: Mechanism::new(config),
             sent_size: 0,
         };
-        let in_steps = config.accept_zmtp2 && state.mechanism.is_null();
-        state.send(
-            if in_steps {
-                SIGNATURE_SIZE
-            } else {
-                GREETING_SIZE
-            },
-            out,
-        );
+        state.send(VERSION_END, out);
         state
     }
 
@@ -88,18 +84,10 @@ impl ExpectGreeting {
         match Arrived::of(input)? {
             Arrived::Nothing if input.is_empty() => Ok(Outcome::Need(1)),
             Arrived::Nothing => Ok(Outcome::Need(SIGNATURE_SIZE)),
-            Arrived::Signature => {
-                self.send(SIGNATURE_SIZE + 1, out);
-                Ok(Outcome::Need(SIGNATURE_SIZE + 1))
-            }
-            Arrived::Major(major) => {
-                self.send(SIGNATURE_SIZE + 1, out);
-                match major {
-                    0 => Err(Incompatible::Version1.into()),
-                    1 => self.handle_v2(config, input, out),
-                    _ => self.handle_v3(input, out),
-                }
-            }
+            Arrived::Signature => Ok(Outcome::Need(VERSION_END)),
+            Arrived::Major(0) => Err(Incompatible::Version1.into()),
+            Arrived::Major(1) => self.handle_v2(config, input, out),
+            Arrived::Major(_) => self.handle_v3(input, out),
         }
     }
 
@@ -134,7 +122,8 @@ impl ExpectGreeting {
             return Ok(Outcome::Need(GREETING_SIZE));
         };
         if greeting.mechanism != Greeting::new(self.mechanism.name()).mechanism {
-            return Err(Incompatible::Mechanism.into());
+            let peer = MechanismName(greeting.mechanism);
+            return Err(Incompatible::Mechanism { peer }.into());
         }
         Ok(Outcome::Done {
             size: GREETING_SIZE,

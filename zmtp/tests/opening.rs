@@ -99,8 +99,7 @@ fn an_old_peer_is_told_what_it_knows_and_when() {
         });
         for (at, byte) in OLD_REQ.iter().enumerate() {
             let due = match at {
-                0..10 => b"\xff\0\0\0\0\0\0\0\x01\x7f".to_vec(),
-                10 => b"\xff\0\0\0\0\0\0\0\x01\x7f\x03".to_vec(),
+                0..=10 => b"\xff\0\0\0\0\0\0\0\x01\x7f\x03".to_vec(),
                 _ => [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03", expected].concat(),
             };
             assert_eq!(end.out, due, "{socket_type} in front of byte {at}");

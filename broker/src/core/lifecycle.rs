@@ -294,7 +294,7 @@ impl Core {
         let socket = proxy.socket_mut(socket_id.side);
         // A peer that was refused is to hear why, and those of a broker that stops what was queued.
         let lingers = match why {
-            Why::Protocol(error) => error.reply().is_some(),
+            Why::Protocol(error) => error.has_last_words(),
             _ => matches!(why, Why::Loop | Why::Stopping),
         };
         let unsent = match why {

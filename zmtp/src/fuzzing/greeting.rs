@@ -2,7 +2,7 @@
 
 use super::{OLD, socket_type};
 use crate::encode::append_frame;
-use crate::error::{Error, Incompatible, Malformed};
+use crate::error::{Error, Incompatible, MechanismName};
 use crate::session::{Event, Session, SessionConfig};
 use crate::socket_type::SocketType;
 use crate::version::Version;
@@ -59,7 +59,7 @@ fn fields(greeting: Greeting) -> Fields {
 fn naive(input: &[u8]) -> Result<Option<Fields>, Error> {
     let at = |index: usize| input.get(index).copied();
     if at(0).is_some_and(|first| first != 0xff) {
-        return Err(Malformed::Signature.into());
+        return Err(Error::not_zmtp(input));
     }
     if at(9).is_some_and(|last| last % 2 == 0) || at(10) == Some(0) {
         return Err(Incompatible::Version1.into());
@@ -168,20 +168,15 @@ fn naive_answer(local: SocketType, accept_zmtp2: bool, input: &[u8]) -> Answer {
             };
         }
         Err(error) => {
-            let steps = if input.len() > 10 { 11 } else { 10 };
-            said.truncate(if accept_zmtp2 { steps } else { GREETING_SIZE });
+            said.truncate(11);
             end = Some(Err(error));
         }
         Ok(found) => {
-            let steps = match input.len() {
-                0..10 => 10,
-                10 => 11,
-                _ => GREETING_SIZE,
-            };
-            said.truncate(if accept_zmtp2 { steps } else { GREETING_SIZE });
+            said.truncate(if input.len() > 10 { GREETING_SIZE } else { 11 });
             if let Some((mechanism, _)) = found {
+                let peer = MechanismName(mechanism);
                 let is_null = mechanism.starts_with(b"NULL") && mechanism.ends_with(&[0; 16]);
-                let mismatch = Incompatible::Mechanism.into();
+                let mismatch = Incompatible::Mechanism { peer }.into();
                 end = Some(if is_null {
                     Ok(GREETING_SIZE)
                 } else {

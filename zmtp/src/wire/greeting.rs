@@ -6,7 +6,7 @@
 //!      0   1             8  9   10     11     12              31  32         33           63
 //! ```
 
-use crate::error::{Error, Incompatible, Malformed};
+use crate::error::{Error, Incompatible};
 use crate::limits::{GREETING_SIZE, GREETING_V2_SIZE, MECHANISM_SIZE, SIGNATURE_SIZE};
 use crate::socket_type::SocketType;
 use crate::version::Version;
@@ -36,13 +36,13 @@ impl Arrived {
     /// and waits is not waited for.
     ///
     /// # Errors
-    /// [`Malformed::Signature`] for what is not ZMTP, [`Incompatible::Version1`] for ZMTP 1.0 that
+    /// [`Error::NotZmtp`] for what is not ZMTP, [`Incompatible::Version1`] for ZMTP 1.0 that
     /// says no version.
     pub fn of(input: &[u8]) -> Result<Self, Error> {
         match input.first() {
             None => return Ok(Self::Nothing),
             Some(0xff) => {}
-            Some(_) => return Err(Malformed::Signature.into()),
+            Some(_) => return Err(Error::not_zmtp(input)),
         }
         match input.get(SIGNATURE_SIZE - 1) {
             None => return Ok(Self::Nothing),
@@ -143,6 +143,7 @@ pub fn parse_v2(input: &[u8]) -> Result<Option<SocketType>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     fn emitted() -> Vec<u8> {
         let mut out = Vec::new();
@@ -198,8 +199,11 @@ mod tests {
     #[test]
     fn versions_are_told_apart_as_soon_as_they_can_be() {
         let table: [(&[u8], Error); 5] = [
-            (b"GET / HTTP/1.1", Malformed::Signature.into()),
-            (b"\x01", Malformed::Signature.into()),
+            (
+                b"GET / HTTP/1.1\r\nHost",
+                Error::NotZmtp(Reason::new(b"GET / HTTP/1.1")),
+            ),
+            (b"\x01", Error::NotZmtp(Reason::new(b"\x01"))),
             (b"\xff\0\0\0\0\0\0\0\x01\x7e", Incompatible::Version1.into()),
             (
                 b"\xff\0\0\0\0\0\0\0\x01\x7f\x00",

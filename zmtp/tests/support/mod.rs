@@ -151,9 +151,11 @@ impl Transcript {
     }
 
     fn greeting(&mut self) {
-        let greeting = r#"ff 00*7 01 7f 03 01 "NULL" 00*48"#;
-        self.parse_line(&format!("> {greeting}"));
-        self.parse_line(&format!("< {greeting}"));
+        let (version, rest) = ("ff 00*7 01 7f 03", r#"01 "NULL" 00*48"#);
+        for step in [version, rest] {
+            self.parse_line(&format!("> {step}"));
+            self.parse_line(&format!("< {step}"));
+        }
         let ready = ready(self.local);
         self.output.push((self.input.len(), ready));
     }

@@ -1,0 +1,98 @@
+//! Peers that want a security mechanism which is not spoken here: the log names it, whichever side
+//! connects.
+
+use zmqd_tests::raw::listen;
+use zmqd_tests::{ANY, Python, Raw, Zmqd, wait_until};
+
+/// Words for sockets that want CURVE or PLAIN.
+const SECURE: &str = r#"
+def secure(kind, mechanism, **options):
+    made = socket(kind, **options)
+    if mechanism == "PLAIN":
+        made.plain_username, made.plain_password = b"name", b"word"
+    else:
+        made.curve_serverkey, _ = zmq.curve_keypair()
+        made.curve_publickey, made.curve_secretkey = zmq.curve_keypair()
+    return made
+
+def guarded(kind, mechanism):
+    made = socket(kind)
+    if mechanism == "PLAIN":
+        made.plain_server = True
+    else:
+        made.curve_server = True
+        _, made.curve_secretkey = zmq.curve_keypair()
+    return made, f"tcp://127.0.0.1:{made.bind_to_random_port('tcp://127.0.0.1')}"
+"#;
+
+const TIMES: usize = 30;
+
+#[test]
+fn a_client_that_wants_another_mechanism_is_named_each_time() {
+    for mechanism in ["CURVE", "PLAIN"] {
+        let broker = Zmqd::queue(&["--control", ANY]);
+        let mut python = Python::beside(&broker);
+        python.run(SECURE);
+        python.set("mechanism", mechanism);
+        python.set("times", &TIMES.to_string());
+        // The log has no more than 20 lines a second, so that each one is counted by its cause.
+        python.run(
+            r#"
+            ask = questioner(control)
+            for number in range(1, int(times) + 1):
+                client = secure(zmq.DEALER, mechanism)
+                wait = watch(client, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+                client.connect(frontend)
+                assert wait() == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+                client.disable_monitor()
+                client.close(0)
+                expected = {"mechanism-mismatch": number}
+                wait_until("its cause", lambda: counters(ask, "frontend")["closed"] == expected)
+            "#,
+        );
+        let cause = format!("the peer wants {mechanism}; this side speaks NULL only");
+        let _line = broker.wait_log(&cause);
+    }
+}
+
+#[test]
+fn a_server_that_wants_another_mechanism_is_named_each_time() {
+    for mechanism in ["CURVE", "PLAIN"] {
+        let mut python = Python::new();
+        python.run(SECURE);
+        python.set("mechanism", mechanism);
+        python.run("server, endpoint = guarded(zmq.ROUTER, mechanism)");
+        let endpoint: String = python.ask("endpoint");
+        let options = ["reconnect_ivl=100", "reconnect_ivl_max=100"];
+        let arguments = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
+        let broker = Zmqd::start(&[&arguments[..], &["--set"], &options].concat());
+        let cause = format!("the peer wants {mechanism}; this side speaks NULL only");
+        wait_until(&cause, || (broker.log_count(&cause) >= TIMES).then_some(()));
+        assert_eq!(broker.log_count("greeting"), 0, "no other cause");
+    }
+}
+
+#[test]
+fn what_is_no_zeromq_peer_is_shown_by_what_it_sent() {
+    let broker = Zmqd::queue(&[]);
+    let mut raw = Raw::connect(broker.frontend());
+    raw.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("it is open");
+    raw.read_until_closed();
+    let line = broker.wait_log(raw.address());
+    let shown = r#"not a ZeroMQ peer of version 3 or above: it sent "GET / HTTP/1.1""#;
+    assert!(line.ends_with(shown), "{line}");
+    let mut raw = Raw::connect(broker.frontend());
+    raw.send(b"\x1b[2J\xe2\x80\xae").expect("it is open");
+    raw.read_until_closed();
+    let line = broker.wait_log(raw.address());
+    assert!(line.ends_with(r#""\x1b[2J\xe2\x80\xae""#), "{line}");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_late_by_the_option() {
+    let (_listener, endpoint) = listen();
+    let arguments = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
+    let broker = Zmqd::start(&[&arguments[..], &["--set", "handshake_ivl=100"]].concat());
+    let _line = broker.wait_log("no greeting within 100 ms (handshake_ivl)");
+}
