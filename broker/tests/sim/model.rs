@@ -217,6 +217,7 @@ impl Model {
                 } => {
                     let key = message.key;
                     self.count(id, (key, is_enveloped), size);
+                    self.note_lie(id, key);
                     let pending = Pending {
                         first: message.first.clone(),
                         is_single_frame,
@@ -245,6 +246,17 @@ impl Model {
     fn is_pair_taken(&self, id: ConnId) -> bool {
         let own = self.shadows[&id].socket;
         self.sockets[index(own)].socket_type == SocketType::Pair && self.live(own).next().is_some()
+    }
+
+    /// One whose messages are like those of others is not told from them.
+    fn note_lie(&mut self, id: ConnId, key: Key) {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let is_router = self.sockets[index(shadow.socket)].socket_type == SocketType::Router;
+        if is_router && matches!(key, Key::Other(_)) {
+            shadow.is_wild = true;
+            shadow.expected.clear();
+            shadow.begun.clear();
+        }
     }
 
     /// Whether messages of this peer may wait, though they are for certain others.
@@ -556,7 +568,7 @@ impl Model {
         let socket = &mut self.sockets[index(shadow.socket)];
         // A liar's reply is held against nothing: it may bear any identity.
         let is_wild = socket.socket_type == SocketType::Router && matches!(key, Key::Other(_));
-        if is_wild || socket.is_vague {
+        if is_wild || shadow.is_wild || socket.is_vague {
             return;
         }
         socket.expected += 1;
@@ -655,7 +667,7 @@ impl Model {
             _ => {
                 let key = key_of(self.style, &unit.bytes);
                 let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
-                if !is_wild && !self.sockets[socket].is_vague {
+                if !(is_wild || shadow.is_wild || self.sockets[socket].is_vague) {
                     shadow.begun.push_back(key);
                 }
             }

@@ -67,6 +67,9 @@ pub(crate) struct Shadow {
     pub(crate) is_dying: bool,
     /// The broker can not write to it any more.
     pub(crate) is_mute: bool,
+    /// A ROUTER's peer that lies: whose of several alike its messages are is not known, nor what
+    /// answers are for it.
+    pub(crate) is_wild: bool,
     /// It looks for loops, and the broker too.
     pub(crate) is_neighbour: bool,
     /// Its handshake was completed at some time.
@@ -193,6 +196,7 @@ impl Shadow {
             is_dying: false,
             is_mute: false,
             is_neighbour: false,
+            is_wild: false,
             missed: 0,
             newest_batch: 0,
             orders: BTreeMap::new(),
@@ -350,7 +354,7 @@ impl Shadow {
                 unit(&bytes[at..], greeting_left).expect("the queue holds whole messages");
             greeting_left = greeting_left.saturating_sub(size);
             let is_greeting = self.greeting.as_deref() == Some(&bytes[at..at + size]);
-            if !is_command && !(is_greeting && messages.is_empty()) {
+            if !(is_command || is_greeting && messages.is_empty()) {
                 messages.push(bytes[at..at + size].to_vec());
             }
             at += size;

@@ -76,7 +76,6 @@ impl Liar {
     /// All it will ever say on a new connection.
     pub(crate) fn connected(&mut self, ctx: &mut Context, spec: &Spec, sender: u32) -> Vec<u8> {
         self.leaves_at = ctx.now + ctx.random.range(MILLISECOND..=3 * SECOND);
-        let style = ctx.style;
         let random = &mut ctx.random;
         let mut out = Vec::new();
         if self.lie != Lie::Silence || random.chance(70) {
@@ -99,6 +98,26 @@ impl Liar {
             _ => "",
         };
         ready(&mut out, socket_type, &identity, check);
+        self.talk(ctx, (socket_type, sender), &mut out);
+        let random = &mut ctx.random;
+        if self.lie == Lie::Mutation {
+            for _ in 0..1 + random.below(4) {
+                let at = random.below(out.len());
+                out[at] ^= 1 << random.below(8);
+            }
+        }
+        out
+    }
+
+    /// What follows its half of the handshake.
+    fn talk(
+        &mut self,
+        ctx: &mut Context,
+        (socket_type, sender): (SocketType, u32),
+        out: &mut Vec<u8>,
+    ) {
+        let (style, now) = (ctx.style, ctx.now);
+        let random = &mut ctx.random;
         match self.lie {
             Lie::Garbage => {
                 let keep = random.below(out.len() + 1);
@@ -120,11 +139,11 @@ impl Liar {
                             0 => Vec::new(),
                             _ => format!("a{}", number % 2500).into_bytes(),
                         };
-                        append_command(&mut out, "SUBSCRIBE", &topic);
+                        append_command(out, "SUBSCRIBE", &topic);
                     }
                 }
                 for _ in 0..random.below(20) {
-                    loop_command(random).append(&mut out);
+                    loop_command(random).append(out);
                 }
             }
             Lie::Stall => {
@@ -132,7 +151,7 @@ impl Liar {
                 let size = random.pick(&[70_000, 600_000, 100 << 20]);
                 out.extend(u64::to_be_bytes(size));
                 out.resize(out.len() + random.pick(&[0, 10, 60_000, 66_000]), 0x77);
-                self.says_at = ctx.now + 50 * MILLISECOND;
+                self.says_at = now + 50 * MILLISECOND;
             }
             Lie::Silence => {
                 let keep = random.below(out.len());
@@ -141,7 +160,7 @@ impl Liar {
             Lie::Subscriptions => {
                 for _ in 0..random.below(60) {
                     let topic = vec![random.pick(b"abc"); random.below(80)];
-                    append_command(&mut out, "SUBSCRIBE", &topic);
+                    append_command(out, "SUBSCRIBE", &topic);
                 }
             }
             Lie::Identity | Lie::Mutation | Lie::Type => {
@@ -153,18 +172,11 @@ impl Liar {
                         frames.insert(0, vec![0x61; random.below(3)]);
                     }
                     for (index, frame) in frames.iter().enumerate() {
-                        append(&mut out, frame, index + 1 < frames.len(), random);
+                        append(out, frame, index + 1 < frames.len(), random);
                     }
                 }
             }
         }
-        if self.lie == Lie::Mutation {
-            for _ in 0..1 + random.below(4) {
-                let at = random.below(out.len());
-                out[at] ^= 1 << random.below(8);
-            }
-        }
-        out
     }
 
     pub(crate) fn reads_at_all(&self, ctx: &Context) -> bool {
