@@ -30,7 +30,7 @@ pub use options::{
 pub struct Config {
     /// How long a stop may take to send what is queued; zero stops at once.
     pub drain_timeout: Duration,
-    /// Bytes that all queues and all received input may hold together; zero is no limit. The
+    /// Bytes of memory that peers may cause together; zero is no limit. The
     /// process needs some more for connections and subscriptions.
     pub memory_limit: u64,
     /// The proxies, in the order they were configured.
