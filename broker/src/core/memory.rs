@@ -17,7 +17,7 @@
 //!   the limit is free.
 
 use crate::config::Side;
-use crate::conn::{Conn, ConnId, Input, SocketId};
+use crate::conn::{Conn, ConnId, Input, Phase, SocketId};
 use crate::core::{Action, Core};
 use crate::limits::CONNECTION_MEMORY;
 use crate::why::{Drop, Why};
@@ -266,8 +266,8 @@ impl Core {
         let mut holders: Vec<(u64, ConnId)> = self
             .conns
             .iter()
-            .filter(|(_, conn)| conn.tail_memory > 0 && !conn.is_parked)
-            .map(|(id, conn)| (conn.tail_memory, id))
+            .map(|(id, conn)| (unfinished(conn), id))
+            .filter(|(size, _)| *size > 0)
             .collect();
         holders.sort_unstable();
         let enough = self.memory.inputs_max() / 8 * 7;
@@ -394,7 +394,11 @@ impl Core {
     }
 }
 
-/// Memory of an unfinished message, for which its peer can be closed.
+/// Memory of an unfinished message, for which its peer can be closed. One in its handshake has
+/// little, and may be the one that takes what waits.
 fn unfinished(conn: &Conn) -> u64 {
-    if conn.is_parked { 0 } else { conn.tail_memory }
+    match conn.phase {
+        Phase::Ready if !conn.is_parked => conn.tail_memory,
+        _ => 0,
+    }
 }

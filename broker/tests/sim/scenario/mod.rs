@@ -237,7 +237,9 @@ impl Scene {
             memory_limit: match self.random.below(3) {
                 _ if self.plan == Plan::Lockstep => 0,
                 // Where messages that wait for a worker fill it, none is let in to take them.
-                0 if self.world.ctx.style.profile != Profile::Tiny => 8 << 20,
+                0 if self.world.ctx.style.profile != Profile::Tiny => {
+                    self.random.pick(&[1 << 20, 8 << 20])
+                }
                 0 => self.random.pick(&[300_000, 1 << 20, 4 << 20]),
                 _ => 0,
             },

@@ -92,7 +92,7 @@ const DRAWN: &[Row] = &[
         };
     }),
     ("immediate", |dice, options| {
-        options.immediate = dice.random.chance(70) || options.balance == Balance::Ready;
+        options.immediate = dice.random.chance(40) || options.balance == Balance::Ready;
     }),
     ("overflow", |dice, options| {
         let policies = [
