@@ -332,3 +332,41 @@ fn a_reader_that_keeps_up_misses_nothing() {
         "#,
     );
 }
+
+/// What pyzmq's own `test_device.test_proxy` does, with a reader of the capture that comes after the
+/// message was sent: a capture that does not wait drops the copy.
+#[test]
+fn a_blocking_capture_waits_for_a_reader_that_comes_late() {
+    let mut python = Python::new();
+    for round in 0..20 {
+        let more = ["--capture", ANY, "--capture-socket", "PUSH"];
+        let format = ["--capture-format", "proxy"];
+        let set = ["--set", "capture.overflow=block"];
+        let broker = Zmqd::streamer(&[&more[..], &format, &set].concat());
+        python.meet(&broker);
+        python.set("number", &round.to_string());
+        python.run(
+            r#"
+            sink, source = connect(zmq.PULL, backend), connect(zmq.PUSH, frontend)
+            source.send_multipart([b"hello", number.encode()])
+            if int(number) % 5 == 0:
+                assert is_silent(sink, 50), "forwarded before its copy could be taken"
+            watcher = connect(zmq.PULL, capture)
+            for reader in (sink, watcher):
+                assert reader.recv_multipart() == [b"hello", number.encode()]
+            for socket in (source, watcher, sink):
+                socket.close()
+            "#,
+        );
+    }
+}
+
+#[test]
+fn a_capture_that_cannot_block_is_refused_with_the_reason() {
+    let sides = ["streamer", "--frontend", ANY, "--backend", ANY];
+    let more = ["--capture", ANY, "--set", "capture.overflow=block"];
+    let end = Zmqd::finish(&[&sides[..], &more].concat());
+    assert_eq!(end.code, Some(2), "{}", end.stderr);
+    let reason = "a PUB never waits for its subscribers";
+    assert!(end.stderr.contains(reason), "{}", end.stderr);
+}

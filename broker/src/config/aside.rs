@@ -1,6 +1,6 @@
 //! The sockets beside the path of messages: capture and control.
 
-use super::SideConfig;
+use super::{Overflow, SideConfig};
 use zmtp::SocketType;
 
 /// Where copies of all messages of a proxy go.
@@ -46,6 +46,15 @@ impl CaptureConfig {
         SocketType::Pair,
         SocketType::Dealer,
     ];
+}
+
+impl CaptureConfig {
+    /// Whether messages wait until a reader can take their copies. Those of a PUB never wait, as in
+    /// libzmq.
+    pub(crate) fn blocks(&self) -> bool {
+        let overflow = self.side.options.overflow_on(self.socket);
+        self.side.has_endpoint() && self.socket != SocketType::Pub && overflow == Overflow::Block
+    }
 }
 
 impl Default for CaptureConfig {

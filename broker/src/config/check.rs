@@ -224,7 +224,11 @@ fn check_side(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {
         (false, false) if !side.is_beside() => return Err(Fault::NoEndpoint(side)),
         _ => {}
     }
-    Ok(config.options.check()?)
+    config.options.check()?;
+    if side.is_beside() && config.has_endpoint() {
+        config.options.check_beside(side, proxy.socket_type(side))?;
+    }
+    Ok(())
 }
 
 fn check_socket(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {

@@ -11,9 +11,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Attach, CaptureFormat, Config, Connect, Endpoint, Form, Kind, Place, Problem, ProxyConfig,
-    Side, SideConfig, SocketOption, SocketOptions, TIME_MS_MAX, Value as OptionValue, nearest,
-    socket,
+    Attach, CaptureConfig, CaptureFormat, Config, Connect, ControlConfig, Endpoint, Form, Kind,
+    Place, Problem, ProxyConfig, Side, SideConfig, SocketOption, SocketOptions, TIME_MS_MAX,
+    Value as OptionValue, nearest, socket,
 };
 use crate::limits::CONFIG_SIZE_MAX;
 use crate::record::RecordConfig;
@@ -253,8 +253,13 @@ impl Reader {
         (index, side): (usize, Side),
         options: &SocketOptions,
     ) -> Result<SideConfig, Fail> {
+        let socket = match (side, read_socket(proxy, proxy_node, side)?) {
+            (_, Some((socket, _))) => socket,
+            (Side::Control, None) => ControlConfig::default().socket,
+            (_, None) => CaptureConfig::default().socket,
+        };
         let mut config = SideConfig {
-            options: options.clone(),
+            options: options.shared_with(side, socket),
             ..SideConfig::default()
         };
         let Some((value, node)) = get(proxy, proxy_node, side.name()) else {

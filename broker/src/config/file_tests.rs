@@ -1,7 +1,7 @@
 //! Texts and what they mean, or what is wrong with them.
 
 use super::*;
-use crate::config::CaptureConfig;
+use crate::config::Overflow;
 
 fn read(text: &str) -> Config {
     Config::from_toml(text, "test.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -621,3 +621,62 @@ fn ten_times_the_proxies_take_about_ten_times_as_long() {
         "{small_time:?} for 300, {large_time:?} for 3000"
     );
 }
+
+#[test]
+fn options_without_effect_on_captures_and_controls_are_refused_with_the_reason() {
+    for (lines, sentence) in [
+        (
+            "capture = { bind = 'tcp://*:3', immediate = false }",
+            "proxy.capture: immediate = false has no effect on a capture, links of",
+        ),
+        (
+            "capture = { bind = 'tcp://*:3', overflow = 'block' }",
+            "has no effect on a capture, a PUB never waits for its subscribers",
+        ),
+        (
+            "capture = { bind = 'tcp://*:3', xpub_nodrop = true }",
+            "xpub_nodrop = true has no effect on a capture, copies never wait for a PUB",
+        ),
+        (
+            "capture = { bind = 'tcp://*:3', socket = 'PUSH', balance = 'ready' }",
+            "only the readers of a PUSH or DEALER capture take turns, and they never answer",
+        ),
+        (
+            "control = { bind = 'tcp://*:3', overflow = 'block' }",
+            "has no effect on a control",
+        ),
+        (
+            "control = { bind = 'tcp://*:3', rcvhwm = 5 }",
+            "rcvhwm = 5 has no effect on a control, nothing that",
+        ),
+    ] {
+        let text = format!("{STREAMER}{lines}\n");
+        let error = Config::from_toml(&text, "test.toml").expect_err(lines);
+        let error = error.to_string();
+        assert!(error.contains(sentence), "{error}");
+        assert!(error.starts_with("test.toml:5: proxy."), "{error}");
+    }
+}
+
+#[test]
+fn a_capture_blocks_only_if_it_is_told_to_itself() {
+    let capture = "capture = { bind = 'tcp://*:3', socket = 'PUSH' }";
+    let all = "[options]\noverflow = 'block'\nimmediate = false\nsndhwm = 7\n";
+    let text = format!("{all}{STREAMER}{capture}\n");
+    let config = Config::from_toml(&text, "test.toml").expect("legal");
+    let proxy = &config.proxies[0];
+    assert_eq!(proxy.backend.options.overflow, Overflow::Block);
+    let options = &proxy.capture.side.options;
+    let found = (options.overflow, options.immediate, options.sndhwm);
+    assert_eq!(found, (Overflow::Standard, true, 7));
+    for socket in ["PUSH", "PAIR", "DEALER"] {
+        let capture = format!("{{ bind = 'tcp://*:3', socket = '{socket}', overflow = 'block' }}");
+        let text = format!("{STREAMER}capture = {capture}\n");
+        let config = Config::from_toml(&text, "test.toml").expect("legal");
+        let overflow = config.proxies[0].capture.side.options.overflow;
+        assert_eq!(overflow, Overflow::Block);
+    }
+}
+
+const STREAMER: &str = "[[proxy]]\nkind = 'streamer'\n\
+     frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";

@@ -1,8 +1,9 @@
 //! Copies of passing messages for those who read the capture.
 //!
 //! Who gets a copy is decided before the message is routed, since a reader may have to be written
-//! first; copies are queued once it is sure that the message goes on. They never wait: what a
-//! reader has no room for it misses, and that is counted.
+//! first; copies are queued once it is sure that the message goes on. What a reader has no room for
+//! it misses, and that is counted; unless the capture blocks: then the message waits in its sender
+//! until a reader can take the copy.
 
 use crate::conn::egress::Shared;
 use crate::conn::outbox::Outbox;
@@ -41,6 +42,18 @@ impl Copies {
     }
 }
 
+/// What stands between a message and its copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// This reader is full though the kernel was not asked to take of its queue: one that is
+    /// written first, and asked again, misses nothing unless it is slow.
+    Flush(ConnId),
+    /// Nothing: the message may go on.
+    Now,
+    /// The capture blocks, and no reader can take the copy.
+    Wait,
+}
+
 /// What it takes to show a message.
 pub(super) struct Show<'a> {
     pub(super) capture: &'a mut Socket,
@@ -57,11 +70,10 @@ pub(super) struct Show<'a> {
 }
 
 impl Show<'_> {
-    /// Decides who gets a copy of a message. Answers with a reader that is full though
-    /// the kernel was not asked to take of its queue: one that is written first, and asked again,
-    /// misses nothing unless it is slow.
+    /// Decides which readers get a copy of a message. A message that does not wait for them though
+    /// it should is one that none of them gets.
     #[inline(never)]
-    pub(super) fn prepare(&mut self, wire: &[u8]) -> Option<ConnId> {
+    pub(super) fn prepare(&mut self, wire: &[u8]) -> Ready {
         let Self {
             capture, copies, ..
         } = self;
@@ -78,8 +90,10 @@ impl Show<'_> {
         readers.clear();
         (*missed, *skip) = (None, 0);
         *room = Room::UNLIMITED;
+        let blocks = self.watch.blocks;
         if capture.peers == 0 {
-            return None;
+            *missed = blocks.then_some(Drop::PeerFull);
+            return if blocks { Ready::Wait } else { Ready::Now };
         }
         *skip = self.watch.begin(self.from.side, self.prefix, wire, head);
         let message = Outgoing {
@@ -94,7 +108,7 @@ impl Show<'_> {
             Route::Flush(reader) => {
                 *missed = Some(Drop::PeerFull);
                 readers.clear();
-                return Some(reader);
+                return Ready::Flush(reader);
             }
             Route::To { id, .. } => readers.push(id),
             Route::Targets { full } => {
@@ -105,9 +119,12 @@ impl Show<'_> {
             Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
                 *missed = Some(Drop::PeerFull);
                 readers.clear();
+                if blocks {
+                    return Ready::Wait;
+                }
             }
         }
-        None
+        Ready::Now
     }
 
     /// Queues the copies of a message that goes on, which is a range of `input`.
@@ -219,10 +236,10 @@ impl Core {
             prefix: &[],
             ..self.show(id, from)
         };
-        // There is no waiting for a reader here: one that is full misses it, as if the kernel took
-        // nothing of it, and nobody else does.
+        // A subscription does not wait for a reader, even where messages do: one that is full
+        // misses it, as if the kernel took nothing of it, and the others do not.
         let mut full = Vec::new();
-        while let Some(reader) = show.prepare(&wire) {
+        while let Ready::Flush(reader) = show.prepare(&wire) {
             show.set_blocked(reader, true);
             full.push(reader);
         }

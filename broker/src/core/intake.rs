@@ -108,8 +108,14 @@ impl Core {
     /// Lets those who wait on `source` go on, as far as there is somebody to take their messages:
     /// one message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
     pub(super) fn wake(&mut self, source: SocketId) {
+        match source.side {
+            Side::Backend | Side::Frontend => {}
+            Side::Capture => return self.wake_for_copies(source.proxy),
+            // What comes in through a control is dealt with at once.
+            Side::Control => return,
+        }
         let proxy = &mut self.proxies[source.proxy as usize];
-        if proxy.is_paused && !source.side.is_beside() {
+        if proxy.is_paused {
             return;
         }
         let to = proxy.socket_mut(source.side.opposite());
@@ -157,6 +163,19 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Gives copies that readers of a capture left to other readers, paused or not, and lets
+    /// messages go on that wait for room in the capture.
+    fn wake_for_copies(&mut self, index: u32) {
+        let capture = &mut self.proxies[index as usize].capture;
+        if capture.pattern.has_stranded() {
+            let (conns, outbox) = (&mut self.conns, &mut self.outbox);
+            let pattern = &mut capture.pattern;
+            let dropped = pattern.deliver_stranded(conns, &capture.options, outbox);
+            capture.stats.count_drops(Drop::PeerFull, dropped);
+        }
+        self.wake_both(index);
     }
 
     /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited
@@ -436,7 +455,7 @@ impl Core {
             self.replay_subscriptions(id);
         }
         if is_balancer {
-            self.wake_later(socket_id.across());
+            self.wake_for(socket_id);
         }
         Ok(())
     }

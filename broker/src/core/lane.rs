@@ -5,7 +5,7 @@ use crate::conn::egress::DIRECT_SIZE_MIN;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Flow;
-use crate::core::capture::{Copies, Show};
+use crate::core::capture::{Copies, Ready, Show};
 use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
@@ -113,11 +113,15 @@ impl Lane<'_> {
                     }
                 }
             }
-            if self.way.is_watched
-                && let Some(reader) = self.show().prepare(&input.bytes()[taken..size])
-            {
-                self.outbox.mark_urgent(reader);
-                return Halt::Stuck(Flow::Flush);
+            if self.way.is_watched {
+                match self.show().prepare(&input.bytes()[taken..size]) {
+                    Ready::Flush(reader) => {
+                        self.outbox.mark_urgent(reader);
+                        return Halt::Stuck(Flow::Flush);
+                    }
+                    Ready::Now => {}
+                    Ready::Wait => return Halt::Stuck(Flow::Parked),
+                }
             }
             let has_run = self.way.has_runs && !is_shared(input, size);
             let route = self.route(&input.bytes()[taken..size]);
@@ -159,7 +163,7 @@ impl Lane<'_> {
     ) {
         if IS_WATCHED
             && let Some(first) = find(input.bytes())
-            && self.show().prepare(&input.bytes()[..first]).is_some()
+            && self.show().prepare(&input.bytes()[..first]) != Ready::Now
         {
             return;
         }

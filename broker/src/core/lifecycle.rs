@@ -249,13 +249,12 @@ impl Core {
         } else {
             unsent.discard(&mut self.outbox.store);
         }
-        let has_lost_request = socket.pattern.has_lost_request();
-        let across = id.across();
-        if has_lost_request {
+        if socket.pattern.has_lost_request() {
+            let across = id.across();
             let proxy = &mut self.proxies[across.proxy as usize];
             proxy.socket_mut(across.side).pattern.give_up_request();
         }
-        self.wake_later(across);
+        self.wake_for(id);
     }
 
     pub(super) fn close_doomed(&mut self, now: Instant) {
@@ -346,6 +345,8 @@ impl Core {
         if socket_id.side == Side::Capture {
             let peers = socket.peers;
             proxy.watch.has_readers(peers);
+            // A message may wait for this reader to be written.
+            self.wake_for(socket_id);
         }
     }
 

@@ -274,14 +274,10 @@ impl Core {
             balancer.writable(id, &mut self.conns, &socket.options);
         }
         let has_stranded = socket.pattern.has_stranded();
-        let across = socket_id.across();
-        let proxy = &self.proxies[across.proxy as usize];
-        if has_stranded || !proxy.socket(across.side).waiting.is_empty() {
-            self.wake_later(across);
-        }
-        if socket_id.side == Side::Capture {
-            // A message may wait for a reader of the capture to be written.
-            self.wake_both(socket_id.proxy);
+        let proxy = &self.proxies[socket_id.proxy as usize];
+        let mut senders = Proxy::senders(socket_id.side).iter();
+        if has_stranded || senders.any(|side| !proxy.socket(*side).waiting.is_empty()) {
+            self.wake_for(socket_id);
         }
         self.tell_later(id);
     }
@@ -512,6 +508,16 @@ impl Core {
             if !own.waiting.is_empty() || across.pattern.has_stranded() {
                 self.wake_later(SocketId { proxy, side });
             }
+        }
+    }
+
+    /// A peer of this socket came, got room, or left: lets those go on who wait for it.
+    fn wake_for(&mut self, socket: SocketId) {
+        match socket.side {
+            Side::Backend | Side::Frontend => self.wake_later(socket.across()),
+            Side::Capture => self.wake_later(socket),
+            // Questions do not wait for answers.
+            Side::Control => {}
         }
     }
 

@@ -211,7 +211,8 @@ impl Core {
     }
 
     /// Whether nothing is queued that could still be sent, by one proxy or by all. A message that
-    /// waits for a peer that is not there waits in vain: nothing is accepted any more.
+    /// waits for a peer that is not there, a reader of the capture too, waits in vain: nothing is
+    /// accepted any more.
     fn is_drained(&self, only: Option<u32>) -> bool {
         let is_meant = |proxy: u32| only.is_none_or(|only| only == proxy);
         let could_go = |proxy: &Proxy, from: Side| {
@@ -220,7 +221,8 @@ impl Core {
                 proxy.socket(from.opposite()),
             );
             let is_open = !proxy.is_paused && to.linger != Linger::Over;
-            is_open && to.peers > 0 && (waits || to.pattern.has_stranded())
+            let may_go = waits && proxy.may_take_copies() || to.pattern.has_stranded();
+            is_open && to.peers > 0 && may_go
         };
         let is_between = |proxy: &Proxy| Side::BOTH.iter().any(|from| could_go(proxy, *from));
         let is_sent = |socket: SocketId, is_empty: bool| {

@@ -134,13 +134,32 @@ impl Proxy {
     }
 
     /// Whether the copies of all messages of a sender go to the same readers, as long as those have
-    /// room. A PUSH or DEALER takes turns, so that it must be asked once for each message.
+    /// room. A PUSH or DEALER takes turns, so that it must be asked once for each message; so must
+    /// a capture that blocks.
     pub(crate) fn has_steady_copies(&self) -> bool {
         let options = &self.capture.options;
         let is_steady = matches!(self.capture.pattern, Pattern::Xpub(_))
             && self.watch.leads_with_direction()
             && !options.overflow.takes_back();
-        self.capture.peers == 0 || is_steady
+        let is_idle = self.capture.peers == 0 && !self.watch.blocks;
+        is_idle || is_steady
+    }
+
+    /// The sides whose messages may wait for a peer of this one.
+    pub(crate) fn senders(side: Side) -> &'static [Side] {
+        match side {
+            Side::Backend => &[Side::Frontend],
+            Side::Capture => &Side::BOTH,
+            Side::Control => &[],
+            Side::Frontend => &[Side::Backend],
+        }
+    }
+
+    /// Whether the capture may take a copy of a message sooner or later: one that blocks takes none
+    /// without a reader, or once it is to send no more.
+    pub(crate) fn may_take_copies(&self) -> bool {
+        let Socket { linger, peers, .. } = &self.capture;
+        !self.watch.blocks || *peers > 0 && *linger != Linger::Over
     }
 
     /// A stop begins: every socket goes on sending for as long as it may, at most until `deadline`.

@@ -18,6 +18,8 @@ pub(crate) struct Passed {
 /// Who looks at the messages of a proxy, and how.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    /// Whether messages wait for a reader of the capture, also while there is no reader.
+    pub(crate) blocks: bool,
     format: CaptureFormat,
     has_control: bool,
     /// The name of the proxy.
@@ -48,11 +50,13 @@ impl Watch {
         };
         let has_control = config.control.side.has_endpoint();
         let types = Side::BOTH.map(|side| config.socket_type(side));
+        let blocks = capture.blocks();
         Self {
+            blocks,
             format: capture.format,
             has_control,
             name: config.name.clone(),
-            is_active: has_control,
+            is_active: blocks || has_control,
             is_exchange: types == [SocketType::Router; 2],
             passed: Default::default(),
             prefixes,
@@ -63,7 +67,7 @@ impl Watch {
 
     /// The capture has that many peers now.
     pub(crate) fn has_readers(&mut self, peers: usize) {
-        self.is_active = self.has_control || self.tape.is_some() || peers > 0;
+        self.is_active = self.blocks || self.has_control || self.tape.is_some() || peers > 0;
     }
 
     /// From now on every message is recorded.

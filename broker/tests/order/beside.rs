@@ -1,11 +1,11 @@
 //! Captures and controls where many things happen at once.
 
 use crate::play::{Play, listening, proxy};
-use broker::ConnId;
-use broker::config::Side;
+use broker::config::{Config, Overflow, Side};
 use broker::why::Drop;
-use zmtp::SocketType;
+use broker::{Action, ConnId, Flow};
 use zmtp::encode::{append_command, append_frame};
+use zmtp::{Frame, Frames, SocketType};
 
 fn control_says(play: &mut Play, id: ConnId, command: &str) {
     let mut wire = Vec::new();
@@ -146,4 +146,212 @@ fn copies_are_dealt_to_the_readers_in_turn() {
     let [_, _, source] = [Side::Backend, Side::Backend, Side::Frontend].map(|side| play.join(side));
     play.send(source, &["1", "2", "3", "4"]);
     assert_eq!(play.write(readers[0]), ["in", "1", "in", "3"]);
+}
+
+/// A streamer whose capture of this type makes messages wait for its readers.
+fn blocking_streamer(socket: SocketType) -> Play {
+    let mut config = proxy("streamer");
+    config.capture.side = listening();
+    config.capture.side.options.overflow = Overflow::Block;
+    config.capture.side.options.sndhwm = 2;
+    config.capture.socket = socket;
+    config.control.side = listening();
+    Play::of(config)
+}
+
+/// A reader reads: what waited for it goes on.
+fn read(play: &mut Play, id: ConnId) -> Vec<String> {
+    let copies = play.write(id);
+    play.core.settle(play.now);
+    copies
+}
+
+/// The kernel takes what is queued for a peer that has just come; answers with the bodies behind the
+/// greeting and the READY.
+fn write_behind_handshake(play: &mut Play, id: ConnId) -> Vec<String> {
+    let sent = play.write_up_to(id, usize::MAX);
+    play.core.settle(play.now);
+    let messages = &sent[66 + usize::from(sent[65])..];
+    let text = |frame: Frame<'_>| String::from_utf8_lossy(frame.body).into_owned();
+    Frames::new(messages).map(text).collect()
+}
+
+/// What reads from a capture of this type.
+fn reader_of(socket: SocketType) -> SocketType {
+    match socket {
+        SocketType::Push => SocketType::Pull,
+        other => other,
+    }
+}
+
+#[test]
+fn a_message_waits_until_a_blocking_capture_has_a_reader() {
+    for socket in [SocketType::Push, SocketType::Pair, SocketType::Dealer] {
+        let mut play = blocking_streamer(socket);
+        let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+        assert_eq!(play.send(source, &["1", "2"]), Flow::Parked, "{socket}");
+        assert!(play.write(sink).is_empty(), "{socket}: no reader yet");
+        let reader = play.join_as(Side::Capture, reader_of(socket));
+        assert_eq!(play.write(sink), ["1", "2"], "{socket}");
+        let copies = write_behind_handshake(&mut play, reader);
+        assert_eq!(copies, ["in", "1", "in", "2"], "{socket}");
+        assert_eq!(play.send(source, &["3"]), Flow::Done, "{socket}");
+        assert_eq!(play.write(reader), ["in", "3"], "{socket}");
+    }
+}
+
+#[test]
+fn a_message_waits_until_a_reader_of_a_blocking_capture_has_room() {
+    let mut play = blocking_streamer(SocketType::Push);
+    let reader = play.join(Side::Capture);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let flow = play.send(source, &["1", "2", "3", "4", "5"]);
+    assert_eq!(flow, Flow::Parked);
+    assert_eq!(play.write(sink), ["1", "2"]);
+    assert_eq!(read(&mut play, reader), ["in", "1", "in", "2"]);
+    assert_eq!(play.write(sink), ["3", "4"]);
+    assert_eq!(read(&mut play, reader), ["in", "3", "in", "4"]);
+    assert_eq!(play.write(sink), ["5"]);
+    assert_eq!(read(&mut play, reader), ["in", "5"]);
+    assert_eq!(missed_by_readers(&play), 0);
+}
+
+/// The driver closes what the broker gave up.
+fn close_given_up(play: &mut Play) {
+    while let Some(action) = play.core.poll_action() {
+        if let Action::Close { id, .. } = action {
+            play.core.handle_closed(play.now, id);
+        }
+    }
+    play.core.settle(play.now);
+}
+
+/// How many copies there was no room for.
+fn missed_by_readers(play: &Play) -> u64 {
+    let snapshots = play.core.statistics();
+    let capture = snapshots.iter().find(|it| it.side == Side::Capture);
+    let counters = &capture.expect("it has an endpoint").counters;
+    counters.dropped(Drop::PeerFull)
+}
+
+#[test]
+fn what_a_reader_of_a_blocking_capture_left_goes_to_the_next() {
+    let mut play = blocking_streamer(SocketType::Push);
+    let first = play.join(Side::Capture);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    play.send(source, &["1", "2", "3"]);
+    assert_eq!(play.write(sink), ["1", "2"]);
+    play.lose(first);
+    assert!(play.write(sink).is_empty(), "no reader");
+    let second = play.join_as(Side::Capture, SocketType::Pull);
+    let copies = write_behind_handshake(&mut play, second);
+    assert_eq!(copies, ["in", "1", "in", "2"]);
+    assert_eq!(play.write(sink), ["3"]);
+    assert_eq!(play.write(second), ["in", "3"]);
+}
+
+#[test]
+fn a_reader_that_leaves_lets_messages_go_to_the_others() {
+    let mut play = blocking_streamer(SocketType::Push);
+    let readers = [(); 2].map(|()| play.join(Side::Capture));
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    play.send(source, &["1", "2", "3", "4", "5"]);
+    assert_eq!(play.write(sink), ["1", "2", "3", "4"]);
+    play.lose(readers[0]);
+    assert_eq!(read(&mut play, readers[1]), ["in", "2", "in", "4"]);
+    assert_eq!(read(&mut play, readers[1]), ["in", "1", "in", "3"]);
+    assert_eq!(play.write(sink), ["5"]);
+    assert_eq!(read(&mut play, readers[1]), ["in", "5"]);
+}
+
+#[test]
+fn both_ways_wait_for_a_blocking_capture_and_go_on() {
+    let mut config = proxy("queue");
+    config.capture.side = listening();
+    config.capture.side.options.overflow = Overflow::Block;
+    config.capture.socket = SocketType::Dealer;
+    let mut play = Play::of(config);
+    let client = play.join_as(Side::Frontend, SocketType::Dealer);
+    let worker = play.join_as(Side::Backend, SocketType::Dealer);
+    for id in [client, worker] {
+        play.write(id);
+    }
+    assert_eq!(play.send(client, &["request"]), Flow::Parked);
+    play.send_frames(worker, &[b"nobody", b"reply"]);
+    let reader = play.join_as(Side::Capture, SocketType::Dealer);
+    let shown = write_behind_handshake(&mut play, reader);
+    for (direction, body) in [("in", "request"), ("out", "reply")] {
+        assert!(shown.iter().any(|frame| frame == direction), "{shown:?}");
+        assert!(shown.iter().any(|frame| frame == body), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_paused_proxy_forwards_nothing_when_a_reader_comes() {
+    let mut play = blocking_streamer(SocketType::Push);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let control = play.join_as(Side::Control, SocketType::Req);
+    play.send(source, &["1"]);
+    control_says(&mut play, control, "PAUSE");
+    let reader = play.join(Side::Capture);
+    assert!(play.write(sink).is_empty(), "it is paused");
+    control_says(&mut play, control, "RESUME");
+    assert_eq!(play.write(sink), ["1"]);
+    assert_eq!(play.write(reader), ["in", "1"]);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_reader_that_is_gone() {
+    let mut play = blocking_streamer(SocketType::Push);
+    let (_sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    assert_eq!(play.send(source, &["1"]), Flow::Parked);
+    play.core.handle_stop(play.now);
+    close_given_up(&mut play);
+    assert!(play.core.is_stopped(), "nothing accepts a reader any more");
+}
+
+#[test]
+fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
+    let mut play = blocking_streamer(SocketType::Push);
+    let _reader = play.join(Side::Capture);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    play.send(source, &["1", "2", "3"]);
+    assert_eq!(play.write(sink), ["1", "2"]);
+    play.core.handle_stop(play.now);
+    close_given_up(&mut play);
+    assert!(!play.core.is_stopped(), "the reader may still read");
+    play.pass(Config::default().drain_timeout);
+    close_given_up(&mut play);
+    assert!(play.core.is_stopped());
+    let snapshots = play.core.statistics();
+    let capture = snapshots.iter().find(|it| it.side == Side::Capture);
+    let counters = &capture.expect("it has an endpoint").counters;
+    assert_eq!(counters.dropped(Drop::Stopping), 2);
+}
+
+#[test]
+fn a_subscription_that_a_blocking_capture_has_no_reader_for_is_counted() {
+    let mut config = proxy("forwarder");
+    config.capture.side = listening();
+    config.capture.side.options.overflow = Overflow::Block;
+    config.capture.socket = SocketType::Push;
+    let mut play = Play::of(config);
+    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    play.write(publisher);
+    let subscriber = play.join_as(Side::Backend, SocketType::Sub);
+    play.write(subscriber);
+    subscribe(&mut play, subscriber, "a");
+    assert_eq!(
+        play.core.egress(publisher).map(|it| it.is_empty()),
+        Some(false)
+    );
+    assert_eq!(missed_by_readers(&play), 1);
+}
+
+#[test]
+fn a_pub_capture_never_waits() {
+    let mut play = blocking_streamer(SocketType::Pub);
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    assert_eq!(play.send(source, &["1"]), Flow::Done);
+    assert_eq!(play.write(sink), ["1"]);
 }

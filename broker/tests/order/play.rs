@@ -165,12 +165,12 @@ impl Play {
     }
 
     /// Messages of one frame each come in, all at once.
-    pub(crate) fn send(&mut self, id: ConnId, bodies: &[&str]) {
+    pub(crate) fn send(&mut self, id: ConnId, bodies: &[&str]) -> Flow {
         let mut wire = Vec::new();
         for body in bodies {
             append_frame(&mut wire, body.as_bytes(), false);
         }
-        self.feed(id, &wire);
+        self.feed(id, &wire)
     }
 
     /// A message of several frames comes in.

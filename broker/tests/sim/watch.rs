@@ -5,7 +5,7 @@
 
 use crate::message::{Key, Style, key_of};
 use crate::random::digest;
-use broker::config::{CaptureFormat, ProxyConfig, Side};
+use broker::config::{CaptureFormat, Overflow, ProxyConfig, Side};
 use broker::{ConnId, Core};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zmtp::{Frames, SocketType};
@@ -95,6 +95,8 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub(crate) struct Watch {
     answers: BTreeMap<ConnId, VecDeque<Answer>>,
+    /// No message goes on without a copy.
+    blocks: bool,
     calls: u64,
     has_peers: bool,
     /// Whom a shortage of memory hits is not known.
@@ -142,6 +144,9 @@ impl Watch {
         };
         (has(Side::Capture) || has(Side::Control)).then(|| Self {
             answers: BTreeMap::new(),
+            blocks: has(Side::Capture)
+                && capture.socket != SocketType::Pub
+                && capture.side.options.overflow == Overflow::Block,
             calls: 0,
             has_peers: false,
             may_shed,
@@ -209,7 +214,7 @@ impl Watch {
             order,
         };
         if self.is_balanced {
-            if self.has_peers {
+            if self.has_peers || self.blocks {
                 let copies = self.pool.entry(sender.id).or_default();
                 copies.push_back(copy);
                 self.expected += 1;
@@ -446,6 +451,9 @@ impl Watch {
                 .sum::<u64>()
         };
         let lost = left(&self.pool);
+        if self.blocks && !self.is_lossy {
+            assert_eq!(lost, 0, "{what}: messages that went on without a copy");
+        }
         if self.is_balanced {
             // What is dropped may be subscriptions too.
             let has_others = self.types[1] == SocketType::Xpub && lost < dropped;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker::config::{Config, Fault, Place, Problem, ProxyConfig, Side, SideConfig};
+use broker::config::{Config, Fault, Place, Problem, ProxyConfig, Side, SideConfig, SocketOptions};
 
 use super::{Failure, serve};
 use crate::args::{Attached, ProxyCommand, Setting};
@@ -36,15 +36,17 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
         .into_iter()
         .partition(|setting| setting.side.is_some());
     let short = args.hwm.into_iter().chain(args.handshake_timeout);
-    for setting in short.chain(for_both).chain(for_one) {
+    let mut shared = SocketOptions::default();
+    for setting in short.chain(for_both) {
+        apply(&setting, &mut shared);
+    }
+    for side in Side::ALL {
+        proxy.side_mut(side).options = shared.shared_with(side, proxy.socket_type(side));
+    }
+    for setting in for_one {
         for side in Side::ALL {
-            if setting.side.is_none_or(|only| only == side) {
-                let options = &mut proxy.side_mut(side).options;
-                // safety: the value was tried when the command line was read.
-                setting
-                    .option
-                    .set(options, setting.value.clone())
-                    .expect("a value in range");
+            if setting.side == Some(side) {
+                apply(&setting, &mut proxy.side_mut(side).options);
             }
         }
     }
@@ -53,6 +55,14 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
         memory_limit: args.memory_limit,
         proxies: vec![proxy],
     }
+}
+
+fn apply(setting: &Setting, options: &mut SocketOptions) {
+    // safety: the value was tried when the command line was read.
+    setting
+        .option
+        .set(options, setting.value.clone())
+        .expect("a value in range");
 }
 
 fn side(one: Vec<Attached>, other: Vec<Attached>) -> SideConfig {

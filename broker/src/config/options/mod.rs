@@ -3,13 +3,14 @@
 use std::time::Duration;
 use zmtp::{SocketType, show};
 
+mod idle;
 mod ipc;
 mod network;
 mod policy;
 mod table;
 mod value;
 
-use super::nearest;
+use super::{Side, nearest};
 pub use ipc::{IpcMode, IpcOwner};
 pub use network::Network;
 pub use policy::{Balance, Overflow};
@@ -265,6 +266,18 @@ pub enum OptionError {
     Form {
         /// What must be written.
         form: Form,
+    },
+    /// It has no effect on a socket beside the path.
+    #[error("{name} = {value} has no effect on a {side}, {reason}: leave it out")]
+    Idle {
+        /// The option.
+        name: &'static str,
+        /// Why it has none.
+        reason: &'static str,
+        /// Which socket.
+        side: Side,
+        /// What it is set to.
+        value: String,
     },
     /// Of the right form, but nothing that the option could mean; the sentence says what to write.
     #[error("{0}")]

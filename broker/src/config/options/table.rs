@@ -442,6 +442,12 @@ impl SocketOption {
         self.get(&SocketOptions::default())
     }
 
+    /// Sets the value that it has when nothing is configured.
+    pub(super) fn reset(&self, options: &mut SocketOptions) {
+        let stored = (self.field_mut)(options).store(self.default_value());
+        debug_assert!(stored.is_ok(), "{}: its default is legal", self.name);
+    }
+
     /// Reads a value as the command line has it.
     ///
     /// # Errors

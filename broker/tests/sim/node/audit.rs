@@ -98,7 +98,8 @@ impl Node {
             // A REP takes one request after the other.
             let is_excused = own.socket_type == SocketType::Rep
                 || self.model.is_paused(proxy as usize)
-                || self.model.terminated.contains_key(&proxy);
+                || self.model.terminated.contains_key(&proxy)
+                || !self.can_show(proxy);
             let waits = |(id, _): (&ConnId, &Host)| is_of(id, from) && self.core.is_parked(*id);
             if is_excused || !self.hosts.iter().any(waits) {
                 continue;
@@ -134,6 +135,27 @@ impl Node {
                 );
             }
         }
+    }
+
+    /// Whether no message of a proxy need wait for a reader of its capture.
+    fn can_show(&self, proxy: u32) -> bool {
+        let capture = &self.config.proxies[proxy as usize].capture;
+        let options = &capture.side.options;
+        let blocks = capture.side.has_endpoint()
+            && capture.socket != SocketType::Pub
+            && options.overflow == Overflow::Block;
+        let has_limit = self.config.memory_limit > 0;
+        let has_room = |(id, host): (&ConnId, &Host)| {
+            let shadow = &self.model.shadows[id];
+            let is_reader = shadow.socket.side == Side::Capture && shadow.socket.proxy == proxy;
+            let is_empty = self.core.egress(*id).is_none_or(Egress::is_empty);
+            is_reader
+                && shadow.is_live()
+                && host.state == State::Open
+                && has_room(&self.core, *id, options)
+                && (!has_limit || is_empty)
+        };
+        !blocks || self.hosts.iter().any(has_room)
     }
 
     /// Whether full queues are looked at by the clock.

@@ -79,15 +79,14 @@ const DRAWN: &[Row] = &[
         options.reconnect_ivl_max = options.reconnect_ivl * factor;
     }),
     ("balance", |dice, options| {
-        // A sink never answers, so that it would be ready once.
+        // A sink never answers, nor does a reader of a capture, so that it would be ready once.
         options.balance = match dice.socket_type {
             SocketType::Push => dice
                 .random
                 .pick(&[Balance::RoundRobin, Balance::LeastQueued]),
-            SocketType::Dealer if !dice.is_chained => {
-                dice.random
-                    .pick(&[Balance::RoundRobin, Balance::LeastQueued, Balance::Ready])
-            }
+            SocketType::Dealer if !dice.is_chained && dice.side != Side::Capture => dice
+                .random
+                .pick(&[Balance::RoundRobin, Balance::LeastQueued, Balance::Ready]),
             _ => Balance::RoundRobin,
         };
     }),
@@ -106,9 +105,13 @@ const DRAWN: &[Row] = &[
         if dice.is_odd && dice.random.chance(60) {
             options.overflow = dice.random.pick(&policies);
         }
-        // Copies never wait.
-        if dice.side == Side::Capture && options.overflow == Overflow::Block {
-            options.overflow = Overflow::Standard;
+        if dice.side == Side::Capture {
+            let may_block = dice.socket_type != SocketType::Pub;
+            if may_block && dice.random.chance(50) {
+                options.overflow = Overflow::Block;
+            } else if !may_block && options.overflow == Overflow::Block {
+                options.overflow = Overflow::Standard;
+            }
         }
     }),
     ("conflate", |dice, options| {

@@ -1,0 +1,221 @@
+//! Options that have no effect on a socket beside the path, so that setting them is a mistake.
+
+use super::{Balance, OptionError, Overflow, SocketOption, SocketOptions};
+use crate::config::Side;
+use zmtp::SocketType;
+
+/// Where an option of the table has no effect.
+struct Idle {
+    /// Whether the value among `options` has no effect on this socket.
+    is_idle: fn(Side, SocketType, &SocketOptions) -> bool,
+    name: &'static str,
+    /// Why not, or what to do instead.
+    reason: &'static str,
+}
+
+const IDLE: &[Idle] = &[
+    Idle {
+        name: "rcvhwm",
+        is_idle: |_, _, _| true,
+        reason: NOTHING_WAITS,
+    },
+    Idle {
+        name: "rcvhwm_bytes",
+        is_idle: |_, _, _| true,
+        reason: NOTHING_WAITS,
+    },
+    Idle {
+        name: "immediate",
+        is_idle: |_, _, _| true,
+        reason: "links of captures and controls have no queue while they are down",
+    },
+    Idle {
+        name: "balance",
+        is_idle: |side, socket_type, options| {
+            let takes_turns = matches!(socket_type, SocketType::Dealer | SocketType::Push);
+            side == Side::Control || !takes_turns || options.balance == Balance::Ready
+        },
+        reason: "only the readers of a PUSH or DEALER capture take turns, and they never answer",
+    },
+    Idle {
+        name: "overflow",
+        is_idle: |side, socket_type, options| match options.overflow {
+            Overflow::Block => side == Side::Control || socket_type == SocketType::Pub,
+            Overflow::Conflate | Overflow::ConflateTopic | Overflow::DropOldest => {
+                side == Side::Control
+            }
+            Overflow::Disconnect | Overflow::DropNewest | Overflow::Standard => false,
+        },
+        reason: "a PUB never waits for its subscribers, so a capture that is to block must be PUSH, \
+                 PAIR or DEALER; a control drops the newest answer or disconnects",
+    },
+    Idle {
+        name: "conflate",
+        is_idle: |side, _, _| side == Side::Control,
+        reason: "each answer of a control is for one question",
+    },
+    Idle {
+        name: "xpub_nodrop",
+        is_idle: |_, _, _| true,
+        reason: "copies never wait for a PUB: make the capture PUSH, PAIR or DEALER, and set its \
+                 overflow to \"block\"",
+    },
+    Idle {
+        name: "router_handover",
+        is_idle: |_, _, _| true,
+        reason: NO_ROUTER,
+    },
+    Idle {
+        name: "router_mandatory",
+        is_idle: |_, _, _| true,
+        reason: NO_ROUTER,
+    },
+    Idle {
+        name: "probe_router",
+        is_idle: |_, socket_type, _| socket_type != SocketType::Dealer,
+        reason: "of captures and controls only a DEALER sends it",
+    },
+    Idle {
+        name: "routing_id",
+        is_idle: |_, socket_type, _| !socket_type.announces_identity(),
+        reason: "this socket type announces no identity",
+    },
+    Idle {
+        name: "subscribe",
+        is_idle: |_, socket_type, _| socket_type != SocketType::Sub,
+        reason: "of captures and controls only a SUB subscribes",
+    },
+    Idle {
+        name: "xpub_verbose",
+        is_idle: |_, _, _| true,
+        reason: KEPT,
+    },
+    Idle {
+        name: "xpub_verboser",
+        is_idle: |_, _, _| true,
+        reason: KEPT,
+    },
+    Idle {
+        name: "xpub_welcome_msg",
+        is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
+        reason: NO_SUBSCRIBERS,
+    },
+    Idle {
+        name: "invert_matching",
+        is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
+        reason: NO_SUBSCRIBERS,
+    },
+    Idle {
+        name: "subscriptions_max",
+        is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
+        reason: NO_SUBSCRIBERS,
+    },
+    Idle {
+        name: "topic_size_max",
+        is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
+        reason: NO_SUBSCRIBERS,
+    },
+];
+
+const KEPT: &str = "a capture or control passes no subscriptions on";
+const NO_ROUTER: &str = "neither a capture nor a control can be a ROUTER";
+const NO_SUBSCRIBERS: &str = "of captures and controls only a PUB has subscribers";
+const NOTHING_WAITS: &str = "nothing that a capture or control receives waits";
+
+impl SocketOptions {
+    /// Whether all options that are set have an effect on a socket of this type beside the path.
+    ///
+    /// # Errors
+    /// One has none.
+    pub(crate) fn check_beside(
+        &self,
+        side: Side,
+        socket_type: SocketType,
+    ) -> Result<(), OptionError> {
+        let idle = SocketOption::ALL.iter().find_map(|option| {
+            let value = option.get(self);
+            let idle = self.idle(option, side, socket_type)?;
+            (value != option.default_value()).then(|| OptionError::Idle {
+                name: option.name,
+                reason: idle.reason,
+                side,
+                value: value.to_string(),
+            })
+        });
+        idle.map_or(Ok(()), Err)
+    }
+
+    /// What a socket takes over from the options of all sockets: on one beside the path what has no
+    /// effect there is left out. That messages wait for the readers of a capture must be said of
+    /// the capture, because one that is not read stops its proxy.
+    #[must_use]
+    pub fn shared_with(&self, side: Side, socket_type: SocketType) -> Self {
+        let mut options = self.clone();
+        if !side.is_beside() {
+            return options;
+        }
+        if options.overflow == Overflow::Block {
+            options.overflow = Overflow::Standard;
+        }
+        for option in SocketOption::ALL {
+            if options.idle(option, side, socket_type).is_some() {
+                option.reset(&mut options);
+            }
+        }
+        options
+    }
+
+    fn idle(
+        &self,
+        option: &SocketOption,
+        side: Side,
+        socket_type: SocketType,
+    ) -> Option<&'static Idle> {
+        let idle = IDLE.iter().find(|idle| idle.name == option.name)?;
+        (idle.is_idle)(side, socket_type, self).then_some(idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CaptureConfig, ControlConfig};
+
+    #[test]
+    fn what_has_no_effect_is_in_the_table_of_options_and_has_a_reason() {
+        for idle in IDLE {
+            assert!(SocketOption::find(idle.name).is_ok(), "{}", idle.name);
+            assert!(!idle.reason.is_empty(), "{}", idle.name);
+        }
+    }
+
+    #[test]
+    fn what_is_shared_with_all_sockets_is_legal_beside_the_path() {
+        let mut options = SocketOptions {
+            immediate: false,
+            overflow: Overflow::Block,
+            rcvhwm: 7,
+            router_handover: true,
+            sndhwm: 7,
+            subscribe: vec!["a".to_owned()],
+            xpub_nodrop: true,
+            xpub_verbose: true,
+            ..SocketOptions::DEFAULT
+        };
+        for (side, sockets) in [
+            (Side::Capture, &CaptureConfig::SOCKETS[..]),
+            (Side::Control, &ControlConfig::SOCKETS),
+        ] {
+            for socket_type in sockets {
+                let shared = options.shared_with(side, *socket_type);
+                assert_eq!(shared.check_beside(side, *socket_type), Ok(()));
+                assert_eq!((shared.sndhwm, shared.overflow), (7, Overflow::Standard));
+            }
+        }
+        options.immediate = true;
+        assert_eq!(
+            options.shared_with(Side::Backend, SocketType::Push),
+            options
+        );
+    }
+}
