@@ -105,6 +105,25 @@ fn inverted_matching_sends_to_those_who_did_not_subscribe() {
     }
 }
 
+/// Some publishers send everything.
+#[test]
+fn a_sub_admits_only_what_it_asks_for() {
+    let options = SocketOptions {
+        subscribe: vec!["eu.".to_owned(), "us.".to_owned()],
+        ..OPTIONS.clone()
+    };
+    let (pattern, _, ids) = with_options(SocketType::Sub, &options, 1);
+    for (wire, expected) in [
+        (&b"\0\x05eu.de"[..], Admit::Pass { skip: 0 }),
+        (b"\x01\x03us.\0\x04text", Admit::Pass { skip: 0 }),
+        (b"\0\x02eu", Admit::Drop(Drop::NotExpected)),
+        (b"\x01\x01x\0\x03us.", Admit::Drop(Drop::NotExpected)),
+        (b"\0\0", Admit::Drop(Drop::NotExpected)),
+    ] {
+        assert_eq!(pattern.admit(ids[0], wire), expected, "{wire:?}");
+    }
+}
+
 #[test]
 fn the_least_queued_gets_the_next() {
     let options = SocketOptions {
