@@ -232,48 +232,62 @@ mod tests {
         assert_eq!(describe(&command, &answer), expected);
     }
 
+    const PEER_COLUMNS: [&str; 13] = [
+        "id",
+        "side",
+        "socket",
+        "address",
+        "identity",
+        "identity_hex",
+        "age_seconds",
+        "phase",
+        "messages_received",
+        "messages_sent",
+        "queued_messages",
+        "subscriptions",
+        "dropped",
+    ];
+
+    const CLOSED_COLUMNS: [&str; 7] = [
+        "seconds_ago",
+        "side",
+        "address",
+        "identity",
+        "identity_hex",
+        "reason",
+        "detail",
+    ];
+
+    const SOCKET_COLUMNS: [&str; 6] = [
+        "side",
+        "socket",
+        "peers",
+        "topics",
+        "queued_messages",
+        "bytes_sent",
+    ];
+
+    /// Rows that have `hidden`, or much, in one column each.
+    fn rows_of(columns: &[&str], hidden: &str) -> Value {
+        let mut rows = vec![serde_json::Map::new()];
+        for column in columns {
+            for text in [hidden, &format!("0x{hidden}"), &"x".repeat(1 << 16)] {
+                let mut row = serde_json::Map::new();
+                row.insert((*column).to_owned(), json!(text));
+                rows.push(row);
+            }
+        }
+        json!(rows)
+    }
+
     /// Every place of an answer in which a hostile control can put a text.
     #[test]
     fn nothing_hidden_comes_out_of_any_table() {
         let hidden: String = ('\0'..=char::MAX)
             .filter(|one| zmtp::is_hidden(*one))
             .collect();
-        let fill = |columns: &[&str]| {
-            let mut rows = vec![serde_json::Map::new()];
-            for column in columns {
-                for text in [hidden.clone(), format!("0x{hidden}"), "x".repeat(1 << 16)] {
-                    let mut row = serde_json::Map::new();
-                    row.insert((*column).to_owned(), json!(text));
-                    rows.push(row);
-                }
-            }
-            json!(rows)
-        };
+        let fill = |columns: &[&str]| rows_of(columns, &hidden);
         let counts = json!([{ "dropped": { hidden.clone(): 1 }, "closed": { hidden.clone(): 1 } }]);
-        let peers = [
-            "id",
-            "side",
-            "socket",
-            "address",
-            "identity",
-            "identity_hex",
-            "age_seconds",
-            "phase",
-            "messages_received",
-            "messages_sent",
-            "queued_messages",
-            "subscriptions",
-            "dropped",
-        ];
-        let closed = [
-            "seconds_ago",
-            "side",
-            "address",
-            "identity",
-            "identity_hex",
-            "reason",
-            "detail",
-        ];
         let all = false;
         let rates = |rates| CtlCommand::Peers {
             side: None,
@@ -283,32 +297,24 @@ mod tests {
         let topics = CtlCommand::Subscriptions {
             prefix: String::new(),
         };
-        let sockets = [
-            "side",
-            "socket",
-            "peers",
-            "topics",
-            "queued_messages",
-            "bytes_sent",
-        ];
         for (command, list, rows) in [
-            (rates(false), "peers", fill(&peers)),
-            (rates(true), "peers", fill(&peers)),
+            (rates(false), "peers", fill(&PEER_COLUMNS)),
+            (rates(true), "peers", fill(&PEER_COLUMNS)),
             (rates(false), "peers", counts.clone()),
             (
                 CtlCommand::Who {
                     topic: String::new(),
                 },
                 "peers",
-                fill(&peers),
+                fill(&PEER_COLUMNS),
             ),
-            (CtlCommand::Closed { all }, "closed", fill(&closed)),
+            (CtlCommand::Closed { all }, "closed", fill(&CLOSED_COLUMNS)),
             (
                 topics,
                 "subscriptions",
                 fill(&["topic", "topic_hex", "peers", "side"]),
             ),
-            (CtlCommand::Statistics, "sockets", fill(&sockets)),
+            (CtlCommand::Statistics, "sockets", fill(&SOCKET_COLUMNS)),
             (CtlCommand::Statistics, "sockets", counts),
         ] {
             let answer = json!({ list: rows, "proxy": hidden });
