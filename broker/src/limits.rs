@@ -63,8 +63,13 @@ pub const PROBES_WAITING_MAX: u32 = 256;
 /// around the world. If it takes longer, the loop is found later.
 pub const LOOP_TRIAL: Duration = Duration::from_secs(1);
 
-/// Connections accepted from one listener per turn.
-pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Work of a turn of the loop, in units of about a nanosecond of a slow machine: what is left beyond
+/// waits for the next turn. A turn with every kind of work at once, each with its share and one
+/// large piece of it, stays below twice as much.
+pub const WORK_PER_TURN: u64 = 2_000_000;
+
+/// Connections per turn of which the last is seen to, some system calls each.
+pub const FINISHED_PER_TURN_MAX: usize = 64;
 
 /// Silent peers per turn about which the kernel is asked: some microseconds each.
 pub const EXAMINED_PER_TURN_MAX: usize = 64;

@@ -2,6 +2,7 @@
 
 use crate::config::Side;
 use crate::why::{Drop, Why};
+use std::time::Duration;
 
 /// What one socket, a side of a proxy, has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,42 @@ impl SocketStats {
     }
 }
 
+/// How long the turns of the loop took, without what they waited for events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TurnTimes {
+    /// How many turns took how long: the first took less than a microsecond, the next less than
+    /// two, then four and so on; the last has all that took longer.
+    pub buckets: [u64; Self::BUCKETS],
+    /// Turns that left work for the next because their budget was used up.
+    pub cut_short: u64,
+    /// The longest turn.
+    pub longest: Duration,
+}
+
+impl TurnTimes {
+    /// Up to a second and more.
+    pub const BUCKETS: usize = 22;
+
+    /// How many turns there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The duration that every turn of a bucket stayed below; [`None`] for the last.
+    #[must_use]
+    pub fn bound(bucket: usize) -> Option<Duration> {
+        (bucket + 1 < Self::BUCKETS).then(|| Duration::from_micros(1 << bucket))
+    }
+
+    pub(crate) fn note(&mut self, duration: Duration) {
+        let micros = duration.as_micros();
+        let bucket = (u128::BITS - micros.leading_zeros()) as usize;
+        self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
+        self.longest = self.longest.max(duration);
+    }
+}
+
 /// A moment's view of one socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketSnapshot {
@@ -92,4 +129,24 @@ pub struct SocketSnapshot {
     pub topics: usize,
     /// Peers whose next message waits for somebody to take it.
     pub waiting: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_counted_below_the_next_power_of_two() {
+        let mut times = TurnTimes::default();
+        for micros in [0, 1, 2, 3, 4, 1_048_575, 1_048_576, 3_600_000_000] {
+            times.note(Duration::from_micros(micros));
+        }
+        assert_eq!(times.buckets[..4], [1, 1, 2, 1]);
+        assert_eq!(times.buckets[TurnTimes::BUCKETS - 2..], [1, 2]);
+        assert_eq!(times.count(), 8);
+        assert_eq!(times.longest, Duration::from_secs(3600));
+        assert_eq!(TurnTimes::bound(0), Some(Duration::from_micros(1)));
+        assert_eq!(TurnTimes::bound(20), Some(Duration::from_micros(1 << 20)));
+        assert_eq!(TurnTimes::bound(21), None);
+    }
 }

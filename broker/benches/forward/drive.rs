@@ -136,8 +136,10 @@ impl Bench {
                     self.take(target, input.buffer());
                     self.core.keep_rest(target, &input);
                 }
-                if flow != Flow::Flush {
-                    break;
+                match flow {
+                    Flow::Flush => {}
+                    Flow::More => self.core.begin_turn(self.now),
+                    _ => break,
                 }
             }
             self.core.end_input(id, input, &mut self.scratch);
@@ -146,6 +148,7 @@ impl Bench {
 
     /// Plays the driver for the end of a turn.
     pub(crate) fn finish_turn(&mut self) {
+        self.core.begin_turn(self.now);
         self.core.handle_timeout(self.now, self.now);
         while self.core.poll_action().is_some() {}
         while let Some(target) = self.core.poll_dirty() {

@@ -56,4 +56,7 @@ pub(crate) struct Writer<'a> {
     pub(crate) egress: &'a mut Egress,
     pub(crate) is_blocked: &'a mut bool,
     pub(crate) is_dirty: &'a mut bool,
+    /// The peer is in its handshake.
+    pub(crate) is_newcomer: bool,
+    pub(crate) proxy: u32,
 }

@@ -190,12 +190,11 @@ impl Input {
     }
 
     /// Takes the first `size` bytes out, and answers with the capacity of their memory, which is
-    /// theirs alone; not for the scratch. They are not copied if they are most of the buffer: then
-    /// the others are.
+    /// theirs alone. They are not copied if they are most of the buffer: then the others are. The
+    /// scratch is not given away, and its bytes are copied.
     pub(crate) fn take_shared(&mut self, size: usize) -> (Bytes, usize) {
-        debug_assert!(!self.is_scratch, "the scratch is not given away");
         let taken = self.start..self.start + size;
-        if size < self.buffer.len() / 2 {
+        if self.is_scratch || size < self.buffer.len() / 2 {
             self.start += size;
             return (Bytes::copy_from_slice(&self.buffer[taken]), size);
         }

@@ -16,6 +16,7 @@ pub(crate) mod doubt;
 pub(crate) mod egress;
 pub(crate) mod input;
 pub(crate) mod outbox;
+pub(crate) mod rota;
 pub(crate) mod table;
 pub(crate) mod traffic;
 
@@ -66,6 +67,14 @@ impl Room {
         bytes: u64::MAX,
         messages: u32::MAX,
     };
+
+    /// Room for so many messages of so many bytes together.
+    pub(crate) fn of(messages: u64, bytes: u64) -> Self {
+        Self {
+            bytes,
+            messages: u32::try_from(messages).unwrap_or(u32::MAX),
+        }
+    }
 
     /// What both have.
     pub(crate) fn min(self, other: Self) -> Self {
@@ -124,6 +133,8 @@ pub(crate) struct Fullness {
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
+    /// In which turn a question of it was answered last; only on a control.
+    pub(crate) answered_in: u64,
     /// What is known of its tail while its next message waits.
     pub(crate) backlog: Backlog,
     /// Another peer has the name that it announced; it waits until that one is heard or given up.
@@ -141,13 +152,19 @@ pub(crate) struct Conn {
     pub(crate) is_blocked: bool,
     /// It was given a message and has not answered; only where workers are asked to.
     pub(crate) is_busy: bool,
+    /// Received messages were left in its tail because the turn was at its end.
+    pub(crate) is_cut: bool,
     /// Waits to be flushed at the end of the turn.
     pub(crate) is_dirty: bool,
+    /// It is given up, and about to be closed: it is read no more.
+    pub(crate) is_doomed: bool,
     /// A load balancer has taken it out of its turns until its queue has drained to half.
     pub(crate) is_full: bool,
     /// Its next message waits for somebody to take it; it is read from only as long as its backlog
     /// has room.
     pub(crate) is_parked: bool,
+    /// Waits to be read from.
+    pub(crate) is_read_later: bool,
     /// Has a run of the current input in its queue.
     pub(crate) is_touched: bool,
     /// How many bytes its tail must have before there is anything to do.
@@ -181,6 +198,7 @@ impl Conn {
         origin: Origin,
     ) -> Self {
         Self {
+            answered_in: 0,
             backlog: Backlog::default(),
             contest: None,
             doubt: Doubt::default(),
@@ -190,9 +208,12 @@ impl Conn {
             identity_frame: Box::default(),
             is_blocked: false,
             is_busy: false,
+            is_cut: false,
             is_dirty: false,
+            is_doomed: false,
             is_full: false,
             is_parked: false,
+            is_read_later: false,
             is_touched: false,
             need: 0,
             neighbour: None,

@@ -1,6 +1,7 @@
 //! Who has something to send, and how soon.
 
 use crate::conn::egress::{Shared, Store};
+use crate::conn::rota::Rota;
 use crate::conn::{ConnId, ConnTable, Input};
 use std::ops::Range;
 
@@ -11,7 +12,10 @@ use std::ops::Range;
 /// is *dirty*: written once, at the end of the turn, however many messages it got until then.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    dirty: Vec<ConnId>,
+    /// Established peers.
+    dirty: Rota<ConnId>,
+    /// Peers in their handshake.
+    greetings: Rota<ConnId>,
     pub(crate) store: Store,
     touched: Vec<ConnId>,
     urgent: Vec<ConnId>,
@@ -91,7 +95,12 @@ impl Outbox {
         if let Some(writer) = conns.writer(id)
             && !std::mem::replace(writer.is_dirty, true)
         {
-            self.dirty.push(id);
+            let list = if writer.is_newcomer {
+                &mut self.greetings
+            } else {
+                &mut self.dirty
+            };
+            list.push(writer.proxy, id);
         }
     }
 
@@ -124,17 +133,25 @@ impl Outbox {
         self.urgent.pop()
     }
 
-    /// The next connection to write at the end of the turn.
-    pub(crate) fn poll_dirty(&mut self, conns: &mut ConnTable) -> Option<ConnId> {
-        while let Some(id) = self.dirty.pop() {
-            if let Some(writer) = conns.writer(id) {
-                *writer.is_dirty = false;
-                if !writer.egress.is_empty() && !*writer.is_blocked {
-                    return Some(id);
-                }
-            }
-        }
-        None
+    /// The next established peer to be written at the end of the turn; for `done` see
+    /// [`Rota::pop`].
+    pub(crate) fn poll_dirty(&mut self, conns: &mut ConnTable, done: u64) -> Option<ConnId> {
+        next_dirty(&mut self.dirty, conns, done)
+    }
+
+    /// The next peer to be written at the end of the turn that is in its handshake.
+    pub(crate) fn poll_greeting(&mut self, conns: &mut ConnTable, done: u64) -> Option<ConnId> {
+        next_dirty(&mut self.greetings, conns, done)
+    }
+
+    /// Whether an established peer waits to be written.
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Whether a peer in its handshake waits to be written.
+    pub(crate) fn has_greetings(&self) -> bool {
+        !self.greetings.is_empty()
     }
 
     /// Queues a message that several may share.
@@ -150,4 +167,17 @@ impl Outbox {
             self.mark_dirty(conns, id);
         }
     }
+}
+
+/// The next connection of a list that has something to write and may be written.
+fn next_dirty(list: &mut Rota<ConnId>, conns: &mut ConnTable, done: u64) -> Option<ConnId> {
+    while let Some(id) = list.pop(done) {
+        if let Some(writer) = conns.writer(id) {
+            *writer.is_dirty = false;
+            if !writer.egress.is_empty() && !*writer.is_blocked {
+                return Some(id);
+            }
+        }
+    }
+    None
 }

@@ -1,7 +1,7 @@
 //! Every connection, by an id that never means another one.
 
 use crate::conn::closing::{Closing, Writer};
-use crate::conn::{Conn, Egress, SocketId};
+use crate::conn::{Conn, Egress, Phase, SocketId};
 use slab::Slab;
 use std::fmt;
 use std::str::FromStr;
@@ -262,11 +262,15 @@ impl ConnTable {
                 egress: &mut conn.egress,
                 is_blocked: &mut conn.is_blocked,
                 is_dirty: &mut conn.is_dirty,
+                is_newcomer: conn.phase == Phase::Handshake,
+                proxy: conn.socket.proxy,
             },
             Slot::Closing(closing) => Writer {
                 egress: &mut closing.egress,
                 is_blocked: &mut closing.is_blocked,
                 is_dirty: &mut closing.is_dirty,
+                is_newcomer: !closing.has_messages,
+                proxy: closing.socket.proxy,
             },
         })
     }

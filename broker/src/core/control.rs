@@ -6,6 +6,7 @@
 use crate::config::Side;
 use crate::conn::{ConnId, Input, SocketId};
 use crate::core::Core;
+use crate::core::turn::cost;
 use crate::pattern::Admit;
 use crate::proxy::Stop;
 use crate::why::Drop;
@@ -55,6 +56,15 @@ impl Core {
         // As libzmq has it, a command is one frame; what else there may be is not looked at.
         let command = Frames::new(rest).next().map_or(&[][..], |frame| frame.body);
         let answer = self.command(id, socket_id, command);
+        let answer_size = match &answer {
+            Answer::Body(bytes) | Answer::Wire(bytes) => bytes.len() as u64,
+            Answer::Done => 0,
+        };
+        self.turn
+            .charge(cost::ANSWER + answer_size * cost::ANSWER_BYTE);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.answered_in = self.turn.number;
+        }
         let mut message = envelope.to_vec();
         let socket_type = self.socket_type(socket_id);
         match answer {
@@ -68,6 +78,13 @@ impl Core {
         }
         self.send_answer(id, socket_id, &message);
         input.consume(size);
+    }
+
+    /// Whether a peer of a control has had an answer in this turn: the next question waits for the
+    /// next turn.
+    pub(super) fn has_answered(&self, id: ConnId, side: Side) -> bool {
+        let answered_in = self.conns.get(id).map_or(0, |conn| conn.answered_in);
+        side == Side::Control && answered_in == self.turn.number
     }
 
     fn socket_type(&self, id: SocketId) -> SocketType {

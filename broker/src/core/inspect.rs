@@ -8,7 +8,7 @@ use crate::conn::{Conn, ConnId, Phase, SocketId};
 use crate::core::Core;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
-use crate::stats::SocketStats;
+use crate::stats::{SocketStats, TurnTimes};
 use crate::why::{Drop, Why};
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
@@ -30,7 +30,7 @@ pub struct Inquiry {
 }
 
 /// Most things listed in one reply.
-pub const LIST_LEN_MAX: usize = 1000;
+pub const LIST_LEN_MAX: usize = 100;
 
 /// Most closed peers remembered of one socket, if there are few sockets.
 const CLOSED_LEN_MAX: usize = 1000;
@@ -335,14 +335,14 @@ impl Core {
                 && is_there(conn)
                 && wanted.map_or_else(|| lists(side), |wanted| wanted == side)
         };
-        let total = self.conns.iter().filter(here).count();
-        let rest = self.conns.iter().filter(here);
+        let (mut total, mut list) = (0, Vec::new());
         // Connections stand in the order of their slots.
-        let rest = rest.filter(|(id, _)| after.is_none_or(|after| id.slot > after.slot));
-        let list: Vec<Value> = rest
-            .take(limit)
-            .map(|(id, conn)| self.describe(asked.now, id, conn))
-            .collect();
+        for (id, conn) in self.conns.iter().filter(here) {
+            total += 1;
+            if list.len() < limit && after.is_none_or(|after| id.slot > after.slot) {
+                list.push(self.describe(asked.now, id, conn));
+            }
+        }
         Ok(json!({ "peers": list, "total": total }))
     }
 
@@ -379,6 +379,7 @@ impl Core {
             "proxy": proxy.name,
             "record": record,
             "sockets": list,
+            "turns": describe_turns(self.turn_times()),
         }))
     }
 
@@ -515,6 +516,24 @@ fn describe_counters(stats: &SocketStats) -> Value {
         "messages_sent": stats.messages_out,
         "peers_attached": stats.peers_attached,
         "requeued": stats.requeued,
+    })
+}
+
+/// How long turns took, without the buckets that are empty.
+fn describe_turns(times: &TurnTimes) -> Value {
+    let buckets = times.buckets.iter().enumerate();
+    let buckets: Vec<Value> = buckets
+        .filter(|(_, count)| **count > 0)
+        .map(|(index, count)| {
+            let below = TurnTimes::bound(index).map(|bound| bound.as_secs_f64());
+            json!({ "below_seconds": below, "count": count })
+        })
+        .collect();
+    json!({
+        "buckets": buckets,
+        "count": times.count(),
+        "cut_short": times.cut_short,
+        "longest_seconds": times.longest.as_secs_f64(),
     })
 }
 

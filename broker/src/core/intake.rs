@@ -4,6 +4,7 @@ use crate::config::Side;
 use crate::conn::doubt::Doubt;
 use crate::conn::{ConnId, Input, Origin, Phase, SocketId};
 use crate::core::lane::{Halt, Lane, Way};
+use crate::core::turn::{self, Kind, cost};
 use crate::core::{Action, Core};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::pattern::{Pattern, Route};
@@ -13,6 +14,9 @@ use crate::why::{Drop, Why};
 use bytes::BytesMut;
 use std::time::Instant;
 use zmtp::{Event, Frames, Peer};
+
+/// Units of work for one socket whose messages wait, before it is the turn of the next.
+const WAKE_QUANTUM: u64 = 100_000;
 
 /// How far [`Core::handle_input`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +28,8 @@ pub enum Flow {
     /// A peer whose queue is full must be written before the rest can be dealt with: write all that
     /// [`Core::poll_urgent`] names and call again.
     Flush,
-    /// The quota was used up.
+    /// The budget of the turn is used up: end the input, and go on with it in the next turn;
+    /// see [`Core::is_cut`].
     More,
     /// The next message waits for somebody to take it. More may be read only as far as it may be
     /// held; [`crate::core::Action::Resume`] says when there is room again.
@@ -35,6 +40,9 @@ impl Core {
     /// Where the next bytes of a connection go: behind those that wait for them. Takes the scratch
     /// unless a large message is being received.
     pub fn begin_input(&mut self, id: ConnId, scratch: &mut BytesMut) -> Input {
+        if self.is_cut(id) {
+            return self.take_tail(id);
+        }
         if self.is_parked(id) {
             return Input::scratch(std::mem::take(scratch));
         }
@@ -49,12 +57,26 @@ impl Core {
         input
     }
 
+    /// Whether received input of this connection was left for the next turn. It goes on before
+    /// anything more is read: [`Self::begin_input`] has it, and nothing is to be read into that.
+    #[must_use]
+    pub fn is_cut(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.is_cut)
+    }
+
     /// Deals with the messages in `input`, as many as can go somewhere.
     pub fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
-        self.advance(now);
+        let now = self.advance(now);
         self.outbox.store.forget_input();
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.session.handle_received(now);
+            self.turn.work_on(match conn.phase {
+                Phase::Handshake => Kind::Newcomers,
+                Phase::Ready => Kind::Reading,
+            });
+            if !std::mem::take(&mut conn.is_cut) {
+                self.turn.charge(turn::bytes(input.bytes().len()));
+                conn.session.handle_received(now);
+            }
             if conn.peer == PeerAddress::Inproc {
                 self.transit.note();
             }
@@ -76,6 +98,11 @@ impl Core {
                 socket.waiting.push_back(id);
             }
             self.hold(id, input.bytes());
+        }
+        if flow == Flow::More
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            conn.is_cut = true;
         }
         self.remind(id);
         self.hold_limit(input.buffer());
@@ -99,7 +126,7 @@ impl Core {
     /// a large message needs it.
     fn keep(&mut self, id: ConnId, input: Input) {
         if let Some(conn) = self.conns.get(id) {
-            let is_in_use = conn.is_parked || input.is_grown_for(conn.need);
+            let is_in_use = conn.is_parked || conn.is_cut || input.is_grown_for(conn.need);
             let as_it_is = is_in_use && !input.is_mostly_spent();
             self.put_tail(id, if as_it_is { input } else { input.keep() });
         }
@@ -129,7 +156,12 @@ impl Core {
         }
         let from = proxy.socket_mut(source.side);
         let mut waiting = from.waiting.len();
+        let until = self.turn.done() + WAKE_QUANTUM;
         while waiting > 0 {
+            if self.turn.cuts() || self.turn.done() >= until {
+                // The others have their turn first.
+                return self.wake_later(source);
+            }
             let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
             let Some(id) = socket.waiting.front().copied() else {
                 return;
@@ -199,6 +231,10 @@ impl Core {
             if let Some(flow) = self.step(&way, input, &mut quota) {
                 return flow;
             }
+            self.turn.charge(cost::COMMAND);
+            if !input.bytes().is_empty() && self.turn.cuts() {
+                return Flow::More;
+            }
         }
     }
 
@@ -224,18 +260,7 @@ impl Core {
         match step.event {
             Event::Message(span) => {
                 input.consume(step.consumed);
-                // It is there as long as nothing is consumed.
-                let there = input.bytes().len();
-                let find = |bytes: &[u8]| (bytes.len() == there).then_some(span.size);
-                if way.socket.side.is_beside() {
-                    self.handle_beside(id, way.socket, input, span.size);
-                } else if let Some(stuck) = self.forward(way, input, &find, quota) {
-                    return Some(stuck);
-                }
-                if let Some(conn) = self.conns.get_mut(id) {
-                    conn.session.accept();
-                }
-                return None;
+                return self.pass_on(way, input, span.size, quota);
             }
             Event::Need(size) => {
                 input.cut(step.removed);
@@ -261,7 +286,7 @@ impl Core {
                 }
             },
             Event::Subscription { add, topic } => {
-                if *quota == 0 {
+                if *quota == 0 || self.turn.cuts() {
                     return Some(Flow::More);
                 }
                 if way.must_wait {
@@ -269,11 +294,37 @@ impl Core {
                 }
                 // Messages that came before it go before it.
                 self.outbox.settle(&mut self.conns, input);
+                self.turn.charge(cost::SUBSCRIPTION);
                 self.subscribe(id, &input.bytes()[topic], add);
                 *quota -= 1;
             }
         }
         input.consume(step.consumed);
+        None
+    }
+
+    /// Deals with the message of this size at the front; answers why it cannot go yet, if so.
+    fn pass_on(
+        &mut self,
+        way: &Way,
+        input: &mut Input,
+        size: usize,
+        quota: &mut u32,
+    ) -> Option<Flow> {
+        // It is there as long as nothing is consumed.
+        let there = input.bytes().len();
+        let find = |bytes: &[u8]| (bytes.len() == there).then_some(size);
+        if way.socket.side.is_beside() {
+            if self.has_answered(way.id, way.socket.side) {
+                return Some(Flow::More);
+            }
+            self.handle_beside(way.id, way.socket, input, size);
+        } else if let Some(stuck) = self.forward(way, input, &find, quota) {
+            return Some(stuck);
+        }
+        if let Some(conn) = self.conns.get_mut(way.id) {
+            conn.session.accept();
+        }
         None
     }
 
@@ -353,6 +404,7 @@ impl Core {
                 prefix: &self.prefix,
                 targets: &mut self.targets,
                 to,
+                turn: &mut self.turn,
                 wakes: &mut self.wakes,
                 watch,
                 way,
@@ -420,7 +472,10 @@ impl Core {
         let proxy = &mut self.proxies[socket_id.proxy as usize];
         let socket = proxy.socket_mut(socket_id.side);
         if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
-            self.doomed.push((replaced, Why::Replaced));
+            self.doomed.push_back((replaced, Why::Replaced));
+            if let Some(conn) = self.conns.get_mut(replaced) {
+                conn.is_doomed = true;
+            }
         }
         socket.peers += 1;
         socket.stats.peers_attached += 1;

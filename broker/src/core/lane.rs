@@ -6,10 +6,12 @@ use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
 use crate::core::Flow;
 use crate::core::capture::{Copies, Ready, Show};
+use crate::core::turn::{self, Turn, cost};
 use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
 use crate::why::Drop;
+use std::collections::VecDeque;
 use zmtp::Frames;
 
 /// The way of all messages of one input.
@@ -55,7 +57,8 @@ pub(super) struct Lane<'a> {
     pub(super) prefix: &'a [u8],
     pub(super) targets: &'a mut Vec<ConnId>,
     pub(super) to: &'a mut Socket,
-    pub(super) wakes: &'a mut Vec<SocketId>,
+    pub(super) turn: &'a mut Turn,
+    pub(super) wakes: &'a mut VecDeque<SocketId>,
     pub(super) watch: &'a mut Watch,
     pub(super) way: &'a Way,
 }
@@ -97,10 +100,11 @@ impl Lane<'_> {
             let Some(size) = find(input.bytes()) else {
                 return Halt::Empty;
             };
-            if *quota == 0 {
+            if *quota == 0 || self.turn.cuts() {
                 return Halt::Stuck(Flow::More);
             }
             *quota -= 1;
+            self.turn.charge(cost::MESSAGE);
             let mut taken = 0;
             if !self.way.is_plain {
                 match self.admit(&input.bytes()[..size]) {
@@ -137,7 +141,9 @@ impl Lane<'_> {
                 self.routed(&input.bytes()[..size], taken);
             }
             match route {
-                Route::Targets { full: 0 } if has_run => self.pass_run(input, size, find, quota),
+                Route::Targets { full: 0 } if has_run && !self.is_heavy(size) => {
+                    self.pass_run(input, size, find, quota);
+                }
                 Route::To { .. } if has_run && is_steady => {
                     self.pass_run(input, size, find, quota);
                 }
@@ -168,7 +174,9 @@ impl Lane<'_> {
             return;
         }
         let (mut messages, mut bytes_in, mut bytes_out) = (0, 0, 0);
-        while messages < *quota
+        let most = self.turn.left() / (cost::MESSAGE + cost::TARGET);
+        let most = (*quota).min(u32::try_from(most).unwrap_or(u32::MAX));
+        while messages < most
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
             && (!IS_WATCHED || self.copies.have_room())
@@ -187,6 +195,8 @@ impl Lane<'_> {
             input.consume(size);
         }
         *quota -= messages;
+        let units = u64::from(messages) * (cost::MESSAGE + cost::TARGET);
+        self.turn.charge(units + turn::bytes(bytes_out));
         self.from.stats.count_in(messages, bytes_in);
         self.to.stats.count_out(1, messages, bytes_out);
     }
@@ -227,7 +237,11 @@ impl Lane<'_> {
             }
             let room = room.get_or_insert_with(|| {
                 let room = least_room(self.targets, self.conns, &self.to.options);
-                room.behind(1, first_size)
+                let left = Room::of(
+                    self.turn.left() / cost::MESSAGE,
+                    self.turn.bytes_left(self.targets.len()),
+                );
+                room.min(left).behind(1, first_size)
             });
             let can_be_shown = !is_watched || self.copies.have_room();
             if !can_be_shown || !room.take(size) {
@@ -248,6 +262,9 @@ impl Lane<'_> {
             .count_in(messages - 1, range.len() - first_size);
         let stats = &mut self.to.stats;
         stats.count_out(self.targets.len(), messages, range.len());
+        let each = cost::TARGET + turn::bytes(range.len());
+        let units = u64::from(messages - 1) * cost::MESSAGE + self.targets.len() as u64 * each;
+        self.turn.charge(units);
         for target in self.targets.iter() {
             self.outbox
                 .push_run(self.conns, *target, input, range.clone(), messages);
@@ -283,6 +300,14 @@ impl Lane<'_> {
         self.from.pattern.admit(self.way.id, wire)
     }
 
+    /// Whether a message of this size goes to so many that they cannot all be written in this turn
+    /// from the buffer it was read into: it is copied once, and shared.
+    #[inline]
+    fn is_heavy(&self, size: usize) -> bool {
+        let each = cost::WRITE + turn::bytes(size);
+        size >= DIRECT_SIZE_MIN && self.targets.len() as u64 * each > self.turn.left()
+    }
+
     fn show(&mut self) -> Show<'_> {
         Show {
             capture: self.capture,
@@ -306,7 +331,7 @@ impl Lane<'_> {
         let answers = pattern.accepted(self.way.id, wire, taken, self.conns, options);
         // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
         if answers || self.to.pattern.is_rep() {
-            self.wakes.push(self.way.to());
+            self.wakes.push_back(self.way.to());
         }
         if self.to.options.overflow.takes_back() {
             make_room(self.conns, self.outbox, self.to, self.targets, wire);
@@ -316,10 +341,13 @@ impl Lane<'_> {
     /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
     /// and, without the first `taken`, for those who watch; and consumes it.
     fn queue(&mut self, input: &mut Input, size: usize, taken: usize, skip: usize) {
+        let is_heavy = self.is_heavy(size);
         let prefix = front(self.envelope, self.prefix);
         let size_out = size - skip + prefix.len();
         self.to.stats.count_out(self.targets.len(), 1, size_out);
-        if is_shared(input, size) {
+        let each = cost::TARGET + turn::bytes(size_out);
+        self.turn.charge(self.targets.len() as u64 * each);
+        if is_shared(input, size) || is_heavy {
             // Taking it out moves what stands behind it: runs of this input end here.
             self.outbox.settle(self.conns, input);
             let (message, capacity) = input.take_shared(size);

@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::timers::Owner;
+use crate::core::turn::{Kind, cost};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Stop};
@@ -257,10 +258,19 @@ impl Core {
         self.wake_for(id);
     }
 
-    pub(super) fn close_doomed(&mut self, now: Instant) {
-        while let Some((id, why)) = self.doomed.pop() {
-            self.close(now, id, why);
+    /// Gives up connections that are doomed, as many as the budget of the turn allows; answers
+    /// whether there were any.
+    pub(super) fn close_doomed(&mut self, now: Instant) -> bool {
+        self.turn.work_on(Kind::Closing);
+        let mut had_any = false;
+        while !self.doomed.is_empty() && !self.turn.cuts() {
+            if let Some((id, why)) = self.doomed.pop_front() {
+                self.turn.charge(cost::CLOSE);
+                self.close(now, id, why);
+                had_any = true;
+            }
         }
+        had_any
     }
 
     /// Gives up a connection: takes it out of its socket, and leaves the driver what is still to be

@@ -6,7 +6,8 @@
 //! A turn, from the driver's view:
 //!
 //! ```text
-//! for each readable connection:
+//! begin_turn(now); read_later(id) for each connection that may be read from
+//! for each poll_read():
 //! input = begin_input(id, scratch), read into input.spare() loop { handle_input(now, id, input);
 //!   write every poll_urgent() from input's buffer; until not Flush } end_input(id, input)
 //! handle_timeout(now, heard_until)
@@ -21,7 +22,7 @@ use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Stop};
 use crate::record::Tape;
-use crate::stats::SocketSnapshot;
+use crate::stats::{SocketSnapshot, TurnTimes};
 use crate::why::{Drop, Why};
 use std::collections::VecDeque;
 use std::io;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use zmtp::Frames;
 
 mod actions;
+mod agenda;
 mod capture;
 mod control;
 mod hold;
@@ -46,8 +48,10 @@ mod stand_in;
 mod subscriptions;
 mod timers;
 mod transit;
+mod turn;
 
 pub use actions::{Action, LinkId};
+use agenda::Agenda;
 use capture::Copies;
 use inspect::ClosedPeers;
 pub use inspect::{Inquiry, LIST_LEN_MAX};
@@ -59,6 +63,7 @@ use report::Reports;
 use subscriptions::Pending;
 use timers::{Owner, Timers};
 use transit::Transit;
+use turn::{Kind, Turn, cost};
 
 /// The whole state of a broker.
 #[derive(Debug)]
@@ -66,8 +71,9 @@ pub struct Core {
     /// Links that have been down since the beginning, until the first [`Self::settle`].
     absent: Vec<u32>,
     actions: VecDeque<Action>,
+    agenda: Agenda,
     /// Connections that can not be written to any more; see to them at the next [`Self::settle`].
-    broken: Vec<ConnId>,
+    broken: VecDeque<ConnId>,
     closed: ClosedPeers,
     conns: ConnTable,
     /// What sessions want said at once; empty between calls.
@@ -75,7 +81,7 @@ pub struct Core {
     copies: Copies,
     /// Connections to be given up at the next [`Self::settle`]: never in the middle of an input,
     /// whose bytes their queues may lean on.
-    doomed: Vec<(ConnId, Why)>,
+    doomed: VecDeque<(ConnId, Why)>,
     drain_timeout: Duration,
     /// The last proxy was terminated: stop at the next [`Self::settle`].
     is_stop_asked: bool,
@@ -89,6 +95,8 @@ pub struct Core {
     prefix: Vec<u8>,
     proxies: Vec<Proxy>,
     random: Random,
+    /// Proxies that are recorded.
+    recorded: Vec<u32>,
     reports: Reports,
     stop: Stop,
     /// Proxies that end before the others, while they send what is queued.
@@ -96,8 +104,9 @@ pub struct Core {
     targets: Vec<ConnId>,
     timers: Timers,
     transit: Transit,
+    turn: Turn,
     /// Sockets whose waiting connections are to be tried at the next [`Self::settle`].
-    wakes: Vec<SocketId>,
+    wakes: VecDeque<SocketId>,
 }
 
 impl Core {
@@ -108,12 +117,13 @@ impl Core {
         let mut core = Self {
             absent: Vec::new(),
             actions: VecDeque::new(),
-            broken: Vec::new(),
+            agenda: Agenda::default(),
+            broken: VecDeque::new(),
             closed: ClosedPeers::new(config),
             conns: ConnTable::new(Random::new(seed).number()),
             control: Vec::new(),
             copies: Copies::default(),
-            doomed: Vec::new(),
+            doomed: VecDeque::new(),
             drain_timeout: config.drain_timeout,
             envelope: Vec::new(),
             is_stop_asked: false,
@@ -124,13 +134,15 @@ impl Core {
             prefix: Vec::new(),
             proxies: config.proxies.iter().map(Proxy::new).collect(),
             random: Random::new(seed),
+            recorded: Vec::new(),
             reports: Reports::default(),
             stop: Stop::No,
             stopping: Vec::new(),
             targets: Vec::new(),
             timers: Timers::default(),
             transit: Transit::default(),
-            wakes: Vec::new(),
+            turn: Turn::default(),
+            wakes: VecDeque::new(),
         };
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
             for side in Side::ALL {
@@ -216,7 +228,7 @@ impl Core {
     pub fn handle_write_failed(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.is_blocked = true;
-            self.broken.push(id);
+            self.broken.push_back(id);
         } else if let Some(closing) = self.conns.closing_mut(id) {
             closing.egress.close(&mut self.outbox.store);
         }
@@ -225,6 +237,7 @@ impl Core {
     /// The kernel took `size` bytes of what [`Egress::slices`] showed; `is_blocked` if it would
     /// take no more for now.
     pub fn handle_written(&mut self, id: ConnId, size: usize, is_blocked: bool) {
+        self.turn.charge(cost::WRITE + turn::bytes(size));
         let Some(conn) = self.conns.get_mut(id) else {
             if let Some(closing) = self.conns.closing_mut(id) {
                 closing.is_blocked = is_blocked;
@@ -311,7 +324,12 @@ impl Core {
     /// sent was handed over; it may lie before `now`.
     pub fn handle_timeout(&mut self, now: Instant, heard_until: Instant) {
         let now = self.advance(now);
-        while let Some((deadline, owner)) = self.timers.pop_due(heard_until) {
+        self.turn.work_on(Kind::Deadlines);
+        while self.timers.next().is_some_and(|next| next <= heard_until)
+            && !self.turn.cuts()
+            && let Some((deadline, owner)) = self.timers.pop_due(heard_until)
+        {
+            self.turn.charge(cost::TIMER);
             match owner {
                 Owner::Conn(id) => self.check_deadline(heard_until, id, deadline),
                 Owner::Contest(id) => self.check_contest(id),
@@ -320,8 +338,10 @@ impl Core {
                 Owner::Trial(id) => self.check_trial(id),
             }
         }
-        self.cancel_departed(CANCELS_PER_TURN_MAX);
-        self.tell_publishers(TELLS_PER_TURN_MAX);
+        self.turn.work_on(Kind::Subscriptions);
+        let done =
+            self.cancel_departed(CANCELS_PER_TURN_MAX) + self.tell_publishers(TELLS_PER_TURN_MAX);
+        self.turn.charge(done as u64 * cost::CANCEL);
         self.hold_limit(&[]);
         self.transit.turn();
         self.settle(now);
@@ -330,12 +350,13 @@ impl Core {
     /// From now on every message of the proxy with this index is recorded.
     pub fn record(&mut self, proxy: u32, tape: Box<dyn Tape>) {
         self.proxies[proxy as usize].watch.set_tape(tape);
+        self.recorded.push(proxy);
     }
 
     /// Tells the recordings that the turn is over.
     pub fn flush_tapes(&mut self) {
-        for proxy in &mut self.proxies {
-            if let Some(tape) = proxy.watch.tape_mut() {
+        for proxy in &self.recorded {
+            if let Some(tape) = self.proxies[*proxy as usize].watch.tape_mut() {
                 tape.flush();
             }
         }
@@ -344,6 +365,13 @@ impl Core {
     /// The next thing for the driver to do.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
+        if let Action::Connect(_) = self.actions.front()? {
+            self.turn.work_on(Kind::Actions);
+            if self.turn.cuts() {
+                return None;
+            }
+            self.turn.charge(cost::CONNECT);
+        }
         self.actions.pop_front()
     }
 
@@ -353,16 +381,70 @@ impl Core {
         self.outbox.poll_urgent()
     }
 
-    /// The next connection to be written at the end of the turn.
+    /// The next connection to be written at the end of the turn, as long as its budget allows.
+    /// Proxies take turns; peers in their handshake come last.
     #[must_use]
     pub fn poll_dirty(&mut self) -> Option<ConnId> {
-        loop {
-            let id = self.outbox.poll_dirty(&mut self.conns)?;
+        self.turn.work_on(Kind::Writing);
+        while self.outbox.has_dirty() && !self.turn.cuts() {
+            let done = self.turn.done();
+            let Some(id) = self.outbox.poll_dirty(&mut self.conns, done) else {
+                break;
+            };
             self.drop_expired(id);
             if self.egress(id).is_some_and(|egress| !egress.is_empty()) {
                 return Some(id);
             }
         }
+        if !self.outbox.has_greetings() {
+            return None;
+        }
+        self.turn.work_on(Kind::Newcomers);
+        if self.turn.cuts() {
+            return None;
+        }
+        let done = self.turn.done();
+        self.outbox.poll_greeting(&mut self.conns, done)
+    }
+
+    /// Whether a connection that is being written has to leave the rest to the next turn, because
+    /// the budget of this one is used up. [`Self::poll_dirty`] names it again.
+    pub fn leaves_rest(&mut self, id: ConnId) -> bool {
+        let must = self.turn.cuts();
+        if must {
+            self.outbox.mark_dirty(&mut self.conns, id);
+        }
+        must
+    }
+
+    /// A turn begins: its budget of work is whole again. To be called once before anything else
+    /// that a turn does.
+    pub fn begin_turn(&mut self, now: Instant) {
+        self.advance(now);
+        self.turn.begin();
+    }
+
+    /// The clock says that the turn takes too long: from now on nothing more is named by
+    /// [`Self::poll_read`] and the like.
+    pub fn end_turn(&mut self) {
+        self.turn.end();
+    }
+
+    /// How much work was done since [`Self::begin_turn`], in units of about a nanosecond.
+    #[must_use]
+    pub fn work_of_turn(&self) -> u64 {
+        self.turn.work()
+    }
+
+    /// How long the turn took that is over, without what it waited.
+    pub fn note_turn(&mut self, duration: Duration) {
+        self.turn.times.note(duration);
+    }
+
+    /// How long turns took.
+    #[must_use]
+    pub fn turn_times(&self) -> &TurnTimes {
+        &self.turn.times
     }
 
     /// When [`Self::handle_timeout`] wants to be called; may change with every call.
@@ -375,9 +457,13 @@ impl Core {
     /// Whether there is work left that needs no event: the next turn should not wait.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
-        !(self.broken.is_empty()
+        !(self.actions.is_empty()
+            && self.agenda.is_empty()
+            && self.broken.is_empty()
             && !self.has_pending_subscriptions()
             && self.doomed.is_empty()
+            && !self.outbox.has_dirty()
+            && !self.outbox.has_greetings()
             && self.wakes.is_empty()
             && (self.transit.is_quiet() || !matches!(self.stop, Stop::Draining(_))))
     }
@@ -405,7 +491,7 @@ impl Core {
     pub fn wants_input(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| {
             let is_held = conn.is_parked && !conn.backlog.has_room();
-            self.is_read_in_stop(conn) && !is_held && !self.would_only_wait(conn)
+            !conn.is_doomed && self.is_read_in_stop(conn) && !is_held && !self.would_only_wait(conn)
         })
     }
 
@@ -474,18 +560,27 @@ impl Core {
     /// Does what had to wait for the end of an input: closes what is doomed, lets wait no longer
     /// who need not. Answers whether there may be more to write or to act on.
     pub fn settle(&mut self, now: Instant) -> bool {
-        let had_work = !(self.broken.is_empty() && self.doomed.is_empty() && self.wakes.is_empty());
-        while let Some(id) = self.broken.pop() {
-            self.give_up_queue(now, id);
+        let mut had_work = false;
+        self.turn.work_on(Kind::Closing);
+        while !self.broken.is_empty() && !self.turn.cuts() {
+            if let Some(id) = self.broken.pop_front() {
+                self.turn.charge(cost::CLOSE);
+                self.give_up_queue(now, id);
+                had_work = true;
+            }
         }
         while let Some(link) = self.absent.pop() {
             self.stand_in(now, link);
         }
-        self.close_doomed(now);
-        while let Some(socket) = self.wakes.pop() {
-            self.wake(socket);
+        had_work |= self.close_doomed(now);
+        self.turn.work_on(Kind::Waking);
+        while !self.wakes.is_empty() && !self.turn.cuts() {
+            if let Some(socket) = self.wakes.pop_front() {
+                self.wake(socket);
+                had_work = true;
+            }
         }
-        self.close_doomed(now);
+        had_work |= self.close_doomed(now);
         let has_ended = self.check_stops(now);
         had_work || has_ended
     }
@@ -498,7 +593,11 @@ impl Core {
     }
 
     fn doom(&mut self, id: ConnId, why: Why) {
-        self.doomed.push((id, why));
+        if let Some(conn) = self.conns.get_mut(id)
+            && !std::mem::replace(&mut conn.is_doomed, true)
+        {
+            self.doomed.push_back((id, why));
+        }
     }
 
     /// Lets those go on who wait on either side of a proxy, and what was taken back.
@@ -523,7 +622,7 @@ impl Core {
 
     fn wake_later(&mut self, socket: SocketId) {
         if !self.wakes.contains(&socket) {
-            self.wakes.push(socket);
+            self.wakes.push_back(socket);
         }
     }
 

@@ -62,7 +62,8 @@ impl Core {
         }
         if let Stop::Draining(deadline) = self.stop {
             self.end_linger(now);
-            if now >= deadline || self.is_drained(None) && self.transit.is_quiet() {
+            let is_quiet = self.transit.is_quiet() && self.agenda.is_empty();
+            if now >= deadline || is_quiet && self.is_drained(None) {
                 self.close_all(now);
                 self.settle(now);
                 return true;
@@ -106,6 +107,8 @@ impl Core {
     pub(super) fn is_read_in_stop(&self, conn: &Conn) -> bool {
         match (self.proxies[conn.socket.proxy as usize].stop, self.stop) {
             (Stop::No, _) => true,
+            // What was received goes on.
+            (Stop::Draining(_), _) if conn.is_cut => true,
             // What one socket of ours has sent to another is queued here, and to be sent on.
             (Stop::Draining(_), Stop::Draining(_)) => conn.peer == PeerAddress::Inproc,
             _ => false,
@@ -236,7 +239,7 @@ impl Core {
             && self
                 .conns
                 .iter()
-                .all(|(_, conn)| is_sent(conn.socket, conn.egress.is_empty()))
+                .all(|(_, conn)| is_sent(conn.socket, conn.egress.is_empty() && !conn.is_cut))
             && self
                 .conns
                 .closing()

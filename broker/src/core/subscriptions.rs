@@ -319,7 +319,7 @@ const TELLS_AT_ONCE: usize = 16;
 struct Upstream<'a> {
     conns: &'a mut ConnTable,
     control: &'a mut Vec<u8>,
-    doomed: &'a mut Vec<(ConnId, Why)>,
+    doomed: &'a mut VecDeque<(ConnId, Why)>,
     outbox: &'a mut Outbox,
     telling: &'a mut VecDeque<ConnId>,
 }
@@ -353,7 +353,7 @@ impl Upstream<'_> {
                 self.outbox.push_bytes(self.conns, id, self.control, 0);
                 self.control.clear();
             }
-            Telling::TooMuch => self.doomed.push((id, Why::SubscriptionsUnread)),
+            Telling::TooMuch => self.doomed.push_back((id, Why::SubscriptionsUnread)),
             Telling::Later if has_room && publisher.is_behind() && !publisher.is_in_line => {
                 publisher.is_in_line = true;
                 self.telling.push_back(id);

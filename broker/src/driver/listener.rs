@@ -7,7 +7,7 @@ use crate::driver::address;
 use crate::driver::ipc::{self, SocketFile};
 use crate::driver::stream::Socket;
 use crate::driver::tune::tune_tcp;
-use crate::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX};
+use crate::limits::ACCEPT_PAUSE;
 use crate::peer::PeerAddress;
 use crate::record::OpenError;
 use mio::net::{TcpListener, UnixListener};
@@ -148,32 +148,29 @@ impl Listener {
         self.paused_until = None;
     }
 
-    /// Accepts those who are there, some at a time.
+    /// Whether it accepts nothing yet because there were no descriptors.
+    pub(super) fn is_resting(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| until > now)
+    }
+
+    /// Accepts one that is there.
     ///
     /// Without descriptors it rests for a while: the connection stays in the backlog, and
-    /// accepting it again at once would fail again, for ever, at the full speed of the machine.
-    pub(super) fn accept(&mut self, now: Instant, accepted: &mut Vec<Accepted>) {
-        if self.paused_until.is_some_and(|until| until > now) {
-            return;
-        }
+    /// accepting it again at once would fail again, and again, at the full speed of the machine.
+    pub(super) fn accept(&mut self, now: Instant) -> Option<Accepted> {
         let was_paused = self.paused_until.take().is_some();
-        for _ in 0..ACCEPTS_PER_TURN_MAX {
-            match self.accept_one() {
-                Ok(one) => accepted.push(one),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.can_accept = false;
-                    return;
+        match self.accept_one() {
+            Ok(one) => return Some(one),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.can_accept = false,
+            Err(error) if is_of_that_connection(&error) => {}
+            Err(error) => {
+                if !was_paused {
+                    log::warn!("cannot accept connections for now: {error}");
                 }
-                Err(error) if is_of_that_connection(&error) => {}
-                Err(error) => {
-                    if !was_paused {
-                        log::warn!("cannot accept connections for now: {error}");
-                    }
-                    self.paused_until = Some(now + ACCEPT_PAUSE);
-                    return;
-                }
+                self.paused_until = Some(now + ACCEPT_PAUSE);
             }
         }
+        None
     }
 
     fn accept_one(&self) -> io::Result<Accepted> {

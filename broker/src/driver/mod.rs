@@ -10,15 +10,15 @@
 )]
 
 use crate::config::{Config, Endpoint, Side};
-use crate::conn::{ConnId, SLICES_MAX, SocketId};
+use crate::conn::{ConnId, Input, SLICES_MAX, SocketId};
 use crate::core::{Action, Core, Flow, LinkId};
-use crate::limits::{EXAMINED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
+use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
 use bytes::BytesMut;
 use connector::{Connector, Dial, Outcome};
 use handle::Command;
-use listener::{Accepted, Listener};
+use listener::Listener;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
@@ -37,6 +37,7 @@ use tape::Tape;
 
 mod address;
 mod connector;
+mod crowd;
 mod handle;
 mod ipc;
 mod listener;
@@ -51,6 +52,12 @@ pub use listener::{BindError, Bound};
 /// Readiness events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
 
+/// How long a turn may take by the clock, if its budget of work is too large for the machine.
+const TURN_TIME_MAX: Duration = Duration::from_millis(4);
+
+/// System calls between two looks at the clock.
+const CALLS_BETWEEN_LOOKS: u32 = 32;
+
 /// A token is one of these kinds, in its upper bits, and an index.
 const KIND_SHIFT: u32 = usize::BITS - 3;
 const KIND_CONNECTION: usize = 0;
@@ -61,24 +68,29 @@ const KIND_WAKER: usize = 4;
 
 /// A broker whose endpoints are bound.
 pub struct Broker {
+    /// When the work of the turn began.
+    began_at: Instant,
     bound: Vec<Bound>,
+    /// System calls so far, but a few.
+    calls: u32,
     commands: mpsc::Receiver<Command>,
     connector: Connector,
     core: Core,
+    created_at: Instant,
     diagnosis: Diagnosis,
     /// Turns in a row in which the kernel may have had more to tell than it could.
     full_turns: usize,
     handle: Handle,
-    /// Whatever the kernel had for us at that moment has been taken up.
-    heard_until: Instant,
     listeners: Vec<Listener>,
     /// Connections being closed, the earliest deadline first.
     lingering: VecDeque<(Instant, ConnId)>,
+    /// Listeners with peers to accept, in the order of their turns.
+    crowded: VecDeque<usize>,
     poll: Poll,
-    /// Connections to be read from, each at most once.
-    readable: VecDeque<ConnId>,
     scratch: BytesMut,
     signals: Option<Signals>,
+    /// Connections being closed that may have come a step further.
+    stirred: VecDeque<ConnId>,
     stops: u32,
     /// By the slot of their id.
     streams: Vec<Option<Stream>>,
@@ -135,24 +147,28 @@ impl Broker {
             listener.register(poll.registry(), token(KIND_LISTENER, index))?;
         }
         let (sender, commands) = mpsc::channel();
+        let (now, crowded) = (Instant::now(), (0..listeners.len()).collect());
         Ok(Self {
+            began_at: now,
             bound,
+            calls: 0,
             commands,
             connector: Connector::new(Arc::clone(&waker)),
             core,
+            created_at: now,
+            crowded,
             diagnosis: Diagnosis::default(),
             full_turns: 0,
             handle: Handle {
                 commands: sender,
                 waker,
             },
-            heard_until: Instant::now(),
             listeners,
             lingering: VecDeque::new(),
             poll,
-            readable: VecDeque::new(),
             scratch: BytesMut::zeroed(SCRATCH_SIZE),
             signals: None,
+            stirred: VecDeque::new(),
             stops: 0,
             streams: Vec::new(),
             suspects: VecDeque::new(),
@@ -192,7 +208,10 @@ impl Broker {
     /// If the kernel refuses to wait for events.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        self.finish_turn(Instant::now());
+        let now = Instant::now();
+        self.began_at = now;
+        self.core.begin_turn(now);
+        self.finish_work(now);
         while !self.core.is_stopped() && self.stops < 2 {
             self.turn(&mut events)?;
         }
@@ -204,6 +223,8 @@ impl Broker {
     /// Waits for something to happen and does all that follows from it.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let before = Instant::now();
+        self.core
+            .note_turn(before.saturating_duration_since(self.began_at));
         let timeout = self.timeout(before);
         if let Err(error) = self.poll.poll(events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
@@ -211,23 +232,35 @@ impl Broker {
             return Err(error);
         }
         let now = Instant::now();
+        self.began_at = now;
+        self.core.begin_turn(now);
         let mut count = 0;
         for event in events.iter() {
             self.handle_event(now, event);
             count += 1;
         }
         self.note_heard(before, count);
-        self.accept(now);
-        for _ in 0..self.readable.len() {
-            if let Some(id) = self.readable.pop_front() {
-                self.read(now, id);
-            }
+        while let Some(id) = self.core.poll_read() {
+            self.read(now, id);
         }
-        self.expire_attempts(self.heard_until);
-        self.core.handle_timeout(now, self.heard_until);
+        let heard_until = self.core.heard_until().unwrap_or(self.created_at);
+        self.expire_attempts(heard_until);
+        self.core.handle_timeout(now, heard_until);
         self.examine_suspects();
-        self.finish_turn(now);
+        self.finish_work(now);
+        self.take_in_newcomers(now);
+        self.core.flush_tapes();
+        self.finish_lingering(now);
         Ok(())
+    }
+
+    /// Ends a turn that takes too long by the clock, which is looked at now and then.
+    fn mind_clock(&mut self) {
+        self.calls += 1;
+        if self.calls.is_multiple_of(CALLS_BETWEEN_LOOKS) && self.began_at.elapsed() > TURN_TIME_MAX
+        {
+            self.core.end_turn();
+        }
     }
 
     /// Deadlines are judged as of a moment up to which everybody has been heard. The kernel is
@@ -238,24 +271,22 @@ impl Broker {
         self.full_turns += 1;
         if events < EVENTS_MAX || self.full_turns > self.streams.len() / EVENTS_MAX {
             self.full_turns = 0;
-            self.heard_until = before;
+            self.core.note_heard(before);
         }
     }
 
     /// How long the next turn may wait: not at all if there is work that needs no event.
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        let accepts_more = self
-            .listeners
-            .iter()
-            .any(|listener| listener.can_accept && listener.paused_until.is_none());
-        let has_work = !self.readable.is_empty() || !self.suspects.is_empty();
+        let crowded = self.crowded.iter().map(|index| &self.listeners[*index]);
+        let crowded = crowded.filter(|listener| listener.can_accept);
+        let accepts_more = crowded
+            .clone()
+            .any(|listener| listener.paused_until.is_none());
+        let has_work = !self.stirred.is_empty() || !self.suspects.is_empty();
         if has_work || self.core.has_backlog() || accepts_more {
             return Some(Duration::ZERO);
         }
-        let pauses = self
-            .listeners
-            .iter()
-            .filter_map(|listener| listener.paused_until);
+        let pauses = crowded.filter_map(|listener| listener.paused_until);
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
         let next = self
             .core
@@ -279,7 +310,7 @@ impl Broker {
                 let outcome = self.connector.handle_event(dial);
                 self.handle_outcome(now, outcome);
             }
-            KIND_LISTENER => self.listeners[index].can_accept = true,
+            KIND_LISTENER => self.handle_crowd(index),
             KIND_SIGNAL => {
                 let signals = self
                     .signals
@@ -400,34 +431,6 @@ impl Broker {
         self.core.handle_stop(now);
     }
 
-    fn accept(&mut self, now: Instant) {
-        let (mut accepted, mut is_short) = (Vec::new(), false);
-        for listener in &mut self.listeners {
-            if listener.can_accept {
-                let before = listener.paused_until;
-                listener.accept(now, &mut accepted);
-                is_short |= listener.paused_until.is_some_and(|it| before != Some(it));
-            }
-        }
-        if is_short {
-            self.release_descriptors(now);
-        }
-        for Accepted {
-            peer,
-            socket,
-            socket_id,
-        } in accepted
-        {
-            match socket {
-                None => self.core.handle_kept_out(now, socket_id, peer),
-                Some(socket) => {
-                    let id = self.core.handle_accepted(now, socket_id, peer);
-                    self.add_stream(now, id, socket);
-                }
-            }
-        }
-    }
-
     fn add_stream(&mut self, now: Instant, id: ConnId, mut socket: Socket) {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = token(KIND_CONNECTION, id.slot());
@@ -443,48 +446,58 @@ impl Broker {
         self.read_later(id);
     }
 
-    /// Sees to it that a connection is read from in this turn or the next, if it may be.
+    /// Sees to it that a connection is read from in this turn or a later one, if it may be.
     fn read_later(&mut self, id: ConnId) {
         let Some(stream) = stream_of(&mut self.streams, id) else {
             return;
         };
-        let wants = self.core.wants_input(id) || stream.state != State::Open;
-        if stream.can_read && wants && !stream.is_queued {
-            stream.is_queued = true;
-            self.readable.push_back(id);
+        if stream.state != State::Open {
+            self.stirred.push_back(id);
+        } else if stream.can_read || self.core.is_cut(id) {
+            self.core.read_later(id);
         }
     }
 
-    /// Reads once from a connection and forwards all that came.
+    /// Reads once from a connection and forwards all that came, or what was left before.
     fn read(&mut self, now: Instant, id: ConnId) {
+        self.mind_clock();
         let Some(stream) = stream_of(&mut self.streams, id) else {
             return;
         };
-        stream.is_queued = false;
-        if stream.state != State::Open || !self.core.wants_input(id) {
-            return;
+        let is_cut = self.core.is_cut(id);
+        if is_cut && stream.is_read_closed && self.core.is_asking(id) {
+            // Its answers would reach no one.
+            return self.core.handle_read_closed(id, None);
         }
         let mut input = self.core.begin_input(id, &mut self.scratch);
-        match stream.read(input.spare()) {
-            Ok(None) => {}
-            Ok(Some(0)) => self.core.handle_read_closed(id, None),
-            Err(error) => self.core.handle_read_closed(id, Some(&error)),
-            Ok(Some(size)) => {
-                input.filled(size);
-                loop {
-                    let flow = self.core.handle_input(now, id, &mut input);
-                    while let Some(target) = self.core.poll_urgent() {
-                        self.write(target, input.buffer());
-                        self.core.keep_rest(target, &input);
-                    }
-                    if flow != Flow::Flush {
-                        break;
-                    }
+        if is_cut {
+            self.handle_input(now, id, &mut input);
+        } else {
+            match stream.read(input.spare()) {
+                Ok(None) => {}
+                Ok(Some(0)) => self.core.handle_read_closed(id, None),
+                Err(error) => self.core.handle_read_closed(id, Some(&error)),
+                Ok(Some(size)) => {
+                    input.filled(size);
+                    self.handle_input(now, id, &mut input);
                 }
             }
         }
         self.core.end_input(id, input, &mut self.scratch);
         self.read_later(id);
+    }
+
+    fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) {
+        loop {
+            let flow = self.core.handle_input(now, id, input);
+            while let Some(target) = self.core.poll_urgent() {
+                self.write(target, input.buffer());
+                self.core.keep_rest(target, input);
+            }
+            if flow != Flow::Flush {
+                return;
+            }
+        }
     }
 
     /// Nobody can come for want of descriptors, not even who would take what waits here. Peers
@@ -526,6 +539,7 @@ impl Broker {
 
     /// Writes what is queued for a connection until the kernel takes no more.
     fn write(&mut self, id: ConnId, input: &[u8]) {
+        self.mind_clock();
         let Some(stream) = stream_of(&mut self.streams, id) else {
             // What has no stream takes nothing: asking again would not change that.
             self.core.handle_written(id, 0, true);
@@ -533,12 +547,25 @@ impl Broker {
         };
         while !self.core.is_blocked(id) {
             let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
+                if stream.state != State::Open {
+                    self.stirred.push_back(id);
+                }
                 return;
             };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             match stream.write_vectored(&slices[..count]) {
-                Ok(size) => self.core.handle_written(id, size, false),
+                Ok(size) => {
+                    self.core.handle_written(id, size, false);
+                    // What leans on an input is written before that goes away.
+                    let has_more = self
+                        .core
+                        .egress(id)
+                        .is_some_and(|egress| !egress.is_empty());
+                    if has_more && input.is_empty() && self.core.leaves_rest(id) {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.core.handle_written(id, 0, true);
                 }
@@ -554,8 +581,9 @@ impl Broker {
         }
     }
 
-    /// Does what the core asks for, and writes what there is to write, until there is nothing more.
-    fn finish_turn(&mut self, now: Instant) {
+    /// Does what the core asks for, and writes what there is to write, until there is nothing more
+    /// or the budget of the turn is used up.
+    fn finish_work(&mut self, now: Instant) {
         loop {
             while let Some(action) = self.core.poll_action() {
                 self.act(now, action);
@@ -567,8 +595,6 @@ impl Broker {
                 break;
             }
         }
-        self.core.flush_tapes();
-        self.finish_lingering(now);
     }
 
     /// Asks the kernel about some silent peers, and about the others in the next turns.
@@ -596,6 +622,7 @@ impl Broker {
                     Some(stream) if lingers => {
                         stream.state = State::Flushing(deadline);
                         self.lingering.push_back((deadline, id));
+                        self.stirred.push_back(id);
                     }
                     _ => self.drop_stream(now, id),
                 }
@@ -613,6 +640,7 @@ impl Broker {
             }
             Action::StopAccepting(None) => {
                 self.listeners.clear();
+                self.crowded.clear();
                 self.connector.clear();
             }
             Action::StopAccepting(Some(proxy)) => {
@@ -624,26 +652,37 @@ impl Broker {
         }
     }
 
-    /// Brings connections that are being closed a step further.
+    /// Brings connections that are being closed a step further, those of which something is known
+    /// and those whose time is over.
     fn finish_lingering(&mut self, now: Instant) {
-        for _ in 0..self.lingering.len() {
-            let Some((deadline, id)) = self.lingering.pop_front() else {
-                return;
+        for _ in 0..self.stirred.len().min(FINISHED_PER_TURN_MAX) {
+            let Some(id) = self.stirred.pop_front() else {
+                break;
             };
             let Some(stream) = stream_of(&mut self.streams, id) else {
                 continue;
             };
-            if matches!(stream.state, State::Flushing(_))
+            if let State::Flushing(deadline) = stream.state
                 && self.core.egress(id).is_none_or(|egress| egress.is_empty())
             {
                 stream.finish(deadline);
             }
-            let is_finished = matches!(stream.state, State::Lingering(_))
-                && stream.is_finished(&mut self.scratch);
-            if is_finished || deadline <= now {
+            let is_lingering = matches!(stream.state, State::Lingering(_));
+            if is_lingering && stream.is_finished(&mut self.scratch) {
                 self.drop_stream(now, id);
-            } else {
-                self.lingering.push_back((deadline, id));
+            } else if is_lingering && stream.can_read {
+                self.stirred.push_back(id);
+            }
+        }
+        for _ in 0..FINISHED_PER_TURN_MAX {
+            let Some((_, id)) = self
+                .lingering
+                .pop_front_if(|(deadline, _)| *deadline <= now)
+            else {
+                return;
+            };
+            if stream_of(&mut self.streams, id).is_some() {
+                self.drop_stream(now, id);
             }
         }
     }

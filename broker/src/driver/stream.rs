@@ -22,8 +22,6 @@ pub(super) struct Stream {
     /// There may be something to read.
     pub(super) can_read: bool,
     pub(super) id: ConnId,
-    /// Stands in the list of those to be read.
-    pub(super) is_queued: bool,
     /// The end of the input was announced: a short read does not mean that there is no more.
     pub(super) is_read_closed: bool,
     /// `None` once the peer has closed, all it sent has been read and the descriptor was wanted.
@@ -101,7 +99,6 @@ impl Stream {
         Self {
             can_read: true,
             id,
-            is_queued: false,
             is_read_closed: false,
             socket: Some(socket),
             state: State::Open,
@@ -162,14 +159,9 @@ impl Stream {
         let _ = self.socket.as_ref().map(|it| it.shutdown(Shutdown::Write));
     }
 
-    /// Throws away what there is to read; true when the peer has closed its side too.
+    /// Throws away what there is to read, as much as one read takes; true when the peer has closed
+    /// its side too.
     pub(super) fn is_finished(&mut self, scratch: &mut [u8]) -> bool {
-        while self.can_read {
-            match self.read(scratch) {
-                Ok(Some(0)) | Err(_) => return true,
-                Ok(_) => {}
-            }
-        }
-        false
+        self.can_read && matches!(self.read(scratch), Ok(Some(0)) | Err(_))
     }
 }

@@ -1,6 +1,7 @@
 //! The driver against the real system: options of sockets, transports, what is left behind.
 
 use super::connector::Dial;
+use super::listener::Accepted;
 use super::*;
 use crate::config::SocketOptions;
 use crate::stats::SocketSnapshot;
@@ -35,12 +36,13 @@ fn listener(text: &str, options: &SocketOptions) -> Listener {
 
 /// Accepts one who has connected.
 fn accept(listener: &mut Listener) -> Accepted {
-    let (start, mut accepted) = (Instant::now(), Vec::new());
-    while accepted.is_empty() {
-        assert!(start.elapsed() < DEADLINE, "nobody came");
-        listener.accept(Instant::now(), &mut accepted);
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < DEADLINE, "no peer came");
+        if let Some(accepted) = listener.accept(Instant::now()) {
+            return accepted;
+        }
     }
-    accepted.remove(0)
 }
 
 /// Everything a connector needs, with one link.

@@ -188,8 +188,10 @@ impl Driver {
                     self.write(target, input.buffer());
                     self.core.keep_rest(target, &input);
                 }
-                if flow != Flow::Flush {
-                    break;
+                match flow {
+                    Flow::Flush => {}
+                    Flow::More => self.core.begin_turn(self.now),
+                    _ => break,
                 }
             }
             self.core.end_input(id, input, &mut self.scratch);
@@ -216,6 +218,7 @@ impl Driver {
     }
 
     fn finish_turn(&mut self) {
+        self.core.begin_turn(self.now);
         self.core.handle_timeout(self.now, self.now);
         loop {
             while let Some(action) = self.core.poll_action() {

@@ -205,6 +205,7 @@ impl Net {
     fn turn(&mut self) -> bool {
         let mut has_moved = false;
         for index in 0..self.nodes.len() {
+            self.nodes[index].core.begin_turn(self.now);
             self.nodes[index].core.handle_timeout(self.now, self.now);
             has_moved |= self.finish_turn(index);
         }
@@ -265,8 +266,10 @@ impl Net {
                 self.write(index, target, input.buffer());
                 self.nodes[index].core.keep_rest(target, &input);
             }
-            if flow != Flow::Flush {
-                break;
+            match flow {
+                Flow::Flush => {}
+                Flow::More => self.nodes[index].core.begin_turn(self.now),
+                _ => break,
             }
         }
         let node = &mut self.nodes[index];
@@ -302,6 +305,7 @@ impl Net {
 
     fn finish_turn(&mut self, index: usize) -> bool {
         let mut has_acted = false;
+        self.nodes[index].core.begin_turn(self.now);
         loop {
             while let Some(action) = self.nodes[index].core.poll_action() {
                 has_acted = true;

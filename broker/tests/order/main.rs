@@ -9,6 +9,7 @@ mod shortened;
 mod sizes;
 mod taken;
 mod trial;
+mod turns;
 mod upstream;
 
 use broker::config::{Side, SocketOptions};

@@ -154,6 +154,7 @@ impl Play {
 
     /// The connection of a peer ends.
     pub(crate) fn lose(&mut self, id: ConnId) {
+        self.core.begin_turn(self.now);
         self.core.handle_read_closed(id, None);
         self.core.settle(self.now);
         while let Some(action) = self.core.poll_action() {
@@ -180,14 +181,24 @@ impl Play {
         self.feed(id, &wire);
     }
 
+    /// So many turns in which nothing is read or written.
+    pub(crate) fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.core.begin_turn(self.now);
+            self.core.handle_timeout(self.now, self.now);
+        }
+    }
+
     /// Time passes, with all deadlines in it.
     pub(crate) fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(next) = self.core.poll_timeout().filter(|next| *next <= end) {
             self.now = self.now.max(next);
+            self.core.begin_turn(self.now);
             self.core.handle_timeout(self.now, self.now);
         }
         self.now = end;
+        self.core.begin_turn(end);
         self.core.handle_timeout(end, end);
     }
 
@@ -196,6 +207,7 @@ impl Play {
         let mut input = self.core.begin_input(id, &mut self.scratch);
         input.spare()[..bytes.len()].copy_from_slice(bytes);
         input.filled(bytes.len());
+        self.core.begin_turn(self.now);
         let flow = loop {
             let flow = self.core.handle_input(self.now, id, &mut input);
             while let Some(urgent) = self.core.poll_urgent() {
@@ -204,8 +216,10 @@ impl Play {
                 self.core.handle_written(urgent, 0, true);
                 self.core.keep_rest(urgent, &input);
             }
-            if flow != Flow::Flush {
-                break flow;
+            match flow {
+                Flow::Flush => {}
+                Flow::More => self.core.begin_turn(self.now),
+                _ => break flow,
             }
         };
         self.core.end_input(id, input, &mut self.scratch);
@@ -228,6 +242,7 @@ impl Play {
 
     /// The kernel takes so many of the bytes that are queued for a peer, at most; answers with them.
     pub(crate) fn write_up_to(&mut self, id: ConnId, limit: usize) -> Vec<u8> {
+        self.core.begin_turn(self.now);
         self.core.handle_writable(id);
         let mut sent = Vec::new();
         while let Some(next) = self.core.poll_dirty() {

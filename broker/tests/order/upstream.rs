@@ -230,9 +230,7 @@ fn cancels_wait_neither_for_a_publisher_nor_for_another_proxy() {
     play.core.handle_timeout(play.now, play.now);
     assert_eq!(topics_of(&play, 1), 0, "its proxy has a turn of its own");
     assert_eq!(topics_of(&play, 0), 30_000 - (CANCELS_PER_TURN_MAX - 10));
-    while play.core.has_backlog() {
-        play.core.handle_timeout(play.now, play.now);
-    }
+    play.turns(100);
     assert_eq!(topics_of(&play, 0), 0, "the publisher has read nothing");
     let mut of_stuck = Knowledge::default();
     of_stuck.read_all(&mut play, stuck);
@@ -255,9 +253,7 @@ fn the_memory_of_subscriptions_is_known_and_goes_back() {
     );
     assert!(play.core.subscription_memory_of(modest) < 2000);
     play.lose(greedy);
-    while play.core.has_backlog() {
-        play.core.handle_timeout(play.now, play.now);
-    }
+    play.turns(100);
     // What a publisher is yet to be told is its own.
     let (id, _) = play.core.largest_subscriber().expect("it is behind");
     assert_eq!(id, publisher);

@@ -165,6 +165,7 @@ impl Node {
             "turn",
             [self.index, self.inbox.len(), self.readable.len()],
         );
+        self.core.begin_turn(now);
         let was_asked = !self.inbox.is_empty() || !self.readable.is_empty();
         let mut inbox = std::mem::take(&mut self.inbox);
         ctx.random.shuffle(&mut inbox);

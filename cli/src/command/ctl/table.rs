@@ -50,6 +50,28 @@ fn render(columns: &[Column], rows: &[Value]) -> String {
     text
 }
 
+/// How many turns of the loop took how long.
+fn describe_turns(turns: &Value) -> String {
+    let milliseconds = |value: &Value| value.as_f64().map(|seconds| seconds * 1000.0);
+    let count = |value: &Value| value.as_u64().unwrap_or_default();
+    let buckets = turns["buckets"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut text = format!(
+        "turns {}, cut short {}, longest {:.3} ms\n",
+        count(&turns["count"]),
+        count(&turns["cut_short"]),
+        milliseconds(&turns["longest_seconds"]).unwrap_or_default()
+    );
+    for bucket in buckets {
+        let below = match milliseconds(&bucket["below_seconds"]) {
+            Some(below) => format!("below {below:.3} ms"),
+            None => "longer".to_owned(),
+        };
+        let count = count(&bucket["count"]);
+        text.push_str(&format!("{below:>18}  {count}\n"));
+    }
+    text
+}
+
 /// The answer to a command, for people.
 pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
     let rows = |list: &str| answer[list].as_array().map_or(&[][..], Vec::as_slice);
@@ -61,6 +83,9 @@ pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
             let mut text = render(columns, rows("sockets"));
             if answer["paused"] == Value::Bool(true) {
                 text.push_str("paused\n");
+            }
+            if let Some(turns) = answer.get("turns") {
+                text.push_str(&describe_turns(turns));
             }
             text
         }

@@ -1,0 +1,236 @@
+//! One budget of work for a turn of the loop.
+//!
+//! Work is counted in units of about a nanosecond of a slow machine, from what the core knows
+//! without a clock: bytes, messages, targets, calls of the driver. Each kind of work has a share of
+//! the turn. What is left when a share is used up stays queued and goes on in the next turn, which
+//! does not wait.
+
+use crate::limits::WORK_PER_TURN as BUDGET;
+use crate::stats::TurnTimes;
+
+/// Bytes that are read, copied or written for a unit.
+const BYTES_PER_UNIT: usize = 4;
+
+/// Units that a thing costs beside its bytes.
+pub(super) mod cost {
+    /// A connection is accepted and registered.
+    pub(crate) const ACCEPT: u64 = 20_000;
+    /// A question is answered.
+    pub(crate) const ANSWER: u64 = 20_000;
+    /// A byte of an answer in JSON.
+    pub(crate) const ANSWER_BYTE: u64 = 10;
+    /// A topic is cancelled, or told to a publisher, with many others.
+    pub(crate) const CANCEL: u64 = 100;
+    /// A connection is closed.
+    pub(crate) const CLOSE: u64 = 20_000;
+    /// A session steps over a command.
+    pub(crate) const COMMAND: u64 = 60;
+    /// An attempt to connect begins.
+    pub(crate) const CONNECT: u64 = 40_000;
+    /// A message is found and routed.
+    pub(crate) const MESSAGE: u64 = 60;
+    /// A system call that reads.
+    pub(crate) const READ: u64 = 2_000;
+    /// A peer subscribes or cancels.
+    pub(crate) const SUBSCRIPTION: u64 = 400;
+    /// A message is queued for one more peer.
+    pub(crate) const TARGET: u64 = 40;
+    /// A deadline is looked at.
+    pub(crate) const TIMER: u64 = 500;
+    /// A system call that writes.
+    pub(crate) const WRITE: u64 = 6_000;
+}
+
+/// What work is for. Each kind goes on as long as it has not used up its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Connecting, as actions ask for.
+    Actions,
+    /// Giving up connections.
+    Closing,
+    /// Looking at deadlines.
+    Deadlines,
+    /// Accepting, and peers in their handshake: after the others, and with all that they leave.
+    Newcomers,
+    /// Reading from established peers, and all that follows until it is queued.
+    Reading,
+    /// Topics that publishers are told little by little, and those of peers that left.
+    Subscriptions,
+    /// Messages that have waited for a peer to take them.
+    Waking,
+    /// Writing to established peers.
+    Writing,
+}
+
+impl Kind {
+    const COUNT: usize = Self::Writing as usize + 1;
+
+    fn share(self) -> u64 {
+        match self {
+            Self::Actions | Self::Deadlines | Self::Newcomers | Self::Subscriptions => BUDGET / 8,
+            Self::Closing | Self::Waking => BUDGET / 4,
+            Self::Reading | Self::Writing => BUDGET * 3 / 8,
+        }
+    }
+}
+
+/// The budget of the turn under way, and what is known of those before.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Units of each kind when the turn began.
+    began_at: [u64; Kind::COUNT],
+    /// Units of each kind since the beginning.
+    done: [u64; Kind::COUNT],
+    /// The clock says that the turn must end.
+    is_over: bool,
+    /// What is being worked on.
+    kind: Kind,
+    /// Units of that kind at which its share is used up.
+    limit: u64,
+    /// Which turn it is.
+    pub(super) number: u64,
+    pub(super) times: TurnTimes,
+    /// Something was left for the next turn.
+    was_cut: bool,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        let mut turn = Self {
+            began_at: [0; Kind::COUNT],
+            done: [0; Kind::COUNT],
+            is_over: false,
+            kind: Kind::Reading,
+            limit: 0,
+            number: 0,
+            times: TurnTimes::default(),
+            was_cut: false,
+        };
+        turn.begin();
+        turn
+    }
+}
+
+impl Turn {
+    /// A turn begins: every kind of work has its share again.
+    pub(super) fn begin(&mut self) {
+        self.times.cut_short += u64::from(self.was_cut);
+        self.number += 1;
+        self.began_at = self.done;
+        (self.is_over, self.was_cut) = (false, false);
+        self.work_on(Kind::Reading);
+    }
+
+    /// What follows is work of this kind.
+    #[inline]
+    pub(super) fn work_on(&mut self, kind: Kind) {
+        self.kind = kind;
+        let share = match kind {
+            _ if self.is_over => 0,
+            // All that the others do not need is theirs.
+            Kind::Newcomers => {
+                let others = self.work() - self.spent(kind);
+                kind.share().max(BUDGET.saturating_sub(others))
+            }
+            _ => kind.share(),
+        };
+        self.limit = self.began_at[kind as usize] + share;
+    }
+
+    /// So many units of it were done.
+    #[inline]
+    pub(super) fn charge(&mut self, units: u64) {
+        self.done[self.kind as usize] += units;
+    }
+
+    /// Whether the share of this kind of work is used up.
+    #[inline]
+    pub(super) fn is_spent(&self) -> bool {
+        self.done[self.kind as usize] >= self.limit
+    }
+
+    /// Whether the share is used up, with something left that is to go on in the next turn.
+    #[inline]
+    pub(super) fn cuts(&mut self) -> bool {
+        let is_spent = self.is_spent();
+        self.was_cut |= is_spent;
+        is_spent
+    }
+
+    /// Units left for this kind of work.
+    #[inline]
+    pub(super) fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.done[self.kind as usize])
+    }
+
+    /// Bytes that each of so many targets may get for what is left.
+    #[inline]
+    pub(super) fn bytes_left(&self, targets: usize) -> u64 {
+        self.left().saturating_mul(BYTES_PER_UNIT as u64) / targets.max(1) as u64
+    }
+
+    /// Units of the kind of work under way since the beginning.
+    pub(super) fn done(&self) -> u64 {
+        self.done[self.kind as usize]
+    }
+
+    /// Ends the turn, whatever is left of its budget.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+        self.limit = 0;
+    }
+
+    fn spent(&self, kind: Kind) -> u64 {
+        self.done[kind as usize] - self.began_at[kind as usize]
+    }
+
+    /// Units of all kinds in this turn.
+    pub(super) fn work(&self) -> u64 {
+        self.done.iter().sum::<u64>() - self.began_at.iter().sum::<u64>()
+    }
+}
+
+/// What so many bytes cost.
+#[inline]
+pub(super) fn bytes(size: usize) -> u64 {
+    (size / BYTES_PER_UNIT) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newcomers_have_their_share_and_what_the_others_leave() {
+        let mut turn = Turn::default();
+        turn.work_on(Kind::Newcomers);
+        assert_eq!(turn.left(), BUDGET, "there is nothing else to do");
+        turn.charge(1000);
+        turn.work_on(Kind::Reading);
+        turn.charge(BUDGET * 3 / 4);
+        assert!(turn.is_spent());
+        turn.work_on(Kind::Newcomers);
+        assert_eq!(turn.left(), BUDGET / 4 - 1000);
+        turn.work_on(Kind::Writing);
+        turn.charge(BUDGET);
+        turn.work_on(Kind::Newcomers);
+        assert_eq!(turn.left(), BUDGET / 8 - 1000, "a share is kept for them");
+        turn.begin();
+        assert_eq!((turn.work(), turn.left()), (0, BUDGET * 3 / 8));
+    }
+
+    #[test]
+    fn a_turn_that_leaves_something_is_counted_once() {
+        let mut turn = Turn::default();
+        turn.charge(BUDGET);
+        assert!(turn.cuts() && turn.cuts());
+        turn.begin();
+        assert!(!turn.cuts());
+        turn.begin();
+        assert_eq!(turn.times.cut_short, 1);
+        turn.end();
+        assert!(turn.cuts());
+        turn.work_on(Kind::Waking);
+        assert!(turn.is_spent(), "a turn that is over is so for all work");
+    }
+}

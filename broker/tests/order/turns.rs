@@ -1,0 +1,321 @@
+//! A turn ends: its work is bounded, the rest waits for the next, and proxies have equal shares.
+
+use crate::play::{listening, proxy};
+use broker::config::{Config, ProxyConfig, Side, SideConfig};
+use broker::limits::WORK_PER_TURN;
+use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
+use bytes::BytesMut;
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use zmtp::SocketType;
+use zmtp::encode::{append_command, append_frame, append_message};
+use zmtp::wire::greeting::Greeting;
+use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
+
+/// A driver whose kernel takes everything, turn by turn.
+struct Loop {
+    core: Core,
+    now: Instant,
+    /// What peers have sent and is not read yet.
+    received: BTreeMap<ConnId, Vec<u8>>,
+    scratch: BytesMut,
+    sent: BTreeMap<ConnId, Vec<u8>>,
+    /// The largest amount of work of a turn so far.
+    work_max: u64,
+}
+
+impl Loop {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do: it is moved by hand"
+    )]
+    fn new(proxies: Vec<ProxyConfig>) -> Self {
+        let config = Config {
+            proxies,
+            ..Config::default()
+        };
+        Self {
+            core: Core::new(&config, 1),
+            now: Instant::now(),
+            received: BTreeMap::new(),
+            scratch: BytesMut::zeroed(256 << 10),
+            sent: BTreeMap::new(),
+            work_max: 0,
+        }
+    }
+
+    fn accept(&mut self, proxy: u32, side: Side) -> ConnId {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let socket = SocketId { proxy, side };
+        self.core.handle_accepted(self.now, socket, peer)
+    }
+
+    /// A peer comes, and shakes hands in the next turns; what it sends then comes with it.
+    fn join(&mut self, proxy: u32, side: Side, socket_type: SocketType, more: &[u8]) -> ConnId {
+        let id = self.accept(proxy, side);
+        let (mut hello, mut metadata) = (Vec::new(), Vec::new());
+        Greeting::new("NULL").emit(&mut hello);
+        append_property(&mut metadata, SOCKET_TYPE, socket_type.name().as_bytes());
+        append_command(&mut hello, "READY", &metadata);
+        hello.extend_from_slice(more);
+        self.send(id, &hello);
+        id
+    }
+
+    fn subscribers(&mut self, proxy: u32, count: usize) -> Vec<ConnId> {
+        let mut subscribe = Vec::new();
+        append_command(&mut subscribe, "SUBSCRIBE", b"");
+        (0..count)
+            .map(|_| self.join(proxy, Side::Backend, SocketType::Sub, &subscribe))
+            .collect()
+    }
+
+    fn send(&mut self, id: ConnId, bytes: &[u8]) {
+        self.received.entry(id).or_default().extend(bytes);
+        self.core.read_later(id);
+    }
+
+    /// One turn; answers with its work.
+    fn turn(&mut self) -> u64 {
+        self.core.begin_turn(self.now);
+        while let Some(id) = self.core.poll_read() {
+            self.read(id);
+        }
+        self.core.handle_timeout(self.now, self.now);
+        self.finish();
+        while let Some(id) = self.core.poll_newcomer() {
+            self.read(id);
+        }
+        self.finish();
+        let work = self.core.work_of_turn();
+        self.work_max = self.work_max.max(work);
+        work
+    }
+
+    /// Turns until there is nothing more to do; answers with how many there were.
+    fn settle(&mut self) -> usize {
+        let mut turns = 1;
+        while self.turn() > 0 || self.core.has_backlog() {
+            turns += 1;
+            assert!(turns < 100_000, "the work never ends");
+        }
+        turns
+    }
+
+    fn read(&mut self, id: ConnId) {
+        let is_cut = self.core.is_cut(id);
+        let mut input = self.core.begin_input(id, &mut self.scratch);
+        if !is_cut {
+            let bytes = self.received.entry(id).or_default();
+            let size = bytes.len().min(input.spare().len());
+            input.spare()[..size].copy_from_slice(&bytes[..size]);
+            input.filled(size);
+            bytes.drain(..size);
+        }
+        while self.core.handle_input(self.now, id, &mut input) == Flow::Flush {
+            self.write_urgent(&input);
+        }
+        self.write_urgent(&input);
+        self.core.end_input(id, input, &mut self.scratch);
+        if self.core.is_cut(id) || self.received.get(&id).is_some_and(|left| !left.is_empty()) {
+            self.core.read_later(id);
+        }
+    }
+
+    fn write_urgent(&mut self, input: &broker::Input) {
+        while let Some(target) = self.core.poll_urgent() {
+            self.write(target, input.buffer());
+            self.core.keep_rest(target, input);
+        }
+    }
+
+    fn write(&mut self, id: ConnId, input: &[u8]) {
+        while let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = egress.slices(input, &mut slices);
+            let bytes: Vec<u8> = slices[..count].iter().flat_map(|it| it.to_vec()).collect();
+            self.core.handle_written(id, bytes.len(), false);
+            self.sent.entry(id).or_default().extend(bytes);
+        }
+    }
+
+    fn finish(&mut self) {
+        loop {
+            while let Some(action) = self.core.poll_action() {
+                match action {
+                    Action::Close { id, .. } => self.core.handle_closed(self.now, id),
+                    Action::Resume(id) => self.core.read_later(id),
+                    _ => {}
+                }
+            }
+            while let Some(id) = self.core.poll_dirty() {
+                self.write(id, &[]);
+            }
+            if !self.core.settle(self.now) {
+                return;
+            }
+        }
+    }
+
+    fn sent_to(&self, id: ConnId) -> usize {
+        self.sent.get(&id).map_or(0, Vec::len)
+    }
+
+    /// Everybody has come; what follows is counted from here.
+    fn start(&mut self) {
+        self.settle();
+        self.sent.clear();
+        self.work_max = 0;
+    }
+
+    fn assert_bounded(&self) {
+        let most = 2 * WORK_PER_TURN;
+        assert!(self.work_max <= most, "{} units in a turn", self.work_max);
+    }
+}
+
+fn message(size: usize) -> Vec<u8> {
+    let mut wire = Vec::new();
+    append_frame(&mut wire, &vec![b'x'; size], false);
+    wire
+}
+
+#[test]
+fn a_burst_to_thousands_of_subscribers_takes_many_turns() {
+    let mut driver = Loop::new(vec![proxy("forwarder")]);
+    let subscribers = driver.subscribers(0, 6000);
+    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    driver.start();
+    let burst = message(200).repeat(40);
+    driver.send(source, &burst);
+    let turns = driver.settle();
+    driver.assert_bounded();
+    assert!(turns > 10, "{turns} turns");
+    for id in subscribers {
+        assert_eq!(driver.sent_to(id), burst.len(), "{id:?}");
+    }
+}
+
+#[test]
+fn a_long_message_for_thousands_is_not_written_in_one_turn() {
+    let mut driver = Loop::new(vec![proxy("forwarder")]);
+    let subscribers = driver.subscribers(0, 3000);
+    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    driver.start();
+    let message = message(60_000);
+    driver.send(source, &message);
+    driver.turn();
+    let written = subscribers.iter().filter(|id| driver.sent_to(**id) > 0);
+    let written = written.count();
+    assert!(written < 300, "{written} of 3000 in the first turn");
+    driver.settle();
+    for id in subscribers {
+        assert_eq!(driver.sent_to(id), message.len(), "{id:?}");
+    }
+}
+
+#[test]
+fn writes_of_one_proxy_leave_the_others_their_share() {
+    let mut driver = Loop::new(vec![proxy("forwarder"), proxy("streamer")]);
+    driver.subscribers(0, 6000);
+    let publisher = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    let source = driver.join(1, Side::Frontend, SocketType::Push, &[]);
+    let sink = driver.join(1, Side::Backend, SocketType::Pull, &[]);
+    driver.start();
+    driver.send(publisher, &message(20).repeat(2000));
+    for number in 1..=10 {
+        driver.turn();
+        assert!(driver.core.has_backlog(), "the burst is over too soon");
+        driver.send(source, &message(20));
+        driver.turn();
+        assert_eq!(driver.sent_to(sink), number * 22, "it waits for others");
+    }
+    driver.assert_bounded();
+}
+
+#[test]
+fn thousands_of_peers_that_vanish_at_once_take_many_turns() {
+    let mut driver = Loop::new(vec![proxy("forwarder")]);
+    let subscribers = driver.subscribers(0, 5000);
+    driver.start();
+    driver.core.begin_turn(driver.now);
+    for id in &subscribers {
+        driver.core.handle_read_closed(*id, None);
+    }
+    let turns = driver.settle();
+    driver.assert_bounded();
+    assert!(turns > 50, "{turns} turns");
+    assert_eq!(driver.core.statistics()[1].peers, 0);
+}
+
+#[test]
+fn thousands_of_deadlines_at_once_take_several_turns() {
+    let mut driver = Loop::new(vec![proxy("streamer")]);
+    for _ in 0..5000 {
+        driver.accept(0, Side::Frontend);
+    }
+    driver.start();
+    driver.now += Duration::from_secs(3600);
+    let turns = driver.settle();
+    driver.assert_bounded();
+    assert!(turns > 10, "{turns} turns");
+}
+
+#[test]
+fn established_peers_come_before_a_storm_of_newcomers() {
+    let mut driver = Loop::new(vec![proxy("streamer")]);
+    let source = driver.join(0, Side::Frontend, SocketType::Push, &[]);
+    let sink = driver.join(0, Side::Backend, SocketType::Pull, &[]);
+    driver.start();
+    for number in 1..=20 {
+        for _ in 0..300 {
+            driver.join(0, Side::Frontend, SocketType::Push, &[]);
+        }
+        driver.send(source, &message(20));
+        driver.turn();
+        assert_eq!(driver.sent_to(sink), number * 22, "it waits for newcomers");
+    }
+    driver.assert_bounded();
+}
+
+/// A proxy with a control to which peers connect.
+fn controlled() -> ProxyConfig {
+    let mut config = proxy("streamer");
+    config.control.side = SideConfig { ..listening() };
+    config
+}
+
+#[test]
+fn a_control_answers_one_question_in_a_turn() {
+    let mut driver = Loop::new(vec![controlled(), proxy("streamer")]);
+    let mut questions = Vec::new();
+    for _ in 0..100 {
+        append_message(&mut questions, &[&b""[..], br#"{"command": "peers"}"#]);
+    }
+    for _ in 0..1000 {
+        driver.join(0, Side::Frontend, SocketType::Push, &[]);
+    }
+    let asker = driver.join(0, Side::Control, SocketType::Req, &[]);
+    let source = driver.join(1, Side::Frontend, SocketType::Push, &[]);
+    let sink = driver.join(1, Side::Backend, SocketType::Pull, &[]);
+    driver.start();
+    driver.send(asker, &questions);
+    let mut answer_size = 0;
+    for number in 1..=50 {
+        driver.send(source, &message(20));
+        driver.turn();
+        if number == 1 {
+            answer_size = driver.sent_to(asker);
+            assert!(answer_size > 0, "no answer");
+        }
+        assert_eq!(driver.sent_to(sink), number * 22, "it waits for answers");
+        assert!(
+            driver.sent_to(asker) < (number + 1) * (answer_size + 100),
+            "more than one answer"
+        );
+    }
+    driver.settle();
+    assert!(driver.sent_to(asker) > 90 * answer_size);
+}
