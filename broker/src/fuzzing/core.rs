@@ -276,18 +276,17 @@ impl Driver {
         self.core.handle_stop(self.now);
         self.finish_turn();
         self.core.handle_stop(self.now);
-        for _ in 0..2 {
-            self.finish_turn();
-            while let Some(id) = self.lines.keys().next().copied() {
-                self.close(id);
-            }
-        }
-        // Cancelling what those who left subscribed to takes turns.
+        // Closing many, and cancelling what they subscribed to, takes turns.
         for _ in 0..1000 {
             if self.core.is_stopped() {
                 break;
             }
             self.finish_turn();
+            let lingering = self.lines.iter().filter(|(_, line)| line.is_closing);
+            let lingering: Vec<ConnId> = lingering.map(|(id, _)| *id).collect();
+            for id in lingering {
+                self.close(id);
+            }
         }
         assert!(self.core.is_stopped(), "it does not end");
         let left = self.core.memory();
