@@ -556,7 +556,7 @@ pub(crate) mod tests {
     fn a_peer_that_is_none_is_told_apart() {
         let http = connect_to(b"HTTP/1.1 400 Bad Request\r\n\r\n", true, TIMEOUT);
         assert!(
-            matches!(http, ClientError::Protocol(zmtp::Error::Malformed(_))),
+            http.to_string().contains("it sent \"HTTP/1.1 400"),
             "{http}"
         );
         let silent = connect_to(b"", true, Duration::from_millis(20));

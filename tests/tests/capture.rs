@@ -354,8 +354,8 @@ fn a_blocking_capture_waits_for_a_reader_that_comes_late() {
             watcher = connect(zmq.PULL, capture)
             for reader in (sink, watcher):
                 assert reader.recv_multipart() == [b"hello", number.encode()]
-            for socket in (source, watcher, sink):
-                socket.close()
+            for each in (source, watcher, sink):
+                each.close()
             "#,
         );
     }

@@ -86,7 +86,7 @@ fn what_is_no_zeromq_peer_is_shown_by_what_it_sent() {
     raw.send(b"\x1b[2J\xe2\x80\xae").expect("it is open");
     raw.read_until_closed();
     let line = broker.wait_log(raw.address());
-    assert!(line.ends_with(r#""\x1b[2J\xe2\x80\xae""#), "{line}");
+    assert!(line.ends_with(r#""\x1b[2J\u{202e}""#), "{line}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ enum Work {
     Stream(StreamArgs),
     /// Round trip of one request at a time through a queue
     Latency(LatencyArgs),
-    /// Round trips of many clients that each ask now and then, through a queue to one worker
+    /// Round trips of many clients that ask now and then, through a queue
     Crowd(CrowdArgs),
     /// Connections to a queue that shake hands and close, over and over
     Handshakes(HandshakesArgs),
