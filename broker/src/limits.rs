@@ -38,14 +38,16 @@ pub const UPSTREAM_NOTED_BYTES_MAX: usize = 32 << 20;
 /// that reads a little is left to its own pace: it holds up nothing, and its memory is bounded.
 pub const UPSTREAM_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Memory that a connection needs in user space, whatever it does: its state, its place in lists and
+/// Memory that a connection needs in user space, whatever it does: its state, its place in lists
+/// and
 /// in the driver's tables.
 pub const CONNECTION_MEMORY: u64 = 1024;
 
 /// Answers to PING that wait for a peer to read them. One that does not read needs no more.
 pub const CONTROL_BYTES_MAX: u64 = 4096;
 
-/// How long a peer may take to give a sign of life when another announces its name: some round trips
+/// How long a peer may take to give a sign of life when another announces its name: some round
+/// trips
 /// of a slow network, and no longer than a client that lost its network can wait.
 pub const NAME_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -63,7 +65,8 @@ pub const PROBES_WAITING_MAX: u32 = 256;
 /// around the world. If it takes longer, the loop is found later.
 pub const LOOP_TRIAL: Duration = Duration::from_secs(1);
 
-/// Work of a turn of the loop, in units of about a nanosecond of a slow machine: what is left beyond
+/// Work of a turn of the loop, in units of about a nanosecond of a slow machine: what is left
+/// beyond
 /// waits for the next turn. A turn with every kind of work at once, each with its share and one
 /// large piece of it, stays below twice as much.
 pub const WORK_PER_TURN: u64 = 2_000_000;

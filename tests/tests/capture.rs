@@ -333,7 +333,8 @@ fn a_reader_that_keeps_up_misses_nothing() {
     );
 }
 
-/// What pyzmq's own `test_device.test_proxy` does, with a reader of the capture that comes after the
+/// What pyzmq's own `test_device.test_proxy` does, with a reader of the capture that comes after
+/// the
 /// message was sent: a capture that does not wait drops the copy.
 #[test]
 fn a_blocking_capture_waits_for_a_reader_that_comes_late() {

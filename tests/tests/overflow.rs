@@ -263,7 +263,7 @@ fn a_blocking_forwarder_loses_nothing_under_either_name() {
 }
 
 #[test]
-fn the_memory_limit_stops_reading_and_then_sheds_the_largest_queue() {
+fn a_queue_that_grows_leaves_memory_for_other_peers() {
     let more = &[
         "--memory-limit",
         "20000000",
@@ -284,7 +284,6 @@ fn the_memory_limit_stops_reading_and_then_sheds_the_largest_queue() {
             publisher.send_multipart([b"%d" % number, bytes(16384)])
         "#,
     );
-    let _line = broker.wait_log("the memory limit of 20000000 bytes is reached");
     python.run(
         r#"
         reader = connect(zmq.SUB, backend, subscribe=b"end")
@@ -294,7 +293,6 @@ fn the_memory_limit_stops_reading_and_then_sheds_the_largest_queue() {
         wait_until("traffic flows again", end)
         "#,
     );
-    // Shedding copies the queue once, and the allocator keeps what it got.
     let grown = broker.rss_bytes().saturating_sub(before);
-    assert!(grown < 60_000_000, "{grown} bytes for a limit of 20 MB");
+    assert!(grown < 42_000_000, "{grown} bytes for a limit of 20 MB");
 }

@@ -18,7 +18,8 @@ pub enum Error {
     /// The bytes are ZMTP, but not what may be sent at that moment.
     #[error("misbehaving peer: {0}")]
     Misbehaved(#[from] Misbehaved),
-    /// The first bytes are not a ZMTP signature, and these are they. ZMTP 1.0, which ZeroMQ 2 speaks,
+    /// The first bytes are not a ZMTP signature, and these are they. ZMTP 1.0, which ZeroMQ 2
+    /// speaks,
     /// has none either.
     #[error("not a ZeroMQ peer of version 3 or above: it sent {0}")]
     NotZmtp(Reason),

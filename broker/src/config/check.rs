@@ -51,7 +51,8 @@ pub enum Fault {
         what: &'static str,
     },
     /// A name that would garble logs and output.
-    #[error("\"{}\" is no name: use up to 64 letters, digits, dots, hyphens and underscores", show(.0))]
+    #[error("\"{}\" is no name: use up to 64 letters, digits, dots, hyphens and underscores",
+         show(.0))]
     NameMalformed(String),
     /// A name that another proxy has.
     #[error("another proxy is called \"{0}\": give one of them another name")]

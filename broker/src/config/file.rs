@@ -39,7 +39,8 @@ impl Config {
     /// Reads a configuration; `file` is only a name for messages.
     ///
     /// # Errors
-    /// The text is larger than [`CONFIG_SIZE_MAX`], is not TOML, has unknown keys or wrong values, or [`Config::check`] objects.
+    /// The text is larger than [`CONFIG_SIZE_MAX`], is not TOML, has unknown keys or wrong values,
+    /// or [`Config::check`] objects.
     pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigError> {
         if text.len() > CONFIG_SIZE_MAX {
             return Err(ConfigError::too_large(file));

@@ -316,8 +316,8 @@ impl Core {
             && self.reports.allow(now)
         {
             log::warn!(
-                "the memory limit of {limit} bytes is reached: gave up {freed} bytes of the largest \
-                 queues and unfinished messages (memory_limit)"
+                "the memory limit of {limit} bytes is reached: gave up {freed} bytes of the \
+                 largest queues and unfinished messages (memory_limit)"
             );
         }
     }

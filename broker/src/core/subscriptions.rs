@@ -1,8 +1,10 @@
 //! Subscriptions on their way from subscribers to publishers.
 //!
 //! No subscriber waits for a publisher, and no publisher for another. What a publisher has room for
-//! is queued at once. What it has no room for is noted, by topic: when its queue has gone to half it
-//! is told what has become of each topic since, or nothing if that is what it knows. A new publisher
+//! is queued at once. What it has no room for is noted, by topic: when its queue has gone to half
+//! it
+//! is told what has become of each topic since, or nothing if that is what it knows. A new
+//! publisher
 //! is told the table of topics in the same way, so much in each turn.
 
 use crate::conn::outbox::Outbox;
@@ -220,7 +222,8 @@ impl Core {
         cancelled
     }
 
-    /// Cancels up to `limit` subscriptions of a peer that left; answers how many, and whether none is
+    /// Cancels up to `limit` subscriptions of a peer that left; answers how many, and whether none
+    /// is
     /// left.
     fn cancel_some(&mut self, id: ConnId, limit: usize) -> (usize, bool) {
         let Some(own @ SocketId { proxy, side }) = self.conns.closing_socket(id) else {

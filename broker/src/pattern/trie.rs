@@ -11,8 +11,10 @@
 //!                                                       └─ 'd' leaf "d/x"        (abd/x)
 //! ```
 //!
-//! A leaf keeps its number as long as its topic is held, unless it moves so that memory can be given
-//! back: when less than a quarter of the slots is in use, each removal moves a few. All leaves that a peer holds are
+//! A leaf keeps its number as long as its topic is held, unless it moves so that memory can be
+//! given
+//! back: when less than a quarter of the slots is in use, each removal moves a few. All leaves that
+//! a peer holds are
 //! strung on a doubly linked list through the leaves themselves, which costs a peer sixteen bytes
 //! and a subscription eight, and makes the departure of a peer proportional to what it held.
 //!
@@ -37,7 +39,8 @@ use std::ops::ControlFlow;
 
 /// A multiset of topics and their peers, matched by prefix.
 ///
-/// A *peer* is a small number, dense from zero: the slot of a connection. Sixteen bytes are kept for
+/// A *peer* is a small number, dense from zero: the slot of a connection. Sixteen bytes are kept
+/// for
 /// each number up to the largest that ever subscribed since the trie was last empty.
 ///
 /// A *topic* is any byte string, the empty one included. Topics have no limit here; who accepts
@@ -367,7 +370,8 @@ impl Trie {
         }
     }
 
-    /// Gives memory back after a topic was removed: all with the last topic, and a little where less
+    /// Gives memory back after a topic was removed: all with the last topic, and a little where
+    /// less
     /// than a quarter of the slots is in use. Each removal pays for a few moves; a leaf with many
     /// holders, each of which must learn its new number, moves when enough removals have paid.
     fn give_back(&mut self) {

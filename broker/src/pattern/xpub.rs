@@ -66,7 +66,8 @@ impl Xpub {
         self.socket_type == SocketType::Pub
     }
 
-    /// Enters or cancels a subscription; answers which peers must hear of it. Publishers hear of the
+    /// Enters or cancels a subscription; answers which peers must hear of it. Publishers hear of
+    /// the
     /// first subscription to a topic and of the last cancel; if the options ask for more, they hear
     /// of the other subscriptions too, but not of the other cancels, as libzmq's XSUB has it. A
     /// cancel of what a peer never had goes no further, or it could cut others off.

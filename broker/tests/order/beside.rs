@@ -166,7 +166,8 @@ fn read(play: &mut Play, id: ConnId) -> Vec<String> {
     copies
 }
 
-/// The kernel takes what is queued for a peer that has just come; answers with the bodies behind the
+/// The kernel takes what is queued for a peer that has just come; answers with the bodies behind
+/// the
 /// greeting and the READY.
 fn write_behind_handshake(play: &mut Play, id: ConnId) -> Vec<String> {
     let sent = play.write_up_to(id, usize::MAX);

@@ -240,7 +240,8 @@ impl Play {
         Frames::new(&sent).map(body).collect()
     }
 
-    /// The kernel takes so many of the bytes that are queued for a peer, at most; answers with them.
+    /// The kernel takes so many of the bytes that are queued for a peer, at most; answers with
+    /// them.
     pub(crate) fn write_up_to(&mut self, id: ConnId, limit: usize) -> Vec<u8> {
         self.core.begin_turn(self.now);
         self.core.handle_writable(id);

@@ -97,7 +97,8 @@ pub enum EndpointFault {
     #[error("goes on after the port: end it there, tcp has no paths")]
     PathAfterPort,
     /// Neither a number nor `*`.
-    #[error("has the port \"{}\": write a number up to 65535, or * to bind any free port", show(.0))]
+    #[error("has the port \"{}\": write a number up to 65535, or * to bind any free port",
+         show(.0))]
     PortMalformed(String),
     /// Nothing after the host.
     #[error("has no port: write {}:5559, for example", show(.0))]

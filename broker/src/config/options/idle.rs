@@ -46,8 +46,8 @@ const IDLE: &[Idle] = &[
             }
             Overflow::Disconnect | Overflow::DropNewest | Overflow::Standard => false,
         },
-        reason: "a PUB never waits for its subscribers, so a capture that is to block must be PUSH, \
-                 PAIR or DEALER; a control drops the newest answer or disconnects",
+        reason: "a PUB never waits for its subscribers, so a capture that is to block must be \
+                 PUSH, PAIR or DEALER; a control drops the newest answer or disconnects",
     },
     Idle {
         name: "conflate",

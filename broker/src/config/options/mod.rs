@@ -310,7 +310,8 @@ pub enum OptionError {
         size_max: usize,
     },
     /// No such option.
-    #[error("there is no option \"{}\": {}", show(name), nearest::hint(name, &SocketOption::names()))]
+    #[error("there is no option \"{}\": {}", show(name), nearest::hint(name,
+         &SocketOption::names()))]
     Unknown {
         /// What was asked for.
         name: String,

@@ -172,7 +172,8 @@ impl Nodes {
         }
     }
 
-    /// Moves the last leaf, which is `from`, to a vacant slot, and answers with its new number. What
+    /// Moves the last leaf, which is `from`, to a vacant slot, and answers with its new number.
+    /// What
     /// its holders know of it is up to the caller.
     pub(super) fn move_last_leaf(&mut self, from: u32) -> u32 {
         let to = self.leaves.move_last();

@@ -76,7 +76,8 @@ impl Filter {
         !self.allowed.is_empty()
     }
 
-    /// Whether a topic of the store is a prefix of this one. Looks at no more bytes than the longest
+    /// Whether a topic of the store is a prefix of this one. Looks at no more bytes than the
+    /// longest
     /// topic of the store has.
     pub(super) fn holds_prefix_of(&self, topic: &[u8]) -> bool {
         let mut is_held = false;

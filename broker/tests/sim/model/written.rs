@@ -1,0 +1,155 @@
+//! What the broker writes, unit by unit, beside what it was to write.
+
+use super::*;
+
+impl Model {
+    /// The broker wrote the first `taken` bytes of what it offered.
+    pub(crate) fn wrote(&mut self, id: ConnId, offered: &[IoSlice<'_>], taken: usize) {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        for unit in shadow.tap(offered, taken) {
+            self.begun(id, &unit);
+        }
+    }
+
+    pub(super) fn begun(&mut self, id: ConnId, unit: &Unit) {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let socket = index(shadow.socket);
+        let socket_type = self.sockets[socket].socket_type;
+        if let Some((add, topic)) = told(socket_type, unit) {
+            let is_news = if add {
+                shadow.view.insert(topic.clone())
+            } else {
+                shadow.view.remove(&topic)
+            };
+            let what = if add { "subscription" } else { "cancel" };
+            let may_repeat = self.hears_twice(id);
+            assert!(
+                is_news || may_repeat,
+                "{id:?} was told twice: {what} {}",
+                topic.escape_ascii()
+            );
+            return;
+        }
+        if unit.is_command {
+            return;
+        }
+        assert!(
+            shadow.was_ready,
+            "{id:?} was sent a message in its handshake"
+        );
+        shadow.begun_messages += 1;
+        if shadow.greeting.as_ref() == Some(&unit.bytes) {
+            shadow.greeting = None;
+            shadow.greetings += 1;
+            return;
+        }
+        shadow.begun_bytes += unit.bytes.len() as u64;
+        if shadow.socket.side.is_beside() {
+            return self.begun_beside(id, &unit.bytes);
+        }
+        let is_labelled = self.is_labelled(socket);
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        match socket_type {
+            SocketType::Dealer if !is_labelled => {
+                let key = key_of(self.style, &unit.bytes);
+                self.begun_by_turns(id, key);
+            }
+            SocketType::Dealer => {
+                let mut frames = Frames::new(&unit.bytes);
+                let identity = frames.next().expect("a message has a frame").body;
+                let key = key_of(self.style, frames.rest());
+                let source = self.begun_by_turns(id, key);
+                // Two liars may say the same.
+                if let Key::Numbered(..) = key {
+                    self.learn(source, identity);
+                }
+            }
+            SocketType::Push => {
+                let key = key_of(self.style, &unit.bytes);
+                self.begun_by_turns(id, key);
+            }
+            _ => {
+                let key = key_of(self.style, &unit.bytes);
+                let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
+                if !(is_wild || shadow.is_wild || self.sockets[socket].is_vague) {
+                    shadow.begun.push_back(key);
+                }
+            }
+        }
+    }
+
+    /// Whether what goes out through a socket has the identity of its sender in front.
+    pub(super) fn is_labelled(&self, socket: usize) -> bool {
+        let front = socket / Side::ALL.len() * Side::ALL.len() + Side::Frontend as usize;
+        self.sockets[front].socket_type == SocketType::Router
+    }
+
+    /// Whether a publisher is told of what it knows.
+    pub(super) fn hears_twice(&self, id: ConnId) -> bool {
+        let options = &self.sockets[index(across(self.shadows[&id].socket))].options;
+        options.xpub_verbose || options.xpub_verboser
+    }
+
+    /// A message that goes to one of many is being written to `id`; answers where it came from.
+    pub(super) fn begun_by_turns(&mut self, id: ConnId, key: Key) -> ConnId {
+        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let socket = &mut self.sockets[index(shadow.socket)];
+        let fate = socket.fates.get_mut(&key);
+        let fate = fate.unwrap_or_else(|| panic!("{id:?} was sent {key:?}, which nobody sent"));
+        fate.begun += 1;
+        assert!(fate.begun <= fate.heard, "{key:?} was sent on twice");
+        if matches!(key, Key::Numbered(..)) {
+            let last = shadow.orders.entry(fate.source).or_default();
+            socket.late += u64::from(fate.order < *last);
+            *last = fate.order.max(*last);
+        }
+        match fate.taken_back {
+            Some(batch) => assert!(
+                shadow.newest_batch <= batch || socket.requeued.is_none(),
+                "{key:?} was taken back and then overtaken on its way to {id:?}"
+            ),
+            None => shadow.newest_batch = shadow.newest_batch.max(fate.batch),
+        }
+        fate.source
+    }
+
+    /// A request of `source` has this identity in front.
+    pub(super) fn learn(&mut self, source: ConnId, identity: &[u8]) {
+        let shadow = self.shadows.get_mut(&source).expect("it is connected");
+        let shown = identity.escape_ascii();
+        if !shadow.identity.is_empty() {
+            assert_eq!(
+                shadow.identity, identity,
+                "{source:?} is called {shown}, which it did not announce"
+            );
+            return;
+        }
+        if let Some(given) = &shadow.given {
+            assert_eq!(given, identity, "{source:?} has two identities");
+            return;
+        }
+        shadow.given = Some(identity.to_vec());
+        let socket = &mut self.sockets[index(shadow.socket)];
+        let former = socket.given.insert(identity.to_vec(), source);
+        assert_eq!(former, None, "the identity {shown} was given away twice");
+    }
+}
+
+/// Whether `unit` tells a publisher of a subscription or a cancel.
+fn told(socket_type: SocketType, unit: &Unit) -> Option<(bool, Vec<u8>)> {
+    if socket_type != SocketType::Xsub {
+        return None;
+    }
+    let frame = Frames::new(&unit.bytes).next()?;
+    if unit.is_command {
+        return match Command::parse(frame.body) {
+            Ok(Command::Subscribe(topic)) => Some((true, topic.to_vec())),
+            Ok(Command::Cancel(topic)) => Some((false, topic.to_vec())),
+            _ => None,
+        };
+    }
+    match frame.body.split_first() {
+        Some((first @ (0 | 1), topic)) if !frame.more => Some((*first == 1, topic.to_vec())),
+        _ => None,
+    }
+}
