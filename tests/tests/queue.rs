@@ -301,9 +301,8 @@ fn announced_identities_are_kept_verbatim() {
         anonymous = connect(zmq.DEALER, frontend)
         anonymous.send(b"who am I")
         generated, _ = worker.recv_multipart()
-        counted = generated[:-1] + bytes([generated[-1] ^ 1])
         identities = [b"a", b"a\0", b"a\0b", b"\xff", b"\x01\x00", bytes(range(1, 256)),
-                      bytes(255 * [255]), b"\0", counted]
+                      bytes(255 * [255]), b"\0"]
         clients = [connect(zmq.DEALER, frontend, identity=identity) for identity in identities]
         for client, identity in zip(clients, identities):
             client.send(b"question")
@@ -325,7 +324,7 @@ fn announced_identities_are_kept_verbatim() {
 
 #[test]
 fn the_newest_bearer_of_an_identity_has_it() {
-    let broker = Zmqd::queue(&[]);
+    let broker = Zmqd::queue(&["--set", "frontend.router_handover=true"]);
     let mut python = Python::beside(&broker);
     python.run(
         r#"
