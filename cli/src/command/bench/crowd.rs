@@ -5,8 +5,6 @@
 )]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -15,7 +13,7 @@ use zmtp::SocketType;
 
 use super::describe;
 use super::histogram::Histogram;
-use super::latency::{describe_latency, echo};
+use super::latency::{beside_echo, describe_latency};
 use super::load::{Load, Tally};
 use super::process::Process;
 use super::report::{Report, per_second};
@@ -55,21 +53,9 @@ pub(super) fn crowd(plan: &Plan<'_>, clients: usize, interval: Duration) -> Resu
         || plan.sides.connect_back(SocketType::Dealer, 1, timeout),
     )?;
     let worker = back.pop().ok_or("there is one worker")?.into_tcp()?.0;
-    let stop = worker.try_clone().map_err(|error| error.to_string())?;
     let load = Load::new(plan.body_size);
     let mut crowd = Crowd::new(front, &load)?;
-    thread::scope(|scope| {
-        let echo = scope.spawn(move || echo(worker));
-        let report = crowd.measure(plan, interval);
-        // The worker sits in a read; this ends it. It may have ended by itself.
-        let _ = stop.shutdown(Shutdown::Both);
-        let echoed = echo
-            .join()
-            .map_err(|_panic| "the worker's thread panicked".to_owned())?;
-        let report = report?;
-        echoed.map_err(|error| format!("the worker's connection broke off: {error}"))?;
-        Ok(report)
-    })
+    beside_echo(worker, || crowd.measure(plan, interval))
 }
 
 impl<'a> Crowd<'a> {

@@ -35,10 +35,18 @@ pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
             .set_read_timeout(Some(timeout))
             .map_err(|error| error.to_string())?;
     }
+    beside_echo(worker, || measure(plan, client))
+}
+
+/// What `measure` answers while a thread of its own sends back whatever comes over `worker`.
+pub(super) fn beside_echo(
+    worker: TcpStream,
+    measure: impl FnOnce() -> Result<Report, String>,
+) -> Result<Report, String> {
     let stop = worker.try_clone().map_err(|error| error.to_string())?;
     thread::scope(|scope| {
         let echo = scope.spawn(move || echo(worker));
-        let report = measure(plan, client);
+        let report = measure();
         // The worker sits in a read; this ends it. It may have ended by itself.
         let _ = stop.shutdown(Shutdown::Both);
         let echoed = echo
@@ -120,7 +128,7 @@ fn round_trip(client: &mut TcpStream, request: &[u8], reply: &mut [u8]) -> io::R
 }
 
 /// Sends back all that comes, until the connection ends.
-pub(super) fn echo(mut worker: TcpStream) -> io::Result<()> {
+fn echo(mut worker: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match worker.read(&mut buffer) {
