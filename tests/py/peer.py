@@ -8,6 +8,7 @@ the traceback. All blocks share one namespace: pyzmq as `zmq`, and everything de
 import asyncio  # noqa: F401  for the blocks, as are some of the others
 import faulthandler
 import hashlib
+import itertools
 import json
 import os
 import struct  # noqa: F401
@@ -23,6 +24,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 PATIENCE_MS = 25_000
 context = zmq.Context()
+monitor_numbers = itertools.count()
 
 
 def socket(kind, **options):
@@ -84,9 +86,18 @@ def last_endpoint(bound):
     return bound.last_endpoint.rstrip(b"\0").decode()
 
 
+def monitor_of(watched, events=zmq.EVENT_ALL):
+    """The one monitor of a socket, started by the first call.
+
+    pyzmq would name it after a file descriptor, and libzmq may give the next socket that descriptor
+    before it frees the name.
+    """
+    return watched.get_monitor_socket(events, f"inproc://monitor-{next(monitor_numbers)}")
+
+
 def watch(watched, events):
     """Starts to monitor a socket; the result waits for the next of these events."""
-    monitor = watched.get_monitor_socket(events)
+    monitor = monitor_of(watched, events)
     monitor.rcvtimeo = PATIENCE_MS
     return lambda: recv_monitor_message(monitor)["event"]
 

@@ -12,7 +12,7 @@ import struct
 import time
 
 import zmq
-from peer import PATIENCE_MS, connect, dial, in_background, settle, socket
+from peer import PATIENCE_MS, connect, dial, in_background, monitor_of, settle, socket
 from zmq.utils.monitor import recv_monitor_message
 
 NOISE = random.Random(1).randbytes(4 << 20)
@@ -183,7 +183,7 @@ class SlowSubscriber:
 
     def __init__(self, backend):
         self.socket = socket(zmq.SUB, rcvhwm=10, rcvbuf=65536)
-        monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED)
+        monitor = monitor_of(self.socket, zmq.EVENT_CONNECTED)
         monitor.rcvtimeo = PATIENCE_MS
         self.socket.connect(backend)
         descriptor = recv_monitor_message(monitor)["value"]

@@ -16,7 +16,7 @@ fn beating(broker: &Zmqd) -> Python {
             return made
 
         def stays_connected(made, ms):
-            return is_silent(made.get_monitor_socket(), ms)
+            return is_silent(monitor_of(made), ms)
         "#,
     );
     python
@@ -114,7 +114,7 @@ fn peers_too_slow_to_answer_are_not_thought_dead() {
             r#"
             numbers = [int(message[-1]) for message in take(far, 100)]
             assert numbers == list(range(100)), numbers
-            assert is_silent(far.get_monitor_socket()), "it was disconnected"
+            assert is_silent(monitor_of(far)), "it was disconnected"
             "#,
         );
     }

@@ -40,7 +40,7 @@ fn a_stopped_broker_loses_nothing() {
         let mut python = Python::beside(&broker);
         python.set("kind", kind);
         python.run(ENDS);
-        python.run("monitors = [end.get_monitor_socket() for end in (near, far)]");
+        python.run("monitors = [monitor_of(end) for end in (near, far)]");
         broker.signal("STOP");
         python.run("sent = send_until_full()");
         broker.signal("CONT");
