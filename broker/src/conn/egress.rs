@@ -455,6 +455,12 @@ impl Egress {
         self.messages
     }
 
+    /// Messages of which no byte was written, in a queue that keeps messages apart.
+    pub(crate) fn unsent(&self) -> u32 {
+        let is_begun = self.apart.as_ref().is_some_and(|apart| apart.is_begun());
+        self.messages - u32::from(is_begun)
+    }
+
     /// Memory of this queue in bytes: what it has for itself, and all of each block that it shares
     /// with others.
     pub(crate) fn footprint(&self) -> u64 {

@@ -286,10 +286,13 @@ impl ConnTable {
     }
 
     /// Every open connection, to be changed, in the same order.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Conn> {
-        self.slots
-            .iter_mut()
-            .filter_map(|(_, slot)| slot.open_mut())
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Conn)> {
+        self.slots.iter_mut().filter_map(|(index, slot)| {
+            let conn = slot.open_mut()?;
+            let slot = u32::try_from(index).unwrap_or(u32::MAX);
+            let generation = conn.generation;
+            Some((ConnId { generation, slot }, conn))
+        })
     }
 
     /// Every closing connection, in the order of their slots.

@@ -148,13 +148,15 @@ impl Core {
         let to = proxy.socket_mut(source.side.opposite());
         if to.pattern.has_stranded() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
-            let dropped = to.pattern.deliver_stranded(conns, &to.options, outbox);
+            let (options, errand) = (&to.options, &mut to.errand);
+            let dropped = to.pattern.deliver_stranded(conns, options, outbox, errand);
             to.stats.count_drops(Drop::PeerFull, dropped);
             if to.pattern.has_stranded() {
                 return;
             }
+            self.give_up_lost_request(source.across());
         }
-        let from = proxy.socket_mut(source.side);
+        let from = self.proxies[source.proxy as usize].socket(source.side);
         let mut waiting = from.waiting.len();
         let until = self.turn.done() + WAKE_QUANTUM;
         while waiting > 0 {
@@ -203,8 +205,8 @@ impl Core {
         let capture = &mut self.proxies[index as usize].capture;
         if capture.pattern.has_stranded() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
-            let pattern = &mut capture.pattern;
-            let dropped = pattern.deliver_stranded(conns, &capture.options, outbox);
+            let (pattern, errand) = (&mut capture.pattern, &mut capture.errand);
+            let dropped = pattern.deliver_stranded(conns, &capture.options, outbox, errand);
             capture.stats.count_drops(Drop::PeerFull, dropped);
         }
         self.wake_both(index);

@@ -331,7 +331,14 @@ impl Lane<'_> {
         let answers = pattern.accepted(self.way.id, wire, taken, self.conns, options);
         // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
         if answers || self.to.pattern.is_rep() {
+            self.from.errand.end();
             self.wakes.push_back(self.way.to());
+        }
+        if self.from.pattern.is_rep() || self.to.pattern.is_req() {
+            self.to.errand.begin(self.targets.first().copied());
+            if self.to.errand.take_lost() {
+                self.from.pattern.give_up_request();
+            }
         }
         if self.to.options.overflow.takes_back() {
             make_room(self.conns, self.outbox, self.to, self.targets, wire);

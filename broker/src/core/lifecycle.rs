@@ -9,6 +9,7 @@ use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::timers::Owner;
 use crate::core::turn::{Kind, cost};
 use crate::pattern::Pattern;
+use crate::pattern::errand::Place;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Stop};
 use crate::why::{Drop, Why};
@@ -227,7 +228,7 @@ impl Core {
         if let Some(balancer) = gave_up.pattern.balancer() {
             balancer.detach(id, &mut self.conns);
         }
-        self.strand(now, (socket, origin), unsent);
+        self.strand(now, id, (socket, origin), unsent);
     }
 
     /// Keeps the messages that a dead peer had not been sent for when its link is up again, or
@@ -236,25 +237,25 @@ impl Core {
     pub(super) fn strand(
         &mut self,
         now: Instant,
+        peer: ConnId,
         (id, origin): (SocketId, Origin),
         unsent: Unsent,
     ) {
         let messages = unsent.messages();
-        let mut unsent = self.keep_for_link(now, origin, unsent);
+        let (mut unsent, kept_by) = self.keep_for_link(now, origin, unsent);
         let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        let mut place = kept_by.map_or(Place::Lost, Place::Peer);
         if let Some(balancer) = socket.pattern.balancer()
             && id.side != Side::Control
         {
             balancer.strand(unsent, &mut self.outbox.store);
             socket.stats.requeued += u64::from(messages);
+            place = kept_by.map_or(Place::Stranded, Place::Peer);
         } else {
             unsent.discard(&mut self.outbox.store);
         }
-        if socket.pattern.has_lost_request() {
-            let across = id.across();
-            let proxy = &mut self.proxies[across.proxy as usize];
-            proxy.socket_mut(across.side).pattern.give_up_request();
-        }
+        socket.errand.taken_back(peer, messages, place);
+        self.give_up_lost_request(id);
         self.wake_for(id);
     }
 
@@ -339,10 +340,13 @@ impl Core {
         }
         self.count_subscriptions(socket_id);
         if was_ready && let Some(unsent) = unsent {
-            self.strand(now, (socket_id, origin), unsent);
+            self.strand(now, id, (socket_id, origin), unsent);
             // A REP whose requester left takes the next request.
             self.wake_later(socket_id);
         }
+        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+        socket.errand.left(id);
+        self.give_up_lost_request(socket_id);
         self.actions.push_back(Action::Close { id, lingers });
     }
 

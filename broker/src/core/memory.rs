@@ -178,10 +178,10 @@ impl Core {
         if dropped > 0
             && let Some(conn) = self.conns.get_mut(id)
         {
-            let SocketId { proxy, side } = conn.socket;
-            conn.traffic.count_drops(Drop::MemoryShed, dropped);
-            let socket = self.proxies[proxy as usize].socket_mut(side);
-            socket.stats.count_drops(Drop::MemoryShed, dropped);
+            let socket_id = conn.socket;
+            let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+            socket.count_dropped((id, conn), Drop::MemoryShed, dropped, 0);
+            self.give_up_lost_request(socket_id);
         }
     }
 
@@ -370,6 +370,7 @@ impl Core {
             Holder::Stranded(SocketId { proxy, side }) => {
                 let socket = self.proxies[proxy as usize].socket_mut(side);
                 socket.shed_stranded(Drop::MemoryShed, store);
+                self.give_up_lost_request(SocketId { proxy, side });
             }
             Holder::Subscriptions(id) => self.doom(id, Why::MemoryShed),
         }
@@ -381,7 +382,8 @@ impl Core {
         };
         let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
         let before = conn.egress.footprint();
-        socket.shed(conn, Drop::MemoryShed, input, &mut self.outbox.store);
+        let store = &mut self.outbox.store;
+        socket.shed((id, conn), Drop::MemoryShed, input, store);
         if conn.egress.footprint() > before / 2 {
             // One message that is being sent, and that the peer does not read on; or subscriptions,
             // all of which a publisher is told when it comes back.

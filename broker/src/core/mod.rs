@@ -287,6 +287,7 @@ impl Core {
             balancer.writable(id, &mut self.conns, &socket.options);
         }
         let has_stranded = socket.pattern.has_stranded();
+        self.give_up_lost_request(socket_id);
         let proxy = &self.proxies[socket_id.proxy as usize];
         let mut senders = Proxy::senders(socket_id.side).iter();
         if has_stranded || senders.any(|side| !proxy.socket(*side).waiting.is_empty()) {
@@ -626,6 +627,17 @@ impl Core {
         }
     }
 
+    /// Lets the next request go if the last one that a socket sent is lost: its answer will not
+    /// come.
+    fn give_up_lost_request(&mut self, socket: SocketId) {
+        let (own, across) = self.proxies[socket.proxy as usize].sockets_mut(socket.side);
+        if own.errand.take_lost() {
+            own.pattern.give_up_request();
+            across.pattern.give_up_request();
+            self.wake_for(socket);
+        }
+    }
+
     /// Drops what has been queued for longer than the options allow, before it is sent.
     fn drop_expired(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -643,8 +655,8 @@ impl Core {
             .and_then(|now| now.checked_sub(max_age))
         {
             let expired = conn.egress.drop_expired(limit, &mut self.outbox.store);
-            socket.stats.count_drops(Drop::Expired, expired);
-            conn.traffic.count_drops(Drop::Expired, expired);
+            let left = conn.egress.unsent();
+            socket.count_dropped((id, conn), Drop::Expired, expired, left);
             if expired > 0 {
                 self.queue_shortened(id);
             }

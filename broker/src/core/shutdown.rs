@@ -179,11 +179,11 @@ impl Core {
                 }
             }
         }
-        for conn in self.conns.iter_mut() {
+        for (id, conn) in self.conns.iter_mut() {
             let SocketId { proxy, side } = conn.socket;
             let socket = self.proxies[proxy as usize].socket_mut(side);
             if socket.linger == Linger::Over && conn.egress.messages() > 0 {
-                let count = socket.shed(conn, Drop::Stopping, &[], store);
+                let count = socket.shed((id, conn), Drop::Stopping, &[], store);
                 dropped[proxy as usize][side as usize] += u64::from(count);
             }
         }

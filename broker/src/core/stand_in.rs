@@ -5,9 +5,10 @@
 //! shaken hands gets its queue.
 
 use crate::conn::egress::Unsent;
-use crate::conn::{Conn, ConnId, Egress, Origin, Phase};
+use crate::conn::{Conn, ConnId, Egress, Origin, Phase, SocketId};
 use crate::core::Core;
 use crate::pattern::Pattern;
+use crate::pattern::errand::Place;
 use crate::peer::PeerAddress;
 use crate::proxy::Stop;
 use std::time::Instant;
@@ -47,24 +48,29 @@ impl Core {
     }
 
     /// Keeps the messages of a link that was lost; answers with them if they are not to be kept for
-    /// it.
-    pub(super) fn keep_for_link(&mut self, now: Instant, origin: Origin, unsent: Unsent) -> Unsent {
+    /// it, or with the stand-in that has them.
+    pub(super) fn keep_for_link(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        unsent: Unsent,
+    ) -> (Unsent, Option<ConnId>) {
         let Origin::Dialled(link) = origin else {
-            return unsent;
+            return (unsent, None);
         };
         let Some(id) = self.stand_in(now, link) else {
-            return unsent;
+            return (unsent, None);
         };
         let Some(conn) = self.conns.get_mut(id) else {
-            return unsent;
+            return (unsent, None);
         };
         conn.egress.push_unsent(unsent, &mut self.outbox.store);
         self.redelivered(id);
-        Unsent::default()
+        (Unsent::default(), Some(id))
     }
 
     /// The link is up: what stood in for its peer is done with, and its queue is to be handed over.
-    pub(super) fn end_stand_in(&mut self, origin: Origin) -> Option<Egress> {
+    pub(super) fn end_stand_in(&mut self, origin: Origin) -> Option<(ConnId, Egress)> {
         let Origin::Dialled(link) = origin else {
             return None;
         };
@@ -73,15 +79,19 @@ impl Core {
         let socket = self.proxies[socket.proxy as usize].socket_mut(socket.side);
         socket.pattern.detach(id, &mut self.conns);
         let conn = self.conns.remove(id)?;
-        Some(conn.egress)
+        Some((id, conn.egress))
     }
 
     /// Gives a peer what was queued while it was not there.
-    pub(super) fn hand_over(&mut self, id: ConnId, kept: Option<Egress>) {
-        let Some(kept) = kept.filter(|kept| !kept.is_empty()) else {
+    pub(super) fn hand_over(&mut self, id: ConnId, kept: Option<(ConnId, Egress)>) {
+        let Some((stand_in, kept)) = kept.filter(|(_, kept)| !kept.is_empty()) else {
             return;
         };
         if let Some(conn) = self.conns.get_mut(id) {
+            let SocketId { proxy, side } = conn.socket;
+            let socket = self.proxies[proxy as usize].socket_mut(side);
+            let unsent = kept.messages();
+            socket.errand.taken_back(stand_in, unsent, Place::Peer(id));
             conn.egress.append(kept, &mut self.outbox.store);
         }
         self.redelivered(id);
@@ -90,10 +100,11 @@ impl Core {
 
     /// Nobody will connect any more: others get what was queued.
     pub(super) fn give_up_stand_in(&mut self, now: Instant, origin: Origin) {
-        if let (Origin::Dialled(link), Some(mut kept)) = (origin, self.end_stand_in(origin)) {
+        let kept = self.end_stand_in(origin);
+        if let (Origin::Dialled(link), Some((id, mut kept))) = (origin, kept) {
             let unsent = kept.close_and_take(&mut self.outbox.store);
             let socket = self.links[link as usize].socket;
-            self.strand(now, (socket, origin), unsent);
+            self.strand(now, id, (socket, origin), unsent);
         }
     }
 

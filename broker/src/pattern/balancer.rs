@@ -5,6 +5,7 @@ use crate::conn::egress::{Store, Unsent};
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable};
 use crate::pattern::Route;
+use crate::pattern::errand::Errand;
 use crate::pattern::turns::Turns;
 use crate::why::Drop;
 
@@ -91,6 +92,7 @@ impl Balancer {
         conns: &mut ConnTable,
         options: &SocketOptions,
         outbox: &mut Outbox,
+        errand: &mut Errand,
     ) -> (Option<ConnId>, u32) {
         let (mut last, mut dropped) = (None, 0);
         while !self.stranded.is_empty()
@@ -102,9 +104,11 @@ impl Balancer {
                 .is_some_and(|conn| conn.is_at_high_water(options, conns.queue_size_max))
             {
                 dropped += 1;
+                errand.delivered(self.stranded.messages(), None);
                 continue;
             }
             outbox.push_whole(conns, id, message);
+            errand.delivered(self.stranded.messages(), Some(id));
             last = Some(id);
         }
         (last, dropped)

@@ -14,6 +14,7 @@ use std::vec::Drain;
 use zmtp::{Frames, SocketType};
 
 pub(crate) mod balancer;
+pub(crate) mod errand;
 pub(crate) mod pair;
 pub(crate) mod reply;
 pub(crate) mod request;
@@ -24,6 +25,7 @@ pub(crate) mod xpub;
 pub(crate) mod xsub;
 
 use balancer::Balancer;
+use errand::Errand;
 use reply::Reply;
 use request::Request;
 use router::Router;
@@ -374,11 +376,12 @@ impl Pattern {
         conns: &mut ConnTable,
         options: &SocketOptions,
         outbox: &mut Outbox,
+        errand: &mut Errand,
     ) -> u32 {
         let Some(balancer) = self.balancer() else {
             return 0;
         };
-        let (last, dropped) = balancer.deliver_stranded(conns, options, outbox);
+        let (last, dropped) = balancer.deliver_stranded(conns, options, outbox, errand);
         if let (Self::Req(request), Some(id)) = (self, last) {
             request.redelivered(id);
         }
@@ -409,15 +412,17 @@ impl Pattern {
         matches!(self, Self::Router(_))
     }
 
-    /// Whether it is a REQ whose request nobody will answer.
-    pub(crate) fn has_lost_request(&self) -> bool {
-        matches!(self, Self::Req(request) if !request.is_waiting())
+    /// Whether it sends the next request only when the last one is answered.
+    pub(crate) fn is_req(&self) -> bool {
+        matches!(self, Self::Req(_))
     }
 
     /// Forgets the request that this side waits to be answered.
     pub(crate) fn give_up_request(&mut self) {
-        if let Self::Rep(reply) = self {
-            reply.give_up();
+        match self {
+            Self::Rep(reply) => reply.give_up(),
+            Self::Req(request) => request.give_up(),
+            _ => {}
         }
     }
 }

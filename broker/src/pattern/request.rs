@@ -73,9 +73,9 @@ impl Request {
         self.balancer.has_stranded()
     }
 
-    /// Whether somebody has been asked, or will be as soon as there is anybody.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.asked.is_some() || self.has_stranded()
+    /// The request will not be answered.
+    pub(crate) fn give_up(&mut self) {
+        self.asked = None;
     }
 
     /// A request that was taken back has gone to this peer.

@@ -203,12 +203,12 @@ fn what_is_stranded_goes_first_and_in_order() {
     let stranded_now = unsent(&stranded, &mut outbox.store);
     balancer.strand(stranded_now, &mut outbox.store);
     assert_eq!(balancer.route(&mut conns, &OPTIONS), Route::Wait);
-    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox);
+    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
     let queued = conns.get(ids[0]).unwrap().egress.messages();
     assert_eq!(queued, OPTIONS.sndhwm, "as many as the peer may have");
     assert!(balancer.has_stranded());
     drain(&mut conns, ids[0], stranded[0].len() + stranded[1].len());
-    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox);
+    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
     assert!(!balancer.has_stranded());
     let egress = &mut conns.get_mut(ids[0]).unwrap().egress;
     let mut rest = egress.close_and_take(&mut outbox.store);
@@ -563,9 +563,7 @@ fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
             skip: 0
         }
     );
-    assert!(!pattern.has_lost_request());
     pattern.detach(ids[1], &mut conns);
-    assert!(pattern.has_lost_request());
     assert_eq!(
         route(&mut pattern, &mut conns, b"\0\x01q"),
         Route::To {

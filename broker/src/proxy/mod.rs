@@ -5,6 +5,7 @@ use crate::conn::egress::{Store, Unsent};
 use crate::conn::{Conn, ConnId, Phase};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
+use crate::pattern::errand::Errand;
 use crate::stats::SocketStats;
 use crate::why::Drop;
 use std::collections::VecDeque;
@@ -23,6 +24,8 @@ use watch::Watch;
 /// One side of a proxy.
 #[derive(Debug)]
 pub(crate) struct Socket {
+    /// The request that it has sent last, if it is a REQ or the one across is a REP.
+    pub(crate) errand: Errand,
     /// Somebody can come, or it goes to somebody.
     pub(crate) has_endpoint: bool,
     pub(crate) linger: Linger,
@@ -234,6 +237,7 @@ impl Socket {
             ..SessionConfig::new(socket_type)
         };
         Self {
+            errand: Errand::default(),
             has_endpoint: config.has_endpoint(),
             linger: Linger::Always,
             neighbours: Neighbours::default(),
@@ -322,7 +326,7 @@ impl Socket {
     /// It may lean on `input`.
     pub(crate) fn shed(
         &mut self,
-        conn: &mut Conn,
+        (id, conn): (ConnId, &mut Conn),
         reason: Drop,
         input: &[u8],
         store: &mut Store,
@@ -332,9 +336,22 @@ impl Socket {
         } else {
             0
         };
-        self.stats.count_drops(reason, dropped);
-        conn.traffic.count_drops(reason, dropped);
+        self.count_dropped((id, conn), reason, dropped, 0);
         dropped
+    }
+
+    /// Takes note that messages in the queue of this peer were dropped, the oldest first, and that
+    /// `left` of them are unsent still.
+    pub(crate) fn count_dropped(
+        &mut self,
+        (id, conn): (ConnId, &mut Conn),
+        reason: Drop,
+        count: u32,
+        left: u32,
+    ) {
+        self.stats.count_drops(reason, count);
+        conn.traffic.count_drops(reason, count);
+        self.errand.dropped(id, count, left);
     }
 
     /// Gives up the queue of a peer that does not read any more. Hands over what it was not sent,
@@ -358,6 +375,7 @@ impl Socket {
         let balancer = self.pattern.balancer();
         let dropped = balancer.map_or(0, |balancer| balancer.drop_stranded(store));
         self.stats.count_drops(reason, dropped);
+        self.errand.dropped_stranded();
         dropped
     }
 

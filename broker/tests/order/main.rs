@@ -5,6 +5,7 @@ mod closing;
 mod memory;
 mod names;
 mod play;
+mod requests;
 mod shortened;
 mod sizes;
 mod taken;

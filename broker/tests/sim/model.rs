@@ -1,5 +1,6 @@
 //! What a broker must do with what it reads, decided beside it and compared with what it writes.
 
+mod answers;
 mod written;
 
 use crate::message::{Key, Style, key_of};
@@ -70,6 +71,8 @@ pub(crate) struct SocketModel {
     pub(crate) requeued: Option<u64>,
     /// REP: who has asked and waits, as far as that is certain.
     requester: Option<ConnId>,
+    /// REP: messages that the socket across has dropped.
+    lost: u64,
     /// REP: answers that nobody had asked for.
     unasked: u64,
     /// What connections that are gone were said to have sent.
@@ -129,6 +132,7 @@ impl Model {
                 options: proxy.side(side).options.clone(),
                 requeued: Some(0),
                 requester: None,
+                lost: 0,
                 unasked: 0,
                 received: 0,
                 socket_type: proxy.socket_type(side),
@@ -292,46 +296,6 @@ impl Model {
             }
             if self.shadows[&id].pending.is_empty() {
                 self.pending.remove(&id);
-            }
-        }
-    }
-
-    /// A REP gives the first answer to the one that has asked, however long that has to wait.
-    fn check_answered(&mut self, core: &Core, closing: &[ConnId]) {
-        for proxy in (0..).take(self.watches.len()) {
-            let side = Side::Frontend;
-            let front = index(SocketId { proxy, side });
-            if self.sockets[front].socket_type != SocketType::Rep {
-                continue;
-            }
-            let (mut answers, mut asker) = (0, None);
-            let shadows = self.shadows.iter_mut();
-            for (id, shadow) in shadows.filter(|(_, it)| it.socket.proxy == proxy) {
-                let received = core.messages_received(*id);
-                if received > shadow.passed_steps {
-                    let is_answer = shadow.socket.side == Side::Backend;
-                    answers += u64::from(is_answer) * (received - shadow.passed_steps);
-                    asker = (!is_answer).then_some(*id).or(asker);
-                    shadow.passed_steps = received;
-                }
-            }
-            let snapshots = core.statistics();
-            let mut own = snapshots.iter().filter(|it| it.side == side);
-            let own = own.nth(proxy as usize).expect("each proxy has a frontend");
-            let unasked = own.counters.dropped(broker::why::Drop::NotExpected);
-            let socket = &mut self.sockets[front];
-            let more = unasked - std::mem::replace(&mut socket.unasked, unasked);
-            let is_there = |id: &ConnId| self.shadows[id].is_live() && !closing.contains(id);
-            if let Some(id) = socket.requester.filter(is_there) {
-                assert!(
-                    answers == 0 || more < answers,
-                    "{id:?} was not given the answer that it waits for"
-                );
-            }
-            if answers > 0 {
-                socket.requester = None;
-            } else if asker.is_some() {
-                socket.requester = asker;
             }
         }
     }

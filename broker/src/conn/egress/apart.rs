@@ -66,6 +66,11 @@ impl Apart {
         self.segments.is_empty()
     }
 
+    /// Whether the message in front is being written.
+    pub(super) fn is_begun(&self) -> bool {
+        self.segments.front().is_some_and(Segment::is_begun)
+    }
+
     /// Whether it is worth keeping for the next queue.
     pub(super) fn is_small(&self) -> bool {
         self.is_empty() && self.segments.capacity() <= 8

@@ -196,6 +196,15 @@ impl Segment {
         self.skip_holes();
     }
 
+    /// Whether its first unit is a message of which something was written.
+    pub(super) fn is_begun(&self) -> bool {
+        match self.units[self.head].state() {
+            State::Message => self.begun > 0,
+            State::Rest => true,
+            State::Command | State::Hole => false,
+        }
+    }
+
     fn skip_holes(&mut self) {
         while let Some(unit) = self.units.get(self.head)
             && unit.state() == State::Hole

@@ -162,10 +162,12 @@ impl Node {
         !blocks || self.hosts.iter().any(has_room)
     }
 
-    /// Whether full queues are looked at by the clock.
+    /// Whether queues that are full, or whose messages age, are looked at by the clock.
     fn watches_queues(&self) -> bool {
         let mut sockets = self.model.sockets.iter();
-        sockets.any(|socket| socket.overflow == Overflow::Disconnect)
+        sockets.any(|socket| {
+            socket.overflow == Overflow::Disconnect || !socket.options.max_age.is_zero()
+        })
     }
 
     /// Whether nothing of it will happen without somebody else.

@@ -59,9 +59,11 @@ impl Scene {
                 let (delimits, window) = (random.chance(50), 1 + random.below(20));
                 Role::Client(Client::new(spec.socket_type, delimits, window))
             }
-            // It discards what has no envelope. One whose next request waits is not heard to leave,
-            // and then a request that a worker took along holds up all others.
-            SocketType::Rep => Role::Client(Client::new(spec.socket_type, true, 1).in_lockstep()),
+            // It discards what has no envelope.
+            SocketType::Rep => {
+                let window = random.pick(&[1, 1, 2, 5]);
+                Role::Client(Client::new(spec.socket_type, true, window).in_lockstep())
+            }
             SocketType::Dealer => {
                 let effort = random.pick(&[0, MILLISECOND, 100 * MILLISECOND]);
                 Role::Worker(Worker::new(effort, random.chance(20)))

@@ -1,0 +1,154 @@
+//! The request that a REQ or REP waits to be answered, on its way through the queues of a socket.
+//!
+//! A request is lost when a peer leaves that had begun to read it, or when it is dropped. Its
+//! answer will never come, so that the next request must not wait for it.
+
+use crate::conn::ConnId;
+
+/// Where the last request is that a socket has sent.
+///
+/// Invariant: a request of which no byte is written has exactly `behind` others behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Errand {
+    /// Older requests whose peers left, and which were queued behind this one.
+    behind: u32,
+    place: Place,
+}
+
+/// Where a request can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Its peer left, or it was dropped: there will be no answer.
+    Lost,
+    /// It was answered, or never was.
+    #[default]
+    Nowhere,
+    /// In the queue of this peer, or read by it.
+    Peer(ConnId),
+    /// Among those taken back from peers that left.
+    Stranded,
+}
+
+impl Errand {
+    /// A request is queued for this peer, or dropped if there is no peer.
+    pub(crate) fn begin(&mut self, peer: Option<ConnId>) {
+        self.behind = 0;
+        self.place = peer.map_or(Place::Lost, Place::Peer);
+    }
+
+    /// The answer came.
+    pub(crate) fn end(&mut self) {
+        self.place = Place::Nowhere;
+    }
+
+    /// This many unsent messages were taken out of the queue of a peer, and went to `place`.
+    pub(crate) fn taken_back(&mut self, peer: ConnId, unsent: u32, place: Place) {
+        if self.place == Place::Peer(peer) {
+            if unsent > self.behind {
+                self.place = place;
+            } else {
+                self.behind = 0;
+            }
+        } else if self.place == place {
+            self.behind += unsent;
+        }
+    }
+
+    /// One stranded message was given to a peer, or dropped; `left` are still stranded.
+    pub(crate) fn delivered(&mut self, left: u32, peer: Option<ConnId>) {
+        if self.place == Place::Stranded && left == self.behind {
+            self.begin(peer);
+        } else if peer.is_some_and(|peer| self.place == Place::Peer(peer)) {
+            self.behind += 1;
+        }
+    }
+
+    /// This many messages were dropped from the front of what is unsent for a peer; `left` of them
+    /// are still queued.
+    pub(crate) fn dropped(&mut self, peer: ConnId, count: u32, left: u32) {
+        if self.place != Place::Peer(peer) {
+            return;
+        }
+        let was_unsent = left + count > self.behind;
+        if was_unsent && left <= self.behind {
+            self.place = Place::Lost;
+        } else if !was_unsent {
+            self.behind = left;
+        }
+    }
+
+    /// All stranded messages were dropped.
+    pub(crate) fn dropped_stranded(&mut self) {
+        if self.place == Place::Stranded {
+            self.place = Place::Lost;
+        }
+    }
+
+    /// This peer answers no more.
+    pub(crate) fn left(&mut self, peer: ConnId) {
+        if self.place == Place::Peer(peer) {
+            self.place = Place::Lost;
+        }
+    }
+
+    /// Whether the request was lost since this was last asked.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        let is_lost = self.place == Place::Lost;
+        if is_lost {
+            self.place = Place::Nowhere;
+        }
+        is_lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers() -> [ConnId; 2] {
+        [1, 2].map(|slot| ConnId {
+            generation: 1,
+            slot,
+        })
+    }
+
+    #[test]
+    fn a_request_that_was_begun_is_lost_with_its_peer_and_another_goes_on() {
+        let [first, second] = peers();
+        let mut errand = Errand::default();
+        errand.begin(Some(first));
+        errand.left(second);
+        assert!(!errand.take_lost(), "it is another peer's");
+        errand.taken_back(first, 1, Place::Stranded);
+        errand.left(first);
+        assert!(!errand.take_lost(), "it was taken back");
+        // A request that is older was taken back later.
+        errand.taken_back(second, 1, Place::Stranded);
+        errand.delivered(1, Some(second));
+        errand.delivered(0, Some(second));
+        assert!(!errand.take_lost());
+        errand.taken_back(second, 1, Place::Stranded);
+        errand.left(second);
+        assert!(errand.take_lost(), "only the one behind it was not begun");
+        assert!(!errand.take_lost(), "it is lost once");
+    }
+
+    #[test]
+    fn a_request_is_dropped_with_those_before_it_and_not_with_those_behind_it() {
+        let [first, second] = peers();
+        let mut errand = Errand::default();
+        errand.begin(Some(first));
+        errand.taken_back(second, 2, Place::Peer(first));
+        errand.dropped(first, 1, 3);
+        assert!(!errand.take_lost(), "an older one was dropped");
+        errand.dropped(first, 1, 2);
+        assert!(errand.take_lost());
+        errand.begin(Some(first));
+        errand.taken_back(second, 2, Place::Peer(first));
+        errand.dropped(first, 1, 1);
+        errand.dropped(first, 1, 0);
+        assert!(!errand.take_lost(), "it was sent before");
+        errand.begin(None);
+        assert!(errand.take_lost(), "no peer had room");
+    }
+}

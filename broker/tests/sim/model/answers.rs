@@ -1,0 +1,58 @@
+//! Who a REP owes an answer.
+
+use super::*;
+
+impl Model {
+    /// A REP gives the first answer to the one that has asked, however long that has to wait.
+    pub(super) fn check_answered(&mut self, core: &Core, closing: &[ConnId]) {
+        for proxy in (0..).take(self.watches.len()) {
+            let side = Side::Frontend;
+            let front = index(SocketId { proxy, side });
+            if self.sockets[front].socket_type != SocketType::Rep {
+                continue;
+            }
+            let (mut answers, mut asker) = (0, None);
+            let shadows = self.shadows.iter_mut();
+            for (id, shadow) in shadows.filter(|(_, it)| it.socket.proxy == proxy) {
+                let received = core.messages_received(*id);
+                if received > shadow.passed_steps {
+                    let is_answer = shadow.socket.side == Side::Backend;
+                    answers += u64::from(is_answer) * (received - shadow.passed_steps);
+                    asker = (!is_answer).then_some(*id).or(asker);
+                    shadow.passed_steps = received;
+                }
+            }
+            let snapshots = core.statistics();
+            let mut own = snapshots.iter().filter(|it| it.side == side);
+            let own = own.nth(proxy as usize).expect("each proxy has a frontend");
+            let unasked = own.counters.dropped(broker::why::Drop::NotExpected);
+            let is_worker = |id: &ConnId| {
+                let socket = self.shadows[id].socket;
+                socket == across(SocketId { proxy, side })
+            };
+            let mut behind = snapshots.iter().filter(|it| it.side == side.opposite());
+            let behind = behind.nth(proxy as usize).expect("each has a backend");
+            let lost = behind.counters.drops.iter().sum();
+            let socket = &mut self.sockets[front];
+            // Its request may be gone with the worker, or was dropped.
+            let has_lost = std::mem::replace(&mut socket.lost, lost) < lost;
+            if has_lost || closing.iter().any(is_worker) {
+                socket.requester = None;
+                asker = asker.filter(|_| !has_lost);
+            }
+            let more = unasked - std::mem::replace(&mut socket.unasked, unasked);
+            let is_there = |id: &ConnId| self.shadows[id].is_live() && !closing.contains(id);
+            if let Some(id) = socket.requester.filter(is_there) {
+                assert!(
+                    answers == 0 || more < answers,
+                    "{id:?} was not given the answer that it waits for"
+                );
+            }
+            if answers > 0 {
+                socket.requester = None;
+            } else if asker.is_some() {
+                socket.requester = asker;
+            }
+        }
+    }
+}
