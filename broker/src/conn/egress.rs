@@ -24,6 +24,7 @@ mod segment;
 mod shared;
 mod store;
 mod unsent;
+pub(crate) mod walk;
 
 pub(crate) use shared::Shared;
 pub(crate) use store::Store;

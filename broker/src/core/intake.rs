@@ -508,6 +508,7 @@ impl Core {
             }
         }
         self.hand_over(id, kept);
+        self.count_subscriptions(socket_id);
         if is_xsub {
             self.replay_subscriptions(id);
         }

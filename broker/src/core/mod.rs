@@ -49,6 +49,7 @@ mod subscriptions;
 mod timers;
 mod transit;
 mod turn;
+mod walk;
 
 pub use actions::{Action, LinkId};
 use agenda::Agenda;

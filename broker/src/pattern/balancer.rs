@@ -79,6 +79,11 @@ impl Balancer {
         self.stranded.discard(store)
     }
 
+    /// What is stranded.
+    pub(crate) fn stranded(&self) -> &Unsent {
+        &self.stranded
+    }
+
     /// Bytes that are stranded.
     pub(crate) fn stranded_bytes(&self) -> u64 {
         self.stranded.bytes()

@@ -6,6 +6,7 @@
 //! [`Pattern`] calls the right file.
 
 use crate::config::{Balance, Overflow, SocketOptions};
+use crate::conn::egress::Unsent;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable};
 use crate::stats::SocketStats;
@@ -207,6 +208,15 @@ impl Pattern {
         }
     }
 
+    /// As [`Self::subscription_memory`], counted anew.
+    pub(crate) fn walk_subscriptions(&self) -> u64 {
+        match self {
+            Self::Xpub(xpub) => xpub.memory(),
+            Self::Xsub(xsub) => xsub.walk(),
+            _ => 0,
+        }
+    }
+
     /// Whether [`Self::admit`] lets every message pass as it is, and [`Self::accepted`] does
     /// nothing.
     pub(crate) fn takes_plainly(&self, options: &SocketOptions) -> bool {
@@ -355,6 +365,17 @@ impl Pattern {
             }
             Self::Req(request) => request.has_stranded(),
             _ => false,
+        }
+    }
+
+    /// Messages taken back from dead peers, of a type that gives them to others.
+    pub(crate) fn stranded(&self) -> Option<&Unsent> {
+        match self {
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
+                Some(balancer.stranded())
+            }
+            Self::Req(request) => Some(request.stranded()),
+            _ => None,
         }
     }
 

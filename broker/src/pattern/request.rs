@@ -1,6 +1,7 @@
 //! REQ: one request at a time, to one peer after the other; its answer before the next.
 
 use crate::config::SocketOptions;
+use crate::conn::egress::Unsent;
 use crate::conn::{ConnId, ConnTable};
 use crate::pattern::balancer::Balancer;
 use crate::pattern::{Admit, Route};
@@ -81,6 +82,11 @@ impl Request {
     /// A request that was taken back has gone to this peer.
     pub(crate) fn redelivered(&mut self, id: ConnId) {
         self.asked = Some(id);
+    }
+
+    /// A request that was not sent.
+    pub(crate) fn stranded(&self) -> &Unsent {
+        self.balancer.stranded()
     }
 
     /// Bytes of a request that was not sent.

@@ -52,8 +52,17 @@ impl Xpub {
         }
     }
 
+    /// Takes in a peer, and makes room for it among those that a message is for: no message makes
+    /// the lists longer, whose memory is counted when peers come and subscribe.
     pub(crate) fn attach(&mut self, id: ConnId) {
         self.peers.insert(id);
+        let slots = id.slot as usize + 1;
+        for list in [&mut self.slots, &mut self.last_slots] {
+            list.reserve(slots.saturating_sub(list.len()));
+        }
+        if self.stamps.len() < slots {
+            self.stamps.resize(slots, 0);
+        }
     }
 
     pub(crate) fn detach(&mut self, id: ConnId) {
@@ -113,7 +122,12 @@ impl Xpub {
     /// Removes up to `limit` subscriptions of a peer that left, calling `emptied` for each topic
     /// that nobody wants any more; answers whether none is left.
     pub(crate) fn forget(&mut self, id: ConnId, limit: usize, emptied: impl FnMut(&[u8])) -> bool {
-        self.trie.remove_peer(id.slot, limit, emptied)
+        let is_gone = self.trie.remove_peer(id.slot, limit, emptied);
+        if self.peers.is_empty() && self.trie.topics() == 0 {
+            (self.slots, self.last_slots) = (Vec::new(), Vec::new());
+            self.stamps = Vec::new();
+        }
+        is_gone
     }
 
     /// Calls `visit` with each topic from `first` on, in order, and how many subscribe to it, until

@@ -226,6 +226,14 @@ impl Xsub {
         self.memory
     }
 
+    /// The same, counted anew.
+    pub(crate) fn walk(&self) -> u64 {
+        let filters = self.filters.iter().map(Filter::memory);
+        filters
+            .chain(self.publishers.iter().map(Publisher::memory))
+            .sum()
+    }
+
     /// Heap bytes of what one publisher is still to be told.
     pub(crate) fn memory_of(&self, id: ConnId, conns: &ConnTable) -> u64 {
         let index = conns.get(id).map(|conn| conn.turn as usize);

@@ -180,8 +180,8 @@ impl Watch {
         for reader in audience {
             let known = self.readers.entry(reader.id).or_default();
             known.takes_all = reader.topics.contains(&b""[..]);
-            // Whose queue is shed when memory is short is not known.
-            known.was_full |= reader.is_at_high_water || self.may_shed;
+            // Whose queue is shed when memory is short is not known, nor what was replaced.
+            known.was_full |= reader.is_at_high_water || self.may_shed || self.is_lossy;
         }
     }
 

@@ -573,13 +573,11 @@ impl Apart {
         self.live = 0;
     }
 
-    #[cfg(test)]
     pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.iter()
     }
 
     /// The memory that it has for itself, counted anew.
-    #[cfg(test)]
     pub(super) fn walk(&self) -> usize {
         let segments: usize = self.segments.iter().map(Segment::owned).sum();
         let list = self.segments.capacity() * size_of::<Segment>();

@@ -1,7 +1,7 @@
 //! Random operations on a queue and on a naive twin, which holds each message by itself: the same
 //! bytes come out, the same messages go, and the account is what a walk over everything finds.
 
-use super::segment::Content;
+use super::walk::held_by;
 use super::*;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -443,14 +443,14 @@ impl World {
             // Messages written whole count until the rest of their chunk is written.
             let most = egress.chunks.front().map_or(0, |front| front.messages);
             assert!(extra.is_some_and(|extra| extra <= most), "messages");
-            let (mine, held) = walk(egress);
-            let all: u64 = held.iter().map(Shared::block_size).sum();
+            let (mine, held) = held_by(egress);
+            let all: u64 = held.iter().map(|block| block.block_size()).sum();
             assert_eq!(
                 egress.footprint(),
                 mine as u64 + all,
                 "footprint of {queue}"
             );
-            blocks.extend(held);
+            blocks.extend(held.into_iter().cloned());
             owned += mine;
         }
         let queued: u64 = self.egress.iter().map(Egress::bytes).sum();
@@ -460,7 +460,7 @@ impl World {
             owned += unsent.owned();
             blocks.extend(unsent.blocks().cloned());
         }
-        blocks.extend(self.store.kept_block());
+        blocks.extend(self.store.kept_block().cloned());
         let mut seen = HashSet::new();
         blocks.retain(|block| seen.insert(block.address()));
         let shared: u64 = blocks.iter().map(Shared::block_size).sum();
@@ -478,28 +478,6 @@ impl ConcatBytes for [IoSlice<'_>] {
     fn concat_bytes(&self) -> Vec<u8> {
         self.iter().flat_map(|slice| slice.to_vec()).collect()
     }
-}
-
-/// The memory that a queue has for itself, and the blocks that it holds.
-fn walk(egress: &Egress) -> (usize, Vec<Shared>) {
-    let mut owned = egress.chunks.capacity() * size_of::<Chunk>();
-    let mut blocks = Vec::new();
-    for chunk in &egress.chunks {
-        match &chunk.body {
-            Body::Batch(batch) => owned += batch.capacity(),
-            Body::Input(_) => {}
-            Body::Shared(shared) => blocks.push(shared.clone()),
-        }
-    }
-    if let Some(apart) = &egress.apart {
-        owned += apart.walk();
-        for segment in apart.segments() {
-            if let Content::Shared(shared) = &segment.content {
-                blocks.push(shared.clone());
-            }
-        }
-    }
-    (owned, blocks)
 }
 
 #[test]

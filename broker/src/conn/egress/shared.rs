@@ -78,7 +78,6 @@ impl Shared {
     }
 
     /// Tells blocks apart.
-    #[cfg(test)]
     pub(super) fn address(&self) -> usize {
         Arc::as_ptr(&self.block).addr()
     }

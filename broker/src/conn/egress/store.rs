@@ -248,9 +248,8 @@ impl Store {
     }
 
     /// The block that waits for others to keep the same run.
-    #[cfg(test)]
-    pub(super) fn kept_block(&self) -> Option<Shared> {
-        self.kept.as_ref().and_then(|kept| kept.shared.clone())
+    pub(super) fn kept_block(&self) -> Option<&Shared> {
+        self.kept.as_ref().and_then(|kept| kept.shared.as_ref())
     }
 
     /// The spare buffers, counted anew.

@@ -134,12 +134,10 @@ impl Unsent {
     }
 
     /// Its own memory, counted anew.
-    #[cfg(test)]
     pub(super) fn owned(&self) -> usize {
         self.gathered.capacity() + self.list_size()
     }
 
-    #[cfg(test)]
     pub(super) fn blocks(&self) -> impl Iterator<Item = &Shared> {
         self.segments.iter()
     }

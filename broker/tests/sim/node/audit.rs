@@ -61,6 +61,9 @@ impl Node {
             }
         }
         self.check_served();
+        // Counted as it came and went, and all of it anew.
+        let (counted, found) = (self.core.memory(), self.core.walk_memory());
+        assert_eq!(counted, found, "memory counted, and found");
         let limit = self.config.memory_limit;
         if limit > 0 {
             let used = self.core.memory_in_use();
