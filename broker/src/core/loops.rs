@@ -200,7 +200,11 @@ impl Core {
         };
         let (origin, socket) = (conn.origin, conn.socket);
         let here = self.address_of(conn);
-        let exit = exit.map(|slot| self.conns.in_slot(slot));
+        // The peer can change the slot in a probe: other proxies are none of its business.
+        let exit = exit.map(|slot| {
+            let found = self.conns.in_slot(slot);
+            found.filter(|(_, exit)| exit.socket.proxy == socket.proxy)
+        });
         let course = match exit {
             Some(Some((_, exit))) => {
                 let there = self.address_of(exit);
