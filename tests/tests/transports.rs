@@ -599,3 +599,44 @@ name = "news-out"
 frontend.connect = "inproc://news"
 backend.bind = "tcp://127.0.0.1:0"
 "#;
+
+/// libzmq keeps the queue of a lost connection until its socket is used; a connection that is made
+/// before that has no queue, at its own proxy as well.
+#[test]
+fn a_pair_that_does_not_reconnect_by_itself_connects_again_after_a_restart() {
+    let directory = Directory::new();
+    let (front, back) = (directory.ipc("front"), directory.ipc("back"));
+    let ends = ["--frontend", &front, "--backend", &back];
+    let arguments = [&["proxy", "--sockets", "pair:pair"][..], &ends].concat();
+    let broker = Zmqd::start(&arguments);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        endpoints = (frontend, backend)
+        pairs = [connect(zmq.PAIR, endpoint, reconnect_ivl=-1) for endpoint in endpoints]
+        lost = [watch(pair, zmq.EVENT_DISCONNECTED) for pair in pairs]
+        def bounce():
+            for sender, receiver in (pairs, pairs[::-1]):
+                sender.send_multipart([b"to", b"the other"])
+                assert take(receiver, 1) == [[b"to", b"the other"]]
+        bounce()
+        "#,
+    );
+    broker.signal("TERM");
+    assert!(broker.wait().code == Some(0));
+    python.run(
+        r#"
+        for lose in lost: lose()
+        for pair in pairs:
+            wait_until("an end of the old queue", lambda: not pair.poll(1, zmq.POLLOUT))
+            assert not pair.poll(100, zmq.POLLOUT)
+        "#,
+    );
+    let _broker = Zmqd::start(&arguments);
+    python.run(
+        r#"
+        for pair, endpoint in zip(pairs, endpoints): pair.connect(endpoint)
+        bounce()
+        "#,
+    );
+}
