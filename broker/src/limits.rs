@@ -83,8 +83,18 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a closed connection may take to read what was sent to it last.
 pub const LINGER: Duration = Duration::from_secs(1);
 
-/// Closed peers reported per second, after a burst of as many; the others are only counted.
-pub const REPORTS_PER_SECOND_MAX: u32 = 20;
+/// Causes and addresses per proxy and subject of which the log has a line of their own; the others
+/// are only counted. They are as many lines as a person reads, and some kilobytes for a proxy that
+/// has so many.
+pub const REPORTS_KEPT_MAX: usize = 100;
+
+/// How often reports that were only counted are summed up in the log, and how long a cause must be
+/// quiet to be news again: rarely enough for a log that is kept for months.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Lines for one cause in this time about a link that comes and goes. A link that recovers once is
+/// news again when it fails; a peer that is connected to could flood the log.
+pub const LINK_LINES_MAX: u32 = 10;
 
 const _: () = {
     // What is carried from one read to the next must leave room in the scratch for reading.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// The other end of a connection; displayed in logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PeerAddress {
     /// Nobody yet: a link that is down.
     Absent,

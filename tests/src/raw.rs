@@ -1,8 +1,11 @@
 //! A TCP connection under the full control of a test, for peers that do not behave.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::{PATIENCE, Stopwatch, wait_until};
 
@@ -23,13 +26,35 @@ pub fn listen() -> (TcpListener, String) {
 }
 
 impl Raw {
-    /// Connects to `tcp://ADDRESS:PORT`.
+    /// Connects to `tcp://ADDRESS:PORT`. On loopback each connection comes from an address of its
+    /// own, so that the log has a line of its own about it.
     #[must_use]
     #[track_caller]
     pub fn connect(endpoint: &str) -> Self {
+        static TAKEN: AtomicU16 = AtomicU16::new(0);
+        let [high, low] = TAKEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        // Neither 127.0.0.1 nor what `vacant_endpoint` takes.
+        Self::connect_from(Ipv4Addr::new(127, 1, high, low), endpoint)
+    }
+
+    /// Connects to `tcp://ADDRESS:PORT` from this address, if that is on loopback.
+    #[must_use]
+    #[track_caller]
+    pub fn connect_from(source: Ipv4Addr, endpoint: &str) -> Self {
         let address = endpoint.trim_start_matches("tcp://");
-        let stream = TcpStream::connect(address)
-            .unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
+        let connect = || -> io::Result<TcpStream> {
+            let Ok(to @ SocketAddr::V4(_)) = address.parse::<SocketAddr>() else {
+                return TcpStream::connect(address);
+            };
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            if to.ip().is_loopback() {
+                socket.bind(&SocketAddr::from((source, 0)).into())?;
+            }
+            socket.connect(&to.into())?;
+            Ok(socket.into())
+        };
+        let stream =
+            connect().unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
         Self::new(stream)
     }
 

@@ -215,8 +215,8 @@ fn a_wrong_socket_type_is_told_so() {
 
 #[test]
 fn libzmq_with_a_wrong_socket_type_does_not_come_back() {
-    let mut scene = Scene::new("queue", &[]);
-    let lines = scene.broker.log_count("127.0.0.1");
+    // What the log would only count is a line of its own with -v.
+    let mut scene = Scene::new("queue", &["-v"]);
     scene.honest.run(
         r#"
         wrong = [socket(kind) for kind in (zmq.PUB, zmq.PULL, zmq.SUB)]
@@ -230,7 +230,7 @@ fn libzmq_with_a_wrong_socket_type_does_not_come_back() {
     // Longer than libzmq waits before it connects again.
     scene.honest.run("honest.passes(500)");
     scene.broker.wait_connections(2);
-    let lines = scene.broker.log_count("127.0.0.1") - lines;
+    let lines = scene.broker.log_count("queue frontend: closed 127.0.0.1:");
     assert_eq!(lines, 3, "one line for each of three peers");
 }
 

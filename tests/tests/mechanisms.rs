@@ -2,7 +2,7 @@
 //! connects.
 
 use zmqd_tests::raw::listen;
-use zmqd_tests::{ANY, Python, Raw, Zmqd, wait_until};
+use zmqd_tests::{ANY, Python, Raw, Zmqd};
 
 /// Words for sockets that want CURVE or PLAIN.
 const SECURE: &str = r#"
@@ -28,14 +28,13 @@ def guarded(kind, mechanism):
 const TIMES: usize = 30;
 
 #[test]
-fn a_client_that_wants_another_mechanism_is_named_each_time() {
+fn a_client_that_wants_another_mechanism_is_named_once_and_counted_each_time() {
     for mechanism in ["CURVE", "PLAIN"] {
         let broker = Zmqd::queue(&["--control", ANY]);
         let mut python = Python::beside(&broker);
         python.run(SECURE);
         python.set("mechanism", mechanism);
         python.set("times", &TIMES.to_string());
-        // The log has no more than 20 lines a second, so that each one is counted by its cause.
         python.run(
             r#"
             ask = questioner(control)
@@ -52,11 +51,19 @@ fn a_client_that_wants_another_mechanism_is_named_each_time() {
         );
         let cause = format!("the peer wants {mechanism}; this side speaks NULL only");
         let _line = broker.wait_log(&cause);
+        assert_eq!(broker.log_count(&cause), 1, "all come from one address");
+        broker.signal("TERM");
+        let (more, end) = (TIMES - 1, broker.wait());
+        let sum = format!(
+            "queue frontend: closed {more} more peers from 127.0.0.1 in the last minute: \
+             mechanism-mismatch ({more})"
+        );
+        assert!(end.stderr.contains(&sum), "{}", end.stderr);
     }
 }
 
 #[test]
-fn a_server_that_wants_another_mechanism_is_named_each_time() {
+fn a_server_that_wants_another_mechanism_is_named_once() {
     for mechanism in ["CURVE", "PLAIN"] {
         let mut python = Python::new();
         python.run(SECURE);
@@ -64,11 +71,34 @@ fn a_server_that_wants_another_mechanism_is_named_each_time() {
         python.run("server, endpoint = guarded(zmq.ROUTER, mechanism)");
         let endpoint: String = python.ask("endpoint");
         let options = ["reconnect_ivl=100", "reconnect_ivl_max=100"];
-        let arguments = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
-        let broker = Zmqd::start(&[&arguments[..], &["--set"], &options].concat());
+        let ends = ["--frontend", ANY, "--backend-connect", &endpoint];
+        let arguments = [
+            &["queue"],
+            &ends[..],
+            &["--control", ANY, "--set"],
+            &options,
+        ];
+        let broker = Zmqd::start(&arguments.concat());
+        let mut python = Python::beside(&broker);
+        python.set("times", &TIMES.to_string());
+        python.run(
+            r#"
+            ask = questioner(control)
+            closed = lambda: counters(ask, "backend")["closed"]
+            wait_until("many attempts", lambda: sum(closed().values()) >= int(times))
+            assert set(closed()) == {"mechanism-mismatch"}, closed()
+            "#,
+        );
         let cause = format!("the peer wants {mechanism}; this side speaks NULL only");
-        wait_until(&cause, || (broker.log_count(&cause) >= TIMES).then_some(()));
-        assert_eq!(broker.log_count("greeting"), 0, "no other cause");
+        let line = broker.wait_log(&cause);
+        let named = format!("queue backend: closed {endpoint}: ");
+        assert!(line.contains(&named), "{line}");
+        assert_eq!(broker.log_count(&cause), 1, "a line for each attempt");
+        broker.signal("TERM");
+        let end = broker.wait();
+        let sum =
+            format!("more connections to {endpoint} in the last minute: mechanism-mismatch (");
+        assert!(end.stderr.contains(&sum), "{}", end.stderr);
     }
 }
 

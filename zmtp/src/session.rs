@@ -324,6 +324,12 @@ impl Session {
         matches!(self.state, State::Traffic(_))
     }
 
+    /// Whether the peer has not finished its greeting.
+    #[must_use]
+    pub fn is_greeting(&self) -> bool {
+        matches!(self.state, State::ExpectGreeting(_))
+    }
+
     /// Whether the peer has shown that it speaks our version, and the handshake is not over.
     #[must_use]
     pub fn is_in_handshake(&self) -> bool {

@@ -176,7 +176,7 @@ impl SideConfig {
 }
 
 /// A socket of a proxy: one of its two sides, or one of those beside the path of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// Where requests, publications and work come in.
     Frontend,

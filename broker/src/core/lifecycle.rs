@@ -6,6 +6,7 @@ use crate::conn::{Conn, ConnId, Origin, Phase, SocketId};
 use crate::core::Core;
 use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
+use crate::core::report::Ended;
 use crate::core::timers::Owner;
 use crate::core::turn::{Kind, cost};
 use crate::pattern::Pattern;
@@ -41,18 +42,12 @@ impl Core {
     }
 
     /// A handshake over this link was completed.
-    pub(super) fn link_is_up(&mut self, link: u32) {
-        let link = &mut self.links[link as usize];
+    pub(super) fn link_is_up(&mut self, link_index: u32) {
+        let link = &mut self.links[link_index as usize];
         link.backoff.reset();
         link.is_known_down = false;
         link.is_looped = false;
-        let proxy = &self.proxies[link.socket.proxy as usize];
-        log::info!(
-            "{} {}: connected to {}",
-            proxy.name,
-            link.socket.side,
-            link.endpoint
-        );
+        self.report_connected(link_index);
     }
 
     pub(super) fn check_link(&mut self, now: Instant, id: LinkId) {
@@ -291,7 +286,7 @@ impl Core {
             Why::Io(_) | Why::PeerClosed if conn.has_signature_only() => Why::LeftInGreeting,
             why => why,
         };
-        let (socket_id, peer, origin) = (conn.socket, conn.peer, conn.origin);
+        let (socket_id, origin, ended) = (conn.socket, conn.origin, Ended::of(conn));
         let was_ready = conn.phase == Phase::Ready;
         let was_parked = std::mem::take(&mut conn.is_parked);
         if !was_ready {
@@ -324,7 +319,7 @@ impl Core {
                 self.none_waits();
             }
         }
-        self.report_close(now, socket_id, peer, why);
+        self.report_close(socket_id, &ended, &why);
         self.part_from_neighbour(id);
         if was_ready {
             self.detach(id, socket_id);
@@ -361,18 +356,6 @@ impl Core {
             proxy.watch.has_readers(peers);
             // A message may wait for this reader to be written.
             self.wake_for(socket_id);
-        }
-    }
-
-    fn report_close(&mut self, now: Instant, socket: SocketId, peer: PeerAddress, why: Why) {
-        let level = if why.is_notable() {
-            log::Level::Warn
-        } else {
-            log::Level::Debug
-        };
-        if level > log::Level::Warn || self.reports.allow(now) {
-            let (name, side) = (&self.proxies[socket.proxy as usize].name, socket.side);
-            log::log!(level, "{name} {side}: closed {peer}: {why}");
         }
     }
 }

@@ -18,6 +18,7 @@
 
 use crate::config::Side;
 use crate::conn::{Conn, ConnId, Input, Phase, SocketId};
+use crate::core::report::Shed;
 use crate::core::{Action, Core};
 use crate::limits::CONNECTION_MEMORY;
 use crate::why::{Drop, Why};
@@ -55,6 +56,8 @@ pub(super) struct Memory {
     is_tight: bool,
     /// Bytes that may be in use; zero is no limit.
     limit: u64,
+    /// What was had back at the limit since the log heard of it last.
+    pub(super) shed: Option<Shed>,
 }
 
 /// What holds memory that can be had back.
@@ -80,6 +83,11 @@ impl Memory {
     /// Whether peers are not read from whose messages would only wait.
     pub(super) fn is_input_tight(&self) -> bool {
         self.is_input_tight
+    }
+
+    /// Bytes that may be in use; zero is no limit.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// Bytes that all unfinished and waiting input may have.
@@ -311,14 +319,8 @@ impl Core {
             pending += size.saturating_sub(freed);
         }
         let freed = before.saturating_sub(self.memory_in_use());
-        if let Some(now) = self.outbox.store.now
-            && freed > 0
-            && self.reports.allow(now)
-        {
-            log::warn!(
-                "the memory limit of {limit} bytes is reached: gave up {freed} bytes of the \
-                 largest queues and unfinished messages (memory_limit)"
-            );
+        if freed > 0 {
+            self.report_shed(freed);
         }
     }
 

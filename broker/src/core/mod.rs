@@ -27,7 +27,6 @@ use crate::why::{Drop, Why};
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
-use zmtp::Frames;
 
 mod actions;
 mod agenda;
@@ -42,7 +41,7 @@ mod links;
 mod loops;
 mod memory;
 pub(crate) mod names;
-mod report;
+pub(crate) mod report;
 mod shutdown;
 mod stand_in;
 mod subscriptions;
@@ -60,7 +59,6 @@ pub use intake::Flow;
 use links::{Link, LinkState, Random};
 use memory::Memory;
 pub use memory::MemoryUse;
-use report::Reports;
 use subscriptions::Pending;
 use timers::{Owner, Timers};
 use transit::Transit;
@@ -98,7 +96,6 @@ pub struct Core {
     random: Random,
     /// Proxies that are recorded.
     recorded: Vec<u32>,
-    reports: Reports,
     stop: Stop,
     /// Proxies that end before the others, while they send what is queued.
     stopping: Vec<u32>,
@@ -136,7 +133,6 @@ impl Core {
             proxies: config.proxies.iter().map(Proxy::new).collect(),
             random: Random::new(seed),
             recorded: Vec::new(),
-            reports: Reports::default(),
             stop: Stop::No,
             stopping: Vec::new(),
             targets: Vec::new(),
@@ -168,15 +164,13 @@ impl Core {
 
     /// Somebody who may not connect to `socket` did, and was disconnected.
     pub fn handle_kept_out(&mut self, now: Instant, socket: SocketId, peer: PeerAddress) {
+        self.advance(now);
         let proxy = &mut self.proxies[socket.proxy as usize];
         proxy
             .socket_mut(socket.side)
             .stats
             .count_close(&Why::KeptOut);
-        if self.reports.allow(now) {
-            let (name, side) = (&proxy.name, socket.side);
-            log::warn!("{name} {side}: closed {peer}: {}", Why::KeptOut);
-        }
+        self.report_kept_out(socket, peer);
     }
 
     /// A connection that [`Action::Connect`] asked for was made.
@@ -337,6 +331,8 @@ impl Core {
                 Owner::Contest(id) => self.check_contest(id),
                 Owner::Link(id) => self.check_link(now, id),
                 Owner::Queue(id) => self.check_queue(heard_until, id),
+                Owner::Reports(proxy) => self.sum_up_reports(proxy),
+                Owner::Shed => self.sum_up_shed(),
                 Owner::Trial(id) => self.check_trial(id),
             }
         }
@@ -661,21 +657,6 @@ impl Core {
             if expired > 0 {
                 self.queue_shortened(id);
             }
-        }
-    }
-
-    /// Tells the log of a message that a ROUTER could not deliver.
-    fn report_undelivered(&mut self, to: SocketId, reason: Drop, wire: &[u8]) {
-        let Some(now) = self.outbox.store.now else {
-            return;
-        };
-        if self.reports.allow(now) {
-            let name = &self.proxies[to.proxy as usize].name;
-            let (side, label) = (to.side, reason.label());
-            log::warn!(
-                "{name} {side}: not delivered, {label}: {}",
-                Frames::new(wire)
-            );
         }
     }
 

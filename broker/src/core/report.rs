@@ -1,47 +1,593 @@
-//! Tells the log about peers that misbehave, without letting them flood it.
+//! What the log hears of peers: one line for each cause and address, then one sum a minute.
+//!
+//! A peer may come again thousands of times a second, with or without intent. The first report of a
+//! cause from an address is a line of its own; those that repeat it are counted, and a sum for each
+//! socket follows once a minute. A cause that was quiet for a whole minute is forgotten, so that it
+//! is reported anew when it comes back. What is known has room for so many causes and addresses;
+//! of the others only the sum by cause is kept. With `-v` every report is a line.
 
-use crate::limits::REPORTS_PER_SECOND_MAX;
-use std::time::{Duration, Instant};
+use crate::config::Side;
+use crate::conn::{Conn, Origin, Phase, SocketId};
+use crate::core::timers::Owner;
+use crate::core::turn::cost;
+use crate::core::{Core, LinkId};
+use crate::limits::{LINK_LINES_MAX, REPORT_INTERVAL, REPORTS_KEPT_MAX};
+use crate::peer::PeerAddress;
+use crate::why::{Drop, Why};
+use log::Level;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use zmtp::Frames;
 
-/// How many reports may still be made; what is above is counted and summed up later.
-#[derive(Debug)]
-pub(crate) struct Reports {
-    left: u32,
-    since: Option<Instant>,
-    suppressed: u64,
+/// What a report is about. Each subject has room of its own for what is kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// A connection that a peer made was closed.
+    Closed,
+    /// A connection that the broker made is in use.
+    Connected,
+    /// A connection that the broker made was closed.
+    Lost,
+    /// A ROUTER could not deliver a message.
+    Undelivered,
 }
 
-impl Default for Reports {
-    fn default() -> Self {
-        Self {
-            left: REPORTS_PER_SECOND_MAX,
-            since: None,
-            suppressed: 0,
+impl Subject {
+    const COUNT: usize = Self::Undelivered as usize + 1;
+}
+
+/// Where the cause of a report came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// Any port of an address of the network.
+    Address(IpAddr),
+    /// Not one peer.
+    Any,
+    /// The link with this index.
+    Link(u32),
+    /// One peer.
+    Peer(PeerAddress),
+    /// Any process of this user.
+    User(u32),
+}
+
+impl From<PeerAddress> for Source {
+    fn from(peer: PeerAddress) -> Self {
+        match peer {
+            PeerAddress::Ipc { uid, .. } => Self::User(uid),
+            PeerAddress::Tcp(address) => Self::Address(address.ip()),
+            PeerAddress::Absent | PeerAddress::Inproc | PeerAddress::Program => Self::Peer(peer),
         }
     }
 }
 
+/// What makes two reports the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) subject: Subject,
+    pub(crate) side: Side,
+    /// The label of the cause.
+    pub(crate) label: &'static str,
+    pub(crate) source: Source,
+}
+
+/// What is known of one key.
+#[derive(Debug)]
+struct Entry {
+    /// The next report is a line of its own.
+    is_news: bool,
+    /// There was a report since the last sum.
+    is_recent: bool,
+    /// Lines of its own since the last sum.
+    lines: u32,
+    /// Reports since the last sum that were only counted.
+    repeats: u64,
+}
+
+/// The reports of one proxy.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    entries: BTreeMap<Key, Entry>,
+    /// There is a reminder to sum up.
+    is_timed: bool,
+    /// How many entries each subject has.
+    kept: [usize; Subject::COUNT],
+    /// Reports since the last sum for which there was no entry left.
+    unlisted: BTreeMap<(Subject, Side, &'static str), u64>,
+}
+
+/// What was only counted for one subject and socket since the last sum.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sum {
+    /// How many reports by the label of their cause, the most frequent first.
+    causes: Vec<(&'static str, u64)>,
+    /// Some came from sources that are not known.
+    has_unlisted: bool,
+    /// The source of most reports.
+    main: Option<Source>,
+    /// How many other sources are known.
+    others: usize,
+    side: Side,
+    subject: Subject,
+    /// How many reports.
+    total: u64,
+}
+
 impl Reports {
-    /// Whether one more report may be made now.
-    pub(crate) fn allow(&mut self, now: Instant) -> bool {
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= Duration::from_secs(1) {
-            if self.suppressed > 0 {
-                log::warn!(
-                    "{} more closed peers were not reported one by one",
-                    self.suppressed
-                );
+    /// Takes note of a report: true if it is to be a line of its own.
+    pub(crate) fn note(&mut self, key: Key) -> bool {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.is_recent = true;
+            if std::mem::take(&mut entry.is_news) {
+                entry.lines += 1;
+                return true;
             }
-            *self = Self {
-                since: Some(now),
-                ..Self::default()
-            };
-        }
-        if self.left == 0 {
-            self.suppressed += 1;
+            entry.repeats += 1;
             return false;
         }
-        self.left -= 1;
+        let kept = &mut self.kept[key.subject as usize];
+        if *kept == REPORTS_KEPT_MAX {
+            let unlisted = (key.subject, key.side, key.label);
+            *self.unlisted.entry(unlisted).or_default() += 1;
+            return false;
+        }
+        *kept += 1;
+        let entry = Entry {
+            is_news: false,
+            is_recent: true,
+            lines: 1,
+            repeats: 0,
+        };
+        self.entries.insert(key, entry);
         true
+    }
+
+    /// A link is up: what happens to it next is news, unless there is news of it all the time.
+    fn renew(&mut self, link: u32) {
+        for (key, entry) in &mut self.entries {
+            if key.source == Source::Link(link) {
+                entry.is_news = entry.lines < LINK_LINES_MAX;
+            }
+        }
+    }
+
+    /// How much work it is to sum up, in entries.
+    fn len(&self) -> usize {
+        self.entries.len() + self.unlisted.len()
+    }
+
+    /// What was only counted since the last sum. Forgets what did not happen since then.
+    pub(crate) fn sum_up(&mut self) -> Vec<Sum> {
+        let mut groups: BTreeMap<(Subject, Side), Group> = BTreeMap::new();
+        for (key, entry) in &mut self.entries {
+            entry.lines = 0;
+            let repeats = std::mem::take(&mut entry.repeats);
+            if repeats > 0 {
+                let group = groups.entry((key.subject, key.side)).or_default();
+                *group.causes.entry(key.label).or_default() += repeats;
+                *group.sources.entry(key.source).or_default() += repeats;
+            }
+        }
+        for ((subject, side, label), count) in std::mem::take(&mut self.unlisted) {
+            let group = groups.entry((subject, side)).or_default();
+            *group.causes.entry(label).or_default() += count;
+            group.has_unlisted = true;
+        }
+        let kept = &mut self.kept;
+        self.entries.retain(|key, entry| {
+            let stays = std::mem::take(&mut entry.is_recent);
+            kept[key.subject as usize] -= usize::from(!stays);
+            stays
+        });
+        let sums = groups.into_iter();
+        sums.map(|(of, group)| group.sum(of)).collect()
+    }
+}
+
+/// What makes up a [`Sum`].
+#[derive(Default)]
+struct Group {
+    causes: BTreeMap<&'static str, u64>,
+    has_unlisted: bool,
+    sources: BTreeMap<Source, u64>,
+}
+
+impl Group {
+    fn sum(self, (subject, side): (Subject, Side)) -> Sum {
+        let mut causes: Vec<_> = self.causes.into_iter().collect();
+        causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let main = self.sources.iter().rev().max_by_key(|(_, count)| **count);
+        Sum {
+            total: causes.iter().map(|(_, count)| *count).sum(),
+            causes,
+            has_unlisted: self.has_unlisted,
+            main: main.map(|(source, _)| *source),
+            others: self.sources.len().saturating_sub(1),
+            side,
+            subject,
+        }
+    }
+}
+
+impl Core {
+    /// Takes note of a report: the level of its line.
+    fn level_of_report(&mut self, proxy: u32, key: Key, news: Level) -> Level {
+        let reports = &mut self.proxies[proxy as usize].reports;
+        let is_news = reports.note(key);
+        if let Some(now) = self.outbox.store.now
+            && !std::mem::replace(&mut reports.is_timed, true)
+        {
+            let owner = Owner::Reports(proxy);
+            self.timers.insert(now + REPORT_INTERVAL, owner);
+        }
+        if is_news {
+            self.turn.charge(cost::LINE);
+            return news;
+        }
+        Level::Debug
+    }
+
+    /// A minute is over: logs what was only counted.
+    pub(super) fn sum_up_reports(&mut self, proxy: u32) {
+        self.log_sums(proxy);
+        let reports = &mut self.proxies[proxy as usize].reports;
+        reports.is_timed = !reports.entries.is_empty() && self.outbox.store.now.is_some();
+        if let Some(now) = self.outbox.store.now.filter(|_| reports.is_timed) {
+            let owner = Owner::Reports(proxy);
+            self.timers.insert(now + REPORT_INTERVAL, owner);
+        }
+    }
+
+    /// Logs what was only counted so far. To be called when the broker has stopped.
+    pub fn finish_reports(&mut self) {
+        for proxy in 0..self.proxies.len() {
+            self.log_sums(u32::try_from(proxy).unwrap_or(u32::MAX));
+        }
+        self.sum_up_shed();
+    }
+
+    fn log_sums(&mut self, proxy: u32) {
+        let reports = &mut self.proxies[proxy as usize].reports;
+        let entries = reports.len() as u64;
+        let sums = reports.sum_up();
+        let lines = sums.len() as u64;
+        self.turn.charge(entries * cost::ENTRY + lines * cost::LINE);
+        for sum in &sums {
+            let name = &self.proxies[proxy as usize].name;
+            let (side, total) = (sum.side, |noun| more(sum.total, noun));
+            let (whom, causes) = (self.sources_of(sum), causes_of(sum));
+            match sum.subject {
+                Subject::Closed => log::warn!(
+                    "{name} {side}: closed {} from {whom} in the last minute: {causes}",
+                    total("peer")
+                ),
+                Subject::Connected => log::info!(
+                    "{name} {side}: connected {} to {whom} in the last minute",
+                    total("time")
+                ),
+                Subject::Lost => log::warn!(
+                    "{name} {side}: lost {} to {whom} in the last minute: {causes}",
+                    total("connection")
+                ),
+                Subject::Undelivered => log::warn!(
+                    "{name} {side}: did not deliver {} in the last minute: {causes}",
+                    total("message")
+                ),
+            }
+        }
+    }
+
+    /// Where the reports of a sum came from.
+    fn sources_of(&self, sum: &Sum) -> String {
+        let Some(main) = sum.main else {
+            return "other addresses".to_owned();
+        };
+        let mut text = match main {
+            Source::Address(address) => address.to_string(),
+            Source::Any => "peers".to_owned(),
+            Source::Link(link) => self.endpoint(LinkId(link)).to_string(),
+            Source::Peer(peer) => peer.to_string(),
+            Source::User(uid) => format!("uid {uid}"),
+        };
+        let more = match (sum.others, sum.has_unlisted) {
+            (0, false) => return text,
+            (0, true) => " and other addresses".to_owned(),
+            (1, false) => " and 1 other address".to_owned(),
+            (others, false) => format!(" and {others} other addresses"),
+            (others, true) => format!(" and more than {others} other addresses"),
+        };
+        text.push_str(&more);
+        text
+    }
+
+    /// Tells the log why a connection was closed.
+    pub(super) fn report_close(&mut self, id: SocketId, what: &Ended, why: &Why) {
+        let SocketId { proxy, side } = id;
+        let key = |subject, source| Key {
+            subject,
+            side,
+            label: why.label(),
+            source,
+        };
+        let peer = what.peer;
+        let Origin::Dialled(link) = what.origin else {
+            let level = if why.is_notable() {
+                self.level_of_report(proxy, key(Subject::Closed, peer.into()), Level::Warn)
+            } else {
+                Level::Debug
+            };
+            let name = &self.proxies[proxy as usize].name;
+            return log::log!(level, "{name} {side}: closed {peer}: {why}");
+        };
+        // What accepts connections and says nothing is likely to be another program.
+        let is_early = what.was_greeting && matches!(why, Why::Io(_) | Why::PeerClosed);
+        let level = if is_early || why.is_notable() {
+            let key = key(Subject::Lost, Source::Link(link));
+            self.level_of_report(proxy, key, Level::Warn)
+        } else {
+            Level::Debug
+        };
+        if !log::log_enabled!(level) {
+            return;
+        }
+        let name = &self.proxies[proxy as usize].name;
+        let target = self.target_of(link, peer);
+        if is_early {
+            log::log!(
+                level,
+                "{name} {side}: lost {target} before its greeting: {why}"
+            );
+        } else {
+            log::log!(level, "{name} {side}: closed {target}: {why}");
+        }
+    }
+
+    /// The endpoint that was connected to, and the address that it stands for.
+    fn target_of(&self, link: u32, peer: PeerAddress) -> String {
+        let (mut endpoint, peer) = (self.endpoint(LinkId(link)).to_string(), peer.to_string());
+        if !endpoint.ends_with(&peer) {
+            // To write into a string cannot fail.
+            let _ = write!(endpoint, " ({peer})");
+        }
+        endpoint
+    }
+
+    /// A peer whose address may not connect was disconnected.
+    pub(super) fn report_kept_out(&mut self, id: SocketId, peer: PeerAddress) {
+        let accepted = Ended {
+            origin: Origin::Accepted,
+            peer,
+            was_greeting: true,
+        };
+        self.report_close(id, &accepted, &Why::KeptOut);
+    }
+
+    /// Tells the log that a link is up, and whatever happens to it next.
+    pub(super) fn report_connected(&mut self, link: u32) {
+        let SocketId { proxy, side } = self.links[link as usize].socket;
+        self.proxies[proxy as usize].reports.renew(link);
+        let key = Key {
+            subject: Subject::Connected,
+            side,
+            label: "connected",
+            source: Source::Link(link),
+        };
+        let level = self.level_of_report(proxy, key, Level::Info);
+        let (name, endpoint) = (
+            &self.proxies[proxy as usize].name,
+            self.endpoint(LinkId(link)),
+        );
+        log::log!(level, "{name} {side}: connected to {endpoint}");
+    }
+
+    /// Tells the log of a message that a ROUTER could not deliver.
+    pub(super) fn report_undelivered(&mut self, to: SocketId, reason: Drop, wire: &[u8]) {
+        let SocketId { proxy, side } = to;
+        let label = reason.label();
+        let key = Key {
+            subject: Subject::Undelivered,
+            side,
+            label,
+            source: Source::Any,
+        };
+        let level = self.level_of_report(proxy, key, Level::Warn);
+        let name = &self.proxies[proxy as usize].name;
+        log::log!(
+            level,
+            "{name} {side}: not delivered, {label}: {}",
+            Frames::new(wire)
+        );
+    }
+
+    /// Tells the log that memory was had back because the limit was reached.
+    pub(super) fn report_shed(&mut self, freed: u64) {
+        let limit = self.memory.limit();
+        if let Some(shed) = &mut self.memory.shed {
+            shed.times += 1;
+            shed.bytes += freed;
+            return;
+        }
+        self.memory.shed = Some(Shed::default());
+        if let Some(now) = self.outbox.store.now {
+            self.timers.insert(now + REPORT_INTERVAL, Owner::Shed);
+        }
+        log::warn!(
+            "the memory limit of {limit} bytes is reached: gave up {freed} bytes of the largest \
+             queues and unfinished messages (memory_limit)"
+        );
+    }
+
+    /// A minute is over, or the broker has stopped: logs how much was had back since the last line.
+    pub(super) fn sum_up_shed(&mut self) {
+        let limit = self.memory.limit();
+        let Some(Shed { bytes, times }) = self.memory.shed.take() else {
+            return;
+        };
+        if times == 0 {
+            return;
+        }
+        log::warn!(
+            "the memory limit of {limit} bytes was reached {} in the last minute: gave up {bytes} \
+             bytes (memory_limit)",
+            more(times, "time")
+        );
+        self.memory.shed = Some(Shed::default());
+        if let Some(now) = self.outbox.store.now {
+            self.timers.insert(now + REPORT_INTERVAL, Owner::Shed);
+        }
+    }
+}
+
+/// A connection that was closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    origin: Origin,
+    peer: PeerAddress,
+    /// The peer had not finished its greeting.
+    was_greeting: bool,
+}
+
+impl Ended {
+    pub(super) fn of(conn: &Conn) -> Self {
+        Self {
+            origin: conn.origin,
+            peer: conn.peer,
+            was_greeting: conn.phase == Phase::Handshake && conn.session.is_greeting(),
+        }
+    }
+}
+
+/// What was had back since the last line about it.
+#[derive(Debug, Default)]
+pub(super) struct Shed {
+    bytes: u64,
+    times: u64,
+}
+
+/// So many things that were not reported one by one.
+fn more(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} more {noun}{plural}")
+}
+
+fn causes_of(sum: &Sum) -> String {
+    let causes = sum.causes.iter();
+    let causes: Vec<String> = causes
+        .map(|(label, count)| format!("{label} ({count})"))
+        .collect();
+    causes.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CURVE: &str = "mechanism-mismatch";
+    const LATE: &str = "handshake-timeout";
+
+    fn closed(label: &'static str, last: u8) -> Key {
+        Key {
+            subject: Subject::Closed,
+            side: Side::Frontend,
+            label,
+            source: Source::Address([10, 0, 0, last].into()),
+        }
+    }
+
+    #[test]
+    fn a_cause_from_an_address_is_a_line_once_and_a_sum_afterwards() {
+        let mut reports = Reports::default();
+        let news = |reports: &mut Reports, key| (0..4).filter(|_| reports.note(key)).count();
+        for key in [closed(CURVE, 1), closed(CURVE, 2), closed(LATE, 1)] {
+            assert_eq!(news(&mut reports, key), 1, "{key:?}");
+        }
+        assert!(!reports.note(closed(LATE, 1)));
+        let sums = reports.sum_up();
+        let expected = Sum {
+            causes: vec![(CURVE, 6), (LATE, 4)],
+            has_unlisted: false,
+            main: Some(closed(LATE, 1).source),
+            others: 1,
+            side: Side::Frontend,
+            subject: Subject::Closed,
+            total: 10,
+        };
+        assert_eq!(sums, [expected]);
+        assert!(!reports.note(closed(LATE, 1)), "it is not forgotten yet");
+        assert_eq!(reports.sum_up()[0].total, 1);
+        assert_eq!(reports.sum_up(), [], "it was quiet for a minute");
+        assert_eq!((reports.len(), reports.kept), (0, [0; Subject::COUNT]));
+        assert!(reports.note(closed(LATE, 1)), "it is news again");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_summed_by_cause() {
+        let mut reports = Reports::default();
+        let last = u8::try_from(REPORTS_KEPT_MAX - 1).expect("few");
+        let lines = (0..=last).filter(|last| reports.note(closed(CURVE, *last)));
+        assert_eq!(lines.count(), REPORTS_KEPT_MAX);
+        for address in 0..100 {
+            assert!(!reports.note(closed(LATE, last.wrapping_add(1 + address))));
+        }
+        let other = Key {
+            subject: Subject::Undelivered,
+            ..closed(LATE, 0)
+        };
+        assert!(reports.note(other), "each subject has room of its own");
+        assert_eq!(reports.len(), REPORTS_KEPT_MAX + 2);
+        let sums = reports.sum_up();
+        assert_eq!(sums.len(), 1);
+        assert_eq!(sums[0].causes, [(LATE, 100)]);
+        assert!(sums[0].has_unlisted && sums[0].main.is_none());
+    }
+
+    /// Whatever comes in whatever order: every report is a line or part of a sum.
+    #[test]
+    fn nothing_is_lost() {
+        let (mut reports, mut state) = (Reports::default(), 7_u32);
+        let (mut noted, mut lines, mut summed) = (0_u64, 0_u64, 0_u64);
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let [kind, address, ..] = state.to_be_bytes();
+            match kind {
+                0 => summed += reports.sum_up().iter().map(|sum| sum.total).sum::<u64>(),
+                1 => reports.renew(u32::from(address)),
+                _ => {
+                    let label = [CURVE, LATE][usize::from(kind % 2)];
+                    let mut key = closed(label, address);
+                    if kind % 8 == 2 {
+                        key.source = Source::Link(u32::from(address));
+                    }
+                    noted += 1;
+                    lines += u64::from(reports.note(key));
+                }
+            }
+        }
+        summed += reports.sum_up().iter().map(|sum| sum.total).sum::<u64>();
+        assert_eq!(lines + summed, noted);
+        assert!(
+            lines > 100 && summed > 100,
+            "{lines} lines, {summed} in sums"
+        );
+    }
+
+    #[test]
+    fn a_link_that_comes_and_goes_has_few_lines_a_minute() {
+        let mut reports = Reports::default();
+        let key = Key {
+            source: Source::Link(3),
+            ..closed(LATE, 1)
+        };
+        let lines = (0..50).filter(|_| {
+            reports.renew(3);
+            reports.note(key)
+        });
+        assert_eq!(lines.count(), LINK_LINES_MAX as usize);
+        assert_eq!(reports.sum_up()[0].total, 50 - u64::from(LINK_LINES_MAX));
+        reports.renew(4);
+        assert!(!reports.note(key), "another link is up");
+        reports.renew(3);
+        assert!(reports.note(key));
     }
 }

@@ -131,7 +131,20 @@ impl Core {
         }
         proxy.begin_linger(now, now);
         self.end_linger(now);
-        self.proxies[index].stop = Stop::Closing;
+        let proxy = &mut self.proxies[index];
+        proxy.stop = Stop::Closing;
+        for side in Side::ALL {
+            let (name, count) = (
+                &proxy.name,
+                proxy.socket(side).stats.dropped(Drop::Stopping),
+            );
+            if count > 0 {
+                log::warn!(
+                    "{name} {side}: dropped {count} queued messages: their peers did not take them \
+                     before the stop (drain_timeout, linger)"
+                );
+            }
+        }
         self.doom_all(|conn| conn.socket.proxy as usize == index);
     }
 
@@ -169,22 +182,16 @@ impl Core {
             return;
         }
         let store = &mut self.outbox.store;
-        let mut dropped = vec![[0_u64; Side::ALL.len()]; self.proxies.len()];
-        for (proxy, dropped) in self.proxies.iter_mut().zip(&mut dropped) {
-            for side in Side::ALL {
-                let socket = proxy.socket_mut(side);
-                if socket.linger == Linger::Over {
-                    dropped[side as usize] +=
-                        u64::from(socket.shed_stranded(Drop::Stopping, store));
-                }
+        for socket in self.proxies.iter_mut().flat_map(Proxy::all_mut) {
+            if socket.linger == Linger::Over {
+                socket.shed_stranded(Drop::Stopping, store);
             }
         }
         for (id, conn) in self.conns.iter_mut() {
             let SocketId { proxy, side } = conn.socket;
             let socket = self.proxies[proxy as usize].socket_mut(side);
             if socket.linger == Linger::Over && conn.egress.messages() > 0 {
-                let count = socket.shed((id, conn), Drop::Stopping, &[], store);
-                dropped[proxy as usize][side as usize] += u64::from(count);
+                socket.shed((id, conn), Drop::Stopping, &[], store);
             }
         }
         for closing in self.conns.iter_closing_mut() {
@@ -193,22 +200,6 @@ impl Core {
             if socket.linger == Linger::Over && closing.has_messages {
                 let count = closing.egress.shed(&[], store);
                 socket.stats.count_drops(Drop::Stopping, count);
-                dropped[proxy as usize][side as usize] += u64::from(count);
-            }
-        }
-        self.report_dropped(now, &dropped);
-    }
-
-    fn report_dropped(&mut self, now: Instant, dropped: &[[u64; Side::ALL.len()]]) {
-        for (proxy, dropped) in self.proxies.iter().zip(dropped) {
-            for side in Side::ALL {
-                let (name, count) = (&proxy.name, dropped[side as usize]);
-                if count > 0 && self.reports.allow(now) {
-                    log::warn!(
-                        "{name} {side}: dropped {count} queued messages: their peers did not take \
-                         them before the stop (drain_timeout, linger)"
-                    );
-                }
             }
         }
     }

@@ -17,6 +17,10 @@ pub(crate) enum Owner {
     /// A connection that waits for a name: has the holder given a sign of life?
     Contest(ConnId),
     Link(LinkId),
+    /// The reports of the proxy with this index: which are to be summed up?
+    Reports(u32),
+    /// How much memory was had back at the limit?
+    Shed,
     /// The queue of a connection: has it been full for too long?
     Queue(ConnId),
     /// A connection on trial: was no loop found?

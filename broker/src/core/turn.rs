@@ -27,6 +27,10 @@ pub(super) mod cost {
     pub(crate) const COMMAND: u64 = 60;
     /// An attempt to connect begins.
     pub(crate) const CONNECT: u64 = 40_000;
+    /// What a sum of reports looks at.
+    pub(crate) const ENTRY: u64 = 200;
+    /// A line of the log is written.
+    pub(crate) const LINE: u64 = 10_000;
     /// A message is found and routed.
     pub(crate) const MESSAGE: u64 = 60;
     /// A system call that reads.

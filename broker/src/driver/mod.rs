@@ -215,6 +215,7 @@ impl Broker {
         while !self.core.is_stopped() && self.stops < 2 {
             self.turn(&mut events)?;
         }
+        self.core.finish_reports();
         // Whoever still asks, or will, is not to wait for an answer.
         self.commands = mpsc::channel().1;
         Ok(())

@@ -3,6 +3,7 @@
 use crate::config::{Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::{Conn, ConnId, Phase};
+use crate::core::report::Reports;
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
 use crate::pattern::errand::Errand;
@@ -79,6 +80,8 @@ pub(crate) struct Proxy {
     /// Nothing is passed on for now.
     pub(crate) is_paused: bool,
     pub(crate) name: String,
+    /// What the log has heard of its peers.
+    pub(crate) reports: Reports,
     /// How far its end has come.
     pub(crate) stop: Stop,
     pub(crate) watch: Watch,
@@ -95,6 +98,7 @@ impl Proxy {
             frontend: socket(Side::Frontend),
             is_paused: false,
             name: config.name.clone(),
+            reports: Reports::default(),
             stop: Stop::No,
             watch: Watch::new(config),
         };

@@ -2,9 +2,11 @@
 
 mod beside;
 mod closing;
+mod log;
 mod memory;
 mod names;
 mod play;
+mod reports;
 mod requests;
 mod shortened;
 mod sizes;
