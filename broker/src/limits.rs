@@ -51,6 +51,10 @@ pub const CONTROL_BYTES_MAX: u64 = 4096;
 /// of a slow network, and no longer than a client that lost its network can wait.
 pub const NAME_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a peer that was connected to may take to send its greeting before the log says so: many
+/// round trips of a slow network, and soon enough for a person who waits.
+pub const GREETING_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Brokers that pass a probe on before it is given up: loops of more are not found.
 pub const PROBE_HOPS_MAX: u8 = 64;
 

@@ -126,3 +126,42 @@ fn a_server_that_says_nothing_is_late_by_the_option() {
     let broker = Zmqd::start(&[&arguments[..], &["--set", "handshake_ivl=100"]].concat());
     let _line = broker.wait_log("no greeting within 100 ms (handshake_ivl)");
 }
+
+#[test]
+fn a_wrong_port_behind_connect_is_one_line_with_its_endpoint() {
+    let (listener, address) = listen();
+    let endpoint = address.replace("127.0.0.1", "localhost");
+    let options = ["--set", "reconnect_ivl=10", "reconnect_ivl_max=10"];
+    let ends = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
+    let broker = Zmqd::start(&[&ends[..], &options].concat());
+    for _ in 0..5 {
+        let mut server = Raw::accept(&listener);
+        // The broker may close before it has read all this.
+        drop(server.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"));
+        server.read_until_closed();
+    }
+    let line = broker.wait_log("HTTP/1.1 400");
+    let address = address.trim_start_matches("tcp://");
+    let closed = format!("queue backend: closed {endpoint} ({address}): ");
+    assert!(line.contains(&closed), "{line}");
+    let _sixth = Raw::accept(&listener);
+    assert_eq!(
+        broker.log_count("HTTP/1.1 400"),
+        1,
+        "a line for each attempt"
+    );
+    broker.signal("TERM");
+    let end = broker.wait();
+    let sum = format!("queue backend: lost 4 more connections to {endpoint} in the last minute: ");
+    assert!(end.stderr.contains(&sum), "{}", end.stderr);
+}
+
+#[test]
+fn a_port_that_says_nothing_is_named_before_the_handshake_is_late() {
+    let (_listener, endpoint) = listen();
+    let ends = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
+    let broker = Zmqd::start(&ends);
+    let line = broker.wait_log("no greeting yet");
+    let connected = format!("queue backend: connected to {endpoint}, no greeting yet");
+    assert!(line.contains(&connected), "{line}");
+}

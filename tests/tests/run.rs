@@ -231,6 +231,54 @@ fn signals_end_an_idle_broker_at_once() {
 }
 
 #[test]
+fn signals_that_end_other_programs_change_nothing() {
+    let broker = Zmqd::queue(&[]);
+    let mut python = Python::beside(&broker);
+    python.run("honest = Honest('queue', frontend, backend); honest.passes()");
+    for (signal, said) in [
+        (
+            "HUP",
+            "SIGHUP: this version has no reload yet; restart zmqd",
+        ),
+        ("USR1", "SIGUSR1: zmqd does nothing on this signal"),
+        ("HUP", "SIGHUP"),
+        ("USR2", ""),
+    ] {
+        broker.signal(signal);
+        let _line = broker.wait_log(said);
+        python.run("honest.passes()");
+    }
+    python.run("honest.pause()");
+    assert_eq!(broker.log_count("SIGUSR2"), 0);
+    broker.signal("TERM");
+    assert_eq!(broker.wait().code, Some(0));
+}
+
+#[test]
+fn the_log_tells_of_the_beginning_and_the_end() {
+    let (broker, _python) = loaded("streamer", &["--set", "backend.linger=0"]);
+    let pid = broker.pid();
+    broker.signal("TERM");
+    let end = broker.wait();
+    let lines: Vec<&str> = end.stderr.lines().collect();
+    let begin = format!("(pid {pid}) started: command line, 1 proxy, 2 endpoints");
+    assert!(lines[0].ends_with(&begin), "{}", end.stderr);
+    let stopping = lines
+        .iter()
+        .filter(|line| line.ends_with("stopping (SIGTERM)"));
+    assert_eq!(stopping.count(), 1, "{}", end.stderr);
+    let last = lines[lines.len() - 1];
+    assert!(last.contains("stopped after "), "{}", end.stderr);
+    let dropped = last.strip_suffix(" messages dropped");
+    let dropped = dropped.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    assert!(
+        dropped.is_some_and(|count: u64| count > 0),
+        "{}",
+        end.stderr
+    );
+}
+
+#[test]
 fn a_port_in_use_is_one_sentence() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("port 0 is never in use");
     let address = taken

@@ -23,7 +23,7 @@ pub(crate) mod traffic;
 pub use egress::{Egress, SLICES_MAX};
 pub use input::Input;
 pub use table::ConnId;
-pub(crate) use table::ConnTable;
+pub(crate) use table::{ConnTable, Overflowing};
 use traffic::Traffic;
 
 /// A socket: one side of one proxy.

@@ -2,7 +2,9 @@
 
 use crate::conn::closing::{Closing, Writer};
 use crate::conn::{Conn, Egress, Phase, SocketId};
+use crate::why::Drop;
 use slab::Slab;
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 
@@ -46,11 +48,23 @@ impl FromStr for ConnId {
     }
 }
 
+/// What has no room for messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Overflowing {
+    /// The queue of this connection.
+    Peer(ConnId),
+    /// The queues of all peers of this socket.
+    Socket(SocketId),
+}
+
 /// All connections.
 #[derive(Debug)]
 pub(crate) struct ConnTable {
     first_generation: u32,
     generations: Vec<u32>,
+    /// Connections that began to miss messages for want of room, and sockets all of whose peers had
+    /// none: the log is to hear of them.
+    pub(crate) overflowing: VecDeque<Overflowing>,
     /// Bytes at which a queue counts as full, whatever its options say: what memory allows.
     pub(crate) queue_size_max: u64,
     slots: Slab<Slot>,
@@ -99,6 +113,7 @@ impl ConnTable {
         Self {
             first_generation,
             generations: Vec::new(),
+            overflowing: VecDeque::new(),
             queue_size_max: u64::MAX,
             slots: Slab::new(),
         }
@@ -171,6 +186,15 @@ impl ConnTable {
     pub(crate) fn get(&self, id: ConnId) -> Option<&Conn> {
         let conn = self.slots.get(id.slot())?.open()?;
         (conn.generation == id.generation).then_some(conn)
+    }
+
+    /// A peer missed so many messages.
+    pub(crate) fn count_drops(&mut self, id: ConnId, reason: Drop, messages: u32) {
+        if let Some(conn) = self.get_mut(id)
+            && conn.traffic.count_drops(reason, messages)
+        {
+            self.overflowing.push_back(Overflowing::Peer(id));
+        }
     }
 
     /// An open connection, to be changed.

@@ -10,13 +10,23 @@ pub(crate) struct Traffic {
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     /// Most peers miss nothing, ever.
-    drops: Option<Box<[u64; Drop::ALL.len()]>>,
+    drops: Option<Box<Drops>>,
     pub(crate) messages_received: u64,
     pub(crate) messages_sent: u64,
     /// When the connection was made.
     pub(crate) since: Instant,
     /// What the peer says it is, once it is attached.
     pub(crate) socket_type: Option<SocketType>,
+}
+
+/// What one peer missed.
+#[derive(Debug, Default)]
+struct Drops {
+    /// In the order of [`Drop::ALL`].
+    by_reason: [u64; Drop::ALL.len()],
+    /// How many messages it had missed for want of room when it began to miss those that it misses
+    /// now.
+    missed_before: Option<u64>,
 }
 
 impl Traffic {
@@ -38,24 +48,46 @@ impl Traffic {
         self.bytes_received += bytes;
     }
 
-    /// It missed so many messages.
+    /// It missed so many messages: true if it begins to miss some for want of room.
     #[cold]
-    pub(crate) fn count_drops(&mut self, reason: Drop, messages: u32) {
-        if messages > 0 {
-            let drops = self.drops.get_or_insert_default();
-            drops[reason as usize] += u64::from(messages);
+    pub(crate) fn count_drops(&mut self, reason: Drop, messages: u32) -> bool {
+        if messages == 0 {
+            return false;
         }
+        let drops = self.drops.get_or_insert_default();
+        let count = &mut drops.by_reason[reason as usize];
+        let before = *count;
+        *count += u64::from(messages);
+        let begins = reason == Drop::PeerFull && drops.missed_before.is_none();
+        if begins {
+            drops.missed_before = Some(before);
+        }
+        begins
+    }
+
+    /// Whether it misses messages for want of room.
+    #[inline]
+    pub(crate) fn is_missing_some(&self) -> bool {
+        let drops = self.drops.as_ref();
+        drops.is_some_and(|drops| drops.missed_before.is_some())
+    }
+
+    /// It has room again: how many messages it has missed, if it missed some.
+    pub(crate) fn misses_no_more(&mut self) -> Option<u64> {
+        let before = self.drops.as_mut()?.missed_before.take()?;
+        Some(self.dropped(Drop::PeerFull) - before)
     }
 
     /// How many messages it missed for this reason.
     pub(crate) fn dropped(&self, reason: Drop) -> u64 {
         self.drops
             .as_ref()
-            .map_or(0, |drops| drops[reason as usize])
+            .map_or(0, |drops| drops.by_reason[reason as usize])
     }
 
     /// What it missed, in the order of [`Drop::ALL`].
     pub(crate) fn drops(&self) -> [u64; Drop::ALL.len()] {
-        self.drops.as_deref().copied().unwrap_or_default()
+        let drops = self.drops.as_ref();
+        drops.map_or_else(Default::default, |drops| drops.by_reason)
     }
 }

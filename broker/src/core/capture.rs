@@ -5,9 +5,10 @@
 //! it misses, and that is counted; unless the capture blocks: then the message waits in its sender
 //! until a reader can take the copy.
 
+use crate::config::Side;
 use crate::conn::egress::Shared;
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
+use crate::conn::{ConnId, ConnTable, Input, Overflowing, Room, SocketId};
 use crate::core::Core;
 use crate::core::lane::{least_room, make_room};
 use crate::pattern::{Outgoing, Route, count_missing, split_missing};
@@ -191,7 +192,16 @@ impl Show<'_> {
         let stats = &mut self.capture.stats;
         if let Some(reason) = missed {
             stats.count_drop(*reason);
+            if *reason == Drop::PeerFull && self.capture.begins_to_overflow() {
+                let socket = SocketId {
+                    side: Side::Capture,
+                    ..self.from
+                };
+                let overflowing = Overflowing::Socket(socket);
+                self.conns.overflowing.push_back(overflowing);
+            }
         }
+        let stats = &mut self.capture.stats;
         count_missing(stats, self.conns, missing.iter().copied());
         let size = head.len() + wire.len() - *skip;
         stats.count_out(readers.len(), 1, size);

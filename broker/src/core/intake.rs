@@ -2,7 +2,7 @@
 
 use crate::config::Side;
 use crate::conn::doubt::Doubt;
-use crate::conn::{ConnId, Input, Origin, Phase, SocketId};
+use crate::conn::{ConnId, Input, Origin, Overflowing, Phase, SocketId};
 use crate::core::lane::{Halt, Lane, Way};
 use crate::core::turn::{self, Kind, cost};
 use crate::core::{Action, Core};
@@ -452,8 +452,13 @@ impl Core {
         let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
         socket.stats.count_drop(reason);
         let is_mandatory = socket.options.router_mandatory;
-        if let Some(conn) = id.and_then(|id| self.conns.get_mut(id)) {
-            conn.traffic.count_drops(reason, 1);
+        match id {
+            Some(id) => self.conns.count_drops(id, reason, 1),
+            None if reason == Drop::PeerFull && socket.begins_to_overflow() => {
+                let overflowing = Overflowing::Socket(to);
+                self.conns.overflowing.push_back(overflowing);
+            }
+            None => {}
         }
         if is_mandatory {
             self.report_undelivered(to, reason, wire);

@@ -439,7 +439,9 @@ pub(super) fn make_room(
         }
         for (reason, count) in [(Drop::Replaced, replaced), (Drop::PeerFull, oldest)] {
             stats.count_drops(reason, count);
-            conn.traffic.count_drops(reason, count);
+            if count > 0 {
+                conns.count_drops(*id, reason, count);
+            }
         }
     }
 }

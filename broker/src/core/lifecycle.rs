@@ -9,6 +9,7 @@ use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::report::Ended;
 use crate::core::timers::Owner;
 use crate::core::turn::{Kind, cost};
+use crate::limits::GREETING_PATIENCE;
 use crate::pattern::Pattern;
 use crate::pattern::errand::Place;
 use crate::peer::PeerAddress;
@@ -32,6 +33,7 @@ impl Core {
             endpoint: connect.endpoint.clone(),
             filter,
             is_known_down: false,
+            is_known_silent: false,
             is_looped: false,
             socket: id,
             stand_in: None,
@@ -46,6 +48,7 @@ impl Core {
         let link = &mut self.links[link_index as usize];
         link.backoff.reset();
         link.is_known_down = false;
+        link.is_known_silent = false;
         link.is_looped = false;
         self.report_connected(link_index);
     }
@@ -90,6 +93,12 @@ impl Core {
             .insert(Conn::new(now, session, socket, peer, origin));
         self.send_control(id);
         self.remind(id);
+        if let Origin::Dialled(link) = origin
+            && !self.links[link as usize].is_known_silent
+        {
+            let late = now + GREETING_PATIENCE;
+            self.timers.insert(late, Owner::Greeting(id));
+        }
         if self.has_too_many_connections() {
             self.doom(id, Why::MemoryShed);
         }
@@ -279,6 +288,12 @@ impl Core {
             let origin = conn.origin;
             return self.give_up_stand_in(now, origin);
         }
+        if conn.traffic.is_missing_some() {
+            self.report_room(id, "it left");
+        }
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         // libzmq closes without a word when our socket type does not suit it, and 3.2 when our
         // greeting does not.
         let why = match why {

@@ -14,6 +14,9 @@ pub(crate) struct Link {
     pub(crate) filter: usize,
     /// A failure was reported and no success since: further ones are not news.
     pub(crate) is_known_down: bool,
+    /// The log has heard that a peer is late with its greeting, and no handshake was completed
+    /// since.
+    pub(crate) is_known_silent: bool,
     /// It closed a loop when it was last up, and comes back on trial.
     pub(crate) is_looped: bool,
     pub(crate) socket: SocketId,

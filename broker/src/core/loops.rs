@@ -238,7 +238,7 @@ impl Core {
     }
 
     /// What a connection is called by whoever wrote the configuration.
-    fn address_of(&self, conn: &Conn) -> String {
+    pub(super) fn address_of(&self, conn: &Conn) -> String {
         match conn.origin {
             Origin::Accepted => conn.peer.to_string(),
             Origin::Dialled(link) => self.links[link as usize].endpoint.to_string(),

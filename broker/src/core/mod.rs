@@ -59,6 +59,7 @@ pub use intake::Flow;
 use links::{Link, LinkState, Random};
 use memory::Memory;
 pub use memory::MemoryUse;
+use report::ROOM_AGAIN;
 use subscriptions::Pending;
 use timers::{Owner, Timers};
 use transit::Transit;
@@ -281,6 +282,13 @@ impl Core {
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.writable(id, &mut self.conns, &socket.options);
         }
+        if let Some(conn) = self.conns.get(id)
+            && (socket.missed_before.is_some() || conn.traffic.is_missing_some())
+            && conn.is_at_low_water(&socket.options)
+        {
+            self.report_room(id, ROOM_AGAIN);
+        }
+        let socket = self.proxies[socket_id.proxy as usize].socket(socket_id.side);
         let has_stranded = socket.pattern.has_stranded();
         self.give_up_lost_request(socket_id);
         let proxy = &self.proxies[socket_id.proxy as usize];
@@ -329,6 +337,7 @@ impl Core {
             match owner {
                 Owner::Conn(id) => self.check_deadline(heard_until, id, deadline),
                 Owner::Contest(id) => self.check_contest(id),
+                Owner::Greeting(id) => self.check_greeting(id),
                 Owner::Link(id) => self.check_link(now, id),
                 Owner::Queue(id) => self.check_queue(heard_until, id),
                 Owner::Reports(proxy) => self.sum_up_reports(proxy),
@@ -459,6 +468,7 @@ impl Core {
             && self.agenda.is_empty()
             && self.broken.is_empty()
             && !self.has_pending_subscriptions()
+            && self.conns.overflowing.is_empty()
             && self.doomed.is_empty()
             && !self.outbox.has_dirty()
             && !self.outbox.has_greetings()
@@ -560,6 +570,7 @@ impl Core {
     pub fn settle(&mut self, now: Instant) -> bool {
         let mut had_work = false;
         self.turn.work_on(Kind::Closing);
+        self.report_overflows();
         while !self.broken.is_empty() && !self.turn.cuts() {
             if let Some(id) = self.broken.pop_front() {
                 self.turn.charge(cost::CLOSE);

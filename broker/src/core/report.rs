@@ -7,7 +7,7 @@
 //! of the others only the sum by cause is kept. With `-v` every report is a line.
 
 use crate::config::Side;
-use crate::conn::{Conn, Origin, Phase, SocketId};
+use crate::conn::{Conn, ConnId, Origin, Overflowing, Phase, SocketId};
 use crate::core::timers::Owner;
 use crate::core::turn::cost;
 use crate::core::{Core, LinkId};
@@ -20,6 +20,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use zmtp::Frames;
 
+/// Until when messages were dropped.
+pub(super) const ROOM_AGAIN: &str = "its queue had room again";
+
 /// What a report is about. Each subject has room of its own for what is kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
@@ -29,6 +32,10 @@ pub(crate) enum Subject {
     Connected,
     /// A connection that the broker made was closed.
     Lost,
+    /// Messages are dropped for want of room.
+    Overflow,
+    /// There is room again, or the peer has left.
+    Room,
     /// A ROUTER could not deliver a message.
     Undelivered,
 }
@@ -81,6 +88,8 @@ struct Entry {
     is_recent: bool,
     /// Lines of its own since the last sum.
     lines: u32,
+    /// Messages that reports since the last sum were about that were only counted.
+    messages: u64,
     /// Reports since the last sum that were only counted.
     repeats: u64,
 }
@@ -93,8 +102,9 @@ pub(crate) struct Reports {
     is_timed: bool,
     /// How many entries each subject has.
     kept: [usize; Subject::COUNT],
-    /// Reports since the last sum for which there was no entry left.
-    unlisted: BTreeMap<(Subject, Side, &'static str), u64>,
+    /// Reports since the last sum for which there was no entry left, and the messages that they
+    /// were about.
+    unlisted: BTreeMap<(Subject, Side, &'static str), (u64, u64)>,
 }
 
 /// What was only counted for one subject and socket since the last sum.
@@ -104,6 +114,8 @@ pub(crate) struct Sum {
     causes: Vec<(&'static str, u64)>,
     /// Some came from sources that are not known.
     has_unlisted: bool,
+    /// The messages that they were about.
+    messages: u64,
     /// The source of most reports.
     main: Option<Source>,
     /// How many other sources are known.
@@ -115,8 +127,8 @@ pub(crate) struct Sum {
 }
 
 impl Reports {
-    /// Takes note of a report: true if it is to be a line of its own.
-    pub(crate) fn note(&mut self, key: Key) -> bool {
+    /// Takes note of a report about so many messages: true if it is to be a line of its own.
+    fn note(&mut self, key: Key, messages: u64) -> bool {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.is_recent = true;
             if std::mem::take(&mut entry.is_news) {
@@ -124,12 +136,15 @@ impl Reports {
                 return true;
             }
             entry.repeats += 1;
+            entry.messages += messages;
             return false;
         }
         let kept = &mut self.kept[key.subject as usize];
         if *kept == REPORTS_KEPT_MAX {
             let unlisted = (key.subject, key.side, key.label);
-            *self.unlisted.entry(unlisted).or_default() += 1;
+            let (count, sum) = self.unlisted.entry(unlisted).or_default();
+            *count += 1;
+            *sum += messages;
             return false;
         }
         *kept += 1;
@@ -137,6 +152,7 @@ impl Reports {
             is_news: false,
             is_recent: true,
             lines: 1,
+            messages: 0,
             repeats: 0,
         };
         self.entries.insert(key, entry);
@@ -163,16 +179,19 @@ impl Reports {
         for (key, entry) in &mut self.entries {
             entry.lines = 0;
             let repeats = std::mem::take(&mut entry.repeats);
+            let messages = std::mem::take(&mut entry.messages);
             if repeats > 0 {
                 let group = groups.entry((key.subject, key.side)).or_default();
                 *group.causes.entry(key.label).or_default() += repeats;
                 *group.sources.entry(key.source).or_default() += repeats;
+                group.messages += messages;
             }
         }
-        for ((subject, side, label), count) in std::mem::take(&mut self.unlisted) {
+        for ((subject, side, label), (count, messages)) in std::mem::take(&mut self.unlisted) {
             let group = groups.entry((subject, side)).or_default();
             *group.causes.entry(label).or_default() += count;
             group.has_unlisted = true;
+            group.messages += messages;
         }
         let kept = &mut self.kept;
         self.entries.retain(|key, entry| {
@@ -190,6 +209,7 @@ impl Reports {
 struct Group {
     causes: BTreeMap<&'static str, u64>,
     has_unlisted: bool,
+    messages: u64,
     sources: BTreeMap<Source, u64>,
 }
 
@@ -202,6 +222,7 @@ impl Group {
             total: causes.iter().map(|(_, count)| *count).sum(),
             causes,
             has_unlisted: self.has_unlisted,
+            messages: self.messages,
             main: main.map(|(source, _)| *source),
             others: self.sources.len().saturating_sub(1),
             side,
@@ -212,9 +233,9 @@ impl Group {
 
 impl Core {
     /// Takes note of a report: the level of its line.
-    fn level_of_report(&mut self, proxy: u32, key: Key, news: Level) -> Level {
+    fn level_of_report(&mut self, proxy: u32, key: Key, messages: u64, news: Level) -> Level {
         let reports = &mut self.proxies[proxy as usize].reports;
-        let is_news = reports.note(key);
+        let is_news = reports.note(key, messages);
         if let Some(now) = self.outbox.store.now
             && !std::mem::replace(&mut reports.is_timed, true)
         {
@@ -270,6 +291,16 @@ impl Core {
                     "{name} {side}: lost {} to {whom} in the last minute: {causes}",
                     total("connection")
                 ),
+                Subject::Overflow => log::warn!(
+                    "{name} {side}: began {} to drop messages for {whom} in the last minute",
+                    total("time")
+                ),
+                Subject::Room => log::info!(
+                    "{name} {side}: stopped {} to drop messages for {whom} in the last minute: \
+                     dropped {} until then",
+                    total("time"),
+                    counted(sum.messages, "message")
+                ),
                 Subject::Undelivered => log::warn!(
                     "{name} {side}: did not deliver {} in the last minute: {causes}",
                     total("message")
@@ -280,22 +311,27 @@ impl Core {
 
     /// Where the reports of a sum came from.
     fn sources_of(&self, sum: &Sum) -> String {
+        let others = match sum.subject {
+            Subject::Closed => "addresses",
+            Subject::Connected | Subject::Lost => "endpoints",
+            Subject::Overflow | Subject::Room | Subject::Undelivered => "peers",
+        };
         let Some(main) = sum.main else {
-            return "other addresses".to_owned();
+            return format!("other {others}");
         };
         let mut text = match main {
             Source::Address(address) => address.to_string(),
-            Source::Any => "peers".to_owned(),
+            Source::Any => "all peers".to_owned(),
             Source::Link(link) => self.endpoint(LinkId(link)).to_string(),
             Source::Peer(peer) => peer.to_string(),
             Source::User(uid) => format!("uid {uid}"),
         };
         let more = match (sum.others, sum.has_unlisted) {
             (0, false) => return text,
-            (0, true) => " and other addresses".to_owned(),
-            (1, false) => " and 1 other address".to_owned(),
-            (others, false) => format!(" and {others} other addresses"),
-            (others, true) => format!(" and more than {others} other addresses"),
+            (0, true) => format!(" and other {others}"),
+            (1, false) => " and 1 other".to_owned(),
+            (count, false) => format!(" and {count} other {others}"),
+            (count, true) => format!(" and more than {count} other {others}"),
         };
         text.push_str(&more);
         text
@@ -313,7 +349,7 @@ impl Core {
         let peer = what.peer;
         let Origin::Dialled(link) = what.origin else {
             let level = if why.is_notable() {
-                self.level_of_report(proxy, key(Subject::Closed, peer.into()), Level::Warn)
+                self.level_of_report(proxy, key(Subject::Closed, peer.into()), 0, Level::Warn)
             } else {
                 Level::Debug
             };
@@ -324,7 +360,7 @@ impl Core {
         let is_early = what.was_greeting && matches!(why, Why::Io(_) | Why::PeerClosed);
         let level = if is_early || why.is_notable() {
             let key = key(Subject::Lost, Source::Link(link));
-            self.level_of_report(proxy, key, Level::Warn)
+            self.level_of_report(proxy, key, 0, Level::Warn)
         } else {
             Level::Debug
         };
@@ -373,12 +409,115 @@ impl Core {
             label: "connected",
             source: Source::Link(link),
         };
-        let level = self.level_of_report(proxy, key, Level::Info);
+        let level = self.level_of_report(proxy, key, 0, Level::Info);
         let (name, endpoint) = (
             &self.proxies[proxy as usize].name,
             self.endpoint(LinkId(link)),
         );
         log::log!(level, "{name} {side}: connected to {endpoint}");
+    }
+
+    /// A peer that was connected to has had time to send its greeting.
+    pub(super) fn check_greeting(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let Origin::Dialled(index) = conn.origin else {
+            return;
+        };
+        let link = &mut self.links[index as usize];
+        let is_late = conn.phase == Phase::Handshake && conn.session.is_greeting();
+        if !is_late || std::mem::replace(&mut link.is_known_silent, true) {
+            return;
+        }
+        let (name, side) = (
+            &self.proxies[conn.socket.proxy as usize].name,
+            conn.socket.side,
+        );
+        let target = self.target_of(index, conn.peer);
+        log::warn!(
+            "{name} {side}: connected to {target}, no greeting yet: is it the port of a ZeroMQ \
+             socket?"
+        );
+    }
+
+    /// Tells the log of peers that began to miss messages, as many as the budget of the turn
+    /// allows.
+    pub(super) fn report_overflows(&mut self) {
+        while !self.conns.overflowing.is_empty() && !self.turn.cuts() {
+            match self.conns.overflowing.pop_front() {
+                Some(Overflowing::Peer(id)) => self.report_overflow(id),
+                Some(Overflowing::Socket(socket)) => self.report_overflow_of_all(socket),
+                None => {}
+            }
+        }
+    }
+
+    fn report_overflow(&mut self, id: ConnId) {
+        self.turn.charge(cost::ENTRY);
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let (messages, bytes) = (conn.egress.messages(), conn.egress.bytes());
+        let (id, whom) = (conn.socket, self.address_of(conn));
+        let key = overflow_key(Subject::Overflow, id, source_of(conn));
+        let level = self.level_of_report(id.proxy, key, 0, Level::Warn);
+        let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+        log::log!(
+            level,
+            "{name} {side}: dropping messages for {whom}: its queue is full with {messages} \
+             messages of {bytes} bytes (sndhwm, sndhwm_bytes)"
+        );
+    }
+
+    fn report_overflow_of_all(&mut self, id: SocketId) {
+        self.turn.charge(cost::ENTRY);
+        let key = overflow_key(Subject::Overflow, id, Source::Any);
+        let level = self.level_of_report(id.proxy, key, 0, Level::Warn);
+        let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+        log::log!(
+            level,
+            "{name} {side}: dropping messages: the queues of all peers are full (sndhwm, \
+             sndhwm_bytes)"
+        );
+    }
+
+    /// The queue of a connection has room again, or the connection is given up: tells the log how
+    /// much was dropped, if anything was.
+    #[cold]
+    pub(super) fn report_room(&mut self, id: ConnId, until: &str) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (missed, id) = (conn.traffic.misses_no_more(), conn.socket);
+        if let Some(missed) = missed {
+            let (source, whom) = (source_of(conn), conn.peer);
+            let whom = match conn.origin {
+                Origin::Accepted => whom.to_string(),
+                Origin::Dialled(link) => self.links[link as usize].endpoint.to_string(),
+            };
+            let key = overflow_key(Subject::Room, id, source);
+            let level = self.level_of_report(id.proxy, key, missed, Level::Info);
+            let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+            log::log!(
+                level,
+                "{name} {side}: dropped {} for {whom} until {until}",
+                counted(missed, "message")
+            );
+        }
+        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        if until == ROOM_AGAIN
+            && let Some(missed) = socket.overflows_no_more()
+        {
+            let key = overflow_key(Subject::Room, id, Source::Any);
+            let level = self.level_of_report(id.proxy, key, missed, Level::Info);
+            let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+            log::log!(
+                level,
+                "{name} {side}: dropped {} until a queue had room again",
+                counted(missed, "message")
+            );
+        }
     }
 
     /// Tells the log of a message that a ROUTER could not deliver.
@@ -391,7 +530,7 @@ impl Core {
             label,
             source: Source::Any,
         };
-        let level = self.level_of_report(proxy, key, Level::Warn);
+        let level = self.level_of_report(proxy, key, 1, Level::Warn);
         let name = &self.proxies[proxy as usize].name;
         log::log!(
             level,
@@ -467,8 +606,30 @@ pub(super) struct Shed {
 
 /// So many things that were not reported one by one.
 fn more(count: u64, noun: &str) -> String {
+    counted(count, &format!("more {noun}"))
+}
+
+/// So many things.
+fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} more {noun}{plural}")
+    format!("{count} {noun}{plural}")
+}
+
+/// What makes two reports about a queue the same: the peer, not its address.
+fn overflow_key(subject: Subject, id: SocketId, source: Source) -> Key {
+    Key {
+        subject,
+        side: id.side,
+        label: Drop::PeerFull.label(),
+        source,
+    }
+}
+
+fn source_of(conn: &Conn) -> Source {
+    match conn.origin {
+        Origin::Accepted => Source::Peer(conn.peer),
+        Origin::Dialled(link) => Source::Link(link),
+    }
 }
 
 fn causes_of(sum: &Sum) -> String {
@@ -498,43 +659,44 @@ mod tests {
     #[test]
     fn a_cause_from_an_address_is_a_line_once_and_a_sum_afterwards() {
         let mut reports = Reports::default();
-        let news = |reports: &mut Reports, key| (0..4).filter(|_| reports.note(key)).count();
+        let news = |reports: &mut Reports, key| (0..4).filter(|_| reports.note(key, 2)).count();
         for key in [closed(CURVE, 1), closed(CURVE, 2), closed(LATE, 1)] {
             assert_eq!(news(&mut reports, key), 1, "{key:?}");
         }
-        assert!(!reports.note(closed(LATE, 1)));
+        assert!(!reports.note(closed(LATE, 1), 2));
         let sums = reports.sum_up();
         let expected = Sum {
             causes: vec![(CURVE, 6), (LATE, 4)],
             has_unlisted: false,
             main: Some(closed(LATE, 1).source),
+            messages: 20,
             others: 1,
             side: Side::Frontend,
             subject: Subject::Closed,
             total: 10,
         };
         assert_eq!(sums, [expected]);
-        assert!(!reports.note(closed(LATE, 1)), "it is not forgotten yet");
+        assert!(!reports.note(closed(LATE, 1), 2), "it is not forgotten yet");
         assert_eq!(reports.sum_up()[0].total, 1);
         assert_eq!(reports.sum_up(), [], "it was quiet for a minute");
         assert_eq!((reports.len(), reports.kept), (0, [0; Subject::COUNT]));
-        assert!(reports.note(closed(LATE, 1)), "it is news again");
+        assert!(reports.note(closed(LATE, 1), 2), "it is news again");
     }
 
     #[test]
     fn what_there_is_no_room_for_is_summed_by_cause() {
         let mut reports = Reports::default();
         let last = u8::try_from(REPORTS_KEPT_MAX - 1).expect("few");
-        let lines = (0..=last).filter(|last| reports.note(closed(CURVE, *last)));
+        let lines = (0..=last).filter(|last| reports.note(closed(CURVE, *last), 2));
         assert_eq!(lines.count(), REPORTS_KEPT_MAX);
         for address in 0..100 {
-            assert!(!reports.note(closed(LATE, last.wrapping_add(1 + address))));
+            assert!(!reports.note(closed(LATE, last.wrapping_add(1 + address)), 2));
         }
         let other = Key {
             subject: Subject::Undelivered,
             ..closed(LATE, 0)
         };
-        assert!(reports.note(other), "each subject has room of its own");
+        assert!(reports.note(other, 2), "each subject has room of its own");
         assert_eq!(reports.len(), REPORTS_KEPT_MAX + 2);
         let sums = reports.sum_up();
         assert_eq!(sums.len(), 1);
@@ -560,7 +722,7 @@ mod tests {
                         key.source = Source::Link(u32::from(address));
                     }
                     noted += 1;
-                    lines += u64::from(reports.note(key));
+                    lines += u64::from(reports.note(key, 2));
                 }
             }
         }
@@ -581,13 +743,13 @@ mod tests {
         };
         let lines = (0..50).filter(|_| {
             reports.renew(3);
-            reports.note(key)
+            reports.note(key, 2)
         });
         assert_eq!(lines.count(), LINK_LINES_MAX as usize);
         assert_eq!(reports.sum_up()[0].total, 50 - u64::from(LINK_LINES_MAX));
         reports.renew(4);
-        assert!(!reports.note(key), "another link is up");
+        assert!(!reports.note(key, 2), "another link is up");
         reports.renew(3);
-        assert!(reports.note(key));
+        assert!(reports.note(key, 2));
     }
 }

@@ -76,6 +76,7 @@ impl Core {
         };
         let entry = &mut self.links[link as usize];
         let (id, socket) = (entry.stand_in.take()?, entry.socket);
+        self.report_room(id, "another queue took its place");
         let socket = self.proxies[socket.proxy as usize].socket_mut(socket.side);
         socket.pattern.detach(id, &mut self.conns);
         let conn = self.conns.remove(id)?;

@@ -14,6 +14,8 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Conn(ConnId),
+    /// A connection that the broker made: has the peer sent its greeting?
+    Greeting(ConnId),
     /// A connection that waits for a name: has the holder given a sign of life?
     Contest(ConnId),
     Link(LinkId),
@@ -61,7 +63,13 @@ impl Timers {
 
     /// Forgets all reminders of a connection.
     pub(crate) fn forget(&mut self, id: ConnId) {
-        let owners = [Owner::Conn, Owner::Contest, Owner::Queue, Owner::Trial];
+        let owners = [
+            Owner::Conn,
+            Owner::Contest,
+            Owner::Greeting,
+            Owner::Queue,
+            Owner::Trial,
+        ];
         for owner in owners.map(|owner| owner(id)) {
             if let Some(deadline) = self.by_owner.remove(&owner) {
                 self.by_time.remove(&(deadline, owner));

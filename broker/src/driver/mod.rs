@@ -23,7 +23,6 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
 use reach::Diagnosis;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{VecDeque, hash_map::RandomState};
 use std::fmt;
@@ -42,6 +41,7 @@ mod handle;
 mod ipc;
 mod listener;
 mod reach;
+mod signals;
 mod stream;
 mod tape;
 mod tune;
@@ -187,21 +187,6 @@ impl Broker {
         self.handle.clone()
     }
 
-    /// From now on SIGINT and SIGTERM let [`Self::run`] send what is queued and return; a second
-    /// one lets it return at once.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub fn stop_on_signals(&mut self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let token = token(KIND_SIGNAL, 0);
-        self.poll
-            .registry()
-            .register(&mut signals, token, Interest::READABLE)?;
-        self.signals = Some(signals);
-        Ok(())
-    }
-
     /// Runs until it is stopped.
     ///
     /// # Errors
@@ -312,15 +297,7 @@ impl Broker {
                 self.handle_outcome(now, outcome);
             }
             KIND_LISTENER => self.handle_crowd(index),
-            KIND_SIGNAL => {
-                let signals = self
-                    .signals
-                    .as_mut()
-                    .map_or(0, |signals| signals.pending().count());
-                for _ in 0..signals {
-                    self.stop(now);
-                }
-            }
+            KIND_SIGNAL => self.handle_signals(now),
             _ => self.handle_wake(now),
         }
     }

@@ -515,9 +515,7 @@ pub(crate) fn count_missing(
 ) {
     for id in missing {
         stats.count_drop(Drop::PeerFull);
-        if let Some(conn) = conns.get_mut(id) {
-            conn.traffic.count_drops(Drop::PeerFull, 1);
-        }
+        conns.count_drops(id, Drop::PeerFull, 1);
     }
 }
 

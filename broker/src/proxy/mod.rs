@@ -30,6 +30,9 @@ pub(crate) struct Socket {
     /// Somebody can come, or it goes to somebody.
     pub(crate) has_endpoint: bool,
     pub(crate) linger: Linger,
+    /// How many messages went no further for want of room when it began to drop those that are for
+    /// any of its peers, all of which have none.
+    pub(crate) missed_before: Option<u64>,
     /// Brokers among its peers.
     pub(crate) neighbours: Neighbours,
     pub(crate) options: SocketOptions,
@@ -244,6 +247,7 @@ impl Socket {
             errand: Errand::default(),
             has_endpoint: config.has_endpoint(),
             linger: Linger::Always,
+            missed_before: None,
             neighbours: Neighbours::default(),
             pattern: Pattern::new(socket_type, &options),
             options,
@@ -253,6 +257,21 @@ impl Socket {
             subscription_bytes: 0,
             waiting: VecDeque::new(),
         }
+    }
+
+    /// A message was dropped, and counted, that any of its peers could have had, for want of room:
+    /// true if it is the first.
+    pub(crate) fn begins_to_overflow(&mut self) -> bool {
+        let before = self.stats.dropped(Drop::PeerFull) - 1;
+        let begins = self.missed_before.is_none();
+        self.missed_before.get_or_insert(before);
+        begins
+    }
+
+    /// One of its peers has room: how many messages were dropped, if some were.
+    pub(crate) fn overflows_no_more(&mut self) -> Option<u64> {
+        let before = self.missed_before.take()?;
+        Some(self.stats.dropped(Drop::PeerFull) - before)
     }
 
     /// Whether what it receives goes on as it is, without more ado.

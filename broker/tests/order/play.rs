@@ -17,6 +17,8 @@ pub(crate) struct Play {
     pub(crate) closed: Vec<ConnId>,
     pub(crate) core: Core,
     pub(crate) now: Instant,
+    /// Where the next peer comes from.
+    pub(crate) peer: SocketAddr,
     pub(crate) scratch: BytesMut,
 }
 
@@ -60,6 +62,7 @@ impl Play {
             closed: Vec::new(),
             core: Core::new(config, 1),
             now: Instant::now(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             scratch: BytesMut::zeroed(256 << 10),
         }
     }
@@ -134,8 +137,7 @@ impl Play {
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let id = self.core.handle_accepted(self.now, socket, peer);
+        let id = self.core.handle_accepted(self.now, socket, self.peer);
         let (mut hello, mut metadata) = (Vec::new(), Vec::new());
         let greeting = Greeting::new("NULL");
         Greeting {
@@ -269,6 +271,15 @@ pub(crate) fn proxy(kind: &str) -> ProxyConfig {
         backend: listening(),
         ..ProxyConfig::new(kind, kind.name)
     }
+}
+
+/// The greeting and READY of a peer.
+pub(crate) fn hello(socket_type: SocketType) -> Vec<u8> {
+    let (mut hello, mut metadata) = (Vec::new(), Vec::new());
+    Greeting::new("NULL").emit(&mut hello);
+    append_property(&mut metadata, SOCKET_TYPE, socket_type.name().as_bytes());
+    append_command(&mut hello, "READY", &metadata);
+    hello
 }
 
 pub(crate) fn listening() -> SideConfig {

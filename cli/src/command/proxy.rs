@@ -13,7 +13,7 @@ pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {
     config
         .check()
         .map_err(|problem| Failure::Usage(explain(&problem)))?;
-    serve::serve(&config, |_| String::new())
+    serve::serve(&config, "command line", |_| String::new())
 }
 
 fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {

@@ -12,8 +12,15 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         return print(Config::DEFAULT_TOML);
     }
     match &args.config {
-        Some(path) => serve::serve(&read_config(path)?, |_| String::new()),
-        None => serve::serve(&Config::embedded_default(), things_to_try),
+        Some(path) => {
+            let source = path.display().to_string();
+            serve::serve(&read_config(path)?, &source, |_| String::new())
+        }
+        None => serve::serve(
+            &Config::embedded_default(),
+            "built-in configuration",
+            things_to_try,
+        ),
     }
 }
 

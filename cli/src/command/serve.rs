@@ -1,16 +1,19 @@
 //! Running a broker: bind, say so, run until a signal.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
-use broker::config::{Config, Endpoint};
+use broker::config::{Config, Endpoint, Side};
 use broker::{BindError, Bound, Broker};
+use zmtp::show;
 
 use super::{Failure, print};
 
-/// Runs `config` until stopped by a signal; prints a line for each bound endpoint, and what
-/// `afterwards` makes of them.
+/// Runs `config`, which is from `source`, until stopped by a signal; prints a line for each bound
+/// endpoint, and what `afterwards` makes of them.
 pub(super) fn serve(
     config: &Config,
+    source: &str,
     afterwards: impl FnOnce(&[Bound]) -> String,
 ) -> Result<(), Failure> {
     let mut broker = Broker::bind(config).map_err(|error| Failure::Running(explain(&error)))?;
@@ -18,6 +21,7 @@ pub(super) fn serve(
     broker
         .stop_on_signals()
         .map_err(|error| Failure::Running(format!("cannot wait for signals: {error}")))?;
+    log::info!("{}", started(config, source));
     let bound = broker.bound();
     let mut text = String::new();
     for Bound {
@@ -36,7 +40,57 @@ pub(super) fn serve(
     }
     broker
         .run()
-        .map_err(|error| Failure::Running(format!("the event loop failed: {error}")))
+        .map_err(|error| Failure::Running(format!("the event loop failed: {error}")))?;
+    let sockets = broker.statistics();
+    let drops = sockets.iter().flat_map(|socket| socket.counters.drops);
+    log::info!(
+        "stopped after {}: {} dropped",
+        rough(broker.uptime()),
+        counted(drops.sum(), "message")
+    );
+    Ok(())
+}
+
+/// The first line of the log.
+fn started(config: &Config, source: &str) -> String {
+    let sides = config.proxies.iter().flat_map(|proxy| {
+        let side = |side| proxy.side(side);
+        Side::ALL.map(side)
+    });
+    let endpoints: usize = sides.map(|side| side.bind.len() + side.connect.len()).sum();
+    format!(
+        "zmqd {} (pid {}) started: {}, {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        show(source).whole(),
+        counted(config.proxies.len() as u64, "proxy"),
+        counted(endpoints as u64, "endpoint")
+    )
+}
+
+/// So many things, in words.
+fn counted(count: u64, noun: &str) -> String {
+    match (count, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {noun}s"),
+    }
+}
+
+/// A duration in its two largest units.
+fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+    let first = units.iter().position(|(_, size)| seconds >= *size);
+    let first = first.unwrap_or(units.len() - 1);
+    let mut rest = seconds;
+    let parts = units.iter().map(|(unit, size)| {
+        let count = rest / size;
+        rest %= size;
+        format!("{count} {unit}")
+    });
+    let parts: Vec<String> = parts.skip(first).take(2).collect();
+    parts.join(" ")
 }
 
 /// Adds what to do to what went wrong.
@@ -66,5 +120,34 @@ fn advice(endpoint: &Endpoint, kind: ErrorKind) -> Option<&'static str> {
         }
         ErrorKind::PermissionDenied => Some("let zmqd write there, or run it as another user"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_told_in_two_units() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (3599, "59 min 59 s"),
+            (3 * 86_400 + 4 * 3600 + 59, "3 d 4 h"),
+            (400 * 86_400, "400 d 0 h"),
+        ] {
+            assert_eq!(rough(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_line_names_version_process_and_configuration() {
+        let line = started(&Config::embedded_default(), "built-in configuration");
+        let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+        let begin = format!("zmqd {version} (pid {pid}) started: built-in configuration, ");
+        assert!(line.starts_with(&begin), "{line}");
+        assert!(line.ends_with(" 3 proxies, 6 endpoints"), "{line}");
+        assert_eq!(counted(1, "proxy"), "1 proxy");
     }
 }

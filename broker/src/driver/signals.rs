@@ -1,0 +1,68 @@
+//! What signals tell the process.
+
+use super::{Broker, KIND_SIGNAL, token};
+use crate::stats::SocketSnapshot;
+use mio::Interest;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook_mio::v1_0::Signals;
+use std::io;
+use std::time::{Duration, Instant};
+
+impl Broker {
+    /// From now on SIGINT and SIGTERM let [`Self::run`] send what is queued and return; a second
+    /// one lets it return at once. SIGHUP, SIGUSR1 and SIGUSR2, which end other programs, change
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn stop_on_signals(&mut self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
+        let token = token(KIND_SIGNAL, 0);
+        self.poll
+            .registry()
+            .register(&mut signals, token, Interest::READABLE)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    pub(super) fn handle_signals(&mut self, now: Instant) {
+        let signals = self.signals.as_mut();
+        let signals: Vec<i32> =
+            signals.map_or_else(Vec::new, |signals| signals.pending().collect());
+        for signal in signals {
+            match signal {
+                SIGHUP => log::warn!(
+                    "SIGHUP: this version has no reload yet; restart zmqd to apply changes"
+                ),
+                SIGINT | SIGTERM => {
+                    let name = if signal == SIGINT {
+                        "SIGINT"
+                    } else {
+                        "SIGTERM"
+                    };
+                    if self.stops == 0 {
+                        log::info!("stopping ({name})");
+                    } else {
+                        log::info!("stopping at once (a second signal, {name})");
+                    }
+                    self.stop(now);
+                }
+                SIGUSR1 => log::info!("SIGUSR1: zmqd does nothing on this signal"),
+                _ => {}
+            }
+        }
+    }
+
+    /// What every socket has seen, in the order of the configuration, frontends first. Other
+    /// threads ask a [`super::Handle`].
+    #[must_use]
+    pub fn statistics(&self) -> Vec<SocketSnapshot> {
+        self.core.statistics()
+    }
+
+    /// How long ago the broker was made.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.created_at.elapsed()
+    }
+}
