@@ -321,14 +321,14 @@ impl Egress {
         })
     }
 
-    /// Takes out the messages queued at or before `limit` of which no byte was written; answers how
-    /// many.
-    pub(crate) fn drop_expired(&mut self, limit: Instant, store: &mut Store) -> u32 {
+    /// Takes out the messages queued at or before `limit` of which no byte was written, at most so
+    /// many; answers how many.
+    pub(crate) fn drop_expired(&mut self, limit: Instant, most: u32, store: &mut Store) -> u32 {
         let Some(limit) = store.micros_at(limit) else {
             return 0;
         };
         self.drop_apart(store, |apart, store| {
-            apart.drop_oldest(u32::MAX, Some(limit), store)
+            apart.drop_oldest(most, Some(limit), store)
         })
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod closing;
 pub(crate) mod doubt;
 pub(crate) mod egress;
 pub(crate) mod input;
+pub(crate) mod line;
 pub(crate) mod outbox;
 pub(crate) mod rota;
 pub(crate) mod table;
@@ -167,6 +168,8 @@ pub(crate) struct Conn {
     pub(crate) is_read_later: bool,
     /// Has a run of the current input in its queue.
     pub(crate) is_touched: bool,
+    /// Must be written before the current input is handled further.
+    pub(crate) is_urgent: bool,
     /// How many bytes its tail must have before there is anything to do.
     pub(crate) need: usize,
     /// The peer is a broker that looks for loops.
@@ -174,6 +177,8 @@ pub(crate) struct Conn {
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
     pub(crate) phase: Phase,
+    /// Its place in the line of those whose next message waits.
+    pub(crate) place: Option<u64>,
     /// When the earliest reminder of a deadline of its session comes up.
     pub(crate) reminder: Option<Instant>,
     pub(crate) session: Session,
@@ -215,11 +220,13 @@ impl Conn {
             is_parked: false,
             is_read_later: false,
             is_touched: false,
+            is_urgent: false,
             need: 0,
             neighbour: None,
             origin,
             peer,
             phase: Phase::Handshake,
+            place: None,
             reminder: None,
             session,
             socket,

@@ -105,8 +105,10 @@ impl Outbox {
     }
 
     /// Sees to it that `id` is flushed before the current input is handled further.
-    pub(crate) fn mark_urgent(&mut self, id: ConnId) {
-        if !self.urgent.contains(&id) {
+    pub(crate) fn mark_urgent(&mut self, conns: &mut ConnTable, id: ConnId) {
+        if let Some(conn) = conns.get_mut(id)
+            && !std::mem::replace(&mut conn.is_urgent, true)
+        {
             self.urgent.push(id);
         }
     }
@@ -121,7 +123,7 @@ impl Outbox {
             conn.is_touched = false;
             conn.egress.settle(input, &mut self.store);
             if conn.egress.leans_on_input() {
-                self.mark_urgent(id);
+                self.mark_urgent(conns, id);
             } else {
                 self.mark_dirty(conns, id);
             }
@@ -129,8 +131,12 @@ impl Outbox {
     }
 
     /// The next connection that must be written before the input goes away.
-    pub(crate) fn poll_urgent(&mut self) -> Option<ConnId> {
-        self.urgent.pop()
+    pub(crate) fn poll_urgent(&mut self, conns: &mut ConnTable) -> Option<ConnId> {
+        let id = self.urgent.pop()?;
+        if let Some(conn) = conns.get_mut(id) {
+            conn.is_urgent = false;
+        }
+        Some(id)
     }
 
     /// The next established peer to be written at the end of the turn; for `done` see

@@ -154,6 +154,18 @@ impl Core {
         may
     }
 
+    /// Whether the budget of the turn allows to read more from established peers.
+    #[must_use]
+    pub fn may_read_on(&mut self) -> bool {
+        self.turn.work_on(Kind::Reading);
+        !self.turn.cuts()
+    }
+
+    /// The driver looks at all connections.
+    pub fn charge_walk(&mut self) {
+        self.turn.charge(self.conns.len() as u64 * cost::WALK);
+    }
+
     /// All connections that the kernel had something from at `moment` are to be read from by now.
     pub fn note_heard(&mut self, moment: Instant) {
         self.agenda.heard.begin_round(moment);

@@ -6,6 +6,7 @@
 use crate::config::{Config, Side};
 use crate::conn::{Conn, ConnId, Phase, SocketId};
 use crate::core::Core;
+use crate::core::turn::cost;
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::stats::{SocketStats, TurnTimes};
@@ -254,6 +255,8 @@ impl Core {
             let key = show(key);
             return Err(format!("{name} has no key \"{key}\": its keys are {keys}"));
         }
+        // Most answers look at every connection.
+        self.turn.charge(self.conns.len() as u64 * cost::WALK);
         (inquiry.answer)(self, asked)
     }
 

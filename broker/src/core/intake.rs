@@ -95,7 +95,7 @@ impl Core {
             // What waits for a name has no turn yet.
             if conn.contest.is_none() {
                 let socket = self.proxies[proxy as usize].socket_mut(side);
-                socket.waiting.push_back(id);
+                socket.waiting.push_back(id, &mut self.conns);
             }
             self.hold(id, input.bytes());
         }
@@ -165,7 +165,7 @@ impl Core {
                 return self.wake_later(source);
             }
             let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
-            let Some(id) = socket.waiting.front().copied() else {
+            let Some(id) = socket.waiting.front() else {
                 return;
             };
             let quota = if socket.waiting.len() > 1 {
@@ -184,9 +184,9 @@ impl Core {
             let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
             match flow {
                 Flow::Flush | Flow::Parked => return,
-                Flow::More => socket.waiting.rotate_left(1),
+                Flow::More => socket.waiting.rotate(&mut self.conns),
                 Flow::Done | Flow::Closed => {
-                    socket.waiting.pop_front();
+                    socket.waiting.pop_front(&mut self.conns);
                     waiting -= 1;
                     if socket.waiting.is_empty() {
                         self.none_waits();

@@ -120,7 +120,7 @@ impl Lane<'_> {
             if self.way.is_watched {
                 match self.show().prepare(&input.bytes()[taken..size]) {
                     Ready::Flush(reader) => {
-                        self.outbox.mark_urgent(reader);
+                        self.outbox.mark_urgent(self.conns, reader);
                         return Halt::Stuck(Flow::Flush);
                     }
                     Ready::Now => {}
@@ -132,7 +132,7 @@ impl Lane<'_> {
             match route {
                 Route::Wait => return Halt::Stuck(Flow::Parked),
                 Route::Flush(target) => {
-                    self.outbox.mark_urgent(target);
+                    self.outbox.mark_urgent(self.conns, target);
                     return Halt::Stuck(Flow::Flush);
                 }
                 _ => self.from.stats.count_in(1, size),

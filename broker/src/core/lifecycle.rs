@@ -175,7 +175,10 @@ impl Core {
     /// full for too long. No event says when a queue becomes full or is not any more: it is looked
     /// at several times in the time that it has.
     pub(super) fn check_queue(&mut self, now: Instant, id: ConnId) {
-        self.drop_expired(id);
+        if self.drop_expired(id) {
+            // The rest has its turn before anything else is made of this queue.
+            return self.timers.insert(now, Owner::Queue(id));
+        }
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -329,7 +332,7 @@ impl Core {
         let has_messages = was_ready && socket.may_shed(conn);
         let is_xpub = matches!(socket.pattern, Pattern::Xpub(_));
         if was_parked {
-            socket.waiting.retain(|waiting| *waiting != id);
+            socket.waiting.remove(id, &mut self.conns);
             if socket.waiting.is_empty() {
                 self.none_waits();
             }

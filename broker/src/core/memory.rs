@@ -52,6 +52,8 @@ pub(super) struct Memory {
     inputs: u64,
     /// More than a quarter of the limit is kept input, or was and little less still is.
     is_input_tight: bool,
+    /// The driver is about to be told to read from all peers.
+    pub(super) is_resuming: bool,
     /// More than half of the limit is in use, or was and little less still is.
     is_tight: bool,
     /// Bytes that may be in use; zero is no limit.
@@ -252,7 +254,9 @@ impl Core {
 
     /// Every peer that may be read from is read from again.
     fn resume_all(&mut self) {
-        self.actions.push_back(Action::ResumeAll);
+        if !std::mem::replace(&mut self.memory.is_resuming, true) {
+            self.actions.push_back(Action::ResumeAll);
+        }
         self.transit.note();
     }
 

@@ -181,6 +181,8 @@ impl Core {
         link: LinkId,
         peer: impl Into<PeerAddress>,
     ) -> ConnId {
+        self.turn.work_on(Kind::Actions);
+        self.turn.charge(cost::ACCEPT);
         let socket = self.links[link.0 as usize].socket;
         let id = self.add_conn(now, socket, peer.into(), Origin::Dialled(link.0));
         self.links[link.0 as usize].state = LinkState::Up(id);
@@ -372,20 +374,27 @@ impl Core {
     /// The next thing for the driver to do.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
-        if let Action::Connect(_) = self.actions.front()? {
+        let units = match self.actions.front()? {
+            Action::Connect(_) => cost::CONNECT,
+            Action::ResumeAll => self.conns.len() as u64 * cost::WALK,
+            _ => 0,
+        };
+        if units > 0 {
             self.turn.work_on(Kind::Actions);
             if self.turn.cuts() {
                 return None;
             }
-            self.turn.charge(cost::CONNECT);
+            self.turn.charge(units);
         }
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        self.memory.is_resuming &= action != Some(Action::ResumeAll);
+        action
     }
 
     /// The next connection to be written while the input is still there.
     #[must_use]
     pub fn poll_urgent(&mut self) -> Option<ConnId> {
-        self.outbox.poll_urgent()
+        self.outbox.poll_urgent(&mut self.conns)
     }
 
     /// The next connection to be written at the end of the turn, as long as its budget allows.
@@ -398,7 +407,10 @@ impl Core {
             let Some(id) = self.outbox.poll_dirty(&mut self.conns, done) else {
                 break;
             };
-            self.drop_expired(id);
+            if self.drop_expired(id) {
+                self.outbox.mark_dirty(&mut self.conns, id);
+                continue;
+            }
             if self.egress(id).is_some_and(|egress| !egress.is_empty()) {
                 return Some(id);
             }
@@ -646,29 +658,30 @@ impl Core {
         }
     }
 
-    /// Drops what has been queued for longer than the options allow, before it is sent.
-    fn drop_expired(&mut self, id: ConnId) {
+    /// Drops what has been queued for longer than the options allow, before it is sent, as much as
+    /// the budget of the turn allows; answers whether there may be more.
+    fn drop_expired(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else {
-            return;
+            return false;
         };
         let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
         let max_age = socket.options.max_age;
         if max_age.is_zero() {
-            return;
+            return false;
         }
-        if let Some(limit) = self
-            .outbox
-            .store
-            .now
-            .and_then(|now| now.checked_sub(max_age))
-        {
-            let expired = conn.egress.drop_expired(limit, &mut self.outbox.store);
-            let left = conn.egress.unsent();
-            socket.count_dropped((id, conn), Drop::Expired, expired, left);
-            if expired > 0 {
-                self.queue_shortened(id);
-            }
+        let store = &mut self.outbox.store;
+        let Some(limit) = store.now.and_then(|now| now.checked_sub(max_age)) else {
+            return false;
+        };
+        let most = u32::try_from(self.turn.left() / cost::CANCEL).unwrap_or(u32::MAX);
+        let expired = conn.egress.drop_expired(limit, most.max(1), store);
+        self.turn.charge(u64::from(expired) * cost::CANCEL);
+        let left = conn.egress.unsent();
+        socket.count_dropped((id, conn), Drop::Expired, expired, left);
+        if expired > 0 {
+            self.queue_shortened(id);
         }
+        expired >= most.max(1)
     }
 
     /// Queues what a session wants said.

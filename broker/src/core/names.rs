@@ -123,7 +123,10 @@ impl Core {
         if let Some(conn) = self.conns.get(id).filter(|conn| conn.is_parked) {
             let socket_id = conn.socket;
             let proxy = &mut self.proxies[socket_id.proxy as usize];
-            proxy.socket_mut(socket_id.side).waiting.push_back(id);
+            proxy
+                .socket_mut(socket_id.side)
+                .waiting
+                .push_back(id, &mut self.conns);
             self.wake_later(socket_id);
         }
     }

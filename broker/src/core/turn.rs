@@ -41,6 +41,8 @@ pub(super) mod cost {
     pub(crate) const TARGET: u64 = 40;
     /// A deadline is looked at.
     pub(crate) const TIMER: u64 = 500;
+    /// A connection is looked at with all others.
+    pub(crate) const WALK: u64 = 20;
     /// A system call that writes.
     pub(crate) const WRITE: u64 = 6_000;
 }

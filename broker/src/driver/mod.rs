@@ -481,6 +481,7 @@ impl Broker {
     /// Nobody can come for want of descriptors, not even who would take what waits here. Peers
     /// that have closed and whose messages wait can do without: all they sent is taken in.
     fn release_descriptors(&mut self, now: Instant) {
+        self.core.charge_walk();
         let is_gone = |stream: &&Stream| {
             stream.is_read_closed && stream.state == State::Open && self.core.is_parked(stream.id)
         };
@@ -494,6 +495,7 @@ impl Broker {
     fn take_rest(&mut self, now: Instant, id: ConnId) {
         while let Some(stream) = stream_of(&mut self.streams, id)
             && self.core.has_memory_to_spare()
+            && self.core.may_read_on()
         {
             let mut input = self.core.begin_input(id, &mut self.scratch);
             let size = stream.read(input.spare());

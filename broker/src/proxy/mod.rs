@@ -2,6 +2,7 @@
 
 use crate::config::{Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
 use crate::conn::egress::{Store, Unsent};
+use crate::conn::line::Line;
 use crate::conn::{Conn, ConnId, Phase};
 use crate::core::report::Reports;
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
@@ -46,7 +47,7 @@ pub(crate) struct Socket {
     pub(crate) subscription_bytes: u64,
     /// Connections whose next message waits for somebody on the other side, in the order of their
     /// turns.
-    pub(crate) waiting: VecDeque<ConnId>,
+    pub(crate) waiting: Line,
 }
 
 /// Until when a socket's queues are sent.
@@ -255,7 +256,7 @@ impl Socket {
             session: Arc::new(session),
             stats: SocketStats::default(),
             subscription_bytes: 0,
-            waiting: VecDeque::new(),
+            waiting: Line::default(),
         }
     }
 

@@ -1,10 +1,10 @@
 //! The account of memory, and what happens at its limit.
 
 use crate::play::{Play, proxy};
-use broker::ConnId;
 use broker::config::{Config, Side, SocketOptions};
 use broker::limits::CONNECTION_MEMORY;
 use broker::why::Drop;
+use broker::{Action, ConnId};
 use zmtp::SocketType;
 use zmtp::encode::append_command;
 
@@ -140,6 +140,32 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
         play.core.statistics()[1].counters.dropped(Drop::MemoryShed),
         0
     );
+}
+
+#[test]
+fn when_input_has_room_again_all_are_read_from_and_that_is_charged_once() {
+    let mut play = limited("streamer", SocketOptions::default());
+    let sources = [Side::Frontend; 150].map(|side| play.join(side));
+    let body = "b".repeat(10_000);
+    for source in sources {
+        play.send(source, &[&body]);
+    }
+    assert!(play.core.memory().inputs > LIMIT / 4, "it is not tight");
+    let sink = play.join(Side::Backend);
+    let (mut resumed, mut work) = (0, 0);
+    for _ in 0..100 {
+        play.core.begin_turn(play.now);
+        play.core.handle_timeout(play.now, play.now);
+        let before = play.core.work_of_turn();
+        while let Some(action) = play.core.poll_action() {
+            resumed += usize::from(action == Action::ResumeAll);
+        }
+        work += play.core.work_of_turn() - before;
+        play.write(sink);
+    }
+    assert_eq!(play.core.statistics()[0].waiting, 0, "some still wait");
+    assert_eq!(resumed, 1, "it was asked for more than once");
+    assert!(work >= 151 * 20, "{work} units for 151 connections");
 }
 
 #[test]

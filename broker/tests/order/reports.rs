@@ -273,8 +273,8 @@ fn a_slow_subscriber_is_named_when_it_begins_to_miss_messages_and_when_it_has_ro
     assert_eq!(log::taken(), [""; 0], "it has missed nothing");
     play.send(publisher, &["5", "6"]);
     play.send(publisher, &["7"]);
-    let begin = "WARN forwarder backend: dropping messages for 10.0.0.7:5: its queue is full with 4 \
-                 messages of ";
+    let begin = "WARN forwarder backend: dropping messages for 10.0.0.7:5: its queue is full with \
+                 4 messages of ";
     let lines = log::taken();
     assert!(lines.len() == 1 && lines[0].starts_with(begin), "{lines:?}");
     play.write(slow);

@@ -1,8 +1,9 @@
 //! A turn ends: its work is bounded, the rest waits for the next, and proxies have equal shares.
 
-use crate::play::{listening, proxy};
-use broker::config::{Config, ProxyConfig, Side, SideConfig};
+use crate::play::{Play, listening, proxy};
+use broker::config::{Config, ProxyConfig, Side, SideConfig, SocketOptions};
 use broker::limits::WORK_PER_TURN;
+use broker::why::Drop;
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
 use bytes::BytesMut;
 use std::collections::BTreeMap;
@@ -285,6 +286,64 @@ fn controlled() -> ProxyConfig {
     let mut config = proxy("streamer");
     config.control.side = SideConfig { ..listening() };
     config
+}
+
+/// The work of a turn in which one question is asked, while so many peers are connected.
+fn work_of_question(peers: usize) -> u64 {
+    let mut driver = Loop::new(vec![controlled()]);
+    for _ in 0..peers {
+        driver.join(0, Side::Frontend, SocketType::Push, &[]);
+    }
+    let asker = driver.join(0, Side::Control, SocketType::Req, &[]);
+    driver.start();
+    let mut question = Vec::new();
+    append_message(&mut question, &[&b""[..], br#"{"command": "peers"}"#]);
+    driver.send(asker, &question);
+    driver.turn()
+}
+
+#[test]
+fn a_question_is_charged_for_all_the_peers_that_it_looks_at() {
+    let more = work_of_question(5000).saturating_sub(work_of_question(500));
+    assert!(more >= 4500 * 20, "{more} units for 4500 peers more");
+}
+
+#[test]
+fn a_long_queue_that_is_too_old_is_dropped_in_many_turns() {
+    const MESSAGES: u64 = 200_000;
+    let mut play = Play::new(SocketOptions {
+        max_age: Duration::from_secs(1),
+        sndhwm: 0,
+        ..SocketOptions::default()
+    });
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let bodies = vec!["old"; 10_000];
+    for _ in 0..MESSAGES / bodies.len() as u64 {
+        play.send(source, &bodies);
+    }
+    play.now += Duration::from_secs(2);
+    let dropped = |play: &Play| play.core.statistics()[1].counters.dropped(Drop::Expired);
+    assert_eq!(dropped(&play), 0, "nothing is too old yet");
+    let (mut before, mut turns) = (0, 0);
+    while before < MESSAGES {
+        play.core.begin_turn(play.now);
+        assert_eq!(
+            play.core.poll_dirty(),
+            None,
+            "what is too old is not written"
+        );
+        assert!(play.core.work_of_turn() <= 2 * WORK_PER_TURN);
+        let after = dropped(&play);
+        assert!(
+            after > before && after - before <= WORK_PER_TURN / 50,
+            "{after}"
+        );
+        assert!(after == MESSAGES || play.core.has_backlog(), "it waits");
+        (before, turns) = (after, turns + 1);
+    }
+    assert!(turns > 10, "{turns} turns");
+    play.send(source, &["new"]);
+    assert_eq!(play.write(sink), ["new"]);
 }
 
 #[test]

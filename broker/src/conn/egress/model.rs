@@ -387,7 +387,7 @@ impl World {
         let age = Duration::from_micros([0, 5000, 20_000][self.random.below(3)]);
         let limit = self.now.checked_sub(age);
         if let Some(limit) = limit.filter(|_| self.is_apart) {
-            let dropped = self.egress[queue].drop_expired(limit, &mut self.store);
+            let dropped = self.egress[queue].drop_expired(limit, u32::MAX, &mut self.store);
             let gone = self.twins[queue].remove(|item| item.queued_at <= limit);
             assert_eq!(dropped as usize, gone.len(), "expired");
         }
