@@ -2,7 +2,6 @@
 
 use broker::config::{Config, Endpoint, Kind, ProxyConfig, Side, SideConfig};
 use broker::{ConnId, Core, Flow, SLICES_MAX, SocketId};
-use bytes::BytesMut;
 use std::hint::black_box;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -23,7 +22,7 @@ pub(crate) struct Bench {
     is_queue: bool,
     /// The time, which stands still unless somebody moves it.
     pub(crate) now: Instant,
-    scratch: BytesMut,
+    scratch: Vec<u8>,
     /// What was sent to each connection, by its slot, where that matters.
     sent: Vec<Vec<u8>>,
     pub(crate) sinks: Vec<ConnId>,
@@ -70,7 +69,7 @@ impl Bench {
             core,
             is_queue: kind.name == "queue",
             now,
-            scratch: BytesMut::zeroed(BATCH_SIZE + (64 << 10)),
+            scratch: vec![0; BATCH_SIZE + (64 << 10)],
         };
         for id in bench.sources.clone() {
             bench.feed(id, &handshake(kind.frontend.peers()[0]));

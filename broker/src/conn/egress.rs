@@ -18,6 +18,7 @@
 //! footprint and in the store, what several share once in the store.
 
 mod apart;
+mod buffer;
 mod index;
 mod keep;
 mod segment;
@@ -32,6 +33,7 @@ pub(crate) use unsent::Unsent;
 
 use crate::conn::Input;
 use apart::Apart;
+use buffer::Buffer;
 use segment::State;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -95,7 +97,7 @@ struct Chunk {
 #[derive(Debug)]
 enum Body {
     /// Copied bytes; appended to while none of them is written.
-    Batch(Vec<u8>),
+    Batch(Buffer),
     /// A part of the input being handled.
     Input(Range<usize>),
     /// Bytes that others send too.
@@ -199,10 +201,6 @@ impl Egress {
 
     /// Queues bytes that hold `messages` whole messages and that others may send too: one copy for
     /// all of them. What is still open of the input goes first.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a run for many is copied once for each so far")
-    )]
     pub(crate) fn push_shared_run(
         &mut self,
         input: &Input,
@@ -436,7 +434,7 @@ impl Egress {
     }
 
     #[inline]
-    fn give(&mut self, buffer: Vec<u8>, store: &mut Store) {
+    fn give(&mut self, buffer: Buffer, store: &mut Store) {
         store.refund(&mut self.footprint, buffer.capacity());
         store.give(buffer);
     }

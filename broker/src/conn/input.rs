@@ -6,7 +6,7 @@
 //! straight into the tail, whose allocation then becomes the message itself, shared by all who get
 //! it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 /// A message that will have at least this many bytes is read into a buffer of its own. Below,
 /// keeping its beginning from one read to the next costs at most a copy of this size.
@@ -16,6 +16,12 @@ pub(crate) const LARGE_SIZE_MIN: usize = 64 << 10;
 /// buffer of its own then has room for twice what came: memory follows what a peer sent and not
 /// what it announced.
 pub(crate) const CARRIED_SIZE_MAX: usize = 32 << 10;
+
+/// A buffer with less room than this grows before it is read into.
+const ROOM_SIZE_MIN: usize = 4 << 10;
+
+/// Most bytes of a buffer that grows are made ready to be read into at once.
+const READY_SIZE_MAX: usize = 256 << 10;
 
 /// Most bytes read beyond the end of a large message if the peer has sent them already.
 const LARGE_BEHIND_SIZE_MAX: usize = 64 << 10;
@@ -32,10 +38,7 @@ fn behind_size(message_size: usize) -> usize {
 /// on are room for reading.
 #[derive(Debug, Default)]
 pub struct Input {
-    /// Bytes of the allocation behind the buffer, at most: what was cut off its front is still
-    /// there.
-    allocated: usize,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     end: usize,
     is_scratch: bool,
     start: usize,
@@ -43,9 +46,8 @@ pub struct Input {
 
 impl Input {
     /// The driver's scratch buffer, empty.
-    pub(crate) fn scratch(buffer: BytesMut) -> Self {
+    pub(crate) fn scratch(buffer: Vec<u8>) -> Self {
         Self {
-            allocated: buffer.capacity(),
             buffer,
             end: 0,
             is_scratch: true,
@@ -106,12 +108,12 @@ impl Input {
     /// Bytes of memory that it holds, and will hold when it is read into again, where a message of
     /// `need` bytes is to become whole.
     pub(crate) fn memory(&self, need: usize) -> u64 {
-        let next = if self.is_grown_for(need) {
+        let next = if self.is_grown_for(need) && self.is_full() {
             self.size_for(need)
         } else {
             0
         };
-        self.allocated.max(next) as u64
+        self.buffer.capacity().max(next) as u64
     }
 
     /// Whether a message of which `need` bytes are to come is read into this buffer, and not into
@@ -122,10 +124,15 @@ impl Input {
 
     /// Whether most of the memory behind it holds nothing any more.
     pub(crate) fn is_mostly_spent(&self) -> bool {
-        self.allocated > 2 * self.bytes().len().max(CARRIED_SIZE_MAX)
+        self.buffer.capacity() > 2 * self.bytes().len().max(CARRIED_SIZE_MAX)
     }
 
-    /// How large [`Self::grow_for`] makes the buffer.
+    /// Whether the allocation is to grow before it is read into.
+    fn is_full(&self) -> bool {
+        self.buffer.capacity() - self.end < ROOM_SIZE_MIN
+    }
+
+    /// How large [`Self::grow_for`] makes an allocation that is full.
     fn size_for(&self, need: usize) -> usize {
         let wanted = need.saturating_add(behind_size(need));
         wanted.min(self.bytes().len().saturating_mul(2))
@@ -145,9 +152,8 @@ impl Input {
 
     /// What is left, in a buffer of its own; nothing if all is dealt with.
     pub(crate) fn keep(&self) -> Self {
-        let buffer = BytesMut::from(self.bytes());
+        let buffer = self.bytes().to_vec();
         Self {
-            allocated: buffer.capacity(),
             end: buffer.len(),
             buffer,
             is_scratch: false,
@@ -156,37 +162,45 @@ impl Input {
     }
 
     /// The driver's buffer back.
-    pub(crate) fn into_buffer(self) -> BytesMut {
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }
 
     /// Makes room for a message of which `size` bytes are announced and some have come.
+    ///
+    /// A large allocation grows where it is: the allocator moves pages, not bytes. Only a little of
+    /// the room is made ready to be read into, so that a step costs the same whatever the size.
     pub(crate) fn grow_for(&mut self, size: usize) {
-        let size = self.size_for(size);
-        if self.buffer.len() - self.start >= size {
-            return;
+        self.buffer.truncate(self.end);
+        if self.is_full() {
+            let size = self.size_for(size);
+            self.drop_front();
+            self.buffer.reserve_exact(size.saturating_sub(self.end));
         }
-        // Zeroed memory comes from the system as it is: what is never read into is never there.
-        let mut buffer = BytesMut::zeroed(size);
-        let came = self.bytes();
-        buffer[..came.len()].copy_from_slice(came);
-        self.end = came.len();
-        self.start = 0;
-        self.allocated = buffer.capacity();
-        self.buffer = buffer;
+        let room = self.buffer.capacity().min(self.end + READY_SIZE_MAX);
+        self.buffer.resize(room, 0);
+    }
+
+    /// Moves what is left to the front.
+    fn drop_front(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            self.buffer.truncate(self.end);
+        }
     }
 
     /// Puts `bytes` behind the others, in memory that grows with them.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         debug_assert!(!self.is_scratch, "the scratch has its size");
         self.buffer.truncate(self.end);
-        if self.start > 0 {
-            let _ = self.buffer.split_to(self.start);
-            self.start = 0;
+        // Each byte is moved once at most for each that was consumed.
+        if self.start > self.bytes().len() {
+            self.drop_front();
         }
         self.buffer.extend_from_slice(bytes);
         self.end = self.buffer.len();
-        self.allocated = self.allocated.max(self.buffer.capacity());
     }
 
     /// Takes the first `size` bytes out, and answers with the capacity of their memory, which is
@@ -194,17 +208,17 @@ impl Input {
     /// scratch is not given away, and its bytes are copied.
     pub(crate) fn take_shared(&mut self, size: usize) -> (Bytes, usize) {
         let taken = self.start..self.start + size;
-        if self.is_scratch || size < self.buffer.len() / 2 {
+        if self.is_scratch || size < self.buffer.capacity() / 2 {
             self.start += size;
             return (Bytes::copy_from_slice(&self.buffer[taken]), size);
         }
-        let rest = BytesMut::from(&self.buffer[taken.end..self.end]);
+        let rest = self.buffer[taken.end..self.end].to_vec();
         let mut front = std::mem::replace(&mut self.buffer, rest);
-        let capacity = front.capacity();
         self.end -= taken.end;
         self.start = 0;
         front.truncate(taken.end);
-        (front.freeze().slice(taken), capacity)
+        let capacity = front.capacity();
+        (Bytes::from(front).slice(taken), capacity)
     }
 }
 
@@ -219,15 +233,20 @@ mod tests {
         let announced = usize::MAX / 2;
         for step in 1..8 {
             let counted = input.memory(announced);
-            input.grow_for(announced);
-            assert_eq!(
-                input.memory(0),
-                counted,
-                "it was counted before it was taken"
-            );
-            assert_eq!(input.buffer().len(), CARRIED_SIZE_MAX << step);
-            let room = input.spare().len();
-            input.filled(room);
+            let full = CARRIED_SIZE_MAX << step;
+            while input.bytes().len() < full {
+                input.grow_for(announced);
+                let room = input.spare().len();
+                assert!((1..=READY_SIZE_MAX).contains(&room));
+                input.filled(room);
+                if input.bytes().len() < full {
+                    assert_eq!(
+                        input.memory(0),
+                        counted,
+                        "it was counted before it was taken"
+                    );
+                }
+            }
         }
     }
 

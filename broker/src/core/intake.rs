@@ -11,7 +11,6 @@ use crate::pattern::{Pattern, Route};
 use crate::peer::PeerAddress;
 use crate::proxy::Passage;
 use crate::why::{Drop, Why};
-use bytes::BytesMut;
 use std::time::Instant;
 use zmtp::{Event, Frames, Peer};
 
@@ -39,7 +38,7 @@ pub enum Flow {
 impl Core {
     /// Where the next bytes of a connection go: behind those that wait for them. Takes the scratch
     /// unless a large message is being received.
-    pub fn begin_input(&mut self, id: ConnId, scratch: &mut BytesMut) -> Input {
+    pub fn begin_input(&mut self, id: ConnId, scratch: &mut Vec<u8>) -> Input {
         if self.is_cut(id) {
             return self.take_tail(id);
         }
@@ -110,7 +109,7 @@ impl Core {
     }
 
     /// Keeps what is left of `input` in the connection and gives the scratch back.
-    pub fn end_input(&mut self, id: ConnId, input: Input, scratch: &mut BytesMut) {
+    pub fn end_input(&mut self, id: ConnId, input: Input, scratch: &mut Vec<u8>) {
         self.outbox.store.forget_input();
         if !input.is_scratch() {
             self.keep(id, input);

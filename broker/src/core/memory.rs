@@ -403,10 +403,11 @@ impl Core {
 }
 
 /// Memory of an unfinished message, for which its peer can be closed. One in its handshake has
-/// little, and may be the one that takes what waits.
+/// little, and may be the one that takes what waits. What was left for the next turn is whole, and
+/// no more than one read.
 fn unfinished(conn: &Conn) -> u64 {
     match conn.phase {
-        Phase::Ready if !conn.is_parked => conn.tail_memory,
+        Phase::Ready if !conn.is_parked && !conn.is_cut => conn.tail_memory,
         _ => 0,
     }
 }

@@ -15,7 +15,6 @@ use crate::core::{Action, Core, Flow, LinkId};
 use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
-use bytes::BytesMut;
 use connector::{Connector, Dial, Outcome};
 use handle::Command;
 use listener::Listener;
@@ -56,7 +55,7 @@ const EVENTS_MAX: usize = 1024;
 const TURN_TIME_MAX: Duration = Duration::from_millis(4);
 
 /// System calls between two looks at the clock.
-const CALLS_BETWEEN_LOOKS: u32 = 32;
+const CALLS_BETWEEN_LOOKS: u32 = 8;
 
 /// A token is one of these kinds, in its upper bits, and an index.
 const KIND_SHIFT: u32 = usize::BITS - 3;
@@ -87,7 +86,7 @@ pub struct Broker {
     /// Listeners with peers to accept, in the order of their turns.
     crowded: VecDeque<usize>,
     poll: Poll,
-    scratch: BytesMut,
+    scratch: Vec<u8>,
     signals: Option<Signals>,
     /// Connections being closed that may have come a step further.
     stirred: VecDeque<ConnId>,
@@ -166,7 +165,7 @@ impl Broker {
             listeners,
             lingering: VecDeque::new(),
             poll,
-            scratch: BytesMut::zeroed(SCRATCH_SIZE),
+            scratch: vec![0; SCRATCH_SIZE],
             signals: None,
             stirred: VecDeque::new(),
             stops: 0,
@@ -519,7 +518,9 @@ impl Broker {
 
     /// Writes what is queued for a connection until the kernel takes no more.
     fn write(&mut self, id: ConnId, input: &[u8]) {
-        self.mind_clock();
+        if !self.core.is_blocked(id) {
+            self.mind_clock();
+        }
         let Some(stream) = stream_of(&mut self.streams, id) else {
             // What has no stream takes nothing: asking again would not change that.
             self.core.handle_written(id, 0, true);

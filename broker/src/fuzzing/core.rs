@@ -8,7 +8,6 @@ use crate::config::{
 use crate::conn::SLICES_MAX;
 use crate::limits::SCRATCH_SIZE;
 use crate::{Action, ConnId, Core, Flow, SocketId};
-use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -64,7 +63,7 @@ struct Driver {
     now: Instant,
     peers_total: u16,
     proxy: ProxyConfig,
-    scratch: BytesMut,
+    scratch: Vec<u8>,
 }
 
 impl Driver {
@@ -89,7 +88,7 @@ impl Driver {
             now: Instant::now(),
             peers_total: 0,
             proxy,
-            scratch: BytesMut::zeroed(SCRATCH_SIZE),
+            scratch: vec![0; SCRATCH_SIZE],
         }
     }
 

@@ -4,7 +4,6 @@
 use broker::config::{Config, Side};
 use broker::stats::SocketSnapshot;
 use broker::{Action, ConnId, Core, Flow, LinkId, SLICES_MAX, SocketId};
-use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,7 +31,7 @@ struct Node {
     name: usize,
     by_id: BTreeMap<ConnId, Plug>,
     core: Core,
-    scratch: BytesMut,
+    scratch: Vec<u8>,
 }
 
 /// One end of a cable.
@@ -102,7 +101,7 @@ impl Net {
             name,
             by_id: BTreeMap::new(),
             core: Core::new(&config, self.random.next()),
-            scratch: BytesMut::zeroed(64 << 10),
+            scratch: vec![0; 64 << 10],
         });
     }
 

@@ -2,7 +2,6 @@
 
 use broker::config::{Config, Endpoint, Kind, ProxyConfig, Side, SideConfig, SocketOptions};
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
-use bytes::BytesMut;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ pub(crate) struct Play {
     pub(crate) now: Instant,
     /// Where the next peer comes from.
     pub(crate) peer: SocketAddr,
-    pub(crate) scratch: BytesMut,
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl Play {
@@ -63,7 +62,7 @@ impl Play {
             core: Core::new(config, 1),
             now: Instant::now(),
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-            scratch: BytesMut::zeroed(256 << 10),
+            scratch: vec![0; 256 << 10],
         }
     }
 
@@ -206,9 +205,22 @@ impl Play {
 
     /// Bytes come in; answers how far the broker came with them.
     pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) -> Flow {
+        let mut rest = bytes;
+        loop {
+            let flow = self.feed_once(id, &mut rest);
+            if rest.is_empty() || flow == Flow::Closed {
+                return flow;
+            }
+        }
+    }
+
+    /// As many bytes come in as there is room for; `bytes` is what is left of them.
+    fn feed_once(&mut self, id: ConnId, bytes: &mut &[u8]) -> Flow {
         let mut input = self.core.begin_input(id, &mut self.scratch);
-        input.spare()[..bytes.len()].copy_from_slice(bytes);
-        input.filled(bytes.len());
+        let (came, rest) = bytes.split_at(bytes.len().min(input.spare().len()));
+        *bytes = rest;
+        input.spare()[..came.len()].copy_from_slice(came);
+        input.filled(came.len());
         self.core.begin_turn(self.now);
         let flow = loop {
             let flow = self.core.handle_input(self.now, id, &mut input);

@@ -4,6 +4,7 @@
 //! out leaves a hole; a segment that is more than half holes is copied together. Each step costs as
 //! much as the messages that it concerns, however many there are.
 
+use super::buffer::Buffer;
 use super::index::{Index, low};
 use super::segment::{Content, Segment, State, Unit};
 use super::shared::Shared;
@@ -160,7 +161,7 @@ impl Apart {
         let buffer = if size <= ROUNDED_SIZE_MAX {
             store.take(wanted)
         } else {
-            Vec::with_capacity(size)
+            Buffer::with_capacity(size)
         };
         let segment = Segment::new(Content::Owned(buffer), self.next, micros);
         self.push_segment(segment, store);
@@ -525,13 +526,12 @@ impl Apart {
         let messages = segment.messages;
         match &mut segment.content {
             Content::Owned(bytes) => {
-                let mut bytes = std::mem::take(bytes);
+                let bytes = std::mem::take(bytes);
                 store.refund(&mut self.footprint, bytes.capacity());
                 if start == 0 {
-                    bytes.shrink_to_fit();
-                    taken.push_owned(bytes, messages, store);
+                    taken.push_owned(bytes.shrink(), messages, store);
                 } else {
-                    taken.push_owned(bytes[start..].to_vec(), messages, store);
+                    taken.push_owned(Buffer::copy_of(&bytes[start..]), messages, store);
                 }
             }
             Content::Shared(shared) => taken.push_shared(shared.skip(start), messages, store),

@@ -1,5 +1,6 @@
 //! What a queue copies for itself: the rest of an input that goes away, the end of a large block.
 
+use super::buffer::Buffer;
 use super::unsent::front_size;
 use super::{Body, Chunk, Egress, Store};
 use crate::conn::Input;
@@ -80,8 +81,8 @@ impl Egress {
     }
 
     /// A copy in a buffer of just its size, counted.
-    fn copy(&mut self, bytes: &[u8], store: &mut Store) -> Vec<u8> {
-        let copy = bytes.to_vec();
+    fn copy(&mut self, bytes: &[u8], store: &mut Store) -> Buffer {
+        let copy = Buffer::copy_of(bytes);
         store.charge(&mut self.footprint, copy.capacity());
         copy
     }

@@ -1,6 +1,7 @@
 //! A piece of a queue whose messages are kept apart: bytes side by side, beside a list of where
 //! each message begins.
 
+use super::buffer::Buffer;
 use super::shared::Shared;
 
 /// What becomes of a unit: a message, a command, or what is left of either.
@@ -57,7 +58,7 @@ impl Unit {
 
 #[derive(Debug)]
 pub(super) enum Content {
-    Owned(Vec<u8>),
+    Owned(Buffer),
     Shared(Shared),
 }
 

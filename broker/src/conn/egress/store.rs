@@ -1,6 +1,7 @@
 //! What all queues have in common: the account of their memory, spare buffers, the time.
 
 use super::apart::Apart;
+use super::buffer::Buffer;
 use super::shared::{Meter, Shared};
 use super::{Chunk, SLICES_MAX};
 use bytes::Bytes;
@@ -50,7 +51,7 @@ pub(crate) struct Store {
     /// Bytes in all queues together; what several share counts for each.
     pub(crate) queued: u64,
     /// Buffers of drained batches by class, kept for the next ones: an idle peer owns none.
-    spare: [Vec<Vec<u8>>; CLASS_SIZES.len()],
+    spare: [Vec<Buffer>; CLASS_SIZES.len()],
     spare_bytes: [usize; CLASS_SIZES.len()],
 }
 
@@ -102,12 +103,10 @@ impl Store {
     }
 
     /// As [`Self::share`], of a copy.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a run for many is copied once for each so far")
-    )]
     pub(crate) fn share_copy(&self, bytes: &[u8]) -> Shared {
-        self.share(Bytes::copy_from_slice(bytes), bytes.len())
+        let copy = Buffer::copy_of(bytes);
+        let capacity = copy.capacity();
+        self.share(copy.into_bytes(), capacity)
     }
 
     /// The bytes of the input are done with: no queue will keep more of them.
@@ -131,8 +130,9 @@ impl Store {
         };
         let meter = &self.meter;
         let copy = again.shared.get_or_insert_with(|| {
-            let bytes = Bytes::copy_from_slice(&buffer[range.clone()]);
-            Shared::new(bytes, range.len(), meter)
+            let copy = Buffer::copy_of(&buffer[range.clone()]);
+            let capacity = copy.capacity();
+            Shared::new(copy.into_bytes(), capacity, meter)
         });
         Some(copy.clone())
     }
@@ -182,22 +182,22 @@ impl Store {
     }
 
     /// An empty buffer for at least `size` bytes; not counted for its queue yet.
-    pub(super) fn take(&mut self, size: usize) -> Vec<u8> {
+    pub(super) fn take(&mut self, size: usize) -> Buffer {
         let class = CLASS_SIZES.partition_point(|class| *class < size);
         let Some(spare) = self.spare.get_mut(class) else {
-            return Vec::with_capacity(size);
+            return Buffer::with_capacity(size);
         };
         match spare.pop() {
             Some(buffer) => {
                 self.spare_bytes[class] -= buffer.capacity();
                 buffer
             }
-            None => Vec::with_capacity(CLASS_SIZES[class]),
+            None => Buffer::with_capacity(CLASS_SIZES[class]),
         }
     }
 
     /// Takes a buffer back that is not counted for its queue any more.
-    pub(super) fn give(&mut self, mut buffer: Vec<u8>) {
+    pub(super) fn give(&mut self, mut buffer: Buffer) {
         let size = buffer.capacity();
         let above = CLASS_SIZES.partition_point(|class| *class <= size);
         let Some(class) = above.checked_sub(1) else {
@@ -205,7 +205,7 @@ impl Store {
         };
         let is_much_larger = size > 2 * CLASS_SIZES[class];
         if !is_much_larger && self.spare_bytes[class] + size <= CLASS_SPARE_MAX[class] {
-            buffer.clear();
+            buffer.truncate(0);
             self.spare_bytes[class] += size;
             self.spare[class].push(buffer);
         }
@@ -255,7 +255,7 @@ impl Store {
     /// The spare buffers, counted anew.
     #[cfg(test)]
     pub(super) fn walk_spare(&self) -> usize {
-        let buffers = self.spare.iter().flatten().map(Vec::capacity);
+        let buffers = self.spare.iter().flatten().map(Buffer::capacity);
         let lists = self
             .lists
             .iter()

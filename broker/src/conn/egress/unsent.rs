@@ -3,6 +3,7 @@
 //! A queue that is given up may be as large as the memory limit, and it is given up just when there
 //! is no more. So it is taken apart chunk by chunk, and nowhere is a second copy of it.
 
+use super::buffer::Buffer;
 use super::{BATCH_SIZE_MAX, Body, Chunk, Egress, Shared, Store};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,7 +18,7 @@ pub(crate) struct Unsent {
     /// Memory, shared blocks not included.
     footprint: u64,
     /// Small messages on their way to the last segment.
-    gathered: Vec<u8>,
+    gathered: Buffer,
     messages: u32,
     /// Whole messages, one after the other in each.
     segments: VecDeque<Shared>,
@@ -84,11 +85,14 @@ impl Unsent {
     /// Copies messages, or a part of one, behind what is there; so many end in it.
     pub(super) fn gather(&mut self, part: &[u8], messages: u32, store: &mut Store) {
         let before = self.gathered.capacity();
-        self.gathered.extend_from_slice(part);
-        let after = self.gathered.capacity();
-        if after != before {
-            store.resize(&mut self.footprint, before, after);
+        let size = self.gathered.len() + part.len();
+        if size > before {
+            let mut larger = Buffer::with_capacity(size.max(2 * before));
+            larger.extend_from_slice(&self.gathered);
+            store.resize(&mut self.footprint, before, larger.capacity());
+            self.gathered = larger;
         }
+        self.gathered.extend_from_slice(part);
         self.bytes += part.len() as u64;
         self.messages += messages;
         if messages > 0 && self.gathered.len() >= BATCH_SIZE_MAX {
@@ -97,9 +101,9 @@ impl Unsent {
     }
 
     /// Takes whole messages that no queue holds any more.
-    pub(super) fn push_owned(&mut self, bytes: Vec<u8>, messages: u32, store: &mut Store) {
+    pub(super) fn push_owned(&mut self, bytes: Buffer, messages: u32, store: &mut Store) {
         let capacity = bytes.capacity();
-        let shared = store.share(bytes.into(), capacity);
+        let shared = store.share(bytes.into_bytes(), capacity);
         self.push_shared(shared, messages, store);
     }
 
@@ -125,11 +129,11 @@ impl Unsent {
         if self.gathered.is_empty() {
             return;
         }
-        let mut bytes = std::mem::take(&mut self.gathered);
+        let bytes = std::mem::take(&mut self.gathered);
         store.refund(&mut self.footprint, bytes.capacity());
-        bytes.shrink_to_fit();
+        let bytes = bytes.shrink();
         let capacity = bytes.capacity();
-        let shared = store.share(bytes.into(), capacity);
+        let shared = store.share(bytes.into_bytes(), capacity);
         self.push_segment(shared, store);
     }
 
@@ -279,7 +283,7 @@ impl Egress {
             }
             _ => {
                 let bytes = chunk.bytes(input);
-                let mut copy = Vec::with_capacity(size);
+                let mut copy = Buffer::with_capacity(size);
                 for range in &sieve.kept {
                     copy.extend_from_slice(&bytes[range.clone()]);
                 }

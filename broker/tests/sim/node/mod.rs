@@ -7,7 +7,6 @@ use crate::net::Plug;
 use broker::config::{Config, Side};
 use broker::limits::SCRATCH_SIZE;
 use broker::{ConnId, Core, LinkId, SocketId};
-use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,7 +52,7 @@ pub(crate) struct Node {
     readable: Vec<ConnId>,
     /// Reminders that the core was given reason to set.
     pub(crate) reminders: u64,
-    scratch: BytesMut,
+    scratch: Vec<u8>,
     pub(crate) stopped_at: Option<Nanos>,
     /// Proxies that were told to end, and when they closed the first connection.
     terminated: BTreeMap<u32, Nanos>,
@@ -115,7 +114,7 @@ impl Node {
             readable: Vec::new(),
             // The first turn has no reason but the beginning.
             reminders: 1,
-            scratch: BytesMut::zeroed(SCRATCH_SIZE),
+            scratch: vec![0; SCRATCH_SIZE],
             stopped_at: None,
             terminated: BTreeMap::new(),
             wake_at: None,

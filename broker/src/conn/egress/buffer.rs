@@ -1,0 +1,128 @@
+//! Memory for the bytes of a queue.
+
+use bytes::Bytes;
+use memmap2::MmapMut;
+use std::ops::Deref;
+
+/// Buffers of at least this size are pages of their own.
+///
+/// Queues grow and shrink in any order. In the heap one small allocation that stays would keep all
+/// that was free before it from going back to the system; pages go back when they are unmapped.
+const PAGES_SIZE_MIN: usize = 4 << 10;
+
+/// The system hands out memory in multiples of this, or of more.
+const PAGE_SIZE: usize = 4 << 10;
+
+/// A buffer that does not grow.
+#[derive(Debug)]
+pub(super) enum Buffer {
+    Heap(Vec<u8>),
+    Pages(Pages),
+}
+
+/// Pages of which the first bytes are in use.
+#[derive(Debug)]
+pub(super) struct Pages {
+    len: usize,
+    map: MmapMut,
+}
+
+impl Buffer {
+    /// An empty one for at least `size` bytes.
+    pub(super) fn with_capacity(size: usize) -> Self {
+        // If the system gives this process no more mappings, the heap will do.
+        if size >= PAGES_SIZE_MIN
+            && let Ok(map) = MmapMut::map_anon(size.next_multiple_of(PAGE_SIZE))
+        {
+            Self::Pages(Pages { len: 0, map })
+        } else {
+            Self::Heap(Vec::with_capacity(size))
+        }
+    }
+
+    pub(super) fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = Self::with_capacity(bytes.len());
+        copy.extend_from_slice(bytes);
+        copy
+    }
+
+    /// Bytes that there is memory for.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.capacity(),
+            Self::Pages(pages) => pages.map.len(),
+        }
+    }
+
+    /// Puts bytes behind the others; there has to be room for them.
+    #[inline]
+    pub(super) fn extend_from_slice(&mut self, bytes: &[u8]) {
+        debug_assert!(
+            bytes.len() <= self.capacity() - self.len(),
+            "a buffer does not grow"
+        );
+        match self {
+            Self::Heap(heap) => heap.extend_from_slice(bytes),
+            Self::Pages(Pages { len, map }) => {
+                let end = *len + bytes.len();
+                map[*len..end].copy_from_slice(bytes);
+                *len = end;
+            }
+        }
+    }
+
+    /// Leaves only the first `size` bytes.
+    pub(super) fn truncate(&mut self, size: usize) {
+        match self {
+            Self::Heap(bytes) => bytes.truncate(size),
+            Self::Pages(pages) => pages.len = pages.len.min(size),
+        }
+    }
+
+    /// Gives back memory that is not in use, if it is much.
+    pub(super) fn shrink(self) -> Self {
+        match self {
+            Self::Heap(mut bytes) => {
+                bytes.shrink_to_fit();
+                Self::Heap(bytes)
+            }
+            Self::Pages(pages) if pages.len.next_multiple_of(PAGE_SIZE) < pages.map.len() => {
+                Self::copy_of(&pages.map[..pages.len])
+            }
+            Self::Pages(_) => self,
+        }
+    }
+
+    /// The bytes, for others to hold too.
+    pub(super) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Heap(bytes) => bytes.into(),
+            Self::Pages(pages) => Bytes::from_owner(pages),
+        }
+    }
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::Heap(Vec::new())
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(pages) => pages.as_ref(),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        &self.map[..self.len]
+    }
+}
