@@ -64,6 +64,23 @@ impl Outbox {
         }
     }
 
+    /// Queues bytes that hold so many messages, and that others get too.
+    #[inline]
+    pub(crate) fn push_shared_run(
+        &mut self,
+        conns: &mut ConnTable,
+        id: ConnId,
+        input: &Input,
+        run: &Shared,
+        messages: u32,
+    ) {
+        if let Some(conn) = conns.get_mut(id) {
+            conn.egress
+                .push_shared_run(input, run.clone(), messages, &mut self.store);
+            self.mark_dirty(conns, id);
+        }
+    }
+
     /// Queues bytes that hold `messages` whole messages, or only commands.
     pub(crate) fn push_bytes(
         &mut self,

@@ -14,6 +14,10 @@ use crate::why::Drop;
 use std::collections::VecDeque;
 use zmtp::Frames;
 
+/// Many targets share a copy of a run at least this long; of a shorter one each has a copy, which
+/// takes no more memory than a share.
+const SHARED_SIZE_MIN: usize = 256;
+
 /// The way of all messages of one input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
@@ -141,13 +145,16 @@ impl Lane<'_> {
                 self.routed(&input.bytes()[..size], taken);
             }
             match route {
-                Route::Targets { full: 0 } if has_run && !self.is_heavy(size) => {
+                Route::Targets { full: 0 }
+                    if has_run && (self.is_far() || !self.is_heavy(size)) =>
+                {
                     self.pass_run(input, size, find, quota);
                 }
                 Route::To { .. } if has_run && is_steady => {
                     self.pass_run(input, size, find, quota);
                 }
                 Route::Targets { full } => {
+                    self.turn.charge(cost::targets(full as usize));
                     let missing = split_missing(self.targets, full);
                     count_missing(&mut self.to.stats, self.conns, missing);
                     self.queue(input, size, taken, taken);
@@ -226,6 +233,7 @@ impl Lane<'_> {
         }
         input.consume(first_size);
         let is_steady = self.to.pattern.is_steady();
+        let is_far = self.is_far();
         let (mut messages, mut room) = (1, None);
         while messages <= *quota
             && let Some(size) = find(input.bytes())
@@ -237,9 +245,10 @@ impl Lane<'_> {
             }
             let room = room.get_or_insert_with(|| {
                 let room = least_room(self.targets, self.conns, &self.to.options);
+                let copies = if is_far { 1 } else { self.targets.len() };
                 let left = Room::of(
                     self.turn.left() / cost::MESSAGE,
-                    self.turn.bytes_left(self.targets.len()),
+                    self.turn.bytes_left(copies),
                 );
                 room.min(left).behind(1, first_size)
             });
@@ -262,9 +271,19 @@ impl Lane<'_> {
             .count_in(messages - 1, range.len() - first_size);
         let stats = &mut self.to.stats;
         stats.count_out(self.targets.len(), messages, range.len());
-        let each = cost::TARGET + turn::bytes(range.len());
-        let units = u64::from(messages - 1) * cost::MESSAGE + self.targets.len() as u64 * each;
-        self.turn.charge(units);
+        let targets = self.targets.len();
+        let units = u64::from(messages - 1) * cost::MESSAGE + cost::targets(targets);
+        if is_far && range.len() >= SHARED_SIZE_MIN {
+            self.turn.charge(units + turn::bytes(range.len()));
+            let run = self.outbox.store.share_copy(&input.buffer()[range]);
+            for target in self.targets.iter() {
+                self.outbox
+                    .push_shared_run(self.conns, *target, input, &run, messages);
+            }
+            return;
+        }
+        let copies = targets as u64 * turn::bytes(range.len());
+        self.turn.charge(units + copies);
         for target in self.targets.iter() {
             self.outbox
                 .push_run(self.conns, *target, input, range.clone(), messages);
@@ -300,12 +319,21 @@ impl Lane<'_> {
         self.from.pattern.admit(self.way.id, wire)
     }
 
-    /// Whether a message of this size goes to so many that they cannot all be written in this turn
-    /// from the buffer it was read into: it is copied once, and shared.
+    /// Whether a message of this size goes to so many that a copy for each costs more than one that
+    /// they share, or that they cannot all be written in this turn from the buffer it was read into.
     #[inline]
     fn is_heavy(&self, size: usize) -> bool {
+        if self.is_far() {
+            return size >= SHARED_SIZE_MIN;
+        }
         let each = cost::WRITE + turn::bytes(size);
         size >= DIRECT_SIZE_MIN && self.targets.len() as u64 * each > self.turn.left()
+    }
+
+    /// Whether there are so many targets that what each costs is to be as little as possible.
+    #[inline]
+    fn is_far(&self) -> bool {
+        cost::are_far(self.targets.len())
     }
 
     fn show(&mut self) -> Show<'_> {
@@ -352,8 +380,9 @@ impl Lane<'_> {
         let prefix = front(self.envelope, self.prefix);
         let size_out = size - skip + prefix.len();
         self.to.stats.count_out(self.targets.len(), 1, size_out);
-        let each = cost::TARGET + turn::bytes(size_out);
-        self.turn.charge(self.targets.len() as u64 * each);
+        let targets = self.targets.len();
+        let copies = targets as u64 * turn::bytes(size_out);
+        self.turn.charge(cost::targets(targets) + copies);
         if is_shared(input, size) || is_heavy {
             // Taking it out moves what stands behind it: runs of this input end here.
             self.outbox.settle(self.conns, input);

@@ -8,6 +8,9 @@
 use crate::limits::WORK_PER_TURN as BUDGET;
 use crate::stats::TurnTimes;
 
+/// Units of each kind of work that are done in a turn that takes too long by the clock.
+const LEAST_SHARE: u64 = BUDGET / 32;
+
 /// Bytes that are read, copied or written for a unit.
 const BYTES_PER_UNIT: usize = 4;
 
@@ -39,12 +42,28 @@ pub(super) mod cost {
     pub(crate) const SUBSCRIPTION: u64 = 400;
     /// A message is queued for one more peer.
     pub(crate) const TARGET: u64 = 40;
+    /// The same where there are so many that the processor has to fetch each from memory.
+    const FAR_TARGET: u64 = 500;
+    /// More targets than the caches of a processor hold.
+    const NEAR_TARGETS_MAX: usize = 256;
     /// A deadline is looked at.
     pub(crate) const TIMER: u64 = 500;
     /// A connection is looked at with all others.
     pub(crate) const WALK: u64 = 20;
     /// A system call that writes.
     pub(crate) const WRITE: u64 = 6_000;
+
+    /// A message is queued for so many peers, or not queued because their queues are full.
+    #[inline]
+    pub(crate) fn targets(count: usize) -> u64 {
+        count as u64 * if are_far(count) { FAR_TARGET } else { TARGET }
+    }
+
+    /// Whether so many targets are more than the caches of a processor hold.
+    #[inline]
+    pub(crate) fn are_far(count: usize) -> bool {
+        count > NEAR_TARGETS_MAX
+    }
 }
 
 /// What work is for. Each kind goes on as long as it has not used up its share.
@@ -132,7 +151,7 @@ impl Turn {
     pub(super) fn work_on(&mut self, kind: Kind) {
         self.kind = kind;
         let share = match kind {
-            _ if self.is_over => 0,
+            _ if self.is_over => LEAST_SHARE,
             // All that the others do not need is theirs.
             Kind::Newcomers => {
                 let others = self.work() - self.spent(kind);
@@ -180,7 +199,8 @@ impl Turn {
         self.done[self.kind as usize]
     }
 
-    /// Ends the turn, whatever is left of its budget.
+    /// Ends the turn, whatever is left of its budget, but for a little of each kind of work: what
+    /// takes long in every turn must not keep all other work from being done.
     pub(super) fn end(&mut self) {
         self.is_over = true;
         self.limit = 0;
@@ -237,6 +257,12 @@ mod tests {
         turn.end();
         assert!(turn.cuts());
         turn.work_on(Kind::Waking);
-        assert!(turn.is_spent(), "a turn that is over is so for all work");
+        assert_eq!(
+            turn.left(),
+            LEAST_SHARE,
+            "a little of it is done in every turn"
+        );
+        turn.charge(LEAST_SHARE);
+        assert!(turn.is_spent());
     }
 }

@@ -5,7 +5,6 @@ use broker::config::{Config, ProxyConfig, Side, SideConfig, SocketOptions};
 use broker::limits::WORK_PER_TURN;
 use broker::why::Drop;
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
-use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -18,10 +17,12 @@ use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
 /// A driver whose kernel takes everything, turn by turn.
 struct Loop {
     core: Core,
+    /// The kernel takes nothing.
+    is_stalled: bool,
     now: Instant,
     /// What peers have sent and is not read yet.
     received: BTreeMap<ConnId, Vec<u8>>,
-    scratch: BytesMut,
+    scratch: Vec<u8>,
     sent: BTreeMap<ConnId, Vec<u8>>,
     /// The largest amount of work of a turn so far.
     work_max: u64,
@@ -39,9 +40,10 @@ impl Loop {
         };
         Self {
             core: Core::new(&config, 1),
+            is_stalled: false,
             now: Instant::now(),
             received: BTreeMap::new(),
-            scratch: BytesMut::zeroed(256 << 10),
+            scratch: vec![0; 256 << 10],
             sent: BTreeMap::new(),
             work_max: 0,
         }
@@ -133,6 +135,9 @@ impl Loop {
     }
 
     fn write(&mut self, id: ConnId, input: &[u8]) {
+        if self.is_stalled {
+            return self.core.handle_written(id, 0, true);
+        }
         while let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
@@ -197,6 +202,60 @@ fn a_burst_to_thousands_of_subscribers_takes_many_turns() {
     for id in subscribers {
         assert_eq!(driver.sent_to(id), burst.len(), "{id:?}");
     }
+}
+
+#[test]
+fn messages_that_thousands_miss_take_many_turns() {
+    let mut forwarder = proxy("forwarder");
+    forwarder.backend.options.sndhwm = 1;
+    let mut driver = Loop::new(vec![forwarder]);
+    driver.subscribers(0, 1000);
+    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    driver.start();
+    driver.is_stalled = true;
+    driver.send(source, &message(20).repeat(1000));
+    let turns = driver.settle();
+    driver.assert_bounded();
+    assert!(
+        turns > 100,
+        "{turns} turns for a million messages that are missed"
+    );
+}
+
+#[test]
+fn a_burst_to_thousands_that_read_nothing_is_in_memory_once() {
+    let mut driver = Loop::new(vec![proxy("forwarder")]);
+    driver.subscribers(0, 1000);
+    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    driver.start();
+    driver.is_stalled = true;
+    let before = driver.core.memory().queues;
+    let burst = message(2000).repeat(100);
+    driver.send(source, &burst);
+    driver.settle();
+    let used = driver.core.memory().queues - before;
+    let most = 2 * burst.len() as u64 + 1000 * 1024;
+    assert!(used <= most, "{used} bytes for a burst of {}", burst.len());
+}
+
+#[test]
+fn a_turn_that_the_clock_ends_writes_all_the_same() {
+    let mut driver = Loop::new(vec![proxy("forwarder")]);
+    let subscriber = driver.subscribers(0, 1)[0];
+    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    driver.start();
+    driver.send(source, &message(20));
+    driver.core.begin_turn(driver.now);
+    while let Some(id) = driver.core.poll_read() {
+        driver.read(id);
+    }
+    driver.core.end_turn();
+    driver.finish();
+    assert_eq!(
+        driver.sent_to(subscriber),
+        22,
+        "it would wait for as long as turns take long"
+    );
 }
 
 #[test]
