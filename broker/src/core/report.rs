@@ -262,6 +262,14 @@ impl Core {
 
     /// Logs what was only counted so far. To be called when the broker has stopped.
     pub fn finish_reports(&mut self) {
+        for proxy in &mut self.proxies {
+            for side in Side::ALL {
+                if let Some(missed) = proxy.socket_mut(side).overflows_no_more() {
+                    let (name, missed) = (&proxy.name, counted(missed, "message"));
+                    log::info!("{name} {side}: dropped {missed} until the stop");
+                }
+            }
+        }
         for proxy in 0..self.proxies.len() {
             self.log_sums(u32::try_from(proxy).unwrap_or(u32::MAX));
         }

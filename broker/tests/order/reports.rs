@@ -349,4 +349,15 @@ fn sinks_that_are_all_full_are_a_line_when_messages_are_dropped_for_them() {
     play.write(sink);
     let line = "INFO streamer backend: dropped 3 messages until a queue had room again";
     assert_eq!(log::taken(), [line]);
+    play.send(source, &["1", "2", "3", "4"]);
+    assert_eq!(log::taken(), [""; 0], "within a minute it is counted");
+    play.core.finish_reports();
+    assert_eq!(
+        log::taken(),
+        [
+            "INFO streamer backend: dropped 2 messages until the stop",
+            "WARN streamer backend: began 1 more time to drop messages for all peers in the last \
+             minute",
+        ]
+    );
 }
