@@ -99,6 +99,12 @@ impl Core {
         list.push(conn.socket.proxy, entry);
     }
 
+    /// Whether this connection waits to be named by [`Self::poll_read`] or [`Self::poll_newcomer`].
+    #[must_use]
+    pub fn is_read_later(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.is_read_later)
+    }
+
     /// The next established connection to be read from, as long as the budget of the turn allows.
     /// Proxies take turns. If [`Self::is_cut`], there is received input to go on with instead.
     #[must_use]

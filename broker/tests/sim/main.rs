@@ -110,6 +110,7 @@ const COVERED: &[&str] = &[
     "brokers killed",
     "copies",
     "copies missed",
+    "cut by the end of a turn",
     "expired",
     "flushed for room",
     "frame-too-large",

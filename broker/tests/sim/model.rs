@@ -271,6 +271,12 @@ impl Model {
         !own.side.is_beside() && self.sockets[index(across(own))].blocks()
     }
 
+    /// Whether what this peer sends goes to one of many.
+    pub(crate) fn goes_to_one(&self, id: ConnId) -> bool {
+        let own = self.shadows[&id].socket;
+        !own.side.is_beside() && is_balanced(self.sockets[index(across(own))].socket_type)
+    }
+
     /// Whom a message must reach, and notes that it must.
     fn expect_all(&mut self, id: ConnId, message: &Pending) -> Vec<ConnId> {
         let chosen = self.route(id, (&message.first, message.is_single_frame));

@@ -127,7 +127,7 @@ impl Node {
             Action::Close { id, lingers } => {
                 let host = self.hosts.get_mut(&id).expect("it is closed once");
                 assert_eq!(host.state, State::Open, "{id:?} is closed once");
-                let is_excused = host.is_parked && !self.cut_off.contains(&id);
+                let is_excused = (host.is_parked || host.is_cut) && !self.cut_off.contains(&id);
                 let SocketId { proxy, .. } = self.model.shadows[&id].socket;
                 let was_ready = self.model.shadows[&id].phase == Phase::Ready;
                 if self.model.terminated.contains_key(&proxy) && was_ready {

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::model::{index, is_balanced};
 use crate::watch::is_at_high_water;
 use broker::config::{Balance, Overflow, Side, SocketOptions};
-use broker::limits::UPSTREAM_BYTES_MAX;
+use broker::limits::{UPSTREAM_BYTES_MAX, WORK_PER_TURN};
 use broker::{ConnId, Core, Egress, SocketId};
 use zmtp::SocketType;
 
@@ -57,7 +57,8 @@ impl Node {
                 );
             }
             if host.state == State::Open && host.can_read && self.core.wants_input(*id) {
-                assert!(host.is_queued, "{id:?} may be read and nobody does");
+                let is_queued = self.core.is_read_later(*id);
+                assert!(is_queued, "{id:?} may be read and nobody does");
             }
         }
         self.check_served();
@@ -77,6 +78,13 @@ impl Node {
             self.idle_turns,
             ctx.now
         );
+    }
+
+    /// However much there is to do, a turn is not much longer than its budget.
+    pub(super) fn check_work(&self) {
+        let work = self.core.work_of_turn();
+        // Each kind of work has its share, and one large piece of it may exceed that.
+        assert!(work <= 2 * WORK_PER_TURN, "{work} units of work in a turn");
     }
 
     /// Nothing waits while there is room for it: no peer that could take the next message of one
@@ -177,7 +185,6 @@ impl Node {
     pub(crate) fn is_quiet(&self) -> bool {
         let is_sent = |id| self.core.egress(id).is_none_or(|egress| egress.is_empty());
         self.inbox.is_empty()
-            && self.readable.is_empty()
             && !self.core.has_backlog()
             && self.hosts.keys().all(|id| is_sent(*id))
     }

@@ -49,7 +49,6 @@ pub(crate) struct Node {
     overdue_turns: u32,
     /// Ends of connections that were open when the broker stopped.
     pub(crate) parted: BTreeSet<Plug>,
-    readable: Vec<ConnId>,
     /// Reminders that the core was given reason to set.
     pub(crate) reminders: u64,
     scratch: Vec<u8>,
@@ -64,7 +63,8 @@ pub(crate) struct Node {
 pub(crate) struct Host {
     can_read: bool,
     is_parked: bool,
-    is_queued: bool,
+    /// Some of what was read is left for the next turn.
+    is_cut: bool,
     pub(crate) plug: Plug,
     state: State,
 }
@@ -111,7 +111,6 @@ impl Node {
             config,
             overdue_turns: 0,
             parted: BTreeSet::new(),
-            readable: Vec::new(),
             // The first turn has no reason but the beginning.
             reminders: 1,
             scratch: vec![0; SCRATCH_SIZE],
@@ -162,32 +161,30 @@ impl Node {
         ctx.trace.note(
             ctx.now,
             "turn",
-            [self.index, self.inbox.len(), self.readable.len()],
+            [self.index, self.inbox.len(), self.hosts.len()],
         );
+        let was_asked = !self.inbox.is_empty() || self.core.has_backlog();
         self.core.begin_turn(now);
-        let was_asked = !self.inbox.is_empty() || !self.readable.is_empty();
         let mut inbox = std::mem::take(&mut self.inbox);
         ctx.random.shuffle(&mut inbox);
         for happening in inbox {
             self.happen(ctx, now, happening);
         }
-        let mut readable = std::mem::take(&mut self.readable);
-        ctx.random.shuffle(&mut readable);
-        for id in readable {
-            // Not where somebody's sign of life may be among what is left for later.
-            if !ctx.has_beats && ctx.random.chance(5) {
-                self.readable.push(id);
-            } else {
-                self.read(ctx, id);
-            }
-        }
+        self.core.note_heard(now);
+        let put_off = self.read_all(ctx);
         self.before_settling();
-        self.core.handle_timeout(now, now);
+        let heard_until = self.core.heard_until().unwrap_or(self.base);
+        self.core.handle_timeout(now, heard_until);
         self.after_settling();
-        let has_acted = self.finish_turn(ctx, now);
+        let mut has_acted = self.finish_turn(ctx, now);
+        if self.read_newcomers(ctx) {
+            has_acted |= self.finish_turn(ctx, now);
+        }
+        put_off.into_iter().for_each(|id| self.read_later(id));
         self.finish_closing(ctx, now);
         self.model.reconcile();
         self.check_turn(ctx);
+        self.check_work();
         assert!(self.model.kicked.is_empty(), "kicked, and still there");
         // Whoever is held back is sent PINGs, which nobody sees if he does not read.
         let is_stuck = |(id, host): (&ConnId, &Host)| host.is_parked || self.core.is_blocked(*id);
@@ -200,7 +197,7 @@ impl Node {
         if self.core.is_stopped() {
             return;
         }
-        if !self.readable.is_empty() || self.core.has_backlog() {
+        if !self.inbox.is_empty() || self.core.has_backlog() {
             let at = ctx.now + ctx.random.range(1..=20_000);
             self.wake(ctx, at);
             return;
@@ -227,6 +224,10 @@ impl Node {
 
     fn happen(&mut self, ctx: &mut Context, now: Instant, happening: Happening) {
         match happening {
+            Happening::Accepted(..) if !self.core.may_accept() => {
+                ctx.coverage.add("accepted in a later turn", 1);
+                self.inbox.push(happening);
+            }
             Happening::Accepted(socket, plug) => {
                 if ctx.is_open(plug) && self.stopped_at.is_none() {
                     let id = self.core.handle_accepted(now, socket, address(plug));
@@ -292,7 +293,7 @@ impl Node {
         let host = Host {
             can_read: true,
             is_parked: false,
-            is_queued: false,
+            is_cut: false,
             plug,
             state: State::Open,
         };
@@ -307,10 +308,9 @@ impl Node {
         let Some(host) = self.hosts.get_mut(&id) else {
             return;
         };
-        let wants = self.core.wants_input(id) || host.state != State::Open;
-        if host.can_read && wants && !host.is_queued {
-            host.is_queued = true;
-            self.readable.push(id);
+        host.is_cut = self.core.is_cut(id);
+        if host.can_read || host.is_cut {
+            self.core.read_later(id);
         }
     }
 }

@@ -10,14 +10,44 @@ use std::collections::BTreeSet;
 use std::io::IoSlice;
 
 impl Node {
-    /// Reads once and forwards all that came.
+    /// Reads from established peers, as the budget of the turn allows; answers with those that
+    /// are left for later all the same.
+    pub(super) fn read_all(&mut self, ctx: &mut Context) -> Vec<ConnId> {
+        let mut put_off = Vec::new();
+        while let Some(id) = self.core.poll_read() {
+            // Not where somebody's sign of life may be among what is left for later.
+            if !ctx.has_beats && ctx.random.chance(5) {
+                put_off.push(id);
+            } else {
+                self.read(ctx, id);
+            }
+        }
+        put_off
+    }
+
+    /// Reads from peers in their handshake; answers whether there were any.
+    pub(super) fn read_newcomers(&mut self, ctx: &mut Context) -> bool {
+        let mut has_any = false;
+        while let Some(id) = self.core.poll_newcomer() {
+            self.read(ctx, id);
+            has_any = true;
+        }
+        has_any
+    }
+
+    /// Reads once and forwards all that came, or goes on with what was left before.
     pub(super) fn read(&mut self, ctx: &mut Context, id: ConnId) {
         let Some(host) = self.hosts.get_mut(&id) else {
             return;
         };
-        host.is_queued = false;
         if host.state != State::Open || !self.core.wants_input(id) {
             return;
+        }
+        if self.core.is_cut(id) {
+            let mut input = self.core.begin_input(id, &mut self.scratch);
+            self.handle_input(ctx, id, &mut input, &BTreeSet::new());
+            self.core.end_input(id, input, &mut self.scratch);
+            return self.read_later(id);
         }
         let plug = host.plug;
         let mut input = self.core.begin_input(id, &mut self.scratch);
@@ -95,8 +125,12 @@ impl Node {
                 Flow::Done => {}
                 Flow::More => {
                     ctx.coverage.add("cut by the end of a turn", 1);
-                    self.core.begin_turn(now);
-                    continue;
+                    // Who gets the rest, and in which order, is known only if it goes on now.
+                    if !self.model.goes_to_one(id) {
+                        self.check_work();
+                        self.core.begin_turn(now);
+                        continue;
+                    }
                 }
             }
             break;
@@ -163,6 +197,12 @@ impl Node {
                     self.model.writing(&self.core, id);
                     self.model.wrote(id, &slices[..count], size);
                     self.core.handle_written(id, size, false);
+                    let egress = self.core.egress(id);
+                    let has_more = egress.is_some_and(|egress| !egress.is_empty());
+                    if has_more && input.is_empty() && self.core.leaves_rest(id) {
+                        ctx.coverage.add("written in a later turn", 1);
+                        return has_moved;
+                    }
                 }
                 Written::Blocked => {
                     ctx.coverage.add("blocked", 1);
