@@ -68,11 +68,11 @@ impl Core {
                 self.settle(now);
                 return true;
             }
-            return false;
         }
         if self.stopping.is_empty() {
             return false;
         }
+        // They began to end before the broker did, and their deadlines come first.
         self.end_linger(now);
         let (mut ended, mut index) = (false, 0);
         while let Some(proxy) = self.stopping.get(index).copied() {

@@ -1,6 +1,7 @@
 //! A queue gets shorter without being written: whatever waited for room goes on.
 
 use crate::play::{Play, listening, proxy};
+use broker::SocketId;
 use broker::config::{Kind, Overflow, ProxyConfig, Side, SocketOptions};
 use broker::stats::SocketSnapshot;
 use broker::why::Drop;
@@ -118,4 +119,36 @@ fn a_proxy_that_is_terminated_sends_what_is_queued_and_counts_the_rest() {
     let (_, back) = statistics(&play);
     assert_eq!(back.counters.dropped(Drop::Stopping), 2);
     assert_eq!(back.counters.messages_out, 5);
+}
+
+#[test]
+fn a_proxy_that_ends_before_a_stop_has_its_own_deadline() {
+    let mut play = Play::with(|config| {
+        let mut other = proxy("streamer");
+        "other".clone_into(&mut other.name);
+        config.proxies.push(other);
+        config.proxies[0].control.side = listening();
+        config.drain_timeout = Duration::from_secs(10);
+    });
+    let (_, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    // The other proxy has something to send until its own deadline.
+    let of_other = |side| SocketId { proxy: 1, side };
+    play.join_to(of_other(Side::Backend), SocketType::Pull, &[]);
+    let other = play.join_to(of_other(Side::Frontend), SocketType::Push, &[]);
+    play.send(other, &["nor this"]);
+    let control = play.join_as(Side::Control, SocketType::Req);
+    play.write(control);
+    play.send(source, &["nobody reads this"]);
+    play.send_frames(control, &[b"", b"TERMINATE"]);
+    play.pass(Duration::from_secs(5));
+    play.core.handle_stop(play.now);
+    play.now += Duration::from_secs(5);
+    play.turns(3);
+    let next = play.core.poll_timeout();
+    assert!(
+        next.is_none_or(|next| next > play.now),
+        "a deadline that has passed is waited for"
+    );
+    let (_, back) = statistics(&play);
+    assert_eq!(back.counters.dropped(Drop::Stopping), 1);
 }
