@@ -261,10 +261,6 @@ impl Scene {
         for side in Side::BOTH {
             proxy.side_mut(side).options = self.options(side, proxy.socket_type(side));
         }
-        if !proxy.frontend.options.subscribe.is_empty() {
-            let options = &mut proxy.backend.options;
-            (options.xpub_verbose, options.xpub_verboser) = (false, false);
-        }
         proxy
     }
 
