@@ -284,6 +284,7 @@ impl Core {
     /// Gives up a connection: takes it out of its socket, and leaves the driver what is still to be
     /// sent to the peer.
     pub(super) fn close(&mut self, now: Instant, id: ConnId, why: Why) {
+        self.report_room(id, "it left");
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -291,12 +292,6 @@ impl Core {
             let origin = conn.origin;
             return self.give_up_stand_in(now, origin);
         }
-        if conn.traffic.is_missing_some() {
-            self.report_room(id, "it left");
-        }
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
         // libzmq closes without a word when our socket type does not suit it, and 3.2 when our
         // greeting does not.
         let why = match why {
