@@ -123,10 +123,7 @@ impl Lane<'_> {
             }
             if self.way.is_watched {
                 match self.show().prepare(&input.bytes()[taken..size]) {
-                    Ready::Flush(reader) => {
-                        self.outbox.mark_urgent(self.conns, reader);
-                        return Halt::Stuck(Flow::Flush);
-                    }
+                    Ready::Flush(reader) => return self.flush_first(reader),
                     Ready::Now => {}
                     Ready::Wait => return Halt::Stuck(Flow::Parked),
                 }
@@ -135,10 +132,7 @@ impl Lane<'_> {
             let route = self.route(&input.bytes()[taken..size]);
             match route {
                 Route::Wait => return Halt::Stuck(Flow::Parked),
-                Route::Flush(target) => {
-                    self.outbox.mark_urgent(self.conns, target);
-                    return Halt::Stuck(Flow::Flush);
-                }
+                Route::Flush(target) => return self.flush_first(target),
                 _ => self.from.stats.count_in(1, size),
             }
             if !self.way.is_plain {
@@ -163,6 +157,12 @@ impl Lane<'_> {
                 _ => return Halt::Nowhere { route, size, taken },
             }
         }
+    }
+
+    /// The message at the front goes when this peer was written.
+    fn flush_first(&mut self, target: ConnId) -> Halt {
+        self.outbox.mark_urgent(self.conns, target);
+        Halt::Stuck(Flow::Flush)
     }
 
     /// The loop for types that have each message go to one peer, as long as that is all there is to
