@@ -150,13 +150,20 @@ fn ping() -> Vec<u8> {
     frame(COMMAND, b"\x04PING\x00\x00read")
 }
 
+/// Waits for so long at most, whatever else comes in the meantime.
 fn wait_pong(mut stream: &TcpStream, time: Duration) -> io::Result<()> {
-    stream.set_read_timeout(Some(time))?;
+    const PONG: &[u8] = b"\x04PONGread";
+    let watch = Stopwatch::start();
     let mut seen = Vec::with_capacity(256);
     let mut buffer = [0; 256];
-    while !seen.ends_with(b"\x04PONGread") {
+    while !seen.windows(PONG.len()).any(|part| part == PONG) {
+        let left = time.saturating_sub(watch.elapsed());
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        // What could still be the beginning of a PONG.
+        seen.drain(..seen.len().saturating_sub(PONG.len()));
         match stream.read(&mut buffer)? {
             0 => return Err(ErrorKind::UnexpectedEof.into()),
+            _ if left.is_zero() => return Err(ErrorKind::TimedOut.into()),
             len => seen.extend_from_slice(&buffer[..len]),
         }
     }
