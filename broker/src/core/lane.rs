@@ -273,7 +273,7 @@ impl Lane<'_> {
         stats.count_out(self.targets.len(), messages, range.len());
         let targets = self.targets.len();
         let units = u64::from(messages - 1) * cost::MESSAGE + cost::targets(targets);
-        if is_far && range.len() >= SHARED_SIZE_MIN {
+        if self.is_worth_sharing(input, range.len()) {
             self.turn.charge(units + turn::bytes(range.len()));
             let run = self.outbox.store.share_copy(&input.buffer()[range]);
             for target in self.targets.iter() {
@@ -336,6 +336,13 @@ impl Lane<'_> {
         cost::are_far(self.targets.len())
     }
 
+    /// Whether one copy of a run for all targets costs less than what each does otherwise: keep a
+    /// copy of its own, or be written from the scratch, which only bytes of the scratch can be.
+    fn is_worth_sharing(&self, input: &Input, size: usize) -> bool {
+        let is_copied = !input.is_scratch() && size >= DIRECT_SIZE_MIN && self.targets.len() > 1;
+        is_copied || self.is_far() && size >= SHARED_SIZE_MIN
+    }
+
     fn show(&mut self) -> Show<'_> {
         Show {
             capture: self.capture,
@@ -376,14 +383,15 @@ impl Lane<'_> {
     /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
     /// and, without the first `taken`, for those who watch; and consumes it.
     fn queue(&mut self, input: &mut Input, size: usize, taken: usize, skip: usize) {
-        let is_heavy = self.is_heavy(size);
+        let is_copied_once = is_shared(input, size) || self.is_heavy(size);
         let prefix = front(self.envelope, self.prefix);
         let size_out = size - skip + prefix.len();
         self.to.stats.count_out(self.targets.len(), 1, size_out);
         let targets = self.targets.len();
-        let copies = targets as u64 * turn::bytes(size_out);
-        self.turn.charge(cost::targets(targets) + copies);
-        if is_shared(input, size) || is_heavy {
+        let copies = if is_copied_once { 1 } else { targets as u64 };
+        let units = cost::targets(targets) + copies * turn::bytes(size_out);
+        self.turn.charge(units);
+        if is_copied_once {
             // Taking it out moves what stands behind it: runs of this input end here.
             self.outbox.settle(self.conns, input);
             let (message, capacity) = input.take_shared(size);

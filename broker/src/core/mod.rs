@@ -449,6 +449,17 @@ impl Core {
         self.turn.end();
     }
 
+    /// Leaves what [`Self::poll_urgent`] named to be written later; [`Self::keep_rest`] is to follow.
+    pub fn write_later(&mut self, id: ConnId) {
+        self.outbox.mark_dirty(&mut self.conns, id);
+    }
+
+    /// Whether [`Self::end_turn`] was called in this turn.
+    #[must_use]
+    pub fn is_turn_over(&self) -> bool {
+        self.turn.is_over()
+    }
+
     /// How much work was done since [`Self::begin_turn`], in units of about a nanosecond.
     #[must_use]
     pub fn work_of_turn(&self) -> u64 {

@@ -206,6 +206,11 @@ impl Turn {
         self.limit = 0;
     }
 
+    /// Whether the clock said that the turn takes too long.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     fn spent(&self, kind: Kind) -> u64 {
         self.done[kind as usize] - self.began_at[kind as usize]
     }

@@ -52,10 +52,13 @@ pub use listener::{BindError, Bound};
 const EVENTS_MAX: usize = 1024;
 
 /// How long a turn may take by the clock, if its budget of work is too large for the machine.
-const TURN_TIME_MAX: Duration = Duration::from_millis(4);
+const TURN_TIME_MAX: Duration = Duration::from_millis(2);
 
 /// System calls between two looks at the clock.
-const CALLS_BETWEEN_LOOKS: u32 = 8;
+const CALLS_BETWEEN_LOOKS: usize = 8;
+
+/// Bytes read or written that count as one more system call.
+const BYTES_PER_CALL: usize = 16 << 10;
 
 /// A token is one of these kinds, in its upper bits, and an index.
 const KIND_SHIFT: u32 = usize::BITS - 3;
@@ -70,8 +73,8 @@ pub struct Broker {
     /// When the work of the turn began.
     began_at: Instant,
     bound: Vec<Bound>,
-    /// System calls so far, but a few.
-    calls: u32,
+    /// System calls since the last look at the clock, and bytes as calls.
+    calls: usize,
     commands: mpsc::Receiver<Command>,
     connector: Connector,
     core: Core,
@@ -242,8 +245,11 @@ impl Broker {
     /// Ends a turn that takes too long by the clock, which is looked at now and then.
     fn mind_clock(&mut self) {
         self.calls += 1;
-        if self.calls.is_multiple_of(CALLS_BETWEEN_LOOKS) && self.began_at.elapsed() > TURN_TIME_MAX
-        {
+        if self.calls < CALLS_BETWEEN_LOOKS {
+            return;
+        }
+        self.calls = 0;
+        if self.began_at.elapsed() > TURN_TIME_MAX {
             self.core.end_turn();
         }
     }
@@ -455,6 +461,7 @@ impl Broker {
                 Ok(Some(0)) => self.core.handle_read_closed(id, None),
                 Err(error) => self.core.handle_read_closed(id, Some(&error)),
                 Ok(Some(size)) => {
+                    self.calls += size / BYTES_PER_CALL;
                     input.filled(size);
                     self.handle_input(now, id, &mut input);
                 }
@@ -468,7 +475,12 @@ impl Broker {
         loop {
             let flow = self.core.handle_input(now, id, input);
             while let Some(target) = self.core.poll_urgent() {
-                self.write(target, input.buffer());
+                // Unless the input can only go on when there is room, it can wait.
+                if flow == Flow::Flush || !self.core.is_turn_over() {
+                    self.write(target, input.buffer());
+                } else {
+                    self.core.write_later(target);
+                }
                 self.core.keep_rest(target, input);
             }
             if flow != Flow::Flush {
@@ -518,15 +530,16 @@ impl Broker {
 
     /// Writes what is queued for a connection until the kernel takes no more.
     fn write(&mut self, id: ConnId, input: &[u8]) {
-        if !self.core.is_blocked(id) {
-            self.mind_clock();
-        }
-        let Some(stream) = stream_of(&mut self.streams, id) else {
+        if stream_of(&mut self.streams, id).is_none() {
             // What has no stream takes nothing: asking again would not change that.
             self.core.handle_written(id, 0, true);
             return;
-        };
+        }
         while !self.core.is_blocked(id) {
+            self.mind_clock();
+            let Some(stream) = stream_of(&mut self.streams, id) else {
+                return;
+            };
             let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
                 if stream.state != State::Open {
                     self.stirred.push_back(id);
@@ -537,13 +550,13 @@ impl Broker {
             let count = egress.slices(input, &mut slices);
             match stream.write_vectored(&slices[..count]) {
                 Ok(size) => {
+                    self.calls += size / BYTES_PER_CALL;
                     self.core.handle_written(id, size, false);
-                    // What leans on an input is written before that goes away.
-                    let has_more = self
-                        .core
-                        .egress(id)
-                        .is_some_and(|egress| !egress.is_empty());
-                    if has_more && input.is_empty() && self.core.leaves_rest(id) {
+                    // What leans on an input is written before that goes away, if there is time.
+                    let may_leave = input.is_empty() || self.core.is_turn_over();
+                    let egress = self.core.egress(id);
+                    let has_more = egress.is_some_and(|egress| !egress.is_empty());
+                    if has_more && may_leave && self.core.leaves_rest(id) {
                         return;
                     }
                 }
