@@ -57,9 +57,6 @@ const BATCH_GROWTH_MAX: usize = 16 << 10;
 /// Most pieces handed to the kernel at once.
 pub const SLICES_MAX: usize = 64;
 
-/// Most bytes handed to the kernel at once: a call takes as long as its bytes take to be copied.
-const WRITE_SIZE_MAX: usize = 256 << 10;
-
 /// The queue of one peer.
 ///
 /// Invariants: the chunks together are `preamble` bytes, then whole messages and commands. A chunk
@@ -386,20 +383,15 @@ impl Egress {
         self.leaning > 0
     }
 
-    /// The pieces to send next, at most [`SLICES_MAX`] and not much at once; `input` is the buffer
-    /// the queue leans on, or empty. Answers how many there are.
+    /// The pieces to send next, at most [`SLICES_MAX`]; `input` is the buffer the queue leans on,
+    /// or empty. Answers how many there are.
     pub fn slices<'a>(&'a self, input: &'a [u8], out: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
-        let (mut count, mut left) = (0, WRITE_SIZE_MAX);
+        let mut count = 0;
         let mut skip = self.written;
         for (slot, chunk) in out.iter_mut().zip(&self.chunks) {
-            let bytes = &chunk.bytes(input)[skip..];
-            *slot = IoSlice::new(&bytes[..bytes.len().min(left)]);
+            *slot = IoSlice::new(&chunk.bytes(input)[skip..]);
             skip = 0;
             count += 1;
-            left = left.saturating_sub(bytes.len());
-            if left == 0 {
-                return count;
-            }
         }
         match &self.apart {
             Some(apart) => count + apart.slices(&mut out[count..]),

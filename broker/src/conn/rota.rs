@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-/// Units of work that a proxy may do before it is the turn of the next.
-const QUANTUM: i64 = 60_000;
+/// Units of work that a proxy may do before it is the turn of the next: a system call or two.
+const QUANTUM: i64 = 10_000;
 
 /// First in, first out within a proxy; equal shares of work among proxies that have something
 /// waiting. Those that do not cost nothing.

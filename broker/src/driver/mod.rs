@@ -548,7 +548,7 @@ impl Broker {
             };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
-            match stream.write_vectored(&slices[..count]) {
+            match stream.write_some(&slices[..count]) {
                 Ok(size) => {
                     self.calls += size / BYTES_PER_CALL;
                     self.core.handle_written(id, size, false);

@@ -9,6 +9,9 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
+/// Most bytes handed to the kernel at once: a call takes as long as its bytes take to be copied.
+const WRITE_SIZE_MAX: usize = 256 << 10;
+
 /// A connected socket of whatever transport.
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -128,12 +131,22 @@ impl Stream {
         }
     }
 
-    /// Writes as much as the kernel takes.
+    /// Writes as much as the kernel takes, or as much as may be handed to it at once.
     #[inline]
-    pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &mut self.socket {
-            Some(socket) => socket.write_vectored(slices),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
+    pub(super) fn write_some(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Some(socket) = &mut self.socket else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let mut left = WRITE_SIZE_MAX;
+        let fits = |slice: &&IoSlice<'_>| {
+            let size = slice.len();
+            let fits = size <= left;
+            left = left.saturating_sub(size);
+            fits
+        };
+        match (slices.iter().take_while(fits).count(), slices) {
+            (0, [first, ..]) => socket.write_vectored(&[IoSlice::new(&first[..WRITE_SIZE_MAX])]),
+            (count, slices) => socket.write_vectored(&slices[..count]),
         }
     }
 

@@ -259,18 +259,22 @@ impl Play {
     pub(crate) fn write_up_to(&mut self, id: ConnId, limit: usize) -> Vec<u8> {
         self.core.begin_turn(self.now);
         self.core.handle_writable(id);
-        let mut sent = Vec::new();
+        let mut is_due = false;
         while let Some(next) = self.core.poll_dirty() {
-            if next == id {
-                let egress = self.core.egress(id).expect("a connection");
-                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let count = egress.slices(&[], &mut slices);
-                sent.extend(slices[..count].iter().flat_map(|slice| slice.to_vec()));
-            }
+            is_due |= next == id;
         }
-        let is_blocked = sent.len() > limit;
-        sent.truncate(limit);
-        self.core.handle_written(id, sent.len(), is_blocked);
+        let (mut sent, mut is_blocked) = (Vec::new(), false);
+        while is_due && !is_blocked {
+            let egress = self.core.egress(id).expect("a connection");
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = egress.slices(&[], &mut slices);
+            let mut bytes: Vec<u8> = slices[..count].iter().flat_map(|it| it.to_vec()).collect();
+            is_blocked = bytes.len() > limit - sent.len();
+            bytes.truncate(limit - sent.len());
+            self.core.handle_written(id, bytes.len(), is_blocked);
+            sent.extend(bytes);
+            is_due = self.core.egress(id).is_some_and(|it| !it.is_empty());
+        }
         sent
     }
 }

@@ -6,8 +6,9 @@
 //!
 //! - no honest message is lost, reordered or from a stranger, on the other proxies and, where an
 //!   attack leaves the message path open, on the attacked one;
-//! - resident memory is at most 1.25 times the limit and 16 MiB; it is back within 32 MiB of the
-//!   start, and open files are as many as before, when the attackers have left;
+//! - resident memory is at most 1.25 times the limit and 16 MiB; when the attackers have
+//!   left, it is back within 64 MiB of the start, or within the limit if that is less, and open
+//!   files are as many as before;
 //! - the 99th percentile of honest requests on another proxy is at most 20 ms above that of a relay
 //!   of bytes, which runs at the same time;
 //! - SIGTERM ends the broker.

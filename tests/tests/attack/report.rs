@@ -7,9 +7,8 @@ use crate::honest::{Tally, percentile};
 
 /// What resident memory may have beyond 1.25 times the limit.
 const MEMORY_SLACK: u64 = 16 << 20;
-/// What it may have at rest beyond the start: glibc keeps some of what was freed at the end of its
-/// heap, and the more, the larger the messages were.
-pub(crate) const REST_SLACK: u64 = 32 << 20;
+/// What glibc keeps at most of what was freed at the end of its heap, where messages were large.
+const KEPT_MAX: u64 = 64 << 20;
 /// How much longer the slowest hundredth of honest requests may take than without a broker.
 const LATENCY_SLACK: Duration = Duration::from_millis(20);
 /// Files that a broker opens when it first needs them, and keeps.
@@ -72,7 +71,7 @@ impl Figures {
         if self.memory[1] > self.memory_max() {
             missed.push("memory".to_owned());
         }
-        if self.memory[2] > self.memory[0] + REST_SLACK {
+        if self.memory[2] > self.memory[0] + rest_max(self.limit) {
             missed.push("memory at rest".to_owned());
         }
         if self.files.1 > self.files.0 + FILES_SLACK {
@@ -105,6 +104,11 @@ impl Figures {
     fn memory_max(&self) -> u64 {
         self.limit + self.limit / 4 + MEMORY_SLACK
     }
+}
+
+/// What resident memory may have at rest beyond the start.
+pub(crate) fn rest_max(limit: u64) -> u64 {
+    limit.min(KEPT_MAX)
 }
 
 /// The names of the columns.

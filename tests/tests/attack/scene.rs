@@ -10,7 +10,7 @@ use zmqd_tests::zmqd::Scheduled;
 use zmqd_tests::{Scratch, Stopwatch, Zmqd};
 
 use crate::honest::{Peers, Tally};
-use crate::report::{FILES_SLACK, Figures, REST_SLACK};
+use crate::report::{FILES_SLACK, Figures, rest_max};
 use crate::{Attack, Same, URGENT};
 
 /// How long memory and files may take to go back after the attackers have left.
@@ -134,7 +134,8 @@ impl Scene {
     fn rest(&self, before: &Before) -> (u64, usize) {
         let is_back = || {
             let now = (self.broker.rss_bytes(), self.broker.files());
-            (now.0 <= before.rss + REST_SLACK && now.1 <= before.files + FILES_SLACK).then_some(now)
+            (now.0 <= before.rss + rest_max(self.limit) && now.1 <= before.files + FILES_SLACK)
+                .then_some(now)
         };
         poll_for(REST_PATIENCE, is_back)
             .unwrap_or_else(|| (self.broker.rss_bytes(), self.broker.files()))
