@@ -202,7 +202,7 @@ impl Show<'_> {
             }
         }
         let stats = &mut self.capture.stats;
-        count_missing(stats, self.conns, missing.iter().copied());
+        count_missing(stats, self.conns, missing.iter().copied(), 1);
         let size = head.len() + wire.len() - *skip;
         stats.count_out(readers.len(), 1, size);
         *room = room.behind(1, size);

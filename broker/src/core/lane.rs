@@ -12,6 +12,7 @@ use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
 use crate::why::Drop;
 use std::collections::VecDeque;
+use std::ops::Range;
 use zmtp::Frames;
 
 /// Many targets share a copy of a run at least this long; of a shorter one each has a copy, which
@@ -139,18 +140,16 @@ impl Lane<'_> {
                 self.routed(&input.bytes()[..size], taken);
             }
             match route {
-                Route::Targets { full: 0 }
-                    if has_run && (self.is_far() || !self.is_heavy(size)) =>
-                {
-                    self.pass_run(input, size, find, quota);
+                Route::Targets { full } if has_run && (self.is_far() || !self.is_heavy(size)) => {
+                    self.pass_run(input, size, full, find, quota);
                 }
                 Route::To { .. } if has_run && is_steady => {
-                    self.pass_run(input, size, find, quota);
+                    self.pass_run(input, size, 0, find, quota);
                 }
                 Route::Targets { full } => {
                     self.turn.charge(cost::targets(full as usize));
                     let missing = split_missing(self.targets, full);
-                    count_missing(&mut self.to.stats, self.conns, missing);
+                    count_missing(&mut self.to.stats, self.conns, missing, 1);
                     self.queue(input, size, taken, taken);
                 }
                 Route::To { skip, .. } => self.queue(input, size, taken, taken + skip),
@@ -217,12 +216,14 @@ impl Lane<'_> {
     }
 
     /// Queues the message at the front, and those behind it that go to the same targets and for
-    /// which all of them have room, as one: what a queue costs is paid once.
+    /// which all of them have room, as one: what a queue costs is paid once. The last `full` of the
+    /// targets have no room, and miss all of them.
     #[inline(never)]
     fn pass_run(
         &mut self,
         input: &mut Input,
         first_size: usize,
+        full: u32,
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) {
@@ -234,6 +235,8 @@ impl Lane<'_> {
         input.consume(first_size);
         let is_steady = self.to.pattern.is_steady();
         let is_far = self.is_far();
+        let reach = self.targets.len() - full as usize;
+        let each = cost::repetition(if is_steady { 0 } else { self.targets.len() });
         let (mut messages, mut room) = (1, None);
         while messages <= *quota
             && let Some(size) = find(input.bytes())
@@ -244,12 +247,9 @@ impl Lane<'_> {
                 break;
             }
             let room = room.get_or_insert_with(|| {
-                let room = least_room(self.targets, self.conns, &self.to.options);
-                let copies = if is_far { 1 } else { self.targets.len() };
-                let left = Room::of(
-                    self.turn.left() / cost::MESSAGE,
-                    self.turn.bytes_left(copies),
-                );
+                let room = least_room(&self.targets[..reach], self.conns, &self.to.options);
+                let copies = if is_far { 1 } else { reach };
+                let left = Room::of(self.turn.left() / each, self.turn.bytes_left(copies));
                 room.min(left).behind(1, first_size)
             });
             let can_be_shown = !is_watched || self.copies.have_room();
@@ -269,12 +269,22 @@ impl Lane<'_> {
         self.from
             .stats
             .count_in(messages - 1, range.len() - first_size);
-        let stats = &mut self.to.stats;
-        stats.count_out(self.targets.len(), messages, range.len());
+        let units = u64::from(messages - 1) * each + cost::targets(self.targets.len());
+        self.turn.charge(units);
+        let missing = split_missing(self.targets, full);
+        count_missing(&mut self.to.stats, self.conns, missing, messages);
+        self.push_run(input, range, messages);
+    }
+
+    /// Queues messages that stand one behind the other in the input for all targets.
+    fn push_run(&mut self, input: &Input, range: Range<usize>, messages: u32) {
         let targets = self.targets.len();
-        let units = u64::from(messages - 1) * cost::MESSAGE + cost::targets(targets);
+        self.to.stats.count_out(targets, messages, range.len());
+        if targets == 0 {
+            return;
+        }
         if self.is_worth_sharing(input, range.len()) {
-            self.turn.charge(units + turn::bytes(range.len()));
+            self.turn.charge(turn::bytes(range.len()));
             let run = self.outbox.store.share_copy(&input.buffer()[range]);
             for target in self.targets.iter() {
                 self.outbox
@@ -282,8 +292,7 @@ impl Lane<'_> {
             }
             return;
         }
-        let copies = targets as u64 * turn::bytes(range.len());
-        self.turn.charge(units + copies);
+        self.turn.charge(targets as u64 * turn::bytes(range.len()));
         for target in self.targets.iter() {
             self.outbox
                 .push_run(self.conns, *target, input, range.clone(), messages);

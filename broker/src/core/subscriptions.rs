@@ -393,7 +393,7 @@ impl Upstream<'_> {
                 stats.count_out(1, 1, envelope.len());
             }
             Route::Targets { full } => {
-                count_missing(stats, self.conns, split_missing(&mut targets, full));
+                count_missing(stats, self.conns, split_missing(&mut targets, full), 1);
                 for id in &targets {
                     self.outbox.push_bytes(self.conns, *id, &wire, 1);
                 }

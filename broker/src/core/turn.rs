@@ -59,6 +59,12 @@ pub(super) mod cost {
         count as u64 * if are_far(count) { FAR_TARGET } else { TARGET }
     }
 
+    /// One more message is found, and goes to the same targets; so many are compared for that.
+    #[inline]
+    pub(crate) fn repetition(compared: usize) -> u64 {
+        MESSAGE + compared as u64 / 2
+    }
+
     /// Whether so many targets are more than the caches of a processor hold.
     #[inline]
     pub(crate) fn are_far(count: usize) -> bool {

@@ -507,15 +507,16 @@ pub(crate) fn split_missing(targets: &mut Vec<ConnId>, full: u32) -> Drain<'_, C
     targets.drain(targets.len() - full as usize..)
 }
 
-/// Counts a message that these peers of a socket miss because their queues are full.
+/// Counts messages that these peers of a socket miss because their queues are full.
 pub(crate) fn count_missing(
     stats: &mut SocketStats,
     conns: &mut ConnTable,
     missing: impl IntoIterator<Item = ConnId>,
+    messages: u32,
 ) {
     for id in missing {
-        stats.count_drop(Drop::PeerFull);
-        conns.count_drops(id, Drop::PeerFull, 1);
+        stats.count_drops(Drop::PeerFull, messages);
+        conns.count_drops(id, Drop::PeerFull, messages);
     }
 }
 

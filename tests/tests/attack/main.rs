@@ -97,7 +97,7 @@ impl Attack {
 
 /// Files that this process and the broker need each for the largest attacks.
 const FILES: usize = 12_000;
-/// How often an attack is tried again when other programs had the processors.
+/// How often an attack is tried: latency is missed only if it is each time.
 const TRIES: u32 = 3;
 /// What beginning and ending a scene takes of the share of an attack.
 const SCENERY: Duration = Duration::from_secs(2);
@@ -144,15 +144,15 @@ fn files_max() -> usize {
     soft.unwrap_or(usize::MAX)
 }
 
-/// One attack, again if other programs had the processors.
+/// One attack, again if other programs may have had the processors.
 fn attempt(attack: &Attack, share: Duration) -> Figures {
     let mut tries = 1;
     loop {
         let figures = scene::run(attack, share);
-        if tries == TRIES || !figures.is_noise() {
+        if tries == TRIES || !figures.may_be_noise() {
             return figures;
         }
-        println!("again, since other programs had the processors:\n{figures}");
+        println!("again, since other programs may have had the processors:\n{figures}");
         tries += 1;
     }
 }
