@@ -10,7 +10,7 @@
 //!   left, it is back within 64 MiB of the start, or within the limit if that is less, and open
 //!   files are as many as before;
 //! - the 99th percentile of honest requests on another proxy is at most 20 ms above that of a relay
-//!   of bytes, which runs at the same time;
+//!   of bytes, which runs at the same time (`SLACK_MS` in the environment: another number);
 //! - SIGTERM ends the broker.
 //!
 //! The broker, the relay and the honest peers have the processors before the attackers have them,
