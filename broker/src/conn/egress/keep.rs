@@ -6,6 +6,10 @@ use super::{Body, Chunk, Egress, Store};
 use crate::conn::Input;
 use std::ops::Range;
 
+/// Copies at least this long are in buffers that are kept for the next; others are of just their
+/// size.
+const REUSED_SIZE_MIN: usize = 32 << 10;
+
 /// Shorter runs are not worth sharing.
 const SHARED_RUN_SIZE_MIN: usize = 1 << 10;
 
@@ -80,9 +84,13 @@ impl Egress {
         };
     }
 
-    /// A copy in a buffer of just its size, counted.
+    /// A copy, counted. Pages that were in use before cost less than new ones.
     fn copy(&mut self, bytes: &[u8], store: &mut Store) -> Buffer {
-        let copy = Buffer::copy_of(bytes);
+        let mut copy = match bytes.len() {
+            REUSED_SIZE_MIN.. => store.take(bytes.len()),
+            size => Buffer::with_capacity(size),
+        };
+        copy.extend_from_slice(bytes);
         store.charge(&mut self.footprint, copy.capacity());
         copy
     }

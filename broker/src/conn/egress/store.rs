@@ -11,11 +11,28 @@ use std::ops::Range;
 use std::time::Instant;
 
 /// Capacities of batches: each class has four times that of the one before. A queue that holds
-/// little gets a small buffer, and a batch that grows is copied at most three times.
-const CLASS_SIZES: [usize; 5] = [256, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
+/// little gets a small buffer, and a batch that grows is copied at most three times. The last two
+/// are for what is copied out of an input at once.
+const CLASS_SIZES: [usize; 7] = [
+    256,
+    1 << 10,
+    4 << 10,
+    16 << 10,
+    64 << 10,
+    128 << 10,
+    256 << 10,
+];
 
 /// Spare bytes of each class: a turn to many peers finds its buffers again.
-const CLASS_SPARE_MAX: [usize; 5] = [256 << 10, 256 << 10, 512 << 10, 1 << 20, 1 << 20];
+const CLASS_SPARE_MAX: [usize; 7] = [
+    256 << 10,
+    256 << 10,
+    512 << 10,
+    1 << 20,
+    1 << 20,
+    512 << 10,
+    1 << 20,
+];
 
 /// Chunks for which lists are kept: half a megabyte of them.
 const LIST_ROOM_MAX: usize = 12 << 10;
