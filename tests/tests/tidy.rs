@@ -110,6 +110,40 @@ fn links_in_the_documentation_lead_somewhere() {
 /// `./ci.sh mutants` takes up to an hour, and this a moment: code that moves must take the patches
 /// along.
 #[test]
+fn functions_that_the_documentation_names_exist() {
+    let code: Vec<String> = files(&["rs"]).iter().map(|path| read(path)).collect();
+    let is_there = |text: &str| code.iter().any(|file| file.contains(text));
+    let mut dead = Vec::new();
+    for path in files(&["md"]) {
+        let text = read(&path);
+        for name in text.split('`').skip(1).step_by(2) {
+            let Some((owner, function)) = split_function(name) else {
+                continue;
+            };
+            let has_owner = ["struct", "enum", "trait", "type"]
+                .iter()
+                .any(|kind| is_there(&format!("{kind} {owner}")));
+            let has_function = ["(", "<"]
+                .iter()
+                .any(|end| is_there(&format!("fn {function}{end}")));
+            if !(has_owner && has_function) {
+                dead.push(format!("{}: {name}", shown(&path)));
+            }
+        }
+    }
+    assert_none(dead);
+}
+
+/// A type of ours and its function, if that is what `path::Type::function` names.
+fn split_function(name: &str) -> Option<(&str, &str)> {
+    let (path, function) = name.trim_end_matches("()").rsplit_once("::")?;
+    let owner = path.rsplit("::").next()?;
+    let is_function = function.chars().all(|it| it.is_ascii_lowercase() || it == '_');
+    let is_type = owner.starts_with(|first: char| first.is_ascii_uppercase());
+    (is_function && is_type && owner != "Instant").then_some((owner, function))
+}
+
+#[test]
 fn every_deliberate_fault_can_still_be_put_in() {
     let (mut faults, mut objections) = (BTreeSet::new(), Vec::new());
     for path in files(&["patch"]) {
