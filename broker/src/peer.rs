@@ -38,7 +38,7 @@ impl From<SocketAddr> for PeerAddress {
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Absent => f.write_str("nobody"),
+            Self::Absent => f.write_str("no peer"),
             Self::Inproc => f.write_str("inproc peer"),
             Self::Program => f.write_str("inproc peer (this program)"),
             Self::Ipc { pid, uid } => write!(f, "ipc peer (pid {pid}, uid {uid})"),

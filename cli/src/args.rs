@@ -535,7 +535,7 @@ mod tests {
             ("sndhwm=1k", "write a whole number of messages"),
             ("maxmsgsize=0", "from 1 to"),
             ("sndhw=1", "did you mean \"sndhwm\"?"),
-            ("side.sndhwm=1", "there is no option \"side.sndhwm\""),
+            ("side.sndhwm=1", "unknown option \"side.sndhwm\""),
         ] {
             let refusal = text.parse::<Setting>().expect_err(text);
             assert!(refusal.contains(expected), "{text}: {refusal}");

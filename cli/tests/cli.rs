@@ -248,7 +248,7 @@ fn wrong_files_are_refused_with_line_and_key() {
         ),
         (
             format!("{QUEUE}colour = 3"),
-            ":3: proxy.colour: there is no such key here: write one of",
+            ":3: proxy.colour: unknown key: write one of",
         ),
         (
             format!("\n{QUEUE}"),
@@ -264,7 +264,7 @@ fn wrong_files_are_refused_with_line_and_key() {
         ),
         (
             "[[proxy]]\nkind = 'pipe'".to_owned(),
-            ":2: proxy.kind: there is no kind \"pipe\": write",
+            ":2: proxy.kind: unknown kind \"pipe\": write",
         ),
         (
             format!("{QUEUE}frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:1'"),
@@ -719,7 +719,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
     (&["run", "--print-default", "x"], "cannot be used with"),
     (
         &["sniff"],
-        "there is nothing to sniff: name a capture endpoint",
+        "nothing to sniff: name a capture endpoint",
     ),
     (&["sniff", "tcp://*:1"], "* is only for binding"),
     (
@@ -758,7 +758,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
         "cannot be used with",
     ),
     (&["export", "x"], "--pcapng <FILE>"),
-    (&["man", "nonsense"], "there is no subcommand \"nonsense\""),
+    (&["man", "nonsense"], "unknown subcommand \"nonsense\""),
     (
         &["completions", "tcsh"],
         "bash, elvish, fish, powershell, zsh",

@@ -360,13 +360,13 @@ fn what_is_no_recording_is_refused() {
     for (args, expected) in [
         (
             &["sniff", "--read", &other][..],
-            "this is no recording of zmqd",
+            "this is not a zmqd recording",
         ),
-        (&["sniff", "--read", &empty], "this is no recording of zmqd"),
+        (&["sniff", "--read", &empty], "this is not a zmqd recording"),
         (&["sniff", "--read", "/nonexistent"], "No such file"),
         (
             &["export", &other, "--pcapng", "-"],
-            "this is no recording of zmqd",
+            "this is not a zmqd recording",
         ),
         (
             // Before it is looked who listens there.
@@ -378,7 +378,7 @@ fn what_is_no_recording_is_refused() {
                 "--socket",
                 "PUB",
             ],
-            "this is no recording of zmqd",
+            "this is not a zmqd recording",
         ),
     ] {
         let output = run(args);

@@ -145,7 +145,7 @@ class Switch:
             self.pulled.remove(int(words[0]))
             self.hosts[int(words[0])].carry(True)
         else:
-            sys.exit(f"there is no command {verb}")
+            sys.exit(f"unknown command {verb}")
         return ""
 
     def run(self):

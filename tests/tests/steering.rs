@@ -370,9 +370,9 @@ fn wrong_questions_are_answered_with_what_is_wrong() {
         def complaint(text):
             control.send(text)
             return json.loads(control.recv())["error"]
-        assert "this is no JSON" in complaint(b"{nonsense")
+        assert "invalid JSON" in complaint(b"{nonsense")
         assert complaint(b"{}").startswith("command: write one of closed, commands, kick")
-        assert "there is no command \"peer\"" in complaint(b'{"command": "peer"}')
+        assert "unknown command \"peer\"" in complaint(b'{"command": "peer"}')
         assert "peers has no key \"sid\"" in complaint(b'{"command": "peers", "sid": "x"}')
         assert complaint(b'{"command": "peers", "limit": 0}').startswith("limit: ")
         assert complaint(b'{"command": "kick"}').startswith("say whom")

@@ -239,7 +239,7 @@ fn a_file_that_is_no_socket_stays() {
         ANY,
     ]);
     assert_eq!(end.code, Some(1), "{}", end.stderr);
-    assert!(end.stderr.contains("that is no socket"), "{}", end.stderr);
+    assert!(end.stderr.contains("is not a socket"), "{}", end.stderr);
     assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
 }
 

@@ -231,7 +231,7 @@ impl Reader {
             proxy.capture.format = CaptureFormat::from_name(name).ok_or_else(|| {
                 let hint = nearest::hint(name, &CaptureFormat::ALL.map(CaptureFormat::name));
                 let name = show(name);
-                format_node.fail(format!("there is no format \"{name}\": {hint}"))
+                format_node.fail(format!("unknown format \"{name}\": {hint}"))
             })?;
         }
         let prefixes = [
@@ -359,7 +359,7 @@ fn refuse_unknown(table: &DeTable<'_>, node: &Node, known: &[&str]) -> Result<()
                 at: key.span(),
                 ..node.join(&show(name.as_ref()).to_string())
             };
-            Err(unknown_node.fail(format!("there is no such key here: {hint}")))
+            Err(unknown_node.fail(format!("unknown key: {hint}")))
         }
     }
 }
@@ -378,7 +378,7 @@ fn read_kind(proxy: &DeTable<'_>, node: &Node) -> Result<Kind, Fail> {
             let name = as_text(value, &kind_node)?;
             Kind::from_name(name).ok_or_else(|| {
                 let (name, hint) = (show(name), nearest::hint(name, &names));
-                kind_node.fail(format!("there is no kind \"{name}\": {hint}"))
+                kind_node.fail(format!("unknown kind \"{name}\": {hint}"))
             })
         }
         (None, Some((frontend, _)), Some((backend, backend_node))) => {

@@ -242,11 +242,11 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
     ),
     (
         "\nprozy = 1",
-        "test.toml:2: prozy: there is no such key here: did you mean \"proxy\"?",
+        "test.toml:2: prozy: unknown key: did you mean \"proxy\"?",
     ),
     (
         "z = 1\na = 1",
-        "test.toml:1: z: there is no such key here: write one of drain_timeout",
+        "test.toml:1: z: unknown key: write one of drain_timeout",
     ),
     (
         "drain_timeout = '5s'",
@@ -267,7 +267,7 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
     ),
     (
         "[options]\n\nsndhwn = 3",
-        "test.toml:3: options.sndhwn: there is no such key here: did",
+        "test.toml:3: options.sndhwn: unknown key: did",
     ),
     (
         "[options]\nsndhwm = '3'",
@@ -323,7 +323,7 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
     ),
     (
         "[[proxy]]\nkind = 'quee'",
-        "test.toml:2: proxy.kind: there is no kind \"quee\": did you",
+        "test.toml:2: proxy.kind: unknown kind \"quee\": did you",
     ),
     (
         "[[proxy]]\nkind = 3",
@@ -335,11 +335,11 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
     ),
     (
         "[[proxy]]\nkind = 'queue'\nfront = 3",
-        "test.toml:3: proxy.front: there is no such key",
+        "test.toml:3: proxy.front: unknown key",
     ),
     (
         "[[proxy]]\nkind = 'queue'\n[proxy.frontend]\nbinds = 'x'",
-        "test.toml:4: proxy.frontend.binds: there is no such key here: did you mean \"bind\"?",
+        "test.toml:4: proxy.frontend.binds: unknown key: did you mean \"bind\"?",
     ),
     (
         "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*'",
@@ -360,7 +360,7 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
     (
         "[[proxy]]\nkind = 'forwarder'\nfrontend.connect = [\n\
          { endpoint = 'tcp://a:1', topic = 'a' }]",
-        "test.toml:4: proxy.frontend.connect.topic: there is no such key here",
+        "test.toml:4: proxy.frontend.connect.topic: unknown key",
     ),
     (
         "[[proxy]]\nkind = 'forwarder'\nfrontend.connect = [{ subscribe = 'a' }]",
@@ -437,7 +437,7 @@ fn any_two_sockets_are_written_on_their_sides() {
             "frontend.socket = 'PULL'\nbackend.socket = 'SUB'",
             "both sides only receive",
         ),
-        ("frontend.socket = 'RAP'", "there is no socket type \"RAP\""),
+        ("frontend.socket = 'RAP'", "unknown socket type \"RAP\""),
         ("frontend.socket = 'SUB'", "SUB alone makes no proxy"),
         ("backend.socket = 'SUB'", "the frontend needs a socket too"),
     ];
@@ -491,7 +491,7 @@ fn captures_controls_and_recordings_stand_beside_the_sides() {
         ),
         (
             "capture.format = 'pcap'",
-            "test.toml:6: proxy.capture.format: there is no format",
+            "test.toml:6: proxy.capture.format: unknown format",
         ),
         (
             "capture.in_prefix = 'out'",
@@ -503,7 +503,7 @@ fn captures_controls_and_recordings_stand_beside_the_sides() {
         ),
         (
             "control.in_prefix = 'a'",
-            "proxy.control.in_prefix: there is no such key",
+            "proxy.control.in_prefix: unknown key",
         ),
         (
             "capture.bind = 'tcp://*:2'",
@@ -515,7 +515,7 @@ fn captures_controls_and_recordings_stand_beside_the_sides() {
         ),
         (
             "record = { path = 'a', size = 2 }",
-            "proxy.record.size: there is no such key",
+            "proxy.record.size: unknown key",
         ),
     ] {
         let refusal = refusal(&format!("{sides}{line}\n"));

@@ -79,7 +79,7 @@ impl Inquiry {
         Self {
             name: "subscriptions",
             keys: &["prefix", "prefix_hex", "after", "after_hex", "limit"],
-            doc: "The topics under a prefix that somebody subscribes to, and how many do",
+            doc: "Topics under a prefix, and how many peers subscribe to each",
             answer: Core::list_subscriptions,
         },
         Self {
@@ -221,7 +221,7 @@ impl Core {
         request: &[u8],
     ) -> Vec<u8> {
         let answer = match serde_json::from_slice::<Value>(request) {
-            Err(error) => Err(format!("this is no JSON: {}", show(&error.to_string()))),
+            Err(error) => Err(format!("invalid JSON: {}", show(&error.to_string()))),
             Ok(Value::Object(request)) => self.inquire_object(&Asked {
                 by,
                 now,
@@ -244,7 +244,7 @@ impl Core {
         let known = Inquiry::ALL.iter().find(|inquiry| inquiry.name == name);
         let inquiry = known.ok_or_else(|| {
             format!(
-                "there is no command \"{}\": write one of {}",
+                "unknown command \"{}\": write one of {}",
                 show(name),
                 choice()
             )
@@ -292,7 +292,7 @@ impl Core {
         let (id, address) = (asked.text("id")?, asked.text("address")?);
         let name = asked.bytes("identity")?;
         if [id.is_some(), address.is_some(), name.is_some()] == [false; 3] {
-            return Err("say whom: write id, address or identity".to_owned());
+            return Err("name a peer: write id, address or identity".to_owned());
         }
         if name.as_ref().is_some_and(Vec::is_empty) {
             return Err(KICK_NAMELESS.to_owned());
@@ -491,7 +491,7 @@ const KICK_NAMELESS: &str =
 const KICK_NOBODY: &str =
     "no peer of this proxy fits that: ask for peers to see those that there are";
 
-const NO_XPUB: &str = "nobody subscribes here: this proxy has no XPUB and no PUB";
+const NO_XPUB: &str = "this proxy has no subscriptions: it has no XPUB and no PUB socket";
 
 fn list_commands() -> Value {
     let commands: Vec<Value> = Inquiry::ALL

@@ -42,7 +42,7 @@ pub(super) fn to_connect(host: &Host, port: u16) -> io::Result<Target> {
 pub(super) fn to_connect_from(host: &Host, port: u16, ipv6: bool) -> io::Result<SocketAddr> {
     let address = match host {
         Host::Name(name) => of_interface(name, port, ipv6)?
-            .ok_or_else(|| not_found(format!("there is no network interface {name}")))?,
+            .ok_or_else(|| not_found(format!("unknown network interface {name}")))?,
         _ => numeric(host, port, ipv6)?,
     };
     if address.is_ipv6() == ipv6 {
@@ -75,7 +75,7 @@ fn numeric(host: &Host, port: u16, ipv6: bool) -> io::Result<SocketAddr> {
         Host::Any => Ok((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into()),
         Host::Ip(ip) => Ok((*ip, port).into()),
         Host::Zoned(ip, zone) => Ok(SocketAddrV6::new(*ip, port, 0, scope(zone)?).into()),
-        Host::Name(name) => Err(not_found(format!("{name} is no address"))),
+        Host::Name(name) => Err(not_found(format!("{name} is not an address"))),
     }
 }
 
@@ -84,7 +84,7 @@ fn scope(zone: &str) -> io::Result<u32> {
     if let Ok(number) = zone.parse() {
         return Ok(number);
     }
-    if_nametoindex(zone).map_err(|_| not_found(format!("there is no network interface {zone}")))
+    if_nametoindex(zone).map_err(|_| not_found(format!("unknown network interface {zone}")))
 }
 
 /// The first address of a network interface: of IPv6 if it is wanted and there is one. [`None`] if
@@ -189,7 +189,7 @@ mod tests {
         );
         assert_eq!(bound("[fe80::1%9]", false), "[fe80::1%9]:7");
         let refusal = to_bind(&host("[fe80::1%none0]"), 7, false).expect_err("no such zone");
-        assert!(refusal.to_string().contains("no network interface none0"));
+        assert!(refusal.to_string().contains("unknown network interface none0"));
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
         for (text, ipv6, expected) in [
             ("127.0.0.2", true, "of another family"),
             ("[::1]", false, "of another family"),
-            ("none0", false, "there is no network interface none0"),
+            ("none0", false, "unknown network interface none0"),
         ] {
             let refusal = from(text, ipv6).expect_err(text).to_string();
             assert!(refusal.contains(expected), "{text}: {refusal}");

@@ -163,7 +163,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {}
         Ok(_) => {
-            let message = "there is a file of this name that is no socket";
+            let message = "a file of this name exists and is not a socket";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         // Whoever had it has just removed it.
@@ -252,7 +252,7 @@ fn id_of(name: &str, file: &str, what: &str) -> io::Result<Option<u32>> {
         is_it.then(|| fields.nth(1)?.parse().ok())?
     });
     let missing = || {
-        let message = format!("{file} has no {what} {name}: write a number for one from elsewhere");
+        let message = format!("{file} has no {what} {name}: create it, or write its number");
         io::Error::new(io::ErrorKind::InvalidInput, message)
     };
     number.map(Some).ok_or_else(missing)
@@ -264,7 +264,7 @@ fn identity(path: &Path) -> io::Result<Identity> {
 }
 
 fn in_use() -> io::Error {
-    io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there")
+    io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")
 }
 
 #[cfg(test)]

@@ -381,7 +381,7 @@ impl Broker {
     ) -> io::Result<UnixStream> {
         let mut listeners = self.listeners.iter();
         let Some(listener) = listeners.find(|listener| listener.inproc_name() == Some(name)) else {
-            let message = format!("nobody binds inproc://{name}");
+            let message = format!("no side binds inproc://{name}");
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
         };
         let (ours, theirs) = UnixStream::pair()?;

@@ -515,7 +515,7 @@ fn only_names_that_are_bound_can_be_connected_to() {
         .connect_inproc("nobody")
         .expect_err("unbound");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    assert_eq!(error.to_string(), "nobody binds inproc://nobody");
+    assert_eq!(error.to_string(), "no side binds inproc://nobody");
     running.stop();
     let error = running.handle.connect_inproc("in").expect_err("stopped");
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);

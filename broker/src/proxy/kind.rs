@@ -34,7 +34,7 @@ impl Kind {
             frontend: Xsub,
             backend: Xpub,
             is_echo: false,
-            doc: "Publications to those who subscribed: XSUB in front, XPUB behind",
+            doc: "Publications to subscribers: XSUB in front, XPUB behind",
         },
         Self {
             name: "streamer",
@@ -112,7 +112,7 @@ pub enum PairError {
         reason: &'static str,
     },
     /// A name that no socket type has.
-    #[error("there is no socket type \"{}\": write one of {}", show(.0), socket_names())]
+    #[error("unknown socket type \"{}\": write one of {}", show(.0), socket_names())]
     Unknown(String),
 }
 
@@ -207,7 +207,7 @@ mod tests {
         assert!(
             refusal
                 .to_string()
-                .starts_with("there is no socket type \"RAP\": write one of")
+                .starts_with("unknown socket type \"RAP\": write one of")
         );
     }
 

@@ -63,7 +63,7 @@ pub enum ReadError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It does not begin as recordings do.
-    #[error("this is no recording of zmqd")]
+    #[error("this is not a zmqd recording")]
     NotARecording,
     /// A later zmqd wrote it.
     #[error("this recording has version {0} of the format; a newer zmqd reads it")]

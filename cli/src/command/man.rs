@@ -14,7 +14,7 @@ pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
         None => whole,
         Some(name) => whole.find_subcommand(name).cloned().ok_or_else(|| {
             Failure::Usage(format!(
-                "there is no subcommand \"{name}\": zmqd --help lists them"
+                "unknown subcommand \"{name}\": zmqd --help lists them"
             ))
         })?,
     };

@@ -100,7 +100,7 @@ fn explain(error: &BindError) -> String {
             endpoint, source, ..
         } => advice(endpoint, source.kind()),
         BindError::EventLoop(_) => None,
-        BindError::Record(_) => Some("name another file, or end who records there"),
+        BindError::Record(_) => Some("name another file, or stop the process that records to it"),
     };
     advice.map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
 }
@@ -108,8 +108,8 @@ fn explain(error: &BindError) -> String {
 fn advice(endpoint: &Endpoint, kind: ErrorKind) -> Option<&'static str> {
     let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
     match kind {
-        ErrorKind::AddrInUse if is_tcp => Some("stop who listens there, or choose another port"),
-        ErrorKind::AddrInUse => Some("stop who listens there, or choose another name"),
+        ErrorKind::AddrInUse if is_tcp => Some("stop the process that listens there, or choose another port"),
+        ErrorKind::AddrInUse => Some("stop the process that listens there, or choose another name"),
         ErrorKind::AddrNotAvailable if is_tcp => {
             Some("use an address of this machine, or * for all")
         }

@@ -74,7 +74,7 @@ pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {
     let endpoints = [&args.endpoints[..], &args.bind].concat();
     if endpoints.is_empty() && args.read.is_empty() {
         return Err(Failure::Usage(
-            "there is nothing to sniff: name a capture endpoint, or a file with --read".to_owned(),
+            "nothing to sniff: name a capture endpoint, or a file with --read".to_owned(),
         ));
     }
     if args.format.is_undirected() && args.filter.direction.is_some() {

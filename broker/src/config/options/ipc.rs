@@ -37,7 +37,7 @@ impl FromStr for IpcMode {
         match u32::from_str_radix(text, 8) {
             Ok(bits @ 0..=0o777) if is_octal => Ok(Self(bits)),
             _ => Err(format!(
-                "\"{}\" is no mode of a file: write three octal digits, 660 for example",
+                "\"{}\" is not a file mode: write three octal digits, 660 for example",
                 show(text)
             )),
         }
@@ -59,7 +59,7 @@ impl FromStr for IpcOwner {
         let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b':';
         if user.len() + group.len() == 0 || !user.bytes().chain(group.bytes()).all(is_name) {
             return Err(format!(
-                "\"{}\" is no owner of a file: write USER:GROUP, USER or :GROUP, names or numbers",
+                "\"{}\" is not a file owner: write USER:GROUP, USER or :GROUP, names or numbers",
                 show(text)
             ));
         }

@@ -251,7 +251,7 @@ pub enum OptionError {
         max_ms: u128,
     },
     /// Not one of the names that may be chosen from.
-    #[error("there is no choice \"{}\": {hint}", show(name))]
+    #[error("unknown choice \"{}\": {hint}", show(name))]
     Choice {
         /// What to write instead.
         hint: String,
@@ -310,7 +310,7 @@ pub enum OptionError {
         size_max: usize,
     },
     /// No such option.
-    #[error("there is no option \"{}\": {}", show(name), nearest::hint(name,
+    #[error("unknown option \"{}\": {}", show(name), nearest::hint(name,
          &SocketOption::names()))]
     Unknown {
         /// What was asked for.

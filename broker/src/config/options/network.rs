@@ -40,7 +40,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || {
             let text = show(text);
-            format!("\"{text}\" is no network: write 10.0.0.0/8, fd00::/8 or one address")
+            format!("\"{text}\" is not a network: write 10.0.0.0/8, fd00::/8 or one address")
         };
         let (address, prefix_len) = match text.split_once('/') {
             Some((address, len)) => (address, Some(len)),
@@ -124,11 +124,11 @@ mod tests {
     #[test]
     fn slips_are_refused() {
         for (text, expected) in [
-            ("", "is no network: write 10.0.0.0/8"),
-            ("localhost", "is no network"),
-            ("10.0.0.0/", "is no network"),
-            ("10.0.0.0/+8", "is no network"),
-            ("10.0.0.0/256", "is no network"),
+            ("", "is not a network: write 10.0.0.0/8"),
+            ("localhost", "is not a network"),
+            ("10.0.0.0/", "is not a network"),
+            ("10.0.0.0/+8", "is not a network"),
+            ("10.0.0.0/256", "is not a network"),
             ("10.0.0.0/33", "has 33 bits: write at most 32"),
             ("fd00::/129", "has 129 bits: write at most 128"),
             ("10.1.0.0/8", "has an address beyond its 8 bits"),

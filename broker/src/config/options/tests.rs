@@ -116,12 +116,12 @@ fn refusals_say_what_to_write() {
         (
             choice,
             "drop-newst",
-            "there is no choice \"drop-newst\": did you mean \"drop-newest\"?",
+            "unknown choice \"drop-newst\": did you mean \"drop-newest\"?",
         ),
         (
             choice,
             "x",
-            "there is no choice \"x\": write one of block, drop-newest",
+            "unknown choice \"x\": write one of block, drop-newest",
         ),
         (
             Form::Text { size_max: 2 },
@@ -168,7 +168,7 @@ fn names_are_distinct_and_those_of_libzmq() {
         SocketOption::find("sndhw")
             .expect_err("no such option")
             .to_string(),
-        "there is no option \"sndhw\": did you mean \"sndhwm\"?"
+        "unknown option \"sndhw\": did you mean \"sndhwm\"?"
     );
 }
 

@@ -134,7 +134,7 @@ fn a_recording_cut_anywhere_loses_only_its_last_record() {
         let mut expected: Vec<String> = messages.collect();
         let start = ends.iter().rev().find(|end| **end <= size).unwrap_or(&0);
         if size == 0 {
-            expected.push("this is no recording of zmqd".to_owned());
+            expected.push("this is not a zmqd recording".to_owned());
         } else if *start < size {
             let missing = size - start;
             expected.push(format!(
@@ -253,7 +253,7 @@ fn kinds_of_a_later_day_are_passed_over_and_later_versions_refused() {
 fn other_files_are_no_recordings() {
     let message_first = three().0[begin().len()..].to_vec();
     for other in [&b""[..], b"hello", &[0; 100_000], &message_first] {
-        assert_eq!(told(other), ["this is no recording of zmqd"]);
+        assert_eq!(told(other), ["this is not a zmqd recording"]);
     }
 }
 
