@@ -27,6 +27,8 @@ usage: ./ci.sh JOB [ARGUMENT...]
                    deliberate faults, one at a time, all or those with such a NAME in theirs: a
                    test catches each; prints a table
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
+  msrv             the workspace compiles with the oldest Rust that Cargo.toml names
+  semver           the API of both libraries since the last release, as cargo-semver-checks sees it
   narrow           the codec and the broker where addresses have 32 bits (x86_64 only)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
   coverage         how much of the codec the seeds of its fuzz targets reach
@@ -186,6 +188,30 @@ deny() {
         return 0
     fi
     run cargo deny --locked check "$@"
+}
+
+msrv() {
+    local version
+    version="$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)"
+    say "msrv: the workspace compiles with Rust $version"
+    if ! rustup run "$version" rustc --version >/dev/null 2>&1; then
+        run rustup toolchain install "$version" --profile minimal
+    fi
+    run cargo "+$version" check --workspace --locked
+}
+
+semver() {
+    local last
+    say "semver: the API of both libraries since the last release"
+    last="$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || true)"
+    if [ -z "$last" ]; then
+        echo "NOT RUN: nothing is released yet."
+        return
+    fi
+    if ! command -v cargo-semver-checks >/dev/null; then
+        run cargo install --locked cargo-semver-checks
+    fi
+    run cargo semver-checks --package zmqd-zmtp --package zmqd-broker --baseline-rev "$last"
 }
 
 fuzz() {
@@ -399,7 +425,7 @@ all() {
 main() {
     case "${1:-}" in
     all | fmt | lint | doc | test | witness | faults | sim | soak | attack | mutants | deny | \
-        narrow | fuzz | coverage | wireshark | static | bench)
+        msrv | semver | narrow | fuzz | coverage | wireshark | static | bench)
         "$@"
         ;;
     "" | help | -h | --help) usage ;;
