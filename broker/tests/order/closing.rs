@@ -3,6 +3,7 @@
 use crate::play::{Play, proxy};
 use broker::Action;
 use broker::config::{Side, SocketOptions};
+use broker::why::Drop;
 use zmtp::SocketType;
 use zmtp::encode::append_command;
 
@@ -35,4 +36,20 @@ fn a_subscriber_that_is_cut_off_is_not_written_while_its_subscriptions_are_cance
     play.send(publisher, &["4999 goes nowhere"]);
     let statistics = play.core.statistics();
     assert_eq!(statistics[1].counters.messages_out, 1, "the first one");
+}
+
+/// What it sent before it stopped reading may still be there, so that its connection stays.
+#[test]
+fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
+    let mut play = Play::of(proxy("queue"));
+    let (client, worker) = (play.join(Side::Frontend), play.join(Side::Backend));
+    play.send(client, &["request"]);
+    let request = play.write_frames(worker);
+    play.core.handle_write_failed(client);
+    play.core.settle(play.now);
+    let reply: Vec<&[u8]> = request.iter().map(Vec::as_slice).collect();
+    play.send_frames(worker, &reply);
+    let frontend = play.core.statistics()[0].counters;
+    assert_eq!(frontend.messages_out, 0);
+    assert_eq!(frontend.dropped(Drop::NoSuchPeer), 1);
 }
