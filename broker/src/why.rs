@@ -140,7 +140,9 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GaveUp => f.write_str("it closed during the handshake: check that the socket types match"),
+            Self::GaveUp => {
+                f.write_str("it closed during the handshake: check that the socket types match")
+            }
             Self::IdentityReserved => f.write_str("its identity is one that the broker generates"),
             Self::IdentityTaken => f.write_str("another peer has its identity"),
             Self::Io(kind) => write!(f, "{kind}"),

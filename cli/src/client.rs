@@ -515,7 +515,10 @@ pub(crate) mod tests {
             for _ in 0..2 {
                 let (listener, bound) = Listener::bind(&endpoint).unwrap();
                 assert_eq!(bound, endpoint);
-                assert!(Listener::bind(&endpoint).is_err(), "another process listens there");
+                assert!(
+                    Listener::bind(&endpoint).is_err(),
+                    "another process listens there"
+                );
                 let connect = endpoint.clone();
                 let front = thread::spawn(move || {
                     let mut front = Client::connect(&connect, SocketType::Push, b"", TIMEOUT);

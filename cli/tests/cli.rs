@@ -717,10 +717,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
     ),
     (&["run", "/"], "cannot read /: Is a directory"),
     (&["run", "--print-default", "x"], "cannot be used with"),
-    (
-        &["sniff"],
-        "nothing to sniff: name a capture endpoint",
-    ),
+    (&["sniff"], "nothing to sniff: name a capture endpoint"),
     (&["sniff", "tcp://*:1"], "* is only for binding"),
     (
         &["sniff", "tcp://a:1", "--socket", "PUB"],

@@ -138,7 +138,9 @@ fn functions_that_the_documentation_names_exist() {
 fn split_function(name: &str) -> Option<(&str, &str)> {
     let (path, function) = name.trim_end_matches("()").rsplit_once("::")?;
     let owner = path.rsplit("::").next()?;
-    let is_function = function.chars().all(|it| it.is_ascii_lowercase() || it == '_');
+    let is_function = function
+        .chars()
+        .all(|it| it.is_ascii_lowercase() || it == '_');
     let is_type = owner.starts_with(|first: char| first.is_ascii_uppercase());
     (is_function && is_type && owner != "Instant").then_some((owner, function))
 }

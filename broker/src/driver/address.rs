@@ -189,7 +189,11 @@ mod tests {
         );
         assert_eq!(bound("[fe80::1%9]", false), "[fe80::1%9]:7");
         let refusal = to_bind(&host("[fe80::1%none0]"), 7, false).expect_err("no such zone");
-        assert!(refusal.to_string().contains("unknown network interface none0"));
+        assert!(
+            refusal
+                .to_string()
+                .contains("unknown network interface none0")
+        );
     }
 
     #[test]

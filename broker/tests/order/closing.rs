@@ -42,14 +42,16 @@ fn a_subscriber_that_is_cut_off_is_not_written_while_its_subscriptions_are_cance
 #[test]
 fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
     let mut play = Play::of(proxy("queue"));
-    let (client, worker) = (play.join(Side::Frontend), play.join(Side::Backend));
+    let client = play.join_as(Side::Frontend, SocketType::Dealer);
+    let worker = play.join_as(Side::Backend, SocketType::Dealer);
+    play.write(worker); // the handshake
     play.send(client, &["request"]);
     let request = play.write_frames(worker);
     play.core.handle_write_failed(client);
     play.core.settle(play.now);
     let reply: Vec<&[u8]> = request.iter().map(Vec::as_slice).collect();
     play.send_frames(worker, &reply);
-    let frontend = play.core.statistics()[0].counters;
+    let frontend = &play.core.statistics()[0].counters;
     assert_eq!(frontend.messages_out, 0);
     assert_eq!(frontend.dropped(Drop::NoSuchPeer), 1);
 }

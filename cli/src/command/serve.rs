@@ -108,7 +108,9 @@ fn explain(error: &BindError) -> String {
 fn advice(endpoint: &Endpoint, kind: ErrorKind) -> Option<&'static str> {
     let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
     match kind {
-        ErrorKind::AddrInUse if is_tcp => Some("stop the process that listens there, or choose another port"),
+        ErrorKind::AddrInUse if is_tcp => {
+            Some("stop the process that listens there, or choose another port")
+        }
         ErrorKind::AddrInUse => Some("stop the process that listens there, or choose another name"),
         ErrorKind::AddrNotAvailable if is_tcp => {
             Some("use an address of this machine, or * for all")
