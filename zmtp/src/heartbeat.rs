@@ -244,6 +244,15 @@ mod tests {
     }
 
     #[test]
+    fn the_silence_of_a_peer_that_is_not_read_does_not_count() {
+        let (mut heartbeat, start) = started();
+        assert_eq!(run(&mut heartbeat, start, 10), (vec![10], None));
+        heartbeat.hold_back(start + Duration::from_secs(11));
+        assert_eq!(heartbeat.expires_at, None, "the PING needs no answer now");
+        assert_eq!(heartbeat.ttl_ends_at, None);
+    }
+
+    #[test]
     fn any_input_is_a_sign_of_life() {
         let (mut heartbeat, start) = started();
         assert_eq!(run(&mut heartbeat, start, 20), (vec![10, 20], None));

@@ -1,9 +1,10 @@
 //! The names by which a ROUTER knows its peers.
 
 use crate::play::{Play, proxy};
-use broker::config::Side;
+use broker::config::{Config, Side};
 use broker::why::Drop;
-use broker::{Action, ConnId, SocketId};
+use broker::{Action, ConnId, Core, SocketId};
+use std::net::SocketAddr;
 use std::time::Duration;
 use zmtp::encode::append_command;
 use zmtp::{SocketType, Version};
@@ -110,6 +111,24 @@ fn a_name_may_begin_with_zero_where_it_is_not_of_the_generated_form() {
 }
 
 /// A queue with a worker, and a client that has a name.
+/// The names of peers that announce none are made of their ids.
+#[test]
+fn a_new_process_makes_no_name_that_another_made() {
+    let config = Config {
+        proxies: vec![proxy("queue")],
+        ..Config::default()
+    };
+    let (now, peer) = (
+        Play::run(&config).now,
+        SocketAddr::from(([127, 0, 0, 1], 1)),
+    );
+    let [one, other] = [1, 2].map(|seed| {
+        let mut core = Core::new(&config, seed);
+        core.handle_accepted(now, frontend(0), peer)
+    });
+    assert_ne!(one, other);
+}
+
 fn named() -> (Play, ConnId, ConnId) {
     let mut play = Play::of(proxy("queue"));
     let worker = play.join_named(backend(0), SocketType::Dealer, b"");
