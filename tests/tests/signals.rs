@@ -287,8 +287,10 @@ fn senders_die_in_the_middle_of_a_message() {
             victim.set("kind", kind);
             victim.run(
                 r#"
-                kinds = {"queue": zmq.DEALER, "forwarder": zmq.PUB, "streamer": zmq.PUSH}
+                kinds = {"queue": zmq.DEALER, "forwarder": zmq.XPUB, "streamer": zmq.PUSH}
                 victim = connect(kinds[kind], frontend, sndhwm=1, sndbuf=65536)
+                if kind == "forwarder":
+                    victim.recv()  # without a subscription it would send nothing
                 "#,
             );
             let held = broker.rss_bytes();

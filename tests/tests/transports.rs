@@ -206,7 +206,7 @@ fn a_socket_that_somebody_listens_on_is_never_taken() {
         let expected = format!("queue frontend: cannot bind {taken}: ");
         assert!(end.stderr.contains(&expected), "{}", end.stderr);
         assert!(
-            end.stderr.contains("stop who listens there"),
+            end.stderr.contains("stop the other process"),
             "{}",
             end.stderr
         );

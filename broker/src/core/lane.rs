@@ -329,7 +329,7 @@ impl Lane<'_> {
     }
 
     /// Whether a message of this size goes to so many that a copy for each costs more than one that
-    /// they share, or that they cannot all be written in this turn from the buffer it was read into.
+    /// they share, or that they cannot all be written from the input in this turn.
     #[inline]
     fn is_heavy(&self, size: usize) -> bool {
         if self.is_far() {

@@ -449,7 +449,7 @@ impl Core {
         self.turn.end();
     }
 
-    /// Leaves what [`Self::poll_urgent`] named to be written later; [`Self::keep_rest`] is to follow.
+    /// A connection of [`Self::poll_urgent`] is to be written later; [`Self::keep_rest`] follows.
     pub fn write_later(&mut self, id: ConnId) {
         self.outbox.mark_dirty(&mut self.conns, id);
     }

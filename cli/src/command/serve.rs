@@ -111,7 +111,7 @@ fn advice(endpoint: &Endpoint, kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::AddrInUse if is_tcp => {
             Some("stop the process that listens there, or choose another port")
         }
-        ErrorKind::AddrInUse => Some("stop the process that listens there, or choose another name"),
+        ErrorKind::AddrInUse => Some("stop the other process, or choose another name"),
         ErrorKind::AddrNotAvailable if is_tcp => {
             Some("use an address of this machine, or * for all")
         }
