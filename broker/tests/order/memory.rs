@@ -4,7 +4,7 @@ use crate::play::{Play, proxy};
 use broker::config::{Config, Side, SocketOptions};
 use broker::limits::CONNECTION_MEMORY;
 use broker::why::Drop;
-use broker::{Action, ConnId};
+use broker::{Action, ConnId, SocketId};
 use zmtp::SocketType;
 use zmtp::encode::append_command;
 
@@ -140,6 +140,40 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
         play.core.statistics()[1].counters.dropped(Drop::MemoryShed),
         0
     );
+}
+
+#[test]
+fn queues_have_room_again_when_another_proxy_gives_memory_back() {
+    let mut play = Play::with(|config| {
+        config.memory_limit = LIMIT;
+        config.proxies.push(proxy("forwarder"));
+        for proxy in &mut config.proxies {
+            proxy.backend.options.sndhwm = 0;
+            proxy.backend.options.sndhwm_bytes = 1 << 30;
+        }
+    });
+    play.join(Side::Backend);
+    let source = play.join(Side::Frontend);
+    let forwarder = |side| SocketId { proxy: 1, side };
+    let subscriber = play.join_to(forwarder(Side::Backend), SocketType::Sub, &[]);
+    let mut wire = Vec::new();
+    append_command(&mut wire, "SUBSCRIBE", b"");
+    play.feed(subscriber, &wire);
+    let publisher = play.join_to(forwarder(Side::Frontend), SocketType::Pub, &[]);
+    let body = "b".repeat(100_000);
+    for _ in 0..27 {
+        play.send(publisher, &[&body]);
+    }
+    assert!(play.core.memory_in_use() > LIMIT / 2);
+    for _ in 0..20 {
+        if !play.core.is_parked(source) {
+            play.send(source, &[&body]);
+        }
+    }
+    assert!(play.core.is_parked(source), "memory is short");
+    play.lose(subscriber);
+    play.turns(2);
+    assert!(!play.core.is_parked(source), "there is memory again");
 }
 
 #[test]
