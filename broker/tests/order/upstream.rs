@@ -141,6 +141,20 @@ fn no_subscriber_waits_for_a_publisher_that_reads_by_drops() {
 }
 
 #[test]
+fn a_slow_publisher_hears_of_everything_though_another_left() {
+    let (mut play, [first, _, slow], [greedy]) = forwarder();
+    play.lose(first);
+    let mut of_slow = Knowledge::default();
+    let wanted = topics(30_000);
+    for part in wanted.chunks(1000) {
+        assert_eq!(say(&mut play, greedy, "SUBSCRIBE", part), Flow::Done);
+        of_slow.read(&mut play, slow, 64);
+    }
+    of_slow.read_all(&mut play, slow);
+    assert_eq!(of_slow.topics, as_bytes(&wanted));
+}
+
+#[test]
 fn a_publisher_that_reads_nothing_is_closed_and_holds_up_no_other() {
     let (mut play, [quick, dead], [subscriber]) = forwarder();
     let mut of_quick = Knowledge::default();
