@@ -1,9 +1,10 @@
 //! A connection that was given up is sent nothing more, however long its end takes.
 
 use crate::play::{Play, proxy};
-use broker::Action;
 use broker::config::{Side, SocketOptions};
 use broker::why::Drop;
+use broker::{Action, ConnId};
+use std::time::Duration;
 use zmtp::SocketType;
 use zmtp::encode::append_command;
 
@@ -54,4 +55,35 @@ fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
     let frontend = &play.core.statistics()[0].counters;
     assert_eq!(frontend.messages_out, 0);
     assert_eq!(frontend.dropped(Drop::NoSuchPeer), 1);
+}
+
+/// A source, and a sink that reads only the beginning of its message; and a stop.
+fn stopping() -> (Play, ConnId) {
+    let mut play = Play::new(SocketOptions::default());
+    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    play.send(source, &["is read in part"]);
+    assert_eq!(play.write_up_to(sink, 5).len(), 5);
+    play.core.handle_stop(play.now);
+    (play, source)
+}
+
+#[test]
+fn a_stop_ends_at_its_deadline_though_a_message_is_sent_in_part() {
+    let (mut play, _) = stopping();
+    assert!(!play.core.is_stopped(), "the sink may still read");
+    play.pass(Duration::from_secs(60));
+    while let Some(action) = play.core.poll_action() {
+        if let Action::Close { id, .. } = action {
+            play.core.handle_closed(play.now, id);
+        }
+    }
+    assert!(play.core.is_stopped());
+}
+
+#[test]
+fn nothing_is_read_after_a_stop_has_begun() {
+    let (mut play, source) = stopping();
+    play.core.begin_turn(play.now);
+    play.core.read_later(source);
+    assert_eq!(play.core.poll_read(), None);
 }
