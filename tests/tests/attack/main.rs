@@ -10,7 +10,8 @@
 //!   left, it is back within 64 MiB of the start, or within the limit if that is less, and open
 //!   files are as many as before;
 //! - the 99th percentile of honest requests on another proxy is at most 20 ms above that of a relay
-//!   of bytes, which runs at the same time (`SLACK_MS` in the environment: another number);
+//!   of bytes, which runs at the same time, and the times that an attack names are no longer than
+//!   it allows (with `SLOWER=N` in the environment all of these are N times as long);
 //! - SIGTERM ends the broker.
 //!
 //! The broker, the relay and the honest peers have the processors before the attackers have them,
@@ -97,7 +98,7 @@ impl Attack {
 
 /// Files that this process and the broker need each for the largest attacks.
 const FILES: usize = 12_000;
-/// How often an attack is tried: latency is missed only if it is each time.
+/// How often an attack is tried: a time is missed only if it is each time.
 const TRIES: u32 = 3;
 /// What beginning and ending a scene takes of the share of an attack.
 const SCENERY: Duration = Duration::from_secs(2);

@@ -125,7 +125,7 @@ fn topics(scene: &mut Scene) -> String {
         drop(swarm);
         end(Some(source));
     }
-    scene.require(most <= TOPICS_MAX, || format!("processor time {most:.2?}"));
+    scene.require("processor time", Some(most), TOPICS_MAX);
     format!("{} rounds, {most:.2?} of processor time", scene.rounds())
 }
 
@@ -155,7 +155,7 @@ fn million(scene: &mut Scene) -> String {
         drop(swarm);
         end(Some(source));
     }
-    scene.require(most <= MESSAGE_MAX, || format!("{most:.1?} a message"));
+    scene.require("processor time for a message", Some(most), MESSAGE_MAX);
     format!(
         "{} rounds; a message behind a million costs {most:.1?} more",
         scene.rounds()

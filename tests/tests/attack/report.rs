@@ -10,9 +10,8 @@ use crate::honest::{Tally, percentile};
 const MEMORY_SLACK: u64 = 16 << 20;
 /// What glibc keeps at most of what was freed at the end of its heap, where messages were large.
 const KEPT_MAX: u64 = 64 << 20;
-/// How much longer the slowest hundredth of honest requests may take than without a broker, unless
-/// the environment says otherwise.
-const LATENCY_SLACK_MS: u64 = 20;
+/// How much longer the slowest hundredth of honest requests may take than without a broker.
+const LATENCY_SLACK: Duration = Duration::from_millis(20);
 /// Files that a broker opens when it first needs them, and keeps.
 pub(crate) const FILES_SLACK: usize = 2;
 
@@ -24,10 +23,10 @@ pub(crate) struct Figures {
     pub(crate) limit: u64,
     /// Round trips through a relay that knows no protocol, at the same time.
     pub(crate) machine: Tally,
+    /// Times that goals of the attack alone limit, which were longer.
+    pub(crate) late: Vec<String>,
     /// Resident bytes before, at most, and at rest.
     pub(crate) memory: [u64; 3],
-    /// Goals of the attack alone that were missed.
-    pub(crate) misses: Vec<String>,
     pub(crate) name: &'static str,
     /// Requests and work on other proxies.
     pub(crate) others: [Tally; 2],
@@ -35,8 +34,8 @@ pub(crate) struct Figures {
     pub(crate) ran: Duration,
     /// Messages on the attacked proxy, if honest ones can pass there.
     pub(crate) same: Option<Tally>,
-    /// How long the stop took, if there was an end.
-    pub(crate) stop: Option<Duration>,
+    /// How long the stop took, or how the broker ended instead.
+    pub(crate) stop: Result<Duration, String>,
     /// Time in which the broker was ready to run and had no processor.
     pub(crate) waited: Duration,
     /// What the attackers did.
@@ -46,7 +45,7 @@ pub(crate) struct Figures {
 impl Figures {
     /// The goals that were missed, as phrases.
     pub(crate) fn missed(&self) -> Vec<String> {
-        let mut missed = self.misses.clone();
+        let mut missed: Vec<String> = self.stop.clone().err().into_iter().collect();
         let [requests, work] = &self.others;
         let tallies = [
             ("requests", Some(requests)),
@@ -74,21 +73,24 @@ impl Figures {
         if self.files.1 > self.files.0 + FILES_SLACK {
             missed.push("open files".to_owned());
         }
-        if self.is_late() {
-            missed.push("latency".to_owned());
-        }
+        missed.extend(self.missed_times());
         missed
     }
 
-    /// Whether latency is all that was missed, of which other programs may be the cause.
+    /// Whether all that was missed are times, of which other programs may be the cause.
     pub(crate) fn may_be_noise(&self) -> bool {
-        self.is_late() && self.missed().len() == 1
+        let times = self.missed_times().len();
+        times > 0 && times == self.missed().len()
     }
 
-    fn is_late(&self) -> bool {
+    fn missed_times(&self) -> Vec<String> {
         let [_, machine, ..] = quantiles(&self.machine);
         let [_, ours, ..] = self.latency();
-        ours > machine.saturating_add(latency_slack())
+        let mut missed = self.late.clone();
+        if ours > machine.saturating_add(at_most(LATENCY_SLACK)) {
+            missed.push("latency".to_owned());
+        }
+        missed
     }
 
     /// Median, 99th percentile and maximum of round trips on another proxy.
@@ -101,11 +103,10 @@ impl Figures {
     }
 }
 
-/// A machine that others use at the same time needs more: `SLACK_MS`.
-fn latency_slack() -> Duration {
-    let text = env::var("SLACK_MS").ok();
-    let given = text.map(|text| text.parse().expect("SLACK_MS is a number of milliseconds"));
-    Duration::from_millis(given.unwrap_or(LATENCY_SLACK_MS))
+/// The goal for a time, on this machine: one that others use as well may need `SLOWER` times as much.
+pub(crate) fn at_most(goal: Duration) -> Duration {
+    let text = env::var("SLOWER").unwrap_or_else(|_| "1".to_owned());
+    goal * text.parse::<u32>().expect("SLOWER is a whole number")
 }
 
 /// What resident memory may have at rest beyond the start.
@@ -127,8 +128,8 @@ impl fmt::Display for Figures {
         let [start, peak, rest] = self.memory.map(|bytes| bytes >> 20);
         let [requests, work] = self.others.each_ref().map(faults);
         let same = self.same.as_ref().map_or_else(|| "–".to_owned(), faults);
-        let stop = self.stop.map_or_else(
-            || "never".to_owned(),
+        let stop = self.stop.as_ref().map_or_else(
+            |_| "never".to_owned(),
             |took| format!("{:.1}", took.as_secs_f64()),
         );
         let missed = self.missed();
@@ -178,4 +179,9 @@ fn millis(time: Duration) -> String {
     } else {
         format!("{:.1}", time.as_secs_f64() * 1e3)
     }
+}
+
+/// A time that may have no end.
+pub(crate) fn shown(time: Option<Duration>) -> String {
+    time.map_or_else(|| "never".to_owned(), |time| format!("{time:.1?}"))
 }

@@ -10,23 +10,24 @@ use zmqd_tests::zmqd::Scheduled;
 use zmqd_tests::{Scratch, Stopwatch, Zmqd};
 
 use crate::honest::{Peers, Tally};
-use crate::report::{FILES_SLACK, Figures, rest_max};
+use crate::report::{FILES_SLACK, Figures, at_most, rest_max, shown};
 use crate::{Attack, Same, URGENT};
 
 /// How long memory and files may take to go back after the attackers have left.
-const REST_PATIENCE: Duration = Duration::from_secs(8);
+const REST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a stop may take, with a drain of 5 s.
-const STOP_PATIENCE: Duration = Duration::from_secs(8);
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
-/// A broker with three proxies: `attacked`, and `requests` and `work`, which nobody attacks.
+/// A broker with three proxies: `attacked`, and `requests` and `work`, which are not.
 pub(crate) struct Scene {
     /// Makes connections that are there when the broker is told to stop.
     pub(crate) before_the_stop: Option<Box<dyn FnOnce() -> Vec<TcpStream>>>,
     pub(crate) broker: Zmqd,
     /// The kind of the attacked proxy.
     pub(crate) kind: &'static str,
+    /// Times that were longer than goals of this attack alone allow.
+    late: Vec<String>,
     pub(crate) limit: u64,
-    pub(crate) misses: Vec<String>,
     rounds: u32,
     share: Duration,
     watch: Stopwatch,
@@ -76,8 +77,8 @@ impl Scene {
             before_the_stop: None,
             broker,
             kind: attack.kind,
+            late: Vec::new(),
             limit: attack.limit.unwrap_or(LIMIT_DEFAULT),
-            misses: Vec::new(),
             rounds: 0,
             share,
             watch: Stopwatch::start(),
@@ -116,10 +117,10 @@ impl Scene {
         self.share.saturating_sub(self.watch.elapsed())
     }
 
-    /// A goal of this attack alone.
-    pub(crate) fn require(&mut self, is_met: bool, miss: impl FnOnce() -> String) {
-        if !is_met {
-            self.misses.push(miss());
+    /// A goal of this attack alone, for a time that is `None` if it had no end.
+    pub(crate) fn require(&mut self, what: &str, took: Option<Duration>, goal: Duration) {
+        if took.is_none_or(|took| took > at_most(goal)) {
+            self.late.push(format!("{what}: {}", shown(took)));
         }
     }
 
@@ -141,30 +142,19 @@ impl Scene {
             .unwrap_or_else(|| (self.broker.rss_bytes(), self.broker.files()))
     }
 
-    /// Ends the broker by SIGTERM; how long that took, if it ended well.
-    fn stop(self) -> (Option<Duration>, Vec<String>) {
-        let Self {
-            mut broker,
-            before_the_stop,
-            mut misses,
-            ..
-        } = self;
-        let left = before_the_stop.map(|connect| connect());
+    /// Ends the broker by SIGTERM; how long that took, or how it ended instead.
+    fn stop(self) -> Result<Duration, String> {
+        let mut broker = self.broker;
+        let left = self.before_the_stop.map(|connect| connect());
         let watch = Stopwatch::start();
         broker.signal("TERM");
         let ended = poll_for(STOP_PATIENCE, || broker.exited());
         let took = watch.elapsed();
         drop(left);
         match ended {
-            Some(status) if status.success() => (Some(took), misses),
-            Some(status) => {
-                misses.push(format!("the broker ended with {status}"));
-                (Some(took), misses)
-            }
-            None => {
-                misses.push(format!("SIGTERM had no effect for {STOP_PATIENCE:?}"));
-                (None, misses)
-            }
+            Some(status) if status.success() => Ok(took),
+            Some(status) => Err(format!("the broker ended with {status}")),
+            None => Err(format!("SIGTERM had no effect for {STOP_PATIENCE:?}")),
         }
     }
 }
@@ -195,19 +185,19 @@ pub(crate) fn run(attack: &Attack, share: Duration) -> Figures {
     let peak = scene.broker.rss_peak_bytes();
     let (rest, files) = scene.rest(&before);
     let limit = scene.limit;
-    let (stop, misses) = scene.stop();
+    let late = std::mem::take(&mut scene.late);
     Figures {
         files: (before.files, files),
         lasted,
+        late,
         limit,
         machine: machine.expect("the relay is always there"),
         memory: [before.rss, peak, rest],
-        misses,
         name: attack.name,
         others: [requests, work].map(|tally| tally.expect("they are always there")),
         ran: after.ran.saturating_sub(before.scheduled.ran),
         same,
-        stop,
+        stop: scene.stop(),
         waited: after.waited.saturating_sub(before.scheduled.waited),
         what,
     }
