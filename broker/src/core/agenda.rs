@@ -109,22 +109,25 @@ impl Core {
     /// Proxies take turns. If [`Self::is_cut`], there is received input to go on with instead.
     #[must_use]
     pub fn poll_read(&mut self) -> Option<ConnId> {
-        self.turn.work_on(Kind::Reading);
-        while !self.agenda.established.is_empty() && !self.turn.cuts() {
-            let entry = self.agenda.established.pop(self.turn.done())?;
-            if let Some(id) = self.take_entry(entry) {
-                return Some(id);
-            }
-        }
-        None
+        self.next_entry(Kind::Reading, |agenda| &mut agenda.established)
     }
 
     /// The next connection to be read from that is in its handshake.
     #[must_use]
     pub fn poll_newcomer(&mut self) -> Option<ConnId> {
-        self.turn.work_on(Kind::Newcomers);
-        while !self.agenda.newcomers.is_empty() && !self.turn.cuts() {
-            let entry = self.agenda.newcomers.pop(self.turn.done())?;
+        self.next_entry(Kind::Newcomers, |agenda| &mut agenda.newcomers)
+    }
+
+    /// The next of a list that may still be read from, as long as this kind of work has budget.
+    #[inline]
+    fn next_entry(
+        &mut self,
+        kind: Kind,
+        list: impl Fn(&mut Agenda) -> &mut Rota<Entry>,
+    ) -> Option<ConnId> {
+        self.turn.work_on(kind);
+        while !list(&mut self.agenda).is_empty() && !self.turn.cuts() {
+            let entry = list(&mut self.agenda).pop(self.turn.done())?;
             if let Some(id) = self.take_entry(entry) {
                 return Some(id);
             }

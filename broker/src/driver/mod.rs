@@ -530,15 +530,11 @@ impl Broker {
 
     /// Writes what is queued for a connection until the kernel takes no more.
     fn write(&mut self, id: ConnId, input: &[u8]) {
-        if stream_of(&mut self.streams, id).is_none() {
-            // What has no stream takes nothing: asking again would not change that.
-            self.core.handle_written(id, 0, true);
-            return;
-        }
         while !self.core.is_blocked(id) {
             self.mind_clock();
             let Some(stream) = stream_of(&mut self.streams, id) else {
-                return;
+                // What has no stream takes nothing: asking again would not change that.
+                return self.core.handle_written(id, 0, true);
             };
             let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
                 if stream.state != State::Open {

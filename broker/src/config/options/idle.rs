@@ -4,33 +4,28 @@ use super::{Balance, OptionError, Overflow, SocketOption, SocketOptions};
 use crate::config::Side;
 use zmtp::SocketType;
 
-/// Where an option of the table has no effect.
+/// Where some options of the table have no effect.
 struct Idle {
     /// Whether the value among `options` has no effect on this socket.
     is_idle: fn(Side, SocketType, &SocketOptions) -> bool,
-    name: &'static str,
+    names: &'static [&'static str],
     /// Why not, or what to do instead.
     reason: &'static str,
 }
 
 const IDLE: &[Idle] = &[
     Idle {
-        name: "rcvhwm",
+        names: &["rcvhwm", "rcvhwm_bytes"],
         is_idle: |_, _, _| true,
-        reason: NOTHING_WAITS,
+        reason: "nothing that a capture or control receives waits",
     },
     Idle {
-        name: "rcvhwm_bytes",
-        is_idle: |_, _, _| true,
-        reason: NOTHING_WAITS,
-    },
-    Idle {
-        name: "immediate",
+        names: &["immediate"],
         is_idle: |_, _, _| true,
         reason: "links of captures and controls have no queue while they are down",
     },
     Idle {
-        name: "balance",
+        names: &["balance"],
         is_idle: |side, socket_type, options| {
             let takes_turns = matches!(socket_type, SocketType::Dealer | SocketType::Push);
             side == Side::Control || !takes_turns || options.balance == Balance::Ready
@@ -38,7 +33,7 @@ const IDLE: &[Idle] = &[
         reason: "only the readers of a PUSH or DEALER capture take turns, and they never answer",
     },
     Idle {
-        name: "overflow",
+        names: &["overflow"],
         is_idle: |side, socket_type, options| match options.overflow {
             Overflow::Block => side == Side::Control || socket_type == SocketType::Pub,
             Overflow::Conflate | Overflow::ConflateTopic | Overflow::DropOldest => {
@@ -50,77 +45,52 @@ const IDLE: &[Idle] = &[
                  PUSH, PAIR or DEALER; a control drops the newest answer or disconnects",
     },
     Idle {
-        name: "conflate",
+        names: &["conflate"],
         is_idle: |side, _, _| side == Side::Control,
         reason: "each answer of a control is for one question",
     },
     Idle {
-        name: "xpub_nodrop",
+        names: &["xpub_nodrop"],
         is_idle: |_, _, _| true,
         reason: "copies never wait for a PUB: make the capture PUSH, PAIR or DEALER, and set its \
                  overflow to \"block\"",
     },
     Idle {
-        name: "router_handover",
+        names: &["router_handover", "router_mandatory"],
         is_idle: |_, _, _| true,
-        reason: NO_ROUTER,
+        reason: "neither a capture nor a control can be a ROUTER",
     },
     Idle {
-        name: "router_mandatory",
-        is_idle: |_, _, _| true,
-        reason: NO_ROUTER,
-    },
-    Idle {
-        name: "probe_router",
+        names: &["probe_router"],
         is_idle: |_, socket_type, _| socket_type != SocketType::Dealer,
         reason: "of captures and controls only a DEALER sends it",
     },
     Idle {
-        name: "routing_id",
+        names: &["routing_id"],
         is_idle: |_, socket_type, _| !socket_type.announces_identity(),
         reason: "this socket type announces no identity",
     },
     Idle {
-        name: "subscribe",
+        names: &["subscribe"],
         is_idle: |_, socket_type, _| socket_type != SocketType::Sub,
         reason: "of captures and controls only a SUB subscribes",
     },
     Idle {
-        name: "xpub_verbose",
+        names: &["xpub_verbose", "xpub_verboser"],
         is_idle: |_, _, _| true,
-        reason: KEPT,
+        reason: "a capture or control passes no subscriptions on",
     },
     Idle {
-        name: "xpub_verboser",
-        is_idle: |_, _, _| true,
-        reason: KEPT,
-    },
-    Idle {
-        name: "xpub_welcome_msg",
+        names: &[
+            "invert_matching",
+            "subscriptions_max",
+            "topic_size_max",
+            "xpub_welcome_msg",
+        ],
         is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
-        reason: NO_SUBSCRIBERS,
-    },
-    Idle {
-        name: "invert_matching",
-        is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
-        reason: NO_SUBSCRIBERS,
-    },
-    Idle {
-        name: "subscriptions_max",
-        is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
-        reason: NO_SUBSCRIBERS,
-    },
-    Idle {
-        name: "topic_size_max",
-        is_idle: |_, socket_type, _| socket_type != SocketType::Pub,
-        reason: NO_SUBSCRIBERS,
+        reason: "of captures and controls only a PUB has subscribers",
     },
 ];
-
-const KEPT: &str = "a capture or control passes no subscriptions on";
-const NO_ROUTER: &str = "neither a capture nor a control can be a ROUTER";
-const NO_SUBSCRIBERS: &str = "of captures and controls only a PUB has subscribers";
-const NOTHING_WAITS: &str = "nothing that a capture or control receives waits";
 
 impl SocketOptions {
     /// Whether all options that are set have an effect on a socket of this type beside the path.
@@ -171,7 +141,7 @@ impl SocketOptions {
         side: Side,
         socket_type: SocketType,
     ) -> Option<&'static Idle> {
-        let idle = IDLE.iter().find(|idle| idle.name == option.name)?;
+        let idle = IDLE.iter().find(|idle| idle.names.contains(&option.name))?;
         (idle.is_idle)(side, socket_type, self).then_some(idle)
     }
 }
@@ -184,8 +154,10 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_in_the_table_of_options_and_has_a_reason() {
         for idle in IDLE {
-            assert!(SocketOption::find(idle.name).is_ok(), "{}", idle.name);
-            assert!(!idle.reason.is_empty(), "{}", idle.name);
+            for name in idle.names {
+                assert!(SocketOption::find(name).is_ok(), "{name}");
+            }
+            assert!(!idle.reason.is_empty(), "{:?}", idle.names);
         }
     }
 

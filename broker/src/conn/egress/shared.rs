@@ -1,5 +1,6 @@
 //! Bytes that several queues hold at once: they are in memory once, and they are counted once.
 
+use super::buffer::Buffer;
 use bytes::Bytes;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -44,6 +45,12 @@ impl Shared {
         let meter = meter.clone();
         let block = Arc::new(Block { bytes, meter, size });
         Self { block, range }
+    }
+
+    /// Counts the bytes of a queue's buffer in the same way.
+    pub(super) fn of_buffer(buffer: Buffer, meter: &Meter) -> Self {
+        let capacity = buffer.capacity();
+        Self::new(buffer.into_bytes(), capacity, meter)
     }
 
     /// The bytes without the first `size`.

@@ -121,9 +121,12 @@ impl Store {
 
     /// As [`Self::share`], of a copy.
     pub(crate) fn share_copy(&self, bytes: &[u8]) -> Shared {
-        let copy = Buffer::copy_of(bytes);
-        let capacity = copy.capacity();
-        self.share(copy.into_bytes(), capacity)
+        self.share_buffer(Buffer::copy_of(bytes))
+    }
+
+    /// As [`Self::share`], of what a queue had for itself.
+    pub(super) fn share_buffer(&self, buffer: Buffer) -> Shared {
+        Shared::of_buffer(buffer, &self.meter)
     }
 
     /// The bytes of the input are done with: no queue will keep more of them.
@@ -147,9 +150,7 @@ impl Store {
         };
         let meter = &self.meter;
         let copy = again.shared.get_or_insert_with(|| {
-            let copy = Buffer::copy_of(&buffer[range.clone()]);
-            let capacity = copy.capacity();
-            Shared::new(copy.into_bytes(), capacity, meter)
+            Shared::of_buffer(Buffer::copy_of(&buffer[range.clone()]), meter)
         });
         Some(copy.clone())
     }

@@ -102,8 +102,7 @@ impl Unsent {
 
     /// Takes whole messages that no queue holds any more.
     pub(super) fn push_owned(&mut self, bytes: Buffer, messages: u32, store: &mut Store) {
-        let capacity = bytes.capacity();
-        let shared = store.share(bytes.into_bytes(), capacity);
+        let shared = store.share_buffer(bytes);
         self.push_shared(shared, messages, store);
     }
 
@@ -131,9 +130,7 @@ impl Unsent {
         }
         let bytes = std::mem::take(&mut self.gathered);
         store.refund(&mut self.footprint, bytes.capacity());
-        let bytes = bytes.shrink();
-        let capacity = bytes.capacity();
-        let shared = store.share(bytes.into_bytes(), capacity);
+        let shared = store.share_buffer(bytes.shrink());
         self.push_segment(shared, store);
     }
 
