@@ -1,6 +1,6 @@
 //! Counters: plain numbers, added to where things happen, read by whoever asks.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::why::{Drop, Why};
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ pub struct SocketSnapshot {
     /// Messages queued for its peers.
     pub queued_messages: u64,
     /// Which side of the proxy it is.
-    pub side: Side,
+    pub side: SocketName,
     /// Distinct topics its peers subscribe to.
     pub topics: usize,
     /// Peers whose next message waits for somebody to take it.

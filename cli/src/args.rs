@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use broker::config::endpoint::attach;
 use broker::config::{
-    Attach, CaptureFormat, Config, Endpoint, EndpointError, Kind, Side, SocketOption, TIME_MS_MAX,
-    Value, socket,
+    Attach, CaptureFormat, Config, Endpoint, EndpointError, Kind, SocketName, SocketOption,
+    TIME_MS_MAX, Value, socket,
 };
 use broker::record::RecordConfig;
 use clap::error::ErrorKind;
@@ -224,7 +224,7 @@ pub(crate) type Attached = (Attach, Endpoint);
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     pub(crate) option: &'static SocketOption,
-    pub(crate) side: Option<Side>,
+    pub(crate) side: Option<SocketName>,
     pub(crate) value: Value,
 }
 
@@ -235,7 +235,7 @@ impl FromStr for Setting {
         let (key, value) = text
             .split_once('=')
             .ok_or("write KEY=VALUE, sndhwm=100 for example")?;
-        let sided = Side::ALL
+        let sided = SocketName::ALL
             .into_iter()
             .find_map(|side| Some((side, key.strip_prefix(side.name())?.strip_prefix('.')?)));
         let (side, name) = match sided {
@@ -512,13 +512,13 @@ mod tests {
             ("sndhwm=7", None, "sndhwm", 7),
             (
                 "frontend.maxmsgsize=1",
-                Some(Side::Frontend),
+                Some(SocketName::Frontend),
                 "maxmsgsize",
                 1,
             ),
             (
                 "backend.handshake_ivl=0",
-                Some(Side::Backend),
+                Some(SocketName::Backend),
                 "handshake_ivl",
                 0,
             ),

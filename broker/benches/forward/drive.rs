@@ -1,6 +1,6 @@
 //! A core and whoever plays its driver: received bytes in, what is to be sent out.
 
-use broker::config::{Config, Endpoint, Kind, ProxyConfig, Side, SideConfig};
+use broker::config::{Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName};
 use broker::{ConnId, Core, Flow, SLICES_MAX, SocketId};
 use std::hint::black_box;
 use std::io::IoSlice;
@@ -36,16 +36,16 @@ impl Bench {
     pub(crate) fn new(now: Instant, kind: &str, [sources, sinks, readers]: [usize; 3]) -> Self {
         let kind = Kind::from_name(kind).expect("a kind of the table");
         let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
-        let side = SideConfig {
+        let side = SocketConfig {
             bind: vec![endpoint],
-            ..SideConfig::default()
+            ..SocketConfig::default()
         };
         let mut proxy = ProxyConfig {
             frontend: side.clone(),
             backend: side.clone(),
             ..ProxyConfig::new(kind, kind.name)
         };
-        proxy.capture.side = side;
+        proxy.capture.socket = side;
         let config = Config {
             proxies: vec![proxy],
             ..Config::default()
@@ -58,9 +58,9 @@ impl Bench {
                 .collect()
         };
         let [sources, sinks, readers] = [
-            accept(Side::Frontend, sources),
-            accept(Side::Backend, sinks),
-            accept(Side::Capture, readers),
+            accept(SocketName::Frontend, sources),
+            accept(SocketName::Backend, sinks),
+            accept(SocketName::Capture, readers),
         ];
         let mut bench = Self {
             sent: vec![Vec::new(); sources.len() + sinks.len()],

@@ -1,6 +1,6 @@
-//! The sockets beside the path of messages: capture and control.
+//! The auxiliary sockets of a proxy: capture and control.
 
-use super::{Overflow, SideConfig};
+use super::{Overflow, SocketConfig};
 use zmtp::SocketType;
 
 /// Where copies of all messages of a proxy go.
@@ -13,18 +13,18 @@ pub struct CaptureConfig {
     /// The first frame of what came in through the backend, in the monitored format.
     pub out_prefix: String,
     /// Its endpoints and options; there is no capture without an endpoint.
-    pub side: SideConfig,
+    pub socket: SocketConfig,
     /// One of [`CaptureConfig::SOCKETS`].
-    pub socket: SocketType,
+    pub socket_type: SocketType,
 }
 
 /// Where a proxy is steered from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlConfig {
     /// Its endpoints and options; there is no control without an endpoint.
-    pub side: SideConfig,
+    pub socket: SocketConfig,
     /// One of [`ControlConfig::SOCKETS`].
-    pub socket: SocketType,
+    pub socket_type: SocketType,
 }
 
 /// What a copy of a message looks like.
@@ -52,8 +52,10 @@ impl CaptureConfig {
     /// Whether messages wait until a reader can take their copies. Those of a PUB never wait, as in
     /// libzmq.
     pub(crate) fn blocks(&self) -> bool {
-        let overflow = self.side.options.overflow_on(self.socket);
-        self.side.has_endpoint() && self.socket != SocketType::Pub && overflow == Overflow::Block
+        let overflow = self.socket.options.overflow_on(self.socket_type);
+        self.socket.has_endpoint()
+            && self.socket_type != SocketType::Pub
+            && overflow == Overflow::Block
     }
 }
 
@@ -63,8 +65,8 @@ impl Default for CaptureConfig {
             format: CaptureFormat::default(),
             in_prefix: "in".to_owned(),
             out_prefix: "out".to_owned(),
-            side: SideConfig::default(),
-            socket: SocketType::Pub,
+            socket: SocketConfig::default(),
+            socket_type: SocketType::Pub,
         }
     }
 }
@@ -77,8 +79,8 @@ impl ControlConfig {
 impl Default for ControlConfig {
     fn default() -> Self {
         Self {
-            side: SideConfig::default(),
-            socket: SocketType::Rep,
+            socket: SocketConfig::default(),
+            socket_type: SocketType::Rep,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::endpoint::Overlaps;
 use super::{
-    CaptureConfig, Config, Connect, ControlConfig, Endpoint, OptionError, ProxyConfig, Side,
+    CaptureConfig, Config, Connect, ControlConfig, Endpoint, OptionError, ProxyConfig, SocketName,
 };
 use zmtp::{SocketType, show};
 
@@ -23,16 +23,16 @@ pub struct Problem {
 pub enum Place {
     /// The prefixes of a capture: the proxy.
     CapturePrefix(usize),
-    /// An endpoint of `bind`: the proxy, its side, the endpoint.
-    Bind(usize, Side, usize),
-    /// An endpoint of `connect`: the proxy, its side, the endpoint.
-    Connect(usize, Side, usize),
+    /// An endpoint of `bind`: the proxy, its socket, the endpoint.
+    Bind(usize, SocketName, usize),
+    /// An endpoint of `connect`: the proxy, its socket, the endpoint.
+    Connect(usize, SocketName, usize),
     /// The name of a proxy.
     Name(usize),
-    /// A side of a proxy, options included.
-    Side(usize, Side),
-    /// The type of a socket beside the path.
-    Socket(usize, Side),
+    /// A socket of a proxy, options included.
+    Socket(usize, SocketName),
+    /// The type of an auxiliary socket.
+    SocketType(usize, SocketName),
     /// Everywhere.
     Whole,
 }
@@ -59,7 +59,7 @@ pub enum Fault {
     NameTwice(String),
     /// A side that nobody can reach and that reaches nobody.
     #[error("the {0} has no endpoint: give it one to bind or one to connect to")]
-    NoEndpoint(Side),
+    NoEndpoint(SocketName),
     /// Within the process there is only what the configuration has.
     #[error("no side binds {0}: let one do so, or connect to one that is bound")]
     NoInproc(String),
@@ -81,7 +81,7 @@ pub enum Fault {
         /// What it can be.
         choice: &'static [SocketType],
         /// Which socket.
-        side: Side,
+        side: SocketName,
         /// What it should be.
         socket: SocketType,
     },
@@ -109,14 +109,14 @@ impl Config {
                 fault,
                 place: Place::Name(index),
             })?;
-            for side in Side::ALL {
+            for side in SocketName::ALL {
                 check_side(proxy, side).map_err(|fault| Problem {
                     fault,
-                    place: Place::Side(index, side),
+                    place: Place::Socket(index, side),
                 })?;
                 check_socket(proxy, side).map_err(|fault| Problem {
                     fault,
-                    place: Place::Socket(index, side),
+                    place: Place::SocketType(index, side),
                 })?;
             }
             check_prefixes(&proxy.capture).map_err(|fault| Problem {
@@ -131,7 +131,7 @@ impl Config {
     /// Every connecting endpoint, and where it stands.
     fn connects(&self) -> impl Iterator<Item = (Place, SocketType, &Connect)> {
         let sides = self.proxies.iter().enumerate().flat_map(|(index, proxy)| {
-            Side::ALL.map(|side| (index, side, proxy.socket_type(side), proxy.side(side)))
+            SocketName::ALL.map(|side| (index, side, proxy.socket_type(side), proxy.socket(side)))
         });
         sides.flat_map(|(index, side, socket_type, config)| {
             let connects = config.connect.iter().enumerate();
@@ -160,10 +160,10 @@ impl Config {
     }
 
     /// Every endpoint to listen on: the number of its proxy, its side, which of the side's it is.
-    fn binds(&self) -> impl Iterator<Item = (usize, Side, usize, &Endpoint)> {
+    fn binds(&self) -> impl Iterator<Item = (usize, SocketName, usize, &Endpoint)> {
         self.proxies.iter().enumerate().flat_map(|(index, proxy)| {
-            Side::ALL.into_iter().flat_map(move |side| {
-                let binds = proxy.side(side).bind.iter().enumerate();
+            SocketName::ALL.into_iter().flat_map(move |side| {
+                let binds = proxy.socket(side).bind.iter().enumerate();
                 binds.map(move |(nth, endpoint)| (index, side, nth, endpoint))
             })
         })
@@ -215,30 +215,30 @@ fn check_name<'a>(proxy: &'a ProxyConfig, before: &mut HashSet<&'a str>) -> Resu
     Ok(())
 }
 
-fn check_side(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {
-    let config = proxy.side(side);
+fn check_side(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault> {
+    let config = proxy.socket(side);
     match (
-        proxy.kind.is_echo && side == Side::Backend,
+        proxy.kind.is_echo && side == SocketName::Backend,
         config.has_endpoint(),
     ) {
         (true, true) => return Err(Fault::EchoBackend),
-        (false, false) if !side.is_beside() => return Err(Fault::NoEndpoint(side)),
+        (false, false) if side.side().is_some() => return Err(Fault::NoEndpoint(side)),
         _ => {}
     }
     config.options.check()?;
-    if side.is_beside() && config.has_endpoint() {
+    if side.side().is_none() && config.has_endpoint() {
         config.options.check_beside(side, proxy.socket_type(side))?;
     }
     Ok(())
 }
 
-fn check_socket(proxy: &ProxyConfig, side: Side) -> Result<(), Fault> {
+fn check_socket(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault> {
     let socket = proxy.socket_type(side);
     let choice: &'static [SocketType] = match side {
-        Side::Capture => &CaptureConfig::SOCKETS,
-        Side::Control => &ControlConfig::SOCKETS,
+        SocketName::Capture => &CaptureConfig::SOCKETS,
+        SocketName::Control => &ControlConfig::SOCKETS,
         // Which two make a proxy is known by its kind.
-        Side::Frontend | Side::Backend => return Ok(()),
+        SocketName::Frontend | SocketName::Backend => return Ok(()),
     };
     if choice.contains(&socket) {
         return Ok(());
@@ -273,13 +273,13 @@ const NAME_LEN_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Kind, SideConfig};
+    use crate::config::{Kind, SocketConfig};
 
-    fn side(port: u16) -> SideConfig {
+    fn side(port: u16) -> SocketConfig {
         let endpoint = Endpoint::parse_bind(&format!("tcp://127.0.0.1:{port}")).expect("legal");
-        SideConfig {
+        SocketConfig {
             bind: vec![endpoint],
-            ..SideConfig::default()
+            ..SocketConfig::default()
         }
     }
 
@@ -328,9 +328,9 @@ mod tests {
     #[test]
     fn both_sides_need_an_endpoint() {
         let mut lonely = proxy("a", 1);
-        lonely.backend = SideConfig::default();
+        lonely.backend = SocketConfig::default();
         let (place, sentence) = problem(vec![lonely]);
-        assert_eq!(place, Place::Side(0, Side::Backend));
+        assert_eq!(place, Place::Socket(0, SocketName::Backend));
         assert!(
             sentence.contains("the backend has no endpoint"),
             "{sentence}"
@@ -342,12 +342,12 @@ mod tests {
         let mut echo = proxy("a", 1);
         echo.kind = "REP".parse().expect("legal");
         let (place, sentence) = problem(vec![echo.clone()]);
-        assert_eq!(place, Place::Side(0, Side::Backend));
+        assert_eq!(place, Place::Socket(0, SocketName::Backend));
         assert!(
             sentence.starts_with("one socket alone has no backend"),
             "{sentence}"
         );
-        echo.backend = SideConfig::default();
+        echo.backend = SocketConfig::default();
         let config = Config {
             proxies: vec![echo],
             ..Config::default()
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn overlapping_binds_name_the_other() {
         let (place, sentence) = problem(vec![proxy("a", 1), proxy("b", 2)]);
-        assert_eq!(place, Place::Bind(1, Side::Frontend, 0));
+        assert_eq!(place, Place::Bind(1, SocketName::Frontend, 0));
         assert_eq!(
             sentence,
             "tcp://127.0.0.1:2 is bound by the backend of a already: use another port"
@@ -366,7 +366,7 @@ mod tests {
         let mut wild = proxy("b", 7);
         wild.backend.bind.push("tcp://*:2".parse().expect("legal"));
         let (place, sentence) = problem(vec![proxy("a", 1), wild]);
-        assert_eq!(place, Place::Bind(1, Side::Backend, 1));
+        assert_eq!(place, Place::Bind(1, SocketName::Backend, 1));
         assert!(
             sentence.contains("the backend of a (tcp://127.0.0.1:2)"),
             "{sentence}"
@@ -380,12 +380,12 @@ mod tests {
             ("inproc://a", "use another name"),
         ] {
             let mut proxy = proxy("a", 1);
-            for side in Side::BOTH {
+            for side in SocketName::SIDES {
                 let endpoint = name.parse().expect(name);
-                proxy.side_mut(side).bind = vec![endpoint];
+                proxy.socket_mut(side).bind = vec![endpoint];
             }
             let (place, sentence) = problem(vec![proxy]);
-            assert_eq!(place, Place::Bind(0, Side::Backend, 0));
+            assert_eq!(place, Place::Bind(0, SocketName::Backend, 0));
             assert!(sentence.ends_with(expected), "{sentence}");
         }
     }
@@ -403,7 +403,7 @@ mod tests {
         };
         assert_eq!(config.check(), Ok(()), "connecting may come before binding");
         let (place, sentence) = problem(vec![first]);
-        assert_eq!(place, Place::Connect(0, Side::Backend, 0));
+        assert_eq!(place, Place::Connect(0, SocketName::Backend, 0));
         assert!(
             sentence.starts_with("no side binds inproc://between"),
             "{sentence}"
@@ -419,7 +419,7 @@ mod tests {
         };
         proxy.frontend.connect = vec![topics("tcp://a:7")];
         let (place, sentence) = problem(vec![proxy.clone()]);
-        assert_eq!(place, Place::Connect(0, Side::Frontend, 0));
+        assert_eq!(place, Place::Connect(0, SocketName::Frontend, 0));
         assert!(
             sentence.starts_with("a ROUTER subscribes to nothing"),
             "{sentence}"

@@ -12,8 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     Attach, CaptureConfig, CaptureFormat, Config, Connect, ControlConfig, Endpoint, Form, Kind,
-    Place, Problem, ProxyConfig, Side, SideConfig, SocketOption, SocketOptions, TIME_MS_MAX,
-    Value as OptionValue, nearest, socket,
+    Place, Problem, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions,
+    TIME_MS_MAX, Value as OptionValue, nearest, socket,
 };
 use crate::limits::CONFIG_SIZE_MAX;
 use crate::record::RecordConfig;
@@ -197,32 +197,33 @@ impl Reader {
             self.places.push((Place::Name(index), name_node));
         }
         let mut proxy = ProxyConfig::new(kind, name);
-        for side in Side::ALL {
-            *proxy.side_mut(side) = self.side(table, node, (index, side), options)?;
+        for side in SocketName::ALL {
+            *proxy.socket_mut(side) = self.socket(table, node, (index, side), options)?;
         }
-        self.beside(table, node, index, &mut proxy)?;
+        self.auxiliary(table, node, index, &mut proxy)?;
         proxy.record = read_record(table, node)?;
         Ok(proxy)
     }
 
-    /// What the sockets beside the path have besides endpoints and options.
-    fn beside(
+    /// What auxiliary sockets have besides endpoints and options.
+    fn auxiliary(
         &mut self,
         table: &DeTable<'_>,
         node: &Node,
         index: usize,
         proxy: &mut ProxyConfig,
     ) -> Result<(), Fail> {
-        for side in [Side::Capture, Side::Control] {
+        for side in [SocketName::Capture, SocketName::Control] {
             if let Some((socket, socket_node)) = read_socket(table, node, side)? {
                 match side {
-                    Side::Capture => proxy.capture.socket = socket,
-                    _ => proxy.control.socket = socket,
+                    SocketName::Capture => proxy.capture.socket_type = socket,
+                    _ => proxy.control.socket_type = socket,
                 }
-                self.places.push((Place::Socket(index, side), socket_node));
+                self.places
+                    .push((Place::SocketType(index, side), socket_node));
             }
         }
-        let Some((value, capture_node)) = get(table, node, Side::Capture.name()) else {
+        let Some((value, capture_node)) = get(table, node, SocketName::Capture.name()) else {
             return Ok(());
         };
         let capture = as_table(value, &capture_node)?;
@@ -247,31 +248,31 @@ impl Reader {
         Ok(())
     }
 
-    fn side(
+    fn socket(
         &mut self,
         proxy: &DeTable<'_>,
         proxy_node: &Node,
-        (index, side): (usize, Side),
+        (index, side): (usize, SocketName),
         options: &SocketOptions,
-    ) -> Result<SideConfig, Fail> {
+    ) -> Result<SocketConfig, Fail> {
         let socket = match (side, read_socket(proxy, proxy_node, side)?) {
             (_, Some((socket, _))) => socket,
-            (Side::Control, None) => ControlConfig::default().socket,
-            (_, None) => CaptureConfig::default().socket,
+            (SocketName::Control, None) => ControlConfig::default().socket_type,
+            (_, None) => CaptureConfig::default().socket_type,
         };
-        let mut config = SideConfig {
+        let mut config = SocketConfig {
             options: options.shared_with(side, socket),
-            ..SideConfig::default()
+            ..SocketConfig::default()
         };
         let Some((value, node)) = get(proxy, proxy_node, side.name()) else {
             self.places
-                .push((Place::Side(index, side), proxy_node.join(side.name())));
+                .push((Place::Socket(index, side), proxy_node.join(side.name())));
             return Ok(config);
         };
-        self.places.push((Place::Side(index, side), node.clone()));
+        self.places.push((Place::Socket(index, side), node.clone()));
         let table = as_table(value, &node)?;
         let mut keys = vec!["bind", "connect", "socket"];
-        if side == Side::Capture {
+        if side == SocketName::Capture {
             keys.extend(["format", "in_prefix", "out_prefix"]);
         }
         keys.extend(SocketOption::names());
@@ -367,8 +368,8 @@ fn refuse_unknown(table: &DeTable<'_>, node: &Node, known: &[&str]) -> Result<()
 /// A proxy has a `kind`, or a `socket` on each side, or one on the frontend alone.
 fn read_kind(proxy: &DeTable<'_>, node: &Node) -> Result<Kind, Fail> {
     let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name).collect();
-    let frontend = read_socket(proxy, node, Side::Frontend)?;
-    let backend = read_socket(proxy, node, Side::Backend)?;
+    let frontend = read_socket(proxy, node, SocketName::Frontend)?;
+    let backend = read_socket(proxy, node, SocketName::Backend)?;
     let kind = get(proxy, node, "kind");
     match (kind, frontend, backend) {
         (Some((_, kind_node)), Some(_), _) | (Some((_, kind_node)), _, Some(_)) => {
@@ -402,7 +403,7 @@ fn read_kind(proxy: &DeTable<'_>, node: &Node) -> Result<Kind, Fail> {
 fn read_socket(
     proxy: &DeTable<'_>,
     node: &Node,
-    side: Side,
+    side: SocketName,
 ) -> Result<Option<(SocketType, Node)>, Fail> {
     let Some((value, side_node)) = get(proxy, node, side.name()) else {
         return Ok(None);

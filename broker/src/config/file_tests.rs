@@ -50,12 +50,12 @@ fn the_embedded_default_is_one_of_each_on_loopback() {
     let mut port = 5559;
     for (proxy, kind) in config.proxies.iter().zip(Kind::ALL) {
         assert_eq!((proxy.kind, proxy.name.as_str()), (*kind, kind.name));
-        for side in Side::BOTH {
-            let SideConfig {
+        for side in SocketName::SIDES {
+            let SocketConfig {
                 bind,
                 connect,
                 options,
-            } = proxy.side(side);
+            } = proxy.socket(side);
             assert_eq!(texts(bind), [format!("tcp://127.0.0.1:{port}")]);
             assert_eq!((connect.len(), options), (0, &SocketOptions::default()));
             port += 1;
@@ -144,7 +144,7 @@ fn options_have_the_types_of_toml() {
          [[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\n\
          backend = { bind = 'tcp://*:2', tcp_accept_filter = '10.0.0.0/8' }\n",
     );
-    let [frontend, backend] = Side::BOTH.map(|side| &config.proxies[0].side(side).options);
+    let [frontend, backend] = SocketName::SIDES.map(|side| &config.proxies[0].socket(side).options);
     let filter = SocketOption::find("tcp_accept_filter").expect("an option");
     assert_eq!(
         filter.get(frontend).to_string(),
@@ -466,17 +466,20 @@ fn captures_controls_and_recordings_stand_beside_the_sides() {
         format,
         in_prefix,
         out_prefix,
-        side,
         socket,
+        socket_type,
     } = &proxy.capture;
-    assert_eq!((*format, *socket), (CaptureFormat::Proxy, SocketType::Push));
+    assert_eq!(
+        (*format, *socket_type),
+        (CaptureFormat::Proxy, SocketType::Push)
+    );
     assert_eq!((in_prefix.as_str(), out_prefix.as_str()), ("in", "out"));
     assert_eq!(
-        (texts(&side.bind), side.options.sndhwm),
+        (texts(&socket.bind), socket.options.sndhwm),
         (vec!["tcp://*:3".to_owned()], 7)
     );
-    assert_eq!(proxy.control.socket, SocketType::Rep);
-    let control = &proxy.control.side.connect;
+    assert_eq!(proxy.control.socket_type, SocketType::Rep);
+    let control = &proxy.control.socket.connect;
     assert_eq!(control[0].endpoint.to_string(), "tcp://a:4");
     let expected = RecordConfig {
         age_max: Some(Duration::from_secs(60)),
@@ -666,14 +669,14 @@ fn a_capture_blocks_only_if_it_is_told_to_itself() {
     let config = Config::from_toml(&text, "test.toml").expect("legal");
     let proxy = &config.proxies[0];
     assert_eq!(proxy.backend.options.overflow, Overflow::Block);
-    let options = &proxy.capture.side.options;
+    let options = &proxy.capture.socket.options;
     let found = (options.overflow, options.immediate, options.sndhwm);
     assert_eq!(found, (Overflow::Standard, true, 7));
     for socket in ["PUSH", "PAIR", "DEALER"] {
         let capture = format!("{{ bind = 'tcp://*:3', socket = '{socket}', overflow = 'block' }}");
         let text = format!("{STREAMER}capture = {capture}\n");
         let config = Config::from_toml(&text, "test.toml").expect("legal");
-        let overflow = config.proxies[0].capture.side.options.overflow;
+        let overflow = config.proxies[0].capture.socket.options.overflow;
         assert_eq!(overflow, Overflow::Block);
     }
 }

@@ -8,7 +8,7 @@ use crate::record::RecordConfig;
 use std::time::Duration;
 use zmtp::SocketType;
 
-mod aside;
+mod auxiliary;
 mod check;
 pub mod endpoint;
 mod file;
@@ -16,7 +16,7 @@ mod nearest;
 mod options;
 
 pub use crate::proxy::kind::{Kind, PairError, socket};
-pub use aside::{CaptureConfig, CaptureFormat, ControlConfig};
+pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::ConfigError;
@@ -41,9 +41,9 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// The side that binds by habit: clients, publishers or sources come here.
-    pub frontend: SideConfig,
+    pub frontend: SocketConfig,
     /// The other side: workers, subscribers or sinks.
-    pub backend: SideConfig,
+    pub backend: SocketConfig,
     /// Where copies of all messages go; nowhere without an endpoint.
     pub capture: CaptureConfig,
     /// Where the proxy is steered from; from nowhere without an endpoint.
@@ -58,7 +58,7 @@ pub struct ProxyConfig {
 
 /// One side of a proxy: a socket with any number of endpoints of both sorts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SideConfig {
+pub struct SocketConfig {
     /// Endpoints to listen on.
     pub bind: Vec<Endpoint>,
     /// Endpoints to connect to, and to reconnect to for ever.
@@ -110,8 +110,8 @@ impl ProxyConfig {
     #[must_use]
     pub fn new(kind: Kind, name: impl Into<String>) -> Self {
         Self {
-            frontend: SideConfig::default(),
-            backend: SideConfig::default(),
+            frontend: SocketConfig::default(),
+            backend: SocketConfig::default(),
             capture: CaptureConfig::default(),
             control: ControlConfig::default(),
             kind,
@@ -122,45 +122,45 @@ impl ProxyConfig {
 
     /// One of its sockets.
     #[must_use]
-    pub fn side(&self, side: Side) -> &SideConfig {
-        match side {
-            Side::Frontend => &self.frontend,
-            Side::Backend => &self.backend,
-            Side::Capture => &self.capture.side,
-            Side::Control => &self.control.side,
+    pub fn socket(&self, name: SocketName) -> &SocketConfig {
+        match name {
+            SocketName::Frontend => &self.frontend,
+            SocketName::Backend => &self.backend,
+            SocketName::Capture => &self.capture.socket,
+            SocketName::Control => &self.control.socket,
         }
     }
 
     /// One of its sockets, to change it.
-    pub fn side_mut(&mut self, side: Side) -> &mut SideConfig {
-        match side {
-            Side::Frontend => &mut self.frontend,
-            Side::Backend => &mut self.backend,
-            Side::Capture => &mut self.capture.side,
-            Side::Control => &mut self.control.side,
+    pub fn socket_mut(&mut self, name: SocketName) -> &mut SocketConfig {
+        match name {
+            SocketName::Frontend => &mut self.frontend,
+            SocketName::Backend => &mut self.backend,
+            SocketName::Capture => &mut self.capture.socket,
+            SocketName::Control => &mut self.control.socket,
         }
     }
 
     /// The socket type of one of its sockets.
     #[must_use]
-    pub fn socket_type(&self, side: Side) -> SocketType {
-        match side {
-            Side::Frontend => self.kind.frontend,
-            Side::Backend => self.kind.backend,
-            Side::Capture => self.capture.socket,
-            Side::Control => self.control.socket,
+    pub fn socket_type(&self, name: SocketName) -> SocketType {
+        match name {
+            SocketName::Frontend => self.kind.frontend,
+            SocketName::Backend => self.kind.backend,
+            SocketName::Capture => self.capture.socket_type,
+            SocketName::Control => self.control.socket_type,
         }
     }
 
-    /// The sockets that it has: both sides, and those beside the path that have an endpoint.
-    pub fn sides(&self) -> impl Iterator<Item = Side> {
-        let exists = |side: &Side| !side.is_beside() || self.side(*side).has_endpoint();
-        Side::ALL.into_iter().filter(exists)
+    /// The sockets that it has: both sides, and each auxiliary socket that has an endpoint.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketName> {
+        let exists = |name: &SocketName| name.side().is_some() || self.socket(*name).has_endpoint();
+        SocketName::ALL.into_iter().filter(exists)
     }
 }
 
-impl SideConfig {
-    /// Whether anybody can come, or it goes to anybody.
+impl SocketConfig {
+    /// Whether it binds or connects anywhere.
     #[must_use]
     pub fn has_endpoint(&self) -> bool {
         !(self.bind.is_empty() && self.connect.is_empty())
@@ -175,27 +175,61 @@ impl SideConfig {
     }
 }
 
-/// A socket of a proxy: one of its two sides, or one of those beside the path of messages.
+/// A side of a proxy: messages come in through one and go out through the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// Where requests, publications and work come in.
     Frontend,
     /// Where they go out.
     Backend,
-    /// Where copies of all messages go.
-    Capture,
-    /// Where the proxy is steered from.
-    Control,
 }
 
 impl Side {
+    /// Both, frontend first.
+    pub const ALL: [Self; 2] = [Self::Frontend, Self::Backend];
+
+    /// The other one.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Frontend => Self::Backend,
+            Self::Backend => Self::Frontend,
+        }
+    }
+}
+
+/// A socket of a proxy, by its name in configuration files and logs: one of the two sides, or an
+/// auxiliary socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SocketName {
+    /// The side where requests, publications and work come in.
+    Frontend,
+    /// The side where they go out.
+    Backend,
+    /// Sends copies of all messages.
+    Capture,
+    /// Receives commands and questions.
+    Control,
+}
+
+impl SocketName {
     /// All, in the order of their values.
     pub const ALL: [Self; 4] = [Self::Frontend, Self::Backend, Self::Capture, Self::Control];
 
-    /// The two that messages pass through, frontend first.
-    pub const BOTH: [Self; 2] = [Self::Frontend, Self::Backend];
+    /// The sides, frontend first.
+    pub const SIDES: [Self; 2] = [Self::Frontend, Self::Backend];
 
-    /// The one across. Those beside the path face each other, and nothing flows between them.
+    /// Which side it is, unless it is an auxiliary socket.
+    #[must_use]
+    pub fn side(self) -> Option<Side> {
+        match self {
+            Self::Frontend => Some(Side::Frontend),
+            Self::Backend => Some(Side::Backend),
+            Self::Capture | Self::Control => None,
+        }
+    }
+
+    /// The one across; each auxiliary socket counts as across from the other.
     #[must_use]
     pub fn opposite(self) -> Self {
         match self {
@@ -206,13 +240,7 @@ impl Side {
         }
     }
 
-    /// Whether no message passes through it.
-    #[must_use]
-    pub fn is_beside(self) -> bool {
-        matches!(self, Self::Capture | Self::Control)
-    }
-
-    /// The name in configuration files and logs.
+    /// The name as text.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -224,7 +252,16 @@ impl Side {
     }
 }
 
-impl std::fmt::Display for Side {
+impl From<Side> for SocketName {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Frontend => Self::Frontend,
+            Side::Backend => Self::Backend,
+        }
+    }
+}
+
+impl std::fmt::Display for SocketName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }

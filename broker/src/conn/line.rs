@@ -95,7 +95,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Side;
+    use crate::config::SocketName;
     use crate::conn::{Conn, Origin, SocketId};
     use crate::peer::PeerAddress;
     use std::sync::Arc;
@@ -111,7 +111,7 @@ mod tests {
         let session = Session::new(Arc::new(config), now, &mut Vec::new());
         let socket = SocketId {
             proxy: 0,
-            side: Side::Frontend,
+            side: SocketName::Frontend,
         };
         let peer = PeerAddress::Program;
         conns.insert(Conn::new(now, session, socket, peer, Origin::Accepted))

@@ -1,6 +1,6 @@
 //! One connection: its session, what came of it and is not dealt with, what is to be sent to it.
 
-use crate::config::{Side, SocketOptions};
+use crate::config::{SocketName, SocketOptions};
 use crate::conn::backlog::Backlog;
 use crate::conn::doubt::Doubt;
 use crate::core::names::Contest;
@@ -33,7 +33,7 @@ pub struct SocketId {
     /// Which proxy, in the order of the configuration.
     pub proxy: u32,
     /// Which of its sides.
-    pub side: Side,
+    pub side: SocketName,
 }
 
 impl SocketId {

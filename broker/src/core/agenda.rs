@@ -1,6 +1,6 @@
 //! Which connection is read from next, and up to when all peers have been heard.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::rota::Rota;
 use crate::conn::{ConnId, Phase};
 use crate::core::Core;
@@ -149,7 +149,7 @@ impl Core {
     #[must_use]
     pub fn is_asking(&self, id: ConnId) -> bool {
         let conn = self.conns.get(id);
-        conn.is_some_and(|conn| conn.socket.side == Side::Control)
+        conn.is_some_and(|conn| conn.socket.side == SocketName::Control)
     }
 
     /// Whether one more connection may be accepted in this turn; it is charged for.

@@ -5,7 +5,7 @@
 //! it misses, and that is counted; unless the capture blocks: then the message waits in its sender
 //! until a reader can take the copy.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::egress::Shared;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnId, ConnTable, Input, Overflowing, Room, SocketId};
@@ -194,7 +194,7 @@ impl Show<'_> {
             stats.count_drop(*reason);
             if *reason == Drop::PeerFull && self.capture.begins_to_overflow() {
                 let socket = SocketId {
-                    side: Side::Capture,
+                    side: SocketName::Capture,
                     ..self.from
                 };
                 let overflowing = Overflowing::Socket(socket);

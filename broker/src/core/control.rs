@@ -3,7 +3,7 @@
 //! Commands are handled where they are received, whatever the state of the proxy: no message path
 //! has to move for an answer.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::{ConnId, Input, SocketId};
 use crate::core::Core;
 use crate::core::turn::cost;
@@ -38,7 +38,7 @@ impl Core {
         let proxy = &mut self.proxies[socket_id.proxy as usize];
         let socket = proxy.socket_mut(socket_id.side);
         let envelope_size = match (socket_id.side, socket.pattern.admit(id, wire)) {
-            (Side::Control, Admit::Pass { skip }) => skip,
+            (SocketName::Control, Admit::Pass { skip }) => skip,
             (_, Admit::Drop(reason)) => {
                 socket.stats.count_drop(reason);
                 return input.consume(size);
@@ -82,9 +82,9 @@ impl Core {
 
     /// Whether a peer of a control has had an answer in this turn: the next question waits for the
     /// next turn.
-    pub(super) fn has_answered(&self, id: ConnId, side: Side) -> bool {
+    pub(super) fn has_answered(&self, id: ConnId, side: SocketName) -> bool {
         let answered_in = self.conns.get(id).map_or(0, |conn| conn.answered_in);
-        side == Side::Control && answered_in == self.turn.number
+        side == SocketName::Control && answered_in == self.turn.number
     }
 
     fn socket_type(&self, id: SocketId) -> SocketType {
@@ -164,7 +164,10 @@ impl Core {
     /// order: frames and bytes received and sent, of the frontend and then of the backend.
     fn steering_statistics(&self, index: u32) -> Vec<u8> {
         let watch = &self.proxies[index as usize].watch;
-        let (front, back) = (watch.passed(Side::Frontend), watch.passed(Side::Backend));
+        let (front, back) = (
+            watch.passed(SocketName::Frontend),
+            watch.passed(SocketName::Backend),
+        );
         let frames = [
             front.frames,
             front.bytes,

@@ -3,7 +3,7 @@
 //! A reply lists at most [`LIST_LEN_MAX`] things, so that no question holds the loop up; who wants
 //! more asks again for what comes after.
 
-use crate::config::{Config, Side};
+use crate::config::{Config, SocketName};
 use crate::conn::{Conn, ConnId, Phase, SocketId};
 use crate::core::Core;
 use crate::core::turn::cost;
@@ -107,7 +107,7 @@ struct Closed {
     id: ConnId,
     identity: Box<[u8]>,
     peer: PeerAddress,
-    side: Side,
+    side: SocketName,
     since: Instant,
     why: Why,
 }
@@ -119,14 +119,14 @@ pub(super) struct ClosedPeers {
     /// How many peers a ring remembers.
     len_max: usize,
     /// By proxy and side, the latest peer in front; those of a proxy without a control stay empty.
-    rings: Vec<[VecDeque<Closed>; Side::ALL.len()]>,
+    rings: Vec<[VecDeque<Closed>; SocketName::ALL.len()]>,
 }
 
 impl ClosedPeers {
     pub(super) fn new(config: &Config) -> Self {
         let proxies = config.proxies.iter();
-        let asked = proxies.filter(|proxy| proxy.control.side.has_endpoint());
-        let sockets = Side::ALL.len() * asked.count().max(1);
+        let asked = proxies.filter(|proxy| proxy.control.socket.has_endpoint());
+        let sockets = SocketName::ALL.len() * asked.count().max(1);
         Self {
             len_max: (CLOSED_TOTAL / sockets).clamp(CLOSED_LEN_MIN, CLOSED_LEN_MAX),
             rings: config.proxies.iter().map(|_| Default::default()).collect(),
@@ -137,7 +137,7 @@ impl ClosedPeers {
     /// not worth it.
     pub(super) fn note(&mut self, now: Instant, id: ConnId, conn: &Conn, why: Why) {
         let SocketId { proxy, side } = conn.socket;
-        if side.is_beside() && !why.is_notable() {
+        if side.side().is_none() && !why.is_notable() {
             return;
         }
         let ring = &mut self.rings[proxy as usize][side as usize];
@@ -164,9 +164,9 @@ impl Asked<'_> {
     }
 
     /// Whether a side is listed of which nothing is said: capture and control only with `all`.
-    fn lists(&self) -> Result<impl Fn(Side) -> bool + use<>, String> {
+    fn lists(&self) -> Result<impl Fn(SocketName) -> bool + use<>, String> {
         let all = self.flag("all")?;
-        Ok(move |side: Side| all || !side.is_beside())
+        Ok(move |side: SocketName| all || side.side().is_some())
     }
 
     fn text(&self, key: &str) -> Result<Option<&str>, String> {
@@ -326,8 +326,8 @@ impl Core {
         let wanted = match asked.text("side")? {
             None => None,
             Some(name) => {
-                let side = Side::ALL.into_iter().find(|side| side.name() == name);
-                let names = Side::ALL.map(Side::name).join(", ");
+                let side = SocketName::ALL.into_iter().find(|side| side.name() == name);
+                let names = SocketName::ALL.map(SocketName::name).join(", ");
                 Some(side.ok_or_else(|| format!("side: write one of {names}"))?)
             }
         };
@@ -394,7 +394,7 @@ impl Core {
         let first = first.unwrap_or_default().max(prefix.clone());
         let proxy = &self.proxies[asked.proxy as usize];
         let (mut list, mut has_xpub, mut has_more) = (Vec::new(), false, false);
-        for side in Side::BOTH {
+        for side in SocketName::SIDES {
             let Pattern::Xpub(xpub) = &proxy.socket(side).pattern else {
                 continue;
             };
@@ -425,7 +425,7 @@ impl Core {
         let (after, limit) = (asked.after()?, asked.limit()?);
         let proxy = &mut self.proxies[asked.proxy as usize];
         let (mut found, mut has_xpub) = (Vec::new(), false);
-        for side in Side::BOTH {
+        for side in SocketName::SIDES {
             let socket = proxy.socket_mut(side);
             if let Pattern::Xpub(xpub) = &mut socket.pattern {
                 has_xpub = true;

@@ -1,6 +1,6 @@
 //! The path of a message: from received bytes to the queues of those who get it.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::doubt::Doubt;
 use crate::conn::{ConnId, Input, Origin, Overflowing, Phase, SocketId};
 use crate::core::lane::{Halt, Lane, Way};
@@ -135,10 +135,10 @@ impl Core {
     /// one message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
     pub(super) fn wake(&mut self, source: SocketId) {
         match source.side {
-            Side::Backend | Side::Frontend => {}
-            Side::Capture => return self.wake_for_copies(source.proxy),
+            SocketName::Backend | SocketName::Frontend => {}
+            SocketName::Capture => return self.wake_for_copies(source.proxy),
             // What comes in through a control is dealt with at once.
-            Side::Control => return,
+            SocketName::Control => return,
         }
         let proxy = &mut self.proxies[source.proxy as usize];
         if proxy.is_paused {
@@ -222,7 +222,10 @@ impl Core {
         self.take_prefix(id);
         loop {
             // Nearly all there is to do: whole messages, one behind the other.
-            let conn = self.conns.get(id).filter(|_| !way.socket.side.is_beside());
+            let conn = self
+                .conns
+                .get(id)
+                .filter(|_| way.socket.side.side().is_some());
             if let Some(finder) = conn.and_then(|conn| conn.session.finder()) {
                 let find = |bytes: &[u8]| finder.find(bytes);
                 if let Some(stuck) = self.forward(&way, input, &find, &mut quota) {
@@ -315,7 +318,7 @@ impl Core {
         // It is there as long as nothing is consumed.
         let there = input.bytes().len();
         let find = |bytes: &[u8]| (bytes.len() == there).then_some(size);
-        if way.socket.side.is_beside() {
+        if way.socket.side.side().is_none() {
             if self.has_answered(way.id, way.socket.side) {
                 return Some(Flow::More);
             }
@@ -335,7 +338,7 @@ impl Core {
             proxy.socket(socket.side),
             proxy.socket(socket.side.opposite()),
         );
-        let is_paused = proxy.is_paused && !socket.side.is_beside();
+        let is_paused = proxy.is_paused && socket.side.side().is_some();
         let must_wait = (is_paused || !from.waiting.is_empty()) && !is_resumed;
         let is_plain = !must_wait && from.takes_plainly() && to.sends_plainly();
         let is_watched = proxy.watch.is_active;
@@ -485,7 +488,7 @@ impl Core {
         }
         socket.peers += 1;
         socket.stats.peers_attached += 1;
-        if socket_id.side == Side::Capture {
+        if socket_id.side == SocketName::Capture {
             proxy.watch.has_readers(proxy.capture.peers);
         }
         let socket = proxy.socket_mut(socket_id.side);

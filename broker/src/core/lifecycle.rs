@@ -1,6 +1,6 @@
 //! How connections begin, are kept an eye on, and end.
 
-use crate::config::{Connect, Side};
+use crate::config::{Connect, SocketName};
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, ConnId, Origin, Phase, SocketId};
 use crate::core::Core;
@@ -253,7 +253,7 @@ impl Core {
         let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
         let mut place = kept_by.map_or(Place::Lost, Place::Peer);
         if let Some(balancer) = socket.pattern.balancer()
-            && id.side != Side::Control
+            && id.side != SocketName::Control
         {
             balancer.strand(unsent, &mut self.outbox.store);
             socket.stats.requeued += u64::from(messages);
@@ -364,7 +364,7 @@ impl Core {
         let socket = proxy.socket_mut(socket_id.side);
         socket.peers -= 1;
         socket.pattern.detach(id, &mut self.conns);
-        if socket_id.side == Side::Capture {
+        if socket_id.side == SocketName::Capture {
             let peers = socket.peers;
             proxy.watch.has_readers(peers);
             // A message may wait for this reader to be written.

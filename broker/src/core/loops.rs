@@ -155,7 +155,7 @@ impl Core {
         let from = proxy.socket(socket.side);
         let to = proxy.socket(socket.side.opposite());
         // What is said to a socket beside the path goes nowhere.
-        if !from.receives() || socket.side.is_beside() {
+        if !from.receives() || socket.side.side().is_none() {
             return Vec::new();
         }
         let mut exits: Vec<ConnId> = match from.pattern {

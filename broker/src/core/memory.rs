@@ -16,7 +16,7 @@
 //! - When the sum reaches the limit all the same, what is largest goes at once, until an eighth of
 //!   the limit is free.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::{Conn, ConnId, Input, Phase, SocketId};
 use crate::core::report::Shed;
 use crate::core::{Action, Core};
@@ -341,7 +341,7 @@ impl Core {
         let subscriber = self.largest_subscriber();
         let subscriber = subscriber.map(|(id, size)| (size, Holder::Subscriptions(id)));
         let stranded = self.proxies.iter().zip(0..).flat_map(|(proxy, index)| {
-            Side::BOTH.map(|side| {
+            SocketName::SIDES.map(|side| {
                 let socket = SocketId { proxy: index, side };
                 (
                     proxy.socket(side).stranded_bytes(),

@@ -14,7 +14,7 @@
 //! loop { do every poll_action(); write every poll_dirty(); until settle() has nothing more }
 //! ```
 
-use crate::config::{Config, Endpoint, Side, SocketOptions};
+use crate::config::{Config, Endpoint, SocketName, SocketOptions};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnId, ConnTable, Egress, Origin, Phase, SocketId};
 use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
@@ -143,8 +143,8 @@ impl Core {
             wakes: VecDeque::new(),
         };
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in Side::ALL {
-                let side_config = proxy_config.side(side);
+            for side in SocketName::ALL {
+                let side_config = proxy_config.socket(side);
                 for connect in &side_config.connect {
                     core.add_link(SocketId { proxy, side }, connect);
                 }
@@ -563,13 +563,14 @@ impl Core {
     /// What every socket has seen, in the order of the configuration, frontends first.
     #[must_use]
     pub fn statistics(&self) -> Vec<SocketSnapshot> {
-        let exists =
-            |proxy: &Proxy, side: Side| !side.is_beside() || proxy.socket(side).has_endpoint;
+        let exists = |proxy: &Proxy, side: SocketName| {
+            side.side().is_some() || proxy.socket(side).has_endpoint
+        };
         let mut snapshots: Vec<_> = self
             .proxies
             .iter()
             .flat_map(|proxy| {
-                Side::ALL.map(|side| exists(proxy, side).then(|| snapshot(proxy, side)))
+                SocketName::ALL.map(|side| exists(proxy, side).then(|| snapshot(proxy, side)))
             })
             .collect();
         let open = self
@@ -579,7 +580,7 @@ impl Core {
         let closing = self.conns.closing();
         let closing = closing.map(|(_, closing)| (closing.socket, &closing.egress));
         for (SocketId { proxy, side }, egress) in open.chain(closing) {
-            let index = proxy as usize * Side::ALL.len() + side as usize;
+            let index = proxy as usize * SocketName::ALL.len() + side as usize;
             if let Some(snapshot) = &mut snapshots[index] {
                 snapshot.queued_bytes += egress.bytes();
                 snapshot.queued_messages += u64::from(egress.messages());
@@ -634,7 +635,7 @@ impl Core {
 
     /// Lets those go on who wait on either side of a proxy, and what was taken back.
     fn wake_both(&mut self, proxy: u32) {
-        for side in Side::BOTH {
+        for side in SocketName::SIDES {
             let (own, across) = self.proxies[proxy as usize].sockets_mut(side);
             if !own.waiting.is_empty() || across.pattern.has_stranded() {
                 self.wake_later(SocketId { proxy, side });
@@ -645,10 +646,10 @@ impl Core {
     /// A peer of this socket came, got room, or left: lets those go on who wait for it.
     fn wake_for(&mut self, socket: SocketId) {
         match socket.side {
-            Side::Backend | Side::Frontend => self.wake_later(socket.across()),
-            Side::Capture => self.wake_later(socket),
+            SocketName::Backend | SocketName::Frontend => self.wake_later(socket.across()),
+            SocketName::Capture => self.wake_later(socket),
             // Questions do not wait for answers.
-            Side::Control => {}
+            SocketName::Control => {}
         }
     }
 
@@ -703,7 +704,7 @@ impl Core {
     }
 }
 
-fn snapshot(proxy: &Proxy, side: Side) -> SocketSnapshot {
+fn snapshot(proxy: &Proxy, side: SocketName) -> SocketSnapshot {
     let socket = proxy.socket(side);
     let topics = match &socket.pattern {
         Pattern::Xpub(xpub) => xpub.topics(),

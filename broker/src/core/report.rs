@@ -6,7 +6,7 @@
 //! is reported anew when it comes back. What is known has room for so many causes and addresses;
 //! of the others only the sum by cause is kept. With `-v` every report is a line.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::{Conn, ConnId, Origin, Overflowing, Phase, SocketId};
 use crate::core::timers::Owner;
 use crate::core::turn::cost;
@@ -73,7 +73,7 @@ impl From<PeerAddress> for Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) subject: Subject,
-    pub(crate) side: Side,
+    pub(crate) side: SocketName,
     /// The label of the cause.
     pub(crate) label: &'static str,
     pub(crate) source: Source,
@@ -104,7 +104,7 @@ pub(crate) struct Reports {
     kept: [usize; Subject::COUNT],
     /// Reports since the last sum for which there was no entry left, and the messages that they
     /// were about.
-    unlisted: BTreeMap<(Subject, Side, &'static str), (u64, u64)>,
+    unlisted: BTreeMap<(Subject, SocketName, &'static str), (u64, u64)>,
 }
 
 /// What was only counted for one subject and socket since the last sum.
@@ -120,7 +120,7 @@ pub(crate) struct Sum {
     main: Option<Source>,
     /// How many other sources are known.
     others: usize,
-    side: Side,
+    side: SocketName,
     subject: Subject,
     /// How many reports.
     total: u64,
@@ -175,7 +175,7 @@ impl Reports {
 
     /// What was only counted since the last sum. Forgets what did not happen since then.
     pub(crate) fn sum_up(&mut self) -> Vec<Sum> {
-        let mut groups: BTreeMap<(Subject, Side), Group> = BTreeMap::new();
+        let mut groups: BTreeMap<(Subject, SocketName), Group> = BTreeMap::new();
         for (key, entry) in &mut self.entries {
             entry.lines = 0;
             let repeats = std::mem::take(&mut entry.repeats);
@@ -214,7 +214,7 @@ struct Group {
 }
 
 impl Group {
-    fn sum(self, (subject, side): (Subject, Side)) -> Sum {
+    fn sum(self, (subject, side): (Subject, SocketName)) -> Sum {
         let mut causes: Vec<_> = self.causes.into_iter().collect();
         causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let main = self.sources.iter().rev().max_by_key(|(_, count)| **count);
@@ -263,7 +263,7 @@ impl Core {
     /// Logs what was only counted so far. To be called when the broker has stopped.
     pub fn finish_reports(&mut self) {
         for proxy in &mut self.proxies {
-            for side in Side::ALL {
+            for side in SocketName::ALL {
                 if let Some(missed) = proxy.socket_mut(side).overflows_no_more() {
                     let (name, missed) = (&proxy.name, counted(missed, "message"));
                     log::info!("{name} {side}: dropped {missed} until the stop");
@@ -658,7 +658,7 @@ mod tests {
     fn closed(label: &'static str, last: u8) -> Key {
         Key {
             subject: Subject::Closed,
-            side: Side::Frontend,
+            side: SocketName::Frontend,
             label,
             source: Source::Address([10, 0, 0, last].into()),
         }
@@ -679,7 +679,7 @@ mod tests {
             main: Some(closed(LATE, 1).source),
             messages: 20,
             others: 1,
-            side: Side::Frontend,
+            side: SocketName::Frontend,
             subject: Subject::Closed,
             total: 10,
         };

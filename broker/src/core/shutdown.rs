@@ -1,7 +1,7 @@
 //! The end of a broker, or of one of its proxies: what is queued is sent first, for as long as the
 //! configuration says.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::{Conn, ConnId, Phase, SocketId};
 use crate::core::Core;
 use crate::core::actions::Action;
@@ -133,7 +133,7 @@ impl Core {
         self.end_linger(now);
         let proxy = &mut self.proxies[index];
         proxy.stop = Stop::Closing;
-        for side in Side::ALL {
+        for side in SocketName::ALL {
             let (name, count) = (
                 &proxy.name,
                 proxy.socket(side).stats.dropped(Drop::Stopping),
@@ -170,7 +170,7 @@ impl Core {
     fn end_linger(&mut self, now: Instant) {
         let mut is_any_over = false;
         for proxy in &mut self.proxies {
-            for side in Side::ALL {
+            for side in SocketName::ALL {
                 let linger = &mut proxy.socket_mut(side).linger;
                 if matches!(*linger, Linger::Until(deadline) if deadline <= now) {
                     *linger = Linger::Over;
@@ -209,7 +209,7 @@ impl Core {
     /// accepted any more.
     fn is_drained(&self, only: Option<u32>) -> bool {
         let is_meant = |proxy: u32| only.is_none_or(|only| only == proxy);
-        let could_go = |proxy: &Proxy, from: Side| {
+        let could_go = |proxy: &Proxy, from: SocketName| {
             let (waits, to) = (
                 !proxy.socket(from).waiting.is_empty(),
                 proxy.socket(from.opposite()),
@@ -218,7 +218,8 @@ impl Core {
             let may_go = waits && proxy.may_take_copies() || to.pattern.has_stranded();
             is_open && to.peers > 0 && may_go
         };
-        let is_between = |proxy: &Proxy| Side::BOTH.iter().any(|from| could_go(proxy, *from));
+        let is_between =
+            |proxy: &Proxy| SocketName::SIDES.iter().any(|from| could_go(proxy, *from));
         let is_sent = |socket: SocketId, is_empty: bool| {
             let linger = self.proxies[socket.proxy as usize]
                 .socket(socket.side)

@@ -24,7 +24,7 @@ impl Core {
             return entry.stand_in;
         }
         let socket = proxy.socket_mut(socket_id.side);
-        let is_wanted = !socket.options.immediate && !socket_id.side.is_beside();
+        let is_wanted = !socket.options.immediate && socket_id.side.side().is_some();
         if !is_wanted || socket.pattern.balancer().is_none() {
             return None;
         }

@@ -1,7 +1,7 @@
 //! All memory that peers have caused, counted anew from everything that exists. Tests compare it
 //! with the account.
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::egress::walk::Walk;
 use crate::core::Core;
 use crate::core::memory::MemoryUse;
@@ -25,7 +25,7 @@ impl Core {
             walk.visit(&closing.egress);
         }
         for proxy in &self.proxies {
-            for side in Side::ALL {
+            for side in SocketName::ALL {
                 let pattern = &proxy.socket(side).pattern;
                 found.subscriptions += pattern.walk_subscriptions();
                 if let Some(unsent) = pattern.stranded() {

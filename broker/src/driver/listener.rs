@@ -1,7 +1,7 @@
 //! Endpoints that peers connect to.
 
 use crate::config::endpoint::Host;
-use crate::config::{Endpoint, Network, Side, SocketOptions};
+use crate::config::{Endpoint, Network, SocketName, SocketOptions};
 use crate::conn::SocketId;
 use crate::driver::address;
 use crate::driver::ipc::{self, SocketFile};
@@ -29,7 +29,7 @@ pub enum BindError {
         /// The name of its proxy.
         proxy: String,
         /// The side of the proxy.
-        side: Side,
+        side: SocketName,
         /// What the system said.
         source: io::Error,
     },
@@ -49,7 +49,7 @@ pub struct Bound {
     /// The name of the proxy.
     pub proxy: String,
     /// The side of the proxy.
-    pub side: Side,
+    pub side: SocketName,
 }
 
 /// A listening socket.

@@ -9,7 +9,7 @@
     reason = "the driver is where the clock is read"
 )]
 
-use crate::config::{Config, Endpoint, Side};
+use crate::config::{Config, Endpoint, SocketName};
 use crate::conn::{ConnId, Input, SLICES_MAX, SocketId};
 use crate::core::{Action, Core, Flow, LinkId};
 use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
@@ -108,8 +108,8 @@ impl Broker {
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         let (mut bound, mut listeners) = (Vec::new(), Vec::new());
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in Side::ALL {
-                let side_config = proxy_config.side(side);
+            for side in SocketName::ALL {
+                let side_config = proxy_config.socket(side);
                 for endpoint in &side_config.bind {
                     let (name, id) = (proxy_config.name.clone(), SocketId { proxy, side });
                     let listener = Listener::bind(endpoint, id, &side_config.options);

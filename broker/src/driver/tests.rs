@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 const ANY: SocketId = SocketId {
     proxy: 0,
-    side: Side::Frontend,
+    side: SocketName::Frontend,
 };
 
 fn endpoint(text: &str) -> Endpoint {

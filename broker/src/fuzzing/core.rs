@@ -2,8 +2,8 @@
 
 use super::Feed;
 use crate::config::{
-    CaptureConfig, Config, ControlConfig, Endpoint, Kind, Overflow, ProxyConfig, Side, SideConfig,
-    SocketOptions,
+    CaptureConfig, Config, ControlConfig, Endpoint, Kind, Overflow, ProxyConfig, SocketConfig,
+    SocketName, SocketOptions,
 };
 use crate::conn::SLICES_MAX;
 use crate::limits::SCRATCH_SIZE;
@@ -100,7 +100,7 @@ impl Driver {
                 .flatten()
         };
         match operation % 16 {
-            0 | 1 => self.accept(Side::ALL[feed.below(4)], feed),
+            0 | 1 => self.accept(SocketName::ALL[feed.below(4)], feed),
             2 => self.now += Duration::from_millis(1 << feed.below(16)),
             3 => {
                 if let Some(id) = line(self, feed) {
@@ -127,7 +127,7 @@ impl Driver {
                 } else {
                     let address = self.address();
                     let id = self.core.handle_connected(self.now, link, address);
-                    self.begin(id, Side::Backend, feed);
+                    self.begin(id, SocketName::Backend, feed);
                 }
             }
             9 | 10 => {
@@ -149,7 +149,7 @@ impl Driver {
         SocketAddr::from(([127, 0, 0, 1], self.peers_total))
     }
 
-    fn accept(&mut self, side: Side, feed: &mut Feed<'_>) {
+    fn accept(&mut self, side: SocketName, feed: &mut Feed<'_>) {
         let socket = SocketId { proxy: 0, side };
         let address = self.address();
         let id = self.core.handle_accepted(self.now, socket, address);
@@ -157,7 +157,7 @@ impl Driver {
     }
 
     /// Most peers that come shake hands properly; identities are often the same.
-    fn begin(&mut self, id: ConnId, side: Side, feed: &mut Feed<'_>) {
+    fn begin(&mut self, id: ConnId, side: SocketName, feed: &mut Feed<'_>) {
         let peers = self.proxy.socket_type(side).peers();
         let socket = peers[feed.below(peers.len())];
         let line = Line {
@@ -306,7 +306,7 @@ fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
         Overflow::Disconnect,
     ];
     let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
-    let mut side = || SideConfig {
+    let mut side = || SocketConfig {
         bind: vec![endpoint.clone()],
         options: SocketOptions {
             maxmsgsize: 100_000,
@@ -317,23 +317,23 @@ fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
             subscriptions_max: 20,
             ..SocketOptions::default()
         },
-        ..SideConfig::default()
+        ..SocketConfig::default()
     };
     let mut proxy = ProxyConfig {
         frontend: side(),
         backend: side(),
         capture: CaptureConfig {
-            side: side(),
+            socket: side(),
             ..CaptureConfig::default()
         },
         control: ControlConfig {
-            side: side(),
+            socket: side(),
             ..ControlConfig::default()
         },
         ..ProxyConfig::new(kind, "fuzz")
     };
     if kind.is_echo {
-        proxy.backend = SideConfig::default();
+        proxy.backend = SocketConfig::default();
     } else {
         proxy.backend.connect = vec![endpoint.into()];
     }

@@ -3,7 +3,7 @@ mod policies;
 use super::xpub::Notice;
 use super::xsub::publisher::Change;
 use super::*;
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::conn::egress::{Egress, Store, Unsent};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, Origin, Phase, SocketId};
@@ -42,7 +42,7 @@ fn add(conns: &mut ConnTable) -> ConnId {
     let session = Session::new(config, now, &mut Vec::new());
     let socket = SocketId {
         proxy: 0,
-        side: Side::Frontend,
+        side: SocketName::Frontend,
     };
     let address = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     let mut conn = Conn::new(now, session, socket, address, Origin::Accepted);

@@ -1,6 +1,6 @@
 //! A proxy: two sockets, and who waits between them.
 
-use crate::config::{Overflow, ProxyConfig, Side, SideConfig, SocketOptions};
+use crate::config::{Overflow, ProxyConfig, SocketConfig, SocketName, SocketOptions};
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::line::Line;
 use crate::conn::{Conn, ConnId, Phase};
@@ -93,13 +93,13 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn new(config: &ProxyConfig) -> Self {
-        let socket = |side| Socket::new(config.socket_type(side), config.side(side));
+        let socket = |side| Socket::new(config.socket_type(side), config.socket(side));
         let mut proxy = Self {
-            backend: socket(Side::Backend),
-            capture: socket(Side::Capture),
-            control: socket(Side::Control),
+            backend: socket(SocketName::Backend),
+            capture: socket(SocketName::Capture),
+            control: socket(SocketName::Control),
             departing: VecDeque::new(),
-            frontend: socket(Side::Frontend),
+            frontend: socket(SocketName::Frontend),
             is_paused: false,
             name: config.name.clone(),
             reports: Reports::default(),
@@ -115,25 +115,25 @@ impl Proxy {
         proxy
     }
 
-    pub(crate) fn socket(&self, side: Side) -> &Socket {
+    pub(crate) fn socket(&self, side: SocketName) -> &Socket {
         match side {
-            Side::Frontend => &self.frontend,
-            Side::Backend => &self.backend,
-            Side::Capture => &self.capture,
-            Side::Control => &self.control,
+            SocketName::Frontend => &self.frontend,
+            SocketName::Backend => &self.backend,
+            SocketName::Capture => &self.capture,
+            SocketName::Control => &self.control,
         }
     }
 
     #[inline]
-    pub(crate) fn socket_mut(&mut self, side: Side) -> &mut Socket {
+    pub(crate) fn socket_mut(&mut self, side: SocketName) -> &mut Socket {
         self.sockets_mut(side).0
     }
 
     /// What a message meets that comes in through one of the two sides.
     #[inline]
-    pub(crate) fn passage(&mut self, side: Side) -> Passage<'_> {
+    pub(crate) fn passage(&mut self, side: SocketName) -> Passage<'_> {
         let (from, to) = match side {
-            Side::Backend => (&mut self.backend, &mut self.frontend),
+            SocketName::Backend => (&mut self.backend, &mut self.frontend),
             _ => (&mut self.frontend, &mut self.backend),
         };
         Passage {
@@ -157,12 +157,12 @@ impl Proxy {
     }
 
     /// The sides whose messages may wait for a peer of this one.
-    pub(crate) fn senders(side: Side) -> &'static [Side] {
+    pub(crate) fn senders(side: SocketName) -> &'static [SocketName] {
         match side {
-            Side::Backend => &[Side::Frontend],
-            Side::Capture => &Side::BOTH,
-            Side::Control => &[],
-            Side::Frontend => &[Side::Backend],
+            SocketName::Backend => &[SocketName::Frontend],
+            SocketName::Capture => &SocketName::SIDES,
+            SocketName::Control => &[],
+            SocketName::Frontend => &[SocketName::Backend],
         }
     }
 
@@ -180,13 +180,13 @@ impl Proxy {
         }
     }
 
-    /// All sockets, in the order of [`Side::ALL`].
-    pub(crate) fn sockets(&self) -> [&Socket; Side::ALL.len()] {
-        Side::ALL.map(|side| self.socket(side))
+    /// All sockets, in the order of [`SocketName::ALL`].
+    pub(crate) fn sockets(&self) -> [&Socket; SocketName::ALL.len()] {
+        SocketName::ALL.map(|side| self.socket(side))
     }
 
     /// The sockets of all sides.
-    pub(crate) fn all_mut(&mut self) -> [&mut Socket; Side::ALL.len()] {
+    pub(crate) fn all_mut(&mut self) -> [&mut Socket; SocketName::ALL.len()] {
         [
             &mut self.frontend,
             &mut self.backend,
@@ -197,12 +197,12 @@ impl Proxy {
 
     /// The socket on `side` and the one across.
     #[inline]
-    pub(crate) fn sockets_mut(&mut self, side: Side) -> (&mut Socket, &mut Socket) {
+    pub(crate) fn sockets_mut(&mut self, side: SocketName) -> (&mut Socket, &mut Socket) {
         match side {
-            Side::Frontend => (&mut self.frontend, &mut self.backend),
-            Side::Backend => (&mut self.backend, &mut self.frontend),
-            Side::Capture => (&mut self.capture, &mut self.control),
-            Side::Control => (&mut self.control, &mut self.capture),
+            SocketName::Frontend => (&mut self.frontend, &mut self.backend),
+            SocketName::Backend => (&mut self.backend, &mut self.frontend),
+            SocketName::Capture => (&mut self.capture, &mut self.control),
+            SocketName::Control => (&mut self.control, &mut self.capture),
         }
     }
 }
@@ -216,7 +216,7 @@ pub(crate) struct Passage<'a> {
 }
 
 impl Socket {
-    fn new(socket_type: SocketType, config: &SideConfig) -> Self {
+    fn new(socket_type: SocketType, config: &SocketConfig) -> Self {
         let mut options = config.options.clone();
         options.overflow = options.overflow_on(socket_type);
         let limits = Limits {

@@ -17,7 +17,7 @@ use byteorder::{ByteOrder as _, LittleEndian};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use zmtp::{Deframer, Found, Limits, SocketType, Version};
 
-use crate::config::Side;
+use crate::config::SocketName;
 use crate::peer::PeerAddress;
 
 /// The version of the format, which the first record of each file tells.
@@ -108,11 +108,11 @@ pub(super) enum Record<'a> {
 impl Direction {
     /// The direction of what a socket receives, if it is one that messages pass through.
     #[must_use]
-    pub fn of(side: Side) -> Option<Self> {
+    pub fn of(side: SocketName) -> Option<Self> {
         match side {
-            Side::Frontend => Some(Self::In),
-            Side::Backend => Some(Self::Out),
-            Side::Capture | Side::Control => None,
+            SocketName::Frontend => Some(Self::In),
+            SocketName::Backend => Some(Self::Out),
+            SocketName::Capture | SocketName::Control => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod net;
 
-use broker::config::Side;
+use broker::config::SocketName;
 use broker::limits::PROBES_WAITING_MAX;
 use net::Net;
 use std::time::Duration;
@@ -35,33 +35,33 @@ struct Link {
 impl Link {
     fn endpoint(self) -> String {
         let (broker, side) = if self.pushes {
-            (self.to, Side::Frontend)
+            (self.to, SocketName::Frontend)
         } else {
-            (self.from, Side::Backend)
+            (self.from, SocketName::Backend)
         };
-        let port = 1000 + 2 * broker + usize::from(side == Side::Backend);
+        let port = 1000 + 2 * broker + usize::from(side == SocketName::Backend);
         format!("tcp://10.0.0.1:{port}")
     }
 }
 
 /// Where peers connect to.
-fn entrance(broker: usize, side: Side) -> String {
-    let port = 3000 + 2 * broker + usize::from(side == Side::Backend);
+fn entrance(broker: usize, side: SocketName) -> String {
+    let port = 3000 + 2 * broker + usize::from(side == SocketName::Backend);
     format!("tcp://10.0.0.1:{port}")
 }
 
 /// The configuration of one of the brokers that these links connect, with more lines if any.
 fn config(kind: &str, broker: usize, links: &[Link], more: &str) -> String {
     let mut text = format!("[options]\n{more}\n[[proxy]]\nkind = '{kind}'\n");
-    for side in Side::BOTH {
+    for side in SocketName::SIDES {
         let (mut binds, mut connects) = (vec![entrance(broker, side)], Vec::new());
         for link in links {
-            let own = if side == Side::Frontend {
+            let own = if side == SocketName::Frontend {
                 link.to
             } else {
                 link.from
             };
-            let connects_here = link.pushes == (side == Side::Backend);
+            let connects_here = link.pushes == (side == SocketName::Backend);
             if own == broker && connects_here {
                 connects.push(link.endpoint());
             } else if own == broker && !binds.contains(&link.endpoint()) {
@@ -100,8 +100,8 @@ fn up(net: &Net, count: usize) -> Vec<bool> {
     let peers = |broker, side| net.socket(broker, side).peers;
     let is_up = |from: usize| {
         let ends = [
-            peers(from, Side::Backend),
-            peers((from + 1) % count, Side::Frontend),
+            peers(from, SocketName::Backend),
+            peers((from + 1) % count, SocketName::Frontend),
         ];
         assert!(ends[0] == ends[1] && ends[0] <= 1, "half a link: {ends:?}");
         ends[0] == 1
@@ -133,10 +133,14 @@ fn a_ring_is_opened_at_one_link_and_carries_everything_once() {
             let entrance_of = |side, broker| entrance(broker, side);
             let source = net.connect(
                 source_type,
-                &entrance_of(Side::Frontend, first),
+                &entrance_of(SocketName::Frontend, first),
                 LoopCheck::Off,
             );
-            let sink = net.connect(sink_type, &entrance_of(Side::Backend, last), LoopCheck::Off);
+            let sink = net.connect(
+                sink_type,
+                &entrance_of(SocketName::Backend, last),
+                LoopCheck::Off,
+            );
             net.run(SECOND);
             if kind == "forwarder" {
                 net.peers[sink].subscribe(b"");
@@ -208,7 +212,7 @@ fn chains_trees_and_diamonds_are_no_rings() {
                 let links: Vec<Link> = pairs.iter().map(link).collect();
                 let mut net = start(kind, count, &links, seed);
                 net.run(LONG);
-                let peers = (0..count).map(|broker| net.socket(broker, Side::Backend).peers);
+                let peers = (0..count).map(|broker| net.socket(broker, SocketName::Backend).peers);
                 assert_eq!(
                     (net.loops(), peers.sum()),
                     (0, links.len()),
@@ -258,15 +262,23 @@ fn echoes_and_captures_close_rings_too() {
     net.add(0, text);
     net.run(LONG);
     assert!(net.loops() > 0, "a broker hears its own copies");
-    assert_eq!(net.socket(0, Side::Frontend).peers, 0);
+    assert_eq!(net.socket(0, SocketName::Frontend).peers, 0);
 }
 
 /// A forwarder, a broker in front of it and one behind it, as far as they say.
 fn between() -> (Net, usize, usize) {
     let mut net = Net::new(1);
     net.add(0, &config("forwarder", 0, &[], ""));
-    let front = net.connect(SocketType::Pub, &entrance(0, Side::Frontend), LoopCheck::On);
-    let back = net.connect(SocketType::Sub, &entrance(0, Side::Backend), LoopCheck::On);
+    let front = net.connect(
+        SocketType::Pub,
+        &entrance(0, SocketName::Frontend),
+        LoopCheck::On,
+    );
+    let back = net.connect(
+        SocketType::Sub,
+        &entrance(0, SocketName::Backend),
+        LoopCheck::On,
+    );
     net.run(SECOND);
     assert!(net.peers[front].is_ready && net.peers[back].is_ready);
     assert_eq!(net.peers[front].heard, [LoopCommand::Up]);
@@ -287,7 +299,11 @@ fn probes(net: &Net, peer: usize) -> Vec<Probe> {
 #[test]
 fn who_returns_a_probe_closes_nobody_but_itself() {
     let (mut net, front, back) = between();
-    let other = net.connect(SocketType::Pub, &entrance(0, Side::Frontend), LoopCheck::On);
+    let other = net.connect(
+        SocketType::Pub,
+        &entrance(0, SocketName::Frontend),
+        LoopCheck::On,
+    );
     for _ in 0..1000 {
         net.peers[front].say(LoopCommand::Up);
     }
@@ -321,10 +337,18 @@ fn numbers_are_new_each_time() {
     for seed in 0..2 {
         let mut net = Net::new(seed);
         net.add(0, &config("forwarder", 0, &[], ""));
-        let back = net.connect(SocketType::Sub, &entrance(0, Side::Backend), LoopCheck::On);
+        let back = net.connect(
+            SocketType::Sub,
+            &entrance(0, SocketName::Backend),
+            LoopCheck::On,
+        );
         net.run(SECOND);
         for _ in 0..50 {
-            let front = net.connect(SocketType::Pub, &entrance(0, Side::Frontend), LoopCheck::On);
+            let front = net.connect(
+                SocketType::Pub,
+                &entrance(0, SocketName::Frontend),
+                LoopCheck::On,
+            );
             net.run(SECOND / 100);
             net.peers[front].say(LoopCommand::Up);
             net.run(SECOND / 100);
@@ -342,7 +366,7 @@ fn who_does_not_say_that_it_looks_for_loops_is_not_listened_to() {
     let (mut net, _, back) = between();
     let mute = net.connect(
         SocketType::Pub,
-        &entrance(0, Side::Frontend),
+        &entrance(0, SocketName::Frontend),
         LoopCheck::Off,
     );
     net.run(SECOND);
@@ -375,7 +399,7 @@ fn probes_that_nobody_reads_do_not_pile_up() {
         net.peers[front].say(LoopCommand::Probe(probe));
     }
     net.run(SECOND);
-    let queued = net.socket(0, Side::Backend).queued_bytes;
+    let queued = net.socket(0, SocketName::Backend).queued_bytes;
     let most = u64::from(PROBES_WAITING_MAX) * 34;
     assert!(queued > 0 && queued <= most, "{queued} bytes are queued");
     net.peers[back].is_deaf = false;

@@ -1,7 +1,7 @@
 //! Brokers and peers connected by cables, without a machine: time jumps, bytes come in pieces of
 //! any size and in any order that cables allow.
 
-use broker::config::{Config, Side};
+use broker::config::{Config, SocketName};
 use broker::stats::SocketSnapshot;
 use broker::{Action, ConnId, Core, Flow, LinkId, SLICES_MAX, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,8 +90,8 @@ impl Net {
         let config = Config::from_toml(text, "loops.toml").expect("a good configuration");
         let index = self.nodes.len();
         for (proxy, sides) in (0..).zip(&config.proxies) {
-            for side in sides.sides() {
-                for endpoint in &sides.side(side).bind {
+            for side in sides.sockets() {
+                for endpoint in &sides.socket(side).bind {
                     let id = SocketId { proxy, side };
                     self.listeners.insert(endpoint.to_string(), (index, id));
                 }
@@ -145,7 +145,7 @@ impl Net {
     }
 
     /// What is known of a socket of the first proxy of a broker.
-    pub(crate) fn socket(&self, name: usize, side: Side) -> SocketSnapshot {
+    pub(crate) fn socket(&self, name: usize, side: SocketName) -> SocketSnapshot {
         let mut nodes = self.nodes.iter();
         let node = nodes
             .find(|node| node.name == name)

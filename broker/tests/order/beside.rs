@@ -1,7 +1,7 @@
 //! Captures and controls where many things happen at once.
 
 use crate::play::{Play, listening, proxy};
-use broker::config::{Config, Overflow, Side};
+use broker::config::{Config, Overflow, SocketName};
 use broker::why::Drop;
 use broker::{Action, ConnId, Flow};
 use zmtp::encode::{append_command, append_frame};
@@ -23,14 +23,17 @@ fn subscribe(play: &mut Play, id: ConnId, topic: &str) {
 #[test]
 fn what_a_paused_proxy_took_back_goes_on_when_it_resumes() {
     let mut config = proxy("streamer");
-    config.control.side = listening();
+    config.control.socket = listening();
     let mut play = Play::of(config);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
-    let control = play.join_as(Side::Control, SocketType::Req);
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
+    let control = play.join_as(SocketName::Control, SocketType::Req);
     play.send(source, &["1"]);
     control_says(&mut play, control, "PAUSE");
     play.lose(sink);
-    let other = play.join(Side::Backend);
+    let other = play.join(SocketName::Backend);
     assert!(play.write(other).is_empty(), "it is paused");
     play.core.settle(play.now);
     control_says(&mut play, control, "RESUME");
@@ -40,32 +43,32 @@ fn what_a_paused_proxy_took_back_goes_on_when_it_resumes() {
 #[test]
 fn an_answer_for_a_pair_that_left_is_not_for_the_next() {
     let mut config = proxy("streamer");
-    config.control.side = listening();
-    config.control.socket = SocketType::Pair;
+    config.control.socket = listening();
+    config.control.socket_type = SocketType::Pair;
     let mut play = Play::of(config);
-    let first = play.join_as(Side::Control, SocketType::Pair);
+    let first = play.join_as(SocketName::Control, SocketType::Pair);
     play.write(first);
     play.send(first, &["STATISTICS"]);
     let answers = |play: &Play, id| play.core.egress(id).map_or(0, broker::Egress::messages);
     assert_eq!(answers(&play, first), 1);
     play.lose(first);
-    let second = play.join_as(Side::Control, SocketType::Pair);
+    let second = play.join_as(SocketName::Control, SocketType::Pair);
     assert_eq!(answers(&play, second), 0);
 }
 
 #[test]
 fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
     let mut config = proxy("forwarder");
-    config.capture.side = listening();
-    config.capture.side.options.sndhwm = 1;
+    config.capture.socket = listening();
+    config.capture.socket.options.sndhwm = 1;
     let mut play = Play::of(config);
     let readers = [(); 2].map(|()| {
-        let id = play.join_as(Side::Capture, SocketType::Sub);
+        let id = play.join_as(SocketName::Capture, SocketType::Sub);
         subscribe(&mut play, id, "");
         play.write(id);
         id
     });
-    let subscriber = play.join_as(Side::Backend, SocketType::Sub);
+    let subscriber = play.join_as(SocketName::Backend, SocketType::Sub);
     subscribe(&mut play, subscriber, "a");
     assert_eq!(play.write(readers[1]), ["out", "\x01a"]);
     // The first has not been written to, and nobody knows whether the kernel would take it.
@@ -73,7 +76,7 @@ fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
     assert_eq!(play.write(readers[1]), ["out", "\x01b"]);
     assert_eq!(play.write(readers[0]), ["out", "\x01a"]);
     let snapshots = play.core.statistics();
-    let capture = snapshots.iter().find(|it| it.side == Side::Capture);
+    let capture = snapshots.iter().find(|it| it.side == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
     assert_eq!(counters.dropped(Drop::PeerFull), 1);
 }
@@ -81,14 +84,14 @@ fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
 /// A streamer whose capture has a reader with a full queue, and whose control has somebody.
 fn watched_streamer() -> (Play, [ConnId; 2]) {
     let mut config = proxy("streamer");
-    config.capture.side = listening();
-    config.capture.side.options.sndhwm = 1;
-    config.control.side = listening();
-    config.control.socket = SocketType::Pair;
+    config.capture.socket = listening();
+    config.capture.socket.options.sndhwm = 1;
+    config.control.socket = listening();
+    config.control.socket_type = SocketType::Pair;
     let mut play = Play::of(config);
-    let reader = play.join_as(Side::Capture, SocketType::Sub);
+    let reader = play.join_as(SocketName::Capture, SocketType::Sub);
     subscribe(&mut play, reader, "");
-    let control = play.join_as(Side::Control, SocketType::Pair);
+    let control = play.join_as(SocketName::Control, SocketType::Pair);
     for id in [reader, control] {
         play.write(id);
     }
@@ -98,8 +101,8 @@ fn watched_streamer() -> (Play, [ConnId; 2]) {
 #[test]
 fn a_reader_misses_a_message_once_however_long_it_waits() {
     let (mut play, [_, control]) = watched_streamer();
-    let source = play.join(Side::Frontend);
-    let sink = play.join(Side::Backend);
+    let source = play.join(SocketName::Frontend);
+    let sink = play.join(SocketName::Backend);
     play.send(source, &["1"]);
     // The kernel takes nothing of the copy, nor of the message.
     play.send(source, &["2"]);
@@ -107,7 +110,7 @@ fn a_reader_misses_a_message_once_however_long_it_waits() {
     play.lose(sink);
     play.send(source, &["3"]);
     // It goes on as soon as there is somebody.
-    let sink = play.join(Side::Backend);
+    let sink = play.join(SocketName::Backend);
     play.send(source, &["4"]);
     assert_eq!(play.write(sink), ["4"]);
     play.send(control, &[r#"{"command": "peers", "side": "capture"}"#]);
@@ -119,10 +122,13 @@ fn a_reader_misses_a_message_once_however_long_it_waits() {
 #[test]
 fn of_a_burst_each_reader_gets_what_it_has_room_for() {
     let (mut play, [slow, _]) = watched_streamer();
-    let quick = play.join_as(Side::Capture, SocketType::Sub);
+    let quick = play.join_as(SocketName::Capture, SocketType::Sub);
     subscribe(&mut play, quick, "in");
     play.write(quick);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1"]);
     assert_eq!(play.write(quick), ["in", "1"]);
     play.send(source, &["2", "3"]);
@@ -134,16 +140,21 @@ fn of_a_burst_each_reader_gets_what_it_has_room_for() {
 #[test]
 fn copies_are_dealt_to_the_readers_in_turn() {
     let mut config = proxy("streamer");
-    config.capture.side = listening();
-    config.capture.socket = SocketType::Push;
+    config.capture.socket = listening();
+    config.capture.socket_type = SocketType::Push;
     let mut play = Play::of(config);
     let readers = [(); 2].map(|()| {
-        let id = play.join_as(Side::Capture, SocketType::Pull);
+        let id = play.join_as(SocketName::Capture, SocketType::Pull);
         play.write(id);
         id
     });
     // Two sinks, so that each message goes to one peer and is queued by itself.
-    let [_, _, source] = [Side::Backend, Side::Backend, Side::Frontend].map(|side| play.join(side));
+    let [_, _, source] = [
+        SocketName::Backend,
+        SocketName::Backend,
+        SocketName::Frontend,
+    ]
+    .map(|side| play.join(side));
     play.send(source, &["1", "2", "3", "4"]);
     assert_eq!(play.write(readers[0]), ["in", "1", "in", "3"]);
 }
@@ -151,11 +162,11 @@ fn copies_are_dealt_to_the_readers_in_turn() {
 /// A streamer whose capture of this type makes messages wait for its readers.
 fn blocking_streamer(socket: SocketType) -> Play {
     let mut config = proxy("streamer");
-    config.capture.side = listening();
-    config.capture.side.options.overflow = Overflow::Block;
-    config.capture.side.options.sndhwm = 2;
-    config.capture.socket = socket;
-    config.control.side = listening();
+    config.capture.socket = listening();
+    config.capture.socket.options.overflow = Overflow::Block;
+    config.capture.socket.options.sndhwm = 2;
+    config.capture.socket_type = socket;
+    config.control.socket = listening();
     Play::of(config)
 }
 
@@ -189,10 +200,13 @@ fn reader_of(socket: SocketType) -> SocketType {
 fn a_message_waits_until_a_blocking_capture_has_a_reader() {
     for socket in [SocketType::Push, SocketType::Pair, SocketType::Dealer] {
         let mut play = blocking_streamer(socket);
-        let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+        let (sink, source) = (
+            play.join(SocketName::Backend),
+            play.join(SocketName::Frontend),
+        );
         assert_eq!(play.send(source, &["1", "2"]), Flow::Parked, "{socket}");
         assert!(play.write(sink).is_empty(), "{socket}: no reader yet");
-        let reader = play.join_as(Side::Capture, reader_of(socket));
+        let reader = play.join_as(SocketName::Capture, reader_of(socket));
         assert_eq!(play.write(sink), ["1", "2"], "{socket}");
         let copies = write_behind_handshake(&mut play, reader);
         assert_eq!(copies, ["in", "1", "in", "2"], "{socket}");
@@ -204,8 +218,11 @@ fn a_message_waits_until_a_blocking_capture_has_a_reader() {
 #[test]
 fn a_message_waits_until_a_reader_of_a_blocking_capture_has_room() {
     let mut play = blocking_streamer(SocketType::Push);
-    let reader = play.join(Side::Capture);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let reader = play.join(SocketName::Capture);
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     let flow = play.send(source, &["1", "2", "3", "4", "5"]);
     assert_eq!(flow, Flow::Parked);
     assert_eq!(play.write(sink), ["1", "2"]);
@@ -230,7 +247,7 @@ fn close_given_up(play: &mut Play) {
 /// How many copies there was no room for.
 fn missed_by_readers(play: &Play) -> u64 {
     let snapshots = play.core.statistics();
-    let capture = snapshots.iter().find(|it| it.side == Side::Capture);
+    let capture = snapshots.iter().find(|it| it.side == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
     counters.dropped(Drop::PeerFull)
 }
@@ -238,13 +255,16 @@ fn missed_by_readers(play: &Play) -> u64 {
 #[test]
 fn what_a_reader_of_a_blocking_capture_left_goes_to_the_next() {
     let mut play = blocking_streamer(SocketType::Push);
-    let first = play.join(Side::Capture);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let first = play.join(SocketName::Capture);
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2", "3"]);
     assert_eq!(play.write(sink), ["1", "2"]);
     play.lose(first);
     assert!(play.write(sink).is_empty(), "no reader");
-    let second = play.join_as(Side::Capture, SocketType::Pull);
+    let second = play.join_as(SocketName::Capture, SocketType::Pull);
     let copies = write_behind_handshake(&mut play, second);
     assert_eq!(copies, ["in", "1", "in", "2"]);
     assert_eq!(play.write(sink), ["3"]);
@@ -254,8 +274,11 @@ fn what_a_reader_of_a_blocking_capture_left_goes_to_the_next() {
 #[test]
 fn a_reader_that_leaves_lets_messages_go_to_the_others() {
     let mut play = blocking_streamer(SocketType::Push);
-    let readers = [(); 2].map(|()| play.join(Side::Capture));
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let readers = [(); 2].map(|()| play.join(SocketName::Capture));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2", "3", "4", "5"]);
     assert_eq!(play.write(sink), ["1", "2", "3", "4"]);
     play.lose(readers[0]);
@@ -268,18 +291,18 @@ fn a_reader_that_leaves_lets_messages_go_to_the_others() {
 #[test]
 fn both_ways_wait_for_a_blocking_capture_and_go_on() {
     let mut config = proxy("queue");
-    config.capture.side = listening();
-    config.capture.side.options.overflow = Overflow::Block;
-    config.capture.socket = SocketType::Dealer;
+    config.capture.socket = listening();
+    config.capture.socket.options.overflow = Overflow::Block;
+    config.capture.socket_type = SocketType::Dealer;
     let mut play = Play::of(config);
-    let client = play.join_as(Side::Frontend, SocketType::Dealer);
-    let worker = play.join_as(Side::Backend, SocketType::Dealer);
+    let client = play.join_as(SocketName::Frontend, SocketType::Dealer);
+    let worker = play.join_as(SocketName::Backend, SocketType::Dealer);
     for id in [client, worker] {
         play.write(id);
     }
     assert_eq!(play.send(client, &["request"]), Flow::Parked);
     play.send_frames(worker, &[b"nobody", b"reply"]);
-    let reader = play.join_as(Side::Capture, SocketType::Dealer);
+    let reader = play.join_as(SocketName::Capture, SocketType::Dealer);
     let shown = write_behind_handshake(&mut play, reader);
     for (direction, body) in [("in", "request"), ("out", "reply")] {
         assert!(shown.iter().any(|frame| frame == direction), "{shown:?}");
@@ -290,11 +313,14 @@ fn both_ways_wait_for_a_blocking_capture_and_go_on() {
 #[test]
 fn a_paused_proxy_forwards_nothing_when_a_reader_comes() {
     let mut play = blocking_streamer(SocketType::Push);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
-    let control = play.join_as(Side::Control, SocketType::Req);
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
+    let control = play.join_as(SocketName::Control, SocketType::Req);
     play.send(source, &["1"]);
     control_says(&mut play, control, "PAUSE");
-    let reader = play.join(Side::Capture);
+    let reader = play.join(SocketName::Capture);
     assert!(play.write(sink).is_empty(), "it is paused");
     control_says(&mut play, control, "RESUME");
     assert_eq!(play.write(sink), ["1"]);
@@ -304,7 +330,10 @@ fn a_paused_proxy_forwards_nothing_when_a_reader_comes() {
 #[test]
 fn a_stop_does_not_wait_for_a_reader_that_is_gone() {
     let mut play = blocking_streamer(SocketType::Push);
-    let (_sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (_sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     assert_eq!(play.send(source, &["1"]), Flow::Parked);
     play.core.handle_stop(play.now);
     close_given_up(&mut play);
@@ -314,8 +343,11 @@ fn a_stop_does_not_wait_for_a_reader_that_is_gone() {
 #[test]
 fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
     let mut play = blocking_streamer(SocketType::Push);
-    let _reader = play.join(Side::Capture);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let _reader = play.join(SocketName::Capture);
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2", "3"]);
     assert_eq!(play.write(sink), ["1", "2"]);
     play.core.handle_stop(play.now);
@@ -325,7 +357,7 @@ fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
     close_given_up(&mut play);
     assert!(play.core.is_stopped());
     let snapshots = play.core.statistics();
-    let capture = snapshots.iter().find(|it| it.side == Side::Capture);
+    let capture = snapshots.iter().find(|it| it.side == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
     assert_eq!(counters.dropped(Drop::Stopping), 2);
 }
@@ -333,13 +365,13 @@ fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
 #[test]
 fn a_subscription_that_a_blocking_capture_has_no_reader_for_is_counted() {
     let mut config = proxy("forwarder");
-    config.capture.side = listening();
-    config.capture.side.options.overflow = Overflow::Block;
-    config.capture.socket = SocketType::Push;
+    config.capture.socket = listening();
+    config.capture.socket.options.overflow = Overflow::Block;
+    config.capture.socket_type = SocketType::Push;
     let mut play = Play::of(config);
-    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    let publisher = play.join_as(SocketName::Frontend, SocketType::Pub);
     play.write(publisher);
-    let subscriber = play.join_as(Side::Backend, SocketType::Sub);
+    let subscriber = play.join_as(SocketName::Backend, SocketType::Sub);
     play.write(subscriber);
     subscribe(&mut play, subscriber, "a");
     assert_eq!(
@@ -352,7 +384,10 @@ fn a_subscription_that_a_blocking_capture_has_no_reader_for_is_counted() {
 #[test]
 fn a_pub_capture_never_waits() {
     let mut play = blocking_streamer(SocketType::Pub);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     assert_eq!(play.send(source, &["1"]), Flow::Done);
     assert_eq!(play.write(sink), ["1"]);
 }

@@ -1,7 +1,7 @@
 //! A connection that was given up is sent nothing more, however long its end takes.
 
 use crate::play::{Play, proxy};
-use broker::config::{Side, SocketOptions};
+use broker::config::{SocketName, SocketOptions};
 use broker::why::Drop;
 use broker::{Action, ConnId};
 use std::time::Duration;
@@ -18,14 +18,14 @@ fn a_subscriber_that_is_cut_off_is_not_written_while_its_subscriptions_are_cance
     };
     let mut play = Play::of(config);
     let announced = [("X-Zmqd-Loop-Check", &b"on"[..])];
-    let subscriber = play.join_with(Side::Backend, SocketType::Sub, &announced);
+    let subscriber = play.join_with(SocketName::Backend, SocketType::Sub, &announced);
     play.write(subscriber);
     let mut wire = Vec::new();
     for number in 0..5000 {
         append_command(&mut wire, "SUBSCRIBE", format!("{number:04}").as_bytes());
     }
     play.feed(subscriber, &wire);
-    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    let publisher = play.join_as(SocketName::Frontend, SocketType::Pub);
     play.send(publisher, &["4999 fills the queue"]);
     let mut wire = Vec::new();
     append_command(&mut wire, "ZMQD-LOOP", b"");
@@ -43,8 +43,8 @@ fn a_subscriber_that_is_cut_off_is_not_written_while_its_subscriptions_are_cance
 #[test]
 fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
     let mut play = Play::of(proxy("queue"));
-    let client = play.join_as(Side::Frontend, SocketType::Dealer);
-    let worker = play.join_as(Side::Backend, SocketType::Dealer);
+    let client = play.join_as(SocketName::Frontend, SocketType::Dealer);
+    let worker = play.join_as(SocketName::Backend, SocketType::Dealer);
     play.write(worker); // the handshake
     play.send(client, &["request"]);
     let request = play.write_frames(worker);
@@ -60,7 +60,10 @@ fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
 /// A source, and a sink that reads only the beginning of its message; and a stop.
 fn stopping() -> (Play, ConnId) {
     let mut play = Play::new(SocketOptions::default());
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["is read in part"]);
     assert_eq!(play.write_up_to(sink, 5).len(), 5);
     play.core.handle_stop(play.now);

@@ -15,15 +15,15 @@ mod trial;
 mod turns;
 mod upstream;
 
-use broker::config::{Side, SocketOptions};
+use broker::config::{SocketName, SocketOptions};
 use play::Play;
 use std::time::Duration;
 
 #[test]
 fn a_burst_is_dealt_to_the_sinks_in_turn() {
     let mut play = Play::new(SocketOptions::default());
-    let sinks = [Side::Backend; 2].map(|side| play.join(side));
-    let source = play.join(Side::Frontend);
+    let sinks = [SocketName::Backend; 2].map(|side| play.join(side));
+    let source = play.join(SocketName::Frontend);
     play.send(source, &["1", "2", "3", "4", "5"]);
     assert_eq!(play.write(sinks[0]), ["1", "3", "5"]);
 }
@@ -34,7 +34,10 @@ fn a_burst_fills_a_queue_to_its_mark_and_no_further() {
         sndhwm: 3,
         ..SocketOptions::default()
     });
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2", "3", "4"]);
     assert_eq!(play.write(sink), ["1", "2", "3"]);
     play.core.settle(play.now);
@@ -47,8 +50,11 @@ fn who_comes_later_does_not_overtake_who_waits() {
         sndhwm: 1,
         ..SocketOptions::default()
     });
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
-    let later = play.join(Side::Frontend);
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
+    let later = play.join(SocketName::Frontend);
     play.send(source, &["1", "2"]);
     // There is room now, and before those who wait are told another sends.
     assert_eq!(play.write(sink), ["1"]);
@@ -64,7 +70,10 @@ fn of_a_burst_only_what_is_too_old_is_not_sent() {
         max_age: Duration::from_secs(2),
         ..SocketOptions::default()
     });
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2"]);
     play.now += Duration::from_secs(1);
     play.send(source, &["3", "4"]);
@@ -81,7 +90,10 @@ fn after_a_wait_what_is_too_old_is_not_sent() {
         max_age: Duration::from_millis(500),
         ..SocketOptions::default()
     });
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2"]);
     let heard_until = play.now;
     play.now += Duration::from_secs(5);

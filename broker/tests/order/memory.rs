@@ -1,7 +1,7 @@
 //! The account of memory, and what happens at its limit.
 
 use crate::play::{Play, proxy};
-use broker::config::{Config, Side, SocketOptions};
+use broker::config::{Config, SocketName, SocketOptions};
 use broker::limits::CONNECTION_MEMORY;
 use broker::why::Drop;
 use broker::{Action, ConnId, SocketId};
@@ -22,7 +22,7 @@ fn limited(kind: &str, options: SocketOptions) -> Play {
 }
 
 fn subscribe(play: &mut Play, topic: &str) -> ConnId {
-    let id = play.join_as(Side::Backend, SocketType::Sub);
+    let id = play.join_as(SocketName::Backend, SocketType::Sub);
     let mut wire = Vec::new();
     append_command(&mut wire, "SUBSCRIBE", topic.as_bytes());
     play.feed(id, &wire);
@@ -44,7 +44,7 @@ fn announce(size: u64) -> Vec<u8> {
 #[test]
 fn what_is_announced_takes_no_memory() {
     let mut play = limited("streamer", SocketOptions::default());
-    let liars: Vec<ConnId> = (0..300).map(|_| play.join(Side::Frontend)).collect();
+    let liars: Vec<ConnId> = (0..300).map(|_| play.join(SocketName::Frontend)).collect();
     let before = play.core.memory();
     for id in &liars {
         play.feed(*id, &announce(100 << 20));
@@ -58,7 +58,7 @@ fn what_is_announced_takes_no_memory() {
 #[test]
 fn the_memory_of_an_unfinished_message_is_at_most_twice_what_came() {
     let mut play = limited("streamer", SocketOptions::default());
-    let source = play.join(Side::Frontend);
+    let source = play.join(SocketName::Frontend);
     play.feed(source, &announce(1 << 20));
     let mut came = 9;
     while came < 1 << 20 {
@@ -72,9 +72,9 @@ fn the_memory_of_an_unfinished_message_is_at_most_twice_what_came() {
 #[test]
 fn of_unfinished_messages_the_largest_is_given_up() {
     let mut play = limited("streamer", SocketOptions::default());
-    let sink = play.join(Side::Backend);
-    let large = play.join(Side::Frontend);
-    let small = play.join(Side::Frontend);
+    let sink = play.join(SocketName::Backend);
+    let large = play.join(SocketName::Frontend);
+    let small = play.join(SocketName::Frontend);
     play.feed(small, &announce(600_000));
     play.feed(small, &[b's'; 200_000]);
     play.feed(large, &announce(100 << 20));
@@ -99,7 +99,7 @@ fn a_subscriber_that_does_not_read_leaves_room_for_one_that_does() {
     let mut play = limited("forwarder", options);
     let silent: Vec<ConnId> = (0..10).map(|_| subscribe(&mut play, "")).collect();
     let reader = subscribe(&mut play, "");
-    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    let publisher = play.join_as(SocketName::Frontend, SocketType::Pub);
     let body = "b".repeat(10_000);
     for number in 0..400 {
         let message = format!("{number} {body}");
@@ -121,7 +121,10 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
         ..SocketOptions::default()
     };
     let mut play = limited("streamer", options);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     let body = "b".repeat(100_000);
     let mut sent = 0;
     while !play.core.is_parked(source) {
@@ -152,14 +155,14 @@ fn queues_have_room_again_when_another_proxy_gives_memory_back() {
             proxy.backend.options.sndhwm_bytes = 1 << 30;
         }
     });
-    play.join(Side::Backend);
-    let source = play.join(Side::Frontend);
+    play.join(SocketName::Backend);
+    let source = play.join(SocketName::Frontend);
     let forwarder = |side| SocketId { proxy: 1, side };
-    let subscriber = play.join_to(forwarder(Side::Backend), SocketType::Sub, &[]);
+    let subscriber = play.join_to(forwarder(SocketName::Backend), SocketType::Sub, &[]);
     let mut wire = Vec::new();
     append_command(&mut wire, "SUBSCRIBE", b"");
     play.feed(subscriber, &wire);
-    let publisher = play.join_to(forwarder(Side::Frontend), SocketType::Pub, &[]);
+    let publisher = play.join_to(forwarder(SocketName::Frontend), SocketType::Pub, &[]);
     let body = "b".repeat(100_000);
     for _ in 0..27 {
         play.send(publisher, &[&body]);
@@ -179,13 +182,13 @@ fn queues_have_room_again_when_another_proxy_gives_memory_back() {
 #[test]
 fn when_input_has_room_again_all_are_read_from_and_that_is_charged_once() {
     let mut play = limited("streamer", SocketOptions::default());
-    let sources = [Side::Frontend; 150].map(|side| play.join(side));
+    let sources = [SocketName::Frontend; 150].map(|side| play.join(side));
     let body = "b".repeat(10_000);
     for source in sources {
         play.send(source, &[&body]);
     }
     assert!(play.core.memory().inputs > LIMIT / 4, "it is not tight");
-    let sink = play.join(Side::Backend);
+    let sink = play.join(SocketName::Backend);
     let (mut resumed, mut work) = (0, 0);
     for _ in 0..100 {
         play.core.begin_turn(play.now);
@@ -207,10 +210,10 @@ fn connections_have_a_quarter_of_the_memory() {
     let mut play = limited("streamer", SocketOptions::default());
     let most = LIMIT / 4 / CONNECTION_MEMORY;
     for _ in 0..most {
-        play.join(Side::Frontend);
+        play.join(SocketName::Frontend);
     }
     assert_eq!(closed_for(&play, 0, "memory-shed"), 0);
-    play.join(Side::Frontend);
+    play.join(SocketName::Frontend);
     assert_eq!(closed_for(&play, 0, "memory-shed"), 1);
 }
 
@@ -218,7 +221,7 @@ fn connections_have_a_quarter_of_the_memory() {
 fn the_peer_with_most_subscriptions_is_closed_and_its_memory_given_back() {
     let mut play = limited("forwarder", SocketOptions::default());
     let modest = subscribe(&mut play, "modest");
-    let greedy = play.join_as(Side::Backend, SocketType::Sub);
+    let greedy = play.join_as(SocketName::Backend, SocketType::Sub);
     play.write(greedy);
     let mut number = 0;
     while closed_for(&play, 1, "memory-shed") == 0 {
@@ -238,7 +241,7 @@ fn the_peer_with_most_subscriptions_is_closed_and_its_memory_given_back() {
     }
     let left = play.core.memory().subscriptions;
     assert!(left < 500_000, "{left} bytes are still in use");
-    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    let publisher = play.join_as(SocketName::Frontend, SocketType::Pub);
     play.send(publisher, &["modest goes on"]);
     assert_eq!(play.write(modest), ["modest goes on"]);
 }

@@ -1,7 +1,7 @@
 //! The names by which a ROUTER knows its peers.
 
 use crate::play::{Play, proxy};
-use broker::config::{Config, Side};
+use broker::config::{Config, SocketName};
 use broker::why::Drop;
 use broker::{Action, ConnId, Core, SocketId};
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use zmtp::{SocketType, Version};
 fn frontend(proxy: u32) -> SocketId {
     SocketId {
         proxy,
-        side: Side::Frontend,
+        side: SocketName::Frontend,
     }
 }
 
 fn backend(proxy: u32) -> SocketId {
     SocketId {
         proxy,
-        side: Side::Backend,
+        side: SocketName::Backend,
     }
 }
 
@@ -54,7 +54,9 @@ fn a_worker_reaches_no_client_of_another_queue() {
         assert_eq!(play.write(clients[at]), ["answer"]);
     }
     let snapshots = play.core.statistics();
-    let frontends = snapshots.iter().filter(|it| it.side == Side::Frontend);
+    let frontends = snapshots
+        .iter()
+        .filter(|it| it.side == SocketName::Frontend);
     let missed: Vec<u64> = frontends
         .map(|it| it.counters.dropped(Drop::NoSuchPeer))
         .collect();

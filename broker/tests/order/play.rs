@@ -1,6 +1,8 @@
 //! A core whose driver is a test.
 
-use broker::config::{Config, Endpoint, Kind, ProxyConfig, Side, SideConfig, SocketOptions};
+use broker::config::{
+    Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName, SocketOptions,
+};
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -67,9 +69,9 @@ impl Play {
     }
 
     /// A source or a sink connects and is sent its half of the handshake.
-    pub(crate) fn join(&mut self, side: Side) -> ConnId {
+    pub(crate) fn join(&mut self, side: SocketName) -> ConnId {
         let id = match side {
-            Side::Frontend => self.join_as(side, SocketType::Push),
+            SocketName::Frontend => self.join_as(side, SocketType::Push),
             _ => self.join_as(side, SocketType::Pull),
         };
         self.write(id);
@@ -77,14 +79,14 @@ impl Play {
     }
 
     /// A peer connects; what the broker says to that is not written yet.
-    pub(crate) fn join_as(&mut self, side: Side, socket_type: SocketType) -> ConnId {
+    pub(crate) fn join_as(&mut self, side: SocketName, socket_type: SocketType) -> ConnId {
         self.join_with(side, socket_type, &[])
     }
 
     /// As [`Self::join_as`], for a peer that announces these properties too.
     pub(crate) fn join_with(
         &mut self,
-        side: Side,
+        side: SocketName,
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
@@ -298,10 +300,10 @@ pub(crate) fn hello(socket_type: SocketType) -> Vec<u8> {
     hello
 }
 
-pub(crate) fn listening() -> SideConfig {
+pub(crate) fn listening() -> SocketConfig {
     let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
-    SideConfig {
+    SocketConfig {
         bind: vec![endpoint],
-        ..SideConfig::default()
+        ..SocketConfig::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::log;
 use crate::play::{Play, hello, proxy};
-use broker::config::{Config, Endpoint, Overflow, ProxyConfig, Side, SideConfig};
+use broker::config::{Config, Endpoint, Overflow, ProxyConfig, SocketConfig, SocketName};
 use broker::limits::{GREETING_PATIENCE, LINK_LINES_MAX, REPORTS_KEPT_MAX};
 use broker::{Action, ConnId, SocketId};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ impl Play {
     /// Peers come from this address, send what is not ZMTP, and are closed.
     fn strangers(&mut self, proxy: u32, address: [u8; 4], count: u16) {
         for port in 1..=count {
-            let side = Side::Frontend;
+            let side = SocketName::Frontend;
             let peer = SocketAddr::from((address, port));
             let id = self
                 .core
@@ -110,8 +110,8 @@ fn a_memory_limit_that_is_reached_over_and_over_is_a_line_and_a_sum() {
         proxies: vec![config],
         ..Config::default()
     });
-    let _sink = play.join(Side::Backend);
-    let source = play.join(Side::Frontend);
+    let _sink = play.join(SocketName::Backend);
+    let source = play.join(SocketName::Frontend);
     let body = "x".repeat(100_000);
     for _ in 0..200 {
         play.send(source, &[&body]);
@@ -132,9 +132,9 @@ fn a_memory_limit_that_is_reached_over_and_over_is_a_line_and_a_sum() {
 fn dialling() -> ProxyConfig {
     let endpoint: Endpoint = "tcp://example.test:5560".parse().expect("an endpoint");
     let mut config = proxy("queue");
-    config.backend = SideConfig {
+    config.backend = SocketConfig {
         connect: vec![endpoint.into()],
-        ..SideConfig::default()
+        ..SocketConfig::default()
     };
     config
 }
@@ -248,14 +248,14 @@ fn forwarding(sndhwm: u32) -> (Play, ConnId) {
     let mut config = proxy("forwarder");
     config.backend.options.sndhwm = sndhwm;
     let mut play = Play::of(config);
-    let publisher = play.join_as(Side::Frontend, SocketType::Pub);
+    let publisher = play.join_as(SocketName::Frontend, SocketType::Pub);
     (play, publisher)
 }
 
 impl Play {
     fn subscriber(&mut self, address: [u8; 4]) -> ConnId {
         self.peer = SocketAddr::from((address, 5));
-        let id = self.join_as(Side::Backend, SocketType::Sub);
+        let id = self.join_as(SocketName::Backend, SocketType::Sub);
         self.write(id);
         let mut subscribe = Vec::new();
         append_command(&mut subscribe, "SUBSCRIBE", b"");
@@ -340,7 +340,10 @@ fn sinks_that_are_all_full_are_a_line_when_messages_are_dropped_for_them() {
     config.backend.options.sndhwm = 2;
     config.backend.options.overflow = Overflow::DropNewest;
     let mut play = Play::of(config);
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2", "3", "4"]);
     play.send(source, &["5"]);
     let line = "WARN streamer backend: dropping messages: the queues of all peers are full \

@@ -2,7 +2,7 @@
 
 use crate::play::{Play, listening};
 use broker::ConnId;
-use broker::config::{Kind, Overflow, ProxyConfig, Side, SocketOptions};
+use broker::config::{Kind, Overflow, ProxyConfig, SocketName, SocketOptions};
 use std::time::Duration;
 use zmtp::SocketType::{self, Dealer, Pair, Rep, Req, Router};
 use zmtp::encode::append_frame;
@@ -17,7 +17,7 @@ fn play(behind: SocketType, options: SocketOptions) -> (Play, [ConnId; 2]) {
     };
     config.backend.options = options;
     let mut play = Play::of(config);
-    let clients = [Side::Frontend; 2].map(|side| play.join_as(side, Dealer));
+    let clients = [SocketName::Frontend; 2].map(|side| play.join_as(side, Dealer));
     for client in clients {
         play.write(client);
     }
@@ -26,7 +26,7 @@ fn play(behind: SocketType, options: SocketOptions) -> (Play, [ConnId; 2]) {
 
 /// A worker comes, and is sent nothing yet.
 fn worker(play: &mut Play) -> ConnId {
-    play.join_as(Side::Backend, Rep)
+    play.join_as(SocketName::Backend, Rep)
 }
 
 fn ask(play: &mut Play, client: ConnId, request: &str) {
@@ -120,7 +120,7 @@ fn a_request_to_a_peer_that_is_not_there_or_leaves_does_not_hold_up_the_next() {
         }
         let socket = broker::SocketId {
             proxy: 0,
-            side: Side::Backend,
+            side: SocketName::Backend,
         };
         let peer_type = if behind == Pair { Pair } else { Dealer };
         let first = play.join_named(socket, peer_type, b"worker");

@@ -2,7 +2,7 @@
 
 use crate::play::{Play, listening, proxy};
 use broker::SocketId;
-use broker::config::{Kind, Overflow, ProxyConfig, Side, SocketOptions};
+use broker::config::{Kind, Overflow, ProxyConfig, SocketName, SocketOptions};
 use broker::stats::SocketSnapshot;
 use broker::why::Drop;
 use std::time::Duration;
@@ -22,7 +22,10 @@ fn a_full_sink_whose_messages_expire_gets_the_next() {
         sndhwm: 2,
         ..SocketOptions::default()
     });
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     play.send(source, &["1", "2", "3"]);
     assert!(play.core.is_parked(source), "the kernel takes nothing");
     play.pass(Duration::from_millis(1500));
@@ -41,8 +44,11 @@ fn a_full_sink_whose_messages_are_shed_gets_the_next() {
         config.proxies[0].backend.options = options;
         config.memory_limit = 200_000;
     });
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
-    let (large, other) = ("a".repeat(60_000), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
+    let (large, other) = ("a".repeat(60_000), play.join(SocketName::Frontend));
     play.send(source, &[&large, &large, "3"]);
     assert!(play.core.is_parked(source), "the queue is full");
     // A message of which little less came than there is room for: the queue is larger.
@@ -69,9 +75,9 @@ fn an_answer_that_waits_keeps_its_requester() {
         ..SocketOptions::default()
     };
     let mut play = Play::of(config);
-    let client = play.join_as(Side::Frontend, SocketType::Dealer);
+    let client = play.join_as(SocketName::Frontend, SocketType::Dealer);
     play.write(client);
-    let server = play.join_as(Side::Backend, SocketType::Rep);
+    let server = play.join_as(SocketName::Backend, SocketType::Rep);
     play.write(server);
     for number in ["1", "2", "3"] {
         play.send_frames(client, &[b"", number.as_bytes()]);
@@ -99,13 +105,13 @@ fn a_proxy_that_is_terminated_sends_what_is_queued_and_counts_the_rest() {
         let mut other = proxy("queue");
         "other".clone_into(&mut other.name);
         config.proxies.push(other);
-        config.proxies[0].control.side = listening();
+        config.proxies[0].control.socket = listening();
         config.drain_timeout = Duration::from_secs(10);
     });
     // The second one reads nothing.
-    let [read, _] = [Side::Backend; 2].map(|side| play.join(side));
-    let source = play.join(Side::Frontend);
-    let control = play.join_as(Side::Control, SocketType::Req);
+    let [read, _] = [SocketName::Backend; 2].map(|side| play.join(side));
+    let source = play.join(SocketName::Frontend);
+    let control = play.join_as(SocketName::Control, SocketType::Req);
     play.write(control);
     play.send(source, &["1", "2", "3", "4", "5"]);
     play.send_frames(control, &[b"", b"TERMINATE"]);
@@ -127,16 +133,19 @@ fn a_proxy_that_ends_before_a_stop_has_its_own_deadline() {
         let mut other = proxy("streamer");
         "other".clone_into(&mut other.name);
         config.proxies.push(other);
-        config.proxies[0].control.side = listening();
+        config.proxies[0].control.socket = listening();
         config.drain_timeout = Duration::from_secs(10);
     });
-    let (_, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (_, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     // The other proxy has something to send until its own deadline.
     let of_other = |side| SocketId { proxy: 1, side };
-    play.join_to(of_other(Side::Backend), SocketType::Pull, &[]);
-    let other = play.join_to(of_other(Side::Frontend), SocketType::Push, &[]);
+    play.join_to(of_other(SocketName::Backend), SocketType::Pull, &[]);
+    let other = play.join_to(of_other(SocketName::Frontend), SocketType::Push, &[]);
     play.send(other, &["nor this"]);
-    let control = play.join_as(Side::Control, SocketType::Req);
+    let control = play.join_as(SocketName::Control, SocketType::Req);
     play.write(control);
     play.send(source, &["nobody reads this"]);
     play.send_frames(control, &[b"", b"TERMINATE"]);

@@ -2,7 +2,7 @@
 
 use crate::play::Play;
 use broker::Action;
-use broker::config::{Side, SocketOptions};
+use broker::config::{SocketName, SocketOptions};
 
 /// Behind each size stands "hello", which the low 32 bits of one of them would make a message of.
 #[test]
@@ -25,7 +25,10 @@ fn a_size_that_no_memory_holds_is_refused_or_waited_for_and_takes_none() {
             maxmsgsize,
             ..SocketOptions::default()
         });
-        let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+        let (sink, source) = (
+            play.join(SocketName::Backend),
+            play.join(SocketName::Frontend),
+        );
         play.feed(source, &[&[2], &size.to_be_bytes()[..], b"hello"].concat());
         play.core.settle(play.now);
         assert_eq!(play.write(sink), [""; 0], "no part of it is a message");

@@ -2,7 +2,7 @@
 
 use crate::play::{Play, proxy};
 use broker::SocketId;
-use broker::config::{Overflow, Side, SocketOptions};
+use broker::config::{Overflow, SocketName, SocketOptions};
 use broker::why::Drop;
 use std::net::SocketAddr;
 use zmtp::encode::append_command;
@@ -18,12 +18,12 @@ fn what_a_dead_sink_was_not_sent_fills_no_queue_beyond_its_mark() {
         sndhwm: 2,
         ..SocketOptions::default()
     });
-    let sinks = [Side::Backend; 2].map(|side| play.join(side));
-    let source = play.join(Side::Frontend);
+    let sinks = [SocketName::Backend; 2].map(|side| play.join(side));
+    let source = play.join(SocketName::Frontend);
     play.send(source, &["1", "2", "3", "4", "5", "6"]);
     play.lose(sinks[0]);
     let statistics = play.core.statistics();
-    let backend = statistics.iter().find(|it| it.side == Side::Backend);
+    let backend = statistics.iter().find(|it| it.side == SocketName::Backend);
     let backend = backend.expect("a proxy has a backend");
     assert_eq!(backend.queued_messages, 2);
     assert_eq!(backend.counters.dropped(Drop::PeerFull), 4);
@@ -35,9 +35,9 @@ fn the_probe_for_a_worker_goes_to_no_other() {
     let mut config = proxy("queue");
     config.backend.options.probe_router = true;
     let mut play = Play::of(config);
-    let other = play.join_as(Side::Backend, SocketType::Dealer);
+    let other = play.join_as(SocketName::Backend, SocketType::Dealer);
     play.write(other);
-    let worker = play.join_as(Side::Backend, SocketType::Dealer);
+    let worker = play.join_as(SocketName::Backend, SocketType::Dealer);
     play.lose(worker);
     assert_eq!(play.write(other), [""; 0]);
 }
@@ -56,12 +56,12 @@ fn a_loop_takes_no_subscription_for_a_message_that_can_go_another_way() {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let socket = SocketId {
         proxy: 0,
-        side: Side::Frontend,
+        side: SocketName::Frontend,
     };
     let publisher = play.core.handle_accepted(play.now, socket, peer);
     play.feed(publisher, &[&hello, &ready[..]].concat());
     play.write(publisher);
-    let subscriber = play.join_as(Side::Backend, SocketType::Sub);
+    let subscriber = play.join_as(SocketName::Backend, SocketType::Sub);
     let mut wire = Vec::new();
     append_command(&mut wire, "SUBSCRIBE", b"a");
     play.feed(subscriber, &wire);

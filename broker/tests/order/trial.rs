@@ -1,7 +1,7 @@
 //! A peer that asks for a trial, because its connection closed a loop before, and does not end it.
 
 use crate::play::{Play, proxy};
-use broker::config::Side;
+use broker::config::SocketName;
 use broker::limits::CONTROL_BYTES_MAX;
 use broker::{Action, ConnId};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use zmtp::encode::append_command;
 fn on_trial() -> (Play, ConnId) {
     let mut play = Play::of(proxy("streamer"));
     let properties = [("X-Zmqd-Loop-Check", &b"trial"[..])];
-    let id = play.join_with(Side::Frontend, SocketType::Push, &properties);
+    let id = play.join_with(SocketName::Frontend, SocketType::Push, &properties);
     play.write(id);
     (play, id)
 }

@@ -1,7 +1,7 @@
 //! A turn ends: its work is bounded, the rest waits for the next, and proxies have equal shares.
 
 use crate::play::{Play, listening, proxy};
-use broker::config::{Config, ProxyConfig, Side, SideConfig, SocketOptions};
+use broker::config::{Config, ProxyConfig, SocketConfig, SocketName, SocketOptions};
 use broker::limits::WORK_PER_TURN;
 use broker::why::Drop;
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
@@ -49,14 +49,20 @@ impl Loop {
         }
     }
 
-    fn accept(&mut self, proxy: u32, side: Side) -> ConnId {
+    fn accept(&mut self, proxy: u32, side: SocketName) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let socket = SocketId { proxy, side };
         self.core.handle_accepted(self.now, socket, peer)
     }
 
     /// A peer comes, and shakes hands in the next turns; what it sends then comes with it.
-    fn join(&mut self, proxy: u32, side: Side, socket_type: SocketType, more: &[u8]) -> ConnId {
+    fn join(
+        &mut self,
+        proxy: u32,
+        side: SocketName,
+        socket_type: SocketType,
+        more: &[u8],
+    ) -> ConnId {
         let id = self.accept(proxy, side);
         let (mut hello, mut metadata) = (Vec::new(), Vec::new());
         Greeting::new("NULL").emit(&mut hello);
@@ -75,7 +81,7 @@ impl Loop {
         let mut subscribe = Vec::new();
         append_command(&mut subscribe, "SUBSCRIBE", topic.as_bytes());
         (0..count)
-            .map(|_| self.join(proxy, Side::Backend, SocketType::Sub, &subscribe))
+            .map(|_| self.join(proxy, SocketName::Backend, SocketType::Sub, &subscribe))
             .collect()
     }
 
@@ -196,7 +202,7 @@ fn message(size: usize) -> Vec<u8> {
 fn a_burst_to_thousands_of_subscribers_takes_many_turns() {
     let mut driver = Loop::new(vec![proxy("forwarder")]);
     let subscribers = driver.subscribers(0, 6000);
-    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    let source = driver.join(0, SocketName::Frontend, SocketType::Pub, &[]);
     driver.start();
     let burst = message(200).repeat(40);
     driver.send(source, &burst);
@@ -215,7 +221,7 @@ fn messages_that_thousands_miss_take_many_turns() {
     let mut driver = Loop::new(vec![forwarder]);
     driver.subscribers_to(0, 500, "a");
     driver.subscribers_to(0, 500, "b");
-    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    let source = driver.join(0, SocketName::Frontend, SocketType::Pub, &[]);
     driver.start();
     driver.is_stalled = true;
     let (mut both, count) = (Vec::new(), 500);
@@ -241,7 +247,7 @@ fn messages_that_thousands_miss_take_many_turns() {
 fn a_burst_to_thousands_that_read_nothing_is_in_memory_once() {
     let mut driver = Loop::new(vec![proxy("forwarder")]);
     driver.subscribers(0, 1000);
-    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    let source = driver.join(0, SocketName::Frontend, SocketType::Pub, &[]);
     driver.start();
     driver.is_stalled = true;
     let before = driver.core.memory().queues;
@@ -257,7 +263,7 @@ fn a_burst_to_thousands_that_read_nothing_is_in_memory_once() {
 fn a_turn_that_the_clock_ends_writes_all_the_same() {
     let mut driver = Loop::new(vec![proxy("forwarder")]);
     let subscriber = driver.subscribers(0, 1)[0];
-    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    let source = driver.join(0, SocketName::Frontend, SocketType::Pub, &[]);
     driver.start();
     driver.send(source, &message(20));
     driver.core.begin_turn(driver.now);
@@ -277,7 +283,7 @@ fn a_turn_that_the_clock_ends_writes_all_the_same() {
 fn a_long_message_for_thousands_is_not_written_in_one_turn() {
     let mut driver = Loop::new(vec![proxy("forwarder")]);
     let subscribers = driver.subscribers(0, 3000);
-    let source = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
+    let source = driver.join(0, SocketName::Frontend, SocketType::Pub, &[]);
     driver.start();
     let message = message(60_000);
     driver.send(source, &message);
@@ -295,9 +301,9 @@ fn a_long_message_for_thousands_is_not_written_in_one_turn() {
 fn writes_of_one_proxy_leave_the_others_their_share() {
     let mut driver = Loop::new(vec![proxy("forwarder"), proxy("streamer")]);
     driver.subscribers(0, 6000);
-    let publisher = driver.join(0, Side::Frontend, SocketType::Pub, &[]);
-    let source = driver.join(1, Side::Frontend, SocketType::Push, &[]);
-    let sink = driver.join(1, Side::Backend, SocketType::Pull, &[]);
+    let publisher = driver.join(0, SocketName::Frontend, SocketType::Pub, &[]);
+    let source = driver.join(1, SocketName::Frontend, SocketType::Push, &[]);
+    let sink = driver.join(1, SocketName::Backend, SocketType::Pull, &[]);
     driver.start();
     driver.send(publisher, &message(20).repeat(2000));
     for number in 1..=10 {
@@ -329,7 +335,7 @@ fn thousands_of_peers_that_vanish_at_once_take_many_turns() {
 fn thousands_of_deadlines_at_once_take_several_turns() {
     let mut driver = Loop::new(vec![proxy("streamer")]);
     for _ in 0..5000 {
-        driver.accept(0, Side::Frontend);
+        driver.accept(0, SocketName::Frontend);
     }
     driver.start();
     driver.now += Duration::from_secs(3600);
@@ -341,12 +347,12 @@ fn thousands_of_deadlines_at_once_take_several_turns() {
 #[test]
 fn established_peers_come_before_a_storm_of_newcomers() {
     let mut driver = Loop::new(vec![proxy("streamer")]);
-    let source = driver.join(0, Side::Frontend, SocketType::Push, &[]);
-    let sink = driver.join(0, Side::Backend, SocketType::Pull, &[]);
+    let source = driver.join(0, SocketName::Frontend, SocketType::Push, &[]);
+    let sink = driver.join(0, SocketName::Backend, SocketType::Pull, &[]);
     driver.start();
     for number in 1..=20 {
         for _ in 0..300 {
-            driver.join(0, Side::Frontend, SocketType::Push, &[]);
+            driver.join(0, SocketName::Frontend, SocketType::Push, &[]);
         }
         driver.send(source, &message(20));
         driver.turn();
@@ -358,7 +364,7 @@ fn established_peers_come_before_a_storm_of_newcomers() {
 /// A proxy with a control to which peers connect.
 fn controlled() -> ProxyConfig {
     let mut config = proxy("streamer");
-    config.control.side = SideConfig { ..listening() };
+    config.control.socket = SocketConfig { ..listening() };
     config
 }
 
@@ -366,9 +372,9 @@ fn controlled() -> ProxyConfig {
 fn work_of_question(peers: usize) -> u64 {
     let mut driver = Loop::new(vec![controlled()]);
     for _ in 0..peers {
-        driver.join(0, Side::Frontend, SocketType::Push, &[]);
+        driver.join(0, SocketName::Frontend, SocketType::Push, &[]);
     }
-    let asker = driver.join(0, Side::Control, SocketType::Req, &[]);
+    let asker = driver.join(0, SocketName::Control, SocketType::Req, &[]);
     driver.start();
     let mut question = Vec::new();
     append_message(&mut question, &[&b""[..], br#"{"command": "peers"}"#]);
@@ -390,7 +396,10 @@ fn a_long_queue_that_is_too_old_is_dropped_in_many_turns() {
         sndhwm: 0,
         ..SocketOptions::default()
     });
-    let (sink, source) = (play.join(Side::Backend), play.join(Side::Frontend));
+    let (sink, source) = (
+        play.join(SocketName::Backend),
+        play.join(SocketName::Frontend),
+    );
     let bodies = vec!["old"; 10_000];
     for _ in 0..MESSAGES / bodies.len() as u64 {
         play.send(source, &bodies);
@@ -428,11 +437,11 @@ fn a_control_answers_one_question_in_a_turn() {
         append_message(&mut questions, &[&b""[..], br#"{"command": "peers"}"#]);
     }
     for _ in 0..1000 {
-        driver.join(0, Side::Frontend, SocketType::Push, &[]);
+        driver.join(0, SocketName::Frontend, SocketType::Push, &[]);
     }
-    let asker = driver.join(0, Side::Control, SocketType::Req, &[]);
-    let source = driver.join(1, Side::Frontend, SocketType::Push, &[]);
-    let sink = driver.join(1, Side::Backend, SocketType::Pull, &[]);
+    let asker = driver.join(0, SocketName::Control, SocketType::Req, &[]);
+    let source = driver.join(1, SocketName::Frontend, SocketType::Push, &[]);
+    let sink = driver.join(1, SocketName::Backend, SocketType::Pull, &[]);
     driver.start();
     driver.send(asker, &questions);
     let mut answer_size = 0;

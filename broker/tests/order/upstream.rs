@@ -1,7 +1,7 @@
 //! Subscriptions on their way upstream, where publishers do not keep pace.
 
 use crate::play::{Play, proxy};
-use broker::config::Side;
+use broker::config::SocketName;
 use broker::limits::{CANCELS_PER_TURN_MAX, UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use broker::{Action, ConnId, Egress, Flow, SocketId};
 use std::collections::BTreeSet;
@@ -80,12 +80,12 @@ fn as_bytes(topics: &[String]) -> BTreeSet<Vec<u8>> {
 fn forwarder<const P: usize, const S: usize>() -> (Play, [ConnId; P], [ConnId; S]) {
     let mut play = Play::of(proxy("forwarder"));
     let publishers = [(); P].map(|()| {
-        let id = play.join_as(Side::Frontend, SocketType::Pub);
+        let id = play.join_as(SocketName::Frontend, SocketType::Pub);
         play.write(id);
         id
     });
     let subscribers = [(); S].map(|()| {
-        let id = play.join_as(Side::Backend, SocketType::Sub);
+        let id = play.join_as(SocketName::Backend, SocketType::Sub);
         play.write(id);
         id
     });
@@ -186,7 +186,7 @@ fn a_long_table_is_told_in_slices_and_what_changes_meanwhile_once() {
     let (mut play, [], [one, other]) = forwarder();
     let wanted = topics(50_000);
     say(&mut play, one, "SUBSCRIBE", &wanted);
-    let late = play.join_as(Side::Frontend, SocketType::Pub);
+    let late = play.join_as(SocketName::Frontend, SocketType::Pub);
     let mut of_late = Knowledge::default();
     // Behind the greeting there are frames only.
     assert_eq!(play.write_up_to(late, GREETING_SIZE).len(), GREETING_SIZE);
@@ -227,9 +227,9 @@ fn cancels_wait_neither_for_a_publisher_nor_for_another_proxy() {
         play.write(id);
         id
     };
-    let stuck = join(0, Side::Frontend, SocketType::Pub);
-    let greedy = join(0, Side::Backend, SocketType::Sub);
-    let modest = join(1, Side::Backend, SocketType::Sub);
+    let stuck = join(0, SocketName::Frontend, SocketType::Pub);
+    let greedy = join(0, SocketName::Backend, SocketType::Sub);
+    let modest = join(1, SocketName::Backend, SocketType::Sub);
     let wanted = topics(30_000);
     say(&mut play, greedy, "SUBSCRIBE", &wanted);
     say(&mut play, modest, "SUBSCRIBE", &wanted[..10]);

@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::peers::{Peer, Role};
 use crate::shadow::{Phase, Shadow};
 use crate::world::World;
-use broker::config::{Overflow, Side};
+use broker::config::{Overflow, SocketName};
 use broker::stats::SocketSnapshot;
 use broker::why::Drop;
 use broker::{ConnId, Egress, SLICES_MAX, SocketId};
@@ -192,9 +192,9 @@ fn check_figures(node: &Node, ctx: &mut Context) {
             "{what}: the sum over its connections"
         );
         check_bytes_out(&what, snapshot, &shadows);
-        if own.side.is_beside() {
+        if own.side.side().is_none() {
             check_beside(&what, node, snapshot, &shadows);
-            if own.side == Side::Capture {
+            if own.side == SocketName::Capture {
                 let missed = snapshot.counters.dropped(Drop::PeerFull);
                 ctx.coverage.add("copies missed", missed);
             }
@@ -245,7 +245,7 @@ fn check_beside(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: &[&
     let refused = counters.dropped(Drop::NotExpected);
     let full = counters.dropped(Drop::PeerFull);
     let may_shed = node.config.memory_limit > 0;
-    if own.side == Side::Control {
+    if own.side == SocketName::Control {
         assert_eq!(counters.messages_in, heard, "{what}: questions");
         let expired = counters.dropped(Drop::Expired);
         assert!(
@@ -287,7 +287,7 @@ fn check_beside(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: &[&
         watch.expected + subscriptions,
     );
     let is_forwarder = model.sockets[index(SocketId {
-        side: Side::Backend,
+        side: SocketName::Backend,
         ..own
     })]
     .socket_type
@@ -314,7 +314,7 @@ fn check_shown_subscriptions(model: &Model) {
         let Some(watch) = watch else { continue };
         let backend = SocketId {
             proxy,
-            side: Side::Backend,
+            side: SocketName::Backend,
         };
         let subscribers = model.shadows.values();
         let subscribers = subscribers.filter(|other| other.is_live() && other.socket == backend);

@@ -7,7 +7,7 @@ use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::shadow::{Expected, Heard, Pending, Phase, Shadow, Unit};
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
-use broker::config::{Balance, Config, Overflow, Side, SocketOptions};
+use broker::config::{Balance, Config, Overflow, SocketName, SocketOptions};
 use broker::{ConnId, Core, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
@@ -95,7 +95,7 @@ pub(crate) struct Fate {
 
 /// The index of a socket among all sockets.
 pub(crate) fn index(socket: SocketId) -> usize {
-    socket.proxy as usize * Side::ALL.len() + socket.side as usize
+    socket.proxy as usize * SocketName::ALL.len() + socket.side as usize
 }
 
 fn across(socket: SocketId) -> SocketId {
@@ -109,27 +109,28 @@ impl Model {
     pub(crate) fn new(config: &Config, style: Style, now: Instant) -> Self {
         let may_shed = config.memory_limit > 0;
         let sockets = config.proxies.iter().flat_map(|proxy| {
-            Side::ALL.map(|side| SocketModel {
+            SocketName::ALL.map(|side| SocketModel {
                 closed: 0,
                 excused: 0,
-                is_lossy: may_shed || may_drop(proxy.socket_type(side), &proxy.side(side).options),
-                overflow: match overflow(proxy.socket_type(side), &proxy.side(side).options) {
+                is_lossy: may_shed
+                    || may_drop(proxy.socket_type(side), &proxy.socket(side).options),
+                overflow: match overflow(proxy.socket_type(side), &proxy.socket(side).options) {
                     // Copies and answers never wait.
-                    Overflow::Block if side.is_beside() => Overflow::DropNewest,
+                    Overflow::Block if side.side().is_none() => Overflow::DropNewest,
                     overflow => overflow,
                 },
                 expected: 0,
                 fates: BTreeMap::new(),
                 given: BTreeMap::new(),
-                keeps_for_links: !(proxy.side(side).options.immediate
-                    || proxy.side(side).connect.is_empty()),
+                keeps_for_links: !(proxy.socket(side).options.immediate
+                    || proxy.socket(side).connect.is_empty()),
                 is_loose: false,
                 // To whom a REP's answers go is checked in another way.
                 is_vague: proxy.socket_type(side) == SocketType::Rep,
                 late: 0,
                 largest: 0,
                 names: BTreeMap::new(),
-                options: proxy.side(side).options.clone(),
+                options: proxy.socket(side).options.clone(),
                 requeued: Some(0),
                 requester: None,
                 lost: 0,
@@ -155,7 +156,7 @@ impl Model {
                 .iter()
                 .map(|proxy| {
                     let capture = &proxy.capture;
-                    let is_lossy = may_drop(capture.socket, &capture.side.options);
+                    let is_lossy = may_drop(capture.socket_type, &capture.socket.options);
                     Watch::new(proxy, (may_shed, is_lossy), style)
                 })
                 .collect(),
@@ -268,13 +269,13 @@ impl Model {
     /// Whether messages of this peer may wait, though they are for certain others.
     fn decides_late(&self, id: ConnId) -> bool {
         let own = self.shadows[&id].socket;
-        !own.side.is_beside() && self.sockets[index(across(own))].blocks()
+        own.side.side().is_some() && self.sockets[index(across(own))].blocks()
     }
 
     /// Whether what this peer sends goes to one of many.
     pub(crate) fn goes_to_one(&self, id: ConnId) -> bool {
         let own = self.shadows[&id].socket;
-        !own.side.is_beside() && is_balanced(self.sockets[index(across(own))].socket_type)
+        own.side.side().is_some() && is_balanced(self.sockets[index(across(own))].socket_type)
     }
 
     /// Whom a message must reach, and notes that it must.
@@ -311,10 +312,10 @@ impl Model {
         let shadow = self.shadows.get_mut(&id).expect("it is connected");
         let is_watched = self.watches[shadow.socket.proxy as usize].is_some();
         let goes_on = self.sockets[index(shadow.socket)].socket_type != SocketType::Push
-            && !shadow.socket.side.is_beside();
+            && shadow.socket.side.side().is_some();
         if is_watched && goes_on {
             let capture = SocketId {
-                side: Side::Capture,
+                side: SocketName::Capture,
                 ..shadow.socket
             };
             // A copy has its direction in front.
@@ -340,7 +341,7 @@ impl Model {
             let Some(watch) = watch else { continue };
             let capture = SocketId {
                 proxy,
-                side: Side::Capture,
+                side: SocketName::Capture,
             };
             let options = &sockets[index(capture)].options;
             let readers = shadows.iter();
@@ -429,7 +430,7 @@ impl Model {
     pub(crate) fn writing(&mut self, core: &Core, id: ConnId) {
         let shadow = &self.shadows[&id];
         let options = &self.sockets[index(shadow.socket)].options;
-        let has_ages = shadow.socket.side == Side::Control && !options.max_age.is_zero();
+        let has_ages = shadow.socket.side == SocketName::Control && !options.max_age.is_zero();
         if let Some(egress) = core.egress(id).filter(|_| has_ages && shadow.is_live())
             && let Some(watch) = &mut self.watches[shadow.socket.proxy as usize]
         {
@@ -449,7 +450,7 @@ impl Model {
         let is_rep = self.sockets[index(socket)].socket_type == SocketType::Rep;
         let watch = &mut self.watches[socket.proxy as usize];
         let watch = watch.as_mut().expect("somebody watches");
-        if socket.side == Side::Control {
+        if socket.side == SocketName::Control {
             return watch.answered(id, message, is_rep);
         }
         let side_of = |sender: ConnId| shadows[&sender].socket.side;
@@ -464,7 +465,7 @@ impl Model {
         shadow.heard_messages += 1;
         shadow.heard_bytes += size as u64;
         let order = shadow.heard_messages;
-        if shadow.socket.side.is_beside() {
+        if shadow.socket.side.side().is_none() {
             return;
         }
         let source_type = self.sockets[index(shadow.socket)].socket_type;
@@ -495,7 +496,7 @@ impl Model {
     /// Whom a message must reach, as far as that is certain.
     fn route(&self, id: ConnId, (first, is_single_frame): (&[u8], bool)) -> Vec<ConnId> {
         let own = self.shadows[&id].socket;
-        if own.side.is_beside() {
+        if own.side.side().is_none() {
             return Vec::new();
         }
         let target = across(own);
@@ -685,7 +686,7 @@ impl Model {
         for socket in 0..self.sockets.len() {
             let is_here = |shadow: &Shadow| index(shadow.socket) == socket && shadow.is_live();
             let is_heard = self.sockets[socket].options.balance != Balance::Ready;
-            let is_paused = self.is_paused(socket / Side::ALL.len());
+            let is_paused = self.is_paused(socket / SocketName::ALL.len());
             let has_takers = is_heard && self.shadows.values().any(is_here);
             self.sockets[socket].is_loose |= is_paused || !has_takers;
         }

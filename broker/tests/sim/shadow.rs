@@ -4,7 +4,7 @@ use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::random::digest;
 use crate::watch::Passing;
-use broker::config::{Side, SocketOptions};
+use broker::config::{SocketName, SocketOptions};
 use broker::{ConnId, SLICES_MAX, SocketId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
@@ -282,7 +282,7 @@ impl Shadow {
     }
 
     fn message(&self, message: &[u8]) -> Heard {
-        if self.socket.side == Side::Control {
+        if self.socket.side == SocketName::Control {
             return Heard::Command(message.to_vec());
         }
         let mut frames = Frames::new(message);

@@ -5,7 +5,7 @@
 
 use crate::message::{Key, Style, key_of};
 use crate::random::digest;
-use broker::config::{CaptureFormat, Overflow, ProxyConfig, Side};
+use broker::config::{CaptureFormat, Overflow, ProxyConfig, SocketName};
 use broker::{ConnId, Core};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zmtp::{Frames, SocketType};
@@ -32,7 +32,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) id: ConnId,
     /// The identity that it announced, or that was made up for it, as far as that is known.
     pub(crate) identity: &'a [u8],
-    pub(crate) side: Side,
+    pub(crate) side: SocketName,
 }
 
 /// Somebody who reads the capture, as it is while the core does nothing.
@@ -136,17 +136,17 @@ impl Watch {
         (may_shed, is_lossy): (bool, bool),
         style: Style,
     ) -> Option<Self> {
-        let has = |side: Side| config.side(side).has_endpoint();
+        let has = |side: SocketName| config.socket(side).has_endpoint();
         let capture = &config.capture;
         let prefix = |prefix: &String| {
             let is_monitored = capture.format == CaptureFormat::Monitored;
             is_monitored.then(|| prefix.clone().into_bytes())
         };
-        (has(Side::Capture) || has(Side::Control)).then(|| Self {
+        (has(SocketName::Capture) || has(SocketName::Control)).then(|| Self {
             answers: BTreeMap::new(),
-            blocks: has(Side::Capture)
-                && capture.socket != SocketType::Pub
-                && capture.side.options.overflow == Overflow::Block,
+            blocks: has(SocketName::Capture)
+                && capture.socket_type != SocketType::Pub
+                && capture.socket.options.overflow == Overflow::Block,
             calls: 0,
             has_peers: false,
             may_shed,
@@ -157,7 +157,7 @@ impl Watch {
                 let options = &config.backend.options;
                 options.xpub_verbose || options.xpub_verboser
             },
-            is_balanced: capture.socket != SocketType::Pub,
+            is_balanced: capture.socket_type != SocketType::Pub,
             is_paused: false,
             late: 0,
             passed: [[0; 2]; 2],
@@ -166,7 +166,7 @@ impl Watch {
             readers: BTreeMap::new(),
             shown_subscriptions: 0,
             style,
-            types: Side::BOTH.map(|side| config.socket_type(side)),
+            types: SocketName::SIDES.map(|side| config.socket_type(side)),
             unanswered: 0,
             unsure: 0,
         })
@@ -198,7 +198,7 @@ impl Watch {
             "{:?} went on through a paused proxy",
             message.key
         );
-        let side = usize::from(sender.side == Side::Backend);
+        let side = usize::from(sender.side == SocketName::Backend);
         let is_labelled = self.types[side] == SocketType::Router;
         let [frames, bytes] = &mut self.passed[side];
         *frames += message.frames + u64::from(is_labelled);
@@ -248,9 +248,9 @@ impl Watch {
         &mut self,
         id: ConnId,
         copy: &'a [u8],
-        side_of: impl Fn(ConnId) -> Side,
+        side_of: impl Fn(ConnId) -> SocketName,
     ) -> Option<(ConnId, &'a [u8])> {
-        for side in Side::BOTH {
+        for side in SocketName::SIDES {
             let Some((identity, message)) = self.take_apart(side, copy) else {
                 continue;
             };
@@ -338,8 +338,12 @@ impl Watch {
 
     /// A copy of what came in through `side` as its sender's identity, if it has one in front, and
     /// the message.
-    fn take_apart<'a>(&self, side: Side, copy: &'a [u8]) -> Option<(Option<&'a [u8]>, &'a [u8])> {
-        let side = usize::from(side == Side::Backend);
+    fn take_apart<'a>(
+        &self,
+        side: SocketName,
+        copy: &'a [u8],
+    ) -> Option<(Option<&'a [u8]>, &'a [u8])> {
+        let side = usize::from(side == SocketName::Backend);
         let mut frames = Frames::new(copy);
         if let Some(prefix) = &self.prefixes[side] {
             frames
@@ -356,7 +360,7 @@ impl Watch {
 
     /// Whether a copy is one of a subscription or a cancel that an XPUB passes on.
     fn subscription(&self, copy: &[u8]) -> Option<(bool, Vec<u8>)> {
-        let (_, message) = self.take_apart(Side::Backend, copy)?;
+        let (_, message) = self.take_apart(SocketName::Backend, copy)?;
         let frame = Frames::new(message).next().filter(|frame| !frame.more)?;
         let (first, topic) = frame.body.split_first()?;
         let is_one = self.types[1] == SocketType::Xpub && *first < 2;

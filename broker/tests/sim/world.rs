@@ -58,8 +58,8 @@ impl World {
     pub(crate) fn add_node(&mut self, config: Config) {
         let index = self.nodes.len();
         for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in proxy_config.sides() {
-                for endpoint in &proxy_config.side(side).bind {
+            for side in proxy_config.sockets() {
+                for endpoint in &proxy_config.socket(side).bind {
                     let Endpoint::Tcp { port, .. } = endpoint else {
                         unreachable!("the simulated network has nothing else")
                     };

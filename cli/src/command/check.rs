@@ -3,8 +3,8 @@
 use std::fmt;
 
 use broker::config::{
-    CaptureConfig, CaptureFormat, Config, Connect, Form, ProxyConfig, Side, SocketOption, Unit,
-    Value,
+    CaptureConfig, CaptureFormat, Config, Connect, Form, ProxyConfig, SocketName, SocketOption,
+    Unit, Value,
 };
 
 use super::{Failure, print, read_config};
@@ -31,8 +31,8 @@ impl fmt::Display for Meaning<'_> {
             if let Some(record) = &proxy.record {
                 writeln!(f, "  record {}", record.path.display())?;
             }
-            for side in proxy.sides() {
-                if side != Side::Backend || !proxy.kind.is_echo {
+            for side in proxy.sockets() {
+                if side != SocketName::Backend || !proxy.kind.is_echo {
                     describe_side(proxy, side, f)?;
                 }
             }
@@ -59,10 +59,10 @@ fn describe_format(capture: &CaptureConfig, f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
-fn describe_side(proxy: &ProxyConfig, side: Side, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let config = proxy.side(side);
+fn describe_side(proxy: &ProxyConfig, side: SocketName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let config = proxy.socket(side);
     writeln!(f, "  {side} {}", proxy.socket_type(side))?;
-    if side == Side::Capture {
+    if side == SocketName::Capture {
         describe_format(&proxy.capture, f)?;
     }
     for endpoint in &config.bind {

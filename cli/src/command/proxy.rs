@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use broker::config::{Config, Fault, Place, Problem, ProxyConfig, Side, SideConfig, SocketOptions};
+use broker::config::{
+    Config, Fault, Place, Problem, ProxyConfig, SocketConfig, SocketName, SocketOptions,
+};
 
 use super::{Failure, serve};
 use crate::args::{Attached, ProxyCommand, Setting};
@@ -23,13 +25,13 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
         ..ProxyConfig::new(kind, args.name.unwrap_or_else(|| kind.name.to_owned()))
     };
     proxy.capture.format = args.capture_format;
-    proxy.capture.socket = args.capture_socket;
+    proxy.capture.socket_type = args.capture_socket;
     proxy.capture.in_prefix = args.in_prefix;
     proxy.capture.out_prefix = args.out_prefix;
-    proxy.capture.side = side(args.capture, Vec::new());
+    proxy.capture.socket = side(args.capture, Vec::new());
     proxy.record = args.record.config();
-    proxy.control.socket = args.control_socket;
-    proxy.control.side = side(args.control, Vec::new());
+    proxy.control.socket_type = args.control_socket;
+    proxy.control.socket = side(args.control, Vec::new());
     // From general to particular, in whatever order they were given.
     let (for_one, for_both): (Vec<Setting>, Vec<Setting>) = args
         .set
@@ -40,13 +42,13 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
     for setting in short.chain(for_both) {
         apply(&setting, &mut shared);
     }
-    for side in Side::ALL {
-        proxy.side_mut(side).options = shared.shared_with(side, proxy.socket_type(side));
+    for side in SocketName::ALL {
+        proxy.socket_mut(side).options = shared.shared_with(side, proxy.socket_type(side));
     }
     for setting in for_one {
-        for side in Side::ALL {
+        for side in SocketName::ALL {
             if setting.side == Some(side) {
-                apply(&setting, &mut proxy.side_mut(side).options);
+                apply(&setting, &mut proxy.socket_mut(side).options);
             }
         }
     }
@@ -65,8 +67,8 @@ fn apply(setting: &Setting, options: &mut SocketOptions) {
         .expect("a value in range");
 }
 
-fn side(one: Vec<Attached>, other: Vec<Attached>) -> SideConfig {
-    let mut config = SideConfig::default();
+fn side(one: Vec<Attached>, other: Vec<Attached>) -> SocketConfig {
+    let mut config = SocketConfig::default();
     for (attach, endpoint) in one.into_iter().chain(other) {
         config.attach(attach, endpoint);
     }
@@ -84,8 +86,8 @@ fn explain(problem: &Problem) -> String {
         (fault, Place::Bind(_, side, _)) => format!("--{side}: {fault}"),
         (fault, Place::Connect(_, side, _)) => format!("--{side}-connect: {fault}"),
         (fault, Place::CapturePrefix(_)) => format!("--in-prefix, --out-prefix: {fault}"),
-        (fault, Place::Side(_, side)) => format!("--set {side}: {fault}"),
-        (fault, Place::Socket(_, side)) => format!("--{side}-socket: {fault}"),
+        (fault, Place::Socket(_, side)) => format!("--set {side}: {fault}"),
+        (fault, Place::SocketType(_, side)) => format!("--{side}-socket: {fault}"),
         (fault, Place::Name(_)) => format!("--name: {fault}"),
         (fault, Place::Whole) => fault.to_string(),
     }

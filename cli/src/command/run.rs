@@ -1,7 +1,7 @@
 //! `zmqd run`: the proxies of a configuration file, or of the embedded default.
 
 use broker::Bound;
-use broker::config::{Config, Side};
+use broker::config::{Config, SocketName};
 
 use super::{Failure, print, read_config, serve};
 use crate::args::RunArgs;
@@ -26,13 +26,15 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// Three lines of Python that send a request through the queue.
 fn things_to_try(bound: &[Bound]) -> String {
-    let endpoint_of = |side: Side| {
+    let endpoint_of = |side: SocketName| {
         bound
             .iter()
             .find(|bound| bound.proxy == "queue" && bound.side == side)
     };
-    let (Some(frontend), Some(backend)) = (endpoint_of(Side::Frontend), endpoint_of(Side::Backend))
-    else {
+    let (Some(frontend), Some(backend)) = (
+        endpoint_of(SocketName::Frontend),
+        endpoint_of(SocketName::Backend),
+    ) else {
         return String::new();
     };
     format!(
@@ -55,7 +57,10 @@ mod tests {
             side,
             endpoint: format!("tcp://127.0.0.1:{port}").parse().expect("legal"),
         };
-        let text = things_to_try(&[at(Side::Backend, 4002), at(Side::Frontend, 4001)]);
+        let text = things_to_try(&[
+            at(SocketName::Backend, 4002),
+            at(SocketName::Frontend, 4001),
+        ]);
         assert!(
             text.contains("client.connect(\"tcp://127.0.0.1:4001\")"),
             "{text}"
@@ -71,6 +76,6 @@ mod tests {
             "to be pasted as they are: {text}"
         );
         assert!(python.lines().all(|line| !line.starts_with(' ')), "{text}");
-        assert_eq!(things_to_try(&[at(Side::Backend, 4002)]), "");
+        assert_eq!(things_to_try(&[at(SocketName::Backend, 4002)]), "");
     }
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use broker::config::{Config, Endpoint, Side};
+use broker::config::{Config, Endpoint, SocketName};
 use broker::{BindError, Bound, Broker};
 use zmtp::show;
 
@@ -54,8 +54,8 @@ pub(super) fn serve(
 /// The first line of the log.
 fn started(config: &Config, source: &str) -> String {
     let sides = config.proxies.iter().flat_map(|proxy| {
-        let side = |side| proxy.side(side);
-        Side::ALL.map(side)
+        let side = |side| proxy.socket(side);
+        SocketName::ALL.map(side)
     });
     let endpoints: usize = sides.map(|side| side.bind.len() + side.connect.len()).sum();
     format!(

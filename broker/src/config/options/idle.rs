@@ -1,13 +1,13 @@
 //! Options that have no effect on a socket beside the path, so that setting them is a mistake.
 
 use super::{Balance, OptionError, Overflow, SocketOption, SocketOptions};
-use crate::config::Side;
+use crate::config::SocketName;
 use zmtp::SocketType;
 
 /// Where some options of the table have no effect.
 struct Idle {
     /// Whether the value among `options` has no effect on this socket.
-    is_idle: fn(Side, SocketType, &SocketOptions) -> bool,
+    is_idle: fn(SocketName, SocketType, &SocketOptions) -> bool,
     names: &'static [&'static str],
     /// Why not, or what to do instead.
     reason: &'static str,
@@ -28,16 +28,16 @@ const IDLE: &[Idle] = &[
         names: &["balance"],
         is_idle: |side, socket_type, options| {
             let takes_turns = matches!(socket_type, SocketType::Dealer | SocketType::Push);
-            side == Side::Control || !takes_turns || options.balance == Balance::Ready
+            side == SocketName::Control || !takes_turns || options.balance == Balance::Ready
         },
         reason: "only the readers of a PUSH or DEALER capture take turns, and they never answer",
     },
     Idle {
         names: &["overflow"],
         is_idle: |side, socket_type, options| match options.overflow {
-            Overflow::Block => side == Side::Control || socket_type == SocketType::Pub,
+            Overflow::Block => side == SocketName::Control || socket_type == SocketType::Pub,
             Overflow::Conflate | Overflow::ConflateTopic | Overflow::DropOldest => {
-                side == Side::Control
+                side == SocketName::Control
             }
             Overflow::Disconnect | Overflow::DropNewest | Overflow::Standard => false,
         },
@@ -46,7 +46,7 @@ const IDLE: &[Idle] = &[
     },
     Idle {
         names: &["conflate"],
-        is_idle: |side, _, _| side == Side::Control,
+        is_idle: |side, _, _| side == SocketName::Control,
         reason: "each answer of a control is for one question",
     },
     Idle {
@@ -99,7 +99,7 @@ impl SocketOptions {
     /// One has none.
     pub(crate) fn check_beside(
         &self,
-        side: Side,
+        side: SocketName,
         socket_type: SocketType,
     ) -> Result<(), OptionError> {
         let idle = SocketOption::ALL.iter().find_map(|option| {
@@ -119,9 +119,9 @@ impl SocketOptions {
     /// effect there is left out. That messages wait for the readers of a capture must be said of
     /// the capture, because one that is not read stops its proxy.
     #[must_use]
-    pub fn shared_with(&self, side: Side, socket_type: SocketType) -> Self {
+    pub fn shared_with(&self, side: SocketName, socket_type: SocketType) -> Self {
         let mut options = self.clone();
-        if !side.is_beside() {
+        if side.side().is_some() {
             return options;
         }
         if options.overflow == Overflow::Block {
@@ -138,7 +138,7 @@ impl SocketOptions {
     fn idle(
         &self,
         option: &SocketOption,
-        side: Side,
+        side: SocketName,
         socket_type: SocketType,
     ) -> Option<&'static Idle> {
         let idle = IDLE.iter().find(|idle| idle.names.contains(&option.name))?;
@@ -175,8 +175,8 @@ mod tests {
             ..SocketOptions::DEFAULT
         };
         for (side, sockets) in [
-            (Side::Capture, &CaptureConfig::SOCKETS[..]),
-            (Side::Control, &ControlConfig::SOCKETS),
+            (SocketName::Capture, &CaptureConfig::SOCKETS[..]),
+            (SocketName::Control, &ControlConfig::SOCKETS),
         ] {
             for socket_type in sockets {
                 let shared = options.shared_with(side, *socket_type);
@@ -186,7 +186,7 @@ mod tests {
         }
         options.immediate = true;
         assert_eq!(
-            options.shared_with(Side::Backend, SocketType::Push),
+            options.shared_with(SocketName::Backend, SocketType::Push),
             options
         );
     }

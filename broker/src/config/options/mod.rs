@@ -10,7 +10,7 @@ mod policy;
 mod table;
 mod value;
 
-use super::{Side, nearest};
+use super::{SocketName, nearest};
 pub use ipc::{IpcMode, IpcOwner};
 pub use network::Network;
 pub use policy::{Balance, Overflow};
@@ -275,7 +275,7 @@ pub enum OptionError {
         /// Why it has none.
         reason: &'static str,
         /// Which socket.
-        side: Side,
+        side: SocketName,
         /// What it is set to.
         value: String,
     },

@@ -6,7 +6,7 @@ impl Model {
     /// A REP gives the first answer to the one that has asked, however long that has to wait.
     pub(super) fn check_answered(&mut self, core: &Core, closing: &[ConnId]) {
         for proxy in (0..).take(self.watches.len()) {
-            let side = Side::Frontend;
+            let side = SocketName::Frontend;
             let front = index(SocketId { proxy, side });
             if self.sockets[front].socket_type != SocketType::Rep {
                 continue;
@@ -16,7 +16,7 @@ impl Model {
             for (id, shadow) in shadows.filter(|(_, it)| it.socket.proxy == proxy) {
                 let received = core.messages_received(*id);
                 if received > shadow.passed_steps {
-                    let is_answer = shadow.socket.side == Side::Backend;
+                    let is_answer = shadow.socket.side == SocketName::Backend;
                     answers += u64::from(is_answer) * (received - shadow.passed_steps);
                     asker = (!is_answer).then_some(*id).or(asker);
                     shadow.passed_steps = received;

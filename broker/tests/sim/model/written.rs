@@ -44,7 +44,7 @@ impl Model {
             return;
         }
         shadow.begun_bytes += unit.bytes.len() as u64;
-        if shadow.socket.side.is_beside() {
+        if shadow.socket.side.side().is_none() {
             return self.begun_beside(id, &unit.bytes);
         }
         let is_labelled = self.is_labelled(socket);
@@ -80,7 +80,8 @@ impl Model {
 
     /// Whether what goes out through a socket has the identity of its sender in front.
     pub(super) fn is_labelled(&self, socket: usize) -> bool {
-        let front = socket / Side::ALL.len() * Side::ALL.len() + Side::Frontend as usize;
+        let front =
+            socket / SocketName::ALL.len() * SocketName::ALL.len() + SocketName::Frontend as usize;
         self.sockets[front].socket_type == SocketType::Router
     }
 

@@ -6,7 +6,7 @@ use crate::check::check_size;
 use crate::context::Context;
 use crate::model::{index, is_balanced};
 use crate::watch::is_at_high_water;
-use broker::config::{Balance, Overflow, Side, SocketOptions};
+use broker::config::{Balance, Overflow, SocketName, SocketOptions};
 use broker::limits::{UPSTREAM_BYTES_MAX, WORK_PER_TURN};
 use broker::{ConnId, Core, Egress, SocketId};
 use zmtp::SocketType;
@@ -39,7 +39,7 @@ impl Node {
             // as they are.
             let is_limited = !matches!(
                 (socket.socket_type, self.model.shadows[id].socket.side),
-                (SocketType::Xsub, _) | (_, Side::Control)
+                (SocketType::Xsub, _) | (_, SocketName::Control)
             );
             if is_limited {
                 let largest = (socket.largest + 9 + 255) as u64;
@@ -99,7 +99,7 @@ impl Node {
         };
         for (proxy, side) in (0..)
             .zip(&self.config.proxies)
-            .flat_map(|(proxy, _)| Side::BOTH.map(|side| (proxy, side)))
+            .flat_map(|(proxy, _)| SocketName::SIDES.map(|side| (proxy, side)))
         {
             let (from, to) = (
                 SocketId { proxy, side },
@@ -155,14 +155,15 @@ impl Node {
     /// Whether no message of a proxy need wait for a reader of its capture.
     fn can_show(&self, proxy: u32) -> bool {
         let capture = &self.config.proxies[proxy as usize].capture;
-        let options = &capture.side.options;
-        let blocks = capture.side.has_endpoint()
-            && capture.socket != SocketType::Pub
+        let options = &capture.socket.options;
+        let blocks = capture.socket.has_endpoint()
+            && capture.socket_type != SocketType::Pub
             && options.overflow == Overflow::Block;
         let has_limit = self.config.memory_limit > 0;
         let has_room = |(id, host): (&ConnId, &Host)| {
             let shadow = &self.model.shadows[id];
-            let is_reader = shadow.socket.side == Side::Capture && shadow.socket.proxy == proxy;
+            let is_reader =
+                shadow.socket.side == SocketName::Capture && shadow.socket.proxy == proxy;
             let is_empty = self.core.egress(*id).is_none_or(Egress::is_empty);
             is_reader
                 && shadow.is_live()

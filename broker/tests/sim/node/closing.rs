@@ -68,7 +68,7 @@ impl Node {
             .config
             .proxies
             .iter()
-            .flat_map(|proxy| proxy.sides().map(|side| proxy.side(side)));
+            .flat_map(|proxy| proxy.sockets().map(|side| proxy.socket(side)));
         sides.any(|side| side.options.linger.is_some())
     }
 

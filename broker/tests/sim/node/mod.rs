@@ -4,7 +4,7 @@
 use crate::context::{Context, Event, MILLISECOND, Nanos};
 use crate::model::Model;
 use crate::net::Plug;
-use broker::config::{Config, Side};
+use broker::config::{Config, SocketName};
 use broker::limits::SCRATCH_SIZE;
 use broker::{ConnId, Core, LinkId, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,7 +275,7 @@ impl Node {
     fn socket_of(&self, link: LinkId) -> SocketId {
         let endpoint = self.core.endpoint(link);
         let mut sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
-            Side::ALL.map(|side| (SocketId { proxy, side }, config.side(side)))
+            SocketName::ALL.map(|side| (SocketId { proxy, side }, config.socket(side)))
         });
         let found = sockets.find(|(_, side)| {
             side.connect

@@ -8,15 +8,15 @@ use crate::peers::liar::{Liar, Lie};
 use crate::peers::request::{Client, Worker};
 use crate::peers::spread::{Publisher, Sink, Source, Subscriber};
 use crate::peers::{Peer, Role, Spec};
-use broker::config::{Config, ProxyConfig, Side};
+use broker::config::{Config, ProxyConfig, SocketName};
 use std::time::Duration;
 use zmtp::{HeartbeatConfig, SocketType};
 
 impl Scene {
     /// Peers for all endpoints of one side.
-    pub(super) fn peers_of(&mut self, proxy: &ProxyConfig, side: Side) {
+    pub(super) fn peers_of(&mut self, proxy: &ProxyConfig, side: SocketName) {
         let socket_type = proxy.socket_type(side);
-        let config = proxy.side(side);
+        let config = proxy.socket(side);
         for connect in &config.connect {
             self.peer(proxy, side, port(&connect.endpoint), true);
         }
@@ -34,16 +34,16 @@ impl Scene {
     }
 
     /// Adds a peer for a broker's socket of this type.
-    fn peer(&mut self, proxy: &ProxyConfig, side: Side, port: u16, is_listening: bool) {
+    fn peer(&mut self, proxy: &ProxyConfig, side: SocketName, port: u16, is_listening: bool) {
         let socket_type = proxy.socket_type(side);
         let mut spec = self.spec(socket_type, port, is_listening);
-        spec.is_v2 = proxy.side(side).options.accept_zmtp2 && self.random.chance(25);
+        spec.is_v2 = proxy.socket(side).options.accept_zmtp2 && self.random.chance(25);
         if spec.is_v2 {
             spec.heartbeat = None;
             spec.minor = 0;
             spec.knows_ping = false;
         }
-        if !proxy.side(side).options.router_handover {
+        if !proxy.socket(side).options.router_handover {
             // Two that want one name wait for each other, which is tested elsewhere.
             spec.identity.clear();
         }
@@ -165,15 +165,15 @@ impl Scene {
         }
         for _ in 0..1 + self.random.below(4) {
             let proxy = &config.proxies[self.random.below(config.proxies.len())];
-            let mut side = self.random.pick(&Side::BOTH);
-            if proxy.capture.side.has_endpoint() && self.random.chance(20) {
-                side = Side::Capture;
+            let mut side = self.random.pick(&SocketName::SIDES);
+            if proxy.capture.socket.has_endpoint() && self.random.chance(20) {
+                side = SocketName::Capture;
             }
-            let Some(endpoint) = proxy.side(side).bind.first() else {
+            let Some(endpoint) = proxy.socket(side).bind.first() else {
                 continue;
             };
             let mut spec = self.spec(proxy.socket_type(side), port(endpoint), false);
-            if !proxy.side(side).options.router_handover {
+            if !proxy.socket(side).options.router_handover {
                 spec.identity.clear();
             }
             let lie = self.random.pick(&Lie::ALL);
@@ -184,18 +184,18 @@ impl Scene {
 
     /// Whoever reads the capture and is at the control.
     pub(super) fn watchers_of(&mut self, proxy: &ProxyConfig) {
-        if let Some(endpoint) = proxy.capture.side.bind.first() {
+        if let Some(endpoint) = proxy.capture.socket.bind.first() {
             for _ in 0..1 + self.random.below(5) {
-                let spec = self.spec(proxy.capture.socket, port(endpoint), false);
+                let spec = self.spec(proxy.capture.socket_type, port(endpoint), false);
                 let topics = self.wanted_copies(proxy, spec.socket_type);
                 self.add_peer(spec, Role::Reader(Reader::new(topics)));
             }
         }
-        if let Some(endpoint) = proxy.control.side.bind.first() {
-            let is_pair = proxy.control.socket == SocketType::Pair;
+        if let Some(endpoint) = proxy.control.socket.bind.first() {
+            let is_pair = proxy.control.socket_type == SocketType::Pair;
             let count = if is_pair { 1 } else { 1 + self.random.below(3) };
             for _ in 0..count {
-                let mut spec = self.spec(proxy.control.socket, port(endpoint), false);
+                let mut spec = self.spec(proxy.control.socket_type, port(endpoint), false);
                 spec.quota = spec.quota.min(60);
                 let (pauses, window) = (self.random.chance(50), self.random.pick(&[1, 1, 5]));
                 // The first proxy goes on, or the broker would stop.

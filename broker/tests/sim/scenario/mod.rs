@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Attach, CaptureFormat, Config, Endpoint, Kind, ProxyConfig, Side, SocketOptions,
+    Attach, CaptureFormat, Config, Endpoint, Kind, ProxyConfig, SocketName, SocketOptions,
 };
 use options::Dice;
 use std::net::Ipv4Addr;
@@ -136,7 +136,7 @@ impl Scene {
                 options.sndhwm = options.sndhwm.max(10);
                 options.sndhwm_bytes = options.sndhwm_bytes.max(1 << 20);
             }
-            for side in Side::BOTH {
+            for side in SocketName::SIDES {
                 let is_connecting = self.random.chance(connects);
                 let (attach, count) = if is_connecting {
                     (Attach::Connect, 1 + self.random.below(4))
@@ -145,7 +145,7 @@ impl Scene {
                 };
                 for _ in 0..count {
                     let port = self.next_port();
-                    proxy.side_mut(side).attach(attach, endpoint(port));
+                    proxy.socket_mut(side).attach(attach, endpoint(port));
                 }
             }
             // What a REP takes off is not in a copy.
@@ -156,7 +156,7 @@ impl Scene {
         }
         self.world.add_node(config.clone());
         for proxy in &config.proxies {
-            for side in Side::BOTH {
+            for side in SocketName::SIDES {
                 self.peers_of(proxy, side);
             }
             self.watchers_of(proxy);
@@ -188,8 +188,8 @@ impl Scene {
             config.proxies.push(proxy.clone());
             self.world.add_node(config);
         }
-        self.peers_of(&first, Side::Frontend);
-        self.peers_of(&second, Side::Backend);
+        self.peers_of(&first, SocketName::Frontend);
+        self.peers_of(&second, SocketName::Backend);
         for proxy in [&first, &second] {
             self.watchers_of(proxy);
         }
@@ -210,23 +210,23 @@ impl Scene {
             let types = [SocketType::Pub, SocketType::Pub, SocketType::Pub];
             let others = [SocketType::Push, SocketType::Dealer];
             let socket = self.random.pick(&[&types[..], &others].concat());
-            let options = self.options(Side::Capture, socket);
+            let options = self.options(SocketName::Capture, socket);
             let capture = &mut proxy.capture;
             (capture.in_prefix, capture.out_prefix) = (in_prefix.into(), out_prefix.into());
             capture.format = self.random.pick(&CaptureFormat::ALL);
-            capture.socket = socket;
-            capture.side.options = options;
-            capture.side.attach(Attach::Bind, endpoint(port));
+            capture.socket_type = socket;
+            capture.socket.options = options;
+            capture.socket.attach(Attach::Bind, endpoint(port));
         }
         if self.random.chance(30) {
             let port = self.next_port();
             let types = [SocketType::Rep, SocketType::Rep, SocketType::Pair];
             let socket = self.random.pick(&types);
-            let options = self.options(Side::Control, socket);
+            let options = self.options(SocketName::Control, socket);
             let control = &mut proxy.control;
-            control.socket = socket;
-            control.side.options = options;
-            control.side.attach(Attach::Bind, endpoint(port));
+            control.socket_type = socket;
+            control.socket.options = options;
+            control.socket.attach(Attach::Bind, endpoint(port));
         }
     }
 
@@ -258,13 +258,13 @@ impl Scene {
         let pair = || kind.parse().expect("two sockets that make a proxy");
         let kind = Kind::from_name(kind).unwrap_or_else(pair);
         let mut proxy = ProxyConfig::new(kind, name);
-        for side in Side::BOTH {
-            proxy.side_mut(side).options = self.options(side, proxy.socket_type(side));
+        for side in SocketName::SIDES {
+            proxy.socket_mut(side).options = self.options(side, proxy.socket_type(side));
         }
         proxy
     }
 
-    fn options(&mut self, side: Side, socket_type: SocketType) -> SocketOptions {
+    fn options(&mut self, side: SocketName, socket_type: SocketType) -> SocketOptions {
         let is_odd = self.is_odd && self.random.chance(60);
         let mut dice = Dice {
             has_beats: self.world.script.beats,

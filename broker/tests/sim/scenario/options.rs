@@ -1,7 +1,7 @@
 //! Options of sockets: every one of the table that a core sees is drawn.
 
 use crate::random::Random;
-use broker::config::{Balance, Overflow, Side, SocketOptions};
+use broker::config::{Balance, Overflow, SocketName, SocketOptions};
 use std::time::Duration;
 use zmtp::SocketType;
 
@@ -17,7 +17,7 @@ pub(super) struct Dice<'a> {
     /// What is seldom configured is drawn too.
     pub(super) is_odd: bool,
     pub(super) random: &'a mut Random,
-    pub(super) side: Side,
+    pub(super) side: SocketName,
     pub(super) socket_type: SocketType,
 }
 
@@ -84,7 +84,7 @@ const DRAWN: &[Row] = &[
             SocketType::Push => dice
                 .random
                 .pick(&[Balance::RoundRobin, Balance::LeastQueued]),
-            SocketType::Dealer if !dice.is_chained && dice.side != Side::Capture => dice
+            SocketType::Dealer if !dice.is_chained && dice.side != SocketName::Capture => dice
                 .random
                 .pick(&[Balance::RoundRobin, Balance::LeastQueued, Balance::Ready]),
             _ => Balance::RoundRobin,
@@ -105,7 +105,7 @@ const DRAWN: &[Row] = &[
         if dice.is_odd && dice.random.chance(60) {
             options.overflow = dice.random.pick(&policies);
         }
-        if dice.side == Side::Capture {
+        if dice.side == SocketName::Capture {
             let may_block = dice.socket_type != SocketType::Pub;
             if may_block && dice.random.chance(50) {
                 options.overflow = Overflow::Block;
@@ -120,7 +120,7 @@ const DRAWN: &[Row] = &[
     }),
     ("xpub_nodrop", |dice, options| {
         let is_free = matches!(options.overflow, Overflow::Standard | Overflow::Block);
-        let may = is_free && !options.conflate && dice.side != Side::Capture;
+        let may = is_free && !options.conflate && dice.side != SocketName::Capture;
         options.xpub_nodrop = dice.is_odd && may && dice.random.chance(20);
     }),
     ("overflow_timeout", |dice, options| {
@@ -258,8 +258,8 @@ mod tests {
         let mut seen = BTreeSet::new();
         for round in 0..500 {
             for (side, socket_type) in [
-                (Side::Frontend, SocketType::Router),
-                (Side::Backend, SocketType::Dealer),
+                (SocketName::Frontend, SocketType::Router),
+                (SocketName::Backend, SocketType::Dealer),
             ] {
                 let mut dice = Dice {
                     has_beats: round % 2 == 0,
