@@ -1,23 +1,8 @@
 //! Puts frames and messages into wire form.
 
-use crate::wire::header::{LONG, MORE};
 use bytes::BufMut;
 
-pub use crate::wire::command::append_command;
-
-/// Appends one message frame.
-#[inline]
-pub fn append_frame(out: &mut impl BufMut, body: &[u8], more: bool) {
-    let flags = if more { MORE } else { 0 };
-    match u8::try_from(body.len()) {
-        Ok(short) => out.put_slice(&[flags, short]),
-        Err(_) => {
-            out.put_u8(flags | LONG);
-            out.put_u64(body.len() as u64);
-        }
-    }
-    out.put_slice(body);
-}
+pub use crate::wire::frame::{append_command, append_frame};
 
 /// Appends a message of these frames; nothing if there are none.
 pub fn append_message<B: AsRef<[u8]>>(out: &mut impl BufMut, frames: &[B]) {

@@ -56,12 +56,12 @@ pub mod encode;
 pub mod limits;
 pub mod wire;
 
+mod config;
 mod deframer;
 mod error;
 mod finder;
 mod frames;
 mod heartbeat;
-mod loops;
 mod mechanism;
 mod opening;
 mod peer;
@@ -73,6 +73,7 @@ mod version;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use config::{MechanismConfig, SessionConfig};
 pub use deframer::{Deframer, Found, Span};
 pub use error::{
     Deadline, Error, Incompatible, Malformed, MechanismName, Misbehaved, Reason, Refused,
@@ -81,9 +82,9 @@ pub use finder::Finder;
 pub use frames::{Frame, Frames};
 pub use heartbeat::HeartbeatConfig;
 pub use limits::Limits;
-pub use loops::{LoopCheck, LoopCommand, Probe};
 pub use peer::Peer;
-pub use session::{Event, Session, SessionConfig, Step};
+pub use session::{Event, Session, Step};
 pub use show::{Shown, is_hidden, show};
 pub use socket_type::SocketType;
 pub use version::Version;
+pub use wire::loop_check::{LoopCheck, LoopCommand, Probe};

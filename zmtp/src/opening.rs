@@ -16,17 +16,17 @@
 //! has ours, so that nothing is waited for longer than it waits for us, and two sides which both go
 //! in steps get to the end.
 
+use crate::config::SessionConfig;
 use crate::encode::append_frame;
 use crate::error::{Error, Incompatible, MechanismName};
 use crate::limits::{GREETING_SIZE, GREETING_V2_SIZE, IDENTITY_SIZE_MAX, SIGNATURE_SIZE};
-use crate::loops::LoopCheck;
 use crate::mechanism::Mechanism;
 use crate::peer::Peer;
-use crate::session::SessionConfig;
 use crate::socket_type::SocketType;
 use crate::version::Version;
 use crate::wire::greeting::{Arrived, Greeting, parse_v2};
 use crate::wire::header::{Header, Legal, LegalFlags};
+use crate::wire::loop_check::LoopCheck;
 
 /// The bytes of the greeting up to the first one of the version.
 const VERSION_END: usize = SIGNATURE_SIZE + 1;
@@ -67,7 +67,7 @@ impl ExpectGreeting {
     /// Appends the beginning of our greeting, up to the version.
     pub(crate) fn start(config: &SessionConfig, out: &mut Vec<u8>) -> Self {
         let mut state = Self {
-            mechanism: Mechanism::new(config),
+            mechanism: Mechanism::new(&config.mechanism),
             sent_size: 0,
         };
         state.send(VERSION_END, out);

@@ -3,9 +3,9 @@
 use crate::encode::{append_command, append_frame};
 use crate::error::{Error, Incompatible, Malformed};
 use crate::limits::IDENTITY_SIZE_MAX;
-use crate::loops::{self, LoopCheck};
 use crate::socket_type::SocketType;
 use crate::version::Version;
+use crate::wire::loop_check::{LoopCheck, PROPERTY};
 use crate::wire::metadata::{IDENTITY, Properties, SOCKET_TYPE};
 
 /// What a peer told of itself in its handshake.
@@ -47,7 +47,7 @@ impl Peer {
                     SocketType::from_name(property.value).ok_or(Incompatible::UnknownSocketType)?;
                 local.check(announced)?;
                 peer.socket_type = Some(announced);
-            } else if property.is(loops::PROPERTY) {
+            } else if property.is(PROPERTY) {
                 peer.loop_check = LoopCheck::from_value(property.value);
             }
         }

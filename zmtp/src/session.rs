@@ -8,81 +8,23 @@
 //! A session has no socket, no clock and no traffic bytes. It looks at the caller's buffer and says
 //! where things are; the caller drops what was consumed and decides when a message is done with.
 
+use crate::config::SessionConfig;
 use crate::deframer::{Deframer, Found, Span};
 use crate::error::{Deadline, Error, Malformed, Misbehaved};
 use crate::finder::Finder;
 use crate::frames::Frames;
-use crate::heartbeat::{Heartbeat, HeartbeatConfig};
-use crate::limits::{Limits, TRIAL_PATIENCE_MIN};
-use crate::loops::{self, LoopCheck, LoopCommand};
+use crate::heartbeat::Heartbeat;
+use crate::limits::TRIAL_PATIENCE_MIN;
 use crate::mechanism::Mechanism;
 use crate::opening::{ExpectGreeting, ExpectIdentity, Opened, Outcome};
 use crate::peer::Peer;
-use crate::socket_type::SocketType;
 use crate::version::Version;
 use crate::wire::command::{Command, append_error, append_pong};
 use crate::wire::header::{Header, Legal, LegalFlags};
-use crate::wire::metadata::{IDENTITY, SOCKET_TYPE, append_property};
+use crate::wire::loop_check::{LoopCheck, LoopCommand, append_join};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// What every session of one socket has in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionConfig {
-    /// Whether to serve peers that speak ZMTP 2.0, those of ZeroMQ 3.2, who can not be asked who
-    /// they are; only with the NULL mechanism.
-    pub accept_zmtp2: bool,
-    /// How to find out that a peer is dead; `None` does not.
-    pub heartbeat: Option<HeartbeatConfig>,
-    /// How long a peer may take to finish its handshake; `None` is for ever.
-    pub handshake_timeout: Option<Duration>,
-    /// The identity we announce where our socket type announces one; at most 255 bytes.
-    pub identity: Vec<u8>,
-    /// What the peer is held to.
-    pub limits: Limits,
-    /// Whether to look for loops of brokers together with peers that do so too.
-    pub loop_check: LoopCheck,
-    /// Our socket type.
-    pub socket_type: SocketType,
-}
-
-impl SessionConfig {
-    /// An anonymous socket with the default limits, libzmq's 30 s for the handshake, no heartbeats,
-    /// and no peers of ZMTP 2.0.
-    #[must_use]
-    pub fn new(socket_type: SocketType) -> Self {
-        Self {
-            accept_zmtp2: false,
-            handshake_timeout: Some(Duration::from_secs(30)),
-            heartbeat: None,
-            identity: Vec::new(),
-            limits: Limits::default(),
-            loop_check: LoopCheck::Off,
-            socket_type,
-        }
-    }
-
-    /// Appends our property list, spelled and ordered as libzmq has it: it compares by case.
-    pub(crate) fn append_metadata(&self, out: &mut Vec<u8>) {
-        append_property(out, SOCKET_TYPE, self.socket_type.name().as_bytes());
-        if self.socket_type.announces_identity() {
-            append_property(out, IDENTITY, self.announced_identity());
-        }
-        if let Some(value) = self.loop_check.value() {
-            append_property(out, loops::PROPERTY, value);
-        }
-    }
-
-    /// Our identity as peers may know it.
-    pub(crate) fn announced_identity(&self) -> &[u8] {
-        if self.socket_type.announces_identity() {
-            &self.identity
-        } else {
-            &[]
-        }
-    }
-}
+use std::time::Instant;
 
 /// What happened at the front of the input. Of loops nothing is reported unless
 /// [`SessionConfig::loop_check`] asks for it.
@@ -301,7 +243,7 @@ impl Session {
             return None;
         }
         let peer = self.leave_trial()?;
-        loops::append_join(out);
+        append_join(out);
         Some(peer)
     }
 

@@ -2,12 +2,13 @@
 //! same bytes.
 
 use super::socket_type;
+use crate::encode::append_command;
 use crate::error::{Error, Incompatible, Malformed, Reason};
-use crate::loops::{LoopCheck, LoopCommand, Probe, append_join};
 use crate::peer::Peer;
 use crate::socket_type::SocketType;
 use crate::version::Version;
-use crate::wire::command::{Command, append_command, append_error, append_ping, append_pong};
+use crate::wire::command::{Command, append_error, append_ping, append_pong};
+use crate::wire::loop_check::{LoopCheck, LoopCommand, Probe, append_join};
 use crate::wire::metadata::{Properties, append_property};
 
 /// Reads `data` behind its first byte, which picks our socket type, as the body of a command, and

@@ -1,15 +1,16 @@
 //! Two sessions that talk to each other: what one is given to send, the other reports.
 
 use super::{LIMITS, OLD, socket_type};
+use crate::config::SessionConfig;
 use crate::encode::{append_frame, append_message};
 use crate::error::{Deadline, Error, Incompatible, Refused};
 use crate::heartbeat::HeartbeatConfig;
 use crate::limits::GREETING_SIZE;
-use crate::loops::{LoopCheck, LoopCommand, Probe};
 use crate::peer::Peer;
-use crate::session::{Event, Session, SessionConfig};
+use crate::session::{Event, Session};
 use crate::version::Version;
 use crate::wire::command::append_ping;
+use crate::wire::loop_check::{LoopCheck, LoopCommand, Probe};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,7 +98,7 @@ impl Ends {
                 identity: vec![b'i'; [0, 1, 254, 255][usize::from(bits >> 1 & 3)]],
                 limits: LIMITS,
                 loop_check,
-                socket_type,
+                ..SessionConfig::new(socket_type)
             });
             let mut out = Vec::new();
             End {

@@ -1,9 +1,10 @@
 //! Greetings, as values and as a session answers them, against the rules written down plainly.
 
 use super::{OLD, socket_type};
+use crate::config::SessionConfig;
 use crate::encode::append_frame;
 use crate::error::{Error, Incompatible, MechanismName};
-use crate::session::{Event, Session, SessionConfig};
+use crate::session::{Event, Session};
 use crate::socket_type::SocketType;
 use crate::version::Version;
 use crate::wire::greeting::{Arrived, Greeting, parse_v2};

@@ -1,12 +1,13 @@
 //! A session with a peer that says anything.
 
 use super::{LIMITS, OLD, socket_type};
+use crate::config::SessionConfig;
 use crate::deframer::Span;
 use crate::frames::Frames;
-use crate::loops::LoopCheck;
-use crate::session::{Event, Session, SessionConfig};
+use crate::session::{Event, Session};
 use crate::version::Version;
 use crate::wire::greeting::Greeting;
+use crate::wire::loop_check::LoopCheck;
 use std::sync::Arc;
 use std::time::Instant;
 

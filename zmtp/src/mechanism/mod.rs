@@ -1,8 +1,8 @@
 //! Security mechanisms: what happens between the greetings and the first message.
 
+use crate::config::{MechanismConfig, SessionConfig};
 use crate::error::Error;
 use crate::peer::Peer;
-use crate::session::SessionConfig;
 use crate::version::Version;
 use crate::wire::command::Command;
 
@@ -17,32 +17,35 @@ pub(crate) enum Mechanism {
 
 impl Mechanism {
     /// The mechanism that `config` asks for, before its first command.
-    pub(crate) fn new(_config: &SessionConfig) -> Self {
-        Self::Null(null::ExpectReady)
+    pub(crate) fn new(config: &MechanismConfig) -> Self {
+        match config {
+            MechanismConfig::Null => Self::Null(null::ExpectReady),
+        }
     }
 
-    /// Whether it lets anybody in, whoever it is.
+    /// Whether it accepts every peer without authentication.
     pub(crate) fn is_null(&self) -> bool {
         match self {
             Self::Null(_) => true,
         }
     }
 
-    /// The name that stands in the greeting.
+    /// Its name in the greeting.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Null(_) => "NULL",
         }
     }
 
-    /// Called when the greetings are exchanged; appends what the mechanism says unasked.
+    /// Called when the greetings are exchanged; appends the command that the mechanism sends first,
+    /// if any.
     pub(crate) fn start(&self, config: &SessionConfig, out: &mut Vec<u8>) {
         match self {
             Self::Null(state) => state.start(config, out),
         }
     }
 
-    /// Takes the next handshake command, with the version of its sender; answers with the peer once
+    /// Handles the next handshake command, given the version of its sender; returns the peer once
     /// the handshake is over.
     pub(crate) fn handle_command(
         &mut self,

@@ -1,11 +1,12 @@
 //! NULL: each side sends READY as soon as the greetings are exchanged (RFC 37, "The NULL Security
 //! Mechanism").
 
+use crate::config::SessionConfig;
+use crate::encode::append_command;
 use crate::error::{Error, Misbehaved, Refused};
 use crate::peer::Peer;
-use crate::session::SessionConfig;
 use crate::version::Version;
-use crate::wire::command::{Command, append_command};
+use crate::wire::command::Command;
 
 /// Our READY is sent; the peer's is awaited.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use crate::error::{Malformed, Reason};
 use crate::limits::{ERROR_REASON_SIZE_MAX, PING_CONTEXT_SIZE_MAX};
-use crate::loops::{self, LoopCommand, Parsed};
-use crate::wire::header::{COMMAND, LONG, SHORT_BODY_SIZE_MAX};
+use crate::wire::frame::append_command;
+use crate::wire::loop_check::{self, LoopCommand, Parsed};
 use byteorder::{BigEndian, ByteOrder};
 use bytes::BufMut;
 
@@ -66,35 +66,13 @@ impl<'a> Command<'a> {
             b"PONG" => Self::Pong,
             b"READY" => Self::Ready(data),
             b"SUBSCRIBE" => Self::Subscribe(data),
-            _ => match loops::parse(name, data)? {
+            _ => match loop_check::parse(name, data)? {
                 Some(Parsed::Join) => Self::Join,
                 Some(Parsed::Said(said)) => Self::LoopCheck(said),
                 None => Self::Unknown,
             },
         })
     }
-}
-
-/// Appends a whole command frame.
-///
-/// # Panics
-/// If the name is longer than 255 bytes: names are ours.
-pub fn append_command(out: &mut impl BufMut, name: &str, data: &[u8]) {
-    let Ok(name_size) = u8::try_from(name.len()) else {
-        unreachable!("command names are short");
-    };
-    let body_size = 1 + name.len() + data.len();
-    match u8::try_from(body_size) {
-        Ok(short) => out.put_slice(&[COMMAND, short]),
-        Err(_) => {
-            debug_assert!(body_size > SHORT_BODY_SIZE_MAX);
-            out.put_u8(COMMAND | LONG);
-            out.put_u64(body_size as u64);
-        }
-    }
-    out.put_u8(name_size);
-    out.put_slice(name.as_bytes());
-    out.put_slice(data);
 }
 
 /// Appends ERROR with the beginning of `reason`.
@@ -159,18 +137,6 @@ mod tests {
             ttl_deciseconds: 0,
         };
         assert_eq!(Command::parse(&body), Ok(expected));
-    }
-
-    #[test]
-    fn the_form_changes_at_256_bytes_of_body() {
-        for (topic_size, start) in [
-            (245, &b"\x04\xff\x09SUB"[..]),
-            (246, b"\x06\0\0\0\0\0\0\x01\0"),
-        ] {
-            let mut out = Vec::new();
-            append_command(&mut out, "SUBSCRIBE", &vec![b't'; topic_size]);
-            assert!(out.starts_with(start), "{}", out.escape_ascii());
-        }
     }
 
     #[test]

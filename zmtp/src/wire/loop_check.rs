@@ -5,7 +5,7 @@
 //! docs/protocol.md tells the whole story.
 
 use crate::error::Malformed;
-use crate::wire::command::append_command;
+use crate::wire::frame::append_command;
 use byteorder::{BigEndian, ByteOrder};
 use bytes::BufMut;
 
