@@ -1,9 +1,20 @@
 //! The log: on stderr, coloured only on a terminal and without `NO_COLOR`.
 
+use clap::ArgAction;
 use env_logger::{Builder, Env, TimestampPrecision};
 use log::LevelFilter;
 
-use crate::args::Verbosity;
+/// How much is logged on stderr.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Verbosity {
+    /// Log more: debug, then trace; overrules RUST_LOG
+    #[arg(short, long, action = ArgAction::Count, global = true, display_order = 900)]
+    #[arg(conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// Log less: warnings, then errors, then nothing
+    #[arg(short, long, action = ArgAction::Count, global = true, display_order = 901)]
+    pub(crate) quiet: u8,
+}
 
 /// Starts logging. `-v` and `-q` overrule `RUST_LOG`, which overrules the default, `info`.
 pub(crate) fn start(verbosity: Verbosity) {

@@ -10,6 +10,8 @@ mod capture;
 mod client;
 mod command;
 mod logger;
+mod output;
+mod value;
 
 use std::process::ExitCode;
 
@@ -19,11 +21,11 @@ fn main() -> ExitCode {
     let outcome = match args::Args::try_parse() {
         Ok(args) => {
             logger::start(args.verbosity);
-            command::dispatch(args.command)
+            command::dispatch(args.command, args::definition)
         }
         Err(error) if error.use_stderr() => Err(args::explain(&error)),
         // Help and version, asked for.
-        Err(error) => error.print().map_err(command::Failure::from),
+        Err(error) => error.print().map_err(output::Failure::from),
     };
-    command::exit_code(outcome)
+    output::exit_code(outcome)
 }

@@ -4,6 +4,7 @@
 mod filter;
 mod format;
 pub(crate) mod json;
+mod record;
 mod recordings;
 pub(crate) mod time;
 
@@ -15,6 +16,7 @@ use zmtp::{Frames, SocketType};
 
 pub(crate) use filter::{Filter, FilterArgs};
 pub(crate) use format::FormatArgs;
+pub(crate) use record::RecordArgs;
 pub(crate) use recordings::Recordings;
 
 /// A message that outlives the buffer it was read from.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use broker::record::{Entry, Fault, Message, Reader};
 
 use super::Kept;
-use crate::command::Failure;
+use crate::output::Failure;
 
 /// Messages of one or more files in the order of their times.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod memory;
 mod peer;
 mod process;
 mod report;
+mod sides;
 mod works;
 
 #[cfg(test)]
@@ -23,22 +24,30 @@ use std::time::Duration;
 
 use broker::config::endpoint::Endpoint;
 use clap::{Args, Subcommand};
-use zmtp::SocketType;
 
 use self::engine::Timing;
 use self::process::Process;
-use self::report::{Report, ratio};
+use self::report::Report;
+use self::sides::Sides;
 use self::works::Plan;
-use super::{Failure, print};
-use crate::args::seconds;
-use crate::client::Client;
+use crate::output::{Failure, print};
+use crate::value::seconds;
 
-/// What to do to a proxy.
+/// Put a load on a proxy, zmqd or another, and measure it
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     work: Work,
 }
+
+const EXAMPLES: &str = "\
+The peers that zmqd plays send bytes that were encoded before: the proxy is the bottleneck.
+
+Examples, against zmqd without arguments:
+  zmqd bench queue --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560
+  zmqd bench latency --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560 --json
+  zmqd bench stream --frontend tcp://127.0.0.1:5563 --backend tcp://127.0.0.1:5564 --size 1024";
 
 #[derive(Debug, Subcommand)]
 enum Work {
@@ -197,13 +206,6 @@ struct TimeArgs {
     warmup: Duration,
 }
 
-/// The two ends of the proxy.
-#[derive(Debug)]
-struct Sides {
-    backend: Endpoint,
-    frontend: Endpoint,
-}
-
 /// Puts a load on a proxy and prints what came of it. Fails if a connection does, or if nothing is
 /// delivered.
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
@@ -283,49 +285,6 @@ impl Work {
             }
             Self::Subscriptions(args) => grown("subscriptions", args.connections, args.count),
         }
-    }
-}
-
-impl Sides {
-    fn connect_front(
-        &self,
-        socket_type: SocketType,
-        count: usize,
-        timeout: Duration,
-    ) -> Result<Vec<Client>, String> {
-        connect(&self.frontend, socket_type, count, timeout)
-    }
-
-    fn connect_back(
-        &self,
-        socket_type: SocketType,
-        count: usize,
-        timeout: Duration,
-    ) -> Result<Vec<Client>, String> {
-        connect(&self.backend, socket_type, count, timeout)
-    }
-}
-
-fn connect(
-    endpoint: &Endpoint,
-    socket_type: SocketType,
-    count: usize,
-    timeout: Duration,
-) -> Result<Vec<Client>, String> {
-    (0..count)
-        .map(|_| {
-            Client::connect(endpoint, socket_type, b"", timeout)
-                .map_err(|error| format!("cannot connect a {socket_type} to {endpoint}: {error}"))
-        })
-        .collect()
-}
-
-/// Adds what the process in the middle did to a report.
-fn describe(report: &mut Report, cpu_time: Option<Duration>, elapsed: Duration, messages: u64) {
-    if let Some(cpu_time) = cpu_time {
-        let cpu_time_ns = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
-        report.number("cpu_ns_per_message", ratio(cpu_time_ns, messages));
-        report.number("cpu_cores", cpu_time.as_secs_f64() / elapsed.as_secs_f64());
     }
 }
 

@@ -1,18 +1,26 @@
 //! `zmqd check`: what a configuration file means, or what is wrong with it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use broker::config::{
     CaptureConfig, CaptureFormat, Config, Connect, Form, ProxyConfig, SocketName, SocketOption,
     Unit, Value,
 };
 
-use super::{Failure, print, read_config};
-use crate::args::CheckArgs;
+use super::config_file;
+use crate::output::{Failure, print};
+
+/// Say what a configuration file means, or what is wrong with it
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The file
+    pub(crate) config: PathBuf,
+}
 
 /// Prints what the file means.
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let config = read_config(&args.config)?;
+    let config = config_file::read(&args.config)?;
     print(&Meaning(&config).to_string())
 }
 

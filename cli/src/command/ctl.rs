@@ -14,12 +14,13 @@ use broker::config::{Endpoint, TIME_MS_MAX};
 use serde_json::{Map, Value, json};
 use zmtp::{Frames, SocketType, show};
 
-use super::{Failure, print};
 use crate::capture::json;
 use crate::client::{Client, ClientError, Received};
+use crate::output::{Failure, print};
 
 /// Steer a proxy through its control, or ask it questions
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct CtlArgs {
     /// The control of the proxy
     endpoint: Endpoint,
@@ -33,6 +34,16 @@ pub(crate) struct CtlArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=TIME_MS_MAX))]
     timeout: u64,
 }
+
+const EXAMPLES: &str = "\
+The control of a proxy is where its --control listens. Any zmq_proxy_steerable understands pause,
+resume, terminate and statistics too.
+
+Examples:
+  zmqd queue --frontend tcp://*:5559 --backend tcp://*:5560 --control ipc:///run/zmqd.ctl
+  zmqd ctl ipc:///run/zmqd.ctl peers --rates
+  zmqd ctl ipc:///run/zmqd.ctl subscriptions news. --json
+  zmqd ctl ipc:///run/zmqd.ctl kick --identity client-7";
 
 /// What a proxy can be told or asked.
 #[derive(Debug, clap::Subcommand)]

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 
 use self::flow::Flows;
 use self::pcapng::Writer;
-use super::Failure;
 use crate::capture::{Filter, FilterArgs, Recordings};
+use crate::output::Failure;
 
 /// Turn recordings into files for Wireshark
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {
     /// Recordings, several by their times
     #[arg(required = true, value_name = "FILE")]
@@ -24,6 +25,14 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
 }
+
+const EXAMPLES: &str = "\
+Each peer becomes a TCP connection with the broker, 192.0.2.1. Ports are 5555 for the first proxy
+or endpoint, 5556 for the second, and so on: tell Wireshark that they are ZMTP.
+
+Examples:
+  zmqd export today.zrec --pcapng today.pcapng
+  zmqd export today.zrec --pcapng - --identity client-7 | tshark -d tcp.port==5555,zmtp -r -";
 
 /// Writes every message as the packets it might have been.
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {

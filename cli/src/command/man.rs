@@ -2,12 +2,23 @@
 
 use clap_mangen::Man;
 
-use super::{Failure, print};
-use crate::args::{ManArgs, definition};
+use crate::output::{Failure, print};
+
+/// Print the manual page
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ManArgs {
+    /// The subcommand it is about; without it, zmqd itself
+    pub(crate) subcommand: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  zmqd man > zmqd.1 && man ./zmqd.1
+  zmqd man queue > zmqd-queue.1";
 
 /// Prints the page of zmqd or of one subcommand.
-pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
-    let mut whole = definition();
+pub(super) fn run(args: &ManArgs, mut whole: clap::Command) -> Result<(), Failure> {
     // Gives the subcommands the names they are called by, `zmqd queue` and not `queue`.
     whole.build();
     let page = match &args.subcommand {

@@ -1,13 +1,19 @@
 //! `zmqd queue`, `zmqd forwarder`, …: one proxy, all on the command line.
 
+mod args;
+
 use std::time::Duration;
 
 use broker::config::{
     Config, Fault, Place, Problem, ProxyConfig, SocketConfig, SocketName, SocketOptions,
 };
 
-use super::{Failure, serve};
-use crate::args::{Attached, ProxyCommand, Setting};
+pub(super) use self::args::ProxyCommand;
+
+use self::args::Setting;
+use super::serve;
+use crate::output::Failure;
+use crate::value::Attached;
 
 /// Runs until stopped by a signal.
 pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {

@@ -16,12 +16,13 @@ use zmtp::SocketType;
 
 use self::pace::{Pace, Schedule};
 use self::peers::Peers;
-use super::Failure;
-use crate::args::{Attached, connect_by_habit, seconds};
 use crate::capture::{Filter, FilterArgs, Recordings, split};
+use crate::output::Failure;
+use crate::value::{Attached, connect_by_habit, seconds};
 
 /// Send recorded messages again
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ReplayArgs {
     /// Recordings, several by their times
     #[arg(required = true, value_name = "FILE")]
@@ -54,6 +55,16 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     filter: FilterArgs,
 }
+
+const EXAMPLES: &str = "\
+What came in at the backend is left out, unless --direction out asks for it. A PUB sends everything
+to everybody; a subscriber takes what it wants.
+
+Examples:
+  zmqd replay today.zrec --to tcp://127.0.0.1:5561 --socket PUB
+  zmqd replay today.zrec --to tcp://127.0.0.1:5559 --socket DEALER --speed 10
+  zmqd replay today.zrec --to tcp://127.0.0.1:5563 --socket PUSH --max --text order
+  zmqd replay today.zrec --to '@tcp://*:5556' --socket PUB --peers 2";
 
 /// Sends them all, and says how many there were.
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {

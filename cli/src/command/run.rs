@@ -1,10 +1,32 @@
 //! `zmqd run`: the proxies of a configuration file, or of the embedded default.
 
+use std::path::PathBuf;
+
 use broker::Bound;
 use broker::config::{Config, SocketName};
 
-use super::{Failure, print, read_config, serve};
-use crate::args::RunArgs;
+use super::{config_file, serve};
+use crate::output::{Failure, print};
+
+/// Run the proxies of a configuration file
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// The file; without it, the embedded default: one proxy of each kind on 127.0.0.1
+    pub(crate) config: Option<PathBuf>,
+    /// Print the embedded default file and run nothing
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) print_default: bool,
+}
+
+const EXAMPLES: &str = "\
+Each endpoint that is bound is a line on stdout: NAME SIDE bound ENDPOINT, with the real port.
+SIGINT and SIGTERM stop after sending what is queued; the second one stops at once.
+
+Examples:
+  zmqd run
+  zmqd run zmqd.toml
+  zmqd run --print-default > zmqd.toml";
 
 /// Runs until stopped by a signal.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -14,7 +36,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     match &args.config {
         Some(path) => {
             let source = path.display().to_string();
-            serve::serve(&read_config(path)?, &source, |_| String::new())
+            serve::serve(&config_file::read(path)?, &source, |_| String::new())
         }
         None => serve::serve(
             &Config::embedded_default(),

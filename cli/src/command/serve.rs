@@ -7,7 +7,7 @@ use broker::config::{Config, Endpoint, SocketName};
 use broker::{BindError, Bound, Broker};
 use zmtp::show;
 
-use super::{Failure, print};
+use crate::output::{Failure, print};
 
 /// Runs `config`, which is from `source`, until stopped by a signal; prints a line for each bound
 /// endpoint, and what `afterwards` makes of them.

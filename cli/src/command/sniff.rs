@@ -21,12 +21,13 @@ use zmtp::SocketType;
 use self::show::Style;
 use self::stats::Stats;
 use self::tap::{Event, Tap};
-use super::{Failure, print};
-use crate::args::{Attached, RecordArgs, bind_by_habit, connect_by_habit, seconds};
-use crate::capture::{Filter, FilterArgs, FormatArgs, Recordings, time};
+use crate::capture::{Filter, FilterArgs, FormatArgs, RecordArgs, Recordings, time};
+use crate::output::{Failure, print};
+use crate::value::{Attached, bind_by_habit, connect_by_habit, seconds};
 
 /// Show, count or record what passes a proxy
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct SniffArgs {
     /// Capture endpoints to connect to
     #[arg(value_name = "ENDPOINT", value_parser = connect_by_habit)]
@@ -68,6 +69,19 @@ pub(crate) struct SniffArgs {
     #[command(flatten)]
     filter: FilterArgs,
 }
+
+const EXAMPLES: &str = "\
+A capture is the PUB of a proxy that is given what passes: zmqd's, that of pyzmq's MonitoredQueue,
+of zmq.proxy with a capture socket, or any other PUB. With --socket it may be of another type.
+
+Examples:
+  zmqd sniff tcp://127.0.0.1:5570
+  zmqd sniff tcp://127.0.0.1:5570 --direction in --topic weather. --json
+  zmqd sniff tcp://127.0.0.1:5570 --stats
+  zmqd sniff tcp://127.0.0.1:5570 --record today.zrec --record-size 100000000 --record-files 10
+  zmqd sniff --read today.zrec.* today.zrec --text error
+  zmqd sniff tcp://edge:5570 tcp://core:5570 --follow 4bf92f3577b34da6
+  zmqd sniff --bind tcp://*:5571 --socket PULL";
 
 /// Shows, counts or records until there is no more, enough, or a signal.
 pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {

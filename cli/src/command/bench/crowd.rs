@@ -11,12 +11,11 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use zmtp::SocketType;
 
-use super::describe;
 use super::histogram::Histogram;
 use super::latency::{beside_echo, describe_latency};
 use super::load::{Load, Tally};
 use super::process::Process;
-use super::report::{Report, per_second};
+use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
 use crate::client::Client;
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use zmtp::SocketType;
 
-use super::Sides;
 use super::engine::Timing;
 use super::process::Process;
 use super::report::{Report, per_second};
+use super::sides::Sides;
 
 /// DEALER clients on so many threads: each connects, waits for READY, closes, and begins again.
 pub(super) fn handshakes(

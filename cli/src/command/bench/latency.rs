@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use zmtp::SocketType;
 
-use super::describe;
 use super::histogram::Histogram;
 use super::load::Load;
 use super::process::Process;
-use super::report::{Report, per_second};
+use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
 
 /// DEALER to DEALER and back, over blocking sockets: nothing but the proxy and the kernel's

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use zmtp::SocketType;
 
-use super::Sides;
 use super::process::Process;
 use super::report::{Report, ratio};
+use super::sides::Sides;
 use super::works::both;
 use crate::client::{Client, ClientError, Received, Stream};
 

@@ -101,6 +101,20 @@ pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
+/// Adds what the process in the middle did to a report.
+pub(super) fn describe(
+    report: &mut Report,
+    cpu_time: Option<Duration>,
+    elapsed: Duration,
+    messages: u64,
+) {
+    if let Some(cpu_time) = cpu_time {
+        let cpu_time_ns = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
+        report.number("cpu_ns_per_message", ratio(cpu_time_ns, messages));
+        report.number("cpu_cores", cpu_time.as_secs_f64() / elapsed.as_secs_f64());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::{Args as _, FromArgMatches as _};
 
+use super::BenchArgs;
 use super::report::Report;
-use super::{BenchArgs, Sides};
+use super::sides::Sides;
 use crate::client::tests::relay;
 
 fn bench(sides: &Sides, work: &str) -> Result<Report, String> {

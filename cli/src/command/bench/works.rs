@@ -13,8 +13,8 @@ use super::engine::{Engine, Measured, Timing, Totals};
 use super::load::{Load, Tally};
 use super::peer::Role;
 use super::process::Process;
-use super::report::{Report, per_second, ratio};
-use super::{Sides, describe};
+use super::report::{Report, describe, per_second, ratio};
+use super::sides::Sides;
 use crate::client::{Client, Received};
 
 /// What all kinds of work have in common.

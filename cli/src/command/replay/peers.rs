@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use broker::config::Attach;
 use zmtp::SocketType;
 
-use crate::args::Attached;
 use crate::client::{Client, ClientError, Listener, Received, Sender};
-use crate::command::Failure;
+use crate::output::Failure;
+use crate::value::Attached;
 
 /// Bytes of messages that are due together and leave together.
 const BATCH_SIZE: usize = 64 << 10;

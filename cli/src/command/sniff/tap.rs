@@ -18,10 +18,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use zmtp::SocketType;
 
-use crate::args::Attached;
 use crate::capture::{FormatArgs, Kept, time};
 use crate::client::{Client, ClientError, Listener, Received};
-use crate::command::Failure;
+use crate::output::Failure;
+use crate::value::Attached;
 
 /// What the threads tell.
 #[derive(Debug)]

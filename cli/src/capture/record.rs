@@ -1,0 +1,38 @@
+//! The options that say where to record.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use broker::record::RecordConfig;
+
+use crate::value::seconds;
+
+/// Where to record, and how much of it to keep.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RecordArgs {
+    /// Record messages to a file
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Bytes until another file begins; 0: never
+    #[arg(long, value_name = "BYTES", default_value = "0", requires = "record")]
+    record_size: u64,
+    /// Time until another file begins; 0: never
+    #[arg(long, value_name = "SECONDS", default_value = "0", requires = "record")]
+    #[arg(value_parser = seconds)]
+    record_age: Duration,
+    /// Files to keep, the newest included; 0: all
+    #[arg(long, value_name = "N", default_value = "0", requires = "record")]
+    record_files: u32,
+}
+
+impl RecordArgs {
+    /// What is to be recorded, if anything is.
+    pub(crate) fn config(&self) -> Option<RecordConfig> {
+        self.record.as_ref().map(|path| RecordConfig {
+            age_max: Some(self.record_age).filter(|age| !age.is_zero()),
+            file_size_max: self.record_size,
+            files_max: self.record_files,
+            ..RecordConfig::new(path)
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! Reading a configuration file.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use broker::config::{Config, ConfigError};
+use broker::limits::CONFIG_SIZE_MAX;
+use zmtp::show;
+
+use crate::output::Failure;
+
+/// Reads a configuration file.
+pub(super) fn read(path: &Path) -> Result<Config, Failure> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    // One byte more than may be there, however much there is.
+    let read = File::open(path).and_then(|file| {
+        let size_max = CONFIG_SIZE_MAX as u64 + 1;
+        file.take(size_max).read_to_end(&mut bytes)
+    });
+    read.map_err(|error| {
+        let shown = show(&name).whole();
+        Failure::Usage(format!("cannot read {shown}: {error}{}", hint(&error)))
+    })?;
+    if bytes.len() > CONFIG_SIZE_MAX {
+        return Err(Failure::Usage(ConfigError::too_large(&name).to_string()));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Failure::Usage(format!("{} is not UTF-8: {error}", show(&name).whole()))
+    })?;
+    Config::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; zmqd run --print-default prints a file to start from",
+        _ => "",
+    }
+}

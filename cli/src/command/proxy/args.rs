@@ -1,0 +1,278 @@
+//! The arguments of `zmqd queue`, `zmqd forwarder`, …: one subcommand for each row of the table of
+//! kinds.
+
+use std::str::FromStr;
+
+use broker::config::{CaptureFormat, Config, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, socket};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args as _, Subcommand};
+use zmtp::SocketType;
+
+use crate::capture::RecordArgs;
+use crate::value::{Attached, bind_by_habit, connect_by_habit};
+
+/// One proxy, all on the command line; its kind is the name of the subcommand.
+#[derive(Debug)]
+pub(crate) struct ProxyCommand {
+    pub(crate) args: Box<ProxyArgs>,
+    pub(crate) kind: Kind,
+}
+
+/// What every kind of proxy takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProxyArgs {
+    /// Where the frontend listens; several with spaces or commas
+    #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) frontend: Vec<Attached>,
+    /// Where the backend listens
+    #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) backend: Vec<Attached>,
+    /// What the frontend connects to, and reconnects to for ever
+    #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) frontend_connect: Vec<Attached>,
+    /// What the backend connects to, and reconnects to for ever
+    #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) backend_connect: Vec<Attached>,
+    /// Where copies of all messages can be had, to watch them
+    #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) capture: Vec<Attached>,
+    /// Its type: PUB, PUSH, PAIR or DEALER
+    #[arg(long, value_name = "TYPE", default_value = "PUB", requires = "capture")]
+    #[arg(value_parser = socket)]
+    pub(crate) capture_socket: SocketType,
+    /// Its form: monitored or proxy
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "monitored",
+        requires = "capture"
+    )]
+    #[arg(value_parser = capture_format)]
+    pub(crate) capture_format: CaptureFormat,
+    /// The direction of what the frontend received
+    #[arg(long, value_name = "TEXT", default_value = "in", requires = "capture")]
+    pub(crate) in_prefix: String,
+    /// The direction of what the backend received
+    #[arg(long, value_name = "TEXT", default_value = "out", requires = "capture")]
+    pub(crate) out_prefix: String,
+    /// Where the proxy can be steered and asked from: see zmqd ctl
+    #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
+    #[arg(num_args = 1.., value_delimiter = ',')]
+    pub(crate) control: Vec<Attached>,
+    /// Its type: REP, PAIR or SUB
+    #[arg(long, value_name = "TYPE", default_value = "REP", requires = "control")]
+    #[arg(value_parser = socket)]
+    pub(crate) control_socket: SocketType,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
+    /// The name in logs and output; by default the kind
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Messages queued for one peer: --set sndhwm=N
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = |text: &str| value_of("sndhwm", text))]
+    pub(crate) hwm: Option<Setting>,
+    /// Time for the handshake of a peer: --set handshake_ivl=MS
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    #[arg(value_parser = |text: &str| value_of("handshake_ivl", text))]
+    pub(crate) handshake_timeout: Option<Setting>,
+    /// Options by name; frontend.KEY and backend.KEY for one side
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    pub(crate) set: Vec<Setting>,
+    /// Bytes that may be held; 0: no limit
+    #[arg(long, value_name = "BYTES", default_value_t = Config::MEMORY_LIMIT)]
+    pub(crate) memory_limit: u64,
+    /// Time to send what is queued when stopped
+    #[arg(long, value_name = "MS", default_value_t = drain_timeout_ms_default())]
+    #[arg(value_parser = milliseconds, allow_negative_numbers = true)]
+    pub(crate) drain_timeout: u64,
+}
+
+/// A value for an option, on one side or on both.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) option: &'static SocketOption,
+    pub(crate) side: Option<SocketName>,
+    pub(crate) value: Value,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (key, value) = text
+            .split_once('=')
+            .ok_or("write KEY=VALUE, sndhwm=100 for example")?;
+        let sided = SocketName::ALL
+            .into_iter()
+            .find_map(|side| Some((side, key.strip_prefix(side.name())?.strip_prefix('.')?)));
+        let (side, name) = match sided {
+            Some((side, name)) => (Some(side), name),
+            None => (None, key),
+        };
+        Ok(Self {
+            side,
+            ..value_of(name, value)?
+        })
+    }
+}
+
+fn value_of(name: &str, text: &str) -> Result<Setting, String> {
+    let option = SocketOption::find(name).map_err(|error| error.to_string())?;
+    let value = option.parse(text).map_err(|error| error.to_string())?;
+    Ok(Setting {
+        option,
+        side: None,
+        value,
+    })
+}
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let value = text.parse().ok().filter(|value| *value <= TIME_MS_MAX);
+    value.ok_or_else(|| format!("write a whole number of ms, at most {TIME_MS_MAX}"))
+}
+
+fn capture_format(text: &str) -> Result<CaptureFormat, String> {
+    let names = CaptureFormat::ALL.map(CaptureFormat::name);
+    CaptureFormat::from_name(text).ok_or_else(|| format!("write one of {}", names.join(", ")))
+}
+
+fn drain_timeout_ms_default() -> u64 {
+    u64::try_from(Config::DRAIN_TIMEOUT.as_millis()).unwrap_or(TIME_MS_MAX)
+}
+
+// By hand and not derived, because the variants are the rows of a table.
+impl Subcommand for ProxyCommand {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        let command = Kind::ALL.iter().fold(command, |command, kind| {
+            let proxy = ProxyArgs::augment_args(clap::Command::new(kind.name))
+                .about(kind.doc)
+                .after_help(proxy_after_help(kind.name, ""));
+            command.subcommand(proxy)
+        });
+        let sockets = clap::Arg::new(SOCKETS)
+            .long(SOCKETS)
+            .required(true)
+            .value_name("FRONT:BACK")
+            .value_parser(|text: &str| text.parse::<Kind>())
+            .help("The two socket types; one alone sends back what it gets");
+        let proxy = ProxyArgs::augment_args(clap::Command::new(ANY_PROXY).arg(sockets))
+            .about("Any two sockets between which something can flow, or one that echoes")
+            .after_help(proxy_after_help(ANY_PROXY, " --sockets PULL:PUB"));
+        command.subcommand(proxy)
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        name == ANY_PROXY || Kind::from_name(name).is_some()
+    }
+}
+
+impl clap::FromArgMatches for ProxyCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let missing = || clap::Error::new(ErrorKind::MissingSubcommand);
+        let (name, matches) = matches.subcommand().ok_or_else(missing)?;
+        let kind = match name {
+            ANY_PROXY => matches.get_one(SOCKETS).copied(),
+            name => Kind::from_name(name),
+        };
+        let kind = kind.ok_or_else(missing)?;
+        Ok(Self {
+            args: Box::new(ProxyArgs::from_arg_matches(matches)?),
+            kind,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn proxy_after_help(name: &str, sockets: &str) -> String {
+    let mut text = String::from(ENDPOINTS_AND_OPTIONS);
+    let names = SocketOption::ALL.iter().map(|option| option.name.len());
+    let width = names.max().unwrap_or_default();
+    for option in SocketOption::ALL {
+        text.push_str(&format!("  {:<width$} {}", option.name, option.doc));
+        match option.default_value() {
+            default @ (Value::Flag(_) | Value::Number(_)) => {
+                text.push_str(&format!(" [{default}]\n"));
+            }
+            Value::Text(default) if !default.is_empty() => {
+                text.push_str(&format!(" [{default}]\n"));
+            }
+            Value::List(_) | Value::Text(_) => text.push('\n'),
+        }
+    }
+    text.push_str(&format!(
+        "\nExamples:\n  \
+         zmqd {name}{sockets} --frontend tcp://*:5559 --backend tcp://*:5560\n  \
+         zmqd {name}{sockets} --frontend tcp://*:5559 \
+         --backend-connect tcp://a:5560 tcp://b:5560\n  \
+         zmqd {name}{sockets} --frontend '@tcp://*:*' --backend '>tcp://a:5560' \\\n      \
+         --set backend.sndhwm=10"
+    ));
+    text
+}
+
+/// The subcommand for kinds without a name, and its option.
+const ANY_PROXY: &str = "proxy";
+const SOCKETS: &str = "sockets";
+
+const ENDPOINTS_AND_OPTIONS: &str = "\
+Endpoints are tcp://HOST:PORT, with * for every interface or for any free port, ipc://PATH,
+ipc://@NAME, and inproc://NAME. As in czmq, @ in front of one binds and > connects, in quotes for
+the sake of the shell. Times are milliseconds. Lists have commas between their texts.
+
+Options for --set, with their defaults:
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_of_one_side_or_of_both() {
+        for (text, side, name, value) in [
+            ("sndhwm=7", None, "sndhwm", 7),
+            (
+                "frontend.maxmsgsize=1",
+                Some(SocketName::Frontend),
+                "maxmsgsize",
+                1,
+            ),
+            (
+                "backend.handshake_ivl=0",
+                Some(SocketName::Backend),
+                "handshake_ivl",
+                0,
+            ),
+        ] {
+            let setting: Setting = text.parse().expect(text);
+            assert_eq!(
+                (setting.side, setting.option.name, setting.value),
+                (side, name, Value::Number(value))
+            );
+        }
+        for (text, expected) in [
+            ("sndhwm", "write KEY=VALUE"),
+            ("sndhwm=", "write a whole number of messages"),
+            ("sndhwm=1k", "write a whole number of messages"),
+            ("maxmsgsize=0", "from 1 to"),
+            ("sndhw=1", "did you mean \"sndhwm\"?"),
+            ("side.sndhwm=1", "unknown option \"side.sndhwm\""),
+        ] {
+            let refusal = text.parse::<Setting>().expect_err(text);
+            assert!(refusal.contains(expected), "{text}: {refusal}");
+        }
+    }
+}
