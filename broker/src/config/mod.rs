@@ -12,14 +12,15 @@ mod auxiliary;
 mod check;
 pub mod endpoint;
 mod file;
+mod kind;
 mod nearest;
 mod options;
 
-pub use crate::proxy::kind::{Kind, PairError, socket};
 pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::ConfigError;
+pub use kind::{Kind, PairError, socket};
 pub use options::{
     Balance, Form, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
     TIME_MS_MAX, Unit, Value,

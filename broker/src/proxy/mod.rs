@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use zmtp::encode::append_frame;
 use zmtp::{HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType};
 
-pub(crate) mod kind;
 pub(crate) mod neighbours;
 pub(crate) mod watch;
 

@@ -3,7 +3,9 @@
 
 use std::str::FromStr;
 
-use broker::config::{CaptureFormat, Config, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, socket};
+use broker::config::{
+    CaptureFormat, Config, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, socket,
+};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Subcommand};
 use zmtp::SocketType;
