@@ -49,13 +49,16 @@ pub mod fuzzing;
 mod conn;
 mod core;
 mod driver;
+mod ids;
 mod pattern;
 mod peer;
 mod proxy;
+mod table;
 
-pub use conn::{ConnId, Egress, Input, SLICES_MAX, SocketId};
+pub use conn::{Egress, Input, SLICES_MAX};
 pub use core::{Action, Core, Flow, Inquiry, LIST_LEN_MAX, LinkId, MemoryUse};
 pub use driver::{BindError, Bound, Broker, Handle};
+pub use ids::{ConnId, ProxyId, SocketId};
 pub use peer::PeerAddress;
 
 /// What benchmarks need to see; not part of the interface.

@@ -4,7 +4,7 @@ use crate::config::SocketName;
 use crate::why::{Drop, Why};
 use std::time::Duration;
 
-/// What one socket, a side of a proxy, has seen.
+/// What one socket of a proxy has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketStats {
     /// Bytes of the messages accepted from peers, on the wire.
@@ -123,8 +123,8 @@ pub struct SocketSnapshot {
     pub queued_bytes: u64,
     /// Messages queued for its peers.
     pub queued_messages: u64,
-    /// Which side of the proxy it is.
-    pub side: SocketName,
+    /// Which socket of the proxy it is.
+    pub socket: SocketName,
     /// Distinct topics its peers subscribe to.
     pub topics: usize,
     /// Peers whose next message waits for somebody to take it.

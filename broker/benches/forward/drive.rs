@@ -1,7 +1,7 @@
 //! A core and whoever plays its driver: received bytes in, what is to be sent out.
 
 use broker::config::{Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName};
-use broker::{ConnId, Core, Flow, SLICES_MAX, SocketId};
+use broker::{ConnId, Core, Flow, SLICES_MAX};
 use std::hint::black_box;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -53,8 +53,10 @@ impl Bench {
         let mut core = Core::new(&config, 1);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut accept = |side, count| -> Vec<_> {
+            let socket = core.proxies().next();
+            let socket = socket.and_then(|proxy| core.socket(proxy, side));
             (0..count)
-                .map(|_| core.handle_accepted(now, SocketId { proxy: 0, side }, peer))
+                .map(|_| core.handle_accepted(now, socket.expect("it is configured"), peer))
                 .collect()
         };
         let [sources, sinks, readers] = [

@@ -450,12 +450,14 @@ fn any_two_sockets_are_written_on_their_sides() {
     }
 }
 
+/// The beginning of a proxy in a file.
+const SIDES: &str = "[[proxy]]\nkind = 'queue'\nname = 'q'\n\
+                     frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
+
 #[test]
-fn captures_controls_and_recordings_stand_beside_the_sides() {
-    let sides = "[[proxy]]\nkind = 'queue'\nname = 'q'\n\
-                 frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
+fn captures_controls_and_recordings_are_read() {
     let text = format!(
-        "{sides}capture = {{ bind = 'tcp://*:3', socket = 'PUSH', format = 'proxy', sndhwm = 7 }}\n\
+        "{SIDES}capture = {{ bind = 'tcp://*:3', socket = 'PUSH', format = 'proxy', sndhwm = 7 }}\n\
          control.connect = 'tcp://a:4'\n\
          record = {{ path = 'q.zrec', files_max = 3, age_max = 60000 }}\n"
     );
@@ -487,6 +489,10 @@ fn captures_controls_and_recordings_stand_beside_the_sides() {
         ..RecordConfig::new("q.zrec")
     };
     assert_eq!(proxy.record, Some(expected));
+}
+
+#[test]
+fn wrong_captures_controls_and_recordings_are_refused() {
     for (line, expected) in [
         (
             "capture.socket = 'SUB'",
@@ -521,7 +527,7 @@ fn captures_controls_and_recordings_stand_beside_the_sides() {
             "proxy.record.size: unknown key",
         ),
     ] {
-        let refusal = refusal(&format!("{sides}{line}\n"));
+        let refusal = refusal(&format!("{SIDES}{line}\n"));
         assert!(refusal.contains(expected), "{refusal}");
     }
 }

@@ -230,17 +230,6 @@ impl SocketName {
         }
     }
 
-    /// The one across; each auxiliary socket counts as across from the other.
-    #[must_use]
-    pub fn opposite(self) -> Self {
-        match self {
-            Self::Frontend => Self::Backend,
-            Self::Backend => Self::Frontend,
-            Self::Capture => Self::Control,
-            Self::Control => Self::Capture,
-        }
-    }
-
     /// The name as text.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -1,6 +1,7 @@
 //! A connection that was given up and is not gone yet.
 
-use crate::conn::{Conn, Egress, Origin, SocketId};
+use crate::conn::{Conn, Egress, Origin};
+use crate::ids::{ProxyId, SocketId};
 use crate::peer::PeerAddress;
 
 /// What remains of a connection from when it is given up until the driver has closed it and its
@@ -12,8 +13,6 @@ use crate::peer::PeerAddress;
 pub(crate) struct Closing {
     /// What the peer is still sent: the reason of its end, or the rest of its queue.
     pub(crate) egress: Egress,
-    /// That of its id.
-    pub(crate) generation: u32,
     /// Its messages may be dropped; what is queued in a handshake is not made of messages.
     pub(crate) has_messages: bool,
     /// The kernel takes nothing for it now.
@@ -28,6 +27,7 @@ pub(crate) struct Closing {
     pub(crate) messages_received: u64,
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
+    pub(crate) proxy: ProxyId,
     pub(crate) socket: SocketId,
 }
 
@@ -36,7 +36,6 @@ impl Closing {
     pub(crate) fn of(conn: Conn, has_messages: bool) -> Self {
         Self {
             egress: conn.egress,
-            generation: conn.generation,
             has_messages,
             is_blocked: conn.is_blocked,
             is_cancelling: false,
@@ -45,6 +44,7 @@ impl Closing {
             messages_received: conn.traffic.messages_received,
             origin: conn.origin,
             peer: conn.peer,
+            proxy: conn.proxy,
             socket: conn.socket,
         }
     }
@@ -58,5 +58,5 @@ pub(crate) struct Writer<'a> {
     pub(crate) is_dirty: &'a mut bool,
     /// The peer is in its handshake.
     pub(crate) is_newcomer: bool,
-    pub(crate) proxy: u32,
+    pub(crate) proxy: ProxyId,
 }

@@ -1,6 +1,7 @@
 //! Connections in line: any of them leaves in constant time, wherever it stands.
 
-use crate::conn::{ConnId, ConnTable};
+use crate::conn::ConnTable;
+use crate::ids::ConnId;
 use std::collections::VecDeque;
 
 /// Empty places that a line may have beyond as many as it has connections.
@@ -95,9 +96,10 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SocketName;
-    use crate::conn::{Conn, Origin, SocketId};
+    use crate::conn::{Conn, Origin};
+    use crate::ids::{ProxyId, SocketId};
     use crate::peer::PeerAddress;
+    use crate::table::Handle;
     use std::sync::Arc;
     use std::time::Instant;
     use zmtp::{Session, SessionConfig, SocketType};
@@ -109,12 +111,9 @@ mod tests {
     fn add(conns: &mut ConnTable) -> ConnId {
         let (config, now) = (SessionConfig::new(SocketType::Pull), Instant::now());
         let session = Session::new(Arc::new(config), now, &mut Vec::new());
-        let socket = SocketId {
-            proxy: 0,
-            side: SocketName::Frontend,
-        };
+        let ids = (ProxyId::new(0, 0), SocketId::new(0, 0));
         let peer = PeerAddress::Program;
-        conns.insert(Conn::new(now, session, socket, peer, Origin::Accepted))
+        conns.insert(Conn::new(now, session, ids, peer, Origin::Accepted))
     }
 
     /// Beside a plain list that is searched.

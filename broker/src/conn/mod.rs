@@ -1,9 +1,10 @@
 //! One connection: its session, what came of it and is not dealt with, what is to be sent to it.
 
-use crate::config::{SocketName, SocketOptions};
+use crate::config::SocketOptions;
 use crate::conn::backlog::Backlog;
 use crate::conn::doubt::Doubt;
 use crate::core::names::Contest;
+use crate::ids::{ProxyId, SocketId};
 use crate::peer::PeerAddress;
 use crate::proxy::neighbours::Neighbour;
 use std::time::Instant;
@@ -23,28 +24,8 @@ pub(crate) mod traffic;
 
 pub use egress::{Egress, SLICES_MAX};
 pub use input::Input;
-pub use table::ConnId;
 pub(crate) use table::{ConnTable, Overflowing};
 use traffic::Traffic;
-
-/// A socket: one side of one proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SocketId {
-    /// Which proxy, in the order of the configuration.
-    pub proxy: u32,
-    /// Which of its sides.
-    pub side: SocketName,
-}
-
-impl SocketId {
-    /// The socket through which goes out what comes in on this one, and the other way round.
-    pub(crate) fn across(self) -> Self {
-        Self {
-            side: self.side.opposite(),
-            ..self
-        }
-    }
-}
 
 /// How a connection came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +126,6 @@ pub(crate) struct Conn {
     pub(crate) egress: Egress,
     /// For how long its queue has been full; only where that matters, which is with few.
     pub(crate) fullness: Option<Box<Fullness>>,
-    /// That of its id: whoever asks for it by another is told that there is none.
-    pub(crate) generation: u32,
     /// What a ROUTER puts in front of this peer's messages: its identity as a frame with MORE.
     pub(crate) identity_frame: Box<[u8]>,
     /// The kernel took less than was offered; until it says otherwise nothing more is offered.
@@ -177,6 +156,7 @@ pub(crate) struct Conn {
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
     pub(crate) phase: Phase,
+    pub(crate) proxy: ProxyId,
     /// Its place in the line of those whose next message waits.
     pub(crate) place: Option<u64>,
     /// When the earliest reminder of a deadline of its session comes up.
@@ -198,7 +178,7 @@ impl Conn {
     pub(crate) fn new(
         now: Instant,
         session: Session,
-        socket: SocketId,
+        (proxy, socket): (ProxyId, SocketId),
         peer: PeerAddress,
         origin: Origin,
     ) -> Self {
@@ -209,7 +189,6 @@ impl Conn {
             doubt: Doubt::default(),
             egress: Egress::default(),
             fullness: None,
-            generation: 0,
             identity_frame: Box::default(),
             is_blocked: false,
             is_busy: false,
@@ -226,6 +205,7 @@ impl Conn {
             origin,
             peer,
             phase: Phase::Handshake,
+            proxy,
             place: None,
             reminder: None,
             session,

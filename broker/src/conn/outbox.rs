@@ -2,7 +2,8 @@
 
 use crate::conn::egress::{Shared, Store};
 use crate::conn::rota::Rota;
-use crate::conn::{ConnId, ConnTable, Input};
+use crate::conn::{ConnTable, Input};
+use crate::ids::ConnId;
 use std::ops::Range;
 
 /// The lists through which queues reach the kernel.
@@ -117,7 +118,7 @@ impl Outbox {
             } else {
                 &mut self.dirty
             };
-            list.push(writer.proxy, id);
+            list.push(writer.proxy.slot, id);
         }
     }
 

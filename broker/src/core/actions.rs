@@ -1,6 +1,6 @@
 //! What the driver is to do.
 
-use crate::conn::ConnId;
+use crate::ids::{ConnId, SocketId};
 
 /// A connecting endpoint, for as long as the broker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ pub enum Action {
     Resume(ConnId),
     /// Read on from all who may be read.
     ResumeAll,
-    /// Accept nobody any more for the proxy with this index; or for any, and drop connections still
-    /// being made.
-    StopAccepting(Option<u32>),
+    /// Accept no further connection on the endpoints of this socket; or on any endpoint, and drop
+    /// connections still being made.
+    StopAccepting(Option<SocketId>),
 }

@@ -1,10 +1,11 @@
 //! Which connection is read from next, and up to when all peers have been heard.
 
 use crate::config::SocketName;
+use crate::conn::Phase;
 use crate::conn::rota::Rota;
-use crate::conn::{ConnId, Phase};
 use crate::core::Core;
 use crate::core::turn::{Kind, cost};
+use crate::ids::ConnId;
 use std::time::Instant;
 
 /// Connections to be read from: established peers, and newcomers after them.
@@ -96,7 +97,7 @@ impl Core {
             Phase::Handshake => &mut self.agenda.newcomers,
             Phase::Ready => &mut self.agenda.established,
         };
-        list.push(conn.socket.proxy, entry);
+        list.push(conn.proxy.slot, entry);
     }
 
     /// Whether this connection waits to be named by [`Self::poll_read`] or [`Self::poll_newcomer`].
@@ -149,7 +150,7 @@ impl Core {
     #[must_use]
     pub fn is_asking(&self, id: ConnId) -> bool {
         let conn = self.conns.get(id);
-        conn.is_some_and(|conn| conn.socket.side == SocketName::Control)
+        conn.is_some_and(|conn| self.sockets[conn.socket].name == SocketName::Control)
     }
 
     /// Whether one more connection may be accepted in this turn; it is charged for.

@@ -5,12 +5,13 @@
 //! it misses, and that is counted; unless the capture blocks: then the message waits in its sender
 //! until a reader can take the copy.
 
-use crate::config::SocketName;
+use crate::config::Side;
 use crate::conn::egress::Shared;
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Input, Overflowing, Room, SocketId};
+use crate::conn::{ConnTable, Input, Overflowing, Room};
 use crate::core::Core;
 use crate::core::lane::{least_room, make_room};
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::{Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
@@ -57,16 +58,17 @@ pub(super) enum Ready {
 
 /// What it takes to show a message.
 pub(super) struct Show<'a> {
-    pub(super) capture: &'a mut Socket,
+    /// The capture, if the proxy has one.
+    pub(super) capture: Option<&'a mut Socket>,
     pub(super) conns: &'a mut ConnTable,
     pub(super) copies: &'a mut Copies,
-    /// The socket that received it.
-    pub(super) from: SocketId,
     /// Who sent it.
     pub(super) id: ConnId,
     pub(super) outbox: &'a mut Outbox,
     /// The identity frame of who sent it.
     pub(super) prefix: &'a [u8],
+    /// The side through which it came in.
+    pub(super) side: Side,
     pub(super) watch: &'a mut Watch,
 }
 
@@ -92,11 +94,11 @@ impl Show<'_> {
         (*missed, *skip) = (None, 0);
         *room = Room::UNLIMITED;
         let blocks = self.watch.blocks;
-        if capture.peers == 0 {
+        let Some(capture) = capture.as_mut().filter(|capture| capture.peers > 0) else {
             *missed = blocks.then_some(Drop::PeerFull);
             return if blocks { Ready::Wait } else { Ready::Now };
-        }
-        *skip = self.watch.begin(self.from.side, self.prefix, wire, head);
+        };
+        *skip = self.watch.begin(self.side, self.prefix, wire, head);
         let message = Outgoing {
             is_matched: false,
             prefix: head,
@@ -172,13 +174,13 @@ impl Show<'_> {
         if self.watch.tape().is_some() {
             let peer = self.conns.get(self.id).map(|conn| conn.peer);
             self.watch
-                .record(self.from.side, self.id, peer, &[self.prefix, wire]);
+                .record(self.side, self.id, peer, &[self.prefix, wire]);
         }
     }
 
     /// Counts a message that goes on, and its copies; makes room for them.
     fn count(&mut self, wire: &[u8]) {
-        self.watch.count(self.from.side, self.prefix, wire);
+        self.watch.count(self.side, self.prefix, wire);
         self.record(wire);
         let Copies {
             head,
@@ -189,41 +191,39 @@ impl Show<'_> {
             skip,
             ..
         } = &mut *self.copies;
-        let stats = &mut self.capture.stats;
+        let Some(capture) = &mut self.capture else {
+            return;
+        };
         if let Some(reason) = missed {
-            stats.count_drop(*reason);
-            if *reason == Drop::PeerFull && self.capture.begins_to_overflow() {
-                let socket = SocketId {
-                    side: SocketName::Capture,
-                    ..self.from
-                };
-                let overflowing = Overflowing::Socket(socket);
+            capture.stats.count_drop(*reason);
+            if *reason == Drop::PeerFull && capture.begins_to_overflow() {
+                let overflowing = Overflowing::Socket(capture.id);
                 self.conns.overflowing.push_back(overflowing);
             }
         }
-        let stats = &mut self.capture.stats;
+        let stats = &mut capture.stats;
         count_missing(stats, self.conns, missing.iter().copied(), 1);
         let size = head.len() + wire.len() - *skip;
         stats.count_out(readers.len(), 1, size);
         *room = room.behind(1, size);
-        if !readers.is_empty() && self.capture.options.overflow.takes_back() {
-            make_room(self.conns, self.outbox, self.capture, readers, wire);
+        if !readers.is_empty() && capture.options.overflow.takes_back() {
+            make_room(self.conns, self.outbox, capture, readers, wire);
         }
     }
 }
 
 impl Core {
-    /// What it takes to show a message from `id` that came in through `from`.
-    pub(super) fn show(&mut self, id: ConnId, from: SocketId) -> Show<'_> {
-        let proxy = &mut self.proxies[from.proxy as usize];
+    /// What it takes to show a message from `id` that came in through a side of a proxy.
+    pub(super) fn show(&mut self, id: ConnId, side: Side, proxy: ProxyId) -> Show<'_> {
+        let proxy = &mut self.proxies[proxy];
         Show {
-            capture: &mut proxy.capture,
+            capture: proxy.capture.map(|capture| &mut self.sockets[capture]),
             conns: &mut self.conns,
             copies: &mut self.copies,
-            from,
             id,
             outbox: &mut self.outbox,
             prefix: &self.prefix,
+            side,
             watch: &mut proxy.watch,
         }
     }
@@ -237,14 +237,15 @@ impl Core {
         topic: &[u8],
         add: bool,
     ) {
-        if !self.proxies[from.proxy as usize].watch.is_active {
+        let Socket { name, proxy, .. } = self.sockets[from];
+        let Some(side) = name.side().filter(|_| self.proxies[proxy].watch.is_active) else {
             return;
-        }
+        };
         let mut wire = Vec::with_capacity(topic.len() + 10);
         append_frame(&mut wire, &[&[u8::from(add)], topic].concat(), false);
         let mut show = Show {
             prefix: &[],
-            ..self.show(id, from)
+            ..self.show(id, side, proxy)
         };
         // A subscription does not wait for a reader, even where messages do: one that is full
         // misses it, as if the kernel took nothing of it, and the others do not.

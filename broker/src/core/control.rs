@@ -3,10 +3,11 @@
 //! Commands are handled where they are received, whatever the state of the proxy: no message path
 //! has to move for an answer.
 
-use crate::config::SocketName;
-use crate::conn::{ConnId, Input, SocketId};
+use crate::config::{Side, SocketName};
+use crate::conn::Input;
 use crate::core::Core;
 use crate::core::turn::cost;
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::Admit;
 use crate::proxy::Stop;
 use crate::why::Drop;
@@ -27,17 +28,14 @@ enum Answer {
 impl Core {
     /// Deals with the message at the front of `input`, which came in through a capture or a
     /// control, and consumes it.
-    pub(super) fn handle_beside(
-        &mut self,
-        id: ConnId,
-        socket_id: SocketId,
-        input: &mut Input,
-        size: usize,
-    ) {
+    pub(super) fn handle_auxiliary(&mut self, id: ConnId, input: &mut Input, size: usize) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return input.consume(size);
+        };
         let wire = &input.bytes()[..size];
-        let proxy = &mut self.proxies[socket_id.proxy as usize];
-        let socket = proxy.socket_mut(socket_id.side);
-        let envelope_size = match (socket_id.side, socket.pattern.admit(id, wire)) {
+        let socket_id = conn.socket;
+        let socket = &mut self.sockets[socket_id];
+        let envelope_size = match (socket.name, socket.pattern.admit(id, wire)) {
             (SocketName::Control, Admit::Pass { skip }) => skip,
             (_, Admit::Drop(reason)) => {
                 socket.stats.count_drop(reason);
@@ -49,13 +47,12 @@ impl Core {
             }
         };
         socket.stats.count_in(1, size);
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.traffic.count_received(1, size as u64);
-        }
+        conn.traffic.count_received(1, size as u64);
+        let (proxy, socket_type) = (socket.proxy, socket.session.socket_type);
         let (envelope, rest) = wire.split_at(envelope_size);
         // As libzmq has it, a command is one frame; what else there may be is not looked at.
         let command = Frames::new(rest).next().map_or(&[][..], |frame| frame.body);
-        let answer = self.command(id, socket_id, command);
+        let answer = self.command(id, proxy, command);
         let answer_size = match &answer {
             Answer::Body(bytes) | Answer::Wire(bytes) => bytes.len() as u64,
             Answer::Done => 0,
@@ -66,7 +63,6 @@ impl Core {
             conn.answered_in = self.turn.number;
         }
         let mut message = envelope.to_vec();
-        let socket_type = self.socket_type(socket_id);
         match answer {
             _ if socket_type == SocketType::Sub => message.clear(),
             Answer::Body(body) => append_frame(&mut message, &body, false),
@@ -82,19 +78,14 @@ impl Core {
 
     /// Whether a peer of a control has had an answer in this turn: the next question waits for the
     /// next turn.
-    pub(super) fn has_answered(&self, id: ConnId, side: SocketName) -> bool {
-        let answered_in = self.conns.get(id).map_or(0, |conn| conn.answered_in);
-        side == SocketName::Control && answered_in == self.turn.number
-    }
-
-    fn socket_type(&self, id: SocketId) -> SocketType {
-        let socket = self.proxies[id.proxy as usize].socket(id.side);
-        socket.session.socket_type
+    pub(super) fn has_answered(&self, id: ConnId) -> bool {
+        let answered_in = self.conns.get(id).map(|conn| conn.answered_in);
+        answered_in == Some(self.turn.number)
     }
 
     /// Queues an answer, unless the peer asks without ever reading.
     fn send_answer(&mut self, id: ConnId, socket_id: SocketId, message: &[u8]) {
-        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+        let socket = &mut self.sockets[socket_id];
         if message.is_empty() {
             return;
         }
@@ -107,8 +98,7 @@ impl Core {
         self.outbox.push_bytes(&mut self.conns, id, message, 1);
     }
 
-    fn command(&mut self, id: ConnId, from: SocketId, command: &[u8]) -> Answer {
-        let proxy = from.proxy;
+    fn command(&mut self, id: ConnId, proxy: ProxyId, command: &[u8]) -> Answer {
         match command {
             b"PAUSE" => self.pause(id, proxy, true),
             b"RESUME" => self.pause(id, proxy, false),
@@ -125,8 +115,8 @@ impl Core {
     }
 
     /// Passes nothing on any more, or again. Handshakes and heartbeats go on.
-    fn pause(&mut self, by: ConnId, index: u32, is_paused: bool) {
-        let proxy = &mut self.proxies[index as usize];
+    fn pause(&mut self, by: ConnId, id: ProxyId, is_paused: bool) {
+        let proxy = &mut self.proxies[id];
         if proxy.is_paused == is_paused {
             return;
         }
@@ -136,38 +126,35 @@ impl Core {
         let what = if is_paused { "paused" } else { "resumed" };
         log::info!("{name}: {what} by {by}");
         if !is_paused {
-            self.wake_both(index);
+            self.wake_both(id);
         }
     }
 
     /// Ends a proxy; the broker ends with the last.
-    fn terminate(&mut self, by: ConnId, index: u32) {
-        let proxy = &mut self.proxies[index as usize];
+    fn terminate(&mut self, by: ConnId, id: ProxyId) {
+        let proxy = &mut self.proxies[id];
         if proxy.stop != Stop::No {
             return;
         }
         let by = self.conns.get(by).map(|conn| conn.peer.to_string());
         log::info!("{}: terminated by {}", proxy.name, by.unwrap_or_default());
-        let others = (0..)
-            .zip(&self.proxies)
-            .filter(|(other, _)| *other != index);
-        let is_last = others.into_iter().all(|(_, other)| other.stop != Stop::No);
+        let is_last = self
+            .proxies
+            .iter()
+            .all(|(other, proxy)| other == id || proxy.stop != Stop::No);
         if is_last {
             // Not in the middle of an input.
             self.is_stop_asked = true;
         } else if let Some(now) = self.outbox.store.now {
-            self.stop_proxy(now, index);
+            self.stop_proxy(now, id);
         }
     }
 
     /// Eight numbers in the order of `zmq_proxy_steerable`, each a frame in this machine's byte
     /// order: frames and bytes received and sent, of the frontend and then of the backend.
-    fn steering_statistics(&self, index: u32) -> Vec<u8> {
-        let watch = &self.proxies[index as usize].watch;
-        let (front, back) = (
-            watch.passed(SocketName::Frontend),
-            watch.passed(SocketName::Backend),
-        );
+    fn steering_statistics(&self, id: ProxyId) -> Vec<u8> {
+        let watch = &self.proxies[id].watch;
+        let (front, back) = (watch.passed(Side::Frontend), watch.passed(Side::Backend));
         let frames = [
             front.frames,
             front.bytes,

@@ -1,9 +1,10 @@
 //! Connections whose next message waits: how much more of what they send is held.
 
 use crate::conn::backlog::{Backlog, BacklogLimits};
-use crate::conn::{Conn, ConnId, Input};
+use crate::conn::{Conn, Input};
 use crate::core::{Action, Core, Flow};
-use crate::proxy::Proxy;
+use crate::ids::ConnId;
+use crate::proxy::Sockets;
 use std::time::Instant;
 
 impl Core {
@@ -11,7 +12,7 @@ impl Core {
     pub(super) fn hold(&mut self, id: ConnId, tail: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.backlog = Backlog::default();
-            let limits = limits(&self.proxies, conn);
+            let limits = limits(&self.sockets, conn);
             conn.backlog.received(tail, limits);
         }
     }
@@ -33,7 +34,7 @@ impl Core {
         input.consume(input.bytes().len());
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.hold_back(now);
-            let limits = limits(&self.proxies, conn);
+            let limits = limits(&self.sockets, conn);
             conn.backlog.received(tail.bytes(), limits);
         }
         self.put_tail(id, tail);
@@ -46,7 +47,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_parked) else {
             return;
         };
-        let limits = limits(&self.proxies, conn);
+        let limits = limits(&self.sockets, conn);
         if conn.backlog.went_on(tail.bytes(), limits) {
             self.actions.push_back(Action::Resume(id));
         }
@@ -59,8 +60,8 @@ impl Core {
     }
 }
 
-fn limits<'a>(proxies: &'a [Proxy], conn: &Conn) -> BacklogLimits<'a> {
-    let socket = proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+fn limits<'a>(sockets: &'a Sockets, conn: &Conn) -> BacklogLimits<'a> {
+    let socket = &sockets[conn.socket];
     BacklogLimits {
         limits: &socket.session.limits,
         options: &socket.options,

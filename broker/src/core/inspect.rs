@@ -4,16 +4,17 @@
 //! more asks again for what comes after.
 
 use crate::config::{Config, SocketName};
-use crate::conn::{Conn, ConnId, Phase, SocketId};
+use crate::conn::{Conn, Phase};
 use crate::core::Core;
 use crate::core::turn::cost;
+use crate::ids::{ConnId, ProxyId};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
+use crate::proxy::Socket;
 use crate::stats::{SocketStats, TurnTimes};
 use crate::why::{Drop, Why};
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use zmtp::{Frames, is_hidden, show};
@@ -96,62 +97,28 @@ struct Asked<'a> {
     /// The connection of the asker.
     by: ConnId,
     now: Instant,
-    proxy: u32,
+    proxy: ProxyId,
     request: &'a Map<String, Value>,
 }
 
 /// A peer that is gone.
 #[derive(Debug)]
-struct Closed {
+pub(crate) struct Closed {
     at: Instant,
     id: ConnId,
     identity: Box<[u8]>,
     peer: PeerAddress,
-    side: SocketName,
     since: Instant,
     why: Why,
 }
 
-/// The peers closed last, for the controls of their proxies. Each socket has a ring of its own, so
-/// that a flood of peers at one erases nothing of the others.
-#[derive(Debug)]
-pub(super) struct ClosedPeers {
-    /// How many peers a ring remembers.
-    len_max: usize,
-    /// By proxy and side, the latest peer in front; those of a proxy without a control stay empty.
-    rings: Vec<[VecDeque<Closed>; SocketName::ALL.len()]>,
-}
-
-impl ClosedPeers {
-    pub(super) fn new(config: &Config) -> Self {
-        let proxies = config.proxies.iter();
-        let asked = proxies.filter(|proxy| proxy.control.socket.has_endpoint());
-        let sockets = SocketName::ALL.len() * asked.count().max(1);
-        Self {
-            len_max: (CLOSED_TOTAL / sockets).clamp(CLOSED_LEN_MIN, CLOSED_LEN_MAX),
-            rings: config.proxies.iter().map(|_| Default::default()).collect(),
-        }
-    }
-
-    /// Remembers a peer that is being closed. One that asked or watched, and left as it should, is
-    /// not worth it.
-    pub(super) fn note(&mut self, now: Instant, id: ConnId, conn: &Conn, why: Why) {
-        let SocketId { proxy, side } = conn.socket;
-        if side.side().is_none() && !why.is_notable() {
-            return;
-        }
-        let ring = &mut self.rings[proxy as usize][side as usize];
-        ring.truncate(self.len_max - 1);
-        ring.push_front(Closed {
-            at: now,
-            id,
-            identity: identity(conn).into(),
-            peer: conn.peer,
-            side,
-            since: conn.traffic.since,
-            why,
-        });
-    }
+/// How many closed peers each socket of a proxy with a control remembers. Each has a list of its
+/// own, so that a flood of peers at one erases nothing of the others.
+pub(super) fn closed_len_max(config: &Config) -> usize {
+    let proxies = config.proxies.iter();
+    let asked = proxies.filter(|proxy| proxy.control.socket.has_endpoint());
+    let sockets = SocketName::ALL.len() * asked.count().max(1);
+    (CLOSED_TOTAL / sockets).clamp(CLOSED_LEN_MIN, CLOSED_LEN_MAX)
 }
 
 impl Asked<'_> {
@@ -211,13 +178,35 @@ impl Asked<'_> {
 }
 
 impl Core {
+    /// Remembers a peer that is being closed, if a control can ask for it. One that asked or
+    /// watched, and left as it should, is not worth it.
+    pub(super) fn remember_closed(&mut self, now: Instant, id: ConnId, why: Why) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let socket = &mut self.sockets[conn.socket];
+        let is_auxiliary = socket.across.is_none();
+        if self.proxies[conn.proxy].control.is_none() || is_auxiliary && !why.is_notable() {
+            return;
+        }
+        socket.closed.truncate(self.closed_len_max - 1);
+        socket.closed.push_front(Closed {
+            at: now,
+            id,
+            identity: identity(conn).into(),
+            peer: conn.peer,
+            since: conn.traffic.since,
+            why,
+        });
+    }
+
     /// Answers a request in JSON; what is wrong with it is in the answer.
     /// `by` is the connection of the asker.
     pub(crate) fn inquire(
         &mut self,
         now: Instant,
         by: ConnId,
-        proxy: u32,
+        proxy: ProxyId,
         request: &[u8],
     ) -> Vec<u8> {
         let answer = match serde_json::from_slice::<Value>(request) {
@@ -262,16 +251,19 @@ impl Core {
 
     fn list_closed(&mut self, asked: &Asked<'_>) -> Result<Value, String> {
         let lists = asked.lists()?;
-        let rings = self.closed.rings[asked.proxy as usize].iter();
-        let entries = rings.flatten().filter(|entry| lists(entry.side));
-        let mut here: Vec<&Closed> = entries.collect();
-        // Stable: peers closed at the same moment stay in the order of their ring.
-        here.sort_by_key(|entry| Reverse(entry.at));
+        let sockets = self.proxies[asked.proxy].sockets();
+        let sockets = sockets.map(|id| &self.sockets[id]);
+        let mut here: Vec<(SocketName, &Closed)> = sockets
+            .filter(|socket| lists(socket.name))
+            .flat_map(|socket| socket.closed.iter().map(|closed| (socket.name, closed)))
+            .collect();
+        // Stable: peers closed at the same moment stay in the order of their list.
+        here.sort_by_key(|(_, closed)| Reverse(closed.at));
         let seconds = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
         let list: Vec<Value> = here
             .into_iter()
             .take(asked.limit()?)
-            .map(|entry| {
+            .map(|(side, entry)| {
                 let mut object = json!({
                     "address": entry.peer.to_string(),
                     "detail": entry.why.to_string(),
@@ -279,7 +271,7 @@ impl Core {
                     "lasted_seconds": seconds(entry.since, entry.at),
                     "reason": entry.why.label(),
                     "seconds_ago": seconds(entry.at, asked.now),
-                    "side": entry.side.name(),
+                    "side": side.name(),
                 });
                 put_bytes(&mut object, "identity", &entry.identity);
                 object
@@ -305,9 +297,7 @@ impl Core {
         let mut kicked: Vec<ConnId> = self
             .conns
             .iter()
-            .filter(|(id, conn)| {
-                conn.socket.proxy == asked.proxy && is_there(conn) && is_meant(*id, conn)
-            })
+            .filter(|(id, conn)| conn.proxy == asked.proxy && is_there(conn) && is_meant(*id, conn))
             .map(|(id, _)| id)
             .collect();
         match kicked[..] {
@@ -333,8 +323,8 @@ impl Core {
         };
         let (after, limit, lists) = (asked.after()?, asked.limit()?, asked.lists()?);
         let here = |(_, conn): &(ConnId, &Conn)| {
-            let side = conn.socket.side;
-            conn.socket.proxy == asked.proxy
+            let side = self.sockets[conn.socket].name;
+            conn.proxy == asked.proxy
                 && is_there(conn)
                 && wanted.map_or_else(|| lists(side), |wanted| wanted == side)
         };
@@ -350,7 +340,7 @@ impl Core {
     }
 
     fn list_sockets(&mut self, asked: &Asked<'_>) -> Result<Value, String> {
-        let proxy = &self.proxies[asked.proxy as usize];
+        let proxy = &self.proxies[asked.proxy];
         let snapshots = self.statistics();
         let here = snapshots.iter().filter(|found| found.proxy == proxy.name);
         let list: Vec<Value> = here
@@ -359,9 +349,9 @@ impl Core {
                 object["peers"] = json!(found.peers);
                 object["queued_bytes"] = json!(found.queued_bytes);
                 object["queued_messages"] = json!(found.queued_messages);
-                object["side"] = json!(found.side.name());
-                let socket = proxy.socket(found.side);
-                object["socket"] = json!(socket.session.socket_type.name());
+                object["side"] = json!(found.socket.name());
+                let socket = proxy.socket(found.socket).map(|id| &self.sockets[id]);
+                object["socket"] = json!(socket.map(|it| it.session.socket_type.name()));
                 object["topics"] = json!(found.topics);
                 object["waiting"] = json!(found.waiting);
                 object
@@ -392,10 +382,11 @@ impl Core {
         // The first topic that can come behind another is that one and a zero.
         let first = after.map(|after| [&after[..], &[0]].concat());
         let first = first.unwrap_or_default().max(prefix.clone());
-        let proxy = &self.proxies[asked.proxy as usize];
+        let proxy = &self.proxies[asked.proxy];
         let (mut list, mut has_xpub, mut has_more) = (Vec::new(), false, false);
-        for side in SocketName::SIDES {
-            let Pattern::Xpub(xpub) = &proxy.socket(side).pattern else {
+        for id in proxy.sides() {
+            let Socket { name, pattern, .. } = &self.sockets[id];
+            let Pattern::Xpub(xpub) = pattern else {
                 continue;
             };
             has_xpub = true;
@@ -407,7 +398,7 @@ impl Core {
                     has_more = true;
                     return ControlFlow::Break(());
                 }
-                let mut object = json!({ "peers": peers, "side": side.name() });
+                let mut object = json!({ "peers": peers, "side": name.name() });
                 put_bytes(&mut object, "topic", topic);
                 list.push(object);
                 ControlFlow::Continue(())
@@ -423,10 +414,9 @@ impl Core {
         let complaint = || "topic: write the first frame of a message".to_owned();
         let topic = asked.bytes("topic")?.ok_or_else(complaint)?;
         let (after, limit) = (asked.after()?, asked.limit()?);
-        let proxy = &mut self.proxies[asked.proxy as usize];
         let (mut found, mut has_xpub) = (Vec::new(), false);
-        for side in SocketName::SIDES {
-            let socket = proxy.socket_mut(side);
+        for id in self.proxies[asked.proxy].sides() {
+            let socket = &mut self.sockets[id];
             if let Pattern::Xpub(xpub) = &mut socket.pattern {
                 has_xpub = true;
                 let mut targets = Vec::new();
@@ -450,7 +440,7 @@ impl Core {
     }
 
     fn describe(&self, now: Instant, id: ConnId, conn: &Conn) -> Value {
-        let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+        let socket = &self.sockets[conn.socket];
         let subscriptions = match &socket.pattern {
             Pattern::Xpub(xpub) => xpub.subscriptions_of(id),
             _ => 0,
@@ -472,7 +462,7 @@ impl Core {
             "phase": if is_ready { "ready" } else { "handshake" },
             "queued_bytes": conn.egress.bytes(),
             "queued_messages": conn.egress.messages(),
-            "side": conn.socket.side.name(),
+            "side": socket.name.name(),
             "socket": traffic.socket_type.map(zmtp::SocketType::name),
             "subscriptions": subscriptions,
             "user": Value::Null,

@@ -1,15 +1,15 @@
 //! The path of a message: from received bytes to the queues of those who get it.
 
-use crate::config::SocketName;
 use crate::conn::doubt::Doubt;
-use crate::conn::{ConnId, Input, Origin, Overflowing, Phase, SocketId};
+use crate::conn::{Input, Origin, Overflowing, Phase};
 use crate::core::lane::{Halt, Lane, Way};
 use crate::core::turn::{self, Kind, cost};
 use crate::core::{Action, Core};
+use crate::ids::{ConnId, SocketId};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::pattern::{Pattern, Route};
 use crate::peer::PeerAddress;
-use crate::proxy::Passage;
+use crate::proxy::{Proxy, Socket, Sockets};
 use crate::why::{Drop, Why};
 use std::time::Instant;
 use zmtp::{Event, Frames, Peer};
@@ -90,10 +90,9 @@ impl Core {
         {
             conn.is_parked = true;
             conn.session.hold_back(now);
-            let SocketId { proxy, side } = conn.socket;
             // What waits for a name has no turn yet.
             if conn.contest.is_none() {
-                let socket = self.proxies[proxy as usize].socket_mut(side);
+                let socket = &mut self.sockets[conn.socket];
                 socket.waiting.push_back(id, &mut self.conns);
             }
             self.hold(id, input.bytes());
@@ -134,17 +133,19 @@ impl Core {
     /// Lets those who wait on `source` go on, as far as there is somebody to take their messages:
     /// one message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
     pub(super) fn wake(&mut self, source: SocketId) {
-        match source.side {
-            SocketName::Backend | SocketName::Frontend => {}
-            SocketName::Capture => return self.wake_for_copies(source.proxy),
+        let from = &self.sockets[source];
+        let proxy = &self.proxies[from.proxy];
+        let Some(opposite) = from.across else {
             // What comes in through a control is dealt with at once.
-            SocketName::Control => return,
-        }
-        let proxy = &mut self.proxies[source.proxy as usize];
+            if proxy.capture == Some(source) {
+                self.wake_for_copies(source);
+            }
+            return;
+        };
         if proxy.is_paused {
             return;
         }
-        let to = proxy.socket_mut(source.side.opposite());
+        let to = &mut self.sockets[opposite];
         if to.pattern.has_stranded() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
             let (options, errand) = (&to.options, &mut to.errand);
@@ -153,9 +154,9 @@ impl Core {
             if to.pattern.has_stranded() {
                 return;
             }
-            self.give_up_lost_request(source.across());
+            self.give_up_lost_request(opposite);
         }
-        let from = self.proxies[source.proxy as usize].socket(source.side);
+        let from = &self.sockets[source];
         let mut waiting = from.waiting.len();
         let until = self.turn.done() + WAKE_QUANTUM;
         while waiting > 0 {
@@ -163,7 +164,7 @@ impl Core {
                 // The others have their turn first.
                 return self.wake_later(source);
             }
-            let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
+            let socket = &mut self.sockets[source];
             let Some(id) = socket.waiting.front() else {
                 return;
             };
@@ -180,7 +181,7 @@ impl Core {
             }
             self.hold_less(id, &input);
             self.keep(id, input);
-            let socket = self.proxies[source.proxy as usize].socket_mut(source.side);
+            let socket = &mut self.sockets[source];
             match flow {
                 Flow::Flush | Flow::Parked => return,
                 Flow::More => socket.waiting.rotate(&mut self.conns),
@@ -200,15 +201,16 @@ impl Core {
 
     /// Gives copies that readers of a capture left to other readers, paused or not, and lets
     /// messages go on that wait for room in the capture.
-    fn wake_for_copies(&mut self, index: u32) {
-        let capture = &mut self.proxies[index as usize].capture;
+    fn wake_for_copies(&mut self, id: SocketId) {
+        let capture = &mut self.sockets[id];
+        let proxy = capture.proxy;
         if capture.pattern.has_stranded() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
             let (pattern, errand) = (&mut capture.pattern, &mut capture.errand);
             let dropped = pattern.deliver_stranded(conns, &capture.options, outbox, errand);
             capture.stats.count_drops(Drop::PeerFull, dropped);
         }
-        self.wake_both(index);
+        self.wake_both(proxy);
     }
 
     /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited
@@ -218,21 +220,20 @@ impl Core {
             return Flow::Closed;
         };
         let way = self.way(id, conn.socket, is_resumed);
+        let way = way.as_ref();
         self.envelope.clear();
         self.take_prefix(id);
         loop {
             // Nearly all there is to do: whole messages, one behind the other.
-            let conn = self
-                .conns
-                .get(id)
-                .filter(|_| way.socket.side.side().is_some());
-            if let Some(finder) = conn.and_then(|conn| conn.session.finder()) {
+            if let Some(way) = way
+                && let Some(finder) = self.conns.get(id).and_then(|conn| conn.session.finder())
+            {
                 let find = |bytes: &[u8]| finder.find(bytes);
-                if let Some(stuck) = self.forward(&way, input, &find, &mut quota) {
+                if let Some(stuck) = self.forward(way, input, &find, &mut quota) {
                     return stuck;
                 }
             }
-            if let Some(flow) = self.step(&way, input, &mut quota) {
+            if let Some(flow) = self.step(id, way, input, &mut quota) {
                 return flow;
             }
             self.turn.charge(cost::COMMAND);
@@ -243,8 +244,13 @@ impl Core {
     }
 
     /// Deals with whatever stands at the front of `input`; answers why it is not to go on, if so.
-    fn step(&mut self, way: &Way, input: &mut Input, quota: &mut u32) -> Option<Flow> {
-        let id = way.id;
+    fn step(
+        &mut self,
+        id: ConnId,
+        way: Option<&Way>,
+        input: &mut Input,
+        quota: &mut u32,
+    ) -> Option<Flow> {
         let Some(conn) = self.conns.get_mut(id) else {
             return Some(Flow::Closed);
         };
@@ -264,7 +270,7 @@ impl Core {
         match step.event {
             Event::Message(span) => {
                 input.consume(step.consumed);
-                return self.pass_on(way, input, span.size, quota);
+                return self.pass_on(id, way, input, span.size, quota);
             }
             Event::Need(size) => {
                 input.cut(step.removed);
@@ -293,7 +299,7 @@ impl Core {
                 if *quota == 0 || self.turn.cuts() {
                     return Some(Flow::More);
                 }
-                if way.must_wait {
+                if way.is_some_and(|way| way.must_wait) {
                     return Some(Flow::Parked);
                 }
                 // Messages that came before it go before it.
@@ -310,7 +316,8 @@ impl Core {
     /// Deals with the message of this size at the front; answers why it cannot go yet, if so.
     fn pass_on(
         &mut self,
-        way: &Way,
+        id: ConnId,
+        way: Option<&Way>,
         input: &mut Input,
         size: usize,
         quota: &mut u32,
@@ -318,40 +325,42 @@ impl Core {
         // It is there as long as nothing is consumed.
         let there = input.bytes().len();
         let find = |bytes: &[u8]| (bytes.len() == there).then_some(size);
-        if way.socket.side.side().is_none() {
-            if self.has_answered(way.id, way.socket.side) {
-                return Some(Flow::More);
+        match way {
+            Some(way) => {
+                if let Some(stuck) = self.forward(way, input, &find, quota) {
+                    return Some(stuck);
+                }
             }
-            self.handle_beside(way.id, way.socket, input, size);
-        } else if let Some(stuck) = self.forward(way, input, &find, quota) {
-            return Some(stuck);
+            None if self.has_answered(id) => return Some(Flow::More),
+            None => self.handle_auxiliary(id, input, size),
         }
-        if let Some(conn) = self.conns.get_mut(way.id) {
+        if let Some(conn) = self.conns.get_mut(id) {
             conn.session.accept();
         }
         None
     }
 
-    fn way(&self, id: ConnId, socket: SocketId, is_resumed: bool) -> Way {
-        let proxy = &self.proxies[socket.proxy as usize];
-        let (from, to) = (
-            proxy.socket(socket.side),
-            proxy.socket(socket.side.opposite()),
-        );
-        let is_paused = proxy.is_paused && socket.side.side().is_some();
-        let must_wait = (is_paused || !from.waiting.is_empty()) && !is_resumed;
+    /// The way of what a peer sends, which has none behind an auxiliary socket.
+    fn way(&self, id: ConnId, socket: SocketId, is_resumed: bool) -> Option<Way> {
+        let from = &self.sockets[socket];
+        let (side, to_id) = (from.name.side()?, from.across?);
+        let (proxy, to) = (&self.proxies[from.proxy], &self.sockets[to_id]);
+        let must_wait = (proxy.is_paused || !from.waiting.is_empty()) && !is_resumed;
         let is_plain = !must_wait && from.takes_plainly() && to.sends_plainly();
         let is_watched = proxy.watch.is_active;
-        let is_short = is_plain && (!is_watched || proxy.has_steady_copies());
-        Way {
+        let is_short = is_plain && (!is_watched || proxy.has_steady_copies(&self.sockets));
+        Some(Way {
             goes_singly: is_short && to.pattern.sends_singly(),
             has_runs: is_short && !from.pattern.is_router() && !to.options.keeps_apart(),
             id,
             is_plain,
             is_watched,
             must_wait,
+            proxy: from.proxy,
+            side,
             socket,
-        }
+            to: to_id,
+        })
     }
 
     /// Remembers what goes in front of this peer's messages: for a ROUTER's peer its name, for all
@@ -390,12 +399,8 @@ impl Core {
         quota: &mut u32,
     ) -> Option<Flow> {
         loop {
-            let Passage {
-                capture,
-                from,
-                to,
-                watch,
-            } = self.proxies[way.socket.proxy as usize].passage(way.socket.side);
+            let Proxy { capture, watch, .. } = &mut self.proxies[way.proxy];
+            let (from, to, capture) = passage(&mut self.sockets, way, *capture);
             let (messages, bytes) = (from.stats.messages_in, from.stats.bytes_in);
             let mut lane = Lane {
                 capture,
@@ -424,10 +429,10 @@ impl Core {
                 Halt::Stuck(flow) => return Some(flow),
                 Halt::Nowhere { route, size, taken } => {
                     self.outbox.settle(&mut self.conns, input);
-                    self.forwarded_nowhere(way.to(), route, &input.bytes()[..size]);
+                    self.forwarded_nowhere(way.to, route, &input.bytes()[..size]);
                     if way.is_watched {
                         let range = input.start() + taken..input.start() + size;
-                        self.show(way.id, way.socket).range(input, range);
+                        self.show(way.id, way.side, way.proxy).range(input, range);
                     }
                     input.consume(size);
                 }
@@ -451,7 +456,7 @@ impl Core {
 
     /// A message goes to nobody; if it was for a peer that is there, that one misses it.
     fn miss(&mut self, to: SocketId, id: Option<ConnId>, reason: Drop, wire: &[u8]) {
-        let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
+        let socket = &mut self.sockets[to];
         socket.stats.count_drop(reason);
         let is_mandatory = socket.options.router_mandatory;
         match id {
@@ -478,8 +483,7 @@ impl Core {
         conn.doubt = Doubt::beyond(conn.bytes_meant_for_it());
         let (socket_id, origin, address) = (conn.socket, conn.origin, conn.peer);
         let kept = self.end_stand_in(origin);
-        let proxy = &mut self.proxies[socket_id.proxy as usize];
-        let socket = proxy.socket_mut(socket_id.side);
+        let socket = &mut self.sockets[socket_id];
         if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
             self.doomed.push_back((replaced, Why::Replaced));
             if let Some(conn) = self.conns.get_mut(replaced) {
@@ -488,10 +492,10 @@ impl Core {
         }
         socket.peers += 1;
         socket.stats.peers_attached += 1;
-        if socket_id.side == SocketName::Capture {
-            proxy.watch.has_readers(proxy.capture.peers);
+        let proxy = &mut self.proxies[socket.proxy];
+        if proxy.capture == Some(socket_id) {
+            proxy.watch.has_readers(socket.peers);
         }
-        let socket = proxy.socket_mut(socket_id.side);
         let options = &socket.options;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
@@ -501,7 +505,7 @@ impl Core {
         let first = socket.first_message();
         let is_xsub = matches!(socket.pattern, Pattern::Xsub(_));
         let is_balancer = socket.pattern.balancer().is_some();
-        log::debug!("{} {}: {address} attached", proxy.name, socket_id.side);
+        log::debug!("{} {}: {address} attached", proxy.name, socket.name);
         if let Origin::Dialled(link) = origin {
             self.link_is_up(link);
         }
@@ -523,5 +527,20 @@ impl Core {
             self.wake_for(socket_id);
         }
         Ok(())
+    }
+}
+
+/// What a message meets: the socket that received it, the one that sends it on, and the capture.
+fn passage<'a>(
+    sockets: &'a mut Sockets,
+    way: &Way,
+    capture: Option<SocketId>,
+) -> (&'a mut Socket, &'a mut Socket, Option<&'a mut Socket>) {
+    if let Some(capture) = capture {
+        let [from, to, capture] = sockets.disjoint_mut([way.socket, way.to, capture]);
+        (from, to, Some(capture))
+    } else {
+        let [from, to] = sockets.disjoint_mut([way.socket, way.to]);
+        (from, to, None)
     }
 }

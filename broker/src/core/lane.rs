@@ -1,12 +1,13 @@
 //! The loop that takes most of the time: messages of one input, from one socket to the one across.
 
-use crate::config::{Overflow, SocketOptions};
+use crate::config::{Overflow, Side, SocketOptions};
 use crate::conn::egress::DIRECT_SIZE_MIN;
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Input, Room, SocketId};
+use crate::conn::{ConnTable, Input, Room};
 use crate::core::Flow;
 use crate::core::capture::{Copies, Ready, Show};
 use crate::core::turn::{self, Turn, cost};
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
@@ -35,21 +36,19 @@ pub(super) struct Way {
     pub(super) is_watched: bool,
     /// Whether others have waited for longer to send theirs.
     pub(super) must_wait: bool,
+    pub(super) proxy: ProxyId,
+    /// The side through which they come in.
+    pub(super) side: Side,
     /// The socket that received them.
     pub(super) socket: SocketId,
-}
-
-impl Way {
     /// The socket that sends them on.
-    pub(super) fn to(&self) -> SocketId {
-        self.socket.across()
-    }
+    pub(super) to: SocketId,
 }
 
 /// What messages pass on their way, taken out of the core so that nothing is looked up for each.
 #[derive(Debug)]
 pub(super) struct Lane<'a> {
-    pub(super) capture: &'a mut Socket,
+    pub(super) capture: Option<&'a mut Socket>,
     pub(super) conns: &'a mut ConnTable,
     pub(super) copies: &'a mut Copies,
     /// What a REQ or REP puts in front of a message.
@@ -354,13 +353,13 @@ impl Lane<'_> {
 
     fn show(&mut self) -> Show<'_> {
         Show {
-            capture: self.capture,
+            capture: self.capture.as_deref_mut(),
             conns: self.conns,
             copies: self.copies,
-            from: self.way.socket,
             id: self.way.id,
             outbox: self.outbox,
             prefix: self.prefix,
+            side: self.way.side,
             watch: self.watch,
         }
     }
@@ -376,7 +375,7 @@ impl Lane<'_> {
         // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
         if answers || self.to.pattern.is_rep() {
             self.from.errand.end();
-            self.wakes.push_back(self.way.to());
+            self.wakes.push_back(self.way.to);
         }
         if self.from.pattern.is_rep() || self.to.pattern.is_req() {
             self.to.errand.begin(self.targets.first().copied());

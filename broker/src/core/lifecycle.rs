@@ -2,18 +2,19 @@
 
 use crate::config::{Connect, SocketName};
 use crate::conn::egress::Unsent;
-use crate::conn::{Conn, ConnId, Origin, Phase, SocketId};
+use crate::conn::{Conn, Origin, Phase};
 use crate::core::Core;
 use crate::core::actions::{Action, LinkId};
 use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::report::Ended;
 use crate::core::timers::Owner;
 use crate::core::turn::{Kind, cost};
+use crate::ids::{ConnId, SocketId};
 use crate::limits::GREETING_PATIENCE;
 use crate::pattern::Pattern;
 use crate::pattern::errand::Place;
 use crate::peer::PeerAddress;
-use crate::proxy::{Proxy, Stop};
+use crate::proxy::{Sockets, Stop};
 use crate::why::{Drop, Why};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use zmtp::{Deadline, Error, LoopCheck, Session};
 
 impl Core {
     pub(super) fn add_link(&mut self, id: SocketId, connect: &Connect) {
-        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        let socket = &mut self.sockets[id];
         let filter = match &mut socket.pattern {
             Pattern::Xsub(xsub) => xsub.filter_for(&connect.subscribe),
             _ => 0,
@@ -65,7 +66,7 @@ impl Core {
 
     pub(super) fn retry_link(&mut self, now: Instant, id: LinkId) {
         let link = &mut self.links[id.0 as usize];
-        if self.proxies[link.socket.proxy as usize].stop != Stop::No {
+        if self.proxies[self.sockets[link.socket].proxy].stop != Stop::No {
             return;
         }
         let until = now + link.backoff.next(&mut self.random);
@@ -80,8 +81,10 @@ impl Core {
         peer: PeerAddress,
         origin: Origin,
     ) -> ConnId {
-        let socket_of_proxy = self.proxies[socket.proxy as usize].socket(socket.side);
-        let mut config = Arc::clone(&socket_of_proxy.session);
+        let (proxy, mut config) = {
+            let socket = &self.sockets[socket];
+            (socket.proxy, Arc::clone(&socket.session))
+        };
         if let Origin::Dialled(link) = origin
             && self.links[link as usize].is_looped
         {
@@ -90,7 +93,7 @@ impl Core {
         let session = Session::new(config, now, &mut self.control);
         let id = self
             .conns
-            .insert(Conn::new(now, session, socket, peer, origin));
+            .insert(Conn::new(now, session, (proxy, socket), peer, origin));
         self.send_control(id);
         self.remind(id);
         if let Origin::Dialled(link) = origin
@@ -102,7 +105,7 @@ impl Core {
         if self.has_too_many_connections() {
             self.doom(id, Why::MemoryShed);
         }
-        if self.proxies[socket.proxy as usize].stop != Stop::No {
+        if self.proxies[proxy].stop != Stop::No {
             self.doom(id, Why::Stopping);
         }
         id
@@ -127,14 +130,14 @@ impl Core {
         }
         conn.reminder = None;
         // Once a stop has begun, and while memory for input is short, a peer may not be read from.
-        let proxy = &self.proxies[conn.socket.proxy as usize];
+        let proxy = &self.proxies[conn.proxy];
         let is_unread = conn.is_parked || proxy.stop != Stop::No || would_wait;
         let had_answer = conn.session.has_answer();
         let mut is_examined = false;
         if conn.phase == Phase::Ready {
             if is_unread {
                 conn.session.hold_back(now);
-            } else if conn.session.is_overdue(now) && may_be_slow(&self.proxies, conn) {
+            } else if conn.session.is_overdue(now) && may_be_slow(&self.sockets, conn) {
                 conn.session.excuse_silence(now);
                 is_examined = true;
             }
@@ -182,7 +185,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+        let socket = &self.sockets[conn.socket];
         let (patience, has_been_full) = (socket.patience(conn), socket.has_been_full(conn));
         let term = socket.watch_term(conn);
         let full = conn.fullness.get_or_insert_default();
@@ -230,7 +233,7 @@ impl Core {
             return;
         };
         let (socket, origin) = (conn.socket, conn.origin);
-        let gave_up = self.proxies[socket.proxy as usize].socket_mut(socket.side);
+        let gave_up = &mut self.sockets[socket];
         let unsent = gave_up.close_queue(conn, &mut self.outbox.store);
         if let Some(balancer) = gave_up.pattern.balancer() {
             balancer.detach(id, &mut self.conns);
@@ -250,10 +253,10 @@ impl Core {
     ) {
         let messages = unsent.messages();
         let (mut unsent, kept_by) = self.keep_for_link(now, origin, unsent);
-        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        let socket = &mut self.sockets[id];
         let mut place = kept_by.map_or(Place::Lost, Place::Peer);
         if let Some(balancer) = socket.pattern.balancer()
-            && id.side != SocketName::Control
+            && socket.name != SocketName::Control
         {
             balancer.strand(unsent, &mut self.outbox.store);
             socket.stats.requeued += u64::from(messages);
@@ -305,11 +308,8 @@ impl Core {
         if !was_ready {
             conn.egress.begin_traffic();
         }
-        let proxy = &mut self.proxies[socket_id.proxy as usize];
-        if proxy.control.has_endpoint {
-            self.closed.note(now, id, conn, why);
-        }
-        let socket = proxy.socket_mut(socket_id.side);
+        let socket = &mut self.sockets[socket_id];
+        let proxy = socket.proxy;
         // A peer that was refused is to hear why, and those of a broker that stops what was queued.
         let lingers = match why {
             Why::Protocol(error) => error.has_last_words(),
@@ -332,6 +332,7 @@ impl Core {
                 self.none_waits();
             }
         }
+        self.remember_closed(now, id, why);
         self.report_close(socket_id, &ended, &why);
         self.part_from_neighbour(id);
         if was_ready {
@@ -344,7 +345,7 @@ impl Core {
             && is_xpub
         {
             closing.is_cancelling = true;
-            self.depart(id, socket_id.proxy);
+            self.depart(id, proxy);
         }
         self.count_subscriptions(socket_id);
         if was_ready && let Some(unsent) = unsent {
@@ -352,7 +353,7 @@ impl Core {
             // A REP whose requester left takes the next request.
             self.wake_later(socket_id);
         }
-        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+        let socket = &mut self.sockets[socket_id];
         socket.errand.left(id);
         self.give_up_lost_request(socket_id);
         self.actions.push_back(Action::Close { id, lingers });
@@ -360,13 +361,12 @@ impl Core {
 
     /// Takes a peer out of its socket.
     fn detach(&mut self, id: ConnId, socket_id: SocketId) {
-        let proxy = &mut self.proxies[socket_id.proxy as usize];
-        let socket = proxy.socket_mut(socket_id.side);
+        let socket = &mut self.sockets[socket_id];
         socket.peers -= 1;
         socket.pattern.detach(id, &mut self.conns);
-        if socket_id.side == SocketName::Capture {
-            let peers = socket.peers;
-            proxy.watch.has_readers(peers);
+        let proxy = &mut self.proxies[socket.proxy];
+        if proxy.capture == Some(socket_id) {
+            proxy.watch.has_readers(socket.peers);
             // A message may wait for this reader to be written.
             self.wake_for(socket_id);
         }
@@ -375,8 +375,8 @@ impl Core {
 
 /// Whether a peer may be silent because it is too slow to read all that it was sent, or has been
 /// sent. One that has answered as often as it was asked has read it.
-pub(super) fn may_be_slow(proxies: &[Proxy], conn: &Conn) -> bool {
-    let socket = proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+pub(super) fn may_be_slow(sockets: &Sockets, conn: &Conn) -> bool {
+    let socket = &sockets[conn.socket];
     let traffic = &conn.traffic;
     let is_even =
         socket.pattern.is_answered() && traffic.messages_sent <= traffic.messages_received;

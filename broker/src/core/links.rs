@@ -1,7 +1,7 @@
 //! Connecting endpoints: one link each, tried again for ever.
 
 use crate::config::{Endpoint, SocketOptions};
-use crate::conn::{ConnId, SocketId};
+use crate::ids::{ConnId, SocketId};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 

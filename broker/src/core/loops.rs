@@ -12,9 +12,10 @@
 //! nothing can be out of date, and a probe closes nothing but the connection that it is about: its
 //! number is new each time, and known only to brokers that messages reach from here.
 
-use crate::conn::{Conn, ConnId, Input, Origin, SocketId};
+use crate::conn::{Conn, Input, Origin};
 use crate::core::Core;
 use crate::core::timers::Owner;
+use crate::ids::{ConnId, SocketId};
 use crate::limits::{LOOP_TRIAL, PROBE_HOPS_MAX, PROBES_WAITING_MAX};
 use crate::pattern::Pattern;
 use crate::proxy::neighbours::Neighbours;
@@ -34,8 +35,7 @@ impl Core {
             return;
         }
         conn.neighbour = Some(Box::default());
-        let SocketId { proxy, side } = conn.socket;
-        let socket = self.proxies[proxy as usize].socket_mut(side);
+        let socket = &mut self.sockets[conn.socket];
         socket.neighbours.peers.insert(id);
         self.say(id, LoopCommand::Up);
     }
@@ -45,8 +45,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.neighbour.take().is_some()
         {
-            let SocketId { proxy, side } = conn.socket;
-            let socket = self.proxies[proxy as usize].socket_mut(side);
+            let socket = &mut self.sockets[conn.socket];
             socket.neighbours.peers.remove(&id);
         }
     }
@@ -145,26 +144,27 @@ impl Core {
     }
 
     fn neighbours_mut(&mut self, id: SocketId) -> &mut Neighbours {
-        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        let socket = &mut self.sockets[id];
         &mut socket.neighbours
     }
 
     /// The brokers that messages of this connection may go to.
     fn exits(&self, id: ConnId, socket: SocketId) -> Vec<ConnId> {
-        let proxy = &self.proxies[socket.proxy as usize];
-        let from = proxy.socket(socket.side);
-        let to = proxy.socket(socket.side.opposite());
-        // What is said to a socket beside the path goes nowhere.
-        if !from.receives() || socket.side.side().is_none() {
+        let from = &self.sockets[socket];
+        // What is said to an auxiliary socket goes nowhere.
+        let Some(to) = from.across.filter(|_| from.receives()) else {
             return Vec::new();
-        }
+        };
+        let (to, capture) = (&self.sockets[to], self.proxies[from.proxy].capture);
         let mut exits: Vec<ConnId> = match from.pattern {
             Pattern::Echo => vec![id],
             _ if to.sends() => to.neighbours.peers.iter().copied().collect(),
             _ => Vec::new(),
         };
         // Copies can lead back as well.
-        exits.extend(&proxy.capture.neighbours.peers);
+        if let Some(capture) = capture {
+            exits.extend(&self.sockets[capture].neighbours.peers);
+        }
         exits
     }
 
@@ -203,7 +203,7 @@ impl Core {
         // The peer can change the slot in a probe: other proxies are none of its business.
         let exit = exit.map(|slot| {
             let found = self.conns.in_slot(slot);
-            found.filter(|(_, exit)| exit.socket.proxy == socket.proxy)
+            found.filter(|(_, exit)| exit.proxy == self.sockets[socket].proxy)
         });
         let course = match exit {
             Some(Some((_, exit))) => {
@@ -218,7 +218,7 @@ impl Core {
         } else {
             log::Level::Debug
         };
-        let (name, side) = (&self.proxies[socket.proxy as usize].name, socket.side);
+        let (name, side) = self.names(socket);
         log::log!(
             level,
             "{name} {side}: closing {here}, a loop of brokers: {course}; take one connection of \

@@ -16,10 +16,10 @@
 //! - When the sum reaches the limit all the same, what is largest goes at once, until an eighth of
 //!   the limit is free.
 
-use crate::config::SocketName;
-use crate::conn::{Conn, ConnId, Input, Phase, SocketId};
+use crate::conn::{Conn, Input, Phase};
 use crate::core::report::Shed;
 use crate::core::{Action, Core};
+use crate::ids::{ConnId, SocketId};
 use crate::limits::CONNECTION_MEMORY;
 use crate::why::{Drop, Why};
 
@@ -189,7 +189,7 @@ impl Core {
             && let Some(conn) = self.conns.get_mut(id)
         {
             let socket_id = conn.socket;
-            let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+            let socket = &mut self.sockets[socket_id];
             socket.count_dropped((id, conn), Drop::MemoryShed, dropped, 0);
             self.give_up_lost_request(socket_id);
         }
@@ -267,8 +267,8 @@ impl Core {
         for id in full {
             self.queue_shortened(id);
         }
-        for proxy in 0..self.proxies.len() {
-            self.wake_both(u32::try_from(proxy).unwrap_or(u32::MAX));
+        for proxy in self.proxies.handles() {
+            self.wake_both(proxy);
         }
     }
 
@@ -340,15 +340,8 @@ impl Core {
         let closing = closing.map(|(id, it)| (it.egress.footprint(), Holder::Closing(id)));
         let subscriber = self.largest_subscriber();
         let subscriber = subscriber.map(|(id, size)| (size, Holder::Subscriptions(id)));
-        let stranded = self.proxies.iter().zip(0..).flat_map(|(proxy, index)| {
-            SocketName::SIDES.map(|side| {
-                let socket = SocketId { proxy: index, side };
-                (
-                    proxy.socket(side).stranded_bytes(),
-                    Holder::Stranded(socket),
-                )
-            })
-        });
+        let sockets = self.sockets.iter();
+        let stranded = sockets.map(|(id, socket)| (socket.stranded_bytes(), Holder::Stranded(id)));
         let all = open.chain(closing).chain(subscriber).chain(stranded);
         all.filter(|(size, _)| *size > 0).collect()
     }
@@ -373,10 +366,9 @@ impl Core {
                 self.doom(id, Why::MemoryShed);
             }
             Holder::Queue(id) => self.release_queue(id, input),
-            Holder::Stranded(SocketId { proxy, side }) => {
-                let socket = self.proxies[proxy as usize].socket_mut(side);
-                socket.shed_stranded(Drop::MemoryShed, store);
-                self.give_up_lost_request(SocketId { proxy, side });
+            Holder::Stranded(id) => {
+                self.sockets[id].shed_stranded(Drop::MemoryShed, store);
+                self.give_up_lost_request(id);
             }
             Holder::Subscriptions(id) => self.doom(id, Why::MemoryShed),
         }
@@ -386,7 +378,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+        let socket = &mut self.sockets[conn.socket];
         let before = conn.egress.footprint();
         let store = &mut self.outbox.store;
         socket.shed((id, conn), Drop::MemoryShed, input, store);

@@ -14,17 +14,19 @@
 //! loop { do every poll_action(); write every poll_dirty(); until settle() has nothing more }
 //! ```
 
-use crate::config::{Config, Endpoint, SocketName, SocketOptions};
+use crate::config::{Config, Endpoint, ProxyConfig, SocketName, SocketOptions};
 use crate::conn::outbox::Outbox;
-use crate::conn::{Conn, ConnId, ConnTable, Egress, Origin, Phase, SocketId};
+use crate::conn::{Conn, ConnTable, Egress, Origin, Phase};
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
-use crate::proxy::{Proxy, Stop};
+use crate::proxy::{Proxy, Socket, Sockets, Stop};
 use crate::record::Tape;
 use crate::stats::{SocketSnapshot, TurnTimes};
+use crate::table::Table;
 use crate::why::{Drop, Why};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -53,7 +55,8 @@ mod walk;
 pub use actions::{Action, LinkId};
 use agenda::Agenda;
 use capture::Copies;
-use inspect::ClosedPeers;
+pub(crate) use inspect::Closed;
+use inspect::closed_len_max;
 pub use inspect::{Inquiry, LIST_LEN_MAX};
 pub use intake::Flow;
 use links::{Link, LinkState, Random};
@@ -74,7 +77,8 @@ pub struct Core {
     agenda: Agenda,
     /// Connections that can not be written to any more; see to them at the next [`Self::settle`].
     broken: VecDeque<ConnId>,
-    closed: ClosedPeers,
+    /// How many closed peers a socket remembers.
+    closed_len_max: usize,
     conns: ConnTable,
     /// What sessions want said at once; empty between calls.
     control: Vec<u8>,
@@ -93,13 +97,14 @@ pub struct Core {
     pending: Pending,
     /// The identity frame of the message being forwarded.
     prefix: Vec<u8>,
-    proxies: Vec<Proxy>,
+    proxies: Table<ProxyId, Proxy>,
     random: Random,
     /// Proxies that are recorded.
-    recorded: Vec<u32>,
+    recorded: Vec<ProxyId>,
+    sockets: Sockets,
     stop: Stop,
     /// Proxies that end before the others, while they send what is queued.
-    stopping: Vec<u32>,
+    stopping: Vec<ProxyId>,
     targets: Vec<ConnId>,
     timers: Timers,
     transit: Transit,
@@ -118,7 +123,7 @@ impl Core {
             actions: VecDeque::new(),
             agenda: Agenda::default(),
             broken: VecDeque::new(),
-            closed: ClosedPeers::new(config),
+            closed_len_max: closed_len_max(config),
             conns: ConnTable::new(Random::new(seed).number()),
             control: Vec::new(),
             copies: Copies::default(),
@@ -131,9 +136,10 @@ impl Core {
             outbox: Outbox::default(),
             pending: Pending::default(),
             prefix: Vec::new(),
-            proxies: config.proxies.iter().map(Proxy::new).collect(),
+            proxies: Table::new(0),
             random: Random::new(seed),
             recorded: Vec::new(),
+            sockets: Table::new(0),
             stop: Stop::No,
             stopping: Vec::new(),
             targets: Vec::new(),
@@ -142,15 +148,42 @@ impl Core {
             turn: Turn::default(),
             wakes: VecDeque::new(),
         };
-        for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in SocketName::ALL {
-                let side_config = proxy_config.socket(side);
-                for connect in &side_config.connect {
-                    core.add_link(SocketId { proxy, side }, connect);
+        for proxy in &config.proxies {
+            core.add_proxy(proxy);
+        }
+        core
+    }
+
+    /// Adds a proxy; what it connects to is asked for by [`Self::poll_action`].
+    fn add_proxy(&mut self, config: &ProxyConfig) {
+        let sockets = &mut self.sockets;
+        let id = self
+            .proxies
+            .insert_with(|id| Proxy::new(id, config, sockets));
+        for name in SocketName::ALL {
+            if let Some(socket) = self.socket(id, name) {
+                for connect in &config.socket(name).connect {
+                    self.add_link(socket, connect);
                 }
             }
         }
-        core
+    }
+
+    /// Every proxy, in the order of the configuration.
+    pub fn proxies(&self) -> impl Iterator<Item = ProxyId> {
+        self.proxies.iter().map(|(id, _)| id)
+    }
+
+    /// The socket of a proxy that has this name; auxiliary sockets exist if they are configured.
+    #[must_use]
+    pub fn socket(&self, proxy: ProxyId, name: SocketName) -> Option<SocketId> {
+        self.proxies.get(proxy)?.socket(name)
+    }
+
+    /// The names of a proxy and of its socket, for the log.
+    fn names(&self, id: SocketId) -> (&str, SocketName) {
+        let socket = &self.sockets[id];
+        (&self.proxies[socket.proxy].name, socket.name)
     }
 
     /// A peer connected to an endpoint of `socket`.
@@ -166,11 +199,7 @@ impl Core {
     /// Somebody who may not connect to `socket` did, and was disconnected.
     pub fn handle_kept_out(&mut self, now: Instant, socket: SocketId, peer: PeerAddress) {
         self.advance(now);
-        let proxy = &mut self.proxies[socket.proxy as usize];
-        proxy
-            .socket_mut(socket.side)
-            .stats
-            .count_close(&Why::KeptOut);
+        self.sockets[socket].stats.count_close(&Why::KeptOut);
         self.report_kept_out(socket, peer);
     }
 
@@ -192,11 +221,8 @@ impl Core {
     /// A connection that [`Action::Connect`] asked for could not be made. It is asked for again
     /// later; only the first failure in a row is worth a warning.
     pub fn handle_connect_failed(&mut self, now: Instant, link: LinkId, error: &io::Error) {
-        let entry = &mut self.links[link.0 as usize];
-        let Link {
-            endpoint, socket, ..
-        } = entry;
-        let (name, side) = (&self.proxies[socket.proxy as usize].name, socket.side);
+        let entry = &self.links[link.0 as usize];
+        let (name, side) = self.names(entry.socket);
         let level = if entry.is_known_down {
             log::Level::Debug
         } else {
@@ -204,9 +230,10 @@ impl Core {
         };
         log::log!(
             level,
-            "{name} {side}: cannot connect to {endpoint}, will go on trying: {error}"
+            "{name} {side}: cannot connect to {}: {error}; retrying",
+            entry.endpoint
         );
-        entry.is_known_down = true;
+        self.links[link.0 as usize].is_known_down = true;
         self.retry_link(now, link);
     }
 
@@ -258,7 +285,7 @@ impl Core {
         conn.traffic.bytes_sent += size as u64;
         conn.traffic.messages_sent += u64::from(messages_before - conn.egress.messages());
         let socket_id = conn.socket;
-        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+        let socket = &mut self.sockets[socket_id];
         let patience = socket.patience(conn);
         if patience.is_none() || size > 0 && matches!(socket.pattern, Pattern::Xsub(_)) {
             conn.fullness.iter_mut().for_each(|full| full.since = None);
@@ -280,7 +307,7 @@ impl Core {
             return;
         };
         let socket_id = conn.socket;
-        let socket = self.proxies[socket_id.proxy as usize].socket_mut(socket_id.side);
+        let socket = &mut self.sockets[socket_id];
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.writable(id, &mut self.conns, &socket.options);
         }
@@ -290,15 +317,20 @@ impl Core {
         {
             self.report_room(id, ROOM_AGAIN);
         }
-        let socket = self.proxies[socket_id.proxy as usize].socket(socket_id.side);
+        let socket = &self.sockets[socket_id];
         let has_stranded = socket.pattern.has_stranded();
         self.give_up_lost_request(socket_id);
-        let proxy = &self.proxies[socket_id.proxy as usize];
-        let mut senders = Proxy::senders(socket_id.side).iter();
-        if has_stranded || senders.any(|side| !proxy.socket(*side).waiting.is_empty()) {
+        if has_stranded || self.is_waited_for(socket_id) {
             self.wake_for(socket_id);
         }
         self.tell_later(id);
+    }
+
+    /// Whether messages wait for a peer of this socket.
+    fn is_waited_for(&self, id: SocketId) -> bool {
+        let socket = &self.sockets[id];
+        let mut senders = self.proxies[socket.proxy].senders(socket);
+        senders.any(|sender| !self.sockets[sender].waiting.is_empty())
     }
 
     /// The kernel takes bytes for this connection again.
@@ -356,16 +388,16 @@ impl Core {
         self.settle(now);
     }
 
-    /// From now on every message of the proxy with this index is recorded.
-    pub fn record(&mut self, proxy: u32, tape: Box<dyn Tape>) {
-        self.proxies[proxy as usize].watch.set_tape(tape);
+    /// From now on every message of this proxy is recorded.
+    pub fn record(&mut self, proxy: ProxyId, tape: Box<dyn Tape>) {
+        self.proxies[proxy].watch.set_tape(tape);
         self.recorded.push(proxy);
     }
 
     /// Tells the recordings that the turn is over.
     pub fn flush_tapes(&mut self) {
         for proxy in &self.recorded {
-            if let Some(tape) = self.proxies[*proxy as usize].watch.tape_mut() {
+            if let Some(tape) = self.proxies[*proxy].watch.tape_mut() {
                 tape.flush();
             }
         }
@@ -528,7 +560,7 @@ impl Core {
 
     /// Whether memory for input is short, and what this peer sends would wait here.
     pub(super) fn would_only_wait(&self, conn: &Conn) -> bool {
-        let socket = self.proxies[conn.socket.proxy as usize].socket(conn.socket.side);
+        let socket = &self.sockets[conn.socket];
         let waits = conn.is_parked || conn.phase == Phase::Ready && !socket.waiting.is_empty();
         waits && self.memory.is_input_tight()
     }
@@ -550,8 +582,7 @@ impl Core {
     /// The options of the socket that a link belongs to.
     #[must_use]
     pub fn link_options(&self, link: LinkId) -> &SocketOptions {
-        let SocketId { proxy, side } = self.links[link.0 as usize].socket;
-        &self.proxies[proxy as usize].socket(side).options
+        &self.sockets[self.links[link.0 as usize].socket].options
     }
 
     /// Whether a stop has come to its end: nothing is open any more.
@@ -563,30 +594,23 @@ impl Core {
     /// What every socket has seen, in the order of the configuration, frontends first.
     #[must_use]
     pub fn statistics(&self) -> Vec<SocketSnapshot> {
-        let exists = |proxy: &Proxy, side: SocketName| {
-            side.side().is_some() || proxy.socket(side).has_endpoint
-        };
-        let mut snapshots: Vec<_> = self
-            .proxies
-            .iter()
-            .flat_map(|proxy| {
-                SocketName::ALL.map(|side| exists(proxy, side).then(|| snapshot(proxy, side)))
-            })
-            .collect();
-        let open = self
-            .conns
-            .iter()
-            .map(|(_, conn)| (conn.socket, &conn.egress));
+        let open = self.conns.iter();
+        let open = open.map(|(_, conn)| (conn.socket, &conn.egress));
         let closing = self.conns.closing();
         let closing = closing.map(|(_, closing)| (closing.socket, &closing.egress));
-        for (SocketId { proxy, side }, egress) in open.chain(closing) {
-            let index = proxy as usize * SocketName::ALL.len() + side as usize;
-            if let Some(snapshot) = &mut snapshots[index] {
-                snapshot.queued_bytes += egress.bytes();
-                snapshot.queued_messages += u64::from(egress.messages());
-            }
+        let mut queued: BTreeMap<SocketId, Queued> = BTreeMap::new();
+        for (id, egress) in open.chain(closing) {
+            let queued = queued.entry(id).or_default();
+            queued.bytes += egress.bytes();
+            queued.messages += u64::from(egress.messages());
         }
-        snapshots.into_iter().flatten().collect()
+        let proxies = self.proxies.iter();
+        let snapshots = proxies.flat_map(|(_, proxy)| {
+            let queued = |id| queued.get(&id).copied().unwrap_or_default();
+            let snapshot = |id| snapshot(&proxy.name, &self.sockets[id], queued(id));
+            proxy.sockets().map(snapshot).collect::<Vec<_>>()
+        });
+        snapshots.collect()
     }
 
     /// Does what had to wait for the end of an input: closes what is doomed, lets wait no longer
@@ -634,22 +658,24 @@ impl Core {
     }
 
     /// Lets those go on who wait on either side of a proxy, and what was taken back.
-    fn wake_both(&mut self, proxy: u32) {
-        for side in SocketName::SIDES {
-            let (own, across) = self.proxies[proxy as usize].sockets_mut(side);
+    fn wake_both(&mut self, proxy: ProxyId) {
+        let [frontend, backend] = self.proxies[proxy].sides();
+        for (id, opposite) in [(frontend, backend), (backend, frontend)] {
+            let (own, across) = (&self.sockets[id], &self.sockets[opposite]);
             if !own.waiting.is_empty() || across.pattern.has_stranded() {
-                self.wake_later(SocketId { proxy, side });
+                self.wake_later(id);
             }
         }
     }
 
     /// A peer of this socket came, got room, or left: lets those go on who wait for it.
-    fn wake_for(&mut self, socket: SocketId) {
-        match socket.side {
-            SocketName::Backend | SocketName::Frontend => self.wake_later(socket.across()),
-            SocketName::Capture => self.wake_later(socket),
+    fn wake_for(&mut self, id: SocketId) {
+        let socket = &self.sockets[id];
+        match socket.across {
+            Some(across) => self.wake_later(across),
+            None if socket.name == SocketName::Capture => self.wake_later(id),
             // Questions do not wait for answers.
-            SocketName::Control => {}
+            None => {}
         }
     }
 
@@ -662,10 +688,12 @@ impl Core {
     /// Lets the next request go if the last one that a socket sent is lost: its answer will not
     /// come.
     fn give_up_lost_request(&mut self, socket: SocketId) {
-        let (own, across) = self.proxies[socket.proxy as usize].sockets_mut(socket.side);
+        let own = &mut self.sockets[socket];
         if own.errand.take_lost() {
             own.pattern.give_up_request();
-            across.pattern.give_up_request();
+            if let Some(across) = own.across {
+                self.sockets[across].pattern.give_up_request();
+            }
             self.wake_for(socket);
         }
     }
@@ -676,7 +704,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
         };
-        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+        let socket = &mut self.sockets[conn.socket];
         let max_age = socket.options.max_age;
         if max_age.is_zero() {
             return false;
@@ -704,8 +732,14 @@ impl Core {
     }
 }
 
-fn snapshot(proxy: &Proxy, side: SocketName) -> SocketSnapshot {
-    let socket = proxy.socket(side);
+/// What is queued for the peers of a socket.
+#[derive(Clone, Copy, Default)]
+struct Queued {
+    bytes: u64,
+    messages: u64,
+}
+
+fn snapshot(proxy: &str, socket: &Socket, queued: Queued) -> SocketSnapshot {
     let topics = match &socket.pattern {
         Pattern::Xpub(xpub) => xpub.topics(),
         _ => 0,
@@ -713,10 +747,10 @@ fn snapshot(proxy: &Proxy, side: SocketName) -> SocketSnapshot {
     SocketSnapshot {
         counters: socket.stats.clone(),
         peers: socket.peers,
-        proxy: proxy.name.clone(),
-        queued_bytes: 0,
-        queued_messages: 0,
-        side,
+        proxy: proxy.to_owned(),
+        queued_bytes: queued.bytes,
+        queued_messages: queued.messages,
+        socket: socket.name,
         topics,
         waiting: socket.waiting.len(),
     }

@@ -10,10 +10,11 @@
 //! So a client whose network failed gets in again, and what it sent meanwhile is not lost; and a
 //! peer that announces the name of another that is alive gets nothing of what is meant for it.
 
-use crate::conn::{Conn, ConnId, Phase, SocketId};
+use crate::conn::{Conn, Phase};
 use crate::core::lifecycle::may_be_slow;
 use crate::core::timers::Owner;
 use crate::core::{Action, Core};
+use crate::ids::ConnId;
 use crate::limits::NAME_PATIENCE;
 use crate::proxy::Stop;
 use crate::why::Why;
@@ -54,8 +55,7 @@ impl Core {
 
     /// The peer that may keep its name from another one.
     fn rival(&self, id: ConnId, peer: &Peer) -> Option<ConnId> {
-        let SocketId { proxy, side } = self.conns.get(id)?.socket;
-        let socket = self.proxies[proxy as usize].socket(side);
+        let socket = &self.sockets[self.conns.get(id)?.socket];
         if socket.options.router_handover {
             return None;
         }
@@ -106,12 +106,12 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return false;
         };
-        let proxy = &self.proxies[conn.socket.proxy as usize];
+        let proxy = &self.proxies[conn.proxy];
         let is_read = proxy.stop == Stop::No && !self.would_only_wait(conn);
         if conn.session.has_heard_since(asked_at) {
             return true;
         }
-        let is_excused = conn.is_parked || !is_read || may_be_slow(&self.proxies, conn);
+        let is_excused = conn.is_parked || !is_read || may_be_slow(&self.sockets, conn);
         if is_excused {
             self.actions.push_back(Action::Examine(id));
         }
@@ -122,11 +122,8 @@ impl Core {
     fn line_up(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get(id).filter(|conn| conn.is_parked) {
             let socket_id = conn.socket;
-            let proxy = &mut self.proxies[socket_id.proxy as usize];
-            proxy
-                .socket_mut(socket_id.side)
-                .waiting
-                .push_back(id, &mut self.conns);
+            let socket = &mut self.sockets[socket_id];
+            socket.waiting.push_back(id, &mut self.conns);
             self.wake_later(socket_id);
         }
     }

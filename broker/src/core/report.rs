@@ -7,12 +7,14 @@
 //! of the others only the sum by cause is kept. With `-v` every report is a line.
 
 use crate::config::SocketName;
-use crate::conn::{Conn, ConnId, Origin, Overflowing, Phase, SocketId};
+use crate::conn::{Conn, Origin, Overflowing, Phase};
 use crate::core::timers::Owner;
 use crate::core::turn::cost;
 use crate::core::{Core, LinkId};
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{LINK_LINES_MAX, REPORT_INTERVAL, REPORTS_KEPT_MAX};
 use crate::peer::PeerAddress;
+use crate::proxy::Socket;
 use crate::why::{Drop, Why};
 use log::Level;
 use std::collections::BTreeMap;
@@ -233,8 +235,9 @@ impl Group {
 
 impl Core {
     /// Takes note of a report: the level of its line.
-    fn level_of_report(&mut self, proxy: u32, key: Key, messages: u64, news: Level) -> Level {
-        let reports = &mut self.proxies[proxy as usize].reports;
+    fn level_of_report(&mut self, id: SocketId, key: Key, messages: u64, news: Level) -> Level {
+        let proxy = self.sockets[id].proxy;
+        let reports = &mut self.proxies[proxy].reports;
         let is_news = reports.note(key, messages);
         if let Some(now) = self.outbox.store.now
             && !std::mem::replace(&mut reports.is_timed, true)
@@ -250,9 +253,9 @@ impl Core {
     }
 
     /// A minute is over: logs what was only counted.
-    pub(super) fn sum_up_reports(&mut self, proxy: u32) {
+    pub(super) fn sum_up_reports(&mut self, proxy: ProxyId) {
         self.log_sums(proxy);
-        let reports = &mut self.proxies[proxy as usize].reports;
+        let reports = &mut self.proxies[proxy].reports;
         reports.is_timed = !reports.entries.is_empty() && self.outbox.store.now.is_some();
         if let Some(now) = self.outbox.store.now.filter(|_| reports.is_timed) {
             let owner = Owner::Reports(proxy);
@@ -262,28 +265,27 @@ impl Core {
 
     /// Logs what was only counted so far. To be called when the broker has stopped.
     pub fn finish_reports(&mut self) {
-        for proxy in &mut self.proxies {
-            for side in SocketName::ALL {
-                if let Some(missed) = proxy.socket_mut(side).overflows_no_more() {
-                    let (name, missed) = (&proxy.name, counted(missed, "message"));
-                    log::info!("{name} {side}: dropped {missed} until the stop");
-                }
+        for (_, socket) in self.sockets.iter_mut() {
+            if let Some(missed) = socket.overflows_no_more() {
+                let (name, side) = (&self.proxies[socket.proxy].name, socket.name);
+                let missed = counted(missed, "message");
+                log::info!("{name} {side}: dropped {missed} until the stop");
             }
         }
-        for proxy in 0..self.proxies.len() {
-            self.log_sums(u32::try_from(proxy).unwrap_or(u32::MAX));
+        for proxy in self.proxies.handles() {
+            self.log_sums(proxy);
         }
         self.sum_up_shed();
     }
 
-    fn log_sums(&mut self, proxy: u32) {
-        let reports = &mut self.proxies[proxy as usize].reports;
+    fn log_sums(&mut self, proxy: ProxyId) {
+        let reports = &mut self.proxies[proxy].reports;
         let entries = reports.len() as u64;
         let sums = reports.sum_up();
         let lines = sums.len() as u64;
         self.turn.charge(entries * cost::ENTRY + lines * cost::LINE);
         for sum in &sums {
-            let name = &self.proxies[proxy as usize].name;
+            let name = &self.proxies[proxy].name;
             let (side, total) = (sum.side, |noun| more(sum.total, noun));
             let (whom, causes) = (self.sources_of(sum), causes_of(sum));
             match sum.subject {
@@ -347,7 +349,7 @@ impl Core {
 
     /// Tells the log why a connection was closed.
     pub(super) fn report_close(&mut self, id: SocketId, what: &Ended, why: &Why) {
-        let SocketId { proxy, side } = id;
+        let side = self.sockets[id].name;
         let key = |subject, source| Key {
             subject,
             side,
@@ -357,25 +359,25 @@ impl Core {
         let peer = what.peer;
         let Origin::Dialled(link) = what.origin else {
             let level = if why.is_notable() {
-                self.level_of_report(proxy, key(Subject::Closed, peer.into()), 0, Level::Warn)
+                self.level_of_report(id, key(Subject::Closed, peer.into()), 0, Level::Warn)
             } else {
                 Level::Debug
             };
-            let name = &self.proxies[proxy as usize].name;
+            let (name, _) = self.names(id);
             return log::log!(level, "{name} {side}: closed {peer}: {why}");
         };
         // What accepts connections and says nothing is likely to be another program.
         let is_early = what.was_greeting && matches!(why, Why::Io(_) | Why::PeerClosed);
         let level = if is_early || why.is_notable() {
             let key = key(Subject::Lost, Source::Link(link));
-            self.level_of_report(proxy, key, 0, Level::Warn)
+            self.level_of_report(id, key, 0, Level::Warn)
         } else {
             Level::Debug
         };
         if !log::log_enabled!(level) {
             return;
         }
-        let name = &self.proxies[proxy as usize].name;
+        let (name, _) = self.names(id);
         let target = self.target_of(link, peer);
         if is_early {
             log::log!(
@@ -409,19 +411,19 @@ impl Core {
 
     /// Tells the log that a link is up, and whatever happens to it next.
     pub(super) fn report_connected(&mut self, link: u32) {
-        let SocketId { proxy, side } = self.links[link as usize].socket;
-        self.proxies[proxy as usize].reports.renew(link);
+        let id = self.links[link as usize].socket;
+        let Socket {
+            name: side, proxy, ..
+        } = self.sockets[id];
+        self.proxies[proxy].reports.renew(link);
         let key = Key {
             subject: Subject::Connected,
             side,
             label: "connected",
             source: Source::Link(link),
         };
-        let level = self.level_of_report(proxy, key, 0, Level::Info);
-        let (name, endpoint) = (
-            &self.proxies[proxy as usize].name,
-            self.endpoint(LinkId(link)),
-        );
+        let level = self.level_of_report(id, key, 0, Level::Info);
+        let (name, endpoint) = (&self.proxies[proxy].name, self.endpoint(LinkId(link)));
         log::log!(level, "{name} {side}: connected to {endpoint}");
     }
 
@@ -438,10 +440,7 @@ impl Core {
         if !is_late || std::mem::replace(&mut link.is_known_silent, true) {
             return;
         }
-        let (name, side) = (
-            &self.proxies[conn.socket.proxy as usize].name,
-            conn.socket.side,
-        );
+        let (name, side) = self.names(conn.socket);
         let target = self.target_of(index, conn.peer);
         log::warn!(
             "{name} {side}: connected to {target}, no greeting yet: is it the port of a ZeroMQ \
@@ -468,9 +467,9 @@ impl Core {
         };
         let (messages, bytes) = (conn.egress.messages(), conn.egress.bytes());
         let (id, whom) = (conn.socket, self.address_of(conn));
-        let key = overflow_key(Subject::Overflow, id, source_of(conn));
-        let level = self.level_of_report(id.proxy, key, 0, Level::Warn);
-        let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+        let key = overflow_key(Subject::Overflow, self.sockets[id].name, source_of(conn));
+        let level = self.level_of_report(id, key, 0, Level::Warn);
+        let (name, side) = self.names(id);
         log::log!(
             level,
             "{name} {side}: dropping messages for {whom}: its queue is full with {messages} \
@@ -480,9 +479,9 @@ impl Core {
 
     fn report_overflow_of_all(&mut self, id: SocketId) {
         self.turn.charge(cost::ENTRY);
-        let key = overflow_key(Subject::Overflow, id, Source::Any);
-        let level = self.level_of_report(id.proxy, key, 0, Level::Warn);
-        let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+        let key = overflow_key(Subject::Overflow, self.sockets[id].name, Source::Any);
+        let level = self.level_of_report(id, key, 0, Level::Warn);
+        let (name, side) = self.names(id);
         log::log!(
             level,
             "{name} {side}: dropping messages: the queues of all peers are full (sndhwm, \
@@ -504,22 +503,22 @@ impl Core {
                 Origin::Accepted => whom.to_string(),
                 Origin::Dialled(link) => self.links[link as usize].endpoint.to_string(),
             };
-            let key = overflow_key(Subject::Room, id, source);
-            let level = self.level_of_report(id.proxy, key, missed, Level::Info);
-            let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+            let key = overflow_key(Subject::Room, self.sockets[id].name, source);
+            let level = self.level_of_report(id, key, missed, Level::Info);
+            let (name, side) = self.names(id);
             log::log!(
                 level,
                 "{name} {side}: dropped {} for {whom} until {until}",
                 counted(missed, "message")
             );
         }
-        let socket = self.proxies[id.proxy as usize].socket_mut(id.side);
+        let socket = &mut self.sockets[id];
         if until == ROOM_AGAIN
             && let Some(missed) = socket.overflows_no_more()
         {
-            let key = overflow_key(Subject::Room, id, Source::Any);
-            let level = self.level_of_report(id.proxy, key, missed, Level::Info);
-            let (name, side) = (&self.proxies[id.proxy as usize].name, id.side);
+            let key = overflow_key(Subject::Room, self.sockets[id].name, Source::Any);
+            let level = self.level_of_report(id, key, missed, Level::Info);
+            let (name, side) = self.names(id);
             log::log!(
                 level,
                 "{name} {side}: dropped {} until a queue had room again",
@@ -529,8 +528,8 @@ impl Core {
     }
 
     /// Tells the log of a message that a ROUTER could not deliver.
-    pub(super) fn report_undelivered(&mut self, to: SocketId, reason: Drop, wire: &[u8]) {
-        let SocketId { proxy, side } = to;
+    pub(super) fn report_undelivered(&mut self, id: SocketId, reason: Drop, wire: &[u8]) {
+        let side = self.sockets[id].name;
         let label = reason.label();
         let key = Key {
             subject: Subject::Undelivered,
@@ -538,8 +537,8 @@ impl Core {
             label,
             source: Source::Any,
         };
-        let level = self.level_of_report(proxy, key, 1, Level::Warn);
-        let name = &self.proxies[proxy as usize].name;
+        let level = self.level_of_report(id, key, 1, Level::Warn);
+        let (name, _) = self.names(id);
         log::log!(
             level,
             "{name} {side}: not delivered, {label}: {}",
@@ -624,10 +623,10 @@ fn counted(count: u64, noun: &str) -> String {
 }
 
 /// What makes two reports about a queue the same: the peer, not its address.
-fn overflow_key(subject: Subject, id: SocketId, source: Source) -> Key {
+fn overflow_key(subject: Subject, side: SocketName, source: Source) -> Key {
     Key {
         subject,
-        side: id.side,
+        side,
         label: Drop::PeerFull.label(),
         source,
     }

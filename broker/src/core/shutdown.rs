@@ -1,13 +1,13 @@
 //! The end of a broker, or of one of its proxies: what is queued is sent first, for as long as the
 //! configuration says.
 
-use crate::config::SocketName;
-use crate::conn::{Conn, ConnId, Phase, SocketId};
+use crate::conn::{Conn, Phase};
 use crate::core::Core;
 use crate::core::actions::Action;
 use crate::core::links::LinkState;
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::peer::PeerAddress;
-use crate::proxy::{Linger, Proxy, Stop};
+use crate::proxy::{Linger, Proxy, Socket, Stop};
 use crate::why::{Drop, Why};
 use std::time::Instant;
 
@@ -22,35 +22,37 @@ impl Core {
         let deadline = now + self.drain_timeout;
         self.stop = Stop::Draining(deadline);
         self.actions.push_back(Action::StopAccepting(None));
-        for index in 0..self.proxies.len() {
-            self.begin_stop(now, index, deadline);
+        for id in self.proxies.handles() {
+            self.begin_stop(now, id, deadline);
         }
         self.settle(now);
     }
 
     /// Begins to end one proxy of several.
-    pub(super) fn stop_proxy(&mut self, now: Instant, index: u32) {
+    pub(super) fn stop_proxy(&mut self, now: Instant, id: ProxyId) {
         let deadline = now + self.drain_timeout;
-        self.actions.push_back(Action::StopAccepting(Some(index)));
-        self.begin_stop(now, index as usize, deadline);
-        self.stopping.push(index);
+        let sockets = self.proxies[id].sockets();
+        let stops = sockets.map(|socket| Action::StopAccepting(Some(socket)));
+        self.actions.extend(stops);
+        self.begin_stop(now, id, deadline);
+        self.stopping.push(id);
     }
 
-    fn begin_stop(&mut self, now: Instant, index: usize, deadline: Instant) {
-        let proxy = &mut self.proxies[index];
+    fn begin_stop(&mut self, now: Instant, id: ProxyId, deadline: Instant) {
+        let proxy = &mut self.proxies[id];
         if proxy.stop != Stop::No {
             return;
         }
         proxy.stop = Stop::Draining(deadline);
-        proxy.begin_linger(now, deadline);
+        proxy.begin_linger(&mut self.sockets, now, deadline);
         let links = self.links.iter_mut();
-        for link in links.filter(|link| link.socket.proxy as usize == index) {
+        for link in links.filter(|link| self.sockets[link.socket].proxy == id) {
             if let LinkState::Waiting(_) = link.state {
                 link.state = LinkState::Connecting;
             }
         }
         let is_unfinished = |conn: &Conn| conn.phase == Phase::Handshake || conn.is_stand_in();
-        self.doom_all(|conn| conn.socket.proxy as usize == index && is_unfinished(conn));
+        self.doom_all(|conn| conn.proxy == id && is_unfinished(conn));
     }
 
     /// Brings stops that are under way a step further. Answers whether one came to its end, so that
@@ -76,14 +78,14 @@ impl Core {
         self.end_linger(now);
         let (mut ended, mut index) = (false, 0);
         while let Some(proxy) = self.stopping.get(index).copied() {
-            let stop = self.proxies[proxy as usize].stop;
+            let stop = self.proxies[proxy].stop;
             if matches!(stop, Stop::Draining(deadline) if now < deadline)
                 && !self.is_drained(Some(proxy))
             {
                 index += 1;
             } else {
                 self.stopping.swap_remove(index);
-                self.close_proxy(now, proxy as usize);
+                self.close_proxy(now, proxy);
                 ended = true;
             }
         }
@@ -96,16 +98,19 @@ impl Core {
         if !is_stopping {
             return None;
         }
-        let deadlines = self.proxies.iter().filter_map(|proxy| match proxy.stop {
-            Stop::Draining(deadline) => Some(deadline),
-            Stop::No | Stop::Closing => None,
-        });
+        let deadlines = self
+            .proxies
+            .iter()
+            .filter_map(|(_, proxy)| match proxy.stop {
+                Stop::Draining(deadline) => Some(deadline),
+                Stop::No | Stop::Closing => None,
+            });
         deadlines.chain(self.linger_deadline()).min()
     }
 
     /// Whether this connection may be read from, as far as stops have a say.
     pub(super) fn is_read_in_stop(&self, conn: &Conn) -> bool {
-        match (self.proxies[conn.socket.proxy as usize].stop, self.stop) {
+        match (self.proxies[conn.proxy].stop, self.stop) {
             (Stop::No, _) => true,
             // What was received goes on.
             (Stop::Draining(_), _) if conn.is_cut => true,
@@ -117,27 +122,25 @@ impl Core {
 
     /// Gives up what is still queued, and every connection.
     fn close_all(&mut self, now: Instant) {
-        for index in 0..self.proxies.len() {
-            self.close_proxy(now, index);
+        for id in self.proxies.handles() {
+            self.close_proxy(now, id);
         }
         self.stopping.clear();
         self.stop = Stop::Closing;
     }
 
-    fn close_proxy(&mut self, now: Instant, index: usize) {
-        let proxy = &mut self.proxies[index];
+    fn close_proxy(&mut self, now: Instant, id: ProxyId) {
+        let proxy = &self.proxies[id];
         if proxy.stop == Stop::Closing {
             return;
         }
-        proxy.begin_linger(now, now);
+        proxy.begin_linger(&mut self.sockets, now, now);
         self.end_linger(now);
-        let proxy = &mut self.proxies[index];
+        let proxy = &mut self.proxies[id];
         proxy.stop = Stop::Closing;
-        for side in SocketName::ALL {
-            let (name, count) = (
-                &proxy.name,
-                proxy.socket(side).stats.dropped(Drop::Stopping),
-            );
+        let name = &proxy.name;
+        for socket in proxy.sockets().map(|socket| &self.sockets[socket]) {
+            let (side, count) = (socket.name, socket.stats.dropped(Drop::Stopping));
             if count > 0 {
                 log::warn!(
                     "{name} {side}: dropped {count} queued messages: their peers did not take them \
@@ -145,7 +148,7 @@ impl Core {
                 );
             }
         }
-        self.doom_all(|conn| conn.socket.proxy as usize == index);
+        self.doom_all(|conn| conn.proxy == id);
     }
 
     fn doom_all(&mut self, is_meant: impl Fn(&Conn) -> bool) {
@@ -158,8 +161,8 @@ impl Core {
 
     /// When the next socket of a stop that is under way is to send no more.
     fn linger_deadline(&self) -> Option<Instant> {
-        let sockets = self.proxies.iter().flat_map(Proxy::sockets);
-        let deadlines = sockets.filter_map(|socket| match socket.linger {
+        let sockets = self.sockets.iter();
+        let deadlines = sockets.filter_map(|(_, socket)| match socket.linger {
             Linger::Until(deadline) => Some(deadline),
             Linger::Always | Linger::Over => None,
         });
@@ -169,34 +172,30 @@ impl Core {
     /// Drops what is queued on sockets that are to send no more, and counts it.
     fn end_linger(&mut self, now: Instant) {
         let mut is_any_over = false;
-        for proxy in &mut self.proxies {
-            for side in SocketName::ALL {
-                let linger = &mut proxy.socket_mut(side).linger;
-                if matches!(*linger, Linger::Until(deadline) if deadline <= now) {
-                    *linger = Linger::Over;
-                }
-                is_any_over |= *linger == Linger::Over;
+        for (_, socket) in self.sockets.iter_mut() {
+            let linger = &mut socket.linger;
+            if matches!(*linger, Linger::Until(deadline) if deadline <= now) {
+                *linger = Linger::Over;
             }
+            is_any_over |= *linger == Linger::Over;
         }
         if !is_any_over {
             return;
         }
         let store = &mut self.outbox.store;
-        for socket in self.proxies.iter_mut().flat_map(Proxy::all_mut) {
+        for (_, socket) in self.sockets.iter_mut() {
             if socket.linger == Linger::Over {
                 socket.shed_stranded(Drop::Stopping, store);
             }
         }
         for (id, conn) in self.conns.iter_mut() {
-            let SocketId { proxy, side } = conn.socket;
-            let socket = self.proxies[proxy as usize].socket_mut(side);
+            let socket = &mut self.sockets[conn.socket];
             if socket.linger == Linger::Over && conn.egress.messages() > 0 {
                 socket.shed((id, conn), Drop::Stopping, &[], store);
             }
         }
         for closing in self.conns.iter_closing_mut() {
-            let SocketId { proxy, side } = closing.socket;
-            let socket = self.proxies[proxy as usize].socket_mut(side);
+            let socket = &mut self.sockets[closing.socket];
             if socket.linger == Linger::Over && closing.has_messages {
                 let count = closing.egress.shed(&[], store);
                 socket.stats.count_drops(Drop::Stopping, count);
@@ -207,34 +206,28 @@ impl Core {
     /// Whether nothing is queued that could still be sent, by one proxy or by all. A message that
     /// waits for a peer that is not there, a reader of the capture too, waits in vain: nothing is
     /// accepted any more.
-    fn is_drained(&self, only: Option<u32>) -> bool {
-        let is_meant = |proxy: u32| only.is_none_or(|only| only == proxy);
-        let could_go = |proxy: &Proxy, from: SocketName| {
-            let (waits, to) = (
-                !proxy.socket(from).waiting.is_empty(),
-                proxy.socket(from.opposite()),
-            );
-            let is_open = !proxy.is_paused && to.linger != Linger::Over;
-            let may_go = waits && proxy.may_take_copies() || to.pattern.has_stranded();
-            is_open && to.peers > 0 && may_go
+    fn is_drained(&self, only: Option<ProxyId>) -> bool {
+        let is_meant = |proxy: ProxyId| only.is_none_or(|only| only == proxy);
+        let is_over = |socket: &Socket| socket.linger == Linger::Over;
+        let could_go = |proxy: &Proxy, from: &Socket, to: &Socket| {
+            let waits = !from.waiting.is_empty() && proxy.may_take_copies(&self.sockets);
+            let is_open = !proxy.is_paused && !is_over(to);
+            is_open && to.peers > 0 && (waits || to.pattern.has_stranded())
         };
-        let is_between =
-            |proxy: &Proxy| SocketName::SIDES.iter().any(|from| could_go(proxy, *from));
-        let is_sent = |socket: SocketId, is_empty: bool| {
-            let linger = self.proxies[socket.proxy as usize]
-                .socket(socket.side)
-                .linger;
-            !is_meant(socket.proxy) || is_empty || linger == Linger::Over
+        let is_between = |proxy: &Proxy| {
+            let [front, back] = proxy.sides().map(|id| &self.sockets[id]);
+            could_go(proxy, front, back) || could_go(proxy, back, front)
         };
-        let mut proxies = (0..).zip(&self.proxies);
-        !proxies.any(|(index, proxy)| is_meant(index) && is_between(proxy))
-            && self
-                .conns
-                .iter()
-                .all(|(_, conn)| is_sent(conn.socket, conn.egress.is_empty() && !conn.is_cut))
-            && self
-                .conns
-                .closing()
-                .all(|(_, closing)| is_sent(closing.socket, closing.egress.is_empty()))
+        let is_sent = |proxy: ProxyId, socket: SocketId, is_empty: bool| {
+            !is_meant(proxy) || is_empty || is_over(&self.sockets[socket])
+        };
+        let mut proxies = self.proxies.iter();
+        let (mut open, mut closing) = (self.conns.iter(), self.conns.closing());
+        !proxies.any(|(id, proxy)| is_meant(id) && is_between(proxy))
+            && open.all(|(_, conn)| {
+                let is_empty = conn.egress.is_empty() && !conn.is_cut;
+                is_sent(conn.proxy, conn.socket, is_empty)
+            })
+            && closing.all(|(_, it)| is_sent(it.proxy, it.socket, it.egress.is_empty()))
     }
 }

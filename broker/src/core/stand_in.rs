@@ -5,8 +5,9 @@
 //! shaken hands gets its queue.
 
 use crate::conn::egress::Unsent;
-use crate::conn::{Conn, ConnId, Egress, Origin, Phase, SocketId};
+use crate::conn::{Conn, Egress, Origin, Phase};
 use crate::core::Core;
+use crate::ids::ConnId;
 use crate::pattern::Pattern;
 use crate::pattern::errand::Place;
 use crate::peer::PeerAddress;
@@ -19,18 +20,21 @@ impl Core {
     pub(super) fn stand_in(&mut self, now: Instant, link: u32) -> Option<ConnId> {
         let entry = &mut self.links[link as usize];
         let socket_id = entry.socket;
-        let proxy = &mut self.proxies[socket_id.proxy as usize];
-        if entry.stand_in.is_some() || proxy.stop != Stop::No {
+        let socket = &mut self.sockets[socket_id];
+        if entry.stand_in.is_some() || self.proxies[socket.proxy].stop != Stop::No {
             return entry.stand_in;
         }
-        let socket = proxy.socket_mut(socket_id.side);
-        let is_wanted = !socket.options.immediate && socket_id.side.side().is_some();
-        if !is_wanted || socket.pattern.balancer().is_none() {
-            return None;
-        }
+        let across = socket.across.filter(|_| !socket.options.immediate)?;
+        socket.pattern.balancer()?;
         let session = Session::new(socket.session.clone(), now, &mut Vec::new());
         let origin = Origin::Dialled(link);
-        let mut conn = Conn::new(now, session, socket_id, PeerAddress::Absent, origin);
+        let mut conn = Conn::new(
+            now,
+            session,
+            (socket.proxy, socket_id),
+            PeerAddress::Absent,
+            origin,
+        );
         conn.phase = Phase::Ready;
         conn.is_blocked = true;
         if socket.options.keeps_apart() {
@@ -43,7 +47,7 @@ impl Core {
             return None;
         }
         entry.stand_in = Some(id);
-        self.wake_later(socket_id.across());
+        self.wake_later(across);
         Some(id)
     }
 
@@ -77,7 +81,7 @@ impl Core {
         let entry = &mut self.links[link as usize];
         let (id, socket) = (entry.stand_in.take()?, entry.socket);
         self.report_room(id, "another queue took its place");
-        let socket = self.proxies[socket.proxy as usize].socket_mut(socket.side);
+        let socket = &mut self.sockets[socket];
         socket.pattern.detach(id, &mut self.conns);
         let conn = self.conns.remove(id)?;
         Some((id, conn.egress))
@@ -89,8 +93,7 @@ impl Core {
             return;
         };
         if let Some(conn) = self.conns.get_mut(id) {
-            let SocketId { proxy, side } = conn.socket;
-            let socket = self.proxies[proxy as usize].socket_mut(side);
+            let socket = &mut self.sockets[conn.socket];
             let unsent = kept.messages();
             socket.errand.taken_back(stand_in, unsent, Place::Peer(id));
             conn.egress.append(kept, &mut self.outbox.store);
@@ -114,7 +117,7 @@ impl Core {
         let Some(conn) = self.conns.get(id).filter(|conn| !conn.egress.is_empty()) else {
             return;
         };
-        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+        let socket = &mut self.sockets[conn.socket];
         if let Pattern::Req(request) = &mut socket.pattern {
             request.redelivered(id);
         }

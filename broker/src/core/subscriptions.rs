@@ -8,13 +8,14 @@
 //! is told the table of topics in the same way, so much in each turn.
 
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable, Origin, SocketId};
+use crate::conn::{ConnTable, Origin};
 use crate::core::Core;
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{CANCELS_IN_A_ROW_MAX, TELLS_IN_A_ROW_MAX, UPSTREAM_BYTES_MAX};
 use crate::pattern::xpub::Notice;
 use crate::pattern::xsub::publisher::{Change, Publisher, Telling};
 use crate::pattern::{Outgoing, Pattern, Route, count_missing, split_missing};
-use crate::proxy::Socket;
+use crate::proxy::{Socket, Sockets};
 use crate::why::{Drop, Why};
 use std::collections::VecDeque;
 use zmtp::Peer;
@@ -24,7 +25,7 @@ use zmtp::encode::append_frame;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Proxies that have peers to forget, in the order of their turns.
-    departing: VecDeque<u32>,
+    departing: VecDeque<ProxyId>,
     /// Heap bytes of all subscriptions when they were last counted.
     memory: u64,
     /// Publishers that are to be told something and have room for it, in the order of their turns.
@@ -37,8 +38,8 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        let own @ SocketId { proxy, side } = conn.socket;
-        let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
+        let own = conn.socket;
+        let (socket, across) = both_sides(&mut self.sockets, own);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
             return;
         };
@@ -63,7 +64,7 @@ impl Core {
 
     /// A peer across an XSUB has subscribed or cancelled by a message, as users of XSUB sockets do.
     pub(super) fn subscribe_by_message(&mut self, to: SocketId, add: bool, topic: &[u8]) {
-        let socket = self.proxies[to.proxy as usize].socket_mut(to.side);
+        let socket = &mut self.sockets[to];
         let Pattern::Xsub(xsub) = &mut socket.pattern else {
             return;
         };
@@ -88,13 +89,11 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        let SocketId { proxy, side } = conn.socket;
         let filter = match conn.origin {
             Origin::Accepted => 0,
             Origin::Dialled(link) => self.links[link as usize].filter,
         };
-        let socket = self.proxies[proxy as usize].socket_mut(side);
-        let Pattern::Xsub(xsub) = &mut socket.pattern else {
+        let Pattern::Xsub(xsub) = &mut self.sockets[conn.socket].pattern else {
             return;
         };
         xsub.set_filter(id, &self.conns, filter);
@@ -112,7 +111,7 @@ impl Core {
         if conn.egress.bytes() > UPSTREAM_BYTES_MAX / 2 {
             return;
         }
-        let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+        let socket = &mut self.sockets[conn.socket];
         if let Pattern::Xsub(xsub) = &mut socket.pattern
             && let Some(publisher) = xsub.publisher_mut(id, &self.conns)
             && publisher.is_behind()
@@ -135,7 +134,7 @@ impl Core {
                 continue;
             };
             let has_room = conn.egress.bytes() <= UPSTREAM_BYTES_MAX;
-            let socket = self.proxies[conn.socket.proxy as usize].socket_mut(conn.socket.side);
+            let socket = &mut self.sockets[conn.socket];
             if let Pattern::Xsub(xsub) = &mut socket.pattern
                 && let Some(publisher) = xsub.publisher_mut(id, &self.conns)
             {
@@ -161,12 +160,12 @@ impl Core {
             if queued > UPSTREAM_BYTES_MAX {
                 break;
             }
-            let (socket, across) = self.proxies[own.proxy as usize].sockets_mut(own.side);
+            let (socket, across) = both_sides(&mut self.sockets, own);
             let Pattern::Xsub(xsub) = &mut socket.pattern else {
                 return told;
             };
-            let table = match &across.pattern {
-                Pattern::Xpub(xpub) if !xpub.is_pub() => Some(&**xpub),
+            let table = match across.map(|across| &across.pattern) {
+                Some(Pattern::Xpub(xpub)) if !xpub.is_pub() => Some(&**xpub),
                 _ => None,
             };
             let limit = TELLS_AT_ONCE.min(limit - told);
@@ -190,8 +189,8 @@ impl Core {
     }
 
     /// A peer of an XPUB is gone: its subscriptions are cancelled little by little.
-    pub(super) fn depart(&mut self, id: ConnId, proxy: u32) {
-        let departing = &mut self.proxies[proxy as usize].departing;
+    pub(super) fn depart(&mut self, id: ConnId, proxy: ProxyId) {
+        let departing = &mut self.proxies[proxy].departing;
         if departing.is_empty() {
             self.pending.departing.push_back(proxy);
         }
@@ -206,16 +205,16 @@ impl Core {
             let Some(proxy) = self.pending.departing.pop_front() else {
                 break;
             };
-            if let Some(id) = self.proxies[proxy as usize].departing.pop_front() {
+            if let Some(id) = self.proxies[proxy].departing.pop_front() {
                 let limit = CANCELS_IN_A_ROW_MAX.min(limit - cancelled);
                 let (count, is_gone) = self.cancel_some(id, limit);
                 // A peer that had none was work too.
                 cancelled += count.max(1);
                 if !is_gone {
-                    self.proxies[proxy as usize].departing.push_front(id);
+                    self.proxies[proxy].departing.push_front(id);
                 }
             }
-            if !self.proxies[proxy as usize].departing.is_empty() {
+            if !self.proxies[proxy].departing.is_empty() {
                 self.pending.departing.push_back(proxy);
             }
         }
@@ -226,11 +225,11 @@ impl Core {
     /// is
     /// left.
     fn cancel_some(&mut self, id: ConnId, limit: usize) -> (usize, bool) {
-        let Some(own @ SocketId { proxy, side }) = self.conns.closing_socket(id) else {
+        let Some(own) = self.conns.closing_socket(id) else {
             return (0, true);
         };
-        let is_watched = self.proxies[proxy as usize].watch.is_active;
-        let (socket, across) = self.proxies[proxy as usize].sockets_mut(side);
+        let is_watched = self.proxies[self.sockets[own].proxy].watch.is_active;
+        let (socket, mut across) = both_sides(&mut self.sockets, own);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
             return (0, true);
         };
@@ -254,7 +253,7 @@ impl Core {
                 to_others: !is_pub,
                 to_publishers: (!is_pub).then_some(Change::Cancelled),
             };
-            upstream.tell(id, across, topic, notice);
+            upstream.tell(id, across.as_deref_mut(), topic, notice);
         });
         let cancelled = before - xpub.subscriptions_of(id);
         if is_gone && let Some(closing) = self.conns.closing_mut(id) {
@@ -273,8 +272,9 @@ impl Core {
     /// Takes the memory of the subscriptions of a proxy's socket, and of the one across, as it is
     /// now. To be called after whatever may change it.
     pub(super) fn count_subscriptions(&mut self, id: SocketId) {
-        let (own, across) = self.proxies[id.proxy as usize].sockets_mut(id.side);
-        for socket in [own, across] {
+        let ids = [Some(id), self.sockets[id].across];
+        for id in ids.into_iter().flatten() {
+            let socket = &mut self.sockets[id];
             let bytes = socket.pattern.subscription_memory();
             let before = std::mem::replace(&mut socket.subscription_bytes, bytes);
             self.pending.memory = self.pending.memory + bytes - before;
@@ -293,10 +293,10 @@ impl Core {
     #[must_use]
     pub fn subscription_memory_of(&self, id: ConnId) -> u64 {
         let open = self.conns.get(id).map(|conn| conn.socket);
-        let Some(SocketId { proxy, side }) = open.or_else(|| self.conns.closing_socket(id)) else {
+        let Some(socket) = open.or_else(|| self.conns.closing_socket(id)) else {
             return 0;
         };
-        match &self.proxies[proxy as usize].socket(side).pattern {
+        match &self.sockets[socket].pattern {
             Pattern::Xpub(xpub) => xpub.memory_of(id),
             Pattern::Xsub(xsub) => xsub.memory_of(id, &self.conns),
             _ => 0,
@@ -315,6 +315,17 @@ impl Core {
     }
 }
 
+/// A socket, and the one of the other side unless it is an auxiliary socket.
+fn both_sides(sockets: &mut Sockets, own: SocketId) -> (&mut Socket, Option<&mut Socket>) {
+    match sockets[own].across {
+        Some(across) => {
+            let [own, across] = sockets.disjoint_mut([own, across]);
+            (own, Some(across))
+        }
+        None => (&mut sockets[own], None),
+    }
+}
+
 /// Topics told between two looks at the queue of a publisher.
 const TELLS_AT_ONCE: usize = 16;
 
@@ -330,7 +341,10 @@ struct Upstream<'a> {
 impl Upstream<'_> {
     /// Tells those whom it concerns: the publishers of an XSUB, or the peers that get the messages
     /// of another type.
-    fn tell(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], notice: Notice) {
+    fn tell(&mut self, from: ConnId, across: Option<&mut Socket>, topic: &[u8], notice: Notice) {
+        let Some(across) = across else {
+            return;
+        };
         match (&mut across.pattern, notice.to_publishers) {
             (Pattern::Xsub(xsub), Some(change)) if !xsub.is_sub() => {
                 let options = &across.options;

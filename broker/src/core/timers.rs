@@ -5,8 +5,8 @@
 //! reminder comes up. Each owner has at most one reminder: a deadline that moves forward moves it,
 //! and an owner that is gone takes it along, so that there are never more than owners.
 
-use crate::conn::ConnId;
 use crate::core::actions::LinkId;
+use crate::ids::{ConnId, ProxyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub(crate) enum Owner {
     Contest(ConnId),
     Link(LinkId),
     /// The reports of the proxy with this index: which are to be summed up?
-    Reports(u32),
+    Reports(ProxyId),
     /// How much memory was had back at the limit?
     Shed,
     /// The queue of a connection: has it been full for too long?

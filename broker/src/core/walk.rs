@@ -1,7 +1,6 @@
 //! All memory that peers have caused, counted anew from everything that exists. Tests compare it
 //! with the account.
 
-use crate::config::SocketName;
 use crate::conn::egress::walk::Walk;
 use crate::core::Core;
 use crate::core::memory::MemoryUse;
@@ -24,13 +23,10 @@ impl Core {
             found.connections += CONNECTION_MEMORY;
             walk.visit(&closing.egress);
         }
-        for proxy in &self.proxies {
-            for side in SocketName::ALL {
-                let pattern = &proxy.socket(side).pattern;
-                found.subscriptions += pattern.walk_subscriptions();
-                if let Some(unsent) = pattern.stranded() {
-                    walk.visit_unsent(unsent);
-                }
+        for (_, socket) in self.sockets.iter() {
+            found.subscriptions += socket.pattern.walk_subscriptions();
+            if let Some(unsent) = socket.pattern.stranded() {
+                walk.visit_unsent(unsent);
             }
         }
         walk.visit_store(&self.outbox.store);

@@ -2,11 +2,11 @@
 
 use crate::config::endpoint::Host;
 use crate::config::{Endpoint, Network, SocketName, SocketOptions};
-use crate::conn::SocketId;
 use crate::driver::address;
 use crate::driver::ipc::{self, SocketFile};
 use crate::driver::stream::Socket;
 use crate::driver::tune::tune_tcp;
+use crate::ids::SocketId;
 use crate::limits::ACCEPT_PAUSE;
 use crate::peer::PeerAddress;
 use crate::record::OpenError;

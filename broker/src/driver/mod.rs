@@ -9,9 +9,10 @@
     reason = "the driver is where the clock is read"
 )]
 
-use crate::config::{Config, Endpoint, SocketName};
-use crate::conn::{ConnId, Input, SLICES_MAX, SocketId};
+use crate::config::{Config, Endpoint};
+use crate::conn::{Input, SLICES_MAX};
 use crate::core::{Action, Core, Flow, LinkId};
+use crate::ids::ConnId;
 use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
@@ -107,11 +108,16 @@ impl Broker {
     /// The first endpoint that could not be bound, and why.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         let (mut bound, mut listeners) = (Vec::new(), Vec::new());
-        for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in SocketName::ALL {
+        let mut core = Core::new(config, RandomState::new().hash_one(0));
+        let ids: Vec<_> = core.proxies().collect();
+        for (proxy, proxy_config) in ids.iter().zip(&config.proxies) {
+            for side in proxy_config.sockets() {
                 let side_config = proxy_config.socket(side);
                 for endpoint in &side_config.bind {
-                    let (name, id) = (proxy_config.name.clone(), SocketId { proxy, side });
+                    let Some(id) = core.socket(*proxy, side) else {
+                        continue;
+                    };
+                    let name = proxy_config.name.clone();
                     let listener = Listener::bind(endpoint, id, &side_config.options);
                     let listener = listener.map_err(|source| BindError::Endpoint {
                         endpoint: Box::new(endpoint.clone()),
@@ -128,9 +134,7 @@ impl Broker {
                 }
             }
         }
-        let seed = RandomState::new().hash_one(0);
-        let mut core = Core::new(config, seed);
-        for (proxy, proxy_config) in (0..).zip(&config.proxies) {
+        for (proxy, proxy_config) in ids.into_iter().zip(&config.proxies) {
             if let Some(record) = &proxy_config.record {
                 core.record(proxy, Box::new(Tape::new(Recorder::open(record)?)));
             }
@@ -633,10 +637,10 @@ impl Broker {
                 self.crowded.clear();
                 self.connector.clear();
             }
-            Action::StopAccepting(Some(proxy)) => {
+            Action::StopAccepting(Some(socket)) => {
                 let listeners = self.listeners.iter_mut();
                 listeners
-                    .filter(|listener| listener.socket_id.proxy == proxy)
+                    .filter(|listener| listener.socket_id == socket)
                     .for_each(Listener::close);
             }
         }

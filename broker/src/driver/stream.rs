@@ -1,6 +1,6 @@
 //! One connection as the kernel has it.
 
-use crate::conn::ConnId;
+use crate::ids::ConnId;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};

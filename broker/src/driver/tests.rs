@@ -4,6 +4,7 @@ use super::connector::Dial;
 use super::listener::Accepted;
 use super::*;
 use crate::config::SocketOptions;
+use crate::ids::SocketId;
 use crate::stats::SocketSnapshot;
 use socket2::SockRef;
 use std::io::{Read as _, Write as _};
@@ -14,8 +15,8 @@ use std::os::fd::AsFd;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 const ANY: SocketId = SocketId {
-    proxy: 0,
-    side: SocketName::Frontend,
+    generation: 0,
+    slot: 0,
 };
 
 fn endpoint(text: &str) -> Endpoint {

@@ -7,7 +7,7 @@ use crate::config::{
 };
 use crate::conn::SLICES_MAX;
 use crate::limits::SCRATCH_SIZE;
-use crate::{Action, ConnId, Core, Flow, SocketId};
+use crate::{Action, ConnId, Core, Flow};
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -150,7 +150,10 @@ impl Driver {
     }
 
     fn accept(&mut self, side: SocketName, feed: &mut Feed<'_>) {
-        let socket = SocketId { proxy: 0, side };
+        let proxy = self.core.proxies().next();
+        let Some(socket) = proxy.and_then(|proxy| self.core.socket(proxy, side)) else {
+            return;
+        };
         let address = self.address();
         let id = self.core.handle_accepted(self.now, socket, address);
         self.begin(id, side, feed);

@@ -2,7 +2,7 @@
 
 use crate::Core;
 use crate::config::{Config, Endpoint, Kind, ProxyConfig};
-use crate::conn::ConnId;
+use crate::ids::ConnId;
 use std::time::Instant;
 
 /// Reads `data` as a configuration. What is wrong is said in one line that names the file; what is
@@ -50,7 +50,9 @@ pub fn fuzz_inquiry(data: &[u8]) {
         generation: 0,
         slot: 0,
     };
-    let answer = Core::new(&config, 1).inquire(Instant::now(), asker, 0, data);
+    let mut core = Core::new(&config, 1);
+    let proxy = core.proxies().next().expect("one is configured");
+    let answer = core.inquire(Instant::now(), asker, proxy, data);
     let text = std::str::from_utf8(&answer).expect("an answer is UTF-8");
     assert!(!text.contains(zmtp::is_hidden));
     assert!(answer.len() < 4096, "what was asked is cut");

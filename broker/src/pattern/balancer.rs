@@ -1,9 +1,10 @@
 //! DEALER and PUSH: each message goes to one peer, in turn, or waits.
 
 use crate::config::{Balance, Overflow, SocketOptions};
+use crate::conn::ConnTable;
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable};
+use crate::ids::ConnId;
 use crate::pattern::Route;
 use crate::pattern::errand::Errand;
 use crate::pattern::turns::Turns;

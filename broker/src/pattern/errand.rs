@@ -3,7 +3,7 @@
 //! A request is lost when a peer leaves that had begun to read it, or when it is dropped. Its
 //! answer will never come, so that the next request must not wait for it.
 
-use crate::conn::ConnId;
+use crate::ids::ConnId;
 
 /// Where the last request is that a socket has sent.
 ///

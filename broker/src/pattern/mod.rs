@@ -6,9 +6,10 @@
 //! [`Pattern`] calls the right file.
 
 use crate::config::{Balance, Overflow, SocketOptions};
+use crate::conn::ConnTable;
 use crate::conn::egress::Unsent;
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnId, ConnTable};
+use crate::ids::ConnId;
 use crate::stats::SocketStats;
 use crate::why::{Drop, Why};
 use std::vec::Drain;

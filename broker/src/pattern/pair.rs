@@ -1,6 +1,7 @@
 //! PAIR: a balancer with one peer.
 
-use crate::conn::{ConnId, ConnTable};
+use crate::conn::ConnTable;
+use crate::ids::ConnId;
 use crate::pattern::balancer::Balancer;
 use crate::why::Why;
 

@@ -1,7 +1,8 @@
 //! REP: one request at a time; the answer goes back behind the request's envelope.
 
 use crate::config::SocketOptions;
-use crate::conn::{ConnId, ConnTable};
+use crate::conn::ConnTable;
+use crate::ids::ConnId;
 use crate::pattern::{Admit, Route, to_one};
 use crate::why::Drop;
 use zmtp::Frames;

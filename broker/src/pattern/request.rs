@@ -1,8 +1,9 @@
 //! REQ: one request at a time, to one peer after the other; its answer before the next.
 
 use crate::config::SocketOptions;
+use crate::conn::ConnTable;
 use crate::conn::egress::Unsent;
-use crate::conn::{ConnId, ConnTable};
+use crate::ids::ConnId;
 use crate::pattern::balancer::Balancer;
 use crate::pattern::{Admit, Route};
 use crate::why::Drop;

@@ -1,7 +1,8 @@
 //! ROUTER: each message carries its peer's identity in front, both ways.
 
 use crate::config::SocketOptions;
-use crate::conn::{Conn, ConnId, ConnTable, Phase, SocketId};
+use crate::conn::{Conn, ConnTable, Phase};
+use crate::ids::{ConnId, SocketId};
 use crate::pattern::{Route, to_one};
 use crate::why::{Drop, Why};
 use std::collections::HashMap;

@@ -3,10 +3,11 @@ mod policies;
 use super::xpub::Notice;
 use super::xsub::publisher::Change;
 use super::*;
-use crate::config::SocketName;
 use crate::conn::egress::{Egress, Store, Unsent};
 use crate::conn::outbox::Outbox;
-use crate::conn::{Conn, Origin, Phase, SocketId};
+use crate::conn::{Conn, Origin, Phase};
+use crate::ids::{ProxyId, SocketId};
+use crate::table::Handle;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -40,12 +41,9 @@ fn add(conns: &mut ConnTable) -> ConnId {
     let config = Arc::new(SessionConfig::new(SocketType::Router));
     let now = Instant::now();
     let session = Session::new(config, now, &mut Vec::new());
-    let socket = SocketId {
-        proxy: 0,
-        side: SocketName::Frontend,
-    };
+    let ids = (ProxyId::new(0, 0), SocketId::new(0, 0));
     let address = SocketAddr::from(([127, 0, 0, 1], 1)).into();
-    let mut conn = Conn::new(now, session, socket, address, Origin::Accepted);
+    let mut conn = Conn::new(now, session, ids, address, Origin::Accepted);
     conn.phase = Phase::Ready;
     conns.insert(conn)
 }

@@ -1,6 +1,7 @@
 //! Whose turn it is: libzmq's load balancer (`lb_t`) as a data structure.
 
-use crate::conn::{ConnId, ConnTable};
+use crate::conn::ConnTable;
+use crate::ids::ConnId;
 
 /// Peers in a circle; those that can take a message stand in front.
 ///

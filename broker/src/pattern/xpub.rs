@@ -1,7 +1,8 @@
 //! XPUB and PUB: send each message to those whose subscriptions match its first frame.
 
 use crate::config::SocketOptions;
-use crate::conn::{ConnId, ConnTable};
+use crate::conn::ConnTable;
+use crate::ids::ConnId;
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::pattern::xsub::publisher::Change;

@@ -4,7 +4,8 @@ mod filter;
 pub(crate) mod publisher;
 
 use crate::config::SocketOptions;
-use crate::conn::{ConnId, ConnTable};
+use crate::conn::ConnTable;
+use crate::ids::ConnId;
 use crate::pattern::Admit;
 use crate::pattern::xpub::Xpub;
 use crate::why::Drop;

@@ -1,6 +1,6 @@
 //! The brokers right next to a socket, as far as they say that they are: for finding loops.
 
-use crate::conn::ConnId;
+use crate::ids::ConnId;
 use crate::limits::PROBES_REMEMBERED_MAX;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! What a proxy shows of the messages that pass: copies for its capture, counts for its control.
 
-use crate::config::{CaptureFormat, ProxyConfig, SocketName};
-use crate::conn::ConnId;
+use crate::config::{CaptureFormat, ProxyConfig, Side, SocketName};
+use crate::ids::ConnId;
 use crate::peer::PeerAddress;
 use crate::record::{Direction, Origin, Tape};
 use zmtp::encode::append_frame;
@@ -79,7 +79,7 @@ impl Watch {
     /// Records a message from `id`, which came in through `side` and goes on.
     pub(crate) fn record(
         &mut self,
-        side: SocketName,
+        side: Side,
         id: ConnId,
         peer: Option<PeerAddress>,
         parts: &[&[u8]],
@@ -90,8 +90,8 @@ impl Watch {
         let origin = Origin {
             connection: id.number(),
             direction: Some(match side {
-                SocketName::Backend => Direction::Out,
-                _ => Direction::In,
+                Side::Backend => Direction::Out,
+                Side::Frontend => Direction::In,
             }),
             is_routed: self.types.contains(&SocketType::Router),
             peer,
@@ -115,7 +115,7 @@ impl Watch {
     /// The message came in through `side` and is `identity` and then `wire`.
     pub(crate) fn begin(
         &self,
-        side: SocketName,
+        side: Side,
         identity: &[u8],
         wire: &[u8],
         head: &mut Vec<u8>,
@@ -148,7 +148,7 @@ impl Watch {
     }
 
     /// A message came in through `side` and went on.
-    pub(crate) fn count(&mut self, side: SocketName, identity: &[u8], wire: &[u8]) {
+    pub(crate) fn count(&mut self, side: Side, identity: &[u8], wire: &[u8]) {
         if self.has_control {
             let passed = &mut self.passed[index(side)];
             for frame in Frames::new(identity).chain(Frames::new(wire)) {
@@ -159,14 +159,13 @@ impl Watch {
     }
 
     /// What came in through `side` and went on.
-    pub(crate) fn passed(&self, side: SocketName) -> Passed {
+    pub(crate) fn passed(&self, side: Side) -> Passed {
         self.passed[index(side)]
     }
 }
 
-/// Only what comes in through one of the two sides passes.
-fn index(side: SocketName) -> usize {
-    usize::from(side == SocketName::Backend)
+fn index(side: Side) -> usize {
+    usize::from(side == Side::Backend)
 }
 
 #[cfg(test)]
@@ -187,7 +186,7 @@ mod tests {
         frame
     }
 
-    fn copy(config: &ProxyConfig, side: SocketName, from: &[u8], frames: &[&[u8]]) -> Vec<u8> {
+    fn copy(config: &ProxyConfig, side: Side, from: &[u8], frames: &[&[u8]]) -> Vec<u8> {
         let (wire, mut head) = (message(frames), Vec::new());
         let from = if from.is_empty() {
             Vec::new()
@@ -203,11 +202,11 @@ mod tests {
     fn copies_begin_with_their_direction() {
         let config = ProxyConfig::new(Kind::ALL[0], "queue");
         assert_eq!(
-            copy(&config, SocketName::Frontend, b"a", &[b"", b"1"]),
+            copy(&config, Side::Frontend, b"a", &[b"", b"1"]),
             message(&[b"in", b"a", b"", b"1"])
         );
         assert_eq!(
-            copy(&config, SocketName::Backend, b"", &[b"a", b"", b"2"]),
+            copy(&config, Side::Backend, b"", &[b"a", b"", b"2"]),
             message(&[b"out", b"a", b"", b"2"])
         );
     }
@@ -217,7 +216,7 @@ mod tests {
         let mut config = ProxyConfig::new(Kind::ALL[0], "queue");
         config.capture.format = CaptureFormat::Proxy;
         assert_eq!(
-            copy(&config, SocketName::Frontend, b"a", &[b"", b"1"]),
+            copy(&config, Side::Frontend, b"a", &[b"", b"1"]),
             message(&[b"a", b"", b"1"])
         );
     }
@@ -226,12 +225,12 @@ mod tests {
     fn what_two_routers_exchange_is_shown_as_it_goes_out() {
         let kind = Kind::pair(SocketType::Router, SocketType::Router).expect("a proxy");
         let mut config = ProxyConfig::new(kind, "exchange");
-        let shown = copy(&config, SocketName::Frontend, b"a", &[b"b", b"hello"]);
+        let shown = copy(&config, Side::Frontend, b"a", &[b"b", b"hello"]);
         assert_eq!(shown, message(&[b"in", b"b", b"a", b"hello"]));
-        let shown = copy(&config, SocketName::Frontend, b"a", &[b"b"]);
+        let shown = copy(&config, Side::Frontend, b"a", &[b"b"]);
         assert_eq!(shown, message(&[b"in", b"b", b"a"]));
         config.capture.format = CaptureFormat::Proxy;
-        let shown = copy(&config, SocketName::Frontend, b"a", &[b"b", b"hello"]);
+        let shown = copy(&config, Side::Frontend, b"a", &[b"b", b"hello"]);
         assert_eq!(shown, message(&[b"a", b"b", b"hello"]));
     }
 
@@ -240,15 +239,8 @@ mod tests {
         let mut config = ProxyConfig::new(Kind::ALL[0], "queue");
         let count = |config: &ProxyConfig| {
             let mut watch = Watch::new(config);
-            watch.count(
-                SocketName::Frontend,
-                &identity(b"abc"),
-                &message(&[b"", b"1234"]),
-            );
-            (
-                watch.passed(SocketName::Frontend),
-                watch.passed(SocketName::Backend),
-            )
+            watch.count(Side::Frontend, &identity(b"abc"), &message(&[b"", b"1234"]));
+            (watch.passed(Side::Frontend), watch.passed(Side::Backend))
         };
         assert_eq!(count(&config), Default::default());
         let endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");

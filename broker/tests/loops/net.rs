@@ -89,10 +89,11 @@ impl Net {
     pub(crate) fn add(&mut self, name: usize, text: &str) {
         let config = Config::from_toml(text, "loops.toml").expect("a good configuration");
         let index = self.nodes.len();
-        for (proxy, sides) in (0..).zip(&config.proxies) {
+        let core = Core::new(&config, self.random.next());
+        for (proxy, sides) in core.proxies().zip(&config.proxies) {
             for side in sides.sockets() {
                 for endpoint in &sides.socket(side).bind {
-                    let id = SocketId { proxy, side };
+                    let id = core.socket(proxy, side).expect("it is configured");
                     self.listeners.insert(endpoint.to_string(), (index, id));
                 }
             }
@@ -100,7 +101,7 @@ impl Net {
         self.nodes.push(Node {
             name,
             by_id: BTreeMap::new(),
-            core: Core::new(&config, self.random.next()),
+            core,
             scratch: vec![0; 64 << 10],
         });
     }
@@ -152,7 +153,7 @@ impl Net {
             .expect("it was started");
         let mut sockets = node.core.statistics().into_iter();
         sockets
-            .find(|socket| socket.side == side)
+            .find(|socket| socket.socket == side)
             .expect("each proxy has both")
     }
 

@@ -76,7 +76,7 @@ fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
     assert_eq!(play.write(readers[1]), ["out", "\x01b"]);
     assert_eq!(play.write(readers[0]), ["out", "\x01a"]);
     let snapshots = play.core.statistics();
-    let capture = snapshots.iter().find(|it| it.side == SocketName::Capture);
+    let capture = snapshots.iter().find(|it| it.socket == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
     assert_eq!(counters.dropped(Drop::PeerFull), 1);
 }
@@ -247,7 +247,7 @@ fn close_given_up(play: &mut Play) {
 /// How many copies there was no room for.
 fn missed_by_readers(play: &Play) -> u64 {
     let snapshots = play.core.statistics();
-    let capture = snapshots.iter().find(|it| it.side == SocketName::Capture);
+    let capture = snapshots.iter().find(|it| it.socket == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
     counters.dropped(Drop::PeerFull)
 }
@@ -357,7 +357,7 @@ fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
     close_given_up(&mut play);
     assert!(play.core.is_stopped());
     let snapshots = play.core.statistics();
-    let capture = snapshots.iter().find(|it| it.side == SocketName::Capture);
+    let capture = snapshots.iter().find(|it| it.socket == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
     assert_eq!(counters.dropped(Drop::Stopping), 2);
 }

@@ -4,7 +4,7 @@ use crate::play::{Play, proxy};
 use broker::config::{Config, SocketName, SocketOptions};
 use broker::limits::CONNECTION_MEMORY;
 use broker::why::Drop;
-use broker::{Action, ConnId, SocketId};
+use broker::{Action, ConnId};
 use zmtp::SocketType;
 use zmtp::encode::append_command;
 
@@ -157,7 +157,7 @@ fn queues_have_room_again_when_another_proxy_gives_memory_back() {
     });
     play.join(SocketName::Backend);
     let source = play.join(SocketName::Frontend);
-    let forwarder = |side| SocketId { proxy: 1, side };
+    let forwarder = |side| (1, side);
     let subscriber = play.join_to(forwarder(SocketName::Backend), SocketType::Sub, &[]);
     let mut wire = Vec::new();
     append_command(&mut wire, "SUBSCRIBE", b"");

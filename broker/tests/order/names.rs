@@ -1,26 +1,20 @@
 //! The names by which a ROUTER knows its peers.
 
-use crate::play::{Play, proxy};
+use crate::play::{Place, Play, proxy, socket_at};
 use broker::config::{Config, SocketName};
 use broker::why::Drop;
-use broker::{Action, ConnId, Core, SocketId};
+use broker::{Action, ConnId, Core};
 use std::net::SocketAddr;
 use std::time::Duration;
 use zmtp::encode::append_command;
 use zmtp::{SocketType, Version};
 
-fn frontend(proxy: u32) -> SocketId {
-    SocketId {
-        proxy,
-        side: SocketName::Frontend,
-    }
+fn frontend(proxy: usize) -> Place {
+    (proxy, SocketName::Frontend)
 }
 
-fn backend(proxy: u32) -> SocketId {
-    SocketId {
-        proxy,
-        side: SocketName::Backend,
-    }
+fn backend(proxy: usize) -> Place {
+    (proxy, SocketName::Backend)
 }
 
 /// Two queues in one broker, with a client and a worker each.
@@ -56,7 +50,7 @@ fn a_worker_reaches_no_client_of_another_queue() {
     let snapshots = play.core.statistics();
     let frontends = snapshots
         .iter()
-        .filter(|it| it.side == SocketName::Frontend);
+        .filter(|it| it.socket == SocketName::Frontend);
     let missed: Vec<u64> = frontends
         .map(|it| it.counters.dropped(Drop::NoSuchPeer))
         .collect();
@@ -126,7 +120,8 @@ fn a_new_process_makes_no_name_that_another_made() {
     );
     let [one, other] = [1, 2].map(|seed| {
         let mut core = Core::new(&config, seed);
-        core.handle_accepted(now, frontend(0), peer)
+        let socket = socket_at(&core, frontend(0));
+        core.handle_accepted(now, socket, peer)
     });
     assert_ne!(one, other);
 }

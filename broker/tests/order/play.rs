@@ -12,6 +12,15 @@ use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{IDENTITY, SOCKET_TYPE, append_property};
 use zmtp::{Frame, Frames, SocketType, Version};
 
+/// A proxy, by its index in the configuration, and one of its sockets.
+pub(crate) type Place = (usize, SocketName);
+
+/// The socket in this place.
+pub(crate) fn socket_at(core: &Core, (proxy, name): Place) -> SocketId {
+    let proxy = core.proxies().nth(proxy).expect("the proxy is configured");
+    core.socket(proxy, name).expect("the socket is configured")
+}
+
 /// One proxy and its driver; nothing is written unless it is asked for.
 pub(crate) struct Play {
     /// Connections that the core gave up: nothing may be sent to them.
@@ -90,13 +99,13 @@ impl Play {
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
-        self.join_to(SocketId { proxy: 0, side }, socket_type, properties)
+        self.join_to((0, side), socket_type, properties)
     }
 
     /// As [`Self::join_with`], for a socket of any proxy.
     pub(crate) fn join_to(
         &mut self,
-        socket: SocketId,
+        socket: Place,
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
@@ -106,7 +115,7 @@ impl Play {
     /// A peer connects and announces an identity, unless that is empty.
     pub(crate) fn join_named(
         &mut self,
-        socket: SocketId,
+        socket: Place,
         socket_type: SocketType,
         identity: &[u8],
     ) -> ConnId {
@@ -117,7 +126,7 @@ impl Play {
     pub(crate) fn join_speaking(
         &mut self,
         version: Version,
-        socket: SocketId,
+        socket: Place,
         socket_type: SocketType,
         identity: &[u8],
     ) -> ConnId {
@@ -134,10 +143,11 @@ impl Play {
     pub(crate) fn join_announcing(
         &mut self,
         version: Version,
-        socket: SocketId,
+        socket: Place,
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
+        let socket = socket_at(&self.core, socket);
         let id = self.core.handle_accepted(self.now, socket, self.peer);
         let (mut hello, mut metadata) = (Vec::new(), Vec::new());
         let greeting = Greeting::new("NULL");

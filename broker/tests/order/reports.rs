@@ -1,10 +1,10 @@
 //! What the log hears of peers: one line for each cause and address, then one sum a minute.
 
 use crate::log;
-use crate::play::{Play, hello, proxy};
+use crate::play::{Play, hello, proxy, socket_at};
 use broker::config::{Config, Endpoint, Overflow, ProxyConfig, SocketConfig, SocketName};
 use broker::limits::{GREETING_PATIENCE, LINK_LINES_MAX, REPORTS_KEPT_MAX};
-use broker::{Action, ConnId, SocketId};
+use broker::{Action, ConnId};
 use std::net::SocketAddr;
 use std::time::Duration;
 use zmtp::SocketType;
@@ -15,13 +15,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 impl Play {
     /// Peers come from this address, send what is not ZMTP, and are closed.
-    fn strangers(&mut self, proxy: u32, address: [u8; 4], count: u16) {
+    fn strangers(&mut self, proxy: usize, address: [u8; 4], count: u16) {
         for port in 1..=count {
             let side = SocketName::Frontend;
             let peer = SocketAddr::from((address, port));
-            let id = self
-                .core
-                .handle_accepted(self.now, SocketId { proxy, side }, peer);
+            let socket = socket_at(&self.core, (proxy, side));
+            let id = self.core.handle_accepted(self.now, socket, peer);
             self.feed(id, b"GET / HTTP/1.1\r\n");
             self.close_doomed();
         }

@@ -118,10 +118,7 @@ fn a_request_to_a_peer_that_is_not_there_or_leaves_does_not_hold_up_the_next() {
         if behind == Router {
             ask(&mut play, client, "nobody");
         }
-        let socket = broker::SocketId {
-            proxy: 0,
-            side: SocketName::Backend,
-        };
+        let socket = (0, SocketName::Backend);
         let peer_type = if behind == Pair { Pair } else { Dealer };
         let first = play.join_named(socket, peer_type, b"worker");
         play.write(first);

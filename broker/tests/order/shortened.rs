@@ -1,7 +1,6 @@
 //! A queue gets shorter without being written: whatever waited for room goes on.
 
 use crate::play::{Play, listening, proxy};
-use broker::SocketId;
 use broker::config::{Kind, Overflow, ProxyConfig, SocketName, SocketOptions};
 use broker::stats::SocketSnapshot;
 use broker::why::Drop;
@@ -141,7 +140,7 @@ fn a_proxy_that_ends_before_a_stop_has_its_own_deadline() {
         play.join(SocketName::Frontend),
     );
     // The other proxy has something to send until its own deadline.
-    let of_other = |side| SocketId { proxy: 1, side };
+    let of_other = |side| (1, side);
     play.join_to(of_other(SocketName::Backend), SocketType::Pull, &[]);
     let other = play.join_to(of_other(SocketName::Frontend), SocketType::Push, &[]);
     play.send(other, &["nor this"]);

@@ -1,7 +1,6 @@
 //! What is taken back from the queue of a peer that is given up.
 
-use crate::play::{Play, proxy};
-use broker::SocketId;
+use crate::play::{Play, proxy, socket_at};
 use broker::config::{Overflow, SocketName, SocketOptions};
 use broker::why::Drop;
 use std::net::SocketAddr;
@@ -23,7 +22,9 @@ fn what_a_dead_sink_was_not_sent_fills_no_queue_beyond_its_mark() {
     play.send(source, &["1", "2", "3", "4", "5", "6"]);
     play.lose(sinks[0]);
     let statistics = play.core.statistics();
-    let backend = statistics.iter().find(|it| it.side == SocketName::Backend);
+    let backend = statistics
+        .iter()
+        .find(|it| it.socket == SocketName::Backend);
     let backend = backend.expect("a proxy has a backend");
     assert_eq!(backend.queued_messages, 2);
     assert_eq!(backend.counters.dropped(Drop::PeerFull), 4);
@@ -54,11 +55,10 @@ fn a_loop_takes_no_subscription_for_a_message_that_can_go_another_way() {
     let mut ready = Vec::new();
     append_command(&mut ready, "READY", &metadata);
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let socket = SocketId {
-        proxy: 0,
-        side: SocketName::Frontend,
-    };
-    let publisher = play.core.handle_accepted(play.now, socket, peer);
+    let socket = (0, SocketName::Frontend);
+    let publisher = play
+        .core
+        .handle_accepted(play.now, socket_at(&play.core, socket), peer);
     play.feed(publisher, &[&hello, &ready[..]].concat());
     play.write(publisher);
     let subscriber = play.join_as(SocketName::Backend, SocketType::Sub);

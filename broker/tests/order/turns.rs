@@ -1,10 +1,10 @@
 //! A turn ends: its work is bounded, the rest waits for the next, and proxies have equal shares.
 
-use crate::play::{Play, listening, proxy};
+use crate::play::{Play, listening, proxy, socket_at};
 use broker::config::{Config, ProxyConfig, SocketConfig, SocketName, SocketOptions};
 use broker::limits::WORK_PER_TURN;
 use broker::why::Drop;
-use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
+use broker::{Action, ConnId, Core, Flow, SLICES_MAX};
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -49,16 +49,17 @@ impl Loop {
         }
     }
 
-    fn accept(&mut self, proxy: u32, side: SocketName) -> ConnId {
+    fn accept(&mut self, proxy: usize, side: SocketName) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let socket = SocketId { proxy, side };
+        let socket = (proxy, side);
+        let socket = socket_at(&self.core, socket);
         self.core.handle_accepted(self.now, socket, peer)
     }
 
     /// A peer comes, and shakes hands in the next turns; what it sends then comes with it.
     fn join(
         &mut self,
-        proxy: u32,
+        proxy: usize,
         side: SocketName,
         socket_type: SocketType,
         more: &[u8],
@@ -73,11 +74,11 @@ impl Loop {
         id
     }
 
-    fn subscribers(&mut self, proxy: u32, count: usize) -> Vec<ConnId> {
+    fn subscribers(&mut self, proxy: usize, count: usize) -> Vec<ConnId> {
         self.subscribers_to(proxy, count, "")
     }
 
-    fn subscribers_to(&mut self, proxy: u32, count: usize, topic: &str) -> Vec<ConnId> {
+    fn subscribers_to(&mut self, proxy: usize, count: usize, topic: &str) -> Vec<ConnId> {
         let mut subscribe = Vec::new();
         append_command(&mut subscribe, "SUBSCRIBE", topic.as_bytes());
         (0..count)

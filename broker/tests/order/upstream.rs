@@ -3,7 +3,7 @@
 use crate::play::{Play, proxy};
 use broker::config::SocketName;
 use broker::limits::{CANCELS_PER_TURN_MAX, UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
-use broker::{Action, ConnId, Egress, Flow, SocketId};
+use broker::{Action, ConnId, Egress, Flow};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use zmtp::encode::append_command;
@@ -223,7 +223,7 @@ fn cancels_wait_neither_for_a_publisher_nor_for_another_proxy() {
     let mut play =
         Play::with(|config| config.proxies = vec![proxy("forwarder"), proxy("forwarder")]);
     let mut join = |proxy, side, socket_type| {
-        let id = play.join_to(SocketId { proxy, side }, socket_type, &[]);
+        let id = play.join_to((proxy, side), socket_type, &[]);
         play.write(id);
         id
     };

@@ -1,5 +1,6 @@
 //! What must be true when nothing happens any more, and when everything is over.
 
+use crate::context::SocketKey;
 use crate::context::{Context, Owner, SECOND};
 use crate::model::{Model, SocketModel, index, is_balanced};
 use crate::node::Node;
@@ -9,7 +10,7 @@ use crate::world::World;
 use broker::config::{Overflow, SocketName};
 use broker::stats::SocketSnapshot;
 use broker::why::Drop;
-use broker::{ConnId, Egress, SLICES_MAX, SocketId};
+use broker::{ConnId, Egress, SLICES_MAX};
 use std::collections::BTreeSet;
 use std::io::IoSlice;
 use zmtp::SocketType;
@@ -161,7 +162,7 @@ fn check_figures(node: &Node, ctx: &mut Context) {
     let snapshots = node.core.statistics();
     ctx.trace.show(|| format!("{snapshots:#?}"));
     for snapshot in &snapshots {
-        let what = format!("{} {}", snapshot.proxy, snapshot.side);
+        let what = format!("{} {}", snapshot.proxy, snapshot.socket);
         let own = socket_of(node, snapshot);
         let socket = &node.model.sockets[index(own)];
         let shadows: Vec<&Shadow> = node
@@ -192,23 +193,22 @@ fn check_figures(node: &Node, ctx: &mut Context) {
             "{what}: the sum over its connections"
         );
         check_bytes_out(&what, snapshot, &shadows);
-        if own.side.side().is_none() {
-            check_beside(&what, node, snapshot, &shadows);
-            if own.side == SocketName::Capture {
-                let missed = snapshot.counters.dropped(Drop::PeerFull);
-                ctx.coverage.add("copies missed", missed);
-            }
-        } else {
-            let side = own.side.opposite();
+        if let Some(key) = own.across() {
             let mut others = snapshots.iter();
             let across = others
-                .find(|other| other.side == side && other.proxy == snapshot.proxy)
+                .find(|other| other.socket == key.side && other.proxy == snapshot.proxy)
                 .expect("a proxy has two sides");
-            let opposite = &node.model.sockets[index(SocketId { side, ..own })];
+            let opposite = &node.model.sockets[index(key)];
             check_input(&what, snapshot, &shadows, socket.socket_type, opposite);
             check_reasons(&what, node, snapshot, socket);
             check_output(&what, snapshot, across, socket);
             check_missed(&what, snapshot, &shadows);
+        } else {
+            check_auxiliary(&what, node, snapshot, &shadows);
+            if own.side == SocketName::Capture {
+                let missed = snapshot.counters.dropped(Drop::PeerFull);
+                ctx.coverage.add("copies missed", missed);
+            }
         }
         for reason in Drop::ALL {
             ctx.coverage
@@ -226,17 +226,17 @@ fn check_figures(node: &Node, ctx: &mut Context) {
     }
 }
 
-fn socket_of(node: &Node, snapshot: &SocketSnapshot) -> SocketId {
+fn socket_of(node: &Node, snapshot: &SocketSnapshot) -> SocketKey {
     let mut proxies = (0..).zip(&node.config.proxies);
     let found = proxies.find(|(_, config)| config.name == snapshot.proxy);
-    SocketId {
+    SocketKey {
         proxy: found.expect("it is configured").0,
-        side: snapshot.side,
+        side: snapshot.socket,
     }
 }
 
 /// A capture has queued or dropped what it was to show, a control what it was to answer.
-fn check_beside(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: &[&Shadow]) {
+fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: &[&Shadow]) {
     let (model, own) = (&node.model, socket_of(node, snapshot));
     let watch = model.watches[own.proxy as usize].as_ref();
     let watch = watch.expect("it has an endpoint");
@@ -286,7 +286,7 @@ fn check_beside(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: &[&
         watch.expected - watch.unsure,
         watch.expected + subscriptions,
     );
-    let is_forwarder = model.sockets[index(SocketId {
+    let is_forwarder = model.sockets[index(SocketKey {
         side: SocketName::Backend,
         ..own
     })]
@@ -304,7 +304,7 @@ fn check_beside(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: &[&
     }
 }
 
-fn snapshot_type(node: &Node, socket: SocketId) -> SocketType {
+fn snapshot_type(node: &Node, socket: SocketKey) -> SocketType {
     node.config.proxies[socket.proxy as usize].socket_type(socket.side)
 }
 
@@ -312,7 +312,7 @@ fn snapshot_type(node: &Node, socket: SocketId) -> SocketType {
 fn check_shown_subscriptions(model: &Model) {
     for (proxy, watch) in (0..).zip(&model.watches) {
         let Some(watch) = watch else { continue };
-        let backend = SocketId {
+        let backend = SocketKey {
             proxy,
             side: SocketName::Backend,
         };
@@ -389,7 +389,7 @@ fn check_bytes_out(what: &str, snapshot: &SocketSnapshot, shadows: &[&Shadow]) {
 /// Messages are dropped for the reasons that the options of a socket give, and for no other.
 fn check_reasons(what: &str, node: &Node, own: &SocketSnapshot, socket: &SocketModel) {
     let overflow = socket.overflow;
-    let SocketId { proxy, .. } = socket_of(node, own);
+    let SocketKey { proxy, .. } = socket_of(node, own);
     let conflates = matches!(overflow, Overflow::Conflate | Overflow::ConflateTopic);
     let may_be = |reason| match reason {
         Drop::Expired => !socket.options.max_age.is_zero(),
@@ -545,11 +545,10 @@ fn check_subscriptions(model: &Model) {
         if socket.socket_type != SocketType::Xsub {
             continue;
         }
-        let subscribers = model.shadows.values().filter(|other| {
-            other.is_live()
-                && other.socket.proxy == shadow.socket.proxy
-                && other.socket.side == shadow.socket.side.opposite()
-        });
+        let subscribers = model
+            .shadows
+            .values()
+            .filter(|other| other.is_live() && Some(other.socket) == shadow.socket.across());
         let wanted = subscribers.flat_map(|other| &other.topics);
         let wanted = wanted.flat_map(|topic| narrowed(topic, &socket.options.subscribe));
         let wanted: BTreeSet<&[u8]> = wanted.collect();

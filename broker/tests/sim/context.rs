@@ -4,10 +4,34 @@ use crate::message::{Header, Purpose, Style};
 use crate::net::{Cable, Plug};
 use crate::random::Random;
 use crate::trace::Trace;
-use broker::{LinkId, SocketId};
+use broker::config::SocketName;
+use broker::{Core, LinkId, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
+
+/// A socket, by the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SocketKey {
+    /// The index of its proxy.
+    pub(crate) proxy: u32,
+    pub(crate) side: SocketName,
+}
+
+impl SocketKey {
+    /// The socket of the other side, which an auxiliary socket has not.
+    pub(crate) fn across(self) -> Option<Self> {
+        let side = self.side.side()?.opposite().into();
+        Some(Self { side, ..self })
+    }
+
+    /// What a broker calls it.
+    pub(crate) fn id(self, core: &Core) -> SocketId {
+        let proxy = core.proxies().nth(self.proxy as usize);
+        let id = proxy.and_then(|proxy| core.socket(proxy, self.side));
+        id.expect("the socket is configured")
+    }
+}
 
 /// Nanoseconds since the run began.
 pub(crate) type Nanos = u64;
@@ -58,7 +82,7 @@ pub(crate) struct Listener {
     pub(crate) is_up: bool,
     pub(crate) owner: Owner,
     /// Of a broker: which of its sockets.
-    pub(crate) socket: Option<SocketId>,
+    pub(crate) socket: Option<SocketKey>,
 }
 
 /// Events to come, the earliest first; at the same time in random order.

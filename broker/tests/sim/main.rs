@@ -128,7 +128,7 @@ const COVERED: &[&str] = &[
     "parked",
     "pauses",
     "peer-full",
-    "proxies terminated",
+    "sockets closed while others run",
     "publications",
     "questions while messages wait",
     "queued for a link that is down",

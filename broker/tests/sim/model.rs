@@ -3,12 +3,13 @@
 mod answers;
 mod written;
 
+use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::shadow::{Expected, Heard, Pending, Phase, Shadow, Unit};
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
 use broker::config::{Balance, Config, Overflow, SocketName, SocketOptions};
-use broker::{ConnId, Core, SocketId};
+use broker::{ConnId, Core};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::time::Instant;
@@ -94,15 +95,8 @@ pub(crate) struct Fate {
 }
 
 /// The index of a socket among all sockets.
-pub(crate) fn index(socket: SocketId) -> usize {
+pub(crate) fn index(socket: SocketKey) -> usize {
     socket.proxy as usize * SocketName::ALL.len() + socket.side as usize
-}
-
-fn across(socket: SocketId) -> SocketId {
-    SocketId {
-        side: socket.side.opposite(),
-        ..socket
-    }
 }
 
 impl Model {
@@ -167,7 +161,7 @@ impl Model {
         &self.sockets[index(self.shadows[&id].socket)]
     }
 
-    pub(crate) fn connected(&mut self, id: ConnId, socket: SocketId, plug: Plug, now: Instant) {
+    pub(crate) fn connected(&mut self, id: ConnId, socket: SocketKey, plug: Plug, now: Instant) {
         let SocketModel {
             socket_type,
             options,
@@ -269,13 +263,15 @@ impl Model {
     /// Whether messages of this peer may wait, though they are for certain others.
     fn decides_late(&self, id: ConnId) -> bool {
         let own = self.shadows[&id].socket;
-        own.side.side().is_some() && self.sockets[index(across(own))].blocks()
+        own.across()
+            .is_some_and(|across| self.sockets[index(across)].blocks())
     }
 
     /// Whether what this peer sends goes to one of many.
     pub(crate) fn goes_to_one(&self, id: ConnId) -> bool {
         let own = self.shadows[&id].socket;
-        own.side.side().is_some() && is_balanced(self.sockets[index(across(own))].socket_type)
+        own.across()
+            .is_some_and(|across| is_balanced(self.sockets[index(across)].socket_type))
     }
 
     /// Whom a message must reach, and notes that it must.
@@ -314,7 +310,7 @@ impl Model {
         let goes_on = self.sockets[index(shadow.socket)].socket_type != SocketType::Push
             && shadow.socket.side.side().is_some();
         if is_watched && goes_on {
-            let capture = SocketId {
+            let capture = SocketKey {
                 side: SocketName::Capture,
                 ..shadow.socket
             };
@@ -339,7 +335,7 @@ impl Model {
         } = self;
         for (proxy, watch) in (0..).zip(watches) {
             let Some(watch) = watch else { continue };
-            let capture = SocketId {
+            let capture = SocketKey {
                 proxy,
                 side: SocketName::Capture,
             };
@@ -395,7 +391,7 @@ impl Model {
         let shadow = self.shadows.get_mut(&id).expect("it is connected");
         shadow.heard_messages += 1;
         shadow.heard_bytes += message.len() as u64;
-        let SocketId { proxy, .. } = shadow.socket;
+        let SocketKey { proxy, .. } = shadow.socket;
         let is_rep = self.sockets[index(shadow.socket)].socket_type == SocketType::Rep;
         let mut frames = Frames::new(message);
         if is_rep {
@@ -465,11 +461,11 @@ impl Model {
         shadow.heard_messages += 1;
         shadow.heard_bytes += size as u64;
         let order = shadow.heard_messages;
-        if shadow.socket.side.side().is_none() {
+        let Some(across) = shadow.socket.across() else {
             return;
-        }
+        };
         let source_type = self.sockets[index(shadow.socket)].socket_type;
-        let socket = &mut self.sockets[index(across(shadow.socket))];
+        let socket = &mut self.sockets[index(across)];
         // A REP puts the envelope of the request in front of an answer.
         let envelope = if socket.socket_type == SocketType::Rep {
             300
@@ -496,10 +492,9 @@ impl Model {
     /// Whom a message must reach, as far as that is certain.
     fn route(&self, id: ConnId, (first, is_single_frame): (&[u8], bool)) -> Vec<ConnId> {
         let own = self.shadows[&id].socket;
-        if own.side.side().is_none() {
+        let Some(target) = own.across() else {
             return Vec::new();
-        }
-        let target = across(own);
+        };
         let socket = &self.sockets[index(target)];
         match (self.sockets[index(own)].socket_type, socket.socket_type) {
             (SocketType::Xsub, _) => {
@@ -520,7 +515,7 @@ impl Model {
         }
     }
 
-    fn live(&self, socket: SocketId) -> impl Iterator<Item = (ConnId, &Shadow)> {
+    fn live(&self, socket: SocketKey) -> impl Iterator<Item = (ConnId, &Shadow)> {
         let of_socket =
             move |(_, shadow): &(&ConnId, &Shadow)| shadow.socket == socket && shadow.is_live();
         let shadows = self.shadows.iter().filter(of_socket);
@@ -528,7 +523,7 @@ impl Model {
     }
 
     /// Who has this identity now.
-    fn bearer(&self, socket: SocketId, identity: &[u8]) -> Option<ConnId> {
+    fn bearer(&self, socket: SocketKey, identity: &[u8]) -> Option<ConnId> {
         let socket = &self.sockets[index(socket)];
         let is_live = |id: &&ConnId| self.shadows[*id].is_live();
         let given = socket.given.get(identity).filter(is_live);
@@ -615,14 +610,17 @@ impl Model {
     /// them, it is not known any more when a subscription counts.
     pub(crate) fn parked(&mut self, id: ConnId) {
         let own = self.shadows[&id].socket;
-        let to = &self.sockets[index(across(own))];
+        let Some(across) = own.across() else {
+            return;
+        };
+        let to = &self.sockets[index(across)];
         let source_type = self.sockets[index(own)].socket_type;
         // What is decided late may wait; subscriptions among it may not.
         let waits = to.blocks() && source_type != SocketType::Xpub;
         if is_balanced(to.socket_type) || waits || to.socket_type == SocketType::Rep {
             return;
         }
-        let of_proxy = [index(own), index(across(own))];
+        let of_proxy = [index(own), index(across)];
         for socket in of_proxy {
             self.sockets[socket].is_vague = true;
         }
@@ -672,7 +670,9 @@ impl Model {
         }
         if is_excused || self.may_shed && shadow.heard_messages > received {
             let left = shadow.heard_messages - received;
-            self.sockets[index(across(shadow.socket))].excused += left;
+            if let Some(across) = shadow.socket.across() {
+                self.sockets[index(across)].excused += left;
+            }
         }
         shadow.close();
         self.passing.remove(&id);
@@ -694,8 +694,10 @@ impl Model {
 
     /// Whether anybody is there to get what `id` sends.
     pub(crate) fn has_takers(&self, id: ConnId) -> bool {
-        let target = across(self.shadows[&id].socket);
-        !self.is_paused(target.proxy as usize) && self.live(target).next().is_some()
+        let target = self.shadows[&id].socket.across();
+        target.is_some_and(|target| {
+            !self.is_paused(target.proxy as usize) && self.live(target).next().is_some()
+        })
     }
 
     pub(crate) fn is_paused(&self, proxy: usize) -> bool {

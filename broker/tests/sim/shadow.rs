@@ -1,11 +1,12 @@
 //! What one connection of a broker has read and written, understood independently of the broker.
 
+use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::random::digest;
 use crate::watch::Passing;
 use broker::config::{SocketName, SocketOptions};
-use broker::{ConnId, SLICES_MAX, SocketId};
+use broker::{ConnId, SLICES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -89,7 +90,7 @@ pub(crate) struct Shadow {
     pub(crate) pending: VecDeque<Pending>,
     pub(crate) phase: Phase,
     pub(crate) plug: Plug,
-    pub(crate) socket: SocketId,
+    pub(crate) socket: SocketKey,
     /// The batch of the last message that was missing.
     pub(crate) skipped: Option<u64>,
     /// What it subscribes to.
@@ -144,7 +145,7 @@ pub(crate) struct Unit {
 
 impl Shadow {
     pub(crate) fn new(
-        (socket, socket_type): (SocketId, SocketType),
+        (socket, socket_type): (SocketKey, SocketType),
         options: &SocketOptions,
         plug: Plug,
         now: Instant,

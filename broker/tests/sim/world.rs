@@ -1,11 +1,12 @@
 //! A whole run: brokers, peers, cables between them, and what becomes of them.
 
+use crate::context::SocketKey;
 use crate::context::{Context, Coverage, Dial, Event, Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::node::{Happening, Node};
 use crate::peers::Peer;
 use crate::random::Random;
+use broker::LinkId;
 use broker::config::{Config, Endpoint};
-use broker::{LinkId, SocketId};
 use std::io::ErrorKind;
 
 /// No run needs more events; one that does is a loop.
@@ -66,7 +67,7 @@ impl World {
                     let listener = Listener {
                         is_up: true,
                         owner: Owner::Node(index),
-                        socket: Some(SocketId { proxy, side }),
+                        socket: Some(SocketKey { proxy, side }),
                     };
                     self.ctx.ports.insert(*port, listener);
                 }
@@ -221,7 +222,7 @@ impl World {
         owner: Owner,
         plug: crate::net::Plug,
         link: Option<LinkId>,
-        socket: Option<SocketId>,
+        socket: Option<SocketKey>,
     ) {
         let ctx = &mut self.ctx;
         match (owner, link, socket) {

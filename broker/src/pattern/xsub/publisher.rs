@@ -1,6 +1,6 @@
 //! What one publisher has been told of, and what it is still to be told.
 
-use crate::conn::ConnId;
+use crate::ids::ConnId;
 use crate::limits::UPSTREAM_NOTED_BYTES_MAX;
 use crate::pattern::trie::{Removed, Trie};
 

@@ -1,13 +1,15 @@
 //! Who a REP owes an answer.
 
 use super::*;
+use crate::context::SocketKey;
 
 impl Model {
     /// A REP gives the first answer to the one that has asked, however long that has to wait.
     pub(super) fn check_answered(&mut self, core: &Core, closing: &[ConnId]) {
         for proxy in (0..).take(self.watches.len()) {
             let side = SocketName::Frontend;
-            let front = index(SocketId { proxy, side });
+            let key = SocketKey { proxy, side };
+            let front = index(key);
             if self.sockets[front].socket_type != SocketType::Rep {
                 continue;
             }
@@ -23,14 +25,13 @@ impl Model {
                 }
             }
             let snapshots = core.statistics();
-            let mut own = snapshots.iter().filter(|it| it.side == side);
+            let mut own = snapshots.iter().filter(|it| it.socket == side);
             let own = own.nth(proxy as usize).expect("each proxy has a frontend");
             let unasked = own.counters.dropped(broker::why::Drop::NotExpected);
-            let is_worker = |id: &ConnId| {
-                let socket = self.shadows[id].socket;
-                socket == across(SocketId { proxy, side })
-            };
-            let mut behind = snapshots.iter().filter(|it| it.side == side.opposite());
+            let is_worker = |id: &ConnId| Some(self.shadows[id].socket) == key.across();
+            let mut behind = snapshots
+                .iter()
+                .filter(|it| it.socket == SocketName::Backend);
             let behind = behind.nth(proxy as usize).expect("each has a backend");
             let lost = behind.counters.drops.iter().sum();
             let socket = &mut self.sockets[front];

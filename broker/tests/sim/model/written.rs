@@ -87,8 +87,11 @@ impl Model {
 
     /// Whether a publisher is told of what it knows.
     pub(super) fn hears_twice(&self, id: ConnId) -> bool {
-        let options = &self.sockets[index(across(self.shadows[&id].socket))].options;
-        options.xpub_verbose || options.xpub_verboser
+        let across = self.shadows[&id].socket.across();
+        across.is_some_and(|across| {
+            let options = &self.sockets[index(across)].options;
+            options.xpub_verbose || options.xpub_verboser
+        })
     }
 
     /// A message that goes to one of many is being written to `id`; answers where it came from.

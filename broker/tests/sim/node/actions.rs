@@ -1,12 +1,13 @@
 //! What a broker's core asks for at the end of a turn.
 
 use super::{Node, State};
+use crate::context::SocketKey;
 use crate::context::{Context, Dial, Event, MILLISECOND, Owner};
 use crate::random::mix;
 use crate::shadow::Phase;
 use broker::config::Endpoint;
 use broker::limits::LINGER;
-use broker::{Action, ConnId, SLICES_MAX, SocketId};
+use broker::{Action, ConnId, SLICES_MAX};
 use std::io::IoSlice;
 use std::time::Instant;
 
@@ -128,7 +129,7 @@ impl Node {
                 let host = self.hosts.get_mut(&id).expect("it is closed once");
                 assert_eq!(host.state, State::Open, "{id:?} is closed once");
                 let is_excused = (host.is_parked || host.is_cut) && !self.cut_off.contains(&id);
-                let SocketId { proxy, .. } = self.model.shadows[&id].socket;
+                let SocketKey { proxy, .. } = self.model.shadows[&id].socket;
                 let was_ready = self.model.shadows[&id].phase == Phase::Ready;
                 if self.model.terminated.contains_key(&proxy) && was_ready {
                     self.terminated.entry(proxy).or_insert(ctx.now);
@@ -167,11 +168,11 @@ impl Node {
                     self.read_later(id);
                 }
             }
-            Action::StopAccepting(Some(proxy)) => {
-                ctx.coverage.add("proxies terminated", 1);
+            Action::StopAccepting(Some(id)) => {
+                ctx.coverage.add("sockets closed while others run", 1);
                 ctx.ports.retain(|_, listener| {
                     listener.owner != Owner::Node(self.index)
-                        || listener.socket.is_none_or(|socket| socket.proxy != proxy)
+                        || listener.socket.is_none_or(|key| key.id(&self.core) != id)
                 });
             }
             Action::StopAccepting(None) => {

@@ -4,11 +4,12 @@ use super::Host;
 use super::{Node, State};
 use crate::check::check_size;
 use crate::context::Context;
+use crate::context::SocketKey;
 use crate::model::{index, is_balanced};
 use crate::watch::is_at_high_water;
 use broker::config::{Balance, Overflow, SocketName, SocketOptions};
 use broker::limits::{UPSTREAM_BYTES_MAX, WORK_PER_TURN};
-use broker::{ConnId, Core, Egress, SocketId};
+use broker::{ConnId, Core, Egress};
 use zmtp::SocketType;
 
 impl Node {
@@ -101,13 +102,8 @@ impl Node {
             .zip(&self.config.proxies)
             .flat_map(|(proxy, _)| SocketName::SIDES.map(|side| (proxy, side)))
         {
-            let (from, to) = (
-                SocketId { proxy, side },
-                SocketId {
-                    proxy,
-                    side: side.opposite(),
-                },
-            );
+            let from = SocketKey { proxy, side };
+            let Some(to) = from.across() else { continue };
             let own = &self.model.sockets[index(from)];
             let socket = &self.model.sockets[index(to)];
             // A REP takes one request after the other.

@@ -1,12 +1,13 @@
 //! A driver for a [`Core`] without a machine under it: as far as the core can tell it does what the
 //! real one does, in random order and at random speed.
 
+use crate::context::SocketKey;
 use crate::context::{Context, Event, MILLISECOND, Nanos};
 use crate::model::Model;
 use crate::net::Plug;
 use broker::config::{Config, SocketName};
 use broker::limits::SCRATCH_SIZE;
-use broker::{ConnId, Core, LinkId, SocketId};
+use broker::{ConnId, Core, LinkId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -81,7 +82,7 @@ enum State {
 /// What the driver is told between two turns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Happening {
-    Accepted(SocketId, Plug),
+    Accepted(SocketKey, Plug),
     ConnectFailed(LinkId, ErrorKind),
     Connected(LinkId, Plug),
     Readable(Plug),
@@ -230,7 +231,9 @@ impl Node {
             }
             Happening::Accepted(socket, plug) => {
                 if ctx.is_open(plug) && self.stopped_at.is_none() {
-                    let id = self.core.handle_accepted(now, socket, address(plug));
+                    let id = self
+                        .core
+                        .handle_accepted(now, socket.id(&self.core), address(plug));
                     self.add_host(ctx, id, socket, plug);
                 } else {
                     ctx.close(plug);
@@ -272,10 +275,10 @@ impl Node {
     }
 
     /// The configuration names every endpoint once.
-    fn socket_of(&self, link: LinkId) -> SocketId {
+    fn socket_of(&self, link: LinkId) -> SocketKey {
         let endpoint = self.core.endpoint(link);
         let mut sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
-            SocketName::ALL.map(|side| (SocketId { proxy, side }, config.socket(side)))
+            SocketName::ALL.map(|side| (SocketKey { proxy, side }, config.socket(side)))
         });
         let found = sockets.find(|(_, side)| {
             side.connect
@@ -285,7 +288,7 @@ impl Node {
         found.expect("a link is configured").0
     }
 
-    fn add_host(&mut self, ctx: &mut Context, id: ConnId, socket: SocketId, plug: Plug) {
+    fn add_host(&mut self, ctx: &mut Context, id: ConnId, socket: SocketKey, plug: Plug) {
         let now = self.now(ctx);
         self.reminders += 2;
         self.model.connected(id, socket, plug, now);

@@ -1,0 +1,76 @@
+//! Names of what a broker has: each means one thing for as long as the process lives.
+
+use crate::table::Handle;
+use std::fmt;
+use std::str::FromStr;
+
+/// Types that are handles of a table each.
+macro_rules! handles {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name {
+            pub(crate) generation: u32,
+            pub(crate) slot: u32,
+        }
+
+        impl Handle for $name {
+            #[inline]
+            fn new(slot: u32, generation: u32) -> Self {
+                Self { generation, slot }
+            }
+
+            #[inline]
+            fn generation(self) -> u32 {
+                self.generation
+            }
+
+            #[inline]
+            fn slot(self) -> usize {
+                self.slot as usize
+            }
+        }
+    )*};
+}
+
+handles! {
+    /// A connection.
+    ConnId
+    /// A proxy.
+    ProxyId
+    /// A socket of a proxy.
+    SocketId
+}
+
+impl ConnId {
+    /// A small number, unique among the connections of a moment, for tables of the driver.
+    #[must_use]
+    #[inline]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    /// Both as one number, never zero.
+    pub(crate) fn number(self) -> u64 {
+        (u64::from(self.generation) << 32 | u64::from(self.slot)).wrapping_add(1)
+    }
+}
+
+/// The slot, and behind a hyphen the generation in hexadecimal digits.
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:08x}", self.slot, self.generation)
+    }
+}
+
+impl FromStr for ConnId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (slot, generation) = text.split_once('-').ok_or(())?;
+        Ok(Self {
+            generation: u32::from_str_radix(generation, 16).map_err(drop)?,
+            slot: slot.parse().map_err(drop)?,
+        })
+    }
+}

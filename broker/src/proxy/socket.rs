@@ -1,0 +1,283 @@
+//! A socket of a proxy: its pattern, its options, and what is known of its peers as a whole.
+
+use crate::config::{Overflow, ProxyConfig, SocketName, SocketOptions};
+use crate::conn::egress::{Store, Unsent};
+use crate::conn::line::Line;
+use crate::conn::{Conn, Phase};
+use crate::core::Closed;
+use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
+use crate::pattern::Pattern;
+use crate::pattern::errand::Errand;
+use crate::proxy::neighbours::Neighbours;
+use crate::stats::SocketStats;
+use crate::why::Drop;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use zmtp::encode::append_frame;
+use zmtp::{HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType};
+
+/// A socket of a proxy.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// The socket of the other side; an auxiliary socket has none.
+    pub(crate) across: Option<SocketId>,
+    /// Its peers that were closed last, the latest in front; only where a control can ask.
+    pub(crate) closed: VecDeque<Closed>,
+    /// The request that it has sent last, if it is a REQ or the one across is a REP.
+    pub(crate) errand: Errand,
+    pub(crate) id: SocketId,
+    pub(crate) linger: Linger,
+    /// How many messages went no further for want of room when it began to drop those that are for
+    /// any of its peers, all of which have none.
+    pub(crate) missed_before: Option<u64>,
+    pub(crate) name: SocketName,
+    /// Brokers among its peers.
+    pub(crate) neighbours: Neighbours,
+    pub(crate) options: SocketOptions,
+    pub(crate) pattern: Pattern,
+    /// Peers whose handshake is over.
+    pub(crate) peers: usize,
+    pub(crate) proxy: ProxyId,
+    /// What the sessions of all its connections have in common.
+    pub(crate) session: Arc<SessionConfig>,
+    pub(crate) stats: SocketStats,
+    /// Heap bytes of its subscriptions when they were last counted.
+    pub(crate) subscription_bytes: u64,
+    /// Connections whose next message waits for somebody on the other side, in the order of their
+    /// turns.
+    pub(crate) waiting: Line,
+}
+
+/// Until when a socket's queues are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// For ever: no stop has begun.
+    Always,
+    /// Until then.
+    Until(Instant),
+    /// Not any more: what is queued is dropped.
+    Over,
+}
+
+impl Socket {
+    /// The socket of a proxy that has this name.
+    pub(crate) fn new(
+        id: SocketId,
+        proxy: ProxyId,
+        name: SocketName,
+        config: &ProxyConfig,
+    ) -> Self {
+        let (socket_type, config) = (config.socket_type(name), config.socket(name));
+        let mut options = config.options.clone();
+        options.overflow = options.overflow_on(socket_type);
+        let limits = Limits {
+            message_frames_max: options.maxmsgframes,
+            message_size_max: options.maxmsgsize,
+            topic_size_max: u64::from(options.topic_size_max),
+            ..Limits::default()
+        };
+        let handshake_timeout = Some(options.handshake_ivl).filter(|interval| !interval.is_zero());
+        let heartbeat = HeartbeatConfig {
+            interval: options.heartbeat_ivl,
+            timeout: options.heartbeat_timeout,
+            ttl: options.heartbeat_ttl,
+        };
+        let session = SessionConfig {
+            accept_zmtp2: options.accept_zmtp2,
+            handshake_timeout,
+            heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
+            identity: options.routing_id.clone().into_bytes(),
+            limits,
+            loop_check: if options.loop_check {
+                LoopCheck::On
+            } else {
+                LoopCheck::Off
+            },
+            ..SessionConfig::new(socket_type)
+        };
+        Self {
+            across: None,
+            closed: VecDeque::new(),
+            errand: Errand::default(),
+            id,
+            linger: Linger::Always,
+            missed_before: None,
+            name,
+            neighbours: Neighbours::default(),
+            pattern: Pattern::new(socket_type, &options),
+            options,
+            peers: 0,
+            proxy,
+            session: Arc::new(session),
+            stats: SocketStats::default(),
+            subscription_bytes: 0,
+            waiting: Line::default(),
+        }
+    }
+
+    /// A message was dropped, and counted, that any of its peers could have had, for want of room:
+    /// true if it is the first.
+    pub(crate) fn begins_to_overflow(&mut self) -> bool {
+        let before = self.stats.dropped(Drop::PeerFull) - 1;
+        let begins = self.missed_before.is_none();
+        self.missed_before.get_or_insert(before);
+        begins
+    }
+
+    /// One of its peers has room: how many messages were dropped, if some were.
+    pub(crate) fn overflows_no_more(&mut self) -> Option<u64> {
+        let before = self.missed_before.take()?;
+        Some(self.stats.dropped(Drop::PeerFull) - before)
+    }
+
+    /// Whether what it receives goes on as it is, without more ado.
+    pub(crate) fn takes_plainly(&self) -> bool {
+        self.pattern.takes_plainly(&self.options)
+    }
+
+    /// Whether what it sends is queued for those to whom it is routed, without more ado.
+    pub(crate) fn sends_plainly(&self) -> bool {
+        self.pattern.sends_plainly() && !self.options.overflow.takes_back()
+    }
+
+    /// Whether peers may send it messages.
+    pub(crate) fn receives(&self) -> bool {
+        !matches!(self.session.socket_type, SocketType::Pub | SocketType::Push)
+    }
+
+    /// Whether it may send messages to its peers: XSUB does, what subscribers send to publishers.
+    pub(crate) fn sends(&self) -> bool {
+        !matches!(self.session.socket_type, SocketType::Pull | SocketType::Sub)
+    }
+
+    /// How long the queue of this peer may stay full; `None` if it may for ever, or is far from it.
+    /// It is watched from when the kernel takes no more: by when it is full nothing is written.
+    pub(crate) fn patience(&self, conn: &Conn) -> Option<Duration> {
+        if let Pattern::Xsub(_) = self.pattern {
+            let may_be_full = conn.is_blocked || self.is_full(conn);
+            return may_be_full.then_some(UPSTREAM_PATIENCE);
+        }
+        let is_watched = self.options.overflow == Overflow::Disconnect
+            && (conn.is_blocked || self.has_been_full(conn));
+        is_watched.then_some(self.options.overflow_timeout)
+    }
+
+    /// A time in which something may be due in the queue of this peer though nothing is written of
+    /// it: its patience ends, or messages become too old. [`None`] if nothing can be.
+    pub(crate) fn watch_term(&self, conn: &Conn) -> Option<Duration> {
+        let max_age = self.options.max_age;
+        let can_expire = !max_age.is_zero() && conn.is_blocked && !conn.egress.is_empty();
+        let terms = [self.patience(conn), can_expire.then_some(max_age)];
+        terms.into_iter().flatten().min()
+    }
+
+    /// Whether the queue of this peer is full, or was since it was last looked at.
+    pub(crate) fn has_been_full(&self, conn: &Conn) -> bool {
+        let missed_before = conn.fullness.as_ref().map_or(0, |full| full.missed_before);
+        let has_missed = || conn.traffic.dropped(Drop::PeerFull) > missed_before;
+        self.is_full(conn) || conn.is_full || has_missed()
+    }
+
+    /// A stop begins: what is queued is sent until `deadline`, or for less if the options say so.
+    pub(crate) fn begin_linger(&mut self, now: Instant, deadline: Instant) {
+        let own = self.options.linger.map(|linger| now + linger);
+        self.linger = Linger::Until(own.map_or(deadline, |own| own.min(deadline)));
+    }
+
+    /// Whether the queue of this peer is as full as it may be.
+    pub(crate) fn is_full(&self, conn: &Conn) -> bool {
+        match self.pattern {
+            Pattern::Xsub(_) => conn.egress.bytes() > UPSTREAM_BYTES_MAX,
+            _ => conn.is_at_high_water(&self.options, u64::MAX),
+        }
+    }
+
+    /// Whether the queue of this peer may be dropped. It consists of no messages in a handshake,
+    /// and subscriptions must not be lost: a publisher that knows them as messages only keeps its
+    /// queue.
+    pub(crate) fn may_shed(&self, conn: &Conn) -> bool {
+        let has_subscriptions =
+            matches!(self.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
+        conn.phase == Phase::Ready && !has_subscriptions
+    }
+
+    /// Drops what is queued for this peer and not begun, and answers how much it was.
+    /// It may lean on `input`.
+    pub(crate) fn shed(
+        &mut self,
+        (id, conn): (ConnId, &mut Conn),
+        reason: Drop,
+        input: &[u8],
+        store: &mut Store,
+    ) -> u32 {
+        let dropped = if self.may_shed(conn) {
+            conn.egress.shed(input, store)
+        } else {
+            0
+        };
+        self.count_dropped((id, conn), reason, dropped, 0);
+        dropped
+    }
+
+    /// Takes note that messages in the queue of this peer were dropped, the oldest first, and that
+    /// `left` of them are unsent still.
+    pub(crate) fn count_dropped(
+        &mut self,
+        (id, conn): (ConnId, &mut Conn),
+        reason: Drop,
+        count: u32,
+        left: u32,
+    ) {
+        self.stats.count_drops(reason, count);
+        conn.traffic.count_drops(reason, count);
+        self.errand.dropped(id, count, left);
+    }
+
+    /// Gives up the queue of a peer that does not read any more. Hands over what it was not sent,
+    /// if it does not matter who gets it.
+    pub(crate) fn close_queue(&mut self, conn: &mut Conn, store: &mut Store) -> Unsent {
+        if self.pattern.balancer().is_some() {
+            conn.egress.close_and_take(store)
+        } else {
+            conn.egress.close(store);
+            Unsent::default()
+        }
+    }
+
+    /// Bytes that were taken back from dead peers.
+    pub(crate) fn stranded_bytes(&self) -> u64 {
+        self.pattern.stranded_bytes()
+    }
+
+    /// Drops what was taken back from dead peers, and answers how much it was.
+    pub(crate) fn shed_stranded(&mut self, reason: Drop, store: &mut Store) -> u32 {
+        let balancer = self.pattern.balancer();
+        let dropped = balancer.map_or(0, |balancer| balancer.drop_stranded(store));
+        self.stats.count_drops(reason, dropped);
+        self.errand.dropped_stranded();
+        dropped
+    }
+
+    /// What a new peer is sent first: a probe, so that a ROUTER knows us, or a publisher's welcome.
+    pub(crate) fn first_message(&self) -> Vec<u8> {
+        let mut message = Vec::new();
+        match self.session.socket_type {
+            SocketType::Dealer | SocketType::Req | SocketType::Router
+                if self.options.probe_router =>
+            {
+                append_frame(&mut message, b"", false);
+            }
+            SocketType::Pub | SocketType::Xpub if !self.options.xpub_welcome_msg.is_empty() => {
+                append_frame(
+                    &mut message,
+                    self.options.xpub_welcome_msg.as_bytes(),
+                    false,
+                );
+            }
+            _ => {}
+        }
+        message
+    }
+}
