@@ -15,7 +15,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   lint             clippy, every target, warnings are errors
   doc              rustdoc, warnings are errors
   test             every test of the workspace
-  witness          zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
+  system-impls     zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
   faults           zmqd on networks that fail, clocks that jump and with little memory (needs root
                    and Linux's taps)
   sim [...]        the simulator: --seeds N runs, 5000 by default, --from SEED, 0 by default
@@ -58,7 +58,7 @@ lint() {
     say "lint: clippy, every target, warnings are errors"
     run cargo clippy --workspace --all-targets --locked -- -D warnings
     # Not among all targets, since it needs more than Cargo to run.
-    run cargo clippy --package zmqd-tests --test foreign --test faults --test soak \
+    run cargo clippy --package zmqd-tests --test system_impls --test faults --test soak \
         --test attack --locked -- -D warnings
 }
 
@@ -72,9 +72,9 @@ test() {
     run cargo test --workspace --locked
 }
 
-witness() {
-    say "witness: npm's zeromq and the system's libzmq"
-    run cargo test --package zmqd-tests --test foreign --locked
+system-impls() {
+    say "system-impls: npm's zeromq and the system's libzmq"
+    run cargo test --package zmqd-tests --test system_impls --locked
 }
 
 faults() {
@@ -424,7 +424,7 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | witness | faults | sim | soak | attack | mutants | deny | \
+    all | fmt | lint | doc | test | system-impls | faults | sim | soak | attack | mutants | deny | \
         msrv | semver | narrow | fuzz | coverage | wireshark | static | bench)
         "$@"
         ;;

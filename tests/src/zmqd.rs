@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -393,10 +393,10 @@ fn count_binds(arguments: &[&str]) -> usize {
 /// of a connection (always on 127.0.0.1) can take the port in the meantime.
 #[must_use]
 pub fn vacant_endpoint() -> String {
-    static TAKEN: AtomicU8 = AtomicU8::new(0);
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
     let [_, _, high, low] = process::id().to_be_bytes();
-    let last = TAKEN.fetch_add(1, Ordering::Relaxed) % 254 + 1;
-    let address = Ipv4Addr::new(127, high | 0x80, low, last);
+    let [page, last] = TAKEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let address = Ipv4Addr::new(127, high | 0x80, low.wrapping_add(page), last);
     let listener = TcpListener::bind((address, 0)).expect("all of 127/8 is this machine");
     let port = listener
         .local_addr()

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use zmqd_tests::runs;
 use zmqd_tests::witness::{Kind, Message, Peer, Settings, Witness};
 
-use crate::{go, runtime};
+use super::{go, runtime};
 
 runs! {
     Zeromq::start;

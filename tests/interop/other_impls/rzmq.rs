@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use zmqd_tests::runs;
 use zmqd_tests::witness::{self, Kind, Message, Peer, Settings, Witness};
 
-use crate::{go, runtime};
+use super::{go, runtime};
 
 runs! {
     Rzmq::start;

@@ -1,6 +1,6 @@
 //! The forwarder (XSUB/XPUB): publications come down, subscriptions go up.
 
-use zmqd_tests::{ANY, Python, Zmqd, vacant_endpoint};
+use zmqd_tests::{Python, Zmqd};
 
 #[test]
 fn many_publishers_many_subscribers_many_topics() {
@@ -299,54 +299,4 @@ fn publishers_wait_for_their_subscribers_over_a_second_queue() {
         "#,
     );
     publisher.finish();
-}
-
-#[test]
-fn a_chain_of_brokers_reaches_into_another_network() {
-    let mut python = Python::new();
-    let publisher = vacant_endpoint();
-    let outer = Zmqd::start(&[
-        "forwarder",
-        "--frontend-connect",
-        &publisher,
-        "--backend",
-        ANY,
-    ]);
-    let inner = Zmqd::start(&[
-        "forwarder",
-        "--frontend-connect",
-        outer.backend(),
-        "--backend",
-        ANY,
-    ]);
-    python.set("publisher_endpoint", &publisher);
-    python.set("outer", outer.backend());
-    python.set("inner", inner.backend());
-    python.run(
-        r#"
-        near = connect(zmq.SUB, outer, subscribe=[b"a", b"c"])
-        far = connect(zmq.SUB, inner, subscribe=[b"b", b"c"])
-        for life in range(2):
-            publisher = bind(zmq.XPUB, publisher_endpoint)
-            told = {publisher.recv() for _ in range(3)}
-            assert told == {b"\1a", b"\1b", b"\1c"}
-            for number in range(100):
-                for topic in (b"a", b"b", b"c", b"d"):
-                    publisher.send_multipart([topic, b"%d" % number])
-            for subscriber, topics in ((near, (b"a", b"c")), (far, (b"b", b"c"))):
-                wanted = [[topic, b"%d" % number] for number in range(100) for topic in topics]
-                assert take(subscriber, 200) == wanted
-            far.unsubscribe(b"b")
-            assert publisher.recv() == b"\0b"
-            far.unsubscribe(b"c")
-            far.subscribe(b"b")
-            assert publisher.recv() == b"\1b"
-            far.subscribe(b"c")
-            far.subscribe(b"marker %d" % life)
-            assert publisher.recv() == b"\1marker %d" % life
-            far.unsubscribe(b"marker %d" % life)
-            assert publisher.recv() == b"\0marker %d" % life
-            publisher.close()
-        "#,
-    );
 }

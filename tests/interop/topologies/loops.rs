@@ -1,7 +1,9 @@
 //! Brokers connected in a ring: found in any order, said clearly, no storm, healed.
 
 use std::time::Duration;
-use zmqd_tests::{ANY, Python, Zmqd, vacant_endpoint, wait_until};
+
+use zmqd_tests::raw::{COMMAND, frame};
+use zmqd_tests::{ANY, Python, Raw, Zmqd, vacant_endpoint, wait_until};
 
 /// What every line about a loop has in it.
 const LOOP: &str = "a loop of brokers";
@@ -232,4 +234,23 @@ fn a_broker_connected_to_itself_says_so_and_serves_on() {
             "{kind}: {spent:?} of processor time"
         );
     }
+}
+
+#[test]
+fn only_brokers_hear_of_loops() {
+    let broker = Zmqd::forwarder(&[]);
+    let ping = frame(COMMAND, b"\x04PING\0\0");
+    let mut peer = Raw::connect(broker.backend());
+    peer.handshake("SUB");
+    peer.send(&ping).expect("the connection is open");
+    assert_eq!(peer.read_frame(), b"\x04PONG");
+
+    let mut other = Raw::connect(broker.backend());
+    let property = b"\x11X-Zmqd-Loop-Check\0\0\0\x02on";
+    let ready = [&b"\x05READY\x0bSocket-Type\0\0\0\x03SUB"[..], property].concat();
+    let answer = other.handshake_with(&frame(COMMAND, &ready));
+    assert!(answer.ends_with(property), "{}", answer.escape_ascii());
+    assert_eq!(other.read_frame(), b"\x07ZMQD-UP");
+    other.send(&ping).expect("the connection is open");
+    assert_eq!(other.read_frame(), b"\x04PONG");
 }

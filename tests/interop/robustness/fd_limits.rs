@@ -1,9 +1,5 @@
-//! The system has no more files or memory to give.
-//!
-//! That new peers wait for files is in `hostile.rs`.
+//! A broker that has used up its file descriptors.
 
-use zmqd_tests::flood::{KINDS, flood};
-use zmqd_tests::raw::{MORE, frame, long_header};
 use zmqd_tests::{ANY, Python, Raw, Zmqd, vacant_endpoint};
 
 #[test]
@@ -74,59 +70,30 @@ fn the_gone_whose_messages_wait_need_no_files() {
     }
 }
 
-/// A broker that may hold 32 MiB, in a process that gets no more than 128.
-fn cramped(kind: &str) -> Zmqd {
-    let sides = [kind, "--frontend", ANY, "--backend", ANY];
-    let limits = ["--memory-limit", "33554432", "--hwm", "0"];
-    let message = ["--set", "maxmsgsize=8388608"];
-    Zmqd::start_within("-v 131072", &[&sides[..], &limits, &message].concat())
-}
-
 #[test]
-fn with_little_memory_queues_stay_short_and_the_broker_lives() {
-    for (kind, near, far) in KINDS {
-        let broker = cramped(kind);
-        let (deaf, mut python) = flood(&broker, near, far, 2000);
-        drop(deaf);
-        python.finish();
-        python.set("far", far);
-        python.run(
-            r#"
-            far = connect(getattr(zmq, far), backend)
-            if far.type == zmq.SUB:
-                far.subscribe(b"")
-            def ended():
-                near.send_multipart([b"end", b""])
-                while far.poll(100):
-                    *_, word, body = far.recv_multipart()
-                    assert (word, body) in [(b"end", b""), (b"flood", bytes(65536))]
-                    if word == b"end":
-                        return True
-
-            wait_until("the end of the flood", ended)
-            "#,
-        );
-    }
-}
-
-#[test]
-fn with_little_memory_half_messages_are_bounded() {
-    let broker = cramped("streamer");
-    let crowd: Vec<Raw> = (0..16)
-        .map(|_| {
-            let mut raw = Raw::connect(broker.frontend());
-            raw.handshake("PUSH");
-            let half = [
-                frame(MORE, b"half"),
-                long_header(0, (8 << 20) - 64),
-                vec![b'x'; 7 << 20],
-            ];
-            drop(raw.send(&half.concat()));
-            raw
-        })
-        .collect();
-    let _line = broker.wait_log("the memory limit is reached");
-    drop(crowd);
+fn without_files_to_spare_new_peers_wait_and_old_ones_go_on() {
+    let arguments = ["queue", "--frontend", ANY, "--backend", ANY];
+    let broker = Zmqd::start_within("-n 64", &arguments);
     let mut honest = Python::beside(&broker);
-    honest.run("honest = Honest('streamer', frontend, backend); honest.passes()");
+    honest.run("honest = Honest('queue', frontend, backend); honest.passes()");
+    let crowd: Vec<Raw> = (0..120).map(|_| Raw::connect(broker.frontend())).collect();
+    honest.run("honest.passes(); honest.pause()");
+    let held = broker.connections();
+    assert!(held < 64, "{held} connections in 64 files");
+    let ticks = broker.cpu_ticks();
+    honest.run("assert is_silent(honest.far, 500)");
+    let ticks = broker.cpu_ticks() - ticks;
+    assert!(ticks <= 5, "waiting for files used {ticks} ticks of 10 ms");
+    honest.run("honest.resume(); honest.passes(); honest.pause()");
+    drop(crowd);
+    honest.run(
+        r#"
+        late = connect(zmq.REQ, frontend)
+        late.send(b"late")
+        honest.far.send(honest.far.recv())
+        assert late.recv() == b"late"
+        honest.resume()
+        honest.passes()
+        "#,
+    );
 }

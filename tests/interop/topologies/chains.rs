@@ -1,8 +1,7 @@
 //! Brokers in a row: what subscribers want travels up the whole chain once, messages travel down,
 //! and replies find their way back.
 
-use zmqd_tests::raw::{COMMAND, frame};
-use zmqd_tests::{ANY, Python, Raw, Scratch, Zmqd, vacant_endpoint};
+use zmqd_tests::{ANY, Python, Scratch, Zmqd, vacant_endpoint};
 
 /// Three forwarders, each connected to the backend of the one before.
 fn three_forwarders() -> [Zmqd; 3] {
@@ -278,20 +277,51 @@ fn each_link_may_pass_on_topics_of_its_own() {
 }
 
 #[test]
-fn only_brokers_hear_of_loops() {
-    let broker = Zmqd::forwarder(&[]);
-    let ping = frame(COMMAND, b"\x04PING\0\0");
-    let mut peer = Raw::connect(broker.backend());
-    peer.handshake("SUB");
-    peer.send(&ping).expect("the connection is open");
-    assert_eq!(peer.read_frame(), b"\x04PONG");
-
-    let mut other = Raw::connect(broker.backend());
-    let property = b"\x11X-Zmqd-Loop-Check\0\0\0\x02on";
-    let ready = [&b"\x05READY\x0bSocket-Type\0\0\0\x03SUB"[..], property].concat();
-    let answer = other.handshake_with(&frame(COMMAND, &ready));
-    assert!(answer.ends_with(property), "{}", answer.escape_ascii());
-    assert_eq!(other.read_frame(), b"\x07ZMQD-UP");
-    other.send(&ping).expect("the connection is open");
-    assert_eq!(other.read_frame(), b"\x04PONG");
+fn a_chain_of_brokers_reaches_into_another_network() {
+    let mut python = Python::new();
+    let publisher = vacant_endpoint();
+    let outer = Zmqd::start(&[
+        "forwarder",
+        "--frontend-connect",
+        &publisher,
+        "--backend",
+        ANY,
+    ]);
+    let inner = Zmqd::start(&[
+        "forwarder",
+        "--frontend-connect",
+        outer.backend(),
+        "--backend",
+        ANY,
+    ]);
+    python.set("publisher_endpoint", &publisher);
+    python.set("outer", outer.backend());
+    python.set("inner", inner.backend());
+    python.run(
+        r#"
+        near = connect(zmq.SUB, outer, subscribe=[b"a", b"c"])
+        far = connect(zmq.SUB, inner, subscribe=[b"b", b"c"])
+        for life in range(2):
+            publisher = bind(zmq.XPUB, publisher_endpoint)
+            told = {publisher.recv() for _ in range(3)}
+            assert told == {b"\1a", b"\1b", b"\1c"}
+            for number in range(100):
+                for topic in (b"a", b"b", b"c", b"d"):
+                    publisher.send_multipart([topic, b"%d" % number])
+            for subscriber, topics in ((near, (b"a", b"c")), (far, (b"b", b"c"))):
+                wanted = [[topic, b"%d" % number] for number in range(100) for topic in topics]
+                assert take(subscriber, 200) == wanted
+            far.unsubscribe(b"b")
+            assert publisher.recv() == b"\0b"
+            far.unsubscribe(b"c")
+            far.subscribe(b"b")
+            assert publisher.recv() == b"\1b"
+            far.subscribe(b"c")
+            far.subscribe(b"marker %d" % life)
+            assert publisher.recv() == b"\1marker %d" % life
+            far.unsubscribe(b"marker %d" % life)
+            assert publisher.recv() == b"\0marker %d" % life
+            publisher.close()
+        "#,
+    );
 }

@@ -1,9 +1,6 @@
 //! Everybody may die and come back: workers, clients, publishers, and the broker itself.
 
-use std::time::Duration;
-
-use zmqd_tests::raw::listen;
-use zmqd_tests::{ANY, Place, Python, Raw, Stopwatch, Zmqd, vacant_endpoint};
+use zmqd_tests::{ANY, Place, Python, Raw, Zmqd};
 
 #[test]
 fn a_queue_comes_back_and_everybody_with_it() {
@@ -173,63 +170,6 @@ fn clients_die_and_come_back_under_their_names() {
         client.run("assert client.recv() == b'answer'");
         client.kill();
     }
-}
-
-#[test]
-fn connecting_sides_come_back_to_a_server_that_restarts() {
-    let server = vacant_endpoint();
-    let broker = Zmqd::start(&["queue", "--frontend", ANY, "--backend-connect", &server]);
-    let mut python = Python::beside(&broker);
-    python.set("server_endpoint", &server);
-    python.run("client = connect(zmq.DEALER, frontend)");
-    for _life in 0..3 {
-        python.run(
-            r#"
-            for number in range(10):
-                client.send_multipart([b"", b"%d" % number])
-            server = bind(zmq.REP, server_endpoint)
-            for number in range(10):
-                assert server.recv() == b"%d" % number
-                server.send(b"answer %d" % number)
-                assert client.recv_multipart() == [b"", b"answer %d" % number]
-            server.close()
-            "#,
-        );
-        // The client stays; a request would wait for the next life.
-        broker.wait_connections(1);
-    }
-}
-
-#[test]
-fn attempts_to_connect_become_rarer_until_a_handshake() {
-    let (listener, endpoint) = listen();
-    let broker = Zmqd::start(&["queue", "--frontend", ANY, "--backend-connect", &endpoint]);
-    let mut gaps = Vec::new();
-    drop(Raw::accept(&listener));
-    for _attempt in 0..5 {
-        let watch = Stopwatch::start();
-        drop(Raw::accept(&listener));
-        gaps.push(watch.elapsed());
-    }
-    // 100, 200, 400, 800 and 1600 ms but for the jitter.
-    assert!(
-        gaps.iter().sum::<Duration>() > Duration::from_secs(1),
-        "no back-off: {gaps:?}"
-    );
-    assert!(gaps[4] > gaps[0], "no back-off: {gaps:?}");
-    let ticks = broker.cpu_ticks();
-    let mut worker = Raw::accept(&listener);
-    worker.handshake("DEALER");
-    let ticks = broker.cpu_ticks() - ticks;
-    assert!(ticks <= 2, "waiting to connect used {ticks} ticks of 10 ms");
-    drop(worker);
-    let watch = Stopwatch::start();
-    drop(Raw::accept(&listener));
-    let gap = watch.elapsed();
-    assert!(
-        gap < gaps[4],
-        "no reset after a handshake: {gap:?} after {gaps:?}"
-    );
 }
 
 #[test]

@@ -83,9 +83,10 @@ fn unsafe_code_is_forbidden_where_it_is_read() {
 #[test]
 fn every_file_is_part_of_a_crate() {
     let sources = files(&["rs"]);
+    let roots = crate_roots(&sources);
     let mut reached = BTreeSet::new();
-    for path in sources.iter().filter(|path| is_crate_root(path)) {
-        reach(path, &mut reached);
+    for root in &roots {
+        reach(root, &roots, &mut reached);
     }
     let lost = sources.iter().filter(|path| !reached.contains(*path));
     assert_none(lost.map(|path| shown(path)).collect());
@@ -170,8 +171,27 @@ fn every_deliberate_fault_can_still_be_put_in() {
     assert!(faults.len() >= 60, "only {} faults", faults.len());
 }
 
-/// Cargo takes these as roots without being told.
-fn is_crate_root(path: &Path) -> bool {
+/// The files that Cargo finds by their places, and those that a manifest names.
+fn crate_roots(sources: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let mut roots: BTreeSet<PathBuf> = sources
+        .iter()
+        .filter(|path| is_found(path))
+        .cloned()
+        .collect();
+    for manifest in files(&["toml"]) {
+        let folder = manifest.parent().expect("a file lies in a folder");
+        let text = read(&manifest);
+        let named = text.lines().filter_map(|line| {
+            let name = line.strip_prefix("path = \"")?.strip_suffix('"')?;
+            Some(folder.join(name))
+        });
+        roots.extend(named.filter(|path| sources.contains(path)));
+    }
+    roots
+}
+
+/// Whether Cargo takes a file as the root of a crate by its place.
+fn is_found(path: &Path) -> bool {
     let shown = shown(path);
     let parts: Vec<&str> = shown.split('/').collect();
     matches!(
@@ -185,13 +205,13 @@ fn is_crate_root(path: &Path) -> bool {
 }
 
 /// Follows the `mod` lines of a file.
-fn reach(path: &Path, reached: &mut BTreeSet<PathBuf>) {
+fn reach(path: &Path, roots: &BTreeSet<PathBuf>, reached: &mut BTreeSet<PathBuf>) {
     if !reached.insert(path.to_owned()) {
         return;
     }
     let folder = path.parent().expect("a file lies in a folder");
     let stem = path.file_stem().expect("a file has a name");
-    let owns_folder = is_crate_root(path) || stem == "mod";
+    let owns_folder = roots.contains(path) || stem == "mod";
     let children = if owns_folder {
         folder.to_owned()
     } else {
@@ -220,7 +240,7 @@ fn reach(path: &Path, reached: &mut BTreeSet<PathBuf>) {
             ],
         };
         for candidate in candidates.iter().filter(|candidate| candidate.exists()) {
-            reach(candidate, reached);
+            reach(candidate, roots, reached);
         }
     }
 }

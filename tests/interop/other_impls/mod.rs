@@ -1,6 +1,7 @@
 //! The scenarios of `zmqd_tests::witness` with pyzmq and with the crates that speak ZMTP: each on
 //! both sides of the broker, and each mixed with pyzmq.
 
+mod libzmq_proxy;
 mod omq_tokio;
 mod pyzmq;
 mod rzmq;

@@ -19,70 +19,70 @@ const PROOFS: &[(&str, &str, &str)] = &[
         OVERFLOW,
         "a_queue_holds_as_many_bytes_as_sndhwm_bytes_says",
     ),
-    ("rcvhwm", WAITING, "as_many_wait_here_as_rcvhwm_says"),
+    ("rcvhwm", RECEIVE_HWM, "as_many_wait_here_as_rcvhwm_says"),
     (
         "rcvhwm_bytes",
-        WAITING,
+        RECEIVE_HWM,
         "as_much_waits_here_as_rcvhwm_bytes_says",
     ),
     (
         "maxmsgsize",
-        PROTOCOL,
+        LIMITS,
         "a_message_has_at_most_maxmsgsize_bytes",
     ),
     (
         "maxmsgframes",
-        PROTOCOL,
+        LIMITS,
         "a_message_has_at_most_maxmsgframes_frames",
     ),
     (
         "linger",
-        "tests/tests/run.rs",
+        "tests/interop/cli/run.rs",
         "a_side_that_does_not_linger_drops_what_is_queued",
     ),
     (
         "handshake_ivl",
-        PROTOCOL,
+        LIMITS,
         "a_handshake_takes_at_most_handshake_ivl",
     ),
     (
         "accept_zmtp2",
-        "tests/tests/zmtp2.rs",
+        "tests/interop/protocol/zmtp2.rs",
         "an_old_req_gets_its_answers",
     ),
     (
         "heartbeat_ivl",
-        PROTOCOL,
+        HEARTBEATS,
         "a_peer_is_asked_for_signs_of_life_and_given_up_without",
     ),
     (
         "heartbeat_timeout",
-        PROTOCOL,
+        HEARTBEATS,
         "a_peer_is_asked_for_signs_of_life_and_given_up_without",
     ),
     (
         "heartbeat_ttl",
-        PROTOCOL,
+        HEARTBEATS,
         "a_peer_is_asked_for_signs_of_life_and_given_up_without",
     ),
     (
         "reconnect_ivl",
-        PROTOCOL,
+        RECONNECT,
         "a_lost_connection_is_tried_again_after_reconnect_ivl",
     ),
     (
         "reconnect_ivl_max",
-        PROTOCOL,
+        RECONNECT,
         "waits_grow_no_longer_than_reconnect_ivl_max",
     ),
     (
         "immediate",
-        WAITING,
+        RECEIVE_HWM,
         "a_link_that_is_down_has_a_queue_unless_immediate_is_set",
     ),
     (
         "connect_timeout",
-        OPTIONS,
+        TCP_OPTIONS,
         "an_address_that_does_not_answer_is_given_up",
     ),
     (
@@ -97,36 +97,32 @@ const PROOFS: &[(&str, &str, &str)] = &[
     ),
     (
         "backlog",
-        OPTIONS,
+        TCP_OPTIONS,
         "as_many_connections_wait_to_be_accepted_as_backlog_says",
     ),
     (
         "ipv6",
-        TRANSPORTS,
+        ADDRESSES,
         "every_interface_is_of_both_families_if_ipv6_is_set",
     ),
-    ("tos", OPTIONS, "packets_bear_the_type_of_service"),
+    ("tos", TCP_OPTIONS, "packets_bear_the_type_of_service"),
     (
         "bindtodevice",
-        OPTIONS,
+        TCP_OPTIONS,
         "an_interface_that_is_not_there_cannot_be_bound_to",
     ),
-    (
-        "ipc_mode",
-        TRANSPORTS,
-        "mode_and_owner_decide_who_may_connect",
-    ),
-    (
-        "ipc_owner",
-        TRANSPORTS,
-        "mode_and_owner_decide_who_may_connect",
-    ),
+    ("ipc_mode", IPC, "mode_and_owner_decide_who_may_connect"),
+    ("ipc_owner", IPC, "mode_and_owner_decide_who_may_connect"),
     (
         "tcp_accept_filter",
-        OPTIONS,
+        TCP_OPTIONS,
         "only_peers_from_certain_networks_are_let_in",
     ),
-    ("tcp_keepalive", OPTIONS, "keepalive_runs_where_it_is_set"),
+    (
+        "tcp_keepalive",
+        TCP_OPTIONS,
+        "keepalive_runs_where_it_is_set",
+    ),
     (
         "tcp_keepalive_idle",
         DRIVER,
@@ -144,7 +140,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
     ),
     (
         "tcp_maxrt",
-        OPTIONS,
+        TCP_OPTIONS,
         "a_peer_that_takes_nothing_for_tcp_maxrt_is_given_up",
     ),
     (
@@ -219,53 +215,57 @@ const PROOFS: &[(&str, &str, &str)] = &[
     ),
     (
         "router_handover",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "the_newest_has_the_identity_with_router_handover",
     ),
     (
         "router_mandatory",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "replies_for_nobody_are_counted_and_logged_with_router_mandatory",
     ),
     (
         "probe_router",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id",
     ),
     (
         "routing_id",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id",
     ),
     (
         "subscribe",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "topics_are_narrowed_to_those_that_may_be_passed_on",
     ),
     (
         "xpub_verbose",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "a_publisher_hears_of_every_subscription_if_xpub_is_verbose",
     ),
     (
         "xpub_verboser",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "a_program_hears_of_every_cancel_if_xpub_is_verboser",
     ),
-    ("xpub_welcome_msg", PATTERNS, "new_subscribers_are_welcomed"),
+    (
+        "xpub_welcome_msg",
+        SOCKET_OPTIONS,
+        "new_subscribers_are_welcomed",
+    ),
     (
         "invert_matching",
-        PATTERNS,
+        SOCKET_OPTIONS,
         "inverted_matching_sends_to_those_who_did_not_subscribe",
     ),
     (
         "subscriptions_max",
-        PROTOCOL,
+        LIMITS,
         "a_peer_holds_at_most_subscriptions_max_subscriptions",
     ),
     (
         "topic_size_max",
-        PROTOCOL,
+        LIMITS,
         "a_topic_has_at_most_topic_size_max_bytes",
     ),
     (
@@ -275,14 +275,17 @@ const PROOFS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-const BALANCE: &str = "tests/tests/balance.rs";
+const ADDRESSES: &str = "tests/interop/transports/addresses.rs";
+const BALANCE: &str = "tests/interop/flow_control/balance.rs";
 const DRIVER: &str = "broker/src/driver/tests.rs";
-const OPTIONS: &str = "tests/tests/options.rs";
-const OVERFLOW: &str = "tests/tests/overflow.rs";
-const PATTERNS: &str = "tests/tests/patterns.rs";
-const PROTOCOL: &str = "tests/tests/protocol.rs";
-const TRANSPORTS: &str = "tests/tests/transports.rs";
-const WAITING: &str = "tests/tests/waiting.rs";
+const HEARTBEATS: &str = "tests/interop/protocol/heartbeats.rs";
+const IPC: &str = "tests/interop/transports/ipc.rs";
+const LIMITS: &str = "tests/interop/protocol/limits.rs";
+const OVERFLOW: &str = "tests/interop/flow_control/overflow.rs";
+const RECEIVE_HWM: &str = "tests/interop/flow_control/receive_hwm.rs";
+const RECONNECT: &str = "tests/interop/transports/reconnect.rs";
+const SOCKET_OPTIONS: &str = "tests/interop/patterns/socket_options.rs";
+const TCP_OPTIONS: &str = "tests/interop/transports/tcp_options.rs";
 
 #[test]
 fn every_option_and_every_choice_names_a_test() {

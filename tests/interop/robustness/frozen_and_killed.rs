@@ -1,7 +1,7 @@
 //! Every party may be stopped for a while, or be killed in the middle of a message.
 //!
-//! The death of whole brokers, clients and workers is in `restart.rs`, that of sinks and
-//! subscribers in `streamer.rs` and `forwarder.rs`.
+//! The death of whole brokers, clients and workers is in `restarts.rs`, that of sinks and
+//! subscribers in `patterns/streamer.rs` and `patterns/forwarder.rs`.
 
 use zmqd_tests::{ANY, Python, Zmqd, wait_until};
 

@@ -1,6 +1,9 @@
 //! Peers that ask for signs of life get them, and are not given up while they are held back.
 
-use zmqd_tests::{Python, Raw, Zmqd};
+use std::time::Duration;
+
+use zmqd_tests::raw::{COMMAND, frame};
+use zmqd_tests::{Python, Raw, Stopwatch, Zmqd};
 
 /// Sockets that beat 20 times a second and give up after one without an answer.
 fn beating(broker: &Zmqd) -> Python {
@@ -119,3 +122,47 @@ fn peers_too_slow_to_answer_are_not_thought_dead() {
         );
     }
 }
+
+/// A streamer with these options, and a source that speaks in bytes.
+fn raw_source(options: &[&str]) -> (Zmqd, Raw) {
+    let broker = Zmqd::streamer(&[&["--set"], options].concat());
+    let mut raw = Raw::connect(broker.frontend());
+    raw.handshake("PUSH");
+    (broker, raw)
+}
+
+#[test]
+fn a_peer_is_asked_for_signs_of_life_and_given_up_without() {
+    let watch = Stopwatch::start();
+    let (broker, mut raw) = raw_source(&[
+        "frontend.heartbeat_ivl=50",
+        "frontend.heartbeat_ttl=1200",
+        "frontend.heartbeat_timeout=100",
+    ]);
+    let ping = raw.read_frame();
+    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+    // In tenths of a second.
+    assert_eq!(ping, b"\x04PING\x00\x0c");
+    raw.read_until_closed();
+    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+    let line = broker.wait_log(raw.address());
+    assert!(line.contains("no sign of life after PING"), "{line}");
+}
+
+#[test]
+fn a_peer_that_gives_signs_of_life_is_not_given_up() {
+    let options = [
+        "frontend.heartbeat_ivl=50",
+        "frontend.heartbeat_timeout=2000",
+    ];
+    let (broker, mut raw) = raw_source(&options);
+    for _ in 0..5 {
+        assert!(raw.read_frame().starts_with(b"\x04PING"));
+        raw.send(&frame(COMMAND, b"\x04PONG")).expect("it is open");
+    }
+    raw.send(&frame(0, b"work")).expect("it is open");
+    Python::beside(&broker).run("assert connect(zmq.PULL, backend).recv() == b'work'");
+}
+
+/// Less than any default, and far more than it takes.
+const SOON: Duration = Duration::from_secs(9);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zmqd_tests::raw::{COMMAND, MORE, frame, greeting, long_header, ready};
-use zmqd_tests::{ANY, Python, Raw, Zmqd};
+use zmqd_tests::{Python, Raw, Zmqd};
 
 /// A broker with honest traffic running through it, to be attacked.
 struct Scene {
@@ -427,32 +427,4 @@ fn messages_against_the_direction_are_refused_or_ignored() {
     scene.broker.wait_connections(2);
     scene.honest.run("honest.resume()");
     scene.honest_peers_lose_nothing();
-}
-
-#[test]
-fn without_files_to_spare_new_peers_wait_and_old_ones_go_on() {
-    let arguments = ["queue", "--frontend", ANY, "--backend", ANY];
-    let broker = Zmqd::start_within("-n 64", &arguments);
-    let mut honest = Python::beside(&broker);
-    honest.run("honest = Honest('queue', frontend, backend); honest.passes()");
-    let crowd: Vec<Raw> = (0..120).map(|_| Raw::connect(broker.frontend())).collect();
-    honest.run("honest.passes(); honest.pause()");
-    let held = broker.connections();
-    assert!(held < 64, "{held} connections in 64 files");
-    let ticks = broker.cpu_ticks();
-    honest.run("assert is_silent(honest.far, 500)");
-    let ticks = broker.cpu_ticks() - ticks;
-    assert!(ticks <= 5, "waiting for files used {ticks} ticks of 10 ms");
-    honest.run("honest.resume(); honest.passes(); honest.pause()");
-    drop(crowd);
-    honest.run(
-        r#"
-        late = connect(zmq.REQ, frontend)
-        late.send(b"late")
-        honest.far.send(honest.far.recv())
-        assert late.recv() == b"late"
-        honest.resume()
-        honest.passes()
-        "#,
-    );
 }

@@ -1,0 +1,6 @@
+//! The command line: the process, and each subcommand that talks to one.
+
+mod ctl;
+mod replay;
+mod run;
+mod sniff;

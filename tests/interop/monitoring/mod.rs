@@ -1,0 +1,5 @@
+//! Captures, controls and recordings of a proxy.
+
+mod capture;
+mod control;
+mod recording;

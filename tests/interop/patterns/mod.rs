@@ -1,0 +1,9 @@
+//! What each kind of proxy and each socket type does with messages.
+
+mod any_sockets;
+mod asyncio;
+mod forwarder;
+mod message_shapes;
+mod queue;
+mod socket_options;
+mod streamer;
