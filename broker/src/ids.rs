@@ -36,10 +36,20 @@ macro_rules! handles {
 handles! {
     /// A connection.
     ConnId
+    /// A connecting endpoint.
+    LinkId
     /// A proxy.
     ProxyId
     /// A socket of a proxy.
     SocketId
+}
+
+impl LinkId {
+    /// A small number, unique among the links of a moment, for tables of the driver.
+    #[must_use]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
 }
 
 impl ConnId {

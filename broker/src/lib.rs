@@ -56,9 +56,9 @@ mod proxy;
 mod table;
 
 pub use conn::{Egress, Input, SLICES_MAX};
-pub use core::{Action, Core, Flow, Inquiry, LIST_LEN_MAX, LinkId, MemoryUse};
+pub use core::{Action, Core, Flow, Inquiry, LIST_LEN_MAX, MemoryUse};
 pub use driver::{BindError, Bound, Broker, Handle};
-pub use ids::{ConnId, ProxyId, SocketId};
+pub use ids::{ConnId, LinkId, ProxyId, SocketId};
 pub use peer::PeerAddress;
 
 /// What benchmarks need to see; not part of the interface.

@@ -50,7 +50,7 @@ impl Bench {
             proxies: vec![proxy],
             ..Config::default()
         };
-        let mut core = Core::new(&config, 1);
+        let mut core = Core::new(now, &config, 1);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut accept = |side, count| -> Vec<_> {
             let socket = core.proxies().next();

@@ -38,7 +38,6 @@ use segment::State;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
-use std::time::Instant;
 
 /// A run of the input at least this long is written from where it is. Shorter ones are gathered, so
 /// that one system call takes the messages of many.
@@ -319,14 +318,11 @@ impl Egress {
         })
     }
 
-    /// Takes out the messages queued at or before `limit` of which no byte was written, at most so
-    /// many; answers how many.
-    pub(crate) fn drop_expired(&mut self, limit: Instant, most: u32, store: &mut Store) -> u32 {
-        let Some(limit) = store.micros_at(limit) else {
-            return 0;
-        };
+    /// Takes out the messages with this stamp or an earlier one of which no byte was written, at
+    /// most so many; answers how many.
+    pub(crate) fn drop_expired(&mut self, latest: u64, most: u32, store: &mut Store) -> u32 {
         self.drop_apart(store, |apart, store| {
-            apart.drop_oldest(most, Some(limit), store)
+            apart.drop_oldest(most, Some(latest), store)
         })
     }
 

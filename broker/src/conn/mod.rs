@@ -4,7 +4,7 @@ use crate::config::SocketOptions;
 use crate::conn::backlog::Backlog;
 use crate::conn::doubt::Doubt;
 use crate::core::names::Contest;
-use crate::ids::{ProxyId, SocketId};
+use crate::ids::{LinkId, ProxyId, SocketId};
 use crate::peer::PeerAddress;
 use crate::proxy::neighbours::Neighbour;
 use std::time::Instant;
@@ -33,7 +33,7 @@ pub(crate) enum Origin {
     /// A peer connected to one of our endpoints.
     Accepted,
     /// We connected; the link with this index wants to know when it ends.
-    Dialled(u32),
+    Dialled(LinkId),
 }
 
 /// How far a queue is from its high-water marks: it takes a message while neither figure is zero.
@@ -130,16 +130,12 @@ pub(crate) struct Conn {
     pub(crate) identity_frame: Box<[u8]>,
     /// The kernel took less than was offered; until it says otherwise nothing more is offered.
     pub(crate) is_blocked: bool,
-    /// It was given a message and has not answered; only where workers are asked to.
-    pub(crate) is_busy: bool,
     /// Received messages were left in its tail because the turn was at its end.
     pub(crate) is_cut: bool,
     /// Waits to be flushed at the end of the turn.
     pub(crate) is_dirty: bool,
     /// It is given up, and about to be closed: it is read no more.
     pub(crate) is_doomed: bool,
-    /// A load balancer has taken it out of its turns until its queue has drained to half.
-    pub(crate) is_full: bool,
     /// Its next message waits for somebody to take it; it is read from only as long as its backlog
     /// has room.
     pub(crate) is_parked: bool,
@@ -191,11 +187,9 @@ impl Conn {
             fullness: None,
             identity_frame: Box::default(),
             is_blocked: false,
-            is_busy: false,
             is_cut: false,
             is_dirty: false,
             is_doomed: false,
-            is_full: false,
             is_parked: false,
             is_read_later: false,
             is_touched: false,

@@ -1,10 +1,6 @@
 //! What the driver is to do.
 
-use crate::ids::{ConnId, SocketId};
-
-/// A connecting endpoint, for as long as the broker runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkId(pub(crate) u32);
+use crate::ids::{ConnId, LinkId, SocketId};
 
 /// A request to the driver. There is no order among those of different connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -219,10 +219,10 @@ impl Core {
         Show {
             capture: proxy.capture.map(|capture| &mut self.sockets[capture]),
             conns: &mut self.conns,
-            copies: &mut self.copies,
+            copies: &mut self.scratch.copies,
             id,
             outbox: &mut self.outbox,
-            prefix: &self.prefix,
+            prefix: &self.scratch.prefix,
             side,
             watch: &mut proxy.watch,
         }
@@ -258,7 +258,7 @@ impl Core {
             show.set_blocked(reader, false);
         }
         show.count(&wire);
-        let Copies { head, readers, .. } = &mut self.copies;
+        let Copies { head, readers, .. } = &mut self.scratch.copies;
         head.extend_from_slice(&wire);
         for reader in readers {
             self.outbox.push_bytes(&mut self.conns, *reader, head, 1);

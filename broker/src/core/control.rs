@@ -105,9 +105,8 @@ impl Core {
             b"TERMINATE" => self.terminate(id, proxy),
             b"STATISTICS" => return Answer::Wire(self.steering_statistics(proxy)),
             [b'{', ..] => {
-                if let Some(now) = self.outbox.store.now {
-                    return Answer::Body(self.inquire(now, id, proxy, command));
-                }
+                let now = self.clock.now();
+                return Answer::Body(self.inquire(now, id, proxy, command));
             }
             _ => {}
         }
@@ -144,9 +143,9 @@ impl Core {
             .all(|(other, proxy)| other == id || proxy.stop != Stop::No);
         if is_last {
             // Not in the middle of an input.
-            self.is_stop_asked = true;
-        } else if let Some(now) = self.outbox.store.now {
-            self.stop_proxy(now, id);
+            self.deferred.is_stop_asked = true;
+        } else {
+            self.stop_proxy(self.clock.now(), id);
         }
     }
 

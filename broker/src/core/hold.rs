@@ -49,7 +49,7 @@ impl Core {
         };
         let limits = limits(&self.sockets, conn);
         if conn.backlog.went_on(tail.bytes(), limits) {
-            self.actions.push_back(Action::Resume(id));
+            self.deferred.act(Action::Resume(id));
         }
     }
 

@@ -77,7 +77,7 @@ impl Core {
                 conn.session.handle_received(now);
             }
             if conn.peer == PeerAddress::Inproc {
-                self.transit.note();
+                self.shutdown.transit.note();
             }
         }
         if self.is_parked(id) {
@@ -162,7 +162,7 @@ impl Core {
         while waiting > 0 {
             if self.turn.cuts() || self.turn.done() >= until {
                 // The others have their turn first.
-                return self.wake_later(source);
+                return self.deferred.wake(source);
             }
             let socket = &mut self.sockets[source];
             let Some(id) = socket.waiting.front() else {
@@ -191,9 +191,9 @@ impl Core {
                     if socket.waiting.is_empty() {
                         self.none_waits();
                     }
-                    self.actions.push_back(Action::Resume(id));
+                    self.deferred.act(Action::Resume(id));
                     // There may be something to read, from another socket of ours too.
-                    self.transit.note();
+                    self.shutdown.transit.note();
                 }
             }
         }
@@ -221,7 +221,7 @@ impl Core {
         };
         let way = self.way(id, conn.socket, is_resumed);
         let way = way.as_ref();
-        self.envelope.clear();
+        self.scratch.envelope.clear();
         self.take_prefix(id);
         loop {
             // Nearly all there is to do: whole messages, one behind the other.
@@ -256,8 +256,8 @@ impl Core {
         };
         let step = conn
             .session
-            .handle_input(input.bytes_mut(), &mut self.control);
-        if !self.control.is_empty() {
+            .handle_input(input.bytes_mut(), &mut self.scratch.control);
+        if !self.scratch.control.is_empty() {
             self.answer(id);
         }
         let step = match step {
@@ -366,9 +366,9 @@ impl Core {
     /// Remembers what goes in front of this peer's messages: for a ROUTER's peer its name, for all
     /// others nothing.
     fn take_prefix(&mut self, id: ConnId) {
-        self.prefix.clear();
+        self.scratch.prefix.clear();
         if let Some(conn) = self.conns.get(id) {
-            self.prefix.extend_from_slice(&conn.identity_frame);
+            self.scratch.prefix.extend_from_slice(&conn.identity_frame);
         }
     }
 
@@ -378,11 +378,11 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        if self.control.is_empty() {
+        if self.scratch.control.is_empty() {
             return;
         }
         if conn.egress.bytes() > CONTROL_BYTES_MAX {
-            self.control.clear();
+            self.scratch.control.clear();
         } else {
             self.send_control(id);
         }
@@ -405,16 +405,16 @@ impl Core {
             let mut lane = Lane {
                 capture,
                 conns: &mut self.conns,
-                copies: &mut self.copies,
-                envelope: &mut self.envelope,
+                copies: &mut self.scratch.copies,
+                envelope: &mut self.scratch.envelope,
                 from,
                 is_matched: false,
                 outbox: &mut self.outbox,
-                prefix: &self.prefix,
-                targets: &mut self.targets,
+                prefix: &self.scratch.prefix,
+                targets: &mut self.scratch.targets,
                 to,
                 turn: &mut self.turn,
-                wakes: &mut self.wakes,
+                deferred: &mut self.deferred,
                 watch,
                 way,
             };
@@ -485,7 +485,7 @@ impl Core {
         let kept = self.end_stand_in(origin);
         let socket = &mut self.sockets[socket_id];
         if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
-            self.doomed.push_back((replaced, Why::Replaced));
+            self.deferred.doomed.push_back((replaced, Why::Replaced));
             if let Some(conn) = self.conns.get_mut(replaced) {
                 conn.is_doomed = true;
             }

@@ -6,13 +6,13 @@ use crate::conn::outbox::Outbox;
 use crate::conn::{ConnTable, Input, Room};
 use crate::core::Flow;
 use crate::core::capture::{Copies, Ready, Show};
+use crate::core::deferred::Deferred;
 use crate::core::turn::{self, Turn, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::watch::Watch;
 use crate::why::Drop;
-use std::collections::VecDeque;
 use std::ops::Range;
 use zmtp::Frames;
 
@@ -51,6 +51,7 @@ pub(super) struct Lane<'a> {
     pub(super) capture: Option<&'a mut Socket>,
     pub(super) conns: &'a mut ConnTable,
     pub(super) copies: &'a mut Copies,
+    pub(super) deferred: &'a mut Deferred,
     /// What a REQ or REP puts in front of a message.
     pub(super) envelope: &'a mut Vec<u8>,
     pub(super) from: &'a mut Socket,
@@ -62,7 +63,6 @@ pub(super) struct Lane<'a> {
     pub(super) targets: &'a mut Vec<ConnId>,
     pub(super) to: &'a mut Socket,
     pub(super) turn: &'a mut Turn,
-    pub(super) wakes: &'a mut VecDeque<SocketId>,
     pub(super) watch: &'a mut Watch,
     pub(super) way: &'a Way,
 }
@@ -375,7 +375,7 @@ impl Lane<'_> {
         // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
         if answers || self.to.pattern.is_rep() {
             self.from.errand.end();
-            self.wakes.push_back(self.way.to);
+            self.deferred.wake(self.way.to);
         }
         if self.from.pattern.is_rep() || self.to.pattern.is_req() {
             self.to.errand.begin(self.targets.first().copied());

@@ -4,12 +4,12 @@ use crate::config::{Connect, SocketName};
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, Origin, Phase};
 use crate::core::Core;
-use crate::core::actions::{Action, LinkId};
+use crate::core::actions::Action;
 use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::report::Ended;
 use crate::core::timers::Owner;
 use crate::core::turn::{Kind, cost};
-use crate::ids::{ConnId, SocketId};
+use crate::ids::{ConnId, LinkId, SocketId};
 use crate::limits::GREETING_PATIENCE;
 use crate::pattern::Pattern;
 use crate::pattern::errand::Place;
@@ -28,8 +28,7 @@ impl Core {
             _ => 0,
         };
         let options = &socket.options;
-        let link = LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX));
-        self.links.push(Link {
+        let link = self.links.insert_with(|_| Link {
             backoff: Backoff::new(options),
             endpoint: connect.endpoint.clone(),
             filter,
@@ -40,32 +39,32 @@ impl Core {
             stand_in: None,
             state: LinkState::Connecting,
         });
-        self.absent.push(link.0);
-        self.actions.push_back(Action::Connect(link));
+        self.deferred.absent.push(link);
+        self.deferred.act(Action::Connect(link));
     }
 
     /// A handshake over this link was completed.
-    pub(super) fn link_is_up(&mut self, link_index: u32) {
-        let link = &mut self.links[link_index as usize];
-        link.backoff.reset();
-        link.is_known_down = false;
-        link.is_known_silent = false;
-        link.is_looped = false;
-        self.report_connected(link_index);
+    pub(super) fn link_is_up(&mut self, link: LinkId) {
+        let entry = &mut self.links[link];
+        entry.backoff.reset();
+        entry.is_known_down = false;
+        entry.is_known_silent = false;
+        entry.is_looped = false;
+        self.report_connected(link);
     }
 
     pub(super) fn check_link(&mut self, now: Instant, id: LinkId) {
-        let link = &mut self.links[id.0 as usize];
+        let link = &mut self.links[id];
         if let LinkState::Waiting(until) = link.state
             && until <= now
         {
             link.state = LinkState::Connecting;
-            self.actions.push_back(Action::Connect(id));
+            self.deferred.act(Action::Connect(id));
         }
     }
 
     pub(super) fn retry_link(&mut self, now: Instant, id: LinkId) {
-        let link = &mut self.links[id.0 as usize];
+        let link = &mut self.links[id];
         if self.proxies[self.sockets[link.socket].proxy].stop != Stop::No {
             return;
         }
@@ -86,18 +85,18 @@ impl Core {
             (socket.proxy, Arc::clone(&socket.session))
         };
         if let Origin::Dialled(link) = origin
-            && self.links[link as usize].is_looped
+            && self.links[link].is_looped
         {
             Arc::make_mut(&mut config).loop_check = LoopCheck::Trial;
         }
-        let session = Session::new(config, now, &mut self.control);
+        let session = Session::new(config, now, &mut self.scratch.control);
         let id = self
             .conns
             .insert(Conn::new(now, session, (proxy, socket), peer, origin));
         self.send_control(id);
         self.remind(id);
         if let Origin::Dialled(link) = origin
-            && !self.links[link as usize].is_known_silent
+            && !self.links[link].is_known_silent
         {
             let late = now + GREETING_PATIENCE;
             self.timers.insert(late, Owner::Greeting(id));
@@ -142,17 +141,17 @@ impl Core {
                 is_examined = true;
             }
         }
-        if let Err(error) = conn.session.handle_timeout(now, &mut self.control) {
-            self.control.clear();
+        if let Err(error) = conn.session.handle_timeout(now, &mut self.scratch.control) {
+            self.scratch.control.clear();
             return self.doom(id, Why::Protocol(error));
         }
         if is_examined {
-            self.actions.push_back(Action::Examine(id));
+            self.deferred.act(Action::Examine(id));
         }
         if is_unread {
             conn.session.hold_back(now);
         }
-        if !self.control.is_empty() {
+        if !self.scratch.control.is_empty() {
             self.send_ping(id, had_answer);
         }
         self.remind(id);
@@ -186,8 +185,8 @@ impl Core {
             return;
         };
         let socket = &self.sockets[conn.socket];
-        let (patience, has_been_full) = (socket.patience(conn), socket.has_been_full(conn));
-        let term = socket.watch_term(conn);
+        let (patience, has_been_full) = (socket.patience(id, conn), socket.has_been_full(id, conn));
+        let term = socket.watch_term(id, conn);
         let full = conn.fullness.get_or_insert_default();
         full.missed_before = conn.traffic.dropped(Drop::PeerFull);
         full.is_watched = term.is_some();
@@ -274,8 +273,8 @@ impl Core {
     pub(super) fn close_doomed(&mut self, now: Instant) -> bool {
         self.turn.work_on(Kind::Closing);
         let mut had_any = false;
-        while !self.doomed.is_empty() && !self.turn.cuts() {
-            if let Some((id, why)) = self.doomed.pop_front() {
+        while !self.deferred.doomed.is_empty() && !self.turn.cuts() {
+            if let Some((id, why)) = self.deferred.doomed.pop_front() {
                 self.turn.charge(cost::CLOSE);
                 self.close(now, id, why);
                 had_any = true;
@@ -351,12 +350,12 @@ impl Core {
         if was_ready && let Some(unsent) = unsent {
             self.strand(now, id, (socket_id, origin), unsent);
             // A REP whose requester left takes the next request.
-            self.wake_later(socket_id);
+            self.deferred.wake(socket_id);
         }
         let socket = &mut self.sockets[socket_id];
         socket.errand.left(id);
         self.give_up_lost_request(socket_id);
-        self.actions.push_back(Action::Close { id, lingers });
+        self.deferred.act(Action::Close { id, lingers });
     }
 
     /// Takes a peer out of its socket.

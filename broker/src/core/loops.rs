@@ -59,7 +59,8 @@ impl Core {
         conn.egress.begin_traffic();
         let is_ours = conn.session.config().loop_check == LoopCheck::Trial;
         self.meet_neighbour(id, peer);
-        if let (true, Some(now)) = (is_ours, self.outbox.store.now) {
+        if is_ours {
+            let now = self.clock.now();
             self.timers.insert(now + LOOP_TRIAL, Owner::Trial(id));
         }
     }
@@ -69,7 +70,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if let Some(peer) = conn.session.end_trial(&mut self.control) {
+        if let Some(peer) = conn.session.end_trial(&mut self.scratch.control) {
             self.send_control(id);
             match self.take_in(id, &peer) {
                 Ok(true) => {}
@@ -187,17 +188,21 @@ impl Core {
     }
 
     fn say(&mut self, id: ConnId, command: LoopCommand) {
-        debug_assert!(self.control.is_empty(), "sessions have been answered");
-        command.append(&mut self.control);
+        debug_assert!(
+            self.scratch.control.is_empty(),
+            "sessions have been answered"
+        );
+        command.append(&mut self.scratch.control);
         self.send_control(id);
     }
 
     /// Tells the log of a loop, the first time as an error, and sees to it that a link of ours
     /// comes back on trial.
     fn report_loop(&mut self, id: ConnId, exit: Option<u32>) {
-        let (Some(conn), Some(now)) = (self.conns.get(id), self.outbox.store.now) else {
+        let Some(conn) = self.conns.get(id) else {
             return;
         };
+        let now = self.clock.now();
         let (origin, socket) = (conn.origin, conn.socket);
         let here = self.address_of(conn);
         // The peer can change the slot in a probe: other proxies are none of its business.
@@ -231,7 +236,7 @@ impl Core {
         match origin {
             Origin::Accepted => self.neighbours_mut(socket).may_report(now),
             Origin::Dialled(link) => {
-                let link = &mut self.links[link as usize];
+                let link = &mut self.links[link];
                 !std::mem::replace(&mut link.is_looped, true)
             }
         }
@@ -241,7 +246,7 @@ impl Core {
     pub(super) fn address_of(&self, conn: &Conn) -> String {
         match conn.origin {
             Origin::Accepted => conn.peer.to_string(),
-            Origin::Dialled(link) => self.links[link as usize].endpoint.to_string(),
+            Origin::Dialled(link) => self.links[link].endpoint.to_string(),
         }
     }
 }

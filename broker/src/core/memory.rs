@@ -21,6 +21,7 @@ use crate::core::report::Shed;
 use crate::core::{Action, Core};
 use crate::ids::{ConnId, SocketId};
 use crate::limits::CONNECTION_MEMORY;
+use crate::pattern::balancer::Balancer;
 use crate::why::{Drop, Why};
 
 /// Memory by what it is used for, in bytes.
@@ -255,15 +256,16 @@ impl Core {
     /// Every peer that may be read from is read from again.
     fn resume_all(&mut self) {
         if !std::mem::replace(&mut self.memory.is_resuming, true) {
-            self.actions.push_back(Action::ResumeAll);
+            self.deferred.act(Action::ResumeAll);
         }
-        self.transit.note();
+        self.shutdown.transit.note();
     }
 
     /// There is memory again: queues that counted as full take messages.
     fn relax(&mut self) {
-        let is_full = |(id, conn): (ConnId, &Conn)| conn.is_full.then_some(id);
-        let full: Vec<ConnId> = self.conns.iter().filter_map(is_full).collect();
+        let sockets = self.sockets.iter();
+        let balancers = sockets.filter_map(|(_, socket)| socket.pattern.as_balancer());
+        let full: Vec<ConnId> = balancers.flat_map(Balancer::full).collect();
         for id in full {
             self.queue_shortened(id);
         }
@@ -386,9 +388,7 @@ impl Core {
             // One message that is being sent, and that the peer does not read on; or subscriptions,
             // all of which a publisher is told when it comes back.
             self.doom(id, Why::MemoryShed);
-            if let Some(now) = self.outbox.store.now {
-                self.give_up_queue(now, id);
-            }
+            self.give_up_queue(self.clock.now(), id);
         }
         self.queue_shortened(id);
     }

@@ -17,23 +17,25 @@
 use crate::config::{Config, Endpoint, ProxyConfig, SocketName, SocketOptions};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnTable, Egress, Origin, Phase};
-use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
 use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
-use crate::proxy::{Proxy, Socket, Sockets, Stop};
+use crate::proxy::{Proxy, Socket, Sockets};
 use crate::record::Tape;
 use crate::stats::{SocketSnapshot, TurnTimes};
 use crate::table::Table;
 use crate::why::{Drop, Why};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 mod actions;
 mod agenda;
 mod capture;
+mod clock;
 mod control;
+mod deferred;
 mod hold;
 mod inspect;
 mod intake;
@@ -52,9 +54,11 @@ mod transit;
 mod turn;
 mod walk;
 
-pub use actions::{Action, LinkId};
+pub use actions::Action;
 use agenda::Agenda;
 use capture::Copies;
+use clock::Clock;
+use deferred::Deferred;
 pub(crate) use inspect::Closed;
 use inspect::closed_len_max;
 pub use inspect::{Inquiry, LIST_LEN_MAX};
@@ -63,90 +67,71 @@ use links::{Link, LinkState, Random};
 use memory::Memory;
 pub use memory::MemoryUse;
 use report::ROOM_AGAIN;
+use shutdown::Shutdown;
 use subscriptions::Pending;
 use timers::{Owner, Timers};
-use transit::Transit;
 use turn::{Kind, Turn, cost};
 
 /// The whole state of a broker.
 #[derive(Debug)]
 pub struct Core {
-    /// Links that have been down since the beginning, until the first [`Self::settle`].
-    absent: Vec<u32>,
-    actions: VecDeque<Action>,
     agenda: Agenda,
-    /// Connections that can not be written to any more; see to them at the next [`Self::settle`].
-    broken: VecDeque<ConnId>,
+    clock: Clock,
     /// How many closed peers a socket remembers.
     closed_len_max: usize,
     conns: ConnTable,
-    /// What sessions want said at once; empty between calls.
-    control: Vec<u8>,
-    copies: Copies,
-    /// Connections to be given up at the next [`Self::settle`]: never in the middle of an input,
-    /// whose bytes their queues may lean on.
-    doomed: VecDeque<(ConnId, Why)>,
-    drain_timeout: Duration,
-    /// The last proxy was terminated: stop at the next [`Self::settle`].
-    is_stop_asked: bool,
-    /// What a REQ or REP puts in front of the message being forwarded.
-    envelope: Vec<u8>,
-    links: Vec<Link>,
+    deferred: Deferred,
+    links: Table<LinkId, Link>,
     memory: Memory,
     outbox: Outbox,
     pending: Pending,
-    /// The identity frame of the message being forwarded.
-    prefix: Vec<u8>,
     proxies: Table<ProxyId, Proxy>,
     random: Random,
     /// Proxies that are recorded.
     recorded: Vec<ProxyId>,
+    scratch: Scratch,
+    shutdown: Shutdown,
     sockets: Sockets,
-    stop: Stop,
-    /// Proxies that end before the others, while they send what is queued.
-    stopping: Vec<ProxyId>,
-    targets: Vec<ConnId>,
     timers: Timers,
-    transit: Transit,
     turn: Turn,
-    /// Sockets whose waiting connections are to be tried at the next [`Self::settle`].
-    wakes: VecDeque<SocketId>,
+}
+
+/// What one call needs, kept for the next so that nothing is allocated for a message.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Commands of a session to its peer; empty between calls.
+    control: Vec<u8>,
+    copies: Copies,
+    /// What a REQ or REP puts in front of the message being forwarded.
+    envelope: Vec<u8>,
+    /// The identity frame of the message being forwarded.
+    prefix: Vec<u8>,
+    targets: Vec<ConnId>,
 }
 
 impl Core {
-    /// A broker at rest; the first [`Self::poll_action`]s say whom to connect to. `seed` makes the
+    /// A broker at rest; the first [`Self::poll_action`]s name what to connect to. `seed` makes the
     /// waits of different processes, and the names that they give to peers, differ.
     #[must_use]
-    pub fn new(config: &Config, seed: u64) -> Self {
+    pub fn new(now: Instant, config: &Config, seed: u64) -> Self {
         let mut core = Self {
-            absent: Vec::new(),
-            actions: VecDeque::new(),
             agenda: Agenda::default(),
-            broken: VecDeque::new(),
+            clock: Clock::new(now),
             closed_len_max: closed_len_max(config),
             conns: ConnTable::new(Random::new(seed).number()),
-            control: Vec::new(),
-            copies: Copies::default(),
-            doomed: VecDeque::new(),
-            drain_timeout: config.drain_timeout,
-            envelope: Vec::new(),
-            is_stop_asked: false,
-            links: Vec::new(),
+            deferred: Deferred::default(),
+            links: Table::new(0),
             memory: Memory::new(config.memory_limit),
             outbox: Outbox::default(),
             pending: Pending::default(),
-            prefix: Vec::new(),
             proxies: Table::new(0),
             random: Random::new(seed),
             recorded: Vec::new(),
+            scratch: Scratch::default(),
+            shutdown: Shutdown::new(config.drain_timeout),
             sockets: Table::new(0),
-            stop: Stop::No,
-            stopping: Vec::new(),
-            targets: Vec::new(),
             timers: Timers::default(),
-            transit: Transit::default(),
             turn: Turn::default(),
-            wakes: VecDeque::new(),
         };
         for proxy in &config.proxies {
             core.add_proxy(proxy);
@@ -212,16 +197,16 @@ impl Core {
     ) -> ConnId {
         self.turn.work_on(Kind::Actions);
         self.turn.charge(cost::ACCEPT);
-        let socket = self.links[link.0 as usize].socket;
-        let id = self.add_conn(now, socket, peer.into(), Origin::Dialled(link.0));
-        self.links[link.0 as usize].state = LinkState::Up(id);
+        let socket = self.links[link].socket;
+        let id = self.add_conn(now, socket, peer.into(), Origin::Dialled(link));
+        self.links[link].state = LinkState::Up(id);
         id
     }
 
     /// A connection that [`Action::Connect`] asked for could not be made. It is asked for again
     /// later; only the first failure in a row is worth a warning.
     pub fn handle_connect_failed(&mut self, now: Instant, link: LinkId, error: &io::Error) {
-        let entry = &self.links[link.0 as usize];
+        let entry = &self.links[link];
         let (name, side) = self.names(entry.socket);
         let level = if entry.is_known_down {
             log::Level::Debug
@@ -233,7 +218,7 @@ impl Core {
             "{name} {side}: cannot connect to {}: {error}; retrying",
             entry.endpoint
         );
-        self.links[link.0 as usize].is_known_down = true;
+        self.links[link].is_known_down = true;
         self.retry_link(now, link);
     }
 
@@ -253,7 +238,7 @@ impl Core {
     pub fn handle_write_failed(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.is_blocked = true;
-            self.broken.push_back(id);
+            self.deferred.broken.push_back(id);
         } else if let Some(closing) = self.conns.closing_mut(id) {
             closing.egress.close(&mut self.outbox.store);
         }
@@ -268,14 +253,14 @@ impl Core {
                 closing.is_blocked = is_blocked;
                 closing.egress.advance(size, &mut self.outbox.store);
                 if size > 0 && closing.peer == PeerAddress::Inproc {
-                    self.transit.note();
+                    self.shutdown.transit.note();
                 }
             }
             return;
         };
         conn.is_blocked = is_blocked;
         if size > 0 && conn.peer == PeerAddress::Inproc {
-            self.transit.note();
+            self.shutdown.transit.note();
         }
         let messages_before = conn.egress.messages();
         conn.egress.advance(size, &mut self.outbox.store);
@@ -286,15 +271,15 @@ impl Core {
         conn.traffic.messages_sent += u64::from(messages_before - conn.egress.messages());
         let socket_id = conn.socket;
         let socket = &mut self.sockets[socket_id];
-        let patience = socket.patience(conn);
+        let patience = socket.patience(id, conn);
         if patience.is_none() || size > 0 && matches!(socket.pattern, Pattern::Xsub(_)) {
             conn.fullness.iter_mut().for_each(|full| full.since = None);
         }
-        if let (Some(term), Some(now)) = (socket.watch_term(conn), self.outbox.store.now)
+        if let Some(term) = socket.watch_term(id, conn)
             && let full = conn.fullness.get_or_insert_default()
             && !std::mem::replace(&mut full.is_watched, true)
         {
-            let later = now + lifecycle::look_again_after(term);
+            let later = self.clock.now() + lifecycle::look_again_after(term);
             self.timers.insert(later, Owner::Queue(id));
         }
         self.queue_shortened(id);
@@ -352,7 +337,7 @@ impl Core {
             self.forget(id);
         }
         if let Origin::Dialled(link) = origin {
-            self.retry_link(now, LinkId(link));
+            self.retry_link(now, link);
         }
     }
 
@@ -384,7 +369,7 @@ impl Core {
             self.cancel_departed(CANCELS_PER_TURN_MAX) + self.tell_publishers(TELLS_PER_TURN_MAX);
         self.turn.charge(done as u64 * cost::CANCEL);
         self.hold_limit(&[]);
-        self.transit.turn();
+        self.shutdown.transit.turn();
         self.settle(now);
     }
 
@@ -406,7 +391,7 @@ impl Core {
     /// The next thing for the driver to do.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
-        let units = match self.actions.front()? {
+        let units = match self.deferred.actions.front()? {
             Action::Connect(_) => cost::CONNECT,
             Action::ResumeAll => self.conns.len() as u64 * cost::WALK,
             _ => 0,
@@ -418,7 +403,7 @@ impl Core {
             }
             self.turn.charge(units);
         }
-        let action = self.actions.pop_front();
+        let action = self.deferred.actions.pop_front();
         self.memory.is_resuming &= action != Some(Action::ResumeAll);
         action
     }
@@ -519,16 +504,13 @@ impl Core {
     /// Whether there is work left that needs no event: the next turn should not wait.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
-        !(self.actions.is_empty()
+        !(self.deferred.is_empty()
             && self.agenda.is_empty()
-            && self.broken.is_empty()
             && !self.has_pending_subscriptions()
             && self.conns.overflowing.is_empty()
-            && self.doomed.is_empty()
             && !self.outbox.has_dirty()
             && !self.outbox.has_greetings()
-            && self.wakes.is_empty()
-            && (self.transit.is_quiet() || !matches!(self.stop, Stop::Draining(_))))
+            && self.shutdown.is_quiet())
     }
 
     /// What is queued for a connection.
@@ -565,16 +547,23 @@ impl Core {
         waits && self.memory.is_input_tight()
     }
 
+    /// The link that has this slot.
+    #[must_use]
+    pub fn link_in_slot(&self, slot: usize) -> Option<LinkId> {
+        let (link, _) = self.links.in_slot(u32::try_from(slot).ok()?)?;
+        Some(link)
+    }
+
     /// The endpoint of a link.
     #[must_use]
     pub fn endpoint(&self, link: LinkId) -> &Endpoint {
-        &self.links[link.0 as usize].endpoint
+        &self.links[link].endpoint
     }
 
     /// The endpoint that a connection was made to, if we made it.
     fn endpoint_of(&self, conn: &Conn) -> Option<&Endpoint> {
         match conn.origin {
-            Origin::Dialled(link) => Some(self.endpoint(LinkId(link))),
+            Origin::Dialled(link) => Some(self.endpoint(link)),
             Origin::Accepted => None,
         }
     }
@@ -582,13 +571,13 @@ impl Core {
     /// The options of the socket that a link belongs to.
     #[must_use]
     pub fn link_options(&self, link: LinkId) -> &SocketOptions {
-        &self.sockets[self.links[link.0 as usize].socket].options
+        &self.sockets[self.links[link].socket].options
     }
 
     /// Whether a stop has come to its end: nothing is open any more.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.stop == Stop::Closing && self.conns.len() == 0
+        self.shutdown.is_closing() && self.conns.len() == 0
     }
 
     /// What every socket has seen, in the order of the configuration, frontends first.
@@ -619,20 +608,20 @@ impl Core {
         let mut had_work = false;
         self.turn.work_on(Kind::Closing);
         self.report_overflows();
-        while !self.broken.is_empty() && !self.turn.cuts() {
-            if let Some(id) = self.broken.pop_front() {
+        while !self.deferred.broken.is_empty() && !self.turn.cuts() {
+            if let Some(id) = self.deferred.broken.pop_front() {
                 self.turn.charge(cost::CLOSE);
                 self.give_up_queue(now, id);
                 had_work = true;
             }
         }
-        while let Some(link) = self.absent.pop() {
+        while let Some(link) = self.deferred.absent.pop() {
             self.stand_in(now, link);
         }
         had_work |= self.close_doomed(now);
         self.turn.work_on(Kind::Waking);
-        while !self.wakes.is_empty() && !self.turn.cuts() {
-            if let Some(socket) = self.wakes.pop_front() {
+        while self.deferred.has_wakes() && !self.turn.cuts() {
+            if let Some(socket) = self.deferred.next_wake() {
                 self.wake(socket);
                 had_work = true;
             }
@@ -644,17 +633,13 @@ impl Core {
 
     /// It is `now`, or later if that was said before: the clock of the core never goes back.
     fn advance(&mut self, now: Instant) -> Instant {
-        let known = self.outbox.store.now.map_or(now, |known| known.max(now));
-        self.outbox.store.now = Some(known);
-        known
+        let now = self.clock.advance(now);
+        self.outbox.store.stamp = self.clock.stamp();
+        now
     }
 
     fn doom(&mut self, id: ConnId, why: Why) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && !std::mem::replace(&mut conn.is_doomed, true)
-        {
-            self.doomed.push_back((id, why));
-        }
+        self.deferred.doom(&mut self.conns, id, why);
     }
 
     /// Lets those go on who wait on either side of a proxy, and what was taken back.
@@ -663,7 +648,7 @@ impl Core {
         for (id, opposite) in [(frontend, backend), (backend, frontend)] {
             let (own, across) = (&self.sockets[id], &self.sockets[opposite]);
             if !own.waiting.is_empty() || across.pattern.has_stranded() {
-                self.wake_later(id);
+                self.deferred.wake(id);
             }
         }
     }
@@ -672,16 +657,10 @@ impl Core {
     fn wake_for(&mut self, id: SocketId) {
         let socket = &self.sockets[id];
         match socket.across {
-            Some(across) => self.wake_later(across),
-            None if socket.name == SocketName::Capture => self.wake_later(id),
+            Some(across) => self.deferred.wake(across),
+            None if socket.name == SocketName::Capture => self.deferred.wake(id),
             // Questions do not wait for answers.
             None => {}
-        }
-    }
-
-    fn wake_later(&mut self, socket: SocketId) {
-        if !self.wakes.contains(&socket) {
-            self.wakes.push_back(socket);
         }
     }
 
@@ -709,12 +688,12 @@ impl Core {
         if max_age.is_zero() {
             return false;
         }
-        let store = &mut self.outbox.store;
-        let Some(limit) = store.now.and_then(|now| now.checked_sub(max_age)) else {
+        let Some(latest) = self.clock.stamp_before(max_age) else {
             return false;
         };
+        let store = &mut self.outbox.store;
         let most = u32::try_from(self.turn.left() / cost::CANCEL).unwrap_or(u32::MAX);
-        let expired = conn.egress.drop_expired(limit, most.max(1), store);
+        let expired = conn.egress.drop_expired(latest, most.max(1), store);
         self.turn.charge(u64::from(expired) * cost::CANCEL);
         let left = conn.egress.unsent();
         socket.count_dropped((id, conn), Drop::Expired, expired, left);
@@ -727,8 +706,8 @@ impl Core {
     /// Queues what a session wants said.
     fn send_control(&mut self, id: ConnId) {
         self.outbox
-            .push_bytes(&mut self.conns, id, &self.control, 0);
-        self.control.clear();
+            .push_bytes(&mut self.conns, id, &self.scratch.control, 0);
+        self.scratch.control.clear();
     }
 }
 

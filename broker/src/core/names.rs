@@ -34,11 +34,12 @@ impl Core {
     /// Takes in a peer whose handshake is over; false if another has its name and was asked whether
     /// it is there. Until [`Self::check_contest`] the peer waits.
     pub(super) fn take_in(&mut self, id: ConnId, peer: &Peer) -> Result<bool, Why> {
-        let (Some(holder), Some(now)) = (self.rival(id, peer), self.outbox.store.now) else {
+        let Some(holder) = self.rival(id, peer) else {
             return self.attach(id, peer).map(|()| true);
         };
+        let now = self.clock.now();
         if !self.ask(holder) {
-            self.actions.push_back(Action::Examine(holder));
+            self.deferred.act(Action::Examine(holder));
             return Err(Why::IdentityTaken);
         }
         if let Some(conn) = self.conns.get_mut(id) {
@@ -71,7 +72,7 @@ impl Core {
             return false;
         };
         let had_answer = conn.session.has_answer();
-        let has_asked = conn.session.ask(&mut self.control);
+        let has_asked = conn.session.ask(&mut self.scratch.control);
         if has_asked {
             self.send_ping(id, had_answer);
         }
@@ -113,7 +114,7 @@ impl Core {
         }
         let is_excused = conn.is_parked || !is_read || may_be_slow(&self.sockets, conn);
         if is_excused {
-            self.actions.push_back(Action::Examine(id));
+            self.deferred.act(Action::Examine(id));
         }
         is_excused
     }
@@ -124,7 +125,7 @@ impl Core {
             let socket_id = conn.socket;
             let socket = &mut self.sockets[socket_id];
             socket.waiting.push_back(id, &mut self.conns);
-            self.wake_later(socket_id);
+            self.deferred.wake(socket_id);
         }
     }
 }

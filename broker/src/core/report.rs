@@ -54,7 +54,7 @@ pub(crate) enum Source {
     /// Not one peer.
     Any,
     /// The link with this index.
-    Link(u32),
+    Link(LinkId),
     /// One peer.
     Peer(PeerAddress),
     /// Any process of this user.
@@ -162,7 +162,7 @@ impl Reports {
     }
 
     /// A link is up: what happens to it next is news, unless there is news of it all the time.
-    fn renew(&mut self, link: u32) {
+    fn renew(&mut self, link: LinkId) {
         for (key, entry) in &mut self.entries {
             if key.source == Source::Link(link) {
                 entry.is_news = entry.lines < LINK_LINES_MAX;
@@ -239,11 +239,9 @@ impl Core {
         let proxy = self.sockets[id].proxy;
         let reports = &mut self.proxies[proxy].reports;
         let is_news = reports.note(key, messages);
-        if let Some(now) = self.outbox.store.now
-            && !std::mem::replace(&mut reports.is_timed, true)
-        {
-            let owner = Owner::Reports(proxy);
-            self.timers.insert(now + REPORT_INTERVAL, owner);
+        if !std::mem::replace(&mut reports.is_timed, true) {
+            let next = self.clock.now() + REPORT_INTERVAL;
+            self.timers.insert(next, Owner::Reports(proxy));
         }
         if is_news {
             self.turn.charge(cost::LINE);
@@ -256,10 +254,10 @@ impl Core {
     pub(super) fn sum_up_reports(&mut self, proxy: ProxyId) {
         self.log_sums(proxy);
         let reports = &mut self.proxies[proxy].reports;
-        reports.is_timed = !reports.entries.is_empty() && self.outbox.store.now.is_some();
-        if let Some(now) = self.outbox.store.now.filter(|_| reports.is_timed) {
-            let owner = Owner::Reports(proxy);
-            self.timers.insert(now + REPORT_INTERVAL, owner);
+        reports.is_timed = !reports.entries.is_empty();
+        if reports.is_timed {
+            let next = self.clock.now() + REPORT_INTERVAL;
+            self.timers.insert(next, Owner::Reports(proxy));
         }
     }
 
@@ -332,7 +330,7 @@ impl Core {
         let mut text = match main {
             Source::Address(address) => address.to_string(),
             Source::Any => "all peers".to_owned(),
-            Source::Link(link) => self.endpoint(LinkId(link)).to_string(),
+            Source::Link(link) => self.endpoint(link).to_string(),
             Source::Peer(peer) => peer.to_string(),
             Source::User(uid) => format!("uid {uid}"),
         };
@@ -390,8 +388,8 @@ impl Core {
     }
 
     /// The endpoint that was connected to, and the address that it stands for.
-    fn target_of(&self, link: u32, peer: PeerAddress) -> String {
-        let (mut endpoint, peer) = (self.endpoint(LinkId(link)).to_string(), peer.to_string());
+    fn target_of(&self, link: LinkId, peer: PeerAddress) -> String {
+        let (mut endpoint, peer) = (self.endpoint(link).to_string(), peer.to_string());
         if !endpoint.ends_with(&peer) {
             // To write into a string cannot fail.
             let _ = write!(endpoint, " ({peer})");
@@ -410,8 +408,8 @@ impl Core {
     }
 
     /// Tells the log that a link is up, and whatever happens to it next.
-    pub(super) fn report_connected(&mut self, link: u32) {
-        let id = self.links[link as usize].socket;
+    pub(super) fn report_connected(&mut self, link: LinkId) {
+        let id = self.links[link].socket;
         let Socket {
             name: side, proxy, ..
         } = self.sockets[id];
@@ -423,7 +421,7 @@ impl Core {
             source: Source::Link(link),
         };
         let level = self.level_of_report(id, key, 0, Level::Info);
-        let (name, endpoint) = (&self.proxies[proxy].name, self.endpoint(LinkId(link)));
+        let (name, endpoint) = (&self.proxies[proxy].name, self.endpoint(link));
         log::log!(level, "{name} {side}: connected to {endpoint}");
     }
 
@@ -435,7 +433,7 @@ impl Core {
         let Origin::Dialled(index) = conn.origin else {
             return;
         };
-        let link = &mut self.links[index as usize];
+        let link = &mut self.links[index];
         let is_late = conn.phase == Phase::Handshake && conn.session.is_greeting();
         if !is_late || std::mem::replace(&mut link.is_known_silent, true) {
             return;
@@ -501,7 +499,7 @@ impl Core {
             let (source, whom) = (source_of(conn), conn.peer);
             let whom = match conn.origin {
                 Origin::Accepted => whom.to_string(),
-                Origin::Dialled(link) => self.links[link as usize].endpoint.to_string(),
+                Origin::Dialled(link) => self.links[link].endpoint.to_string(),
             };
             let key = overflow_key(Subject::Room, self.sockets[id].name, source);
             let level = self.level_of_report(id, key, missed, Level::Info);
@@ -555,9 +553,8 @@ impl Core {
             return;
         }
         self.memory.shed = Some(Shed::default());
-        if let Some(now) = self.outbox.store.now {
-            self.timers.insert(now + REPORT_INTERVAL, Owner::Shed);
-        }
+        let next = self.clock.now() + REPORT_INTERVAL;
+        self.timers.insert(next, Owner::Shed);
         log::warn!(
             "the memory limit of {limit} bytes is reached: gave up {freed} bytes of the largest \
              queues and unfinished messages (memory_limit)"
@@ -579,9 +576,8 @@ impl Core {
             more(times, "time")
         );
         self.memory.shed = Some(Shed::default());
-        if let Some(now) = self.outbox.store.now {
-            self.timers.insert(now + REPORT_INTERVAL, Owner::Shed);
-        }
+        let next = self.clock.now() + REPORT_INTERVAL;
+        self.timers.insert(next, Owner::Shed);
     }
 }
 
@@ -650,9 +646,14 @@ fn causes_of(sum: &Sum) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Handle;
 
     const CURVE: &str = "mechanism-mismatch";
     const LATE: &str = "handshake-timeout";
+
+    fn link(slot: u8) -> LinkId {
+        LinkId::new(u32::from(slot), 0)
+    }
 
     fn closed(label: &'static str, last: u8) -> Key {
         Key {
@@ -721,12 +722,12 @@ mod tests {
             let [kind, address, ..] = state.to_be_bytes();
             match kind {
                 0 => summed += reports.sum_up().iter().map(|sum| sum.total).sum::<u64>(),
-                1 => reports.renew(u32::from(address)),
+                1 => reports.renew(link(address)),
                 _ => {
                     let label = [CURVE, LATE][usize::from(kind % 2)];
                     let mut key = closed(label, address);
                     if kind % 8 == 2 {
-                        key.source = Source::Link(u32::from(address));
+                        key.source = Source::Link(link(address));
                     }
                     noted += 1;
                     lines += u64::from(reports.note(key, 2));
@@ -745,18 +746,18 @@ mod tests {
     fn a_link_that_comes_and_goes_has_few_lines_a_minute() {
         let mut reports = Reports::default();
         let key = Key {
-            source: Source::Link(3),
+            source: Source::Link(link(3)),
             ..closed(LATE, 1)
         };
         let lines = (0..50).filter(|_| {
-            reports.renew(3);
+            reports.renew(link(3));
             reports.note(key, 2)
         });
         assert_eq!(lines.count(), LINK_LINES_MAX as usize);
         assert_eq!(reports.sum_up()[0].total, 50 - u64::from(LINK_LINES_MAX));
-        reports.renew(4);
+        reports.renew(link(4));
         assert!(!reports.note(key, 2), "another link is up");
-        reports.renew(3);
+        reports.renew(link(3));
         assert!(reports.note(key, 2));
     }
 }

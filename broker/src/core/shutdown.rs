@@ -5,23 +5,56 @@ use crate::conn::{Conn, Phase};
 use crate::core::Core;
 use crate::core::actions::Action;
 use crate::core::links::LinkState;
+use crate::core::transit::Transit;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::peer::PeerAddress;
 use crate::proxy::{Linger, Proxy, Socket, Stop};
 use crate::why::{Drop, Why};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The end of the broker, and of proxies that end before it.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    drain_timeout: Duration,
+    stop: Stop,
+    /// Proxies that end before the others, while they send what is queued.
+    stopping: Vec<ProxyId>,
+    pub(super) transit: Transit,
+}
+
+impl Shutdown {
+    pub(super) fn new(drain_timeout: Duration) -> Self {
+        Self {
+            drain_timeout,
+            stop: Stop::No,
+            stopping: Vec::new(),
+            transit: Transit::default(),
+        }
+    }
+
+    /// Whether it needs no further turn at once: while the broker drains, what moves between
+    /// sockets of its own has come to rest.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.transit.is_quiet() || !matches!(self.stop, Stop::Draining(_))
+    }
+
+    /// Whether everything is closed, or being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.stop == Stop::Closing
+    }
+}
 
 impl Core {
     /// Begins to stop: nothing is accepted or read any more, what is queued is sent, for as long as
     /// the configuration says. A second call gives up what is queued.
     pub fn handle_stop(&mut self, now: Instant) {
-        if self.stop != Stop::No {
+        if self.shutdown.stop != Stop::No {
             self.close_all(now);
             return;
         }
-        let deadline = now + self.drain_timeout;
-        self.stop = Stop::Draining(deadline);
-        self.actions.push_back(Action::StopAccepting(None));
+        let deadline = now + self.shutdown.drain_timeout;
+        self.shutdown.stop = Stop::Draining(deadline);
+        self.deferred.act(Action::StopAccepting(None));
         for id in self.proxies.handles() {
             self.begin_stop(now, id, deadline);
         }
@@ -30,12 +63,12 @@ impl Core {
 
     /// Begins to end one proxy of several.
     pub(super) fn stop_proxy(&mut self, now: Instant, id: ProxyId) {
-        let deadline = now + self.drain_timeout;
+        let deadline = now + self.shutdown.drain_timeout;
         let sockets = self.proxies[id].sockets();
         let stops = sockets.map(|socket| Action::StopAccepting(Some(socket)));
-        self.actions.extend(stops);
+        self.deferred.actions.extend(stops);
         self.begin_stop(now, id, deadline);
-        self.stopping.push(id);
+        self.shutdown.stopping.push(id);
     }
 
     fn begin_stop(&mut self, now: Instant, id: ProxyId, deadline: Instant) {
@@ -45,7 +78,7 @@ impl Core {
         }
         proxy.stop = Stop::Draining(deadline);
         proxy.begin_linger(&mut self.sockets, now, deadline);
-        let links = self.links.iter_mut();
+        let links = self.links.iter_mut().map(|(_, link)| link);
         for link in links.filter(|link| self.sockets[link.socket].proxy == id) {
             if let LinkState::Waiting(_) = link.state {
                 link.state = LinkState::Connecting;
@@ -58,33 +91,33 @@ impl Core {
     /// Brings stops that are under way a step further. Answers whether one came to its end, so that
     /// there is more to do.
     pub(super) fn check_stops(&mut self, now: Instant) -> bool {
-        if std::mem::take(&mut self.is_stop_asked) && self.stop == Stop::No {
+        if std::mem::take(&mut self.deferred.is_stop_asked) && self.shutdown.stop == Stop::No {
             self.handle_stop(now);
             return true;
         }
-        if let Stop::Draining(deadline) = self.stop {
+        if let Stop::Draining(deadline) = self.shutdown.stop {
             self.end_linger(now);
-            let is_quiet = self.transit.is_quiet() && self.agenda.is_empty();
+            let is_quiet = self.shutdown.transit.is_quiet() && self.agenda.is_empty();
             if now >= deadline || is_quiet && self.is_drained(None) {
                 self.close_all(now);
                 self.settle(now);
                 return true;
             }
         }
-        if self.stopping.is_empty() {
+        if self.shutdown.stopping.is_empty() {
             return false;
         }
         // They began to end before the broker did, and their deadlines come first.
         self.end_linger(now);
         let (mut ended, mut index) = (false, 0);
-        while let Some(proxy) = self.stopping.get(index).copied() {
+        while let Some(proxy) = self.shutdown.stopping.get(index).copied() {
             let stop = self.proxies[proxy].stop;
             if matches!(stop, Stop::Draining(deadline) if now < deadline)
                 && !self.is_drained(Some(proxy))
             {
                 index += 1;
             } else {
-                self.stopping.swap_remove(index);
+                self.shutdown.stopping.swap_remove(index);
                 self.close_proxy(now, proxy);
                 ended = true;
             }
@@ -94,7 +127,8 @@ impl Core {
 
     /// When the next stop that is under way comes to a deadline.
     pub(super) fn stop_deadline(&self) -> Option<Instant> {
-        let is_stopping = matches!(self.stop, Stop::Draining(_)) || !self.stopping.is_empty();
+        let is_stopping =
+            matches!(self.shutdown.stop, Stop::Draining(_)) || !self.shutdown.stopping.is_empty();
         if !is_stopping {
             return None;
         }
@@ -110,7 +144,7 @@ impl Core {
 
     /// Whether this connection may be read from, as far as stops have a say.
     pub(super) fn is_read_in_stop(&self, conn: &Conn) -> bool {
-        match (self.proxies[conn.proxy].stop, self.stop) {
+        match (self.proxies[conn.proxy].stop, self.shutdown.stop) {
             (Stop::No, _) => true,
             // What was received goes on.
             (Stop::Draining(_), _) if conn.is_cut => true,
@@ -125,8 +159,8 @@ impl Core {
         for id in self.proxies.handles() {
             self.close_proxy(now, id);
         }
-        self.stopping.clear();
-        self.stop = Stop::Closing;
+        self.shutdown.stopping.clear();
+        self.shutdown.stop = Stop::Closing;
     }
 
     fn close_proxy(&mut self, now: Instant, id: ProxyId) {

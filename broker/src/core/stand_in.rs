@@ -7,7 +7,7 @@
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, Egress, Origin, Phase};
 use crate::core::Core;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, LinkId};
 use crate::pattern::Pattern;
 use crate::pattern::errand::Place;
 use crate::peer::PeerAddress;
@@ -17,8 +17,8 @@ use zmtp::Session;
 
 impl Core {
     /// The queue of a link while it is down; `None` if it is to have none.
-    pub(super) fn stand_in(&mut self, now: Instant, link: u32) -> Option<ConnId> {
-        let entry = &mut self.links[link as usize];
+    pub(super) fn stand_in(&mut self, now: Instant, link: LinkId) -> Option<ConnId> {
+        let entry = &mut self.links[link];
         let socket_id = entry.socket;
         let socket = &mut self.sockets[socket_id];
         if entry.stand_in.is_some() || self.proxies[socket.proxy].stop != Stop::No {
@@ -47,7 +47,7 @@ impl Core {
             return None;
         }
         entry.stand_in = Some(id);
-        self.wake_later(across);
+        self.deferred.wake(across);
         Some(id)
     }
 
@@ -78,7 +78,7 @@ impl Core {
         let Origin::Dialled(link) = origin else {
             return None;
         };
-        let entry = &mut self.links[link as usize];
+        let entry = &mut self.links[link];
         let (id, socket) = (entry.stand_in.take()?, entry.socket);
         self.report_room(id, "another queue took its place");
         let socket = &mut self.sockets[socket];
@@ -107,7 +107,7 @@ impl Core {
         let kept = self.end_stand_in(origin);
         if let (Origin::Dialled(link), Some((id, mut kept))) = (origin, kept) {
             let unsent = kept.close_and_take(&mut self.outbox.store);
-            let socket = self.links[link as usize].socket;
+            let socket = self.links[link].socket;
             self.strand(now, id, (socket, origin), unsent);
         }
     }

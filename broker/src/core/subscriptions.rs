@@ -10,6 +10,7 @@
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnTable, Origin};
 use crate::core::Core;
+use crate::core::deferred::Deferred;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{CANCELS_IN_A_ROW_MAX, TELLS_IN_A_ROW_MAX, UPSTREAM_BYTES_MAX};
 use crate::pattern::xpub::Notice;
@@ -48,8 +49,8 @@ impl Core {
             Ok(notice) => {
                 let mut upstream = Upstream {
                     conns: &mut self.conns,
-                    control: &mut self.control,
-                    doomed: &mut self.doomed,
+                    control: &mut self.scratch.control,
+                    deferred: &mut self.deferred,
                     outbox: &mut self.outbox,
                     telling: &mut self.pending.telling,
                 };
@@ -70,8 +71,8 @@ impl Core {
         };
         let mut upstream = Upstream {
             conns: &mut self.conns,
-            control: &mut self.control,
-            doomed: &mut self.doomed,
+            control: &mut self.scratch.control,
+            deferred: &mut self.deferred,
             outbox: &mut self.outbox,
             telling: &mut self.pending.telling,
         };
@@ -91,7 +92,7 @@ impl Core {
         };
         let filter = match conn.origin {
             Origin::Accepted => 0,
-            Origin::Dialled(link) => self.links[link as usize].filter,
+            Origin::Dialled(link) => self.links[link].filter,
         };
         let Pattern::Xsub(xsub) = &mut self.sockets[conn.socket].pattern else {
             return;
@@ -169,7 +170,7 @@ impl Core {
                 _ => None,
             };
             let limit = TELLS_AT_ONCE.min(limit - told);
-            let control = &mut self.control;
+            let control = &mut self.scratch.control;
             let taken = xsub.tell_more(id, &self.conns, table, limit, |topic, add| {
                 Peer::append_subscription(version, topic, add, control);
             });
@@ -236,8 +237,8 @@ impl Core {
         let is_pub = xpub.is_pub();
         let mut upstream = Upstream {
             conns: &mut self.conns,
-            control: &mut self.control,
-            doomed: &mut self.doomed,
+            control: &mut self.scratch.control,
+            deferred: &mut self.deferred,
             outbox: &mut self.outbox,
             telling: &mut self.pending.telling,
         };
@@ -333,7 +334,7 @@ const TELLS_AT_ONCE: usize = 16;
 struct Upstream<'a> {
     conns: &'a mut ConnTable,
     control: &'a mut Vec<u8>,
-    doomed: &'a mut VecDeque<(ConnId, Why)>,
+    deferred: &'a mut Deferred,
     outbox: &'a mut Outbox,
     telling: &'a mut VecDeque<ConnId>,
 }
@@ -370,7 +371,9 @@ impl Upstream<'_> {
                 self.outbox.push_bytes(self.conns, id, self.control, 0);
                 self.control.clear();
             }
-            Telling::TooMuch => self.doomed.push_back((id, Why::SubscriptionsUnread)),
+            Telling::TooMuch => {
+                self.deferred.doom(self.conns, id, Why::SubscriptionsUnread);
+            }
             Telling::Later if has_room && publisher.is_behind() && !publisher.is_in_line => {
                 publisher.is_in_line = true;
                 self.telling.push_back(id);

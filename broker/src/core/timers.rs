@@ -5,8 +5,7 @@
 //! reminder comes up. Each owner has at most one reminder: a deadline that moves forward moves it,
 //! and an owner that is gone takes it along, so that there are never more than owners.
 
-use crate::core::actions::LinkId;
-use crate::ids::{ConnId, ProxyId};
+use crate::ids::{ConnId, LinkId, ProxyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 

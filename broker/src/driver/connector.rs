@@ -1,10 +1,11 @@
 //! Endpoints that we connect to: names are resolved and addresses tried, without blocking the loop.
 
 use crate::config::{Endpoint, SocketOptions, endpoint::Source};
-use crate::core::{Core, LinkId};
+use crate::core::Core;
 use crate::driver::stream::Socket;
 use crate::driver::tune::{tune_buffers, tune_tcp};
 use crate::driver::{address, ipc, link_token};
+use crate::ids::LinkId;
 use crate::peer::PeerAddress;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Waker};

@@ -11,8 +11,8 @@
 
 use crate::config::{Config, Endpoint};
 use crate::conn::{Input, SLICES_MAX};
-use crate::core::{Action, Core, Flow, LinkId};
-use crate::ids::ConnId;
+use crate::core::{Action, Core, Flow};
+use crate::ids::{ConnId, LinkId};
 use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
@@ -108,7 +108,7 @@ impl Broker {
     /// The first endpoint that could not be bound, and why.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         let (mut bound, mut listeners) = (Vec::new(), Vec::new());
-        let mut core = Core::new(config, RandomState::new().hash_one(0));
+        let mut core = Core::new(Instant::now(), config, RandomState::new().hash_one(0));
         let ids: Vec<_> = core.proxies().collect();
         for (proxy, proxy_config) in ids.iter().zip(&config.proxies) {
             for side in proxy_config.sockets() {
@@ -300,7 +300,9 @@ impl Broker {
         match value >> KIND_SHIFT {
             KIND_CONNECTION => self.handle_stream_event(index, event),
             KIND_LINK => {
-                let link = LinkId(u32::try_from(index).unwrap_or(u32::MAX));
+                let Some(link) = self.core.link_in_slot(index) else {
+                    return;
+                };
                 let dial = Dial::new(now, link, &self.core, self.poll.registry());
                 let outcome = self.connector.handle_event(dial);
                 self.handle_outcome(now, outcome);
@@ -721,7 +723,7 @@ fn token(kind: usize, index: usize) -> Token {
 }
 
 fn link_token(link: LinkId) -> Token {
-    token(KIND_LINK, link.0 as usize)
+    token(KIND_LINK, link.slot())
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Dialler {
              [proxy.backend]\nconnect = '{target}'\n{options}\n"
         );
         let config = Config::from_toml(&text, "test.toml").expect("legal");
-        let mut core = Core::new(&config, 1);
+        let mut core = Core::new(Instant::now(), &config, 1);
         let Some(Action::Connect(link)) = core.poll_action() else {
             panic!("there is a link");
         };

@@ -81,11 +81,12 @@ impl Driver {
             proxies: vec![proxy.clone()],
             ..Config::default()
         };
+        let now = Instant::now();
         Self {
-            core: Core::new(&config, 1),
+            core: Core::new(now, &config, 1),
             lines: BTreeMap::new(),
             links: Vec::new(),
-            now: Instant::now(),
+            now,
             peers_total: 0,
             proxy,
             scratch: vec![0; SCRATCH_SIZE],

@@ -1,13 +1,13 @@
 //! DEALER and PUSH: each message goes to one peer, in turn, or waits.
 
 use crate::config::{Balance, Overflow, SocketOptions};
-use crate::conn::ConnTable;
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::outbox::Outbox;
+use crate::conn::{Conn, ConnTable};
 use crate::ids::ConnId;
 use crate::pattern::Route;
 use crate::pattern::errand::Errand;
-use crate::pattern::turns::Turns;
+use crate::pattern::round_robin::{Pause, RoundRobin};
 use crate::why::Drop;
 
 /// The outgoing half of a DEALER or PUSH socket.
@@ -16,7 +16,7 @@ pub(crate) struct Balancer {
     /// Messages that were queued for peers that died; they go before all others. No new message is
     /// admitted while there are any, so that they never exceed what the dead were allowed to queue.
     stranded: Unsent,
-    turns: Turns,
+    turns: RoundRobin,
 }
 
 impl Balancer {
@@ -122,15 +122,22 @@ impl Balancer {
 
     /// Lets a peer take turns again if its queue has drained to half.
     pub(crate) fn writable(&mut self, id: ConnId, conns: &mut ConnTable, options: &SocketOptions) {
-        let Some(conn) = conns.get_mut(id) else {
+        let Some(conn) = conns.get(id) else {
             return;
         };
-        if conn.is_full && conn.is_at_low_water(options) {
-            conn.is_full = false;
-            if !conn.is_busy {
-                self.turns.activate(id, conns);
-            }
+        if conn.is_at_low_water(options) {
+            self.turns.end_pause(Pause::Full, id, conns);
         }
+    }
+
+    /// Whether this peer was found full and slow, and its queue has not drained to half since.
+    pub(crate) fn is_full(&self, id: ConnId, conn: &Conn) -> bool {
+        self.turns.is_full(id, conn)
+    }
+
+    /// All such peers.
+    pub(crate) fn full(&self) -> impl Iterator<Item = ConnId> {
+        self.turns.full()
     }
 
     /// Whether there is no peer at all.
@@ -146,14 +153,7 @@ impl Balancer {
     /// A peer has answered what it was given: it is ready for more. Answers whether it was not
     /// before.
     pub(crate) fn answered(&mut self, id: ConnId, conns: &mut ConnTable) -> bool {
-        let Some(conn) = conns.get_mut(id) else {
-            return false;
-        };
-        let was_busy = std::mem::take(&mut conn.is_busy);
-        if was_busy && !conn.is_full {
-            self.turns.activate(id, conns);
-        }
-        was_busy
+        self.turns.end_pause(Pause::Busy, id, conns)
     }
 
     fn pick(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
@@ -166,7 +166,7 @@ impl Balancer {
         }
         let size_max = conns.queue_size_max;
         while let Some(id) = self.turns.current() {
-            let Some(conn) = conns.get_mut(id) else {
+            let Some(conn) = conns.get(id) else {
                 debug_assert!(false, "a peer that is gone has turns");
                 return Route::Wait;
             };
@@ -176,15 +176,13 @@ impl Balancer {
             }
             if !is_full || options.overflow.takes_back() {
                 if options.balance == Balance::Ready {
-                    conn.is_busy = true;
-                    self.turns.deactivate_current(conns);
+                    self.turns.pause_current(Pause::Busy, conns);
                 } else {
                     self.turns.advance();
                 }
                 return Route::To { id, skip: 0 };
             }
-            conn.is_full = true;
-            self.turns.deactivate_current(conns);
+            self.turns.pause_current(Pause::Full, conns);
         }
         Route::Wait
     }

@@ -20,9 +20,9 @@ pub(crate) mod errand;
 pub(crate) mod pair;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod round_robin;
 pub(crate) mod router;
 pub(crate) mod trie;
-pub(crate) mod turns;
 pub(crate) mod xpub;
 pub(crate) mod xsub;
 
@@ -415,6 +415,15 @@ impl Pattern {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => Some(balancer),
             Self::Req(request) => Some(request.balancer()),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::balancer`], to look at it.
+    pub(crate) fn as_balancer(&self) -> Option<&Balancer> {
+        match self {
+            Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => Some(balancer),
+            Self::Req(request) => Some(request.as_balancer()),
             _ => None,
         }
     }

@@ -98,4 +98,9 @@ impl Request {
     pub(crate) fn balancer(&mut self) -> &mut Balancer {
         &mut self.balancer
     }
+
+    /// As [`Self::balancer`], to look at it.
+    pub(crate) fn as_balancer(&self) -> &Balancer {
+        &self.balancer
+    }
 }

@@ -154,30 +154,32 @@ impl Socket {
 
     /// How long the queue of this peer may stay full; `None` if it may for ever, or is far from it.
     /// It is watched from when the kernel takes no more: by when it is full nothing is written.
-    pub(crate) fn patience(&self, conn: &Conn) -> Option<Duration> {
+    pub(crate) fn patience(&self, id: ConnId, conn: &Conn) -> Option<Duration> {
         if let Pattern::Xsub(_) = self.pattern {
             let may_be_full = conn.is_blocked || self.is_full(conn);
             return may_be_full.then_some(UPSTREAM_PATIENCE);
         }
         let is_watched = self.options.overflow == Overflow::Disconnect
-            && (conn.is_blocked || self.has_been_full(conn));
+            && (conn.is_blocked || self.has_been_full(id, conn));
         is_watched.then_some(self.options.overflow_timeout)
     }
 
     /// A time in which something may be due in the queue of this peer though nothing is written of
     /// it: its patience ends, or messages become too old. [`None`] if nothing can be.
-    pub(crate) fn watch_term(&self, conn: &Conn) -> Option<Duration> {
+    pub(crate) fn watch_term(&self, id: ConnId, conn: &Conn) -> Option<Duration> {
         let max_age = self.options.max_age;
         let can_expire = !max_age.is_zero() && conn.is_blocked && !conn.egress.is_empty();
-        let terms = [self.patience(conn), can_expire.then_some(max_age)];
+        let terms = [self.patience(id, conn), can_expire.then_some(max_age)];
         terms.into_iter().flatten().min()
     }
 
     /// Whether the queue of this peer is full, or was since it was last looked at.
-    pub(crate) fn has_been_full(&self, conn: &Conn) -> bool {
+    pub(crate) fn has_been_full(&self, id: ConnId, conn: &Conn) -> bool {
         let missed_before = conn.fullness.as_ref().map_or(0, |full| full.missed_before);
         let has_missed = || conn.traffic.dropped(Drop::PeerFull) > missed_before;
-        self.is_full(conn) || conn.is_full || has_missed()
+        let balancer = self.pattern.as_balancer();
+        let is_paused = balancer.is_some_and(|balancer| balancer.is_full(id, conn));
+        self.is_full(conn) || is_paused || has_missed()
     }
 
     /// A stop begins: what is queued is sent until `deadline`, or for less if the options say so.

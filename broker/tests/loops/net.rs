@@ -89,7 +89,7 @@ impl Net {
     pub(crate) fn add(&mut self, name: usize, text: &str) {
         let config = Config::from_toml(text, "loops.toml").expect("a good configuration");
         let index = self.nodes.len();
-        let core = Core::new(&config, self.random.next());
+        let core = Core::new(self.now, &config, self.random.next());
         for (proxy, sides) in core.proxies().zip(&config.proxies) {
             for side in sides.sockets() {
                 for endpoint in &sides.socket(side).bind {

@@ -119,7 +119,7 @@ fn a_new_process_makes_no_name_that_another_made() {
         SocketAddr::from(([127, 0, 0, 1], 1)),
     );
     let [one, other] = [1, 2].map(|seed| {
-        let mut core = Core::new(&config, seed);
+        let mut core = Core::new(now, &config, seed);
         let socket = socket_at(&core, frontend(0));
         core.handle_accepted(now, socket, peer)
     });

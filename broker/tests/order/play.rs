@@ -68,10 +68,11 @@ impl Play {
         reason = "any instant will do: it is moved by hand"
     )]
     pub(crate) fn run(config: &Config) -> Self {
+        let now = Instant::now();
         Self {
             closed: Vec::new(),
-            core: Core::new(config, 1),
-            now: Instant::now(),
+            core: Core::new(now, config, 1),
+            now,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             scratch: vec![0; 256 << 10],
         }

@@ -38,10 +38,11 @@ impl Loop {
             proxies,
             ..Config::default()
         };
+        let now = Instant::now();
         Self {
-            core: Core::new(&config, 1),
+            core: Core::new(now, &config, 1),
             is_stalled: false,
-            now: Instant::now(),
+            now,
             received: BTreeMap::new(),
             scratch: vec![0; 256 << 10],
             sent: BTreeMap::new(),

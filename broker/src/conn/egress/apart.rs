@@ -127,8 +127,8 @@ impl Apart {
     }
 
     /// The time of a unit: in order of age, whatever the clock says.
-    fn micros(&self, store: &mut Store) -> u64 {
-        let now = store.micros();
+    fn micros(&self, store: &Store) -> u64 {
+        let now = store.stamp;
         match self.segments.back() {
             Some(back) => now.max(back.micros(back.units.len() - 1)),
             None => now,

@@ -4,7 +4,6 @@
 use super::walk::held_by;
 use super::*;
 use std::collections::HashSet;
-use std::time::Duration;
 use zmtp::Frames;
 
 /// A message, a command or some bytes of a handshake.
@@ -13,7 +12,7 @@ struct Item {
     bytes: Vec<u8>,
     can_go: bool,
     is_message: bool,
-    queued_at: Instant,
+    queued_at: u64,
     /// How much of it was written.
     written: usize,
 }
@@ -99,7 +98,8 @@ struct World {
     is_apart: bool,
     /// The operation under way.
     last: usize,
-    now: Instant,
+    /// Microseconds since the beginning.
+    now: u64,
     random: Random,
     /// Blocks that a test holds itself.
     shared: Vec<Shared>,
@@ -111,10 +111,6 @@ struct World {
 const PING: &[u8] = b"\x04\x07\x04PING\0\0";
 
 impl World {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a beginning for a clock of the test's own"
-    )]
     fn new(seed: u64) -> Self {
         let mut random = Random {
             messages: 0,
@@ -126,14 +122,13 @@ impl World {
             input: Input::scratch(Default::default()),
             is_apart,
             last: 0,
-            now: Instant::now(),
+            now: 0,
             random,
             shared: Vec::new(),
             store: Store::default(),
             twins: Default::default(),
             unsent: None,
         };
-        world.store.now = Some(world.now);
         world.store.copies_nothing = world.random.below(3) == 0;
         for queue in 0..2 {
             world.push_bytes(queue, b"\xffgreeting", 0);
@@ -163,8 +158,8 @@ impl World {
     /// One of all operations that there are.
     fn step(&mut self) {
         let queue = self.random.below(2);
-        self.now += Duration::from_micros([0, 10, 5000][self.random.below(3)]);
-        self.store.now = Some(self.now);
+        self.now += [0, 10, 5000][self.random.below(3)];
+        self.store.stamp = self.now;
         self.last = self.random.below(16);
         match self.last {
             0 | 1 => {
@@ -384,7 +379,7 @@ impl World {
     }
 
     fn drop_expired(&mut self, queue: usize) {
-        let age = Duration::from_micros([0, 5000, 20_000][self.random.below(3)]);
+        let age = [0, 5000, 20_000][self.random.below(3)];
         let limit = self.now.checked_sub(age);
         if let Some(limit) = limit.filter(|_| self.is_apart) {
             let dropped = self.egress[queue].drop_expired(limit, u32::MAX, &mut self.store);

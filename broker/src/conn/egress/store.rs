@@ -8,7 +8,6 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
-use std::time::Instant;
 
 /// Capacities of batches: each class has four times that of the one before. A queue that holds
 /// little gets a small buffer, and a batch that grows is copied at most three times. The last two
@@ -51,8 +50,6 @@ pub(crate) struct Store {
     aparts_bytes: u64,
     /// Whether no queue copies what it can write straight from the input, however short it is.
     pub(crate) copies_nothing: bool,
-    /// When the clock of the messages kept apart began.
-    epoch: Option<Instant>,
     keys: RandomState,
     /// What was copied last out of the current input.
     kept: Option<KeptRun>,
@@ -61,8 +58,6 @@ pub(crate) struct Store {
     /// Lists of drained queues, kept for the next ones.
     lists: Vec<VecDeque<Chunk>>,
     meter: Meter,
-    /// The time, as far as it was told.
-    pub(crate) now: Option<Instant>,
     /// Memory that one queue each has for itself.
     owned: u64,
     /// Bytes in all queues together; what several share counts for each.
@@ -70,6 +65,9 @@ pub(crate) struct Store {
     /// Buffers of drained batches by class, kept for the next ones: an idle peer owns none.
     spare: [Vec<Buffer>; CLASS_SIZES.len()],
     spare_bytes: [usize; CLASS_SIZES.len()],
+    /// The time that messages are stamped with which may be dropped for their age: microseconds
+    /// since the core began.
+    pub(crate) stamp: u64,
 }
 
 /// A run of the current input that a queue has kept.
@@ -176,22 +174,6 @@ impl Store {
     pub(super) fn resize(&mut self, account: &mut u64, before: usize, after: usize) {
         self.charge(account, after);
         self.refund(account, before);
-    }
-
-    /// Microseconds since the clock began, rounded up: nothing seems older than it is.
-    pub(super) fn micros(&mut self) -> u64 {
-        let Some(now) = self.now else {
-            return 0;
-        };
-        let epoch = *self.epoch.get_or_insert(now);
-        let nanos = now.saturating_duration_since(epoch).as_nanos();
-        u64::try_from(nanos.div_ceil(1000)).unwrap_or(u64::MAX)
-    }
-
-    /// The time `limit` on the same clock, rounded down; `None` if it is before all that is queued.
-    pub(super) fn micros_at(&self, limit: Instant) -> Option<u64> {
-        let since = limit.checked_duration_since(self.epoch?)?;
-        u64::try_from(since.as_micros()).ok()
     }
 
     /// A keyed hash of a topic.

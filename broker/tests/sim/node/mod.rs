@@ -96,7 +96,7 @@ impl Node {
             base: ctx.base,
             broken: Vec::new(),
             by_cable: BTreeMap::new(),
-            core: Core::new(&config, seed),
+            core: Core::new(ctx.instant(), &config, seed),
             cut_off: BTreeSet::new(),
             drained_at: None,
             dying: Vec::new(),

@@ -1,0 +1,68 @@
+//! The time, as far as the driver has told it.
+
+use std::time::{Duration, Instant};
+
+/// A clock that never goes back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    began_at: Instant,
+    now: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { began_at: now, now }
+    }
+
+    /// It is `now`, or later if that was told before.
+    pub(super) fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Microseconds since the beginning, rounded up: nothing stamped with them seems older than it
+    /// is.
+    pub(super) fn stamp(&self) -> u64 {
+        let nanos = (self.now - self.began_at).as_nanos();
+        u64::try_from(nanos.div_ceil(1000)).unwrap_or(u64::MAX)
+    }
+
+    /// The latest stamp of what is at least so old; [`None`] if nothing can be.
+    pub(super) fn stamp_before(&self, age: Duration) -> Option<u64> {
+        let since = (self.now - self.began_at).checked_sub(age)?;
+        u64::try_from(since.as_micros()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do: it is moved by hand"
+    )]
+    fn what_is_younger_than_an_age_is_never_stamped_as_old() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start);
+        let age = Duration::from_micros(5);
+        for nanos in (0..20_000_u64).step_by(7) {
+            clock.advance(start + Duration::from_nanos(nanos));
+            let mut later = clock;
+            for wait in [4_000, 4_999, 5_000, 6_000] {
+                later.advance(clock.now() + Duration::from_nanos(wait));
+                let is_old = later
+                    .stamp_before(age)
+                    .is_some_and(|it| clock.stamp() <= it);
+                assert!(wait >= 5_000 || !is_old, "after {nanos} ns and {wait} ns");
+                assert!(wait < 6_000 || is_old, "after {nanos} ns and {wait} ns");
+            }
+        }
+        assert_eq!(clock.advance(start), clock.now(), "it does not go back");
+    }
+}
