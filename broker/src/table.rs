@@ -124,6 +124,24 @@ impl<H: Handle, T> Table<H, T> {
         }
     }
 
+    /// Two entries at once, to be changed.
+    ///
+    /// # Panics
+    /// As [`Self::disjoint_mut`].
+    #[inline]
+    pub(crate) fn pair_mut(&mut self, one: H, other: H) -> (&mut T, &mut T) {
+        let found = self.entries.get2_mut(one.slot(), other.slot());
+        match found {
+            Some((left, right))
+                if (left.generation, right.generation)
+                    == (one.generation(), other.generation()) =>
+            {
+                (&mut left.value, &mut right.value)
+            }
+            _ => panic!("{one:?} or {other:?} finds nothing"),
+        }
+    }
+
     /// Every entry, in the order of the slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (H, &T)> {
         self.entries
@@ -215,6 +233,9 @@ mod tests {
         let [last, first] = table.disjoint_mut([ids[2], ids[0]]);
         std::mem::swap(last, first);
         assert_eq!(ids.map(|id| table[id]), [3, 2, 1]);
+        let (first, second) = table.pair_mut(ids[0], ids[1]);
+        std::mem::swap(first, second);
+        assert_eq!(ids.map(|id| table[id]), [2, 3, 1]);
     }
 
     #[test]

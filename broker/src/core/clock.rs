@@ -7,16 +7,28 @@ use std::time::{Duration, Instant};
 pub(super) struct Clock {
     began_at: Instant,
     now: Instant,
+    /// See [`Self::stamp`].
+    stamp: u64,
 }
 
 impl Clock {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began_at: now, now }
+        Self {
+            began_at: now,
+            now,
+            stamp: 0,
+        }
     }
 
     /// It is `now`, or later if that was told before.
+    #[inline]
     pub(super) fn advance(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
+        if now > self.now {
+            self.now = now;
+            let since = now - self.began_at;
+            let micros = u64::from(since.subsec_nanos().div_ceil(1000));
+            self.stamp = since.as_secs().saturating_mul(1_000_000) + micros;
+        }
         self.now
     }
 
@@ -27,8 +39,7 @@ impl Clock {
     /// Microseconds since the beginning, rounded up: nothing stamped with them seems older than it
     /// is.
     pub(super) fn stamp(&self) -> u64 {
-        let nanos = (self.now - self.began_at).as_nanos();
-        u64::try_from(nanos.div_ceil(1000)).unwrap_or(u64::MAX)
+        self.stamp
     }
 
     /// The latest stamp of what is at least so old; [`None`] if nothing can be.

@@ -540,7 +540,7 @@ fn passage<'a>(
         let [from, to, capture] = sockets.disjoint_mut([way.socket, way.to, capture]);
         (from, to, Some(capture))
     } else {
-        let [from, to] = sockets.disjoint_mut([way.socket, way.to]);
+        let (from, to) = sockets.pair_mut(way.socket, way.to);
         (from, to, None)
     }
 }

@@ -293,17 +293,15 @@ impl Core {
         };
         let socket_id = conn.socket;
         let socket = &mut self.sockets[socket_id];
+        let has_missed = socket.missed_before.is_some() || conn.traffic.is_missing_some();
+        let has_room = has_missed && conn.is_at_low_water(&socket.options);
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.writable(id, &mut self.conns, &socket.options);
         }
-        if let Some(conn) = self.conns.get(id)
-            && (socket.missed_before.is_some() || conn.traffic.is_missing_some())
-            && conn.is_at_low_water(&socket.options)
-        {
+        let has_stranded = socket.pattern.has_stranded();
+        if has_room {
             self.report_room(id, ROOM_AGAIN);
         }
-        let socket = &self.sockets[socket_id];
-        let has_stranded = socket.pattern.has_stranded();
         self.give_up_lost_request(socket_id);
         if has_stranded || self.is_waited_for(socket_id) {
             self.wake_for(socket_id);
@@ -313,9 +311,15 @@ impl Core {
 
     /// Whether messages wait for a peer of this socket.
     fn is_waited_for(&self, id: SocketId) -> bool {
+        let waits = |sender: SocketId| !self.sockets[sender].waiting.is_empty();
         let socket = &self.sockets[id];
-        let mut senders = self.proxies[socket.proxy].senders(socket);
-        senders.any(|sender| !self.sockets[sender].waiting.is_empty())
+        match socket.across {
+            Some(across) => waits(across),
+            None if socket.name == SocketName::Capture => {
+                self.proxies[socket.proxy].sides().into_iter().any(waits)
+            }
+            None => false,
+        }
     }
 
     /// The kernel takes bytes for this connection again.

@@ -320,7 +320,7 @@ impl Core {
 fn both_sides(sockets: &mut Sockets, own: SocketId) -> (&mut Socket, Option<&mut Socket>) {
     match sockets[own].across {
         Some(across) => {
-            let [own, across] = sockets.disjoint_mut([own, across]);
+            let (own, across) = sockets.pair_mut(own, across);
             (own, Some(across))
         }
         None => (&mut sockets[own], None),

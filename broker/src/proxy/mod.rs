@@ -55,7 +55,7 @@ impl Proxy {
         let [frontend, backend] = SocketName::SIDES.map(&mut add);
         let mut auxiliary = |name| config.socket(name).has_endpoint().then(|| add(name));
         let [capture, control] = [SocketName::Capture, SocketName::Control].map(&mut auxiliary);
-        let [front, back] = sockets.disjoint_mut([frontend, backend]);
+        let (front, back) = sockets.pair_mut(frontend, backend);
         (front.across, back.across) = (Some(backend), Some(frontend));
         if config.kind.is_echo {
             // The backend has no peers: it sends through those of the frontend.
@@ -96,16 +96,6 @@ impl Proxy {
             SocketName::Capture => self.capture,
             SocketName::Control => self.control,
         }
-    }
-
-    /// The sockets whose messages may wait for a peer of `socket`, which is one of its own.
-    pub(crate) fn senders(&self, socket: &Socket) -> impl Iterator<Item = SocketId> + use<> {
-        let both = if self.capture == Some(socket.id) {
-            self.sides().map(Some)
-        } else {
-            [socket.across, None]
-        };
-        both.into_iter().flatten()
     }
 
     /// Whether the copies of all messages of a sender go to the same readers, as long as those have
