@@ -1,4 +1,4 @@
-/* The C library as a witness: reads the requests of tests/src/witness/process.rs, answers them. */
+/* Answers the requests of tests/src/implementation/process.rs with the C library. */
 
 #include <stdio.h>
 #include <stdlib.h>

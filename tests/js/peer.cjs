@@ -1,4 +1,4 @@
-// npm's zeromq as a witness: reads the requests of tests/src/witness/process.rs, answers them.
+// Answers the requests of tests/src/implementation/process.rs with npm's zeromq.
 "use strict";
 
 const zmq = require("zeromq");

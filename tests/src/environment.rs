@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 /// The pyzmq that judges, and with it the libzmq inside its wheel.
 pub(crate) const PYZMQ_PIN: &str = "pyzmq==27.3.0";
 
-/// The binding for Node that is a witness, with the libzmq that it brings along.
+/// The binding for Node, with the libzmq inside its package.
 pub(crate) const NPM_PIN: &str = "zeromq@6.8.0";
 
 /// The directory of this test binary's profile, such as `target/debug`.

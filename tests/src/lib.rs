@@ -23,7 +23,7 @@
 //! - [`Raw`] is a TCP connection that sends whatever bytes a test likes.
 //! - [`Network`] is made of hosts with cables between them that can be cut.
 //! - [`tap::Tap`] sits between a peer and the broker and counts their heartbeats.
-//! - [`witness`] drives other implementations through one interface, by the same scenarios.
+//! - [`implementation`] runs the same scenarios with other implementations of ZeroMQ.
 //!
 //! Every wait is for a fact and has a deadline of [`PATIENCE`]; what was waited for is in the
 //! message of the failure, and so is the log of the broker.
@@ -33,6 +33,7 @@ pub mod clock;
 mod dialogue;
 mod environment;
 pub mod flood;
+pub mod implementation;
 mod lines;
 pub mod network;
 mod place;
@@ -40,7 +41,6 @@ pub mod python;
 pub mod raw;
 mod scratch;
 pub mod tap;
-pub mod witness;
 pub mod zmqd;
 
 pub use clock::{PATIENCE, Pace, Stopwatch, wait_until};

@@ -1,5 +1,6 @@
-//! The scenarios of `zmqd_tests::witness` with pyzmq and with the crates that speak ZMTP: each on
-//! both sides of the broker, and each mixed with pyzmq.
+//! Other implementations of ZeroMQ: the scenarios of `zmqd_tests::implementation` with pyzmq and the
+//! crates that speak ZMTP, each on both sides of the broker and each paired with pyzmq; and random
+//! traffic compared with libzmq's proxy.
 
 mod libzmq_proxy;
 mod omq_tokio;
@@ -12,25 +13,25 @@ use std::rc::Rc;
 
 use tokio::runtime::{Builder, Runtime};
 use zmqd_tests::PATIENCE;
-use zmqd_tests::witness::{Pyzmq, assert_documented, scenario};
+use zmqd_tests::implementation::{Pyzmq, assert_documented, scenario};
 
 #[test]
-fn the_documentation_says_what_runs() {
-    for (witness, version, runs) in [
+fn the_documentation_lists_what_runs() {
+    for (name, version, runs) in [
         ("zeromq", "0.7.0", zeromq::RUNS),
         ("rzmq", "0.5.28", rzmq::RUNS),
         ("omq-tokio", "0.33.0", omq_tokio::RUNS),
     ] {
-        assert_documented(&format!("{witness} {version}"), runs);
-        let locked = format!("name = \"{witness}\"\nversion = \"{version}\"\n");
+        assert_documented(&format!("{name} {version}"), runs);
+        let locked = format!("name = \"{name}\"\nversion = \"{version}\"\n");
         let lock = include_str!("../../../Cargo.lock");
-        assert!(lock.contains(&locked), "{witness} is not at {version}");
+        assert!(lock.contains(&locked), "{name} is not at {version}");
     }
     assert_documented(&Pyzmq::version(), pyzmq::RUNS);
 }
 
 #[test]
-fn all_of_them_together() {
+fn all_implementations_share_one_broker() {
     scenario::together(&[
         &omq_tokio::Omq::start(),
         &Pyzmq::start(),
@@ -39,7 +40,7 @@ fn all_of_them_together() {
     ]);
 }
 
-/// A runtime whose tasks go on between two calls.
+/// A runtime whose tasks run also between two calls of [`go`].
 fn runtime() -> Rc<Runtime> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -48,7 +49,7 @@ fn runtime() -> Rc<Runtime> {
     Rc::new(runtime.expect("a runtime starts"))
 }
 
-/// Runs to the end, with a deadline.
+/// Runs a future to its end, with a deadline.
 #[track_caller]
 fn go<T>(runtime: &Runtime, work: impl Future<Output = T>) -> T {
     let result = runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await });

@@ -4,23 +4,13 @@ use std::time::Duration;
 
 use ::omq_tokio::{Context, Error, Options, SocketType, blocking};
 use zmqd_tests::PATIENCE;
+use zmqd_tests::implementation::{
+    HEARTBEAT_TIMEOUT, Implementation, Kind, Message, Peer, Settings,
+};
 use zmqd_tests::runs;
-use zmqd_tests::witness::{HEARTBEAT_TIMEOUT, Kind, Message, Peer, Settings, Witness};
 
 runs! {
-    Omq::start;
-    requests: alone frontend backend;
-    requests_of_parts: alone frontend backend;
-    identities: alone frontend backend;
-    pipelined: alone frontend backend;
-    publications: alone frontend backend;
-    subscriptions: alone frontend backend;
-    work: alone frontend backend;
-    large: alone frontend backend;
-    reconnections: alone frontend backend;
-    resubscriptions: alone frontend backend;
-    answered_heartbeats: alone frontend backend;
-    own_heartbeats: alone frontend backend;
+    Omq::start: alone frontend backend;
 }
 
 pub(crate) struct Omq {
@@ -39,7 +29,7 @@ impl Omq {
     }
 }
 
-impl Witness for Omq {
+impl Implementation for Omq {
     fn open(&self, kind: Kind, endpoint: &str, settings: Settings) -> Box<dyn Peer> {
         let socket_type = match kind {
             Kind::Dealer => SocketType::Dealer,

@@ -9,22 +9,17 @@ use ::zeromq::{
     SocketOptions, SocketRecv, SocketSend, SubSocket, XPubSocket, ZmqMessage, ZmqResult,
 };
 use tokio::runtime::Runtime;
+use zmqd_tests::implementation::{Implementation, Kind, Message, Peer, Settings};
 use zmqd_tests::runs;
-use zmqd_tests::witness::{Kind, Message, Peer, Settings, Witness};
 
 use super::{go, runtime};
 
 runs! {
-    Zeromq::start;
-    requests: alone frontend backend;
-    requests_of_parts: alone frontend backend;
-    identities: alone frontend backend;
-    pipelined: alone frontend backend;
-    publications: alone frontend backend;
-    subscriptions: alone frontend backend;
-    work: alone frontend backend;
-    large: alone frontend backend;
+    Zeromq::start: alone frontend backend;
+    reconnections:;
     resubscriptions: backend;
+    answered_heartbeats:;
+    own_heartbeats:;
 }
 
 pub(crate) struct Zeromq {
@@ -54,14 +49,14 @@ impl Zeromq {
     }
 }
 
-impl Witness for Zeromq {
+impl Implementation for Zeromq {
     fn open(&self, kind: Kind, endpoint: &str, settings: Settings) -> Box<dyn Peer> {
         let mut options = SocketOptions::default();
         if !settings.identity.is_empty() {
             let identity: PeerIdentity = settings.identity.parse().expect("a short name");
             options.peer_identity(identity);
         }
-        assert_eq!(settings.heartbeat_ms, 0, "there are no heartbeats");
+        assert_eq!(settings.heartbeat_ms, 0, "zeromq has no heartbeats");
         let opened = go(&self.runtime, async {
             Ok::<_, ::zeromq::ZmqError>(match kind {
                 Kind::Dealer => Any::Dealer(connect(endpoint, options).await?),

@@ -88,18 +88,18 @@ fn a_broker_that_was_stopped_for_long_thinks_nobody_dead() {
         "#,
     );
     broker.wait_connections(1502);
-    let mut witness = Python::beside(&broker);
+    let mut idle = Python::beside(&broker);
     // It gives the broker up after three seconds, which is how the test knows that they are over.
-    witness.run(
+    idle.run(
         r#"
-        witness = socket(zmq.DEALER, heartbeat_ivl=1500, heartbeat_timeout=1500)
-        wait = watch(witness, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        witness.connect(frontend)
+        idle = socket(zmq.DEALER, heartbeat_ivl=1500, heartbeat_timeout=1500)
+        wait = watch(idle, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        idle.connect(frontend)
         assert wait() == zmq.EVENT_HANDSHAKE_SUCCEEDED
         "#,
     );
     broker.signal("STOP");
-    witness.run("assert wait() == zmq.EVENT_DISCONNECTED; witness.close()");
+    idle.run("assert wait() == zmq.EVENT_DISCONNECTED; idle.close()");
     broker.signal("CONT");
     honest.run("honest.passes()");
     crowd.run("stopping.set(); beating.result()");

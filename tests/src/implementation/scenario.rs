@@ -1,44 +1,32 @@
-//! What every witness is put through, as far as it can.
+//! The scenarios that all implementations run, as far as they can.
 //!
 //! Each scenario has its own broker. `front` opens the sockets in front of it, `back` those behind
-//! it; neither knows what the other is.
+//! it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Kind, Message, Peer, Settings, Witness};
+use super::{Implementation, Kind, Message, Peer, Settings};
 use crate::clock::wait_until;
 use crate::place::Place;
 use crate::tap::Tap;
 use crate::zmqd::Zmqd;
 
-/// All of them, in the order of docs/testing.md.
-pub const NAMES: [&str; 12] = [
-    "requests",
-    "requests_of_parts",
-    "identities",
-    "pipelined",
-    "publications",
-    "subscriptions",
-    "work",
-    "large",
-    "reconnections",
-    "resubscriptions",
-    "answered_heartbeats",
-    "own_heartbeats",
-];
-
 /// REQ and REP take turns through a queue.
-pub fn requests(front: &dyn Witness, back: &dyn Witness) {
+pub fn requests(front: &dyn Implementation, back: &dyn Implementation) {
     take_turns(front, back, |text| parts(&[text]));
 }
 
 /// The same with several parts, one of them empty.
-pub fn requests_of_parts(front: &dyn Witness, back: &dyn Witness) {
+pub fn multipart_requests(front: &dyn Implementation, back: &dyn Implementation) {
     take_turns(front, back, |text| parts(&["", text, "more"]));
 }
 
-fn take_turns(front: &dyn Witness, back: &dyn Witness, message: impl Fn(&str) -> Message) {
+fn take_turns(
+    front: &dyn Implementation,
+    back: &dyn Implementation,
+    message: impl Fn(&str) -> Message,
+) {
     let broker = Zmqd::queue(&[]);
     let mut server = open(back, Kind::Rep, broker.backend());
     let mut client = open(front, Kind::Req, broker.frontend());
@@ -52,8 +40,8 @@ fn take_turns(front: &dyn Witness, back: &dyn Witness, message: impl Fn(&str) ->
     }
 }
 
-/// The worker sees the names that clients gave themselves, and replies find their way by them.
-pub fn identities(front: &dyn Witness, back: &dyn Witness) {
+/// The worker sees the identities that clients announced, and replies are routed by them.
+pub fn identities(front: &dyn Implementation, back: &dyn Implementation) {
     let broker = Zmqd::queue(&[]);
     let mut worker = open(back, Kind::Dealer, broker.backend());
     let names = ["alice", "bob"];
@@ -83,7 +71,7 @@ pub fn identities(front: &dyn Witness, back: &dyn Witness) {
 }
 
 /// DEALER clients have many requests outstanding at a ROUTER, and get their own replies in order.
-pub fn pipelined(front: &dyn Witness, back: &dyn Witness) {
+pub fn pipelined(front: &dyn Implementation, back: &dyn Implementation) {
     const COUNT: usize = 200;
     let broker = Zmqd::queue(&[]);
     let mut worker = open(back, Kind::Router, broker.backend());
@@ -108,8 +96,8 @@ pub fn pipelined(front: &dyn Witness, back: &dyn Witness) {
     }
 }
 
-/// Publications come to those who subscribed to a prefix of their first part, until they cancel.
-pub fn publications(front: &dyn Witness, back: &dyn Witness) {
+/// Publications reach the subscribers of a prefix of their first part, until these cancel.
+pub fn publications(front: &dyn Implementation, back: &dyn Implementation) {
     let broker = Zmqd::forwarder(&[]);
     let mut publisher = open(front, Kind::Pub, broker.frontend());
     let mut subscriber = open(back, Kind::Sub, broker.backend());
@@ -142,12 +130,12 @@ pub fn publications(front: &dyn Witness, back: &dyn Witness) {
     };
     wait_until("the cancel to take effect", &mut is_cancelled);
     for _ in 0..20 {
-        assert_eq!(is_cancelled(), Some(()), "a cancelled topic stays so");
+        assert_eq!(is_cancelled(), Some(()), "a cancelled topic arrived again");
     }
 }
 
-/// A publisher that asks for it hears what all subscribers together want, once.
-pub fn subscriptions(front: &dyn Witness, back: &dyn Witness) {
+/// An XPUB gets each subscription of all subscribers together once.
+pub fn subscriptions(front: &dyn Implementation, back: &dyn Implementation) {
     let broker = Zmqd::forwarder(&[]);
     let mut publisher = open(front, Kind::XPub, broker.frontend());
     let mut first = open(back, Kind::Sub, broker.backend());
@@ -170,8 +158,8 @@ pub fn subscriptions(front: &dyn Witness, back: &dyn Witness) {
     assert_eq!(publisher.receive(), parts(&["\x00topic"]));
 }
 
-/// Work of all sizes comes to one sink in order, and to two of them exactly once.
-pub fn work(front: &dyn Witness, back: &dyn Witness) {
+/// Work of all sizes reaches one sink in order, and two sinks exactly once.
+pub fn work(front: &dyn Implementation, back: &dyn Implementation) {
     const COUNT: usize = 200;
     let broker = Zmqd::streamer(&[]);
     let mut source = open(front, Kind::Push, broker.frontend());
@@ -205,7 +193,7 @@ pub fn work(front: &dyn Witness, back: &dyn Witness) {
 }
 
 /// Messages of 1 MiB and 5 MiB pass through each kind of proxy, byte for byte.
-pub fn large(front: &dyn Witness, back: &dyn Witness) {
+pub fn large_messages(front: &dyn Implementation, back: &dyn Implementation) {
     let sizes = [1 << 20, 5 << 20];
     let queue = Zmqd::queue(&[]);
     let mut server = open(back, Kind::Rep, queue.backend());
@@ -235,8 +223,8 @@ pub fn large(front: &dyn Witness, back: &dyn Witness) {
     }
 }
 
-/// A queue dies and comes back, and so do its clients and workers, without being told.
-pub fn reconnections(front: &dyn Witness, back: &dyn Witness) {
+/// A queue is killed and restarted; its clients and workers reconnect by themselves.
+pub fn reconnections(front: &dyn Implementation, back: &dyn Implementation) {
     let place = Place::new("queue");
     let mut broker = place.start();
     let mut worker = open(back, Kind::Dealer, broker.backend());
@@ -257,8 +245,8 @@ pub fn reconnections(front: &dyn Witness, back: &dyn Witness) {
     }
 }
 
-/// A forwarder dies and comes back, and subscribers make their subscriptions again.
-pub fn resubscriptions(front: &dyn Witness, back: &dyn Witness) {
+/// A forwarder is killed and restarted; its subscribers subscribe again by themselves.
+pub fn resubscriptions(front: &dyn Implementation, back: &dyn Implementation) {
     let place = Place::new("forwarder");
     let mut broker = place.start();
     let mut publisher = open(front, Kind::Pub, broker.frontend());
@@ -270,7 +258,10 @@ pub fn resubscriptions(front: &dyn Witness, back: &dyn Witness) {
             publisher.send(&parts(&["other"]));
             publisher.send(&publication);
             let arrived = subscriber.receive_within(GLANCE)?;
-            assert!(arrived[0] == b"topic", "an old subscription, and no other");
+            assert!(
+                arrived[0] == b"topic",
+                "another topic than the subscribed one"
+            );
             (arrived == publication).then_some(())
         });
         broker.kill();
@@ -279,7 +270,7 @@ pub fn resubscriptions(front: &dyn Witness, back: &dyn Witness) {
 }
 
 /// Peers answer the broker's PINGs.
-pub fn answered_heartbeats(front: &dyn Witness, back: &dyn Witness) {
+pub fn answered_heartbeats(front: &dyn Implementation, back: &dyn Implementation) {
     let broker = Zmqd::queue(&["--set", "heartbeat_ivl=20"]);
     beat(front, back, &broker, Settings::default(), |tap| {
         tap.broker().pings() >= BEATS && tap.peer().pongs() >= BEATS
@@ -287,7 +278,7 @@ pub fn answered_heartbeats(front: &dyn Witness, back: &dyn Witness) {
 }
 
 /// The broker answers the PINGs of peers that send some.
-pub fn own_heartbeats(front: &dyn Witness, back: &dyn Witness) {
+pub fn own_heartbeats(front: &dyn Implementation, back: &dyn Implementation) {
     let broker = Zmqd::queue(&["--set", "heartbeat_ivl=0"]);
     let settings = Settings {
         heartbeat_ms: 20,
@@ -298,21 +289,23 @@ pub fn own_heartbeats(front: &dyn Witness, back: &dyn Witness) {
     });
 }
 
-/// All kinds of clients and workers meet at one queue, publishers and subscribers at one forwarder.
-pub fn together(witnesses: &[&dyn Witness]) {
+/// Clients and workers of all implementations share one queue, their publishers and subscribers one
+/// forwarder.
+pub fn together(implementations: &[&dyn Implementation]) {
     let queue = Zmqd::queue(&[]);
     let everywhere = |kind, endpoint: &str| -> Vec<Box<dyn Peer>> {
-        let opened = witnesses.iter().map(|one| open(*one, kind, endpoint));
+        let opened = implementations.iter().map(|one| open(*one, kind, endpoint));
         opened.collect()
     };
     let mut workers = everywhere(Kind::Rep, queue.backend());
     let mut clients = everywhere(Kind::Req, queue.frontend());
-    // Who was answered by whom. Somebody asks twice in each round, so that turns move on.
+    // Pairs of a client and the worker that answered it. The first client asks twice in each round,
+    // so that the next round begins with another worker.
     let mut met = BTreeSet::new();
-    wait_until("everybody to be answered by everybody", || {
-        for number in (0..witnesses.len()).chain([0]) {
+    wait_until("each client to get an answer from each worker", || {
+        for number in (0..implementations.len()).chain([0]) {
             clients[number].send(&parts(&[&number.to_string()]));
-            let (server, request) = wait_until("somebody to be asked", || {
+            let (server, request) = wait_until("a worker to get the request", || {
                 let mut workers = workers.iter_mut().enumerate();
                 workers.find_map(|(at, worker)| Some((at, worker.receive_within(GLANCE)?)))
             });
@@ -320,7 +313,7 @@ pub fn together(witnesses: &[&dyn Witness]) {
             assert_eq!(clients[number].receive(), request);
             met.insert((number, server));
         }
-        (met.len() == witnesses.len().pow(2)).then_some(())
+        (met.len() == implementations.len().pow(2)).then_some(())
     });
 
     let forwarder = Zmqd::forwarder(&[]);
@@ -342,10 +335,10 @@ pub fn together(witnesses: &[&dyn Witness]) {
     }
 }
 
-/// Idle peers on both sides beat until it is enough; then they are still connected.
+/// Idle peers on both sides exchange heartbeats until `is_enough`; then they are still connected.
 fn beat(
-    front: &dyn Witness,
-    back: &dyn Witness,
+    front: &dyn Implementation,
+    back: &dyn Implementation,
     broker: &Zmqd,
     settings: Settings,
     is_enough: impl Fn(&Tap) -> bool,
@@ -366,12 +359,13 @@ fn beat(
     });
     exchange();
     let connections = taps.each_ref().map(Tap::connections);
-    assert_eq!(connections, [1, 1], "nobody was given up");
+    assert_eq!(connections, [1, 1], "a peer has reconnected");
 }
 
-/// Returns once the publisher knows all that the subscriber asked for, and nothing is on its way.
+/// Returns once the publisher has all subscriptions of the subscriber, and nothing is in transit.
 ///
-/// Subscriptions keep their order all the way up, so that a mark that comes down proves it.
+/// Subscriptions keep their order on the way to the publisher, so the arrival of a message for the
+/// last one proves that the others are in place.
 fn settle(publisher: &mut dyn Peer, subscriber: &mut dyn Peer, mark: &str) {
     subscriber.subscribe(mark);
     wait_until("a mark to arrive", || {
@@ -383,15 +377,15 @@ fn settle(publisher: &mut dyn Peer, subscriber: &mut dyn Peer, mark: &str) {
     while subscriber.receive() != last {}
 }
 
-fn open(witness: &dyn Witness, kind: Kind, endpoint: &str) -> Box<dyn Peer> {
-    witness.open(kind, endpoint, Settings::default())
+fn open(implementation: &dyn Implementation, kind: Kind, endpoint: &str) -> Box<dyn Peer> {
+    implementation.open(kind, endpoint, Settings::default())
 }
 
 fn parts(texts: &[&str]) -> Message {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
-/// Bytes of which no two positions nearby are alike, so that a shift is seen.
+/// Bytes that differ from their neighbours, so that a comparison notices a shift.
 fn body(size: usize, seed: usize) -> Vec<u8> {
     let octet = |at: usize| u8::try_from((at.wrapping_mul(31) ^ at >> 8 ^ seed) & 255);
     (0..size).map_while(|at| octet(at).ok()).collect()
@@ -405,8 +399,8 @@ fn assert_same(one: &[Vec<u8>], other: &[Vec<u8>]) {
     assert!(one == other, "bytes were changed");
 }
 
-/// How long to look whether something came, where it will be looked for again.
+/// How long to wait for a message where the caller will wait again.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// So many heartbeats are no accident.
+/// Heartbeats that prove a working exchange.
 const BEATS: usize = 5;

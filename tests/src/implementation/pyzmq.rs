@@ -1,10 +1,10 @@
-//! pyzmq as a witness: the one that all others are mixed with.
+//! pyzmq, the implementation that all others are paired with.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{HEARTBEAT_TIMEOUT, Kind, Message, Peer, Settings, Witness};
+use super::{HEARTBEAT_TIMEOUT, Implementation, Kind, Message, Peer, Settings};
 use crate::environment::PYZMQ_PIN;
 use crate::python::Python;
 
@@ -46,7 +46,7 @@ impl Pyzmq {
     }
 }
 
-impl Witness for Pyzmq {
+impl Implementation for Pyzmq {
     fn open(&self, kind: Kind, endpoint: &str, settings: Settings) -> Box<dyn Peer> {
         let mut options = String::new();
         if !settings.identity.is_empty() {

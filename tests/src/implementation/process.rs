@@ -1,4 +1,4 @@
-//! Witnesses that are programs of their own: they read requests and write answers.
+//! Implementations in programs of their own, which read requests and write answers.
 //!
 //! A request is `VERB SOCKET NUMBER LENGTH…` and so many bytes for each length:
 //!
@@ -10,7 +10,8 @@
 //! | `receive` | ms to wait | none |
 //!
 //! Sockets are numbered from 0 in the order in which they are opened. The answer is `ok` with the
-//! parts of the message, if one was asked for, `silence` if none came, or `error` with a text.
+//! parts of the message, if the request was `receive`, `silence` if none came, or `error` with a
+//! text.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,12 +19,12 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Kind, Message, Peer, Settings, Witness};
+use super::{Implementation, Kind, Message, Peer, Settings};
 use crate::clock::PATIENCE;
 use crate::dialogue::{Answer, Dialogue};
 use crate::environment;
 
-/// A running program; killed when dropped together with its sockets.
+/// A running program; killed when it and all its sockets are dropped.
 pub struct Process {
     dialogue: Rc<RefCell<Dialogue>>,
     opened: RefCell<usize>,
@@ -45,7 +46,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If there is no Node or no npm, or the package cannot be had.
+    /// If Node or npm is missing, or the package cannot be installed.
     #[must_use]
     #[track_caller]
     pub fn npm() -> Self {
@@ -58,7 +59,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If there is no C compiler, or it finds no libzmq.
+    /// If a C compiler or libzmq is missing.
     #[must_use]
     #[track_caller]
     pub fn c() -> Self {
@@ -74,7 +75,7 @@ impl Process {
     }
 }
 
-impl Witness for Process {
+impl Implementation for Process {
     fn open(&self, kind: Kind, endpoint: &str, settings: Settings) -> Box<dyn Peer> {
         let number = self.opened.replace_with(|opened| *opened + 1);
         let socket = Socket {
