@@ -1,46 +1,32 @@
 //! The fuzz target of recordings without a fuzzer: the seeds in `fuzz/seeds/recording`, and inputs
 //! made from numbers.
-//!
-//! A panic in the target is the finding. `SEED=… cargo test -p zmqd-broker --test fuzz_record`
-//! begins with another seed; the one in use is printed when a test fails.
 
+#[path = "../../zmtp/tests/support/fuzz.rs"]
+mod fuzz;
 #[path = "../../zmtp/tests/support/random.rs"]
 mod random;
 
 use broker::record::fuzzing::fuzz_reader;
+use fuzz::{byte, replay_seeds, try_inputs};
 use random::Random;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::{fs, path::Path};
 
 /// Recordings made and harmed.
 const INPUTS: usize = 5000;
 
 #[test]
 fn seeds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/recording");
-    let mut replayed = 0;
-    for entry in fs::read_dir(&folder).expect("a folder of seeds") {
-        let path = entry.expect("a directory entry").path();
-        let data = fs::read(&path).expect("a readable seed");
-        let outcome = catch_unwind(|| fuzz_reader(&data));
-        assert!(outcome.is_ok(), "{}", path.display());
-        replayed += 1;
-    }
-    assert!(replayed >= 10, "{replayed} seeds");
+    replay_seeds(&[("recording", fuzz_reader)]);
 }
 
 #[test]
 fn recordings_that_were_harmed() {
-    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED=number"));
-    let mut random = Random::new(seed);
-    for _ in 0..INPUTS {
-        let mut input = recording(&mut random);
+    try_inputs(fuzz_reader, INPUTS, |random| {
+        let mut input = recording(random);
         for _ in 0..random.below(4) {
-            harm(&mut random, &mut input);
+            harm(random, &mut input);
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| fuzz_reader(&input)));
-        assert!(outcome.is_ok(), "SEED={seed}: {}", input.escape_ascii());
-    }
+        input
+    });
 }
 
 /// Records with right checksums, whose bodies may be anything.
@@ -100,8 +86,4 @@ fn harm(random: &mut Random, input: &mut Vec<u8>) {
         4 => input.extend_from_within(at..end),
         _ => drop(input.splice(at..at, b"\xf7zqr".iter().copied())),
     }
-}
-
-fn byte(random: &mut Random) -> u8 {
-    u8::try_from(random.below(256)).expect("a byte")
 }

@@ -1,39 +1,23 @@
 //! The fuzz targets without a fuzzer: the seeds in `fuzz/seeds`, and inputs made from numbers.
-//!
-//! A panic in a target is the finding. `SEED=… cargo test -p zmqd-broker --test fuzz_replay` begins
-//! with another seed; the one in use is printed when a test fails.
 
+#[path = "../../zmtp/tests/support/fuzz.rs"]
+mod fuzz;
 #[path = "../../zmtp/tests/support/random.rs"]
 mod random;
 
 use broker::fuzzing::{fuzz_config, fuzz_core, fuzz_endpoint, fuzz_inquiry, fuzz_trie};
-use random::Random;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::{fs, path::Path};
+use fuzz::{Target, byte, replay_seeds, try_inputs};
 
 #[test]
 fn seeds_of_every_target() {
-    let targets = [
-        ("config", fuzz_config as fn(&[u8])),
+    let targets: [(&str, Target); 5] = [
+        ("config", fuzz_config),
         ("core", fuzz_core),
         ("endpoint", fuzz_endpoint),
         ("inquiry", fuzz_inquiry),
         ("trie", fuzz_trie),
     ];
-    for (name, target) in targets {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/seeds")
-            .join(name);
-        let mut replayed = 0;
-        for entry in fs::read_dir(&folder).expect("a folder of seeds") {
-            let path = entry.expect("a directory entry").path();
-            let data = fs::read(&path).expect("a readable seed");
-            let outcome = catch_unwind(|| target(&data));
-            assert!(outcome.is_ok(), "{}", path.display());
-            replayed += 1;
-        }
-        assert!(replayed >= 10, "{replayed} seeds of {name}");
-    }
+    replay_seeds(&targets);
 }
 
 #[test]
@@ -66,7 +50,7 @@ fn questions_and_configurations() {
 }
 
 /// Inputs of any bytes up to a size.
-fn try_numbers(target: fn(&[u8]), inputs: usize, size_max: usize) {
+fn try_numbers(target: Target, inputs: usize, size_max: usize) {
     try_inputs(target, inputs, |random| {
         let size = random.below(size_max);
         (0..size).map(|_| byte(random)).collect()
@@ -74,7 +58,7 @@ fn try_numbers(target: fn(&[u8]), inputs: usize, size_max: usize) {
 }
 
 /// A legal input with some of its bytes changed, taken out or doubled.
-fn try_changed(target: fn(&[u8]), legal: &[u8]) {
+fn try_changed(target: Target, legal: &[u8]) {
     target(legal);
     try_inputs(target, 1000, |random| {
         let mut input = legal.to_vec();
@@ -92,18 +76,4 @@ fn try_changed(target: fn(&[u8]), legal: &[u8]) {
         }
         input
     });
-}
-
-fn try_inputs(target: fn(&[u8]), inputs: usize, make: impl Fn(&mut Random) -> Vec<u8>) {
-    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED=number"));
-    let mut random = Random::new(seed);
-    for _ in 0..inputs {
-        let input = make(&mut random);
-        let outcome = catch_unwind(AssertUnwindSafe(|| target(&input)));
-        assert!(outcome.is_ok(), "SEED={seed}: {}", input.escape_ascii());
-    }
-}
-
-fn byte(random: &mut Random) -> u8 {
-    u8::try_from(random.below(256)).expect("a byte")
 }

@@ -1,31 +1,21 @@
 //! The real binary: help, messages, exit codes, what it prints on start.
 
+mod support;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+
+use support::{run, text, zmqd};
 
 use broker::Inquiry;
 use broker::config::{Form, Kind, SocketOption, Unit, Value};
 
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-fn zmqd(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zmqd"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .env_remove("RUST_LOG")
-        .env_remove("JOURNAL_STREAM");
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    zmqd(args).output().expect("the binary runs")
-}
 
 /// What it prints, if it ends well.
 fn stdout_of(args: &[&str]) -> String {
@@ -46,10 +36,6 @@ fn refusal_of(args: &[&str], code: i32) -> String {
         .strip_prefix("zmqd: ")
         .expect("begins with the name of the program");
     sentence.trim_end().to_owned()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 fn repository() -> PathBuf {

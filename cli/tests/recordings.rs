@@ -1,9 +1,12 @@
 //! The real binary on recordings: `sniff --read`, `export`, and what `replay` refuses.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+
+use support::{run, text, zmqd};
 
 use broker::PeerAddress;
 use broker::record::{Direction, Origin, RecordConfig, Recorder};
@@ -12,25 +15,7 @@ use zmtp::encode::append_message;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn zmqd(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zmqd"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .env_remove("RUST_LOG")
-        .env_remove("JOURNAL_STREAM");
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    zmqd(args).output().expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-/// What it prints, if it ends well.
+/// What it prints if it succeeds.
 #[track_caller]
 fn stdout_of(args: &[&str]) -> String {
     let output = run(args);

@@ -1,14 +1,12 @@
 //! The fuzz targets without a fuzzer: the seeds in `fuzz/seeds`, and inputs made from numbers.
-//!
-//! A panic in a target is the finding. `SEED=… cargo test -p zmqd-zmtp --test fuzz_replay` begins
-//! with another seed; the one in use is printed when a test fails.
 
+#[path = "support/fuzz.rs"]
+mod fuzz;
 #[path = "support/random.rs"]
 mod random;
 
+use fuzz::{Target, byte, replay_seeds};
 use random::Random;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::{fs, path::Path};
 use zmtp::SocketType;
 use zmtp::encode::{append_command, append_frame};
 use zmtp::fuzzing::{
@@ -41,8 +39,8 @@ const COMMANDS: [&str; 13] = [
 
 #[test]
 fn seeds_of_every_target() {
-    let targets = [
-        ("command", fuzz_command as fn(&[u8])),
+    let targets: [(&str, Target); 7] = [
+        ("command", fuzz_command),
         ("deframer", fuzz_deframer),
         ("ends", fuzz_ends),
         ("greeting", fuzz_greeting),
@@ -50,20 +48,7 @@ fn seeds_of_every_target() {
         ("session", fuzz_session),
         ("traffic", fuzz_traffic),
     ];
-    for (name, target) in targets {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/seeds")
-            .join(name);
-        let mut replayed = 0;
-        for entry in fs::read_dir(&folder).expect("a folder of seeds") {
-            let path = entry.expect("a directory entry").path();
-            let data = fs::read(&path).expect("a readable seed");
-            let outcome = catch_unwind(|| target(&data));
-            assert!(outcome.is_ok(), "{}", path.display());
-            replayed += 1;
-        }
-        assert!(replayed >= 10, "{replayed} seeds of {name}");
-    }
+    replay_seeds(&targets);
 }
 
 #[test]
@@ -169,17 +154,14 @@ fn whole_sessions_of_old_peers() {
 }
 
 /// Makes inputs, harms most of them, and runs the target on each.
-fn try_inputs(target: fn(&[u8]), make: impl Fn(&mut Random) -> Vec<u8>) {
-    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED=number"));
-    let mut random = Random::new(seed);
-    for _ in 0..INPUTS {
-        let mut input = make(&mut random);
+fn try_inputs(target: Target, make: impl Fn(&mut Random) -> Vec<u8>) {
+    fuzz::try_inputs(target, INPUTS, |random| {
+        let mut input = make(random);
         for _ in 0..random.below(4) {
-            mutate(&mut random, &mut input);
+            mutate(random, &mut input);
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| target(&input)));
-        assert!(outcome.is_ok(), "SEED={seed}: {}", input.escape_ascii());
-    }
+        input
+    });
 }
 
 /// A greeting of any version.
@@ -246,10 +228,6 @@ fn body(random: &mut Random) -> Vec<u8> {
         _ => random.below(20),
     };
     (0..size).map(|_| byte(random) % 4).collect()
-}
-
-fn byte(random: &mut Random) -> u8 {
-    u8::try_from(random.below(256)).expect("a byte")
 }
 
 fn mutate(random: &mut Random, input: &mut Vec<u8>) {
