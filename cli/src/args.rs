@@ -1,7 +1,7 @@
 //! The whole command line: the options of every subcommand, the summary, and errors in one line.
 //!
-//! Each subcommand defines its own arguments. They are parsed while clap reads them, so a subcommand
-//! receives valid values only.
+//! Each subcommand defines its own arguments. They are parsed while clap reads them, so that a
+//! subcommand receives only valid values.
 
 use clap::{CommandFactory as _, Parser};
 
