@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::{run, text, zmqd};
 
 use broker::Inquiry;
-use broker::config::{Form, Kind, SocketOption, Unit, Value};
+use broker::config::{Kind, SocketOption, Unit, Value, ValueKind};
 
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -444,15 +444,15 @@ fn the_guide_documents_every_option_kind_and_subcommand() {
 
 /// What the guide says of an option.
 fn row_of(option: &SocketOption) -> String {
-    let value = match option.form {
-        Form::Choice(names) => names.join(", "),
-        Form::Flag => "true or false".to_owned(),
-        Form::List => "list of texts".to_owned(),
-        Form::Number {
+    let value = match option.kind {
+        ValueKind::Choice(names) => names.join(", "),
+        ValueKind::Flag => "true or false".to_owned(),
+        ValueKind::List => "list of texts".to_owned(),
+        ValueKind::Number {
             unit: Unit::None, ..
         } => "number".to_owned(),
-        Form::Number { unit, .. } => unit.to_string(),
-        Form::Text { .. } => "text".to_owned(),
+        ValueKind::Number { unit, .. } => unit.to_string(),
+        ValueKind::Text { .. } => "text".to_owned(),
     };
     let default = match option.default_value() {
         Value::List(texts) if texts.is_empty() => "none".to_owned(),

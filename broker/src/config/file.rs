@@ -11,9 +11,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Attach, CaptureConfig, CaptureFormat, Config, Connect, ControlConfig, Endpoint, Form, Kind,
-    Place, Problem, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions,
-    TIME_MS_MAX, Value as OptionValue, nearest, socket,
+    Attach, CaptureConfig, CaptureFormat, Config, Connect, ControlConfig, Endpoint, Kind, Place,
+    Problem, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions, TIME_MS_MAX,
+    Value as OptionValue, ValueKind, socket, suggest,
 };
 use crate::limits::CONFIG_SIZE_MAX;
 use crate::record::RecordConfig;
@@ -230,7 +230,7 @@ impl Reader {
         if let Some((value, format_node)) = get(capture, &capture_node, "format") {
             let name = as_text(value, &format_node)?;
             proxy.capture.format = CaptureFormat::from_name(name).ok_or_else(|| {
-                let hint = nearest::hint(name, &CaptureFormat::ALL.map(CaptureFormat::name));
+                let hint = suggest::hint(name, &CaptureFormat::ALL.map(CaptureFormat::name));
                 let name = show(name);
                 format_node.fail(format!("unknown format \"{name}\": {hint}"))
             })?;
@@ -355,7 +355,7 @@ fn refuse_unknown(table: &DeTable<'_>, node: &Node, known: &[&str]) -> Result<()
         None => Ok(()),
         Some(key) => {
             let name = key.get_ref();
-            let hint = nearest::hint(name, known);
+            let hint = suggest::hint(name, known);
             let unknown_node = Node {
                 at: key.span(),
                 ..node.join(&show(name.as_ref()).to_string())
@@ -378,7 +378,7 @@ fn read_kind(proxy: &DeTable<'_>, node: &Node) -> Result<Kind, Fail> {
         (Some((value, kind_node)), None, None) => {
             let name = as_text(value, &kind_node)?;
             Kind::from_name(name).ok_or_else(|| {
-                let (name, hint) = (show(name), nearest::hint(name, &names));
+                let (name, hint) = (show(name), suggest::hint(name, &names));
                 kind_node.fail(format!("unknown kind \"{name}\": {hint}"))
             })
         }
@@ -433,33 +433,33 @@ fn read_options(table: &DeTable<'_>, node: &Node, options: &mut SocketOptions) -
 
 /// Reads a value of the type that the option wants; the option itself says whether it is legal.
 fn read_value(value: &Value<'_>, node: &Node, option: &SocketOption) -> Result<OptionValue, Fail> {
-    let (form, found) = (option.form, value.get_ref());
+    let (kind, found) = (option.kind, value.get_ref());
     let of_other_type = || {
         let found = found.type_str();
-        node.fail(format!("write {form}: this is of type {found}"))
+        node.fail(format!("write {kind}: this is of type {found}"))
     };
     let text = |item: &Value<'_>| match item.get_ref() {
         DeValue::String(text) => Ok(text.clone().into_owned()),
         _ => Err(of_other_type()),
     };
-    match (form, found) {
-        (Form::Flag, DeValue::Boolean(flag)) => Ok(OptionValue::Flag(*flag)),
-        (Form::Number { .. }, DeValue::Integer(integer)) => {
+    match (kind, found) {
+        (ValueKind::Flag, DeValue::Boolean(flag)) => Ok(OptionValue::Flag(*flag)),
+        (ValueKind::Number { .. }, DeValue::Integer(integer)) => {
             let number = i64::from_str_radix(integer.as_str(), integer.radix());
             let number = number.map_err(|_| {
                 node.fail(format!(
-                    "{} is out of range: write {form}",
+                    "{} is out of range: write {kind}",
                     show(integer.as_str())
                 ))
             })?;
             Ok(OptionValue::Number(number))
         }
-        (Form::Choice(_) | Form::Text { .. }, _) => Ok(OptionValue::Text(text(value)?)),
-        (Form::List, DeValue::Array(items)) => {
+        (ValueKind::Choice(_) | ValueKind::Text { .. }, _) => Ok(OptionValue::Text(text(value)?)),
+        (ValueKind::List, DeValue::Array(items)) => {
             let texts: Result<_, _> = items.iter().map(text).collect();
             Ok(OptionValue::List(texts?))
         }
-        (Form::List, _) => Ok(OptionValue::List(vec![text(value)?])),
+        (ValueKind::List, _) => Ok(OptionValue::List(vec![text(value)?])),
         _ => Err(of_other_type()),
     }
 }

@@ -110,13 +110,13 @@ fn options_reach_every_side_that_does_not_say_otherwise() {
 #[test]
 fn every_option_of_the_table_is_a_key() {
     for option in SocketOption::ALL {
-        let value = match (option.form, option.default_value()) {
+        let value = match (option.kind, option.default_value()) {
             (_, OptionValue::Flag(flag)) => OptionValue::Flag(!flag),
-            (Form::Number { max, .. }, OptionValue::Number(-1)) => OptionValue::Number(max),
-            (Form::Number { max, .. }, OptionValue::Number(number)) => {
+            (ValueKind::Number { max, .. }, OptionValue::Number(-1)) => OptionValue::Number(max),
+            (ValueKind::Number { max, .. }, OptionValue::Number(number)) => {
                 OptionValue::Number(max.min(number + 1))
             }
-            (Form::Choice(names), _) => {
+            (ValueKind::Choice(names), _) => {
                 OptionValue::Text(names.last().expect("a choice").to_string())
             }
             // As good as any; the tests of the table have those that are more than text.

@@ -13,8 +13,8 @@ mod check;
 pub mod endpoint;
 mod file;
 mod kind;
-mod nearest;
 mod options;
+mod suggest;
 
 pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use check::{Fault, Place, Problem};
@@ -22,8 +22,8 @@ pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::ConfigError;
 pub use kind::{Kind, PairError, socket};
 pub use options::{
-    Balance, Form, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
-    TIME_MS_MAX, Unit, Value,
+    Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
+    TIME_MS_MAX, Unit, Value, ValueKind,
 };
 
 /// A whole broker: any number of proxies on one event loop.

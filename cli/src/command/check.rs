@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use broker::config::{
-    CaptureConfig, CaptureFormat, Config, Connect, Form, ProxyConfig, SocketName, SocketOption,
-    Unit, Value,
+    CaptureConfig, CaptureFormat, Config, Connect, ProxyConfig, SocketName, SocketOption, Unit,
+    Value, ValueKind,
 };
 
 use super::config_file;
@@ -90,8 +90,8 @@ fn describe_side(proxy: &ProxyConfig, side: SocketName, f: &mut fmt::Formatter<'
     for option in SocketOption::ALL {
         let (value, default) = (option.get(&config.options), option.default_value());
         if value != default {
-            let unit = match option.form {
-                Form::Number { unit, .. } if unit != Unit::None => format!(" {unit}"),
+            let unit = match option.kind {
+                ValueKind::Number { unit, .. } if unit != Unit::None => format!(" {unit}"),
                 _ => String::new(),
             };
             writeln!(f, "    {} {value}{unit} (default {default})", option.name)?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use broker::config::{Form, SocketOption};
+use broker::config::{SocketOption, ValueKind};
 
 /// An option, or an option and one of its choices; the file of its test; the test.
 const PROOFS: &[(&str, &str, &str)] = &[
@@ -291,8 +291,8 @@ const TCP_OPTIONS: &str = "tests/interop/transports/tcp_options.rs";
 fn every_option_and_every_choice_names_a_test() {
     let wanted: Vec<String> = SocketOption::ALL
         .iter()
-        .flat_map(|option| match option.form {
-            Form::Choice(names) => {
+        .flat_map(|option| match option.kind {
+            ValueKind::Choice(names) => {
                 let choices = names.iter().map(|name| format!("{}={name}", option.name));
                 choices.collect()
             }

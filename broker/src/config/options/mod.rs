@@ -10,12 +10,12 @@ mod policy;
 mod table;
 mod value;
 
-use super::{SocketName, nearest};
+use super::{SocketName, suggest};
 pub use ipc::{IpcMode, IpcOwner};
 pub use network::Network;
 pub use policy::{Balance, Overflow};
 pub use table::SocketOption;
-pub use value::{Form, TIME_MS_MAX, Unit, Value};
+pub use value::{TIME_MS_MAX, Unit, Value, ValueKind};
 
 /// Options of one socket, under libzmq's names where libzmq has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,11 +261,11 @@ pub enum OptionError {
     /// The queue of a peer cannot both keep one message and keep all.
     #[error("conflate and xpub_nodrop are both true: set one of them to false")]
     ConflateWithoutDrop,
-    /// Of another form.
-    #[error("write {form}")]
-    Form {
+    /// Of another kind.
+    #[error("write {kind}")]
+    ValueKind {
         /// What must be written.
-        form: Form,
+        kind: ValueKind,
     },
     /// It has no effect on a socket beside the path.
     #[error("{name} = {value} has no effect on a {side}, {reason}: leave it out")]
@@ -279,7 +279,7 @@ pub enum OptionError {
         /// What it is set to.
         value: String,
     },
-    /// Of the right form, but nothing that the option could mean; the sentence says what to write.
+    /// Of the right kind, but without a meaning for this option; the sentence says what to write.
     #[error("{0}")]
     Malformed(String),
     /// A name of libzmq's for one policy, beside another policy.
@@ -294,10 +294,10 @@ pub enum OptionError {
         overflow: &'static str,
     },
     /// Out of range.
-    #[error("{value} is out of range: {}", value::range(form))]
+    #[error("{value} is out of range: {}", value::range(kind))]
     Range {
         /// What must be written.
-        form: Form,
+        kind: ValueKind,
         /// What was asked for.
         value: i64,
     },
@@ -310,7 +310,7 @@ pub enum OptionError {
         size_max: usize,
     },
     /// No such option.
-    #[error("unknown option \"{}\": {}", show(name), nearest::hint(name,
+    #[error("unknown option \"{}\": {}", show(name), suggest::hint(name,
          &SocketOption::names()))]
     Unknown {
         /// What was asked for.

@@ -2,7 +2,7 @@
 //!
 //! To add one: a field of [`SocketOptions`], a row of [`SocketOption::ALL`], a line in the guide.
 
-use super::value::{Field, Form, TIME_MAX, Unit, Value};
+use super::value::{Field, TIME_MAX, Unit, Value, ValueKind};
 use super::{Balance, OptionError, Overflow, SocketOptions};
 
 /// One socket option: a row of [`SocketOption::ALL`].
@@ -11,7 +11,7 @@ pub struct SocketOption {
     /// One short line for help and documentation, with the meaning of zero where it has one.
     pub doc: &'static str,
     /// What it may be set to.
-    pub form: Form,
+    pub kind: ValueKind,
     /// libzmq's name for it, where libzmq has it.
     pub libzmq: Option<&'static str>,
     /// The key in configuration files and of `--set`: libzmq's name in lower case.
@@ -26,7 +26,7 @@ impl SocketOption {
         Self {
             name: "sndhwm",
             libzmq: Some("ZMQ_SNDHWM"),
-            form: Form::number(Unit::Messages, 0, COUNT_MAX),
+            kind: ValueKind::number(Unit::Messages, 0, COUNT_MAX),
             doc: "Messages queued for one peer before it counts as full; 0: no limit",
             field: |options| &options.sndhwm,
             field_mut: |options| &mut options.sndhwm,
@@ -34,7 +34,7 @@ impl SocketOption {
         Self {
             name: "sndhwm_bytes",
             libzmq: None,
-            form: Form::number(Unit::Bytes, 1, SIZE_MAX),
+            kind: ValueKind::number(Unit::Bytes, 1, SIZE_MAX),
             doc: "Bytes queued for one peer before it counts as full",
             field: |options| &options.sndhwm_bytes,
             field_mut: |options| &mut options.sndhwm_bytes,
@@ -42,7 +42,7 @@ impl SocketOption {
         Self {
             name: "rcvhwm",
             libzmq: Some("ZMQ_RCVHWM"),
-            form: Form::number(Unit::Messages, 0, COUNT_MAX),
+            kind: ValueKind::number(Unit::Messages, 0, COUNT_MAX),
             doc: "Messages that wait here before their peer is not read; 0: no limit",
             field: |options| &options.rcvhwm,
             field_mut: |options| &mut options.rcvhwm,
@@ -50,7 +50,7 @@ impl SocketOption {
         Self {
             name: "rcvhwm_bytes",
             libzmq: None,
-            form: Form::number(Unit::Bytes, 1, SIZE_MAX),
+            kind: ValueKind::number(Unit::Bytes, 1, SIZE_MAX),
             doc: "Bytes that wait here before their peer is not read",
             field: |options| &options.rcvhwm_bytes,
             field_mut: |options| &mut options.rcvhwm_bytes,
@@ -58,7 +58,7 @@ impl SocketOption {
         Self {
             name: "maxmsgsize",
             libzmq: Some("ZMQ_MAXMSGSIZE"),
-            form: Form::number(Unit::Bytes, 1, SIZE_MAX),
+            kind: ValueKind::number(Unit::Bytes, 1, SIZE_MAX),
             doc: "Bytes of the largest message accepted, with its frame headers",
             field: |options| &options.maxmsgsize,
             field_mut: |options| &mut options.maxmsgsize,
@@ -66,7 +66,7 @@ impl SocketOption {
         Self {
             name: "maxmsgframes",
             libzmq: None,
-            form: Form::number(Unit::Frames, 1, COUNT_MAX),
+            kind: ValueKind::number(Unit::Frames, 1, COUNT_MAX),
             doc: "Frames of the longest message accepted",
             field: |options| &options.maxmsgframes,
             field_mut: |options| &mut options.maxmsgframes,
@@ -74,7 +74,7 @@ impl SocketOption {
         Self {
             name: "linger",
             libzmq: Some("ZMQ_LINGER"),
-            form: Form::optional(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::optional(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds a stop goes on sending; -1: as drain_timeout has it",
             field: |options| &options.linger,
             field_mut: |options| &mut options.linger,
@@ -82,7 +82,7 @@ impl SocketOption {
         Self {
             name: "handshake_ivl",
             libzmq: Some("ZMQ_HANDSHAKE_IVL"),
-            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds from connecting to the end of the handshake; 0: no limit",
             field: |options| &options.handshake_ivl,
             field_mut: |options| &mut options.handshake_ivl,
@@ -90,7 +90,7 @@ impl SocketOption {
         Self {
             name: "accept_zmtp2",
             libzmq: None,
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Serve peers of ZMTP 2.0 too, which is what ZeroMQ 3.2 speaks",
             field: |options| &options.accept_zmtp2,
             field_mut: |options| &mut options.accept_zmtp2,
@@ -98,7 +98,7 @@ impl SocketOption {
         Self {
             name: "heartbeat_ivl",
             libzmq: Some("ZMQ_HEARTBEAT_IVL"),
-            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds between PINGs to a peer; 0: none",
             field: |options| &options.heartbeat_ivl,
             field_mut: |options| &mut options.heartbeat_ivl,
@@ -106,7 +106,7 @@ impl SocketOption {
         Self {
             name: "heartbeat_timeout",
             libzmq: Some("ZMQ_HEARTBEAT_TIMEOUT"),
-            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds of silence after a PING until a peer is dead; 0: never",
             field: |options| &options.heartbeat_timeout,
             field_mut: |options| &mut options.heartbeat_timeout,
@@ -114,7 +114,7 @@ impl SocketOption {
         Self {
             name: "heartbeat_ttl",
             libzmq: Some("ZMQ_HEARTBEAT_TTL"),
-            form: Form::number(Unit::Milliseconds, 0, TTL_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TTL_MAX),
             doc: "Milliseconds without a PING after which peers may close; 0: never",
             field: |options| &options.heartbeat_ttl,
             field_mut: |options| &mut options.heartbeat_ttl,
@@ -122,7 +122,7 @@ impl SocketOption {
         Self {
             name: "reconnect_ivl",
             libzmq: Some("ZMQ_RECONNECT_IVL"),
-            form: Form::number(Unit::Milliseconds, 1, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 1, TIME_MAX),
             doc: "Milliseconds before a lost connection is tried again",
             field: |options| &options.reconnect_ivl,
             field_mut: |options| &mut options.reconnect_ivl,
@@ -130,7 +130,7 @@ impl SocketOption {
         Self {
             name: "reconnect_ivl_max",
             libzmq: Some("ZMQ_RECONNECT_IVL_MAX"),
-            form: Form::number(Unit::Milliseconds, 1, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 1, TIME_MAX),
             doc: "Milliseconds that wait grows to, doubled by each failure",
             field: |options| &options.reconnect_ivl_max,
             field_mut: |options| &mut options.reconnect_ivl_max,
@@ -138,7 +138,7 @@ impl SocketOption {
         Self {
             name: "immediate",
             libzmq: Some("ZMQ_IMMEDIATE"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Queue only for peers that are there; false: for links that are down",
             field: |options| &options.immediate,
             field_mut: |options| &mut options.immediate,
@@ -146,7 +146,7 @@ impl SocketOption {
         Self {
             name: "connect_timeout",
             libzmq: Some("ZMQ_CONNECT_TIMEOUT"),
-            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds an address has to answer; 0: the system's choice",
             field: |options| &options.connect_timeout,
             field_mut: |options| &mut options.connect_timeout,
@@ -154,7 +154,7 @@ impl SocketOption {
         Self {
             name: "sndbuf",
             libzmq: Some("ZMQ_SNDBUF"),
-            form: Form::optional(Unit::Bytes, 0, INT_MAX),
+            kind: ValueKind::optional(Unit::Bytes, 0, INT_MAX),
             doc: "Bytes the kernel keeps for sending; -1: the system's choice",
             field: |options| &options.sndbuf,
             field_mut: |options| &mut options.sndbuf,
@@ -162,7 +162,7 @@ impl SocketOption {
         Self {
             name: "rcvbuf",
             libzmq: Some("ZMQ_RCVBUF"),
-            form: Form::optional(Unit::Bytes, 0, INT_MAX),
+            kind: ValueKind::optional(Unit::Bytes, 0, INT_MAX),
             doc: "Bytes the kernel keeps for receiving; -1: the system's choice",
             field: |options| &options.rcvbuf,
             field_mut: |options| &mut options.rcvbuf,
@@ -170,7 +170,7 @@ impl SocketOption {
         Self {
             name: "backlog",
             libzmq: Some("ZMQ_BACKLOG"),
-            form: Form::number(Unit::Connections, 1, INT_MAX),
+            kind: ValueKind::number(Unit::Connections, 1, INT_MAX),
             doc: "Connections the kernel keeps until they are accepted",
             field: |options| &options.backlog,
             field_mut: |options| &mut options.backlog,
@@ -178,7 +178,7 @@ impl SocketOption {
         Self {
             name: "ipv6",
             libzmq: Some("ZMQ_IPV6"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Use IPv6 too, for * and host names; addresses stay as written",
             field: |options| &options.ipv6,
             field_mut: |options| &mut options.ipv6,
@@ -186,7 +186,7 @@ impl SocketOption {
         Self {
             name: "tos",
             libzmq: Some("ZMQ_TOS"),
-            form: Form::number(Unit::None, 0, 255),
+            kind: ValueKind::number(Unit::None, 0, 255),
             doc: "Type of service of every packet: the DSCP times four",
             field: |options| &options.tos,
             field_mut: |options| &mut options.tos,
@@ -194,7 +194,7 @@ impl SocketOption {
         Self {
             name: "bindtodevice",
             libzmq: Some("ZMQ_BINDTODEVICE"),
-            form: Form::Text {
+            kind: ValueKind::Text {
                 size_max: DEVICE_SIZE_MAX,
             },
             doc: "The network interface to use whatever the routes say",
@@ -204,7 +204,7 @@ impl SocketOption {
         Self {
             name: "ipc_mode",
             libzmq: None,
-            form: Form::Text { size_max: 4 },
+            kind: ValueKind::Text { size_max: 4 },
             doc: "Permissions of the files of ipc sockets, in octal; none: the umask's",
             field: |options| &options.ipc_mode,
             field_mut: |options| &mut options.ipc_mode,
@@ -212,7 +212,7 @@ impl SocketOption {
         Self {
             name: "ipc_owner",
             libzmq: None,
-            form: Form::Text { size_max: 255 },
+            kind: ValueKind::Text { size_max: 255 },
             doc: "USER:GROUP of the files of ipc sockets; none: those zmqd runs as",
             field: |options| &options.ipc_owner,
             field_mut: |options| &mut options.ipc_owner,
@@ -220,7 +220,7 @@ impl SocketOption {
         Self {
             name: "tcp_accept_filter",
             libzmq: Some("ZMQ_TCP_ACCEPT_FILTER"),
-            form: Form::List,
+            kind: ValueKind::List,
             doc: "Networks that peers may come from, as ADDRESS/BITS; none: all",
             field: |options| &options.tcp_accept_filter,
             field_mut: |options| &mut options.tcp_accept_filter,
@@ -228,7 +228,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive",
             libzmq: Some("ZMQ_TCP_KEEPALIVE"),
-            form: Form::optional(Unit::None, 0, 1),
+            kind: ValueKind::optional(Unit::None, 0, 1),
             doc: "Whether the system probes silent peers: 1 or 0; -1: its default",
             field: |options| &options.tcp_keepalive,
             field_mut: |options| &mut options.tcp_keepalive,
@@ -236,7 +236,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive_idle",
             libzmq: Some("ZMQ_TCP_KEEPALIVE_IDLE"),
-            form: Form::optional(Unit::Seconds, 1, 32_767),
+            kind: ValueKind::optional(Unit::Seconds, 1, 32_767),
             doc: "Seconds of silence before its first probe; -1: the system's default",
             field: |options| &options.tcp_keepalive_idle,
             field_mut: |options| &mut options.tcp_keepalive_idle,
@@ -244,7 +244,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive_intvl",
             libzmq: Some("ZMQ_TCP_KEEPALIVE_INTVL"),
-            form: Form::optional(Unit::Seconds, 1, 32_767),
+            kind: ValueKind::optional(Unit::Seconds, 1, 32_767),
             doc: "Seconds between its probes; -1: the system's default",
             field: |options| &options.tcp_keepalive_intvl,
             field_mut: |options| &mut options.tcp_keepalive_intvl,
@@ -252,7 +252,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive_cnt",
             libzmq: Some("ZMQ_TCP_KEEPALIVE_CNT"),
-            form: Form::optional(Unit::Probes, 1, 127),
+            kind: ValueKind::optional(Unit::Probes, 1, 127),
             doc: "Probes until a silent peer is dead; -1: the system's default",
             field: |options| &options.tcp_keepalive_cnt,
             field_mut: |options| &mut options.tcp_keepalive_cnt,
@@ -260,7 +260,7 @@ impl SocketOption {
         Self {
             name: "tcp_maxrt",
             libzmq: Some("ZMQ_TCP_MAXRT"),
-            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds data may stay unacknowledged; 0: the system's choice",
             field: |options| &options.tcp_maxrt,
             field_mut: |options| &mut options.tcp_maxrt,
@@ -268,7 +268,7 @@ impl SocketOption {
         Self {
             name: "balance",
             libzmq: None,
-            form: Form::Choice(Balance::NAMES),
+            kind: ValueKind::Choice(Balance::NAMES),
             doc: "Whose turn it is on DEALER, PUSH and REQ sides",
             field: |options| &options.balance,
             field_mut: |options| &mut options.balance,
@@ -276,7 +276,7 @@ impl SocketOption {
         Self {
             name: "overflow",
             libzmq: None,
-            form: Form::Choice(Overflow::NAMES),
+            kind: ValueKind::Choice(Overflow::NAMES),
             doc: "What happens to a message for a peer whose queue is full",
             field: |options| &options.overflow,
             field_mut: |options| &mut options.overflow,
@@ -284,7 +284,7 @@ impl SocketOption {
         Self {
             name: "conflate",
             libzmq: Some("ZMQ_CONFLATE"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Keep only the newest message for each peer: overflow = conflate",
             field: |options| &options.conflate,
             field_mut: |options| &mut options.conflate,
@@ -292,7 +292,7 @@ impl SocketOption {
         Self {
             name: "xpub_nodrop",
             libzmq: Some("ZMQ_XPUB_NODROP"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Wait for subscribers that are full: overflow = block, on XPUB and PUB",
             field: |options| &options.xpub_nodrop,
             field_mut: |options| &mut options.xpub_nodrop,
@@ -300,7 +300,7 @@ impl SocketOption {
         Self {
             name: "overflow_timeout",
             libzmq: None,
-            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds a queue may be full until disconnect closes its peer",
             field: |options| &options.overflow_timeout,
             field_mut: |options| &mut options.overflow_timeout,
@@ -308,7 +308,7 @@ impl SocketOption {
         Self {
             name: "max_age",
             libzmq: None,
-            form: Form::number(Unit::Milliseconds, 0, TIME_MAX),
+            kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds a message may be queued before it is dropped; 0: no limit",
             field: |options| &options.max_age,
             field_mut: |options| &mut options.max_age,
@@ -316,7 +316,7 @@ impl SocketOption {
         Self {
             name: "router_handover",
             libzmq: Some("ZMQ_ROUTER_HANDOVER"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Take an identity from a live peer too, not only from a silent one",
             field: |options| &options.router_handover,
             field_mut: |options| &mut options.router_handover,
@@ -324,7 +324,7 @@ impl SocketOption {
         Self {
             name: "router_mandatory",
             libzmq: Some("ZMQ_ROUTER_MANDATORY"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Log messages for peers that are not there",
             field: |options| &options.router_mandatory,
             field_mut: |options| &mut options.router_mandatory,
@@ -332,7 +332,7 @@ impl SocketOption {
         Self {
             name: "probe_router",
             libzmq: Some("ZMQ_PROBE_ROUTER"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Send new peers an empty message",
             field: |options| &options.probe_router,
             field_mut: |options| &mut options.probe_router,
@@ -340,7 +340,7 @@ impl SocketOption {
         Self {
             name: "routing_id",
             libzmq: Some("ZMQ_ROUTING_ID"),
-            form: Form::Text { size_max: 255 },
+            kind: ValueKind::Text { size_max: 255 },
             doc: "The identity to announce from DEALER, REQ and ROUTER; empty: none",
             field: |options| &options.routing_id,
             field_mut: |options| &mut options.routing_id,
@@ -348,7 +348,7 @@ impl SocketOption {
         Self {
             name: "subscribe",
             libzmq: Some("ZMQ_SUBSCRIBE"),
-            form: Form::List,
+            kind: ValueKind::List,
             doc: "Topics of a SUB; the topics an XSUB may pass on; none: all",
             field: |options| &options.subscribe,
             field_mut: |options| &mut options.subscribe,
@@ -356,7 +356,7 @@ impl SocketOption {
         Self {
             name: "xpub_verbose",
             libzmq: Some("ZMQ_XPUB_VERBOSE"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Pass on every subscription, not only the first to a topic",
             field: |options| &options.xpub_verbose,
             field_mut: |options| &mut options.xpub_verbose,
@@ -364,7 +364,7 @@ impl SocketOption {
         Self {
             name: "xpub_verboser",
             libzmq: Some("ZMQ_XPUB_VERBOSER"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Pass on every subscription and cancel; XSUB across: the last cancel",
             field: |options| &options.xpub_verboser,
             field_mut: |options| &mut options.xpub_verboser,
@@ -372,7 +372,7 @@ impl SocketOption {
         Self {
             name: "xpub_welcome_msg",
             libzmq: Some("ZMQ_XPUB_WELCOME_MSG"),
-            form: Form::Text { size_max: 4096 },
+            kind: ValueKind::Text { size_max: 4096 },
             doc: "What new subscribers are sent first; empty: nothing",
             field: |options| &options.xpub_welcome_msg,
             field_mut: |options| &mut options.xpub_welcome_msg,
@@ -380,7 +380,7 @@ impl SocketOption {
         Self {
             name: "invert_matching",
             libzmq: Some("ZMQ_INVERT_MATCHING"),
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Send to peers that did not subscribe",
             field: |options| &options.invert_matching,
             field_mut: |options| &mut options.invert_matching,
@@ -388,7 +388,7 @@ impl SocketOption {
         Self {
             name: "subscriptions_max",
             libzmq: None,
-            form: Form::number(Unit::Subscriptions, 1, COUNT_MAX),
+            kind: ValueKind::number(Unit::Subscriptions, 1, COUNT_MAX),
             doc: "Subscriptions one peer may hold",
             field: |options| &options.subscriptions_max,
             field_mut: |options| &mut options.subscriptions_max,
@@ -396,7 +396,7 @@ impl SocketOption {
         Self {
             name: "topic_size_max",
             libzmq: None,
-            form: Form::number(Unit::Bytes, 1, COUNT_MAX),
+            kind: ValueKind::number(Unit::Bytes, 1, COUNT_MAX),
             doc: "Bytes of the longest topic that can be subscribed to",
             field: |options| &options.topic_size_max,
             field_mut: |options| &mut options.topic_size_max,
@@ -404,7 +404,7 @@ impl SocketOption {
         Self {
             name: "loop_check",
             libzmq: None,
-            form: Form::Flag,
+            kind: ValueKind::Flag,
             doc: "Find loops of brokers, together with the other brokers",
             field: |options| &options.loop_check,
             field_mut: |options| &mut options.loop_check,
@@ -453,7 +453,7 @@ impl SocketOption {
     /// # Errors
     /// The option cannot have this value.
     pub fn parse(&self, text: &str) -> Result<Value, OptionError> {
-        let value = self.form.parse(text)?;
+        let value = self.kind.parse(text)?;
         self.set(&mut SocketOptions::default(), value.clone())?;
         Ok(value)
     }
@@ -463,7 +463,7 @@ impl SocketOption {
     /// # Errors
     /// The option cannot have this value; `options` are as they were.
     pub fn set(&self, options: &mut SocketOptions, value: Value) -> Result<(), OptionError> {
-        self.form.check(&value)?;
+        self.kind.check(&value)?;
         let stored = (self.field_mut)(options).store(value);
         stored.map_err(OptionError::Malformed)
     }
@@ -473,7 +473,7 @@ impl std::fmt::Debug for SocketOption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SocketOption")
             .field("name", &self.name)
-            .field("form", &self.form)
+            .field("kind", &self.kind)
             .finish_non_exhaustive()
     }
 }

@@ -4,22 +4,22 @@ use super::*;
 
 /// Values that a row must take, none of them its default where there is another.
 fn samples(option: &SocketOption) -> Vec<Value> {
-    match option.form {
-        Form::Choice(names) => names
+    match option.kind {
+        ValueKind::Choice(names) => names
             .iter()
             .map(|name| Value::Text((*name).to_owned()))
             .collect(),
-        Form::Flag => vec![Value::Flag(true), Value::Flag(false)],
-        Form::List => vec![match option.name {
+        ValueKind::Flag => vec![Value::Flag(true), Value::Flag(false)],
+        ValueKind::List => vec![match option.name {
             "tcp_accept_filter" => list(&["10.0.0.0/8", "::1/128"]),
             _ => list(&["a", "b"]),
         }],
-        Form::Text { .. } => vec![Value::Text(match option.name {
+        ValueKind::Text { .. } => vec![Value::Text(match option.name {
             "ipc_mode" => "660".to_owned(),
             "ipc_owner" => "root:0".to_owned(),
             _ => "ab".to_owned(),
         })],
-        Form::Number {
+        ValueKind::Number {
             is_optional,
             max,
             min,
@@ -71,17 +71,17 @@ fn every_option_takes_from_the_command_line_what_it_displays() {
 fn values_that_an_option_cannot_have_are_refused() {
     for option in SocketOption::ALL {
         let mut options = SocketOptions::default();
-        let wrong = match option.form {
-            Form::Choice(_) => vec![Value::Text("?".to_owned()), Value::Number(1)],
-            Form::Flag => vec![Value::Number(1), Value::Text("true".to_owned())],
-            Form::List => vec![Value::Text("one".to_owned()), Value::Flag(true)],
-            Form::Number { max, min, .. } => {
+        let wrong = match option.kind {
+            ValueKind::Choice(_) => vec![Value::Text("?".to_owned()), Value::Number(1)],
+            ValueKind::Flag => vec![Value::Number(1), Value::Text("true".to_owned())],
+            ValueKind::List => vec![Value::Text("one".to_owned()), Value::Flag(true)],
+            ValueKind::Number { max, min, .. } => {
                 let mut wrong = vec![Value::Number(-2), Value::Flag(true)];
                 wrong.extend(max.checked_add(1).map(Value::Number));
                 wrong.extend((min > 0).then_some(Value::Number(min - 1)));
                 wrong
             }
-            Form::Text { size_max } => {
+            ValueKind::Text { size_max } => {
                 vec![Value::Text("x".repeat(size_max + 1)), Value::Number(1)]
             }
         };
@@ -98,10 +98,10 @@ fn values_that_an_option_cannot_have_are_refused() {
 
 #[test]
 fn refusals_say_what_to_write() {
-    let limited = Form::optional(Unit::Seconds, 1, 9);
-    let choice = Form::Choice(&["block", "drop-newest"]);
-    for (form, text, expected) in [
-        (Form::Flag, "yes", "write true or false"),
+    let limited = ValueKind::optional(Unit::Seconds, 1, 9);
+    let choice = ValueKind::Choice(&["block", "drop-newest"]);
+    for (kind, text, expected) in [
+        (ValueKind::Flag, "yes", "write true or false"),
         (limited, "x", "write a whole number of s"),
         (
             limited,
@@ -109,7 +109,7 @@ fn refusals_say_what_to_write() {
             "0 is out of range: write a number of s from 1 to 9, or -1",
         ),
         (
-            Form::number(Unit::None, 0, 255),
+            ValueKind::number(Unit::None, 0, 255),
             "256",
             "256 is out of range: write a number from 0 to 255",
         ),
@@ -124,12 +124,12 @@ fn refusals_say_what_to_write() {
             "unknown choice \"x\": write one of block, drop-newest",
         ),
         (
-            Form::Text { size_max: 2 },
+            ValueKind::Text { size_max: 2 },
             "abc",
             "this text of 3 bytes is too long: write one of at most 2 bytes",
         ),
     ] {
-        assert_eq!(form.parse(text).expect_err(text).to_string(), expected);
+        assert_eq!(kind.parse(text).expect_err(text).to_string(), expected);
     }
 }
 
@@ -144,7 +144,7 @@ fn values_are_displayed_as_toml() {
     ] {
         assert_eq!(value.to_string(), expected);
     }
-    let items = Form::List.parse("a, b,,c").expect("a list");
+    let items = ValueKind::List.parse("a, b,,c").expect("a list");
     assert_eq!(items, list(&["a", "b", "c"]));
 }
 

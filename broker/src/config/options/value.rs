@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{OptionError, nearest};
+use super::{OptionError, suggest};
 
 /// What may be written for an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ValueKind {
     /// One of these names.
     Choice(&'static [&'static str]),
     /// `true` or `false`.
@@ -75,7 +75,7 @@ pub(super) trait Field {
     /// What the field holds.
     fn load(&self) -> Value;
 
-    /// Sets the field to a value that has the option's [`Form`], or says what is wrong with it.
+    /// Sets the field to a value of the option's [`ValueKind`]; the error says what to write instead.
     fn store(&mut self, value: Value) -> Result<(), String>;
 }
 
@@ -88,7 +88,7 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
 /// What a list has that is more than text; the error says what to write.
 pub(super) trait Item: FromStr<Err = String> + fmt::Display {}
 
-impl Form {
+impl ValueKind {
     /// A number from `min` to `max`.
     pub(super) const fn number(unit: Unit, min: i64, max: i64) -> Self {
         Self::Number {
@@ -112,9 +112,9 @@ impl Form {
     /// Reads a value as the command line has it.
     ///
     /// # Errors
-    /// The text does not have this form.
+    /// The text is not a value of this kind.
     pub fn parse(&self, text: &str) -> Result<Value, OptionError> {
-        let malformed = || OptionError::Form { form: *self };
+        let malformed = || OptionError::ValueKind { kind: *self };
         let value = match self {
             Self::Flag => Value::Flag(text.parse().map_err(|_| malformed())?),
             Self::List => Value::List(items(text)),
@@ -125,15 +125,15 @@ impl Form {
         Ok(value)
     }
 
-    /// Whether a value has this form.
+    /// Checks that a value is of this kind and in range.
     ///
     /// # Errors
-    /// It has another, or is out of range.
+    /// It is of another kind, or out of range.
     pub(super) fn check(&self, value: &Value) -> Result<(), OptionError> {
         match (self, value) {
             (Self::Flag, Value::Flag(_)) | (Self::List, Value::List(_)) => Ok(()),
             (Self::Choice(names), Value::Text(name)) if !names.contains(&name.as_str()) => {
-                let hint = nearest::hint(name, names);
+                let hint = suggest::hint(name, names);
                 let name = name.clone();
                 Err(OptionError::Choice { hint, name })
             }
@@ -154,16 +154,16 @@ impl Form {
                 if (*min..=*max).contains(number) || *is_optional && *number == UNSET {
                     return Ok(());
                 }
-                let (form, value) = (*self, *number);
-                Err(OptionError::Range { form, value })
+                let (kind, value) = (*self, *number);
+                Err(OptionError::Range { kind, value })
             }
-            _ => Err(OptionError::Form { form: *self }),
+            _ => Err(OptionError::ValueKind { kind: *self }),
         }
     }
 }
 
 /// Displayed as the object of "write": "a whole number of ms", for example.
-impl fmt::Display for Form {
+impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Choice(names) => write!(f, "one of {}", names.join(", ")),
@@ -224,7 +224,7 @@ impl Field for u32 {
     }
 
     fn store(&mut self, value: Value) -> Result<(), String> {
-        // Saturates, here and below: the form has checked the range.
+        // Saturates, here and below: the kind has checked the range.
         *self = number(&value).map_or(Self::MAX, |number| number.try_into().unwrap_or(Self::MAX));
         Ok(())
     }
@@ -356,15 +356,15 @@ fn number(value: &Value) -> Option<u64> {
 }
 
 /// What to write instead of a number that is out of range.
-pub(super) fn range(form: &Form) -> String {
-    let Form::Number {
+pub(super) fn range(kind: &ValueKind) -> String {
+    let ValueKind::Number {
         is_optional,
         max,
         min,
         unit,
-    } = form
+    } = kind
     else {
-        return format!("write {form}");
+        return format!("write {kind}");
     };
     let of = match unit {
         Unit::None => String::new(),
