@@ -402,7 +402,7 @@ try_binary() (
         cat "$log" >&2
         exit 1
     fi
-    run "$TARGET_DIR/$(uname -m)-unknown-linux-musl/release/zmqd" bench queue --seconds 1 \
+    run "$TARGET_DIR/$(uname -m)-unknown-linux-musl/release/zmqd" bench queue --duration 1 \
         --frontend "${endpoints[0]}" --backend "${endpoints[1]}"
     kill -TERM "$pid"
     wait "$pid"

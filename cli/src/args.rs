@@ -3,6 +3,7 @@
 //! Each subcommand defines its own arguments. They are parsed while clap reads them, so that a
 //! subcommand receives only valid values.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
 
 use crate::command::Command;
@@ -28,6 +29,13 @@ pub(crate) fn definition() -> clap::Command {
 
 /// What clap found wrong, as one sentence.
 pub(crate) fn explain(error: &clap::Error) -> Failure {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) if error.kind() == ErrorKind::UnknownArgument => name,
+        _ => "",
+    };
+    if let Some((old, new)) = RENAMED.iter().find(|(old, _)| *old == unknown) {
+        return Failure::usage(format!("{old} has another name now: write {new}"));
+    }
     let rendered = error.to_string();
     // Behind the complaint clap goes on with usage, which `--help` has better.
     let (complaint, usage) = rendered
@@ -43,7 +51,7 @@ pub(crate) fn explain(error: &clap::Error) -> Failure {
         .split_whitespace()
         .take_while(|word| !word.starts_with(['[', '<', '-']))
         .collect();
-    Failure::Usage(format!(
+    Failure::usage(format!(
         "{} ({} --help says more)",
         complaint.join(" ").replace(" tip: ", "; "),
         command.join(" ")
@@ -63,10 +71,18 @@ fn after_help() -> String {
     )
 }
 
+/// Options that had another name before, and what to write now.
+const RENAMED: &[(&str, &str)] = &[
+    ("--handshake-timeout", "--set handshake_ivl=TIME"),
+    ("--hwm", "--set sndhwm=N"),
+    ("--peers", "--clients, --subscribers or --sources"),
+    ("--seconds", "--duration TIME"),
+];
+
 const EXAMPLES: &str = "\
 Examples:
   zmqd                                      one proxy of each kind on 127.0.0.1, to try
-  zmqd queue --frontend tcp://*:5559 --backend tcp://*:5560
+  zmqd queue --frontend 'tcp://*:5559' --backend 'tcp://*:5560'
   zmqd run --print-default > zmqd.toml      a configuration file to start from
   zmqd check zmqd.toml && zmqd run zmqd.toml";
 

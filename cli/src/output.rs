@@ -5,26 +5,36 @@ use std::process::ExitCode;
 
 use zmtp::show;
 
-/// Why zmqd ends otherwise than well: a sentence that says what to do, and the exit code.
+/// Why a command failed: sentences that say what to do, and the exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Whoever reads our output went away, which is their right: no failure at all.
+    /// The reader of stdout closed it, as `head` does: exit code 0.
     BrokenPipe,
     /// Exit code 1.
     Running(String),
-    /// Exit code 2: the command line or the configuration is wrong.
-    Usage(String),
+    /// Exit code 2: everything that is wrong with the command line or a configuration.
+    Usage(Vec<String>),
 }
 
-/// Says on stderr how it went, if it went badly.
+impl Failure {
+    /// One thing that is wrong with the command line.
+    pub(crate) fn usage(sentence: impl Into<String>) -> Self {
+        Self::Usage(vec![sentence.into()])
+    }
+}
+
+/// Prints why a command failed, if it did, and returns the exit code.
 pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
-    let (sentence, code) = match outcome {
+    let (sentences, code) = match outcome {
         Ok(()) | Err(Failure::BrokenPipe) => return ExitCode::SUCCESS,
-        Err(Failure::Running(sentence)) => (sentence, 1),
-        Err(Failure::Usage(sentence)) => (sentence, 2),
+        Err(Failure::Running(sentence)) => (vec![sentence], 1),
+        Err(Failure::Usage(sentences)) => (sentences, 2),
     };
-    // With stderr gone too there is nobody left to tell.
-    drop(writeln!(io::stderr(), "zmqd: {}", show(&sentence).whole()));
+    let lines = sentences
+        .iter()
+        .map(|line| format!("zmqd: {}\n", show(line).whole()));
+    // If stderr is closed too, the exit code has to be enough.
+    drop(io::stderr().write_all(lines.collect::<String>().as_bytes()));
     ExitCode::from(code)
 }
 

@@ -25,17 +25,26 @@ fn stdout_of(args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// The one sentence on stderr, if it ends badly.
+/// The one sentence on stderr of a command that fails.
 fn refusal_of(args: &[&str], code: i32) -> String {
+    let mut refusals = refusals_of(args, code);
+    assert_eq!(refusals.len(), 1, "one line: {refusals:#?}");
+    refusals.swap_remove(0)
+}
+
+/// The sentences on stderr of a command that fails.
+fn refusals_of(args: &[&str], code: i32) -> Vec<String> {
     let output = run(args);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
     assert_eq!(text(&output.stdout), "", "{args:?}");
-    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
-    let sentence = stderr
-        .strip_prefix("zmqd: ")
-        .expect("begins with the name of the program");
-    sentence.trim_end().to_owned()
+    let sentences = stderr.lines().map(|line| {
+        let sentence = line.strip_prefix("zmqd: ");
+        sentence
+            .expect("the name of the program comes first")
+            .to_owned()
+    });
+    sentences.collect()
 }
 
 fn repository() -> PathBuf {
@@ -188,10 +197,10 @@ fn help_fits_a_hundred_columns_and_has_examples() {
 #[test]
 fn wrong_usage_is_a_sentence_and_exit_code_2() {
     for (args, expected) in WRONG_USAGE {
-        let refusal = refusal_of(args, 2);
+        let refusals = refusals_of(args, 2);
         assert!(
-            refusal.contains(expected),
-            "{args:?}\nexpected: {expected}\nfound: {refusal}"
+            refusals[0].contains(expected),
+            "{args:?}\nexpected: {expected}\nfound: {refusals:#?}"
         );
     }
 }
@@ -206,11 +215,15 @@ fn contradictions_on_the_command_line_name_the_option() {
         ),
         (
             &["tcp://*:2", "--name", "two words"],
-            "--name: \"two words\" is no name",
+            "--name: \"two words\" is not a name",
         ),
         (
             &["tcp://*:2", "--set", "backend.reconnect_ivl=9000"],
             "--set backend: reconnect_ivl_max",
+        ),
+        (
+            &["tcp://*:2", "--set", "reconnect_ivl=9s"],
+            "--set: reconnect_ivl_max",
         ),
     ] {
         let args: Vec<&str> = queue.iter().chain(more).copied().collect();
@@ -237,8 +250,8 @@ fn wrong_files_are_refused_with_line_and_key() {
             ":3: proxy.colour: unknown key: write one of",
         ),
         (
-            format!("\n{QUEUE}"),
-            ":2: proxy.frontend: the frontend has no endpoint",
+            format!("\n{QUEUE}frontend.bind = 'tcp://*:1'"),
+            ":2: proxy.backend: the backend has no endpoint",
         ),
         (
             format!("{QUEUE}frontend.bind = 'tcp://*'"),
@@ -270,6 +283,31 @@ fn wrong_files_are_refused_with_line_and_key() {
             );
         }
     }
+}
+
+#[test]
+fn all_errors_are_reported_in_one_run() {
+    let path = file(
+        "several.toml",
+        "[options]\nsndhwn = 7\n[[proxy]]\nkind = 'que'\nfrontend.bind = '7001'\n",
+    );
+    let lines = refusals_of(&["check", &path], 2);
+    let expected = [
+        ":2: options.sndhwn: ",
+        ":4: proxy.kind: ",
+        ":5: proxy.frontend.bind: ",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(&format!("{path}{expected}")), "{line}");
+    }
+    let lines = refusals_of(&["queue"], 2);
+    let missing = ["frontend", "backend"].map(|side| format!("the {side} has no endpoint"));
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines[0].starts_with(&missing[0]) && lines[1].starts_with(&missing[1]),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -673,24 +711,48 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
         "write a number of bytes from 1 to",
     ),
     (
-        &["queue", "--hwm", "-1"],
-        "'--hwm <N>': -1 is out of range: write a number of messages from 0",
+        &["queue", "--set", "sndhwm=-1"],
+        "'--set <KEY=VALUE>...': -1 is out of range: write a number of messages from 0",
     ),
     (
-        &["queue", "--hwm", "4294967296"],
+        &["queue", "--set", "sndhwm=4294967296"],
         "write a number of messages from 0 to 4294967295",
     ),
     (
         &["queue", "--drain-timeout", "-1"],
-        "write a whole number of ms, at most 2147483647",
+        "write a time such as 5s; a number alone is ms, at most 2147483647",
     ),
     (
         &["queue", "--drain-timeout", "2147483648"],
-        "write a whole number of ms, at most 21474",
+        "write a time such as 5s; a number alone is ms, at most 21474",
     ),
     (
-        &["queue", "--handshake-timeout", "1s"],
-        "write a whole number of ms",
+        &["queue", "--set", "handshake_ivl=soon"],
+        "write a number of ms, or a time such as \"5s\"",
+    ),
+    (
+        &["queue", "--memory-limit", "64MoB"],
+        "write a size such as 65536, 64KiB or 10MB",
+    ),
+    (
+        &["queue", "--set", "sndhwm=10"],
+        "--hwm has another name now: write --set sndhwm=N",
+    ),
+    (
+        &["queue", "--set", "handshake_ivl=10"],
+        "--handshake-timeout has another name now: write --set handshake_ivl=TIME",
+    ),
+    (
+        &["bench", "queue", "--seconds", "3"],
+        "--seconds has another name now: write --duration TIME",
+    ),
+    (
+        &["sniff", "tcp://a:1", "--timeout", "1e300"],
+        "write a time such as 5s or 250ms; a number alone is seconds",
+    ),
+    (
+        &["sniff", "tcp://a:1", "--timeout", "0"],
+        "write a time above zero",
     ),
     (&["check"], "<CONFIG> (zmqd check --help says more)"),
     (

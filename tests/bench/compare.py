@@ -164,7 +164,7 @@ def crowd_works():
     yield Work(
         "queue, 64 B, 10,000 clients × 1 a second, 1 worker",
         QUEUE,
-        "crowd --clients 10000 --seconds 3 --warmup 1.5 --timeout 20",
+        "crowd --clients 10000 --duration 3 --warmup 1.5 --timeout 20",
         [
             Figure(CPU_NS, "CPU µs/round trip", Goal(0.5, LIBZMQ), scale=1e-3),
             Figure("p50_us", "p50 ms", scale=1e-3),
@@ -286,8 +286,8 @@ def bench(work, name, options):
     cores = sorted(os.sched_getaffinity(0))
     core = cores[0] if work.one_core and len(cores) > 1 else None
     arguments = list(work.arguments)
-    if not work.once and "--seconds" not in arguments:
-        arguments += ["--seconds", str(options.seconds), "--warmup", str(options.warmup)]
+    if not work.once and "--duration" not in arguments:
+        arguments += ["--duration", str(options.seconds), "--warmup", str(options.warmup)]
     with Proxy(name, work.kind, options.programs, core) as proxy:
         command = [options.programs / "zmqd", "bench", *arguments, "--json"]
         command += ["--pid", str(proxy.pid)]

@@ -93,7 +93,7 @@ const MESSAGES: u32 = 3000;
 /// `memory_limit`, in bytes.
 fn cramped<'a>(kind: &'a str, memory_limit: &'a str) -> Vec<&'a str> {
     let sides = [kind, "--frontend", ANY, "--backend", ANY];
-    let limits = ["--memory-limit", memory_limit, "--hwm", "0"];
+    let limits = ["--memory-limit", memory_limit, "--set", "sndhwm=0"];
     let bytes = [
         "--set",
         "sndhwm_bytes=1000000000",

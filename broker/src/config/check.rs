@@ -51,7 +51,7 @@ pub enum Fault {
         what: &'static str,
     },
     /// A name that would garble logs and output.
-    #[error("\"{}\" is no name: use up to 64 letters, digits, dots, hyphens and underscores",
+    #[error("\"{}\" is not a name: use up to 64 letters, digits, dots, hyphens and underscores",
          show(.0))]
     NameMalformed(String),
     /// A name that another proxy has.
@@ -91,114 +91,127 @@ pub enum Fault {
 }
 
 impl Config {
-    /// Whether the broker can work by it: names are unique, every side has an endpoint, no two
-    /// endpoints overlap, options agree with each other.
+    /// Problems that [`Config::problems`] lists at most.
+    pub const PROBLEMS_MAX: usize = 100;
+
+    /// Checks that the broker can run this configuration: names are unique, every side has an
+    /// endpoint, no two endpoints overlap, options agree with each other.
     ///
     /// # Errors
     /// The first problem, and its place.
     pub fn check(&self) -> Result<(), Problem> {
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that keeps the broker from running this configuration, up to
+    /// [`Config::PROBLEMS_MAX`]; nothing if it can.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
         if self.proxies.is_empty() {
-            return Err(Problem {
+            problems.push(Problem {
                 fault: Fault::NoProxy,
                 place: Place::Whole,
             });
         }
         let mut names = HashSet::new();
         for (index, proxy) in self.proxies.iter().enumerate() {
-            check_name(proxy, &mut names).map_err(|fault| Problem {
-                fault,
-                place: Place::Name(index),
-            })?;
-            for side in SocketName::ALL {
-                check_side(proxy, side).map_err(|fault| Problem {
-                    fault,
-                    place: Place::Socket(index, side),
-                })?;
-                check_socket(proxy, side).map_err(|fault| Problem {
-                    fault,
-                    place: Place::SocketType(index, side),
-                })?;
+            if problems.len() >= Self::PROBLEMS_MAX {
+                break;
             }
-            check_prefixes(&proxy.capture).map_err(|fault| Problem {
-                fault,
-                place: Place::CapturePrefix(index),
-            })?;
+            let mut note = |place, fault| problems.push(Problem { fault, place });
+            if let Err(fault) = check_name(proxy, &mut names) {
+                note(Place::Name(index), fault);
+            }
+            for name in SocketName::ALL {
+                for fault in check_socket(proxy, name) {
+                    note(Place::Socket(index, name), fault);
+                }
+                if let Err(fault) = check_socket_type(proxy, name) {
+                    note(Place::SocketType(index, name), fault);
+                }
+            }
+            if let Err(fault) = check_prefixes(&proxy.capture) {
+                note(Place::CapturePrefix(index), fault);
+            }
         }
-        self.check_overlaps()?;
-        self.check_connects()
+        let left = |problems: &Vec<_>| Self::PROBLEMS_MAX.saturating_sub(problems.len());
+        problems.extend(self.overlaps().take(left(&problems)));
+        problems.extend(self.lost_connects().take(left(&problems)));
+        problems.truncate(Self::PROBLEMS_MAX);
+        problems
     }
 
-    /// Every connecting endpoint, and where it stands.
+    /// Every connecting endpoint, and its place.
     fn connects(&self) -> impl Iterator<Item = (Place, SocketType, &Connect)> {
-        let sides = self.proxies.iter().enumerate().flat_map(|(index, proxy)| {
-            SocketName::ALL.map(|side| (index, side, proxy.socket_type(side), proxy.socket(side)))
+        let sockets = self.proxies.iter().enumerate().flat_map(|(index, proxy)| {
+            SocketName::ALL.map(|name| (index, name, proxy.socket_type(name), proxy.socket(name)))
         });
-        sides.flat_map(|(index, side, socket_type, config)| {
+        sockets.flat_map(|(index, name, socket_type, config)| {
             let connects = config.connect.iter().enumerate();
             connects
-                .map(move |(nth, connect)| (Place::Connect(index, side, nth), socket_type, connect))
+                .map(move |(nth, connect)| (Place::Connect(index, name, nth), socket_type, connect))
         })
     }
 
-    /// Whether what is connected to within the process is bound, by whichever side, and topics are
-    /// those of somebody who subscribes.
-    fn check_connects(&self) -> Result<(), Problem> {
+    /// Connections within the process to an endpoint that no socket binds, and topics for a socket
+    /// that does not subscribe.
+    fn lost_connects(&self) -> impl Iterator<Item = Problem> {
         let bound: HashSet<&Endpoint> = self.binds().map(|(.., endpoint)| endpoint).collect();
-        for (place, socket_type, connect) in self.connects() {
-            let endpoint = &connect.endpoint;
-            if matches!(endpoint, Endpoint::Inproc(_)) && !bound.contains(endpoint) {
-                let fault = Fault::NoInproc(endpoint.to_string());
-                return Err(Problem { fault, place });
-            }
-            let is_subscriber = matches!(socket_type, SocketType::Sub | SocketType::Xsub);
-            if !connect.subscribe.is_empty() && !is_subscriber {
-                let fault = Fault::NoSubscriber(socket_type);
-                return Err(Problem { fault, place });
-            }
-        }
-        Ok(())
+        self.connects()
+            .filter_map(move |(place, socket_type, connect)| {
+                let endpoint = &connect.endpoint;
+                let is_subscriber = matches!(socket_type, SocketType::Sub | SocketType::Xsub);
+                let fault = if matches!(endpoint, Endpoint::Inproc(_)) && !bound.contains(endpoint)
+                {
+                    Fault::NoInproc(endpoint.to_string())
+                } else if !connect.subscribe.is_empty() && !is_subscriber {
+                    Fault::NoSubscriber(socket_type)
+                } else {
+                    return None;
+                };
+                Some(Problem { fault, place })
+            })
     }
 
-    /// Every endpoint to listen on: the number of its proxy, its side, which of the side's it is.
+    /// Every endpoint to listen on: the index of its proxy, its socket, its index there.
     fn binds(&self) -> impl Iterator<Item = (usize, SocketName, usize, &Endpoint)> {
         self.proxies.iter().enumerate().flat_map(|(index, proxy)| {
-            SocketName::ALL.into_iter().flat_map(move |side| {
-                let binds = proxy.socket(side).bind.iter().enumerate();
-                binds.map(move |(nth, endpoint)| (index, side, nth, endpoint))
+            SocketName::ALL.into_iter().flat_map(move |name| {
+                let binds = proxy.socket(name).bind.iter().enumerate();
+                binds.map(move |(nth, endpoint)| (index, name, nth, endpoint))
             })
         })
     }
 
-    fn check_overlaps(&self) -> Result<(), Problem> {
+    /// Endpoints that cannot be bound beside an earlier one.
+    fn overlaps(&self) -> impl Iterator<Item = Problem> {
         let mut overlaps = Overlaps::default();
-        for (index, side, nth, endpoint) in self.binds() {
-            let before = overlaps.add(endpoint);
-            let Some((owner, side_before, _, before)) = before.and_then(|at| self.binds().nth(at))
-            else {
-                continue;
-            };
-            let whose = format!("the {side_before} of {}", self.proxies[owner].name);
-            let other = if before == endpoint {
-                whose
-            } else {
-                format!("{whose} ({before})")
-            };
-            let what = match endpoint {
-                Endpoint::Tcp { .. } => "port",
-                Endpoint::Inproc(_) | Endpoint::Ipc(_) => "name",
-            };
-            let endpoint = endpoint.to_string();
-            let fault = Fault::BoundTwice {
-                endpoint,
-                other,
-                what,
-            };
-            return Err(Problem {
-                fault,
-                place: Place::Bind(index, side, nth),
-            });
-        }
-        Ok(())
+        self.binds()
+            .filter_map(move |(index, name, nth, endpoint)| {
+                let before = overlaps.add(endpoint)?;
+                let (owner, name_before, _, before) = self.binds().nth(before)?;
+                let whose = format!("the {name_before} of {}", self.proxies[owner].name);
+                let other = if before == endpoint {
+                    whose
+                } else {
+                    format!("{whose} ({before})")
+                };
+                let what = match endpoint {
+                    Endpoint::Tcp { .. } => "port",
+                    Endpoint::Inproc(_) | Endpoint::Ipc(_) => "name",
+                };
+                let endpoint = endpoint.to_string();
+                let fault = Fault::BoundTwice {
+                    endpoint,
+                    other,
+                    what,
+                };
+                Some(Problem {
+                    fault,
+                    place: Place::Bind(index, name, nth),
+                })
+            })
     }
 }
 
@@ -215,24 +228,29 @@ fn check_name<'a>(proxy: &'a ProxyConfig, before: &mut HashSet<&'a str>) -> Resu
     Ok(())
 }
 
-fn check_side(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault> {
-    let config = proxy.socket(side);
-    match (
-        proxy.kind.is_echo && side == SocketName::Backend,
+fn check_socket(proxy: &ProxyConfig, name: SocketName) -> Vec<Fault> {
+    let config = proxy.socket(name);
+    let is_side = name.side().is_some();
+    let mut faults = match (
+        proxy.kind.is_echo && name == SocketName::Backend,
         config.has_endpoint(),
     ) {
-        (true, true) => return Err(Fault::EchoBackend),
-        (false, false) if side.side().is_some() => return Err(Fault::NoEndpoint(side)),
-        _ => {}
+        (true, true) => vec![Fault::EchoBackend],
+        (false, false) if is_side => vec![Fault::NoEndpoint(name)],
+        _ => Vec::new(),
+    };
+    if is_side || config.has_endpoint() {
+        let contradictions = config.options.contradictions();
+        faults.extend(contradictions.into_iter().map(Fault::from));
     }
-    config.options.check()?;
-    if side.side().is_none() && config.has_endpoint() {
-        config.options.check_beside(side, proxy.socket_type(side))?;
+    if !is_side && config.has_endpoint() {
+        let idle = config.options.idle_options(name, proxy.socket_type(name));
+        faults.extend(idle.map(Fault::from));
     }
-    Ok(())
+    faults
 }
 
-fn check_socket(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault> {
+fn check_socket_type(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault> {
     let socket = proxy.socket_type(side);
     let choice: &'static [SocketType] = match side {
         SocketName::Capture => &CaptureConfig::SOCKETS,
@@ -320,7 +338,7 @@ mod tests {
         for name in ["", "two words", "line\nbreak", "é", long.as_str()] {
             let (place, sentence) = problem(vec![proxy(name, 1)]);
             assert_eq!(place, Place::Name(0), "{name}");
-            assert!(sentence.contains("is no name"), "{sentence}");
+            assert!(sentence.contains("is not a name"), "{sentence}");
             assert!(!sentence.contains('\n'), "{sentence}");
         }
     }

@@ -15,16 +15,18 @@ mod file;
 mod kind;
 mod options;
 mod suggest;
+mod units;
 
 pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
-pub use file::ConfigError;
+pub use file::{ConfigError, ConfigErrors};
 pub use kind::{Kind, PairError, socket};
 pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
     TIME_MS_MAX, Unit, Value, ValueKind,
 };
+pub use units::{parse_size, parse_time};
 
 /// A whole broker: any number of proxies on one event loop.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,22 +1,37 @@
-//! "Did you mean": the known name nearest to one that is not known.
+//! "Did you mean": the known name nearest to an unknown one.
 
 /// The end of a sentence about an unknown name: the nearest of `known`, or all of them.
 pub(crate) fn hint(name: &str, known: &[&str]) -> String {
-    // Nothing is near a name of many times its length, whose letters need not be counted.
-    let is_close = |candidate: &&&str| name.len() <= 6 * candidate.len();
-    let nearest = known
-        .iter()
-        .filter(is_close)
-        .map(|candidate| (distance(name, candidate), candidate))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, candidate)| *distance <= candidate.len() / 3);
-    match nearest {
-        Some((_, candidate)) => format!("did you mean \"{candidate}\"?"),
+    match beginning(name, known).or_else(|| nearest(name, known)) {
+        Some(candidate) => format!("did you mean \"{candidate}\"?"),
         None => format!("write one of {}", known.join(", ")),
     }
 }
 
-/// Letters to insert, remove or replace between two names, whatever their case.
+/// The only known name that begins with `name`.
+fn beginning<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let mut longer = known.iter().filter(|candidate| {
+        let start = candidate.get(..name.len());
+        name.len() > 1 && start.is_some_and(|start| start.eq_ignore_ascii_case(name))
+    });
+    longer.next().copied().filter(|_| longer.next().is_none())
+}
+
+/// The known name that differs least, if at most a third of it does.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // A name of many times a candidate's length is not near it, so its letters are not counted.
+    let is_close = |candidate: &&&str| name.len() <= 6 * candidate.len();
+    let nearest = known
+        .iter()
+        .filter(is_close)
+        .map(|candidate| (distance(name, candidate), *candidate))
+        .min_by_key(|(distance, _)| *distance);
+    nearest
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 3)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Letters to insert, remove or replace between two names, in upper or lower case.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -61,5 +76,9 @@ mod tests {
             hint("color", &["bind", "connect"]),
             "write one of bind, connect"
         );
+        let kinds = ["queue", "forwarder", "streamer"];
+        assert_eq!(hint("QUE", &kinds), "did you mean \"queue\"?");
+        let several = ["sndhwm", "sndhwm_bytes"];
+        assert_eq!(hint("snd", &several), "write one of sndhwm, sndhwm_bytes");
     }
 }

@@ -1,12 +1,12 @@
 //! What people write: configurations, endpoints, questions.
 
 use crate::Core;
-use crate::config::{Config, Endpoint, Kind, ProxyConfig};
+use crate::config::{Config, ConfigErrors, Endpoint, Kind, ProxyConfig};
 use crate::ids::ConnId;
 use std::time::Instant;
 
-/// Reads `data` as a configuration. What is wrong is said in one line that names the file; what is
-/// right makes a broker.
+/// Reads `data` as a configuration. Each error is one line that names the file, in the order of the
+/// text; a legal configuration makes a broker.
 #[expect(
     clippy::disallowed_methods,
     reason = "any instant will do: no time passes"
@@ -14,11 +14,17 @@ use std::time::Instant;
 pub fn fuzz_config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match Config::from_toml(&text, "fuzz.toml") {
-        Err(error) => {
-            let sentence = error.to_string();
-            assert!(sentence.starts_with("fuzz.toml"), "{sentence}");
-            assert!(!sentence.contains('\n'), "{sentence}");
-            assert!(error.line <= text.lines().count() + 1, "{sentence}");
+        Err(errors) => {
+            let mut line_before = 0;
+            for error in errors.iter() {
+                let sentence = error.to_string();
+                assert!(sentence.starts_with("fuzz.toml"), "{sentence}");
+                assert!(!sentence.contains('\n'), "{sentence}");
+                assert!(error.line <= text.lines().count() + 1, "{sentence}");
+                assert!(error.line >= line_before, "{errors}");
+                line_before = error.line;
+            }
+            assert!((1..=ConfigErrors::COUNT_MAX).contains(&errors.iter().count()));
         }
         Ok(config) => {
             assert_eq!(config.check(), Ok(()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker::record::RecordConfig;
 
-use crate::value::seconds;
+use crate::value::{size, time};
 
 /// Where to record, and how much of it to keep.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,12 +13,13 @@ pub(crate) struct RecordArgs {
     /// Record messages to a file
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Bytes until another file begins; 0: never
-    #[arg(long, value_name = "BYTES", default_value = "0", requires = "record")]
+    /// Size at which another file begins; 0: never
+    #[arg(long, value_name = "SIZE", default_value = "0", requires = "record")]
+    #[arg(value_parser = size)]
     record_size: u64,
-    /// Time until another file begins; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "0", requires = "record")]
-    #[arg(value_parser = seconds)]
+    /// Age at which another file begins; 0: never
+    #[arg(long, value_name = "TIME", default_value = "0", requires = "record")]
+    #[arg(value_parser = time)]
     record_age: Duration,
     /// Files to keep, the newest included; 0: all
     #[arg(long, value_name = "N", default_value = "0", requires = "record")]

@@ -31,7 +31,7 @@ use self::report::Report;
 use self::sides::Sides;
 use self::works::Plan;
 use crate::output::{Failure, print};
-use crate::value::seconds;
+use crate::value::{size, time, timeout};
 
 /// Put a load on a proxy, zmqd or another, and measure it
 #[derive(Args, Debug)]
@@ -76,7 +76,7 @@ struct QueueArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Clients, and workers unless told otherwise
-    #[arg(long, value_name = "N", default_value = "1", alias = "peers", value_parser = count)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     clients: usize,
     /// Workers
     #[arg(long, value_name = "N", value_parser = count)]
@@ -93,7 +93,7 @@ struct ForwardArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Subscribers
-    #[arg(long, value_name = "N", default_value = "1", alias = "peers", value_parser = count)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     subscribers: usize,
     /// Messages under way at most; unlimited if absent
     #[arg(long, value_name = "N", value_parser = count)]
@@ -107,7 +107,7 @@ struct StreamArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// Sources, and sinks unless told otherwise
-    #[arg(long, value_name = "N", default_value = "1", alias = "peers", value_parser = count)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     sources: usize,
     /// Sinks
     #[arg(long, value_name = "N", value_parser = count)]
@@ -132,7 +132,7 @@ struct CrowdArgs {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count)]
     clients: usize,
     /// Between two requests of one client
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     interval: Duration,
 }
 
@@ -183,7 +183,7 @@ struct CommonArgs {
     #[arg(long)]
     pid: Option<u32>,
     /// Longest wait for anything
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
 }
 
@@ -192,17 +192,17 @@ struct LoadArgs {
     #[command(flatten)]
     time: TimeArgs,
     /// Body of a message
-    #[arg(long, value_name = "BYTES", default_value = "64")]
-    size: usize,
+    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
+    size: u64,
 }
 
 #[derive(Args, Debug)]
 struct TimeArgs {
     /// How long to measure
-    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
-    seconds: Duration,
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time)]
+    duration: Duration,
     /// How long to run before that
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = time)]
     warmup: Duration,
 }
 
@@ -247,12 +247,12 @@ impl Work {
         };
         let process = pid.map(Process::new);
         let timing = |time: &TimeArgs| Timing {
-            measured: time.seconds,
+            measured: time.duration,
             timeout: *timeout,
             warmup: time.warmup,
         };
         let plan = |load: &LoadArgs| Plan {
-            body_size: load.size,
+            body_size: usize::try_from(load.size).unwrap_or(usize::MAX),
             process,
             sides: &sides,
             timing: timing(&load.time),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use broker::config::{Config, ConfigError};
+use broker::config::{Config, ConfigErrors};
 use broker::limits::CONFIG_SIZE_MAX;
 use zmtp::show;
 
@@ -21,15 +21,19 @@ pub(super) fn read(path: &Path) -> Result<Config, Failure> {
     });
     read.map_err(|error| {
         let shown = show(&name).whole();
-        Failure::Usage(format!("cannot read {shown}: {error}{}", hint(&error)))
+        Failure::usage(format!("cannot read {shown}: {error}{}", hint(&error)))
     })?;
     if bytes.len() > CONFIG_SIZE_MAX {
-        return Err(Failure::Usage(ConfigError::too_large(&name).to_string()));
+        return Err(refuse(&ConfigErrors::too_large(&name)));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        Failure::Usage(format!("{} is not UTF-8: {error}", show(&name).whole()))
+        Failure::usage(format!("{} is not UTF-8: {error}", show(&name).whole()))
     })?;
-    Config::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))
+    Config::from_toml(&text, &name).map_err(|errors| refuse(&errors))
+}
+
+fn refuse(errors: &ConfigErrors) -> Failure {
+    Failure::Usage(errors.to_string().lines().map(str::to_owned).collect())
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -10,13 +10,14 @@ mod table;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::config::{Endpoint, TIME_MS_MAX};
+use broker::config::Endpoint;
 use serde_json::{Map, Value, json};
 use zmtp::{Frames, SocketType, show};
 
 use crate::capture::json;
 use crate::client::{Client, ClientError, Received};
 use crate::output::{Failure, print};
+use crate::value::timeout;
 
 /// Steer a proxy through its control, or ask it questions
 #[derive(Debug, clap::Args)]
@@ -30,9 +31,8 @@ pub(crate) struct CtlArgs {
     #[arg(long, global = true)]
     json: bool,
     /// Time that the proxy has to answer
-    #[arg(long, value_name = "MS", default_value_t = 5000, global = true)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=TIME_MS_MAX))]
-    timeout: u64,
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = timeout, global = true)]
+    timeout: Duration,
 }
 
 const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ The control of a proxy is where its --control listens. Any zmq_proxy_steerable u
 resume, terminate and statistics too.
 
 Examples:
-  zmqd queue --frontend tcp://*:5559 --backend tcp://*:5560 --control ipc:///run/zmqd.ctl
+  zmqd queue --frontend 'tcp://*:5559' --backend 'tcp://*:5560' --control ipc:///run/zmqd.ctl
   zmqd ctl ipc:///run/zmqd.ctl peers --rates
   zmqd ctl ipc:///run/zmqd.ctl subscriptions news. --json
   zmqd ctl ipc:///run/zmqd.ctl kick --identity client-7";
@@ -164,7 +164,7 @@ struct Control {
 impl Control {
     /// Connects as whatever the control takes: a REQ, a PAIR, or a PUB, which gets no answers.
     fn connect(args: &CtlArgs) -> Result<Self, Failure> {
-        let (endpoint, timeout) = (&args.endpoint, Duration::from_millis(args.timeout));
+        let (endpoint, timeout) = (&args.endpoint, args.timeout);
         let mut refusal = ClientError::Closed;
         for socket_type in [SocketType::Req, SocketType::Pair, SocketType::Pub] {
             match Client::connect(endpoint, socket_type, &[], timeout) {

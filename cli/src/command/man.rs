@@ -24,7 +24,7 @@ pub(super) fn run(args: &ManArgs, mut whole: clap::Command) -> Result<(), Failur
     let page = match &args.subcommand {
         None => whole,
         Some(name) => whole.find_subcommand(name).cloned().ok_or_else(|| {
-            Failure::Usage(format!(
+            Failure::usage(format!(
                 "unknown subcommand \"{name}\": zmqd --help lists them"
             ))
         })?,

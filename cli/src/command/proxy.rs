@@ -2,8 +2,6 @@
 
 mod args;
 
-use std::time::Duration;
-
 use broker::config::{
     Config, Fault, Place, Problem, ProxyConfig, SocketConfig, SocketName, SocketOptions,
 };
@@ -18,9 +16,10 @@ use crate::value::Attached;
 /// Runs until stopped by a signal.
 pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {
     let config = config(command);
-    config
-        .check()
-        .map_err(|problem| Failure::Usage(explain(&problem)))?;
+    let problems = config.problems();
+    if !problems.is_empty() {
+        return Err(Failure::Usage(explain_all(&problems)));
+    }
     serve::serve(&config, "command line", |_| String::new())
 }
 
@@ -43,9 +42,8 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
         .set
         .into_iter()
         .partition(|setting| setting.side.is_some());
-    let short = args.hwm.into_iter().chain(args.handshake_timeout);
     let mut shared = SocketOptions::default();
-    for setting in short.chain(for_both) {
+    for setting in for_both {
         apply(&setting, &mut shared);
     }
     for side in SocketName::ALL {
@@ -59,7 +57,7 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
         }
     }
     Config {
-        drain_timeout: Duration::from_millis(args.drain_timeout),
+        drain_timeout: args.drain_timeout,
         memory_limit: args.memory_limit,
         proxies: vec![proxy],
     }
@@ -79,6 +77,25 @@ fn side(one: Vec<Attached>, other: Vec<Attached>) -> SocketConfig {
         config.attach(attach, endpoint);
     }
     config
+}
+
+/// Explains each problem once: options for all sockets have the same on several.
+fn explain_all(problems: &[Problem]) -> Vec<String> {
+    let is_shared = |problem: &Problem| {
+        let same = problems.iter().filter(|other| other.fault == problem.fault);
+        same.count() > 1
+    };
+    let firsts = problems.iter().enumerate().filter(|(index, problem)| {
+        let before = &problems[..*index];
+        before.iter().all(|other| other.fault != problem.fault)
+    });
+    let sentences = firsts.map(|(_, problem)| match problem.place {
+        Place::Socket(..) if is_shared(problem) => {
+            format!("--set: {}", problem.fault)
+        }
+        _ => explain(problem),
+    });
+    sentences.collect()
 }
 
 /// Names the option of the command line that a problem is about.

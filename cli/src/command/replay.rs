@@ -18,7 +18,7 @@ use self::pace::{Pace, Schedule};
 use self::peers::Peers;
 use crate::capture::{Filter, FilterArgs, Recordings, split};
 use crate::output::Failure;
-use crate::value::{Attached, connect_by_habit, seconds};
+use crate::value::{Attached, connect_by_habit, time, timeout};
 
 /// Send recorded messages again
 #[derive(Debug, clap::Args)]
@@ -47,10 +47,10 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     keep_identity: bool,
     /// How long a DEALER waits for the next reply at the end
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     wait: Duration,
     /// Time for connecting, for the handshake, and for the end
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]
     filter: FilterArgs,

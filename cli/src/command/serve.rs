@@ -36,7 +36,8 @@ pub(super) fn serve(
     match print(&text) {
         // A broker works on though nobody reads where it listens.
         Ok(()) | Err(Failure::BrokenPipe) => {}
-        Err(Failure::Running(sentence) | Failure::Usage(sentence)) => log::warn!("{sentence}"),
+        Err(Failure::Running(sentence)) => log::warn!("{sentence}"),
+        Err(Failure::Usage(sentences)) => log::warn!("{}", sentences.join("; ")),
     }
     broker
         .run()

@@ -23,7 +23,7 @@ use self::stats::Stats;
 use self::tap::{Event, Tap};
 use crate::capture::{Filter, FilterArgs, FormatArgs, RecordArgs, Recordings, time};
 use crate::output::{Failure, print};
-use crate::value::{Attached, bind_by_habit, connect_by_habit, seconds};
+use crate::value::{Attached, bind_by_habit, connect_by_habit, size, timeout};
 
 /// Show, count or record what passes a proxy
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(crate) struct SniffArgs {
     #[arg(long, value_name = "TYPE", default_value = "SUB", value_parser = listener)]
     socket: SocketType,
     /// Time for connecting and for the handshake
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]
     format: FormatArgs,
@@ -50,8 +50,8 @@ pub(crate) struct SniffArgs {
     #[arg(long)]
     json: bool,
     /// Bytes shown of each frame; 0: all, as in --json
-    #[arg(long, value_name = "BYTES", default_value = "64")]
-    cut: usize,
+    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
+    cut: u64,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -78,22 +78,22 @@ Examples:
   zmqd sniff tcp://127.0.0.1:5570
   zmqd sniff tcp://127.0.0.1:5570 --direction in --topic weather. --json
   zmqd sniff tcp://127.0.0.1:5570 --stats
-  zmqd sniff tcp://127.0.0.1:5570 --record today.zrec --record-size 100000000 --record-files 10
+  zmqd sniff tcp://127.0.0.1:5570 --record today.zrec --record-size 100MB --record-files 10
   zmqd sniff --read today.zrec.* today.zrec --text error
   zmqd sniff tcp://edge:5570 tcp://core:5570 --follow 4bf92f3577b34da6
-  zmqd sniff --bind tcp://*:5571 --socket PULL";
+  zmqd sniff --bind 'tcp://*:5571' --socket PULL";
 
 /// Shows, counts or records until there is no more, enough, or a signal.
 pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {
     let endpoints = [&args.endpoints[..], &args.bind].concat();
     if endpoints.is_empty() && args.read.is_empty() {
-        return Err(Failure::Usage(
-            "nothing to sniff: name a capture endpoint, or a file with --read".to_owned(),
+        return Err(Failure::usage(
+            "nothing to sniff: name a capture endpoint, or a file with --read",
         ));
     }
     if args.format.is_undirected() && args.filter.direction.is_some() {
-        return Err(Failure::Usage(
-            "--format proxy tells no directions: leave out --direction".to_owned(),
+        return Err(Failure::usage(
+            "--format proxy tells no directions: leave out --direction",
         ));
     }
     let mut sniffer = Sniffer::new(args, endpoints.len())?;
@@ -159,7 +159,7 @@ impl Sniffer {
             recorder: recorder.transpose()?,
             stats: args.stats.then(Stats::default),
             style: Style {
-                cut: args.cut,
+                cut: usize::try_from(args.cut).unwrap_or(usize::MAX),
                 has_colour: has_colour(),
                 has_source: endpoint_count > 1 || !args.read.is_empty(),
                 is_json: args.json,

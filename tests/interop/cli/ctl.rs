@@ -145,7 +145,7 @@ fn a_proxy_of_libzmq_is_steered_too() {
         let rows = words(&table);
         assert_eq!(rows[1], ["frontend", "2", "7", "0", "0"], "{table}");
         assert_eq!(rows[2], ["backend", "0", "0", "2", "7"], "{table}");
-        let refused = run(&control, &["peers", "--timeout", "1000"]);
+        let refused = run(&control, &["peers", "--timeout", "1s"]);
         assert_eq!(refused.code, Some(1), "{}", refused.stdout);
         assert!(
             refused.stderr.contains("does not answer questions"),
@@ -222,7 +222,7 @@ fn what_cannot_be_reached_is_a_sentence() {
         refused.stderr
     );
     let broker = Zmqd::forwarder(&[]);
-    let refused = run(broker.backend(), &["peers", "--timeout", "2000"]);
+    let refused = run(broker.backend(), &["peers", "--timeout", "2s"]);
     assert_eq!(refused.code, Some(1));
     assert!(
         refused.stderr.contains("is it the control"),

@@ -246,7 +246,7 @@ fn conflated_subscribers_get_the_newest_of_each_topic() {
 fn a_blocking_forwarder_loses_nothing_under_either_name() {
     for policy in ["overflow=block", "xpub_nodrop=true"] {
         let policy = format!("backend.{policy}");
-        let broker = Zmqd::forwarder(&["--hwm", "10", "--set", &policy]);
+        let broker = Zmqd::forwarder(&["--set", "sndhwm=10", "--set", &policy]);
         Python::beside(&broker).run(
             r#"
             publisher = connect(zmq.PUB, frontend, sndhwm=0)
@@ -267,10 +267,10 @@ fn a_queue_that_grows_leaves_memory_for_other_peers() {
     let more = &[
         "--memory-limit",
         "20000000",
-        "--hwm",
-        "0",
-        "--handshake-timeout",
-        "0",
+        "--set",
+        "sndhwm=0",
+        "--set",
+        "handshake_ivl=0",
     ];
     let broker = Zmqd::forwarder(more);
     let before = broker.rss_bytes();

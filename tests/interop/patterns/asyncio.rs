@@ -104,7 +104,7 @@ fn publishers_and_subscribers() {
 
 #[test]
 fn sources_and_sinks_with_a_poller() {
-    let broker = Zmqd::streamer(&["--hwm", "10"]);
+    let broker = Zmqd::streamer(&["--set", "sndhwm=10"]);
     asynchronous(&broker).run(
         r#"
         async def push(source, first):

@@ -214,7 +214,7 @@ fn the_topic_is_in_the_first_frame() {
 
 #[test]
 fn a_slow_subscriber_loses_whole_messages_and_costs_nobody_else_any() {
-    let broker = Zmqd::forwarder(&["--hwm", "100"]);
+    let broker = Zmqd::forwarder(&["--set", "sndhwm=100"]);
     let mut python = Python::beside(&broker);
     python.run(
         r#"

@@ -355,7 +355,7 @@ fn the_newest_bearer_of_an_identity_has_it() {
 
 #[test]
 fn a_client_that_reads_nothing_holds_up_nobody() {
-    let broker = Zmqd::queue(&["--hwm", "10"]);
+    let broker = Zmqd::queue(&["--set", "sndhwm=10"]);
     let mut python = Python::beside(&broker);
     python.run(
         r#"
@@ -389,7 +389,7 @@ fn a_client_that_reads_nothing_holds_up_nobody() {
 
 #[test]
 fn replies_flow_while_requests_are_stuck() {
-    let broker = Zmqd::queue(&["--hwm", "10"]);
+    let broker = Zmqd::queue(&["--set", "sndhwm=10"]);
     Python::beside(&broker).run(
         r#"
         worker = connect(zmq.DEALER, backend, rcvhwm=1, rcvbuf=65536)

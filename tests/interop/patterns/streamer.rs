@@ -41,7 +41,7 @@ fn work_of_many_sources_comes_together() {
 
 #[test]
 fn a_busy_source_does_not_starve_another() {
-    let broker = Zmqd::streamer(&["--hwm", "10"]);
+    let broker = Zmqd::streamer(&["--set", "sndhwm=10"]);
     Python::beside(&broker).run(
         r#"
         sink = connect(zmq.PULL, backend, rcvhwm=1)
@@ -61,7 +61,7 @@ fn a_busy_source_does_not_starve_another() {
 
 #[test]
 fn sources_are_held_back_while_nobody_takes_and_lose_nothing() {
-    let broker = Zmqd::streamer(&["--hwm", "10"]);
+    let broker = Zmqd::streamer(&["--set", "sndhwm=10"]);
     let mut python = Python::beside(&broker);
     python.run(
         r#"
@@ -104,7 +104,7 @@ fn sources_are_held_back_while_nobody_takes_and_lose_nothing() {
 
 #[test]
 fn a_slow_sink_is_passed_over() {
-    let broker = Zmqd::streamer(&["--hwm", "10"]);
+    let broker = Zmqd::streamer(&["--set", "sndhwm=10"]);
     Python::beside(&broker).run(
         r#"
         source = connect(zmq.PUSH, frontend)
@@ -126,7 +126,7 @@ fn a_slow_sink_is_passed_over() {
 
 #[test]
 fn what_is_queued_for_a_killed_sink_goes_to_the_others() {
-    let broker = Zmqd::streamer(&["--hwm", "300"]);
+    let broker = Zmqd::streamer(&["--set", "sndhwm=300"]);
     let mut python = Python::beside(&broker);
     let mut victim = Python::beside(&broker);
     victim.run("sink = connect(zmq.PULL, backend, rcvhwm=1, rcvbuf=65536)");

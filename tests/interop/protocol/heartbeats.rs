@@ -58,7 +58,7 @@ fn busy_peers_are_answered_between_messages() {
 
 #[test]
 fn peers_that_are_held_back_are_not_given_up() {
-    let broker = Zmqd::streamer(&["--hwm", "10", "--set", "heartbeat_ivl=50"]);
+    let broker = Zmqd::streamer(&["--set", "sndhwm=10", "--set", "heartbeat_ivl=50"]);
     beating(&broker).run(
         r#"
         source, sent = beat(zmq.PUSH, frontend, sndhwm=10, sndbuf=65536), 0

@@ -151,7 +151,7 @@ fn a_stopped_worker_is_replaced_and_comes_back() {
 
 #[test]
 fn a_stopped_sink_gets_its_share_late() {
-    let broker = Zmqd::streamer(&["--hwm", "100"]);
+    let broker = Zmqd::streamer(&["--set", "sndhwm=100"]);
     let mut stopped = Python::beside(&broker);
     stopped.run("sink = connect(zmq.PULL, backend)");
     let mut python = Python::beside(&broker);
@@ -190,7 +190,7 @@ fn a_stopped_sink_gets_its_share_late() {
 
 #[test]
 fn a_stopped_subscriber_misses_only_what_is_counted() {
-    let broker = Zmqd::forwarder(&["--hwm", "50", "--control", ANY]);
+    let broker = Zmqd::forwarder(&["--set", "sndhwm=50", "--control", ANY]);
     let mut stopped = Python::beside(&broker);
     stopped.run("sub = connect(zmq.SUB, backend, subscribe=b'n')");
     let mut python = Python::beside(&broker);
@@ -231,7 +231,7 @@ fn a_stopped_subscriber_misses_only_what_is_counted() {
 
 #[test]
 fn a_stopped_client_holds_nobody_up() {
-    let broker = Zmqd::queue(&["--hwm", "50", "--control", ANY]);
+    let broker = Zmqd::queue(&["--set", "sndhwm=50", "--control", ANY]);
     let mut stopped = Python::beside(&broker);
     stopped.run("client = connect(zmq.DEALER, frontend, identity=b'stopped'); client.send(b'hi')");
     let mut python = Python::beside(&broker);
@@ -325,7 +325,7 @@ fn senders_die_in_the_middle_of_a_message() {
 
 #[test]
 fn who_watches_and_steers_may_be_stopped_and_die() {
-    let arguments = ["--capture", ANY, "--control", ANY, "--hwm", "10"];
+    let arguments = ["--capture", ANY, "--control", ANY, "--set", "sndhwm=10"];
     let broker = Zmqd::queue(&arguments);
     let mut honest = Python::beside(&broker);
     honest.run("honest = Honest('queue', frontend, backend); honest.passes()");

@@ -116,7 +116,7 @@ fn bad_handshakes() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn strangers_are_refused() {
-    let mut scene = Scene::new("queue", &["--handshake-timeout", "1500"]);
+    let mut scene = Scene::new("queue", &["--set", "handshake_ivl=1500"]);
     for (what, bytes) in nonsense() {
         let mut raw = Raw::connect(scene.broker.frontend());
         // The broker may close before it has read all this; the verdict is in what follows.
@@ -156,7 +156,7 @@ fn half_a_greeting_ends_with_the_connection() {
 
 #[test]
 fn slow_and_silent_handshakes_time_out() {
-    let mut scene = Scene::new("queue", &["--handshake-timeout", "1000"]);
+    let mut scene = Scene::new("queue", &["--set", "handshake_ivl=1000"]);
     let hello = [&greeting("NULL")[..], &ready("DEALER")].concat();
     let mut silent: Vec<Raw> = [0, 1, 10, 32, 63, 64, 66, hello.len() - 1]
         .into_iter()
@@ -354,7 +354,7 @@ fn topics_without_measure_are_refused() {
 
 #[test]
 fn a_subscriber_that_reads_nothing_is_bounded() {
-    let mut scene = Scene::new("forwarder", &["--hwm", "100"]);
+    let mut scene = Scene::new("forwarder", &["--set", "sndhwm=100"]);
     let mut deaf = Raw::connect(scene.broker.backend());
     deaf.handshake("SUB");
     deaf.send(&frame(0, b"\x01flood"))

@@ -7,7 +7,7 @@ use zmqd_tests::{ANY, Python, Raw, Zmqd};
 /// A broker that may hold 32 MiB, in a process that gets no more than 128.
 fn cramped(kind: &str) -> Zmqd {
     let sides = [kind, "--frontend", ANY, "--backend", ANY];
-    let limits = ["--memory-limit", "33554432", "--hwm", "0"];
+    let limits = ["--memory-limit", "33554432", "--set", "sndhwm=0"];
     let message = ["--set", "maxmsgsize=8388608"];
     Zmqd::start_within("-v 131072", &[&sides[..], &limits, &message].concat())
 }

@@ -93,16 +93,13 @@ const IDLE: &[Idle] = &[
 ];
 
 impl SocketOptions {
-    /// Whether all options that are set have an effect on a socket of this type beside the path.
-    ///
-    /// # Errors
-    /// One has none.
-    pub(crate) fn check_beside(
+    /// The options that are set but have no effect on a capture or control of this type.
+    pub(crate) fn idle_options(
         &self,
         side: SocketName,
         socket_type: SocketType,
-    ) -> Result<(), OptionError> {
-        let idle = SocketOption::ALL.iter().find_map(|option| {
+    ) -> impl Iterator<Item = OptionError> {
+        SocketOption::ALL.iter().filter_map(move |option| {
             let value = option.get(self);
             let idle = self.idle(option, side, socket_type)?;
             (value != option.default_value()).then(|| OptionError::Idle {
@@ -111,8 +108,7 @@ impl SocketOptions {
                 side,
                 value: value.to_string(),
             })
-        });
-        idle.map_or(Ok(()), Err)
+        })
     }
 
     /// What a socket takes over from the options of all sockets: on one beside the path what has no
@@ -180,7 +176,7 @@ mod tests {
         ] {
             for socket_type in sockets {
                 let shared = options.shared_with(side, *socket_type);
-                assert_eq!(shared.check_beside(side, *socket_type), Ok(()));
+                assert_eq!(shared.idle_options(side, *socket_type).next(), None);
                 assert_eq!((shared.sndhwm, shared.overflow), (7, Overflow::Standard));
             }
         }

@@ -179,23 +179,23 @@ impl SocketOptions {
         xpub_welcome_msg: String::new(),
     };
 
-    /// Whether the options agree with each other.
-    ///
-    /// # Errors
-    /// `reconnect_ivl_max` is below `reconnect_ivl`; what `conflate` or `xpub_nodrop` say of full
-    /// queues is not what `overflow` says; `immediate` is off where workers must be ready.
-    pub fn check(&self) -> Result<(), OptionError> {
+    /// Options that contradict each other: `reconnect_ivl_max` is below `reconnect_ivl`;
+    /// `immediate` is off where workers must be ready; `conflate` or `xpub_nodrop` and `overflow`
+    /// name different policies.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<OptionError> {
+        let mut errors = Vec::new();
         if self.reconnect_ivl_max < self.reconnect_ivl {
-            return Err(OptionError::BackOff {
+            errors.push(OptionError::BackOff {
                 first_ms: self.reconnect_ivl.as_millis(),
                 max_ms: self.reconnect_ivl_max.as_millis(),
             });
         }
         if !self.immediate && self.balance == Balance::Ready {
-            return Err(OptionError::AbsentReady);
+            errors.push(OptionError::AbsentReady);
         }
         if self.conflate && self.xpub_nodrop {
-            return Err(OptionError::ConflateWithoutDrop);
+            errors.push(OptionError::ConflateWithoutDrop);
         }
         for (name, is_set, meaning) in [
             ("conflate", self.conflate, Overflow::Conflate),
@@ -203,10 +203,10 @@ impl SocketOptions {
         ] {
             if is_set && ![Overflow::Standard, meaning].contains(&self.overflow) {
                 let overflow = self.overflow.name();
-                return Err(OptionError::Overflow { name, overflow });
+                errors.push(OptionError::Overflow { name, overflow });
             }
         }
-        Ok(())
+        errors
     }
 
     /// Whether messages may have to be taken out of a queue again, one by one.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{OptionError, suggest};
+use crate::config::units::{parse_size, parse_time};
 
 /// What may be written for an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub enum Unit {
     Bytes,
     /// Connections.
     Connections,
+    /// Files of a recording.
+    Files,
     /// Frames of one message.
     Frames,
     /// Whole messages.
@@ -90,7 +93,7 @@ pub(super) trait Item: FromStr<Err = String> + fmt::Display {}
 
 impl ValueKind {
     /// A number from `min` to `max`.
-    pub(super) const fn number(unit: Unit, min: i64, max: i64) -> Self {
+    pub(crate) const fn number(unit: Unit, min: i64, max: i64) -> Self {
         Self::Number {
             is_optional: false,
             max,
@@ -118,7 +121,7 @@ impl ValueKind {
         let value = match self {
             Self::Flag => Value::Flag(text.parse().map_err(|_| malformed())?),
             Self::List => Value::List(items(text)),
-            Self::Number { .. } => Value::Number(text.parse().map_err(|_| malformed())?),
+            Self::Number { unit, .. } => Value::Number(unit.parse(text).ok_or_else(malformed)?),
             Self::Choice(_) | Self::Text { .. } => Value::Text(text.to_owned()),
         };
         self.check(&value)?;
@@ -169,11 +172,36 @@ impl fmt::Display for ValueKind {
             Self::Choice(names) => write!(f, "one of {}", names.join(", ")),
             Self::Flag => f.write_str("true or false"),
             Self::List => f.write_str("a list of texts"),
-            Self::Number {
-                unit: Unit::None, ..
-            } => f.write_str("a whole number"),
-            Self::Number { unit, .. } => write!(f, "a whole number of {unit}"),
+            Self::Number { unit, .. } => match unit {
+                Unit::None => f.write_str("a whole number"),
+                Unit::Bytes => f.write_str("a number of bytes, or a size such as \"64MiB\""),
+                Unit::Milliseconds | Unit::Seconds => {
+                    write!(f, "a number of {unit}, or a time such as \"5s\"")
+                }
+                unit => write!(f, "a whole number of {unit}"),
+            },
             Self::Text { .. } => f.write_str("a text"),
+        }
+    }
+}
+
+impl Unit {
+    /// Reads a number of this unit: a plain number, or a time or size with a unit of its own.
+    /// [`None`] if the text is neither, or not a whole number of this unit.
+    pub(crate) fn parse(self, text: &str) -> Option<i64> {
+        if let Ok(number) = text.parse() {
+            return Some(number);
+        }
+        let time_of = |unit: Duration| {
+            let nanoseconds = parse_time(text, unit)?.as_nanos();
+            let whole = nanoseconds.is_multiple_of(unit.as_nanos());
+            whole.then(|| (nanoseconds / unit.as_nanos()).try_into().ok())?
+        };
+        match self {
+            Self::Bytes => parse_size(text)?.try_into().ok(),
+            Self::Milliseconds => time_of(Duration::from_millis(1)),
+            Self::Seconds => time_of(Duration::from_secs(1)),
+            _ => None,
         }
     }
 }
@@ -183,6 +211,7 @@ impl fmt::Display for Unit {
         f.pad(match self {
             Self::Bytes => "bytes",
             Self::Connections => "connections",
+            Self::Files => "files",
             Self::Frames => "frames",
             Self::Messages => "messages",
             Self::Milliseconds => "ms",

@@ -2,16 +2,17 @@
 //! kinds.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use broker::config::{
-    CaptureFormat, Config, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, socket,
+    CaptureFormat, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, parse_time, socket,
 };
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Subcommand};
 use zmtp::SocketType;
 
 use crate::capture::RecordArgs;
-use crate::value::{Attached, bind_by_habit, connect_by_habit};
+use crate::value::{Attached, bind_by_habit, connect_by_habit, size};
 
 /// One proxy, all on the command line; its kind is the name of the subcommand.
 #[derive(Debug)]
@@ -75,24 +76,16 @@ pub(crate) struct ProxyArgs {
     /// The name in logs and output; by default the kind
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Messages queued for one peer: --set sndhwm=N
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = |text: &str| value_of("sndhwm", text))]
-    pub(crate) hwm: Option<Setting>,
-    /// Time for the handshake of a peer: --set handshake_ivl=MS
-    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
-    #[arg(value_parser = |text: &str| value_of("handshake_ivl", text))]
-    pub(crate) handshake_timeout: Option<Setting>,
     /// Options by name; frontend.KEY and backend.KEY for one side
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<Setting>,
-    /// Bytes that may be held; 0: no limit
-    #[arg(long, value_name = "BYTES", default_value_t = Config::MEMORY_LIMIT)]
+    /// Memory that peers may cause; 0: no limit
+    #[arg(long, value_name = "SIZE", default_value = MEMORY_LIMIT, value_parser = size)]
     pub(crate) memory_limit: u64,
-    /// Time to send what is queued when stopped
-    #[arg(long, value_name = "MS", default_value_t = drain_timeout_ms_default())]
-    #[arg(value_parser = milliseconds, allow_negative_numbers = true)]
-    pub(crate) drain_timeout: u64,
+    /// Time to send queued messages at a stop
+    #[arg(long, value_name = "TIME", default_value = DRAIN_TIMEOUT)]
+    #[arg(value_parser = drain_timeout, allow_negative_numbers = true)]
+    pub(crate) drain_timeout: Duration,
 }
 
 /// A value for an option, on one side or on both.
@@ -134,18 +127,17 @@ fn value_of(name: &str, text: &str) -> Result<Setting, String> {
     })
 }
 
-fn milliseconds(text: &str) -> Result<u64, String> {
-    let value = text.parse().ok().filter(|value| *value <= TIME_MS_MAX);
-    value.ok_or_else(|| format!("write a whole number of ms, at most {TIME_MS_MAX}"))
+fn drain_timeout(text: &str) -> Result<Duration, String> {
+    let ms = Duration::from_millis(1);
+    let time = parse_time(text, ms).filter(|time| time.as_millis() <= TIME_MS_MAX.into());
+    time.ok_or_else(|| {
+        format!("write a time such as 5s; a number alone is ms, at most {TIME_MS_MAX}")
+    })
 }
 
 fn capture_format(text: &str) -> Result<CaptureFormat, String> {
     let names = CaptureFormat::ALL.map(CaptureFormat::name);
     CaptureFormat::from_name(text).ok_or_else(|| format!("write one of {}", names.join(", ")))
-}
-
-fn drain_timeout_ms_default() -> u64 {
-    u64::try_from(Config::DRAIN_TIMEOUT.as_millis()).unwrap_or(TIME_MS_MAX)
 }
 
 // By hand and not derived, because the variants are the rows of a table.
@@ -217,14 +209,18 @@ fn proxy_after_help(name: &str, sockets: &str) -> String {
     }
     text.push_str(&format!(
         "\nExamples:\n  \
-         zmqd {name}{sockets} --frontend tcp://*:5559 --backend tcp://*:5560\n  \
-         zmqd {name}{sockets} --frontend tcp://*:5559 \
-         --backend-connect tcp://a:5560 tcp://b:5560\n  \
+         zmqd {name}{sockets} --frontend 'tcp://*:5559' --backend 'tcp://*:5560'\n  \
+         zmqd {name}{sockets} --frontend 'tcp://*:5559' \
+         --backend-connect tcp://a:1 tcp://b:1\n  \
          zmqd {name}{sockets} --frontend '@tcp://*:*' --backend '>tcp://a:5560' \\\n      \
          --set backend.sndhwm=10"
     ));
     text
 }
+
+/// The defaults of files, as help shows them.
+const MEMORY_LIMIT: &str = "512MiB";
+const DRAIN_TIMEOUT: &str = "5s";
 
 /// The subcommand for kinds without a name, and its option.
 const ANY_PROXY: &str = "proxy";
@@ -232,8 +228,10 @@ const SOCKETS: &str = "sockets";
 
 const ENDPOINTS_AND_OPTIONS: &str = "\
 Endpoints are tcp://HOST:PORT, with * for every interface or for any free port, ipc://PATH,
-ipc://@NAME, and inproc://NAME. As in czmq, @ in front of one binds and > connects, in quotes for
-the sake of the shell. Times are milliseconds. Lists have commas between their texts.
+ipc://@NAME, and inproc://NAME. As in czmq, @ in front of one binds and > connects. Quote * and >,
+which the shell would interpret. Times and sizes take units: 250ms, 5s, 64MiB. Without one,
+--record-age counts seconds, other times count milliseconds, and sizes bytes. Commas separate the
+texts of a list.
 
 Options for --set, with their defaults:
 ";
@@ -241,6 +239,15 @@ Options for --set, with their defaults:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broker::config::Config;
+
+    #[test]
+    fn defaults_are_those_of_files() {
+        assert_eq!(size(MEMORY_LIMIT), Ok(Config::MEMORY_LIMIT));
+        assert_eq!(drain_timeout(DRAIN_TIMEOUT), Ok(Config::DRAIN_TIMEOUT));
+        assert_eq!(drain_timeout("250"), Ok(Duration::from_millis(250)));
+        assert!(drain_timeout("30d").is_err());
+    }
 
     #[test]
     fn settings_are_of_one_side_or_of_both() {
