@@ -267,7 +267,7 @@ wireshark() {
     local file="$TARGET_DIR/tmp/exported/day.pcapng" options
     say "wireshark: an exported recording as tshark sees it"
     need_package tshark tshark
-    run cargo test --locked --package zmqd --test recordings an_export_has
+    run cargo test --locked --package zmqd --test cli recordings::an_export_has
     options=(-r "$file" -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -n)
     dissect "TCP: time, stream, ports, bytes, good checksum" "${options[@]}" -Y 'tcp.len > 0' \
         -T fields -e frame.time_epoch -e tcp.stream -e tcp.srcport -e tcp.dstport -e tcp.len \

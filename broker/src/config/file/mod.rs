@@ -503,8 +503,8 @@ impl Reader {
     }
 }
 
-/// A proxy has a `kind`, or a `socket` on each side, or one on the frontend alone. The kinds without
-/// a row in the table, "proxy" and "echo", need their sockets.
+/// A proxy has a `kind`, or a `socket` on each side, or one on the frontend alone. The kinds
+/// without a row in the table, "proxy" and "echo", need their sockets.
 fn read_kind(proxy: &DeTable<'_>, node: &Node, types: &SocketTypes) -> Result<Kind, Fail> {
     let [frontend, backend, ..] = types;
     let kind = get(proxy, node, "kind");

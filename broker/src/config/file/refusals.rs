@@ -237,7 +237,7 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
     ),
     (
         "options = 3",
-        "test.toml:1: options: write options.KEY = VALUE, or a table [options]: this is of type int",
+        "test.toml:1: options: write options.KEY = VALUE, or a table [options]: this is of t",
     ),
     (
         "[options]\n\nsndhwn = 3",

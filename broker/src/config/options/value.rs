@@ -78,7 +78,8 @@ pub(super) trait Field {
     /// What the field holds.
     fn load(&self) -> Value;
 
-    /// Sets the field to a value of the option's [`ValueKind`]; the error says what to write instead.
+    /// Sets the field to a value of the option's [`ValueKind`]; the error says what to write
+    /// instead.
     fn store(&mut self, value: Value) -> Result<(), String>;
 }
 

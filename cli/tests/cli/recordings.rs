@@ -1,21 +1,19 @@
 //! The real binary on recordings: `sniff --read`, `export`, and what `replay` refuses.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-
-use support::{run, text, zmqd};
 
 use broker::PeerAddress;
 use broker::record::{Direction, Origin, RecordConfig, Recorder};
 use zmtp::SocketType;
 use zmtp::encode::append_message;
 
+use super::{run, text, zmqd};
+
 const SECOND: u64 = 1_000_000_000;
 
-/// What it prints if it succeeds.
+/// What it prints, if it ends well.
 #[track_caller]
 fn stdout_of(args: &[&str]) -> String {
     let output = run(args);
