@@ -157,7 +157,7 @@ fn local_peers_that_bind_are_connected_to_and_found_again() {
         "#,
     );
     let log = broker.wait_log(&front);
-    assert!(log.contains("will go on trying"), "{log}");
+    assert!(log.contains("retrying"), "{log}");
 }
 
 #[test]
