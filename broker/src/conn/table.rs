@@ -1,7 +1,8 @@
 //! Every connection, by an id that never means another one.
 
+use crate::config::SocketOptions;
 use crate::conn::closing::{Closing, Writer};
-use crate::conn::{Conn, Egress, Phase};
+use crate::conn::{Conn, Egress, Phase, Room};
 use crate::ids::{ConnId, SocketId};
 use crate::table::Table;
 use crate::why::Drop;
@@ -212,6 +213,14 @@ impl ConnTable {
                 proxy: closing.proxy,
             },
         })
+    }
+
+    /// The room that all these connections have.
+    pub(crate) fn least_room(&self, ids: &[ConnId], options: &SocketOptions) -> Room {
+        let rooms = ids
+            .iter()
+            .filter_map(|id| Some(self.get(*id)?.room(options, self.queue_size_max)));
+        rooms.fold(Room::UNLIMITED, Room::min)
     }
 
     /// Every open connection, in the order of their slots.

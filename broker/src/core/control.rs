@@ -152,8 +152,11 @@ impl Core {
     /// Eight numbers in the order of `zmq_proxy_steerable`, each a frame in this machine's byte
     /// order: frames and bytes received and sent, of the frontend and then of the backend.
     fn steering_statistics(&self, id: ProxyId) -> Vec<u8> {
-        let watch = &self.proxies[id].watch;
-        let (front, back) = (watch.passed(Side::Frontend), watch.passed(Side::Backend));
+        let counters = &self.proxies[id].observers.counters;
+        let (front, back) = (
+            counters.passed(Side::Frontend),
+            counters.passed(Side::Backend),
+        );
         let frames = [
             front.frames,
             front.bytes,

@@ -357,7 +357,7 @@ impl Core {
                 object
             })
             .collect();
-        let record = proxy.watch.tape().map(|tape| {
+        let record = proxy.observers.recording.tape().map(|tape| {
             let statistics = tape.statistics();
             json!({
                 "bytes": statistics.bytes,

@@ -3,13 +3,14 @@
 use crate::conn::doubt::Doubt;
 use crate::conn::{Input, Origin, Overflowing, Phase};
 use crate::core::lane::{Halt, Lane, Way};
+use crate::core::observe::Observer;
 use crate::core::turn::{self, Kind, cost};
 use crate::core::{Action, Core};
 use crate::ids::{ConnId, SocketId};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::pattern::{Pattern, Route};
 use crate::peer::PeerAddress;
-use crate::proxy::{Proxy, Socket, Sockets};
+use crate::proxy::{Socket, Sockets};
 use crate::why::{Drop, Why};
 use std::time::Instant;
 use zmtp::{Event, Frames, Peer};
@@ -347,7 +348,7 @@ impl Core {
         let (proxy, to) = (&self.proxies[from.proxy], &self.sockets[to_id]);
         let must_wait = (proxy.is_paused || !from.waiting.is_empty()) && !is_resumed;
         let is_plain = !must_wait && from.takes_plainly() && to.sends_plainly();
-        let is_watched = proxy.watch.is_active;
+        let is_watched = proxy.observers.is_active();
         let is_short = is_plain && (!is_watched || proxy.has_steady_copies(&self.sockets));
         Some(Way {
             goes_singly: is_short && to.pattern.sends_singly(),
@@ -399,23 +400,26 @@ impl Core {
         quota: &mut u32,
     ) -> Option<Flow> {
         loop {
-            let Proxy { capture, watch, .. } = &mut self.proxies[way.proxy];
-            let (from, to, capture) = passage(&mut self.sockets, way, *capture);
+            let proxy = &mut self.proxies[way.proxy];
+            let (from, to, capture) = passage(&mut self.sockets, way, proxy.capture);
+            let observer = Observer {
+                capture,
+                copies: &mut self.scratch.copies,
+                parts: &mut proxy.observers,
+            };
             let (messages, bytes) = (from.stats.messages_in, from.stats.bytes_in);
             let mut lane = Lane {
-                capture,
                 conns: &mut self.conns,
-                copies: &mut self.scratch.copies,
                 envelope: &mut self.scratch.envelope,
                 from,
                 is_matched: false,
+                observer,
                 outbox: &mut self.outbox,
                 prefix: &self.scratch.prefix,
                 targets: &mut self.scratch.targets,
                 to,
                 turn: &mut self.turn,
                 deferred: &mut self.deferred,
-                watch,
                 way,
             };
             let halt = lane.pass(input, find, quota);
@@ -427,13 +431,9 @@ impl Core {
             match halt {
                 Halt::Empty => return None,
                 Halt::Stuck(flow) => return Some(flow),
-                Halt::Nowhere { route, size, taken } => {
+                Halt::Nowhere { route, size } => {
                     self.outbox.settle(&mut self.conns, input);
                     self.forwarded_nowhere(way.to, route, &input.bytes()[..size]);
-                    if way.is_watched {
-                        let range = input.start() + taken..input.start() + size;
-                        self.show(way.id, way.side, way.proxy).range(input, range);
-                    }
                     input.consume(size);
                 }
             }
@@ -494,7 +494,7 @@ impl Core {
         socket.stats.peers_attached += 1;
         let proxy = &mut self.proxies[socket.proxy];
         if proxy.capture == Some(socket_id) {
-            proxy.watch.has_readers(socket.peers);
+            proxy.observers.set_readers(socket.peers);
         }
         let options = &socket.options;
         let Some(conn) = self.conns.get_mut(id) else {

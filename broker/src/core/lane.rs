@@ -1,20 +1,17 @@
 //! The loop that takes most of the time: messages of one input, from one socket to the one across.
 
-use crate::config::{Overflow, Side, SocketOptions};
-use crate::conn::egress::DIRECT_SIZE_MIN;
+use crate::config::Side;
+use crate::conn::egress::{DIRECT_SIZE_MIN, Shared};
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnTable, Input, Room};
 use crate::core::Flow;
-use crate::core::capture::{Copies, Ready, Show};
 use crate::core::deferred::Deferred;
+use crate::core::observe::{Observer, Ready, Sender, Wire};
 use crate::core::turn::{self, Turn, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
-use crate::proxy::watch::Watch;
-use crate::why::Drop;
 use std::ops::Range;
-use zmtp::Frames;
 
 /// Many targets share a copy of a run at least this long; of a shorter one each has a copy, which
 /// takes no more memory than a share.
@@ -32,7 +29,7 @@ pub(super) struct Way {
     pub(super) id: ConnId,
     /// Whether they are routed and queued and nothing else: no type and no option has a say.
     pub(super) is_plain: bool,
-    /// Whether somebody looks at them.
+    /// Whether observers take note of them.
     pub(super) is_watched: bool,
     /// Whether others have waited for longer to send theirs.
     pub(super) must_wait: bool,
@@ -48,22 +45,20 @@ pub(super) struct Way {
 /// What messages pass on their way, taken out of the core so that nothing is looked up for each.
 #[derive(Debug)]
 pub(super) struct Lane<'a> {
-    pub(super) capture: Option<&'a mut Socket>,
     pub(super) conns: &'a mut ConnTable,
-    pub(super) copies: &'a mut Copies,
     pub(super) deferred: &'a mut Deferred,
     /// What a REQ or REP puts in front of a message.
     pub(super) envelope: &'a mut Vec<u8>,
     pub(super) from: &'a mut Socket,
     /// Whether the sending socket has looked at the message at the front.
     pub(super) is_matched: bool,
+    pub(super) observer: Observer<'a>,
     pub(super) outbox: &'a mut Outbox,
     /// What goes in front of the messages of this sender.
     pub(super) prefix: &'a [u8],
     pub(super) targets: &'a mut Vec<ConnId>,
     pub(super) to: &'a mut Socket,
     pub(super) turn: &'a mut Turn,
-    pub(super) watch: &'a mut Watch,
     pub(super) way: &'a Way,
 }
 
@@ -72,18 +67,13 @@ pub(super) struct Lane<'a> {
 pub(super) enum Halt {
     /// There is no further message.
     Empty,
-    /// The message at the front, of this size, goes to no peer; so many bytes of its envelope were
-    /// taken off.
-    Nowhere {
-        route: Route,
-        size: usize,
-        taken: usize,
-    },
+    /// The message at the front, of this size, goes to no peer.
+    Nowhere { route: Route, size: usize },
     /// The message at the front cannot go yet.
     Stuck(Flow),
 }
 
-impl Lane<'_> {
+impl<'a> Lane<'a> {
     /// Sends messages at the front of `input` on, at most `quota`, and consumes them. `find`
     /// answers with the size of the first.
     pub(super) fn pass(
@@ -122,7 +112,7 @@ impl Lane<'_> {
                 }
             }
             if self.way.is_watched {
-                match self.show().prepare(&input.bytes()[taken..size]) {
+                match self.reserve(&input.bytes()[taken..size]) {
                     Ready::Flush(reader) => return self.flush_first(reader),
                     Ready::Now => {}
                     Ready::Wait => return Halt::Stuck(Flow::Parked),
@@ -145,16 +135,41 @@ impl Lane<'_> {
                 Route::To { .. } if has_run && is_steady => {
                     self.pass_run(input, size, 0, find, quota);
                 }
-                Route::Targets { full } => {
-                    self.turn.charge(cost::targets(full as usize));
-                    let missing = split_missing(self.targets, full);
-                    count_missing(&mut self.to.stats, self.conns, missing, 1);
-                    self.queue(input, size, taken, taken);
+                _ => {
+                    if !self.send(input, size, taken, route) {
+                        return Halt::Nowhere { route, size };
+                    }
                 }
-                Route::To { skip, .. } => self.queue(input, size, taken, taken + skip),
-                _ => return Halt::Nowhere { route, size, taken },
             }
         }
+    }
+
+    /// Queues the message at the front for the peers of its route, lets observers take note of it,
+    /// and consumes it. One that goes to no peer stays: the answer is false.
+    #[inline]
+    fn send(&mut self, input: &mut Input, size: usize, taken: usize, route: Route) -> bool {
+        let (shared, goes_on) = match route {
+            Route::Targets { full } => {
+                self.turn.charge(cost::targets(full as usize));
+                let missing = split_missing(self.targets, full);
+                count_missing(&mut self.to.stats, self.conns, missing, 1);
+                (self.queue(input, size, taken), true)
+            }
+            Route::To { skip, .. } => (self.queue(input, size, taken + skip), true),
+            _ => (None, false),
+        };
+        if self.way.is_watched {
+            let range = input.start() + taken..input.start() + size;
+            let whole = shared.as_ref().map(|shared| shared.skip(taken));
+            self.observe(&match &whole {
+                Some(shared) => Wire::Shared(shared),
+                None => Wire::Range(input, range),
+            });
+        }
+        if goes_on && shared.is_none() {
+            input.consume(size);
+        }
+        goes_on
     }
 
     /// The message at the front goes when this peer was written.
@@ -174,7 +189,7 @@ impl Lane<'_> {
     ) {
         if IS_WATCHED
             && let Some(first) = find(input.bytes())
-            && self.show().prepare(&input.bytes()[..first]) != Ready::Now
+            && self.reserve(&input.bytes()[..first]) != Ready::Now
         {
             return;
         }
@@ -184,7 +199,7 @@ impl Lane<'_> {
         while messages < most
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
-            && (!IS_WATCHED || self.copies.have_room())
+            && (!IS_WATCHED || self.observer.has_room())
             && let Some((id, skip)) = self.one(&input.bytes()[..size])
         {
             let start = input.start();
@@ -195,7 +210,7 @@ impl Lane<'_> {
             self.outbox
                 .push_input(self.conns, id, self.prefix, input, range);
             if IS_WATCHED {
-                self.show().range(input, start..start + size);
+                self.observe(&Wire::Range(input, start..start + size));
             }
             input.consume(size);
         }
@@ -228,40 +243,41 @@ impl Lane<'_> {
     ) {
         let is_watched = self.way.is_watched;
         let start = input.start();
-        if is_watched {
-            self.show().range(input, start..start + first_size);
-        }
-        input.consume(first_size);
         let is_steady = self.to.pattern.is_steady();
         let is_far = self.is_far();
         let reach = self.targets.len() - full as usize;
         let each = cost::repetition(if is_steady { 0 } else { self.targets.len() });
-        let (mut messages, mut room) = (1, None);
-        while messages <= *quota
-            && let Some(size) = find(input.bytes())
-            && !is_shared(input, size)
-        {
-            if !is_steady && !self.to.pattern.repeats(&input.bytes()[..size]) {
+        let (mut messages, mut room, mut size) = (0, None, first_size);
+        loop {
+            if is_watched {
+                self.observe(&Wire::Range(input, input.start()..input.start() + size));
+            }
+            input.consume(size);
+            messages += 1;
+            let Some(next) = find(input.bytes()) else {
+                break;
+            };
+            if messages > *quota || is_shared(input, next) {
+                break;
+            }
+            if !is_steady && !self.to.pattern.repeats(&input.bytes()[..next]) {
                 self.is_matched = true;
                 break;
             }
             let room = room.get_or_insert_with(|| {
-                let room = least_room(&self.targets[..reach], self.conns, &self.to.options);
+                let room = self
+                    .conns
+                    .least_room(&self.targets[..reach], &self.to.options);
                 let copies = if is_far { 1 } else { reach };
                 let left = Room::of(self.turn.left() / each, self.turn.bytes_left(copies));
                 room.min(left).behind(1, first_size)
             });
-            let can_be_shown = !is_watched || self.copies.have_room();
-            if !can_be_shown || !room.take(size) {
+            let can_be_shown = !is_watched || self.observer.has_room();
+            if !can_be_shown || !room.take(next) {
                 self.is_matched = !is_steady;
                 break;
             }
-            if is_watched {
-                self.show()
-                    .range(input, input.start()..input.start() + size);
-            }
-            input.consume(size);
-            messages += 1;
+            size = next;
         }
         let range = start..input.start();
         *quota -= messages - 1;
@@ -351,16 +367,23 @@ impl Lane<'_> {
         is_copied || self.is_far() && size >= SHARED_SIZE_MIN
     }
 
-    fn show(&mut self) -> Show<'_> {
-        Show {
-            capture: self.capture.as_deref_mut(),
-            conns: self.conns,
-            copies: self.copies,
+    /// The first place of the observers: before a message is routed.
+    fn reserve(&mut self, wire: &[u8]) -> Ready {
+        let sender = self.sender();
+        self.observer.reserve(self.conns, sender, wire)
+    }
+
+    /// The second place of the observers: a message goes on, or has gone to no peer.
+    fn observe(&mut self, wire: &Wire<'_>) {
+        let sender = self.sender();
+        self.observer.observe(self.conns, self.outbox, sender, wire);
+    }
+
+    fn sender(&self) -> Sender<'a> {
+        Sender {
             id: self.way.id,
-            outbox: self.outbox,
             prefix: self.prefix,
             side: self.way.side,
-            watch: self.watch,
         }
     }
 
@@ -384,13 +407,14 @@ impl Lane<'_> {
             }
         }
         if self.to.options.overflow.takes_back() {
-            make_room(self.conns, self.outbox, self.to, self.targets, wire);
+            let store = &mut self.outbox.store;
+            self.to.make_room(self.conns, store, self.targets, wire);
         }
     }
 
-    /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets,
-    /// and, without the first `taken`, for those who watch; and consumes it.
-    fn queue(&mut self, input: &mut Input, size: usize, taken: usize, skip: usize) {
+    /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets.
+    /// Takes it out of the input, and answers with it, if they share it.
+    fn queue(&mut self, input: &mut Input, size: usize, skip: usize) -> Option<Shared> {
         let is_copied_once = is_shared(input, size) || self.is_heavy(size);
         let prefix = front(self.envelope, self.prefix);
         let size_out = size - skip + prefix.len();
@@ -408,13 +432,9 @@ impl Lane<'_> {
                 self.outbox
                     .push_shared(self.conns, *target, prefix, message.skip(skip));
             }
-            if self.way.is_watched {
-                self.show().shared(&message.skip(taken));
-            }
-            return;
+            return Some(message);
         }
-        let start = input.start();
-        let range = start + skip..start + size;
+        let range = input.start() + skip..input.start() + size;
         let may_touch = prefix.is_empty() && !self.to.options.keeps_apart();
         for target in self.targets.iter() {
             let (conns, range) = (&mut *self.conns, range.clone());
@@ -424,10 +444,7 @@ impl Lane<'_> {
                 self.outbox.push_input(conns, *target, prefix, input, range);
             }
         }
-        if self.way.is_watched {
-            self.show().range(input, start + taken..start + size);
-        }
-        input.consume(size);
+        None
     }
 }
 
@@ -435,14 +452,6 @@ impl Lane<'_> {
 #[inline]
 fn is_shared(input: &Input, size: usize) -> bool {
     size >= DIRECT_SIZE_MIN && !input.is_scratch()
-}
-
-/// The room that every target has.
-pub(super) fn least_room(targets: &[ConnId], conns: &ConnTable, options: &SocketOptions) -> Room {
-    let rooms = targets
-        .iter()
-        .filter_map(|id| Some(conns.get(*id)?.room(options, conns.queue_size_max)));
-    rooms.fold(Room::UNLIMITED, Room::min)
 }
 
 /// What goes in front of a message: the envelope, if there is one, and then the sender's identity.
@@ -453,40 +462,4 @@ fn front<'a>(envelope: &'a mut Vec<u8>, prefix: &'a [u8]) -> &'a [u8] {
     }
     envelope.extend_from_slice(prefix);
     envelope
-}
-
-/// Takes older messages out of the queues of these peers of a socket, where its options say that
-/// newer ones go before them.
-#[cold]
-pub(super) fn make_room(
-    conns: &mut ConnTable,
-    outbox: &mut Outbox,
-    socket: &mut Socket,
-    peers: &[ConnId],
-    wire: &[u8],
-) {
-    let Socket { options, stats, .. } = socket;
-    let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
-    let size_max = conns.queue_size_max;
-    for id in peers {
-        let Some(conn) = conns.get_mut(*id) else {
-            continue;
-        };
-        let store = &mut outbox.store;
-        let replaced = match options.overflow {
-            Overflow::Conflate => conn.egress.drop_unsent(None, store),
-            Overflow::ConflateTopic => conn.egress.drop_unsent(Some(topic), store),
-            _ => 0,
-        };
-        let mut oldest = 0;
-        while conn.is_at_high_water(options, size_max) && conn.egress.drop_oldest(store) {
-            oldest += 1;
-        }
-        for (reason, count) in [(Drop::Replaced, replaced), (Drop::PeerFull, oldest)] {
-            stats.count_drops(reason, count);
-            if count > 0 {
-                conns.count_drops(*id, reason, count);
-            }
-        }
-    }
 }

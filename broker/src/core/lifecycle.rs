@@ -365,7 +365,7 @@ impl Core {
         socket.pattern.detach(id, &mut self.conns);
         let proxy = &mut self.proxies[socket.proxy];
         if proxy.capture == Some(socket_id) {
-            proxy.watch.has_readers(socket.peers);
+            proxy.observers.set_readers(socket.peers);
             // A message may wait for this reader to be written.
             self.wake_for(socket_id);
         }

@@ -32,7 +32,6 @@ use std::time::{Duration, Instant};
 
 mod actions;
 mod agenda;
-mod capture;
 mod clock;
 mod control;
 mod deferred;
@@ -45,6 +44,7 @@ mod links;
 mod loops;
 mod memory;
 pub(crate) mod names;
+mod observe;
 pub(crate) mod report;
 mod shutdown;
 mod stand_in;
@@ -56,7 +56,6 @@ mod walk;
 
 pub use actions::Action;
 use agenda::Agenda;
-use capture::Copies;
 use clock::Clock;
 use deferred::Deferred;
 pub(crate) use inspect::Closed;
@@ -66,6 +65,7 @@ pub use intake::Flow;
 use links::{Link, LinkState, Random};
 use memory::Memory;
 pub use memory::MemoryUse;
+use observe::Copies;
 use report::ROOM_AGAIN;
 use shutdown::Shutdown;
 use subscriptions::Pending;
@@ -379,14 +379,14 @@ impl Core {
 
     /// From now on every message of this proxy is recorded.
     pub fn record(&mut self, proxy: ProxyId, tape: Box<dyn Tape>) {
-        self.proxies[proxy].watch.set_tape(tape);
+        self.proxies[proxy].observers.set_tape(tape);
         self.recorded.push(proxy);
     }
 
     /// Tells the recordings that the turn is over.
     pub fn flush_tapes(&mut self) {
         for proxy in &self.recorded {
-            if let Some(tape) = self.proxies[*proxy].watch.tape_mut() {
+            if let Some(tape) = self.proxies[*proxy].observers.recording.tape_mut() {
                 tape.flush();
             }
         }

@@ -56,7 +56,7 @@ impl Core {
                 };
                 upstream.tell(id, across, topic, notice);
                 if notice.to_others {
-                    self.show_subscription(id, own, topic, add);
+                    self.observe_subscription(id, own, topic, add);
                 }
             }
         }
@@ -229,7 +229,7 @@ impl Core {
         let Some(own) = self.conns.closing_socket(id) else {
             return (0, true);
         };
-        let is_watched = self.proxies[self.sockets[own].proxy].watch.is_active;
+        let is_watched = self.proxies[self.sockets[own].proxy].observers.is_active();
         let (socket, mut across) = both_sides(&mut self.sockets, own);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
             return (0, true);
@@ -264,7 +264,7 @@ impl Core {
             }
         }
         for topic in shown {
-            self.show_subscription(id, own, &topic, false);
+            self.observe_subscription(id, own, &topic, false);
         }
         self.count_subscriptions(own);
         (cancelled, is_gone)

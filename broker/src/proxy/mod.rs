@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 pub(crate) mod neighbours;
+pub(crate) mod observers;
 pub(crate) mod socket;
-pub(crate) mod watch;
 
+use observers::Observers;
 pub(crate) use socket::{Linger, Socket};
-use watch::Watch;
 
 /// All sockets of all proxies.
 pub(crate) type Sockets = Table<SocketId, Socket>;
@@ -41,11 +41,11 @@ pub(crate) struct Proxy {
     /// Nothing is passed on for now.
     pub(crate) is_paused: bool,
     pub(crate) name: String,
+    pub(crate) observers: Observers,
     /// What the log has heard of its peers.
     pub(crate) reports: Reports,
     /// How far its end has come.
     pub(crate) stop: Stop,
-    pub(crate) watch: Watch,
 }
 
 impl Proxy {
@@ -71,9 +71,9 @@ impl Proxy {
             frontend,
             is_paused: false,
             name: config.name.clone(),
+            observers: Observers::new(config),
             reports: Reports::default(),
             stop: Stop::No,
-            watch: Watch::new(config),
         }
     }
 
@@ -106,9 +106,9 @@ impl Proxy {
             return true;
         };
         let is_steady = matches!(capture.pattern, Pattern::Xpub(_))
-            && self.watch.leads_with_direction()
+            && self.observers.capture.leads_with_direction()
             && !capture.options.overflow.takes_back();
-        let is_idle = capture.peers == 0 && !self.watch.blocks;
+        let is_idle = capture.peers == 0 && !self.observers.capture.blocks;
         is_idle || is_steady
     }
 
@@ -119,7 +119,7 @@ impl Proxy {
             let Socket { linger, peers, .. } = &sockets[id];
             *peers > 0 && *linger != Linger::Over
         };
-        !self.watch.blocks || self.capture.is_some_and(can_take)
+        !self.observers.capture.blocks || self.capture.is_some_and(can_take)
     }
 
     /// A stop begins: every socket goes on sending for as long as it may, at most until `deadline`.

@@ -3,7 +3,7 @@
 use crate::config::{Overflow, ProxyConfig, SocketName, SocketOptions};
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::line::Line;
-use crate::conn::{Conn, Phase};
+use crate::conn::{Conn, ConnTable, Phase};
 use crate::core::Closed;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zmtp::encode::append_frame;
-use zmtp::{HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType};
+use zmtp::{Frames, HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType};
 
 /// A socket of a proxy.
 #[derive(Debug)]
@@ -235,6 +235,41 @@ impl Socket {
         self.stats.count_drops(reason, count);
         conn.traffic.count_drops(reason, count);
         self.errand.dropped(id, count, left);
+    }
+
+    /// Takes older messages out of the queues of these peers for one that begins with `wire`, where
+    /// the options say that newer ones go before them.
+    #[cold]
+    pub(crate) fn make_room(
+        &mut self,
+        conns: &mut ConnTable,
+        store: &mut Store,
+        peers: &[ConnId],
+        wire: &[u8],
+    ) {
+        let Self { options, stats, .. } = self;
+        let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+        let size_max = conns.queue_size_max;
+        for id in peers {
+            let Some(conn) = conns.get_mut(*id) else {
+                continue;
+            };
+            let replaced = match options.overflow {
+                Overflow::Conflate => conn.egress.drop_unsent(None, store),
+                Overflow::ConflateTopic => conn.egress.drop_unsent(Some(topic), store),
+                _ => 0,
+            };
+            let mut oldest = 0;
+            while conn.is_at_high_water(options, size_max) && conn.egress.drop_oldest(store) {
+                oldest += 1;
+            }
+            for (reason, count) in [(Drop::Replaced, replaced), (Drop::PeerFull, oldest)] {
+                stats.count_drops(reason, count);
+                if count > 0 {
+                    conns.count_drops(*id, reason, count);
+                }
+            }
+        }
     }
 
     /// Gives up the queue of a peer that does not read any more. Hands over what it was not sent,

@@ -103,7 +103,8 @@ impl Figures {
     }
 }
 
-/// The goal for a time, on this machine: one that others use as well may need `SLOWER` times as much.
+/// The goal for a time, on this machine: one that others use as well may need `SLOWER` times as
+/// much.
 pub(crate) fn at_most(goal: Duration) -> Duration {
     let text = env::var("SLOWER").unwrap_or_else(|_| "1".to_owned());
     goal * text.parse::<u32>().expect("SLOWER is a whole number")

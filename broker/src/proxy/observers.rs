@@ -1,4 +1,6 @@
-//! What a proxy shows of the messages that pass: copies for its capture, counts for its control.
+//! What looks at the messages of a proxy on their way: the capture, the recording and the counters.
+//!
+//! Each part has a type of its own, and takes note of a message in one method.
 
 use crate::config::{CaptureFormat, ProxyConfig, Side, SocketName};
 use crate::ids::ConnId;
@@ -7,7 +9,17 @@ use crate::record::{Direction, Origin, Tape};
 use zmtp::encode::append_frame;
 use zmtp::{Frames, SocketType};
 
-/// What has been received through one side, as `zmq_proxy_steerable` counts it.
+/// All observers of a proxy.
+#[derive(Debug)]
+pub(crate) struct Observers {
+    pub(crate) capture: Capture,
+    pub(crate) counters: Counters,
+    /// Whether any part takes note of messages; if not, they pass without a second look.
+    is_active: bool,
+    pub(crate) recording: Recording,
+}
+
+/// Messages that were received through one side, as `zmq_proxy_steerable` counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passed {
     /// Bytes of the bodies of frames, identities included.
@@ -15,67 +27,105 @@ pub(crate) struct Passed {
     pub(crate) frames: u64,
 }
 
-/// Who looks at the messages of a proxy, and how.
+/// Counts what passes, where a control can ask for it.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Counters {
+    has_control: bool,
+    passed: [Passed; 2],
+}
+
+/// Records every message, if a tape is set.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    /// The name of the proxy.
+    name: String,
+    tape: Option<Box<dyn Tape>>,
+    /// The socket types of both sides.
+    types: [SocketType; 2],
+}
+
+/// The form of the copies that the capture sends.
+#[derive(Debug)]
+pub(crate) struct Capture {
     /// Whether messages wait for a reader of the capture, also while there is no reader.
     pub(crate) blocks: bool,
     format: CaptureFormat,
-    has_control: bool,
-    /// The name of the proxy.
-    name: String,
-    /// Somebody looks; if not, messages pass without a second glance.
-    pub(crate) is_active: bool,
+    has_readers: bool,
     /// ROUTER:ROUTER, whose messages are shown as they go out.
     is_exchange: bool,
-    passed: [Passed; 2],
-    /// Records every message.
-    tape: Option<Box<dyn Tape>>,
-    /// Those of both sides.
-    types: [SocketType; 2],
-    /// The frames that say the direction.
+    /// The frames that name the direction.
     prefixes: [Vec<u8>; 2],
 }
 
-impl Watch {
+impl Observers {
     pub(crate) fn new(config: &ProxyConfig) -> Self {
-        let capture = &config.capture;
-        let prefixes = match capture.format {
-            CaptureFormat::Monitored => [&capture.in_prefix, &capture.out_prefix].map(|prefix| {
-                let mut frame = Vec::new();
-                append_frame(&mut frame, prefix.as_bytes(), true);
-                frame
-            }),
-            CaptureFormat::Proxy => Default::default(),
-        };
-        let has_control = config.control.socket.has_endpoint();
         let types = SocketName::SIDES.map(|side| config.socket_type(side));
-        let blocks = capture.blocks();
-        Self {
-            blocks,
-            format: capture.format,
-            has_control,
-            name: config.name.clone(),
-            is_active: blocks || has_control,
-            is_exchange: types == [SocketType::Router; 2],
-            passed: Default::default(),
-            prefixes,
-            tape: None,
-            types,
-        }
+        let mut observers = Self {
+            capture: Capture::new(config, types),
+            counters: Counters {
+                has_control: config.control.socket.has_endpoint(),
+                passed: Default::default(),
+            },
+            is_active: false,
+            recording: Recording {
+                name: config.name.clone(),
+                tape: None,
+                types,
+            },
+        };
+        observers.decide();
+        observers
     }
 
-    /// The capture has that many peers now.
-    pub(crate) fn has_readers(&mut self, peers: usize) {
-        self.is_active = self.blocks || self.has_control || self.tape.is_some() || peers > 0;
+    /// Whether any of them takes note of messages.
+    #[inline]
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_active
+    }
+
+    /// The capture has so many peers now.
+    pub(crate) fn set_readers(&mut self, peers: usize) {
+        self.capture.has_readers = peers > 0;
+        self.decide();
     }
 
     /// From now on every message is recorded.
     pub(crate) fn set_tape(&mut self, tape: Box<dyn Tape>) {
-        self.tape = Some(tape);
-        self.is_active = true;
+        self.recording.tape = Some(tape);
+        self.decide();
     }
 
+    fn decide(&mut self) {
+        let Capture {
+            blocks,
+            has_readers,
+            ..
+        } = self.capture;
+        let is_kept = self.counters.has_control || self.recording.tape.is_some();
+        self.is_active = blocks || has_readers || is_kept;
+    }
+}
+
+impl Counters {
+    /// A message came in through `side` and goes on.
+    pub(crate) fn count(&mut self, side: Side, identity: &[u8], wire: &[u8]) {
+        if !self.has_control {
+            return;
+        }
+        let passed = &mut self.passed[index(side)];
+        for frame in Frames::new(identity).chain(Frames::new(wire)) {
+            passed.frames += 1;
+            passed.bytes += frame.body.len() as u64;
+        }
+    }
+
+    /// Messages that came in through `side` and went on.
+    pub(crate) fn passed(&self, side: Side) -> Passed {
+        self.passed[index(side)]
+    }
+}
+
+impl Recording {
     /// Records a message from `id`, which came in through `side` and goes on.
     pub(crate) fn record(
         &mut self,
@@ -107,6 +157,27 @@ impl Watch {
 
     pub(crate) fn tape_mut(&mut self) -> Option<&mut (dyn Tape + 'static)> {
         self.tape.as_deref_mut()
+    }
+}
+
+impl Capture {
+    fn new(config: &ProxyConfig, types: [SocketType; 2]) -> Self {
+        let capture = &config.capture;
+        let prefixes = match capture.format {
+            CaptureFormat::Monitored => [&capture.in_prefix, &capture.out_prefix].map(|prefix| {
+                let mut frame = Vec::new();
+                append_frame(&mut frame, prefix.as_bytes(), true);
+                frame
+            }),
+            CaptureFormat::Proxy => Default::default(),
+        };
+        Self {
+            blocks: capture.blocks(),
+            format: capture.format,
+            has_readers: false,
+            is_exchange: types == [SocketType::Router; 2],
+            prefixes,
+        }
     }
 
     /// Puts what stands in front of a copy of a message into `head`; answers how many bytes of the
@@ -141,26 +212,10 @@ impl Watch {
         }
     }
 
-    /// Whether the first frame of a copy says where the message came from, and no more than that
-    /// decides who wants it.
+    /// Whether the first frame of a copy names the direction of the message, and no more than that
+    /// decides which readers get it.
     pub(crate) fn leads_with_direction(&self) -> bool {
         self.format == CaptureFormat::Monitored && !self.is_exchange
-    }
-
-    /// A message came in through `side` and went on.
-    pub(crate) fn count(&mut self, side: Side, identity: &[u8], wire: &[u8]) {
-        if self.has_control {
-            let passed = &mut self.passed[index(side)];
-            for frame in Frames::new(identity).chain(Frames::new(wire)) {
-                passed.frames += 1;
-                passed.bytes += frame.body.len() as u64;
-            }
-        }
-    }
-
-    /// What came in through `side` and went on.
-    pub(crate) fn passed(&self, side: Side) -> Passed {
-        self.passed[index(side)]
     }
 }
 
@@ -193,7 +248,9 @@ mod tests {
         } else {
             identity(from)
         };
-        let skip = Watch::new(config).begin(side, &from, &wire, &mut head);
+        let skip = Observers::new(config)
+            .capture
+            .begin(side, &from, &wire, &mut head);
         head.extend_from_slice(&wire[skip..]);
         head
     }
@@ -222,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_routers_exchange_is_shown_as_it_goes_out() {
+    fn messages_between_two_routers_are_shown_as_they_go_out() {
         let kind = Kind::pair(SocketType::Router, SocketType::Router).expect("a proxy");
         let mut config = ProxyConfig::new(kind, "exchange");
         let shown = copy(&config, Side::Frontend, b"a", &[b"b", b"hello"]);
@@ -235,12 +292,15 @@ mod tests {
     }
 
     #[test]
-    fn frames_and_the_bytes_in_them_are_counted_where_somebody_can_ask() {
+    fn frames_and_the_bytes_in_them_are_counted_where_a_control_can_ask() {
         let mut config = ProxyConfig::new(Kind::ALL[0], "queue");
         let count = |config: &ProxyConfig| {
-            let mut watch = Watch::new(config);
-            watch.count(Side::Frontend, &identity(b"abc"), &message(&[b"", b"1234"]));
-            (watch.passed(Side::Frontend), watch.passed(Side::Backend))
+            let mut counters = Observers::new(config).counters;
+            counters.count(Side::Frontend, &identity(b"abc"), &message(&[b"", b"1234"]));
+            (
+                counters.passed(Side::Frontend),
+                counters.passed(Side::Backend),
+            )
         };
         assert_eq!(count(&config), Default::default());
         let endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");

@@ -1,0 +1,289 @@
+//! Observers of passing messages: the capture, the recording and the counters.
+//!
+//! The loops that forward messages call them in two places. [`Observer::reserve`] decides before a
+//! message is routed which readers of the capture get a copy, since a reader may have to be written
+//! first. [`Observer::observe`] takes note of a message that goes on. A reader without room misses
+//! a copy, which is counted; unless the capture blocks: then the message waits in its sender until
+//! a reader can take the copy.
+
+use crate::config::Side;
+use crate::conn::egress::Shared;
+use crate::conn::outbox::Outbox;
+use crate::conn::{ConnTable, Input, Overflowing, Room};
+use crate::core::Core;
+use crate::ids::{ConnId, SocketId};
+use crate::pattern::{Outgoing, Route, count_missing, split_missing};
+use crate::proxy::Socket;
+use crate::proxy::observers::Observers;
+use crate::why::Drop;
+use std::ops::Range;
+use zmtp::encode::append_frame;
+
+/// The copies of the message being forwarded.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// What stands in front of the message.
+    head: Vec<u8>,
+    /// Why no reader gets it, if one might have.
+    missed: Option<Drop>,
+    /// Readers whose queues are full.
+    missing: Vec<ConnId>,
+    readers: Vec<ConnId>,
+    /// What all readers have room for.
+    room: Room,
+    /// How much of the message the head holds already.
+    skip: usize,
+}
+
+/// Whether a message may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// This reader is full though the kernel was not asked to take of its queue: one that is
+    /// written first, and asked again, misses nothing unless it is slow.
+    Flush(ConnId),
+    /// The message may go on.
+    Now,
+    /// The capture blocks, and no reader can take the copy.
+    Wait,
+}
+
+/// The sender of a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender<'a> {
+    pub(super) id: ConnId,
+    /// What goes in front of its messages: the identity frame, behind a ROUTER.
+    pub(super) prefix: &'a [u8],
+    /// The side through which they come in.
+    pub(super) side: Side,
+}
+
+/// The bytes of a message that goes on.
+#[derive(Debug)]
+pub(super) enum Wire<'a> {
+    /// So many bytes, which no queue keeps apart from the copies.
+    Bytes(&'a [u8]),
+    /// A range of an input.
+    Range(&'a Input, Range<usize>),
+    /// Bytes that queues share.
+    Shared(&'a Shared),
+}
+
+/// The observers of one proxy, and what they need to take note of a message.
+#[derive(Debug)]
+pub(super) struct Observer<'a> {
+    /// The capture, if the proxy has one.
+    pub(super) capture: Option<&'a mut Socket>,
+    pub(super) copies: &'a mut Copies,
+    pub(super) parts: &'a mut Observers,
+}
+
+impl Observer<'_> {
+    /// Decides which readers of the capture get a copy of a message. A message that does not wait
+    /// for them though it should is one of which none gets a copy.
+    #[inline(never)]
+    pub(super) fn reserve(
+        &mut self,
+        conns: &mut ConnTable,
+        sender: Sender<'_>,
+        wire: &[u8],
+    ) -> Ready {
+        let Copies {
+            head,
+            missed,
+            missing,
+            readers,
+            room,
+            skip,
+        } = &mut *self.copies;
+        head.clear();
+        missing.clear();
+        readers.clear();
+        (*missed, *skip) = (None, 0);
+        *room = Room::UNLIMITED;
+        let form = &self.parts.capture;
+        let Some(capture) = self.capture.as_mut().filter(|it| it.peers > 0) else {
+            *missed = form.blocks.then_some(Drop::PeerFull);
+            return if form.blocks { Ready::Wait } else { Ready::Now };
+        };
+        *skip = form.begin(sender.side, sender.prefix, wire, head);
+        let message = Outgoing {
+            is_matched: false,
+            prefix: head,
+            sender: sender.id,
+            wire,
+        };
+        let mut envelope = Vec::new();
+        let Socket {
+            options, pattern, ..
+        } = &mut **capture;
+        match pattern.route(message, conns, options, readers, &mut envelope) {
+            Route::Flush(reader) => {
+                *missed = Some(Drop::PeerFull);
+                readers.clear();
+                return Ready::Flush(reader);
+            }
+            Route::To { id, .. } => readers.push(id),
+            Route::Targets { full } => {
+                missing.extend(split_missing(readers, full));
+                *room = conns.least_room(readers, options);
+            }
+            Route::Drop(reason) => *missed = Some(reason),
+            Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
+                *missed = Some(Drop::PeerFull);
+                readers.clear();
+                if form.blocks {
+                    return Ready::Wait;
+                }
+            }
+        }
+        Ready::Now
+    }
+
+    /// Whether the readers of the last message have room for another one, where copies are steady.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.copies.room.is_any()
+    }
+
+    /// Takes note of a message that goes on: counts it, records it, and queues its copies for the
+    /// readers that [`Self::reserve`] has found.
+    #[inline(never)]
+    pub(super) fn observe(
+        &mut self,
+        conns: &mut ConnTable,
+        outbox: &mut Outbox,
+        sender: Sender<'_>,
+        wire: &Wire<'_>,
+    ) {
+        let bytes = wire.bytes();
+        let Sender { id, prefix, side } = sender;
+        let Observers {
+            counters,
+            recording,
+            ..
+        } = &mut *self.parts;
+        counters.count(side, prefix, bytes);
+        if recording.tape().is_some() {
+            let peer = conns.get(id).map(|conn| conn.peer);
+            recording.record(side, id, peer, &[prefix, bytes]);
+        }
+        if let Some(capture) = &mut self.capture {
+            self.copies.count(conns, outbox, capture, bytes);
+            self.copies.queue(conns, outbox, wire);
+        }
+    }
+}
+
+impl Wire<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Range(input, range) => &input.buffer()[range.clone()],
+            Self::Shared(shared) => shared,
+        }
+    }
+}
+
+impl Copies {
+    /// Counts the copies of a message, and makes room for them.
+    #[inline]
+    fn count(
+        &mut self,
+        conns: &mut ConnTable,
+        outbox: &mut Outbox,
+        capture: &mut Socket,
+        wire: &[u8],
+    ) {
+        if let Some(reason) = self.missed {
+            capture.stats.count_drop(reason);
+            if reason == Drop::PeerFull && capture.begins_to_overflow() {
+                let overflowing = Overflowing::Socket(capture.id);
+                conns.overflowing.push_back(overflowing);
+            }
+        }
+        let stats = &mut capture.stats;
+        if !self.missing.is_empty() {
+            count_missing(stats, conns, self.missing.iter().copied(), 1);
+        }
+        let size = self.head.len() + wire.len() - self.skip;
+        stats.count_out(self.readers.len(), 1, size);
+        self.room = self.room.behind(1, size);
+        if !self.readers.is_empty() && capture.options.overflow.takes_back() {
+            capture.make_room(conns, &mut outbox.store, &self.readers, wire);
+        }
+    }
+
+    /// Queues the copies of a message.
+    #[inline]
+    fn queue(&mut self, conns: &mut ConnTable, outbox: &mut Outbox, wire: &Wire<'_>) {
+        let (head, skip) = (&mut self.head, self.skip);
+        let readers = self.readers.iter().copied();
+        match wire {
+            Wire::Bytes(bytes) => {
+                head.extend_from_slice(&bytes[skip..]);
+                for reader in readers {
+                    outbox.push_bytes(conns, reader, head, 1);
+                }
+            }
+            Wire::Range(input, range) => {
+                for reader in readers {
+                    let range = range.start + skip..range.end;
+                    outbox.push_input(conns, reader, head, input, range);
+                }
+            }
+            Wire::Shared(shared) => {
+                for reader in readers {
+                    outbox.push_shared(conns, reader, head, shared.skip(skip));
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Lets observers take note of a subscription or a cancel that an XPUB passes on, as the
+    /// message that an application would get.
+    pub(super) fn observe_subscription(
+        &mut self,
+        id: ConnId,
+        from: SocketId,
+        topic: &[u8],
+        add: bool,
+    ) {
+        let Socket { name, proxy, .. } = self.sockets[from];
+        let proxy = &mut self.proxies[proxy];
+        let Some(side) = name.side().filter(|_| proxy.observers.is_active()) else {
+            return;
+        };
+        let mut wire = Vec::with_capacity(topic.len() + 10);
+        append_frame(&mut wire, &[&[u8::from(add)], topic].concat(), false);
+        let sender = Sender {
+            id,
+            prefix: &[],
+            side,
+        };
+        let mut observer = Observer {
+            capture: proxy.capture.map(|capture| &mut self.sockets[capture]),
+            copies: &mut self.scratch.copies,
+            parts: &mut proxy.observers,
+        };
+        let conns = &mut self.conns;
+        // A subscription does not wait for a reader, even where messages do: one that is full
+        // misses it, as if the kernel took nothing of it, and the others do not.
+        let mut full = Vec::new();
+        while let Ready::Flush(reader) = observer.reserve(conns, sender, &wire) {
+            set_blocked(conns, reader, true);
+            full.push(reader);
+        }
+        for reader in full {
+            set_blocked(conns, reader, false);
+        }
+        observer.observe(conns, &mut self.outbox, sender, &Wire::Bytes(&wire));
+    }
+}
+
+fn set_blocked(conns: &mut ConnTable, reader: ConnId, is_blocked: bool) {
+    if let Some(conn) = conns.get_mut(reader) {
+        conn.is_blocked = is_blocked;
+    }
+}
