@@ -12,7 +12,7 @@ pub(super) enum Target {
     /// This address.
     Address(SocketAddr),
     /// A name to be resolved, which may take long.
-    Name(String),
+    Name(Host),
 }
 
 /// The address to listen on. A name is looked up at once: before the loop runs it may take its
@@ -21,7 +21,7 @@ pub(super) fn to_bind(host: &Host, port: u16, ipv6: bool) -> io::Result<SocketAd
     match host {
         Host::Name(name) => match of_interface(name, port, ipv6)? {
             Some(address) => Ok(address),
-            None => resolve(name, port, ipv6)?
+            None => resolve(host, port, ipv6)?
                 .into_iter()
                 .next()
                 .ok_or_else(|| not_found("the name has no address".to_owned())),
@@ -33,7 +33,7 @@ pub(super) fn to_bind(host: &Host, port: u16, ipv6: bool) -> io::Result<SocketAd
 /// What is to be connected to.
 pub(super) fn to_connect(host: &Host, port: u16) -> io::Result<Target> {
     Ok(match host {
-        Host::Name(name) => Target::Name(name.clone()),
+        Host::Name(_) => Target::Name(host.clone()),
         _ => Target::Address(numeric(host, port, false)?),
     })
 }
@@ -53,9 +53,26 @@ pub(super) fn to_connect_from(host: &Host, port: u16, ipv6: bool) -> io::Result<
 }
 
 /// All addresses of a name: those of IPv6 only if they are wanted. Blocks.
-pub(super) fn resolve(name: &str, port: u16, ipv6: bool) -> io::Result<Vec<SocketAddr>> {
-    let all = (name, port).to_socket_addrs()?.collect();
-    wanted(name, all, ipv6)
+pub(super) fn resolve(host: &Host, port: u16, ipv6: bool) -> io::Result<Vec<SocketAddr>> {
+    let name = host.to_string();
+    let all = match host.loopback() {
+        Some(addresses) => addresses.map(|ip| SocketAddr::new(ip, port)).to_vec(),
+        None => {
+            let found = (name.as_str(), port).to_socket_addrs();
+            found.map_err(|error| unresolved(&name, &error))?.collect()
+        }
+    };
+    wanted(&name, all, ipv6)
+}
+
+/// The resolver of the C library says "Try again" or "Name or service not known", without the name.
+fn unresolved(name: &str, error: &io::Error) -> io::Error {
+    let said = error.to_string();
+    let said = said.strip_prefix("failed to lookup address information: ");
+    match said {
+        Some(said) => io::Error::new(error.kind(), format!("no address for {name:?} ({said})")),
+        None => io::Error::new(error.kind(), format!("no address for {name:?}: {error}")),
+    }
 }
 
 fn wanted(name: &str, all: Vec<SocketAddr>, ipv6: bool) -> io::Result<Vec<SocketAddr>> {
@@ -156,6 +173,27 @@ mod tests {
         assert_eq!(bound("[::1]", false), "[::1]:7");
         assert_eq!(bound("localhost", false), "127.0.0.1:7");
         assert!(["[::1]:7", "127.0.0.1:7"].contains(&&*bound("localhost", true)));
+    }
+
+    #[test]
+    fn localhost_needs_no_resolver() {
+        for name in ["localhost", "LocalHost.", "db.localhost"] {
+            let found = resolve(&host(name), 7, true).expect(name);
+            let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(shown, ["[::1]:7", "127.0.0.1:7"], "{name}");
+        }
+        assert_eq!(host("localhost.example").loopback(), None);
+        assert_eq!(host("[::1]").loopback(), None);
+    }
+
+    #[test]
+    fn names_without_an_address_are_named() {
+        let refusal = resolve(&host("no.such.invalid"), 7, false).expect_err("not registered");
+        let refusal = refusal.to_string();
+        assert!(
+            refusal.starts_with("no address for \"no.such.invalid\""),
+            "{refusal}"
+        );
     }
 
     #[test]

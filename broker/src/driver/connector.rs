@@ -1,6 +1,7 @@
 //! Endpoints that we connect to: names are resolved and addresses tried, without blocking the loop.
 
-use crate::config::{Endpoint, SocketOptions, endpoint::Source};
+use crate::config::endpoint::{Host, Source};
+use crate::config::{Endpoint, SocketOptions};
 use crate::core::Core;
 use crate::driver::stream::Socket;
 use crate::driver::tune::{tune_buffers, tune_tcp};
@@ -97,7 +98,7 @@ impl Connector {
         }
     }
 
-    fn resolve(&self, dial: Dial<'_>, name: String) -> Option<Outcome> {
+    fn resolve(&self, dial: Dial<'_>, name: Host) -> Option<Outcome> {
         let (link, ipv6) = (dial.link, dial.options.ipv6);
         let port = match dial.endpoint {
             Endpoint::Tcp { port, .. } => *port,

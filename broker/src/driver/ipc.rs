@@ -233,7 +233,17 @@ fn set_owner(path: &Path, owner: Option<&IpcOwner>) -> io::Result<()> {
     };
     let uid = id_of(&owner.user, "/etc/passwd", "user")?;
     let gid = id_of(&owner.group, "/etc/group", "group")?;
-    lchown(path, uid, gid)
+    lchown(path, uid, gid).map_err(|error| not_given(&error, owner))
+}
+
+fn not_given(error: &io::Error, owner: &IpcOwner) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run zmqd as root, or leave out ipc_owner",
+        _ => "",
+    };
+    illegal(format!(
+        "cannot give the file to {owner} (ipc_owner): {error}{remedy}"
+    ))
 }
 
 /// The number of a user or group, which may be given as such. Both files begin with the name, and
@@ -245,17 +255,25 @@ fn id_of(name: &str, file: &str, what: &str) -> io::Result<Option<u32>> {
     if let Ok(number) = name.parse() {
         return Ok(Some(number));
     }
-    let text = fs::read_to_string(file)?;
+    let text = fs::read_to_string(file).map_err(|error| {
+        let remedy = format!("write the numeric id of {what} {name:?} as ipc_owner");
+        illegal(format!("cannot read {file}: {error}; {remedy}"))
+    })?;
     let mut lines = text.lines().map(|line| line.split(':'));
     let number = lines.find_map(|mut fields| {
         let is_it = fields.next() == Some(name);
         is_it.then(|| fields.nth(1)?.parse().ok())?
     });
     let missing = || {
-        let message = format!("{file} has no {what} {name}: create it, or write its number");
-        io::Error::new(io::ErrorKind::InvalidInput, message)
+        let remedy = "create it, or write its numeric id as ipc_owner";
+        illegal(format!("no {what} {name:?} in {file}: {remedy}"))
     };
     number.map(Some).ok_or_else(missing)
+}
+
+/// An option that cannot be followed here. The message says what to do.
+fn illegal(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {

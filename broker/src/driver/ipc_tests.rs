@@ -192,6 +192,26 @@ fn mode_and_owner_are_those_of_the_options() {
     assert_eq!(directory.names(), [""; 0]);
 }
 
+/// In a file system without `/etc/passwd`, the advice was to make the directory of the socket.
+#[test]
+fn what_keeps_an_owner_from_being_set_is_named() {
+    let refusal = id_of("root", "/nonexistent/passwd", "user").expect_err("no such file");
+    let expected = "cannot read /nonexistent/passwd: No such file or directory (os error 2); write \
+                    the numeric id of user \"root\" as ipc_owner";
+    assert_eq!(refusal.to_string(), expected);
+    assert_eq!(
+        refusal.kind(),
+        io::ErrorKind::InvalidInput,
+        "no further advice"
+    );
+    let owner = "root".parse().expect("legal");
+    let refusal = not_given(&io::ErrorKind::PermissionDenied.into(), &owner).to_string();
+    assert!(
+        refusal.ends_with("; run zmqd as root, or leave out ipc_owner"),
+        "{refusal}"
+    );
+}
+
 #[test]
 fn owners_are_looked_up_by_name() {
     assert_eq!(
@@ -215,7 +235,9 @@ fn owners_are_looked_up_by_name() {
     let path = directory.path("socket");
     let error = listen(&IpcName::Path(path), &options).expect_err("there is no such user");
     assert!(
-        error.to_string().contains("no user nobody-of-this-name"),
+        error
+            .to_string()
+            .contains("no user \"nobody-of-this-name\" in"),
         "{error}"
     );
     assert_eq!(directory.names(), [""; 0], "nothing is left behind");

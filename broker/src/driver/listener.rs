@@ -13,6 +13,7 @@ use crate::record::OpenError;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -165,7 +166,7 @@ impl Listener {
             Err(error) if is_of_that_connection(&error) => {}
             Err(error) => {
                 if !was_paused {
-                    log::warn!("cannot accept connections for now: {error}");
+                    log::warn!("cannot accept connections for now: {}", refusal(&error));
                 }
                 self.paused_until = Some(now + ACCEPT_PAUSE);
             }
@@ -228,12 +229,13 @@ fn listen_at(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpList
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// The endpoint with its real address and port.
+/// The endpoint with its real address and port; `*` stays, because no address says as much.
 fn real_endpoint(host: &Host, socket: &TcpListener) -> io::Result<Endpoint> {
     let address = socket.local_addr()?;
     let host = match (host, address) {
         // The system has only its number.
         (Host::Zoned(ip, zone), _) => Host::Zoned(*ip, zone.clone()),
+        (Host::Any, _) => Host::Any,
         (_, SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
             Host::Zoned(*v6.ip(), v6.scope_id().to_string())
         }
@@ -244,6 +246,23 @@ fn real_endpoint(host: &Host, socket: &TcpListener) -> io::Result<Endpoint> {
         port: address.port(),
         source: None,
     })
+}
+
+/// What the system said, with the limit that is reached and how to raise it.
+fn refusal(error: &io::Error) -> String {
+    let is = |errno: Errno| error.raw_os_error() == Some(errno as i32);
+    if is(Errno::EMFILE) {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(limit, _)| limit);
+        return format!(
+            "all {limit} file descriptors are in use, and new connections wait; raise the limit \
+             with ulimit -n, or with LimitNOFILE in systemd"
+        );
+    }
+    if is(Errno::ENFILE) {
+        return "the system has no file descriptor left (fs.file-max), and new connections wait"
+            .to_owned();
+    }
+    error.to_string()
 }
 
 /// Whether an error of `accept` concerns only the connection that was to be accepted (accept(2)).

@@ -61,12 +61,23 @@ pub struct Statistics {
 
 /// A recording that could not be begun.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot record to {}: {source}", path.display())]
+#[error("cannot record to {}: {source}{}", path.display(), remedy(source))]
 pub struct OpenError {
     /// The file.
     pub path: PathBuf,
     /// What the system said.
     pub source: io::Error,
+}
+
+/// What to do about an error of the system.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => "; name a file in it",
+        io::ErrorKind::NotFound => "; create its directory first, or choose another file",
+        io::ErrorKind::PermissionDenied => "; let zmqd write there, or choose another file",
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => "; choose another file",
+        _ => "",
+    }
 }
 
 /// What the thread is asked to do.

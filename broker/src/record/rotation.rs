@@ -133,7 +133,7 @@ impl Files {
             Ok(file) => match file.try_lock() {
                 Err(TryLockError::WouldBlock) => Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
-                    "another process records there; choose another file",
+                    "another process records there; stop it, or choose another file",
                 )),
                 outcome => Ok(outcome?),
             },

@@ -142,6 +142,9 @@ fn connect_any(addresses: &[SocketAddr], timeout: Duration) -> io::Result<TcpStr
 }
 
 fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Some([v6, v4]) = host.loopback() {
+        return Ok(vec![(v4, port).into(), (v6, port).into()]);
+    }
     Ok(match host {
         Host::Any => return Err(unsupported("* is only for binding")),
         Host::Ip(ip) => vec![SocketAddr::new(*ip, port)],

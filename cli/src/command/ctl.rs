@@ -24,6 +24,7 @@ use crate::value::timeout;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CtlArgs {
     /// The control of the proxy
+    #[arg(value_parser = Endpoint::parse_connect)]
     endpoint: Endpoint,
     #[command(subcommand)]
     command: CtlCommand,

@@ -100,8 +100,7 @@ fn explain(error: &BindError) -> String {
         BindError::Endpoint {
             endpoint, source, ..
         } => advice(endpoint, source.kind()),
-        BindError::EventLoop(_) => None,
-        BindError::Record(_) => Some("name another file, or stop the process that records to it"),
+        BindError::EventLoop(_) | BindError::Record(_) => None,
     };
     advice.map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
 }
@@ -117,7 +116,7 @@ fn advice(endpoint: &Endpoint, kind: ErrorKind) -> Option<&'static str> {
             Some("use an address of this machine, or * for all")
         }
         ErrorKind::AlreadyExists => Some("remove it, or choose another name"),
-        ErrorKind::NotFound if !is_tcp => Some("make its directory, or choose another"),
+        ErrorKind::NotFound if !is_tcp => Some("create its directory first, or choose another"),
         ErrorKind::PermissionDenied if is_tcp => {
             Some("use a port above 1023, or allow CAP_NET_BIND_SERVICE")
         }

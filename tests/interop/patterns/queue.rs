@@ -203,7 +203,7 @@ fn one_side_binds_and_connects_at_many_endpoints() {
     ]);
     python.set("frontend", broker.frontend());
     python.set("backend", broker.backend());
-    let wildcard = broker.endpoints("queue", "frontend")[1].replace("0.0.0.0", "127.0.0.1");
+    let wildcard = broker.endpoints("queue", "frontend")[1].replace('*', "127.0.0.1");
     python.set("wildcard", &wildcard);
     python.set("by_name", broker.endpoints("queue", "backend")[1]);
     python.run(

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use zmtp::{is_hidden, show};
 
+mod guess;
 mod local;
 mod overlap;
 mod tcp;
@@ -100,8 +101,8 @@ pub enum EndpointFault {
     #[error("has the port \"{}\": write a number up to 65535, or * to bind any free port",
          show(.0))]
     PortMalformed(String),
-    /// Nothing after the host.
-    #[error("has no port: write {}:5559, for example", show(.0))]
+    /// Nothing after the host, or only a port. With an endpoint that would be legal.
+    #[error("has no port: write {}, for example", show(.0))]
     PortMissing(String),
     /// Above 65535.
     #[error("has the port {}: the highest is 65535", show(.0))]
@@ -112,9 +113,9 @@ pub enum EndpointFault {
     /// libzmq's `source;destination`, to be bound.
     #[error("has a source address before the semicolon, only for connecting: leave it out")]
     SourceAddress,
-    /// No `://`.
-    #[error("names no transport: write tcp://{}", show(.0))]
-    TransportMissing(String),
+    /// No `://`. With the endpoint that was probably meant, if one can be guessed.
+    #[error("is not an endpoint: write {}", instead(.0.as_deref()))]
+    TransportMissing(Option<String>),
     /// None of ours.
     #[error(
         "has the transport \"{}\", which zmqd does not speak: write tcp://HOST:PORT, ipc://PATH or \
@@ -146,7 +147,15 @@ impl Endpoint {
     /// # Errors
     /// The text is no endpoint, or one that is only for binding.
     pub fn parse_connect(text: &str) -> Result<Self, EndpointError> {
-        let endpoint: Self = text.parse()?;
+        let endpoint: Self = text
+            .parse()
+            .map_err(|error: EndpointError| match error.fault {
+                EndpointFault::TransportMissing(guess) => {
+                    let guess = guess.filter(|guess| Self::parse_connect(guess).is_ok());
+                    EndpointError::new(text, EndpointFault::TransportMissing(guess))
+                }
+                _ => error,
+            })?;
         let fault = match &endpoint {
             Self::Ipc(IpcName::Any) => EndpointFault::AnyPath,
             Self::Tcp {
@@ -209,13 +218,21 @@ impl EndpointError {
     }
 }
 
+/// What to write instead of a text without a transport.
+fn instead(guess: Option<&str>) -> String {
+    match guess {
+        Some(guess) => show(guess).to_string(),
+        None => "tcp://HOST:PORT, ipc://PATH or inproc://NAME".to_owned(),
+    }
+}
+
 fn parse(text: &str) -> Result<Endpoint, EndpointFault> {
     if text.contains(is_hidden) {
         return Err(EndpointFault::ControlCharacter);
     }
     let (transport, address) = text
         .split_once("://")
-        .ok_or_else(|| EndpointFault::TransportMissing(text.trim_start_matches('/').to_owned()))?;
+        .ok_or_else(|| EndpointFault::TransportMissing(guess::without_transport(text)))?;
     match transport {
         "inproc" => local::parse_inproc(address).map(Endpoint::Inproc),
         "ipc" => local::parse_ipc(address).map(Endpoint::Ipc),

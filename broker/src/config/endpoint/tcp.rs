@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Endpoint, EndpointFault};
+use super::{Endpoint, EndpointFault, guess};
 
 /// The host part of a TCP endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,19 @@ pub struct Source {
 }
 
 impl Host {
+    /// The loopback addresses, if this is `localhost` or a name below it, which are answered
+    /// without a resolver (RFC 6761, section 6.3): IPv6 first.
+    #[must_use]
+    pub fn loopback(&self) -> Option<[IpAddr; 2]> {
+        let Self::Name(name) = self else {
+            return None;
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let is_local = last.eq_ignore_ascii_case("localhost");
+        is_local.then_some([Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()])
+    }
+
     pub(super) fn is_ipv4(&self) -> bool {
         matches!(self, Self::Any | Self::Ip(IpAddr::V4(_)))
     }
@@ -83,15 +96,13 @@ fn parse_pair(text: &str) -> Result<(Host, u16), EndpointFault> {
     // As in libzmq the last colon splits, which is what makes the brackets of IPv6 optional.
     match text.rsplit_once(':') {
         Some((host, port)) if !port.is_empty() && !port.ends_with(']') => {
+            let port_number = parse_port(port)?;
             if host.is_empty() {
                 return Err(EndpointFault::HostMissing(port.to_owned()));
             }
-            Ok((parse_host(host)?, parse_port(port)?))
+            Ok((parse_host(host)?, port_number))
         }
-        _ => Err(EndpointFault::PortMissing(format!(
-            "tcp://{}",
-            text.trim_end_matches(':')
-        ))),
+        _ => Err(EndpointFault::PortMissing(guess::without_port(text))),
     }
 }
 

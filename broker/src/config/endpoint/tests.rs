@@ -58,6 +58,25 @@ fn refusals_say_what_to_write() {
     }
 }
 
+/// Advice that is refused in its turn is worse than none.
+#[test]
+fn what_a_refusal_says_to_write_is_legal() {
+    let texts = REFUSALS.iter().map(|(text, _)| *text);
+    for text in texts.chain(["5", ".", "a:b", "[::1]:5", "::", "tcp://[", "tcp://a b"]) {
+        for parse in [Endpoint::parse_bind, Endpoint::parse_connect] {
+            let refusal = sentence(parse(text));
+            let advice = refusal.split("write ").nth(1).unwrap_or_default();
+            let words = advice.split([' ', ',']).filter(|word| {
+                let is_example = word.contains("://") && !word.contains(char::is_uppercase);
+                is_example && !(word.contains('*') && refusal.contains("to bind"))
+            });
+            for word in words {
+                assert!(parse(word).is_ok(), "{refusal}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_only_for_binding_is_refused_on_connect() {
     for (text, expected) in [
@@ -173,16 +192,27 @@ fn the_first_of_several_overlaps_is_named() {
 }
 
 const REFUSALS: &[(&str, &str)] = &[
-    ("", "names no transport: write tcp://"),
+    ("", "is not an endpoint: write tcp://HOST:PORT, ipc://PATH"),
+    ("5555", "is not an endpoint: write tcp://127.0.0.1:5555"),
+    (":5555", "is not an endpoint: write tcp://127.0.0.1:5555"),
+    ("99999", "is not an endpoint: write tcp://HOST:PORT"),
+    ("localhost", "is not an endpoint: write tcp://HOST:PORT"),
+    ("*:5555", "is not an endpoint: write tcp://*:5555"),
+    ("/run/x.ctl", "is not an endpoint: write ipc:///run/x.ctl"),
+    ("./x.ctl", "is not an endpoint: write ipc://./x.ctl"),
+    ("@zmqd", "is not an endpoint: write ipc://@zmqd"),
     (
         "127.0.0.1:5555",
-        "names no transport: write tcp://127.0.0.1:5555",
+        "is not an endpoint: write tcp://127.0.0.1:5555",
     ),
     (
         "//127.0.0.1:5555",
-        "names no transport: write tcp://127.0.0.1:5555",
+        "is not an endpoint: write tcp://127.0.0.1:5555",
     ),
-    ("tcp:127.0.0.1:5", "names no transport"),
+    (
+        "tcp:127.0.0.1:5",
+        "is not an endpoint: write tcp://HOST:PORT",
+    ),
     ("ipc://", "names no path: write ipc:///run/zmqd.ipc"),
     ("ipc://@", "names no path"),
     ("ipc:///a\nb", "has a control or invisible character"),
@@ -196,7 +226,9 @@ const REFUSALS: &[(&str, &str)] = &[
         "TCP://localhost:5",
         "the transport \"TCP\", which zmqd does not speak",
     ),
-    ("tcp://", "has no port"),
+    ("tcp://", "has no port: write tcp://127.0.0.1:5559, for"),
+    ("tcp://5555", "has no port: write tcp://127.0.0.1:5555, for"),
+    ("tcp://0", "has no port: write tcp://127.0.0.1:5559, for"),
     ("tcp://localhost", "has no port: write tcp://localhost:5559"),
     (
         "tcp://localhost:",
@@ -205,6 +237,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("tcp://[::1]", "has no port: write tcp://[::1]:5559"),
     ("tcp://::1", "has the host \":\""),
     ("tcp://:5555", "has no host: write tcp://*:5555"),
+    ("tcp://:http", "has the port \"http\""),
     (
         "tcp://localhost:65536",
         "the port 65536: the highest is 65535",

@@ -225,10 +225,10 @@ fn what_cannot_be_recorded_to_is_refused_at_once() {
     for (path, expected) in [
         (
             "/nonexistent/r",
-            "cannot record to /nonexistent/r: No such file",
+            "(os error 2); create its directory first, or choose another file",
         ),
         ("/dev/full", "cannot record to /dev/full: No space left"),
-        ("/", "Is a directory"),
+        ("/", "Is a directory (os error 21); name a file in it"),
     ] {
         let refusal = Recorder::open(&RecordConfig::new(path)).unwrap_err();
         assert!(refusal.to_string().contains(expected), "{refusal}");
