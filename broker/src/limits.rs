@@ -44,7 +44,7 @@ pub const UPSTREAM_PATIENCE: Duration = Duration::from_secs(5);
 pub const CONNECTION_MEMORY: u64 = 1024;
 
 /// Answers to PING that wait for a peer to read them. One that does not read needs no more.
-pub const CONTROL_BYTES_MAX: u64 = 4096;
+pub const PONG_BYTES_MAX: u64 = 4096;
 
 /// How long a peer may take to give a sign of life when another announces its name: some round
 /// trips

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PeerAddress {
     /// Nobody yet: a link that is down.
-    Absent,
+    DownLink,
     /// Another socket of the same broker.
     Inproc,
     /// A process of this machine.
@@ -38,7 +38,7 @@ impl From<SocketAddr> for PeerAddress {
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Absent => f.write_str("no peer"),
+            Self::DownLink => f.write_str("no peer"),
             Self::Inproc => f.write_str("inproc peer"),
             Self::Program => f.write_str("inproc peer (this program)"),
             Self::Ipc { pid, uid } => write!(f, "ipc peer (pid {pid}, uid {uid})"),

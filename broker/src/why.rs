@@ -9,7 +9,7 @@ pub enum Drop {
     /// It was queued for longer than `max_age`.
     Expired,
     /// The memory of the process came to its limit, and this queue was the largest.
-    MemoryShed,
+    MemoryLimit,
     /// A ROUTER is to send it to a peer that is not, or no longer, there.
     NoSuchPeer,
     /// A peer of a socket type that only receives sent it.
@@ -32,7 +32,7 @@ impl Drop {
     /// Every reason, in alphabetical order: the order of [`crate::stats::SocketStats::drops`].
     pub const ALL: [Self; 10] = [
         Self::Expired,
-        Self::MemoryShed,
+        Self::MemoryLimit,
         Self::NoSuchPeer,
         Self::NotExpected,
         Self::PeerFull,
@@ -48,7 +48,7 @@ impl Drop {
     pub fn label(self) -> &'static str {
         match self {
             Self::Expired => "expired",
-            Self::MemoryShed => "memory-shed",
+            Self::MemoryLimit => "memory-shed",
             Self::NoSuchPeer => "no-such-peer",
             Self::NotExpected => "not-expected",
             Self::PeerFull => "peer-full",
@@ -73,7 +73,7 @@ pub enum Why {
     /// The system reported an error.
     Io(io::ErrorKind),
     /// It came from an address that nobody may come from.
-    KeptOut,
+    AddressRejected,
     /// Whoever controls the proxy wanted it gone.
     Kicked,
     /// It closed after the beginning of its greeting, before it said its version.
@@ -81,7 +81,7 @@ pub enum Why {
     /// It is part of a loop of brokers.
     Loop,
     /// The memory of the process came to its limit, and this peer had most of it.
-    MemoryShed,
+    MemoryLimit,
     /// It is a PAIR's second peer.
     PairTaken,
     /// The peer closed it.
@@ -109,11 +109,11 @@ impl Why {
             Self::IdentityReserved => "identity-reserved",
             Self::IdentityTaken => "identity-taken",
             Self::Io(_) => "io-error",
-            Self::KeptOut => "kept-out",
+            Self::AddressRejected => "kept-out",
             Self::Kicked => "kicked",
             Self::LeftInGreeting => "left-in-greeting",
             Self::Loop => "loop",
-            Self::MemoryShed => "memory-shed",
+            Self::MemoryLimit => "memory-shed",
             Self::PairTaken => "pair-taken",
             Self::PeerClosed => "peer-closed",
             Self::Protocol(error) => error.label(),
@@ -146,11 +146,11 @@ impl fmt::Display for Why {
             Self::IdentityReserved => f.write_str("its identity is one that the broker generates"),
             Self::IdentityTaken => f.write_str("another peer has its identity"),
             Self::Io(kind) => write!(f, "{kind}"),
-            Self::KeptOut => f.write_str("its address is not in tcp_accept_filter"),
+            Self::AddressRejected => f.write_str("its address is not in tcp_accept_filter"),
             Self::Kicked => f.write_str("kicked by command"),
             Self::LeftInGreeting => f.write_str("it closed in the middle of its greeting"),
             Self::Loop => f.write_str("it is part of a loop of brokers"),
-            Self::MemoryShed => f.write_str("the memory limit is reached and it has most"),
+            Self::MemoryLimit => f.write_str("the memory limit is reached and it has most"),
             Self::PairTaken => f.write_str("the pair has its peer already"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Protocol(error) => write!(f, "{error}"),

@@ -80,7 +80,7 @@ fn what_a_closed_peer_was_not_sent_is_not_in_use_any_more() {
     // Twice: what is queued is given time to leave, and then it is not.
     bench.core.handle_stop(bench.now);
     bench.core.handle_stop(bench.now);
-    bench.core.settle(bench.now);
+    bench.core.run_deferred(bench.now);
     while let Some(action) = bench.core.poll_action() {
         if let Action::Close { id, .. } = action {
             bench.core.handle_closed(bench.now, id);
@@ -106,7 +106,7 @@ fn a_large_queue_that_is_given_up_is_not_copied() {
     let in_use = bench.core.memory().queues;
     let counted = allocation_counter::measure(|| {
         bench.core.handle_write_failed(bench.sinks[0]);
-        bench.core.settle(bench.now);
+        bench.core.run_deferred(bench.now);
     });
     let left = bench.core.memory().queues;
     assert!(

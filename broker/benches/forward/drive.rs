@@ -155,7 +155,7 @@ impl Bench {
         while let Some(target) = self.core.poll_dirty() {
             self.take(target, &[]);
         }
-        self.core.settle(self.now);
+        self.core.run_deferred(self.now);
     }
 
     fn take(&mut self, id: ConnId, input: &[u8]) {

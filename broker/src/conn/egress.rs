@@ -127,7 +127,7 @@ impl Egress {
             self.apart(store).push(&parts, State::Message, store);
             return;
         }
-        self.settle(input, store);
+        self.close_run(input, store);
         if range.len() < DIRECT_SIZE_MIN && !store.copies_nothing || !input.is_scratch() {
             self.copy_in([prefix, &input.buffer()[range]], 1, store);
         } else {
@@ -173,7 +173,7 @@ impl Egress {
         debug_assert!(!self.is_apart, "messages that are kept apart have no runs");
         self.count(messages, range.len(), store);
         if self.open.end != range.start || self.open.messages == 0 {
-            self.settle(input, store);
+            self.close_run(input, store);
             self.open.start = range.start;
         }
         self.open.end = range.end;
@@ -212,7 +212,7 @@ impl Egress {
             self.apart(store).push_shared(bytes, store);
             return;
         }
-        self.settle(input, store);
+        self.close_run(input, store);
         self.push_chunk(Body::Shared(bytes), messages, 0, store);
     }
 
@@ -352,13 +352,13 @@ impl Egress {
     /// Ends the run of the current input. A long one is left in the scratch, to be written from
     /// there; others are copied, unless nothing is to be copied.
     #[inline]
-    pub(crate) fn settle(&mut self, input: &Input, store: &mut Store) {
+    pub(crate) fn close_run(&mut self, input: &Input, store: &mut Store) {
         if self.open.messages > 0 {
-            self.settle_open(input, store);
+            self.close_open_run(input, store);
         }
     }
 
-    fn settle_open(&mut self, input: &Input, store: &mut Store) {
+    fn close_open_run(&mut self, input: &Input, store: &mut Store) {
         let Open {
             end,
             messages,

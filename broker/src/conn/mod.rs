@@ -2,21 +2,21 @@
 
 use crate::config::SocketOptions;
 use crate::conn::backlog::Backlog;
-use crate::conn::doubt::Doubt;
+use crate::conn::liveness::Liveness;
 use crate::core::names::Contest;
 use crate::ids::{LinkId, ProxyId, SocketId};
 use crate::peer::PeerAddress;
-use crate::proxy::neighbours::Neighbour;
+use crate::proxy::loop_peers::LoopPeer;
 use std::time::Instant;
 use zmtp::limits::SIGNATURE_SIZE;
 use zmtp::{Session, Version};
 
 pub(crate) mod backlog;
 pub(crate) mod closing;
-pub(crate) mod doubt;
 pub(crate) mod egress;
 pub(crate) mod input;
 pub(crate) mod line;
+pub(crate) mod liveness;
 pub(crate) mod outbox;
 pub(crate) mod rota;
 pub(crate) mod table;
@@ -122,7 +122,7 @@ pub(crate) struct Conn {
     /// Another peer has the name that it announced; it waits until that one is heard or given up.
     pub(crate) contest: Option<Box<Contest>>,
     /// Whether its silence may mean that it has much to read.
-    pub(crate) doubt: Doubt,
+    pub(crate) liveness: Liveness,
     pub(crate) egress: Egress,
     /// For how long its queue has been full; only where that matters, which is with few.
     pub(crate) fullness: Option<Box<Fullness>>,
@@ -135,10 +135,10 @@ pub(crate) struct Conn {
     /// Waits to be flushed at the end of the turn.
     pub(crate) is_dirty: bool,
     /// It is given up, and about to be closed: it is read no more.
-    pub(crate) is_doomed: bool,
+    pub(crate) closes_later: bool,
     /// Its next message waits for somebody to take it; it is read from only as long as its backlog
     /// has room.
-    pub(crate) is_parked: bool,
+    pub(crate) is_suspended: bool,
     /// Waits to be read from.
     pub(crate) is_read_later: bool,
     /// Has a run of the current input in its queue.
@@ -148,7 +148,7 @@ pub(crate) struct Conn {
     /// How many bytes its tail must have before there is anything to do.
     pub(crate) need: usize,
     /// The peer is a broker that looks for loops.
-    pub(crate) neighbour: Option<Box<Neighbour>>,
+    pub(crate) loop_peer: Option<Box<LoopPeer>>,
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
     pub(crate) phase: Phase,
@@ -182,20 +182,20 @@ impl Conn {
             answered_in: 0,
             backlog: Backlog::default(),
             contest: None,
-            doubt: Doubt::default(),
+            liveness: Liveness::default(),
             egress: Egress::default(),
             fullness: None,
             identity_frame: Box::default(),
             is_blocked: false,
             is_cut: false,
             is_dirty: false,
-            is_doomed: false,
-            is_parked: false,
+            closes_later: false,
+            is_suspended: false,
             is_read_later: false,
             is_touched: false,
             is_urgent: false,
             need: 0,
-            neighbour: None,
+            loop_peer: None,
             origin,
             peer,
             phase: Phase::Handshake,
@@ -213,13 +213,13 @@ impl Conn {
     }
 
     /// Whether it only has the queue of a link that is down.
-    pub(crate) fn is_stand_in(&self) -> bool {
-        self.peer == PeerAddress::Absent
+    pub(crate) fn is_down_link_queue(&self) -> bool {
+        self.peer == PeerAddress::DownLink
     }
 
     /// Whether its peer has closed it, and what it sent last waits.
     pub(crate) fn has_left(&self) -> bool {
-        self.is_parked && self.backlog.is_closed()
+        self.is_suspended && self.backlog.is_closed()
     }
 
     /// Whether it has sent the beginning of a greeting, and no more than that.

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// The lists through which queues reach the kernel.
 ///
-/// A connection that gets a message is *touched* until the input is settled. If its queue then
+/// A connection that gets a message is *touched* until the runs of the input end. If its queue then
 /// leans on the input it is *urgent*: the driver writes it before the input goes away. Otherwise it
 /// is *dirty*: written once, at the end of the turn, however many messages it got until then.
 #[derive(Debug, Default)]
@@ -133,13 +133,13 @@ impl Outbox {
 
     /// Ends the runs of the current input. Owners of those that are left in the scratch become
     /// urgent.
-    pub(crate) fn settle(&mut self, conns: &mut ConnTable, input: &Input) {
+    pub(crate) fn end_runs(&mut self, conns: &mut ConnTable, input: &Input) {
         while let Some(id) = self.touched.pop() {
             let Some(conn) = conns.get_mut(id) else {
                 continue;
             };
             conn.is_touched = false;
-            conn.egress.settle(input, &mut self.store);
+            conn.egress.close_run(input, &mut self.store);
             if conn.egress.leans_on_input() {
                 self.mark_urgent(conns, id);
             } else {

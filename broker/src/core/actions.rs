@@ -19,7 +19,7 @@ pub enum Action {
     /// Find out whether the peer's system acknowledges what is sent to it; call
     /// [`crate::Core::handle_unreachable`] if it does not. Whether the peer itself is slow or dead
     /// cannot be told from what it says.
-    Examine(ConnId),
+    CheckAcks(ConnId),
     /// Read on from this connection: what it sent is waiting no more, or there is room for more.
     Resume(ConnId),
     /// Read on from all who may be read.

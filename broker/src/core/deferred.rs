@@ -7,7 +7,7 @@ use crate::ids::{ConnId, LinkId, SocketId};
 use crate::why::Why;
 use std::collections::VecDeque;
 
-/// What [`crate::Core::settle`] and [`crate::Core::poll_action`] have to do.
+/// What [`crate::Core::run_deferred`] and [`crate::Core::poll_action`] have to do.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     /// Links that have been down since they were added.
@@ -17,7 +17,7 @@ pub(super) struct Deferred {
     /// Connections that cannot be written to any more.
     pub(super) broken: VecDeque<ConnId>,
     /// Connections to be closed. Each is open, knows that it is here, and is here once.
-    pub(super) doomed: VecDeque<(ConnId, Why)>,
+    pub(super) closes: VecDeque<(ConnId, Why)>,
     /// The last proxy was terminated: the broker stops.
     pub(super) is_stop_asked: bool,
     /// Sockets whose suspended senders are to be tried again, each once.
@@ -30,7 +30,7 @@ impl Deferred {
         self.absent.is_empty()
             && self.actions.is_empty()
             && self.broken.is_empty()
-            && self.doomed.is_empty()
+            && self.closes.is_empty()
             && !self.is_stop_asked
             && self.wakes.is_empty()
     }
@@ -41,11 +41,11 @@ impl Deferred {
     }
 
     /// An open connection is to be closed; only the first reason counts.
-    pub(super) fn doom(&mut self, conns: &mut ConnTable, id: ConnId, why: Why) {
+    pub(super) fn close_later(&mut self, conns: &mut ConnTable, id: ConnId, why: Why) {
         if let Some(conn) = conns.get_mut(id)
-            && !std::mem::replace(&mut conn.is_doomed, true)
+            && !std::mem::replace(&mut conn.closes_later, true)
         {
-            self.doomed.push_back((id, why));
+            self.closes.push_back((id, why));
         }
     }
 

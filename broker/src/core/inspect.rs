@@ -306,7 +306,7 @@ impl Core {
             _ => kicked.retain(|id| *id != asked.by),
         }
         for id in &kicked {
-            self.doom(*id, Why::Kicked);
+            self.close_later(*id, Why::Kicked);
         }
         let kicked: Vec<String> = kicked.iter().map(ConnId::to_string).collect();
         Ok(json!({ "kicked": kicked }))
@@ -458,7 +458,7 @@ impl Core {
             "mechanism": is_ready.then_some("NULL"),
             "messages_received": traffic.messages_received,
             "messages_sent": traffic.messages_sent,
-            "parked": conn.is_parked,
+            "parked": conn.is_suspended,
             "phase": if is_ready { "ready" } else { "handshake" },
             "queued_bytes": conn.egress.bytes(),
             "queued_messages": conn.egress.messages(),
@@ -541,7 +541,7 @@ fn describe_drops(drops: &[u64; Drop::ALL.len()]) -> Value {
 
 /// Whether somebody is connected, and not about to be closed.
 fn is_there(conn: &Conn) -> bool {
-    !conn.is_stand_in()
+    !conn.is_down_link_queue()
 }
 
 /// The identity by which a ROUTER knows a peer; empty if it has none.

@@ -1,13 +1,13 @@
 //! The path of a message: from received bytes to the queues of those who get it.
 
-use crate::conn::doubt::Doubt;
+use crate::conn::liveness::Liveness;
 use crate::conn::{Input, Origin, Overflowing, Phase};
-use crate::core::lane::{Halt, Lane, Way};
+use crate::core::forward::{ForwardEnd, ForwardPlan, Forwarder};
 use crate::core::observe::Observer;
 use crate::core::turn::{self, Kind, cost};
 use crate::core::{Action, Core};
 use crate::ids::{ConnId, SocketId};
-use crate::limits::CONTROL_BYTES_MAX;
+use crate::limits::PONG_BYTES_MAX;
 use crate::pattern::{Pattern, Route};
 use crate::peer::PeerAddress;
 use crate::proxy::{Socket, Sockets};
@@ -33,7 +33,7 @@ pub enum Flow {
     More,
     /// The next message waits for somebody to take it. More may be read only as far as it may be
     /// held; [`crate::core::Action::Resume`] says when there is room again.
-    Parked,
+    Suspended,
 }
 
 impl Core {
@@ -43,7 +43,7 @@ impl Core {
         if self.is_cut(id) {
             return self.take_tail(id);
         }
-        if self.is_parked(id) {
+        if self.is_suspended(id) {
             return Input::scratch(std::mem::take(scratch));
         }
         let need = self.conns.get(id).map_or(0, |conn| conn.need);
@@ -78,25 +78,25 @@ impl Core {
                 conn.session.handle_received(now);
             }
             if conn.peer == PeerAddress::Inproc {
-                self.shutdown.transit.note();
+                self.shutdown.inproc.note();
             }
         }
-        if self.is_parked(id) {
-            return self.hold_more(now, id, input);
+        if self.is_suspended(id) {
+            return self.buffer_more(now, id, input);
         }
         let flow = self.pump(id, input, u32::MAX, false);
-        self.outbox.settle(&mut self.conns, input);
-        if flow == Flow::Parked
+        self.outbox.end_runs(&mut self.conns, input);
+        if flow == Flow::Suspended
             && let Some(conn) = self.conns.get_mut(id)
         {
-            conn.is_parked = true;
+            conn.is_suspended = true;
             conn.session.hold_back(now);
             // What waits for a name has no turn yet.
             if conn.contest.is_none() {
                 let socket = &mut self.sockets[conn.socket];
-                socket.waiting.push_back(id, &mut self.conns);
+                socket.suspended.push_back(id, &mut self.conns);
             }
-            self.hold(id, input.bytes());
+            self.suspend(id, input.bytes());
         }
         if flow == Flow::More
             && let Some(conn) = self.conns.get_mut(id)
@@ -104,7 +104,7 @@ impl Core {
             conn.is_cut = true;
         }
         self.remind(id);
-        self.hold_limit(input.buffer());
+        self.enforce_limit(input.buffer());
         flow
     }
 
@@ -125,7 +125,7 @@ impl Core {
     /// a large message needs it.
     fn keep(&mut self, id: ConnId, input: Input) {
         if let Some(conn) = self.conns.get(id) {
-            let is_in_use = conn.is_parked || conn.is_cut || input.is_grown_for(conn.need);
+            let is_in_use = conn.is_suspended || conn.is_cut || input.is_grown_for(conn.need);
             let as_it_is = is_in_use && !input.is_mostly_spent();
             self.put_tail(id, if as_it_is { input } else { input.keep() });
         }
@@ -147,18 +147,18 @@ impl Core {
             return;
         }
         let to = &mut self.sockets[opposite];
-        if to.pattern.has_stranded() {
+        if to.pattern.has_orphaned() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
             let (options, errand) = (&to.options, &mut to.errand);
-            let dropped = to.pattern.deliver_stranded(conns, options, outbox, errand);
+            let dropped = to.pattern.deliver_orphaned(conns, options, outbox, errand);
             to.stats.count_drops(Drop::PeerFull, dropped);
-            if to.pattern.has_stranded() {
+            if to.pattern.has_orphaned() {
                 return;
             }
             self.give_up_lost_request(opposite);
         }
         let from = &self.sockets[source];
-        let mut waiting = from.waiting.len();
+        let mut waiting = from.suspended.len();
         let until = self.turn.done() + WAKE_QUANTUM;
         while waiting > 0 {
             if self.turn.cuts() || self.turn.done() >= until {
@@ -166,35 +166,35 @@ impl Core {
                 return self.deferred.wake(source);
             }
             let socket = &mut self.sockets[source];
-            let Some(id) = socket.waiting.front() else {
+            let Some(id) = socket.suspended.front() else {
                 return;
             };
-            let quota = if socket.waiting.len() > 1 {
+            let quota = if socket.suspended.len() > 1 {
                 1
             } else {
                 u32::MAX
             };
             let mut input = self.take_tail(id);
             let flow = self.pump(id, &mut input, quota, true);
-            self.outbox.settle(&mut self.conns, &input);
+            self.outbox.end_runs(&mut self.conns, &input);
             if let Some(conn) = self.conns.get_mut(id) {
-                conn.is_parked = !matches!(flow, Flow::Done | Flow::Closed);
+                conn.is_suspended = !matches!(flow, Flow::Done | Flow::Closed);
             }
-            self.hold_less(id, &input);
+            self.update_room(id, &input);
             self.keep(id, input);
             let socket = &mut self.sockets[source];
             match flow {
-                Flow::Flush | Flow::Parked => return,
-                Flow::More => socket.waiting.rotate(&mut self.conns),
+                Flow::Flush | Flow::Suspended => return,
+                Flow::More => socket.suspended.rotate(&mut self.conns),
                 Flow::Done | Flow::Closed => {
-                    socket.waiting.pop_front(&mut self.conns);
+                    socket.suspended.pop_front(&mut self.conns);
                     waiting -= 1;
-                    if socket.waiting.is_empty() {
-                        self.none_waits();
+                    if socket.suspended.is_empty() {
+                        self.none_is_suspended();
                     }
                     self.deferred.act(Action::Resume(id));
                     // There may be something to read, from another socket of ours too.
-                    self.shutdown.transit.note();
+                    self.shutdown.inproc.note();
                 }
             }
         }
@@ -205,10 +205,10 @@ impl Core {
     fn wake_for_copies(&mut self, id: SocketId) {
         let capture = &mut self.sockets[id];
         let proxy = capture.proxy;
-        if capture.pattern.has_stranded() {
+        if capture.pattern.has_orphaned() {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
             let (pattern, errand) = (&mut capture.pattern, &mut capture.errand);
-            let dropped = pattern.deliver_stranded(conns, &capture.options, outbox, errand);
+            let dropped = pattern.deliver_orphaned(conns, &capture.options, outbox, errand);
             capture.stats.count_drops(Drop::PeerFull, dropped);
         }
         self.wake_both(proxy);
@@ -220,21 +220,21 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return Flow::Closed;
         };
-        let way = self.way(id, conn.socket, is_resumed);
-        let way = way.as_ref();
+        let plan = self.plan(id, conn.socket, is_resumed);
+        let plan = plan.as_ref();
         self.scratch.envelope.clear();
         self.take_prefix(id);
         loop {
             // Nearly all there is to do: whole messages, one behind the other.
-            if let Some(way) = way
+            if let Some(plan) = plan
                 && let Some(finder) = self.conns.get(id).and_then(|conn| conn.session.finder())
             {
                 let find = |bytes: &[u8]| finder.find(bytes);
-                if let Some(stuck) = self.forward(way, input, &find, &mut quota) {
+                if let Some(stuck) = self.forward(plan, input, &find, &mut quota) {
                     return stuck;
                 }
             }
-            if let Some(flow) = self.step(id, way, input, &mut quota) {
+            if let Some(flow) = self.step(id, plan, input, &mut quota) {
                 return flow;
             }
             self.turn.charge(cost::COMMAND);
@@ -248,7 +248,7 @@ impl Core {
     fn step(
         &mut self,
         id: ConnId,
-        way: Option<&Way>,
+        plan: Option<&ForwardPlan>,
         input: &mut Input,
         quota: &mut u32,
     ) -> Option<Flow> {
@@ -257,21 +257,21 @@ impl Core {
         };
         let step = conn
             .session
-            .handle_input(input.bytes_mut(), &mut self.scratch.control);
-        if !self.scratch.control.is_empty() {
+            .handle_input(input.bytes_mut(), &mut self.scratch.session_out);
+        if !self.scratch.session_out.is_empty() {
             self.answer(id);
         }
         let step = match step {
             Ok(step) => step,
             Err(error) => {
-                self.doom(id, Why::Protocol(error));
+                self.close_later(id, Why::Protocol(error));
                 return Some(Flow::Closed);
             }
         };
         match step.event {
             Event::Message(span) => {
                 input.consume(step.consumed);
-                return self.pass_on(id, way, input, span.size, quota);
+                return self.pass_on(id, plan, input, span.size, quota);
             }
             Event::Need(size) => {
                 input.cut(step.removed);
@@ -280,7 +280,7 @@ impl Core {
                 }
                 return Some(Flow::Done);
             }
-            Event::LoopCheck(said) if !self.hear_of_loops(id, said, input) => {
+            Event::LoopCheck(said) if !self.handle_loop_command(id, said, input) => {
                 return Some(Flow::Closed);
             }
             Event::LoopCheck(_) | Event::Progress => {}
@@ -289,10 +289,10 @@ impl Core {
                 Ok(true) => self.take_prefix(id),
                 Ok(false) => {
                     input.consume(step.consumed);
-                    return Some(Flow::Parked);
+                    return Some(Flow::Suspended);
                 }
                 Err(why) => {
-                    self.doom(id, why);
+                    self.close_later(id, why);
                     return Some(Flow::Closed);
                 }
             },
@@ -300,11 +300,11 @@ impl Core {
                 if *quota == 0 || self.turn.cuts() {
                     return Some(Flow::More);
                 }
-                if way.is_some_and(|way| way.must_wait) {
-                    return Some(Flow::Parked);
+                if plan.is_some_and(|plan| plan.must_wait) {
+                    return Some(Flow::Suspended);
                 }
                 // Messages that came before it go before it.
-                self.outbox.settle(&mut self.conns, input);
+                self.outbox.end_runs(&mut self.conns, input);
                 self.turn.charge(cost::SUBSCRIPTION);
                 self.subscribe(id, &input.bytes()[topic], add);
                 *quota -= 1;
@@ -318,7 +318,7 @@ impl Core {
     fn pass_on(
         &mut self,
         id: ConnId,
-        way: Option<&Way>,
+        plan: Option<&ForwardPlan>,
         input: &mut Input,
         size: usize,
         quota: &mut u32,
@@ -326,9 +326,9 @@ impl Core {
         // It is there as long as nothing is consumed.
         let there = input.bytes().len();
         let find = |bytes: &[u8]| (bytes.len() == there).then_some(size);
-        match way {
-            Some(way) => {
-                if let Some(stuck) = self.forward(way, input, &find, quota) {
+        match plan {
+            Some(plan) => {
+                if let Some(stuck) = self.forward(plan, input, &find, quota) {
                     return Some(stuck);
                 }
             }
@@ -342,15 +342,15 @@ impl Core {
     }
 
     /// The way of what a peer sends, which has none behind an auxiliary socket.
-    fn way(&self, id: ConnId, socket: SocketId, is_resumed: bool) -> Option<Way> {
+    fn plan(&self, id: ConnId, socket: SocketId, is_resumed: bool) -> Option<ForwardPlan> {
         let from = &self.sockets[socket];
         let (side, to_id) = (from.name.side()?, from.across?);
         let (proxy, to) = (&self.proxies[from.proxy], &self.sockets[to_id]);
-        let must_wait = (proxy.is_paused || !from.waiting.is_empty()) && !is_resumed;
+        let must_wait = (proxy.is_paused || !from.suspended.is_empty()) && !is_resumed;
         let is_plain = !must_wait && from.takes_plainly() && to.sends_plainly();
         let is_watched = proxy.observers.is_active();
         let is_short = is_plain && (!is_watched || proxy.has_steady_copies(&self.sockets));
-        Some(Way {
+        Some(ForwardPlan {
             goes_singly: is_short && to.pattern.sends_singly(),
             has_runs: is_short && !from.pattern.is_router() && !to.options.keeps_apart(),
             id,
@@ -379,13 +379,13 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        if self.scratch.control.is_empty() {
+        if self.scratch.session_out.is_empty() {
             return;
         }
-        if conn.egress.bytes() > CONTROL_BYTES_MAX {
-            self.scratch.control.clear();
+        if conn.egress.bytes() > PONG_BYTES_MAX {
+            self.scratch.session_out.clear();
         } else {
-            self.send_control(id);
+            self.send_session_output(id);
         }
     }
 
@@ -394,21 +394,21 @@ impl Core {
     #[inline]
     fn forward(
         &mut self,
-        way: &Way,
+        plan: &ForwardPlan,
         input: &mut Input,
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) -> Option<Flow> {
         loop {
-            let proxy = &mut self.proxies[way.proxy];
-            let (from, to, capture) = passage(&mut self.sockets, way, proxy.capture);
+            let proxy = &mut self.proxies[plan.proxy];
+            let (from, to, capture) = passage(&mut self.sockets, plan, proxy.capture);
             let observer = Observer {
                 capture,
                 copies: &mut self.scratch.copies,
                 parts: &mut proxy.observers,
             };
             let (messages, bytes) = (from.stats.messages_in, from.stats.bytes_in);
-            let mut lane = Lane {
+            let mut forwarder = Forwarder {
                 conns: &mut self.conns,
                 envelope: &mut self.scratch.envelope,
                 from,
@@ -420,20 +420,20 @@ impl Core {
                 to,
                 turn: &mut self.turn,
                 deferred: &mut self.deferred,
-                way,
+                plan,
             };
-            let halt = lane.pass(input, find, quota);
-            let stats = &lane.from.stats;
+            let halt = forwarder.forward_all(input, find, quota);
+            let stats = &forwarder.from.stats;
             let (messages, bytes) = (stats.messages_in - messages, stats.bytes_in - bytes);
-            if let Some(conn) = self.conns.get_mut(way.id) {
+            if let Some(conn) = self.conns.get_mut(plan.id) {
                 conn.traffic.count_received(messages, bytes);
             }
             match halt {
-                Halt::Empty => return None,
-                Halt::Stuck(flow) => return Some(flow),
-                Halt::Nowhere { route, size } => {
-                    self.outbox.settle(&mut self.conns, input);
-                    self.forwarded_nowhere(way.to, route, &input.bytes()[..size]);
+                ForwardEnd::Empty => return None,
+                ForwardEnd::Stopped(flow) => return Some(flow),
+                ForwardEnd::Nowhere { route, size } => {
+                    self.outbox.end_runs(&mut self.conns, input);
+                    self.forwarded_nowhere(plan.to, route, &input.bytes()[..size]);
                     input.consume(size);
                 }
             }
@@ -480,14 +480,14 @@ impl Core {
         conn.version = peer.version;
         conn.traffic.socket_type = peer.socket_type;
         conn.egress.begin_traffic();
-        conn.doubt = Doubt::beyond(conn.bytes_meant_for_it());
+        conn.liveness = Liveness::beyond(conn.bytes_meant_for_it());
         let (socket_id, origin, address) = (conn.socket, conn.origin, conn.peer);
-        let kept = self.end_stand_in(origin);
+        let kept = self.take_down_link_queue(origin);
         let socket = &mut self.sockets[socket_id];
         if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
-            self.deferred.doomed.push_back((replaced, Why::Replaced));
+            self.deferred.closes.push_back((replaced, Why::Replaced));
             if let Some(conn) = self.conns.get_mut(replaced) {
-                conn.is_doomed = true;
+                conn.closes_later = true;
             }
         }
         socket.peers += 1;
@@ -509,7 +509,7 @@ impl Core {
         if let Origin::Dialled(link) = origin {
             self.link_is_up(link);
         }
-        self.meet_neighbour(id, peer);
+        self.add_loop_peer(id, peer);
         // It is for this peer alone: not to be dropped, or given to another.
         self.outbox.push_bytes(&mut self.conns, id, &first, 0);
         if let Some(conn) = self.conns.get_mut(id) {
@@ -533,14 +533,14 @@ impl Core {
 /// What a message meets: the socket that received it, the one that sends it on, and the capture.
 fn passage<'a>(
     sockets: &'a mut Sockets,
-    way: &Way,
+    plan: &ForwardPlan,
     capture: Option<SocketId>,
 ) -> (&'a mut Socket, &'a mut Socket, Option<&'a mut Socket>) {
     if let Some(capture) = capture {
-        let [from, to, capture] = sockets.disjoint_mut([way.socket, way.to, capture]);
+        let [from, to, capture] = sockets.disjoint_mut([plan.socket, plan.to, capture]);
         (from, to, Some(capture))
     } else {
-        let (from, to) = sockets.pair_mut(way.socket, way.to);
+        let (from, to) = sockets.pair_mut(plan.socket, plan.to);
         (from, to, None)
     }
 }

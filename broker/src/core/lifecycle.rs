@@ -36,7 +36,7 @@ impl Core {
             is_known_silent: false,
             is_looped: false,
             socket: id,
-            stand_in: None,
+            queue_while_down: None,
             state: LinkState::Connecting,
         });
         self.deferred.absent.push(link);
@@ -89,11 +89,11 @@ impl Core {
         {
             Arc::make_mut(&mut config).loop_check = LoopCheck::Trial;
         }
-        let session = Session::new(config, now, &mut self.scratch.control);
+        let session = Session::new(config, now, &mut self.scratch.session_out);
         let id = self
             .conns
             .insert(Conn::new(now, session, (proxy, socket), peer, origin));
-        self.send_control(id);
+        self.send_session_output(id);
         self.remind(id);
         if let Origin::Dialled(link) = origin
             && !self.links[link].is_known_silent
@@ -102,10 +102,10 @@ impl Core {
             self.timers.insert(late, Owner::Greeting(id));
         }
         if self.has_too_many_connections() {
-            self.doom(id, Why::MemoryShed);
+            self.close_later(id, Why::MemoryLimit);
         }
         if self.proxies[proxy].stop != Stop::No {
-            self.doom(id, Why::Stopping);
+            self.close_later(id, Why::Stopping);
         }
         id
     }
@@ -130,7 +130,7 @@ impl Core {
         conn.reminder = None;
         // Once a stop has begun, and while memory for input is short, a peer may not be read from.
         let proxy = &self.proxies[conn.proxy];
-        let is_unread = conn.is_parked || proxy.stop != Stop::No || would_wait;
+        let is_unread = conn.is_suspended || proxy.stop != Stop::No || would_wait;
         let had_answer = conn.session.has_answer();
         let mut is_examined = false;
         if conn.phase == Phase::Ready {
@@ -141,17 +141,20 @@ impl Core {
                 is_examined = true;
             }
         }
-        if let Err(error) = conn.session.handle_timeout(now, &mut self.scratch.control) {
-            self.scratch.control.clear();
-            return self.doom(id, Why::Protocol(error));
+        if let Err(error) = conn
+            .session
+            .handle_timeout(now, &mut self.scratch.session_out)
+        {
+            self.scratch.session_out.clear();
+            return self.close_later(id, Why::Protocol(error));
         }
         if is_examined {
-            self.deferred.act(Action::Examine(id));
+            self.deferred.act(Action::CheckAcks(id));
         }
         if is_unread {
             conn.session.hold_back(now);
         }
-        if !self.scratch.control.is_empty() {
+        if !self.scratch.session_out.is_empty() {
             self.send_ping(id, had_answer);
         }
         self.remind(id);
@@ -164,13 +167,13 @@ impl Core {
         self.answer(id);
         if let Some(conn) = self.conns.get_mut(id) {
             let with_ping = conn.bytes_meant_for_it();
-            conn.doubt.asked(before, with_ping, had_answer);
+            conn.liveness.asked(before, with_ping, had_answer);
         }
     }
 
     /// The peer's system does not acknowledge what is sent to it: silence means that it is gone.
     pub fn handle_unreachable(&mut self, id: ConnId) {
-        self.doom(id, Why::Protocol(Error::TimedOut(Deadline::Heartbeat)));
+        self.close_later(id, Why::Protocol(Error::TimedOut(Deadline::Heartbeat)));
     }
 
     /// Drops what is too old in a queue that is not written, and gives up its peer if it has been
@@ -197,7 +200,7 @@ impl Core {
                         Pattern::Xsub(_) => Why::SubscriptionsUnread,
                         _ => Why::TooSlow,
                     };
-                    return self.doom(id, why);
+                    return self.close_later(id, why);
                 }
             }
             _ => full.since = None,
@@ -237,13 +240,13 @@ impl Core {
         if let Some(balancer) = gave_up.pattern.balancer() {
             balancer.detach(id, &mut self.conns);
         }
-        self.strand(now, id, (socket, origin), unsent);
+        self.requeue(now, id, (socket, origin), unsent);
     }
 
     /// Keeps the messages that a dead peer had not been sent for when its link is up again, or
     /// gives them to the others, where one is as good as another. Answers of a control are for who
     /// asked.
-    pub(super) fn strand(
+    pub(super) fn requeue(
         &mut self,
         now: Instant,
         peer: ConnId,
@@ -257,9 +260,9 @@ impl Core {
         if let Some(balancer) = socket.pattern.balancer()
             && socket.name != SocketName::Control
         {
-            balancer.strand(unsent, &mut self.outbox.store);
+            balancer.requeue(unsent, &mut self.outbox.store);
             socket.stats.requeued += u64::from(messages);
-            place = kept_by.map_or(Place::Stranded, Place::Peer);
+            place = kept_by.map_or(Place::Orphaned, Place::Peer);
         } else {
             unsent.discard(&mut self.outbox.store);
         }
@@ -270,11 +273,11 @@ impl Core {
 
     /// Gives up connections that are doomed, as many as the budget of the turn allows; answers
     /// whether there were any.
-    pub(super) fn close_doomed(&mut self, now: Instant) -> bool {
+    pub(super) fn run_closes(&mut self, now: Instant) -> bool {
         self.turn.work_on(Kind::Closing);
         let mut had_any = false;
-        while !self.deferred.doomed.is_empty() && !self.turn.cuts() {
-            if let Some((id, why)) = self.deferred.doomed.pop_front() {
+        while !self.deferred.closes.is_empty() && !self.turn.cuts() {
+            if let Some((id, why)) = self.deferred.closes.pop_front() {
                 self.turn.charge(cost::CLOSE);
                 self.close(now, id, why);
                 had_any = true;
@@ -290,9 +293,9 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if conn.is_stand_in() {
+        if conn.is_down_link_queue() {
             let origin = conn.origin;
-            return self.give_up_stand_in(now, origin);
+            return self.give_up_down_link_queue(now, origin);
         }
         // libzmq closes without a word when our socket type does not suit it, and 3.2 when our
         // greeting does not.
@@ -303,7 +306,7 @@ impl Core {
         };
         let (socket_id, origin, ended) = (conn.socket, conn.origin, Ended::of(conn));
         let was_ready = conn.phase == Phase::Ready;
-        let was_parked = std::mem::take(&mut conn.is_parked);
+        let was_suspended = std::mem::take(&mut conn.is_suspended);
         if !was_ready {
             conn.egress.begin_traffic();
         }
@@ -325,15 +328,15 @@ impl Core {
         socket.stats.count_close(&why);
         let has_messages = was_ready && socket.may_shed(conn);
         let is_xpub = matches!(socket.pattern, Pattern::Xpub(_));
-        if was_parked {
-            socket.waiting.remove(id, &mut self.conns);
-            if socket.waiting.is_empty() {
-                self.none_waits();
+        if was_suspended {
+            socket.suspended.remove(id, &mut self.conns);
+            if socket.suspended.is_empty() {
+                self.none_is_suspended();
             }
         }
         self.remember_closed(now, id, why);
         self.report_close(socket_id, &ended, &why);
-        self.part_from_neighbour(id);
+        self.remove_loop_peer(id);
         if was_ready {
             self.detach(id, socket_id);
         }
@@ -348,7 +351,7 @@ impl Core {
         }
         self.count_subscriptions(socket_id);
         if was_ready && let Some(unsent) = unsent {
-            self.strand(now, id, (socket_id, origin), unsent);
+            self.requeue(now, id, (socket_id, origin), unsent);
             // A REP whose requester left takes the next request.
             self.deferred.wake(socket_id);
         }
@@ -379,8 +382,8 @@ pub(super) fn may_be_slow(sockets: &Sockets, conn: &Conn) -> bool {
     let traffic = &conn.traffic;
     let is_even =
         socket.pattern.is_answered() && traffic.messages_sent <= traffic.messages_received;
-    let is_justified = conn.doubt.is_justified(conn.bytes_meant_for_it());
-    !conn.egress.is_empty() || conn.doubt.is_unasked() || !is_even && is_justified
+    let may_be_unread = conn.liveness.may_be_unread(conn.bytes_meant_for_it());
+    !conn.egress.is_empty() || conn.liveness.ping_was_skipped() || !is_even && may_be_unread
 }
 
 /// How long a queue that may be full for so long is left alone between two looks.

@@ -21,7 +21,7 @@ pub(crate) struct Link {
     pub(crate) is_looped: bool,
     pub(crate) socket: SocketId,
     /// What has the queue while nobody is connected, where there is to be one.
-    pub(crate) stand_in: Option<ConnId>,
+    pub(crate) queue_while_down: Option<ConnId>,
     pub(crate) state: LinkState,
 }
 

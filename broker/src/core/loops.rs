@@ -18,35 +18,35 @@ use crate::core::timers::Owner;
 use crate::ids::{ConnId, SocketId};
 use crate::limits::{LOOP_TRIAL, PROBE_HOPS_MAX, PROBES_WAITING_MAX};
 use crate::pattern::Pattern;
-use crate::proxy::neighbours::Neighbours;
+use crate::proxy::loop_peers::LoopPeers;
 use crate::why::Why;
 use std::time::Instant;
 use zmtp::{LoopCheck, LoopCommand, Peer, Probe};
 
 impl Core {
     /// The handshake with a broker is over; greets it if both look for loops.
-    pub(super) fn meet_neighbour(&mut self, id: ConnId, peer: &Peer) {
+    pub(super) fn add_loop_peer(&mut self, id: ConnId, peer: &Peer) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let is_known = conn.neighbour.is_some();
+        let is_known = conn.loop_peer.is_some();
         let checks = [peer.loop_check, conn.session.config().loop_check];
         if is_known || checks.contains(&LoopCheck::Off) {
             return;
         }
-        conn.neighbour = Some(Box::default());
+        conn.loop_peer = Some(Box::default());
         let socket = &mut self.sockets[conn.socket];
-        socket.neighbours.peers.insert(id);
+        socket.loop_peers.peers.insert(id);
         self.say(id, LoopCommand::Up);
     }
 
     /// A connection of a broker has ended.
-    pub(super) fn part_from_neighbour(&mut self, id: ConnId) {
+    pub(super) fn remove_loop_peer(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
-            && conn.neighbour.take().is_some()
+            && conn.loop_peer.take().is_some()
         {
             let socket = &mut self.sockets[conn.socket];
-            socket.neighbours.peers.remove(&id);
+            socket.loop_peers.peers.remove(&id);
         }
     }
 
@@ -58,7 +58,7 @@ impl Core {
         };
         conn.egress.begin_traffic();
         let is_ours = conn.session.config().loop_check == LoopCheck::Trial;
-        self.meet_neighbour(id, peer);
+        self.add_loop_peer(id, peer);
         if is_ours {
             let now = self.clock.now();
             self.timers.insert(now + LOOP_TRIAL, Owner::Trial(id));
@@ -70,29 +70,34 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if let Some(peer) = conn.session.end_trial(&mut self.scratch.control) {
-            self.send_control(id);
+        if let Some(peer) = conn.session.end_trial(&mut self.scratch.session_out) {
+            self.send_session_output(id);
             match self.take_in(id, &peer) {
                 Ok(true) => {}
-                Ok(false) => self.park(id),
-                Err(why) => self.doom(id, why),
+                Ok(false) => self.suspend_next(id),
+                Err(why) => self.close_later(id, why),
             }
         }
     }
 
     /// A peer says something about loops; false if its connection is part of one and given up.
     /// Peers that have not said that they look for loops are not listened to.
-    pub(super) fn hear_of_loops(&mut self, id: ConnId, said: LoopCommand, input: &Input) -> bool {
+    pub(super) fn handle_loop_command(
+        &mut self,
+        id: ConnId,
+        said: LoopCommand,
+        input: &Input,
+    ) -> bool {
         let Some(conn) = self.conns.get_mut(id) else {
             return true;
         };
         let socket = conn.socket;
-        let Some(neighbour) = &mut conn.neighbour else {
+        let Some(loop_peer) = &mut conn.loop_peer else {
             return true;
         };
-        let own = neighbour.probe;
+        let own = loop_peer.probe;
         // Messages that came before it go before it.
-        self.outbox.settle(&mut self.conns, input);
+        self.outbox.end_runs(&mut self.conns, input);
         match said {
             // One probe for each connection: the peer cannot have more of them made.
             LoopCommand::Up if own.is_none() => self.launch_probe(id, socket),
@@ -100,13 +105,13 @@ impl Core {
             LoopCommand::Probe(probe) if own == Some(probe.number) => {
                 self.say(id, LoopCommand::Loop);
                 self.report_loop(id, Some(probe.exit));
-                self.doom(id, Why::Loop);
+                self.close_later(id, Why::Loop);
                 return false;
             }
             LoopCommand::Probe(probe) => self.pass_probe_on(id, socket, probe),
             LoopCommand::Loop => {
                 self.report_loop(id, None);
-                self.doom(id, Why::Loop);
+                self.close_later(id, Why::Loop);
                 return false;
             }
         }
@@ -116,14 +121,14 @@ impl Core {
     /// Asks all brokers that messages of this connection go to whether they come back to it.
     fn launch_probe(&mut self, id: ConnId, socket: SocketId) {
         let number = self.random.wide_number();
-        if let Some(neighbour) = self
+        if let Some(loop_peer) = self
             .conns
             .get_mut(id)
-            .and_then(|conn| conn.neighbour.as_mut())
+            .and_then(|conn| conn.loop_peer.as_mut())
         {
-            neighbour.probe = Some(number);
+            loop_peer.probe = Some(number);
         }
-        self.neighbours_mut(socket).is_new(number);
+        self.loop_peers_mut(socket).is_new(number);
         for exit in self.exits(id, socket) {
             let probe = Probe {
                 exit: exit.slot,
@@ -135,7 +140,7 @@ impl Core {
     }
 
     fn pass_probe_on(&mut self, id: ConnId, socket: SocketId, probe: Probe) {
-        let is_new = self.neighbours_mut(socket).is_new(probe.number);
+        let is_new = self.loop_peers_mut(socket).is_new(probe.number);
         if is_new && probe.hops < PROBE_HOPS_MAX {
             let hops = probe.hops + 1;
             for exit in self.exits(id, socket) {
@@ -144,9 +149,9 @@ impl Core {
         }
     }
 
-    fn neighbours_mut(&mut self, id: SocketId) -> &mut Neighbours {
+    fn loop_peers_mut(&mut self, id: SocketId) -> &mut LoopPeers {
         let socket = &mut self.sockets[id];
-        &mut socket.neighbours
+        &mut socket.loop_peers
     }
 
     /// The brokers that messages of this connection may go to.
@@ -159,12 +164,12 @@ impl Core {
         let (to, capture) = (&self.sockets[to], self.proxies[from.proxy].capture);
         let mut exits: Vec<ConnId> = match from.pattern {
             Pattern::Echo => vec![id],
-            _ if to.sends() => to.neighbours.peers.iter().copied().collect(),
+            _ if to.sends() => to.loop_peers.peers.iter().copied().collect(),
             _ => Vec::new(),
         };
         // Copies can lead back as well.
         if let Some(capture) = capture {
-            exits.extend(&self.sockets[capture].neighbours.peers);
+            exits.extend(&self.sockets[capture].loop_peers.peers);
         }
         exits
     }
@@ -175,25 +180,25 @@ impl Core {
             return;
         };
         let is_idle = conn.egress.is_empty();
-        let Some(neighbour) = &mut conn.neighbour else {
+        let Some(loop_peer) = &mut conn.loop_peer else {
             return;
         };
         if is_idle {
-            neighbour.waiting = 0;
+            loop_peer.waiting = 0;
         }
-        if neighbour.waiting < PROBES_WAITING_MAX {
-            neighbour.waiting += 1;
+        if loop_peer.waiting < PROBES_WAITING_MAX {
+            loop_peer.waiting += 1;
             self.say(id, LoopCommand::Probe(probe));
         }
     }
 
     fn say(&mut self, id: ConnId, command: LoopCommand) {
         debug_assert!(
-            self.scratch.control.is_empty(),
+            self.scratch.session_out.is_empty(),
             "sessions have been answered"
         );
-        command.append(&mut self.scratch.control);
-        self.send_control(id);
+        command.append(&mut self.scratch.session_out);
+        self.send_session_output(id);
     }
 
     /// Tells the log of a loop, the first time as an error, and sees to it that a link of ours
@@ -234,7 +239,7 @@ impl Core {
     /// Whether a loop over this connection was not reported yet, or long ago.
     fn is_news(&mut self, now: Instant, origin: Origin, socket: SocketId) -> bool {
         match origin {
-            Origin::Accepted => self.neighbours_mut(socket).may_report(now),
+            Origin::Accepted => self.loop_peers_mut(socket).may_report(now),
             Origin::Dialled(link) => {
                 let link = &mut self.links[link];
                 !std::mem::replace(&mut link.is_looped, true)

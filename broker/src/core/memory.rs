@@ -71,7 +71,7 @@ enum Holder {
     Input(ConnId),
     Queue(ConnId),
     /// What dead peers of this socket were not sent.
-    Stranded(SocketId),
+    Orphaned(SocketId),
     Subscriptions(ConnId),
 }
 
@@ -158,7 +158,7 @@ impl Core {
         if self.memory.limit > 0 && self.memory.inputs > self.memory.inputs_max() && size > 0 {
             self.give_up_inputs();
         }
-        self.hold_limit(&[]);
+        self.enforce_limit(&[]);
     }
 
     /// Forgets a closing connection, and what its peer was not sent while it lingered.
@@ -191,7 +191,7 @@ impl Core {
         {
             let socket_id = conn.socket;
             let socket = &mut self.sockets[socket_id];
-            socket.count_dropped((id, conn), Drop::MemoryShed, dropped, 0);
+            socket.count_dropped((id, conn), Drop::MemoryLimit, dropped, 0);
             self.give_up_lost_request(socket_id);
         }
     }
@@ -208,7 +208,7 @@ impl Core {
     /// To be called whenever something may have been added.
     ///
     /// Queues may lean on `input`, the buffer of an input that is being handled.
-    pub(super) fn hold_limit(&mut self, input: &[u8]) {
+    pub(super) fn enforce_limit(&mut self, input: &[u8]) {
         let limit = self.memory.limit;
         if limit == 0 {
             return;
@@ -247,7 +247,7 @@ impl Core {
 
     /// No message waits on a socket any more: its peers are read from again, if it was for memory
     /// that they were not.
-    pub(super) fn none_waits(&mut self) {
+    pub(super) fn none_is_suspended(&mut self) {
         if self.memory.is_input_tight {
             self.resume_all();
         }
@@ -258,7 +258,7 @@ impl Core {
         if !std::mem::replace(&mut self.memory.is_resuming, true) {
             self.deferred.act(Action::ResumeAll);
         }
-        self.shutdown.transit.note();
+        self.shutdown.inproc.note();
     }
 
     /// There is memory again: queues that counted as full take messages.
@@ -343,8 +343,8 @@ impl Core {
         let subscriber = self.largest_subscriber();
         let subscriber = subscriber.map(|(id, size)| (size, Holder::Subscriptions(id)));
         let sockets = self.sockets.iter();
-        let stranded = sockets.map(|(id, socket)| (socket.stranded_bytes(), Holder::Stranded(id)));
-        let all = open.chain(closing).chain(subscriber).chain(stranded);
+        let orphaned = sockets.map(|(id, socket)| (socket.orphaned_bytes(), Holder::Orphaned(id)));
+        let all = open.chain(closing).chain(subscriber).chain(orphaned);
         all.filter(|(size, _)| *size > 0).collect()
     }
 
@@ -365,14 +365,14 @@ impl Core {
             }
             Holder::Input(id) => {
                 drop(self.take_tail(id));
-                self.doom(id, Why::MemoryShed);
+                self.close_later(id, Why::MemoryLimit);
             }
             Holder::Queue(id) => self.release_queue(id, input),
-            Holder::Stranded(id) => {
-                self.sockets[id].shed_stranded(Drop::MemoryShed, store);
+            Holder::Orphaned(id) => {
+                self.sockets[id].shed_orphaned(Drop::MemoryLimit, store);
                 self.give_up_lost_request(id);
             }
-            Holder::Subscriptions(id) => self.doom(id, Why::MemoryShed),
+            Holder::Subscriptions(id) => self.close_later(id, Why::MemoryLimit),
         }
     }
 
@@ -383,11 +383,11 @@ impl Core {
         let socket = &mut self.sockets[conn.socket];
         let before = conn.egress.footprint();
         let store = &mut self.outbox.store;
-        socket.shed((id, conn), Drop::MemoryShed, input, store);
+        socket.shed((id, conn), Drop::MemoryLimit, input, store);
         if conn.egress.footprint() > before / 2 {
             // One message that is being sent, and that the peer does not read on; or subscriptions,
             // all of which a publisher is told when it comes back.
-            self.doom(id, Why::MemoryShed);
+            self.close_later(id, Why::MemoryLimit);
             self.give_up_queue(self.clock.now(), id);
         }
         self.queue_shortened(id);
@@ -399,7 +399,7 @@ impl Core {
 /// no more than one read.
 fn unfinished(conn: &Conn) -> u64 {
     match conn.phase {
-        Phase::Ready if !conn.is_parked && !conn.is_cut => conn.tail_memory,
+        Phase::Ready if !conn.is_suspended && !conn.is_cut => conn.tail_memory,
         _ => 0,
     }
 }

@@ -11,7 +11,7 @@
 //! input = begin_input(id, scratch), read into input.spare() loop { handle_input(now, id, input);
 //!   write every poll_urgent() from input's buffer; until not Flush } end_input(id, input)
 //! handle_timeout(now, heard_until)
-//! loop { do every poll_action(); write every poll_dirty(); until settle() has nothing more }
+//! loop { do every poll_action(); write every poll_dirty(); until run_deferred() has nothing more }
 //! ```
 
 use crate::config::{Config, Endpoint, ProxyConfig, SocketName, SocketOptions};
@@ -35,22 +35,22 @@ mod agenda;
 mod clock;
 mod control;
 mod deferred;
-mod hold;
+mod down_link;
+mod forward;
+mod inproc;
 mod inspect;
 mod intake;
-mod lane;
 mod lifecycle;
 mod links;
 mod loops;
 mod memory;
 pub(crate) mod names;
 mod observe;
+mod receive_hwm;
 pub(crate) mod report;
 mod shutdown;
-mod stand_in;
 mod subscriptions;
 mod timers;
-mod transit;
 mod turn;
 mod walk;
 
@@ -100,7 +100,7 @@ pub struct Core {
 #[derive(Debug, Default)]
 struct Scratch {
     /// Commands of a session to its peer; empty between calls.
-    control: Vec<u8>,
+    session_out: Vec<u8>,
     copies: Copies,
     /// What a REQ or REP puts in front of the message being forwarded.
     envelope: Vec<u8>,
@@ -182,10 +182,12 @@ impl Core {
     }
 
     /// Somebody who may not connect to `socket` did, and was disconnected.
-    pub fn handle_kept_out(&mut self, now: Instant, socket: SocketId, peer: PeerAddress) {
+    pub fn handle_rejected_address(&mut self, now: Instant, socket: SocketId, peer: PeerAddress) {
         self.advance(now);
-        self.sockets[socket].stats.count_close(&Why::KeptOut);
-        self.report_kept_out(socket, peer);
+        self.sockets[socket]
+            .stats
+            .count_close(&Why::AddressRejected);
+        self.report_rejected_address(socket, peer);
     }
 
     /// A connection that [`Action::Connect`] asked for was made.
@@ -225,12 +227,12 @@ impl Core {
     /// The peer closed the connection, or reading from it failed: all it sent has been handled, or
     /// waits. What waits goes first; then the driver hears of the end once more.
     pub fn handle_read_closed(&mut self, id: ConnId, error: Option<&io::Error>) {
-        if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_parked) {
+        if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_suspended) {
             conn.backlog.close();
             return;
         }
         let why = error.map_or(Why::PeerClosed, |error| Why::Io(error.kind()));
-        self.doom(id, why);
+        self.close_later(id, why);
     }
 
     /// Writing failed: what is queued will never be read. What the peer sent before it went may
@@ -253,14 +255,14 @@ impl Core {
                 closing.is_blocked = is_blocked;
                 closing.egress.advance(size, &mut self.outbox.store);
                 if size > 0 && closing.peer == PeerAddress::Inproc {
-                    self.shutdown.transit.note();
+                    self.shutdown.inproc.note();
                 }
             }
             return;
         };
         conn.is_blocked = is_blocked;
         if size > 0 && conn.peer == PeerAddress::Inproc {
-            self.shutdown.transit.note();
+            self.shutdown.inproc.note();
         }
         let messages_before = conn.egress.messages();
         conn.egress.advance(size, &mut self.outbox.store);
@@ -298,12 +300,12 @@ impl Core {
         if let Some(balancer) = socket.pattern.balancer() {
             balancer.writable(id, &mut self.conns, &socket.options);
         }
-        let has_stranded = socket.pattern.has_stranded();
+        let has_orphaned = socket.pattern.has_orphaned();
         if has_room {
             self.report_room(id, ROOM_AGAIN);
         }
         self.give_up_lost_request(socket_id);
-        if has_stranded || self.is_waited_for(socket_id) {
+        if has_orphaned || self.is_waited_for(socket_id) {
             self.wake_for(socket_id);
         }
         self.tell_later(id);
@@ -311,7 +313,7 @@ impl Core {
 
     /// Whether messages wait for a peer of this socket.
     fn is_waited_for(&self, id: SocketId) -> bool {
-        let waits = |sender: SocketId| !self.sockets[sender].waiting.is_empty();
+        let waits = |sender: SocketId| !self.sockets[sender].suspended.is_empty();
         let socket = &self.sockets[id];
         match socket.across {
             Some(across) => waits(across),
@@ -372,9 +374,9 @@ impl Core {
         let done =
             self.cancel_departed(CANCELS_PER_TURN_MAX) + self.tell_publishers(TELLS_PER_TURN_MAX);
         self.turn.charge(done as u64 * cost::CANCEL);
-        self.hold_limit(&[]);
-        self.shutdown.transit.turn();
-        self.settle(now);
+        self.enforce_limit(&[]);
+        self.shutdown.inproc.turn();
+        self.run_deferred(now);
     }
 
     /// From now on every message of this proxy is recorded.
@@ -539,15 +541,18 @@ impl Core {
     #[must_use]
     pub fn wants_input(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| {
-            let is_held = conn.is_parked && !conn.backlog.has_room();
-            !conn.is_doomed && self.is_read_in_stop(conn) && !is_held && !self.would_only_wait(conn)
+            let is_held = conn.is_suspended && !conn.backlog.has_room();
+            !conn.closes_later
+                && self.is_read_in_stop(conn)
+                && !is_held
+                && !self.would_only_wait(conn)
         })
     }
 
     /// Whether memory for input is short, and what this peer sends would wait here.
     pub(super) fn would_only_wait(&self, conn: &Conn) -> bool {
         let socket = &self.sockets[conn.socket];
-        let waits = conn.is_parked || conn.phase == Phase::Ready && !socket.waiting.is_empty();
+        let waits = conn.is_suspended || conn.phase == Phase::Ready && !socket.suspended.is_empty();
         waits && self.memory.is_input_tight()
     }
 
@@ -608,7 +613,7 @@ impl Core {
 
     /// Does what had to wait for the end of an input: closes what is doomed, lets wait no longer
     /// who need not. Answers whether there may be more to write or to act on.
-    pub fn settle(&mut self, now: Instant) -> bool {
+    pub fn run_deferred(&mut self, now: Instant) -> bool {
         let mut had_work = false;
         self.turn.work_on(Kind::Closing);
         self.report_overflows();
@@ -620,9 +625,9 @@ impl Core {
             }
         }
         while let Some(link) = self.deferred.absent.pop() {
-            self.stand_in(now, link);
+            self.down_link_queue(now, link);
         }
-        had_work |= self.close_doomed(now);
+        had_work |= self.run_closes(now);
         self.turn.work_on(Kind::Waking);
         while self.deferred.has_wakes() && !self.turn.cuts() {
             if let Some(socket) = self.deferred.next_wake() {
@@ -630,7 +635,7 @@ impl Core {
                 had_work = true;
             }
         }
-        had_work |= self.close_doomed(now);
+        had_work |= self.run_closes(now);
         let has_ended = self.check_stops(now);
         had_work || has_ended
     }
@@ -642,8 +647,8 @@ impl Core {
         now
     }
 
-    fn doom(&mut self, id: ConnId, why: Why) {
-        self.deferred.doom(&mut self.conns, id, why);
+    fn close_later(&mut self, id: ConnId, why: Why) {
+        self.deferred.close_later(&mut self.conns, id, why);
     }
 
     /// Lets those go on who wait on either side of a proxy, and what was taken back.
@@ -651,7 +656,7 @@ impl Core {
         let [frontend, backend] = self.proxies[proxy].sides();
         for (id, opposite) in [(frontend, backend), (backend, frontend)] {
             let (own, across) = (&self.sockets[id], &self.sockets[opposite]);
-            if !own.waiting.is_empty() || across.pattern.has_stranded() {
+            if !own.suspended.is_empty() || across.pattern.has_orphaned() {
                 self.deferred.wake(id);
             }
         }
@@ -708,10 +713,10 @@ impl Core {
     }
 
     /// Queues what a session wants said.
-    fn send_control(&mut self, id: ConnId) {
+    fn send_session_output(&mut self, id: ConnId) {
         self.outbox
-            .push_bytes(&mut self.conns, id, &self.scratch.control, 0);
-        self.scratch.control.clear();
+            .push_bytes(&mut self.conns, id, &self.scratch.session_out, 0);
+        self.scratch.session_out.clear();
     }
 }
 
@@ -735,6 +740,6 @@ fn snapshot(proxy: &str, socket: &Socket, queued: Queued) -> SocketSnapshot {
         queued_messages: queued.messages,
         socket: socket.name,
         topics,
-        waiting: socket.waiting.len(),
+        waiting: socket.suspended.len(),
     }
 }

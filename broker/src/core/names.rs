@@ -39,7 +39,7 @@ impl Core {
         };
         let now = self.clock.now();
         if !self.ask(holder) {
-            self.deferred.act(Action::Examine(holder));
+            self.deferred.act(Action::CheckAcks(holder));
             return Err(Why::IdentityTaken);
         }
         if let Some(conn) = self.conns.get_mut(id) {
@@ -72,7 +72,7 @@ impl Core {
             return false;
         };
         let had_answer = conn.session.has_answer();
-        let has_asked = conn.session.ask(&mut self.scratch.control);
+        let has_asked = conn.session.ask(&mut self.scratch.session_out);
         if has_asked {
             self.send_ping(id, had_answer);
         }
@@ -93,11 +93,11 @@ impl Core {
         if let Some(rival) = self.rival(id, &contest.peer)
             && (rival != contest.holder || self.may_be_there(rival, contest.asked_at))
         {
-            return self.doom(id, Why::IdentityTaken);
+            return self.close_later(id, Why::IdentityTaken);
         }
         match self.attach(id, &contest.peer) {
             Ok(()) => self.line_up(id),
-            Err(why) => self.doom(id, why),
+            Err(why) => self.close_later(id, why),
         }
     }
 
@@ -112,19 +112,19 @@ impl Core {
         if conn.session.has_heard_since(asked_at) {
             return true;
         }
-        let is_excused = conn.is_parked || !is_read || may_be_slow(&self.sockets, conn);
+        let is_excused = conn.is_suspended || !is_read || may_be_slow(&self.sockets, conn);
         if is_excused {
-            self.deferred.act(Action::Examine(id));
+            self.deferred.act(Action::CheckAcks(id));
         }
         is_excused
     }
 
     /// A peer that has waited is attached now: what it sent meanwhile gets its turn.
     fn line_up(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get(id).filter(|conn| conn.is_parked) {
+        if let Some(conn) = self.conns.get(id).filter(|conn| conn.is_suspended) {
             let socket_id = conn.socket;
             let socket = &mut self.sockets[socket_id];
-            socket.waiting.push_back(id, &mut self.conns);
+            socket.suspended.push_back(id, &mut self.conns);
             self.deferred.wake(socket_id);
         }
     }

@@ -66,7 +66,7 @@ impl From<PeerAddress> for Source {
         match peer {
             PeerAddress::Ipc { uid, .. } => Self::User(uid),
             PeerAddress::Tcp(address) => Self::Address(address.ip()),
-            PeerAddress::Absent | PeerAddress::Inproc | PeerAddress::Program => Self::Peer(peer),
+            PeerAddress::DownLink | PeerAddress::Inproc | PeerAddress::Program => Self::Peer(peer),
         }
     }
 }
@@ -398,13 +398,13 @@ impl Core {
     }
 
     /// A peer whose address may not connect was disconnected.
-    pub(super) fn report_kept_out(&mut self, id: SocketId, peer: PeerAddress) {
+    pub(super) fn report_rejected_address(&mut self, id: SocketId, peer: PeerAddress) {
         let accepted = Ended {
             origin: Origin::Accepted,
             peer,
             was_greeting: true,
         };
-        self.report_close(id, &accepted, &Why::KeptOut);
+        self.report_close(id, &accepted, &Why::AddressRejected);
     }
 
     /// Tells the log that a link is up, and whatever happens to it next.

@@ -4,8 +4,8 @@
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
 use crate::core::actions::Action;
+use crate::core::inproc::InprocActivity;
 use crate::core::links::LinkState;
-use crate::core::transit::Transit;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::peer::PeerAddress;
 use crate::proxy::{Linger, Proxy, Socket, Stop};
@@ -19,7 +19,7 @@ pub(super) struct Shutdown {
     stop: Stop,
     /// Proxies that end before the others, while they send what is queued.
     stopping: Vec<ProxyId>,
-    pub(super) transit: Transit,
+    pub(super) inproc: InprocActivity,
 }
 
 impl Shutdown {
@@ -28,14 +28,14 @@ impl Shutdown {
             drain_timeout,
             stop: Stop::No,
             stopping: Vec::new(),
-            transit: Transit::default(),
+            inproc: InprocActivity::default(),
         }
     }
 
     /// Whether it needs no further turn at once: while the broker drains, what moves between
     /// sockets of its own has come to rest.
     pub(super) fn is_quiet(&self) -> bool {
-        self.transit.is_quiet() || !matches!(self.stop, Stop::Draining(_))
+        self.inproc.is_quiet() || !matches!(self.stop, Stop::Draining(_))
     }
 
     /// Whether everything is closed, or being closed.
@@ -58,7 +58,7 @@ impl Core {
         for id in self.proxies.handles() {
             self.begin_stop(now, id, deadline);
         }
-        self.settle(now);
+        self.run_deferred(now);
     }
 
     /// Begins to end one proxy of several.
@@ -84,8 +84,9 @@ impl Core {
                 link.state = LinkState::Connecting;
             }
         }
-        let is_unfinished = |conn: &Conn| conn.phase == Phase::Handshake || conn.is_stand_in();
-        self.doom_all(|conn| conn.proxy == id && is_unfinished(conn));
+        let is_unfinished =
+            |conn: &Conn| conn.phase == Phase::Handshake || conn.is_down_link_queue();
+        self.close_all_later(|conn| conn.proxy == id && is_unfinished(conn));
     }
 
     /// Brings stops that are under way a step further. Answers whether one came to its end, so that
@@ -97,10 +98,10 @@ impl Core {
         }
         if let Stop::Draining(deadline) = self.shutdown.stop {
             self.end_linger(now);
-            let is_quiet = self.shutdown.transit.is_quiet() && self.agenda.is_empty();
+            let is_quiet = self.shutdown.inproc.is_quiet() && self.agenda.is_empty();
             if now >= deadline || is_quiet && self.is_drained(None) {
                 self.close_all(now);
-                self.settle(now);
+                self.run_deferred(now);
                 return true;
             }
         }
@@ -182,14 +183,14 @@ impl Core {
                 );
             }
         }
-        self.doom_all(|conn| conn.proxy == id);
+        self.close_all_later(|conn| conn.proxy == id);
     }
 
-    fn doom_all(&mut self, is_meant: impl Fn(&Conn) -> bool) {
+    fn close_all_later(&mut self, is_meant: impl Fn(&Conn) -> bool) {
         let meant = self.conns.iter().filter(|(_, conn)| is_meant(conn));
         let ids: Vec<ConnId> = meant.map(|(id, _)| id).collect();
         for id in ids {
-            self.doom(id, Why::Stopping);
+            self.close_later(id, Why::Stopping);
         }
     }
 
@@ -219,7 +220,7 @@ impl Core {
         let store = &mut self.outbox.store;
         for (_, socket) in self.sockets.iter_mut() {
             if socket.linger == Linger::Over {
-                socket.shed_stranded(Drop::Stopping, store);
+                socket.shed_orphaned(Drop::Stopping, store);
             }
         }
         for (id, conn) in self.conns.iter_mut() {
@@ -244,9 +245,9 @@ impl Core {
         let is_meant = |proxy: ProxyId| only.is_none_or(|only| only == proxy);
         let is_over = |socket: &Socket| socket.linger == Linger::Over;
         let could_go = |proxy: &Proxy, from: &Socket, to: &Socket| {
-            let waits = !from.waiting.is_empty() && proxy.may_take_copies(&self.sockets);
+            let waits = !from.suspended.is_empty() && proxy.may_take_copies(&self.sockets);
             let is_open = !proxy.is_paused && !is_over(to);
-            is_open && to.peers > 0 && (waits || to.pattern.has_stranded())
+            is_open && to.peers > 0 && (waits || to.pattern.has_orphaned())
         };
         let is_between = |proxy: &Proxy| {
             let [front, back] = proxy.sides().map(|id| &self.sockets[id]);

@@ -45,11 +45,11 @@ impl Core {
             return;
         };
         match xpub.subscribe(id, topic, add, &socket.options) {
-            Err(why) => self.doom(id, why),
+            Err(why) => self.close_later(id, why),
             Ok(notice) => {
                 let mut upstream = Upstream {
                     conns: &mut self.conns,
-                    control: &mut self.scratch.control,
+                    control: &mut self.scratch.session_out,
                     deferred: &mut self.deferred,
                     outbox: &mut self.outbox,
                     telling: &mut self.pending.telling,
@@ -71,7 +71,7 @@ impl Core {
         };
         let mut upstream = Upstream {
             conns: &mut self.conns,
-            control: &mut self.scratch.control,
+            control: &mut self.scratch.session_out,
             deferred: &mut self.deferred,
             outbox: &mut self.outbox,
             telling: &mut self.pending.telling,
@@ -170,11 +170,11 @@ impl Core {
                 _ => None,
             };
             let limit = TELLS_AT_ONCE.min(limit - told);
-            let control = &mut self.scratch.control;
+            let control = &mut self.scratch.session_out;
             let taken = xsub.tell_more(id, &self.conns, table, limit, |topic, add| {
                 Peer::append_subscription(version, topic, add, control);
             });
-            self.send_control(id);
+            self.send_session_output(id);
             told += taken;
             if taken < limit {
                 break;
@@ -237,7 +237,7 @@ impl Core {
         let is_pub = xpub.is_pub();
         let mut upstream = Upstream {
             conns: &mut self.conns,
-            control: &mut self.scratch.control,
+            control: &mut self.scratch.session_out,
             deferred: &mut self.deferred,
             outbox: &mut self.outbox,
             telling: &mut self.pending.telling,
@@ -372,7 +372,8 @@ impl Upstream<'_> {
                 self.control.clear();
             }
             Telling::TooMuch => {
-                self.deferred.doom(self.conns, id, Why::SubscriptionsUnread);
+                self.deferred
+                    .close_later(self.conns, id, Why::SubscriptionsUnread);
             }
             Telling::Later if has_room && publisher.is_behind() && !publisher.is_in_line => {
                 publisher.is_in_line = true;

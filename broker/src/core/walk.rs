@@ -25,7 +25,7 @@ impl Core {
         }
         for (_, socket) in self.sockets.iter() {
             found.subscriptions += socket.pattern.walk_subscriptions();
-            if let Some(unsent) = socket.pattern.stranded() {
+            if let Some(unsent) = socket.pattern.orphaned() {
                 walk.visit_unsent(unsent);
             }
         }

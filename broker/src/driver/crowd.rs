@@ -68,7 +68,7 @@ impl Broker {
             socket_id,
         } = accepted;
         match socket {
-            None => self.core.handle_kept_out(now, socket_id, peer),
+            None => self.core.handle_rejected_address(now, socket_id, peer),
             Some(socket) => {
                 let id = self.core.handle_accepted(now, socket_id, peer);
                 self.add_stream(now, id, socket);

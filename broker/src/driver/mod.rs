@@ -16,13 +16,13 @@ use crate::ids::{ConnId, LinkId};
 use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
+use ack_check::Diagnosis;
 use connector::{Connector, Dial, Outcome};
 use handle::Command;
 use listener::Listener;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
-use reach::Diagnosis;
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{VecDeque, hash_map::RandomState};
 use std::fmt;
@@ -34,13 +34,13 @@ use std::time::{Duration, Instant};
 use stream::{Socket, State, Stream};
 use tape::Tape;
 
+mod ack_check;
 mod address;
 mod connector;
 mod crowd;
 mod handle;
 mod ipc;
 mod listener;
-mod reach;
 mod signals;
 mod stream;
 mod tape;
@@ -98,7 +98,7 @@ pub struct Broker {
     /// By the slot of their id.
     streams: Vec<Option<Stream>>,
     /// Silent peers, about whose systems the kernel is to be asked.
-    suspects: VecDeque<ConnId>,
+    ack_checks: VecDeque<ConnId>,
 }
 
 impl Broker {
@@ -177,7 +177,7 @@ impl Broker {
             stirred: VecDeque::new(),
             stops: 0,
             streams: Vec::new(),
-            suspects: VecDeque::new(),
+            ack_checks: VecDeque::new(),
         })
     }
 
@@ -277,7 +277,7 @@ impl Broker {
         let accepts_more = crowded
             .clone()
             .any(|listener| listener.paused_until.is_none());
-        let has_work = !self.stirred.is_empty() || !self.suspects.is_empty();
+        let has_work = !self.stirred.is_empty() || !self.ack_checks.is_empty();
         if has_work || self.core.has_backlog() || accepts_more {
             return Some(Duration::ZERO);
         }
@@ -426,7 +426,7 @@ impl Broker {
         let registered = self.poll.registry().register(&mut socket, token, interest);
         if let Err(error) = registered {
             self.core.handle_read_closed(id, Some(&error));
-            self.core.settle(now);
+            self.core.run_deferred(now);
         }
         if id.slot() >= self.streams.len() {
             self.streams.resize_with(id.slot() + 1, || None);
@@ -500,7 +500,9 @@ impl Broker {
     fn release_descriptors(&mut self, now: Instant) {
         self.core.charge_walk();
         let is_gone = |stream: &&Stream| {
-            stream.is_read_closed && stream.state == State::Open && self.core.is_parked(stream.id)
+            stream.is_read_closed
+                && stream.state == State::Open
+                && self.core.is_suspended(stream.id)
         };
         let streams = self.streams.iter().flatten().filter(is_gone);
         let gone: Vec<ConnId> = streams.map(|stream| stream.id).collect();
@@ -587,7 +589,7 @@ impl Broker {
             while let Some(id) = self.core.poll_dirty() {
                 self.write(id, &[]);
             }
-            if !self.core.settle(now) {
+            if !self.core.run_deferred(now) {
                 break;
             }
         }
@@ -595,8 +597,8 @@ impl Broker {
 
     /// Asks the kernel about some silent peers, and about the others in the next turns.
     fn examine_suspects(&mut self) {
-        for _ in 0..self.suspects.len().min(EXAMINED_PER_TURN_MAX) {
-            let Some(id) = self.suspects.pop_front() else {
+        for _ in 0..self.ack_checks.len().min(EXAMINED_PER_TURN_MAX) {
+            let Some(id) = self.ack_checks.pop_front() else {
                 return;
             };
             // Peers on this machine are gone when their connections are.
@@ -623,7 +625,7 @@ impl Broker {
                     _ => self.drop_stream(now, id),
                 }
             }
-            Action::Examine(id) => self.suspects.push_back(id),
+            Action::CheckAcks(id) => self.ack_checks.push_back(id),
             Action::Resume(id) => self.read_later(id),
             Action::ResumeAll => {
                 let ids: Vec<_> = self

@@ -231,7 +231,7 @@ impl Driver {
                         Some(line) if lingers => line.is_closing = true,
                         _ => self.close(id),
                     },
-                    Action::Examine(_)
+                    Action::CheckAcks(_)
                     | Action::Resume(_)
                     | Action::ResumeAll
                     | Action::StopAccepting(_) => {}
@@ -240,7 +240,7 @@ impl Driver {
             while let Some(id) = self.core.poll_dirty() {
                 self.write(id, &[]);
             }
-            if !self.core.settle(self.now) {
+            if !self.core.run_deferred(self.now) {
                 break;
             }
         }

@@ -15,7 +15,7 @@ use crate::why::Drop;
 pub(crate) struct Balancer {
     /// Messages that were queued for peers that died; they go before all others. No new message is
     /// admitted while there are any, so that they never exceed what the dead were allowed to queue.
-    stranded: Unsent,
+    orphaned: Unsent,
     turns: RoundRobin,
 }
 
@@ -32,7 +32,7 @@ impl Balancer {
     /// libzmq, whatever the queues.
     #[inline(always)]
     pub(crate) fn one(&mut self, conns: &ConnTable, options: &SocketOptions) -> Option<ConnId> {
-        if !self.stranded.is_empty() || options.balance != Balance::RoundRobin {
+        if !self.orphaned.is_empty() || options.balance != Balance::RoundRobin {
             return None;
         }
         let id = self.turns.current()?;
@@ -49,7 +49,7 @@ impl Balancer {
     /// The peer whose turn it is. One that is full and known to be slow is passed over until it has
     /// drained to half.
     pub(crate) fn route(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
-        if !self.stranded.is_empty() {
+        if !self.orphaned.is_empty() {
             return Route::Wait;
         }
         let route = self.pick(conns, options);
@@ -67,33 +67,33 @@ impl Balancer {
     /// while it works.
     #[inline]
     pub(crate) fn is_steady(&self) -> bool {
-        self.turns.has_one() && self.stranded.is_empty()
+        self.turns.has_one() && self.orphaned.is_empty()
     }
 
     /// Takes back what a dead peer had not been sent.
-    pub(crate) fn strand(&mut self, unsent: Unsent, store: &mut Store) {
-        self.stranded.append(unsent, store);
+    pub(crate) fn requeue(&mut self, unsent: Unsent, store: &mut Store) {
+        self.orphaned.append(unsent, store);
     }
 
-    /// Drops what is stranded; answers how many messages.
-    pub(crate) fn drop_stranded(&mut self, store: &mut Store) -> u32 {
-        self.stranded.discard(store)
+    /// Drops what is orphaned; answers how many messages.
+    pub(crate) fn drop_orphaned(&mut self, store: &mut Store) -> u32 {
+        self.orphaned.discard(store)
     }
 
-    /// What is stranded.
-    pub(crate) fn stranded(&self) -> &Unsent {
-        &self.stranded
+    /// What is orphaned.
+    pub(crate) fn orphaned(&self) -> &Unsent {
+        &self.orphaned
     }
 
-    /// Bytes that are stranded.
-    pub(crate) fn stranded_bytes(&self) -> u64 {
-        self.stranded.bytes()
+    /// Bytes that are orphaned.
+    pub(crate) fn orphaned_bytes(&self) -> u64 {
+        self.orphaned.bytes()
     }
 
-    /// Gives what is stranded to the peers that can take it. Answers with the last peer that got of
+    /// Gives what is orphaned to the peers that can take it. Answers with the last peer that got of
     /// it, and with how many messages were dropped: a full queue that drops its oldest message for
     /// a new one has no room for these, which are older.
-    pub(crate) fn deliver_stranded(
+    pub(crate) fn deliver_orphaned(
         &mut self,
         conns: &mut ConnTable,
         options: &SocketOptions,
@@ -101,20 +101,20 @@ impl Balancer {
         errand: &mut Errand,
     ) -> (Option<ConnId>, u32) {
         let (mut last, mut dropped) = (None, 0);
-        while !self.stranded.is_empty()
+        while !self.orphaned.is_empty()
             && let Route::To { id, .. } = self.pick(conns, options)
-            && let Some(message) = self.stranded.pop(&mut outbox.store)
+            && let Some(message) = self.orphaned.pop(&mut outbox.store)
         {
             if conns
                 .get(id)
                 .is_some_and(|conn| conn.is_at_high_water(options, conns.queue_size_max))
             {
                 dropped += 1;
-                errand.delivered(self.stranded.messages(), None);
+                errand.delivered(self.orphaned.messages(), None);
                 continue;
             }
             outbox.push_whole(conns, id, message);
-            errand.delivered(self.stranded.messages(), Some(id));
+            errand.delivered(self.orphaned.messages(), Some(id));
             last = Some(id);
         }
         (last, dropped)
@@ -146,8 +146,8 @@ impl Balancer {
     }
 
     /// Whether messages of dead peers wait to be given to others.
-    pub(crate) fn has_stranded(&self) -> bool {
-        !self.stranded.is_empty()
+    pub(crate) fn has_orphaned(&self) -> bool {
+        !self.orphaned.is_empty()
     }
 
     /// A peer has answered what it was given: it is ready for more. Answers whether it was not

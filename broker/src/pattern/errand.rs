@@ -26,7 +26,7 @@ pub(crate) enum Place {
     /// In the queue of this peer, or read by it.
     Peer(ConnId),
     /// Among those taken back from peers that left.
-    Stranded,
+    Orphaned,
 }
 
 impl Errand {
@@ -54,9 +54,9 @@ impl Errand {
         }
     }
 
-    /// One stranded message was given to a peer, or dropped; `left` are still stranded.
+    /// One orphaned message was given to a peer, or dropped; `left` are still orphaned.
     pub(crate) fn delivered(&mut self, left: u32, peer: Option<ConnId>) {
-        if self.place == Place::Stranded && left == self.behind {
+        if self.place == Place::Orphaned && left == self.behind {
             self.begin(peer);
         } else if peer.is_some_and(|peer| self.place == Place::Peer(peer)) {
             self.behind += 1;
@@ -77,9 +77,9 @@ impl Errand {
         }
     }
 
-    /// All stranded messages were dropped.
-    pub(crate) fn dropped_stranded(&mut self) {
-        if self.place == Place::Stranded {
+    /// All orphaned messages were dropped.
+    pub(crate) fn dropped_orphaned(&mut self) {
+        if self.place == Place::Orphaned {
             self.place = Place::Lost;
         }
     }
@@ -119,15 +119,15 @@ mod tests {
         errand.begin(Some(first));
         errand.left(second);
         assert!(!errand.take_lost(), "it is another peer's");
-        errand.taken_back(first, 1, Place::Stranded);
+        errand.taken_back(first, 1, Place::Orphaned);
         errand.left(first);
         assert!(!errand.take_lost(), "it was taken back");
         // A request that is older was taken back later.
-        errand.taken_back(second, 1, Place::Stranded);
+        errand.taken_back(second, 1, Place::Orphaned);
         errand.delivered(1, Some(second));
         errand.delivered(0, Some(second));
         assert!(!errand.take_lost());
-        errand.taken_back(second, 1, Place::Stranded);
+        errand.taken_back(second, 1, Place::Orphaned);
         errand.left(second);
         assert!(errand.take_lost(), "only the one behind it was not begun");
         assert!(!errand.take_lost(), "it is lost once");

@@ -359,41 +359,41 @@ impl Pattern {
     }
 
     /// Whether messages taken back from a dead peer wait for another.
-    pub(crate) fn has_stranded(&self) -> bool {
+    pub(crate) fn has_orphaned(&self) -> bool {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
-                balancer.has_stranded()
+                balancer.has_orphaned()
             }
-            Self::Req(request) => request.has_stranded(),
+            Self::Req(request) => request.has_orphaned(),
             _ => false,
         }
     }
 
     /// Messages taken back from dead peers, of a type that gives them to others.
-    pub(crate) fn stranded(&self) -> Option<&Unsent> {
+    pub(crate) fn orphaned(&self) -> Option<&Unsent> {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
-                Some(balancer.stranded())
+                Some(balancer.orphaned())
             }
-            Self::Req(request) => Some(request.stranded()),
+            Self::Req(request) => Some(request.orphaned()),
             _ => None,
         }
     }
 
     /// Bytes of messages taken back from dead peers.
-    pub(crate) fn stranded_bytes(&self) -> u64 {
+    pub(crate) fn orphaned_bytes(&self) -> u64 {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
-                balancer.stranded_bytes()
+                balancer.orphaned_bytes()
             }
-            Self::Req(request) => request.stranded_bytes(),
+            Self::Req(request) => request.orphaned_bytes(),
             _ => 0,
         }
     }
 
     /// Gives messages taken back from dead peers to others, as far as they can take them; answers
     /// how many were dropped for lack of room.
-    pub(crate) fn deliver_stranded(
+    pub(crate) fn deliver_orphaned(
         &mut self,
         conns: &mut ConnTable,
         options: &SocketOptions,
@@ -403,7 +403,7 @@ impl Pattern {
         let Some(balancer) = self.balancer() else {
             return 0;
         };
-        let (last, dropped) = balancer.deliver_stranded(conns, options, outbox, errand);
+        let (last, dropped) = balancer.deliver_orphaned(conns, options, outbox, errand);
         if let (Self::Req(request), Some(id)) = (self, last) {
             request.redelivered(id);
         }

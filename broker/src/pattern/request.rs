@@ -71,8 +71,8 @@ impl Request {
     }
 
     /// Whether a request that was not sent waits for another peer.
-    pub(crate) fn has_stranded(&self) -> bool {
-        self.balancer.has_stranded()
+    pub(crate) fn has_orphaned(&self) -> bool {
+        self.balancer.has_orphaned()
     }
 
     /// The request will not be answered.
@@ -86,13 +86,13 @@ impl Request {
     }
 
     /// A request that was not sent.
-    pub(crate) fn stranded(&self) -> &Unsent {
-        self.balancer.stranded()
+    pub(crate) fn orphaned(&self) -> &Unsent {
+        self.balancer.orphaned()
     }
 
     /// Bytes of a request that was not sent.
-    pub(crate) fn stranded_bytes(&self) -> u64 {
-        self.balancer.stranded_bytes()
+    pub(crate) fn orphaned_bytes(&self) -> u64 {
+        self.balancer.orphaned_bytes()
     }
 
     pub(crate) fn balancer(&mut self) -> &mut Balancer {

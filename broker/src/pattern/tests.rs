@@ -197,23 +197,23 @@ fn with_nobody_to_take_it_a_message_waits() {
 fn what_is_stranded_goes_first_and_in_order() {
     let (mut pattern, mut conns, ids) = push_with_peers(1);
     let mut outbox = Outbox::default();
-    let stranded = [message(&[b"a", b"b"]), message(&[b"c"]), message(&[b"d"])];
+    let orphaned = [message(&[b"a", b"b"]), message(&[b"c"]), message(&[b"d"])];
     let balancer = pattern.balancer().unwrap();
-    let stranded_now = unsent(&stranded, &mut outbox.store);
-    balancer.strand(stranded_now, &mut outbox.store);
+    let stranded_now = unsent(&orphaned, &mut outbox.store);
+    balancer.requeue(stranded_now, &mut outbox.store);
     assert_eq!(balancer.route(&mut conns, &OPTIONS), Route::Wait);
-    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
+    balancer.deliver_orphaned(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
     let queued = conns.get(ids[0]).unwrap().egress.messages();
     assert_eq!(queued, OPTIONS.sndhwm, "as many as the peer may have");
-    assert!(balancer.has_stranded());
-    drain(&mut conns, ids[0], stranded[0].len() + stranded[1].len());
-    balancer.deliver_stranded(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
-    assert!(!balancer.has_stranded());
+    assert!(balancer.has_orphaned());
+    drain(&mut conns, ids[0], orphaned[0].len() + orphaned[1].len());
+    balancer.deliver_orphaned(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
+    assert!(!balancer.has_orphaned());
     let egress = &mut conns.get_mut(ids[0]).unwrap().egress;
     let mut rest = egress.close_and_take(&mut outbox.store);
     assert_eq!(
         rest.pop(&mut outbox.store).as_deref(),
-        Some(&stranded[2][..])
+        Some(&orphaned[2][..])
     );
     assert!(rest.is_empty());
 }
@@ -402,7 +402,7 @@ fn messages_go_the_same_way_where_nobody_can_tell_them_apart() {
     if let Some(balancer) = pattern.balancer() {
         let mut store = store();
         let taken_back = unsent(&[message(&[b"taken back"])], &mut store);
-        balancer.strand(taken_back, &mut store);
+        balancer.requeue(taken_back, &mut store);
     }
     assert!(!pattern.is_steady(), "what was taken back goes first");
     assert_eq!(route(&mut pattern, &mut conns, b""), Route::Wait);

@@ -8,7 +8,7 @@ use crate::table::Table;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-pub(crate) mod neighbours;
+pub(crate) mod loop_peers;
 pub(crate) mod observers;
 pub(crate) mod socket;
 

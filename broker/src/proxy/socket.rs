@@ -9,7 +9,7 @@ use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
 use crate::pattern::errand::Errand;
-use crate::proxy::neighbours::Neighbours;
+use crate::proxy::loop_peers::LoopPeers;
 use crate::stats::SocketStats;
 use crate::why::Drop;
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ pub(crate) struct Socket {
     pub(crate) missed_before: Option<u64>,
     pub(crate) name: SocketName,
     /// Brokers among its peers.
-    pub(crate) neighbours: Neighbours,
+    pub(crate) loop_peers: LoopPeers,
     pub(crate) options: SocketOptions,
     pub(crate) pattern: Pattern,
     /// Peers whose handshake is over.
@@ -47,7 +47,7 @@ pub(crate) struct Socket {
     pub(crate) subscription_bytes: u64,
     /// Connections whose next message waits for somebody on the other side, in the order of their
     /// turns.
-    pub(crate) waiting: Line,
+    pub(crate) suspended: Line,
 }
 
 /// Until when a socket's queues are sent.
@@ -105,7 +105,7 @@ impl Socket {
             linger: Linger::Always,
             missed_before: None,
             name,
-            neighbours: Neighbours::default(),
+            loop_peers: LoopPeers::default(),
             pattern: Pattern::new(socket_type, &options),
             options,
             peers: 0,
@@ -113,7 +113,7 @@ impl Socket {
             session: Arc::new(session),
             stats: SocketStats::default(),
             subscription_bytes: 0,
-            waiting: Line::default(),
+            suspended: Line::default(),
         }
     }
 
@@ -284,16 +284,16 @@ impl Socket {
     }
 
     /// Bytes that were taken back from dead peers.
-    pub(crate) fn stranded_bytes(&self) -> u64 {
-        self.pattern.stranded_bytes()
+    pub(crate) fn orphaned_bytes(&self) -> u64 {
+        self.pattern.orphaned_bytes()
     }
 
     /// Drops what was taken back from dead peers, and answers how much it was.
-    pub(crate) fn shed_stranded(&mut self, reason: Drop, store: &mut Store) -> u32 {
+    pub(crate) fn shed_orphaned(&mut self, reason: Drop, store: &mut Store) -> u32 {
         let balancer = self.pattern.balancer();
-        let dropped = balancer.map_or(0, |balancer| balancer.drop_stranded(store));
+        let dropped = balancer.map_or(0, |balancer| balancer.drop_orphaned(store));
         self.stats.count_drops(reason, dropped);
-        self.errand.dropped_stranded();
+        self.errand.dropped_orphaned();
         dropped
     }
 

@@ -155,7 +155,7 @@ impl Header {
 /// Bytes of the body of a message's record.
 pub(super) fn message_size(origin: &Origin<'_>, parts: &[&[u8]]) -> u64 {
     let peer_size = match origin.peer {
-        None | Some(PeerAddress::Absent | PeerAddress::Inproc | PeerAddress::Program) => 0,
+        None | Some(PeerAddress::DownLink | PeerAddress::Inproc | PeerAddress::Program) => 0,
         Some(PeerAddress::Ipc { .. }) => 8,
         Some(PeerAddress::Tcp(SocketAddr::V4(_))) => 6,
         Some(PeerAddress::Tcp(SocketAddr::V6(_))) => 22,
@@ -302,7 +302,7 @@ fn parse_message(body: &[u8]) -> Option<Message<'_>> {
 
 fn append_peer(out: &mut Vec<u8>, peer: Option<PeerAddress>) {
     match peer {
-        None | Some(PeerAddress::Absent) => out.push(0),
+        None | Some(PeerAddress::DownLink) => out.push(0),
         Some(PeerAddress::Inproc) => out.push(1),
         Some(PeerAddress::Program) => out.push(2),
         Some(PeerAddress::Ipc { pid, uid }) => {

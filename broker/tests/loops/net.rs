@@ -321,7 +321,7 @@ impl Net {
             while let Some(id) = self.nodes[index].core.poll_dirty() {
                 has_acted |= self.write(index, id, &[]);
             }
-            if !self.nodes[index].core.settle(self.now) {
+            if !self.nodes[index].core.run_deferred(self.now) {
                 return has_acted;
             }
         }

@@ -35,7 +35,7 @@ fn what_a_paused_proxy_took_back_goes_on_when_it_resumes() {
     play.lose(sink);
     let other = play.join(SocketName::Backend);
     assert!(play.write(other).is_empty(), "it is paused");
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     control_says(&mut play, control, "RESUME");
     assert_eq!(play.write(other), ["1"]);
 }
@@ -173,7 +173,7 @@ fn blocking_streamer(socket: SocketType) -> Play {
 /// A reader reads: what waited for it goes on.
 fn read(play: &mut Play, id: ConnId) -> Vec<String> {
     let copies = play.write(id);
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     copies
 }
 
@@ -182,7 +182,7 @@ fn read(play: &mut Play, id: ConnId) -> Vec<String> {
 /// greeting and the READY.
 fn write_behind_handshake(play: &mut Play, id: ConnId) -> Vec<String> {
     let sent = play.write_up_to(id, usize::MAX);
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     let messages = &sent[66 + usize::from(sent[65])..];
     let text = |frame: Frame<'_>| String::from_utf8_lossy(frame.body).into_owned();
     Frames::new(messages).map(text).collect()
@@ -204,7 +204,7 @@ fn a_message_waits_until_a_blocking_capture_has_a_reader() {
             play.join(SocketName::Backend),
             play.join(SocketName::Frontend),
         );
-        assert_eq!(play.send(source, &["1", "2"]), Flow::Parked, "{socket}");
+        assert_eq!(play.send(source, &["1", "2"]), Flow::Suspended, "{socket}");
         assert!(play.write(sink).is_empty(), "{socket}: no reader yet");
         let reader = play.join_as(SocketName::Capture, reader_of(socket));
         assert_eq!(play.write(sink), ["1", "2"], "{socket}");
@@ -224,7 +224,7 @@ fn a_message_waits_until_a_reader_of_a_blocking_capture_has_room() {
         play.join(SocketName::Frontend),
     );
     let flow = play.send(source, &["1", "2", "3", "4", "5"]);
-    assert_eq!(flow, Flow::Parked);
+    assert_eq!(flow, Flow::Suspended);
     assert_eq!(play.write(sink), ["1", "2"]);
     assert_eq!(read(&mut play, reader), ["in", "1", "in", "2"]);
     assert_eq!(play.write(sink), ["3", "4"]);
@@ -241,7 +241,7 @@ fn close_given_up(play: &mut Play) {
             play.core.handle_closed(play.now, id);
         }
     }
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
 }
 
 /// How many copies there was no room for.
@@ -300,7 +300,7 @@ fn both_ways_wait_for_a_blocking_capture_and_go_on() {
     for id in [client, worker] {
         play.write(id);
     }
-    assert_eq!(play.send(client, &["request"]), Flow::Parked);
+    assert_eq!(play.send(client, &["request"]), Flow::Suspended);
     play.send_frames(worker, &[b"nobody", b"reply"]);
     let reader = play.join_as(SocketName::Capture, SocketType::Dealer);
     let shown = write_behind_handshake(&mut play, reader);
@@ -334,7 +334,7 @@ fn a_stop_does_not_wait_for_a_reader_that_is_gone() {
         play.join(SocketName::Backend),
         play.join(SocketName::Frontend),
     );
-    assert_eq!(play.send(source, &["1"]), Flow::Parked);
+    assert_eq!(play.send(source, &["1"]), Flow::Suspended);
     play.core.handle_stop(play.now);
     close_given_up(&mut play);
     assert!(play.core.is_stopped(), "nothing accepts a reader any more");

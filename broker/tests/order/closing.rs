@@ -49,7 +49,7 @@ fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
     play.send(client, &["request"]);
     let request = play.write_frames(worker);
     play.core.handle_write_failed(client);
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     let reply: Vec<&[u8]> = request.iter().map(Vec::as_slice).collect();
     play.send_frames(worker, &reply);
     let frontend = &play.core.statistics()[0].counters;

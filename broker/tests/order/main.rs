@@ -40,7 +40,7 @@ fn a_burst_fills_a_queue_to_its_mark_and_no_further() {
     );
     play.send(source, &["1", "2", "3", "4"]);
     assert_eq!(play.write(sink), ["1", "2", "3"]);
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     assert_eq!(play.write(sink), ["4"]);
 }
 
@@ -60,7 +60,7 @@ fn who_comes_later_does_not_overtake_who_waits() {
     assert_eq!(play.write(sink), ["1"]);
     play.send(later, &["3"]);
     assert_eq!(play.write(sink), ["2"]);
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     assert_eq!(play.write(sink), ["3"]);
 }
 

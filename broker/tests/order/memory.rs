@@ -127,7 +127,7 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
     );
     let body = "b".repeat(100_000);
     let mut sent = 0;
-    while !play.core.is_parked(source) {
+    while !play.core.is_suspended(source) {
         play.send(source, &[&body]);
         sent += 1;
         assert!(sent < 100, "it was never made to wait");
@@ -136,11 +136,13 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
     let mut read = 0;
     for _ in 0..100 {
         read += play.write(sink).len();
-        play.core.settle(play.now);
+        play.core.run_deferred(play.now);
     }
     assert_eq!(read, sent);
     assert_eq!(
-        play.core.statistics()[1].counters.dropped(Drop::MemoryShed),
+        play.core.statistics()[1]
+            .counters
+            .dropped(Drop::MemoryLimit),
         0
     );
 }
@@ -169,14 +171,14 @@ fn queues_have_room_again_when_another_proxy_gives_memory_back() {
     }
     assert!(play.core.memory_in_use() > LIMIT / 2);
     for _ in 0..20 {
-        if !play.core.is_parked(source) {
+        if !play.core.is_suspended(source) {
             play.send(source, &[&body]);
         }
     }
-    assert!(play.core.is_parked(source), "memory is short");
+    assert!(play.core.is_suspended(source), "memory is short");
     play.lose(subscriber);
     play.turns(2);
-    assert!(!play.core.is_parked(source), "there is memory again");
+    assert!(!play.core.is_suspended(source), "there is memory again");
 }
 
 #[test]

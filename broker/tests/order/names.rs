@@ -150,11 +150,11 @@ fn closed_and_examined(play: &mut Play) -> (Vec<ConnId>, Vec<ConnId>) {
                 play.core.handle_closed(play.now, id);
                 closed.push(id);
             }
-            Action::Examine(id) => examined.push(id),
+            Action::CheckAcks(id) => examined.push(id),
             _ => {}
         }
     }
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     (closed, examined)
 }
 
@@ -253,7 +253,7 @@ fn a_peer_that_may_be_slow_keeps_its_name_unless_its_system_is_gone() {
     wait(&mut play, 2000);
     assert_eq!(closed_and_examined(&mut play), (vec![other], vec![holder]));
     play.core.handle_unreachable(holder);
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     assert_eq!(closed_and_examined(&mut play).0, [holder]);
     let other = play.join_named(frontend(0), SocketType::Dealer, b"name");
     has_the_name(&mut play, other, worker);

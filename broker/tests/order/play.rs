@@ -170,13 +170,13 @@ impl Play {
     pub(crate) fn lose(&mut self, id: ConnId) {
         self.core.begin_turn(self.now);
         self.core.handle_read_closed(id, None);
-        self.core.settle(self.now);
+        self.core.run_deferred(self.now);
         while let Some(action) = self.core.poll_action() {
             if let Action::Close { id, .. } = action {
                 self.core.handle_closed(self.now, id);
             }
         }
-        self.core.settle(self.now);
+        self.core.run_deferred(self.now);
     }
 
     /// Messages of one frame each come in, all at once.

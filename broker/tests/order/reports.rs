@@ -22,13 +22,13 @@ impl Play {
             let socket = socket_at(&self.core, (proxy, side));
             let id = self.core.handle_accepted(self.now, socket, peer);
             self.feed(id, b"GET / HTTP/1.1\r\n");
-            self.close_doomed();
+            self.run_closes();
         }
     }
 
-    fn close_doomed(&mut self) {
+    fn run_closes(&mut self) {
         self.core.begin_turn(self.now);
-        while self.core.settle(self.now) {}
+        while self.core.run_deferred(self.now) {}
         while let Some(action) = self.core.poll_action() {
             if let Action::Close { id, .. } = action {
                 self.core.handle_closed(self.now, id);
@@ -161,7 +161,7 @@ fn a_wrong_port_is_named_by_its_endpoint_once_until_it_is_right() {
     let wrong = |play: &mut Play| {
         let id = play.dialled();
         play.feed(id, b"HTTP/1.1 400 Bad Request\r\n");
-        play.close_doomed();
+        play.run_closes();
     };
     for _ in 0..5 {
         wrong(&mut play);
@@ -186,7 +186,7 @@ fn a_link_that_comes_and_goes_does_not_flood_the_log() {
         let id = play.dialled();
         play.feed(id, &hello(SocketType::Router));
         play.feed(id, &[0xff]);
-        play.close_doomed();
+        play.run_closes();
     }
     play.core.finish_reports();
     let lines = log::taken();
@@ -236,7 +236,7 @@ fn a_refusal_names_the_endpoint() {
     Greeting::new("NULL").emit(&mut refusal);
     append_command(&mut refusal, "ERROR", b"\x07Go away");
     play.feed(id, &refusal);
-    play.close_doomed();
+    play.run_closes();
     let line = "WARN queue backend: closed tcp://example.test:5560 (10.0.0.9:5560): refused: peer \
                 said \"Go away\"";
     assert_eq!(log::taken(), [line]);

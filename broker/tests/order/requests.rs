@@ -126,6 +126,6 @@ fn a_request_to_a_peer_that_is_not_there_or_leaves_does_not_hold_up_the_next() {
         assert_eq!(play.write(first).len(), usize::from(behind == Pair));
         ask(&mut play, other, "worker");
         play.lose(first);
-        assert!(!play.core.is_parked(other) || behind == Pair, "{behind}");
+        assert!(!play.core.is_suspended(other) || behind == Pair, "{behind}");
     }
 }

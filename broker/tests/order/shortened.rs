@@ -26,9 +26,9 @@ fn a_full_sink_whose_messages_expire_gets_the_next() {
         play.join(SocketName::Frontend),
     );
     play.send(source, &["1", "2", "3"]);
-    assert!(play.core.is_parked(source), "the kernel takes nothing");
+    assert!(play.core.is_suspended(source), "the kernel takes nothing");
     play.pass(Duration::from_millis(1500));
-    assert!(!play.core.is_parked(source), "two messages are too old");
+    assert!(!play.core.is_suspended(source), "two messages are too old");
     assert_eq!(play.write(sink), ["3"]);
 }
 
@@ -49,14 +49,14 @@ fn a_full_sink_whose_messages_are_shed_gets_the_next() {
     );
     let (large, other) = ("a".repeat(60_000), play.join(SocketName::Frontend));
     play.send(source, &[&large, &large, "3"]);
-    assert!(play.core.is_parked(source), "the queue is full");
+    assert!(play.core.is_suspended(source), "the queue is full");
     // A message of which little less came than there is room for: the queue is larger.
     let head = [2, 0, 0, 0, 0, 0, 16, 0, 0];
     play.feed(other, &[&head[..], &[b'x'; 48_000]].concat());
     play.pass(Duration::from_millis(10));
     let (_, back) = statistics(&play);
-    assert_eq!(back.counters.dropped(Drop::MemoryShed), 2);
-    assert!(!play.core.is_parked(source));
+    assert_eq!(back.counters.dropped(Drop::MemoryLimit), 2);
+    assert!(!play.core.is_suspended(source));
     assert_eq!(play.write(sink), ["3"]);
 }
 
@@ -85,12 +85,12 @@ fn an_answer_that_waits_keeps_its_requester() {
         play.send_frames(server, &[b"", number.as_bytes()]);
         if number != "1" {
             assert!(
-                play.core.is_parked(server),
+                play.core.is_suspended(server),
                 "the queue of one answer is full"
             );
             let before = if number == "2" { "1" } else { "2" };
             assert_eq!(play.write(client), ["", before]);
-            play.core.settle(play.now);
+            play.core.run_deferred(play.now);
         }
     }
     assert_eq!(play.write(client), ["", "3"]);

@@ -30,7 +30,7 @@ fn a_size_that_no_memory_holds_is_refused_or_waited_for_and_takes_none() {
             play.join(SocketName::Frontend),
         );
         play.feed(source, &[&[2], &size.to_be_bytes()[..], b"hello"].concat());
-        play.core.settle(play.now);
+        play.core.run_deferred(play.now);
         assert_eq!(play.write(sink), [""; 0], "no part of it is a message");
         let is_legal = usize::try_from(size).is_ok_and(|size| size.checked_add(9).is_some())
             && size.saturating_add(9) <= maxmsgsize;

@@ -2,7 +2,7 @@
 
 use crate::play::{Play, proxy};
 use broker::config::SocketName;
-use broker::limits::CONTROL_BYTES_MAX;
+use broker::limits::PONG_BYTES_MAX;
 use broker::{Action, ConnId};
 use std::time::Duration;
 use zmtp::SocketType;
@@ -27,7 +27,7 @@ fn a_peer_on_trial_that_reads_nothing_is_sent_no_more_than_it_may_be() {
         play.feed(id, &pings);
     }
     let bytes = play.core.egress(id).expect("it is there").bytes();
-    assert!(bytes > 0 && bytes < CONTROL_BYTES_MAX + 64, "{bytes} bytes");
+    assert!(bytes > 0 && bytes < PONG_BYTES_MAX + 64, "{bytes} bytes");
     assert!(
         play.write(id)
             .iter()

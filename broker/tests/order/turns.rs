@@ -171,7 +171,7 @@ impl Loop {
             while let Some(id) = self.core.poll_dirty() {
                 self.write(id, &[]);
             }
-            if !self.core.settle(self.now) {
+            if !self.core.run_deferred(self.now) {
                 return;
             }
         }

@@ -97,7 +97,7 @@ fn queued(play: &Play, id: ConnId) -> u64 {
 }
 
 fn closed(play: &mut Play) -> Vec<ConnId> {
-    play.core.settle(play.now);
+    play.core.run_deferred(play.now);
     let actions = std::iter::from_fn(|| play.core.poll_action());
     let closed = actions.filter_map(|action| match action {
         Action::Close { id, .. } => Some(id),

@@ -393,7 +393,7 @@ fn check_reasons(what: &str, node: &Node, own: &SocketSnapshot, socket: &SocketM
     let conflates = matches!(overflow, Overflow::Conflate | Overflow::ConflateTopic);
     let may_be = |reason| match reason {
         Drop::Expired => !socket.options.max_age.is_zero(),
-        Drop::MemoryShed => node.config.memory_limit > 0,
+        Drop::MemoryLimit => node.config.memory_limit > 0,
         Drop::PeerFull => overflow != Overflow::Block,
         Drop::Replaced => conflates,
         Drop::NoSuchPeer | Drop::WithoutBody => socket.socket_type == SocketType::Router,

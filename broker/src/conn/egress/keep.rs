@@ -26,7 +26,7 @@ impl Egress {
     /// Copies what is still in the input, which is about to go away, but drops messages for which
     /// more than `allowance` bytes would be needed. A message that was begun is kept all the same.
     pub(crate) fn keep(&mut self, input: &Input, allowance: u64, store: &mut Store) -> Kept {
-        debug_assert!(self.open.messages == 0, "settle comes first");
+        debug_assert!(self.open.messages == 0, "runs are closed first");
         let mut kept = Kept::default();
         let mut at = self.first_leaning();
         while self.leaning > 0 {

@@ -233,7 +233,7 @@ impl World {
                     let gone = self.twins[queue].remove(|_| true);
                     assert_eq!(dropped as usize, gone.len(), "shed in the middle");
                 } else {
-                    self.egress[queue].settle(&self.input, &mut self.store);
+                    self.egress[queue].close_run(&self.input, &mut self.store);
                     self.write(queue);
                     self.take_unsent(queue);
                 }
@@ -241,7 +241,7 @@ impl World {
             }
         }
         for queue in 0..2 {
-            self.egress[queue].settle(&self.input, &mut self.store);
+            self.egress[queue].close_run(&self.input, &mut self.store);
             if self.random.below(3) == 0 {
                 self.check();
                 self.write(queue);

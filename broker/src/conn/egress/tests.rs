@@ -52,7 +52,7 @@ fn touching_ranges_become_one_run() {
         egress.push_run(&input, at..at + 62, 1, &mut store);
     }
     assert_eq!((egress.messages(), egress.bytes()), (1000, 62_000));
-    egress.settle(&input, &mut store);
+    egress.close_run(&input, &mut store);
     assert!(egress.leans_on_input(), "a long run stays in the input");
     assert_eq!(egress.chunks.len(), 1);
     assert_eq!(content(&egress, &bytes), bytes);
@@ -76,7 +76,7 @@ fn a_prefix_goes_in_front_of_each_message() {
         expected.extend_from_slice(b"\x01\x02id");
         expected.extend_from_slice(message);
     }
-    egress.settle(&input, &mut store);
+    egress.close_run(&input, &mut store);
     assert!(egress.leans_on_input());
     assert_eq!(content(&egress, &bytes), expected);
     assert_eq!(egress.bytes(), expected.len() as u64);
@@ -91,7 +91,7 @@ fn counts_come_down_to_zero_whatever_the_pieces() {
         egress.push_bytes(b"\x04\x01\x00", 0, &mut store);
         for _ in 0..2 {
             egress.push_input(&[], &input, 0..bytes.len(), &mut store);
-            egress.settle(&input, &mut store);
+            egress.close_run(&input, &mut store);
         }
         egress.push_shared(&[], shared(&bytes, &store), &mut store);
         while !egress.is_empty() {
@@ -325,7 +325,7 @@ fn messages_in_two_pieces_are_taken_whole() {
         egress.push_shared(b"\x01\x02id", shared(&large, &store), &mut store);
         let input = scratch(&large);
         egress.push_input(b"\x01\x02id", &input, 0..large.len(), &mut store);
-        egress.settle(&input, &mut store);
+        egress.close_run(&input, &mut store);
         egress.keep(&input, u64::MAX, &mut store);
         egress.push_bytes(b"\x04\x05\x04PONG", 0, &mut store);
         egress.push_bytes(&small, 1, &mut store);
@@ -483,7 +483,7 @@ fn those_who_keep_the_same_run_share_a_copy() {
     let mut queues: Vec<Egress> = (0..100).map(|_| Egress::default()).collect();
     for egress in &mut queues {
         egress.push_run(&input, 0..bytes.len(), 1000, &mut store);
-        egress.settle(&input, &mut store);
+        egress.close_run(&input, &mut store);
         let kept = egress.keep(&input, u64::MAX, &mut store);
         assert_eq!(kept.dropped, 0);
         assert_eq!(content(egress, &[]), bytes);
@@ -500,7 +500,7 @@ fn what_exceeds_the_allowance_is_dropped_and_counted() {
     for (written, allowance, stays) in [(0, 0, 0), (0, 620, 10), (100, 0, 1), (100, 200, 3)] {
         let (mut egress, mut store) = (Egress::default(), store());
         egress.push_run(&input, 0..bytes.len(), 1000, &mut store);
-        egress.settle(&input, &mut store);
+        egress.close_run(&input, &mut store);
         egress.advance(written, &mut store);
         let kept = egress.keep(&input, allowance, &mut store);
         let begun = written / one.len();

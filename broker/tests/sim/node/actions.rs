@@ -46,7 +46,7 @@ impl Node {
             // There is no order among those of different connections.
             let salt = ctx.random.next();
             actions.sort_by_key(|action| match action {
-                Action::Close { id, .. } | Action::Examine(id) | Action::Resume(id) => {
+                Action::Close { id, .. } | Action::CheckAcks(id) | Action::Resume(id) => {
                     mix(salt ^ id.slot() as u64)
                 }
                 Action::Connect(_) | Action::ResumeAll | Action::StopAccepting(_) => mix(salt),
@@ -73,7 +73,7 @@ impl Node {
                 self.write(ctx, id, &[]);
             }
             self.before_settling();
-            let has_more = self.core.settle(now);
+            let has_more = self.core.run_deferred(now);
             self.after_settling();
             if !has_more {
                 return has_acted;
@@ -101,7 +101,7 @@ impl Node {
         }
         for action in actions {
             if let Action::Close { id, .. } = action
-                && self.hosts[id].is_parked
+                && self.hosts[id].is_suspended
                 && self.model.has_takers(*id)
             {
                 self.cut_off.insert(*id);
@@ -128,7 +128,7 @@ impl Node {
             Action::Close { id, lingers } => {
                 let host = self.hosts.get_mut(&id).expect("it is closed once");
                 assert_eq!(host.state, State::Open, "{id:?} is closed once");
-                let is_excused = (host.is_parked || host.is_cut) && !self.cut_off.contains(&id);
+                let is_excused = (host.is_suspended || host.is_cut) && !self.cut_off.contains(&id);
                 let SocketKey { proxy, .. } = self.model.shadows[&id].socket;
                 let was_ready = self.model.shadows[&id].phase == Phase::Ready;
                 if self.model.terminated.contains_key(&proxy) && was_ready {
@@ -147,7 +147,7 @@ impl Node {
                     self.drop_host(ctx, now, id);
                 }
             }
-            Action::Examine(id) => {
+            Action::CheckAcks(id) => {
                 let cable = self.hosts.get(&id).map(|host| host.plug.cable);
                 // The kernel knows nothing of a peer that owes it no acknowledgement.
                 let is_known = ctx.random.chance(80);
@@ -158,7 +158,7 @@ impl Node {
             }
             Action::Resume(id) => {
                 if let Some(host) = self.hosts.get_mut(&id) {
-                    host.is_parked = self.core.is_parked(id);
+                    host.is_suspended = self.core.is_suspended(id);
                 }
                 self.read_later(id);
             }

@@ -50,7 +50,7 @@ impl Node {
                     0
                 };
                 let limit =
-                    options.sndhwm_bytes + largest + begun + 2 * broker::limits::CONTROL_BYTES_MAX;
+                    options.sndhwm_bytes + largest + begun + 2 * broker::limits::PONG_BYTES_MAX;
                 assert!(
                     egress.bytes() < limit,
                     "{id:?}: {} bytes queued",
@@ -111,7 +111,7 @@ impl Node {
                 || self.model.is_paused(proxy as usize)
                 || self.model.terminated.contains_key(&proxy)
                 || !self.can_show(proxy);
-            let waits = |(id, _): (&ConnId, &Host)| is_of(id, from) && self.core.is_parked(*id);
+            let waits = |(id, _): (&ConnId, &Host)| is_of(id, from) && self.core.is_suspended(*id);
             if is_excused || !self.hosts.iter().any(waits) {
                 continue;
             }
@@ -194,7 +194,7 @@ impl Node {
         self.core.handle_timeout(now, now);
         assert_eq!(self.core.poll_action(), None, "work without a reason");
         assert_eq!(self.core.poll_dirty(), None, "work without a reason");
-        assert!(!self.core.settle(now), "work without a reason");
+        assert!(!self.core.run_deferred(now), "work without a reason");
         assert!(!self.core.has_backlog(), "a backlog that never ends");
         assert!(
             self.core.statistics() == before,

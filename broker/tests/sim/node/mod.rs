@@ -63,7 +63,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) struct Host {
     can_read: bool,
-    is_parked: bool,
+    is_suspended: bool,
     /// Some of what was read is left for the next turn.
     is_cut: bool,
     pub(crate) plug: Plug,
@@ -188,7 +188,8 @@ impl Node {
         self.check_work();
         assert!(self.model.kicked.is_empty(), "kicked, and still there");
         // Whoever is held back is sent PINGs, which nobody sees if he does not read.
-        let is_stuck = |(id, host): (&ConnId, &Host)| host.is_parked || self.core.is_blocked(*id);
+        let is_stuck =
+            |(id, host): (&ConnId, &Host)| host.is_suspended || self.core.is_blocked(*id);
         let has_stuck = self.hosts.iter().any(is_stuck);
         self.idle_turns += u64::from(!was_asked && !has_acted && !has_stuck);
         self.schedule(ctx);
@@ -295,7 +296,7 @@ impl Node {
         self.by_cable.insert(plug.cable, id);
         let host = Host {
             can_read: true,
-            is_parked: false,
+            is_suspended: false,
             is_cut: false,
             plug,
             state: State::Open,

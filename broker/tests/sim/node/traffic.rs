@@ -58,15 +58,15 @@ impl Node {
             // What waits goes first; then it is heard of once more.
             Received::End => {
                 self.core.handle_read_closed(id, None);
-                self.dying.extend((!host.is_parked).then_some(id));
+                self.dying.extend((!host.is_suspended).then_some(id));
             }
             Received::Broken(kind) => {
                 self.core.handle_read_closed(id, Some(&kind.into()));
-                self.dying.extend((!host.is_parked).then_some(id));
+                self.dying.extend((!host.is_suspended).then_some(id));
             }
             Received::Data(size) => {
                 ctx.coverage
-                    .add("read while parked", u64::from(host.is_parked));
+                    .add("read while parked", u64::from(host.is_suspended));
                 let targets = self.model.hear(id, &spare[..size]);
                 input.filled(size);
                 self.handle_input(ctx, id, &mut input, &targets);
@@ -118,9 +118,9 @@ impl Node {
                     ctx.coverage.add("protocol errors", 1);
                     self.dying.push(id);
                 }
-                Flow::Parked => {
+                Flow::Suspended => {
                     ctx.coverage.add("parked", 1);
-                    self.hosts.get_mut(&id).expect("it is there").is_parked = true;
+                    self.hosts.get_mut(&id).expect("it is there").is_suspended = true;
                 }
                 Flow::Done => {}
                 Flow::More => {
@@ -136,7 +136,7 @@ impl Node {
             break;
         }
         self.model.handled(targets, &full, goes);
-        if self.hosts.get(&id).is_some_and(|host| host.is_parked) {
+        if self.hosts.get(&id).is_some_and(|host| host.is_suspended) {
             self.model.parked(id);
         }
     }

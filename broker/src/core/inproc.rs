@@ -3,13 +3,13 @@
 
 /// Whether anything moves.
 #[derive(Debug)]
-pub(crate) struct Transit {
+pub(crate) struct InprocActivity {
     is_quiet: bool,
     moves: u64,
     moves_seen: u64,
 }
 
-impl Default for Transit {
+impl Default for InprocActivity {
     fn default() -> Self {
         Self {
             is_quiet: true,
@@ -19,7 +19,7 @@ impl Default for Transit {
     }
 }
 
-impl Transit {
+impl InprocActivity {
     /// Bytes were written to, or read from, a connection between two sockets of this broker, or
     /// will be now that one may be read from again.
     pub(crate) fn note(&mut self) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 impl Core {
     /// The message at the front of `tail` waits from now on.
-    pub(super) fn hold(&mut self, id: ConnId, tail: &[u8]) {
+    pub(super) fn suspend(&mut self, id: ConnId, tail: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.backlog = Backlog::default();
             let limits = limits(&self.sockets, conn);
@@ -18,17 +18,17 @@ impl Core {
     }
 
     /// Whatever a connection sends next waits.
-    pub(super) fn park(&mut self, id: ConnId) {
+    pub(super) fn suspend_next(&mut self, id: ConnId) {
         let tail = self.take_tail(id);
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.is_parked = true;
+            conn.is_suspended = true;
         }
-        self.hold(id, tail.bytes());
+        self.suspend(id, tail.bytes());
         self.put_tail(id, tail);
     }
 
     /// More was read behind a message that waits.
-    pub(super) fn hold_more(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
+    pub(super) fn buffer_more(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
         let mut tail = self.take_tail(id);
         tail.append(input.bytes());
         input.consume(input.bytes().len());
@@ -39,12 +39,12 @@ impl Core {
         }
         self.put_tail(id, tail);
         self.remind(id);
-        Flow::Parked
+        Flow::Suspended
     }
 
     /// Some of what waited has gone on: lets the peer send more if there is room again.
-    pub(super) fn hold_less(&mut self, id: ConnId, tail: &Input) {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_parked) else {
+    pub(super) fn update_room(&mut self, id: ConnId, tail: &Input) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_suspended) else {
             return;
         };
         let limits = limits(&self.sockets, conn);
@@ -55,8 +55,8 @@ impl Core {
 
     /// Whether the next message of a connection waits for somebody to take it.
     #[must_use]
-    pub fn is_parked(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_some_and(|conn| conn.is_parked)
+    pub fn is_suspended(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.is_suspended)
     }
 }
 

@@ -10,7 +10,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The brokers that a socket is connected with, and what they have asked it to pass on.
 #[derive(Debug, Default)]
-pub(crate) struct Neighbours {
+pub(crate) struct LoopPeers {
     /// Connections with brokers that look for loops.
     pub(crate) peers: BTreeSet<ConnId>,
     /// When a loop over a connection that we accepted was last reported.
@@ -21,14 +21,14 @@ pub(crate) struct Neighbours {
 
 /// What is known of a broker at the other end of a connection.
 #[derive(Debug, Default)]
-pub(crate) struct Neighbour {
+pub(crate) struct LoopPeer {
     /// The probe that was sent to see whether it comes back from here.
     pub(crate) probe: Option<u128>,
     /// Probes put into its queue since that was last seen empty.
     pub(crate) waiting: u32,
 }
 
-impl Neighbours {
+impl LoopPeers {
     /// Takes note of a probe; false if it has been here before.
     pub(crate) fn is_new(&mut self, number: u128) -> bool {
         if self.seen.contains(&number) {
@@ -59,16 +59,16 @@ mod tests {
 
     #[test]
     fn a_probe_is_new_once_until_many_others_have_come_by() {
-        let mut neighbours = Neighbours::default();
+        let mut loop_peers = LoopPeers::default();
         for number in 0..PROBES_REMEMBERED_MAX as u128 {
-            assert!(neighbours.is_new(number));
+            assert!(loop_peers.is_new(number));
         }
-        assert!(!neighbours.is_new(0) && !neighbours.is_new(7));
+        assert!(!loop_peers.is_new(0) && !loop_peers.is_new(7));
         assert!(
-            neighbours.is_new(u128::MAX),
+            loop_peers.is_new(u128::MAX),
             "this one drives the first out"
         );
-        assert!(!neighbours.is_new(1) && neighbours.is_new(0));
-        assert_eq!(neighbours.seen.len(), PROBES_REMEMBERED_MAX);
+        assert!(!loop_peers.is_new(1) && loop_peers.is_new(0));
+        assert_eq!(loop_peers.seen.len(), PROBES_REMEMBERED_MAX);
     }
 }

@@ -17,12 +17,12 @@ use zmtp::Session;
 
 impl Core {
     /// The queue of a link while it is down; `None` if it is to have none.
-    pub(super) fn stand_in(&mut self, now: Instant, link: LinkId) -> Option<ConnId> {
+    pub(super) fn down_link_queue(&mut self, now: Instant, link: LinkId) -> Option<ConnId> {
         let entry = &mut self.links[link];
         let socket_id = entry.socket;
         let socket = &mut self.sockets[socket_id];
-        if entry.stand_in.is_some() || self.proxies[socket.proxy].stop != Stop::No {
-            return entry.stand_in;
+        if entry.queue_while_down.is_some() || self.proxies[socket.proxy].stop != Stop::No {
+            return entry.queue_while_down;
         }
         let across = socket.across.filter(|_| !socket.options.immediate)?;
         socket.pattern.balancer()?;
@@ -32,7 +32,7 @@ impl Core {
             now,
             session,
             (socket.proxy, socket_id),
-            PeerAddress::Absent,
+            PeerAddress::DownLink,
             origin,
         );
         conn.phase = Phase::Ready;
@@ -46,7 +46,7 @@ impl Core {
             self.conns.remove(id);
             return None;
         }
-        entry.stand_in = Some(id);
+        entry.queue_while_down = Some(id);
         self.deferred.wake(across);
         Some(id)
     }
@@ -62,7 +62,7 @@ impl Core {
         let Origin::Dialled(link) = origin else {
             return (unsent, None);
         };
-        let Some(id) = self.stand_in(now, link) else {
+        let Some(id) = self.down_link_queue(now, link) else {
             return (unsent, None);
         };
         let Some(conn) = self.conns.get_mut(id) else {
@@ -74,12 +74,12 @@ impl Core {
     }
 
     /// The link is up: what stood in for its peer is done with, and its queue is to be handed over.
-    pub(super) fn end_stand_in(&mut self, origin: Origin) -> Option<(ConnId, Egress)> {
+    pub(super) fn take_down_link_queue(&mut self, origin: Origin) -> Option<(ConnId, Egress)> {
         let Origin::Dialled(link) = origin else {
             return None;
         };
         let entry = &mut self.links[link];
-        let (id, socket) = (entry.stand_in.take()?, entry.socket);
+        let (id, socket) = (entry.queue_while_down.take()?, entry.socket);
         self.report_room(id, "another queue took its place");
         let socket = &mut self.sockets[socket];
         socket.pattern.detach(id, &mut self.conns);
@@ -89,13 +89,15 @@ impl Core {
 
     /// Gives a peer what was queued while it was not there.
     pub(super) fn hand_over(&mut self, id: ConnId, kept: Option<(ConnId, Egress)>) {
-        let Some((stand_in, kept)) = kept.filter(|(_, kept)| !kept.is_empty()) else {
+        let Some((queue_while_down, kept)) = kept.filter(|(_, kept)| !kept.is_empty()) else {
             return;
         };
         if let Some(conn) = self.conns.get_mut(id) {
             let socket = &mut self.sockets[conn.socket];
             let unsent = kept.messages();
-            socket.errand.taken_back(stand_in, unsent, Place::Peer(id));
+            socket
+                .errand
+                .taken_back(queue_while_down, unsent, Place::Peer(id));
             conn.egress.append(kept, &mut self.outbox.store);
         }
         self.redelivered(id);
@@ -103,12 +105,12 @@ impl Core {
     }
 
     /// Nobody will connect any more: others get what was queued.
-    pub(super) fn give_up_stand_in(&mut self, now: Instant, origin: Origin) {
-        let kept = self.end_stand_in(origin);
+    pub(super) fn give_up_down_link_queue(&mut self, now: Instant, origin: Origin) {
+        let kept = self.take_down_link_queue(origin);
         if let (Origin::Dialled(link), Some((id, mut kept))) = (origin, kept) {
             let unsent = kept.close_and_take(&mut self.outbox.store);
             let socket = self.links[link].socket;
-            self.strand(now, id, (socket, origin), unsent);
+            self.requeue(now, id, (socket, origin), unsent);
         }
     }
 

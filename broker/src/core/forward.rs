@@ -19,7 +19,7 @@ const SHARED_SIZE_MIN: usize = 256;
 
 /// The way of all messages of one input.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way {
+pub(super) struct ForwardPlan {
     /// Whether each goes to one peer and is queued by itself.
     pub(super) goes_singly: bool,
     /// Whether several of them may be queued as one: they go on as they came, to queues that do not
@@ -42,9 +42,9 @@ pub(super) struct Way {
     pub(super) to: SocketId,
 }
 
-/// What messages pass on their way, taken out of the core so that nothing is looked up for each.
+/// What messages pass on their plan, taken out of the core so that nothing is looked up for each.
 #[derive(Debug)]
-pub(super) struct Lane<'a> {
+pub(super) struct Forwarder<'a> {
     pub(super) conns: &'a mut ConnTable,
     pub(super) deferred: &'a mut Deferred,
     /// What a REQ or REP puts in front of a message.
@@ -59,51 +59,51 @@ pub(super) struct Lane<'a> {
     pub(super) targets: &'a mut Vec<ConnId>,
     pub(super) to: &'a mut Socket,
     pub(super) turn: &'a mut Turn,
-    pub(super) way: &'a Way,
+    pub(super) plan: &'a ForwardPlan,
 }
 
-/// Why [`Lane::pass`] came to an end.
+/// Why [`Forwarder::pass`] came to an end.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Halt {
+pub(super) enum ForwardEnd {
     /// There is no further message.
     Empty,
     /// The message at the front, of this size, goes to no peer.
     Nowhere { route: Route, size: usize },
     /// The message at the front cannot go yet.
-    Stuck(Flow),
+    Stopped(Flow),
 }
 
-impl<'a> Lane<'a> {
+impl<'a> Forwarder<'a> {
     /// Sends messages at the front of `input` on, at most `quota`, and consumes them. `find`
     /// answers with the size of the first.
-    pub(super) fn pass(
+    pub(super) fn forward_all(
         &mut self,
         input: &mut Input,
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
-    ) -> Halt {
-        let is_steady = self.way.has_runs && self.to.pattern.is_steady();
+    ) -> ForwardEnd {
+        let is_steady = self.plan.has_runs && self.to.pattern.is_steady();
         loop {
-            if self.way.goes_singly && !is_steady {
-                if self.way.is_watched {
-                    self.pass_singly::<true>(input, find, quota);
+            if self.plan.goes_singly && !is_steady {
+                if self.plan.is_watched {
+                    self.forward_singly::<true>(input, find, quota);
                 } else {
-                    self.pass_singly::<false>(input, find, quota);
+                    self.forward_singly::<false>(input, find, quota);
                 }
             }
             let Some(size) = find(input.bytes()) else {
-                return Halt::Empty;
+                return ForwardEnd::Empty;
             };
             if *quota == 0 || self.turn.cuts() {
-                return Halt::Stuck(Flow::More);
+                return ForwardEnd::Stopped(Flow::More);
             }
             *quota -= 1;
             self.turn.charge(cost::MESSAGE);
             let mut taken = 0;
-            if !self.way.is_plain {
+            if !self.plan.is_plain {
                 match self.admit(&input.bytes()[..size]) {
                     Admit::Pass { skip } => taken = skip,
-                    Admit::Wait => return Halt::Stuck(Flow::Parked),
+                    Admit::Wait => return ForwardEnd::Stopped(Flow::Suspended),
                     Admit::Drop(reason) => {
                         self.from.stats.count_drop(reason);
                         input.consume(size);
@@ -111,33 +111,33 @@ impl<'a> Lane<'a> {
                     }
                 }
             }
-            if self.way.is_watched {
+            if self.plan.is_watched {
                 match self.reserve(&input.bytes()[taken..size]) {
                     Ready::Flush(reader) => return self.flush_first(reader),
                     Ready::Now => {}
-                    Ready::Wait => return Halt::Stuck(Flow::Parked),
+                    Ready::Wait => return ForwardEnd::Stopped(Flow::Suspended),
                 }
             }
-            let has_run = self.way.has_runs && !is_shared(input, size);
+            let has_run = self.plan.has_runs && !is_shared(input, size);
             let route = self.route(&input.bytes()[taken..size]);
             match route {
-                Route::Wait => return Halt::Stuck(Flow::Parked),
+                Route::Wait => return ForwardEnd::Stopped(Flow::Suspended),
                 Route::Flush(target) => return self.flush_first(target),
                 _ => self.from.stats.count_in(1, size),
             }
-            if !self.way.is_plain {
+            if !self.plan.is_plain {
                 self.routed(&input.bytes()[..size], taken);
             }
             match route {
                 Route::Targets { full } if has_run && (self.is_far() || !self.is_heavy(size)) => {
-                    self.pass_run(input, size, full, find, quota);
+                    self.forward_run(input, size, full, find, quota);
                 }
                 Route::To { .. } if has_run && is_steady => {
-                    self.pass_run(input, size, 0, find, quota);
+                    self.forward_run(input, size, 0, find, quota);
                 }
                 _ => {
                     if !self.send(input, size, taken, route) {
-                        return Halt::Nowhere { route, size };
+                        return ForwardEnd::Nowhere { route, size };
                     }
                 }
             }
@@ -158,7 +158,7 @@ impl<'a> Lane<'a> {
             Route::To { skip, .. } => (self.queue(input, size, taken + skip), true),
             _ => (None, false),
         };
-        if self.way.is_watched {
+        if self.plan.is_watched {
             let range = input.start() + taken..input.start() + size;
             let whole = shared.as_ref().map(|shared| shared.skip(taken));
             self.observe(&match &whole {
@@ -173,15 +173,15 @@ impl<'a> Lane<'a> {
     }
 
     /// The message at the front goes when this peer was written.
-    fn flush_first(&mut self, target: ConnId) -> Halt {
+    fn flush_first(&mut self, target: ConnId) -> ForwardEnd {
         self.outbox.mark_urgent(self.conns, target);
-        Halt::Stuck(Flow::Flush)
+        ForwardEnd::Stopped(Flow::Flush)
     }
 
     /// The loop for types that have each message go to one peer, as long as that is all there is to
     /// it.
     #[inline(never)]
-    fn pass_singly<const IS_WATCHED: bool>(
+    fn forward_singly<const IS_WATCHED: bool>(
         &mut self,
         input: &mut Input,
         find: &impl Fn(&[u8]) -> Option<usize>,
@@ -233,7 +233,7 @@ impl<'a> Lane<'a> {
     /// which all of them have room, as one: what a queue costs is paid once. The last `full` of the
     /// targets have no room, and miss all of them.
     #[inline(never)]
-    fn pass_run(
+    fn forward_run(
         &mut self,
         input: &mut Input,
         first_size: usize,
@@ -241,7 +241,7 @@ impl<'a> Lane<'a> {
         find: &impl Fn(&[u8]) -> Option<usize>,
         quota: &mut u32,
     ) {
-        let is_watched = self.way.is_watched;
+        let is_watched = self.plan.is_watched;
         let start = input.start();
         let is_steady = self.to.pattern.is_steady();
         let is_far = self.is_far();
@@ -319,7 +319,7 @@ impl<'a> Lane<'a> {
         let message = Outgoing {
             is_matched: std::mem::take(&mut self.is_matched),
             prefix: self.prefix,
-            sender: self.way.id,
+            sender: self.plan.id,
             wire,
         };
         self.targets.clear();
@@ -336,11 +336,11 @@ impl<'a> Lane<'a> {
     /// Lets a socket whose type or whose options have a say decide on a message that it received.
     #[inline(never)]
     fn admit(&mut self, wire: &[u8]) -> Admit {
-        if self.way.must_wait {
+        if self.plan.must_wait {
             return Admit::Wait;
         }
         self.envelope.clear();
-        self.from.pattern.admit(self.way.id, wire)
+        self.from.pattern.admit(self.plan.id, wire)
     }
 
     /// Whether a message of this size goes to so many that a copy for each costs more than one that
@@ -381,9 +381,9 @@ impl<'a> Lane<'a> {
 
     fn sender(&self) -> Sender<'a> {
         Sender {
-            id: self.way.id,
+            id: self.plan.id,
             prefix: self.prefix,
-            side: self.way.side,
+            side: self.plan.side,
         }
     }
 
@@ -394,11 +394,11 @@ impl<'a> Lane<'a> {
         let Socket {
             options, pattern, ..
         } = &mut *self.from;
-        let answers = pattern.accepted(self.way.id, wire, taken, self.conns, options);
+        let answers = pattern.accepted(self.plan.id, wire, taken, self.conns, options);
         // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
         if answers || self.to.pattern.is_rep() {
             self.from.errand.end();
-            self.deferred.wake(self.way.to);
+            self.deferred.wake(self.plan.to);
         }
         if self.from.pattern.is_rep() || self.to.pattern.is_req() {
             self.to.errand.begin(self.targets.first().copied());
@@ -425,7 +425,7 @@ impl<'a> Lane<'a> {
         self.turn.charge(units);
         if is_copied_once {
             // Taking it out moves what stands behind it: runs of this input end here.
-            self.outbox.settle(self.conns, input);
+            self.outbox.end_runs(self.conns, input);
             let (message, capacity) = input.take_shared(size);
             let message = self.outbox.store.share(message, capacity);
             for target in self.targets.iter() {

@@ -6,16 +6,16 @@
 
 /// What a peer may have been sent and not have read, as far as that is known.
 #[derive(Debug, Default)]
-pub(crate) struct Doubt {
+pub(crate) struct Liveness {
     /// Bytes sent or queued when the last PING was, it included.
     asked_at: u64,
     /// Something was sent between the last PING that was answered and the last one.
     is_behind: bool,
     /// There was no room for the last PING.
-    is_unasked: bool,
+    ping_was_skipped: bool,
 }
 
-impl Doubt {
+impl Liveness {
     /// That of a peer which has shaken hands, and so has read the `bytes` sent to it so far.
     pub(crate) fn beyond(bytes: u64) -> Self {
         Self {
@@ -29,17 +29,17 @@ impl Doubt {
     pub(crate) fn asked(&mut self, before: u64, after: u64, has_answer: bool) {
         let is_new = before != self.asked_at;
         self.is_behind = is_new || self.is_behind && !has_answer;
-        self.is_unasked = before == after;
+        self.ping_was_skipped = before == after;
         self.asked_at = after;
     }
 
     /// Whether the peer was not sent the last PING.
-    pub(crate) fn is_unasked(&self) -> bool {
-        self.is_unasked
+    pub(crate) fn ping_was_skipped(&self) -> bool {
+        self.ping_was_skipped
     }
 
     /// Whether there is something that the peer may not have read; `bytes` were sent or are queued.
-    pub(crate) fn is_justified(&self, bytes: u64) -> bool {
+    pub(crate) fn may_be_unread(&self, bytes: u64) -> bool {
         self.is_behind || bytes != self.asked_at
     }
 }
@@ -52,24 +52,24 @@ mod tests {
 
     #[test]
     fn who_was_sent_nothing_since_an_answer_has_no_excuse() {
-        let mut doubt = Doubt::beyond(50);
-        assert!(!doubt.is_justified(50));
+        let mut doubt = Liveness::beyond(50);
+        assert!(!doubt.may_be_unread(50));
         doubt.asked(100, 100 + PING_SIZE, true);
-        assert!(doubt.is_justified(109), "the hundred may not be read");
+        assert!(doubt.may_be_unread(109), "the hundred may not be read");
         doubt.asked(109, 118, true);
-        assert!(!doubt.is_justified(118), "they are read");
-        assert!(doubt.is_justified(119));
+        assert!(!doubt.may_be_unread(118), "they are read");
+        assert!(doubt.may_be_unread(119));
     }
 
     #[test]
     fn what_was_sent_before_a_ping_without_answer_stays_in_doubt() {
-        let mut doubt = Doubt::beyond(0);
+        let mut doubt = Liveness::beyond(0);
         doubt.asked(0, 9, true);
         doubt.asked(50, 59, true);
         doubt.asked(59, 68, false);
         doubt.asked(68, 77, false);
-        assert!(doubt.is_justified(77));
+        assert!(doubt.may_be_unread(77));
         doubt.asked(77, 86, true);
-        assert!(!doubt.is_justified(86));
+        assert!(!doubt.may_be_unread(86));
     }
 }
