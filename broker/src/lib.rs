@@ -32,7 +32,7 @@
 //! # }
 //! ```
 //!
-//! [`Core`] is public for those who bring their own driver, a simulator for example.
+//! [`Core`] is public for programs with a driver of their own, a simulator for example.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -52,7 +52,7 @@ pub const PONG_BYTES_MAX: u64 = 4096;
 pub const NAME_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a peer that was connected to may take to send its greeting before the log says so: many
-/// round trips of a slow network, and soon enough for a person who waits.
+/// round trips of a slow network, and soon enough for an operator at the terminal.
 pub const GREETING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Brokers that pass a probe on before it is given up: loops of more are not found.
@@ -62,7 +62,7 @@ pub const PROBE_HOPS_MAX: u8 = 64;
 /// that many new connections between brokers within moments, some go the same way twice.
 pub const PROBES_REMEMBERED_MAX: usize = 256;
 
-/// Probes that wait in the queue of one broker. Beyond, somebody makes them up.
+/// Probes that wait in the queue of one broker. A queue with more is an attack.
 pub const PROBES_WAITING_MAX: u32 = 256;
 
 /// How long a connection that closed a loop before is on trial: some times what a probe takes

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as the system tells.
+//! The other end of a connection, as the system names it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 /// The other end of a connection; displayed in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PeerAddress {
-    /// Nobody yet: a link that is down.
+    /// No peer yet: the link is down.
     DownLink,
     /// Another socket of the same broker.
     Inproc,

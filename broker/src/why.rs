@@ -72,9 +72,9 @@ pub enum Why {
     IdentityTaken,
     /// The system reported an error.
     Io(io::ErrorKind),
-    /// It came from an address that nobody may come from.
+    /// It came from an address that the filters reject.
     AddressRejected,
-    /// Whoever controls the proxy wanted it gone.
+    /// A command of a control closed it.
     Kicked,
     /// It closed after the beginning of its greeting, before it said its version.
     LeftInGreeting,
@@ -125,7 +125,7 @@ impl Why {
         }
     }
 
-    /// Whether somebody should look at it: the peer did wrong, or two peers are in each other's
+    /// Whether an operator should know of it: the peer did wrong, or two peers are in each other's
     /// way.
     #[must_use]
     pub fn is_notable(&self) -> bool {

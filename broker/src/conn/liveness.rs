@@ -2,7 +2,7 @@
 //!
 //! libzmq stops reading a connection when its application has not taken enough of what came, and
 //! then answers no PING either. So silence says something about a peer only if it has read all that
-//! it was sent, which a PONG proves for whatever was sent before the PING.
+//! it was sent, which a PONG proves for all that was sent before the PING.
 
 /// What a peer may have been sent and not have read, as far as that is known.
 #[derive(Debug, Default)]

@@ -44,7 +44,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// That of nobody.
+    /// Room without a limit, as for no receiver at all.
     pub(crate) const UNLIMITED: Self = Self {
         bytes: u64::MAX,
         messages: u32::MAX,
@@ -136,7 +136,7 @@ pub(crate) struct Conn {
     pub(crate) is_dirty: bool,
     /// It is given up, and about to be closed: it is read no more.
     pub(crate) closes_later: bool,
-    /// Its next message waits for somebody to take it; it is read from only as long as its backlog
+    /// Its next message waits for a receiver with room; it is read from only as long as its backlog
     /// has room.
     pub(crate) is_suspended: bool,
     /// Waits to be read from.

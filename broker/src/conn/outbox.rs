@@ -1,4 +1,4 @@
-//! Who has something to send, and how soon.
+//! Connections with something to send, and how soon.
 
 use crate::conn::egress::{Shared, Store};
 use crate::conn::rota::Rota;

@@ -1,4 +1,4 @@
-//! What has passed over one connection, for whoever asks.
+//! The counters of one connection.
 
 use crate::why::Drop;
 use std::time::Instant;

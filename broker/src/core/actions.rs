@@ -22,7 +22,7 @@ pub enum Action {
     CheckAcks(ConnId),
     /// Read on from this connection: what it sent is waiting no more, or there is room for more.
     Resume(ConnId),
-    /// Read on from all who may be read.
+    /// Read on from all peers that may be read from.
     ResumeAll,
     /// Accept no further connection on the endpoints of this socket; or on any endpoint, and drop
     /// connections still being made.

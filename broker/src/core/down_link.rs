@@ -1,8 +1,8 @@
 //! Queues of links that are down, where `immediate` is off.
 //!
-//! What stands in for the peer is a connection like any other to its socket, except that the driver
-//! knows nothing of it: the kernel takes nothing for it, until it is done with and the one who has
-//! shaken hands gets its queue.
+//! A connection without a stream stands in for the peer. To its socket it is a connection like any
+//! other; the driver does not know it, so that nothing is written for it. The peer that completes
+//! the next handshake gets its queue.
 
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, Egress, Origin, Phase};
@@ -42,7 +42,7 @@ impl Core {
         }
         let id = self.conns.insert(conn);
         if socket.pattern.attach(id, &[], &mut self.conns).is_err() {
-            // A PAIR that somebody else has found.
+            // Another peer has found the PAIR.
             self.conns.remove(id);
             return None;
         }
@@ -104,7 +104,7 @@ impl Core {
         self.outbox.mark_dirty(&mut self.conns, id);
     }
 
-    /// Nobody will connect any more: others get what was queued.
+    /// The link will not be connected any more: other peers get what was queued.
     pub(super) fn give_up_down_link_queue(&mut self, now: Instant, origin: Origin) {
         let kept = self.take_down_link_queue(origin);
         if let (Origin::Dialled(link), Some((id, mut kept))) = (origin, kept) {
@@ -114,7 +114,7 @@ impl Core {
         }
     }
 
-    /// A REQ that asked somebody who was not there asks this one now.
+    /// A REQ whose request waited for a link asks this peer now.
     fn redelivered(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id).filter(|conn| !conn.egress.is_empty()) else {
             return;

@@ -25,7 +25,7 @@ pub(super) struct ForwardPlan {
     /// Whether several of them may be queued as one: they go on as they came, to queues that do not
     /// keep them apart.
     pub(super) has_runs: bool,
-    /// Who sent them.
+    /// Their sender.
     pub(super) id: ConnId,
     /// Whether they are routed and queued and nothing else: no type and no option has a say.
     pub(super) is_plain: bool,
@@ -314,7 +314,7 @@ impl<'a> Forwarder<'a> {
         }
     }
 
-    /// Decides where a message goes, and puts whoever gets it into the list of targets.
+    /// Decides where a message goes, and puts its receivers into the list of targets.
     fn route(&mut self, wire: &[u8]) -> Route {
         let message = Outgoing {
             is_matched: std::mem::take(&mut self.is_matched),
@@ -333,7 +333,8 @@ impl<'a> Forwarder<'a> {
         route
     }
 
-    /// Lets a socket whose type or whose options have a say decide on a message that it received.
+    /// Lets the receiving socket decide on a message, where its type or its options say more than
+    /// to pass it on.
     #[inline(never)]
     fn admit(&mut self, wire: &[u8]) -> Admit {
         if self.plan.must_wait {

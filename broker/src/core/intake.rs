@@ -1,4 +1,4 @@
-//! The path of a message: from received bytes to the queues of those who get it.
+//! The path of a message: from received bytes to the queues of its receivers.
 
 use crate::conn::liveness::Liveness;
 use crate::conn::{Input, Origin, Overflowing, Phase};
@@ -31,7 +31,7 @@ pub enum Flow {
     /// The budget of the turn is used up: end the input, and go on with it in the next turn;
     /// see [`Core::is_cut`].
     More,
-    /// The next message waits for somebody to take it. More may be read only as far as it may be
+    /// The next message waits for a receiver with room. More may be read only as far as it may be
     /// held; [`crate::core::Action::Resume`] says when there is room again.
     Suspended,
 }
@@ -131,8 +131,8 @@ impl Core {
         }
     }
 
-    /// Lets those who wait on `source` go on, as far as there is somebody to take their messages:
-    /// one message each in turn, as libzmq's fair queuing has it, or all of one who waits alone.
+    /// Resumes the suspended senders of `source` as far as receivers have room: one message each in
+    /// turn, as in libzmq's fair queuing, or all messages of a sender that waits alone.
     pub(super) fn wake(&mut self, source: SocketId) {
         let from = &self.sockets[source];
         let proxy = &self.proxies[from.proxy];
@@ -215,7 +215,7 @@ impl Core {
     }
 
     /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited
-    /// for its turn; others must line up behind those who wait.
+    /// for its turn; others must line up behind the suspended senders.
     fn pump(&mut self, id: ConnId, input: &mut Input, mut quota: u32, is_resumed: bool) -> Flow {
         let Some(conn) = self.conns.get(id) else {
             return Flow::Closed;
@@ -244,7 +244,8 @@ impl Core {
         }
     }
 
-    /// Deals with whatever stands at the front of `input`; answers why it is not to go on, if so.
+    /// Handles the message or command at the front of `input`; answers why nothing behind it may
+    /// go on, if so.
     fn step(
         &mut self,
         id: ConnId,
@@ -454,7 +455,7 @@ impl Core {
         }
     }
 
-    /// A message goes to nobody; if it was for a peer that is there, that one misses it.
+    /// A message goes to no peer; if it was for a peer that is connected, that peer misses it.
     fn miss(&mut self, to: SocketId, id: Option<ConnId>, reason: Drop, wire: &[u8]) {
         let socket = &mut self.sockets[to];
         socket.stats.count_drop(reason);

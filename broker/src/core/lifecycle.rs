@@ -243,9 +243,8 @@ impl Core {
         self.requeue(now, id, (socket, origin), unsent);
     }
 
-    /// Keeps the messages that a dead peer had not been sent for when its link is up again, or
-    /// gives them to the others, where one is as good as another. Answers of a control are for who
-    /// asked.
+    /// Keeps the messages that a dead peer had not been sent until its link is up again, or gives
+    /// them to other peers, where any peer will do. An answer of a control is for its asker alone.
     pub(super) fn requeue(
         &mut self,
         now: Instant,

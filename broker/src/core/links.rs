@@ -1,4 +1,4 @@
-//! Connecting endpoints: one link each, tried again for ever.
+//! Connecting endpoints: each has a link, which is tried again until the broker stops.
 
 use crate::config::{Endpoint, SocketOptions};
 use crate::ids::{ConnId, SocketId};
@@ -20,7 +20,7 @@ pub(crate) struct Link {
     /// It closed a loop when it was last up, and comes back on trial.
     pub(crate) is_looped: bool,
     pub(crate) socket: SocketId,
-    /// What has the queue while nobody is connected, where there is to be one.
+    /// The queue while the peer is not connected, where the options ask for one.
     pub(crate) queue_while_down: Option<ConnId>,
     pub(crate) state: LinkState,
 }
@@ -71,7 +71,7 @@ impl Backoff {
     }
 }
 
-/// Numbers that nobody can tell who has seen some and does not know the seed: hashes of it.
+/// Numbers that cannot be predicted from earlier ones without the seed: hashes of it and a count.
 #[derive(Debug)]
 pub(crate) struct Random {
     count: u64,

@@ -1,4 +1,4 @@
-//! Brokers connected in a ring send a message round for ever: finding the ring, and opening it.
+//! Brokers connected in a ring send a message round without end: finding the ring, and opening it.
 //!
 //! ```text
 //!            up                       each end of a new connection says that it is there;
@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Every connection is probed when both its ends can pass probes on. Of those of a ring one is the
-//! last, and its probe finds all others in place. Nothing is remembered of whoever is where, so
-//! nothing can be out of date, and a probe closes nothing but the connection that it is about: its
-//! number is new each time, and known only to brokers that messages reach from here.
+//! last, and its probe finds all others in place. No topology is remembered, so that none can be
+//! out of date, and a probe closes nothing but the connection that it is about: its number is new
+//! each time, and known only to brokers that messages reach from here.
 
 use crate::conn::{Conn, Input, Origin};
 use crate::core::Core;
@@ -51,7 +51,7 @@ impl Core {
     }
 
     /// A connection that closed a loop before is there again: for some time nothing but probes
-    /// passes over it. Who connected says when that is over.
+    /// passes over it. The end that connected says when that is over.
     pub(super) fn begin_trial(&mut self, id: ConnId, peer: &Peer) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -247,7 +247,7 @@ impl Core {
         }
     }
 
-    /// What a connection is called by whoever wrote the configuration.
+    /// The name of a connection in the configuration: its endpoint, or the address of its peer.
     pub(super) fn address_of(&self, conn: &Conn) -> String {
         match conn.origin {
             Origin::Accepted => conn.peer.to_string(),

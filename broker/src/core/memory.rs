@@ -27,12 +27,12 @@ use crate::why::{Drop, Why};
 /// Memory by what it is used for, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// What each connection needs, whatever it does.
+    /// What each connection needs, even an idle one.
     pub connections: u64,
     /// Received input that is kept: unfinished messages, and those that wait.
     pub inputs: u64,
     /// Messages queued for peers, with all that it takes to keep them. Buffers that are kept for
-    /// the next messages do not count: some megabytes at most, whatever peers do.
+    /// the next messages do not count: some megabytes at most.
     pub queues: u64,
     /// Subscriptions, and what publishers are still to be told of them.
     pub subscriptions: u64,

@@ -181,7 +181,7 @@ impl Core {
         self.add_conn(now, socket, peer.into(), Origin::Accepted)
     }
 
-    /// Somebody who may not connect to `socket` did, and was disconnected.
+    /// A peer whose address may not connect to `socket` connected, and was disconnected.
     pub fn handle_rejected_address(&mut self, now: Instant, socket: SocketId, peer: PeerAddress) {
         self.advance(now);
         self.sockets[socket]
@@ -287,8 +287,8 @@ impl Core {
         self.queue_shortened(id);
     }
 
-    /// The queue of an open connection has become shorter, for whatever reason: written, expired,
-    /// shed or replaced. All that may follow from it follows here.
+    /// The queue of an open connection has become shorter: messages were written, expired, shed or
+    /// replaced. All that may follow from it follows here.
     fn queue_shortened(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -611,8 +611,8 @@ impl Core {
         snapshots.collect()
     }
 
-    /// Does what had to wait for the end of an input: closes what is doomed, lets wait no longer
-    /// who need not. Answers whether there may be more to write or to act on.
+    /// Does what had to wait for the end of an input: closes connections, and resumes suspended
+    /// senders. Answers whether there may be more to write or to act on.
     pub fn run_deferred(&mut self, now: Instant) -> bool {
         let mut had_work = false;
         self.turn.work_on(Kind::Closing);
@@ -651,7 +651,7 @@ impl Core {
         self.deferred.close_later(&mut self.conns, id, why);
     }
 
-    /// Lets those go on who wait on either side of a proxy, and what was taken back.
+    /// Resumes the suspended senders of both sides of a proxy, and delivers orphaned messages.
     fn wake_both(&mut self, proxy: ProxyId) {
         let [frontend, backend] = self.proxies[proxy].sides();
         for (id, opposite) in [(frontend, backend), (backend, frontend)] {
@@ -662,7 +662,7 @@ impl Core {
         }
     }
 
-    /// A peer of this socket came, got room, or left: lets those go on who wait for it.
+    /// A peer of this socket came, got room, or left: resumes the senders that wait for it.
     fn wake_for(&mut self, id: SocketId) {
         let socket = &self.sockets[id];
         match socket.across {

@@ -1,4 +1,4 @@
-//! Connections whose next message waits: how much more of what they send is held.
+//! The receive high-water mark: how much is read and held behind a message that waits.
 
 use crate::conn::backlog::{Backlog, BacklogLimits};
 use crate::conn::{Conn, Input};
@@ -17,7 +17,7 @@ impl Core {
         }
     }
 
-    /// Whatever a connection sends next waits.
+    /// The next message of a connection waits, whether or not it is there.
     pub(super) fn suspend_next(&mut self, id: ConnId) {
         let tail = self.take_tail(id);
         if let Some(conn) = self.conns.get_mut(id) {
@@ -53,7 +53,7 @@ impl Core {
         }
     }
 
-    /// Whether the next message of a connection waits for somebody to take it.
+    /// Whether the next message of a connection waits for a receiver with room.
     #[must_use]
     pub fn is_suspended(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.is_suspended)

@@ -285,26 +285,26 @@ impl Core {
         for sum in &sums {
             let name = &self.proxies[proxy].name;
             let (side, total) = (sum.side, |noun| more(sum.total, noun));
-            let (whom, causes) = (self.sources_of(sum), causes_of(sum));
+            let (source, causes) = (self.sources_of(sum), causes_of(sum));
             match sum.subject {
                 Subject::Closed => log::warn!(
-                    "{name} {side}: closed {} from {whom} in the last minute: {causes}",
+                    "{name} {side}: closed {} from {source} in the last minute: {causes}",
                     total("peer")
                 ),
                 Subject::Connected => log::info!(
-                    "{name} {side}: connected {} to {whom} in the last minute",
+                    "{name} {side}: connected {} to {source} in the last minute",
                     total("time")
                 ),
                 Subject::Lost => log::warn!(
-                    "{name} {side}: lost {} to {whom} in the last minute: {causes}",
+                    "{name} {side}: lost {} to {source} in the last minute: {causes}",
                     total("connection")
                 ),
                 Subject::Overflow => log::warn!(
-                    "{name} {side}: began {} to drop messages for {whom} in the last minute",
+                    "{name} {side}: began {} to drop messages for {source} in the last minute",
                     total("time")
                 ),
                 Subject::Room => log::info!(
-                    "{name} {side}: stopped {} to drop messages for {whom} in the last minute: \
+                    "{name} {side}: stopped {} to drop messages for {source} in the last minute: \
                      dropped {} until then",
                     total("time"),
                     counted(sum.messages, "message")
@@ -407,7 +407,7 @@ impl Core {
         self.report_close(id, &accepted, &Why::AddressRejected);
     }
 
-    /// Tells the log that a link is up, and whatever happens to it next.
+    /// Tells the log that a link is up; what happens to it next is news again.
     pub(super) fn report_connected(&mut self, link: LinkId) {
         let id = self.links[link].socket;
         let Socket {
@@ -464,13 +464,13 @@ impl Core {
             return;
         };
         let (messages, bytes) = (conn.egress.messages(), conn.egress.bytes());
-        let (id, whom) = (conn.socket, self.address_of(conn));
+        let (id, source) = (conn.socket, self.address_of(conn));
         let key = overflow_key(Subject::Overflow, self.sockets[id].name, source_of(conn));
         let level = self.level_of_report(id, key, 0, Level::Warn);
         let (name, side) = self.names(id);
         log::log!(
             level,
-            "{name} {side}: dropping messages for {whom}: its queue is full with {messages} \
+            "{name} {side}: dropping messages for {source}: its queue is full with {messages} \
              messages of {bytes} bytes (sndhwm, sndhwm_bytes)"
         );
     }
@@ -496,9 +496,9 @@ impl Core {
         };
         let (missed, id) = (conn.traffic.misses_no_more(), conn.socket);
         if let Some(missed) = missed {
-            let (source, whom) = (source_of(conn), conn.peer);
-            let whom = match conn.origin {
-                Origin::Accepted => whom.to_string(),
+            let (source, peer) = (source_of(conn), conn.peer);
+            let peer = match conn.origin {
+                Origin::Accepted => peer.to_string(),
                 Origin::Dialled(link) => self.links[link].endpoint.to_string(),
             };
             let key = overflow_key(Subject::Room, self.sockets[id].name, source);
@@ -506,7 +506,7 @@ impl Core {
             let (name, side) = self.names(id);
             log::log!(
                 level,
-                "{name} {side}: dropped {} for {whom} until {until}",
+                "{name} {side}: dropped {} for {peer} until {until}",
                 counted(missed, "message")
             );
         }
@@ -712,7 +712,7 @@ mod tests {
         assert!(sums[0].has_unlisted && sums[0].main.is_none());
     }
 
-    /// Whatever comes in whatever order: every report is a line or part of a sum.
+    /// In any order every report is a line or part of a sum.
     #[test]
     fn nothing_is_lost() {
         let (mut reports, mut state) = (Reports::default(), 7_u32);

@@ -271,7 +271,7 @@ impl Core {
     }
 
     /// Takes the memory of the subscriptions of a proxy's socket, and of the one across, as it is
-    /// now. To be called after whatever may change it.
+    /// now. To be called after each change of them.
     pub(super) fn count_subscriptions(&mut self, id: SocketId) {
         let ids = [Some(id), self.sockets[id].across];
         for id in ids.into_iter().flatten() {
@@ -340,8 +340,8 @@ struct Upstream<'a> {
 }
 
 impl Upstream<'_> {
-    /// Tells those whom it concerns: the publishers of an XSUB, or the peers that get the messages
-    /// of another type.
+    /// Tells the peers that it concerns: the publishers of an XSUB, or the receivers of messages
+    /// behind another type.
     fn tell(&mut self, from: ConnId, across: Option<&mut Socket>, topic: &[u8], notice: Notice) {
         let Some(across) = across else {
             return;

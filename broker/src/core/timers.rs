@@ -44,7 +44,7 @@ impl Timers {
         self.by_time.insert((deadline, owner));
     }
 
-    /// The next owner whose reminder is due, and for when it was set.
+    /// The next owner with a due reminder, and the time for which it was set.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
         let (deadline, owner) = *self.by_time.first()?;
         if deadline > now {

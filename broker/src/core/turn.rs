@@ -205,7 +205,7 @@ impl Turn {
         self.done[self.kind as usize]
     }
 
-    /// Ends the turn, whatever is left of its budget, but for a little of each kind of work: what
+    /// Ends the turn before its budget is used up, but for a little of each kind of work: what
     /// takes long in every turn must not keep all other work from being done.
     pub(super) fn end(&mut self) {
         self.is_over = true;

@@ -1,5 +1,5 @@
-//! Sockets of `ipc://`: files that are never taken from somebody who listens, and that go when we
-//! go.
+//! Sockets of `ipc://`: files that are never taken from a process that listens, and that go when
+//! the broker goes.
 
 use crate::config::endpoint::IpcName;
 use crate::config::{IpcOwner, SocketOptions};
@@ -90,8 +90,7 @@ pub(super) fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Boun
     })
 }
 
-/// Makes the file of a socket, in the place of one that nobody listens on any more if need be, and
-/// listens.
+/// Makes the file of a socket, in the place of a stale one if need be, and listens.
 fn bind_file(socket: &Socket, path: &Path, options: &SocketOptions) -> io::Result<Identity> {
     let address = SockAddr::unix(path)?;
     // Between binding and listening a socket looks as if it were stale.
@@ -103,7 +102,8 @@ fn bind_file(socket: &Socket, path: &Path, options: &SocketOptions) -> io::Resul
         remove_stale(path)?;
         socket.bind(&address)?;
     }
-    // Nobody can connect before we listen, and we listen when the file is as it is to be.
+    // No peer can connect before the socket listens, and it listens when the file is as it should
+    // be.
     let ready = set_owner(path, options.ipc_owner.as_ref())
         .and_then(|()| match options.ipc_mode {
             Some(mode) => fs::set_permissions(path, Permissions::from_mode(mode.bits())),
@@ -142,7 +142,7 @@ impl Claim {
                 TryLockError::Error(error) => error,
                 TryLockError::WouldBlock => in_use(),
             })?;
-            // Whoever had it before has removed it, perhaps between these two steps.
+            // The process that had it before has removed it, perhaps between these two steps.
             let metadata = file.metadata()?;
             if identity(&path).is_ok_and(|found| found == (metadata.dev(), metadata.ino())) {
                 return Ok(Self { _file: file, path });
@@ -158,7 +158,7 @@ impl Drop for Claim {
     }
 }
 
-/// Removes the file of a socket that nobody listens on.
+/// Removes the file of a socket on which no process listens.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {}
@@ -166,7 +166,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             let message = "a file of this name exists and is not a socket";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
-        // Whoever had it has just removed it.
+        // Its process has just removed it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
@@ -176,7 +176,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Whether somebody listens on the socket with this path.
+/// Whether a process listens on the socket with this path.
 fn is_alive(path: &Path) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
@@ -186,7 +186,7 @@ fn is_alive(path: &Path) -> io::Result<bool> {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
             // Its backlog is full.
             io::ErrorKind::WouldBlock => Ok(true),
-            // It is one of datagrams, for example, or of somebody else: not ours to remove.
+            // A datagram socket, for example, or one of another user: not ours to remove.
             _ => Err(error),
         },
     }
@@ -202,7 +202,7 @@ pub(super) fn address(name: &IpcName) -> io::Result<SockAddr> {
     }
 }
 
-/// Who is at the other end.
+/// The process at the other end.
 pub(super) fn peer(socket: &impl AsFd) -> PeerAddress {
     // That fails for no connected socket.
     let (pid, uid) = getsockopt(&socket.as_fd(), PeerCredentials)

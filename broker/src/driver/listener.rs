@@ -57,23 +57,23 @@ pub struct Bound {
 #[derive(Debug)]
 pub(super) struct Listener {
     acceptor: Acceptor,
-    /// There may be somebody to accept.
+    /// There may be a connection to accept.
     pub(super) can_accept: bool,
     /// The endpoint with its real port or path.
     pub(super) endpoint: Endpoint,
     /// Networks that peers may come from; none is from everywhere.
     filters: Vec<Network>,
-    /// Nobody is accepted until then: there are no descriptors left. Connections wait in the
-    /// backlog.
+    /// No connection is accepted until then: all file descriptors are in use. Connections wait in
+    /// the backlog.
     pub(super) paused_until: Option<Instant>,
     pub(super) socket_id: SocketId,
 }
 
 #[derive(Debug)]
 enum Acceptor {
-    /// Nobody can come any more.
+    /// It accepts no connection any more.
     Closed,
-    /// Nobody comes by itself: see [`Listener::inproc_name`].
+    /// Connections come through the handle: see [`Listener::inproc_name`].
     Inproc,
     Tcp(TcpListener),
     Unix {
@@ -83,7 +83,7 @@ enum Acceptor {
     },
 }
 
-/// Somebody who came.
+/// A connection that was accepted.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) peer: PeerAddress,

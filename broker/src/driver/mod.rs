@@ -102,7 +102,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Binds every endpoint of `config`; nobody is accepted before [`Self::run`].
+    /// Binds every endpoint of `config`; no connection is accepted before [`Self::run`].
     ///
     /// # Errors
     /// The first endpoint that could not be bound, and why.
@@ -207,7 +207,7 @@ impl Broker {
             self.turn(&mut events)?;
         }
         self.core.finish_reports();
-        // Whoever still asks, or will, is not to wait for an answer.
+        // A thread that asks now, or later, must not wait for an answer.
         self.commands = mpsc::channel().1;
         Ok(())
     }
@@ -377,8 +377,8 @@ impl Broker {
         }
     }
 
-    /// Makes a pair of sockets, one for whoever bound this name, and answers the other. So the
-    /// core has connections like any other at both ends.
+    /// Makes a pair of sockets, one for the side that binds this name, and answers the other. So
+    /// the core has connections like any other at both ends.
     fn connect_inproc(
         &mut self,
         now: Instant,
@@ -495,8 +495,8 @@ impl Broker {
         }
     }
 
-    /// Nobody can come for want of descriptors, not even who would take what waits here. Peers
-    /// that have closed and whose messages wait can do without: all they sent is taken in.
+    /// All file descriptors are in use, so that not even a receiver of waiting messages can come.
+    /// Peers that have closed and whose messages wait can do without: all they sent is taken in.
     fn release_descriptors(&mut self, now: Instant) {
         self.core.charge_walk();
         let is_gone = |stream: &&Stream| {

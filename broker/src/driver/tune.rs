@@ -1,5 +1,5 @@
-//! Options of the system's sockets, set before a socket listens or connects. Those who are accepted
-//! have them from the socket that listens.
+//! Options of the system's sockets, set before a socket listens or connects. Accepted
+//! connections have them from the socket that listens.
 
 use crate::config::SocketOptions;
 use socket2::{Domain, Socket, TcpKeepalive};

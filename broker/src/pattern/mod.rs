@@ -53,7 +53,7 @@ pub(crate) enum Pattern {
     Req(Request),
     /// Input labelled with the sender's identity, output to the identity in front.
     Router(Router),
-    /// Output to those who subscribed: XPUB, and PUB, which keeps the subscriptions to itself.
+    /// Output to subscribers: XPUB, and PUB, which keeps the subscriptions to itself.
     Xpub(Box<Xpub>),
     /// Input from publishers, subscriptions to all of them: XSUB, and SUB, whose topics are fixed.
     Xsub(Box<Xsub>),
@@ -100,7 +100,7 @@ pub(crate) enum Route {
         /// Bytes of its own identity frame.
         skip: usize,
     },
-    /// Nowhere until somebody can take it.
+    /// Nowhere until a peer has room.
     Wait,
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) is_matched: bool,
     /// What the receiving socket puts in front: the sender's identity frame, or nothing.
     pub(crate) prefix: &'a [u8],
-    /// Who sent it.
+    /// Its sender.
     pub(crate) sender: ConnId,
     /// The message, in wire form, without what the receiving socket took off.
     pub(crate) wire: &'a [u8],
@@ -230,7 +230,7 @@ impl Pattern {
         }
     }
 
-    /// Whether [`Self::route`] puts no envelope in front, and nobody waits for what it routes.
+    /// Whether [`Self::route`] puts no envelope in front, and no request waits for an answer.
     pub(crate) fn sends_plainly(&self) -> bool {
         !matches!(self, Self::Rep(_) | Self::Req(_))
     }
@@ -308,8 +308,8 @@ impl Pattern {
         }
     }
 
-    /// Whether a message goes to those to whom the last one went, as long as they have room and
-    /// nobody comes or goes, subscribes or cancels. If not, [`Self::route`] is to be asked.
+    /// Whether a message goes to the peers of the last one, as long as they have room and no peer
+    /// comes or goes, subscribes or cancels. If not, [`Self::route`] is to be asked.
     #[inline]
     pub(crate) fn repeats(&mut self, wire: &[u8]) -> bool {
         match self {
@@ -410,7 +410,7 @@ impl Pattern {
         dropped
     }
 
-    /// The outgoing half of a type that makes messages wait for somebody to take them.
+    /// The outgoing half of a type whose messages wait for a peer with room.
     pub(crate) fn balancer(&mut self) -> Option<&mut Balancer> {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => Some(balancer),
@@ -474,7 +474,7 @@ pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &Socke
     }
 }
 
-/// Puts those who cannot take a message now behind those who can. One whose queue is full though
+/// Puts peers that cannot take a message now behind those that can. One whose queue is full though
 /// the kernel was not yet asked is worth asking first: what it then misses it misses by its own
 /// slowness.
 #[inline]
@@ -491,7 +491,7 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
         return Route::Targets { full: 0 };
     }
     targets.retain(|id| conns.target(*id).is_some());
-    // Those who can stay in front, in their order.
+    // Those that can stay in front, in their order.
     let mut kept = 0;
     for at in 0..targets.len() {
         let is_full = conns
@@ -511,7 +511,7 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
     }
 }
 
-/// Takes the last `full` out of `targets`: those who miss a message.
+/// Takes the last `full` out of `targets`: the peers that miss a message.
 #[inline]
 pub(crate) fn split_missing(targets: &mut Vec<ConnId>, full: u32) -> Drain<'_, ConnId> {
     targets.drain(targets.len() - full as usize..)

@@ -16,7 +16,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Its requester left: the answer will find nobody, and the next request can come.
+    /// Its requester left: the answer is dropped, and the next request can come.
     pub(crate) fn detach(&mut self, id: ConnId) {
         if self.requester == Some(id) {
             self.give_up();
@@ -45,7 +45,7 @@ impl Reply {
         self.requester = Some(id);
     }
 
-    /// To who asked. What comes unasked goes nowhere.
+    /// To the requester. An answer without a request goes nowhere.
     pub(crate) fn route(
         &mut self,
         conns: &ConnTable,

@@ -13,7 +13,7 @@ use zmtp::wire::header::MORE;
 /// The empty frame in front of every request and every answer.
 const DELIMITER: &[u8] = &[MORE, 0];
 
-/// The peers, and the one who has the request.
+/// The peers, and the one that has the request.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     asked: Option<ConnId>,
@@ -25,7 +25,7 @@ impl Request {
         self.balancer.attach(id, conns);
     }
 
-    /// One who was asked and left will not answer; libzmq would wait for ever.
+    /// A peer that was asked and left will not answer; libzmq would wait without end.
     pub(crate) fn detach(&mut self, id: ConnId, conns: &mut ConnTable) {
         self.balancer.detach(id, conns);
         if self.asked == Some(id) {
@@ -33,7 +33,7 @@ impl Request {
         }
     }
 
-    /// The answer of the one who was asked, without its delimiter.
+    /// The answer of the peer that was asked, without its delimiter.
     pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         let mut frames = Frames::new(wire);
         let has_delimiter = frames

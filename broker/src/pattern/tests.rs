@@ -28,7 +28,7 @@ fn store() -> Store {
     Store::boundless()
 }
 
-const NOBODY: ConnId = ConnId {
+const STRANGER: ConnId = ConnId {
     generation: 9,
     slot: 9,
 };
@@ -63,7 +63,7 @@ fn drain(conns: &mut ConnTable, id: ConnId, size: usize) {
     conn.egress.advance(size, &mut store());
 }
 
-/// What somebody who is gone was not sent.
+/// Messages that a peer was not sent before it left.
 fn unsent(messages: &[Vec<u8>], store: &mut Store) -> Unsent {
     let mut gone = Egress::default();
     for message in messages {
@@ -114,7 +114,7 @@ fn route_as_the_loop_does(
     let message = Outgoing {
         is_matched: false,
         prefix: &[],
-        sender: NOBODY,
+        sender: STRANGER,
         wire,
     };
     pattern.route(message, conns, options, targets, envelope)
@@ -375,7 +375,11 @@ fn only_the_slow_subscriber_misses_a_message() {
     assert_eq!(receivers(&mut pattern, &mut conns, b"t"), (vec![0], 1));
     fill(&mut conns, ids[0], false);
     let route = route(&mut pattern, &mut conns, b"\0\x01t");
-    assert_eq!(route, Route::Flush(ids[0]), "who was not asked is not slow");
+    assert_eq!(
+        route,
+        Route::Flush(ids[0]),
+        "a peer that was not asked is not slow"
+    );
 }
 
 #[test]
@@ -486,7 +490,7 @@ fn sockets_that_only_send_admit_nothing() {
         (SocketType::Xsub, Admit::Pass { skip: 0 }),
     ] {
         assert_eq!(
-            new(socket_type).admit(NOBODY, b"\0\0"),
+            new(socket_type).admit(STRANGER, b"\0\0"),
             expected,
             "{socket_type}"
         );

@@ -43,8 +43,8 @@ use std::ops::ControlFlow;
 /// for
 /// each number up to the largest that ever subscribed since the trie was last empty.
 ///
-/// A *topic* is any byte string, the empty one included. Topics have no limit here; who accepts
-/// them from a peer has one.
+/// A *topic* is any byte string, the empty one included. Topics have no limit here; the code
+/// that accepts them from a peer has one.
 #[derive(Debug)]
 pub struct Trie {
     nodes: Nodes,
@@ -153,7 +153,7 @@ impl Trie {
     }
 
     /// Removes at most `limit` subscriptions of `peer`, newest first, and calls `emptied` with each
-    /// topic that nobody holds any more. Returns true when the peer has none left.
+    /// topic that no peer holds any more. Returns true when the peer has none left.
     ///
     /// Each costs what [`remove`](Self::remove) does, independent of the size of the trie.
     pub fn remove_peer(&mut self, peer: u32, limit: usize, mut emptied: impl FnMut(&[u8])) -> bool {
@@ -218,7 +218,7 @@ impl Trie {
         }
     }
 
-    /// Calls `visit` with each topic that anybody holds, once, in the order of their bytes.
+    /// Calls `visit` with each topic that any peer holds, once, in the order of their bytes.
     ///
     /// Allocates one buffer for the longest topic.
     pub fn for_each_topic(&self, mut visit: impl FnMut(&[u8])) {

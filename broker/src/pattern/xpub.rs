@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use zmtp::SocketType;
 
-/// Who subscribes to what.
+/// The subscribers of each topic.
 #[derive(Debug)]
 pub(crate) struct Xpub {
-    /// The slots of those whom the last message was for.
+    /// The slots of the peers that the last message was for.
     last_slots: Vec<u32>,
-    /// Peers in the order of their ids, for messages that go to those who did not subscribe.
+    /// Peers in the order of their ids, for messages that go to peers without a subscription.
     peers: BTreeSet<ConnId>,
-    /// The slots of those who want the topic that was looked up last.
+    /// The slots of the peers that want the topic that was looked up last.
     slots: Vec<u32>,
     socket_type: SocketType,
     /// The number of the last message that needed stamps.
@@ -70,7 +70,7 @@ impl Xpub {
         self.peers.remove(&id);
     }
 
-    /// Whether it is a PUB: what its peers send, subscriptions apart, is nobody's business.
+    /// Whether it is a PUB: of what its peers send, only subscriptions count.
     #[inline]
     pub(crate) fn is_pub(&self) -> bool {
         self.socket_type == SocketType::Pub
@@ -121,7 +121,7 @@ impl Xpub {
     }
 
     /// Removes up to `limit` subscriptions of a peer that left, calling `emptied` for each topic
-    /// that nobody wants any more; answers whether none is left.
+    /// that no peer wants any more; answers whether the peer has none left.
     pub(crate) fn forget(&mut self, id: ConnId, limit: usize, emptied: impl FnMut(&[u8])) -> bool {
         let is_gone = self.trie.remove_peer(id.slot, limit, emptied);
         if self.peers.is_empty() && self.trie.topics() == 0 {

@@ -45,15 +45,15 @@ pub(crate) struct Socket {
     pub(crate) stats: SocketStats,
     /// Heap bytes of its subscriptions when they were last counted.
     pub(crate) subscription_bytes: u64,
-    /// Connections whose next message waits for somebody on the other side, in the order of their
-    /// turns.
+    /// Suspended senders: their next messages wait for a receiver on the other side. In the order
+    /// of their turns.
     pub(crate) suspended: Line,
 }
 
 /// Until when a socket's queues are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linger {
-    /// For ever: no stop has begun.
+    /// Without an end: no stop has begun.
     Always,
     /// Until then.
     Until(Instant),
@@ -132,12 +132,12 @@ impl Socket {
         Some(self.stats.dropped(Drop::PeerFull) - before)
     }
 
-    /// Whether what it receives goes on as it is, without more ado.
+    /// Whether a message that it receives goes on as it is.
     pub(crate) fn takes_plainly(&self) -> bool {
         self.pattern.takes_plainly(&self.options)
     }
 
-    /// Whether what it sends is queued for those to whom it is routed, without more ado.
+    /// Whether a message that it sends is only queued for the peers to which it is routed.
     pub(crate) fn sends_plainly(&self) -> bool {
         self.pattern.sends_plainly() && !self.options.overflow.takes_back()
     }
@@ -152,7 +152,8 @@ impl Socket {
         !matches!(self.session.socket_type, SocketType::Pull | SocketType::Sub)
     }
 
-    /// How long the queue of this peer may stay full; `None` if it may for ever, or is far from it.
+    /// How long the queue of this peer may stay full; [`None`] if that has no limit, or if it is
+    /// far from full.
     /// It is watched from when the kernel takes no more: by when it is full nothing is written.
     pub(crate) fn patience(&self, id: ConnId, conn: &Conn) -> Option<Duration> {
         if let Pattern::Xsub(_) = self.pattern {

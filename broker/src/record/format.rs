@@ -63,7 +63,7 @@ pub struct Origin<'a> {
     /// Whether the first frame is the identity of the peer that sent the message or, on its way
     /// out, is to have it.
     pub is_routed: bool,
-    /// Who sent it; `None` if that is not known.
+    /// Its sender; [`None`] if that is not known.
     pub peer: Option<PeerAddress>,
     /// The type of the socket that received it; `None` if that is not known.
     pub socket_type: Option<SocketType>,

@@ -1,4 +1,4 @@
-//! Recordings: what passed, when and between whom, in files.
+//! Recordings: passing messages in files, with their time and their sender.
 //!
 //! ```text
 //! event loop ── push, flush ──► Recorder ══ batches ══► thread ── write(2) ──► FILE, FILE.000001
@@ -63,7 +63,7 @@ impl RecordConfig {
     /// The buffer when nothing is configured.
     pub const BUFFER_SIZE_MAX: u64 = 64 << 20;
 
-    /// One file that grows for ever, with the default buffer.
+    /// One file that grows without a limit, with the default buffer.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {

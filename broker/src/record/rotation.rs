@@ -182,5 +182,5 @@ impl Open {
     }
 }
 
-/// Messages are nobody else's business.
+/// Only the user of the broker may read messages.
 const MODE: u32 = 0o600;

@@ -54,7 +54,7 @@ struct Chunk {
 
 impl Holders {
     /// No peer yet.
-    pub(super) const NOBODY: Self = Self::Many { at: 0, count: 0 };
+    pub(super) const NONE: Self = Self::Many { at: 0, count: 0 };
 
     pub(super) const fn one(peer: u32, link: Link) -> Self {
         Self::One {
@@ -189,7 +189,7 @@ impl Crowds {
                 if other.peer() != peer {
                     return None;
                 }
-                *holders = Holders::NOBODY;
+                *holders = Holders::NONE;
                 return Some((link, None));
             }
             Holders::Many { at, count } => (at, count),

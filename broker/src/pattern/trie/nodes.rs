@@ -95,7 +95,7 @@ impl Nodes {
         }
     }
 
-    /// The leaf of `topic`, made if there was none; then it has [`Holders::NOBODY`].
+    /// The leaf of `topic`, made if there was none; then it has [`Holders::NONE`].
     /// O(length of the topic).
     pub(super) fn find_or_insert(&mut self, topic: &[u8]) -> u32 {
         if self.leaves.live() == 0 && self.branches.live() == 0 {
@@ -301,7 +301,7 @@ impl Nodes {
             self.set_label(Node::Branch(link), label);
             (branch, rest) = (link, after);
         }
-        let (label, holders) = (Label::EMPTY, Holders::NOBODY);
+        let (label, holders) = (Label::EMPTY, Holders::NONE);
         let leaf = self.leaves.insert(Leaf {
             parent: branch,
             label,

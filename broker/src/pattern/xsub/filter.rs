@@ -44,7 +44,7 @@ enum Counted {
     Further,
     /// There is no room for it.
     Full,
-    /// Others still want it, or nobody did.
+    /// Other subscribers still want it, or there was none.
     Nothing,
 }
 
