@@ -116,7 +116,7 @@ try_patch() {
     echo "| $fault | $caught |"
 }
 
-# The copy lies within a repository of which it is no part: without one, paths are those of the copy.
+# The copy lies in a repository but is not part of it: below the ceiling, paths are those of the copy.
 git_apply() {
     (cd "$WORK/$1/tree" && GIT_CEILING_DIRECTORIES="$WORK/$1" git apply "${@:2}")
 }
@@ -152,7 +152,7 @@ run_test() {
     ) >"$WORK/$number/log"
 }
 
-# What the last test said about the fault.
+# How the last test failed.
 describe() {
     local log="$WORK/$1/log" test name seed message
     test="${2/:/ }"

@@ -38,7 +38,7 @@ RESULTS_END = "<!-- end of results -->"
 
 
 class Work:
-    """A load: how the proxy is started, what `zmqd bench` does to it, which figures are shown."""
+    """A load: the kind of proxy, the arguments of `zmqd bench`, and the figures of the table."""
 
     def __init__(self, name, kind, arguments, figures, relay=True, one_core=False, once=False,
                  proxies=None):
@@ -48,12 +48,12 @@ class Work:
         self.figures = figures
         self.proxies = proxies or ((ZMQD, LIBZMQ, RELAY) if relay else (ZMQD, LIBZMQ))
         self.one_core = one_core
-        # Memory does not vary as time does, and these take long.
+        # Measurements of memory vary less than times, and take long.
         self.once = once
 
 
 class Figure:
-    """One line of the table: a member of what `zmqd bench` prints, and what it is to reach."""
+    """One line of the table: a member of the JSON of `zmqd bench`, and its goals."""
 
     def __init__(self, key, label, *goals, scale=1):
         self.key = key
@@ -63,7 +63,7 @@ class Figure:
 
 
 class Goal:
-    """At most (or at least) so much of what another proxy needs, or of nothing but itself."""
+    """A limit, absolute or as a multiple of the figure of another proxy."""
 
     def __init__(self, limit, of=None, at_least=False):
         self.limit = limit
@@ -213,7 +213,7 @@ def capture_works():
 
 
 class Reader(threading.Thread):
-    """Reads a capture, and knows no more of ZMTP than it takes to be sent all there is."""
+    """Reads a capture, with just enough of ZMTP to subscribe to everything."""
 
     def __init__(self, endpoint):
         super().__init__(daemon=True)
@@ -282,7 +282,7 @@ class Proxy:
 
 
 def bench(work, name, options):
-    """One run; the figures that `zmqd bench` prints, or why there are none."""
+    """One run: the figures that `zmqd bench` prints, or None, and its complaint."""
     cores = sorted(os.sched_getaffinity(0))
     core = cores[0] if work.one_core and len(cores) > 1 else None
     arguments = list(work.arguments)
@@ -304,14 +304,14 @@ def bench(work, name, options):
                 preexec_fn=outside,
             )
         except subprocess.TimeoutExpired:
-            return None, "no end in time"
+            return None, "not finished in time"
     if result.returncode != 0:
         return None, result.stderr.strip()
     return json.loads(result.stdout), result.stderr.strip()
 
 
 def measure(chosen, options):
-    """All runs, in turn: results[work name][proxy] is a list of what `zmqd bench` printed."""
+    """All runs, in turn: results[work name][proxy] is a list of the figures of `zmqd bench`."""
     results = {work.name: {name: [] for name in work.proxies} for work in chosen}
     for turn in range(options.rounds):
         for work in chosen:
@@ -341,7 +341,7 @@ def shown(value):
 
 
 def spread(runs, figure):
-    """How far apart the runs were, as a part of the median: what noise there is."""
+    """Half the range of the runs, relative to their median: the noise."""
     values = [run[figure.key] for run in runs if run.get(figure.key) is not None]
     if len(values) < 2 or not statistics.median(values):
         return "–"
@@ -371,7 +371,7 @@ def table(chosen, results):
 
 
 def watched(chosen, results):
-    """What it costs to be watched: ratios to not having a capture at all."""
+    """The cost of a capture: ratios to a proxy without one."""
     yield ""
     yield "| work | figure | without a capture | idle | read | idle ÷ without | read ÷ without |"
     yield "|---|---|--:|--:|--:|--:|--:|"
@@ -387,7 +387,7 @@ def watched(chosen, results):
 
 
 def at_rest(options):
-    """Memory of each proxy before anybody connects, and how large our binary is."""
+    """Memory of each proxy before the first connection, and the size of the binary."""
     sizes = {}
     for name in (ZMQD, LIBZMQ, RELAY):
         with Proxy(name, QUEUE, options.programs) as proxy:
@@ -422,7 +422,7 @@ def machine(options):
 
 
 def write_into(path, text):
-    """Replaces what stands between the two markers of a document."""
+    """Replaces the text between the two markers of a document."""
     before, rest = path.read_text().split(RESULTS_START)
     _, after = rest.split(RESULTS_END)
     path.write_text(f"{before}{RESULTS_START}\n{text}\n{RESULTS_END}{after}")

@@ -1,4 +1,4 @@
-"""libzmq's own proxy, for comparison: prints the two endpoints as zmqd does, then runs for ever."""
+"""libzmq's own proxy, for comparison: prints its endpoints as zmqd does, and runs until killed."""
 
 import sys
 

@@ -28,13 +28,13 @@ static void *context;
 static void *sockets[SOCKETS_MAX];
 static int sockets_count;
 
-static void give_up(const char *why)
+static void give_up(const char *reason)
 {
-    fprintf(stderr, "%s\n", why);
+    fprintf(stderr, "%s\n", reason);
     exit(1);
 }
 
-/* Answers with what the library says if something did not succeed; the result is whether it did. */
+/* Answers with the error of the library if a call failed; returns whether it succeeded. */
 static int succeeded(int result)
 {
     if (result != -1)
@@ -144,7 +144,7 @@ int main(void)
         const char *verb = strtok(line, " \n"), *number = strtok(NULL, " \n");
         const char *argument = strtok(NULL, " \n"), *size;
         if (verb == NULL || number == NULL || argument == NULL)
-            give_up("half a request");
+            give_up("an incomplete request");
         while ((size = strtok(NULL, " \n")) != NULL) {
             if (count == PARTS_MAX)
                 give_up("too many parts");

@@ -1,18 +1,18 @@
-//! Cables are pulled out, and hosts vanish without a word.
+//! Pulled cables, and hosts that vanish silently.
 
 use zmqd_tests::{Host, Network, Python, Zmqd, wait_until};
 
-/// Signs of life five times a second, and death after a second without.
+/// Five PINGs a second, and a peer is dead after a second without an answer.
 const BEATS: [&str; 2] = ["--set=heartbeat_ivl=200", "--set=heartbeat_timeout=1000"];
 
-/// A broker on a host of its own, its ports free.
+/// A broker on a host, on free ports.
 fn broker_on(host: &Host, kind: &str, more: &[&str]) -> Zmqd {
     let (frontend, backend) = (host.any(), host.any());
     let sides = [kind, "--frontend", &frontend, "--backend", &backend];
     host.zmqd(&[&sides[..], more].concat())
 }
 
-/// A queue on a host of its own that connects to a server.
+/// A queue on a host that connects to a server.
 fn queue_before(host: &Host, server: &str, more: &[&str]) -> Zmqd {
     let frontend = host.any();
     let sides = [
@@ -25,7 +25,7 @@ fn queue_before(host: &Host, server: &str, more: &[&str]) -> Zmqd {
     host.zmqd(&[&sides[..], more].concat())
 }
 
-/// A Python with a client that asks again until it is answered, and one with a server.
+/// A Python whose client asks again until it gets an answer, and one with a server.
 fn ask_and_answer(broker: &Zmqd, asking: &Host, answering: &Host) -> (Python, Python) {
     let mut server = answering.python(broker);
     server.run("server = connect(zmq.REP, backend)");
@@ -77,7 +77,7 @@ fn a_cable_pulled_for_a_moment_loses_nothing() {
                 received += 1
             "#,
         );
-        // Something that goes on meanwhile, for as long as a cable is out.
+        // Traffic through another broker measures how long a cable is out.
         let other = Zmqd::queue(&[]);
         let mut clock = Python::beside(&other);
         clock.run("honest = Honest('queue', frontend, backend); honest.passes()");
@@ -92,12 +92,16 @@ fn a_cable_pulled_for_a_moment_loses_nothing() {
         far.finish();
         let (sent, received): (u64, u64) = (near.ask("sent"), far.ask("received"));
         assert_eq!(sent, received);
-        assert_eq!(broker.log_count("closed"), 0, "a moment is not for ever");
+        assert_eq!(
+            broker.log_count("closed"),
+            0,
+            "a peer was closed after a moment"
+        );
     }
 }
 
 #[test]
-fn a_client_whose_cable_was_out_comes_back_under_its_name() {
+fn a_client_returns_with_its_identity_after_its_cable_was_pulled() {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
     let broker = broker_on(&middle, "queue", &BEATS);
@@ -114,7 +118,7 @@ fn a_client_whose_cable_was_out_comes_back_under_its_name() {
     server.run("assert server.recv_multipart() == [b'client', b'before']");
     network.pull(&left);
     let _line = broker.wait_log("no sign of life after PING");
-    server.run("server.send_multipart([b'client', b'while it is gone'])");
+    server.run("server.send_multipart([b'client', b'while it is away'])");
     broker.wait_connections(1);
     network.plug(&left);
     client.run("client.send(b'after')");
@@ -125,17 +129,17 @@ fn a_client_whose_cable_was_out_comes_back_under_its_name() {
 }
 
 #[test]
-fn peers_without_heartbeats_come_back_too() {
+fn peers_without_heartbeats_reconnect() {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
-    // With -v the log has a line for each, though they come from the same addresses again.
+    // With -v the log has a line for each peer, though they reconnect from the same addresses.
     let broker = broker_on(&middle, "queue", &[&BEATS[..], &["-v"]].concat());
     let (mut client, _server) = ask_and_answer(&broker, &left, &right);
     for host in [&left, &right, &middle] {
-        let given_up = broker.log_count("no sign of life after PING");
+        let closed = broker.log_count("no sign of life after PING");
         network.pull(host);
-        wait_until("somebody to be given up", || {
-            (broker.log_count("no sign of life after PING") > given_up).then_some(())
+        wait_until("a peer to be declared dead", || {
+            (broker.log_count("no sign of life after PING") > closed).then_some(())
         });
         network.plug(host);
         client.run("for number in range(20): ask(client, b'%d' % number)");
@@ -143,7 +147,7 @@ fn peers_without_heartbeats_come_back_too() {
 }
 
 #[test]
-fn the_system_finds_silent_peers_dead_where_there_are_no_heartbeats() {
+fn tcp_keepalive_finds_dead_peers() {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
     let broker = broker_on(
@@ -159,7 +163,7 @@ fn the_system_finds_silent_peers_dead_where_there_are_no_heartbeats() {
     );
     let (mut client, _server) = ask_and_answer(&broker, &left, &right);
     broker.wait_connections(2);
-    // What is sent and not acknowledged is sent again instead, for a quarter of an hour.
+    // Unacknowledged bytes would be retransmitted instead, for a quarter of an hour.
     network.wait_silence();
     network.cut(&middle, &left);
     broker.wait_connections(1);
@@ -168,9 +172,9 @@ fn the_system_finds_silent_peers_dead_where_there_are_no_heartbeats() {
     broker.wait_connections(2);
 }
 
-/// A streamer with these options has more for a sink than the kernel takes, when the sink, whose
-/// options these are, is cut off. The next one gets it.
-fn queued_behind_a_cut(more: &[&str], sink: &str) {
+/// A streamer with the options `more` has more messages for a sink than the kernel buffers, and the
+/// sink, with the options `sink`, is cut off. The next sink gets these messages.
+fn queue_behind_a_cut(more: &[&str], sink: &str) {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
     let broker = broker_on(&middle, "streamer", &[&BEATS[..], more].concat());
@@ -189,10 +193,10 @@ fn queued_behind_a_cut(more: &[&str], sink: &str) {
     broker.wait_connections(1);
     near.run(
         r#"
-        heir = connect(zmq.PULL, backend)
-        numbers = [int(heir.recv_multipart()[0])]
+        other = connect(zmq.PULL, backend)
+        numbers = [int(other.recv_multipart()[0])]
         while numbers[-1] != 599:
-            numbers.append(int(heir.recv_multipart()[0]))
+            numbers.append(int(other.recv_multipart()[0]))
         assert numbers == list(range(numbers[0], 600)), numbers
         assert numbers[0] < 100, f"{numbers[0]} of 600 messages were lost on the way"
         "#,
@@ -200,24 +204,24 @@ fn queued_behind_a_cut(more: &[&str], sink: &str) {
 }
 
 #[test]
-fn what_is_queued_behind_a_cut_goes_to_others_when_heartbeats_end() {
-    queued_behind_a_cut(&[], ", heartbeat_ivl=200");
+fn messages_queued_behind_a_cut_go_to_others_when_heartbeats_stop() {
+    queue_behind_a_cut(&[], ", heartbeat_ivl=200");
 }
 
 #[test]
-fn what_is_queued_behind_a_cut_goes_to_others_after_tcp_maxrt() {
+fn messages_queued_behind_a_cut_go_to_others_after_tcp_maxrt() {
     let options = ["--set=heartbeat_ivl=0", "--set=tcp_maxrt=2000"];
-    queued_behind_a_cut(&options, ", heartbeat_ivl=200");
+    queue_behind_a_cut(&options, ", heartbeat_ivl=200");
 }
 
 #[test]
-fn what_is_queued_behind_a_cut_goes_to_others_when_nothing_is_acknowledged() {
-    // Without heartbeats of its own, a sink that is cut off is silent as one that is slow.
-    queued_behind_a_cut(&[], "");
+fn messages_queued_behind_a_cut_go_to_others_without_acknowledgements() {
+    // Without heartbeats of its own, a sink that is cut off is as silent as a slow one.
+    queue_behind_a_cut(&[], "");
 }
 
 #[test]
-fn a_worker_that_is_cut_off_at_work_is_found_dead() {
+fn a_worker_cut_off_during_a_request_is_found_dead() {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
     let broker = broker_on(&middle, "queue", &BEATS);
@@ -252,7 +256,7 @@ fn an_attempt_to_connect_ends_after_connect_timeout() {
 }
 
 #[test]
-fn a_server_that_vanished_is_found_again_where_it_was() {
+fn a_link_reconnects_to_a_server_that_vanished() {
     let mut network = Network::new();
     let [middle, left, right] = network.hosts();
     let server = right.endpoint(5555);
@@ -277,7 +281,7 @@ fn a_server_that_vanished_is_found_again_where_it_was() {
     let mut process = start_server();
     client.run(ask);
     for _life in 0..3 {
-        // Its end is not heard of: no FIN and no RST leave the host.
+        // Its end stays unnoticed: no FIN or RST leaves the host.
         network.cut(&middle, &right);
         process.kill();
         process = start_server();

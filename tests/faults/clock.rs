@@ -1,22 +1,20 @@
-//! The clock on the wall is set back and forth.
+//! The wall clock is set back and forth.
 //!
-//! Times in logs, recordings and what is shown are read from it. Deadlines are kept by the clock
-//! that nobody can set, which libfaketime is told to leave alone, as the kernel does.
+//! Times in logs and recordings come from it. Deadlines use the monotonic clock, which cannot be
+//! set, and which libfaketime leaves alone here.
 
 use std::fs;
 use std::path::PathBuf;
 
 use zmqd_tests::{ANY, Python, Scratch, Zmqd, vacant_endpoint};
 
-/// Where Debian's libfaketime is.
+/// The path of Debian's libfaketime.
 fn library() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib")
-        .expect("there is a /usr/lib")
-        .flatten();
+    let folders = fs::read_dir("/usr/lib").expect("/usr/lib exists").flatten();
     let found = folders
         .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.exists());
-    found.expect("this did not run: libfaketime is not installed; it is a package of Debian")
+    found.expect("did not run: install libfaketime, a package of Debian")
 }
 
 /// The date that a line of the log begins with.
@@ -27,7 +25,7 @@ fn date(line: &str) -> &str {
 }
 
 #[test]
-fn deadlines_do_not_follow_the_clock_on_the_wall() {
+fn deadlines_do_not_follow_the_wall_clock() {
     let clock = Scratch::new("faketime", "+0");
     let wrapper = [
         "env",
@@ -58,13 +56,13 @@ fn deadlines_do_not_follow_the_clock_on_the_wall() {
     let mut dates = vec![date(&broker.wait_log("connected to")).to_owned()];
     for shift in ["-400d", "+400d", "-4000d", "+0"] {
         fs::write(clock.path(), shift).expect("the clock can be set");
-        // A silent peer is still given up, and only that one; the lost link is tried again.
+        // Only the silent peer is closed, after its timeout; the lost link reconnects.
         let mut silent = zmqd_tests::Raw::connect(broker.frontend());
         silent.handshake("DEALER");
         let watch = zmqd_tests::Stopwatch::start();
         silent.read_until_closed();
         let elapsed = watch.elapsed();
-        assert!(elapsed.as_millis() >= 2000, "given up after {elapsed:?}");
+        assert!(elapsed.as_millis() >= 2000, "closed after {elapsed:?}");
         dates.push(date(&broker.wait_log(silent.address())).to_owned());
         let ticks = broker.cpu_ticks();
         python.run("assert is_silent(client, 300)");
@@ -80,11 +78,11 @@ fn deadlines_do_not_follow_the_clock_on_the_wall() {
     assert_eq!(
         distinct.len(),
         4,
-        "the log does not tell the times that were set: {dates:?}"
+        "the log does not show the times that were set: {dates:?}"
     );
     assert_eq!(
         broker.log_count("no sign of life"),
         4,
-        "one for each silent peer"
+        "not one for each silent peer"
     );
 }

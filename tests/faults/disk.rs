@@ -7,7 +7,7 @@ use std::process;
 
 use zmqd_tests::{ANY, Python, Scratch, Zmqd, wait_until};
 
-/// The numbers in a recording, and how many messages it says are missing between them.
+/// The numbers in a recording, and how many messages it reports as missing between them.
 fn read(recording: &str) -> (Vec<u64>, u64) {
     let finished = Zmqd::finish(&["sniff", "--read", recording]);
     let number = |line: &str| {
@@ -22,7 +22,7 @@ fn read(recording: &str) -> (Vec<u64>, u64) {
     (numbers, finished.stderr.lines().filter_map(lost).sum())
 }
 
-/// A source and a sink whose messages pass a streamer.
+/// `pass_on`, which sends messages from a source through a streamer to a sink.
 const TRAFFIC: &str = r#"
 source, sink, number = connect(zmq.PUSH, frontend), connect(zmq.PULL, backend), 0
 
@@ -34,14 +34,14 @@ def pass_on(count):
         assert sink.recv_multipart() == message
 "#;
 
-/// A file system of a megabyte, which only one process has; a third of it is taken.
-struct Room {
+/// A file system of a megabyte, a third of it used, that only one process sees.
+struct SmallDisk {
     path: String,
 }
 
-impl Room {
+impl SmallDisk {
     fn new() -> Self {
-        let path = env::temp_dir().join(format!("zmqd-room-{}", process::id()));
+        let path = env::temp_dir().join(format!("zmqd-disk-{}", process::id()));
         fs::create_dir_all(&path).expect("a directory for temporary files");
         let path = path.to_str().expect("a name in UTF-8").to_owned();
         Self { path }
@@ -57,14 +57,14 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
-        drop(fs::remove_dir(&self.path)); // only inside was there anything in it
+        drop(fs::remove_dir(&self.path)); // empty outside of that process
     }
 }
 
 #[test]
-fn a_recording_goes_on_when_there_is_room_again() {
+fn a_recording_continues_when_there_is_space_again() {
     let unlimited = [
         "--set=capture.sndhwm=0",
         "--set=capture.sndhwm_bytes=1000000000",
@@ -72,12 +72,12 @@ fn a_recording_goes_on_when_there_is_room_again() {
     let broker = Zmqd::streamer(&[&["--capture", ANY], &unlimited[..]].concat());
     let mut python = Python::beside(&broker);
     python.run(TRAFFIC);
-    let room = Room::new();
-    let recording = format!("{}/day.zrec", room.path);
-    let sniffer = room.start_in(&["sniff", broker.capture(), "--record", &recording]);
-    let inside = |file: &str| format!("/proc/{}/root{}/{file}", sniffer.pid(), room.path);
+    let disk = SmallDisk::new();
+    let recording = format!("{}/day.zrec", disk.path);
+    let sniffer = disk.start_in(&["sniff", broker.capture(), "--record", &recording]);
+    let inside = |file: &str| format!("/proc/{}/root{}/{file}", sniffer.pid(), disk.path);
     let len = || fs::metadata(inside("day.zrec")).map_or(0, |metadata| metadata.len());
-    wait_until("the sniffer to hear something", || {
+    wait_until("the sniffer to record a message", || {
         python.run("pass_on(1)");
         (len() > 1000).then_some(())
     });
@@ -89,34 +89,29 @@ fn a_recording_goes_on_when_there_is_room_again() {
         (500_000..800_000).contains(&full),
         "{full} bytes are recorded"
     );
-    fs::remove_file(inside("filler")).expect("the filler is there");
-    wait_until("the recording to go on", || {
+    fs::remove_file(inside("filler")).expect("the filler exists");
+    wait_until("the recording to continue", || {
         python.run("pass_on(10)");
         (len() > full + 10_000).then_some(())
     });
     let sent: u64 = python.ask("number");
-    let mut file = File::open(inside("day.zrec")).expect("the recording is there");
+    let mut file = File::open(inside("day.zrec")).expect("the recording exists");
     sniffer.signal("TERM");
     let finished = sniffer.wait();
-    assert_eq!(
-        finished.code,
-        Some(1),
-        "some is missing: {}",
-        finished.stderr
-    );
-    // The file system lives as long as somebody has a file of it open.
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    // The open file keeps the file system alive.
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)
         .expect("the recording can be read");
     let copy = Scratch::new("zrec", "");
-    fs::write(copy.path(), bytes).expect("there is room for a copy");
+    fs::write(copy.path(), bytes).expect("a copy can be written");
     let (numbers, lost) = read(copy.path());
-    assert!(lost > 0, "the recording says that nothing is missing");
+    assert!(lost > 0, "the recording reports no missing messages");
     assert!(numbers.is_sorted(), "out of order");
-    assert_eq!(numbers.last(), Some(&sent), "the last message is not there");
+    assert_eq!(numbers.last(), Some(&sent), "the last message is missing");
     assert_eq!(
         numbers.len() as u64 + lost,
         sent - numbers[0] + 1,
-        "some vanished uncounted"
+        "messages are missing without a report"
     );
 }

@@ -1,11 +1,11 @@
-//! Packets come late, twice, out of order or not at all.
+//! Packets that are late, duplicated, reordered or lost.
 
 use zmqd_tests::{Network, Python};
 
-/// Far worse than any network that is in order: each round trip takes 80 ms and more.
+/// Far worse than a working network: each round trip takes 80 ms and more.
 const BAD: &str = "delay=20 jitter=10 loss=0.03 double=0.02 overtake=0.05";
 
-/// Messages of which each receiver can tell whether they are whole.
+/// Messages that a receiver can compare, byte for byte.
 const MESSAGES: &str = r#"
 import random
 
@@ -31,7 +31,7 @@ fn across(network: &mut Network, kind: &str) -> (zmqd_tests::Zmqd, Python, Pytho
     (broker, near, far)
 }
 
-/// The network was as bad as it was told to be.
+/// Fails unless the network was as bad as [`BAD`].
 #[track_caller]
 fn assert_bad(network: &mut Network) {
     for what in ["lost", "doubled", "overtaking"] {

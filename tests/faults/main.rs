@@ -1,7 +1,6 @@
-//! Real faults of networks, clocks, disks and memory, between processes that do not know that it is
-//! a test.
+//! Real faults of networks, clocks, disks and memory, between unmodified processes.
 //!
-//! They need root, and packages that a machine for Rust need not have: `./ci.sh faults`.
+//! They need root, and packages that a Rust machine may lack: `./ci.sh faults`.
 
 mod cable;
 mod clock;

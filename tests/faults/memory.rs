@@ -1,4 +1,4 @@
-//! The broker in a control group that kills who takes more memory than there is.
+//! The broker in a control group with a memory limit, where the kernel kills processes above it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use zmqd_tests::flood::{KINDS, flood};
 use zmqd_tests::{ANY, Python, Zmqd};
 
-/// What the group may have, where `memory_limit` is 32 MiB: the process itself needs some, and an
-/// allocator keeps some of what it got back.
+/// The limit of the group, with a `memory_limit` of 32 MiB: the process needs some memory for
+/// itself, and its allocator keeps some that was freed.
 const GROUP_SIZE: u64 = 64 << 20;
 
-/// A control group of its own; swapping would only put off the end.
+/// A control group without swap.
 struct Group {
     kills: &'static str,
     path: PathBuf,
@@ -18,7 +18,7 @@ struct Group {
 }
 
 impl Group {
-    /// Of the unified hierarchy, or where that has no memory controller of the older one.
+    /// In the unified hierarchy, or in the older one if the memory controller is there.
     fn new(name: &str) -> Self {
         let unified = Path::new("/sys/fs/cgroup");
         let older = Path::new("/sys/fs/cgroup/memory");
@@ -27,7 +27,8 @@ impl Group {
             controllers.is_ok_and(|all| all.split_whitespace().any(|one| one == "memory"));
         let (root, limits, kills, peak) = if is_unified {
             let switch = unified.join("cgroup.subtree_control");
-            fs::write(switch, "+memory").expect("groups may be limited (./ci.sh faults says more)");
+            fs::write(switch, "+memory")
+                .expect("control groups can be limited (see ./ci.sh faults)");
             let limits = [("memory.max", GROUP_SIZE), ("memory.swap.max", 0)];
             (unified, limits, "memory.events", "memory.peak")
         } else {
@@ -43,10 +44,10 @@ impl Group {
             )
         };
         let path = root.join(format!("zmqd-{name}-{}", std::process::id()));
-        fs::create_dir(&path).expect("root may make groups");
+        fs::create_dir(&path).expect("root can make control groups");
         let group = Self { kills, path, peak };
         for (file, bytes) in limits {
-            // A kernel that cannot swap, or does not count it, has no file for it.
+            // A kernel without swap, or without counting it, lacks the second file.
             if group.path.join(file).exists() {
                 fs::write(group.path.join(file), bytes.to_string()).expect("a limit can be set");
             }
@@ -63,19 +64,21 @@ impl Group {
     }
 
     fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.path.join(file)).expect("a file of the group")
+        fs::read_to_string(self.path.join(file)).expect("the group has this file")
     }
 
-    /// How many processes were killed because there was no more memory.
+    /// How many processes the kernel killed for lack of memory.
     fn kills(&self) -> u64 {
         let events = self.read(self.kills);
         let line = events
             .lines()
             .find_map(|line| line.strip_prefix("oom_kill "));
-        line.expect("a count of kills").parse().expect("a number")
+        line.expect("the group counts kills")
+            .parse()
+            .expect("a number")
     }
 
-    /// The most that was in use at once.
+    /// The most memory in use at once.
     fn peak(&self) -> u64 {
         self.read(self.peak).trim().parse().expect("a number")
     }
@@ -83,15 +86,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        drop(fs::remove_dir(&self.path)); // its processes have ended
+        drop(fs::remove_dir(&self.path)); // fails only if a process still runs
     }
 }
 
-/// 196 MB of them.
+/// The messages of a flood, 196 MB.
 const MESSAGES: u32 = 3000;
 
-/// `memory_limit`, in bytes.
-fn cramped<'a>(kind: &'a str, memory_limit: &'a str) -> Vec<&'a str> {
+/// Arguments of a broker whose queues are limited by `memory_limit` only, in bytes.
+fn limited_by_memory<'a>(kind: &'a str, memory_limit: &'a str) -> Vec<&'a str> {
     let sides = [kind, "--frontend", ANY, "--backend", ANY];
     let limits = ["--memory-limit", memory_limit, "--set", "sndhwm=0"];
     let bytes = [
@@ -104,14 +107,14 @@ fn cramped<'a>(kind: &'a str, memory_limit: &'a str) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_group_with_little_memory_survives_a_flood() {
+fn a_broker_in_a_small_control_group_survives_a_flood() {
     for (kind, near, far) in KINDS {
         let group = Group::new(kind);
-        let broker = group.start_in(&cramped(kind, "33554432"));
-        let (deaf, mut python) = flood(&broker, near, far, MESSAGES);
+        let broker = group.start_in(&limited_by_memory(kind, "33554432"));
+        let (stuck, mut python) = flood(&broker, near, far, MESSAGES);
         let _line = broker.wait_log("the memory limit of 33554432 bytes is reached");
         python.finish();
-        drop(deaf);
+        drop(stuck);
         let mut honest = Python::beside(&broker);
         honest.set("far", far);
         honest.set("near", near);
@@ -132,24 +135,30 @@ fn a_group_with_little_memory_survives_a_flood() {
         );
         assert_eq!(group.kills(), 0, "{kind}");
         let peak = group.peak();
-        // What three subscribers share counts for each of them.
+        // Memory shared by three subscribers counts for each of them.
         let least = if kind == "forwarder" { 11 } else { 32 };
-        assert!(peak > least << 20, "{kind}: {peak} bytes are no flood");
+        assert!(
+            peak > least << 20,
+            "{kind}: the flood took only {peak} bytes"
+        );
     }
 }
 
-/// Without a limit of its own the broker is what the kernel kills.
+/// Without its own limit the broker is killed by the kernel.
 #[test]
-fn a_group_kills_a_broker_that_holds_whatever_comes() {
+fn the_kernel_kills_a_broker_without_memory_limit() {
     let group = Group::new("unlimited");
-    let broker = group.start_in(&cramped("streamer", "0"));
-    let (deaf, _python) = flood(&broker, "PUSH", "PULL", MESSAGES);
+    let broker = group.start_in(&limited_by_memory("streamer", "0"));
+    let (stuck, _python) = flood(&broker, "PUSH", "PULL", MESSAGES);
     let finished = broker.wait();
     assert_eq!(
         finished.code, None,
         "it ended by itself: {}",
         finished.stderr
     );
-    assert!(group.kills() > 0, "it was not the kernel that killed it");
-    drop(deaf);
+    assert!(
+        group.kills() > 0,
+        "something else than the kernel killed it"
+    );
+    drop(stuck);
 }

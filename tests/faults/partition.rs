@@ -1,8 +1,8 @@
-//! Three brokers and their peers on four hosts; the network between them falls apart and heals.
+//! Three brokers and their peers on four hosts; the network between them is partitioned and heals.
 
 use zmqd_tests::{Host, Network, Python, Zmqd, wait_until};
 
-/// Signs of life five times a second, and death after a second without; links are tried again soon.
+/// Five PINGs a second, a peer is dead after a second without an answer, and links retry soon.
 const BEATS: [&str; 4] = [
     "--set=heartbeat_ivl=200",
     "--set=heartbeat_timeout=1000",
@@ -15,7 +15,7 @@ fn broker_on(host: &Host, kind: &str, frontend: [&str; 2], backend: &[&str]) -> 
     host.zmqd(&[&[kind], &frontend[..], backend, &BEATS].concat())
 }
 
-/// Waits until `broker` has logged this once more than before.
+/// Waits until `broker` has logged `what` more often than before.
 #[track_caller]
 fn wait_for_another(broker: &Zmqd, what: &str, before: usize) {
     wait_until(&format!("another {what:?} in the log"), || {
@@ -25,7 +25,7 @@ fn wait_for_another(broker: &Zmqd, what: &str, before: usize) {
 
 const SILENT: &str = "no sign of life after PING";
 
-/// A worker that says who it is, and remembers what it was asked.
+/// A worker that sends its process id with each answer, and remembers the requests.
 fn worker_on(host: &Host, broker: &Zmqd) -> Python {
     let mut worker = host.python(broker);
     worker.run(
@@ -42,9 +42,35 @@ fn worker_on(host: &Host, broker: &Zmqd) -> Python {
     worker
 }
 
-/// Clients ask at one broker; it asks two others, each of which has a worker.
+/// Four clients that ask again until they get an answer, all at once, and count their requests.
+const CLIENTS: &str = r#"
+clients = [connect(zmq.REQ, frontend, req_relaxed=1, req_correlate=1) for _ in range(4)]
+sent, count = {}, 0
+def ask(client, question):
+    "Asks until a worker answers; returns the process id of that worker."
+    def answered():
+        sent[question] = sent.get(question, 0) + 1
+        client.send(question)
+        return client.poll(500)
+    wait_until("an answer", answered)
+    pid, answer = client.recv().split()
+    assert answer == question, (answer, question)
+    return int(pid)
+def ask_all(rounds):
+    "All clients ask at once; returns the process ids of the workers."
+    def go(number, begin):
+        return {ask(clients[number], b"%d.%d" % (number, begin + n)) for n in range(rounds)}
+    global count
+    threads = [in_background(go, number, count) for number in range(4)]
+    count += rounds
+    return set().union(*(thread.result() for thread in threads))
+def wait_answers_of(workers):
+    wait_until(f"{workers} to answer", lambda: ask_all(2) == workers)
+"#;
+
+/// Clients send requests to one broker, which connects to two others, each with a worker.
 #[test]
-fn requests_go_to_whoever_can_be_reached() {
+fn requests_go_to_reachable_workers() {
     let mut network = Network::new();
     let [hub, one, two, clients] = network.hosts();
     let ends: [(String, String); 2] = [&one, &two].map(|host| (host.endpoint(1), host.any()));
@@ -55,32 +81,7 @@ fn requests_go_to_whoever_can_be_reached() {
     let middle = broker_on(&hub, "queue", ["--frontend", &hub.any()], &links);
     let mut workers = [worker_on(&one, &first), worker_on(&two, &second)];
     let mut client = clients.python(&middle);
-    client.run(
-        r#"
-        clients = [connect(zmq.REQ, frontend, req_relaxed=1, req_correlate=1) for _ in range(4)]
-        sent, count = {}, 0
-        def ask(client, question):
-            "Asks until somebody answers, and returns who did."
-            def answered():
-                sent[question] = sent.get(question, 0) + 1
-                client.send(question)
-                return client.poll(500)
-            wait_until("an answer", answered)
-            pid, answer = client.recv().split()
-            assert answer == question, (answer, question)
-            return int(pid)
-        def ask_all(rounds):
-            "All clients at once; who answered."
-            def go(number, begin):
-                return {ask(clients[number], b"%d.%d" % (number, begin + n)) for n in range(rounds)}
-            global count
-            threads = [in_background(go, number, count) for number in range(4)]
-            count += rounds
-            return set().union(*(thread.result() for thread in threads))
-        def wait_answers_of(workers):
-            wait_until(f"{workers} to answer", lambda: ask_all(2) == workers)
-        "#,
-    );
+    client.run(CLIENTS);
     let pids = workers
         .each_mut()
         .map(|worker| worker.ask::<u32>("os.getpid()"));
@@ -97,11 +98,11 @@ fn requests_go_to_whoever_can_be_reached() {
         network.cut(&hub, &one);
         network.heal(&hub, &two);
         client.run(&only_second);
-        // Nobody is left; those who ask go on asking.
+        // No worker is reachable; the clients ask again and again.
         network.cut(&hub, &two);
-        let given_up = middle.log_count(SILENT);
+        let closed = middle.log_count(SILENT);
         client.begin("ask_all(5)");
-        wait_for_another(&middle, SILENT, given_up);
+        wait_for_another(&middle, SILENT, closed);
         network.heal(&hub, &one);
         network.heal(&hub, &two);
         client.finish();
@@ -113,7 +114,9 @@ fn requests_go_to_whoever_can_be_reached() {
         client.set("asked", &asked);
         client.run("for question in asked.encode().split(): sent[question] -= 1");
     }
-    client.run("assert min(sent.values()) >= 0, 'a question was put more often than it was asked'");
+    client.run(
+        "assert min(sent.values()) >= 0, 'a worker got a request more often than it was sent'",
+    );
     client.run("assert all(is_silent(client) for client in clients)");
 }
 
@@ -132,7 +135,7 @@ def wait_known(*wanted):
         while not is_silent(publisher, 1):
             known.append(publisher.recv())
         return set(wanted) <= set(known)
-    wait_until(f"{wanted} to be known", is_known)
+    wait_until(f"{wanted} to reach the publisher", is_known)
     known.clear()
 "#;
 
@@ -142,7 +145,7 @@ sub = connect(zmq.SUB, backend, subscribe=[b"all", b"old"])
 got = {b"all": [], b"old": [], b"new": []}
 
 def take_up_to(last, *topics):
-    "Takes what comes until this number has come on these topics."
+    "Takes messages until this number has arrived on these topics."
     while any(got[topic][-1:] != [last] for topic in topics):
         topic, number = sub.recv_multipart()
         assert got[topic][-1:] < [int(number)], (topic, number, got)
@@ -159,7 +162,7 @@ struct Star {
 }
 
 impl Star {
-    /// Everything in its place: both subscribers have been served.
+    /// Starts all of them, and waits until both subscribers get publications.
     fn new([hub, one, two, publishers]: [&Host; 4]) -> Self {
         let (front, source) = (hub.any(), hub.endpoint(1));
         let listens = ["--frontend", &front];
@@ -176,7 +179,7 @@ impl Star {
             python
         });
         publisher.run("wait_known(b'\\1all', b'\\1old')");
-        wait_until("both to be served", || {
+        wait_until("both subscribers to get publications", || {
             publisher.run("publish(1)");
             let is_served = |python: &mut Python| python.ask::<i32>("sub.poll(20)") > 0;
             (is_served(&mut near) && is_served(&mut far)).then_some(())
@@ -197,9 +200,9 @@ impl Star {
     }
 }
 
-/// One broker publishes to two others; subscriptions change while one of them is cut off.
+/// One broker publishes to two others, and subscriptions change while one of these is cut off.
 #[test]
-fn subscribers_miss_what_is_published_while_they_are_cut_off_and_nothing_else() {
+fn cut_off_subscribers_miss_only_the_publications_of_that_time() {
     let mut network = Network::new();
     let hosts: [Host; 4] = network.hosts();
     let [hub, _, two, _] = &hosts;
@@ -210,9 +213,9 @@ fn subscribers_miss_what_is_published_while_they_are_cut_off_and_nothing_else() 
     }
 
     let both = [&star.middle, &star.leaves[1]];
-    let given_up = both.map(|broker| broker.log_count(SILENT));
+    let closed = both.map(|broker| broker.log_count(SILENT));
     network.cut(hub, two);
-    for (broker, before) in both.into_iter().zip(given_up) {
+    for (broker, before) in both.into_iter().zip(closed) {
         wait_for_another(broker, SILENT, before);
     }
     star.far
@@ -238,13 +241,13 @@ fn subscribers_miss_what_is_published_while_they_are_cut_off_and_nothing_else() 
         before = list(range({cut} - 99, {cut} + 1))
         after = list(range({healed} + 1, {last} + 1))
         assert got[b"all"][-200:] == before + after
-        assert got[b"old"][-100:] == before, "what was cancelled still came"
+        assert got[b"old"][-100:] == before, "a cancelled topic still arrived"
         assert got[b"new"] == after
         "#,
     ));
 }
 
-/// A chain of three streamers between a source and a sink, each on a host of its own.
+/// A chain of three streamers between a source and a sink, each streamer on its own host.
 fn chain(network: &mut Network) -> (Vec<Zmqd>, [Host; 4], Python, Python) {
     let [first, second, third, source] = network.hosts();
     let ends = [&first, &second].map(|host| host.endpoint(1));
@@ -297,7 +300,7 @@ fn chain(network: &mut Network) -> (Vec<Zmqd>, [Host; 4], Python, Python) {
     (brokers, [first, second, third, source], python, sink)
 }
 
-/// The source stops, all is delivered, and how many messages it sent.
+/// Stops the source and waits until all its messages have arrived; returns how many it sent.
 fn finish(source: &mut Python, sink: &mut Python) -> String {
     source.run("stopping.set(); working.result(); source.send_multipart([b'-1', bytes(1000)])");
     sink.run("working.result(); assert got.pop() == -1 and is_silent(sink, 100)");
@@ -305,7 +308,7 @@ fn finish(source: &mut Python, sink: &mut Python) -> String {
 }
 
 #[test]
-fn a_chain_that_is_cut_for_a_moment_loses_nothing() {
+fn a_chain_cut_for_a_moment_loses_nothing() {
     let mut network = Network::new();
     let (brokers, [first, second, third, _], mut source, mut sink) = chain(&mut network);
     for (one, other) in [(&first, &second), (&second, &third), (&first, &second)] {
@@ -320,32 +323,32 @@ fn a_chain_that_is_cut_for_a_moment_loses_nothing() {
     network.wait_traffic(300);
     let sent = finish(&mut source, &mut sink);
     sink.set("sent", &sent);
-    sink.run("assert got == list(range(int(sent))), 'lost, doubled or out of order'");
-    let given_up: usize = brokers
+    sink.run("assert got == list(range(int(sent))), 'lost, duplicated or out of order'");
+    let closed: usize = brokers
         .iter()
         .map(|broker| broker.log_count("closed"))
         .sum();
-    assert_eq!(given_up, 0, "a moment is not for ever");
+    assert_eq!(closed, 0, "a peer was closed after a moment");
 }
 
 #[test]
-fn a_chain_that_is_cut_for_long_loses_only_what_was_on_its_way() {
+fn a_chain_cut_for_long_loses_only_messages_in_transit() {
     let mut network = Network::new();
     let (brokers, [first, second, third, _], mut source, mut sink) = chain(&mut network);
     sink.run("spans = []");
-    for (one, other, who) in [(&first, &second, 1), (&second, &third, 2)] {
+    for (one, other, index) in [(&first, &second, 1), (&second, &third, 2)] {
         network.wait_traffic(300);
         sink.run("spans.append([got[-1]])");
-        let (given_up, connected) = (
-            brokers[who].log_count(SILENT),
-            brokers[who].log_count("connected to"),
+        let (closed, connected) = (
+            brokers[index].log_count(SILENT),
+            brokers[index].log_count("connected to"),
         );
         network.cut(one, other);
-        wait_for_another(&brokers[who], SILENT, given_up);
+        wait_for_another(&brokers[index], SILENT, closed);
         network.heal(one, other);
-        wait_for_another(&brokers[who], "connected to", connected);
-        // The old connection has gone from the other end too.
-        brokers[who - 1].wait_connections(2);
+        wait_for_another(&brokers[index], "connected to", connected);
+        // The other end has closed the old connection too.
+        brokers[index - 1].wait_connections(2);
         sink.set("healed", &source.ask::<String>("sent"));
         sink.run("spans[-1].append(int(healed))");
     }
@@ -354,7 +357,7 @@ fn a_chain_that_is_cut_for_long_loses_only_what_was_on_its_way() {
     sink.set("sent", &sent);
     sink.run(
         r#"
-        assert len(got) == len(set(got)), "doubled"
+        assert len(got) == len(set(got)), "duplicated"
         missing = set(range(int(sent))) - set(got)
         strange = [n for n in missing if not any(begin < n <= end for begin, end in spans)]
         assert not strange, f"{sorted(strange)} were lost outside of {spans}"

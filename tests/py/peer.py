@@ -1,11 +1,11 @@
-"""The pyzmq side of a test: executes the blocks of Python that arrive on standard input.
+"""The pyzmq side of a test: executes blocks of Python that arrive on standard input.
 
 A request is a line `run LENGTH` or `ask LENGTH` and so many bytes of Python: statements, or one
 expression. The answer is `ok LENGTH` or `error LENGTH` and so many bytes: the value as text, or
 the traceback. All blocks share one namespace: pyzmq as `zmq`, and everything defined here.
 """
 
-import asyncio  # noqa: F401  for the blocks, as are some of the others
+import asyncio  # noqa: F401  for the blocks, like some others
 import faulthandler
 import hashlib
 import itertools
@@ -28,7 +28,7 @@ monitor_numbers = itertools.count()
 
 
 def socket(kind, **options):
-    """A socket that never waits for ever; `sndhwm=10` sets SNDHWM, `subscribe=[b"a", b"b"]` both.
+    """A socket whose waits have a deadline; `sndhwm=10` sets SNDHWM, `subscribe=[b"a", b"b"]` both.
 
     Options are set before the first connection, as most of them must be.
     """
@@ -54,7 +54,7 @@ def connect(kind, *endpoints, **options):
 
 
 def dial(kind, *endpoints, **options):
-    """A socket that is told where to connect to, now or when somebody listens there."""
+    """A socket that connects now, or once its endpoints have a listener."""
     made = socket(kind, **options)
     for endpoint in endpoints:
         made.connect(endpoint)
@@ -62,9 +62,9 @@ def dial(kind, *endpoints, **options):
 
 
 def bind(kind, endpoint="tcp://127.0.0.1:0", **options):
-    """A socket that listens; `last_endpoint` says where.
+    """A socket that listens; `last_endpoint` returns its endpoint.
 
-    One that was closed before lets go of its port in the background, so this may take a moment.
+    A closed socket frees its port in the background, so this may take a moment.
     """
     made = socket(kind, **options)
 
@@ -82,14 +82,14 @@ def bind(kind, endpoint="tcp://127.0.0.1:0", **options):
 
 
 def last_endpoint(bound):
-    """Where a socket listens, as text."""
+    """The endpoint of a socket that listens, as text."""
     return bound.last_endpoint.rstrip(b"\0").decode()
 
 
 def monitor_of(watched, events=zmq.EVENT_ALL):
     """The one monitor of a socket, started by the first call.
 
-    pyzmq would name it after a file descriptor, and libzmq may give the next socket that descriptor
+    It has its own name: pyzmq would derive one from a file descriptor, which libzmq may reuse
     before it frees the name.
     """
     return watched.get_monitor_socket(events, f"inproc://monitor-{next(monitor_numbers)}")
@@ -108,24 +108,24 @@ def take(source, count):
 
 
 def is_silent(source, ms=0):
-    """Whether nothing arrives within this time."""
+    """Whether no message arrives within this time."""
     return source.poll(ms) == 0
 
 
 def wait_until(what, check):
-    """Asks again and again until the answer is true, and returns it."""
+    """Calls `check` again and again until its answer is true, and returns that."""
     deadline = time.monotonic() + PATIENCE_MS / 1000
     while not (answer := check()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.002)  # between two looks; no test depends on it
+        assert time.monotonic() < deadline, f"waited {PATIENCE_MS} ms for {what}"
+        time.sleep(0.002)  # between two checks; no test depends on it
     return answer
 
 
 def settle(publishers, subscribers):
-    """Returns once every publisher has every subscription that was made before.
+    """Returns once every publisher has every earlier subscription.
 
-    Each subscriber asks for a mark of its own, after all else it asked for. Since subscriptions
-    keep their order all the way up, a mark that comes down proves that the others are in place.
+    Each subscriber subscribes to its own mark last. Subscriptions keep their order on the way to
+    the publishers, so a published mark that arrives proves that the earlier ones are in place.
     """
     marks = [b"\xffsettle" + os.urandom(8) for _ in subscribers]
     missing = {(p, s) for p in range(len(publishers)) for s in range(len(subscribers))}
@@ -144,28 +144,28 @@ def settle(publishers, subscribers):
 
     wait_until("every publisher to have every subscription", all_arrived)
     for subscriber, mark in zip(subscribers, marks):
-        subscriber.unsubscribe(mark)  # and with it, what is still on its way
+        subscriber.unsubscribe(mark)  # marks in transit are dropped too
 
 
 def everyone_served(give, sinks, accept=lambda sink: sink.recv_multipart()):
-    """Gives out work, one piece at a time, until every sink has had a piece.
+    """Sends work, one piece at a time, until every sink has had a piece.
 
-    `give()` sends one piece and `accept(sink)` takes it. Afterwards all sinks are known to be in
-    the broker's rotation and nothing is on its way; the result is them in the order in which they
-    are served from then on, provided that nobody leaves or is too slow.
+    `give()` sends one piece and `accept(sink)` takes it. Afterwards all sinks are in the broker's
+    rotation and nothing is in transit. Returns the sinks in the order in which they are served from
+    then on, provided that none leaves or is too slow.
     """
     order = []
 
     def one_more():
         give()
-        (sink,) = wait_until("somebody to be served", lambda: [s for s in sinks if s.poll(1)])
+        (sink,) = wait_until("a sink to be served", lambda: [s for s in sinks if s.poll(1)])
         accept(sink)
         if sink in order:
             order.remove(sink)
         order.append(sink)
         return len(order) == len(sinks)
 
-    wait_until("everyone to be served", one_more)
+    wait_until("every sink to be served", one_more)
     return order
 
 
@@ -179,7 +179,7 @@ def digest(parts):
 
 
 def questioner(endpoint):
-    """A function that asks the control of a proxy: `ask("peers", side="backend")`."""
+    """A function that queries the control of a proxy: `ask("peers", side="backend")`."""
     made = connect(zmq.REQ, endpoint)
 
     def ask(command, **keys):
@@ -190,7 +190,7 @@ def questioner(endpoint):
 
 
 def counters(ask, side):
-    """What one socket of the proxy has seen."""
+    """The counters of one socket of the proxy."""
     (found,) = [one for one in ask("statistics")["sockets"] if one["side"] == side]
     return found
 
@@ -224,9 +224,9 @@ class Background(threading.Thread):
 
 
 class Honest:
-    """A well-behaved pair of peers that counts, number by number, while others misbehave.
+    """A well-behaved pair of peers that exchanges numbers while others misbehave.
 
-    A number that does not arrive, or arrives twice, raises in `passes()`.
+    A number that is lost or duplicated raises in `passes()`.
     """
 
     def __init__(self, proxy, frontend, backend):
@@ -253,10 +253,10 @@ class Honest:
                     self.far.send(message)
                     assert (got := self.near.recv()) == message, (got, message)
                 self.count += 1
-            time.sleep(0.001)  # leaves the processor, and the turn, to others
+            time.sleep(0.001)  # leaves the processor and the lock to others
 
     def pause(self):
-        """Returns once nothing is on its way; nothing will be before `resume()`."""
+        """Returns once nothing is in transit; nothing is sent before `resume()`."""
         self.turn.acquire()
 
     def resume(self):
@@ -264,7 +264,7 @@ class Honest:
         self.turn.release()
 
     def passes(self, more=50):
-        """Waits until so many more numbers have made their way."""
+        """Waits until so many more numbers have arrived."""
         enough = self.count + more
 
         def done():
@@ -280,7 +280,7 @@ def main():
     """Answers requests until standard input ends."""
     namespace = globals()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a block prints goes with its errors
+    os.dup2(2, 1)  # blocks print to standard error
     while header := requests.readline():
         verb, length = header.split()
         text = textwrap.dedent(requests.read(int(length)).decode())
@@ -291,7 +291,7 @@ def main():
             else:
                 exec(compile(text, "<block>", "exec"), namespace)
                 verdict, answer = b"ok", ""
-        except BaseException:  # noqa: B902  the test decides what it means
+        except BaseException:  # noqa: B902  reported to the test
             lines = enumerate(text.splitlines(), 1)
             listing = "\n".join(f"{number:4} {line}" for number, line in lines)
             verdict, answer = b"error", f"{listing}\n{traceback.format_exc()}"

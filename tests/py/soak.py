@@ -1,7 +1,7 @@
-"""The peers of the soak test: some lose nothing and prove it, others behave as badly as they can.
+"""The peers of the soak test: some verify every message, others misbehave.
 
-Each class has a `round(seconds)` that puts its load on the broker, and returns a number to be
-proud of when the load is off and nothing of it is on its way any more.
+Each class has a `round(seconds)` that puts its load on the broker. It returns once nothing of the
+load is in transit, with the number of messages or connections.
 """
 
 import json
@@ -19,7 +19,7 @@ NOISE = random.Random(1).randbytes(4 << 20)
 
 
 def body(number):
-    """A part that follows from the number: mostly small, sometimes 2 MB."""
+    """The part for a number: mostly small, sometimes 2 MB."""
     mixed = number * 2654435761 % (1 << 32)
     per_mille = mixed % 1000
     size = mixed % 300
@@ -30,7 +30,7 @@ def body(number):
 
 
 class Requests:
-    """Clients with several requests outstanding each, and the workers that echo them."""
+    """Clients with several outstanding requests each, and workers that echo them."""
 
     WINDOW = 16
 
@@ -67,12 +67,12 @@ class Requests:
             assert ready, f"{outstanding} requests are not answered"
             for client, _ in ready:
                 number, echo = client.recv_multipart()
-                waiting[client].remove(int(number))  # a KeyError is an answer to nobody
+                waiting[client].remove(int(number))  # a KeyError: a reply without a request
                 assert echo == body(int(number)), f"reply {number} is not whole"
 
 
 class Publications:
-    """Publishers that wait until every subscriber has all it asked for, and no more than that."""
+    """Publishers that wait until every subscriber has the topics that it subscribed to."""
 
     BATCH = 40
 
@@ -86,7 +86,7 @@ class Publications:
         self.number = 0
 
     def publish(self, topics, readers):
-        """Sends a batch and reads it; `readers` says who gets a topic."""
+        """Sends a batch and reads it; `readers` returns the subscribers of a topic."""
         publishers = range(len(self.publishers))
         wanted = [{index: [] for index in publishers} for _ in self.subscribers]
         for _ in range(self.BATCH):
@@ -102,19 +102,19 @@ class Publications:
                 topic, index, number, content = subscriber.recv_multipart()
                 assert missing[int(index)].pop(0) == (topic, int(number)), "lost or out of order"
                 assert content == body(int(number)), f"publication {number} is not whole"
-            assert subscriber.poll(0) == 0, "a publication that nobody asked for"
+            assert subscriber.poll(0) == 0, "a publication without a subscription"
 
     def round(self, seconds):
         first, end = self.number, time.monotonic() + seconds
-        everybody = range(len(self.subscribers))
-        topics = [b"honest all", b"honest 0", b"honest 1", b"honest nobody", b"honest toggled"]
+        everyone = range(len(self.subscribers))
+        topics = [b"honest all", b"honest 0", b"honest 1", b"honest unwanted", b"honest toggled"]
 
         def readers(topic, toggled=()):
             if topic == b"honest all":
-                return everybody
+                return everyone
             if topic == b"honest toggled":
                 return toggled
-            return [i for i in everybody if topic == b"honest %d" % i]
+            return [i for i in everyone if topic == b"honest %d" % i]
 
         while time.monotonic() < end:
             for _ in range(10):
@@ -122,14 +122,14 @@ class Publications:
             last = self.subscribers[-1]
             last.subscribe(b"honest toggled")
             settle(self.publishers, [last])
-            self.publish(topics, lambda topic: readers(topic, [everybody[-1]]))
+            self.publish(topics, lambda topic: readers(topic, [everyone[-1]]))
             last.unsubscribe(b"honest toggled")
             settle(self.publishers, [last])
         return self.number - first
 
 
 class Slow:
-    """Subscribers that are too slow for a flood: what they miss, the broker has counted."""
+    """Subscribers too slow for a flood: the broker counts every message that they miss."""
 
     def __init__(self, frontend, backend, control):
         self.publisher = connect(zmq.PUB, frontend, sndhwm=0)
@@ -153,9 +153,9 @@ class Slow:
             for slow in self.subscribers:
                 for _ in range(3):
                     slow.take()
-            time.sleep(0.02)  # a flood, not all there is
+            time.sleep(0.02)  # leaves the processor to the others
         for slow in self.subscribers:
-            # A mark may be missed too, as long as there is no room for it.
+            # Marks are dropped too while the queue is full.
             while not slow.is_at_end:
                 self.publish(b"mark")
                 while not slow.is_at_end and slow.socket.poll(100):
@@ -179,7 +179,7 @@ class Slow:
 
 
 class SlowSubscriber:
-    """A subscriber, its address as the broker knows it, and what it has read."""
+    """A subscriber, its address as the broker shows it, and a count of its messages."""
 
     def __init__(self, backend):
         self.socket = socket(zmq.SUB, rcvhwm=10, rcvbuf=65536)
@@ -204,7 +204,7 @@ class SlowSubscriber:
 
 
 class Work:
-    """Sources and sinks, one of which is slow; other sources' work is thrown away."""
+    """Sources and sinks, one sink slow; ignores the work of other sources."""
 
     AHEAD_MAX = 2000
 
@@ -236,7 +236,7 @@ class Work:
         return self.number - first
 
     def rest(self):
-        """Takes what others have sent since."""
+        """Takes the messages that others have sent since."""
         while any(sink.poll(100) for sink in self.sinks):
             for sink in self.sinks:
                 while sink.poll(0):
@@ -244,14 +244,14 @@ class Work:
 
     def take(self, sink, rest, missing, lasts):
         source, number, content = rest
-        missing.remove(int(number))  # a KeyError is work that was done twice
+        missing.remove(int(number))  # a KeyError: duplicated work
         assert content == body(int(number)), f"work {number} is not whole"
         assert int(number) > lasts.get((sink, source), 0), "out of order"
         lasts[sink, source] = int(number)
 
 
 class Churn:
-    """Sockets of every kind that come, do something and go, most of them without a farewell."""
+    """Sockets of every type that connect, exchange messages and leave, most of them abruptly."""
 
     ALIVE_MAX = 60
     NAMES = [b"one", b"two", b"three"]
@@ -276,7 +276,7 @@ class Churn:
             time.sleep(0.002)  # leaves the processor to the others
         for one in alive:
             one.close()
-        # What the gone have left waits for somebody, who is there until the next round.
+        # These take the messages that closed sockets have left, until the next round.
         self.takers = [connect(kind, endpoint, rcvhwm=0) for kind, endpoint in self.ends]
         return made
 
@@ -287,8 +287,8 @@ class Churn:
         if kind in (zmq.DEALER, zmq.REQ) and self.random.random() < 0.3:
             options["identity"] = self.random.choice(self.NAMES)
         if self.random.random() < 0.3:
-            # libzmq thinks us dead where it does not read, its own queue being full, and then may
-            # abort as it connects again (https://github.com/zeromq/libzmq/issues/3937).
+            # With a full receive queue libzmq does not read, declares the broker dead, and may
+            # abort when it reconnects (https://github.com/zeromq/libzmq/issues/3937).
             options |= {"heartbeat_ivl": 100, "heartbeat_ttl": 500, "rcvhwm": 0}
         return dial(kind, endpoint, **options)
 
@@ -308,11 +308,11 @@ class Churn:
         try:
             act()
         except zmq.ZMQError:
-            pass  # nobody is there, it is not its turn, or this kind cannot do it
+            pass  # no peer, not its turn, or not possible with this type
 
 
 class Garbage:
-    """Connections that begin well or not at all, and end in garbage, silence or a reset."""
+    """Connections that begin validly or not, and end with garbage, silence or a reset."""
 
     ALIVE_MAX = 20
     TYPES = [b"DEALER", b"PUB", b"SUB", b"PUSH"] * 3 + [b"REQ", b"XSUB", b"PULL", b"PAIR", b"x"]
@@ -331,7 +331,7 @@ class Garbage:
             try:
                 one.send(self.stream())
             except OSError:
-                pass  # refused already
+                pass  # closed by the broker
             alive.append(one)
             while len(alive) > self.random.randrange(self.ALIVE_MAX):
                 gone = alive.pop(self.random.randrange(len(alive)))
@@ -344,7 +344,7 @@ class Garbage:
         return made
 
     def stream(self):
-        """A good opening and some frames, up to somewhere, with some bytes changed."""
+        """A valid opening and some frames, cut at a random place, with some bytes changed."""
         kind = self.random.choice(self.TYPES)
         ready = b"\5READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
         parts = [b"\xff" + bytes(8) + b"\x7f\3\1NULL" + bytes(48)]
@@ -363,7 +363,7 @@ class Garbage:
 
 
 class Observer:
-    """Asks the controls under load, and looks at the process from outside."""
+    """Queries the controls under load, and reads the counters of the process."""
 
     PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -381,7 +381,7 @@ class Observer:
         return answers
 
     def sample(self):
-        """What there is now: memory and files of the process, and the sums over all proxies."""
+        """The state now: memory and files of the process, and sums over all proxies."""
         with open(f"/proc/{self.pid}/statm") as statm:
             resident = int(statm.read().split()[1]) * self.PAGE
         answers = self.ask("statistics")
@@ -400,15 +400,15 @@ class Observer:
             self.ask("peers", limit=10)
             self.ask("closed", limit=10)
             rounds += 1
-            time.sleep(0.2)  # between two looks
+            time.sleep(0.2)  # between two samples
         return rounds
 
     def rest(self):
-        """Samples again and again until nothing is on its way, and returns the last one."""
+        """Samples again and again until nothing is in transit, and returns the last sample."""
         end = time.monotonic() + 20
         before = None
         while (now := self.sample()) != before or now["queued_messages"] or now["waiting"]:
             assert time.monotonic() < end, f"no rest: {now} after {before}"
             before = now
-            time.sleep(0.3)  # between two looks
+            time.sleep(0.3)  # between two samples
         return now

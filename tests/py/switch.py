@@ -1,22 +1,22 @@
-"""A network of hosts on one machine: namespaces, and a switch whose cables can be made bad.
+"""A network of hosts on one machine: namespaces, and a switch with unreliable links.
 
-Each host is a network namespace with one interface, a tap whose other end is held here. So every
-packet between two hosts passes through this process, which delays, loses, doubles and overtakes
-them as it is told, on any kernel that has taps: netem is a module that many have not. What TCP does
-about it is done by the kernels of both ends, as on any network.
+Each host is a network namespace with one interface, a tap whose other end this process holds. Every
+packet between two hosts thus passes through this process, which delays, loses, duplicates and
+reorders packets as commanded. This works on any kernel with taps; many lack netem. The kernel at
+either end handles TCP, as on any network.
 
-Commands come in lines on standard input. Each is answered by a line `ok LENGTH` and so many bytes:
+Commands are lines on standard input. The answer to each is a line `ok LENGTH` and so many bytes:
 
-    host                    makes a host; answers the process to enter it by, and its address
-    links KEY=VALUE...      what happens to packets between hosts that no `link` is about
-    link A B KEY=VALUE...   what happens to packets between these two, both ways, from now on
-    pull A, plug A          takes the cable out of a host, and puts it back
-    count WHAT              how many packets were `passed`, `lost`, `doubled`, `overtaking`
+    host                    makes a host; returns the process id for `nsenter`, and its address
+    links KEY=VALUE...      sets the quality of all links without a `link` command
+    link A B KEY=VALUE...   sets the quality of the link between two hosts, both ways
+    pull A, plug A          pulls the cable out of a host, and plugs it in again
+    count WHAT              counts packets that were `passed`, `lost`, `doubled`, `overtaking`
 
-Hosts are numbered from 0. Keys of a link, all 0 unless given: `delay` and `jitter` in ms, and the
+Hosts are numbered from 0. Keys of a link, all 0 by default: `delay` and `jitter` in ms, and the
 shares of packets that are lost (`loss`), sent twice (`double`) and not delayed, so that they
-overtake others (`overtake`). `loss=1` is a link that is cut without either end being told. All
-ends when standard input does, and nothing is left behind.
+overtake others (`overtake`). `loss=1` cuts a link silently. The end of standard input ends all
+hosts and leaves nothing behind.
 """
 
 import fcntl
@@ -38,11 +38,11 @@ PERFECT = {"delay": 0.0, "jitter": 0.0, "loss": 0.0, "double": 0.0, "overtake": 
 
 
 class Host:
-    """A namespace, and our end of its cable."""
+    """A namespace, and this end of its cable."""
 
     def __init__(self, number):
         script = ["unshare", "--net", "sh", "-c", "echo made; exec cat"]
-        # It lives until its standard input, which nobody writes to, ends with this process.
+        # It runs until its standard input, a pipe without data, is closed with this process.
         self.process = subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdout.readline() == b"made\n", "no network namespace could be made"
         self.address = f"10.0.0.{number + 1}"
@@ -60,12 +60,12 @@ class Host:
         run("nsenter", "--target", str(self.process.pid), "--net", *command)
 
     def carry(self, carries):
-        """What the kernel of the host sees of its cable."""
+        """Sets whether the kernel of the host sees a cable."""
         fcntl.ioctl(self.tap, TUNSETCARRIER, struct.pack("i", carries))
 
 
 class Switch:
-    """Moves frames between hosts, by what each link is like."""
+    """Moves frames between hosts, by the quality of each link."""
 
     def __init__(self):
         self.counts = dict.fromkeys(["passed", "lost", "doubled", "overtaking"], 0)
@@ -79,7 +79,7 @@ class Switch:
         self.waiting = []
 
     def handle_frames(self, sender):
-        """Takes in what a host sends, some at a time."""
+        """Reads frames of a host, a limited number at a time."""
         for _ in range(64):
             try:
                 frame = os.read(self.hosts[sender].tap, FRAME_SIZE_MAX)
@@ -87,8 +87,8 @@ class Switch:
                 return
             self.places[frame[6:12]] = sender
             found = self.places.get(frame[:6])
-            everybody = range(len(self.hosts))
-            for receiver in everybody if found is None else [found]:
+            everyone = range(len(self.hosts))
+            for receiver in everyone if found is None else [found]:
                 if receiver != sender and not {sender, receiver} & self.pulled:
                     self.carry(sender, receiver, frame)
 
@@ -110,7 +110,7 @@ class Switch:
         return True
 
     def deliver(self):
-        """Hands over what is due; how long until more will be, in seconds."""
+        """Delivers the packets that are due; returns the seconds until the next, if any."""
         while self.waiting:
             left = self.waiting[0][0] - time.monotonic()
             if left > 0:
@@ -122,7 +122,7 @@ class Switch:
                 os.write(self.hosts[receiver].tap, frame)
                 self.counts["passed"] += 1
             except OSError:
-                pass  # a full queue or an interface that is down: packets are lost there
+                pass  # lost, by a full queue or an interface that is down
         return None
 
     def command(self, line):
@@ -168,7 +168,7 @@ class Switch:
 
 
 def quality(words):
-    """What a link is like, of words such as `loss=0.1`."""
+    """The quality of a link, from words such as `loss=0.1`."""
     asked = {key: float(value) for key, value in (word.split("=") for word in words)}
     if unknown := asked.keys() - PERFECT.keys():
         sys.exit(f"a link has no {', '.join(unknown)}")

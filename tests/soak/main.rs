@@ -1,7 +1,7 @@
-//! Hours of everything at once: nothing is lost, nothing grows.
+//! All kinds of load at once, for hours: nothing is lost, and nothing grows.
 //!
-//! Rounds of load are followed by rest, in which what the broker holds is compared with what it
-//! held in the rests before. The peers are in `py/soak.py`. `./ci.sh soak MINUTES` runs it.
+//! Rounds of load are followed by rests, which compare the state of the broker with its state in
+//! earlier rests. `py/soak.py` has the peers. `./ci.sh soak MINUTES` runs it.
 
 use std::env;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use zmqd_tests::{Python, Scratch, Stopwatch, Zmqd};
 
 /// How long the load of a round lasts.
 const ROUND_SECONDS: u32 = 10;
-/// Rounds before anything is compared: allocators and tables find their size.
+/// Rounds before the first comparison, in which allocators and tables reach their size.
 const WARM_UP_ROUNDS: usize = 5;
-/// Growth of memory at rest that is still none, from the first half of the run to the second. One
-/// round makes thousands of connections, so that a few bytes for each would be more.
+/// The most that memory at rest may grow from the first half of the run to the second. One round
+/// makes thousands of connections, so a leak of a few bytes for each would be more.
 const GROWTH_MAX: u64 = 3 << 20;
 
 const CONFIG: &str = r#"
@@ -57,13 +57,13 @@ backend.bind = "tcp://127.0.0.1:0"
 control.bind = "tcp://127.0.0.1:0"
 "#;
 
-/// Lines that [`CONFIG`] makes the broker print.
+/// Endpoints that a broker with [`CONFIG`] prints.
 const ENDPOINTS: usize = 22;
 
-/// What was left after a round.
+/// The state of the broker after a round.
 #[derive(Debug)]
 struct Rest {
-    /// Processor time of the round, in ticks of 10 ms, for a thousand messages that were proven.
+    /// Processor time of the round, in ticks of 10 ms, for a thousand verified messages.
     cost: u64,
     files: u64,
     memory_in_use: u64,
@@ -72,11 +72,11 @@ struct Rest {
     topics: u64,
 }
 
-/// The broker and everybody around it.
+/// The broker and all its peers.
 struct Scene {
     broker: Zmqd,
     observer: Python,
-    /// What each of them is called, and its process.
+    /// The name of each load, and the process of its peers.
     peers: Vec<(&'static str, Python)>,
 }
 
@@ -106,8 +106,11 @@ impl Scene {
             python("publications", &both("Publications", "forwarder")),
             python("floods", &format!("Slow({})", slow.join(", "))),
             python("sockets", &format!("Churn([{}], {ends})", places(&broker))),
-            python("strangers", &format!("Garbage([{}])", open_to_all(&broker))),
-            // The last, because it takes what the sockets have left.
+            python(
+                "garbage",
+                &format!("Garbage([{}])", open_endpoints(&broker)),
+            ),
+            // The last, because it takes the messages that closed sockets have left.
             python("work", &both("Work", "streamer")),
         ];
         let mut observer = Python::new();
@@ -130,22 +133,22 @@ impl Scene {
         }
     }
 
-    /// One round of load, and the rest behind it.
+    /// One round of load and its rest.
     fn round(&mut self, number: usize) -> Rest {
         let ticks = self.broker.cpu_ticks();
         for (_, python) in &mut self.peers {
             python.begin(&format!("count = mine.round({ROUND_SECONDS})"));
         }
         self.observer.run(&format!("mine.round({ROUND_SECONDS})"));
-        let (mut proven, mut summary) = (0, String::new());
+        let (mut verified, mut summary) = (0, String::new());
         for (what, python) in &mut self.peers {
             python.finish();
             let count: u64 = python.ask("count");
             if *what == "work" {
                 python.run("mine.rest()");
             }
-            if !["sockets", "strangers"].contains(what) {
-                proven += count;
+            if !["sockets", "garbage"].contains(what) {
+                verified += count;
             }
             summary += &format!(", {count} {what}");
         }
@@ -153,7 +156,7 @@ impl Scene {
         self.observer.run("rest = mine.rest()");
         let mut ask = |what: &str| self.observer.ask::<u64>(what);
         let rest = Rest {
-            cost: ticks * 1000 / proven.max(1),
+            cost: ticks * 1000 / verified.max(1),
             files: ask("rest['files']"),
             memory_in_use: ask("rest['memory_in_use']"),
             peers: ask("rest['peers']"),
@@ -173,7 +176,7 @@ impl Scene {
         rest
     }
 
-    /// At rest the broker does next to nothing.
+    /// Fails if the broker uses more than a little processor time at rest.
     fn assert_idle(&mut self) {
         let ticks = self.broker.cpu_ticks();
         self.observer.run("time.sleep(1)");
@@ -182,7 +185,7 @@ impl Scene {
     }
 }
 
-/// Where sockets that come and go may do so, for `Churn`: nowhere that takes work from the honest.
+/// Endpoints for the sockets of `Churn`, except those where they would take work of honest peers.
 fn places(broker: &Zmqd) -> String {
     let kinds = [
         ("queue", "frontend", "zmq.DEALER, zmq.REQ"),
@@ -202,8 +205,8 @@ fn places(broker: &Zmqd) -> String {
     places.collect()
 }
 
-/// Where strangers connect, for `Garbage`: as [`places`], and the controls.
-fn open_to_all(broker: &Zmqd) -> String {
+/// Endpoints for the connections of `Garbage`: those of [`places`] and the controls.
+fn open_endpoints(broker: &Zmqd) -> String {
     let sides = [
         ("queue", "frontend"),
         ("queue", "capture"),
@@ -221,14 +224,14 @@ fn open_to_all(broker: &Zmqd) -> String {
         .join(", ")
 }
 
-/// The one in the middle, by size.
+/// The median of a value.
 fn median(rests: &[Rest], value: impl Fn(&Rest) -> u64) -> u64 {
     let mut values: Vec<u64> = rests.iter().map(value).collect();
     values.sort_unstable();
     values[values.len() / 2]
 }
 
-/// The second half of the run is not worse than the first.
+/// Fails if the second half of the run is worse than the first.
 fn assert_no_growth(rests: &[Rest]) {
     let (early, late) = rests.split_at(rests.len() / 2);
     let [before, after] = [early, late].map(|half| median(half, |rest| rest.resident));
@@ -252,7 +255,7 @@ fn assert_no_growth(rests: &[Rest]) {
 #[test]
 fn nothing_is_lost_and_nothing_grows() {
     let minutes = env::var("MINUTES").ok().and_then(|text| text.parse().ok());
-    let minutes: u64 = minutes.expect("MINUTES says how long this runs, in whole numbers");
+    let minutes: u64 = minutes.expect("MINUTES is a whole number");
     let (watch, length) = (Stopwatch::start(), Duration::from_secs(60 * minutes));
     let mut scene = Scene::new();
     let mut rests: Vec<Rest> = Vec::new();
@@ -272,10 +275,10 @@ fn nothing_is_lost_and_nothing_grows() {
     let rounds = rests.len();
     assert!(
         rounds >= 4 * WARM_UP_ROUNDS,
-        "{rounds} rounds say nothing yet: give it 5 minutes"
+        "{rounds} rounds are too few: run for 5 minutes or more"
     );
     assert_no_growth(&rests[WARM_UP_ROUNDS..]);
-    // The sinks were there all the time, so that nothing had to be dropped.
+    // The sinks were connected all the time, so the streamer had no reason to drop messages.
     scene.observer.run(
         r#"
         sockets = mine.ask("statistics")[2]["sockets"]

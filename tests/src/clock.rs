@@ -1,4 +1,4 @@
-//! The only place where tests look at the clock.
+//! The clock of the tests; they read the time nowhere else.
 #![expect(
     clippy::disallowed_methods,
     reason = "the processes under test live in real time, so their deadlines do too"
@@ -7,17 +7,17 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long any fact may take to come true before a test fails.
+/// How long a test waits for a fact before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Counts up from zero; for deadlines and for the few facts that are durations.
+/// Measures time from its start, for deadlines and durations.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
     started: Instant,
 }
 
 impl Stopwatch {
-    /// Begins to count.
+    /// Starts now.
     #[must_use]
     pub fn start() -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Stopwatch {
         self.started.elapsed()
     }
 
-    /// What is left of [`PATIENCE`], or `None` once it has run out.
+    /// The rest of [`PATIENCE`], or `None` once it is over.
     #[must_use]
     pub fn patience(&self) -> Option<Duration> {
         PATIENCE
@@ -40,7 +40,7 @@ impl Stopwatch {
     }
 }
 
-/// Beats at equal distances. A beat that comes late does not put off those behind it.
+/// Beats at equal intervals. A late beat does not delay the next ones.
 #[derive(Debug)]
 pub struct Pace {
     beats: u32,
@@ -49,7 +49,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The first beat is due now, the others follow at this interval.
+    /// Starts with a beat that is due now; the others follow at this interval.
     #[must_use]
     pub fn every(interval: Duration) -> Self {
         Self {
@@ -59,13 +59,13 @@ impl Pace {
         }
     }
 
-    /// The stopwatch that the beats are counted by.
+    /// The stopwatch that times the beats.
     #[must_use]
     pub fn watch(&self) -> Stopwatch {
         self.watch
     }
 
-    /// Waits for the next beat and returns when it was due, counted from the start.
+    /// Waits for the next beat; returns when it was due, as time since the start.
     pub fn wait(&mut self) -> Duration {
         let due = self.interval * self.beats;
         self.beats += 1;
@@ -76,12 +76,12 @@ impl Pace {
     }
 }
 
-/// Does nothing for this time, as a peer does that stalls.
+/// Does nothing for this time, as a stalled peer does.
 pub fn idle(time: Duration) {
     thread::sleep(time);
 }
 
-/// Asks again and again for at most this time; `None` if there was no answer in it.
+/// Calls `check` again and again for at most this time; `None` if it never had an answer.
 pub fn poll_for<T>(time: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let watch = Stopwatch::start();
     loop {
@@ -91,15 +91,15 @@ pub fn poll_for<T>(time: Duration, mut check: impl FnMut() -> Option<T>) -> Opti
         if watch.elapsed() >= time {
             return None;
         }
-        thread::sleep(Duration::from_millis(2)); // between two looks; no test depends on it
+        thread::sleep(Duration::from_millis(2)); // between two checks; no test depends on it
     }
 }
 
-/// Asks again and again until `check` has an answer, and returns it.
+/// Calls `check` again and again until it has an answer, and returns that.
 ///
 /// # Panics
 ///
-/// After [`PATIENCE`], naming `what` was waited for.
+/// After [`PATIENCE`], with `what` in the message.
 #[track_caller]
 pub fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let watch = Stopwatch::start();
@@ -107,10 +107,7 @@ pub fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = check() {
             return answer;
         }
-        assert!(
-            watch.patience().is_some(),
-            "waited {PATIENCE:?} in vain for {what}"
-        );
-        thread::sleep(Duration::from_millis(2)); // between two looks; no test depends on it
+        assert!(watch.patience().is_some(), "waited {PATIENCE:?} for {what}");
+        thread::sleep(Duration::from_millis(2)); // between two checks; no test depends on it
     }
 }

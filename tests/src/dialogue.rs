@@ -1,7 +1,7 @@
-//! A child process that is asked and answers, one line and some bytes at a time.
+//! A child process that answers requests over its standard input and output.
 //!
-//! A request is a line of words that ends with the lengths of the parts that follow it; the answer
-//! is a verdict, lengths, and parts in the same way.
+//! A request is a line of words, the last ones being the lengths of the parts behind the line. An
+//! answer has the same form; its first word is a verdict.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::PATIENCE;
 use crate::lines::Lines;
 
-/// The two ends of the talk; the child is killed when dropped.
+/// A running child and both ends of its pipes; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Dialogue {
     answers: Receiver<Answer>,
@@ -21,7 +21,7 @@ pub(crate) struct Dialogue {
     stdin: ChildStdin,
 }
 
-/// What the child said.
+/// An answer of the child.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) parts: Vec<Vec<u8>>,
@@ -57,7 +57,7 @@ impl Dialogue {
         }
     }
 
-    /// Asks; the lengths of the parts are put behind the words.
+    /// Sends a request, with the lengths of the parts behind the words.
     #[track_caller]
     pub(crate) fn ask(&mut self, words: &str, parts: &[impl AsRef<[u8]>]) {
         let mut header = words.to_owned();
@@ -70,10 +70,10 @@ impl Dialogue {
             sent = sent.and_then(|()| self.stdin.write_all(part.as_ref()));
         }
         let sent = sent.and_then(|()| self.stdin.flush());
-        assert!(sent.is_ok(), "the child is gone:\n{}", self.stderr);
+        assert!(sent.is_ok(), "the child has ended:\n{}", self.stderr);
     }
 
-    /// Waits for the answer to the last question.
+    /// Waits for the answer to the last request.
     #[track_caller]
     pub(crate) fn answer(&self) -> Answer {
         let answer = self.answers.recv_timeout(PATIENCE + GRACE);
@@ -85,7 +85,7 @@ impl Dialogue {
         signal(&self.child, name);
     }
 
-    /// What the child has printed as errors.
+    /// The standard error of the child.
     pub(crate) fn stderr(&self) -> &Lines {
         &self.stderr
     }
@@ -93,7 +93,7 @@ impl Dialogue {
 
 impl Drop for Dialogue {
     fn drop(&mut self) {
-        // Both fail only if the process is gone already, which is the aim.
+        // Both fail only if the process has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -133,5 +133,5 @@ pub(crate) fn signal(child: &Child, name: &str) {
     );
 }
 
-/// The child's own deadlines are [`PATIENCE`] and say more; they shall come first.
+/// The deadlines of the child are [`PATIENCE`] too. Their messages say more, so they come first.
 const GRACE: Duration = Duration::from_secs(15);

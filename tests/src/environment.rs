@@ -1,5 +1,5 @@
-//! What the tests need that is not Rust, made on first use under the target directory: one pinned
-//! pyzmq, one pinned npm package, one C program.
+//! The programs that the tests need beside Rust, made on first use under the target directory: a
+//! pinned pyzmq, a pinned npm package, and a C program.
 
 use std::env;
 use std::fs::{self, File};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The pyzmq that judges, and with it the libzmq inside its wheel.
+/// The pyzmq of the tests, with the libzmq inside its wheel.
 pub(crate) const PYZMQ_PIN: &str = "pyzmq==27.3.0";
 
 /// The binding for Node, with the libzmq inside its package.
@@ -26,12 +26,12 @@ pub(crate) fn target_dir() -> PathBuf {
     profile_dir.parent().unwrap_or(&profile_dir).to_owned()
 }
 
-/// A command that starts Python with the pinned pyzmq, made on first use, by way of another
-/// command that becomes what follows it, if there is one.
+/// A command that starts Python with the pinned pyzmq, made on first use. `wrapper` is a command
+/// that executes the arguments behind it, or empty.
 ///
 /// # Panics
 ///
-/// With the output of Python or pip, if there is no Python or the package cannot be had.
+/// With the output of Python or pip, if Python is missing or the package cannot be installed.
 #[track_caller]
 pub(crate) fn python(wrapper: &[&str]) -> Command {
     static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -60,7 +60,7 @@ pub(crate) fn python(wrapper: &[&str]) -> Command {
     command
 }
 
-/// Makes the environment unless it is there for this pin and this Python; one process at a time.
+/// Makes the environment unless it exists for this pin and this Python; one process at a time.
 fn prepare() -> Result<PathBuf, String> {
     let directory = target_dir().join("pyzmq-environment");
     let lock = lock(&directory);
@@ -80,7 +80,7 @@ fn prepare() -> Result<PathBuf, String> {
     Ok(directory)
 }
 
-/// A venv with pip in it, or, where the system's Python comes without ensurepip, a plain folder.
+/// Makes a venv, or a plain folder where the system's Python comes without ensurepip.
 fn install(directory: &Path) -> Result<(), String> {
     let venv = run(Command::new(system_python())
         .args(["-m", "venv"])
@@ -90,7 +90,7 @@ fn install(directory: &Path) -> Result<(), String> {
             .args(PIP_INSTALL)
             .arg(PYZMQ_PIN)),
         Err(_) => {
-            // Half a venv may be there; its interpreter must not be taken for a whole one.
+            // Part of a venv may exist; its interpreter must not be used.
             drop(fs::remove_dir_all(directory));
             let mut pip = Command::new(system_python());
             pip.args(PIP_INSTALL)
@@ -103,8 +103,8 @@ fn install(directory: &Path) -> Result<(), String> {
     installed.map(drop).map_err(|complaint| {
         let venv = venv.err().unwrap_or_default();
         format!(
-            "these tests need {PYZMQ_PIN} and cannot install it; is there a network, and \
-             python3-venv or pip?\n{venv}\n{complaint}"
+            "these tests need {PYZMQ_PIN} and cannot install it; check the network, and \
+             install python3-venv or pip\n{venv}\n{complaint}"
         )
     })
 }
@@ -113,7 +113,7 @@ fn install(directory: &Path) -> Result<(), String> {
 ///
 /// # Panics
 ///
-/// With the output of npm, if there is no Node or the package cannot be had.
+/// With the output of npm, if Node is missing or the package cannot be installed.
 #[track_caller]
 pub(crate) fn node() -> Command {
     static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -126,13 +126,13 @@ pub(crate) fn node() -> Command {
     command
 }
 
-/// Installs the package, of which all that is run is in it, unless it is there.
+/// Installs the package unless it is installed. Its compiled parts come with it.
 fn prepare_node() -> Result<PathBuf, String> {
     let directory = target_dir().join("npm-environment");
     let lock = lock(&directory);
     let marker = directory.join("complete");
     if fs::read_to_string(&marker).ok().as_deref() != Some(NPM_PIN) {
-        // Without a package.json of its own npm would look for one further up.
+        // Without this package.json npm would use one of a folder above.
         fs::create_dir_all(&directory)
             .and_then(|()| fs::write(directory.join("package.json"), "{}"))
             .expect("the target directory can be written to");
@@ -140,8 +140,8 @@ fn prepare_node() -> Result<PathBuf, String> {
         npm.arg("install").arg("--prefix").arg(&directory);
         run(npm.args(NPM_INSTALL).arg(NPM_PIN)).map_err(|complaint| {
             format!(
-                "this test needs node, npm and {NPM_PIN}; are they installed, and is there a \
-                 network?\n{complaint}"
+                "this test needs node, npm and {NPM_PIN}; install them, and check the \
+                 network\n{complaint}"
             )
         })?;
         fs::write(&marker, NPM_PIN).expect("the environment can be written to");
@@ -150,11 +150,11 @@ fn prepare_node() -> Result<PathBuf, String> {
     Ok(directory)
 }
 
-/// A command that runs a C program, compiled with the system's libzmq.
+/// A command that runs a C program, compiled and linked with the system's libzmq.
 ///
 /// # Panics
 ///
-/// With the output of the compiler, if there is none or it finds no libzmq.
+/// With the output of the compiler, if it is missing or finds no libzmq.
 #[track_caller]
 pub(crate) fn compiled(source: &str) -> Command {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -164,7 +164,7 @@ pub(crate) fn compiled(source: &str) -> Command {
     }
 }
 
-/// Compiles anew in each test process, since the library may have changed.
+/// Compiles once in each test process, since the library may have changed.
 fn compile(source: &str) -> Result<PathBuf, String> {
     let program = target_dir().join("peer-in-c");
     let lock = lock(&program);
@@ -177,13 +177,13 @@ fn compile(source: &str) -> Result<PathBuf, String> {
              libzmq3-dev:\n{complaint}"
         )
     })?;
-    // Whoever runs the former one keeps it.
-    fs::rename(&fresh, &program).expect("a file of ours can be renamed");
+    // A process that runs the former program keeps it.
+    fs::rename(&fresh, &program).expect("the program can be renamed");
     drop(lock);
     Ok(program)
 }
 
-/// One process at a time makes an environment.
+/// Held by the one process that makes an environment.
 fn lock(directory: &Path) -> File {
     File::create(directory.with_extension("lock"))
         .and_then(|file| file.lock().map(|()| file))
@@ -194,7 +194,7 @@ fn system_python() -> String {
     env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
-/// The output of a command that succeeds, or all it said.
+/// The standard output of a command that succeeds, or all its output.
 pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     let output = command
         .output()
@@ -218,7 +218,7 @@ const PIP_INSTALL: [&str; 6] = [
     "--only-binary=:all:",
 ];
 
-/// The package brings what was compiled for Node, so that no script need run.
+/// No scripts: the package contains what was compiled for Node.
 const NPM_INSTALL: [&str; 5] = [
     "--no-save",
     "--no-package-lock",

@@ -1,9 +1,9 @@
-//! More than peers that read nothing can take.
+//! More messages than queues hold, for peers that read nothing.
 
 use crate::raw::{Raw, frame};
 use crate::{Python, Zmqd};
 
-/// Each kind of proxy, and the sockets of who sends and of who receives.
+/// Each kind of proxy, the socket type of its senders, and that of its receivers.
 pub const KINDS: [(&str, &str, &str); 3] = [
     ("queue", "DEALER", "DEALER"),
     ("forwarder", "PUB", "SUB"),
@@ -11,15 +11,15 @@ pub const KINDS: [(&str, &str, &str); 3] = [
 ];
 
 /// Connects three peers that read nothing, and begins to send them so many messages of 64 KiB.
-/// Answers with them, and with the sender, whose socket is `near`.
+/// Returns these peers, and the sender, a Python whose socket is `near`.
 #[track_caller]
 pub fn flood(broker: &Zmqd, near: &str, far: &str, messages: u32) -> (Vec<Raw>, Python) {
-    let mut deaf: Vec<Raw> = (0..3).map(|_| Raw::connect(broker.backend())).collect();
-    for raw in &mut deaf {
+    let mut stuck: Vec<Raw> = (0..3).map(|_| Raw::connect(broker.backend())).collect();
+    for raw in &mut stuck {
         raw.handshake(far);
         if far == "SUB" {
             raw.send(&frame(0, b"\x01"))
-                .expect("a subscription is fine");
+                .expect("the broker takes a subscription");
         }
     }
     let mut python = Python::beside(broker);
@@ -32,5 +32,5 @@ pub fn flood(broker: &Zmqd, near: &str, far: &str, messages: u32) -> (Vec<Raw>, 
             near.send_multipart([b"flood", bytes(65536)], copy=False)
         "#,
     );
-    (deaf, python)
+    (stuck, python)
 }

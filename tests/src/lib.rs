@@ -1,6 +1,6 @@
 //! Harness for tests that drive the built `zmqd` with unmodified peers.
 //!
-//! A test starts a broker, starts a Python beside it, and lets Python speak:
+//! A test starts a broker, starts a Python beside it, and runs blocks of Python:
 //!
 //! ```no_run
 //! use zmqd_tests::{Python, Zmqd};
@@ -17,26 +17,26 @@
 //! );
 //! ```
 //!
-//! - [`Zmqd`] is the process under test: its endpoints, its log, its memory, its end.
-//! - [`Python`] is a process that executes blocks of Python with pyzmq and the words of
-//!   `py/peer.py`; the environment it runs in is made on first use, see [`python`].
-//! - [`Raw`] is a TCP connection that sends whatever bytes a test likes.
-//! - [`Network`] is made of hosts with cables between them that can be cut.
+//! - [`Zmqd`] is the process under test: its endpoints, log, memory and exit.
+//! - [`Python`] is a process that executes blocks of Python with pyzmq and the functions of
+//!   `py/peer.py`; its environment is made on first use.
+//! - [`Raw`] is a TCP connection that sends any bytes.
+//! - [`Network`] has hosts, and cables between them that can be cut.
 //! - [`tap::Tap`] sits between a peer and the broker and counts their heartbeats.
 //! - [`implementation`] runs the same scenarios with other implementations of ZeroMQ.
 //!
-//! Every wait is for a fact and has a deadline of [`PATIENCE`]; what was waited for is in the
-//! message of the failure, and so is the log of the broker.
+//! Every wait is for a fact and has a deadline of [`PATIENCE`]. The message of a failure names the
+//! fact and contains the log of the broker.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 mod dialogue;
 mod environment;
+mod fixed_endpoints;
 pub mod flood;
 pub mod implementation;
 mod lines;
 pub mod network;
-mod place;
 pub mod python;
 pub mod raw;
 mod scratch;
@@ -44,8 +44,8 @@ pub mod tap;
 pub mod zmqd;
 
 pub use clock::{PATIENCE, Pace, Stopwatch, wait_until};
+pub use fixed_endpoints::FixedEndpoints;
 pub use network::{Host, Network};
-pub use place::Place;
 pub use python::Python;
 pub use raw::Raw;
 pub use scratch::Scratch;

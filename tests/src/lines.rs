@@ -1,4 +1,4 @@
-//! What a child process prints, collected line by line while it runs.
+//! The output of a child process, collected line by line while it runs.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -60,7 +60,7 @@ impl Lines {
             .count()
     }
 
-    /// The lines that there are by now.
+    /// All lines so far.
     pub(crate) fn so_far(&self) -> Vec<String> {
         self.lock().lines.clone()
     }
@@ -73,8 +73,7 @@ impl Lines {
         })
     }
 
-    /// Waits until `pick` finds what it looks for among the lines; `None` if the stream ended
-    /// without it.
+    /// Waits until `pick` finds something among the lines; `None` if the stream ends before.
     #[track_caller]
     pub(crate) fn find<T>(
         &self,
@@ -98,7 +97,7 @@ impl Lines {
             let Some(patience) = watch.patience() else {
                 let seen = state.lines.join("\n");
                 drop(state);
-                panic!("waited {PATIENCE:?} in vain for {what}; seen so far:\n{seen}");
+                panic!("waited {PATIENCE:?} for {what}; lines so far:\n{seen}");
             };
             let waited = self.shared.arrived.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -135,15 +134,15 @@ impl fmt::Debug for Lines {
     }
 }
 
-/// Whether `needle` stands in `line` and is not only the beginning of a longer number: port 4567
-/// is not mentioned where 45678 is.
+/// Whether `line` contains `needle`, and not only as the beginning of a longer number: a line with
+/// port 45678 does not mention port 4567.
 pub(crate) fn mentions(line: &str, needle: &str) -> bool {
     let ends_there = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_digit());
     line.match_indices(needle)
         .any(|(at, _)| ends_there(&line[at + needle.len()..]))
 }
 
-/// A failing test shows the last lines only; a storm of them would hide the failure.
+/// A failing test prints only this many lines, the last ones; more would hide the failure.
 const LINES_SHOWN_MAX: usize = 60;
 
 #[cfg(test)]
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_not_mentioned_by_a_longer_one() {
+    fn a_longer_port_is_not_the_port_looked_for() {
         assert!(mentions("127.0.0.1:45678: closed", "127.0.0.1:45678"));
         assert!(mentions("closed 127.0.0.1:4567", "127.0.0.1:4567"));
         assert!(mentions("not :45678 but :4567.", ":4567"));

@@ -1,4 +1,4 @@
-//! Hosts with a network between them that fails as it is told: see `py/switch.py`.
+//! Hosts, and a network between them that fails on command: see `py/switch.py`.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,13 @@ use crate::environment;
 use crate::python::Python;
 use crate::zmqd::Zmqd;
 
-/// A network of hosts on this machine; gone when dropped, and its hosts with it.
+/// A network of hosts on this machine; removed with its hosts when dropped.
 #[derive(Debug)]
 pub struct Network {
     switch: Dialogue,
 }
 
-/// A place of its own for processes, with one cable to the switch.
+/// A network namespace for processes, with one cable to the switch.
 #[derive(Debug)]
 pub struct Host {
     address: String,
@@ -26,16 +26,16 @@ pub struct Host {
 }
 
 impl Network {
-    /// A network without anybody in it.
+    /// A network without hosts.
     ///
     /// # Panics
     ///
-    /// With what is missing, where networks cannot be made.
+    /// If networks cannot be made here, with the reason.
     #[must_use]
     #[track_caller]
     pub fn new() -> Self {
         if let Some(reason) = what_is_missing() {
-            panic!("this did not run: {reason}");
+            panic!("did not run: {reason}");
         }
         let mut command = environment::python(&[]);
         command
@@ -66,37 +66,37 @@ impl Network {
         })
     }
 
-    /// What happens to packets on every link that [`Self::link`] has said nothing of.
+    /// Sets what happens to packets on every link without settings by [`Self::link`].
     #[track_caller]
     pub fn links(&mut self, quality: &str) {
         self.ask(&format!("links {quality}"));
     }
 
-    /// What happens to packets between two hosts, both ways.
+    /// Sets what happens to packets between two hosts, both ways.
     #[track_caller]
     pub fn link(&mut self, one: &Host, other: &Host, quality: &str) {
         self.ask(&format!("link {} {} {quality}", one.number, other.number));
     }
 
-    /// From now on nothing passes between two hosts, and neither is told.
+    /// From now on all packets between two hosts are lost silently.
     #[track_caller]
     pub fn cut(&mut self, one: &Host, other: &Host) {
         self.link(one, other, "loss=1");
     }
 
-    /// Everything passes between two hosts again, at once.
+    /// Packets between two hosts pass again, without loss or delay.
     #[track_caller]
     pub fn heal(&mut self, one: &Host, other: &Host) {
         self.link(one, other, "");
     }
 
-    /// Takes the cable out of a host, whose kernel notices.
+    /// Pulls the cable out of a host; its kernel notices.
     #[track_caller]
     pub fn pull(&mut self, host: &Host) {
         self.ask(&format!("pull {}", host.number));
     }
 
-    /// Puts the cable back.
+    /// Plugs the cable in again.
     #[track_caller]
     pub fn plug(&mut self, host: &Host) {
         self.ask(&format!("plug {}", host.number));
@@ -152,7 +152,7 @@ impl Host {
         format!("tcp://{}:0", self.address)
     }
 
-    /// An endpoint of this host; nobody else is there to take the port.
+    /// An endpoint of this host, where no other process can take the port.
     #[must_use]
     pub fn endpoint(&self, port: u16) -> String {
         format!("tcp://{}:{port}", self.address)
@@ -174,13 +174,13 @@ impl Host {
         python
     }
 
-    /// What a command is put behind to run here.
+    /// The command that runs the arguments behind it on this host.
     fn wrapper(&self) -> [&str; 4] {
         ["nsenter", "--net", "--target", &self.pid]
     }
 }
 
-/// Why there can be no network here, if there cannot.
+/// Why networks cannot be made here, if they cannot.
 fn what_is_missing() -> Option<String> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find(|line| line.starts_with("Uid:"));
@@ -189,7 +189,7 @@ fn what_is_missing() -> Option<String> {
         return Some("only root may make network namespaces".to_owned());
     }
     if !Path::new("/dev/net/tun").exists() {
-        return Some("there is no /dev/net/tun: the kernel has no taps".to_owned());
+        return Some("/dev/net/tun is missing: the kernel has no taps".to_owned());
     }
     let tools = [("ip", "-V"), ("nsenter", "-V"), ("unshare", "-V")];
     let missing = tools

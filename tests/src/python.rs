@@ -1,7 +1,7 @@
-//! A Python process with pyzmq that executes what a test tells it to.
+//! A Python process with pyzmq that executes blocks of a test.
 //!
-//! The words that blocks of Python may use beside pyzmq itself (`connect`, `settle`, `take` and so
-//! on) are defined and explained in `py/peer.py`.
+//! `py/peer.py` defines and explains the functions that these blocks may use beside pyzmq itself
+//! (`connect`, `settle`, `take` and so on).
 
 use std::any::type_name;
 use std::str::FromStr;
@@ -17,13 +17,13 @@ pub struct Python {
 }
 
 impl Python {
-    /// Starts a Python that knows no endpoint yet.
+    /// Starts a Python without the endpoints of a broker.
     #[must_use]
     pub fn new() -> Self {
         Self::under(&[])
     }
 
-    /// As [`Python::new`], by way of a command that becomes what follows it.
+    /// As [`Python::new`], by a command that executes the arguments behind it.
     #[must_use]
     pub fn under(wrapper: &[&str]) -> Self {
         let mut command = environment::python(wrapper);
@@ -45,7 +45,7 @@ impl Python {
         python
     }
 
-    /// Gives names to the endpoints of a broker, as [`Python::beside`] does.
+    /// Sets the variables for the endpoints of a broker, as [`Python::beside`] does.
     pub fn meet(&mut self, broker: &Zmqd) {
         self.set("frontend", broker.frontend());
         self.set("backend", broker.backend());
@@ -53,7 +53,7 @@ impl Python {
         self.set("control", broker.control());
     }
 
-    /// Gives a text a name.
+    /// Sets a variable to a text.
     #[track_caller]
     pub fn set(&mut self, name: &str, text: &str) {
         self.run(&format!("{name} = {text:?}"));

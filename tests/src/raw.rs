@@ -1,4 +1,4 @@
-//! A TCP connection under the full control of a test, for peers that do not behave.
+//! A TCP connection under the full control of a test, for misbehaving peers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,31 +9,31 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::{PATIENCE, Stopwatch, wait_until};
 
-/// A connection to a broker and what may be said on it.
+/// A connection to a broker.
 #[derive(Debug)]
 pub struct Raw {
     address: String,
     stream: TcpStream,
 }
 
-/// A listener on a free port, for a broker that is to connect to it, and its endpoint.
+/// A listener on a free port, to which a broker can connect, and its endpoint.
 #[must_use]
 #[track_caller]
 pub fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("a bound one");
+    let address = listener.local_addr().expect("a listener has an address");
     (listener, format!("tcp://{address}"))
 }
 
 impl Raw {
-    /// Connects to `tcp://ADDRESS:PORT`. On loopback each connection comes from an address of its
-    /// own, so that the log has a line of its own about it.
+    /// Connects to `tcp://ADDRESS:PORT`. On loopback each connection has its own source address, so
+    /// that the log has a line for each.
     #[must_use]
     #[track_caller]
     pub fn connect(endpoint: &str) -> Self {
         static TAKEN: AtomicU16 = AtomicU16::new(0);
         let [high, low] = TAKEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        // Neither 127.0.0.1 nor what `vacant_endpoint` takes.
+        // Neither 127.0.0.1 nor an address of `vacant_endpoint`.
         Self::connect_from(Ipv4Addr::new(127, 1, high, low), endpoint)
     }
 
@@ -64,11 +64,11 @@ impl Raw {
     pub fn accept(listener: &TcpListener) -> Self {
         listener
             .set_nonblocking(true)
-            .expect("a listener may be asked not to block");
+            .expect("a listener can be non-blocking");
         let stream = wait_until("a connection from the broker", || listener.accept().ok()).0;
         stream
             .set_nonblocking(false)
-            .expect("a connection may be asked to block");
+            .expect("a connection can be blocking");
         Self::new(stream)
     }
 
@@ -87,7 +87,7 @@ impl Raw {
         Self { address, stream }
     }
 
-    /// The address by which the broker knows this connection.
+    /// The address of this end, as the log of the broker shows it.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
@@ -97,16 +97,16 @@ impl Raw {
     ///
     /// # Errors
     ///
-    /// What the socket says: a broken pipe, a reset, or a timeout after [`PATIENCE`].
+    /// The error of the socket: a broken pipe, a reset, or a timeout after [`PATIENCE`].
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Sends bytes over and over until the broker closes; returns how many went out.
+    /// Sends bytes again and again until the broker closes; returns how many were sent.
     ///
     /// # Panics
     ///
-    /// If the broker still holds the connection after `bytes_max`, or reads no more of it.
+    /// If the connection is still open after `bytes_max`, or the broker stops reading.
     #[track_caller]
     pub fn send_until_closed(&mut self, chunk: &[u8], bytes_max: usize) -> usize {
         let mut sent = 0;
@@ -120,7 +120,7 @@ impl Raw {
         panic!("{sent} bytes sent and the broker has not closed");
     }
 
-    /// Sends the greeting and, at once, READY; returns when the broker's READY is there.
+    /// Sends the greeting and READY at once; returns when the broker's READY has arrived.
     #[track_caller]
     pub fn handshake(&mut self, socket_type: &str) {
         self.handshake_with(&ready(socket_type));
@@ -130,8 +130,8 @@ impl Raw {
     #[track_caller]
     pub fn handshake_with(&mut self, ready: &[u8]) -> Vec<u8> {
         self.send(&greeting("NULL"))
-            .expect("a fresh connection takes a greeting");
-        self.send(ready).expect("a fresh connection takes READY");
+            .expect("a new connection takes a greeting");
+        self.send(ready).expect("a new connection takes READY");
         let mut theirs = [0; 64];
         self.stream
             .read_exact(&mut theirs)
@@ -169,7 +169,7 @@ impl Raw {
         body
     }
 
-    /// Reads until the broker closes, by FIN or by RST, and returns what came before.
+    /// Reads until the broker closes, by FIN or by RST; returns the bytes before that.
     ///
     /// # Panics
     ///
@@ -184,13 +184,13 @@ impl Raw {
                 Ok(0) => return seen,
                 Ok(len) => seen.extend_from_slice(&buffer[..len]),
                 Err(error) if is_closed(&error) => return seen,
-                Err(error) => panic!("waited in vain for the broker to close: {error}"),
+                Err(error) => panic!("the broker did not close: {error}"),
             }
         }
-        panic!("the broker keeps sending and does not close");
+        panic!("the broker sends and does not close");
     }
 
-    /// Whether the broker closes within this time; what it sends meanwhile is thrown away.
+    /// Whether the broker closes within this time; drops all it sends meanwhile.
     pub fn is_closed_within(&mut self, time: Duration) -> bool {
         let watch = Stopwatch::start();
         let mut buffer = [0; 4096];
@@ -214,9 +214,9 @@ impl Raw {
         false
     }
 
-    /// Says that no more is to come, and keeps listening.
+    /// Closes the sending half, as by FIN; the other half stays open.
     pub fn end(&self) {
-        drop(self.stream.shutdown(Shutdown::Write)); // fails only if the broker was first
+        drop(self.stream.shutdown(Shutdown::Write)); // fails only if the broker has closed
     }
 }
 
@@ -255,7 +255,7 @@ pub fn ready_with(properties: &[(&str, &str)]) -> Vec<u8> {
     frame(COMMAND, &body)
 }
 
-/// A frame with its header, long if it must be.
+/// A frame with its header, in the long form if needed.
 #[must_use]
 pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
     let mut octets = match u8::try_from(body.len()) {
@@ -266,7 +266,7 @@ pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// The header of a long frame that announces this length, true or not.
+/// The header of a long frame that announces this length.
 #[must_use]
 pub fn long_header(flags: u8, len: u64) -> Vec<u8> {
     let mut octets = vec![flags | LONG];

@@ -1,4 +1,4 @@
-//! Files that live as long as a test.
+//! Temporary files of tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,15 +24,15 @@ impl Scratch {
         Self { path }
     }
 
-    /// A name that no file has yet.
+    /// A file that does not exist yet.
     #[must_use]
     pub fn absent(extension: &str) -> Self {
         let scratch = Self::new(extension, "");
-        fs::remove_file(&scratch.path).expect("it was made a moment ago");
+        fs::remove_file(&scratch.path).expect("the file exists");
         scratch
     }
 
-    /// Where it is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &str {
         self.path
@@ -43,6 +43,6 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        drop(fs::remove_file(&self.path)); // fails only if it is gone already
+        drop(fs::remove_file(&self.path)); // fails only if the test has removed it
     }
 }

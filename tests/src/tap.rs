@@ -1,4 +1,4 @@
-//! A relay between one peer and a broker that counts the heartbeats passing through it.
+//! A relay between a peer and a broker that counts heartbeats.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// A listening relay; it takes no new connections once dropped.
+/// A listening relay; takes no new connections after it is dropped.
 #[derive(Debug)]
 pub struct Tap {
     address: String,
     seen: Arc<Seen>,
 }
 
-/// What has passed so far.
+/// Counters of what has passed.
 #[derive(Debug, Default)]
 struct Seen {
     broker: Beats,
@@ -22,7 +22,7 @@ struct Seen {
     stopped: AtomicBool,
 }
 
-/// Heartbeats of one side.
+/// Heartbeats that one end has sent.
 #[derive(Debug, Default)]
 pub struct Beats {
     pings: AtomicUsize,
@@ -53,25 +53,25 @@ impl Tap {
         }
     }
 
-    /// Where peers connect to instead of the broker.
+    /// The endpoint for peers, in place of the broker's.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("tcp://{}", self.address)
     }
 
-    /// How many connections there have been.
+    /// How many connections peers have made.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::Relaxed)
     }
 
-    /// What the broker has sent.
+    /// Heartbeats that the broker has sent.
     #[must_use]
     pub fn broker(&self) -> &Beats {
         &self.seen.broker
     }
 
-    /// What the peer has sent.
+    /// Heartbeats that the peer has sent.
     #[must_use]
     pub fn peer(&self) -> &Beats {
         &self.seen.peer
@@ -81,7 +81,7 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         self.seen.stopped.store(true, Ordering::Relaxed);
-        // Only to wake the listener; if it cannot be reached it has ended.
+        // This wakes the listener; an error means that it has ended.
         drop(TcpStream::connect(&self.address));
     }
 }
@@ -110,9 +110,9 @@ impl Beats {
     }
 }
 
-/// Joins a peer with a connection of its own to the broker, on two threads.
+/// Connects a peer to the broker, by two threads.
 fn relay(peer: TcpStream, broker: &str, seen: &Arc<Seen>) {
-    // A broker that is gone closes the peer's connection as well.
+    // Without a broker the peer's connection is closed too.
     let Ok(broker) = TcpStream::connect(broker) else {
         return;
     };
@@ -123,22 +123,22 @@ fn relay(peer: TcpStream, broker: &str, seen: &Arc<Seen>) {
     thread::spawn(move || pump(broker_too, peer_too, &ours.broker));
 }
 
-/// Passes bytes on until one of the two closes, and then closes the other.
+/// Copies bytes until one of the two is closed, and then closes the other.
 fn pump(mut from: TcpStream, mut to: TcpStream, beats: &Beats) {
     let mut buffer = [0; 65536];
-    let mut kept = 0; // bytes in front that may be the beginning of a name
+    let mut kept = 0; // bytes at the front that may be the beginning of a name
     while let Ok(len @ 1..) = from.read(&mut buffer[kept..]) {
         if to.write_all(&buffer[kept..kept + len]).is_err() {
             break;
         }
         let end = kept + len;
         beats.count(&buffer[..end]);
-        kept = end.min(NAME.len() - 1); // too short to be counted a second time
+        kept = end.min(NAME.len() - 1); // too short to be counted twice
         buffer.copy_within(end - kept..end, 0);
     }
-    // Fails only if it is closed already.
+    // An error means that it is closed.
     drop(to.shutdown(Shutdown::Both));
 }
 
-/// A command begins with the length of its name; no message in a test contains this.
+/// The beginning of a command: the length of its name, and the name. No message of a test has it.
 const NAME: &[u8] = b"\x04PING";

@@ -1,4 +1,4 @@
-//! The broker process: built once, started on free ports, observed, ended.
+//! The broker process: builds it once, starts it on free ports, observes and ends it.
 
 use std::env;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::lines::{Lines, mentions};
 /// A loopback endpoint whose port the broker chooses.
 pub const ANY: &str = "tcp://127.0.0.1:0";
 
-/// A running `zmqd`; killed when dropped, its log printed if the test is failing.
+/// A running `zmqd`; killed when dropped. A failing test prints its log.
 #[derive(Debug)]
 pub struct Zmqd {
     bound: Vec<Bound>,
@@ -28,7 +28,7 @@ pub struct Zmqd {
     stdout: Lines,
 }
 
-/// One line that the broker printed at its start.
+/// One bound endpoint, as the broker prints it at its start.
 #[derive(Clone, Debug)]
 struct Bound {
     endpoint: String,
@@ -36,21 +36,21 @@ struct Bound {
     side: String,
 }
 
-/// What the scheduler of the kernel did for a process.
+/// Times of a process, as the scheduler of the kernel counts them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scheduled {
     /// Processor time, user and system.
     pub ran: Duration,
-    /// Time in which a thread was ready to run and others had the processors.
+    /// Time in which a thread was ready to run and had no processor.
     pub waited: Duration,
 }
 
-/// A `zmqd` that ended.
+/// A `zmqd` that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// The exit code, or `None` if a signal ended it.
     pub code: Option<i32>,
-    /// The signal that ended it, if one did.
+    /// The signal that ended it, if any.
     pub signal: Option<i32>,
     /// All of its standard error.
     pub stderr: String,
@@ -103,7 +103,7 @@ impl Zmqd {
         Self::start_under(&["sh", "-c", &limited], arguments)
     }
 
-    /// As [`Zmqd::start`], by way of a command that becomes what follows it.
+    /// As [`Zmqd::start`], by a command that executes the arguments behind it.
     #[must_use]
     pub fn start_under(wrapper: &[&str], arguments: &[&str]) -> Self {
         Self::start_under_expecting(count_binds(arguments), wrapper, arguments)
@@ -112,13 +112,13 @@ impl Zmqd {
     /// As [`Zmqd::start_under`], and waits until this many endpoints are bound.
     #[must_use]
     pub fn start_under_expecting(endpoints: usize, wrapper: &[&str], arguments: &[&str]) -> Self {
-        let (first, others) = wrapper.split_first().expect("a wrapper is a command");
+        let (first, others) = wrapper.split_first().expect("a wrapper is not empty");
         let mut command = Command::new(first);
         command.args(others).arg(binary()).args(arguments);
         Self::spawn(endpoints, &mut command)
     }
 
-    /// Runs with these arguments until it ends by itself.
+    /// Runs with these arguments to its end.
     #[must_use]
     pub fn finish(arguments: &[&str]) -> Finished {
         Self::start_expecting(0, arguments).wait()
@@ -194,7 +194,7 @@ impl Zmqd {
         found.map_or("", |bound| bound.endpoint.as_str())
     }
 
-    /// The number of the process.
+    /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -229,7 +229,7 @@ impl Zmqd {
             .count()
     }
 
-    /// How long all threads have run so far, and how long they were ready and had no processor.
+    /// Times of all threads so far.
     #[must_use]
     pub fn scheduled(&self) -> Scheduled {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
@@ -238,7 +238,7 @@ impl Zmqd {
             .expect("a running process lists its threads")
             .flatten()
         {
-            // A thread that has ended meanwhile has no file any more.
+            // A thread that has just ended has no file.
             let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             let mut nanos = text
                 .split_whitespace()
@@ -254,7 +254,7 @@ impl Zmqd {
     #[must_use]
     pub fn cpu_ticks(&self) -> u64 {
         let stat = self.proc("stat");
-        // The name of the program, in parentheses, may hold spaces; fields are counted behind it.
+        // The program name, in parentheses, may contain spaces; fields are counted behind it.
         let fields = stat.rsplit(") ").next().unwrap_or_default();
         let ticks = fields.split_whitespace().skip(11).take(2);
         ticks
@@ -262,7 +262,7 @@ impl Zmqd {
             .sum()
     }
 
-    /// How many TCP connections the process holds, whether the peer is still there or not.
+    /// How many TCP connections the process has, whether the peer is alive or not.
     #[must_use]
     pub fn connections(&self) -> usize {
         let directory = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
@@ -284,7 +284,7 @@ impl Zmqd {
         tables.lines().filter(is_held).count()
     }
 
-    /// Waits until the process holds exactly this many connections.
+    /// Waits until the process has exactly this many connections.
     #[track_caller]
     pub fn wait_connections(&self, count: usize) {
         wait_until(&format!("{count} connections"), || {
@@ -315,7 +315,7 @@ impl Zmqd {
         self.stdout.so_far()
     }
 
-    /// How many lines of the log mention `needle` by now.
+    /// How many lines of the log contain `needle` so far.
     #[must_use]
     pub fn log_count(&self, needle: &str) -> usize {
         self.stderr.count(needle)
@@ -330,10 +330,10 @@ impl Zmqd {
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child
             .try_wait()
-            .expect("the state of a child can be asked for")
+            .expect("the state of a child can be read")
     }
 
-    /// Waits until the process ends by itself.
+    /// Waits for the end of the process.
     #[must_use]
     pub fn wait(mut self) -> Finished {
         let status = wait_until("the end of the broker", || self.exited());
@@ -356,7 +356,7 @@ impl Drop for Zmqd {
         if thread::panicking() {
             eprintln!("--- log of the broker:\n{}---", self.stderr);
         }
-        // Both fail only if the process is gone already, which is the aim.
+        // Both fail only if the process has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -378,7 +378,7 @@ impl Bound {
     }
 }
 
-/// How many endpoints a broker with these arguments says that it bound.
+/// How many endpoints a broker with these arguments prints.
 fn count_binds(arguments: &[&str]) -> usize {
     let is_bind = |pair: &&[&str]| {
         let sides = ["--frontend", "--backend", "--capture", "--control"];
@@ -387,10 +387,10 @@ fn count_binds(arguments: &[&str]) -> usize {
     arguments.windows(2).filter(is_bind).count()
 }
 
-/// An endpoint on which nothing listens, for a peer that is to appear or to come back there.
+/// An endpoint without a listener, for a peer that will listen there later.
 ///
-/// It lies on an address of its own in 127/8, so that neither another test nor the source port
-/// of a connection (always on 127.0.0.1) can take the port in the meantime.
+/// Its address is in 127/8 and used once, so that neither another test nor the source port of a
+/// connection (on 127.0.0.1) can take the port meanwhile.
 #[must_use]
 pub fn vacant_endpoint() -> String {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
@@ -440,5 +440,5 @@ fn build() -> Result<PathBuf, String> {
     run(&mut command).map(|_| profile_dir.join("zmqd"))
 }
 
-/// How `/proc/net/tcp` writes the state of a listener.
+/// The state of a listener in `/proc/net/tcp`.
 const TCP_LISTEN: &str = "0A";

@@ -1,8 +1,8 @@
-//! `zmqd ctl` in a shell: a proxy of zmqd's, and one of libzmq's.
+//! `zmqd ctl` with a proxy of zmqd and with one of libzmq.
 
 use zmqd_tests::{ANY, Finished, Python, Zmqd};
 
-/// What `zmqd ctl` prints.
+/// The output of a successful `zmqd ctl`.
 #[track_caller]
 fn ctl(endpoint: &str, arguments: &[&str]) -> String {
     let finished = run(endpoint, arguments);
@@ -23,7 +23,7 @@ fn words(text: &str) -> Vec<Vec<&str>> {
 }
 
 #[test]
-fn a_proxy_is_paused_resumed_and_ended() {
+fn ctl_pauses_resumes_and_ends_a_proxy() {
     for socket in ["REP", "PAIR", "SUB"] {
         let broker = Zmqd::queue(&["--control", ANY, "--control-socket", socket]);
         let mut python = Python::beside(&broker);
@@ -81,7 +81,7 @@ fn peers_are_shown_in_a_table_and_in_json() {
     let sockets = rows.iter().filter(is_of_table).count();
     assert_eq!(
         sockets, 4,
-        "a title, two sides and the control: {statistics}"
+        "not a title, two sides and the control: {statistics}"
     );
     assert!(!table.contains("control"), "{table}");
     let all = ctl(broker.control(), &["peers", "--all"]);
@@ -104,7 +104,7 @@ fn peers_are_shown_in_a_table_and_in_json() {
 }
 
 #[test]
-fn more_subscriptions_than_an_answer_lists_are_asked_for_in_turns() {
+fn long_lists_of_subscriptions_are_fetched_page_by_page() {
     let broker = Zmqd::forwarder(&["--control", ANY]);
     let mut python = Python::beside(&broker);
     python.run(
@@ -124,7 +124,7 @@ fn more_subscriptions_than_an_answer_lists_are_asked_for_in_turns() {
 }
 
 #[test]
-fn a_proxy_of_libzmq_is_steered_too() {
+fn ctl_controls_a_proxy_of_libzmq() {
     for kind in ["zmq.REP", "zmq.PAIR"] {
         let mut python = Python::new();
         python.run(&format!("kind = {kind}"));
@@ -152,7 +152,7 @@ fn a_proxy_of_libzmq_is_steered_too() {
             "{}",
             refused.stderr
         );
-        // A PAIR of libzmq's drops who comes before it has let go of the peer before.
+        // A PAIR of libzmq refuses a peer until it has released the one before.
         if kind == "zmq.REP" {
             assert_eq!(ctl(&control, &["terminate"]), "");
             python.run("steerable.result()");
@@ -161,7 +161,7 @@ fn a_proxy_of_libzmq_is_steered_too() {
 }
 
 #[test]
-fn a_hostile_control_cannot_reach_the_terminal() {
+fn a_hostile_control_cannot_send_escapes_to_the_terminal() {
     let mut python = Python::new();
     python.run(
         r##"
@@ -213,7 +213,7 @@ fn a_hostile_control_cannot_reach_the_terminal() {
 }
 
 #[test]
-fn what_cannot_be_reached_is_a_sentence() {
+fn an_unreachable_control_is_reported_in_one_sentence() {
     let refused = run(&zmqd_tests::vacant_endpoint(), &["peers"]);
     assert_eq!(refused.code, Some(1));
     assert!(

@@ -2,7 +2,7 @@
 
 use zmqd_tests::{ANY, Finished, Python, Scratch, Stopwatch, Zmqd, vacant_endpoint};
 
-/// Records what Python's `messages` hold, as a capture of theirs.
+/// Records the list `messages` of Python, sent by a socket that acts as a capture.
 #[track_caller]
 fn record(python: &mut Python) -> Scratch {
     let file = Scratch::absent("zrec");
@@ -30,7 +30,7 @@ fn record(python: &mut Python) -> Scratch {
     file
 }
 
-/// Replays with these arguments while Python does `block`; returns the last line of the log.
+/// Replays with these arguments while Python executes `block`; returns the last line of the log.
 #[track_caller]
 fn replay(file: &Scratch, arguments: &[&str], python: &mut Python, block: &str) -> String {
     let player = Zmqd::start_expecting(0, &[&["replay", file.path()], arguments].concat());
@@ -60,7 +60,7 @@ fn work_goes_to_a_sink_in_order_and_whole() {
 }
 
 #[test]
-fn publications_reach_all_who_wait_for_them() {
+fn publications_reach_every_waiting_subscriber() {
     let mut python = Python::new();
     python.run("messages = [[b'in', b'topic %d' % (n % 2), b'%d' % n] for n in range(200)]");
     let file = record(&mut python);
@@ -86,7 +86,7 @@ fn publications_reach_all_who_wait_for_them() {
         assert take(whole, 200) == published
         "#,
     );
-    // Into a forwarder, whose subscriber filters too.
+    // Through a forwarder, whose subscriber filters too.
     let broker = Zmqd::forwarder(&[]);
     python.set("backend", broker.backend());
     python.run(
@@ -108,7 +108,7 @@ fn publications_reach_all_who_wait_for_them() {
 }
 
 #[test]
-fn requests_are_asked_again_and_replies_counted() {
+fn requests_are_sent_again_and_replies_counted() {
     let mut python = Python::new();
     python.run(
         r#"
@@ -141,7 +141,7 @@ fn requests_are_asked_again_and_replies_counted() {
         last.contains(" 50 messages sent in ") && last.contains(" 50 replies"),
         "{last}"
     );
-    // As a DEALER would have to send them if it stood for other ROUTERs.
+    // With the recorded identities, as a DEALER sends them in place of other ROUTERs.
     python.run("router = bind(zmq.ROUTER)");
     let endpoint: String = python.ask("last_endpoint(router)");
     replay(
@@ -164,11 +164,11 @@ fn requests_are_asked_again_and_replies_counted() {
 }
 
 #[test]
-fn time_passes_as_it_did_or_faster() {
+fn replay_keeps_the_recorded_pace_or_speeds_it_up() {
     let mut python = Python::new();
     python.run("messages = []");
     let file = Scratch::absent("zrec");
-    // Three messages with at least 300 ms between the first and the last, as Python's clock has it.
+    // Three messages with at least 300 ms between the first and the last, by Python's clock.
     python.run("source = bind(zmq.PUSH)");
     let endpoint: String = python.ask("last_endpoint(source)");
     let sniffer = Zmqd::start_expecting(
@@ -199,8 +199,8 @@ fn time_passes_as_it_did_or_faster() {
     let watch = Stopwatch::start();
     replay(&file, &to, &mut python, block);
     let elapsed = watch.elapsed().as_millis();
-    assert!(elapsed >= 250, "it took {elapsed} ms only");
-    // A thousandth of a thousandth of its pace would take days.
+    assert!(elapsed >= 250, "the replay took only {elapsed} ms");
+    // A millionth of the pace would take days.
     replay(
         &file,
         &[&to[..], &["--speed", "1e6"]].concat(),
@@ -210,7 +210,7 @@ fn time_passes_as_it_did_or_faster() {
 }
 
 #[test]
-fn a_peer_that_leaves_is_a_failure() {
+fn a_lost_connection_is_a_failure() {
     let mut python = Python::new();
     python.run("messages = [[b'x' * 100_000]] * 100");
     let file = record(&mut python);
@@ -244,7 +244,7 @@ fn a_peer_that_leaves_is_a_failure() {
 }
 
 #[test]
-fn a_wrong_socket_is_told() {
+fn a_wrong_socket_type_is_reported() {
     let mut python = Python::new();
     python.run("messages = [[b'x']]");
     let file = record(&mut python);

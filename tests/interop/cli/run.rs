@@ -1,4 +1,4 @@
-//! The life of the process: configuration, several proxies at once, signals, exit codes.
+//! The process: configuration, several proxies at once, signals, exit codes.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const EXERCISE: &str = r#"
 "#;
 
 #[test]
-fn the_embedded_default_serves_every_kind() {
+fn the_default_configuration_serves_every_kind() {
     let printed = Zmqd::finish(&["run", "--print-default"]);
     assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""));
     let mut text = printed.stdout;
@@ -23,7 +23,7 @@ fn the_embedded_default_serves_every_kind() {
         assert_eq!(
             text.matches(&fixed).count(),
             1,
-            "{fixed} is not in the default file once"
+            "{fixed} is not in the default file exactly once"
         );
         text = text.replace(&fixed, ANY);
     }
@@ -41,7 +41,7 @@ fn the_embedded_default_serves_every_kind() {
 }
 
 #[test]
-fn proxies_of_one_process_do_not_meet() {
+fn proxies_of_one_process_exchange_nothing() {
     let config = Scratch::new("toml", TWO_OF_A_KIND);
     let broker = Zmqd::start_expecting(6, &["run", config.path()]);
     let mut python = Python::new();
@@ -87,7 +87,7 @@ frontend = { bind = ["tcp://127.0.0.1:0"] }
 backend = { connect = ["tcp://127.0.0.1:1"] }
 "#;
 
-/// A broker that holds 500 numbered messages of 16 KiB for one `sink` that does not read.
+/// A broker with 500 numbered messages of 16 KiB queued for one `sink` that does not read.
 fn loaded(kind: &str, arguments: &[&str]) -> (Zmqd, Python) {
     let broker = Zmqd::proxy(kind, arguments);
     let mut python = Python::beside(&broker);
@@ -106,13 +106,13 @@ fn loaded(kind: &str, arguments: &[&str]) -> (Zmqd, Python) {
         source.close()
         "#,
     );
-    // The source goes when it is rid of everything, and the broker notices when it has all.
+    // The source leaves once it has sent everything; the broker notices once it has read all.
     broker.wait_connections(1);
     (broker, python)
 }
 
 #[test]
-fn sigterm_drains_what_is_queued() {
+fn sigterm_sends_the_queued_messages() {
     for kind in ["queue", "forwarder", "streamer"] {
         let (broker, mut python) = loaded(kind, &[]);
         broker.signal("TERM");
@@ -128,7 +128,7 @@ fn sigterm_drains_what_is_queued() {
 }
 
 #[test]
-fn draining_ends_after_its_time() {
+fn draining_ends_after_drain_timeout() {
     let (broker, _python) = loaded("streamer", &["--drain-timeout", "300"]);
     let watch = Stopwatch::start();
     broker.signal("TERM");
@@ -138,27 +138,27 @@ fn draining_ends_after_its_time() {
     // The default is 5 s.
     assert!(
         elapsed >= Duration::from_millis(300) && elapsed < Duration::from_secs(5),
-        "gave up after {elapsed:?}"
+        "ended after {elapsed:?}"
     );
 }
 
 #[test]
-fn a_side_that_does_not_linger_drops_what_is_queued() {
+fn a_side_with_linger_0_drops_its_queues() {
     let arguments = ["--drain-timeout", "600000", "--set", "backend.linger=0"];
     for kind in ["queue", "forwarder", "streamer"] {
         let (broker, _python) = loaded(kind, &arguments);
         broker.signal("TERM");
         let end = broker.wait();
         assert_eq!(end.code, Some(0), "{kind}: {}", end.stderr);
-        let said = "queued messages: their peers did not take them";
-        let line = end.stderr.lines().find(|line| line.contains(said));
+        let reason = "queued messages: their peers did not take them";
+        let line = end.stderr.lines().find(|line| line.contains(reason));
         let line = line.unwrap_or_else(|| panic!("{kind}: {}", end.stderr));
         assert!(line.contains(&format!("{kind} backend: ")), "{line}");
     }
 }
 
 #[test]
-fn a_side_lingers_for_as_long_as_it_is_told() {
+fn a_side_drains_for_at_most_its_linger() {
     let arguments = ["--drain-timeout", "600000", "--set", "backend.linger=300"];
     let (broker, _python) = loaded("streamer", &arguments);
     let watch = Stopwatch::start();
@@ -167,7 +167,7 @@ fn a_side_lingers_for_as_long_as_it_is_told() {
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     assert!(
         watch.elapsed() >= Duration::from_millis(300),
-        "gave up after {:?}",
+        "ended after {:?}",
         watch.elapsed()
     );
     assert!(
@@ -178,7 +178,7 @@ fn a_side_lingers_for_as_long_as_it_is_told() {
 }
 
 #[test]
-fn one_side_that_does_not_linger_costs_the_other_nothing() {
+fn linger_0_of_one_side_costs_the_other_nothing() {
     let (broker, mut python) = loaded("streamer", &["--set", "frontend.linger=0"]);
     broker.signal("TERM");
     python.run(
@@ -193,7 +193,7 @@ fn one_side_that_does_not_linger_costs_the_other_nothing() {
 }
 
 #[test]
-fn what_is_left_for_nobody_is_told_at_the_end() {
+fn messages_without_a_receiver_are_reported_at_the_end() {
     let (broker, mut python) = loaded("streamer", &["--drain-timeout", "600000"]);
     python.run("sink.close()");
     broker.wait_connections(0);
@@ -215,7 +215,7 @@ fn a_second_signal_ends_the_draining() {
         broker.exited()
     });
     let end = broker.wait();
-    assert_eq!(end.signal, None, "it ends by itself: {}", end.stderr);
+    assert_eq!(end.signal, None, "a signal ended it: {}", end.stderr);
 }
 
 #[test]
@@ -231,11 +231,11 @@ fn signals_end_an_idle_broker_at_once() {
 }
 
 #[test]
-fn signals_that_end_other_programs_change_nothing() {
+fn sighup_sigusr1_and_sigusr2_change_nothing() {
     let broker = Zmqd::queue(&[]);
     let mut python = Python::beside(&broker);
     python.run("honest = Honest('queue', frontend, backend); honest.passes()");
-    for (signal, said) in [
+    for (signal, expected) in [
         (
             "HUP",
             "SIGHUP: this version has no reload yet; restart zmqd",
@@ -245,7 +245,7 @@ fn signals_that_end_other_programs_change_nothing() {
         ("USR2", ""),
     ] {
         broker.signal(signal);
-        let _line = broker.wait_log(said);
+        let _line = broker.wait_log(expected);
         python.run("honest.passes()");
     }
     python.run("honest.pause()");
@@ -255,7 +255,7 @@ fn signals_that_end_other_programs_change_nothing() {
 }
 
 #[test]
-fn the_log_tells_of_the_beginning_and_the_end() {
+fn the_log_reports_start_and_stop() {
     let (broker, _python) = loaded("streamer", &["--set", "backend.linger=0"]);
     let pid = broker.pid();
     broker.signal("TERM");
@@ -279,7 +279,7 @@ fn the_log_tells_of_the_beginning_and_the_end() {
 }
 
 #[test]
-fn a_port_in_use_is_one_sentence() {
+fn a_port_in_use_is_reported_in_one_sentence() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("port 0 is never in use");
     let address = taken
         .local_addr()
@@ -293,7 +293,7 @@ fn a_port_in_use_is_one_sentence() {
 }
 
 #[test]
-fn wrong_usage_is_told_from_failure() {
+fn wrong_usage_exits_with_code_2() {
     let unknown_key = Scratch::new(
         "toml",
         "[[proxy]]\nkind = \"queue\"\nfrontent.bind = \"x\"\n",

@@ -1,18 +1,19 @@
-//! `zmqd sniff` at captures of pyzmq and of zmqd, and what it records when things go wrong.
+//! `zmqd sniff` with captures of pyzmq and of zmqd, and its recordings when it is killed or the
+//! disk is full.
 
 use std::fs;
 
 use zmqd_tests::zmqd::binary;
 use zmqd_tests::{ANY, Finished, Python, Scratch, Stopwatch, Zmqd, wait_until};
 
-/// What the blocks of Python below use beside `py/peer.py`.
-const WORDS: &str = r#"
+/// Functions for the blocks of Python below, beside those of `py/peer.py`.
+const FUNCTIONS: &str = r#"
     import json
     import subprocess
     from zmq.devices import ThreadMonitoredQueue, ThreadProxy
 
     def repeat(message, made):
-        "Publishes until somebody says that it arrived."
+        "Publishes again and again until `stopping` is set."
         def publish():
             while not stopping.is_set():
                 made.send_multipart(message)
@@ -28,12 +29,13 @@ const WORDS: &str = r#"
 
     def monitored():
         "A MonitoredQueue of pyzmq, with a client called anna, an anonymous one and a worker."
-        global frontend, backend, capture, anna, nobody, worker
+        global frontend, backend, capture, anna, anonymous, worker
         queue = ThreadMonitoredQueue(zmq.ROUTER, zmq.DEALER, zmq.PUB, b"in", b"out")
         frontend, backend, capture = bound(queue)
         queue.start()
         worker = connect(zmq.REP, backend)
-        anna, nobody = connect(zmq.REQ, frontend, identity=b"anna"), connect(zmq.REQ, frontend)
+        anna = connect(zmq.REQ, frontend, identity=b"anna")
+        anonymous = connect(zmq.REQ, frontend)
 
     def ask(client, *question):
         client.send_multipart(question)
@@ -43,7 +45,7 @@ const WORDS: &str = r#"
 
 fn python() -> Python {
     let mut python = Python::new();
-    python.run(WORDS);
+    python.run(FUNCTIONS);
     python
 }
 
@@ -55,60 +57,60 @@ fn sniff(arguments: &[&str]) -> Zmqd {
     sniffer
 }
 
-/// Asks until the sniffer shows what passes: it subscribes as soon as it is connected, and the
-/// publisher hears of it a moment later.
+/// Sends requests until the sniffer shows one: its subscription arrives a moment after it has
+/// connected.
 #[track_caller]
 fn wake(python: &mut Python, sniffer: &Zmqd) {
-    wait_until("the sniffer to see something", || {
+    wait_until("the sniffer to show a message", || {
         python.run("ask(anna, b'awake?')");
         (!sniffer.lines().is_empty()).then_some(())
     });
 }
 
 #[track_caller]
-fn ends_well(sniffer: Zmqd) -> Finished {
+fn finish(sniffer: Zmqd) -> Finished {
     let finished = sniffer.wait();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     finished
 }
 
-/// The lines that do not belong to the waking up.
+/// The lines without those of [`wake`].
 fn lines_of(stdout: &str) -> Vec<&str> {
     let awake = |line: &&str| !line.to_ascii_lowercase().contains("awake?");
     stdout.lines().filter(awake).collect()
 }
 
 #[test]
-fn a_monitored_queue_of_pyzmq() {
+fn sniff_shows_a_monitored_queue_of_pyzmq() {
     let mut python = python();
     python.run("monitored()");
     let capture: String = python.ask("capture");
-    let people = sniff(&[&capture]);
-    let machine = sniff(&[&capture, "--json", "--identity", "anna"]);
+    let text = sniff(&[&capture]);
+    let json = sniff(&[&capture, "--json", "--identity", "anna"]);
     let outgoing = sniff(&[&capture, "--direction", "out"]);
-    for sniffer in [&people, &machine, &outgoing] {
+    for sniffer in [&text, &json, &outgoing] {
         wake(&mut python, sniffer);
     }
-    python.run("ask(anna, b'topic', b'{\"a\": 1}', bytes([255] * 70)); ask(nobody, b'bye')");
-    let mut told = [people, machine, outgoing].map(|sniffer| {
+    python.run("ask(anna, b'topic', b'{\"a\": 1}', bytes([255] * 70)); ask(anonymous, b'bye')");
+    let mut outputs = [text, json, outgoing].map(|sniffer| {
         wait_until("the last reply to be shown", || {
             let lines = sniffer.lines();
             python.run("ask(anna, b'awake?')");
-            let seen = lines
+            let is_awake = lines
                 .iter()
                 .any(|line| line.to_lowercase().contains("awake?"));
-            let all = lines
+            let has_last = lines
                 .iter()
                 .any(|line| line.contains("BYE") || line.contains("TOPIC"));
-            (seen && all).then_some(())
+            (is_awake && has_last).then_some(())
         });
         sniffer.signal("TERM");
-        ends_well(sniffer).stdout
+        finish(sniffer).stdout
     });
-    let [people, machine, outgoing] = &mut told;
-    let people = lines_of(people);
+    let [text, json, outgoing] = &mut outputs;
+    let text = lines_of(text);
     let hex = "ff".repeat(64);
-    for (line, expected) in people.iter().zip([
+    for (line, expected) in text.iter().zip([
         format!(" in  anna [][topic][{{\"a\":1}}][0x{hex}…(70)]"),
         format!(" out anna [][TOPIC][{{\"A\":1}}][0x{hex}…(70)]"),
         " [][bye]".to_owned(),
@@ -117,16 +119,16 @@ fn a_monitored_queue_of_pyzmq() {
         assert!(line.ends_with(&expected), "{line}\n{expected}");
     }
     assert!(
-        people[2].contains(" in  0x00"),
-        "a made-up identity: {}",
-        people[2]
+        text[2].contains(" in  0x00"),
+        "no generated identity: {}",
+        text[2]
     );
     assert_eq!(lines_of(outgoing).len(), 2, "{outgoing}");
     assert!(
         outgoing.lines().all(|line| line.contains("Z out ")),
         "{outgoing}"
     );
-    python.set("lines", &lines_of(machine).join("\n"));
+    python.set("lines", &lines_of(json).join("\n"));
     python.run(
         r#"
         question, reply = [json.loads(line) for line in lines.splitlines()]
@@ -142,7 +144,7 @@ fn a_monitored_queue_of_pyzmq() {
 }
 
 #[test]
-fn only_the_wanted_direction_is_subscribed_to() {
+fn direction_narrows_the_subscription() {
     let mut python = python();
     for (options, expected) in [
         (&[][..], "b'\\x01'"),
@@ -156,7 +158,7 @@ fn only_the_wanted_direction_is_subscribed_to() {
         python.run(&format!("assert publisher.recv() == {expected}"));
         python
             .run("publisher.send_multipart([b'in', b'x']); publisher.send_multipart([b'<', b'x'])");
-        let stdout = ends_well(sniffer).stdout;
+        let stdout = finish(sniffer).stdout;
         assert!(stdout.ends_with(" - [x]"), "{stdout}");
     }
     python.run("publisher = bind(zmq.XPUB)");
@@ -173,12 +175,12 @@ fn only_the_wanted_direction_is_subscribed_to() {
     python.run(
         "publisher.recv(); publisher.send(b'x'); publisher.send_multipart([b'in', b'a', b'b'])",
     );
-    let stdout = ends_well(sniffer).stdout;
+    let stdout = finish(sniffer).stdout;
     assert!(stdout.ends_with("Z in  a [b]"), "{stdout}");
 }
 
 #[test]
-fn a_proxy_of_pyzmq_and_any_publisher() {
+fn sniff_shows_a_proxy_of_pyzmq_and_any_publisher() {
     let mut python = python();
     python.run(
         r#"
@@ -196,7 +198,7 @@ fn a_proxy_of_pyzmq_and_any_publisher() {
         python.run(&format!(
             "stopping, thread = repeat([b'in', b'work'], {made})"
         ));
-        let stdout = ends_well(sniffer).stdout;
+        let stdout = finish(sniffer).stdout;
         python.run("stopping.set(); thread.result()");
         for line in stdout.lines() {
             assert!(line.ends_with("Z -   - [in][work]"), "{line}");
@@ -205,7 +207,7 @@ fn a_proxy_of_pyzmq_and_any_publisher() {
 }
 
 #[test]
-fn a_capture_of_zmqd_and_the_time_between_two_brokers() {
+fn follow_shows_the_time_between_two_brokers() {
     let second = Zmqd::queue(&["--capture", ANY]);
     let behind = format!(">{}", second.frontend());
     let first = Zmqd::start_expecting(
@@ -232,12 +234,12 @@ fn a_capture_of_zmqd_and_the_time_between_two_brokers() {
         "worker, anna = connect(zmq.REP, backend), connect(zmq.REQ, frontend, identity=b'anna')",
     );
     let sniffer = Zmqd::start_expecting(0, &["sniff", near, far, "--follow", "trace-"]);
-    // Each of the two is awake when it shows a question.
-    wait_until("both captures to be heard", || {
+    // Each of the two captures is subscribed to once it shows a request.
+    wait_until("both captures to show a message", || {
         python.run("ask(anna, b'trace-0')");
         let lines = sniffer.lines();
-        let heard = |capture: &String| lines.iter().any(|line| line.contains(capture));
-        captures.iter().all(heard).then_some(())
+        let is_shown = |capture: &String| lines.iter().any(|line| line.contains(capture));
+        captures.iter().all(is_shown).then_some(())
     });
     python.run("ask(anna, b'other'); ask(anna, b'x', b'the trace-17')");
     let hops = wait_until("two hops", || {
@@ -246,7 +248,7 @@ fn a_capture_of_zmqd_and_the_time_between_two_brokers() {
         let hops: Vec<String> = hops.collect();
         (hops.len() == 2).then_some(hops)
     });
-    // They are so close to each other that the second one may be heard of first.
+    // They are so close to each other that the second may arrive first.
     for capture in [near, far] {
         let hop = hops
             .iter()
@@ -261,7 +263,7 @@ fn a_capture_of_zmqd_and_the_time_between_two_brokers() {
 }
 
 #[test]
-fn captures_that_connect_with_other_sockets() {
+fn sniff_listens_for_captures_of_every_socket_type() {
     let mut python = python();
     for (theirs, ours) in [
         ("PUSH", "PULL"),
@@ -287,7 +289,7 @@ fn captures_that_connect_with_other_sockets() {
             "capture = connect(zmq.{theirs}, endpoint)\ncapture.sndtimeo = 100\n\
              stopping, thread = repeat([b'out', b'x'], capture)"
         ));
-        let stdout = ends_well(sniffer).stdout;
+        let stdout = finish(sniffer).stdout;
         assert!(
             stdout.ends_with("Z out - [x]"),
             "{theirs} to {ours}: {stdout}"
@@ -297,7 +299,7 @@ fn captures_that_connect_with_other_sockets() {
 }
 
 #[test]
-fn a_capture_that_comes_back_is_heard_again() {
+fn sniff_reconnects_to_a_capture() {
     let mut python = python();
     python.run("publisher = bind(zmq.PUB)");
     let endpoint: String = python.ask("last_endpoint(publisher)");
@@ -318,11 +320,11 @@ fn a_capture_that_comes_back_is_heard_again() {
     }
     drop(sniffer.wait_log("connecting again"));
     sniffer.signal("INT");
-    ends_well(sniffer);
+    finish(sniffer);
 }
 
 #[test]
-fn what_is_not_there_is_a_failure() {
+fn an_unreachable_capture_is_a_failure() {
     let nowhere = zmqd_tests::vacant_endpoint();
     let finished = Zmqd::finish(&["sniff", &nowhere]);
     assert_eq!(finished.code, Some(1));
@@ -331,7 +333,7 @@ fn what_is_not_there_is_a_failure() {
 }
 
 #[test]
-fn statistics_of_what_is_live() {
+fn stats_show_live_traffic() {
     let mut python = python();
     python.run("monitored()");
     let capture: String = python.ask("capture");
@@ -342,7 +344,7 @@ fn statistics_of_what_is_live() {
         sniffer.lines().iter().any(is_complete).then_some(())
     });
     sniffer.signal("TERM");
-    python.set("lines", &ends_well(sniffer).stdout);
+    python.set("lines", &finish(sniffer).stdout);
     python.run(
         r#"
         intervals = [json.loads(line) for line in lines.splitlines()]
@@ -369,7 +371,7 @@ fn colours_are_for_terminals() {
     let endpoint: String = python.ask("last_endpoint(publisher)");
     let sniffer = sniff(&[&endpoint, "--count", "1", "--record", file.path()]);
     python.run("stopping, thread = repeat([b'in', b'hello'], publisher)");
-    ends_well(sniffer);
+    finish(sniffer);
     python.set("program", binary().to_str().expect("UTF-8"));
     python.set("file", file.path());
     python.run(
@@ -388,7 +390,7 @@ fn colours_are_for_terminals() {
                 while more := os.read(ours, 4096):
                     text += more
             except OSError:
-                pass  # how a terminal ends
+                pass  # the end of a terminal
             assert child.wait() == 0
             os.close(ours)
             return text
@@ -404,7 +406,7 @@ fn colours_are_for_terminals() {
     );
 }
 
-/// Numbers of the messages in a recording, in order.
+/// The numbers of the messages in a recording, in order.
 #[track_caller]
 fn numbers(path: &str) -> (Vec<u64>, String) {
     let Finished {
@@ -424,8 +426,8 @@ fn numbers(path: &str) -> (Vec<u64>, String) {
     (stdout.lines().map(number).collect(), stderr)
 }
 
-/// Starts a sniffer that records numbers which are published as fast as they are taken, with
-/// `start` from its arguments.
+/// Starts a sniffer that records what `source` in Python sends; `start` starts it with its
+/// arguments.
 fn record_numbers(python: &mut Python, path: &str, start: impl Fn(&[&str]) -> Zmqd) -> Zmqd {
     python.run("source = bind(zmq.PUSH, sndhwm=100); number = 0");
     let endpoint: String = python.ask("last_endpoint(source)");
@@ -435,14 +437,14 @@ fn record_numbers(python: &mut Python, path: &str, start: impl Fn(&[&str]) -> Zm
 }
 
 #[test]
-fn a_recorder_that_is_killed_leaves_what_it_had_written() {
+fn a_killed_recorder_leaves_a_complete_recording() {
     let file = Scratch::absent("zrec");
     let mut python = python();
     let sniffer = record_numbers(&mut python, file.path(), |arguments| {
         Zmqd::start_expecting(0, arguments)
     });
     python.run("for number in range(5000): source.send(b'%d' % number)");
-    // Nothing more comes, and nobody is asked to finish: all of it must be in the file by itself.
+    // The sniffer writes all of them, without further messages and without a stop.
     wait_until("all messages to be in the file", || {
         (numbers(file.path()).0.len() == 5000).then_some(())
     });
@@ -455,15 +457,19 @@ fn a_recorder_that_is_killed_leaves_what_it_had_written() {
                     number += 1
                     source.send(b"%d" % number)
             except zmq.Again:
-                pass  # the sniffer is gone
+                pass  # the sniffer was killed
 
         source.sndtimeo = 2000
         thread = in_background(flood)
         "#,
     );
-    let size = fs::metadata(file.path()).expect("it is there").len();
+    let size = fs::metadata(file.path())
+        .expect("the recording exists")
+        .len();
     wait_until("another megabyte", || {
-        let now = fs::metadata(file.path()).expect("it is there").len();
+        let now = fs::metadata(file.path())
+            .expect("the recording exists")
+            .len();
         (now > size + (1 << 20)).then_some(())
     });
     sniffer.kill();
@@ -476,18 +482,18 @@ fn a_recorder_that_is_killed_leaves_what_it_had_written() {
 }
 
 #[test]
-fn a_recorder_that_is_stopped_has_written_everything() {
+fn a_stopped_recorder_has_written_everything() {
     let file = Scratch::absent("zrec");
     let mut python = python();
     let sniffer = record_numbers(&mut python, file.path(), |arguments| {
         Zmqd::start_expecting(0, arguments)
     });
     python.run("for number in range(20_000): source.send(b'%d' % number)");
-    wait_until("the last ones to be on their way", || {
+    wait_until("most of the messages to be written", || {
         (numbers(file.path()).0.len() > 19_000).then_some(())
     });
     sniffer.signal("INT");
-    let finished = ends_well(sniffer);
+    let finished = finish(sniffer);
     let (found, _) = numbers(file.path());
     let expected: Vec<u64> = (0..found.len() as u64).collect();
     assert_eq!(found, expected);
@@ -496,17 +502,17 @@ fn a_recorder_that_is_stopped_has_written_everything() {
 }
 
 #[test]
-fn a_disk_that_is_full_is_told_and_survived() {
+fn a_full_disk_is_reported_and_survived() {
     let file = Scratch::absent("zrec");
     let mut python = python();
     let watch = Stopwatch::start();
-    // No file of this process can have more than so many blocks of 512 bytes.
+    // A file of this process has at most so many blocks of 512 bytes.
     let sniffer = record_numbers(&mut python, file.path(), |arguments| {
         Zmqd::start_within("-f 100", arguments)
     });
     python.run("for number in range(5000): source.send(b'%d' % number)");
     drop(sniffer.wait_log("File too large"));
-    // It goes on listening, and nobody waits for it.
+    // It goes on reading, so the source does not wait.
     python.run("for number in range(5000, 10_000): source.send(b'%d' % number)");
     sniffer.signal("TERM");
     let finished = sniffer.wait();
@@ -514,23 +520,23 @@ fn a_disk_that_is_full_is_told_and_survived() {
     let lost = finished.stderr.lines().last().expect("a last line");
     assert!(lost.ends_with(" messages could not be recorded"), "{lost}");
     let seconds = watch.elapsed().as_secs();
-    let told = finished.stderr.matches("File too large").count() as u64;
+    let reports = finished.stderr.matches("File too large").count() as u64;
     assert!(
-        told <= 1 + seconds,
-        "a second of rest after each: {}",
+        reports <= 1 + seconds,
+        "more than one report a second: {}",
         finished.stderr
     );
-    // Where some went in between, the recording says how many are missing.
+    // The recording reports how many are missing between those it has.
     let (found, stderr) = numbers(file.path());
     let gaps = found.windows(2).map(|pair| pair[1] - pair[0] - 1);
-    let told = stderr.lines().filter_map(|line| {
+    let missing = stderr.lines().filter_map(|line| {
         let (before, _) = line.split_once(" messages of ")?;
         before.rsplit(' ').next()?.parse::<u64>().ok()
     });
     assert_eq!(found.first(), Some(&0));
-    assert_eq!(gaps.sum::<u64>(), told.sum::<u64>(), "{stderr}");
+    assert_eq!(gaps.sum::<u64>(), missing.sum::<u64>(), "{stderr}");
     assert!(
         !stderr.contains("damaged"),
-        "half a record was cut off: {stderr}"
+        "a partial record was left: {stderr}"
     );
 }

@@ -1,9 +1,9 @@
-//! Who gets the next message where each goes to one peer.
+//! The choice of the peer for the next message, where each message goes to one peer.
 
 use zmqd_tests::{ANY, Python, Zmqd};
 
-/// How many of 40 pieces of work each of two sinks gets, of which one reads nothing: the fewer and
-/// the more. Each piece is sent when the other sink has had all of its own.
+/// How many of 40 pieces of work each of two sinks gets, the smaller number first. One of the sinks
+/// reads nothing. Each piece is sent when the other sink has all its work.
 fn shares(balance: &str) -> (u32, u32) {
     let balance = format!("backend.balance={balance}");
     let broker = Zmqd::streamer(&["--control", ANY, "--set", "backend.sndbuf=16384", &balance]);
@@ -17,12 +17,12 @@ fn shares(balance: &str) -> (u32, u32) {
         source = connect(zmq.PUSH, frontend)
         def sinks():
             return ask("peers", side="backend")["peers"]
-        def is_dealt(count):
+        def is_assigned(count):
             has_queue = [sink["queued_messages"] > 0 for sink in sinks()]
             return counters(ask, "backend")["messages_sent"] == count and has_queue.count(True) < 2
         for count in range(40):
             source.send(bytes(65536))
-            wait_until("it to be dealt", lambda: is_dealt(count + 1))
+            wait_until("the work to be assigned", lambda: is_assigned(count + 1))
         shares = sorted(sink["messages_sent"] + sink["queued_messages"] for sink in sinks())
         "#,
     );
@@ -30,19 +30,19 @@ fn shares(balance: &str) -> (u32, u32) {
 }
 
 #[test]
-fn sinks_take_turns_whatever_their_queues() {
+fn round_robin_ignores_the_lengths_of_queues() {
     assert_eq!(shares("round-robin"), (20, 20));
 }
 
 #[test]
-fn a_sink_with_a_queue_is_passed_over_where_the_least_queued_is_next() {
+fn least_queued_passes_over_a_sink_with_a_queue() {
     let (slow, quick) = shares("least-queued");
-    // The kernel takes some, and then one has to wait.
+    // The kernel buffers some of it, and then the queue of the slow sink is not empty.
     assert!(slow < 10 && quick > 30, "{slow} and {quick}");
 }
 
 #[test]
-fn a_ready_worker_gets_the_work_of_a_busy_one() {
+fn ready_gives_no_work_to_a_busy_worker() {
     let broker = Zmqd::queue(&["--set", "backend.balance=ready"]);
     Python::beside(&broker).run(
         r#"

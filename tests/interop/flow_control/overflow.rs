@@ -1,9 +1,9 @@
-//! What happens to messages for peers that read too slowly.
+//! Messages for peers that read too slowly.
 
 use std::time::Duration;
 use zmqd_tests::{ANY, Python, Stopwatch, Zmqd};
 
-/// A proxy with these options on its backend, a control, and Python that can ask it.
+/// A proxy with a control and these options on its backend, and a Python that can query it.
 fn proxy(kind: &str, options: &[&str]) -> (Zmqd, Python) {
     let options: Vec<String> = options
         .iter()
@@ -17,7 +17,7 @@ fn proxy(kind: &str, options: &[&str]) -> (Zmqd, Python) {
     (broker, python)
 }
 
-/// A forwarder that was sent so many publications while `slow`, its only subscriber, read none.
+/// A forwarder that got so many publications while `slow`, its only subscriber, read none.
 fn flooded(count: u32, options: &[&str]) -> (Zmqd, Python) {
     let (broker, mut python) = proxy("forwarder", options);
     python.run(
@@ -49,30 +49,30 @@ fn flooded(count: u32, options: &[&str]) -> (Zmqd, Python) {
     );
     python.run(&format!("for number in range({count}): publish(number)"));
     python.run(&format!(
-        "wait_until('all to be published', lambda: passed() == before + {count})"
+        "wait_until('all publications to arrive', lambda: passed() == before + {count})"
     ));
     (broker, python)
 }
 
 #[test]
-fn a_queue_holds_as_many_messages_as_sndhwm_says() {
+fn sndhwm_limits_the_messages_of_a_queue() {
     for sndhwm in [7, 30] {
         let (_broker, mut python) = flooded(60, &[&format!("sndhwm={sndhwm}")]);
         let queued: u32 = python.ask("slow_peer()['queued_messages']");
-        // The kernel may have taken one since the last was missed.
+        // The kernel may have taken one since the last drop.
         assert!((sndhwm - 1..=sndhwm).contains(&queued), "{queued} queued");
         python.run(
             r#"
             kept = 60 - slow_peer()["dropped"]["peer-full"]
             numbers = [int(number) for _, number, _ in take(slow, kept)]
-            assert numbers == sorted(numbers) and numbers[:7] == list(range(7)), "the oldest"
+            assert numbers == sorted(numbers) and numbers[:7] == list(range(7)), "not the oldest"
             "#,
         );
     }
 }
 
 #[test]
-fn a_queue_holds_as_many_bytes_as_sndhwm_bytes_says() {
+fn sndhwm_bytes_limits_the_bytes_of_a_queue() {
     let (_broker, mut python) = flooded(60, &["sndhwm=0", "sndhwm_bytes=1000000"]);
     let bytes: u32 = python.ask("slow_peer()['queued_bytes']");
     assert!(bytes >= 1_000_000, "{bytes} bytes are not full");
@@ -80,7 +80,7 @@ fn a_queue_holds_as_many_bytes_as_sndhwm_bytes_says() {
     python.run("assert counters(ask, 'backend')['dropped']['peer-full'] > 30");
 }
 
-/// A streamer whose sink reads nothing gets 100 messages; true if the source is rid of them.
+/// A streamer whose sink reads nothing, and whose source has sent 100 messages.
 fn pushed(policy: &str) -> (Zmqd, Python) {
     let (broker, mut python) = proxy("streamer", &["sndhwm=10", policy]);
     python.run(
@@ -99,7 +99,7 @@ fn pushed(policy: &str) -> (Zmqd, Python) {
 }
 
 #[test]
-fn work_waits_for_a_full_sink_unless_it_is_to_be_dropped() {
+fn standard_and_block_wait_for_a_full_sink() {
     for policy in ["overflow=standard", "overflow=block"] {
         let (_broker, mut python) = pushed(policy);
         python.run(
@@ -113,11 +113,11 @@ fn work_waits_for_a_full_sink_unless_it_is_to_be_dropped() {
 }
 
 #[test]
-fn the_newest_work_is_dropped_where_that_is_wanted() {
+fn drop_newest_drops_the_newest_messages() {
     let (_broker, mut python) = pushed("overflow=drop-newest");
     python.run(
         r#"
-        wait_until("the source to be rid of it", lambda: passed() == 100)
+        wait_until("the streamer to take all messages", lambda: passed() == 100)
         kept = 100 - missed("peer-full")
         assert 10 <= kept < 20
         assert [int(number) for number, _ in take(sink, kept)] == list(range(kept))
@@ -126,22 +126,22 @@ fn the_newest_work_is_dropped_where_that_is_wanted() {
 }
 
 #[test]
-fn the_oldest_work_is_dropped_where_that_is_wanted() {
+fn drop_oldest_drops_the_oldest_messages() {
     let (_broker, mut python) = pushed("overflow=drop-oldest");
     python.run(
         r#"
-        wait_until("the source to be rid of it", lambda: passed() == 100)
+        wait_until("the streamer to take all messages", lambda: passed() == 100)
         kept = 100 - missed("peer-full")
         assert 10 <= kept < 20
         numbers = [int(number) for number, _ in take(sink, kept)]
-        # The one that is being sent stays, and so do the newest.
+        # The message in transmission stays, and so do the newest.
         assert numbers == sorted(numbers) and numbers[-9:] == list(range(91, 100))
         "#,
     );
 }
 
 #[test]
-fn only_the_newest_message_is_kept_under_either_name() {
+fn conflate_keeps_the_newest_message_only() {
     for policy in ["overflow=conflate", "conflate=true"] {
         let (_broker, mut python) = flooded(60, &[policy]);
         python.run(
@@ -156,7 +156,7 @@ fn only_the_newest_message_is_kept_under_either_name() {
 }
 
 #[test]
-fn a_queue_may_be_full_for_overflow_timeout() {
+fn disconnect_closes_a_peer_after_overflow_timeout() {
     let watch = Stopwatch::start();
     let options = ["sndhwm=10", "overflow=disconnect", "overflow_timeout=100"];
     let (broker, mut python) = flooded(30, &options);
@@ -165,11 +165,11 @@ fn a_queue_may_be_full_for_overflow_timeout() {
         def is_closed():
             publish(30)
             return counters(ask, "backend")["closed"] == {"too-slow": 1}
-        wait_until("the slow one to be closed", is_closed)
+        wait_until("the slow peer to be closed", is_closed)
         "#,
     );
     let _line = broker.wait_log("its queue stayed full for too long");
-    assert!(watch.elapsed() < SOON, "that took {:?}", watch.elapsed());
+    assert!(watch.elapsed() < SOON, "closed after {:?}", watch.elapsed());
     let patient = [
         "sndhwm=10",
         "overflow=disconnect",
@@ -180,7 +180,7 @@ fn a_queue_may_be_full_for_overflow_timeout() {
 }
 
 #[test]
-fn a_queue_with_too_many_bytes_closes_its_peer_at_once() {
+fn disconnect_closes_a_peer_with_too_many_bytes() {
     let watch = Stopwatch::start();
     let options = [
         "sndhwm=0",
@@ -190,35 +190,35 @@ fn a_queue_with_too_many_bytes_closes_its_peer_at_once() {
     ];
     let (broker, _python) = flooded(30, &options);
     let _line = broker.wait_log("its queue stayed full for too long");
-    assert!(watch.elapsed() < SOON, "that took {:?}", watch.elapsed());
+    assert!(watch.elapsed() < SOON, "closed after {:?}", watch.elapsed());
 }
 
-/// Less than any default, and far more than it takes.
+/// Less than the default of any option, and far more than needed.
 const SOON: Duration = Duration::from_secs(9);
 
 #[test]
-fn messages_that_are_too_old_are_dropped_before_they_are_sent() {
+fn messages_older_than_max_age_are_dropped() {
     let (_broker, mut python) = flooded(30, &["max_age=50"]);
     python.run(
         r#"
         end = time.monotonic() + 0.1
-        wait_until("them to be too old", lambda: time.monotonic() > end)
+        wait_until("the messages to expire", lambda: time.monotonic() > end)
         numbers = []
         def next_one():
             publish(30)
             while slow.poll(10):
                 numbers.append(int(slow.recv_multipart()[1]))
             return numbers[-1:] == [30]
-        wait_until("what is not too old", next_one)
+        wait_until("a message that has not expired", next_one)
         early = [number for number in numbers if number < 30]
-        assert early == list(range(len(early))) and len(early) < 10, "some were on their way"
+        assert early == list(range(len(early))) and len(early) < 10, "more than in transit"
         assert counters(ask, "backend")["dropped"]["expired"] + len(early) >= 30
         "#,
     );
 }
 
 #[test]
-fn conflated_subscribers_get_the_newest_of_each_topic() {
+fn conflate_topic_keeps_the_newest_message_of_each_topic() {
     let more = &[
         "--set",
         "backend.overflow=conflate-topic",
@@ -237,13 +237,13 @@ fn conflated_subscribers_get_the_newest_of_each_topic() {
             topic, number, _ = slow.recv_multipart()
             seen[topic].append(int(number))
         for numbers in seen.values():
-            assert numbers == sorted(set(numbers)) and len(numbers) < 1000, "in order, with gaps"
+            assert numbers == sorted(set(numbers)) and len(numbers) < 1000, "not in order, or all"
         "#,
     );
 }
 
 #[test]
-fn a_blocking_forwarder_loses_nothing_under_either_name() {
+fn block_and_xpub_nodrop_lose_no_publication() {
     for policy in ["overflow=block", "xpub_nodrop=true"] {
         let policy = format!("backend.{policy}");
         let broker = Zmqd::forwarder(&["--set", "sndhwm=10", "--set", &policy]);
@@ -263,7 +263,7 @@ fn a_blocking_forwarder_loses_nothing_under_either_name() {
 }
 
 #[test]
-fn a_queue_that_grows_leaves_memory_for_other_peers() {
+fn a_growing_queue_leaves_memory_for_other_peers() {
     let more = &[
         "--memory-limit",
         "20000000",
@@ -290,9 +290,12 @@ fn a_queue_that_grows_leaves_memory_for_other_peers() {
         def end():
             publisher.send(b"end")
             return reader.poll(100)
-        wait_until("traffic flows again", end)
+        wait_until("a publication to pass", end)
         "#,
     );
     let grown = broker.rss_bytes().saturating_sub(before);
-    assert!(grown < 42_000_000, "{grown} bytes for a limit of 20 MB");
+    assert!(
+        grown < 42_000_000,
+        "memory grew by {grown} bytes with a limit of 20 MB"
+    );
 }

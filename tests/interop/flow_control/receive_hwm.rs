@@ -1,9 +1,10 @@
-//! What is held in the broker while there is nobody to take it.
+//! Messages that wait in the broker for a receiver: `rcvhwm` of suspended senders, and the queues
+//! of links that are down.
 
 use zmqd_tests::{ANY, Python, Zmqd, vacant_endpoint};
 
-/// How Python fills a streamer with 64 KiB messages through `source`, knowing by its control what
-/// has become of them. The buffers of the kernel are too small for one message.
+/// Python that fills a streamer with 64 KiB messages from `source`, and reads its counters from the
+/// control. The buffers of the kernel are too small for one message.
 const FILL: &str = r#"
     ask = questioner(control)
     source = connect(zmq.PUSH, frontend, sndhwm=1, sndbuf=4096)
@@ -15,16 +16,19 @@ const FILL: &str = r#"
             source.send_multipart([b"%d" % sent, bytes(65536)])
             sent += 1
 
-    def push_until_stuck():
+    def push_until_full():
         global sent
         while source.poll(300, zmq.POLLOUT):
             push(1)
+
+    def memory_in_use():
+        return ask("statistics")["memory_in_use"]
 
     def numbers(sink, count):
         return [int(number) for number, _ in take(sink, count)]
 "#;
 
-/// A streamer that nobody has connected to, with these options on its frontend.
+/// A streamer without peers, with these options on its frontend.
 fn without_sinks(options: &[&str]) -> (Zmqd, Python) {
     let mut arguments = vec!["--control", ANY, "--set", "frontend.rcvbuf=4096"];
     arguments.extend(options);
@@ -35,12 +39,12 @@ fn without_sinks(options: &[&str]) -> (Zmqd, Python) {
 }
 
 #[test]
-fn a_message_that_waits_keeps_the_next_with_its_sender() {
+fn a_waiting_message_suspends_its_sender() {
     let (_broker, mut python) = without_sinks(&[]);
     python.run(
         r#"
-        push_until_stuck()
-        assert sent < 10, "one waits, and the rest of a read, and what the source queues"
+        push_until_full()
+        assert sent < 10, "more than one message, the rest of a read, and the queue of the source"
         (peer,) = ask("peers", side="frontend")["peers"]
         assert peer["parked"]
         assert numbers(connect(zmq.PULL, backend), sent) == list(range(sent))
@@ -49,16 +53,16 @@ fn a_message_that_waits_keeps_the_next_with_its_sender() {
 }
 
 #[test]
-fn as_many_wait_here_as_rcvhwm_says() {
+fn rcvhwm_limits_the_messages_of_a_suspended_sender() {
     let (_broker, mut python) = without_sinks(&["frontend.rcvhwm=30"]);
     python.run(
         r#"
         push(30)
-        push_until_stuck()
+        push_until_full()
         assert sent < 40
         sink = connect(zmq.PULL, backend)
         assert numbers(sink, sent) == list(range(sent))
-        # There is room again, also for what is sent while some of it waits.
+        # There is room again, also for messages sent while others wait.
         push(100)
         assert numbers(sink, 100) == list(range(sent - 100, sent))
         "#,
@@ -66,14 +70,14 @@ fn as_many_wait_here_as_rcvhwm_says() {
 }
 
 #[test]
-fn as_much_waits_here_as_rcvhwm_bytes_says() {
+fn rcvhwm_bytes_limits_the_bytes_of_a_suspended_sender() {
     let options = ["frontend.rcvhwm=0", "frontend.rcvhwm_bytes=2000000"];
     let (_broker, mut python) = without_sinks(&options);
     python.run(
         r#"
         push(30)
-        assert wait_until("it to be held", lambda: ask("statistics")["memory_in_use"] > 1_900_000)
-        push_until_stuck()
+        wait_until("the messages to wait", lambda: memory_in_use() > 1_900_000)
+        push_until_full()
         assert 30 < sent < 40
         assert numbers(connect(zmq.PULL, backend), sent) == list(range(sent))
         "#,
@@ -81,14 +85,14 @@ fn as_much_waits_here_as_rcvhwm_bytes_says() {
 }
 
 #[test]
-fn what_waits_outlives_its_sender() {
+fn waiting_messages_outlive_their_sender() {
     let (broker, mut python) = without_sinks(&["frontend.rcvhwm=100"]);
     python.run(
         r#"
         push(50)
         source.close(linger=-1)
-        # Its end is behind all that it sent.
-        assert wait_until("it to be held", lambda: ask("statistics")["memory_in_use"] > 50 * 65536)
+        # Its end arrives behind all its messages.
+        wait_until("the messages to wait", lambda: memory_in_use() > 50 * 65536)
         sink = connect(zmq.PULL, backend)
         assert numbers(sink, 50) == list(range(50))
         "#,
@@ -96,8 +100,8 @@ fn what_waits_outlives_its_sender() {
     broker.wait_connections(2);
 }
 
-/// A streamer that connects to a sink which is not there yet, with a queue for 20 messages.
-fn down(immediate: &str) -> (Zmqd, Python) {
+/// A streamer that connects to a sink which does not listen yet, with a queue for 20 messages.
+fn with_down_link(immediate: &str) -> (Zmqd, Python) {
     let endpoint = vacant_endpoint();
     let immediate = format!("backend.immediate={immediate}");
     let broker = Zmqd::start(&[
@@ -131,22 +135,22 @@ fn down(immediate: &str) -> (Zmqd, Python) {
 }
 
 #[test]
-fn a_link_that_is_down_has_a_queue_unless_immediate_is_set() {
-    let (_broker, mut python) = down("false");
+fn a_down_link_has_a_queue_unless_immediate_is_set() {
+    let (_broker, mut python) = with_down_link("false");
     python.run(
         r#"
         push(20)
         wait_until("all to be queued", lambda: queued() == 20)
-        push_until_stuck()
+        push_until_full()
         assert sent < 30 and queued() == 20
-        assert ask("peers", side="backend")["total"] == 0, "nobody is there"
+        assert ask("peers", side="backend")["total"] == 0, "the down link counts as a peer"
         assert numbers(bind(zmq.PULL, link), sent) == list(range(sent))
         "#,
     );
-    let (_broker, mut python) = down("true");
+    let (_broker, mut python) = with_down_link("true");
     python.run(
         r#"
-        push_until_stuck()
+        push_until_full()
         assert sent < 10 and queued() == 0
         assert numbers(bind(zmq.PULL, link), sent) == list(range(sent))
         "#,
@@ -154,26 +158,28 @@ fn a_link_that_is_down_has_a_queue_unless_immediate_is_set() {
 }
 
 #[test]
-fn what_a_lost_link_had_not_sent_waits_for_it_or_goes_to_another() {
+fn immediate_decides_where_the_queue_of_a_lost_link_goes() {
     for (immediate, goes_back) in [("false", true), ("true", false)] {
-        let (_broker, mut python) = down(immediate);
+        let (_broker, mut python) = with_down_link(immediate);
         python.set("goes_back", if goes_back { "yes" } else { "" });
         python.run(
             r#"
             lost = bind(zmq.PULL, link, rcvhwm=1, rcvbuf=4096)
             other = connect(zmq.PULL, backend)
-            wait_until("both", lambda: counters(ask, "backend")["peers"] == 2)
+            wait_until("both sinks", lambda: counters(ask, "backend")["peers"] == 2)
             push(30)
-            wait_until("all to be dealt", lambda: counters(ask, "backend")["messages_sent"] == 30)
+            def assigned():
+                return counters(ask, "backend")["messages_sent"]
+            wait_until("all messages to be assigned", lambda: assigned() == 30)
             of_other = numbers(other, 15)
             of_lost = [number for number in range(30) if number not in of_other]
             kept = queued()
             lost.close()
-            wait_until("its end", lambda: counters(ask, "backend")["closed"])
+            wait_until("the lost link to be closed", lambda: counters(ask, "backend")["closed"])
             back = bind(zmq.PULL, link)
-            wait_until("both", lambda: counters(ask, "backend")["peers"] == 2)
+            wait_until("both sinks", lambda: counters(ask, "backend")["peers"] == 2)
             expected, not_expected = (back, other) if goes_back else (other, back)
-            # The first ones may have been sent or begun meanwhile.
+            # The first messages may have been sent or begun meanwhile.
             first = of_lost.index(numbers(expected, 1)[0])
             assert first >= 15 - kept > 0
             assert numbers(expected, 14 - first) == of_lost[first + 1:]
@@ -208,7 +214,9 @@ fn a_request_waits_for_a_server_that_is_down() {
         clients = [connect(zmq.REQ, frontend) for _ in range(2)]
         for number, client in enumerate(clients):
             client.send(b"%d" % number)
-        wait_until("one to be queued", lambda: counters(ask, "backend")["queued_messages"] == 1)
+        def queued():
+            return counters(ask, "backend")["queued_messages"]
+        wait_until("one request to be queued", lambda: queued() == 1)
         server = bind(zmq.REP, link)
         for _ in clients:
             server.send(server.recv() * 2)

@@ -1,8 +1,8 @@
-//! The capture: copies of what passes, as pyzmq's MonitoredQueue and libzmq's proxy make them.
+//! The capture: copies of all messages, as pyzmq's MonitoredQueue and libzmq's proxy make them.
 
 use zmqd_tests::{ANY, Python, Zmqd};
 
-/// A REP server that doubles integers and listens itself, zmqd between, and who watches.
+/// A REP server that listens and doubles integers.
 const DOUBLING: &str = r#"
     server = bind(zmq.REP)
     def double(count):
@@ -10,11 +10,11 @@ const DOUBLING: &str = r#"
             server.send(b"%d" % (2 * int(server.recv())))
 "#;
 
-/// A reader of the capture whose subscription is in place: requests pass until it sees one, and
-/// then until it has seen the last.
-const WATCHING: &str = r#"
-    def watch_capture(topic=b""):
-        watcher = connect(zmq.SUB, capture, subscribe=topic)
+/// `read_capture`, which makes a reader with a subscription that is in place: requests pass until
+/// the reader gets one, and then until it has the last of them.
+const READING: &str = r#"
+    def read_capture(topic=b""):
+        reader = connect(zmq.SUB, capture, subscribe=topic)
         warm = connect(zmq.REQ, frontend)
         def warm_up(number):
             warm.send(b"%d" % number)
@@ -25,16 +25,16 @@ const WATCHING: &str = r#"
             nonlocal number
             number += 1
             warm_up(number)
-            return watcher.poll(20)
+            return reader.poll(20)
         wait_until("the subscription to the capture", seen)
         last = [b"%d" % number, b"%d" % (2 * number)]
-        while watcher.recv_multipart()[-1] not in last or watcher.poll(50):
+        while reader.recv_multipart()[-1] not in last or reader.poll(50):
             pass
         warm.close()
-        return watcher
+        return reader
 "#;
 
-/// A queue in front of a server that was there before, with this capture.
+/// A queue in front of the server, with a capture and these arguments.
 fn doubling(arguments: &[&str]) -> (Zmqd, Python) {
     let mut python = Python::new();
     python.run(DOUBLING);
@@ -43,23 +43,23 @@ fn doubling(arguments: &[&str]) -> (Zmqd, Python) {
     let broker = Zmqd::start(&[&begin[..], &["--capture", ANY], arguments].concat());
     python.set("frontend", broker.frontend());
     python.set("capture", broker.capture());
-    python.run(WATCHING);
+    python.run(READING);
     (broker, python)
 }
 
 #[test]
-fn requests_and_replies_are_seen_in_order_with_who_asked() {
+fn requests_and_replies_are_captured_in_order_with_the_identity() {
     let (_broker, mut python) = doubling(&[]);
     python.run(
         r#"
-        watcher = watch_capture()
+        reader = read_capture()
         client = connect(zmq.REQ, frontend)
         serving = in_background(double, 5)
         for number in range(5):
             client.send(b"%d" % number)
             assert client.recv() == b"%d" % (2 * number)
         serving.result()
-        seen = take(watcher, 10)
+        seen = take(reader, 10)
         client_id = seen[0][1]
         expected = []
         for number in range(5):
@@ -72,40 +72,40 @@ fn requests_and_replies_are_seen_in_order_with_who_asked() {
 }
 
 #[test]
-fn an_identity_that_the_client_chose_is_seen() {
+fn an_announced_identity_is_captured() {
     let (_broker, mut python) = doubling(&["--in-prefix", "asked", "--out-prefix", "answered"]);
     python.run(
         r#"
-        watcher = watch_capture()
+        reader = read_capture()
         client = connect(zmq.REQ, frontend, identity=b"client-7")
         client.send(b"21")
         double(1)
         assert client.recv() == b"42"
-        assert watcher.recv_multipart() == [b"asked", b"client-7", b"", b"21"]
-        assert watcher.recv_multipart() == [b"answered", b"client-7", b"", b"42"]
+        assert reader.recv_multipart() == [b"asked", b"client-7", b"", b"21"]
+        assert reader.recv_multipart() == [b"answered", b"client-7", b"", b"42"]
         "#,
     );
 }
 
 #[test]
-fn a_watcher_can_ask_for_one_direction() {
+fn a_reader_may_subscribe_to_one_direction() {
     let (_broker, mut python) = doubling(&[]);
     python.run(
         r#"
-        watcher = watch_capture(b"out")
+        reader = read_capture(b"out")
         client = connect(zmq.REQ, frontend)
         for number in (1, 2, 3):
             client.send(b"%d" % number)
             double(1)
             client.recv()
-        assert [parts[::3] for parts in take(watcher, 3)] == [
+        assert [parts[::3] for parts in take(reader, 3)] == [
             [b"out", b"2"], [b"out", b"4"], [b"out", b"6"]]
-        assert is_silent(watcher)
+        assert is_silent(reader)
         "#,
     );
 }
 
-/// The same messages through pyzmq's own device, or libzmq's proxy, and through zmqd.
+/// Runs a scenario through pyzmq's device, or libzmq's proxy, and through zmqd.
 fn compare(sockets: &str, format: &str, scenario: &str) {
     let mut arguments = vec!["proxy", "--sockets", sockets, "--frontend", ANY];
     arguments.extend(["--backend", ANY, "--capture", ANY]);
@@ -135,14 +135,14 @@ fn compare(sockets: &str, format: &str, scenario: &str) {
 }
 
 #[test]
-fn a_queue_is_seen_as_by_pyzmqs_monitored_queue() {
+fn a_queue_is_captured_as_by_pyzmqs_monitored_queue() {
     for format in ["monitored", "proxy"] {
         compare(
             "ROUTER:DEALER",
             format,
             r#"
             def scenario(frontend, backend, capture):
-                watcher = connect(zmq.PULL, capture)
+                reader = connect(zmq.PULL, capture)
                 worker = connect(zmq.DEALER, backend)
                 client = connect(zmq.DEALER, frontend, identity=b"me")
                 seen = []
@@ -150,9 +150,9 @@ fn a_queue_is_seen_as_by_pyzmqs_monitored_queue() {
                     client.send_multipart(body)
                     worker.send_multipart(worker.recv_multipart() + [b"done"])
                     assert client.recv_multipart() == body + [b"done"]
-                    seen += take(watcher, 2)
-                worker.send_multipart([b"nobody", b"lost"])
-                seen += take(watcher, 1)
+                    seen += take(reader, 2)
+                worker.send_multipart([b"unknown", b"lost"])
+                seen += take(reader, 1)
                 return seen
             "#,
         );
@@ -160,61 +160,61 @@ fn a_queue_is_seen_as_by_pyzmqs_monitored_queue() {
 }
 
 #[test]
-fn subscriptions_are_seen_as_by_libzmqs_proxy() {
+fn subscriptions_are_captured_as_by_libzmqs_proxy() {
     for format in ["monitored", "proxy"] {
         compare(
             "XSUB:XPUB",
             format,
             r#"
             def scenario(frontend, backend, capture):
-                watcher = connect(zmq.PULL, capture)
+                reader = connect(zmq.PULL, capture)
                 publisher = connect(zmq.XPUB, frontend)
                 first, second = connect(zmq.SUB, backend), connect(zmq.SUB, backend)
                 seen = []
                 first.subscribe(b"a")
-                seen += take(watcher, 1)
+                seen += take(reader, 1)
                 second.subscribe(b"a")
                 second.subscribe(b"b")
-                seen += take(watcher, 1)
+                seen += take(reader, 1)
                 take(publisher, 2)
                 publisher.send_multipart([b"apple", b"pie"])
                 assert take(first, 1) == take(second, 1) == [[b"apple", b"pie"]]
-                seen += take(watcher, 1)
+                seen += take(reader, 1)
                 first.close()
                 second.unsubscribe(b"a")
-                seen += take(watcher, 1)
+                seen += take(reader, 1)
                 second.close()
-                return seen + take(watcher, 1)
+                return seen + take(reader, 1)
             "#,
         );
     }
 }
 
 #[test]
-fn two_routers_are_seen_as_by_pyzmqs_monitored_queue() {
+fn two_routers_are_captured_as_by_pyzmqs_monitored_queue() {
     compare(
         "ROUTER:ROUTER",
         "monitored",
         r#"
         def scenario(frontend, backend, capture):
-            watcher = connect(zmq.PULL, capture)
+            reader = connect(zmq.PULL, capture)
             a = connect(zmq.DEALER, frontend, identity=b"a")
             b = connect(zmq.DEALER, backend, identity=b"b")
-            def say(speaker, listener, name, *body):
-                def heard():
-                    speaker.send_multipart([name, *body])
-                    return listener.poll(20)
-                wait_until("the listener to be known", heard)
-                [listener.recv_multipart() for _ in iter(lambda: listener.poll(50), 0)]
-                return [watcher.recv_multipart() for _ in iter(lambda: watcher.poll(50), 0)][-1]
+            def say(sender, receiver, name, *body):
+                def arrived():
+                    sender.send_multipart([name, *body])
+                    return receiver.poll(20)
+                wait_until("a message to arrive", arrived)
+                [receiver.recv_multipart() for _ in iter(lambda: receiver.poll(50), 0)]
+                return [reader.recv_multipart() for _ in iter(lambda: reader.poll(50), 0)][-1]
             return [say(a, b, b"b", b"hello"), say(b, a, b"a", b"", b"world")]
         "#,
     );
 }
 
 #[test]
-fn work_is_seen_by_whichever_socket_the_capture_is() {
-    for (socket, reader) in [
+fn every_type_of_capture_socket_sends_copies() {
+    for (socket, kind) in [
         ("PUB", "zmq.SUB"),
         ("PUSH", "zmq.PULL"),
         ("PAIR", "zmq.PAIR"),
@@ -223,19 +223,19 @@ fn work_is_seen_by_whichever_socket_the_capture_is() {
         let more = ["--capture", ANY, "--capture-socket", socket];
         let broker = Zmqd::streamer(&more);
         let mut python = Python::beside(&broker);
-        python.run(&format!("reader = {reader}"));
+        python.run(&format!("kind = {kind}"));
         python.run(
             r#"
-            watcher = connect(reader, capture, **({"subscribe": b""} if reader == zmq.SUB else {}))
+            reader = connect(kind, capture, **({"subscribe": b""} if kind == zmq.SUB else {}))
             source, sink = connect(zmq.PUSH, frontend), connect(zmq.PULL, backend)
             def seen():
                 source.send_multipart([b"piece", b"of work"])
                 assert sink.recv_multipart() == [b"piece", b"of work"]
-                return watcher.poll(20)
+                return reader.poll(20)
             wait_until("a copy", seen)
-            assert watcher.recv_multipart() == [b"in", b"piece", b"of work"]
-            if reader in (zmq.PAIR, zmq.DEALER):
-                watcher.send(b"nobody listens")
+            assert reader.recv_multipart() == [b"in", b"piece", b"of work"]
+            if kind in (zmq.PAIR, zmq.DEALER):
+                reader.send(b"not for the broker")
             seen()
             "#,
         );
@@ -243,7 +243,7 @@ fn work_is_seen_by_whichever_socket_the_capture_is() {
 }
 
 #[test]
-fn a_capture_that_connects_reaches_whoever_collects() {
+fn a_capture_may_connect_to_its_reader() {
     let mut python = Python::new();
     python.run("collector = bind(zmq.PULL)");
     let collector: String = python.ask("last_endpoint(collector)");
@@ -255,18 +255,18 @@ fn a_capture_that_connects_reaches_whoever_collects() {
     python.run(
         r#"
         source, sink = connect(zmq.PUSH, frontend), connect(zmq.PULL, backend)
-        def collected():
+        def arrived():
             source.send(b"work")
             assert sink.recv() == b"work"
             return collector.poll(20)
-        wait_until("a copy", collected)
+        wait_until("a copy", arrived)
         assert collector.recv_multipart() == [b"in", b"work"]
         "#,
     );
 }
 
 #[test]
-fn a_reader_that_reads_nothing_holds_nobody_up() {
+fn a_stuck_reader_delays_no_traffic() {
     for socket in ["PUB", "PUSH"] {
         let more = [
             "--capture",
@@ -285,12 +285,12 @@ fn a_reader_that_reads_nothing_holds_nobody_up() {
             import json
             options = {"subscribe": b""} if socket_name == "PUB" else {}
             kind = zmq.SUB if socket_name == "PUB" else zmq.PULL
-            watcher = connect(kind, capture, rcvhwm=1, rcvbuf=8192, **options)
+            reader = connect(kind, capture, rcvhwm=1, rcvbuf=8192, **options)
             source, sink = connect(zmq.PUSH, frontend), connect(zmq.PULL, backend)
             def seen():
                 source.send(b"first")
                 assert sink.recv() == b"first"
-                return watcher.poll(20)
+                return reader.poll(20)
             wait_until("a copy", seen)
             sending = in_background(
                 lambda: [source.send(b"%06d" % number + bytes(20_000)) for number in range(2000)])
@@ -315,29 +315,28 @@ fn a_reader_that_keeps_up_misses_nothing() {
     let mut python = Python::beside(&broker);
     python.run(
         r#"
-        watcher = connect(zmq.SUB, capture, subscribe=b"", rcvhwm=0)
+        reader = connect(zmq.SUB, capture, subscribe=b"", rcvhwm=0)
         source, sink = connect(zmq.PUSH, frontend, sndhwm=0), connect(zmq.PULL, backend, rcvhwm=0)
         def seen():
             source.send(b"first")
             assert sink.recv() == b"first"
-            return watcher.poll(20)
+            return reader.poll(20)
         wait_until("a copy", seen)
         sending = in_background(lambda: [source.send(b"%d" % n) for n in range(50_000)])
         for number in range(50_000):
             assert int(sink.recv()) == number
         sending.result()
-        got = [parts for parts in iter(watcher.recv_multipart, [b"in", b"49999"])]
+        got = [parts for parts in iter(reader.recv_multipart, [b"in", b"49999"])]
         numbers = [int(body) for _, body in got if body != b"first"]
         assert numbers == list(range(49_999)), len(numbers)
         "#,
     );
 }
 
-/// What pyzmq's own `test_device.test_proxy` does, with a reader of the capture that comes after
-/// the
-/// message was sent: a capture that does not wait drops the copy.
+/// As pyzmq's own `test_device.test_proxy`, with a reader that connects after the message was sent:
+/// a capture that does not block drops the copy.
 #[test]
-fn a_blocking_capture_waits_for_a_reader_that_comes_late() {
+fn a_blocking_capture_waits_for_a_late_reader() {
     let mut python = Python::new();
     for round in 0..20 {
         let more = ["--capture", ANY, "--capture-socket", "PUSH"];
@@ -351,11 +350,11 @@ fn a_blocking_capture_waits_for_a_reader_that_comes_late() {
             sink, source = connect(zmq.PULL, backend), connect(zmq.PUSH, frontend)
             source.send_multipart([b"hello", number.encode()])
             if int(number) % 5 == 0:
-                assert is_silent(sink, 50), "forwarded before its copy could be taken"
-            watcher = connect(zmq.PULL, capture)
-            for reader in (sink, watcher):
-                assert reader.recv_multipart() == [b"hello", number.encode()]
-            for each in (source, watcher, sink):
+                assert is_silent(sink, 50), "forwarded before a reader could take the copy"
+            reader = connect(zmq.PULL, capture)
+            for receiver in (sink, reader):
+                assert receiver.recv_multipart() == [b"hello", number.encode()]
+            for each in (source, reader, sink):
                 each.close()
             "#,
         );
@@ -363,7 +362,7 @@ fn a_blocking_capture_waits_for_a_reader_that_comes_late() {
 }
 
 #[test]
-fn a_capture_that_cannot_block_is_refused_with_the_reason() {
+fn a_blocking_pub_capture_is_refused_with_the_reason() {
     let sides = ["streamer", "--frontend", ANY, "--backend", ANY];
     let more = ["--capture", ANY, "--set", "capture.overflow=block"];
     let end = Zmqd::finish(&[&sides[..], &more].concat());

@@ -1,8 +1,9 @@
-//! The control: the commands of libzmq's steerable proxy, and questions in JSON.
+//! The control: the commands of libzmq's steerable proxy, and queries in JSON.
 
 use zmqd_tests::{ANY, Python, Scratch, Zmqd};
 
-/// A peer that has shaken hands, and what waits for the end of its connection.
+/// `connect_watched` makes a peer that has shaken hands, and a function that waits for the end of
+/// its connection.
 const WATCHED: &str = r#"
     def connect_watched(kind, endpoint, **options):
         made = socket(kind, **options)
@@ -34,7 +35,7 @@ fn queue(socket: &str) -> (Zmqd, Python) {
 }
 
 #[test]
-fn a_paused_proxy_passes_nothing_on_and_loses_nothing() {
+fn a_paused_proxy_forwards_nothing_and_loses_nothing() {
     let (_broker, mut python) = queue("REP");
     python.run(
         r#"
@@ -48,7 +49,7 @@ fn a_paused_proxy_passes_nothing_on_and_loses_nothing() {
         worker.send(b"answer")
         late = connect(zmq.REQ, frontend)
         late.send(b"late")
-        wait_until("both to be held", lambda: [
+        wait_until("both to be suspended", lambda: [
             peer["parked"] for peer in ask(command="peers")["peers"]].count(True) == 2)
         assert is_silent(client) and is_silent(worker)
         control.send(b"RESUME")
@@ -62,7 +63,7 @@ fn a_paused_proxy_passes_nothing_on_and_loses_nothing() {
 }
 
 #[test]
-fn statistics_are_those_of_libzmqs_steerable_proxy() {
+fn statistics_equal_those_of_libzmqs_steerable_proxy() {
     let (_broker, mut python) = queue("PAIR");
     python.run(
         r#"
@@ -73,7 +74,7 @@ fn statistics_are_those_of_libzmqs_steerable_proxy() {
                 client.send_multipart(body)
                 worker.send_multipart(worker.recv_multipart() + [b"done"])
                 assert client.recv_multipart() == body + [b"done"]
-            worker.send_multipart([b"nobody", b"to get it"])
+            worker.send_multipart([b"unknown", b"dropped"])
             def numbers():
                 control.send(b"STATISTICS")
                 frames = control.recv_multipart()
@@ -98,15 +99,15 @@ fn statistics_are_those_of_libzmqs_steerable_proxy() {
 }
 
 #[test]
-fn termination_ends_the_process_of_a_single_proxy_after_what_is_queued() {
+fn terminate_ends_the_process_of_a_single_proxy() {
     let (broker, mut python) = queue("PAIR");
     python.run(
         r#"
         control = connect(zmq.PAIR, control)
-        control.send_multipart([b"PAUSE", b"what else there is"])
-        control.send(b"nothing that is known")
+        control.send_multipart([b"PAUSE", b"more"])
+        control.send(b"an unknown command")
         assert ask(command="statistics")["paused"]
-        assert is_silent(control, 20), "only a REP has to answer"
+        assert is_silent(control, 20), "only a REP answers"
         control.send(b"TERMINATE")
         "#,
     );
@@ -120,7 +121,7 @@ fn termination_ends_the_process_of_a_single_proxy_after_what_is_queued() {
 }
 
 #[test]
-fn termination_ends_one_proxy_of_several() {
+fn terminate_ends_one_proxy_of_several() {
     let text = "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:0'\n\
                 backend.bind = 'tcp://127.0.0.1:0'\ncontrol.bind = 'tcp://127.0.0.1:0'\n\
                 [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://127.0.0.1:0'\n\
@@ -130,15 +131,15 @@ fn termination_ends_one_proxy_of_several() {
     let broker = Zmqd::start_expecting(6, &["run", file.path()]);
     let mut python = Python::new();
     python.run(WATCHED);
-    python.set("gone", broker.endpoint("queue", "frontend"));
-    python.set("ended", broker.endpoint("queue", "control"));
+    python.set("ended_frontend", broker.endpoint("queue", "frontend"));
+    python.set("ended_control", broker.endpoint("queue", "control"));
     python.set("source_endpoint", broker.endpoint("streamer", "frontend"));
     python.set("sink", broker.endpoint("streamer", "backend"));
     python.set("control", broker.endpoint("streamer", "control"));
     python.run(
         r#"
-        client, left = connect_watched(zmq.REQ, gone)
-        control_of_one = connect(zmq.REQ, ended)
+        client, left = connect_watched(zmq.REQ, ended_frontend)
+        control_of_one = connect(zmq.REQ, ended_control)
         control_of_one.send(b"TERMINATE")
         assert control_of_one.recv() == b""
         left()
@@ -148,18 +149,21 @@ fn termination_ends_one_proxy_of_several() {
             try:
                 network.create_connection((host, int(port))).close()
             except ConnectionError as error:
-                # Reset, if it was there while the listener was closed.
+                # A reset, if the attempt was made while the listener closed.
                 return isinstance(error, ConnectionRefusedError)
-        wait_until("the endpoint to be gone", lambda: is_refused(gone))
+        wait_until("the endpoint to be closed", lambda: is_refused(ended_frontend))
         source, sink = connect(zmq.PUSH, source_endpoint), connect(zmq.PULL, sink)
         source.send(b"the other goes on")
         assert sink.recv() == b"the other goes on"
-        steers = connect(zmq.PUB, control)
+        publisher = connect(zmq.PUB, control)
         "#,
     );
     python.begin(
         r#"
-        wait_until("the end", lambda: (steers.send(b"TERMINATE"), is_refused(source_endpoint))[1])
+        def is_ended():
+            publisher.send(b"TERMINATE")
+            return is_refused(source_endpoint)
+        wait_until("the end", is_ended)
         "#,
     );
     assert_eq!(broker.wait().code, Some(0));
@@ -167,15 +171,15 @@ fn termination_ends_one_proxy_of_several() {
 }
 
 #[test]
-fn an_answer_comes_though_every_path_is_stalled() {
+fn the_control_answers_while_all_senders_are_suspended() {
     let (_broker, mut python) = queue("REP");
     python.run(
         r#"
         control = connect(zmq.REQ, control)
         clients = [connect(zmq.DEALER, frontend) for _ in range(3)]
         for client in clients:
-            client.send(b"nobody takes it")
-        wait_until("all to wait", lambda: [
+            client.send(b"waiting")
+        wait_until("all to be suspended", lambda: [
             s["waiting"] for s in ask(command="statistics")["sockets"]][0] == 3)
         peers = ask(command="peers", side="frontend")["peers"]
         assert [peer["parked"] for peer in peers] == [True] * 3
@@ -185,7 +189,7 @@ fn an_answer_comes_though_every_path_is_stalled() {
 }
 
 #[test]
-fn peers_are_listed_with_what_they_sent_and_got() {
+fn peers_are_listed_with_their_counters() {
     let (_broker, mut python) = queue("REP");
     python.run(
         r#"
@@ -199,7 +203,7 @@ fn peers_are_listed_with_what_they_sent_and_got() {
             worker.send(b"answer")
             assert client.recv() == b"answer"
         answer = ask(command="peers")
-        assert answer["total"] == 3, "the control is not listed unless it is asked for"
+        assert answer["total"] == 3, "the control is listed"
         (found,) = [p for p in answer["peers"] if p.get("identity") == "client"]
         expected = dict(side="frontend", socket="REQ", version="3.1", mechanism="NULL", user=None,
             messages_received=3, messages_sent=3, queued_messages=0, queued_bytes=0, dropped={},
@@ -218,7 +222,7 @@ fn peers_are_listed_with_what_they_sent_and_got() {
 }
 
 #[test]
-fn the_kicked_are_gone_and_remembered() {
+fn kicked_peers_are_closed_and_listed() {
     let (_broker, mut python) = queue("REP");
     python.run(
         r#"
@@ -228,7 +232,9 @@ fn the_kicked_are_gone_and_remembered() {
         other = connect(zmq.DEALER, frontend, identity=b"other", reconnect_ivl=-1)
         (kicked,) = ask(command="kick", identity="unwanted")["kicked"]
         left()
-        wait_until("it to be gone", lambda: ask(command="peers", side="frontend")["total"] == 1)
+        def clients():
+            return ask(command="peers", side="frontend")["total"]
+        wait_until("the peer to be closed", lambda: clients() == 1)
         closed = ask(command="closed")["closed"]
         assert [(c["identity"], c["reason"], c["id"]) for c in closed] == [
             ("unwanted", "kicked", kicked)]
@@ -242,7 +248,7 @@ fn the_kicked_are_gone_and_remembered() {
 }
 
 #[test]
-fn a_kick_needs_a_name_and_spares_the_asker() {
+fn kick_needs_an_identity_and_spares_its_own_connection() {
     let (_broker, mut python) = queue("REP");
     python.run(
         r#"
@@ -266,7 +272,7 @@ fn a_kick_needs_a_name_and_spares_the_asker() {
 }
 
 #[test]
-fn monitors_are_listed_and_remembered_apart() {
+fn monitors_are_listed_apart_from_peers() {
     let broker = Zmqd::queue(&["--control", ANY, "--capture", ANY]);
     let mut python = Python::beside(&broker);
     python.run(
@@ -287,20 +293,20 @@ fn monitors_are_listed_and_remembered_apart() {
         assert "write true or false" in ask(command="peers", all="yes")["error"]
         ask(command="kick", identity="real")
         closed = lambda **more: ask(command="closed", **more)["closed"]
-        wait_until("it to be gone", closed)
-        # A monitor that comes and goes leaves nothing behind.
+        wait_until("the peer to be closed", closed)
+        # A monitor that connects and leaves is not remembered.
         for _ in range(5):
             monitor = connect(zmq.REQ, endpoint)
             monitor.send(b'{"command": "commands"}')
             monitor.recv()
             monitor.close()
         reader.close()
-        wait_until("they left", lambda: len(sides(all=True)) == 1)
-        # One that does not fit is remembered, apart from the others.
+        wait_until("the reader to leave", lambda: len(sides(all=True)) == 1)
+        # A peer of a wrong type is remembered, apart from the others.
         wrong = context.socket(zmq.PUB)
         wrong.reconnect_ivl = -1
         wrong.connect(endpoint)
-        wait_until("the wrong one", lambda: len(closed(all=True)) > 1)
+        wait_until("the wrong peer to be closed", lambda: len(closed(all=True)) > 1)
         assert [(c["side"], c["identity"]) for c in closed()] == [("frontend", "real")]
         assert {c["side"] for c in closed(all=True)} == {"frontend", "control"}
         "#,
@@ -308,7 +314,7 @@ fn monitors_are_listed_and_remembered_apart() {
 }
 
 #[test]
-fn a_command_of_any_size_is_not_repeated_whole() {
+fn errors_quote_only_the_beginning_of_a_command() {
     let (_broker, mut python) = queue("REP");
     python.run(
         r#"
@@ -328,7 +334,7 @@ fn a_command_of_any_size_is_not_repeated_whole() {
 }
 
 #[test]
-fn subscriptions_can_be_looked_up_from_both_ends() {
+fn subscriptions_are_listed_by_topic_and_by_subscriber() {
     let broker = Zmqd::forwarder(&["--control", ANY]);
     let mut python = Python::beside(&broker);
     python.run(
@@ -353,16 +359,16 @@ fn subscriptions_can_be_looked_up_from_both_ends() {
             {"topic_hex": "0062696e", "peers": 1, "side": "backend"}]}
         rest = ask(command="subscriptions", after_hex="0062696e")["subscriptions"]
         assert [found["topic"] for found in rest] == ["news.de", "news.fr", "weather"]
-        getters = ask(command="who", topic="news.de/today")
-        assert getters["total"] == 2
-        assert sorted(peer["subscriptions"] for peer in getters["peers"]) == [2, 3]
+        receivers = ask(command="who", topic="news.de/today")
+        assert receivers["total"] == 2
+        assert sorted(peer["subscriptions"] for peer in receivers["peers"]) == [2, 3]
         assert ask(command="who", topic="sports")["total"] == 0
         "#,
     );
 }
 
 #[test]
-fn wrong_questions_are_answered_with_what_is_wrong() {
+fn wrong_queries_are_answered_with_the_reason() {
     let (_broker, mut python) = queue("REP");
     python.run(
         r#"
@@ -386,7 +392,7 @@ fn wrong_questions_are_answered_with_what_is_wrong() {
 }
 
 #[test]
-fn who_asks_and_never_reads_holds_up_nobody() {
+fn a_control_peer_that_reads_nothing_delays_no_traffic() {
     let more = [
         "--control",
         ANY,

@@ -1,8 +1,8 @@
-//! A proxy that records what passes.
+//! A proxy that records its messages.
 
 use zmqd_tests::{ANY, Python, Scratch, Zmqd};
 
-const ASKING: &str = r#"
+const TRAFFIC: &str = r#"
     import json
     control = connect(zmq.REQ, control)
     def record():
@@ -17,7 +17,7 @@ const ASKING: &str = r#"
             assert client.recv() == b"answer %d" % number
 "#;
 
-/// What `zmqd sniff --read` says of a recording, a line of JSON for each message.
+/// The messages of a recording, as `zmqd sniff --read` prints them: a line of JSON for each.
 fn read(path: &str) -> Vec<String> {
     let finished = Zmqd::finish(&["sniff", "--read", path, "--json"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
@@ -25,21 +25,19 @@ fn read(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_message_is_recorded_with_who_sent_it_even_if_the_broker_is_killed() {
-    // Made anew by the recording.
-    let file = Scratch::new("zrec", "");
-    std::fs::remove_file(file.path()).expect("it was just made");
+fn a_killed_broker_leaves_a_complete_recording() {
+    let file = Scratch::absent("zrec");
     let broker = Zmqd::queue(&["--control", ANY, "--record", file.path()]);
     let mut python = Python::beside(&broker);
-    python.run(ASKING);
+    python.run(TRAFFIC);
     python.run("work(100)");
-    python.run("wait_until('all to be written', lambda: record()['messages'] == 200)");
+    python.run("wait_until('all messages to be written', lambda: record()['messages'] == 200)");
     broker.kill();
     let lines = read(file.path());
     assert_eq!(lines.len(), 200);
     assert!(lines[0].contains("question 0") && lines[199].contains("answer 99"));
-    let is_told = |line: &String| line.contains("client-7") && line.contains(r#""queue""#);
-    assert!(lines.iter().all(is_told), "{}", lines[0]);
+    let has_origin = |line: &String| line.contains("client-7") && line.contains(r#""queue""#);
+    assert!(lines.iter().all(has_origin), "{}", lines[0]);
     let incoming = lines
         .iter()
         .filter(|line| line.contains(r#""direction":"in""#));
@@ -47,9 +45,8 @@ fn every_message_is_recorded_with_who_sent_it_even_if_the_broker_is_killed() {
 }
 
 #[test]
-fn what_cannot_be_written_is_counted_and_holds_nobody_up() {
-    let file = Scratch::new("zrec", "");
-    std::fs::remove_file(file.path()).expect("it was just made");
+fn a_full_disk_delays_no_traffic_and_lost_messages_are_counted() {
+    let file = Scratch::absent("zrec");
     let arguments = [
         "queue",
         "--frontend",
@@ -60,17 +57,17 @@ fn what_cannot_be_written_is_counted_and_holds_nobody_up() {
         ANY,
     ];
     let recording = ["--record", file.path()];
-    // Files of at most 8 KiB: to whoever writes, that is a full disk.
+    // Files of at most 8 KiB: to the broker, that is a full disk.
     let broker = Zmqd::start_within("-f 16", &[&arguments[..], &recording[..]].concat());
     let mut python = Python::beside(&broker);
-    python.run(ASKING);
+    python.run(TRAFFIC);
     python.run(
         r#"
         work(500)
-        def told():
+        def is_complete():
             found = record()
             return found["messages"] + found["lost_messages"] == 1000 and found
-        found = wait_until("all to be written or lost", told)
+        found = wait_until("all messages to be written or lost", is_complete)
         assert found["messages"] > 0 and found["lost_messages"] > 0 and found["failing"], found
         "#,
     );
@@ -81,7 +78,7 @@ fn what_cannot_be_written_is_counted_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_recording_that_cannot_begin_is_a_sentence() {
+fn an_unwritable_recording_is_refused_in_one_sentence() {
     let arguments = [
         "--frontend",
         ANY,

@@ -1,14 +1,14 @@
-//! Random scenarios through zmqd and through libzmq's proxy: peers can tell no difference.
+//! Random scenarios through zmqd and through libzmq's proxy, with the same results.
 //!
-//! Each seed is one scenario, drawn in Python and run twice. What every peer got, in its order, and
-//! what every publisher was told of subscriptions, must be the same. `SEED` and `SEEDS` in the
-//! environment choose which.
+//! Each seed is one scenario, drawn in Python and run twice. Both runs must deliver the same
+//! messages to each peer in the same order, and the same subscriptions to each publisher. `SEED`
+//! and `SEEDS` in the environment choose the seeds.
 
 use std::env;
 
 use zmqd_tests::{Python, Zmqd};
 
-/// Draws messages and compares what two brokers made of a scenario.
+/// Draws messages, and compares the results of a scenario with two brokers.
 const COMPARING: &str = r#"
     import random
 
@@ -40,8 +40,8 @@ const COMPARING: &str = r#"
         assert len(expected) == len(got), (seed, len(expected), len(got))
 "#;
 
-/// Runs seeds through a proxy of each make.
-fn differ(broker: &Zmqd, kinds: &str, scenario: &str) {
+/// Runs seeds through zmqd and through a proxy of libzmq.
+fn compare(broker: &Zmqd, kinds: &str, scenario: &str) {
     let number = |name: &str, default: u64| {
         let text = env::var(name).ok();
         text.map_or(default, |text| text.parse().expect("a number"))
@@ -59,8 +59,8 @@ fn differ(broker: &Zmqd, kinds: &str, scenario: &str) {
 }
 
 #[test]
-fn requests_find_the_same_workers_and_replies_the_same_clients() {
-    differ(
+fn queues_deliver_the_same_requests_and_replies() {
+    compare(
         &Zmqd::queue(&[]),
         "zmq.ROUTER, zmq.DEALER",
         r#"
@@ -82,7 +82,7 @@ fn requests_find_the_same_workers_and_replies_the_same_clients() {
                     pending.append((worker, got))
                 draw.shuffle(pending)
                 for worker, got in pending:
-                    name = draw.choice([got[0]] * 4 + [b"nobody"])
+                    name = draw.choice([got[0]] * 4 + [b"unknown"])
                     worker.send_multipart([name, *draw_message(draw)])
                     if name in names:
                         found = clients[names.index(name)]
@@ -96,8 +96,8 @@ fn requests_find_the_same_workers_and_replies_the_same_clients() {
 }
 
 #[test]
-fn publications_and_subscriptions_go_the_same_ways() {
-    differ(
+fn forwarders_deliver_the_same_publications_and_subscriptions() {
+    compare(
         &Zmqd::forwarder(&[]),
         "zmq.XSUB, zmq.XPUB",
         r#"
@@ -109,42 +109,42 @@ fn publications_and_subscriptions_go_the_same_ways() {
             seen = []
 
             def upstream():
-                """What publishers were told, once all that was asked before is with them.
+                """The subscriptions that publishers got, once all earlier ones have arrived.
 
-                Each subscriber asks for a mark of its own last; those are left out.
+                Each subscriber subscribes to its own mark last; marks are left out.
                 """
-                marks = [b"\xffmark %d %d" % (len(seen), who) for who in range(len(subscribers))]
+                marks = [b"\xffmark %d %d" % (len(seen), n) for n in range(len(subscribers))]
                 for subscriber, mark in zip(subscribers, marks):
                     subscriber.subscribe(mark)
-                told = []
+                changes = []
                 for number, publisher in enumerate(publishers):
                     missing = set(marks)
                     while missing:
                         change = publisher.recv()
                         missing.discard(change[1:])
                         if not change[1:].startswith(b"\xffmark"):
-                            told.append((number, change))
+                            changes.append((number, change))
                 for subscriber, mark in zip(subscribers, marks):
                     subscriber.unsubscribe(mark)
-                return sorted(told)
+                return sorted(changes)
 
             for _ in range(draw.randint(1, 40)):
-                # One at a time: of changes by two, either could be first.
-                who, topic = draw.randrange(len(subscribers)), draw.choice(topics)
-                if topic in held[who]:
-                    held[who].remove(topic)
-                    subscribers[who].unsubscribe(topic)
+                # One at a time, since the order of changes by two subscribers is undefined.
+                index, topic = draw.randrange(len(subscribers)), draw.choice(topics)
+                if topic in held[index]:
+                    held[index].remove(topic)
+                    subscribers[index].unsubscribe(topic)
                 else:
-                    held[who].add(topic)
-                    subscribers[who].subscribe(topic)
+                    held[index].add(topic)
+                    subscribers[index].subscribe(topic)
                 seen.append(upstream())
                 for _ in range(draw.randint(1, 6)):
                     parts = [draw.choice(topics) + draw.choice([b"", b"x", b"bc"])]
                     parts += draw_message(draw)
                     draw.choice(publishers).send_multipart(parts)
-                    for who, subscriber in enumerate(subscribers):
-                        if any(parts[0].startswith(topic) for topic in held[who]):
-                            seen.append((who, summary(subscriber.recv_multipart())))
+                    for index, subscriber in enumerate(subscribers):
+                        if any(parts[0].startswith(topic) for topic in held[index]):
+                            seen.append((index, summary(subscriber.recv_multipart())))
             for peer in publishers + subscribers:
                 assert peer.type == zmq.XPUB or is_silent(peer)
                 peer.close()
@@ -154,8 +154,8 @@ fn publications_and_subscriptions_go_the_same_ways() {
 }
 
 #[test]
-fn work_finds_the_same_sinks() {
-    differ(
+fn streamers_deliver_the_same_work() {
+    compare(
         &Zmqd::streamer(&[]),
         "zmq.PULL, zmq.PUSH",
         r#"

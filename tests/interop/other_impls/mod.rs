@@ -1,6 +1,6 @@
-//! Other implementations of ZeroMQ: the scenarios of `zmqd_tests::implementation` with pyzmq and the
-//! crates that speak ZMTP, each on both sides of the broker and each paired with pyzmq; and random
-//! traffic compared with libzmq's proxy.
+//! Other implementations of ZeroMQ: the scenarios of `zmqd_tests::implementation` with pyzmq and
+//! the crates that speak ZMTP, each on both sides of the broker and each paired with pyzmq; and
+//! random traffic compared with libzmq's proxy.
 
 mod libzmq_proxy;
 mod omq_tokio;

@@ -1,8 +1,8 @@
-//! Proxies of any two sockets, and of one, as libzmq's proxy and pyzmq's devices allow them.
+//! Proxies of any two sockets, and of one, as with libzmq's proxy and pyzmq's devices.
 
 use zmqd_tests::{ANY, Python, Zmqd};
 
-/// A proxy of these sockets, and Python beside it.
+/// A proxy of these sockets, and a Python beside it.
 fn proxy(sockets: &str, more: &[&str]) -> (Zmqd, Python) {
     let mut arguments = vec![
         "proxy",
@@ -54,7 +54,7 @@ fn publications_become_work_on_the_configured_topics() {
 }
 
 #[test]
-fn pairs_talk_through_the_broker_and_a_second_waits_outside() {
+fn pairs_exchange_messages_and_a_second_peer_is_refused() {
     let (broker, mut python) = proxy("PAIR:PAIR", &[]);
     python.run(
         r#"
@@ -70,15 +70,15 @@ fn pairs_talk_through_the_broker_and_a_second_waits_outside() {
     python.run(
         r#"
         left.close()
-        # What it sends before it has noticed that it was closed is lost.
-        wait_until("the late one's turn", lambda: (late.send(b"now"), right.poll(20))[1])
+        # The late peer loses what it sends before it notices that it was closed.
+        wait_until("the late peer to be accepted", lambda: (late.send(b"now"), right.poll(20))[1])
         assert right.recv() == b"now"
         "#,
     );
 }
 
 #[test]
-fn rep_and_req_keep_their_lockstep_and_outlive_a_server() {
+fn rep_and_req_stay_in_lockstep_when_a_server_leaves() {
     let (_broker, mut python) = proxy("REP:REQ", &[]);
     python.run(
         r#"
@@ -104,12 +104,16 @@ fn rep_and_req_keep_their_lockstep_and_outlive_a_server() {
 }
 
 #[test]
-fn routers_exchange_names_as_in_a_monitored_queue() {
-    let (_broker, mut python) = proxy("ROUTER:ROUTER", &[]);
+fn routers_exchange_identities_as_in_a_monitored_queue() {
+    let (_broker, mut python) = proxy("ROUTER:ROUTER", &["--control", ANY]);
     python.run(
         r#"
+        ask = questioner(control)
         a = connect(zmq.DEALER, frontend, identity=b"a")
         b = connect(zmq.DEALER, backend, identity=b"b")
+        # A ROUTER drops messages for a peer whose handshake it has not finished.
+        for side in ("frontend", "backend"):
+            wait_until("the peer", lambda: counters(ask, side)["peers"] == 1)
         a.send_multipart([b"b", b"hello"])
         assert b.recv_multipart() == [b"a", b"hello"]
         b.send_multipart([b"a", b"", b"back"])
@@ -119,7 +123,7 @@ fn routers_exchange_names_as_in_a_monitored_queue() {
 }
 
 #[test]
-fn a_queue_works_the_other_way_round() {
+fn a_queue_works_in_reverse() {
     let (_broker, mut python) = proxy("DEALER:ROUTER", &[]);
     python.run(
         r#"
@@ -133,7 +137,7 @@ fn a_queue_works_the_other_way_round() {
 }
 
 #[test]
-fn an_xsub_is_told_its_subscriptions_by_messages() {
+fn messages_to_an_xsub_are_subscriptions() {
     let (_broker, mut python) = proxy("XSUB:PAIR", &[]);
     python.run(
         r#"
@@ -149,7 +153,7 @@ fn an_xsub_is_told_its_subscriptions_by_messages() {
 }
 
 #[test]
-fn an_xpub_tells_a_program_of_its_subscriptions() {
+fn an_xpub_passes_its_subscriptions_on_as_messages() {
     let (_broker, mut python) = proxy("PAIR:XPUB", &["--set", "backend.xpub_verboser=true"]);
     python.run(
         r#"
@@ -167,7 +171,7 @@ fn an_xpub_tells_a_program_of_its_subscriptions() {
 }
 
 #[test]
-fn one_socket_alone_sends_back_what_it_gets() {
+fn a_single_socket_echoes_messages() {
     for (sockets, peer) in [("REP", "REQ"), ("ROUTER", "DEALER"), ("DEALER", "DEALER")] {
         let broker = Zmqd::start(&["proxy", "--sockets", sockets, "--frontend", ANY]);
         let mut python = Python::new();
@@ -175,8 +179,8 @@ fn one_socket_alone_sends_back_what_it_gets() {
         python.run(&format!(
             r#"
         peers = [connect(zmq.{peer}, frontend) for _ in range(3)]
-        for who, peer in enumerate(peers):
-            peer.send_multipart([b"%d" % who, b"body"])
+        for number, peer in enumerate(peers):
+            peer.send_multipart([b"%d" % number, b"body"])
         assert [peer.recv_multipart() for peer in peers] == [[b"%d" % n, b"body"] for n in range(3)]
         "#
         ));
@@ -184,7 +188,7 @@ fn one_socket_alone_sends_back_what_it_gets() {
 }
 
 #[test]
-fn a_pair_of_sockets_that_makes_no_sense_is_refused_with_the_reason() {
+fn an_impossible_pair_of_sockets_is_refused_with_the_reason() {
     let arguments = [
         "proxy",
         "--sockets",
@@ -196,9 +200,9 @@ fn a_pair_of_sockets_that_makes_no_sense_is_refused_with_the_reason() {
     ];
     let finished = Zmqd::finish(&arguments);
     assert_eq!(finished.code, Some(2));
-    let said = finished.stderr;
+    let error = finished.stderr;
     assert!(
-        said.contains("PULL:SUB makes no proxy: both sides only receive"),
-        "{said}"
+        error.contains("PULL:SUB makes no proxy: both sides only receive"),
+        "{error}"
     );
 }

@@ -1,4 +1,4 @@
-//! pyzmq's asyncio sockets, which drive libzmq in ways of their own.
+//! pyzmq's asyncio sockets, which drive libzmq in other ways than its plain sockets.
 
 use zmqd_tests::{Python, Zmqd};
 
@@ -26,9 +26,9 @@ fn many_requests_at_once() {
             while True:
                 await server.send(b"answer to " + await server.recv())
 
-        async def ask(client, who):
+        async def ask(client, name):
             for number in range(20):
-                question = b"%d of %d" % (number, who)
+                question = b"%d of %d" % (number, name)
                 await client.send(question)
                 assert await client.recv() == b"answer to " + question
 
@@ -36,7 +36,7 @@ fn many_requests_at_once() {
             servers = [open(zmq.REP, backend) for _ in range(3)]
             clients = [open(zmq.REQ, frontend) for _ in range(20)]
             serving = [asyncio.create_task(serve(server)) for server in servers]
-            await asyncio.gather(*(ask(client, who) for who, client in enumerate(clients)))
+            await asyncio.gather(*(ask(client, name) for name, client in enumerate(clients)))
             [task.cancel() for task in serving]
 
         go(main())
@@ -133,7 +133,7 @@ fn sources_and_sinks_with_a_poller() {
 }
 
 #[test]
-fn a_wait_that_is_given_up_loses_nothing() {
+fn a_cancelled_receive_loses_no_message() {
     let broker = Zmqd::queue(&[]);
     asynchronous(&broker).run(
         r#"
@@ -143,7 +143,7 @@ fn a_wait_that_is_given_up_loses_nothing() {
             for _ in range(3):
                 try:
                     await asyncio.wait_for(client.recv(), 0.02)
-                    assert False, "an answer from nobody"
+                    assert False, "an answer without a server"
                 except asyncio.TimeoutError:
                     pass
             server = open(zmq.REP, backend)

@@ -1,4 +1,4 @@
-//! The forwarder (XSUB/XPUB): publications come down, subscriptions go up.
+//! The forwarder (XSUB/XPUB): publications reach subscribers, and subscriptions publishers.
 
 use zmqd_tests::{Python, Zmqd};
 
@@ -20,7 +20,7 @@ fn many_publishers_many_subscribers_many_topics() {
             matching = [topic for topic in topics if topic.startswith(tuple(prefixes))]
             got = take(subscriber, len(matching) * len(publishers) * 50)
             for p in range(len(publishers)):
-                mine = [(topic, int(number)) for topic, who, number in got if int(who) == p]
+                mine = [(topic, int(number)) for topic, source, number in got if int(source) == p]
                 assert mine == [(topic, number) for number in range(50) for topic in matching]
             assert is_silent(subscriber)
         "#,
@@ -28,7 +28,7 @@ fn many_publishers_many_subscribers_many_topics() {
 }
 
 #[test]
-fn a_late_publisher_is_told_every_topic_once() {
+fn a_late_publisher_gets_every_subscription_once() {
     let broker = Zmqd::forwarder(&[]);
     Python::beside(&broker).run(
         r#"
@@ -36,8 +36,8 @@ fn a_late_publisher_is_told_every_topic_once() {
         subscribers = [connect(zmq.SUB, backend, subscribe=sorted(topics)) for _ in range(3)]
         for _ in range(3):
             publisher = connect(zmq.XPUB, frontend, xpub_verboser=1)
-            told = [publisher.recv() for _ in topics]
-            assert {b"\1" + topic for topic in topics} == set(told)
+            changes = [publisher.recv() for _ in topics]
+            assert {b"\1" + topic for topic in topics} == set(changes)
             for topic in sorted(topics):
                 publisher.send_multipart([topic, b"news"])
             wanted = [[topic, b"news"] for topic in sorted(topics)]
@@ -50,7 +50,7 @@ fn a_late_publisher_is_told_every_topic_once() {
 }
 
 #[test]
-fn only_first_subscribe_and_last_cancel_go_up() {
+fn only_the_first_subscription_and_the_last_cancel_go_upstream() {
     let broker = Zmqd::forwarder(&[]);
     let mut python = Python::beside(&broker);
     for option in ["xpub_verbose", "xpub_verboser"] {
@@ -60,33 +60,33 @@ fn only_first_subscribe_and_last_cancel_go_up() {
             publisher = connect(zmq.XPUB, frontend, **{option: 1})
             one, two = connect(zmq.SUB, backend), connect(zmq.SUB, backend)
 
-            def told():
+            def change():
                 return publisher.recv()
 
             one.subscribe(b"topic")
-            assert told() == b"\1topic"
+            assert change() == b"\1topic"
             two.subscribe(b"topic")
             two.subscribe(b"topical")
-            assert told() == b"\1topical"
+            assert change() == b"\1topical"
             two.subscribe(b"topic")
             two.subscribe(b"")
-            assert told() == b"\1"
+            assert change() == b"\1"
             one.unsubscribe(b"topic")
             one.subscribe(b"next")
-            assert told() == b"\1next"
+            assert change() == b"\1next"
             two.unsubscribe(b"topic")  # subscribed twice, still wanted
             two.subscribe(b"afterwards")
-            assert told() == b"\1afterwards"
+            assert change() == b"\1afterwards"
             two.unsubscribe(b"topic")
-            assert told() == b"\0topic"
+            assert change() == b"\0topic"
             two.unsubscribe(b"")
-            assert told() == b"\0"
+            assert change() == b"\0"
             two.unsubscribe(b"topical")
-            assert told() == b"\0topical"
+            assert change() == b"\0topical"
             one.unsubscribe(b"next")
-            assert told() == b"\0next"
+            assert change() == b"\0next"
             two.unsubscribe(b"afterwards")
-            assert told() == b"\0afterwards"
+            assert change() == b"\0afterwards"
             publisher.close()
             "#,
         );
@@ -94,7 +94,7 @@ fn only_first_subscribe_and_last_cancel_go_up() {
 }
 
 #[test]
-fn what_a_vanished_subscriber_wanted_is_cancelled() {
+fn subscriptions_of_a_killed_subscriber_are_cancelled() {
     let broker = Zmqd::forwarder(&[]);
     let mut python = Python::beside(&broker);
     python.run(
@@ -126,13 +126,13 @@ fn xsub_messages_are_subscriptions() {
         publisher, subscriber = connect(zmq.XPUB, frontend), connect(zmq.XSUB, backend)
         subscriber.send(b"\1topic")
         assert publisher.recv() == b"\1topic"
-        publisher.send_multipart([b"other", b"unheard"])
-        publisher.send_multipart([b"topic", b"heard"])
-        assert subscriber.recv_multipart() == [b"topic", b"heard"]
+        publisher.send_multipart([b"other", b"not wanted"])
+        publisher.send_multipart([b"topic", b"wanted"])
+        assert subscriber.recv_multipart() == [b"topic", b"wanted"]
         subscriber.send(b"\1")
         assert publisher.recv() == b"\1"
-        publisher.send_multipart([b"other", b"heard"])
-        assert subscriber.recv_multipart() == [b"other", b"heard"]
+        publisher.send_multipart([b"other", b"wanted"])
+        assert subscriber.recv_multipart() == [b"other", b"wanted"]
         subscriber.send(b"\0")
         subscriber.send(b"\0topic")
         assert take(publisher, 2) == [[b"\0"], [b"\0topic"]]
@@ -146,7 +146,7 @@ fn xsub_messages_are_subscriptions() {
 }
 
 #[test]
-fn what_subscribers_say_beside_subscriptions_reaches_every_publisher() {
+fn other_messages_of_subscribers_reach_every_publisher() {
     let broker = Zmqd::forwarder(&[]);
     Python::beside(&broker).run(
         r#"
@@ -165,7 +165,7 @@ fn what_subscribers_say_beside_subscriptions_reaches_every_publisher() {
 }
 
 #[test]
-fn topics_of_every_awkward_length() {
+fn topics_of_boundary_lengths() {
     let broker = Zmqd::forwarder(&[]);
     Python::beside(&broker).run(
         r#"
@@ -195,7 +195,7 @@ fn topics_of_every_awkward_length() {
 }
 
 #[test]
-fn the_topic_is_in_the_first_frame() {
+fn only_the_first_frame_is_matched() {
     let broker = Zmqd::forwarder(&[]);
     Python::beside(&broker).run(
         r#"
@@ -213,7 +213,7 @@ fn the_topic_is_in_the_first_frame() {
 }
 
 #[test]
-fn a_slow_subscriber_loses_whole_messages_and_costs_nobody_else_any() {
+fn a_slow_subscriber_misses_whole_messages_and_the_others_none() {
     let broker = Zmqd::forwarder(&["--set", "sndhwm=100"]);
     let mut python = Python::beside(&broker);
     python.run(
@@ -233,7 +233,7 @@ fn a_slow_subscriber_loses_whole_messages_and_costs_nobody_else_any() {
             assert (topic, empty, digest([body])) == (b"topic", b"", fingerprint)
             return int(number)
 
-        # In steps below the high-water mark, each taken by the quick ones before the next.
+        # In batches below the high-water mark. The quick subscribers take each before the next.
         for first in range(0, 2000, 50):
             publish(range(first, first + 50))
             for subscriber in quick:
@@ -242,7 +242,10 @@ fn a_slow_subscriber_loses_whole_messages_and_costs_nobody_else_any() {
         "#,
     );
     let rss = broker.rss_bytes();
-    assert!(rss < 32 << 20, "one slow subscriber fills {rss} bytes");
+    assert!(
+        rss < 32 << 20,
+        "{rss} bytes resident with one slow subscriber"
+    );
     python.run(
         r#"
         numbers = []
@@ -253,7 +256,7 @@ fn a_slow_subscriber_loses_whole_messages_and_costs_nobody_else_any() {
                 return True
             publish([2000 + len(numbers)])
 
-        wait_until("the slow subscriber to get what is new", caught_up)
+        wait_until("the slow subscriber to catch up", caught_up)
         old = [number for number in numbers if number < 2000]
         assert numbers == sorted(set(numbers)), numbers
         assert 50 <= len(old) < 2000, f"{len(old)} of 2000 arrived"
@@ -262,7 +265,7 @@ fn a_slow_subscriber_loses_whole_messages_and_costs_nobody_else_any() {
 }
 
 #[test]
-fn publishers_wait_for_their_subscribers_over_a_second_queue() {
+fn a_publisher_waits_for_its_subscribers_by_a_queue() {
     let broker = Zmqd::forwarder(&[]);
     let queue = Zmqd::queue(&[]);
     let mut publisher = Python::beside(&broker);

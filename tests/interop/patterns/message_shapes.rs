@@ -1,8 +1,9 @@
-//! Messages of every shape pass unchanged: any number of parts, any size, empty anywhere.
+//! Messages of every shape pass unchanged: any number of parts, any size, empty parts anywhere.
 
 use zmqd_tests::{Python, Zmqd};
 
-/// Sockets on both sides of a proxy, and `pass_through`, which sends messages one way.
+/// Sockets on both sides of a proxy, and `pass_through`, which sends messages from one to the
+/// other.
 fn one_way(kind: &str) -> (Zmqd, Python) {
     let broker = Zmqd::proxy(kind, &[]);
     let mut python = Python::beside(&broker);

@@ -2,7 +2,7 @@
 
 use zmqd_tests::{ANY, Python, Zmqd};
 
-/// A proxy with a control and these options, and Python that can ask it.
+/// A proxy with a control and these options, and a Python that can query it.
 fn proxy(kind: &str, options: &[&str]) -> (Zmqd, Python) {
     let mut arguments = vec!["--control", ANY];
     if !options.is_empty() {
@@ -16,13 +16,13 @@ fn proxy(kind: &str, options: &[&str]) -> (Zmqd, Python) {
 }
 
 #[test]
-fn a_peer_that_is_alive_keeps_its_identity() {
+fn a_live_peer_keeps_its_identity() {
     let (broker, mut python) = proxy("queue", &[]);
     python.run(
         r#"
         worker = connect(zmq.DEALER, backend)
         older = connect(zmq.DEALER, frontend, identity=b"name")
-        wait_until("the older one", lambda: counters(ask, "frontend")["peers"] == 1)
+        wait_until("the older peer", lambda: counters(ask, "frontend")["peers"] == 1)
         newer = dial(zmq.DEALER, frontend, identity=b"name", reconnect_ivl=-1)
         newer.send(b"forged")
         "#,
@@ -39,11 +39,11 @@ fn a_peer_that_is_alive_keeps_its_identity() {
 }
 
 #[test]
-fn a_peer_that_gives_no_sign_of_life_loses_its_identity_to_the_next() {
+fn a_frozen_peer_loses_its_identity_to_a_newcomer() {
     let (broker, mut python) = proxy("queue", &[]);
     let mut hung = Python::beside(&broker);
     hung.run(r#"older = connect(zmq.DEALER, frontend, identity=b"name")"#);
-    python.run(r#"wait_until("it", lambda: counters(ask, "frontend")["peers"] == 1)"#);
+    python.run(r#"wait_until("the peer", lambda: counters(ask, "frontend")["peers"] == 1)"#);
     hung.signal("STOP");
     python.run(
         r#"
@@ -58,49 +58,62 @@ fn a_peer_that_gives_no_sign_of_life_loses_its_identity_to_the_next() {
 }
 
 #[test]
-fn the_newest_has_the_identity_with_router_handover() {
-    let (_broker, mut python) = proxy("queue", &["frontend.router_handover=true"]);
+fn router_handover_gives_an_identity_to_its_newest_peer() {
+    let broker = Zmqd::queue(&["--set", "frontend.router_handover=true"]);
+    let mut python = Python::beside(&broker);
     python.run(
         r#"
         worker = connect(zmq.DEALER, backend)
+        def greet(client):
+            client.send(b"question")
+            assert worker.recv_multipart() == [b"name", b"question"]
+
         older = connect(zmq.DEALER, frontend, identity=b"name", reconnect_ivl=-1)
-        wait_until("the older one", lambda: counters(ask, "frontend")["peers"] == 1)
+        greet(older)
         newer = connect(zmq.DEALER, frontend, identity=b"name")
-        newer.send(b"question")
-        assert worker.recv_multipart() == [b"name", b"question"]
+        greet(newer)
         worker.send_multipart([b"name", b"answer"])
-        assert newer.recv() == b"answer"
+        assert newer.recv_multipart() == [b"answer"]
         assert is_silent(older)
+        older.close()
+        "#,
+    );
+    broker.wait_connections(2);
+    python.run(
+        r#"
+        greet(newer)
+        worker.send_multipart([b"name", b"still here"])
+        assert newer.recv_multipart() == [b"still here"]
         "#,
     );
 }
 
 #[test]
-fn replies_for_nobody_are_counted_and_logged_with_router_mandatory() {
+fn router_mandatory_logs_replies_without_a_receiver() {
     for mandatory in [true, false] {
         let option = format!("frontend.router_mandatory={mandatory}");
         let (broker, mut python) = proxy("queue", &[&option]);
         python.run(
             r#"
             worker = connect(zmq.DEALER, backend)
-            worker.send_multipart([b"nobody", b"answer"])
+            worker.send_multipart([b"unknown", b"answer"])
             def missed():
                 return counters(ask, "frontend")["dropped"].get("no-such-peer")
-            wait_until("it to be counted", lambda: missed() == 1)
+            wait_until("the drop to be counted", lambda: missed() == 1)
             "#,
         );
         if mandatory {
             let line = broker.wait_log("queue frontend: not delivered, no-such-peer");
-            assert!(line.contains("nobody"), "{line}");
+            assert!(line.contains("unknown"), "{line}");
         } else {
-            // What was to be logged is logged before the control answers.
+            // A line would be in the log before the control answers.
             assert_eq!(broker.log_count("not delivered"), 0);
         }
     }
 }
 
 #[test]
-fn a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id() {
+fn probe_router_and_routing_id_announce_the_broker() {
     let options = ["backend.probe_router=true", "backend.routing_id=broker"];
     let (_broker, mut python) = proxy("queue", &options);
     python.run(
@@ -115,13 +128,13 @@ fn a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id() {
         worker, client = connect(zmq.ROUTER, backend), connect(zmq.REQ, frontend)
         client.send(b"question")
         name, *envelope = worker.recv_multipart()
-        assert name == b"broker" and envelope[1:] == [b"", b"question"], "and no probe"
+        assert name == b"broker" and envelope[1:] == [b"", b"question"], "a probe came first"
         "#,
     );
 }
 
 #[test]
-fn topics_are_narrowed_to_those_that_may_be_passed_on() {
+fn subscribe_narrows_the_topics_that_go_upstream() {
     let (_broker, mut python) = proxy("forwarder", &["frontend.subscribe=a/,b"]);
     python.run(
         r#"
@@ -133,7 +146,7 @@ fn topics_are_narrowed_to_those_that_may_be_passed_on() {
 }
 
 #[test]
-fn a_publisher_hears_of_every_subscription_if_xpub_is_verbose() {
+fn xpub_verbose_passes_on_every_subscription() {
     for (option, expected) in [
         ("xpub_verbose=false", r#"[b"\x01t", b"\x01end", b"\x00t"]"#),
         (
@@ -151,7 +164,7 @@ fn a_publisher_hears_of_every_subscription_if_xpub_is_verbose() {
             for subscriber in subscribers:
                 subscriber.subscribe(b"t")
                 before = subscribers.index(subscriber)
-                wait_until("it", lambda: ask("who", topic="t")["total"] == before + 1)
+                wait_until("the subscription", lambda: ask("who", topic="t")["total"] == before + 1)
             subscribers[0].subscribe(b"end")
             for subscriber in subscribers:
                 subscriber.unsubscribe(b"t")
@@ -162,7 +175,7 @@ fn a_publisher_hears_of_every_subscription_if_xpub_is_verbose() {
 }
 
 #[test]
-fn a_program_hears_of_every_cancel_if_xpub_is_verboser() {
+fn xpub_verboser_passes_on_every_cancel() {
     for (option, expected) in [
         ("xpub_verbose=true", r#"[b"\x01t", b"\x01t", b"\x00t"]"#),
         (
@@ -188,24 +201,24 @@ fn a_program_hears_of_every_cancel_if_xpub_is_verboser() {
             r#"
             program = connect(zmq.PAIR, frontend)
             subscribers = [connect(zmq.SUB, backend) for _ in range(2)]
-            heard = []
+            received = []
             for subscriber in subscribers:
                 subscriber.subscribe(b"t")
-                heard.append(program.recv())
+                received.append(program.recv())
             ends = [b"\x01first", b"\x01second"]
             for subscriber, end in zip(subscribers, ends):
                 subscriber.unsubscribe(b"t")
                 subscriber.subscribe(end[1:])
-            while not set(ends) <= set(heard):
-                heard.append(program.recv())
-            assert [one for one in heard if one not in ends] == expected
+            while not set(ends) <= set(received):
+                received.append(program.recv())
+            assert [one for one in received if one not in ends] == expected
             "#,
         );
     }
 }
 
 #[test]
-fn new_subscribers_are_welcomed() {
+fn xpub_welcome_msg_is_sent_to_new_subscribers() {
     let (_broker, mut python) = proxy("forwarder", &["backend.xpub_welcome_msg=welcome"]);
     python.run(
         r#"
@@ -216,7 +229,7 @@ fn new_subscribers_are_welcomed() {
 }
 
 #[test]
-fn inverted_matching_sends_to_those_who_did_not_subscribe() {
+fn invert_matching_sends_to_peers_without_the_subscription() {
     let (_broker, mut python) = proxy("forwarder", &["backend.invert_matching=true"]);
     python.run(
         r#"

@@ -1,9 +1,9 @@
-//! The streamer (PULL/PUSH): work comes from anywhere and is dealt out in turn.
+//! The streamer (PULL/PUSH): work of all sources goes to the sinks in turn.
 
 use zmqd_tests::{Python, Zmqd, wait_until};
 
 #[test]
-fn work_is_dealt_to_the_sinks_in_turn() {
+fn sinks_take_strict_turns() {
     let broker = Zmqd::streamer(&[]);
     Python::beside(&broker).run(
         r#"
@@ -21,18 +21,18 @@ fn work_is_dealt_to_the_sinks_in_turn() {
 }
 
 #[test]
-fn work_of_many_sources_comes_together() {
+fn one_sink_gets_the_work_of_all_sources() {
     let broker = Zmqd::streamer(&[]);
     Python::beside(&broker).run(
         r#"
         sink = connect(zmq.PULL, backend)
         sources = [connect(zmq.PUSH, frontend) for _ in range(5)]
         for number in range(200):
-            for who, source in enumerate(sources):
-                source.send_multipart([b"%d" % who, b"%d" % number])
+            for name, source in enumerate(sources):
+                source.send_multipart([b"%d" % name, b"%d" % number])
         got = take(sink, 1000)
-        for who in range(5):
-            mine = [int(number) for source, number in got if int(source) == who]
+        for name in range(5):
+            mine = [int(number) for source, number in got if int(source) == name]
             assert mine == list(range(200))
         assert is_silent(sink)
         "#,
@@ -60,7 +60,7 @@ fn a_busy_source_does_not_starve_another() {
 }
 
 #[test]
-fn sources_are_held_back_while_nobody_takes_and_lose_nothing() {
+fn sources_wait_for_a_sink_and_lose_nothing() {
     let broker = Zmqd::streamer(&["--set", "sndhwm=10"]);
     let mut python = Python::beside(&broker);
     python.run(
@@ -74,11 +74,11 @@ fn sources_are_held_back_while_nobody_takes_and_lose_nothing() {
                 sent += 1
 
         push_until_full()
-        assert sent < 2000, f"{sent} messages were swallowed"
+        assert sent < 2000, f"the streamer stores {sent} messages"
         "#,
     );
-    // The kernel may still find room for a little; the figures are for when it does not.
-    let ticks = wait_until("half a second in which nothing moves", || {
+    // Measured once the buffers of the kernel are full.
+    let ticks = wait_until("half a second without traffic", || {
         python.run("push_until_full()");
         let ticks = broker.cpu_ticks();
         let room: u32 = python.ask("source.poll(500, zmq.POLLOUT)");
@@ -88,12 +88,12 @@ fn sources_are_held_back_while_nobody_takes_and_lose_nothing() {
     let rss = broker.rss_bytes();
     assert!(
         rss < 32 << 20,
-        "work piled up in the streamer: {rss} bytes resident"
+        "the streamer stores work: {rss} bytes resident"
     );
     python.run(
         r#"
         sink = connect(zmq.PULL, backend, rcvhwm=1, rcvbuf=65536)
-        push_until_full()  # the queue of the sink, its buffers, and all before them
+        push_until_full()  # the queue of the sink and all buffers before it
         numbers = [int(number) for number, body in take(sink, sent)]
         assert numbers == list(range(sent))
         source.send(b"more")
@@ -125,14 +125,14 @@ fn a_slow_sink_is_passed_over() {
 }
 
 #[test]
-fn what_is_queued_for_a_killed_sink_goes_to_the_others() {
+fn work_queued_for_a_killed_sink_goes_to_the_others() {
     let broker = Zmqd::streamer(&["--set", "sndhwm=300"]);
     let mut python = Python::beside(&broker);
     let mut victim = Python::beside(&broker);
     victim.run("sink = connect(zmq.PULL, backend, rcvhwm=1, rcvbuf=65536)");
     python.run(
         r#"
-        heirs = [connect(zmq.PULL, backend) for _ in range(2)]
+        others = [connect(zmq.PULL, backend) for _ in range(2)]
         source = connect(zmq.PUSH, frontend)
         for number in range(600):
             source.send_multipart([b"%d" % number, bytes(131072)])
@@ -140,19 +140,19 @@ fn what_is_queued_for_a_killed_sink_goes_to_the_others() {
         source.close()
         numbers = set()
         def drain():
-            for heir in heirs:
-                while heir.poll(20):
-                    number, body = heir.recv_multipart()
+            for other in others:
+                while other.poll(20):
+                    number, body = other.recv_multipart()
                     assert body == bytes(131072) and int(number) not in numbers
                     numbers.add(int(number))
             return len(numbers)
         "#,
     );
-    python.run("wait_until('the share of the heirs', lambda: drain() >= 400)");
-    // The source is gone once all its work is in the streamer.
+    python.run("wait_until('the share of the others', lambda: drain() >= 400)");
+    // The source leaves once the streamer has all its work.
     broker.wait_connections(3);
     victim.kill();
     python.run("wait_until('the share of the victim', lambda: drain() >= 540)");
     let lost: usize = python.ask("600 - drain()");
-    assert!(lost <= 60, "{lost} pieces of work went down with the sink");
+    assert!(lost <= 60, "{lost} pieces of work were lost with the sink");
 }

@@ -1,11 +1,12 @@
-//! Peers that ask for signs of life get them, and are not given up while they are held back.
+//! PING and PONG in both directions, and peers that are not declared dead.
 
 use std::time::Duration;
 
 use zmqd_tests::raw::{COMMAND, frame};
 use zmqd_tests::{Python, Raw, Stopwatch, Zmqd};
 
-/// Sockets that beat 20 times a second and give up after one without an answer.
+/// A Python whose `beat` makes sockets that send 20 PINGs a second and disconnect after a second
+/// without an answer.
 fn beating(broker: &Zmqd) -> Python {
     let mut python = Python::beside(broker);
     python.run(
@@ -26,7 +27,7 @@ fn beating(broker: &Zmqd) -> Python {
 }
 
 #[test]
-fn idle_peers_are_answered() {
+fn pings_of_idle_peers_are_answered() {
     let broker = Zmqd::queue(&[]);
     beating(&broker).run(
         r#"
@@ -41,7 +42,7 @@ fn idle_peers_are_answered() {
 }
 
 #[test]
-fn busy_peers_are_answered_between_messages() {
+fn pings_of_busy_peers_are_answered() {
     let broker = Zmqd::streamer(&[]);
     beating(&broker).run(
         r#"
@@ -57,7 +58,7 @@ fn busy_peers_are_answered_between_messages() {
 }
 
 #[test]
-fn peers_that_are_held_back_are_not_given_up() {
+fn suspended_senders_are_not_declared_dead() {
     let broker = Zmqd::streamer(&["--set", "sndhwm=10", "--set", "heartbeat_ivl=50"]);
     beating(&broker).run(
         r#"
@@ -73,7 +74,7 @@ fn peers_that_are_held_back_are_not_given_up() {
 }
 
 #[test]
-fn peers_too_slow_to_answer_are_not_thought_dead() {
+fn slow_readers_are_not_declared_dead() {
     let beats = ["heartbeat_ivl=100", "heartbeat_timeout=200"];
     let options = beats.map(|option| ["--set", option]).concat();
     for (kind, near, far, idle) in [
@@ -100,7 +101,7 @@ fn peers_too_slow_to_answer_are_not_thought_dead() {
             assert far.poll(PATIENCE_MS)
             "#,
         );
-        // Several that have nothing to read are found dead meanwhile, one after the other.
+        // Meanwhile peers with nothing to read are declared dead, one after the other.
         for _ in 0..4 {
             let is_subscriber = idle == "SUB";
             let side = if is_subscriber {
@@ -117,13 +118,13 @@ fn peers_too_slow_to_answer_are_not_thought_dead() {
             r#"
             numbers = [int(message[-1]) for message in take(far, 100)]
             assert numbers == list(range(100)), numbers
-            assert is_silent(monitor_of(far)), "it was disconnected"
+            assert is_silent(monitor_of(far)), "the slow reader was disconnected"
             "#,
         );
     }
 }
 
-/// A streamer with these options, and a source that speaks in bytes.
+/// A streamer with these options, and a raw source.
 fn raw_source(options: &[&str]) -> (Zmqd, Raw) {
     let broker = Zmqd::streamer(&[&["--set"], options].concat());
     let mut raw = Raw::connect(broker.frontend());
@@ -132,7 +133,7 @@ fn raw_source(options: &[&str]) -> (Zmqd, Raw) {
 }
 
 #[test]
-fn a_peer_is_asked_for_signs_of_life_and_given_up_without() {
+fn a_silent_peer_gets_a_ping_and_is_closed() {
     let watch = Stopwatch::start();
     let (broker, mut raw) = raw_source(&[
         "frontend.heartbeat_ivl=50",
@@ -140,17 +141,17 @@ fn a_peer_is_asked_for_signs_of_life_and_given_up_without() {
         "frontend.heartbeat_timeout=100",
     ]);
     let ping = raw.read_frame();
-    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
-    // In tenths of a second.
+    assert!(watch.elapsed() < SOON, "{:?} have passed", watch.elapsed());
+    // The time-to-live is in tenths of a second.
     assert_eq!(ping, b"\x04PING\x00\x0c");
     raw.read_until_closed();
-    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+    assert!(watch.elapsed() < SOON, "{:?} have passed", watch.elapsed());
     let line = broker.wait_log(raw.address());
     assert!(line.contains("no sign of life after PING"), "{line}");
 }
 
 #[test]
-fn a_peer_that_gives_signs_of_life_is_not_given_up() {
+fn a_peer_that_answers_pings_stays_connected() {
     let options = [
         "frontend.heartbeat_ivl=50",
         "frontend.heartbeat_timeout=2000",
@@ -158,11 +159,13 @@ fn a_peer_that_gives_signs_of_life_is_not_given_up() {
     let (broker, mut raw) = raw_source(&options);
     for _ in 0..5 {
         assert!(raw.read_frame().starts_with(b"\x04PING"));
-        raw.send(&frame(COMMAND, b"\x04PONG")).expect("it is open");
+        raw.send(&frame(COMMAND, b"\x04PONG"))
+            .expect("the connection is open");
     }
-    raw.send(&frame(0, b"work")).expect("it is open");
+    raw.send(&frame(0, b"work"))
+        .expect("the connection is open");
     Python::beside(&broker).run("assert connect(zmq.PULL, backend).recv() == b'work'");
 }
 
-/// Less than any default, and far more than it takes.
+/// Less than the default of any option, and far more than needed.
 const SOON: Duration = Duration::from_secs(9);

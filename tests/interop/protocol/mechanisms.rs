@@ -1,10 +1,10 @@
-//! Peers that want a security mechanism which is not spoken here: the log names it, whichever side
-//! connects.
+//! Peers with a security mechanism that the broker does not have, and peers of other protocols: the
+//! log names the mechanism and shows the first bytes, whichever side connects.
 
 use zmqd_tests::raw::listen;
 use zmqd_tests::{ANY, Python, Raw, Zmqd};
 
-/// Words for sockets that want CURVE or PLAIN.
+/// Python functions for sockets with CURVE or PLAIN.
 const SECURE: &str = r#"
 def secure(kind, mechanism, **options):
     made = socket(kind, **options)
@@ -28,7 +28,7 @@ def guarded(kind, mechanism):
 const TIMES: usize = 30;
 
 #[test]
-fn a_client_that_wants_another_mechanism_is_named_once_and_counted_each_time() {
+fn a_client_with_another_mechanism_is_logged_once_and_counted_each_time() {
     for mechanism in ["CURVE", "PLAIN"] {
         let broker = Zmqd::queue(&["--control", ANY]);
         let mut python = Python::beside(&broker);
@@ -46,12 +46,18 @@ fn a_client_that_wants_another_mechanism_is_named_once_and_counted_each_time() {
                 client.disable_monitor()
                 client.close(0)
                 expected = {"mechanism-mismatch": number}
-                wait_until("its cause", lambda: counters(ask, "frontend")["closed"] == expected)
+                def is_counted():
+                    return counters(ask, "frontend")["closed"] == expected
+                wait_until("the cause to be counted", is_counted)
             "#,
         );
         let cause = format!("the peer wants {mechanism}; this side speaks NULL only");
         let _line = broker.wait_log(&cause);
-        assert_eq!(broker.log_count(&cause), 1, "all come from one address");
+        assert_eq!(
+            broker.log_count(&cause),
+            1,
+            "one line, since all come from one address"
+        );
         broker.signal("TERM");
         let (more, end) = (TIMES - 1, broker.wait());
         let sum = format!(
@@ -63,7 +69,7 @@ fn a_client_that_wants_another_mechanism_is_named_once_and_counted_each_time() {
 }
 
 #[test]
-fn a_server_that_wants_another_mechanism_is_named_once() {
+fn a_server_with_another_mechanism_is_logged_once() {
     for mechanism in ["CURVE", "PLAIN"] {
         let mut python = Python::new();
         python.run(SECURE);
@@ -93,7 +99,7 @@ fn a_server_that_wants_another_mechanism_is_named_once() {
         let line = broker.wait_log(&cause);
         let named = format!("queue backend: closed {endpoint}: ");
         assert!(line.contains(&named), "{line}");
-        assert_eq!(broker.log_count(&cause), 1, "a line for each attempt");
+        assert_eq!(broker.log_count(&cause), 1, "one line for all attempts");
         broker.signal("TERM");
         let end = broker.wait();
         let sum =
@@ -103,24 +109,25 @@ fn a_server_that_wants_another_mechanism_is_named_once() {
 }
 
 #[test]
-fn what_is_no_zeromq_peer_is_shown_by_what_it_sent() {
+fn the_log_quotes_the_first_bytes_of_other_protocols() {
     let broker = Zmqd::queue(&[]);
     let mut raw = Raw::connect(broker.frontend());
     raw.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .expect("it is open");
+        .expect("the connection is open");
     raw.read_until_closed();
     let line = broker.wait_log(raw.address());
     let shown = r#"not a ZeroMQ peer of version 3 or above: it sent "GET / HTTP/1.1""#;
     assert!(line.ends_with(shown), "{line}");
     let mut raw = Raw::connect(broker.frontend());
-    raw.send(b"\x1b[2J\xe2\x80\xae").expect("it is open");
+    raw.send(b"\x1b[2J\xe2\x80\xae")
+        .expect("the connection is open");
     raw.read_until_closed();
     let line = broker.wait_log(raw.address());
     assert!(line.ends_with(r#""\x1b[2J\u{202e}""#), "{line}");
 }
 
 #[test]
-fn a_server_that_says_nothing_is_late_by_the_option() {
+fn a_silent_server_is_closed_after_handshake_ivl() {
     let (_listener, endpoint) = listen();
     let arguments = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
     let broker = Zmqd::start(&[&arguments[..], &["--set", "handshake_ivl=100"]].concat());
@@ -128,7 +135,7 @@ fn a_server_that_says_nothing_is_late_by_the_option() {
 }
 
 #[test]
-fn a_wrong_port_behind_connect_is_one_line_with_its_endpoint() {
+fn a_server_of_another_protocol_is_logged_once_with_its_endpoint() {
     let (listener, address) = listen();
     let endpoint = address.replace("127.0.0.1", "localhost");
     let options = ["--set", "reconnect_ivl=10", "reconnect_ivl_max=10"];
@@ -136,7 +143,7 @@ fn a_wrong_port_behind_connect_is_one_line_with_its_endpoint() {
     let broker = Zmqd::start(&[&ends[..], &options].concat());
     for _ in 0..5 {
         let mut server = Raw::accept(&listener);
-        // The broker may close before it has read all this.
+        // The broker may close before it has read all of this.
         drop(server.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"));
         server.read_until_closed();
     }
@@ -148,7 +155,7 @@ fn a_wrong_port_behind_connect_is_one_line_with_its_endpoint() {
     assert_eq!(
         broker.log_count("HTTP/1.1 400"),
         1,
-        "a line for each attempt"
+        "one line for all attempts"
     );
     broker.signal("TERM");
     let end = broker.wait();
@@ -157,7 +164,7 @@ fn a_wrong_port_behind_connect_is_one_line_with_its_endpoint() {
 }
 
 #[test]
-fn a_port_that_says_nothing_is_named_before_the_handshake_is_late() {
+fn a_silent_server_is_logged_before_its_handshake_times_out() {
     let (_listener, endpoint) = listen();
     let ends = ["queue", "--frontend", ANY, "--backend-connect", &endpoint];
     let broker = Zmqd::start(&ends);

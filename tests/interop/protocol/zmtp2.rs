@@ -1,8 +1,7 @@
-//! Peers of ZMTP 2.0, as ZeroMQ 3.2 has them, with pyzmq on the other side of the broker.
+//! Peers of ZMTP 2.0, as in ZeroMQ 3.2, with pyzmq on the other side of the broker.
 //!
-//! The old peer is as reluctant as the original: it says its version only once it has the broker's
-//! signature, takes twelve bytes for the whole greeting, and all that follows for frames of
-//! messages.
+//! The old peer behaves like the original: it sends its version only after the broker's signature,
+//! takes the first twelve bytes as the whole greeting, and the rest as frames of messages.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,10 +9,10 @@ use std::net::TcpStream;
 use zmqd_tests::raw::{MORE, frame, listen, long_header};
 use zmqd_tests::{ANY, PATIENCE, Python, Raw, Zmqd, wait_until};
 
-/// What a broker must be told to serve them.
+/// Arguments of a broker that serves old peers.
 const ACCEPT: [&str; 2] = ["--set", "accept_zmtp2=true"];
 
-/// The numbers by which they know socket types.
+/// The numbers of socket types in ZMTP 2.0.
 const PUB: u8 = 1;
 const SUB: u8 = 2;
 const REQ: u8 = 3;
@@ -23,7 +22,7 @@ const ROUTER: u8 = 6;
 const PULL: u8 = 7;
 const PUSH: u8 = 8;
 
-/// One of them.
+/// A peer of ZMTP 2.0.
 struct OldPeer {
     stream: TcpStream,
 }
@@ -42,10 +41,10 @@ impl OldPeer {
         let [version, theirs] = peer.read(2)[..] else {
             panic!("two bytes were read")
         };
-        assert!(version > 0, "a version that has these frames");
+        assert!(version > 0, "version {version} has other frames");
         assert_eq!(theirs, broker);
         peer.send(&frame(0, identity));
-        assert_eq!(peer.recv(), [b""], "the broker is anonymous");
+        assert_eq!(peer.recv(), [b""], "the broker announces an identity");
         peer
     }
 
@@ -68,7 +67,7 @@ impl OldPeer {
         self.stream.write_all(bytes).expect("the broker reads");
     }
 
-    /// The address by which the broker knows it.
+    /// The address of this end, as the log of the broker shows it.
     fn address(&self) -> String {
         let address = self.stream.local_addr();
         address.expect("a connection has an address").to_string()
@@ -88,11 +87,11 @@ impl OldPeer {
         let mut bytes = vec![0; size];
         self.stream
             .read_exact(&mut bytes)
-            .expect("the broker has something to say");
+            .expect("the broker sends bytes");
         bytes
     }
 
-    /// The next message; whatever is none would be taken for one.
+    /// The next message. All that the broker sends is taken as frames of messages.
     #[track_caller]
     fn recv(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
@@ -119,7 +118,7 @@ fn dial(endpoint: &str) -> TcpStream {
 }
 
 #[test]
-fn an_old_req_gets_its_answers() {
+fn an_old_req_gets_its_replies() {
     let broker = Zmqd::queue(&ACCEPT);
     let mut python = Python::beside(&broker);
     python.run("server = connect(zmq.REP, backend)");
@@ -134,7 +133,7 @@ fn an_old_req_gets_its_answers() {
 }
 
 #[test]
-fn an_old_rep_answers() {
+fn an_old_rep_serves_requests() {
     let broker = Zmqd::queue(&ACCEPT);
     let mut python = Python::beside(&broker);
     let mut server = OldPeer::connect(broker.backend(), REP, b"", DEALER);
@@ -153,7 +152,7 @@ fn an_old_rep_answers() {
 }
 
 #[test]
-fn an_old_sub_gets_what_it_asked_for() {
+fn an_old_sub_gets_its_topics() {
     let broker = Zmqd::forwarder(&ACCEPT);
     let mut python = Python::beside(&broker);
     // An XPUB shows the subscriptions that arrive.
@@ -190,7 +189,7 @@ fn an_old_sub_gets_what_it_asked_for() {
 }
 
 #[test]
-fn an_old_pub_is_asked_in_its_own_words() {
+fn an_old_pub_gets_subscriptions_as_messages() {
     let broker = Zmqd::forwarder(&ACCEPT);
     let mut python = Python::beside(&broker);
     python.run("early = connect(zmq.SUB, backend, subscribe=b'early')");
@@ -200,7 +199,7 @@ fn an_old_pub_is_asked_in_its_own_words() {
     assert_eq!(publisher.recv(), [b"\x01late"]);
     assert_eq!(publisher.recv(), [[&[1][..], &[b't'; 255]].concat()]);
     publisher.send_message(&[b"early", b"bird"]);
-    publisher.send_message(&[b"nobody", b"wants this"]);
+    publisher.send_message(&[b"other", b"not wanted"]);
     publisher.send_message(&[b"late", b"riser"]);
     python.run(
         r#"
@@ -213,7 +212,7 @@ fn an_old_pub_is_asked_in_its_own_words() {
 }
 
 #[test]
-fn an_old_push_and_an_old_pull_work() {
+fn an_old_push_and_an_old_pull_exchange_work() {
     let broker = Zmqd::streamer(&ACCEPT);
     let mut python = Python::beside(&broker);
     python.run("sink = connect(zmq.PULL, backend)");
@@ -228,7 +227,7 @@ fn an_old_push_and_an_old_pull_work() {
         sink.close()
         "#,
     );
-    wait_until("the sink to be gone", || {
+    wait_until("the sink to leave", || {
         (broker.connections() == 1).then_some(())
     });
     let mut sink = OldPeer::connect(broker.backend(), PULL, b"", PUSH);
@@ -239,7 +238,7 @@ fn an_old_push_and_an_old_pull_work() {
 }
 
 #[test]
-fn the_broker_may_be_the_one_that_connects() {
+fn a_link_may_connect_to_an_old_peer() {
     let (listener, backend) = listen();
     let connect = ["queue", "--frontend", ANY, "--backend-connect", &backend];
     let broker = Zmqd::start(&[&connect[..], &ACCEPT].concat());
@@ -253,9 +252,9 @@ fn the_broker_may_be_the_one_that_connects() {
     python.run("assert client.recv() == b'answer'");
 }
 
-/// Both wait for the other's version, and neither for more than the other says unasked.
+/// Both wait for the other's version, but not for more than the other sends unprompted.
 #[test]
-fn two_brokers_that_serve_old_peers_understand_each_other() {
+fn two_brokers_with_accept_zmtp2_connect() {
     let far = Zmqd::queue(&ACCEPT);
     let connect = [
         "queue",
@@ -283,9 +282,9 @@ fn two_brokers_that_serve_old_peers_understand_each_other() {
     assert_eq!(old.recv(), [&b""[..], b"old answer"]);
 }
 
-/// A PING would be a message to them.
+/// An old peer would take a PING for a message.
 #[test]
-fn old_peers_get_no_heartbeats_and_are_not_missed() {
+fn old_peers_get_no_heartbeats_and_stay_connected() {
     let beats = ["backend.heartbeat_ivl=20", "backend.heartbeat_timeout=20"];
     let broker = Zmqd::streamer(&[&ACCEPT[..], &["--set", beats[0], "--set", beats[1]]].concat());
     let mut python = Python::beside(&broker);
@@ -296,7 +295,7 @@ fn old_peers_get_no_heartbeats_and_are_not_missed() {
         assert!(silent.read_frame().starts_with(b"\x04PING"));
         silent.read_until_closed();
     }
-    wait_until("only the old one to be there", || {
+    wait_until("all but the old peer to be closed", || {
         (broker.connections() == 1).then_some(())
     });
     python.run("source = connect(zmq.PUSH, frontend); source.send(b'work')");
@@ -304,22 +303,26 @@ fn old_peers_get_no_heartbeats_and_are_not_missed() {
 }
 
 #[test]
-fn they_are_refused_by_default_and_by_name() {
+fn old_peers_are_refused_by_default() {
     let broker = Zmqd::queue(&[]);
     let mut old = OldPeer::open(dial(broker.frontend()), b"");
     assert_eq!(old.read(1), [3]);
     old.send(&[1, REQ]);
     let mut more = Vec::new();
     old.stream.read_to_end(&mut more).expect("an orderly end");
-    assert!(more.is_empty(), "after it: {}", more.escape_ascii());
+    assert!(
+        more.is_empty(),
+        "after the version: {}",
+        more.escape_ascii()
+    );
     let line = broker.wait_log(&old.address());
     assert!(line.contains("ZMTP 2.0"), "{line}");
-    assert!(line.contains("accept_zmtp2"), "no way out in {line}");
+    assert!(line.contains("accept_zmtp2"), "no remedy in {line}");
 }
 
-/// Nothing is known of it, and no option is named that would not help.
+/// Its version is unknown, so the log suggests no option.
 #[test]
-fn one_that_leaves_before_it_says_what_it_speaks_is_said_to() {
+fn a_peer_that_leaves_during_its_greeting_is_logged() {
     let broker = Zmqd::queue(&[]);
     let old = OldPeer::open(dial(broker.frontend()), b"");
     let address = old.address();
@@ -332,7 +335,7 @@ fn one_that_leaves_before_it_says_what_it_speaks_is_said_to() {
 }
 
 #[test]
-fn those_of_1_0_are_refused_all_the_same() {
+fn peers_of_zmtp_1_are_refused() {
     let broker = Zmqd::queue(&ACCEPT);
     let anonymous: &[u8] = b"\x01\x00";
     let with_long_identity = long_header(0xff, 300);
@@ -352,13 +355,13 @@ fn those_of_1_0_are_refused_all_the_same() {
 }
 
 #[test]
-fn one_of_the_wrong_type_is_closed_without_a_word() {
+fn an_old_peer_of_a_wrong_type_is_closed() {
     let broker = Zmqd::queue(&ACCEPT);
     let mut raw = Raw::connect(broker.frontend());
     raw.send(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x02\x00\x00")
         .expect("the broker reads");
-    let heard = raw.read_until_closed();
-    assert_eq!(heard, b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x06\x00\x00");
+    let received = raw.read_until_closed();
+    assert_eq!(received, b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x06\x00\x00");
     let line = broker.wait_log(raw.address());
     assert!(
         line.contains("a SUB socket cannot talk to our ROUTER socket"),
@@ -367,7 +370,7 @@ fn one_of_the_wrong_type_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_command_ends_an_old_connection() {
+fn a_command_closes_an_old_peer() {
     let broker = Zmqd::streamer(&ACCEPT);
     let mut old = OldPeer::connect(broker.frontend(), PUSH, b"", PULL);
     old.send(b"\x04\x07\x04PING\x00\x00");

@@ -1,6 +1,6 @@
-//! Every option and every choice has a test of its own: which one stands here. What is checked is
-//! that the table of options has nothing more, that a test of that name is in that file, and that
-//! the file mentions the option. Whether the test fails without the option is not checked.
+//! A test for the effect of every option and every choice. The table below names them, and these
+//! tests check that it has every option, that the named tests exist, and that their files mention
+//! the option. They do not check that a test fails without its option.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,22 +8,22 @@ use std::path::Path;
 use broker::config::{SocketOption, ValueKind};
 
 /// An option, or an option and one of its choices; the file of its test; the test.
-const PROOFS: &[(&str, &str, &str)] = &[
-    (
-        "sndhwm",
-        OVERFLOW,
-        "a_queue_holds_as_many_messages_as_sndhwm_says",
-    ),
+const EFFECTS: &[(&str, &str, &str)] = &[
+    ("sndhwm", OVERFLOW, "sndhwm_limits_the_messages_of_a_queue"),
     (
         "sndhwm_bytes",
         OVERFLOW,
-        "a_queue_holds_as_many_bytes_as_sndhwm_bytes_says",
+        "sndhwm_bytes_limits_the_bytes_of_a_queue",
     ),
-    ("rcvhwm", RECEIVE_HWM, "as_many_wait_here_as_rcvhwm_says"),
+    (
+        "rcvhwm",
+        RECEIVE_HWM,
+        "rcvhwm_limits_the_messages_of_a_suspended_sender",
+    ),
     (
         "rcvhwm_bytes",
         RECEIVE_HWM,
-        "as_much_waits_here_as_rcvhwm_bytes_says",
+        "rcvhwm_bytes_limits_the_bytes_of_a_suspended_sender",
     ),
     (
         "maxmsgsize",
@@ -38,7 +38,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "linger",
         "tests/interop/cli/run.rs",
-        "a_side_that_does_not_linger_drops_what_is_queued",
+        "a_side_with_linger_0_drops_its_queues",
     ),
     (
         "handshake_ivl",
@@ -48,42 +48,42 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "accept_zmtp2",
         "tests/interop/protocol/zmtp2.rs",
-        "an_old_req_gets_its_answers",
+        "an_old_req_gets_its_replies",
     ),
     (
         "heartbeat_ivl",
         HEARTBEATS,
-        "a_peer_is_asked_for_signs_of_life_and_given_up_without",
+        "a_silent_peer_gets_a_ping_and_is_closed",
     ),
     (
         "heartbeat_timeout",
         HEARTBEATS,
-        "a_peer_is_asked_for_signs_of_life_and_given_up_without",
+        "a_silent_peer_gets_a_ping_and_is_closed",
     ),
     (
         "heartbeat_ttl",
         HEARTBEATS,
-        "a_peer_is_asked_for_signs_of_life_and_given_up_without",
+        "a_silent_peer_gets_a_ping_and_is_closed",
     ),
     (
         "reconnect_ivl",
         RECONNECT,
-        "a_lost_connection_is_tried_again_after_reconnect_ivl",
+        "a_lost_connection_is_retried_after_reconnect_ivl",
     ),
     (
         "reconnect_ivl_max",
         RECONNECT,
-        "waits_grow_no_longer_than_reconnect_ivl_max",
+        "attempts_wait_at_most_reconnect_ivl_max",
     ),
     (
         "immediate",
         RECEIVE_HWM,
-        "a_link_that_is_down_has_a_queue_unless_immediate_is_set",
+        "a_down_link_has_a_queue_unless_immediate_is_set",
     ),
     (
         "connect_timeout",
         TCP_OPTIONS,
-        "an_address_that_does_not_answer_is_given_up",
+        "connect_timeout_ends_an_unanswered_attempt",
     ),
     (
         "sndbuf",
@@ -98,30 +98,26 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "backlog",
         TCP_OPTIONS,
-        "as_many_connections_wait_to_be_accepted_as_backlog_says",
+        "backlog_limits_the_connections_not_yet_accepted",
     ),
-    (
-        "ipv6",
-        ADDRESSES,
-        "every_interface_is_of_both_families_if_ipv6_is_set",
-    ),
-    ("tos", TCP_OPTIONS, "packets_bear_the_type_of_service"),
+    ("ipv6", ADDRESSES, "ipv6_binds_a_wildcard_for_both_families"),
+    ("tos", TCP_OPTIONS, "packets_carry_the_type_of_service"),
     (
         "bindtodevice",
         TCP_OPTIONS,
-        "an_interface_that_is_not_there_cannot_be_bound_to",
+        "bindtodevice_needs_an_existing_interface",
     ),
-    ("ipc_mode", IPC, "mode_and_owner_decide_who_may_connect"),
-    ("ipc_owner", IPC, "mode_and_owner_decide_who_may_connect"),
+    ("ipc_mode", IPC, "ipc_mode_and_ipc_owner_restrict_access"),
+    ("ipc_owner", IPC, "ipc_mode_and_ipc_owner_restrict_access"),
     (
         "tcp_accept_filter",
         TCP_OPTIONS,
-        "only_peers_from_certain_networks_are_let_in",
+        "tcp_accept_filter_admits_its_networks_only",
     ),
     (
         "tcp_keepalive",
         TCP_OPTIONS,
-        "keepalive_runs_where_it_is_set",
+        "tcp_keepalive_runs_on_its_side_only",
     ),
     (
         "tcp_keepalive_idle",
@@ -141,122 +137,122 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "tcp_maxrt",
         TCP_OPTIONS,
-        "a_peer_that_takes_nothing_for_tcp_maxrt_is_given_up",
+        "a_stuck_peer_is_closed_after_tcp_maxrt",
     ),
     (
         "balance=round-robin",
         BALANCE,
-        "sinks_take_turns_whatever_their_queues",
+        "round_robin_ignores_the_lengths_of_queues",
     ),
     (
         "balance=least-queued",
         BALANCE,
-        "a_sink_with_a_queue_is_passed_over_where_the_least_queued_is_next",
+        "least_queued_passes_over_a_sink_with_a_queue",
     ),
     (
         "balance=ready",
         BALANCE,
-        "a_ready_worker_gets_the_work_of_a_busy_one",
+        "ready_gives_no_work_to_a_busy_worker",
     ),
     (
         "overflow=standard",
         OVERFLOW,
-        "work_waits_for_a_full_sink_unless_it_is_to_be_dropped",
+        "standard_and_block_wait_for_a_full_sink",
     ),
     (
         "overflow=block",
         OVERFLOW,
-        "a_blocking_forwarder_loses_nothing_under_either_name",
+        "block_and_xpub_nodrop_lose_no_publication",
     ),
     (
         "overflow=drop-newest",
         OVERFLOW,
-        "the_newest_work_is_dropped_where_that_is_wanted",
+        "drop_newest_drops_the_newest_messages",
     ),
     (
         "overflow=drop-oldest",
         OVERFLOW,
-        "the_oldest_work_is_dropped_where_that_is_wanted",
+        "drop_oldest_drops_the_oldest_messages",
     ),
     (
         "overflow=conflate",
         OVERFLOW,
-        "only_the_newest_message_is_kept_under_either_name",
+        "conflate_keeps_the_newest_message_only",
     ),
     (
         "overflow=conflate-topic",
         OVERFLOW,
-        "conflated_subscribers_get_the_newest_of_each_topic",
+        "conflate_topic_keeps_the_newest_message_of_each_topic",
     ),
     (
         "overflow=disconnect",
         OVERFLOW,
-        "a_queue_with_too_many_bytes_closes_its_peer_at_once",
+        "disconnect_closes_a_peer_with_too_many_bytes",
     ),
     (
         "conflate",
         OVERFLOW,
-        "only_the_newest_message_is_kept_under_either_name",
+        "conflate_keeps_the_newest_message_only",
     ),
     (
         "xpub_nodrop",
         OVERFLOW,
-        "a_blocking_forwarder_loses_nothing_under_either_name",
+        "block_and_xpub_nodrop_lose_no_publication",
     ),
     (
         "overflow_timeout",
         OVERFLOW,
-        "a_queue_may_be_full_for_overflow_timeout",
+        "disconnect_closes_a_peer_after_overflow_timeout",
     ),
     (
         "max_age",
         OVERFLOW,
-        "messages_that_are_too_old_are_dropped_before_they_are_sent",
+        "messages_older_than_max_age_are_dropped",
     ),
     (
         "router_handover",
         SOCKET_OPTIONS,
-        "the_newest_has_the_identity_with_router_handover",
+        "router_handover_gives_an_identity_to_its_newest_peer",
     ),
     (
         "router_mandatory",
         SOCKET_OPTIONS,
-        "replies_for_nobody_are_counted_and_logged_with_router_mandatory",
+        "router_mandatory_logs_replies_without_a_receiver",
     ),
     (
         "probe_router",
         SOCKET_OPTIONS,
-        "a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id",
+        "probe_router_and_routing_id_announce_the_broker",
     ),
     (
         "routing_id",
         SOCKET_OPTIONS,
-        "a_worker_hears_of_the_broker_by_a_probe_and_a_routing_id",
+        "probe_router_and_routing_id_announce_the_broker",
     ),
     (
         "subscribe",
         SOCKET_OPTIONS,
-        "topics_are_narrowed_to_those_that_may_be_passed_on",
+        "subscribe_narrows_the_topics_that_go_upstream",
     ),
     (
         "xpub_verbose",
         SOCKET_OPTIONS,
-        "a_publisher_hears_of_every_subscription_if_xpub_is_verbose",
+        "xpub_verbose_passes_on_every_subscription",
     ),
     (
         "xpub_verboser",
         SOCKET_OPTIONS,
-        "a_program_hears_of_every_cancel_if_xpub_is_verboser",
+        "xpub_verboser_passes_on_every_cancel",
     ),
     (
         "xpub_welcome_msg",
         SOCKET_OPTIONS,
-        "new_subscribers_are_welcomed",
+        "xpub_welcome_msg_is_sent_to_new_subscribers",
     ),
     (
         "invert_matching",
         SOCKET_OPTIONS,
-        "inverted_matching_sends_to_those_who_did_not_subscribe",
+        "invert_matching_sends_to_peers_without_the_subscription",
     ),
     (
         "subscriptions_max",
@@ -299,14 +295,14 @@ fn every_option_and_every_choice_names_a_test() {
             _ => vec![option.name.to_owned()],
         })
         .collect();
-    let proven: Vec<&str> = PROOFS.iter().map(|(what, ..)| *what).collect();
-    assert_eq!(proven, wanted, "in the order of the table of options");
+    let tested: Vec<&str> = EFFECTS.iter().map(|(what, ..)| *what).collect();
+    assert_eq!(tested, wanted, "in the order of the table of options");
 }
 
 #[test]
-fn the_tests_named_are_there_and_their_files_mention_the_option() {
+fn the_named_tests_exist_and_mention_the_option() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for (what, file, test) in PROOFS {
+    for (what, file, test) in EFFECTS {
         let text = std::fs::read_to_string(root.join(file)).expect(file);
         let head = format!("#[test]\nfn {test}() {{\n");
         assert!(text.contains(&head), "{file} has no test {test}");

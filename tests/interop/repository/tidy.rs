@@ -1,4 +1,4 @@
-//! The house rules, as tests over the tree: rules that nobody checks decay.
+//! The rules for all files of the repository, as tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 #[test]
 fn lines_have_at_most_100_columns() {
     refuse_lines(&["c", "cjs", "md", "py", "rs"], |path, line| {
-        // A table or an address in prose cannot be broken.
+        // Tables and addresses in prose cannot be wrapped.
         let is_prose = path.extension().is_some_and(|extension| extension == "md");
         let is_exempt = is_prose && (line.starts_with('|') || line.contains("://"));
         let columns = line.chars().count();
@@ -28,8 +28,8 @@ fn files_have_at_most_800_lines() {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
-    // In halves, so as not to find themselves.
+fn no_unfinished_work_is_marked() {
+    // In halves, so that the markers are not found here.
     let markers = [
         ("TO", "DO"),
         ("FIX", "ME"),
@@ -47,7 +47,7 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
-fn lines_end_where_they_end() {
+fn lines_have_no_trailing_blanks() {
     refuse_lines(&["c", "cjs", "md", "py", "rs", "sh", "toml"], |_, line| {
         line.ends_with([' ', '\t'])
             .then(|| "ends in a blank".to_owned())
@@ -55,7 +55,7 @@ fn lines_end_where_they_end() {
 }
 
 #[test]
-fn only_the_loops_name_the_event_library() {
+fn only_event_loops_name_the_event_library() {
     let name = format!("{}{}", "mi", "o");
     refuse_lines(&["rs"], |path, line| {
         let code = line.split("//").next().unwrap_or_default();
@@ -68,7 +68,7 @@ fn only_the_loops_name_the_event_library() {
 }
 
 #[test]
-fn unsafe_code_is_forbidden_where_it_is_read() {
+fn every_crate_forbids_unsafe_code() {
     let heads = files(&["rs"])
         .into_iter()
         .filter(|path| path.ends_with("src/lib.rs") || path.ends_with("src/main.rs"));
@@ -93,7 +93,7 @@ fn every_file_is_part_of_a_crate() {
 }
 
 #[test]
-fn links_in_the_documentation_lead_somewhere() {
+fn links_in_the_documentation_have_targets() {
     refuse_lines(&["md"], |path, line| {
         let folder = path.parent()?;
         let targets = line
@@ -104,12 +104,10 @@ fn links_in_the_documentation_lead_somewhere() {
             !target.is_empty() && !target.contains(':') && !folder.join(target).exists()
         };
         let lost = targets.into_iter().find(is_lost)?;
-        Some(format!("{lost} is not there"))
+        Some(format!("{lost} does not exist"))
     });
 }
 
-/// `./ci.sh mutants` takes up to an hour, and this a moment: code that moves must take the patches
-/// along.
 #[test]
 fn functions_that_the_documentation_names_exist() {
     let code: Vec<String> = files(&["rs"]).iter().map(|path| read(path)).collect();
@@ -135,7 +133,7 @@ fn functions_that_the_documentation_names_exist() {
     assert_none(dead);
 }
 
-/// A type of ours and its function, if that is what `path::Type::function` names.
+/// The type and the function, if `name` is of the form `path::Type::function`.
 fn split_function(name: &str) -> Option<(&str, &str)> {
     let (path, function) = name.trim_end_matches("()").rsplit_once("::")?;
     let owner = path.rsplit("::").next()?;
@@ -146,8 +144,9 @@ fn split_function(name: &str) -> Option<(&str, &str)> {
     (is_function && is_type && owner != "Instant").then_some((owner, function))
 }
 
+/// `./ci.sh mutants` takes up to an hour; this finds patches that no longer apply in a moment.
 #[test]
-fn every_deliberate_fault_can_still_be_put_in() {
+fn every_deliberate_fault_applies() {
     let (mut faults, mut objections) = (BTreeSet::new(), Vec::new());
     for path in files(&["patch"]) {
         let text = read(&path);
@@ -245,7 +244,7 @@ fn reach(path: &Path, roots: &BTreeSet<PathBuf>, reached: &mut BTreeSet<PathBuf>
     }
 }
 
-/// Fails with every line that `objection` objects to.
+/// Fails with all objections to lines of files with these extensions.
 #[track_caller]
 fn refuse_lines(extensions: &[&str], objection: impl Fn(&Path, &str) -> Option<String>) {
     let mut objections = Vec::new();
@@ -269,7 +268,7 @@ fn assert_none(objections: Vec<String>) {
     );
 }
 
-/// Every file of the tree with one of these extensions, without what is built or hidden.
+/// Every file of the repository with one of these extensions, except built and hidden ones.
 fn files(extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root()];
@@ -302,7 +301,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The path from the top of the tree.
+/// The path from the top of the repository.
 fn shown(path: &Path) -> String {
     path.strip_prefix(root())
         .unwrap_or(path)

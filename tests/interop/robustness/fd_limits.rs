@@ -3,10 +3,10 @@
 use zmqd_tests::{ANY, Python, Raw, Zmqd, vacant_endpoint};
 
 #[test]
-fn a_lost_link_comes_back_once_there_are_files_again() {
+fn a_lost_link_reconnects_once_a_file_is_free() {
     let server = vacant_endpoint();
     let sides = ["--frontend", ANY, "--backend-connect", &server];
-    // Longer than until the next connection is accepted, which takes the file of the lost one.
+    // Longer than the next accept takes, which uses the file of the lost connection.
     let more = [
         "--set",
         "reconnect_ivl=1000",
@@ -25,7 +25,7 @@ fn a_lost_link_comes_back_once_there_are_files_again() {
         assert client.recv() == b"question"
         "#,
     );
-    // More than there are files, so that one that becomes free is taken at once.
+    // More connections than files, so that a free file is used at once.
     let crowd: Vec<Raw> = (0..120).map(|_| Raw::connect(broker.frontend())).collect();
     let _line = broker.wait_log("cannot accept connections for now");
     python.run("server.close()");
@@ -42,7 +42,7 @@ fn a_lost_link_comes_back_once_there_are_files_again() {
 }
 
 #[test]
-fn the_gone_whose_messages_wait_need_no_files() {
+fn senders_that_left_need_no_files() {
     for (kind, near, far) in [("queue", "REQ", "DEALER"), ("streamer", "PUSH", "PULL")] {
         let sides = [kind, "--frontend", ANY, "--backend", ANY];
         let broker = Zmqd::start_within("-n 64", &sides);
@@ -57,21 +57,21 @@ fn the_gone_whose_messages_wait_need_no_files() {
                 leaving.linger = PATIENCE_MS
                 leaving.send(b"%d" % number)
                 leaving.close()
-            taker = connect(far, backend)
-            numbers = [int(message[-1]) for message in take(taker, 200)]
+            receiver = connect(far, backend)
+            numbers = [int(message[-1]) for message in take(receiver, 200)]
             assert numbers == list(range(200)), numbers
             "#,
         );
         broker.wait_connections(1);
         let mut honest = Python::beside(&broker);
-        python.run("taker.close()");
+        python.run("receiver.close()");
         honest.set("kind", kind);
         honest.run("honest = Honest(kind, frontend, backend); honest.passes()");
     }
 }
 
 #[test]
-fn without_files_to_spare_new_peers_wait_and_old_ones_go_on() {
+fn new_peers_wait_and_connected_ones_go_on_at_the_fd_limit() {
     let arguments = ["queue", "--frontend", ANY, "--backend", ANY];
     let broker = Zmqd::start_within("-n 64", &arguments);
     let mut honest = Python::beside(&broker);

@@ -1,11 +1,12 @@
-//! Every party may be stopped for a while, or be killed in the middle of a message.
+//! Brokers and peers that are frozen (SIGSTOP) for a while, or killed in the middle of a message.
 //!
-//! The death of whole brokers, clients and workers is in `restarts.rs`, that of sinks and
-//! subscribers in `patterns/streamer.rs` and `patterns/forwarder.rs`.
+//! Killed brokers, clients and workers are in `restarts.rs`, killed sinks and subscribers in
+//! `patterns/streamer.rs` and `patterns/forwarder.rs`.
 
 use zmqd_tests::{ANY, Python, Zmqd, wait_until};
 
-/// Both ends of a proxy: `near` waits when there is no room, `far` takes with `numbers`.
+/// Peers on both sides of a proxy: `near` sends with `send_until_full`, `far` receives with
+/// `numbers`.
 const ENDS: &str = r#"
 near_type, far_type, options = {
     "queue": (zmq.DEALER, zmq.DEALER, {}),
@@ -34,7 +35,7 @@ def send_until_full():
 "#;
 
 #[test]
-fn a_stopped_broker_loses_nothing() {
+fn a_frozen_broker_loses_nothing() {
     for kind in ["queue", "forwarder", "streamer"] {
         let broker = Zmqd::proxy(kind, &["--set", "overflow=block"]);
         let mut python = Python::beside(&broker);
@@ -47,19 +48,19 @@ fn a_stopped_broker_loses_nothing() {
         python.run(
             r#"
             assert numbers(far, sent) == list(range(sent))
-            assert all(is_silent(monitor) for monitor in monitors), "somebody was disconnected"
+            assert all(is_silent(monitor) for monitor in monitors), "a peer was disconnected"
             "#,
         );
     }
 }
 
 #[test]
-fn a_broker_that_was_stopped_for_long_thinks_nobody_dead() {
+fn a_broker_frozen_for_long_declares_no_peer_dead() {
     let broker = Zmqd::start_within("-n 4096", &["queue", "--frontend", ANY, "--backend", ANY]);
     let mut honest = Python::beside(&broker);
     honest.run("honest = Honest('queue', frontend, backend); honest.passes()");
-    // More than the driver is told of in one turn; each wants to be thought dead after two seconds
-    // of silence, and none is silent.
+    // More connections than the driver gets events for in one turn. Each announces a time-to-live
+    // of two seconds, and none is silent.
     let mut crowd = Python::under(&["sh", "-c", "ulimit -n 4096 && exec \"$0\" \"$@\""]);
     crowd.meet(&broker);
     crowd.run(
@@ -89,7 +90,7 @@ fn a_broker_that_was_stopped_for_long_thinks_nobody_dead() {
     );
     broker.wait_connections(1502);
     let mut idle = Python::beside(&broker);
-    // It gives the broker up after three seconds, which is how the test knows that they are over.
+    // It declares the broker dead after three seconds, which tells the test that they are over.
     idle.run(
         r#"
         idle = socket(zmq.DEALER, heartbeat_ivl=1500, heartbeat_timeout=1500)
@@ -103,11 +104,11 @@ fn a_broker_that_was_stopped_for_long_thinks_nobody_dead() {
     broker.signal("CONT");
     honest.run("honest.passes()");
     crowd.run("stopping.set(); beating.result()");
-    assert_eq!(broker.log_count("closed"), 0, "somebody was thought dead");
+    assert_eq!(broker.log_count("closed"), 0, "a peer was declared dead");
 }
 
 #[test]
-fn a_stopped_worker_is_replaced_and_comes_back() {
+fn a_frozen_worker_is_replaced_and_returns() {
     let beats = [
         "--set",
         "heartbeat_ivl=200",
@@ -121,13 +122,13 @@ fn a_stopped_worker_is_replaced_and_comes_back() {
         worker.begin("while True: server.send(b'%d %s' % (os.getpid(), server.recv()))");
         worker
     };
-    let (stopped, other) = (start_worker(), start_worker());
+    let (frozen, other) = (start_worker(), start_worker());
     let mut python = Python::beside(&broker);
     python.run(
         r#"
         client = connect(zmq.REQ, frontend, req_relaxed=1, req_correlate=1)
         def ask(number):
-            "Asks until somebody answers, and returns who did."
+            "Asks until a worker answers; returns the process id of that worker."
             def answered():
                 client.send(b"%d" % number)
                 return client.poll(500)
@@ -139,21 +140,21 @@ fn a_stopped_worker_is_replaced_and_comes_back() {
         wait_until("both workers", lambda: len({ask(0) for _ in range(4)}) == 2)
         "#,
     );
-    stopped.signal("STOP");
+    frozen.signal("STOP");
     let _line = broker.wait_log("no sign of life after PING");
     python.run("assert len({ask(number) for number in range(100)}) == 1");
-    stopped.signal("CONT");
-    python.run("wait_until('it to be back', lambda: len({ask(0) for _ in range(4)}) == 2)");
+    frozen.signal("CONT");
+    python.run("wait_until('the worker to return', lambda: len({ask(0) for _ in range(4)}) == 2)");
     other.kill();
-    python.run("wait_until('the other to be gone', lambda: len({ask(0) for _ in range(4)}) == 1)");
+    python.run("wait_until('the other to leave', lambda: len({ask(0) for _ in range(4)}) == 1)");
     python.run("for number in range(100): ask(number)");
 }
 
 #[test]
-fn a_stopped_sink_gets_its_share_late() {
+fn a_frozen_sink_gets_its_share_late() {
     let broker = Zmqd::streamer(&["--set", "sndhwm=100"]);
-    let mut stopped = Python::beside(&broker);
-    stopped.run("sink = connect(zmq.PULL, backend)");
+    let mut frozen = Python::beside(&broker);
+    frozen.run("sink = connect(zmq.PULL, backend)");
     let mut python = Python::beside(&broker);
     python.run(
         r#"
@@ -165,7 +166,7 @@ fn a_stopped_sink_gets_its_share_late() {
         got = []
         "#,
     );
-    stopped.signal("STOP");
+    frozen.signal("STOP");
     python.run(
         r#"
         for number in range(2000):
@@ -173,26 +174,26 @@ fn a_stopped_sink_gets_its_share_late() {
             while sink.poll(0):
                 got.append(int(sink.recv_multipart()[0]))
         source.send(b"2000")
-        wait_until("most of it", lambda: drain() >= 1000)
+        wait_until("most of the work", lambda: drain() >= 1000)
         assert got == sorted(got)
         "#,
     );
     let served: usize = python.ask("drain()");
-    assert!(served < 2001, "the stopped sink had no share");
-    stopped.signal("CONT");
-    stopped.set("count", &(2001 - served).to_string());
-    stopped.run("got = [int(message[0]) for message in take(sink, int(count))]");
-    stopped.run("assert got == sorted(got) and is_silent(sink)");
-    let late: String = stopped.ask("','.join(map(str, got))");
+    assert!(served < 2001, "the frozen sink had no share");
+    frozen.signal("CONT");
+    frozen.set("count", &(2001 - served).to_string());
+    frozen.run("got = [int(message[0]) for message in take(sink, int(count))]");
+    frozen.run("assert got == sorted(got) and is_silent(sink)");
+    let late: String = frozen.ask("','.join(map(str, got))");
     python.set("late", &late);
     python.run("assert sorted(got + [int(n) for n in late.split(',')]) == list(range(2001))");
 }
 
 #[test]
-fn a_stopped_subscriber_misses_only_what_is_counted() {
+fn a_frozen_subscriber_misses_counted_messages_only() {
     let broker = Zmqd::forwarder(&["--set", "sndhwm=50", "--control", ANY]);
-    let mut stopped = Python::beside(&broker);
-    stopped.run("sub = connect(zmq.SUB, backend, subscribe=b'n')");
+    let mut frozen = Python::beside(&broker);
+    frozen.run("sub = connect(zmq.SUB, backend, subscribe=b'n')");
     let mut python = Python::beside(&broker);
     python.run(
         r#"
@@ -204,7 +205,7 @@ fn a_stopped_subscriber_misses_only_what_is_counted() {
             return asker.recv_json()["peers"]
         "#,
     );
-    stopped.signal("STOP");
+    frozen.signal("STOP");
     python.run(
         r#"
         for number in range(3000):
@@ -216,9 +217,9 @@ fn a_stopped_subscriber_misses_only_what_is_counted() {
     );
     let missed: usize = python.ask("missed");
     assert!(missed > 0, "the subscriber had room for everything");
-    stopped.signal("CONT");
-    stopped.set("count", &(3000 - missed).to_string());
-    stopped.run(
+    frozen.signal("CONT");
+    frozen.set("count", &(3000 - missed).to_string());
+    frozen.run(
         r#"
         messages = take(sub, int(count))
         got = [int(number) for _, number, body in messages if body == bytes(16384)]
@@ -226,19 +227,19 @@ fn a_stopped_subscriber_misses_only_what_is_counted() {
         "#,
     );
     python.run("publisher.send_multipart([b'n', b'end'])");
-    stopped.run("assert sub.recv_multipart() == [b'n', b'end']");
+    frozen.run("assert sub.recv_multipart() == [b'n', b'end']");
 }
 
 #[test]
-fn a_stopped_client_holds_nobody_up() {
+fn a_frozen_client_delays_no_other() {
     let broker = Zmqd::queue(&["--set", "sndhwm=50", "--control", ANY]);
-    let mut stopped = Python::beside(&broker);
-    stopped.run("client = connect(zmq.DEALER, frontend, identity=b'stopped'); client.send(b'hi')");
+    let mut frozen = Python::beside(&broker);
+    frozen.run("client = connect(zmq.DEALER, frontend, identity=b'frozen'); client.send(b'hi')");
     let mut python = Python::beside(&broker);
     python.run(
         r#"
         server, other = connect(zmq.DEALER, backend), connect(zmq.REQ, frontend)
-        assert server.recv_multipart() == [b"stopped", b"hi"]
+        assert server.recv_multipart() == [b"frozen", b"hi"]
         asker = connect(zmq.REQ, control)
         def dropped():
             asker.send(b'{"command": "statistics"}')
@@ -246,11 +247,11 @@ fn a_stopped_client_holds_nobody_up() {
             return sum(socket["dropped"].get("peer-full", 0) for socket in sockets)
         "#,
     );
-    stopped.signal("STOP");
+    frozen.signal("STOP");
     python.run(
         r#"
         for number in range(2000):
-            server.send_multipart([b"stopped", b"%d" % number, bytes(16384)])
+            server.send_multipart([b"frozen", b"%d" % number, bytes(16384)])
             if number % 100 == 0:
                 other.send(b"question")
                 server.send_multipart(server.recv_multipart())
@@ -262,20 +263,20 @@ fn a_stopped_client_holds_nobody_up() {
     );
     let missed: usize = python.ask("dropped()");
     assert!(missed > 0, "the client had room for everything");
-    stopped.signal("CONT");
-    stopped.set("count", &(2000 - missed).to_string());
-    stopped.run(
+    frozen.signal("CONT");
+    frozen.set("count", &(2000 - missed).to_string());
+    frozen.run(
         r#"
         got = [int(number) for number, _ in take(client, int(count))]
         assert got == sorted(set(got)) and is_silent(client, 50)
         client.send(b"still here")
         "#,
     );
-    python.run("assert server.recv_multipart() == [b'stopped', b'still here']");
+    python.run("assert server.recv_multipart() == [b'frozen', b'still here']");
 }
 
 #[test]
-fn senders_die_in_the_middle_of_a_message() {
+fn senders_killed_in_the_middle_of_a_message_leave_nothing_behind() {
     for kind in ["queue", "forwarder", "streamer"] {
         let broker = Zmqd::proxy(kind, &[]);
         let mut python = Python::beside(&broker);
@@ -294,11 +295,11 @@ fn senders_die_in_the_middle_of_a_message() {
                 "#,
             );
             let held = broker.rss_bytes();
-            // The peak counts from here on: memory that was needed for a moment is seen too.
+            // The peak counts from here on, to include memory that was used for a moment.
             let peak = format!("/proc/{}/clear_refs", broker.pid());
-            std::fs::write(peak, "5").expect("the process of a test can be watched");
+            std::fs::write(peak, "5").expect("the peak of a process can be reset");
             victim.run("victim.send_multipart([b'torn', bytes(100 << 20)], copy=False)");
-            // A part of it has come to the broker.
+            // The broker has read part of it.
             wait_until("some of the message", || {
                 (broker.rss_peak_bytes() > held + (1 << 20)).then_some(())
             });
@@ -319,19 +320,22 @@ fn senders_die_in_the_middle_of_a_message() {
         }
         broker.wait_connections(2);
         let growth = broker.rss_bytes().saturating_sub(baseline);
-        assert!(growth < 32 << 20, "the dead left {growth} bytes behind");
+        assert!(
+            growth < 32 << 20,
+            "killed senders left {growth} bytes behind"
+        );
     }
 }
 
 #[test]
-fn who_watches_and_steers_may_be_stopped_and_die() {
+fn monitors_may_be_frozen_and_killed() {
     let arguments = ["--capture", ANY, "--control", ANY, "--set", "sndhwm=10"];
     let broker = Zmqd::queue(&arguments);
     let mut honest = Python::beside(&broker);
     honest.run("honest = Honest('queue', frontend, backend); honest.passes()");
-    let start_watcher = || {
-        let mut watcher = Python::beside(&broker);
-        watcher.run(
+    let start_monitor = || {
+        let mut monitor = Python::beside(&broker);
+        monitor.run(
             r#"
             reader = connect(zmq.SUB, capture, subscribe=b"", rcvhwm=1)
             asker = connect(zmq.DEALER, control)
@@ -339,16 +343,16 @@ fn who_watches_and_steers_may_be_stopped_and_die() {
                 asker.send_multipart([b"", b'{"command": "commands"}'])
             "#,
         );
-        watcher
+        monitor
     };
-    let (stopped, killed) = (start_watcher(), start_watcher());
-    stopped.signal("STOP");
+    let (frozen, killed) = (start_monitor(), start_monitor());
+    frozen.signal("STOP");
     honest.run("honest.passes(500)");
     killed.kill();
     honest.run("honest.passes(500)");
     broker.wait_connections(4);
-    stopped.signal("CONT");
-    stopped.kill();
+    frozen.signal("CONT");
+    frozen.kill();
     honest.run("honest.passes(500)");
     broker.wait_connections(2);
 }

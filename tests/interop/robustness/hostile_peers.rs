@@ -1,11 +1,12 @@
-//! Peers that talk nonsense: each is refused, logged once with its address, and harms nobody.
+//! Peers that violate the protocol: each is refused and logged once with its address, and no other
+//! peer is affected.
 
 use std::time::Duration;
 
 use zmqd_tests::raw::{COMMAND, MORE, frame, greeting, long_header, ready};
 use zmqd_tests::{Python, Raw, Zmqd};
 
-/// A broker with honest traffic running through it, to be attacked.
+/// A broker under attack, with honest traffic through it.
 struct Scene {
     broker: Zmqd,
     honest: Python,
@@ -26,20 +27,20 @@ impl Scene {
         }
     }
 
-    /// Every honest message so far has arrived, and more do.
+    /// Every honest message so far has arrived, and more arrive.
     #[track_caller]
     fn honest_peers_lose_nothing(&mut self) {
         self.honest.run("honest.passes()");
     }
 
-    /// The broker closes the connection, says why once, and goes on as before.
+    /// The broker closes the connection, logs the reason once, and serves the honest peers.
     #[track_caller]
     fn refuses(&mut self, what: &str, mut raw: Raw) {
         raw.read_until_closed();
         self.logs_once(what, &raw);
     }
 
-    /// There is one line about this peer, and traffic goes on after it.
+    /// The log has exactly one line about this peer, and honest messages pass.
     #[track_caller]
     fn logs_once(&mut self, what: &str, raw: &Raw) {
         let line = self.broker.wait_log(raw.address());
@@ -55,17 +56,17 @@ impl Scene {
     }
 }
 
-/// What a stranger may say instead of a greeting.
-fn nonsense() -> Vec<(&'static str, Vec<u8>)> {
+/// Bytes instead of a greeting.
+fn garbage() -> Vec<(&'static str, Vec<u8>)> {
     let mut noise = 0x9e37_79b9_u32;
-    let garbage = (0..4096).map(|_| {
+    let random = (0..4096).map(|_| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         noise.to_be_bytes()[0] & 0x7f
     });
     let mut revision_0 = greeting("NULL");
     revision_0[10] = 0;
     vec![
-        ("garbage", garbage.collect()),
+        ("garbage", random.collect()),
         ("zeros", vec![0; 4096]),
         ("ones", vec![0xff; 4096]),
         (
@@ -84,12 +85,15 @@ fn nonsense() -> Vec<(&'static str, Vec<u8>)> {
         ("a greeting of revision 0", revision_0.to_vec()),
         ("PLAIN", greeting("PLAIN").to_vec()),
         ("CURVE", greeting("CURVE").to_vec()),
-        ("a mechanism that begins well", greeting("NULLIFY").to_vec()),
+        (
+            "a mechanism that begins with NULL",
+            greeting("NULLIFY").to_vec(),
+        ),
         ("no mechanism", greeting("").to_vec()),
     ]
 }
 
-/// What a stranger may say after a good greeting, instead of a good READY.
+/// Bytes instead of a valid READY, after a valid greeting.
 fn bad_handshakes() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("a message before READY", frame(0, b"too early")),
@@ -115,11 +119,11 @@ fn bad_handshakes() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn strangers_are_refused() {
+fn garbage_instead_of_a_greeting_is_refused() {
     let mut scene = Scene::new("queue", &["--set", "handshake_ivl=1500"]);
-    for (what, bytes) in nonsense() {
+    for (what, bytes) in garbage() {
         let mut raw = Raw::connect(scene.broker.frontend());
-        // The broker may close before it has read all this; the verdict is in what follows.
+        // An error means that the broker has closed before it read all of this.
         drop(raw.send(&bytes));
         scene.refuses(what, raw);
     }
@@ -139,12 +143,12 @@ fn bad_handshakes_are_refused() {
 }
 
 #[test]
-fn half_a_greeting_ends_with_the_connection() {
+fn a_partial_greeting_leaves_nothing_behind() {
     let mut scene = Scene::new("queue", &[]);
     for len in [0, 1, 10, 11, 12, 32, 63, 64] {
         let mut raw = Raw::connect(scene.broker.frontend());
         raw.send(&greeting("NULL")[..len])
-            .expect("a fresh connection takes a greeting");
+            .expect("a new connection takes a greeting");
         raw.end();
         raw.read_until_closed();
         scene.honest_peers_lose_nothing();
@@ -163,7 +167,7 @@ fn slow_and_silent_handshakes_time_out() {
         .map(|len| {
             let mut raw = Raw::connect(scene.broker.frontend());
             raw.send(&hello[..len])
-                .expect("a fresh connection takes a greeting");
+                .expect("a new connection takes a greeting");
             raw
         })
         .collect();
@@ -173,11 +177,8 @@ fn slow_and_silent_handshakes_time_out() {
         .iter()
         .take_while(|octet| dripping.send(&[**octet]).is_ok() && !dripping.is_closed_within(pace));
     let sent = sent.count();
-    assert!(
-        sent < 40,
-        "{sent} octets, one in {pace:?}, and still no end"
-    );
-    scene.logs_once("a peer that drips", &dripping);
+    assert!(sent < 40, "still open after {sent} octets, one in {pace:?}");
+    scene.logs_once("a slow peer", &dripping);
     for raw in &mut silent {
         raw.read_until_closed();
         scene.logs_once("a silent peer", raw);
@@ -185,7 +186,7 @@ fn slow_and_silent_handshakes_time_out() {
 }
 
 #[test]
-fn a_wrong_socket_type_is_told_so() {
+fn a_wrong_socket_type_gets_an_error_command() {
     for (kind, wrong_types) in [
         ("queue", ["REP", "PUB", "SUB", "PUSH", "PULL", "PAIR"]),
         (
@@ -198,15 +199,15 @@ fn a_wrong_socket_type_is_told_so() {
         for wrong_type in wrong_types {
             let mut raw = Raw::connect(scene.broker.frontend());
             raw.send(&greeting("NULL"))
-                .expect("a fresh connection takes a greeting");
+                .expect("a new connection takes a greeting");
             raw.send(&ready(wrong_type))
                 .expect("the broker waits for READY");
-            let heard = raw.read_until_closed();
-            let is_error = heard.windows(6).any(|window| window == b"\x05ERROR");
+            let received = raw.read_until_closed();
+            let is_error = received.windows(6).any(|window| window == b"\x05ERROR");
             assert!(
                 is_error,
-                "a {wrong_type} heard only {}",
-                heard.escape_ascii()
+                "a {wrong_type} got only {}",
+                received.escape_ascii()
             );
             scene.logs_once(wrong_type, &raw);
         }
@@ -214,8 +215,8 @@ fn a_wrong_socket_type_is_told_so() {
 }
 
 #[test]
-fn libzmq_with_a_wrong_socket_type_does_not_come_back() {
-    // What the log would only count is a line of its own with -v.
+fn libzmq_with_a_wrong_socket_type_does_not_reconnect() {
+    // With -v every peer has its own line.
     let mut scene = Scene::new("queue", &["-v"]);
     scene.honest.run(
         r#"
@@ -227,7 +228,7 @@ fn libzmq_with_a_wrong_socket_type_does_not_come_back() {
         "#,
     );
     scene.broker.wait_connections(2);
-    // Longer than libzmq waits before it connects again.
+    // Longer than libzmq waits before it reconnects.
     scene.honest.run("honest.passes(500)");
     scene.broker.wait_connections(2);
     let lines = scene.broker.log_count("queue frontend: closed 127.0.0.1:");
@@ -235,7 +236,7 @@ fn libzmq_with_a_wrong_socket_type_does_not_come_back() {
 }
 
 #[test]
-fn impossible_lengths_are_refused_from_the_header() {
+fn oversized_frames_are_refused_from_the_header() {
     let mut scene = Scene::new("queue", &[]);
     for len in [
         (128 << 20) + 1,
@@ -248,7 +249,7 @@ fn impossible_lengths_are_refused_from_the_header() {
             let mut raw = Raw::connect(scene.broker.frontend());
             raw.handshake("DEALER");
             raw.send(&long_header(flags, len))
-                .expect("the connection is in order until here");
+                .expect("the connection is valid so far");
             scene.refuses(&format!("{len} octets announced with flags {flags}"), raw);
         }
     }
@@ -256,56 +257,53 @@ fn impossible_lengths_are_refused_from_the_header() {
 }
 
 #[test]
-fn announced_lengths_take_no_memory() {
-    const LIARS: u64 = 500;
+fn announced_lengths_allocate_nothing() {
+    const PEERS: u64 = 500;
     let mut scene = Scene::new("queue", &[]);
-    let mut liars = Vec::new();
-    for _ in 0..LIARS {
+    let mut peers = Vec::new();
+    for _ in 0..PEERS {
         let mut raw = Raw::connect(scene.broker.frontend());
         raw.handshake("DEALER");
-        let lie = [long_header(0, 100 << 20), vec![b'x'; 1000]].concat();
-        raw.send(&lie).expect("the length is a legal one");
-        liars.push(raw);
+        let begin = [long_header(0, 100 << 20), vec![b'x'; 1000]].concat();
+        raw.send(&begin).expect("the length is legal");
+        peers.push(raw);
     }
-    // Once they are read, so that the broker reads each liar a second time and a third.
+    // Twice more, so that the broker reads each of them three times.
     for _ in 0..2 {
         scene.honest_peers_lose_nothing();
-        for raw in &mut liars {
-            raw.send(b"x").expect("the message is not at its end");
+        for raw in &mut peers {
+            raw.send(b"x").expect("the message has not ended");
         }
     }
     scene.honest_peers_lose_nothing();
-    // What came is held, and some room for what comes next; nothing for the promise.
-    scene.grew_by_less_than(LIARS * (16 << 10) + (4 << 20));
-    drop(liars);
+    // Memory for the bytes that arrived and some room, none for the announced length.
+    scene.grew_by_less_than(PEERS * (16 << 10) + (4 << 20));
+    drop(peers);
     scene.broker.wait_connections(2);
 }
 
 #[test]
-fn more_for_ever_is_refused() {
+fn endless_multipart_messages_are_refused() {
     let mut scene = Scene::new("queue", &[]);
     for body in [&b""[..], b"x", &[b'x'; 200]] {
         let mut raw = Raw::connect(scene.broker.frontend());
         raw.handshake("DEALER");
         let many = frame(MORE, body).repeat(1000);
         let sent = raw.send_until_closed(&many, 64 << 20);
-        assert!(
-            sent > 1000 * body.len(),
-            "{sent} bytes are no endless message yet"
-        );
-        scene.logs_once("a message without an end", &raw);
+        assert!(sent > 1000 * body.len(), "closed after only {sent} bytes");
+        scene.logs_once("an endless message", &raw);
     }
     scene.grew_by_less_than(8 << 20);
     let mut raw = Raw::connect(scene.broker.frontend());
     raw.handshake("DEALER");
     raw.send_until_closed(&frame(MORE, &vec![b'x'; 1 << 20]), 512 << 20);
-    scene.logs_once("a large message without an end", &raw);
+    scene.logs_once("a large endless message", &raw);
     scene.broker.wait_connections(2);
-    scene.grew_by_less_than(16 << 20); // what was gathered is given back
+    scene.grew_by_less_than(16 << 20); // the collected bytes are freed
 }
 
 #[test]
-fn a_million_subscriptions_are_the_most() {
+fn a_peer_holds_at_most_a_million_subscriptions() {
     let mut scene = Scene::new("forwarder", &[]);
     let mut raw = Raw::connect(scene.broker.backend());
     raw.handshake("SUB");
@@ -316,25 +314,25 @@ fn a_million_subscriptions_are_the_most() {
         raw.send(&subscriptions)
             .expect("a million subscriptions are allowed");
     }
-    // The last of them has been read once a question behind it is answered.
+    // The PONG proves that the broker has read all of them.
     raw.send(&frame(COMMAND, b"\x04PING\x00\x00last"))
-        .expect("still allowed");
+        .expect("a PING is allowed");
     assert_eq!(raw.read_frame(), b"\x04PONGlast");
     scene.grew_by_less_than(64 << 20);
     assert_eq!(
         scene.broker.log_count(raw.address()),
         0,
-        "a million are fine"
+        "a million subscriptions are logged"
     );
     raw.send_until_closed(&frame(0, b"\x01one too many"), 1 << 20);
     scene.logs_once("one subscription too many", &raw);
     scene.broker.wait_connections(2);
-    // A million cancels have been on their way to the publisher.
+    // The queue of the publisher has held a million cancels.
     scene.grew_by_less_than(96 << 20);
 }
 
 #[test]
-fn topics_without_measure_are_refused() {
+fn oversized_topics_are_refused() {
     let mut scene = Scene::new("forwarder", &[]);
     let topic = vec![b't'; 4097];
     for (what, subscription) in [
@@ -347,21 +345,23 @@ fn topics_without_measure_are_refused() {
         let mut raw = Raw::connect(scene.broker.backend());
         raw.handshake("SUB");
         raw.send(&subscription)
-            .expect("the connection is in order until here");
+            .expect("the connection is valid so far");
         scene.refuses(what, raw);
     }
 }
 
 #[test]
-fn a_subscriber_that_reads_nothing_is_bounded() {
+fn the_queue_of_a_stuck_subscriber_is_bounded() {
     let mut scene = Scene::new("forwarder", &["--set", "sndhwm=100"]);
-    let mut deaf = Raw::connect(scene.broker.backend());
-    deaf.handshake("SUB");
-    deaf.send(&frame(0, b"\x01flood"))
-        .expect("a subscription is fine");
-    deaf.send(&frame(COMMAND, b"\x04PING\x00\x00"))
-        .expect("a PING is fine");
-    assert_eq!(deaf.read_frame(), b"\x04PONG");
+    let mut stuck = Raw::connect(scene.broker.backend());
+    stuck.handshake("SUB");
+    stuck
+        .send(&frame(0, b"\x01flood"))
+        .expect("a subscription is allowed");
+    stuck
+        .send(&frame(COMMAND, b"\x04PING\x00\x00"))
+        .expect("a PING is allowed");
+    assert_eq!(stuck.read_frame(), b"\x04PONG");
     scene.honest.run(
         r#"
         flood = connect(zmq.PUB, frontend, sndhwm=0)
@@ -374,14 +374,14 @@ fn a_subscriber_that_reads_nothing_is_bounded() {
         "#,
     );
     scene.honest_peers_lose_nothing();
-    // A hundred messages of 64 KiB, and the kernel's buffers are not ours.
+    // A hundred messages of 64 KiB; the buffers of the kernel do not count.
     scene.grew_by_less_than(16 << 20);
 }
 
 #[test]
-fn peers_that_say_nothing_after_the_handshake_cost_little() {
+fn idle_peers_cost_little_memory() {
     let mut scene = Scene::new("forwarder", &[]);
-    let mute: Vec<Raw> = (0..400)
+    let idle: Vec<Raw> = (0..400)
         .map(|_| {
             let mut raw = Raw::connect(scene.broker.backend());
             raw.handshake("SUB");
@@ -391,37 +391,36 @@ fn peers_that_say_nothing_after_the_handshake_cost_little() {
     scene.broker.wait_connections(402);
     scene.honest_peers_lose_nothing();
     scene.grew_by_less_than(400 * 4096 + (2 << 20));
-    let logged: usize = mute
+    let logged: usize = idle
         .iter()
         .map(|raw| scene.broker.log_count(raw.address()))
         .sum();
-    assert_eq!(logged, 0, "idle peers are nothing to log");
-    drop(mute);
+    assert_eq!(logged, 0, "idle peers are logged");
+    drop(idle);
     scene.broker.wait_connections(2);
 }
 
 #[test]
-fn half_a_message_of_a_dying_peer_vanishes() {
+fn a_partial_message_of_a_closed_peer_is_dropped() {
     let mut scene = Scene::new("streamer", &[]);
     for cut in 1..40 {
         let mut raw = Raw::connect(scene.broker.frontend());
         raw.handshake("PUSH");
         let message = [frame(MORE, &[b'x'; 20]), frame(0, &[b'y'; 20])].concat();
-        raw.send(&message[..cut])
-            .expect("the connection is in order");
+        raw.send(&message[..cut]).expect("the connection is valid");
     }
     scene.broker.wait_connections(2);
     scene.honest_peers_lose_nothing();
 }
 
 #[test]
-fn messages_against_the_direction_are_refused_or_ignored() {
+fn messages_from_a_sink_do_not_reach_the_source() {
     let mut scene = Scene::new("streamer", &[]);
-    // A sink has its share of the work for as long as it is there.
+    // Pauses the honest peers, since this sink gets its share of their work.
     scene.honest.run("honest.pause()");
     let mut raw = Raw::connect(scene.broker.backend());
     raw.handshake("PULL");
-    drop(raw.send(&frame(0, b"a sink has nothing to say").repeat(100)));
+    drop(raw.send(&frame(0, b"a message of a sink").repeat(100)));
     raw.end();
     raw.read_until_closed();
     scene.broker.wait_connections(2);

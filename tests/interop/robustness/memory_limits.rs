@@ -4,7 +4,7 @@ use zmqd_tests::flood::{KINDS, flood};
 use zmqd_tests::raw::{MORE, frame, long_header};
 use zmqd_tests::{ANY, Python, Raw, Zmqd};
 
-/// A broker that may hold 32 MiB, in a process that gets no more than 128.
+/// A broker with a memory limit of 32 MiB, in a process that gets at most 128 MiB.
 fn cramped(kind: &str) -> Zmqd {
     let sides = [kind, "--frontend", ANY, "--backend", ANY];
     let limits = ["--memory-limit", "33554432", "--set", "sndhwm=0"];
@@ -13,11 +13,11 @@ fn cramped(kind: &str) -> Zmqd {
 }
 
 #[test]
-fn with_little_memory_queues_stay_short_and_the_broker_lives() {
+fn queues_stay_short_and_the_broker_survives_a_flood() {
     for (kind, near, far) in KINDS {
         let broker = cramped(kind);
-        let (deaf, mut python) = flood(&broker, near, far, 2000);
-        drop(deaf);
+        let (stuck, mut python) = flood(&broker, near, far, 2000);
+        drop(stuck);
         python.finish();
         python.set("far", far);
         python.run(
@@ -40,7 +40,7 @@ fn with_little_memory_queues_stay_short_and_the_broker_lives() {
 }
 
 #[test]
-fn with_little_memory_half_messages_are_bounded() {
+fn partial_messages_are_bounded() {
     let broker = cramped("streamer");
     let crowd: Vec<Raw> = (0..16)
         .map(|_| {

@@ -1,11 +1,11 @@
-//! Everybody may die and come back: workers, clients, publishers, and the broker itself.
+//! Peers and brokers that are killed and started again.
 
-use zmqd_tests::{ANY, Place, Python, Raw, Zmqd};
+use zmqd_tests::{ANY, FixedEndpoints, Python, Raw, Zmqd};
 
 #[test]
-fn a_queue_comes_back_and_everybody_with_it() {
-    let place = Place::new("queue");
-    let mut broker = place.start();
+fn peers_reconnect_to_a_restarted_queue() {
+    let endpoints = FixedEndpoints::new("queue");
+    let mut broker = endpoints.start();
     let mut python = Python::beside(&broker);
     python.run(
         r#"
@@ -19,7 +19,7 @@ fn a_queue_comes_back_and_everybody_with_it() {
 
         serving = in_background(serve)
         def ask(client, question):
-            "A client that asks again until it is answered, as one must over a queue that may die."
+            "Asks again until the answer arrives, as a client of a queue that may restart must."
             def answered():
                 client.send(question)
                 return client.poll(500)
@@ -37,16 +37,16 @@ fn a_queue_comes_back_and_everybody_with_it() {
             "#,
         );
         broker.kill();
-        broker = place.start();
+        broker = endpoints.start();
     }
     python.run("for client in clients: ask(client, b'at last')\nstopping.set(); serving.result()");
 }
 
 #[test]
-fn subscriptions_are_made_again_at_a_new_forwarder() {
-    let place = Place::new("forwarder");
-    let mut broker = place.start();
-    // A second broker, for a subscriber that sits behind two of them.
+fn subscribers_subscribe_again_at_a_restarted_forwarder() {
+    let endpoints = FixedEndpoints::new("forwarder");
+    let mut broker = endpoints.start();
+    // A second broker, for a subscriber behind two brokers.
     let second = Zmqd::start(&[
         "forwarder",
         "--frontend-connect",
@@ -77,15 +77,15 @@ fn subscriptions_are_made_again_at_a_new_forwarder() {
             "#,
         );
         broker.kill();
-        broker = place.start();
+        broker = endpoints.start();
     }
     python.run("settle(publishers, subscribers)");
 }
 
 #[test]
-fn work_kept_by_its_source_outlives_a_streamer() {
-    let place = Place::new("streamer");
-    let broker = place.start();
+fn work_kept_by_its_source_survives_a_restarted_streamer() {
+    let endpoints = FixedEndpoints::new("streamer");
+    let broker = endpoints.start();
     let mut python = Python::beside(&broker);
     python.run(
         r#"
@@ -96,9 +96,9 @@ fn work_kept_by_its_source_outlives_a_streamer() {
         "#,
     );
     broker.kill();
-    // From here on the source knows that nobody is there, and keeps what it is given.
+    // From here on the source knows that the broker has ended, and keeps its messages.
     python.run("lost()\nfor number in range(500): source.send(b'%d' % number)");
-    let _broker = place.start();
+    let _broker = endpoints.start();
     python.run(
         r#"
         numbers = []
@@ -114,7 +114,7 @@ fn work_kept_by_its_source_outlives_a_streamer() {
 }
 
 #[test]
-fn workers_die_and_are_replaced() {
+fn killed_workers_are_replaced() {
     let broker = Zmqd::queue(&[]);
     let mut python = Python::beside(&broker);
     python.run(
@@ -149,7 +149,7 @@ fn workers_die_and_are_replaced() {
 }
 
 #[test]
-fn clients_die_and_come_back_under_their_names() {
+fn killed_clients_return_with_their_identities() {
     let broker = Zmqd::queue(&[]);
     let mut python = Python::beside(&broker);
     python.run("server = connect(zmq.DEALER, backend)");
@@ -163,7 +163,7 @@ fn clients_die_and_come_back_under_their_names() {
         python.run(
             r#"
             while server.recv_multipart() != [b"name", b"open", b"question"]:
-                pass  # what a former life left
+                pass  # messages of the client before
             server.send_multipart([b"name", b"answer"])
             "#,
         );
@@ -173,20 +173,20 @@ fn clients_die_and_come_back_under_their_names() {
 }
 
 #[test]
-fn a_thousand_short_lives_leave_nothing_behind() {
+fn a_thousand_short_connections_leave_no_memory_behind() {
     let broker = Zmqd::queue(&[]);
     let mut python = Python::beside(&broker);
     python.run("server, client = connect(zmq.DEALER, backend), connect(zmq.REQ, frontend)");
-    let live_and_die = || {
+    let connect_and_leave = || {
         for _life in 0..500 {
             let mut raw = Raw::connect(broker.frontend());
             raw.handshake("DEALER");
         }
         broker.wait_connections(2);
     };
-    live_and_die();
+    connect_and_leave();
     let rss = broker.rss_bytes();
-    live_and_die();
+    connect_and_leave();
     let growth = broker.rss_bytes().saturating_sub(rss);
     assert!(
         growth < 1 << 20,

@@ -1,5 +1,5 @@
-//! Brokers in a row: what subscribers want travels up the whole chain once, messages travel down,
-//! and replies find their way back.
+//! Brokers in a chain: each subscription travels up the whole chain once, publications travel down,
+//! and replies reach their clients.
 
 use zmqd_tests::{ANY, Python, Scratch, Zmqd, vacant_endpoint};
 
@@ -15,8 +15,8 @@ fn three_forwarders() -> [Zmqd; 3] {
     [top, middle, bottom]
 }
 
-/// A Python that knows where publishers come in, where subscribers do at each level, and how to
-/// collect what a publisher is told.
+/// A Python with the endpoint for publishers, those for subscribers at each level, and functions
+/// that collect the subscriptions that a publisher gets.
 fn beside_chain(brokers: [&Zmqd; 3]) -> Python {
     let mut python = Python::new();
     python.set("frontend", brokers[0].frontend());
@@ -27,28 +27,28 @@ fn beside_chain(brokers: [&Zmqd; 3]) -> Python {
         r#"
         levels = [top, middle, bottom]
 
-        def told(publisher, subscribers):
-            "What it was told up to now, sorted, without the marks by which that is known."
+        def changes(publisher, subscribers):
+            "All subscriptions that the publisher got so far, sorted, without those of `settle`."
             settle([publisher], subscribers)
-            told = []
+            changes = []
             while not is_silent(publisher):
-                told.append(publisher.recv())
-            return sorted(one for one in told if b"\xffsettle" not in one)
+                changes.append(publisher.recv())
+            return sorted(one for one in changes if b"\xffsettle" not in one)
 
-        def hears(publisher, *wanted):
-            "Whether the next that it is told, in any order and without such marks, is this."
-            told = []
-            while len(told) < len(wanted):
+        def gets(publisher, *wanted):
+            "Whether these are the next subscriptions, in any order, without those of `settle`."
+            changes = []
+            while len(changes) < len(wanted):
                 one = publisher.recv()
-                told += [] if b"\xffsettle" in one else [one]
-            return sorted(told) == sorted(wanted)
+                changes += [] if b"\xffsettle" in one else [one]
+            return sorted(changes) == sorted(wanted)
         "#,
     );
     python
 }
 
 #[test]
-fn subscriptions_and_cancels_go_up_the_whole_chain_once() {
+fn subscriptions_and_cancels_travel_up_the_whole_chain_once() {
     let brokers = three_forwarders();
     beside_chain(brokers.each_ref()).run(
         r#"
@@ -56,52 +56,52 @@ fn subscriptions_and_cancels_go_up_the_whole_chain_once() {
         subscribers = [connect(zmq.SUB, level) for level in levels for _ in range(4)]
         topics = [b"topic %d" % number for number in range(20)]
         wanted = sorted(b"\1" + topic for topic in topics)
-        assert told(publisher, subscribers) == []
+        assert changes(publisher, subscribers) == []
         for topic in topics:
             for subscriber in subscribers:
                 subscriber.subscribe(topic)
-        assert told(publisher, subscribers) == wanted
+        assert changes(publisher, subscribers) == wanted
         for topic in topics:
             publisher.send_multipart([topic, b"news"])
         for subscriber in subscribers:
             assert take(subscriber, 20) == [[topic, b"news"] for topic in topics]
 
-        # All but one at the far end lose interest, then that one too.
+        # All subscribers cancel but one at the far end, then that one too.
         *most, last = subscribers
         for topic in topics:
             for subscriber in most:
                 subscriber.unsubscribe(topic)
-        assert told(publisher, subscribers) == []
+        assert changes(publisher, subscribers) == []
         publisher.send(b"topic 7 again")
         assert last.recv() == b"topic 7 again"
         for topic in topics:
             last.unsubscribe(topic)
-        assert told(publisher, subscribers) == sorted(b"\0" + topic for topic in topics)
+        assert changes(publisher, subscribers) == sorted(b"\0" + topic for topic in topics)
         assert all(is_silent(subscriber) for subscriber in subscribers)
         "#,
     );
 }
 
 #[test]
-fn a_subscriber_that_dies_is_cancelled_through_the_chain() {
+fn subscriptions_of_a_killed_subscriber_are_cancelled_through_the_chain() {
     let brokers = three_forwarders();
     let mut python = beside_chain(brokers.each_ref());
     python.run(
         r#"
         publisher = connect(zmq.XPUB, frontend, xpub_verboser=1)
         stays = connect(zmq.SUB, middle, subscribe=[b"shared", b"own"])
-        assert told(publisher, [stays]) == [b"\1own", b"\1shared"]
+        assert changes(publisher, [stays]) == [b"\1own", b"\1shared"]
         "#,
     );
     let mut victim = Python::new();
     victim.set("bottom", brokers[2].backend());
     victim.run("dies = connect(zmq.SUB, bottom, subscribe=[b'shared', b'x', b'x/y', b''])");
-    python.run(r"assert hears(publisher, b'\1', b'\1x', b'\1x/y')");
+    python.run(r"assert gets(publisher, b'\1', b'\1x', b'\1x/y')");
     victim.kill();
     python.run(
         r#"
-        assert hears(publisher, b"\0", b"\0x", b"\0x/y")
-        assert told(publisher, [stays]) == []
+        assert gets(publisher, b"\0", b"\0x", b"\0x/y")
+        assert changes(publisher, [stays]) == []
         publisher.send(b"shared news")
         assert stays.recv() == b"shared news"
         "#,
@@ -109,28 +109,34 @@ fn a_subscriber_that_dies_is_cancelled_through_the_chain() {
 }
 
 #[test]
-fn a_broker_in_the_middle_that_comes_back_is_told_everything_again() {
+fn a_restarted_middle_broker_gets_all_subscriptions_again() {
     let top = Zmqd::forwarder(&[]);
-    let place = vacant_endpoint();
+    let endpoint = vacant_endpoint();
     let connect = ["--frontend-connect", top.backend()];
-    let arguments = [&["forwarder", "--backend", &place], &connect[..]].concat();
+    let arguments = [&["forwarder", "--backend", &endpoint], &connect[..]].concat();
     let mut middle = Zmqd::start(&arguments);
-    let bottom = Zmqd::start(&["forwarder", "--backend", ANY, "--frontend-connect", &place]);
+    let bottom = Zmqd::start(&[
+        "forwarder",
+        "--backend",
+        ANY,
+        "--frontend-connect",
+        &endpoint,
+    ]);
     let mut python = beside_chain([&top, &middle, &bottom]);
     python.run(
         r#"
         publisher = connect(zmq.XPUB, frontend, xpub_verboser=1)
         subscribers = [connect(zmq.SUB, bottom, subscribe=[b"a", b"b"]) for _ in range(3)]
-        assert told(publisher, subscribers) == [b"\1a", b"\1b"]
+        assert changes(publisher, subscribers) == [b"\1a", b"\1b"]
         "#,
     );
     for _life in 0..3 {
         middle.kill();
-        python.run(r"assert hears(publisher, b'\0a', b'\0b')");
+        python.run(r"assert gets(publisher, b'\0a', b'\0b')");
         middle = Zmqd::start(&arguments);
         python.run(
             r#"
-            assert told(publisher, subscribers) == [b"\1a", b"\1b"]
+            assert changes(publisher, subscribers) == [b"\1a", b"\1b"]
             publisher.send_multipart([b"b", b"news"])
             for subscriber in subscribers:
                 assert subscriber.recv_multipart() == [b"b", b"news"]
@@ -140,7 +146,7 @@ fn a_broker_in_the_middle_that_comes_back_is_told_everything_again() {
 }
 
 #[test]
-fn a_chain_begins_at_a_plain_publisher() {
+fn a_chain_may_begin_at_a_plain_publisher() {
     let publisher = vacant_endpoint();
     let top = Zmqd::start(&[
         "forwarder",
@@ -174,7 +180,7 @@ fn a_chain_begins_at_a_plain_publisher() {
 }
 
 #[test]
-fn requests_go_down_a_chain_of_queues_and_replies_find_back() {
+fn requests_and_replies_pass_a_chain_of_queues() {
     let last = Zmqd::queue(&[]);
     let before = |next: &Zmqd| Zmqd::queue(&["--backend-connect", next.frontend()]);
     let middle = before(&last);
@@ -220,18 +226,18 @@ fn requests_go_down_a_chain_of_queues_and_replies_find_back() {
 }
 
 #[test]
-fn each_link_may_pass_on_topics_of_its_own() {
+fn each_link_passes_on_its_configured_topics() {
     let mut python = Python::new();
     python.run(
         r#"
         world, europe = (bind(zmq.XPUB, xpub_verboser=1) for _ in range(2))
 
-        def told(publisher, mark):
-            "What it is told before this mark."
-            told = []
+        def changes(publisher, mark):
+            "The subscriptions that the publisher gets before this mark."
+            changes = []
             while (one := publisher.recv()) != b"\1" + mark:
-                told.append(one)
-            return sorted(told)
+                changes.append(one)
+            return sorted(changes)
         "#,
     );
     let text = format!(
@@ -248,18 +254,18 @@ fn each_link_may_pass_on_topics_of_its_own() {
         one, two = connect(zmq.SUB, backend), connect(zmq.SUB, backend)
         for topic in (b"eu.de", b"us.ny", b"eu", b"mark 1"):
             one.subscribe(topic)
-        assert told(world, b"mark 1") == [b"\1eu", b"\1eu.de", b"\1us.ny"]
-        assert told(europe, b"mark 1") == [b"\1eu.", b"\1eu.de"]
+        assert changes(world, b"mark 1") == [b"\1eu", b"\1eu.de", b"\1us.ny"]
+        assert changes(europe, b"mark 1") == [b"\1eu.", b"\1eu.de"]
 
-        # What two subscribers are narrowed to is one subscription, until both are gone.
+        # Two subscriptions that are narrowed to the same topic count as one.
         for topic in (b"", b"mark 2"):
             two.subscribe(topic)
-        assert told(world, b"mark 2") == [b"\1"]
-        assert told(europe, b"mark 2") == [b"\1mark"]
+        assert changes(world, b"mark 2") == [b"\1"]
+        assert changes(europe, b"mark 2") == [b"\1mark"]
         one.unsubscribe(b"eu")
         one.subscribe(b"mark 3")
-        assert told(world, b"mark 3") == [b"\0eu"]
-        assert told(europe, b"mark 3") == []
+        assert changes(world, b"mark 3") == [b"\0eu"]
+        assert changes(europe, b"mark 3") == []
 
         for publisher, where in ((world, b"world"), (europe, b"europe")):
             publisher.send_multipart([b"eu.fr", where])
@@ -270,14 +276,14 @@ fn each_link_may_pass_on_topics_of_its_own() {
 
         two.unsubscribe(b"")
         two.subscribe(b"mark 4")
-        assert told(world, b"mark 4") == [b"\0"]
-        assert told(europe, b"mark 4") == [b"\0eu.", b"\0mark"]
+        assert changes(world, b"mark 4") == [b"\0"]
+        assert changes(europe, b"mark 4") == [b"\0eu.", b"\0mark"]
         "#,
     );
 }
 
 #[test]
-fn a_chain_of_brokers_reaches_into_another_network() {
+fn a_chain_connects_again_to_a_publisher_that_restarts() {
     let mut python = Python::new();
     let publisher = vacant_endpoint();
     let outer = Zmqd::start(&[
@@ -303,8 +309,8 @@ fn a_chain_of_brokers_reaches_into_another_network() {
         far = connect(zmq.SUB, inner, subscribe=[b"b", b"c"])
         for life in range(2):
             publisher = bind(zmq.XPUB, publisher_endpoint)
-            told = {publisher.recv() for _ in range(3)}
-            assert told == {b"\1a", b"\1b", b"\1c"}
+            changes = {publisher.recv() for _ in range(3)}
+            assert changes == {b"\1a", b"\1b", b"\1c"}
             for number in range(100):
                 for topic in (b"a", b"b", b"c", b"d"):
                     publisher.send_multipart([topic, b"%d" % number])

@@ -1,19 +1,19 @@
-//! Brokers connected in a ring: found in any order, said clearly, no storm, healed.
+//! Brokers connected in a ring: found and opened in any order, reported, and healed.
 
 use std::time::Duration;
 
 use zmqd_tests::raw::{COMMAND, frame};
 use zmqd_tests::{ANY, Python, Raw, Zmqd, vacant_endpoint, wait_until};
 
-/// What every line about a loop has in it.
+/// Part of every line about a loop.
 const LOOP: &str = "a loop of brokers";
 
-/// Brokers in a ring: each connects to the one before, which it need not find there yet.
+/// Brokers in a ring. Each connects to the one before, which may start later.
 struct Ring {
-    /// For each broker its arguments, without what it connects to.
+    /// For each broker its arguments, without those of its link.
     arguments: Vec<Vec<String>>,
     brokers: Vec<Option<Zmqd>>,
-    /// For each broker what it connects to.
+    /// For each broker the arguments of its link.
     connects: Vec<[String; 2]>,
 }
 
@@ -55,23 +55,23 @@ impl Ring {
     }
 
     fn broker(&self, index: usize) -> &Zmqd {
-        self.brokers[index].as_ref().expect("it runs")
+        self.brokers[index].as_ref().expect("the broker runs")
     }
 
-    /// Waits until a link has closed a loop so many times, and answers whose link it is. Those that
-    /// come up in the same moment may all be closed in the beginning.
+    /// Waits until a link was closed for a loop so many times; returns the index of its broker. At
+    /// first, links that connect at the same moment may all be closed.
     fn wait_loop(&self, times: usize) -> usize {
         wait_until("a loop to be found", || {
             (0..self.brokers.len()).find(|index| self.looped_times(*index) >= times)
         })
     }
 
-    /// How often the link of a broker has closed a loop.
+    /// How often the link of a broker was closed for a loop.
     fn looped_times(&self, index: usize) -> usize {
         self.broker(index).log_count(&self.line(index))
     }
 
-    /// What a broker says of its link, in the beginning.
+    /// Part of the line about a closed link.
     fn line(&self, index: usize) -> String {
         format!("closing {}, {LOOP}", self.connects[index][1])
     }
@@ -108,7 +108,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 }
 
 #[test]
-fn a_ring_of_forwarders_is_opened_whoever_comes_last() {
+fn a_ring_of_forwarders_is_opened_in_every_order_of_starts() {
     for count in 1..=3 {
         for order in orders(count) {
             let mut ring = Ring::new("forwarder", count);
@@ -125,7 +125,7 @@ fn a_ring_of_forwarders_is_opened_whoever_comes_last() {
             );
             ring.beside().run(
                 r#"
-                # Whoever is connected hears each message once, the others not at all.
+                # Each subscriber gets each message of the publishers before it in the chain once.
                 subscribers = [connect(zmq.SUB, endpoint, subscribe=b"n") for endpoint in backends]
                 publishers = [connect(zmq.PUB, endpoint) for endpoint in frontends]
                 for publisher, subscriber in zip(publishers, subscribers):
@@ -133,11 +133,11 @@ fn a_ring_of_forwarders_is_opened_whoever_comes_last() {
                 reached = {(p, s) for p in range(len(publishers)) for s in range(len(subscribers))}
 
                 def has_settled():
-                    "In a chain each hears those in front of it."
+                    "Whether each subscriber gets the messages of all publishers before it."
                     global reached
                     for p, publisher in enumerate(publishers):
                         publisher.send(b"n ask %d" % p)
-                    wait_until("own news", lambda: all(s.poll(100) for s in subscribers))
+                    wait_until("a message each", lambda: all(s.poll(100) for s in subscribers))
                     reached = set()
                     for s, subscriber in enumerate(subscribers):
                         while subscriber.poll(20):
@@ -166,7 +166,7 @@ fn a_ring_of_forwarders_is_opened_whoever_comes_last() {
 }
 
 #[test]
-fn a_ring_that_stays_costs_others_nothing_and_heals() {
+fn a_permanent_ring_costs_little_and_heals() {
     for kind in ["forwarder", "queue", "streamer"] {
         let mut ring = Ring::new(kind, 3);
         for index in [1, 0, 2] {
@@ -175,8 +175,8 @@ fn a_ring_that_stays_costs_others_nothing_and_heals() {
         let looped = ring.wait_loop(4);
         let mut python = ring.beside();
         python.set("kind", kind);
-        // In a queue or streamer what comes in goes to the next of those behind, here or elsewhere:
-        // the chain ends where the link is closed, and only there is nobody else to take it.
+        // A queue or streamer gives each message to the next receiver, a peer or another broker.
+        // The chain ends at the closed link, and only there are all receivers peers.
         let last = match kind {
             "forwarder" => (looped + 2) % 3,
             _ => looped,
@@ -192,32 +192,32 @@ fn a_ring_that_stays_costs_others_nothing_and_heals() {
         let others = || (0..3).filter(|index| *index != looped);
         let closed = || -> usize { others().map(|index| ring.looped_times(index)).sum() };
         let closed_before = closed();
-        // Some more attempts to close the ring, with nothing to do beside them.
+        // Some more attempts to close the ring, without traffic.
         let times = ring.looped_times(looped) + 3;
         wait_until("further attempts", || {
             (ring.looped_times(looped) >= times).then_some(())
         });
         let spent = all().map(Zmqd::cpu_ticks).sum::<u64>() - ticks;
-        assert!(spent < 20, "{kind}: {spent} ticks of 10 ms for no traffic");
+        assert!(spent < 20, "{kind}: {spent} ticks of 10 ms without traffic");
         python.run("honest.resume(); honest.passes(200); honest.pause()");
         let reported: usize = all().map(|broker| broker.log_count("ERROR")).sum();
         assert!(reported <= 6, "{kind}: {reported} errors for one ring");
-        assert_eq!(closed(), closed_before, "{kind}: the other links go on");
+        assert_eq!(closed(), closed_before, "{kind}: another link was closed");
 
-        // The operator takes another link out, and the one that was closed comes back.
+        // The operator removes another link, and the closed one reconnects.
         let removed = (looped + 1) % 3;
         let connected = |ring: &Ring| ring.broker(looped).log_count("connected to");
         let before = connected(&ring);
         ring.kill(removed);
         ring.start(removed, false);
-        wait_until("the link to come back", || {
+        wait_until("the link to reconnect", || {
             (connected(&ring) > before).then_some(())
         });
     }
 }
 
 #[test]
-fn a_broker_connected_to_itself_says_so_and_serves_on() {
+fn a_broker_connected_to_itself_reports_it_and_keeps_serving() {
     for kind in ["forwarder", "queue", "streamer"] {
         let mut ring = Ring::new(kind, 1);
         ring.start(0, true);
@@ -237,7 +237,7 @@ fn a_broker_connected_to_itself_says_so_and_serves_on() {
 }
 
 #[test]
-fn only_brokers_hear_of_loops() {
+fn only_brokers_get_loop_commands() {
     let broker = Zmqd::forwarder(&[]);
     let ping = frame(COMMAND, b"\x04PING\0\0");
     let mut peer = Raw::connect(broker.backend());

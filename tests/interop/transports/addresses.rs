@@ -10,7 +10,7 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn ipv6_addresses_are_bound_and_connected_to() {
+fn ipv6_addresses_bind_and_connect() {
     if !has_ipv6() {
         let end = Zmqd::finish(&["queue", "--frontend", "tcp://[::1]:0", "--backend", ANY]);
         assert_eq!(end.code, Some(1), "{}", end.stderr);
@@ -51,7 +51,7 @@ fn ipv6_addresses_are_bound_and_connected_to() {
 }
 
 #[test]
-fn every_interface_is_of_both_families_if_ipv6_is_set() {
+fn ipv6_binds_a_wildcard_for_both_families() {
     let any = "tcp://*:0";
     let broker = Zmqd::start(&[
         "forwarder",
@@ -96,7 +96,7 @@ fn link_local() -> Option<(Ipv6Addr, String)> {
 }
 
 #[test]
-fn zones_tell_which_interface_a_link_local_address_is_on() {
+fn link_local_addresses_take_a_zone() {
     let Some((address, interface)) = link_local() else {
         let end = Zmqd::finish(&[
             "queue",
@@ -170,7 +170,7 @@ fn interfaces_are_bound_by_name() {
 }
 
 #[test]
-fn connections_come_from_the_source_they_are_given() {
+fn connections_use_the_configured_source_address() {
     let mut python = Python::new();
     python.run("server = bind(zmq.ROUTER)");
     let server: String = python.ask("last_endpoint(server).removeprefix('tcp://')");

@@ -3,8 +3,8 @@
 use zmqd_tests::{Python, Scratch, Zmqd};
 
 #[test]
-fn proxies_of_one_process_meet_within_it() {
-    let config = Scratch::new("toml", IN_ROWS);
+fn inproc_connects_proxies_of_one_process() {
+    let config = Scratch::new("toml", CHAINS);
     let broker = Zmqd::start_expecting(7, &["run", config.path()]);
     assert_eq!(broker.endpoint("work-out", "frontend"), "inproc://work");
     let mut python = Python::new();
@@ -19,7 +19,7 @@ fn proxies_of_one_process_meet_within_it() {
         let tcp = endpoints
             .iter()
             .find(|endpoint| endpoint.starts_with("tcp"));
-        python.set(name, tcp.expect("one of TCP"));
+        python.set(name, tcp.expect("an endpoint of tcp"));
     }
     python.run(
         r#"
@@ -44,8 +44,8 @@ fn proxies_of_one_process_meet_within_it() {
     assert_eq!(broker.wait().code, Some(0));
 }
 
-/// Two rows of two. What is connected to comes before or behind what binds it.
-const IN_ROWS: &str = r#"
+/// Two chains of two proxies. The one that connects comes before or behind the one that binds.
+const CHAINS: &str = r#"
 [[proxy]]
 kind = "streamer"
 name = "work-in"

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use zmqd_tests::{ANY, Python, Zmqd, wait_until};
 
-/// A directory for sockets, with a short name because theirs may not be long.
+/// A directory for sockets. Its path is short, since the path of a socket is limited.
 struct Directory {
     path: PathBuf,
 }
@@ -35,7 +35,7 @@ impl Directory {
     }
 
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.path).expect("it is there").flatten();
+        let entries = fs::read_dir(&self.path).expect("it exists").flatten();
         let mut names: Vec<String> = entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
@@ -46,17 +46,17 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.path)); // fails only if it is gone already
+        drop(fs::remove_dir_all(&self.path)); // fails only if it was removed
     }
 }
 
-/// A name in the abstract namespace that no other test has.
+/// A name in the abstract namespace, not used by other tests.
 fn abstract_endpoint(name: &str) -> String {
     format!("ipc://@zmqd-it-{}-{name}", process::id())
 }
 
 #[test]
-fn all_kinds_of_traffic_pass_over_local_sockets() {
+fn every_kind_of_proxy_works_over_ipc() {
     let directory = Directory::new();
     for (kind, front, back) in [
         ("queue", directory.ipc("front"), abstract_endpoint("back")),
@@ -83,12 +83,16 @@ fn all_kinds_of_traffic_pass_over_local_sockets() {
         );
         broker.signal("TERM");
         assert_eq!(broker.wait().code, Some(0));
-        assert_eq!(directory.names(), [""; 0], "files go when the broker goes");
+        assert_eq!(
+            directory.names(),
+            [""; 0],
+            "files are left after the broker has ended"
+        );
     }
 }
 
 #[test]
-fn the_directory_of_a_chosen_path_goes_too() {
+fn the_directory_of_a_wildcard_path_is_removed() {
     let directory = Directory::new();
     let broker = Zmqd::start(&["queue", "--frontend", "ipc://*", "--backend", ANY]);
     let path = broker.frontend().strip_prefix("ipc://").expect("a path");
@@ -96,7 +100,7 @@ fn the_directory_of_a_chosen_path_goes_too() {
         .parent()
         .expect("a directory")
         .to_owned();
-    let mode = fs::metadata(&parent).expect("it is there").permissions();
+    let mode = fs::metadata(&parent).expect("it exists").permissions();
     assert_eq!(mode.mode() & 0o777, 0o700);
     broker.signal("INT");
     assert_eq!(broker.wait().code, Some(0));
@@ -105,7 +109,7 @@ fn the_directory_of_a_chosen_path_goes_too() {
 }
 
 #[test]
-fn large_messages_pass_over_local_sockets() {
+fn large_messages_pass_over_ipc() {
     let directory = Directory::new();
     let (front, back) = (directory.ipc("front"), directory.ipc("back"));
     let broker = Zmqd::start(&["queue", "--frontend", &front, "--backend", &back]);
@@ -123,7 +127,7 @@ fn large_messages_pass_over_local_sockets() {
 }
 
 #[test]
-fn local_peers_that_bind_are_connected_to_and_found_again() {
+fn ipc_links_connect_and_reconnect() {
     let directory = Directory::new();
     let (front, back) = (abstract_endpoint("client"), directory.ipc("server"));
     let broker = Zmqd::start_expecting(
@@ -161,7 +165,7 @@ fn local_peers_that_bind_are_connected_to_and_found_again() {
 }
 
 #[test]
-fn what_a_crash_left_behind_is_replaced() {
+fn a_socket_file_left_by_a_crash_is_replaced() {
     let directory = Directory::new();
     let (front, back) = (directory.ipc("front"), directory.ipc("back"));
     let arguments = ["queue", "--frontend", &front, "--backend", &back];
@@ -170,9 +174,9 @@ fn what_a_crash_left_behind_is_replaced() {
     python.run("server, client = connect(zmq.REP, backend), connect(zmq.REQ, frontend)");
     for _ in 0..3 {
         broker.kill();
-        assert_eq!(directory.names(), ["back", "front"], "a crash leaves them");
+        assert_eq!(directory.names(), ["back", "front"], "after a crash");
         broker = Zmqd::start(&arguments);
-        // Those who were connected come back, to the same paths.
+        // The connected peers reconnect to the same paths.
         python.run(
             r#"
             client.send(b"question")
@@ -185,7 +189,7 @@ fn what_a_crash_left_behind_is_replaced() {
 }
 
 #[test]
-fn a_socket_that_somebody_listens_on_is_never_taken() {
+fn a_socket_in_use_is_never_replaced() {
     let directory = Directory::new();
     let (front, back) = (directory.ipc("front"), directory.ipc("back"));
     let first = Zmqd::start(&["queue", "--frontend", &front, "--backend", ANY]);
@@ -222,7 +226,7 @@ fn abstract_address(name: &str) -> std::os::unix::net::SocketAddr {
 }
 
 #[test]
-fn a_file_that_is_no_socket_stays() {
+fn a_regular_file_is_never_replaced() {
     let directory = Directory::new();
     let path = directory.file("precious");
     fs::write(&path, "precious").expect("the directory can be written to");
@@ -235,11 +239,11 @@ fn a_file_that_is_no_socket_stays() {
     ]);
     assert_eq!(end.code, Some(1), "{}", end.stderr);
     assert!(end.stderr.contains("is not a socket"), "{}", end.stderr);
-    assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
+    assert_eq!(fs::read_to_string(&path).expect("it exists"), "precious");
 }
 
 #[test]
-fn of_many_that_start_at_once_in_the_same_place_one_stays() {
+fn one_of_several_brokers_gets_a_path() {
     let directory = Directory::new();
     let front = directory.ipc("front");
     drop(UnixListener::bind(directory.file("front")).expect("it is free")); // as a crash would
@@ -253,7 +257,7 @@ fn of_many_that_start_at_once_in_the_same_place_one_stays() {
     let mut all: Vec<Zmqd> = (0..6)
         .map(|_| Zmqd::start_expecting(0, &arguments))
         .collect();
-    wait_until("all but one to give up", || {
+    wait_until("all but one to end", || {
         let running = all
             .iter_mut()
             .filter_map(|one| one.exited().is_none().then_some(()));
@@ -263,18 +267,18 @@ fn of_many_that_start_at_once_in_the_same_place_one_stays() {
     python.set("front", &front);
     python.run("connect(zmq.PUSH, front)");
     all.retain_mut(|one| one.exited().is_none());
-    let last = all.pop().expect("one stays");
+    let last = all.pop().expect("one broker still runs");
     last.signal("TERM");
     assert_eq!(last.wait().code, Some(0));
     assert_eq!(directory.names(), [""; 0]);
 }
 
 #[test]
-fn mode_and_owner_decide_who_may_connect() {
+fn ipc_mode_and_ipc_owner_restrict_access() {
     let directory = Directory::new();
-    let metadata = fs::metadata(&directory.path).expect("it is there");
+    let metadata = fs::metadata(&directory.path).expect("it exists");
     let is_root = metadata.uid() == 0;
-    // Only root may give files away; others can at least say that they keep them.
+    // Only root may change the owner of a file; others can only name themselves.
     let (uid, gid) = if is_root {
         (12_345, 54_321)
     } else {
@@ -293,7 +297,7 @@ fn mode_and_owner_decide_who_may_connect() {
         "backend.ipc_mode=0666",
     ]);
     for (name, mode) in [("front", 0o600), ("back", 0o666)] {
-        let found = fs::symlink_metadata(directory.file(name)).expect("it is there");
+        let found = fs::symlink_metadata(directory.file(name)).expect("it exists");
         let permissions = found.permissions().mode() & 0o777;
         assert_eq!(
             (permissions, found.uid(), found.gid()),
@@ -304,7 +308,7 @@ fn mode_and_owner_decide_who_may_connect() {
     let mut python = Python::beside(&broker);
     python.run("import socket as sockets");
     if is_root {
-        python.run("os.setgid(65534); os.setuid(65534)"); // nobody, everywhere
+        python.run("os.setgid(65534); os.setuid(65534)"); // the user `nobody` of every system
     }
     python.run(
         r#"
@@ -322,7 +326,7 @@ fn mode_and_owner_decide_who_may_connect() {
 }
 
 #[test]
-fn peers_on_the_same_machine_are_named_in_the_log() {
+fn the_log_names_the_process_of_an_ipc_peer() {
     let directory = Directory::new();
     let front = directory.ipc("front");
     let broker = Zmqd::start(&["queue", "--frontend", &front, "--backend", ANY]);
@@ -343,10 +347,10 @@ fn peers_on_the_same_machine_are_named_in_the_log() {
     );
 }
 
-/// libzmq keeps the queue of a lost connection until its socket is used; a connection that is made
-/// before that has no queue, at its own proxy as well.
+/// libzmq keeps the queue of a lost connection until its socket is used; a connection made before
+/// that has no queue, with libzmq's own proxy too.
 #[test]
-fn a_pair_that_does_not_reconnect_by_itself_connects_again_after_a_restart() {
+fn a_pair_without_reconnection_connects_again_after_a_restart() {
     let directory = Directory::new();
     let (front, back) = (directory.ipc("front"), directory.ipc("back"));
     let ends = ["--frontend", &front, "--backend", &back];
@@ -371,7 +375,7 @@ fn a_pair_that_does_not_reconnect_by_itself_connects_again_after_a_restart() {
         r#"
         for lose in lost: lose()
         for pair in pairs:
-            wait_until("an end of the old queue", lambda: not pair.poll(1, zmq.POLLOUT))
+            wait_until("the end of the old queue", lambda: not pair.poll(1, zmq.POLLOUT))
             assert not pair.poll(100, zmq.POLLOUT)
         "#,
     );

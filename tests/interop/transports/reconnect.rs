@@ -1,4 +1,4 @@
-//! Links that a broker makes itself: how they are retried.
+//! Links: how a broker retries the connections that it makes.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -15,31 +15,31 @@ fn target(options: &[&str]) -> (TcpListener, Zmqd) {
 }
 
 #[test]
-fn a_lost_connection_is_tried_again_after_reconnect_ivl() {
+fn a_lost_connection_is_retried_after_reconnect_ivl() {
     let (listener, _broker) = target(&["reconnect_ivl=2000", "reconnect_ivl_max=2000"]);
     drop(Raw::accept(&listener));
     let watch = Stopwatch::start();
     drop(Raw::accept(&listener));
-    // The wait is shortened by up to half.
+    // The jitter shortens the wait by up to half.
     assert!(
         watch.elapsed() >= Duration::from_millis(900),
-        "it came back after {:?}",
+        "retried after {:?}",
         watch.elapsed()
     );
 }
 
 #[test]
-fn waits_grow_no_longer_than_reconnect_ivl_max() {
+fn attempts_wait_at_most_reconnect_ivl_max() {
     let (listener, _broker) = target(&["reconnect_ivl=10", "reconnect_ivl_max=20"]);
     let watch = Stopwatch::start();
     for _ in 0..15 {
         drop(Raw::accept(&listener));
     }
-    assert!(watch.elapsed() < SOON, "it took {:?}", watch.elapsed());
+    assert!(watch.elapsed() < SOON, "{:?} have passed", watch.elapsed());
 }
 
 #[test]
-fn attempts_to_connect_become_rarer_until_a_handshake() {
+fn attempts_back_off_until_a_handshake_succeeds() {
     let (listener, endpoint) = listen();
     let broker = Zmqd::start(&["queue", "--frontend", ANY, "--backend-connect", &endpoint]);
     let mut gaps = Vec::new();
@@ -49,7 +49,7 @@ fn attempts_to_connect_become_rarer_until_a_handshake() {
         drop(Raw::accept(&listener));
         gaps.push(watch.elapsed());
     }
-    // 100, 200, 400, 800 and 1600 ms but for the jitter.
+    // 100, 200, 400, 800 and 1600 ms, less the jitter.
     assert!(
         gaps.iter().sum::<Duration>() > Duration::from_secs(1),
         "no back-off: {gaps:?}"
@@ -71,7 +71,7 @@ fn attempts_to_connect_become_rarer_until_a_handshake() {
 }
 
 #[test]
-fn connecting_sides_come_back_to_a_server_that_restarts() {
+fn a_link_reconnects_to_a_server_that_restarts() {
     let server = vacant_endpoint();
     let broker = Zmqd::start(&["queue", "--frontend", ANY, "--backend-connect", &server]);
     let mut python = Python::beside(&broker);
@@ -90,10 +90,10 @@ fn connecting_sides_come_back_to_a_server_that_restarts() {
             server.close()
             "#,
         );
-        // The client stays; a request would wait for the next life.
+        // Only the client stays connected, so that requests wait for the next server.
         broker.wait_connections(1);
     }
 }
 
-/// Less than any default, and far more than it takes.
+/// Less than the default of any option, and far more than needed.
 const SOON: Duration = Duration::from_secs(9);

@@ -1,4 +1,4 @@
-//! Options of the system's sockets, as they show from outside.
+//! Options of the kernel's sockets, as seen from outside.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -6,22 +6,26 @@ use std::net::{SocketAddr, TcpStream};
 use zmqd_tests::{ANY, Python, Raw, Zmqd, wait_until};
 
 #[test]
-fn only_peers_from_certain_networks_are_let_in() {
+fn tcp_accept_filter_admits_its_networks_only() {
     let broker = Zmqd::queue(&[
         "--set",
         "frontend.tcp_accept_filter=127.0.0.0/8,fd00::/8",
         "backend.tcp_accept_filter=10.0.0.0/8",
     ]);
-    let mut kept_out = Raw::connect(broker.backend());
-    assert_eq!(kept_out.read_until_closed(), b"", "not even a greeting");
+    let mut rejected = Raw::connect(broker.backend());
+    assert_eq!(
+        rejected.read_until_closed(),
+        b"",
+        "a rejected peer gets no greeting"
+    );
     let line = broker.wait_log("tcp_accept_filter");
-    let closed = format!("queue backend: closed {}", kept_out.address());
+    let closed = format!("queue backend: closed {}", rejected.address());
     assert!(line.contains(&closed), "{line}");
     Python::beside(&broker).run("connect(zmq.REQ, frontend)");
 }
 
 #[test]
-fn keepalive_runs_where_it_is_set() {
+fn tcp_keepalive_runs_on_its_side_only() {
     let broker = Zmqd::queue(&[
         "--set",
         "frontend.tcp_keepalive=1",
@@ -38,7 +42,7 @@ fn keepalive_runs_where_it_is_set() {
             port(peer.peer_addr().expect("connected")),
             port(peer.local_addr().expect("connected")),
         ];
-        // A timer of its own runs while data is unacknowledged; that passes.
+        // Another timer runs while data is unacknowledged, for a moment.
         wait_until(&format!("timer {expected} at {endpoint}"), || {
             let table = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
             let mut timers = table.lines().filter_map(|line| {
@@ -46,21 +50,21 @@ fn keepalive_runs_where_it_is_set() {
                 let [_, local, remote, _, _, timer, ..] = fields[..] else {
                     return None;
                 };
-                let is_it = local.ends_with(&ends[0]) && remote.ends_with(&ends[1]);
-                is_it.then(|| timer.split(':').next() == Some(expected))
+                let is_connection = local.ends_with(&ends[0]) && remote.ends_with(&ends[1]);
+                is_connection.then(|| timer.split(':').next() == Some(expected))
             });
             timers.any(|is_expected| is_expected).then_some(())
         });
     }
 }
 
-/// How `/proc/net/tcp` writes it.
+/// The keepalive timer in `/proc/net/tcp`.
 const KEEPALIVE_TIMER: &str = "02";
 
 #[test]
-fn an_address_that_does_not_answer_is_given_up() {
+fn connect_timeout_ends_an_unanswered_attempt() {
     let mut python = Python::new();
-    // With a full backlog Linux answers nobody.
+    // With a full backlog Linux answers no connection.
     python.run(
         r#"
         import socket as sockets
@@ -78,7 +82,7 @@ fn an_address_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn an_interface_that_is_not_there_cannot_be_bound_to() {
+fn bindtodevice_needs_an_existing_interface() {
     let arguments = ["queue", "--frontend", ANY, "--backend", ANY, "--set"];
     let end = Zmqd::finish(&[&arguments[..], &["bindtodevice=none0"]].concat());
     assert_eq!(end.code, Some(1), "{}", end.stderr);
@@ -92,7 +96,7 @@ fn an_interface_that_is_not_there_cannot_be_bound_to() {
 }
 
 #[test]
-fn packets_bear_the_type_of_service() {
+fn packets_carry_the_type_of_service() {
     let mut python = Python::new();
     python.run(
         r#"
@@ -109,7 +113,7 @@ fn packets_bear_the_type_of_service() {
         listener.settimeout(PATIENCE_MS / 1000)
         accepted, _ = listener.accept()
         accepted.setsockopt(sockets.IPPROTO_IP, IP_RECVTOS, 1)
-        # A header of two integers behind its length, and the type of service it was made with.
+        # A header of a length and two integers, and the type of service of the handshake.
         message = accepted.getsockopt(sockets.IPPROTO_IP, IP_PKTOPTIONS, 64)
         _, level, kind, service = struct.unpack_from("@Niii", message.ljust(64))
         assert (level, kind, service) == (sockets.IPPROTO_IP, sockets.IP_TOS, 104), message
@@ -118,7 +122,7 @@ fn packets_bear_the_type_of_service() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_for_tcp_maxrt_is_given_up() {
+fn a_stuck_peer_is_closed_after_tcp_maxrt() {
     let options = [
         "-v",
         "--set",
@@ -140,14 +144,14 @@ fn a_peer_that_takes_nothing_for_tcp_maxrt_is_given_up() {
 }
 
 #[test]
-fn as_many_connections_wait_to_be_accepted_as_backlog_says() {
+fn backlog_limits_the_connections_not_yet_accepted() {
     let broker = Zmqd::streamer(&["--set", "frontend.backlog=2"]);
     broker.signal("STOP");
     Python::beside(&broker).run(
         r#"
         import socket as sockets
         def connect_all(endpoint):
-            """How many of ten are connected though nobody accepts them."""
+            """Begins ten connections; returns them, and a function that counts the established."""
             host, port = endpoint.removeprefix("tcp://").split(":")
             calling = [sockets.socket() for _ in range(10)]
             for one in calling:
@@ -158,10 +162,10 @@ fn as_many_connections_wait_to_be_accepted_as_backlog_says() {
                 poller.register(one, zmq.POLLOUT)
             return calling, lambda: len(poller.poll(0))
         few, connected = connect_all(frontend)
-        # Linux takes one more than it is told.
-        wait_until("those that there is room for", lambda: connected() == 3)
+        # Linux takes one more than the backlog.
+        wait_until("as many connections as the backlog holds", lambda: connected() == 3)
         many, connected_to_other = connect_all(backend)
-        wait_until("all of the others", lambda: connected_to_other() == 10)
+        wait_until("all connections to the other side", lambda: connected_to_other() == 10)
         assert connected() == 3
         "#,
     );

@@ -1,11 +1,10 @@
-//! The floor of what a proxy can cost: copies bytes and knows nothing of any protocol.
+//! The least that a proxy can cost: copies bytes without knowledge of any protocol.
 //!
-//! Takes one connection on each of two ports and copies what comes from either to the other, one
-//! thread for each direction, until both are closed; then it takes the next two. The peers shake
-//! hands with each other through it, so they must be of matching types: PUSH and PULL, PUB and SUB,
-//! DEALER and DEALER.
+//! Accepts one connection on each of two ports and copies bytes between them, one thread for each
+//! direction, until both are closed; then it accepts the next two. The peers shake hands with each
+//! other, so their types must match: PUSH and PULL, PUB and SUB, DEALER and DEALER.
 //!
-//! `relay [BUFFER_BYTES]`; prints the two endpoints as `zmqd` does.
+//! `relay [BUFFER_BYTES]` prints the two endpoints as `zmqd` does.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
@@ -66,5 +65,5 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, buffer_size: usize) {
     }
 }
 
-/// What `zmqd` reads with.
+/// The size that `zmqd` reads with.
 const BUFFER_SIZE: usize = 256 << 10;

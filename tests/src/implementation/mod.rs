@@ -198,7 +198,7 @@ macro_rules! scenario_tests {
                 use super::*;
 
                 macro_rules! tests {
-                    ({$d($d default:ident)+} {$scenario: $d($d pairing:ident)*; $d($d rest:tt)*}) => {
+                    ($d default:tt {$scenario: $d($d pairing:ident)*; $d($d rest:tt)*}) => {
                         $crate::pairing_tests! { $start, $scenario: $d($d pairing)* }
                     };
                     ($d default:tt {$d other:ident: $d($d pairing:ident)*; $d($d rest:tt)*}) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Implementation, Kind, Message, Peer, Settings};
 use crate::clock::wait_until;
-use crate::place::Place;
+use crate::fixed_endpoints::FixedEndpoints;
 use crate::tap::Tap;
 use crate::zmqd::Zmqd;
 
@@ -225,8 +225,8 @@ pub fn large_messages(front: &dyn Implementation, back: &dyn Implementation) {
 
 /// A queue is killed and restarted; its clients and workers reconnect by themselves.
 pub fn reconnections(front: &dyn Implementation, back: &dyn Implementation) {
-    let place = Place::new("queue");
-    let mut broker = place.start();
+    let endpoints = FixedEndpoints::new("queue");
+    let mut broker = endpoints.start();
     let mut worker = open(back, Kind::Dealer, broker.backend());
     let mut client = open(front, Kind::Dealer, broker.frontend());
     for life in 0..3 {
@@ -241,14 +241,14 @@ pub fn reconnections(front: &dyn Implementation, back: &dyn Implementation) {
             answers.any(|answer| answer == question).then_some(())
         });
         broker.kill();
-        broker = place.start();
+        broker = endpoints.start();
     }
 }
 
 /// A forwarder is killed and restarted; its subscribers subscribe again by themselves.
 pub fn resubscriptions(front: &dyn Implementation, back: &dyn Implementation) {
-    let place = Place::new("forwarder");
-    let mut broker = place.start();
+    let endpoints = FixedEndpoints::new("forwarder");
+    let mut broker = endpoints.start();
     let mut publisher = open(front, Kind::Pub, broker.frontend());
     let mut subscriber = open(back, Kind::Sub, broker.backend());
     subscriber.subscribe("topic");
@@ -265,7 +265,7 @@ pub fn resubscriptions(front: &dyn Implementation, back: &dyn Implementation) {
             (arrived == publication).then_some(())
         });
         broker.kill();
-        broker = place.start();
+        broker = endpoints.start();
     }
 }
 

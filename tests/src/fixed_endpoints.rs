@@ -1,14 +1,14 @@
-//! A broker that comes back where it was.
+//! A broker that restarts at the same endpoints.
 
 use crate::zmqd::{Zmqd, vacant_endpoint};
 
-/// Both endpoints of a broker that can be killed and started again in the same place.
+/// Both endpoints of a broker that can be killed and started again at the same endpoints.
 #[derive(Debug)]
-pub struct Place {
+pub struct FixedEndpoints {
     arguments: [String; 5],
 }
 
-impl Place {
+impl FixedEndpoints {
     /// Two vacant endpoints for a proxy of this kind.
     #[must_use]
     pub fn new(kind: &str) -> Self {
@@ -19,7 +19,7 @@ impl Place {
         }
     }
 
-    /// Starts a broker there.
+    /// Starts a broker at them.
     #[must_use]
     pub fn start(&self) -> Zmqd {
         Zmqd::start(&self.arguments.each_ref().map(String::as_str))
