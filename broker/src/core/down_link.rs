@@ -24,7 +24,9 @@ impl Core {
         if entry.queue_while_down.is_some() || self.proxies[socket.proxy].stop != Stop::No {
             return entry.queue_while_down;
         }
-        let across = socket.across.filter(|_| !socket.options.immediate)?;
+        if socket.across.is_none() || socket.options.immediate {
+            return None;
+        }
         socket.pattern.balancer()?;
         let session = Session::new(socket.session.clone(), now, &mut Vec::new());
         let origin = Origin::Dialled(link);
@@ -47,7 +49,6 @@ impl Core {
             return None;
         }
         entry.queue_while_down = Some(id);
-        self.deferred.wake(across);
         Some(id)
     }
 

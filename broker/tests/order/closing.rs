@@ -1,9 +1,9 @@
 //! A connection that was given up is sent nothing more, however long its end takes.
 
-use crate::play::{Play, proxy};
-use broker::config::{SocketName, SocketOptions};
+use crate::play::{Play, hello, proxy, socket_at};
+use broker::config::{Config, SocketName, SocketOptions};
 use broker::why::Drop;
-use broker::{Action, ConnId};
+use broker::{Action, ConnId, PeerAddress};
 use std::time::Duration;
 use zmtp::SocketType;
 use zmtp::encode::append_command;
@@ -81,6 +81,32 @@ fn a_stop_ends_at_its_deadline_though_a_message_is_sent_in_part() {
         }
     }
     assert!(play.core.is_stopped());
+}
+
+/// A connection between two proxies of the broker is read while it stops.
+#[test]
+fn a_stop_ends_at_its_deadline_though_messages_keep_coming_from_within() {
+    let mut play = Play::new(SocketOptions::default());
+    let sink = play.join(SocketName::Backend);
+    let frontend = socket_at(&play.core, (0, SocketName::Frontend));
+    let within = PeerAddress::Inproc;
+    let source = play.core.handle_accepted(play.now, frontend, within);
+    play.feed(source, &hello(SocketType::Push));
+    play.write(source);
+    play.core.handle_stop(play.now);
+    let (begun_at, drain) = (play.now, Config::DRAIN_TIMEOUT);
+    while play.core.wants_input(source) && play.now < begun_at + 3 * drain {
+        play.send(source, &["more"]);
+        play.write(sink);
+        play.now += drain / 50;
+    }
+    assert!(play.now >= begun_at + drain, "it was not given its time");
+    while let Some(action) = play.core.poll_action() {
+        if let Action::Close { id, .. } = action {
+            play.core.handle_closed(play.now, id);
+        }
+    }
+    assert!(play.core.is_stopped(), "the deadline has no effect");
 }
 
 #[test]
