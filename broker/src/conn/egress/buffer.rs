@@ -2,16 +2,26 @@
 
 use bytes::Bytes;
 use memmap2::MmapMut;
+use nix::unistd::{SysconfVar, sysconf};
 use std::ops::Deref;
+use std::sync::OnceLock;
 
-/// Buffers of at least this size are pages of their own.
+/// Buffers of at least this size, and of at least a page, are pages of their own.
 ///
 /// Queues grow and shrink in any order. In the heap one small allocation that stays would keep all
 /// that was free before it from going back to the system; pages go back when they are unmapped.
 const PAGES_SIZE_MIN: usize = 4 << 10;
 
-/// The system hands out memory in multiples of this, or of more.
-const PAGE_SIZE: usize = 4 << 10;
+/// Bytes of a page, of which the system maps whole ones only: 4 KiB on most machines, 16 or 64 KiB
+/// on some with ARM processors.
+fn page_size() -> usize {
+    static SIZE: OnceLock<usize> = OnceLock::new();
+    *SIZE.get_or_init(|| {
+        let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        let size = size.and_then(|size| usize::try_from(size).ok());
+        size.filter(|size| *size > 0).unwrap_or(PAGES_SIZE_MIN)
+    })
+}
 
 /// A buffer that does not grow.
 #[derive(Debug)]
@@ -32,7 +42,8 @@ impl Buffer {
     pub(super) fn with_capacity(size: usize) -> Self {
         // If the system gives this process no more mappings, the heap will do.
         if size >= PAGES_SIZE_MIN
-            && let Ok(map) = MmapMut::map_anon(size.next_multiple_of(PAGE_SIZE))
+            && size >= page_size()
+            && let Ok(map) = MmapMut::map_anon(size.next_multiple_of(page_size()))
         {
             Self::Pages(Pages { len: 0, map })
         } else {
@@ -87,7 +98,7 @@ impl Buffer {
                 bytes.shrink_to_fit();
                 Self::Heap(bytes)
             }
-            Self::Pages(pages) if pages.len.next_multiple_of(PAGE_SIZE) < pages.map.len() => {
+            Self::Pages(pages) if pages.len.next_multiple_of(page_size()) < pages.map.len() => {
                 Self::copy_of(&pages.map[..pages.len])
             }
             Self::Pages(_) => self,
