@@ -1,9 +1,9 @@
 //! Which message goes where, and when, if many come at once: a core without sockets, fed by hand.
 
-mod beside;
 mod closing;
 mod log;
 mod memory;
+mod monitors;
 mod names;
 mod play;
 mod reports;

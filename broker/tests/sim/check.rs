@@ -2,10 +2,10 @@
 
 use crate::context::SocketKey;
 use crate::context::{Context, Owner, SECOND};
+use crate::mirror::{Mirror, Phase};
 use crate::model::{Model, SocketModel, index, is_balanced};
 use crate::node::Node;
 use crate::peers::{Peer, Role};
-use crate::shadow::{Phase, Shadow};
 use crate::world::World;
 use broker::config::{Overflow, SocketName};
 use broker::stats::SocketSnapshot;
@@ -32,28 +32,28 @@ impl World {
         }
         for node in self.nodes.iter().filter(|node| !node.is_dead) {
             for (id, host) in &node.hosts {
-                let shadow = &node.model.shadows[id];
+                let mirror = &node.model.mirrors[id];
                 let is_whole = self.ctx.is_whole(host.plug.cable);
-                if shadow.phase == Phase::Ready && is_whole {
-                    self.check_connection(*id, shadow);
+                if mirror.phase == Phase::Ready && is_whole {
+                    self.check_connection(*id, mirror);
                 }
             }
         }
     }
 
     /// Both ends of a connection that was never lost have seen the same.
-    fn check_connection(&self, id: ConnId, shadow: &Shadow) {
-        let other = shadow.plug.other();
+    fn check_connection(&self, id: ConnId, mirror: &Mirror) {
+        let other = mirror.plug.other();
         let (received, sent) = match self.ctx.cables[other.cable].owners[other.side] {
             Owner::Node(index) => {
                 let node = &self.nodes[index];
-                let shadow = node
+                let mirror = node
                     .model
-                    .shadows
+                    .mirrors
                     .values()
-                    .find(|shadow| shadow.plug == other)
+                    .find(|mirror| mirror.plug == other)
                     .expect("both ends are open");
-                (shadow.heard_messages, shadow.begun_messages)
+                (mirror.heard_messages, mirror.begun_messages)
             }
             Owner::Peer(index) => {
                 let peer = &self.peers[index];
@@ -64,15 +64,15 @@ impl World {
                     return;
                 }
                 assert_eq!(wire.pending(), 0, "{id:?} has not read what its peer wrote");
-                check_view(peer, shadow);
+                check_view(peer, mirror);
                 (wire.received_messages, wire.sent_messages)
             }
         };
         assert_eq!(
-            received, shadow.begun_messages,
+            received, mirror.begun_messages,
             "sent by {id:?} and received"
         );
-        assert_eq!(sent, shadow.heard_messages, "sent to {id:?} and handled");
+        assert_eq!(sent, mirror.heard_messages, "sent to {id:?} and handled");
     }
 
     /// Where nothing went wrong, what a broker wrote before it closed was read.
@@ -84,14 +84,14 @@ impl World {
             let Some((plug, received)) = &peer.past else {
                 continue;
             };
-            let of_peer = |shadow: &&Shadow| shadow.plug == plug.other();
-            let Some(shadow) = node.model.shadows.values().find(of_peer) else {
+            let of_peer = |mirror: &&Mirror| mirror.plug == plug.other();
+            let Some(mirror) = node.model.mirrors.values().find(of_peer) else {
                 continue;
             };
-            let is_due = node.parted.contains(&shadow.plug);
-            if is_due && !node.impatient.contains(&shadow.plug) {
-                let begun = shadow.begun_messages;
-                let cable = shadow.plug.cable;
+            let is_due = node.parted.contains(&mirror.plug);
+            if is_due && !node.impatient.contains(&mirror.plug) {
+                let begun = mirror.begun_messages;
+                let cable = mirror.plug.cable;
                 assert_eq!(*received, begun, "the last messages over cable {cable}");
             }
         }
@@ -151,9 +151,9 @@ pub(crate) fn check_size(id: ConnId, egress: &Egress) {
     }
 }
 
-fn check_view(peer: &Peer, shadow: &Shadow) {
+fn check_view(peer: &Peer, mirror: &Mirror) {
     if let Role::Publisher(publisher) = &peer.role {
-        assert_eq!(publisher.topics, shadow.view, "subscriptions on their way");
+        assert_eq!(publisher.topics, mirror.view, "subscriptions on their way");
     }
 }
 
@@ -165,16 +165,16 @@ fn check_figures(node: &Node, ctx: &mut Context) {
         let what = format!("{} {}", snapshot.proxy, snapshot.socket);
         let own = socket_of(node, snapshot);
         let socket = &node.model.sockets[index(own)];
-        let shadows: Vec<&Shadow> = node
+        let mirrors: Vec<&Mirror> = node
             .model
-            .shadows
+            .mirrors
             .values()
-            .filter(|shadow| shadow.socket == own)
+            .filter(|mirror| mirror.socket == own)
             .collect();
         assert_eq!(snapshot.queued_messages, 0, "{what}: messages queued");
         assert_eq!(snapshot.queued_bytes, 0, "{what}: bytes queued");
         assert_eq!(snapshot.waiting, 0, "{what}: connections that wait");
-        let ready = shadows.iter().filter(|shadow| shadow.phase == Phase::Ready);
+        let ready = mirrors.iter().filter(|mirror| mirror.phase == Phase::Ready);
         assert_eq!(snapshot.peers, ready.count(), "{what}: peers");
         let ends = snapshot.counters.closed.iter().map(|(_, count)| count);
         assert_eq!(
@@ -185,26 +185,26 @@ fn check_figures(node: &Node, ctx: &mut Context) {
         let live = node
             .hosts
             .keys()
-            .filter(|id| node.model.shadows[*id].socket == own);
+            .filter(|id| node.model.mirrors[*id].socket == own);
         let received: u64 = live.map(|id| node.core.messages_received(*id)).sum();
         assert_eq!(
             snapshot.counters.messages_in,
             received + socket.received,
             "{what}: the sum over its connections"
         );
-        check_bytes_out(&what, snapshot, &shadows);
+        check_bytes_out(&what, snapshot, &mirrors);
         if let Some(key) = own.across() {
             let mut others = snapshots.iter();
             let across = others
                 .find(|other| other.socket == key.side && other.proxy == snapshot.proxy)
                 .expect("a proxy has two sides");
             let opposite = &node.model.sockets[index(key)];
-            check_input(&what, snapshot, &shadows, socket.socket_type, opposite);
+            check_input(&what, snapshot, &mirrors, socket.socket_type, opposite);
             check_reasons(&what, node, snapshot, socket);
             check_output(&what, snapshot, across, socket);
-            check_missed(&what, snapshot, &shadows);
+            check_missed(&what, snapshot, &mirrors);
         } else {
-            check_auxiliary(&what, node, snapshot, &shadows);
+            check_auxiliary(&what, node, snapshot, &mirrors);
             if own.side == SocketName::Capture {
                 let missed = snapshot.counters.dropped(Drop::PeerFull);
                 ctx.coverage.add("copies missed", missed);
@@ -236,12 +236,12 @@ fn socket_of(node: &Node, snapshot: &SocketSnapshot) -> SocketKey {
 }
 
 /// A capture has queued or dropped what it was to show, a control what it was to answer.
-fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: &[&Shadow]) {
+fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketSnapshot, mirrors: &[&Mirror]) {
     let (model, own) = (&node.model, socket_of(node, snapshot));
     let watch = model.watches[own.proxy as usize].as_ref();
     let watch = watch.expect("it has an endpoint");
     let counters = &snapshot.counters;
-    let heard: u64 = shadows.iter().map(|shadow| shadow.heard_messages).sum();
+    let heard: u64 = mirrors.iter().map(|mirror| mirror.heard_messages).sum();
     let refused = counters.dropped(Drop::NotExpected);
     let full = counters.dropped(Drop::PeerFull);
     let may_shed = node.config.memory_limit > 0;
@@ -269,12 +269,12 @@ fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketSnapshot, shadows: 
     if let Some(requeued) = requeued.filter(|_| is_balanced(snapshot_type(node, own))) {
         assert_eq!(counters.requeued, requeued, "{what}: copies taken back");
     }
-    let is_live = |id: ConnId| model.shadows[&id].is_live();
+    let is_live = |id: ConnId| model.mirrors[&id].is_live();
     watch.check_quiet(what, (dropped, requeued), is_live);
     // What a dead reader had not been sent of subscriptions is not known.
-    let is_whole = shadows
+    let is_whole = mirrors
         .iter()
-        .all(|shadow| shadow.is_live() || !shadow.was_ready);
+        .all(|mirror| mirror.is_live() || !mirror.was_ready);
     let refused_copies = if own_model.overflow.takes_back() {
         0
     } else {
@@ -316,7 +316,7 @@ fn check_shown_subscriptions(model: &Model) {
             proxy,
             side: SocketName::Backend,
         };
-        let subscribers = model.shadows.values();
+        let subscribers = model.mirrors.values();
         let subscribers = subscribers.filter(|other| other.is_live() && other.socket == backend);
         let wanted: BTreeSet<&Vec<u8>> = subscribers.flat_map(|other| &other.topics).collect();
         // The cancel of one subscriber is shown while others want the topic still.
@@ -324,7 +324,7 @@ fn check_shown_subscriptions(model: &Model) {
         for (id, view) in watch
             .views()
             .0
-            .filter(|(id, _)| model.shadows[id].is_live())
+            .filter(|(id, _)| model.mirrors[id].is_live())
         {
             for (topic, is_wanted) in view {
                 let is_cancelled = is_verboser && !is_wanted;
@@ -341,13 +341,13 @@ fn check_shown_subscriptions(model: &Model) {
 fn check_input(
     what: &str,
     snapshot: &SocketSnapshot,
-    shadows: &[&Shadow],
+    mirrors: &[&Mirror],
     socket_type: SocketType,
     across: &SocketModel,
 ) {
     let counters = &snapshot.counters;
-    let heard: u64 = shadows.iter().map(|shadow| shadow.heard_messages).sum();
-    let bytes: u64 = shadows.iter().map(|shadow| shadow.heard_bytes).sum();
+    let heard: u64 = mirrors.iter().map(|mirror| mirror.heard_messages).sum();
+    let bytes: u64 = mirrors.iter().map(|mirror| mirror.heard_bytes).sum();
     if socket_type == SocketType::Push {
         let refused = counters.dropped(Drop::NotExpected);
         assert_eq!(
@@ -369,16 +369,16 @@ fn check_input(
             assert_eq!(counters.bytes_in, bytes, "{what}: bytes in");
         }
     }
-    let was_ready = shadows.iter().filter(|shadow| shadow.was_ready).count() as u64;
+    let was_ready = mirrors.iter().filter(|mirror| mirror.was_ready).count() as u64;
     assert_eq!(counters.peers_attached, was_ready, "{what}: peers attached");
 }
 
 /// What was queued is what was written, but for what the dead were not sent, and what was dropped.
-fn check_bytes_out(what: &str, snapshot: &SocketSnapshot, shadows: &[&Shadow]) {
+fn check_bytes_out(what: &str, snapshot: &SocketSnapshot, mirrors: &[&Mirror]) {
     let counters = &snapshot.counters;
-    let begun = |shadow: &&Shadow| shadow.begun_messages - shadow.greetings;
-    let messages: u64 = shadows.iter().map(begun).sum();
-    let bytes: u64 = shadows.iter().map(|shadow| shadow.begun_bytes).sum();
+    let begun = |mirror: &&Mirror| mirror.begun_messages - mirror.greetings;
+    let messages: u64 = mirrors.iter().map(begun).sum();
+    let bytes: u64 = mirrors.iter().map(|mirror| mirror.begun_bytes).sum();
     if counters.messages_out == messages {
         assert_eq!(counters.bytes_out, bytes, "{what}: bytes out");
     } else {
@@ -492,9 +492,9 @@ fn check_lost(what: &str, own: &SocketSnapshot, socket: &SocketModel) {
 }
 
 /// What the peers of a socket that are there missed was dropped and counted.
-fn check_missed(what: &str, own: &SocketSnapshot, shadows: &[&Shadow]) {
-    let live = shadows.iter().filter(|shadow| shadow.is_live());
-    let missed = |shadow: &&Shadow| shadow.missed + shadow.expected.len() as u64;
+fn check_missed(what: &str, own: &SocketSnapshot, mirrors: &[&Mirror]) {
+    let live = mirrors.iter().filter(|mirror| mirror.is_live());
+    let missed = |mirror: &&Mirror| mirror.missed + mirror.expected.len() as u64;
     let missed: u64 = live.map(missed).sum();
     let dropped: u64 = own.counters.drops.iter().sum();
     assert!(
@@ -519,16 +519,16 @@ fn check_nothing_lost(model: &Model) {
             panic!("{key:?} came in and never went out");
         }
     }
-    let live = model.shadows.iter().filter(|(_, shadow)| shadow.is_live());
-    for (id, shadow) in live {
-        let socket = &model.sockets[index(shadow.socket)];
+    let live = model.mirrors.iter().filter(|(_, mirror)| mirror.is_live());
+    for (id, mirror) in live {
+        let socket = &model.sockets[index(mirror.socket)];
         // The newest is never dropped for a newer one.
         let keeps_newest = socket.overflow.takes_back() && socket.options.max_age.is_zero();
         assert!(
-            !keeps_newest || model.may_shed || shadow.expected.is_empty(),
+            !keeps_newest || model.may_shed || mirror.expected.is_empty(),
             "{id:?} was not sent the newest message for it"
         );
-        for expected in &shadow.expected {
+        for expected in &mirror.expected {
             assert!(
                 expected.is_excused,
                 "{id:?} missed {:?} though its queue was not full",
@@ -540,19 +540,19 @@ fn check_nothing_lost(model: &Model) {
 
 /// Every publisher knows what all subscribers together want.
 fn check_subscriptions(model: &Model) {
-    for shadow in model.shadows.values().filter(|shadow| shadow.is_live()) {
-        let socket = &model.sockets[index(shadow.socket)];
+    for mirror in model.mirrors.values().filter(|mirror| mirror.is_live()) {
+        let socket = &model.sockets[index(mirror.socket)];
         if socket.socket_type != SocketType::Xsub {
             continue;
         }
         let subscribers = model
-            .shadows
+            .mirrors
             .values()
-            .filter(|other| other.is_live() && Some(other.socket) == shadow.socket.across());
+            .filter(|other| other.is_live() && Some(other.socket) == mirror.socket.across());
         let wanted = subscribers.flat_map(|other| &other.topics);
         let wanted = wanted.flat_map(|topic| narrowed(topic, &socket.options.subscribe));
         let wanted: BTreeSet<&[u8]> = wanted.collect();
-        let view: BTreeSet<&[u8]> = shadow.view.iter().map(Vec::as_slice).collect();
+        let view: BTreeSet<&[u8]> = mirror.view.iter().map(Vec::as_slice).collect();
         assert_eq!(view, wanted, "what a publisher knows, and what is wanted");
     }
 }

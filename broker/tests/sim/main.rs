@@ -7,20 +7,20 @@
 //! ```
 //!
 //! Reading order: [`world`] runs events, [`node`] drives a core, [`peers`] talk to it through
-//! [`net`]. [`model`] decides beside the core what it must do, by what [`shadow`] sees of each
+//! [`net`]. [`model`] decides beside the core what it must do, by what [`mirror`] sees of each
 //! connection, [`watch`] what captures show and controls answer, and [`check`] looks at everything
 //! once nothing moves any more.
 
 mod check;
 mod context;
 mod message;
+mod mirror;
 mod model;
 mod net;
 mod node;
 mod peers;
 mod random;
 mod scenario;
-mod shadow;
 mod trace;
 mod watch;
 mod world;

@@ -38,7 +38,7 @@ pub(crate) struct Header {
 pub(crate) enum Key {
     /// One of ours.
     Numbered(Purpose, u32, u32),
-    /// A liar's, by its digest.
+    /// A message of a misbehaving peer, by its digest.
     Other(u64),
 }
 

@@ -1,12 +1,13 @@
 //! What a broker must do with what it reads, decided beside it and compared with what it writes.
 
 mod answers;
+mod routing;
 mod written;
 
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
+use crate::mirror::{Expected, Heard, Mirror, Pending, Phase, Unit};
 use crate::net::Plug;
-use crate::shadow::{Expected, Heard, Pending, Phase, Shadow, Unit};
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
 use broker::config::{Balance, Config, Overflow, SocketName, SocketOptions};
 use broker::{ConnId, Core};
@@ -31,7 +32,7 @@ pub(crate) struct Model {
     pub(crate) may_shed: bool,
     /// Connections that have sent what has not gone on, where somebody watches.
     passing: BTreeSet<ConnId>,
-    pub(crate) shadows: BTreeMap<ConnId, Shadow>,
+    pub(crate) mirrors: BTreeMap<ConnId, Mirror>,
     pub(crate) sockets: Vec<SocketModel>,
     style: Style,
     /// Proxies that were told to end, and when.
@@ -141,7 +142,7 @@ impl Model {
             kicked: Vec::new(),
             may_shed,
             passing: BTreeSet::new(),
-            shadows: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
             sockets: sockets.collect(),
             style,
             terminated: BTreeMap::new(),
@@ -158,7 +159,7 @@ impl Model {
     }
 
     pub(crate) fn socket(&self, id: ConnId) -> &SocketModel {
-        &self.sockets[index(self.shadows[&id].socket)]
+        &self.sockets[index(self.mirrors[&id].socket)]
     }
 
     pub(crate) fn connected(&mut self, id: ConnId, socket: SocketKey, plug: Plug, now: Instant) {
@@ -167,46 +168,46 @@ impl Model {
             options,
             ..
         } = &self.sockets[index(socket)];
-        let shadow = Shadow::new((socket, *socket_type), options, plug, now, self.style);
-        let former = self.shadows.insert(id, shadow);
+        let mirror = Mirror::new((socket, *socket_type), options, plug, now, self.style);
+        let former = self.mirrors.insert(id, mirror);
         assert!(former.is_none(), "{id:?} was given away twice");
     }
 
     /// The broker is about to handle these bytes; answers with those it must send something.
     pub(crate) fn hear(&mut self, id: ConnId, bytes: &[u8]) -> BTreeSet<ConnId> {
         self.batch += 1;
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let mut targets = BTreeSet::new();
-        for heard in shadow.hear(bytes) {
+        for heard in mirror.hear(bytes) {
             match heard {
                 // A PAIR's second peer is refused, and nothing of what it says is heard.
                 Heard::Ready(_) if self.is_pair_taken(id) => break,
                 // Nor of what a peer says that announces a name of the form that the broker makes.
                 Heard::Ready(peer) if self.is_reserved(id, &peer.identity) => break,
                 Heard::Ready(peer) => {
-                    let shadow = self.shadows.get_mut(&id).expect("it is connected");
-                    shadow.phase = Phase::Ready;
-                    shadow.was_ready = true;
-                    shadow.identity = peer.identity.to_vec();
-                    let socket = &mut self.sockets[index(shadow.socket)];
+                    let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+                    mirror.phase = Phase::Ready;
+                    mirror.was_ready = true;
+                    mirror.identity = peer.identity.to_vec();
+                    let socket = &mut self.sockets[index(mirror.socket)];
                     if !peer.identity.is_empty() {
                         socket.names.insert(peer.identity.to_vec(), id);
                     }
                 }
                 Heard::Subscription { add, topic } => {
-                    let shadow = self.shadows.get_mut(&id).expect("it is connected");
-                    let options = &self.sockets[index(shadow.socket)].options;
-                    let has_room = shadow.topics.len() < options.subscriptions_max as usize;
+                    let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+                    let options = &self.sockets[index(mirror.socket)].options;
+                    let has_room = mirror.topics.len() < options.subscriptions_max as usize;
                     if !add {
-                        shadow.topics.remove(&topic);
+                        mirror.topics.remove(&topic);
                     } else if has_room {
-                        shadow.topics.insert(topic);
+                        mirror.topics.insert(topic);
                     }
                 }
                 Heard::Command(command) => self.asked(id, &command),
                 Heard::Loops(said) => {
                     // It says that this connection is part of a loop, which ends it.
-                    if said == LoopCommand::Loop && self.shadows[&id].is_neighbour {
+                    if said == LoopCommand::Loop && self.mirrors[&id].is_neighbour {
                         break;
                     }
                 }
@@ -225,8 +226,8 @@ impl Model {
                         key,
                     };
                     if self.decides_late(id) {
-                        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-                        shadow.pending.push_back(pending);
+                        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+                        mirror.pending.push_back(pending);
                         self.pending.insert(id);
                     } else {
                         targets.extend(self.expect_all(id, &pending));
@@ -239,37 +240,37 @@ impl Model {
     }
 
     fn is_reserved(&self, id: ConnId, identity: &[u8]) -> bool {
-        let own = self.shadows[&id].socket;
+        let own = self.mirrors[&id].socket;
         let is_router = self.sockets[index(own)].socket_type == SocketType::Router;
         is_router && identity.len() == 9 && identity[0] == 0
     }
 
     fn is_pair_taken(&self, id: ConnId) -> bool {
-        let own = self.shadows[&id].socket;
+        let own = self.mirrors[&id].socket;
         self.sockets[index(own)].socket_type == SocketType::Pair && self.live(own).next().is_some()
     }
 
     /// One whose messages are like those of others is not told from them.
     fn note_lie(&mut self, id: ConnId, key: Key) {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        let is_router = self.sockets[index(shadow.socket)].socket_type == SocketType::Router;
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let is_router = self.sockets[index(mirror.socket)].socket_type == SocketType::Router;
         if is_router && matches!(key, Key::Other(_)) {
-            shadow.is_wild = true;
-            shadow.expected.clear();
-            shadow.begun.clear();
+            mirror.is_wild = true;
+            mirror.expected.clear();
+            mirror.begun.clear();
         }
     }
 
     /// Whether messages of this peer may wait, though they are for certain others.
     fn decides_late(&self, id: ConnId) -> bool {
-        let own = self.shadows[&id].socket;
+        let own = self.mirrors[&id].socket;
         own.across()
             .is_some_and(|across| self.sockets[index(across)].blocks())
     }
 
     /// Whether what this peer sends goes to one of many.
     pub(crate) fn goes_to_one(&self, id: ConnId) -> bool {
-        let own = self.shadows[&id].socket;
+        let own = self.mirrors[&id].socket;
         own.across()
             .is_some_and(|across| is_balanced(self.sockets[index(across)].socket_type))
     }
@@ -288,16 +289,16 @@ impl Model {
         for id in self.pending.clone() {
             let received = core.messages_received(id);
             loop {
-                let shadow = self.shadows.get_mut(&id).expect("it is connected");
-                if shadow.passed_late >= received {
+                let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+                if mirror.passed_late >= received {
                     break;
                 }
-                shadow.passed_late += 1;
-                let message = shadow.pending.pop_front();
+                mirror.passed_late += 1;
+                let message = mirror.pending.pop_front();
                 let message = message.unwrap_or_else(|| panic!("{id:?}: more went on than came"));
                 self.expect_all(id, &message);
             }
-            if self.shadows[&id].pending.is_empty() {
+            if self.mirrors[&id].pending.is_empty() {
                 self.pending.remove(&id);
             }
         }
@@ -305,19 +306,19 @@ impl Model {
 
     /// Takes note of a message that somebody who watches is to know of when it goes on.
     fn pass_later(&mut self, id: ConnId, message: Passing, size: usize) {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        let is_watched = self.watches[shadow.socket.proxy as usize].is_some();
-        let goes_on = self.sockets[index(shadow.socket)].socket_type != SocketType::Push
-            && shadow.socket.side.side().is_some();
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let is_watched = self.watches[mirror.socket.proxy as usize].is_some();
+        let goes_on = self.sockets[index(mirror.socket)].socket_type != SocketType::Push
+            && mirror.socket.side.side().is_some();
         if is_watched && goes_on {
             let capture = SocketKey {
                 side: SocketName::Capture,
-                ..shadow.socket
+                ..mirror.socket
             };
             // A copy has its direction in front.
             let largest = &mut self.sockets[index(capture)].largest;
             *largest = (*largest).max(size + 100);
-            shadow.passing.push_back(message);
+            mirror.passing.push_back(message);
             self.passing.insert(id);
         }
     }
@@ -328,7 +329,7 @@ impl Model {
         self.check_answered(core, closing);
         let Self {
             passing,
-            shadows,
+            mirrors,
             sockets,
             watches,
             ..
@@ -340,9 +341,9 @@ impl Model {
                 side: SocketName::Capture,
             };
             let options = &sockets[index(capture)].options;
-            let readers = shadows.iter();
+            let readers = mirrors.iter();
             let readers = readers.filter(|(_, it)| it.socket == capture && it.is_live());
-            let audience = readers.map(|(id, shadow)| {
+            let audience = readers.map(|(id, mirror)| {
                 let is_at_high_water = is_at_high_water(core, *id, options);
                 Audience {
                     id: *id,
@@ -350,49 +351,49 @@ impl Model {
                     is_closing: closing.contains(id),
                     is_full: is_at_high_water && core.is_blocked(*id),
                     is_inverted: options.invert_matching,
-                    topics: &shadow.topics,
+                    topics: &mirror.topics,
                 }
             });
             let audience: Vec<Audience<'_>> = audience.collect();
-            let mut peers = shadows.iter().filter(|(_, it)| it.socket == capture);
+            let mut peers = mirrors.iter().filter(|(_, it)| it.socket == capture);
             let has_peers = peers.any(|(id, it)| it.phase == Phase::Ready && !closing.contains(id));
             watch.called(&audience, has_peers);
             for id in passing
                 .iter()
-                .filter(|id| shadows[*id].socket.proxy == proxy)
+                .filter(|id| mirrors[*id].socket.proxy == proxy)
             {
-                let shadow = &shadows[id];
+                let mirror = &mirrors[id];
                 let sender = Sender {
                     id: *id,
-                    identity: &shadow.identity,
-                    side: shadow.socket.side,
+                    identity: &mirror.identity,
+                    side: mirror.socket.side,
                 };
-                let count = usize::try_from(core.messages_received(*id) - shadow.passed);
-                let gone = shadow.passing.iter().take(count.expect("few messages"));
-                for (order, message) in (shadow.passed..).zip(gone) {
+                let count = usize::try_from(core.messages_received(*id) - mirror.passed);
+                let gone = mirror.passing.iter().take(count.expect("few messages"));
+                for (order, message) in (mirror.passed..).zip(gone) {
                     watch.passed(&sender, order, message, &audience);
                 }
             }
         }
         passing.retain(|id| {
-            let shadow = shadows.get_mut(id).expect("it is connected");
+            let mirror = mirrors.get_mut(id).expect("it is connected");
             let received = core.messages_received(*id);
-            while shadow.passed < received {
-                shadow.passed += 1;
-                let message = shadow.passing.pop_front();
+            while mirror.passed < received {
+                mirror.passed += 1;
+                let message = mirror.passing.pop_front();
                 assert!(message.is_some(), "{id:?}: more went on than it sent");
             }
-            !shadow.passing.is_empty()
+            !mirror.passing.is_empty()
         });
     }
 
     /// A control was sent this.
     fn asked(&mut self, id: ConnId, message: &[u8]) {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        shadow.heard_messages += 1;
-        shadow.heard_bytes += message.len() as u64;
-        let SocketKey { proxy, .. } = shadow.socket;
-        let is_rep = self.sockets[index(shadow.socket)].socket_type == SocketType::Rep;
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        mirror.heard_messages += 1;
+        mirror.heard_bytes += message.len() as u64;
+        let SocketKey { proxy, .. } = mirror.socket;
+        let is_rep = self.sockets[index(mirror.socket)].socket_type == SocketType::Rep;
         let mut frames = Frames::new(message);
         if is_rep {
             while frames.next().is_some_and(|frame| !frame.body.is_empty()) {}
@@ -404,17 +405,17 @@ impl Model {
             self.terminated.entry(proxy).or_insert(self.now);
         }
         let text = String::from_utf8_lossy(command);
-        let is_meant = |shadow: &Shadow| {
-            let address = crate::node::address(shadow.plug).to_string();
+        let is_meant = |mirror: &Mirror| {
+            let address = crate::node::address(mirror.plug).to_string();
             let quoted = format!("\"{address}\"");
-            shadow.socket.proxy == proxy
-                && shadow.phase != Phase::Closed
+            mirror.socket.proxy == proxy
+                && mirror.phase != Phase::Closed
                 && text.contains("\"kick\"")
                 && text.contains(&quoted)
         };
-        let shadows = self.shadows.iter().filter(|(_, shadow)| is_meant(shadow));
+        let mirrors = self.mirrors.iter().filter(|(_, mirror)| is_meant(mirror));
         // The asker is spared.
-        let others = shadows.map(|(id, _)| *id).filter(|other| *other != id);
+        let others = mirrors.map(|(id, _)| *id).filter(|other| *other != id);
         let kicked: Vec<ConnId> = others.collect();
         if let Some(watch) = &mut self.watches[proxy as usize] {
             self.asked += watch.asked(id, command, kicked.len(), is_rep);
@@ -424,13 +425,13 @@ impl Model {
 
     /// Something is about to be written to `id`: finds answers of a control that are too old.
     pub(crate) fn writing(&mut self, core: &Core, id: ConnId) {
-        let shadow = &self.shadows[&id];
-        let options = &self.sockets[index(shadow.socket)].options;
-        let has_ages = shadow.socket.side == SocketName::Control && !options.max_age.is_zero();
-        if let Some(egress) = core.egress(id).filter(|_| has_ages && shadow.is_live())
-            && let Some(watch) = &mut self.watches[shadow.socket.proxy as usize]
+        let mirror = &self.mirrors[&id];
+        let options = &self.sockets[index(mirror.socket)].options;
+        let has_ages = mirror.socket.side == SocketName::Control && !options.max_age.is_zero();
+        if let Some(egress) = core.egress(id).filter(|_| has_ages && mirror.is_live())
+            && let Some(watch) = &mut self.watches[mirror.socket.proxy as usize]
         {
-            watch.keep_answers(id, egress.messages() - shadow.begun_last());
+            watch.keep_answers(id, egress.messages() - mirror.begun_last());
         }
     }
 
@@ -441,15 +442,15 @@ impl Model {
 
     /// Something is being sent to a reader of a capture or to whoever is at a control.
     fn begun_beside(&mut self, id: ConnId, message: &[u8]) {
-        let shadows = &self.shadows;
-        let socket = shadows[&id].socket;
+        let mirrors = &self.mirrors;
+        let socket = mirrors[&id].socket;
         let is_rep = self.sockets[index(socket)].socket_type == SocketType::Rep;
         let watch = &mut self.watches[socket.proxy as usize];
         let watch = watch.as_mut().expect("somebody watches");
         if socket.side == SocketName::Control {
             return watch.answered(id, message, is_rep);
         }
-        let side_of = |sender: ConnId| shadows[&sender].socket.side;
+        let side_of = |sender: ConnId| mirrors[&sender].socket.side;
         if let Some((sender, identity)) = watch.shown(id, message, side_of) {
             self.learn(sender, identity);
         }
@@ -457,14 +458,14 @@ impl Model {
 
     /// Counts a message that a peer sent, and remembers it if it goes to one of many.
     fn count(&mut self, id: ConnId, (key, is_enveloped): (Key, bool), size: usize) {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        shadow.heard_messages += 1;
-        shadow.heard_bytes += size as u64;
-        let order = shadow.heard_messages;
-        let Some(across) = shadow.socket.across() else {
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        mirror.heard_messages += 1;
+        mirror.heard_bytes += size as u64;
+        let order = mirror.heard_messages;
+        let Some(across) = mirror.socket.across() else {
             return;
         };
-        let source_type = self.sockets[index(shadow.socket)].socket_type;
+        let source_type = self.sockets[index(mirror.socket)].socket_type;
         let socket = &mut self.sockets[index(across)];
         // A REP puts the envelope of the request in front of an answer.
         let envelope = if socket.socket_type == SocketType::Rep {
@@ -489,58 +490,16 @@ impl Model {
         }
     }
 
-    /// Whom a message must reach, as far as that is certain.
-    fn route(&self, id: ConnId, (first, is_single_frame): (&[u8], bool)) -> Vec<ConnId> {
-        let own = self.shadows[&id].socket;
-        let Some(target) = own.across() else {
-            return Vec::new();
-        };
-        let socket = &self.sockets[index(target)];
-        match (self.sockets[index(own)].socket_type, socket.socket_type) {
-            (SocketType::Xsub, _) => {
-                let wants = |shadow: &Shadow| {
-                    let mut topics = shadow.topics.iter();
-                    let is_match = topics.any(|topic| first.starts_with(topic));
-                    is_match != socket.options.invert_matching
-                };
-                let live = self.live(target).filter(|(_, shadow)| wants(shadow));
-                live.map(|(id, _)| id).collect()
-            }
-            (SocketType::Xpub, _) => self.live(target).map(|(id, _)| id).collect(),
-            (_, SocketType::Router) if !is_single_frame => {
-                let bearer = self.bearer(target, first);
-                bearer.into_iter().collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn live(&self, socket: SocketKey) -> impl Iterator<Item = (ConnId, &Shadow)> {
-        let of_socket =
-            move |(_, shadow): &(&ConnId, &Shadow)| shadow.socket == socket && shadow.is_live();
-        let shadows = self.shadows.iter().filter(of_socket);
-        shadows.map(|(id, shadow)| (*id, shadow))
-    }
-
-    /// Who has this identity now.
-    fn bearer(&self, socket: SocketKey, identity: &[u8]) -> Option<ConnId> {
-        let socket = &self.sockets[index(socket)];
-        let is_live = |id: &&ConnId| self.shadows[*id].is_live();
-        let given = socket.given.get(identity).filter(is_live);
-        let named = socket.names.get(identity).filter(is_live);
-        given.or(named).copied()
-    }
-
     fn expect(&mut self, target: ConnId, key: Key) {
-        let shadow = self.shadows.get_mut(&target).expect("it is connected");
-        let socket = &mut self.sockets[index(shadow.socket)];
-        // A liar's reply is held against nothing: it may bear any identity.
+        let mirror = self.mirrors.get_mut(&target).expect("it is connected");
+        let socket = &mut self.sockets[index(mirror.socket)];
+        // Replies of misbehaving peers are not expected: they may have any identity.
         let is_wild = socket.socket_type == SocketType::Router && matches!(key, Key::Other(_));
-        if is_wild || shadow.is_wild || socket.is_vague {
+        if is_wild || mirror.is_wild || socket.is_vague {
             return;
         }
         socket.expected += 1;
-        shadow.expected.push_back(Expected {
+        mirror.expected.push_back(Expected {
             at: self.now,
             batch: self.batch,
             is_excused: socket.is_lossy,
@@ -558,9 +517,9 @@ impl Model {
         goes: u32,
     ) {
         for target in targets {
-            let shadow = self.shadows.get_mut(target).expect("it is connected");
+            let mirror = self.mirrors.get_mut(target).expect("it is connected");
             let of_batch = |expected: &&mut Expected| expected.batch == self.batch;
-            for expected in shadow.expected.iter_mut().rev().take_while(of_batch) {
+            for expected in mirror.expected.iter_mut().rev().take_while(of_batch) {
                 expected.is_excused |= full.contains(target);
                 expected.is_single = goes == 1;
             }
@@ -569,14 +528,14 @@ impl Model {
 
     /// Compares what was written with what had to be.
     pub(crate) fn reconcile(&mut self) {
-        for (id, shadow) in &mut self.shadows {
-            while let Some(key) = shadow.begun.pop_front() {
-                if self.sockets[index(shadow.socket)].blocks() {
-                    take_in_order(*id, shadow, key);
+        for (id, mirror) in &mut self.mirrors {
+            while let Some(key) = mirror.begun.pop_front() {
+                if self.sockets[index(mirror.socket)].blocks() {
+                    take_in_order(*id, mirror, key);
                     continue;
                 }
                 let expected = loop {
-                    let expected = shadow.expected.pop_front();
+                    let expected = mirror.expected.pop_front();
                     let expected = expected.unwrap_or_else(|| {
                         panic!("{id:?} was sent {key:?}: not for it, or twice, or out of order")
                     });
@@ -588,10 +547,10 @@ impl Model {
                         "{id:?} missed {:?} though its queue was not full; then came {key:?}",
                         expected.key
                     );
-                    shadow.missed += 1;
-                    shadow.skipped = expected.is_single.then_some(expected.batch);
+                    mirror.missed += 1;
+                    mirror.skipped = expected.is_single.then_some(expected.batch);
                 };
-                let socket = &self.sockets[index(shadow.socket)];
+                let socket = &self.sockets[index(mirror.socket)];
                 let (max_age, age) = (socket.options.max_age, self.now - expected.at);
                 assert!(
                     max_age.is_zero() || socket.blocks() || age <= max_age,
@@ -599,7 +558,7 @@ impl Model {
                 );
                 let is_lossy = socket.is_lossy;
                 assert!(
-                    is_lossy || shadow.skipped != Some(expected.batch),
+                    is_lossy || mirror.skipped != Some(expected.batch),
                     "{id:?} was sent {key:?} though its queue had been full before"
                 );
             }
@@ -609,7 +568,7 @@ impl Model {
     /// What `id` has said waits. Where nothing may wait but subscriptions, and what stands behind
     /// them, it is not known any more when a subscription counts.
     pub(crate) fn parked(&mut self, id: ConnId) {
-        let own = self.shadows[&id].socket;
+        let own = self.mirrors[&id].socket;
         let Some(across) = own.across() else {
             return;
         };
@@ -624,24 +583,24 @@ impl Model {
         for socket in of_proxy {
             self.sockets[socket].is_vague = true;
         }
-        let shadows = self.shadows.values_mut();
-        for shadow in shadows.filter(|shadow| of_proxy.contains(&index(shadow.socket))) {
-            shadow.expected.clear();
-            shadow.begun.clear();
-            shadow.missed = 0;
+        let mirrors = self.mirrors.values_mut();
+        for mirror in mirrors.filter(|mirror| of_proxy.contains(&index(mirror.socket))) {
+            mirror.expected.clear();
+            mirror.begun.clear();
+            mirror.missed = 0;
         }
     }
 
     /// `id` is about to be given up; `queued` is what waits to be sent to it.
     pub(crate) fn dying(&mut self, id: ConnId, queued: &[IoSlice<'_>]) {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        let socket = index(shadow.socket);
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let socket = index(mirror.socket);
         let is_labelled = self.is_labelled(socket);
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let socket = &mut self.sockets[socket];
-        if is_balanced(socket.socket_type) && shadow.is_live() {
-            shadow.is_dying = true;
-            let unsent = shadow.unsent(queued);
+        if is_balanced(socket.socket_type) && mirror.is_live() {
+            mirror.is_dying = true;
+            let unsent = mirror.unsent(queued);
             let count = unsent.as_ref().map(|unsent| unsent.len() as u64);
             socket.requeued = socket.requeued.zip(count).map(|(sum, more)| sum + more);
             for message in unsent.into_iter().flatten() {
@@ -660,21 +619,21 @@ impl Model {
     /// to handle and need not.
     pub(crate) fn closed(&mut self, id: ConnId, received: u64, is_excused: bool) {
         self.reconcile();
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        let socket = &mut self.sockets[index(shadow.socket)];
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let socket = &mut self.sockets[index(mirror.socket)];
         socket.closed += 1;
         socket.received += received;
         // One that the broker thought dead: nobody has looked at its queue.
-        if is_balanced(socket.socket_type) && shadow.is_live() && !shadow.is_dying {
+        if is_balanced(socket.socket_type) && mirror.is_live() && !mirror.is_dying {
             socket.requeued = None;
         }
-        if is_excused || self.may_shed && shadow.heard_messages > received {
-            let left = shadow.heard_messages - received;
-            if let Some(across) = shadow.socket.across() {
+        if is_excused || self.may_shed && mirror.heard_messages > received {
+            let left = mirror.heard_messages - received;
+            if let Some(across) = mirror.socket.across() {
                 self.sockets[index(across)].excused += left;
             }
         }
-        shadow.close();
+        mirror.close();
         self.passing.remove(&id);
         self.pending.remove(&id);
         self.kicked.retain(|kicked| *kicked != id);
@@ -684,20 +643,12 @@ impl Model {
     /// heard to say that it is ready, or to which nothing is passed on.
     pub(crate) fn excuse_lonely(&mut self) {
         for socket in 0..self.sockets.len() {
-            let is_here = |shadow: &Shadow| index(shadow.socket) == socket && shadow.is_live();
+            let is_here = |mirror: &Mirror| index(mirror.socket) == socket && mirror.is_live();
             let is_heard = self.sockets[socket].options.balance != Balance::Ready;
             let is_paused = self.is_paused(socket / SocketName::ALL.len());
-            let has_takers = is_heard && self.shadows.values().any(is_here);
+            let has_takers = is_heard && self.mirrors.values().any(is_here);
             self.sockets[socket].is_loose |= is_paused || !has_takers;
         }
-    }
-
-    /// Whether anybody is there to get what `id` sends.
-    pub(crate) fn has_takers(&self, id: ConnId) -> bool {
-        let target = self.shadows[&id].socket.across();
-        target.is_some_and(|target| {
-            !self.is_paused(target.proxy as usize) && self.live(target).next().is_some()
-        })
     }
 
     pub(crate) fn is_paused(&self, proxy: usize) -> bool {
@@ -739,14 +690,14 @@ fn may_drop(socket_type: SocketType, options: &SocketOptions) -> bool {
 
 /// Takes what `id` was sent out of what it must be sent. When messages of several senders that had
 /// to wait went on is known, their order is not.
-fn take_in_order(id: ConnId, shadow: &mut Shadow, key: Key) {
+fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) {
     let sender = |key| match key {
         Key::Numbered(_, sender, _) => Some(sender),
         Key::Other(_) => None,
     };
-    let found = shadow.expected.iter().position(|it| it.key == key);
+    let found = mirror.expected.iter().position(|it| it.key == key);
     let at = found.unwrap_or_else(|| panic!("{id:?} was sent {key:?}: not for it, or twice"));
-    let before = shadow.expected.iter().take(at);
+    let before = mirror.expected.iter().take(at);
     let missed = before.filter(|it| sender(it.key).is_some() && sender(it.key) == sender(key));
     for expected in missed {
         assert!(
@@ -755,7 +706,7 @@ fn take_in_order(id: ConnId, shadow: &mut Shadow, key: Key) {
             expected.key
         );
     }
-    shadow.expected.remove(at);
+    mirror.expected.remove(at);
 }
 
 /// How the source of a message knows it that a socket of this type sends.

@@ -261,7 +261,7 @@ impl Watch {
                 &self.readers.entry(id).or_default().awaited
             };
             let is_it = |copy: &&Copy| copy.digest == digest;
-            // A liar's may be like another's: the one for which nothing must have been shown.
+            // A misbehaving's may be like another's: the one for which nothing must have been shown.
             let found = known
                 .iter()
                 .filter(|(sender, copies)| {

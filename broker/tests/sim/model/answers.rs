@@ -14,21 +14,21 @@ impl Model {
                 continue;
             }
             let (mut answers, mut asker) = (0, None);
-            let shadows = self.shadows.iter_mut();
-            for (id, shadow) in shadows.filter(|(_, it)| it.socket.proxy == proxy) {
+            let mirrors = self.mirrors.iter_mut();
+            for (id, mirror) in mirrors.filter(|(_, it)| it.socket.proxy == proxy) {
                 let received = core.messages_received(*id);
-                if received > shadow.passed_steps {
-                    let is_answer = shadow.socket.side == SocketName::Backend;
-                    answers += u64::from(is_answer) * (received - shadow.passed_steps);
+                if received > mirror.passed_steps {
+                    let is_answer = mirror.socket.side == SocketName::Backend;
+                    answers += u64::from(is_answer) * (received - mirror.passed_steps);
                     asker = (!is_answer).then_some(*id).or(asker);
-                    shadow.passed_steps = received;
+                    mirror.passed_steps = received;
                 }
             }
             let snapshots = core.statistics();
             let mut own = snapshots.iter().filter(|it| it.socket == side);
             let own = own.nth(proxy as usize).expect("each proxy has a frontend");
             let unasked = own.counters.dropped(broker::why::Drop::NotExpected);
-            let is_worker = |id: &ConnId| Some(self.shadows[id].socket) == key.across();
+            let is_worker = |id: &ConnId| Some(self.mirrors[id].socket) == key.across();
             let mut behind = snapshots
                 .iter()
                 .filter(|it| it.socket == SocketName::Backend);
@@ -42,7 +42,7 @@ impl Model {
                 asker = asker.filter(|_| !has_lost);
             }
             let more = unasked - std::mem::replace(&mut socket.unasked, unasked);
-            let is_there = |id: &ConnId| self.shadows[id].is_live() && !closing.contains(id);
+            let is_there = |id: &ConnId| self.mirrors[id].is_live() && !closing.contains(id);
             if let Some(id) = socket.requester.filter(is_there) {
                 assert!(
                     answers == 0 || more < answers,

@@ -5,21 +5,21 @@ use super::*;
 impl Model {
     /// The broker wrote the first `taken` bytes of what it offered.
     pub(crate) fn wrote(&mut self, id: ConnId, offered: &[IoSlice<'_>], taken: usize) {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        for unit in shadow.tap(offered, taken) {
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        for unit in mirror.tap(offered, taken) {
             self.begun(id, &unit);
         }
     }
 
     pub(super) fn begun(&mut self, id: ConnId, unit: &Unit) {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        let socket = index(shadow.socket);
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let socket = index(mirror.socket);
         let socket_type = self.sockets[socket].socket_type;
         if let Some((add, topic)) = told(socket_type, unit) {
             let is_news = if add {
-                shadow.view.insert(topic.clone())
+                mirror.view.insert(topic.clone())
             } else {
-                shadow.view.remove(&topic)
+                mirror.view.remove(&topic)
             };
             let what = if add { "subscription" } else { "cancel" };
             let may_repeat = self.hears_twice(id);
@@ -34,21 +34,21 @@ impl Model {
             return;
         }
         assert!(
-            shadow.was_ready,
+            mirror.was_ready,
             "{id:?} was sent a message in its handshake"
         );
-        shadow.begun_messages += 1;
-        if shadow.greeting.as_ref() == Some(&unit.bytes) {
-            shadow.greeting = None;
-            shadow.greetings += 1;
+        mirror.begun_messages += 1;
+        if mirror.greeting.as_ref() == Some(&unit.bytes) {
+            mirror.greeting = None;
+            mirror.greetings += 1;
             return;
         }
-        shadow.begun_bytes += unit.bytes.len() as u64;
-        if shadow.socket.side.side().is_none() {
+        mirror.begun_bytes += unit.bytes.len() as u64;
+        if mirror.socket.side.side().is_none() {
             return self.begun_beside(id, &unit.bytes);
         }
         let is_labelled = self.is_labelled(socket);
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         match socket_type {
             SocketType::Dealer if !is_labelled => {
                 let key = key_of(self.style, &unit.bytes);
@@ -59,7 +59,7 @@ impl Model {
                 let identity = frames.next().expect("a message has a frame").body;
                 let key = key_of(self.style, frames.rest());
                 let source = self.begun_by_turns(id, key);
-                // Two liars may say the same.
+                // Two misbehaving peers may send the same.
                 if let Key::Numbered(..) = key {
                     self.learn(source, identity);
                 }
@@ -71,8 +71,8 @@ impl Model {
             _ => {
                 let key = key_of(self.style, &unit.bytes);
                 let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
-                if !(is_wild || shadow.is_wild || self.sockets[socket].is_vague) {
-                    shadow.begun.push_back(key);
+                if !(is_wild || mirror.is_wild || self.sockets[socket].is_vague) {
+                    mirror.begun.push_back(key);
                 }
             }
         }
@@ -87,7 +87,7 @@ impl Model {
 
     /// Whether a publisher is told of what it knows.
     pub(super) fn hears_twice(&self, id: ConnId) -> bool {
-        let across = self.shadows[&id].socket.across();
+        let across = self.mirrors[&id].socket.across();
         across.is_some_and(|across| {
             let options = &self.sockets[index(across)].options;
             options.xpub_verbose || options.xpub_verboser
@@ -96,44 +96,44 @@ impl Model {
 
     /// A message that goes to one of many is being written to `id`; answers where it came from.
     pub(super) fn begun_by_turns(&mut self, id: ConnId, key: Key) -> ConnId {
-        let shadow = self.shadows.get_mut(&id).expect("it is connected");
-        let socket = &mut self.sockets[index(shadow.socket)];
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let socket = &mut self.sockets[index(mirror.socket)];
         let fate = socket.fates.get_mut(&key);
         let fate = fate.unwrap_or_else(|| panic!("{id:?} was sent {key:?}, which nobody sent"));
         fate.begun += 1;
         assert!(fate.begun <= fate.heard, "{key:?} was sent on twice");
         if matches!(key, Key::Numbered(..)) {
-            let last = shadow.orders.entry(fate.source).or_default();
+            let last = mirror.orders.entry(fate.source).or_default();
             socket.late += u64::from(fate.order < *last);
             *last = fate.order.max(*last);
         }
         match fate.taken_back {
             Some(batch) => assert!(
-                shadow.newest_batch <= batch || socket.requeued.is_none(),
+                mirror.newest_batch <= batch || socket.requeued.is_none(),
                 "{key:?} was taken back and then overtaken on its way to {id:?}"
             ),
-            None => shadow.newest_batch = shadow.newest_batch.max(fate.batch),
+            None => mirror.newest_batch = mirror.newest_batch.max(fate.batch),
         }
         fate.source
     }
 
     /// A request of `source` has this identity in front.
     pub(super) fn learn(&mut self, source: ConnId, identity: &[u8]) {
-        let shadow = self.shadows.get_mut(&source).expect("it is connected");
+        let mirror = self.mirrors.get_mut(&source).expect("it is connected");
         let shown = identity.escape_ascii();
-        if !shadow.identity.is_empty() {
+        if !mirror.identity.is_empty() {
             assert_eq!(
-                shadow.identity, identity,
+                mirror.identity, identity,
                 "{source:?} is called {shown}, which it did not announce"
             );
             return;
         }
-        if let Some(given) = &shadow.given {
+        if let Some(given) = &mirror.given {
             assert_eq!(given, identity, "{source:?} has two identities");
             return;
         }
-        shadow.given = Some(identity.to_vec());
-        let socket = &mut self.sockets[index(shadow.socket)];
+        mirror.given = Some(identity.to_vec());
+        let socket = &mut self.sockets[index(mirror.socket)];
         let former = socket.given.insert(identity.to_vec(), source);
         assert_eq!(former, None, "the identity {shown} was given away twice");
     }

@@ -3,8 +3,8 @@
 use super::{Node, State};
 use crate::context::SocketKey;
 use crate::context::{Context, Dial, Event, MILLISECOND, Owner};
+use crate::mirror::Phase;
 use crate::random::mix;
-use crate::shadow::Phase;
 use broker::config::Endpoint;
 use broker::limits::LINGER;
 use broker::{Action, ConnId, SLICES_MAX};
@@ -29,8 +29,8 @@ impl Node {
 
     pub(super) fn after_settling(&mut self) {
         for id in std::mem::take(&mut self.broken) {
-            if let Some(shadow) = self.model.shadows.get_mut(&id) {
-                shadow.is_mute |= shadow.is_live();
+            if let Some(mirror) = self.model.mirrors.get_mut(&id) {
+                mirror.is_mute |= mirror.is_live();
             }
         }
     }
@@ -84,7 +84,7 @@ impl Node {
     /// Finds those that a stop closes though what they sent could still go somewhere.
     pub(super) fn note_cut_off(&mut self, ctx: &Context, actions: &[Action]) {
         let ends = |action: &Action| match action {
-            Action::Close { id, .. } => self.model.shadows[id].phase == Phase::Ready,
+            Action::Close { id, .. } => self.model.mirrors[id].phase == Phase::Ready,
             _ => false,
         };
         let drain = ctx.span(self.config.drain_timeout);
@@ -129,12 +129,12 @@ impl Node {
                 let host = self.hosts.get_mut(&id).expect("it is closed once");
                 assert_eq!(host.state, State::Open, "{id:?} is closed once");
                 let is_excused = (host.is_suspended || host.is_cut) && !self.cut_off.contains(&id);
-                let SocketKey { proxy, .. } = self.model.shadows[&id].socket;
-                let was_ready = self.model.shadows[&id].phase == Phase::Ready;
+                let SocketKey { proxy, .. } = self.model.mirrors[&id].socket;
+                let was_ready = self.model.mirrors[&id].phase == Phase::Ready;
                 if self.model.terminated.contains_key(&proxy) && was_ready {
                     self.terminated.entry(proxy).or_insert(ctx.now);
                 }
-                if self.stopped_at.is_some() && self.model.shadows[&id].is_live() {
+                if self.stopped_at.is_some() && self.model.mirrors[&id].is_live() {
                     self.parted.insert(host.plug);
                 }
                 let received = self.core.messages_received(id);

@@ -39,7 +39,7 @@ impl Node {
             // Subscriptions must not be lost and know no limit but their own; answers are as long
             // as they are.
             let is_limited = !matches!(
-                (socket.socket_type, self.model.shadows[id].socket.side),
+                (socket.socket_type, self.model.mirrors[id].socket.side),
                 (SocketType::Xsub, _) | (_, SocketName::Control)
             );
             if is_limited {
@@ -95,8 +95,8 @@ impl Node {
             return;
         }
         let is_of = |id: &ConnId, socket| {
-            let shadow = &self.model.shadows[id];
-            shadow.socket == socket && shadow.is_live()
+            let mirror = &self.model.mirrors[id];
+            mirror.socket == socket && mirror.is_live()
         };
         for (proxy, side) in (0..)
             .zip(&self.config.proxies)
@@ -139,7 +139,7 @@ impl Node {
                 let mut all = self
                     .hosts
                     .keys()
-                    .filter(|id| self.model.shadows[*id].socket == to);
+                    .filter(|id| self.model.mirrors[*id].socket == to);
                 assert!(
                     all.any(is_busy),
                     "messages wait for {to:?}, of whose queues none is full"
@@ -157,12 +157,12 @@ impl Node {
             && options.overflow == Overflow::Block;
         let has_limit = self.config.memory_limit > 0;
         let has_room = |(id, host): (&ConnId, &Host)| {
-            let shadow = &self.model.shadows[id];
+            let mirror = &self.model.mirrors[id];
             let is_reader =
-                shadow.socket.side == SocketName::Capture && shadow.socket.proxy == proxy;
+                mirror.socket.side == SocketName::Capture && mirror.socket.proxy == proxy;
             let is_empty = self.core.egress(*id).is_none_or(Egress::is_empty);
             is_reader
-                && shadow.is_live()
+                && mirror.is_live()
                 && host.state == State::Open
                 && has_room(&self.core, *id, options)
                 && (!has_limit || is_empty)

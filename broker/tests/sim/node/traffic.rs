@@ -148,7 +148,7 @@ impl Node {
             return;
         }
         self.dying.extend(&self.model.kicked);
-        let socket = self.model.shadows[&id].socket;
+        let socket = self.model.mirrors[&id].socket;
         let stuck = self.core.statistics();
         let is_stuck = stuck.iter().any(|socket| socket.waiting > 0);
         ctx.coverage.add("questions", asked as u64);
@@ -163,7 +163,7 @@ impl Node {
             let options = &self.model.sockets[index(socket)].options;
             // How much one queue may hold of a limited memory is not known here.
             let is_full = is_at_high_water(&self.core, id, options) || self.model.may_shed;
-            let is_live = self.model.shadows[&id].is_live();
+            let is_live = self.model.mirrors[&id].is_live();
             assert!(
                 is_full || !is_live,
                 "{id:?}: {asked} questions, {queued} answers"

@@ -6,14 +6,14 @@ use crate::net::Plug;
 use wire::{Pulled, Told, Wire};
 use zmtp::{HeartbeatConfig, SocketType};
 
-pub(crate) mod beside;
-pub(crate) mod liar;
+pub(crate) mod misbehaving;
+pub(crate) mod monitors;
 pub(crate) mod request;
 pub(crate) mod spread;
 pub(crate) mod wire;
 
-use beside::{Reader, Steerer};
-use liar::Liar;
+use misbehaving::Misbehaving;
+use monitors::{Reader, Steerer};
 use request::{Client, Worker};
 use spread::{Publisher, Sink, Source, Subscriber};
 
@@ -50,7 +50,7 @@ pub(crate) struct Spec {
 #[derive(Debug)]
 pub(crate) enum Role {
     Client(Client),
-    Liar(Liar),
+    Misbehaving(Misbehaving),
     Publisher(Publisher),
     Reader(Reader),
     Sink(Sink),
@@ -120,7 +120,7 @@ impl Peer {
     }
 
     pub(crate) fn is_liar(&self) -> bool {
-        matches!(self.role, Role::Liar(_))
+        matches!(self.role, Role::Misbehaving(_))
     }
 
     /// Something came, or there is room again.
@@ -149,7 +149,9 @@ impl Peer {
         let mut wire = Wire::new(ctx, plug, &self.spec, sender);
         match &mut self.role {
             Role::Client(client) => client.connected(),
-            Role::Liar(liar) => wire.replace(liar.connected(ctx, &self.spec, sender)),
+            Role::Misbehaving(misbehaving) => {
+                wire.replace(misbehaving.connected(ctx, &self.spec, sender))
+            }
             Role::Publisher(publisher) => publisher.connected(),
             Role::Reader(reader) => reader.connected(),
             Role::Steerer(steerer) => steerer.connected(),
@@ -188,8 +190,8 @@ impl Peer {
         if self.spec.is_listening || is_gone || ctx.is_over || (ctx.is_calm && !is_needed) {
             return;
         }
-        if let Role::Liar(liar) = &mut self.role
-            && !liar.comes_back()
+        if let Role::Misbehaving(misbehaving) = &mut self.role
+            && !misbehaving.comes_back()
         {
             return;
         }
@@ -249,7 +251,8 @@ impl Peer {
         if let Wish::Turn(at) = wish {
             self.wake(ctx, at.max(ctx.now + 1));
         }
-        let reads = !matches!(&self.role, Role::Liar(liar) if !liar.reads_at_all(ctx));
+        let reads =
+            !matches!(&self.role, Role::Misbehaving(misbehaving) if !misbehaving.reads_at_all(ctx));
         if reads && ctx.can_read(plug) {
             let at = if ctx.is_calm { 0 } else { self.read_at };
             self.wake(ctx, at.max(ctx.now + 1));
@@ -286,8 +289,8 @@ impl Peer {
         let (limit, pause) = self.spec.read;
         self.read_at = ctx.now + pause;
         let limit = if ctx.is_calm { 64 << 10 } else { limit };
-        if let Role::Liar(liar) = &self.role {
-            return liar.reads(ctx, wire.plug);
+        if let Role::Misbehaving(misbehaving) = &self.role {
+            return misbehaving.reads(ctx, wire.plug);
         }
         let before = wire.received();
         let (pulled, told) = wire.pull(ctx, limit);
@@ -322,7 +325,7 @@ impl Role {
     fn hear(&mut self, tools: &mut Tools<'_>, told: Told) {
         match self {
             Self::Client(client) => client.hear(tools, told),
-            Self::Liar(_) => {}
+            Self::Misbehaving(_) => {}
             Self::Publisher(publisher) => publisher.hear(tools, told),
             Self::Reader(reader) => reader.hear(tools, &told),
             Self::Sink(sink) => sink.hear(tools, &told),
@@ -334,8 +337,8 @@ impl Role {
     }
 
     fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
-        if let Self::Liar(liar) = self {
-            return liar.turn(tools);
+        if let Self::Misbehaving(misbehaving) = self {
+            return misbehaving.turn(tools);
         }
         if !tools.wire.is_ready {
             return Wish::Wait;
@@ -345,7 +348,7 @@ impl Role {
         }
         match self {
             Self::Client(client) => client.turn(tools),
-            Self::Liar(_) | Self::Sink(_) => Wish::Wait,
+            Self::Misbehaving(_) | Self::Sink(_) => Wish::Wait,
             Self::Publisher(publisher) => publisher.turn(tools),
             Self::Reader(reader) => reader.turn(tools),
             Self::Source(source) => source.turn(tools),

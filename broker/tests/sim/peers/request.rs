@@ -7,7 +7,7 @@ use crate::message::{Header, Purpose, header_of, verify};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zmtp::SocketType;
 
-/// What an answer to a liar's request says that it answers.
+/// The number in an answer to the request of a misbehaving peer.
 const NOBODY: (u32, u32) = (u32::MAX, u32::MAX);
 
 /// REQ, DEALER or ROUTER that asks.

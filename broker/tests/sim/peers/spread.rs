@@ -219,7 +219,7 @@ fn topic(random: &mut Random) -> Vec<u8> {
     (0..random.below(4)).map(|_| random.pick(b"ab")).collect()
 }
 
-/// Compares a message with what its header says, unless a liar sent it.
+/// Compares a message with what its header says, unless a misbehaving peer sent it.
 fn honest(tools: &mut Tools<'_>, message: &[u8], purpose: Purpose, lead: usize) -> Option<Header> {
     let Some((header, at)) = header_of(tools.ctx.style, message) else {
         tools.ctx.coverage.add("lies received", 1);

@@ -3,8 +3,8 @@
 use super::{Plan, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::message::Profile;
-use crate::peers::beside::{Reader, Steerer};
-use crate::peers::liar::{Liar, Lie};
+use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
+use crate::peers::monitors::{Reader, Steerer};
 use crate::peers::request::{Client, Worker};
 use crate::peers::spread::{Publisher, Sink, Source, Subscriber};
 use crate::peers::{Peer, Role, Spec};
@@ -176,9 +176,9 @@ impl Scene {
             if !proxy.socket(side).options.router_handover {
                 spec.identity.clear();
             }
-            let lie = self.random.pick(&Lie::ALL);
-            let liar = Liar::new(&mut self.random, lie);
-            self.add_peer(spec, Role::Liar(liar));
+            let kind = self.random.pick(&Misbehaviour::ALL);
+            let misbehaving = Misbehaving::new(&mut self.random, kind);
+            self.add_peer(spec, Role::Misbehaving(misbehaving));
         }
     }
 

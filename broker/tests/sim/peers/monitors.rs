@@ -1,4 +1,4 @@
-//! Those who watch a proxy and steer it.
+//! Peers of captures and controls.
 
 use super::wire::Told;
 use super::{Pace, Tools, Wish};
@@ -6,7 +6,7 @@ use crate::context::{Nanos, SECOND};
 use crate::message::{header_of, verify};
 use zmtp::SocketType;
 
-/// Whoever reads a capture: SUB, XSUB, PULL, or what a DEALER talks to.
+/// A reader of a capture: SUB, XSUB, PULL, or a peer of a DEALER.
 #[derive(Debug)]
 pub(crate) struct Reader {
     is_subscribed: bool,

@@ -49,7 +49,7 @@ pub(crate) struct Pending {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shadow {
+pub(crate) struct Mirror {
     /// Messages of which something was written, not yet held against [`Self::expected`].
     pub(crate) begun: VecDeque<Key>,
     pub(crate) begun_bytes: u64,
@@ -143,7 +143,7 @@ pub(crate) struct Unit {
     pub(crate) is_command: bool,
 }
 
-impl Shadow {
+impl Mirror {
     pub(crate) fn new(
         (socket, socket_type): (SocketKey, SocketType),
         options: &SocketOptions,

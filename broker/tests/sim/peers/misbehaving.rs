@@ -1,4 +1,4 @@
-//! Peers that do not keep to the protocol, or keep to it and mean no good.
+//! Peers that violate the protocol, or abuse it.
 
 use super::{Spec, Tools, Wish};
 use crate::context::{Context, MILLISECOND, Nanos, SECOND};
@@ -8,9 +8,9 @@ use crate::random::Random;
 use zmtp::encode::append_command;
 use zmtp::{LoopCommand, Probe, SocketType};
 
-/// What a liar does with each of its connections.
+/// What a misbehaving peer does with each of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lie {
+pub(crate) enum Misbehaviour {
     /// A good beginning, then random bytes.
     Garbage,
     /// A frame larger than the peer will ever send.
@@ -31,7 +31,7 @@ pub(crate) enum Lie {
     Type,
 }
 
-impl Lie {
+impl Misbehaviour {
     pub(crate) const ALL: [Self; 9] = [
         Self::Garbage,
         Self::Huge,
@@ -46,8 +46,8 @@ impl Lie {
 }
 
 #[derive(Debug)]
-pub(crate) struct Liar {
-    lie: Lie,
+pub(crate) struct Misbehaving {
+    kind: Misbehaviour,
     /// When it has had enough of this connection.
     leaves_at: Nanos,
     lives: u32,
@@ -57,11 +57,11 @@ pub(crate) struct Liar {
     reads: bool,
 }
 
-impl Liar {
-    pub(crate) fn new(random: &mut Random, lie: Lie) -> Self {
+impl Misbehaving {
+    pub(crate) fn new(random: &mut Random, kind: Misbehaviour) -> Self {
         Self {
             leaves_at: 0,
-            lie,
+            kind,
             lives: 1 + u32::try_from(random.below(5)).expect("small"),
             says_at: 0,
             reads: random.chance(80),
@@ -78,29 +78,29 @@ impl Liar {
         self.leaves_at = ctx.now + ctx.random.range(MILLISECOND..=3 * SECOND);
         let random = &mut ctx.random;
         let mut out = Vec::new();
-        if self.lie != Lie::Silence || random.chance(70) {
+        if self.kind != Misbehaviour::Silence || random.chance(70) {
             greeting(&mut out, spec.minor);
         }
-        let socket_type = match self.lie {
-            Lie::Type => random.pick(&SocketType::ALL),
+        let socket_type = match self.kind {
+            Misbehaviour::Type => random.pick(&SocketType::ALL),
             _ => spec.socket_type,
         };
-        let identity = match self.lie {
-            Lie::Identity => {
+        let identity = match self.kind {
+            Misbehaviour::Identity => {
                 let slot = u8::try_from(random.below(12)).expect("small");
                 let generation = u8::try_from(random.below(3)).expect("small");
                 vec![0, 0, 0, 0, slot, 0, 0, 0, generation]
             }
             _ => spec.identity.clone(),
         };
-        let check = match self.lie {
-            Lie::Loops => random.pick(&["on", "on", "on", "trial"]),
+        let check = match self.kind {
+            Misbehaviour::Loops => random.pick(&["on", "on", "on", "trial"]),
             _ => "",
         };
         ready(&mut out, socket_type, &identity, check);
         self.talk(ctx, (socket_type, sender), &mut out);
         let random = &mut ctx.random;
-        if self.lie == Lie::Mutation {
+        if self.kind == Misbehaviour::Mutation {
             for _ in 0..1 + random.below(4) {
                 let at = random.below(out.len());
                 out[at] ^= 1 << random.below(8);
@@ -118,20 +118,20 @@ impl Liar {
     ) {
         let (style, now) = (ctx.style, ctx.now);
         let random = &mut ctx.random;
-        match self.lie {
-            Lie::Garbage => {
+        match self.kind {
+            Misbehaviour::Garbage => {
                 let keep = random.below(out.len() + 1);
                 out.truncate(if random.chance(50) { out.len() } else { keep });
                 let size = 1 + random.below(3000);
                 out.extend((0..size).map(|_| random.next().to_le_bytes()[0]));
             }
-            Lie::Huge => {
+            Misbehaviour::Huge => {
                 out.push(2 | u8::from(random.chance(50)));
                 let size = random.pick(&[200_000, 100 << 20, 1 << 40, i64::MAX as u64, u64::MAX]);
                 out.extend(size.to_be_bytes());
                 out.resize(out.len() + random.below(100_000), 0x77);
             }
-            Lie::Loops => {
+            Misbehaviour::Loops => {
                 if matches!(socket_type, SocketType::Sub | SocketType::Xsub) {
                     let count = random.pick(&[1, 20, 3000]);
                     for number in 0..count {
@@ -146,24 +146,24 @@ impl Liar {
                     loop_command(random).append(out);
                 }
             }
-            Lie::Stall => {
+            Misbehaviour::Stall => {
                 out.push(2);
                 let size = random.pick(&[70_000, 600_000, 100 << 20]);
                 out.extend(u64::to_be_bytes(size));
                 out.resize(out.len() + random.pick(&[0, 10, 60_000, 66_000]), 0x77);
                 self.says_at = now + 50 * MILLISECOND;
             }
-            Lie::Silence => {
+            Misbehaviour::Silence => {
                 let keep = random.below(out.len());
                 out.truncate(keep);
             }
-            Lie::Subscriptions => {
+            Misbehaviour::Subscriptions => {
                 for _ in 0..random.below(60) {
                     let topic = vec![random.pick(b"abc"); random.below(80)];
                     append_command(out, "SUBSCRIBE", &topic);
                 }
             }
-            Lie::Identity | Lie::Mutation | Lie::Type => {
+            Misbehaviour::Identity | Misbehaviour::Mutation | Misbehaviour::Type => {
                 for number in 0..random.range(0..=10) {
                     let number = u32::try_from(number).expect("small");
                     let header = Header::new(Purpose::Item, sender, number);
@@ -199,12 +199,12 @@ impl Liar {
         if ctx.is_calm || ctx.now >= self.leaves_at {
             return Wish::Close;
         }
-        let says_more = matches!(self.lie, Lie::Loops | Lie::Stall);
+        let says_more = matches!(self.kind, Misbehaviour::Loops | Misbehaviour::Stall);
         if !says_more {
             return Wish::Turn(self.leaves_at);
         }
         if self.says_at <= ctx.now {
-            if self.lie == Lie::Stall {
+            if self.kind == Misbehaviour::Stall {
                 tools.wire.say(b"x");
             } else {
                 let mut said = Vec::new();
