@@ -26,6 +26,7 @@ pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
     TIME_MS_MAX, Unit, Value, ValueKind,
 };
+pub use suggest::hint;
 pub use units::{parse_size, parse_time};
 
 /// A whole broker: any number of proxies on one event loop.

@@ -1,7 +1,8 @@
 //! "Did you mean": the known name nearest to an unknown one.
 
 /// The end of a sentence about an unknown name: the nearest of `known`, or all of them.
-pub(crate) fn hint(name: &str, known: &[&str]) -> String {
+#[must_use]
+pub fn hint(name: &str, known: &[&str]) -> String {
     match beginning(name, known).or_else(|| nearest(name, known)) {
         Some(candidate) => format!("did you mean \"{candidate}\"?"),
         None => format!("write one of {}", known.join(", ")),

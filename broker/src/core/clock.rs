@@ -36,6 +36,11 @@ impl Clock {
         self.now
     }
 
+    /// How long ago it began.
+    pub(super) fn uptime(&self) -> Duration {
+        self.now - self.began_at
+    }
+
     /// Microseconds since the beginning, rounded up: nothing stamped with them seems older than it
     /// is.
     pub(super) fn stamp(&self) -> u64 {

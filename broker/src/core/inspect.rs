@@ -373,6 +373,8 @@ impl Core {
             "record": record,
             "sockets": list,
             "turns": describe_turns(self.turn_times()),
+            "uptime_seconds": self.clock.uptime().as_secs_f64(),
+            "version": env!("CARGO_PKG_VERSION"),
         }))
     }
 
@@ -478,8 +480,7 @@ const KICK_ASKER: &str = "this is the connection that the command came by: close
 const KICK_NAMELESS: &str =
     "identity: an empty one is that of every peer without a name: write id or address";
 
-const KICK_NOBODY: &str =
-    "no peer of this proxy fits that: ask for peers to see those that there are";
+const KICK_NOBODY: &str = "no peer of this proxy matches: the command \"peers\" lists them";
 
 const NO_XPUB: &str = "this proxy has no subscriptions: it has no XPUB and no PUB socket";
 

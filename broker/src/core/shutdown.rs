@@ -7,8 +7,9 @@ use crate::core::actions::Action;
 use crate::core::inproc::InprocActivity;
 use crate::core::links::LinkState;
 use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::pattern::balancer::Balancer;
 use crate::peer::PeerAddress;
-use crate::proxy::{Linger, Proxy, Socket, Stop};
+use crate::proxy::{Linger, Proxy, Socket, Stop, Undelivered};
 use crate::why::{Drop, Why};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Shutdown {
     drain_timeout: Duration,
+    /// Whether a second call of [`Core::handle_stop`] has ended the wait for queues.
+    is_forced: bool,
     stop: Stop,
     /// Proxies that end before the others, while they send what is queued.
     stopping: Vec<ProxyId>,
@@ -26,6 +29,7 @@ impl Shutdown {
     pub(super) fn new(drain_timeout: Duration) -> Self {
         Self {
             drain_timeout,
+            is_forced: false,
             stop: Stop::No,
             stopping: Vec::new(),
             inproc: InprocActivity::default(),
@@ -36,6 +40,29 @@ impl Shutdown {
     /// sockets of its own has come to rest.
     pub(super) fn is_quiet(&self) -> bool {
         self.inproc.is_quiet() || !matches!(self.stop, Stop::Draining(_))
+    }
+
+    /// What a stop has dropped of the queues of a socket, and which limit it kept.
+    fn describe_loss(&self, socket: &Socket) -> String {
+        let messages = socket.stats.dropped(Drop::Stopping);
+        let Undelivered { bytes, peers } = socket.undelivered;
+        let dropped = format!("dropped {messages} queued messages of {bytes} bytes");
+        let peers = match peers {
+            0 => return format!("{dropped}: no peer is there to take them"),
+            1 => "1 peer".to_owned(),
+            peers => format!("{peers} peers"),
+        };
+        let limit = match socket.options.linger {
+            _ if self.is_forced => "before the second signal".to_owned(),
+            Some(linger) if linger < self.drain_timeout => {
+                format!("within {} ms (linger)", linger.as_millis())
+            }
+            _ => format!(
+                "within {} ms (drain_timeout)",
+                self.drain_timeout.as_millis()
+            ),
+        };
+        format!("{dropped}: {peers} did not take them {limit}")
     }
 
     /// Whether everything is closed, or being closed.
@@ -49,6 +76,7 @@ impl Core {
     /// the configuration says. A second call gives up what is queued.
     pub fn handle_stop(&mut self, now: Instant) {
         if self.shutdown.stop != Stop::No {
+            self.shutdown.is_forced = true;
             self.close_all(now);
             return;
         }
@@ -175,12 +203,9 @@ impl Core {
         proxy.stop = Stop::Closing;
         let name = &proxy.name;
         for socket in proxy.sockets().map(|socket| &self.sockets[socket]) {
-            let (side, count) = (socket.name, socket.stats.dropped(Drop::Stopping));
-            if count > 0 {
-                log::warn!(
-                    "{name} {side}: dropped {count} queued messages: their peers did not take them \
-                     before the stop (drain_timeout, linger)"
-                );
+            if socket.stats.dropped(Drop::Stopping) > 0 {
+                let loss = self.shutdown.describe_loss(socket);
+                log::warn!("{name} {}: {loss}", socket.name);
             }
         }
         self.close_all_later(|conn| conn.proxy == id);
@@ -220,20 +245,27 @@ impl Core {
         let store = &mut self.outbox.store;
         for (_, socket) in self.sockets.iter_mut() {
             if socket.linger == Linger::Over {
+                let balancer = socket.pattern.as_balancer();
+                let bytes = balancer.map_or(0, Balancer::orphaned_bytes);
+                socket.undelivered.bytes += bytes;
                 socket.shed_orphaned(Drop::Stopping, store);
             }
         }
         for (id, conn) in self.conns.iter_mut() {
             let socket = &mut self.sockets[conn.socket];
             if socket.linger == Linger::Over && conn.egress.messages() > 0 {
+                let before = conn.egress.bytes();
                 socket.shed((id, conn), Drop::Stopping, &[], store);
+                socket.count_undelivered(before - conn.egress.bytes());
             }
         }
         for closing in self.conns.iter_closing_mut() {
             let socket = &mut self.sockets[closing.socket];
             if socket.linger == Linger::Over && closing.has_messages {
+                let before = closing.egress.bytes();
                 let count = closing.egress.shed(&[], store);
                 socket.stats.count_drops(Drop::Stopping, count);
+                socket.count_undelivered(before - closing.egress.bytes());
             }
         }
     }

@@ -13,7 +13,7 @@ pub(crate) mod observers;
 pub(crate) mod socket;
 
 use observers::Observers;
-pub(crate) use socket::{Linger, Socket};
+pub(crate) use socket::{Linger, Socket, Undelivered};
 
 /// All sockets of all proxies.
 pub(crate) type Sockets = Table<SocketId, Socket>;

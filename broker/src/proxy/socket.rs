@@ -48,6 +48,17 @@ pub(crate) struct Socket {
     /// Suspended senders: their next messages wait for a receiver on the other side. In the order
     /// of their turns.
     pub(crate) suspended: Line,
+    /// What a stop dropped.
+    pub(crate) undelivered: Undelivered,
+}
+
+/// What the queues of a socket held when a stop dropped it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    /// Bytes on the wire.
+    pub(crate) bytes: u64,
+    /// Peers whose queues were not empty.
+    pub(crate) peers: u64,
 }
 
 /// Until when a socket's queues are sent.
@@ -114,6 +125,7 @@ impl Socket {
             stats: SocketStats::default(),
             subscription_bytes: 0,
             suspended: Line::default(),
+            undelivered: Undelivered::default(),
         }
     }
 
@@ -187,6 +199,12 @@ impl Socket {
     pub(crate) fn begin_linger(&mut self, now: Instant, deadline: Instant) {
         let own = self.options.linger.map(|linger| now + linger);
         self.linger = Linger::Until(own.map_or(deadline, |own| own.min(deadline)));
+    }
+
+    /// Takes note that a stop dropped so many bytes of one peer.
+    pub(crate) fn count_undelivered(&mut self, bytes: u64) {
+        self.undelivered.bytes += bytes;
+        self.undelivered.peers += u64::from(bytes > 0);
     }
 
     /// Whether the queue of this peer is as full as it may be.

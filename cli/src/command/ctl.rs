@@ -185,6 +185,11 @@ impl Control {
         Err(failed(endpoint, &refusal))
     }
 
+    /// Whether it answers pause, resume and terminate.
+    fn answers(&self) -> bool {
+        self.socket_type == SocketType::Req
+    }
+
     /// Sends one command; its answer is what comes back, if anything ever does.
     fn exchange(&mut self, command: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let deadline = Instant::now() + self.timeout;
@@ -195,7 +200,7 @@ impl Control {
         };
         told.map_err(|error| failed(&self.endpoint, &error))?;
         let is_steering = matches!(command, b"PAUSE" | b"RESUME" | b"TERMINATE");
-        if self.socket_type != SocketType::Req && is_steering {
+        if !self.answers() && is_steering {
             return Ok(Vec::new());
         }
         if self.socket_type == SocketType::Pub {
@@ -224,7 +229,8 @@ impl Control {
 
     fn steer(&mut self, command: &str) -> Result<Value, Failure> {
         self.exchange(command.as_bytes())?;
-        Ok(json!({ "done": command.to_lowercase() }))
+        let key = if self.answers() { "done" } else { "sent" };
+        Ok(json!({ key: command.to_lowercase() }))
     }
 
     /// Asks a question; what is wrong with it is a failure.

@@ -5,12 +5,12 @@ mod pcapng;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use self::flow::Flows;
 use self::pcapng::Writer;
 use crate::capture::{Filter, FilterArgs, Recordings};
-use crate::output::Failure;
+use crate::output::{Failure, print};
 
 /// Turn recordings into files for Wireshark
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,9 @@ pub(crate) struct ExportArgs {
     /// The file to write; - is stdout
     #[arg(long, value_name = "FILE")]
     pcapng: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -45,18 +48,41 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     };
     let out: Box<dyn Write> = match args.pcapng.to_str() {
         Some("-") => Box::new(io::stdout().lock()),
-        _ => Box::new(File::create(&args.pcapng).map_err(refuse)?),
+        _ => Box::new(create(&args.pcapng, args.overwrite).map_err(refuse)?),
     };
     let mut writer = Writer::begin(BufWriter::new(out)).map_err(refuse)?;
     let mut flows = Flows::default();
+    let (mut messages, mut packets) = (0_u64, 0_u64);
     let told = recordings.read(|message| {
         if filter.accepts(message) {
-            flows
-                .message(message, |packet| writer.packet(message.time_ns, packet))
-                .map_err(refuse)?;
+            messages += 1;
+            let write = |packet: &[u8]| {
+                packets += 1;
+                writer.packet(message.time_ns, packet)
+            };
+            flows.message(message, write).map_err(refuse)?;
         }
         Ok(true)
     })?;
     writer.finish().map_err(refuse)?;
+    if args.pcapng.to_str() != Some("-") {
+        print(&format!(
+            "{name}: {messages} messages in {packets} packets\n"
+        ))?;
+    }
     told.check()
+}
+
+/// Creates a file. One that exists is replaced only if that was asked for; a pipe or device is
+/// written to.
+fn create(path: &Path, overwrite: bool) -> io::Result<File> {
+    match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => return created,
+    }
+    if path.is_file() && !overwrite {
+        let message = "it exists; name another file, or add --overwrite";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    File::create(path)
 }

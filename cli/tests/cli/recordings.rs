@@ -9,6 +9,7 @@ use broker::record::{Direction, Origin, RecordConfig, Recorder};
 use zmtp::SocketType;
 use zmtp::encode::append_message;
 
+use super::refusals::refusal_of;
 use super::{run, text, zmqd};
 
 const SECOND: u64 = 1_000_000_000;
@@ -322,7 +323,7 @@ fn damage_is_told_and_costs_what_it_hits() {
     fs::write(&path, &bytes).expect("writable");
     for (args, lines) in [
         (&["sniff", "--read", &path][..], 3),
-        (&["export", &path, "--pcapng", &cut], 0),
+        (&["export", &path, "--overwrite", "--pcapng", &cut], 1),
     ] {
         let output = run(args);
         let stderr = text(&output.stderr);
@@ -412,6 +413,24 @@ fn a_full_disk_is_a_failure() {
 
 /// `ci.sh tshark` looks at the file that this leaves behind; see there what it expects.
 #[test]
+fn an_export_replaces_no_file_unasked() {
+    let folder = folder("unasked");
+    let [path, pcapng] = [at(&folder, "day.zrec"), at(&folder, "day.pcapng")];
+    day(&path);
+    fs::write(&pcapng, "dear").expect("writable");
+    let args = ["export", &path, "--pcapng", &pcapng];
+    let refusal = refusal_of(&args, 1);
+    assert!(
+        refusal.ends_with("it exists; name another file, or add --overwrite"),
+        "{refusal}"
+    );
+    assert_eq!(fs::read(&pcapng).expect("readable"), b"dear");
+    let summary = stdout_of(&[&args[..], &["--overwrite"]].concat());
+    assert!(summary.starts_with(&format!("{pcapng}: ")), "{summary}");
+    assert!(fs::read(&pcapng).expect("readable").len() > 100);
+}
+
+#[test]
 fn an_export_has_blocks_packets_and_streams() {
     let folder = folder("exported");
     let [path, pcapng] = ["day", "day.pcapng"].map(|name| at(&folder, name));
@@ -443,7 +462,8 @@ fn an_export_has_blocks_packets_and_streams() {
             (2 * SECOND, worker, &[b"task", &large]),
         ],
     );
-    assert_eq!(stdout_of(&["export", &path, "--pcapng", &pcapng]), "");
+    let summary = format!("{pcapng}: 3 messages in 20 packets\n");
+    assert_eq!(stdout_of(&["export", &path, "--pcapng", &pcapng]), summary);
     let exported = fs::read(&pcapng).expect("readable");
     let streams = streams_of(&exported);
     let names: Vec<&str> = streams.keys().map(String::as_str).collect();

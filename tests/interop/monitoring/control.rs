@@ -240,7 +240,7 @@ fn kicked_peers_are_closed_and_listed() {
             ("unwanted", "kicked", kicked)]
         (found,) = ask(command="peers", side="frontend")["peers"]
         assert ask(command="kick", address=found["address"]) == {"kicked": [found["id"]]}
-        assert ask(command="kick", id=kicked)["error"].startswith("no peer of this proxy fits")
+        assert ask(command="kick", id=kicked)["error"].startswith("no peer of this proxy matches")
         sockets = ask(command="statistics")["sockets"]
         assert sockets[0]["closed"] == {"kicked": 2}
         "#,

@@ -50,6 +50,45 @@ fn render(columns: &[Column], rows: &[Value]) -> String {
     text
 }
 
+/// What became of a command that steers the proxy.
+fn steered(answer: &Value, done: &str) -> String {
+    match answer.get("done") {
+        Some(_) => format!("{done}\n"),
+        None => "sent; a PAIR or SUB control does not answer\n".to_owned(),
+    }
+}
+
+/// One line about the process, if it is zmqd: `zmqd 0.1.0, up 3d04h, 1.0 MiB in use, paused`.
+fn describe_process(answer: &Value) -> String {
+    let Some(version) = answer["version"].as_str() else {
+        return String::new();
+    };
+    let memory = answer["memory_in_use"].as_u64().unwrap_or_default();
+    let paused = match answer["paused"].as_bool() {
+        Some(true) => ", paused",
+        _ => "",
+    };
+    format!(
+        "zmqd {}, up {}, {} in use{paused}\n",
+        show(version).up_to(CELL_LEN_MAX),
+        duration(answer, "uptime_seconds"),
+        size(memory)
+    )
+}
+
+/// A size in its largest unit.
+fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| bytes >= *unit);
+    unit.map_or_else(
+        || format!("{bytes} bytes"),
+        |(unit, name)| {
+            let tenths = bytes / (unit / 10);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        },
+    )
+}
+
 /// How many turns of the loop took how long.
 fn describe_turns(turns: &Value) -> String {
     let milliseconds = |value: &Value| value.as_f64().map(|seconds| seconds * 1000.0);
@@ -76,14 +115,14 @@ fn describe_turns(turns: &Value) -> String {
 pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
     let rows = |list: &str| answer[list].as_array().map_or(&[][..], Vec::as_slice);
     match command {
-        CtlCommand::Pause | CtlCommand::Resume | CtlCommand::Terminate => String::new(),
+        CtlCommand::Pause => steered(answer, "paused"),
+        CtlCommand::Resume => steered(answer, "resumed"),
+        CtlCommand::Terminate => steered(answer, "terminated"),
         CtlCommand::Statistics => {
             let is_ours = answer.get("proxy").is_some();
             let columns = if is_ours { SOCKETS } else { STEERED };
-            let mut text = render(columns, rows("sockets"));
-            if answer["paused"] == Value::Bool(true) {
-                text.push_str("paused\n");
-            }
+            let mut text = describe_process(answer);
+            text.push_str(&render(columns, rows("sockets")));
             if let Some(turns) = answer.get("turns") {
                 text.push_str(&describe_turns(turns));
             }
@@ -118,9 +157,9 @@ const SOCKETS: &[Column] = &[
     Column("PEERS", |row| text(row, "peers")),
     Column("WAITING", |row| text(row, "waiting")),
     Column("RECEIVED", |row| text(row, "messages_received")),
-    Column("BYTES", |row| text(row, "bytes_received")),
+    Column("BYTES RECEIVED", |row| text(row, "bytes_received")),
     Column("SENT", |row| text(row, "messages_sent")),
-    Column("BYTES", |row| text(row, "bytes_sent")),
+    Column("BYTES SENT", |row| text(row, "bytes_sent")),
     Column("QUEUED", |row| text(row, "queued_messages")),
     Column("TOPICS", |row| text(row, "topics")),
     Column("DROPPED", |row| reasons(row, "dropped")),
@@ -130,9 +169,9 @@ const SOCKETS: &[Column] = &[
 const STEERED: &[Column] = &[
     Column("SIDE", |row| text(row, "side")),
     Column("FRAMES RECEIVED", |row| text(row, "frames_received")),
-    Column("BYTES", |row| text(row, "bytes_received")),
+    Column("BYTES RECEIVED", |row| text(row, "bytes_received")),
     Column("FRAMES SENT", |row| text(row, "frames_sent")),
-    Column("BYTES", |row| text(row, "bytes_sent")),
+    Column("BYTES SENT", |row| text(row, "bytes_sent")),
 ];
 
 const PEERS: &[Column] = &[
@@ -154,9 +193,11 @@ const RATES: &[Column] = &[
     Column("RECEIVED/S", |row| {
         rate(row, "messages_received_per_second")
     }),
-    Column("BYTES/S", |row| rate(row, "bytes_received_per_second")),
+    Column("BYTES RECEIVED/S", |row| {
+        rate(row, "bytes_received_per_second")
+    }),
     Column("SENT/S", |row| rate(row, "messages_sent_per_second")),
-    Column("BYTES/S", |row| rate(row, "bytes_sent_per_second")),
+    Column("BYTES SENT/S", |row| rate(row, "bytes_sent_per_second")),
 ];
 
 const CLOSED: &[Column] = &[
@@ -199,13 +240,15 @@ fn reasons(row: &Value, key: &str) -> String {
     let texts: Vec<String> = counted
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
+    if texts.is_empty() {
+        return "0".to_owned();
+    }
     texts.join(", ")
 }
 
 fn state(row: &Value) -> String {
     match (row["phase"].as_str(), row["parked"].as_bool()) {
         (Some("ready"), Some(true)) => "waits".to_owned(),
-        (Some("ready"), _) => String::new(),
         (phase, _) => phase.unwrap_or_default().to_owned(),
     }
 }
@@ -354,6 +397,23 @@ mod tests {
     }
 
     #[test]
+    fn statistics_begin_with_the_process_and_steering_says_what_it_did() {
+        let answer = json!({
+            "version": "0.1.0", "uptime_seconds": 61.0, "memory_in_use": 1_600_000,
+            "paused": true, "proxy": "queue", "sockets": [],
+        });
+        let table = describe(&CtlCommand::Statistics, &answer);
+        let first = table.lines().next();
+        assert_eq!(first, Some("zmqd 0.1.0, up 1m01s, 1.5 MiB in use, paused"));
+        assert_eq!(size(1023), "1023 bytes");
+        assert_eq!(size(5 << 30), "5.0 GiB");
+        let done = json!({ "done": "pause" });
+        assert_eq!(describe(&CtlCommand::Pause, &done), "paused\n");
+        let sent = describe(&CtlCommand::Resume, &json!({ "sent": "resume" }));
+        assert!(sent.starts_with("sent; "), "{sent}");
+    }
+
+    #[test]
     fn times_are_as_exact_as_they_are_short() {
         for (seconds, expected) in [
             (0.04, "0.0s"),
@@ -372,6 +432,8 @@ mod tests {
             "phase": "ready", "parked": true, "dropped": { "expired": 1, "peer-full": 20 },
         });
         assert_eq!(state(&peer), "waits");
+        assert_eq!(state(&json!({ "phase": "ready" })), "ready");
+        assert_eq!(reasons(&json!({ "dropped": {} }), "dropped"), "0");
         assert_eq!(reasons(&peer, "dropped"), "expired 1, peer-full 20");
         assert_eq!(state(&json!({ "phase": "handshake" })), "handshake");
     }

@@ -5,11 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use broker::config::{
-    CaptureFormat, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, parse_time, socket,
+    CaptureFormat, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, hint, parse_time, socket,
 };
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Subcommand};
-use zmtp::SocketType;
+use zmtp::{SocketType, show};
 
 use crate::capture::RecordArgs;
 use crate::value::{Attached, bind_by_habit, connect_by_habit, size};
@@ -106,9 +106,13 @@ impl FromStr for Setting {
         let sided = SocketName::ALL
             .into_iter()
             .find_map(|side| Some((side, key.strip_prefix(side.name())?.strip_prefix('.')?)));
-        let (side, name) = match sided {
-            Some((side, name)) => (Some(side), name),
-            None => (None, key),
+        let (side, name) = match (sided, key.split_once('.')) {
+            (Some((side, name)), _) => (Some(side), name),
+            (None, Some((side, _))) => {
+                let hint = hint(side, &SocketName::ALL.map(SocketName::name));
+                return Err(format!("unknown socket \"{}\": {hint}", show(side)));
+            }
+            (None, None) => (None, key),
         };
         Ok(Self {
             side,
@@ -278,7 +282,10 @@ mod tests {
             ("sndhwm=1k", "write a whole number of messages"),
             ("maxmsgsize=0", "from 1 to"),
             ("sndhw=1", "did you mean \"sndhwm\"?"),
-            ("side.sndhwm=1", "unknown option \"side.sndhwm\""),
+            (
+                "fronend.sndhwm=1",
+                "unknown socket \"fronend\": did you mean \"frontend\"?",
+            ),
         ] {
             let refusal = text.parse::<Setting>().expect_err(text);
             assert!(refusal.contains(expected), "{text}: {refusal}");
