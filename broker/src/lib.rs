@@ -1,4 +1,5 @@
 //! A ZeroMQ broker as a library: proxies between sockets that unmodified ZeroMQ peers connect to.
+//! The package is called `zmqd-broker`, the library `broker`.
 //!
 //! ```text
 //!  peers ──► Broker (driver: mio, sockets, clock) ──► Core (no input, no output, no clock)
@@ -45,6 +46,11 @@ pub mod why;
 
 #[doc(hidden)]
 pub mod fuzzing;
+
+/// Tests the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod conn;
 mod core;

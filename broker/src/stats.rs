@@ -2,10 +2,11 @@
 
 use crate::config::SocketName;
 use crate::why::{Drop, Why};
+use std::fmt;
 use std::time::Duration;
 
-/// What one socket of a proxy has seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The counters of one socket of a proxy.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct SocketStats {
     /// Bytes of the messages accepted from peers, on the wire.
     pub bytes_in: u64,
@@ -74,6 +75,41 @@ impl SocketStats {
     }
 }
 
+/// Names the reasons of drops, and leaves out those without any.
+impl fmt::Debug for SocketStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Drops<'a>(&'a [u64]);
+        impl fmt::Debug for Drops<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let named = Drop::ALL.iter().zip(self.0);
+                let some = named.filter(|(_, count)| **count > 0);
+                let labels = some.map(|(reason, count)| (reason.label(), count));
+                f.debug_map().entries(labels).finish()
+            }
+        }
+        let Self {
+            bytes_in,
+            bytes_out,
+            closed,
+            drops,
+            messages_in,
+            messages_out,
+            peers_attached,
+            requeued,
+        } = self;
+        f.debug_struct("SocketStats")
+            .field("bytes_in", bytes_in)
+            .field("bytes_out", bytes_out)
+            .field("closed", closed)
+            .field("drops", &Drops(drops))
+            .field("messages_in", messages_in)
+            .field("messages_out", messages_out)
+            .field("peers_attached", peers_attached)
+            .field("requeued", requeued)
+            .finish()
+    }
+}
+
 /// How long the turns of the loop took, without what they waited for events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnTimes {
@@ -134,6 +170,14 @@ pub struct SocketSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counters_are_shown_with_the_names_of_their_reasons() {
+        let mut stats = SocketStats::default();
+        stats.count_drops(Drop::PeerFull, 7);
+        let shown = format!("{stats:?}");
+        assert!(shown.contains("drops: {\"peer-full\": 7}"), "{shown}");
+    }
 
     #[test]
     fn a_turn_is_counted_below_the_next_power_of_two() {
