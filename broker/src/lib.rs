@@ -26,7 +26,8 @@
 //! println!("clients connect to {}", broker.bound()[0].endpoint);
 //! let handle = broker.handle();
 //! let thread = std::thread::spawn(move || broker.run());
-//! assert_eq!(handle.statistics().map(|sockets| sockets.len()), Some(2));
+//! let sockets = handle.call(|admin| admin.sockets());
+//! assert_eq!(sockets.map(|sockets| sockets.len()), Some(2));
 //! handle.stop();
 //! thread.join().expect("the broker does not panic")?;
 //! # Ok(())
@@ -42,6 +43,7 @@ pub mod config;
 pub mod limits;
 pub mod record;
 pub mod stats;
+pub mod view;
 pub mod why;
 
 #[doc(hidden)]
@@ -62,7 +64,7 @@ mod proxy;
 mod table;
 
 pub use conn::{Egress, Input, SLICES_MAX};
-pub use core::{Action, Core, Flow, Inquiry, LIST_LEN_MAX, MemoryUse};
+pub use core::{Action, Admin, AdminError, Core, Flow, MemoryUse, Query};
 pub use driver::{BindError, Bound, Broker, Handle};
 pub use ids::{ConnId, LinkId, ProxyId, SocketId};
 pub use peer::PeerAddress;

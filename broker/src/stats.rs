@@ -1,6 +1,5 @@
 //! Counters: plain numbers, added to where things happen, read by whoever asks.
 
-use crate::config::SocketName;
 use crate::why::{Drop, Why};
 use std::fmt;
 use std::time::Duration;
@@ -144,27 +143,6 @@ impl TurnTimes {
         self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
         self.longest = self.longest.max(duration);
     }
-}
-
-/// A moment's view of one socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketSnapshot {
-    /// Its counters.
-    pub counters: SocketStats,
-    /// Peers whose handshake is over.
-    pub peers: usize,
-    /// The name of its proxy.
-    pub proxy: String,
-    /// Bytes queued for its peers.
-    pub queued_bytes: u64,
-    /// Messages queued for its peers.
-    pub queued_messages: u64,
-    /// Which socket of the proxy it is.
-    pub socket: SocketName,
-    /// Distinct topics its peers subscribe to.
-    pub topics: usize,
-    /// Peers whose next message waits for somebody to take it.
-    pub waiting: usize,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod fuzz;
 #[path = "../../zmtp/tests/support/random.rs"]
 mod random;
 
-use broker::fuzzing::{fuzz_config, fuzz_core, fuzz_endpoint, fuzz_inquiry, fuzz_trie};
+use broker::fuzzing::{fuzz_config, fuzz_core, fuzz_endpoint, fuzz_query, fuzz_trie};
 use fuzz::{Target, byte, replay_seeds, try_inputs};
 
 #[test]
@@ -14,7 +14,7 @@ fn seeds_of_every_target() {
         ("config", fuzz_config),
         ("core", fuzz_core),
         ("endpoint", fuzz_endpoint),
-        ("inquiry", fuzz_inquiry),
+        ("query", fuzz_query),
         ("trie", fuzz_trie),
     ];
     replay_seeds(&targets);
@@ -33,9 +33,9 @@ fn subscriptions() {
 #[test]
 fn questions_and_configurations() {
     let questions = br#"{"command": "peers", "side": "frontend", "after": "1-2", "limit": 3}"#;
-    try_changed(fuzz_inquiry, questions);
+    try_changed(fuzz_query, questions);
     try_changed(
-        fuzz_inquiry,
+        fuzz_query,
         br#"{"command": "who", "topic_hex": "00ff", "limit": 1}"#,
     );
     try_changed(fuzz_config, broker::config::Config::DEFAULT_TOML.as_bytes());

@@ -2,7 +2,7 @@
 //! sockets.
 
 use broker::config::Config;
-use broker::stats::SocketSnapshot;
+use broker::view::{PageQuery, PeerFilter, SocketView, StopState};
 use broker::{Broker, Handle};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -62,12 +62,17 @@ impl Running {
         Client::connect(&self.addresses[1], socket_type)
     }
 
+    fn sockets(&self) -> Vec<SocketView> {
+        let sockets = self.handle.call(|admin| admin.sockets());
+        sockets.expect("the broker runs")
+    }
+
     /// Waits until the figures are as they should be.
     #[track_caller]
-    fn wait_for(&self, what: &str, is_so: impl Fn(&[SocketSnapshot]) -> bool) {
+    fn wait_for(&self, what: &str, is_so: impl Fn(&[SocketView]) -> bool) {
         let deadline = now() + PATIENCE;
         loop {
-            let sockets = self.handle.statistics().expect("the broker runs");
+            let sockets = self.sockets();
             if is_so(&sockets) {
                 return;
             }
@@ -328,11 +333,114 @@ fn a_side_that_connects_waits_for_its_listener() {
     broker.stop();
 }
 
+/// Sends numbered items until the broker stops; the number of those it was rid of.
+fn pump(mut source: Client) -> u64 {
+    for number in 0_u64.. {
+        let mut wire = Vec::new();
+        append_message(&mut wire, &[&number.to_be_bytes()[..]]);
+        if source.stream.write_all(&wire).is_err() {
+            return number;
+        }
+    }
+    unreachable!("the broker stops before")
+}
+
+/// Asks again and again until the broker stops: pages of peers, figures, and now and then a pause
+/// and a resume. All `peers` are listed, but for one that is closed meanwhile. The number of
+/// answers.
+fn question(handle: &Handle, peers: usize) -> u64 {
+    let mut answers = 0;
+    loop {
+        let answer = handle.call(move |admin| {
+            let proxies = admin.proxies();
+            let id = proxies[0].id;
+            let (filter, mut page) = (PeerFilter::default(), PageQuery::default());
+            page.limit = 2;
+            let mut listed = 0;
+            while let Ok(found) = admin.peers(id, &filter, &page) {
+                assert!(found.items.len() <= 2);
+                listed += found.items.len();
+                page.after = found.items.last().map(|peer| peer.id);
+                if !found.has_more {
+                    break;
+                }
+            }
+            if answers % 16 == 0 {
+                admin.pause(id).expect("it is there");
+                admin.resume(id).expect("it is there");
+            }
+            (proxies[0].stop, listed)
+        });
+        match answer {
+            None => return answers,
+            Some((StopState::Running, listed)) => {
+                assert!([peers, peers - 1].contains(&listed), "{listed} peers");
+            }
+            Some(_) => {}
+        }
+        answers += 1;
+    }
+}
+
 #[test]
-fn statistics_end_with_the_broker() {
+fn calls_of_several_threads_are_answered_while_messages_pass() {
+    let broker = Running::of_kind("streamer");
+    let mut sink = broker.back(SocketType::Pull);
+    let pump = thread::spawn({
+        let source = broker.front(SocketType::Push);
+        move || pump(source)
+    });
+    let idle = [(); 3].map(|()| broker.front(SocketType::Push));
+    broker.wait_for("everybody is there", |sockets| {
+        (sockets[0].peers, sockets[1].peers) == (4, 1)
+    });
+    let askers = [(); 4].map(|()| {
+        let handle = broker.handle.clone();
+        thread::spawn(move || question(&handle, 5))
+    });
+    for number in 0..20_000_u64 {
+        assert_eq!(sink.recv(), [number.to_be_bytes()]);
+    }
+    // The one call that is a command: exactly this peer is closed, while the others go on.
+    let address = idle[0].stream.local_addr().expect("it is TCP").to_string();
+    let is_closed = broker.handle.call(move |admin| {
+        let id = admin.proxies()[0].id;
+        let filter = PeerFilter {
+            address: Some(address),
+            ..PeerFilter::default()
+        };
+        admin.kick(id, &filter).map(|kicked| kicked.len())
+    });
+    assert_eq!(is_closed, Some(Ok(1)));
+    broker.wait_for("the peer is closed", |sockets| sockets[0].peers == 3);
+    broker.handle.stop();
+    broker.handle.stop();
+    let answers = askers.map(|asker| asker.join().expect("all answers were true"));
+    assert!(answers.iter().all(|count| *count > 16), "{answers:?}");
+    drop((sink, idle));
+    assert!(pump.join().expect("no panic") >= 20_000);
+    broker.stop();
+}
+
+#[test]
+fn a_call_that_panics_does_so_in_its_own_thread() {
     let broker = Running::of_kind("queue");
     let handle = broker.handle.clone();
-    assert_eq!(handle.statistics().map(|sockets| sockets.len()), Some(2));
+    let asker = thread::spawn(move || {
+        handle.call(|admin| assert_eq!(admin.sockets().len(), 3, "a mistake of the program"))
+    });
+    let panic = asker.join().expect_err("it panics here");
+    let message = panic.downcast_ref::<String>().expect("a message");
+    assert!(message.contains("a mistake of the program"), "{message}");
+    assert_eq!(broker.sockets().len(), 2, "the broker works on");
     broker.stop();
-    assert_eq!(handle.statistics(), None);
+}
+
+#[test]
+fn calls_end_with_the_broker() {
+    let broker = Running::of_kind("queue");
+    let handle = broker.handle.clone();
+    assert_eq!(broker.sockets().len(), 2);
+    broker.stop();
+    assert_eq!(handle.call(|admin| admin.sockets()), None);
 }

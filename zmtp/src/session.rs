@@ -260,6 +260,12 @@ impl Session {
         &self.config
     }
 
+    /// The name of its security mechanism, as in the greeting.
+    #[must_use]
+    pub fn mechanism(&self) -> &'static str {
+        Mechanism::new(&self.config.mechanism).name()
+    }
+
     /// Whether the handshake is over and the session has not failed.
     #[must_use]
     pub fn is_ready(&self) -> bool {

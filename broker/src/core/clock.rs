@@ -36,7 +36,7 @@ impl Clock {
         self.now
     }
 
-    /// How long ago it began.
+    /// Time since the beginning.
     pub(super) fn uptime(&self) -> Duration {
         self.now - self.began_at
     }

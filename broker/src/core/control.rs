@@ -1,4 +1,4 @@
-//! Steering: the commands of `zmq_proxy_steerable`, and more of our own.
+//! Steering: the commands of `zmq_proxy_steerable`. Those of our own, in JSON, are in `query.rs`.
 //!
 //! Commands are handled where they are received, whatever the state of the proxy: no message path
 //! has to move for an answer.
@@ -9,7 +9,6 @@ use crate::core::Core;
 use crate::core::turn::cost;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::Admit;
-use crate::proxy::Stop;
 use crate::why::Drop;
 use zmtp::encode::{append_frame, append_message};
 use zmtp::{Frames, SocketType};
@@ -100,52 +99,18 @@ impl Core {
 
     fn command(&mut self, id: ConnId, proxy: ProxyId, command: &[u8]) -> Answer {
         match command {
-            b"PAUSE" => self.pause(id, proxy, true),
-            b"RESUME" => self.pause(id, proxy, false),
-            b"TERMINATE" => self.terminate(id, proxy),
-            b"STATISTICS" => return Answer::Wire(self.steering_statistics(proxy)),
-            [b'{', ..] => {
-                let now = self.clock.now();
-                return Answer::Body(self.inquire(now, id, proxy, command));
+            b"STATISTICS" => Answer::Wire(self.steering_statistics(proxy)),
+            [b'{', ..] => Answer::Body(self.answer_query(id, proxy, command)),
+            _ => {
+                // The same answer whether it changes anything or not, as libzmq has it.
+                let _ = match command {
+                    b"PAUSE" => self.admin_of(id).pause(proxy),
+                    b"RESUME" => self.admin_of(id).resume(proxy),
+                    b"TERMINATE" => self.admin_of(id).terminate(proxy),
+                    _ => Ok(false),
+                };
+                Answer::Done
             }
-            _ => {}
-        }
-        Answer::Done
-    }
-
-    /// Passes nothing on any more, or again. Handshakes and heartbeats go on.
-    fn pause(&mut self, by: ConnId, id: ProxyId, is_paused: bool) {
-        let proxy = &mut self.proxies[id];
-        if proxy.is_paused == is_paused {
-            return;
-        }
-        proxy.is_paused = is_paused;
-        let by = self.conns.get(by).map(|conn| conn.peer.to_string());
-        let (name, by) = (&proxy.name, by.unwrap_or_default());
-        let what = if is_paused { "paused" } else { "resumed" };
-        log::info!("{name}: {what} by {by}");
-        if !is_paused {
-            self.wake_both(id);
-        }
-    }
-
-    /// Ends a proxy; the broker ends with the last.
-    fn terminate(&mut self, by: ConnId, id: ProxyId) {
-        let proxy = &mut self.proxies[id];
-        if proxy.stop != Stop::No {
-            return;
-        }
-        let by = self.conns.get(by).map(|conn| conn.peer.to_string());
-        log::info!("{}: terminated by {}", proxy.name, by.unwrap_or_default());
-        let is_last = self
-            .proxies
-            .iter()
-            .all(|(other, proxy)| other == id || proxy.stop != Stop::No);
-        if is_last {
-            // Not in the middle of an input.
-            self.deferred.is_stop_asked = true;
-        } else {
-            self.stop_proxy(self.clock.now(), id);
         }
     }
 

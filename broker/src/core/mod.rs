@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! begin_turn(now); read_later(id) for each connection that may be read from
+//! while may_call(): questions and commands of the program through admin(now)
 //! for each poll_read():
 //! input = begin_input(id, scratch), read into input.spare() loop { handle_input(now, id, input);
 //!   write every poll_urgent() from input's buffer; until not Flush } end_input(id, input)
@@ -21,24 +22,24 @@ use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
 use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
-use crate::proxy::{Proxy, Socket, Sockets};
+use crate::proxy::{Proxy, Sockets};
 use crate::record::Tape;
-use crate::stats::{SocketSnapshot, TurnTimes};
+use crate::stats::TurnTimes;
 use crate::table::Table;
 use crate::why::{Drop, Why};
-use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 mod actions;
+mod admin;
 mod agenda;
 mod clock;
+mod closed;
 mod control;
 mod deferred;
 mod down_link;
 mod forward;
 mod inproc;
-mod inspect;
 mod intake;
 mod lifecycle;
 mod links;
@@ -46,6 +47,7 @@ mod loops;
 mod memory;
 pub(crate) mod names;
 mod observe;
+mod query;
 mod receive_hwm;
 pub(crate) mod report;
 mod shutdown;
@@ -55,17 +57,18 @@ mod turn;
 mod walk;
 
 pub use actions::Action;
+pub use admin::{Admin, AdminError};
 use agenda::Agenda;
 use clock::Clock;
+pub(crate) use closed::Closed;
+use closed::closed_len_max;
 use deferred::Deferred;
-pub(crate) use inspect::Closed;
-use inspect::closed_len_max;
-pub use inspect::{Inquiry, LIST_LEN_MAX};
 pub use intake::Flow;
 use links::{Link, LinkState, Random};
 use memory::Memory;
 pub use memory::MemoryUse;
 use observe::Copies;
+pub use query::Query;
 use report::ROOM_AGAIN;
 use shutdown::Shutdown;
 use subscriptions::Pending;
@@ -589,28 +592,6 @@ impl Core {
         self.shutdown.is_closing() && self.conns.len() == 0
     }
 
-    /// What every socket has seen, in the order of the configuration, frontends first.
-    #[must_use]
-    pub fn statistics(&self) -> Vec<SocketSnapshot> {
-        let open = self.conns.iter();
-        let open = open.map(|(_, conn)| (conn.socket, &conn.egress));
-        let closing = self.conns.closing();
-        let closing = closing.map(|(_, closing)| (closing.socket, &closing.egress));
-        let mut queued: BTreeMap<SocketId, Queued> = BTreeMap::new();
-        for (id, egress) in open.chain(closing) {
-            let queued = queued.entry(id).or_default();
-            queued.bytes += egress.bytes();
-            queued.messages += u64::from(egress.messages());
-        }
-        let proxies = self.proxies.iter();
-        let snapshots = proxies.flat_map(|(_, proxy)| {
-            let queued = |id| queued.get(&id).copied().unwrap_or_default();
-            let snapshot = |id| snapshot(&proxy.name, &self.sockets[id], queued(id));
-            proxy.sockets().map(snapshot).collect::<Vec<_>>()
-        });
-        snapshots.collect()
-    }
-
     /// Does what had to wait for the end of an input: closes connections, and resumes suspended
     /// senders. Answers whether there may be more to write or to act on.
     pub fn run_deferred(&mut self, now: Instant) -> bool {
@@ -717,29 +698,5 @@ impl Core {
         self.outbox
             .push_bytes(&mut self.conns, id, &self.scratch.session_out, 0);
         self.scratch.session_out.clear();
-    }
-}
-
-/// What is queued for the peers of a socket.
-#[derive(Clone, Copy, Default)]
-struct Queued {
-    bytes: u64,
-    messages: u64,
-}
-
-fn snapshot(proxy: &str, socket: &Socket, queued: Queued) -> SocketSnapshot {
-    let topics = match &socket.pattern {
-        Pattern::Xpub(xpub) => xpub.topics(),
-        _ => 0,
-    };
-    SocketSnapshot {
-        counters: socket.stats.clone(),
-        peers: socket.peers,
-        proxy: proxy.to_owned(),
-        queued_bytes: queued.bytes,
-        queued_messages: queued.messages,
-        socket: socket.name,
-        topics,
-        waiting: socket.suspended.len(),
     }
 }

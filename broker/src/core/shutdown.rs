@@ -42,6 +42,11 @@ impl Shutdown {
         self.inproc.is_quiet() || !matches!(self.stop, Stop::Draining(_))
     }
 
+    /// How far the stop of the broker has come.
+    pub(super) fn stop(&self) -> Stop {
+        self.stop
+    }
+
     /// What a stop has dropped of the queues of a socket, and which limit it kept.
     fn describe_loss(&self, socket: &Socket) -> String {
         let messages = socket.stats.dropped(Drop::Stopping);

@@ -22,6 +22,8 @@ pub(super) mod cost {
     pub(crate) const ANSWER: u64 = 20_000;
     /// A byte of an answer in JSON.
     pub(crate) const ANSWER_BYTE: u64 = 10;
+    /// Another thread asks something: the call is taken, and its thread woken.
+    pub(crate) const CALL: u64 = 10_000;
     /// A topic is cancelled, or told to a publisher, with many others.
     pub(crate) const CANCEL: u64 = 100;
     /// A connection is closed.
@@ -48,6 +50,8 @@ pub(super) mod cost {
     const NEAR_TARGETS_MAX: usize = 256;
     /// A deadline is looked at.
     pub(crate) const TIMER: u64 = 500;
+    /// A view of a peer, a socket or a topic is made.
+    pub(crate) const VIEW: u64 = 500;
     /// A connection is looked at with all others.
     pub(crate) const WALK: u64 = 20;
     /// A system call that writes.
@@ -77,6 +81,8 @@ pub(super) mod cost {
 pub(super) enum Kind {
     /// Connecting, as actions ask for.
     Actions,
+    /// Questions and commands of the program.
+    Calls,
     /// Giving up connections.
     Closing,
     /// Looking at deadlines.
@@ -98,7 +104,11 @@ impl Kind {
 
     fn share(self) -> u64 {
         match self {
-            Self::Actions | Self::Deadlines | Self::Newcomers | Self::Subscriptions => BUDGET / 8,
+            Self::Actions
+            | Self::Calls
+            | Self::Deadlines
+            | Self::Newcomers
+            | Self::Subscriptions => BUDGET / 8,
             Self::Closing | Self::Waking => BUDGET / 4,
             Self::Reading | Self::Writing => BUDGET * 3 / 8,
         }

@@ -1,14 +1,20 @@
 //! Speaks to a running broker from other threads.
 
-use crate::stats::SocketSnapshot;
+use crate::core::Admin;
 use mio::Waker;
+use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, mpsc};
 
+/// A question or command, and the way of its answer.
+type Call = Box<dyn FnOnce(&mut Admin<'_>) + Send>;
+
 /// A request from another thread.
-#[derive(Debug)]
 pub(super) enum Command {
+    /// Ask or tell the broker something.
+    Call(Call),
     /// Connect to an endpoint of this broker, and give the other end away.
     ConnectInproc {
         name: String,
@@ -16,8 +22,16 @@ pub(super) enum Command {
     },
     /// As SIGTERM.
     Stop,
-    /// What every socket has seen.
-    Statistics(mpsc::Sender<Vec<SocketSnapshot>>),
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Call(_) => "Call",
+            Self::ConnectInproc { .. } => "ConnectInproc",
+            Self::Stop => "Stop",
+        })
+    }
 }
 
 /// A handle to a broker, for other threads; any number of clones.
@@ -34,13 +48,45 @@ impl Handle {
         self.send(Command::Stop);
     }
 
-    /// What every socket has seen, in the order of the configuration, frontends first; `None` if
-    /// the broker has stopped. Waits for the turn under way.
-    #[must_use]
-    pub fn statistics(&self) -> Option<Vec<SocketSnapshot>> {
-        let (sender, receiver) = mpsc::channel();
-        self.send(Command::Statistics(sender));
-        receiver.recv().ok()
+    /// Runs `ask` on the thread of the broker, between two turns of work, and returns its result;
+    /// `None` if the broker stops first or has stopped. All questions and commands go this way:
+    ///
+    /// ```
+    /// # use broker::{AdminError, Handle, view::{PageQuery, PeerFilter, PeerView}};
+    /// /// The peers of the first proxy: the first page of them.
+    /// fn first_peers(handle: &Handle) -> Option<Result<Vec<PeerView>, AdminError>> {
+    ///     handle.call(|admin| {
+    ///         let proxy = admin.proxies().first().map(|proxy| proxy.id);
+    ///         let proxy = proxy.ok_or(AdminError::NoSuchProxy)?;
+    ///         let page = admin.peers(proxy, &PeerFilter::default(), &PageQuery::default())?;
+    ///         Ok(page.items)
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// Waits for the turn under way, for calls of other threads that came first, and for
+    /// [`crate::Broker::run`] to be called. Calls share a part of each turn's budget; one that
+    /// finds it used up is answered in the next turn. All messages wait while `ask` runs, so it
+    /// should only ask and command, and do its own work with the result: it must not block, and
+    /// must not use this handle, whose answer it would keep from coming. For long lists see
+    /// [`Admin::has_budget`].
+    ///
+    /// # Panics
+    /// If `ask` panics: the panic goes on in the calling thread, and the broker works on. Programs
+    /// that abort on panics, as the binary `zmqd` does, end with the message of the panic.
+    pub fn call<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Admin<'_>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (reply, receiver) = mpsc::channel();
+        self.send(Command::Call(Box::new(move |admin| {
+            // Between two methods of `Admin` the broker is whole, wherever `ask` ends.
+            let result = catch_unwind(AssertUnwindSafe(|| ask(admin)));
+            // The caller waits for it.
+            let _ = reply.send(result);
+        })));
+        let result = receiver.recv().ok()?;
+        Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     /// Connects to `inproc://NAME`, which a side of some proxy must bind. The answer is a stream

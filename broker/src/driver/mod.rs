@@ -11,7 +11,7 @@
 
 use crate::config::{Config, Endpoint};
 use crate::conn::{Input, SLICES_MAX};
-use crate::core::{Action, Core, Flow};
+use crate::core::{Action, Admin, Core, Flow};
 use crate::ids::{ConnId, LinkId};
 use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
@@ -84,6 +84,8 @@ pub struct Broker {
     /// Turns in a row in which the kernel may have had more to tell than it could.
     full_turns: usize,
     handle: Handle,
+    /// Other threads may have asked for something.
+    has_commands: bool,
     listeners: Vec<Listener>,
     /// Connections being closed, the earliest deadline first.
     lingering: VecDeque<(Instant, ConnId)>,
@@ -169,6 +171,7 @@ impl Broker {
                 commands: sender,
                 waker,
             },
+            has_commands: false,
             listeners,
             lingering: VecDeque::new(),
             poll,
@@ -191,6 +194,12 @@ impl Broker {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Questions and commands before [`Self::run`] and after it; other threads use
+    /// [`Handle::call`] while it runs.
+    pub fn admin(&mut self) -> Admin<'_> {
+        self.core.admin(Instant::now())
     }
 
     /// Runs until it is stopped.
@@ -232,6 +241,7 @@ impl Broker {
             count += 1;
         }
         self.note_heard(before, count);
+        self.handle_commands(now);
         while let Some(id) = self.core.poll_read() {
             self.read(now, id);
         }
@@ -277,7 +287,7 @@ impl Broker {
         let accepts_more = crowded
             .clone()
             .any(|listener| listener.paused_until.is_none());
-        let has_work = !self.stirred.is_empty() || !self.ack_checks.is_empty();
+        let has_work = self.has_commands || !self.stirred.is_empty() || !self.ack_checks.is_empty();
         if has_work || self.core.has_backlog() || accepts_more {
             return Some(Duration::ZERO);
         }
@@ -309,7 +319,10 @@ impl Broker {
             }
             KIND_LISTENER => self.handle_crowd(index),
             KIND_SIGNAL => self.handle_signals(now),
-            _ => self.handle_wake(now),
+            _ => {
+                self.has_commands = true;
+                self.handle_resolved(now);
+            }
         }
     }
 
@@ -328,18 +341,31 @@ impl Broker {
         }
     }
 
-    fn handle_wake(&mut self, now: Instant) {
-        while let Ok(command) = self.commands.try_recv() {
+    /// Does what other threads ask for, at least one thing; what the budget of the turn does not
+    /// allow is left to the next turn.
+    fn handle_commands(&mut self, now: Instant) {
+        while self.has_commands {
+            let Ok(command) = self.commands.try_recv() else {
+                self.has_commands = false;
+                return;
+            };
+            self.mind_clock();
             match command {
+                Command::Call(call) => call(&mut self.core.admin(now)),
                 Command::ConnectInproc { name, reply } => {
                     let stream = self.connect_inproc(now, &name, PeerAddress::Program);
                     drop(reply.send(stream));
                 }
                 Command::Stop => self.stop(now),
-                // A receiver that is gone does not want to know.
-                Command::Statistics(sender) => drop(sender.send(self.core.statistics())),
+            }
+            if !self.core.may_call() {
+                return;
             }
         }
+    }
+
+    /// Handles addresses that were looked up.
+    fn handle_resolved(&mut self, now: Instant) {
         while let Some((link, resolved)) = self.connector.poll_resolved() {
             let outcome = match resolved {
                 Err(error) => Some((link, Err(error))),

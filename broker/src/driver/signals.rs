@@ -1,12 +1,11 @@
 //! What signals tell the process.
 
 use super::{Broker, KIND_SIGNAL, token};
-use crate::stats::SocketSnapshot;
 use mio::Interest;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Broker {
     /// From now on SIGINT and SIGTERM let [`Self::run`] send what is queued and return; a second
@@ -51,18 +50,5 @@ impl Broker {
                 _ => {}
             }
         }
-    }
-
-    /// What every socket has seen, in the order of the configuration, frontends first. Other
-    /// threads ask a [`super::Handle`].
-    #[must_use]
-    pub fn statistics(&self) -> Vec<SocketSnapshot> {
-        self.core.statistics()
-    }
-
-    /// How long ago the broker was made.
-    #[must_use]
-    pub fn uptime(&self) -> Duration {
-        self.created_at.elapsed()
     }
 }

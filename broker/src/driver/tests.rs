@@ -5,7 +5,7 @@ use super::listener::Accepted;
 use super::*;
 use crate::config::SocketOptions;
 use crate::ids::SocketId;
-use crate::stats::SocketSnapshot;
+use crate::view::SocketView;
 use socket2::SockRef;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -378,6 +378,11 @@ impl Running {
         stream
     }
 
+    fn sockets(&self) -> Vec<SocketView> {
+        let sockets = self.handle.call(|admin| admin.sockets());
+        sockets.expect("it runs")
+    }
+
     fn stop(&mut self) {
         self.handle.stop();
         self.handle.stop();
@@ -405,7 +410,7 @@ fn peers_from_elsewhere_are_kept_out_and_counted() {
     assert!(!matches!(kept_out.read(&mut [0; 64]), Ok(1..)));
     let mut taken = running.connect(1);
     taken.read_exact(&mut [0; 10]).expect("a greeting");
-    let statistics = running.handle.statistics().expect("it runs");
+    let statistics = running.sockets();
     let counts: Vec<u64> = statistics
         .iter()
         .map(|socket| socket.counters.closed_for("kept-out"))
@@ -479,13 +484,13 @@ fn a_stop_sends_what_is_on_its_way_between_proxies() {
     // Until all queues are full and it is not read from any more; then until it is closed.
     let writer = std::thread::spawn(move || while source.write_all(&sent).is_ok() {});
     let start = Instant::now();
-    let is_full = |statistics: &[SocketSnapshot]| {
+    let is_full = |statistics: &[SocketView]| {
         let in_front = statistics.iter().step_by(2);
         in_front.clone().count() == 2 && in_front.into_iter().all(|socket| socket.waiting == 1)
     };
     let accepted = loop {
         assert!(start.elapsed() < DEADLINE, "the queues do not fill up");
-        let statistics = running.handle.statistics().expect("it runs");
+        let statistics = running.sockets();
         if is_full(&statistics) {
             break statistics[0].counters.messages_in;
         }
@@ -522,6 +527,6 @@ fn a_broker_that_has_run_answers_nobody() {
     handle.stop();
     handle.stop();
     broker.run().expect("it runs");
-    assert_eq!(handle.statistics(), None);
+    assert_eq!(handle.call(|admin| admin.sockets()), None);
     assert!(handle.connect_inproc("in").is_err());
 }

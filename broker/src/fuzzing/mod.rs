@@ -6,7 +6,7 @@ mod text;
 mod topics;
 
 pub use self::core::fuzz_core;
-pub use text::{fuzz_config, fuzz_endpoint, fuzz_inquiry};
+pub use text::{fuzz_config, fuzz_endpoint, fuzz_query};
 pub use topics::fuzz_trie;
 
 /// Takes numbers and slices off the front of an input; zeros and less when it is used up.

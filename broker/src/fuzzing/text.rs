@@ -50,7 +50,7 @@ pub fn fuzz_endpoint(data: &[u8]) {
     clippy::disallowed_methods,
     reason = "any instant will do: nobody is connected"
 )]
-pub fn fuzz_inquiry(data: &[u8]) {
+pub fn fuzz_query(data: &[u8]) {
     let kind = Kind::from_name("forwarder").expect("a kind of the table");
     let config = Config {
         proxies: vec![ProxyConfig::new(kind, "fuzz")],
@@ -62,7 +62,7 @@ pub fn fuzz_inquiry(data: &[u8]) {
     };
     let mut core = Core::new(Instant::now(), &config, 1);
     let proxy = core.proxies().next().expect("one is configured");
-    let answer = core.inquire(Instant::now(), asker, proxy, data);
+    let answer = core.answer_query(asker, proxy, data);
     let text = std::str::from_utf8(&answer).expect("an answer is UTF-8");
     assert!(!text.contains(zmtp::is_hidden));
     assert!(answer.len() < 4096, "what was asked is cut");

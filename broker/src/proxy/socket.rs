@@ -23,7 +23,7 @@ use zmtp::{Frames, HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType
 pub(crate) struct Socket {
     /// The socket of the other side; an auxiliary socket has none.
     pub(crate) across: Option<SocketId>,
-    /// Its peers that were closed last, the latest in front; only where a control can ask.
+    /// Its peers that were closed last, the latest in front.
     pub(crate) closed: VecDeque<Closed>,
     /// The request that it has sent last, if it is a REQ or the one across is a REP.
     pub(crate) errand: Errand,

@@ -2,7 +2,7 @@
 //! any size and in any order that cables allow.
 
 use broker::config::{Config, SocketName};
-use broker::stats::SocketSnapshot;
+use broker::view::SocketView;
 use broker::{Action, ConnId, Core, Flow, LinkId, SLICES_MAX, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, IoSlice};
@@ -146,7 +146,7 @@ impl Net {
     }
 
     /// What is known of a socket of the first proxy of a broker.
-    pub(crate) fn socket(&self, name: usize, side: SocketName) -> SocketSnapshot {
+    pub(crate) fn socket(&self, name: usize, side: SocketName) -> SocketView {
         let mut nodes = self.nodes.iter();
         let node = nodes
             .find(|node| node.name == name)

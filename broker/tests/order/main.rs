@@ -6,6 +6,7 @@ mod memory;
 mod monitors;
 mod names;
 mod play;
+mod questions;
 mod reports;
 mod requests;
 mod shortened;

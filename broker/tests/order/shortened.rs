@@ -2,13 +2,13 @@
 
 use crate::play::{Play, listening, proxy};
 use broker::config::{Kind, Overflow, ProxyConfig, SocketName, SocketOptions};
-use broker::stats::SocketSnapshot;
+use broker::view::SocketView;
 use broker::why::Drop;
 use std::time::Duration;
 use zmtp::SocketType;
 
 /// Of the frontend and the backend.
-fn statistics(play: &Play) -> (SocketSnapshot, SocketSnapshot) {
+fn statistics(play: &Play) -> (SocketView, SocketView) {
     let mut all = play.core.statistics().into_iter();
     let (front, back) = (all.next(), all.next());
     (front.expect("a frontend"), back.expect("a backend"))

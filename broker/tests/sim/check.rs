@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::peers::{Peer, Role};
 use crate::world::World;
 use broker::config::{Overflow, SocketName};
-use broker::stats::SocketSnapshot;
+use broker::view::SocketView;
 use broker::why::Drop;
 use broker::{ConnId, Egress, SLICES_MAX};
 use std::collections::BTreeSet;
@@ -226,7 +226,7 @@ fn check_figures(node: &Node, ctx: &mut Context) {
     }
 }
 
-fn socket_of(node: &Node, snapshot: &SocketSnapshot) -> SocketKey {
+fn socket_of(node: &Node, snapshot: &SocketView) -> SocketKey {
     let mut proxies = (0..).zip(&node.config.proxies);
     let found = proxies.find(|(_, config)| config.name == snapshot.proxy);
     SocketKey {
@@ -236,7 +236,7 @@ fn socket_of(node: &Node, snapshot: &SocketSnapshot) -> SocketKey {
 }
 
 /// A capture has queued or dropped what it was to show, a control what it was to answer.
-fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketSnapshot, mirrors: &[&Mirror]) {
+fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketView, mirrors: &[&Mirror]) {
     let (model, own) = (&node.model, socket_of(node, snapshot));
     let watch = model.watches[own.proxy as usize].as_ref();
     let watch = watch.expect("it has an endpoint");
@@ -340,7 +340,7 @@ fn check_shown_subscriptions(model: &Model) {
 
 fn check_input(
     what: &str,
-    snapshot: &SocketSnapshot,
+    snapshot: &SocketView,
     mirrors: &[&Mirror],
     socket_type: SocketType,
     across: &SocketModel,
@@ -374,7 +374,7 @@ fn check_input(
 }
 
 /// What was queued is what was written, but for what the dead were not sent, and what was dropped.
-fn check_bytes_out(what: &str, snapshot: &SocketSnapshot, mirrors: &[&Mirror]) {
+fn check_bytes_out(what: &str, snapshot: &SocketView, mirrors: &[&Mirror]) {
     let counters = &snapshot.counters;
     let begun = |mirror: &&Mirror| mirror.begun_messages - mirror.greetings;
     let messages: u64 = mirrors.iter().map(begun).sum();
@@ -387,7 +387,7 @@ fn check_bytes_out(what: &str, snapshot: &SocketSnapshot, mirrors: &[&Mirror]) {
 }
 
 /// Messages are dropped for the reasons that the options of a socket give, and for no other.
-fn check_reasons(what: &str, node: &Node, own: &SocketSnapshot, socket: &SocketModel) {
+fn check_reasons(what: &str, node: &Node, own: &SocketView, socket: &SocketModel) {
     let overflow = socket.overflow;
     let SocketKey { proxy, .. } = socket_of(node, own);
     let conflates = matches!(overflow, Overflow::Conflate | Overflow::ConflateTopic);
@@ -413,7 +413,7 @@ fn check_reasons(what: &str, node: &Node, own: &SocketSnapshot, socket: &SocketM
 }
 
 /// What came from across went out or was dropped.
-fn check_output(what: &str, own: &SocketSnapshot, across: &SocketSnapshot, socket: &SocketModel) {
+fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &SocketModel) {
     let counters = &own.counters;
     let dropped = |reasons: &[Drop]| -> u64 {
         let counts = reasons.iter().map(|reason| counters.dropped(*reason));
@@ -476,7 +476,7 @@ fn check_output(what: &str, own: &SocketSnapshot, across: &SocketSnapshot, socke
 }
 
 /// Of what came in, all that never went out was dropped and counted.
-fn check_lost(what: &str, own: &SocketSnapshot, socket: &SocketModel) {
+fn check_lost(what: &str, own: &SocketView, socket: &SocketModel) {
     let refused = own.counters.dropped(Drop::NotExpected);
     let dropped = own.counters.drops.iter().sum::<u64>() - refused;
     let lost = socket.fates.values().map(|fate| fate.heard - fate.begun);
@@ -492,7 +492,7 @@ fn check_lost(what: &str, own: &SocketSnapshot, socket: &SocketModel) {
 }
 
 /// What the peers of a socket that are there missed was dropped and counted.
-fn check_missed(what: &str, own: &SocketSnapshot, mirrors: &[&Mirror]) {
+fn check_missed(what: &str, own: &SocketView, mirrors: &[&Mirror]) {
     let live = mirrors.iter().filter(|mirror| mirror.is_live());
     let missed = |mirror: &&Mirror| mirror.missed + mirror.expected.len() as u64;
     let missed: u64 = live.map(missed).sum();

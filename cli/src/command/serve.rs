@@ -42,11 +42,12 @@ pub(super) fn serve(
     broker
         .run()
         .map_err(|error| Failure::Running(format!("the event loop failed: {error}")))?;
-    let sockets = broker.statistics();
+    let mut admin = broker.admin();
+    let sockets = admin.sockets();
     let drops = sockets.iter().flat_map(|socket| socket.counters.drops);
     log::info!(
         "stopped after {}: {} dropped",
-        rough(broker.uptime()),
+        rough(admin.broker().uptime),
         counted(drops.sum(), "message")
     );
     Ok(())

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use broker::Inquiry;
+use broker::Query;
 use broker::config::{Kind, SocketOption, Unit, Value, ValueKind};
 
 /// How long anything may take before a test fails.
@@ -333,7 +333,7 @@ fn the_guide_documents_every_option_kind_and_subcommand() {
         let row = format!("| `{name}` | {frontend} | {backend} | {doc} |");
         assert!(guide.contains(&row), "the guide lacks the row\n{row}");
     }
-    for Inquiry { keys, name, .. } in Inquiry::ALL {
+    for Query { keys, name, .. } in Query::ALL {
         let plain = keys.iter().filter(|key| !key.ends_with("_hex"));
         let keys: Vec<String> = plain.map(|key| format!("`{key}`")).collect();
         let row = format!("| `{name}` | {}", keys.join(", "));

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 mod actions;
 mod audit;
 mod closing;
+mod questions;
 mod traffic;
 
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Node {
     /// It was told to stop twice.
     pub(crate) is_hurried: bool,
     pub(crate) model: Model,
+    /// Connections that the program has kicked.
+    kicked: BTreeSet<ConnId>,
     /// Turns in a row after which a deadline had passed: what is shed is gone only by the next.
     overdue_turns: u32,
     /// Ends of connections that were open when the broker stopped.
@@ -108,6 +111,7 @@ impl Node {
             index,
             is_dead: false,
             is_hurried: false,
+            kicked: BTreeSet::new(),
             model: Model::new(&config, ctx.style, ctx.instant()),
             config,
             overdue_turns: 0,
@@ -166,6 +170,9 @@ impl Node {
         );
         let was_asked = !self.inbox.is_empty() || self.core.has_backlog();
         self.core.begin_turn(now);
+        if ctx.random.chance(5) {
+            self.ask(ctx, now);
+        }
         let mut inbox = std::mem::take(&mut self.inbox);
         ctx.random.shuffle(&mut inbox);
         for happening in inbox {

@@ -1,0 +1,406 @@
+//! JSON for the control socket: parses a request, asks [`Admin`], and renders the view.
+
+use crate::config::SocketName;
+use crate::core::{Admin, Core};
+use crate::ids::{ConnId, ProxyId};
+use crate::record;
+use crate::stats::TurnTimes;
+use crate::view::{
+    ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView, TopicView,
+};
+use crate::why::Drop;
+use serde_json::{Map, Value, json};
+use zmtp::{is_hidden, show};
+
+/// A question or command in JSON that a control answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Query {
+    /// The answer, in one line.
+    pub doc: &'static str,
+    /// The keys that a request may have besides `command`.
+    pub keys: &'static [&'static str],
+    /// The value of `command`.
+    pub name: &'static str,
+    answer: fn(&mut Admin<'_>, &Request<'_>) -> Result<Value, String>,
+}
+
+impl Query {
+    /// Every question and command, in alphabetical order.
+    pub const ALL: &'static [Self] = &[
+        Self {
+            name: "closed",
+            keys: &["all", "limit"],
+            doc: "The peers that were closed last, the latest first, and why; with all those of \
+                  capture and control too",
+            answer: list_closed,
+        },
+        Self {
+            name: "commands",
+            keys: &[],
+            doc: "These commands",
+            answer: |_, _| Ok(list_commands()),
+        },
+        Self {
+            name: "kick",
+            keys: &["id", "address", "identity", "identity_hex"],
+            doc: "Closes the peers with this id, address or identity, but never the asker",
+            answer: kick,
+        },
+        Self {
+            name: "peers",
+            keys: &["all", "side", "after", "limit"],
+            doc: "The peers that are connected; with all those of capture and control too",
+            answer: list_peers,
+        },
+        Self {
+            name: "statistics",
+            keys: &[],
+            doc: "The counters of each socket of the proxy",
+            answer: list_sockets,
+        },
+        Self {
+            name: "subscriptions",
+            keys: &["prefix", "prefix_hex", "after", "after_hex", "limit"],
+            doc: "Topics under a prefix, and how many peers subscribe to each",
+            answer: list_topics,
+        },
+        Self {
+            name: "who",
+            keys: &["topic", "topic_hex", "after", "limit"],
+            doc: "The peers that would get a message with this topic",
+            answer: list_subscribers,
+        },
+    ];
+}
+
+impl Core {
+    /// Answers a request in JSON about a proxy, from a peer of its control. An error is an answer
+    /// too.
+    pub(crate) fn answer_query(
+        &mut self,
+        asker: ConnId,
+        proxy: ProxyId,
+        request: &[u8],
+    ) -> Vec<u8> {
+        let answer = match serde_json::from_slice(request) {
+            Err(error) => Err(format!("invalid JSON: {error}")),
+            Ok(Value::Object(object)) => {
+                let object = &object;
+                answer(&mut self.admin_of(asker), &Request { object, proxy })
+            }
+            Ok(_) => Err("write an object: {\"command\": \"peers\"}".to_owned()),
+        };
+        let answer = answer.unwrap_or_else(|sentence| json!({ "error": sentence }));
+        answer.to_string().into_bytes()
+    }
+}
+
+fn answer(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let names = || Query::ALL.iter().map(|query| query.name);
+    let choice = || names().collect::<Vec<_>>().join(", ");
+    let Some(Value::String(name)) = request.object.get("command") else {
+        return Err(format!("command: write one of {}", choice()));
+    };
+    let known = Query::ALL.iter().find(|query| query.name == name);
+    let query = known.ok_or_else(|| {
+        format!(
+            "unknown command \"{}\": write one of {}",
+            show(name),
+            choice()
+        )
+    })?;
+    let is_known = |key: &&String| *key == "command" || query.keys.contains(&key.as_str());
+    if let Some(key) = request.object.keys().find(|key| !is_known(key)) {
+        let keys = query.keys.join(", ");
+        let key = show(key);
+        return Err(format!("{name} has no key \"{key}\": its keys are {keys}"));
+    }
+    (query.answer)(admin, request)
+}
+
+/// A request, and the proxy whose control received it.
+struct Request<'a> {
+    object: &'a Map<String, Value>,
+    proxy: ProxyId,
+}
+
+impl Request<'_> {
+    fn flag(&self, key: &str) -> Result<bool, String> {
+        match self.object.get(key) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(format!("{key}: write true or false")),
+        }
+    }
+
+    /// The sockets that a list covers: the one in `side`; without, the sides, and capture and
+    /// control only with `all`.
+    fn sockets(&self) -> Result<PeerFilter, String> {
+        let all = self.flag("all")?;
+        let sockets = match self.text("side")? {
+            None if all => Vec::new(),
+            None => SocketName::SIDES.to_vec(),
+            Some(name) => {
+                let side = SocketName::ALL.into_iter().find(|side| side.name() == name);
+                let names = SocketName::ALL.map(SocketName::name).join(", ");
+                vec![side.ok_or_else(|| format!("side: write one of {names}"))?]
+            }
+        };
+        Ok(PeerFilter {
+            sockets,
+            ..PeerFilter::default()
+        })
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&str>, String> {
+        match self.object.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{key}: write a text")),
+        }
+    }
+
+    /// Bytes as text, or in hexadecimal digits under the key with `_hex` behind it.
+    fn bytes(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let hex_key = format!("{key}_hex");
+        match (self.text(key)?, self.text(&hex_key)?) {
+            (Some(_), Some(_)) => Err(format!("write {key} or {hex_key}")),
+            (Some(text), None) => Ok(Some(text.as_bytes().to_vec())),
+            (None, Some(text)) => from_hex(text)
+                .map(Some)
+                .ok_or_else(|| format!("{hex_key}: write two hexadecimal digits for each byte")),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The handle of a connection.
+    fn id(&self, key: &str) -> Result<Option<ConnId>, String> {
+        let complaint = || format!("{key}: write the id of a peer");
+        self.text(key)?
+            .map(|text| text.parse().map_err(|()| complaint()))
+            .transpose()
+    }
+
+    /// A page of at most `limit` items, behind this key.
+    fn page<K>(&self, after: Option<K>) -> Result<PageQuery<K>, String> {
+        let complaint = || format!("limit: write a whole number from 1 to {PAGE_LEN_MAX}");
+        let limit = match self.object.get("limit") {
+            None => PAGE_LEN_MAX,
+            Some(value) => {
+                let limit = value.as_u64().and_then(|limit| usize::try_from(limit).ok());
+                let limit = limit.filter(|limit| (1..=PAGE_LEN_MAX).contains(limit));
+                limit.ok_or_else(complaint)?
+            }
+        };
+        Ok(PageQuery { after, limit })
+    }
+}
+
+fn list_closed(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let (filter, page) = (request.sockets()?, request.page(None)?);
+    let closed = admin.closed_peers(request.proxy, &filter, &page);
+    let closed = closed.map_err(|error| error.to_string())?;
+    Ok(json!({ "closed": render(&closed, render_closed) }))
+}
+
+fn kick(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let filter = PeerFilter {
+        address: request.text("address")?.map(str::to_owned),
+        id: request.id("id")?,
+        identity: request.bytes("identity")?,
+        sockets: Vec::new(),
+    };
+    let kicked = admin.kick(request.proxy, &filter);
+    let kicked = kicked.map_err(|error| error.to_string())?;
+    let kicked: Vec<String> = kicked.iter().map(ConnId::to_string).collect();
+    Ok(json!({ "kicked": kicked }))
+}
+
+fn list_peers(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let (filter, page) = (request.sockets()?, request.page(request.id("after")?)?);
+    let peers = admin.peers(request.proxy, &filter, &page);
+    let peers = peers.map_err(|error| error.to_string())?;
+    Ok(json!({ "peers": render(&peers, render_peer), "total": peers.total }))
+}
+
+fn list_sockets(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let proxy = admin.proxy(request.proxy);
+    let proxy = proxy.map_err(|error| error.to_string())?;
+    let broker = admin.broker();
+    let sockets: Vec<Value> = proxy.sockets.iter().map(render_socket).collect();
+    Ok(json!({
+        "memory_in_use": broker.memory.total(),
+        "paused": proxy.is_paused,
+        "proxy": proxy.name,
+        "record": proxy.record.as_ref().map(render_record),
+        "sockets": sockets,
+        "turns": render_turns(&broker.turn_times),
+        "uptime_seconds": broker.uptime.as_secs_f64(),
+        "version": broker.version,
+    }))
+}
+
+fn list_topics(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let prefix = request.bytes("prefix")?.unwrap_or_default();
+    let page = request.page(request.bytes("after")?)?;
+    let topics = admin.topics(request.proxy, &prefix, &page);
+    let topics = topics.map_err(|error| error.to_string())?;
+    Ok(json!({ "subscriptions": render(&topics, render_topic), "more": topics.has_more }))
+}
+
+fn list_subscribers(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let complaint = || "topic: write the first frame of a message".to_owned();
+    let topic = request.bytes("topic")?.ok_or_else(complaint)?;
+    let page = request.page(request.id("after")?)?;
+    let peers = admin.subscribers(request.proxy, &topic, &page);
+    let peers = peers.map_err(|error| error.to_string())?;
+    Ok(json!({ "peers": render(&peers, render_peer), "total": peers.total }))
+}
+
+fn list_commands() -> Value {
+    let commands: Vec<Value> = Query::ALL
+        .iter()
+        .map(
+            |Query {
+                 doc, keys, name, ..
+             }| json!({ "doc": doc, "keys": keys, "name": name }),
+        )
+        .collect();
+    json!({ "commands": commands })
+}
+
+/// The items of a page.
+fn render<T>(page: &Page<T>, item: impl Fn(&T) -> Value) -> Vec<Value> {
+    page.items.iter().map(item).collect()
+}
+
+fn render_closed(peer: &ClosedPeerView) -> Value {
+    let mut object = json!({
+        "address": peer.address.to_string(),
+        "detail": peer.reason.to_string(),
+        "id": peer.id.to_string(),
+        "lasted_seconds": peer.lasted.as_secs_f64(),
+        "reason": peer.reason.label(),
+        "seconds_ago": peer.ago.as_secs_f64(),
+        "side": peer.socket.name(),
+    });
+    put_bytes(&mut object, "identity", &peer.identity);
+    object
+}
+
+fn render_peer(peer: &PeerView) -> Value {
+    let mut object = json!({
+        "address": peer.address.to_string(),
+        "age_seconds": peer.age.as_secs_f64(),
+        "bytes_received": peer.bytes_received,
+        "bytes_sent": peer.bytes_sent,
+        "dropped": render_drops(&peer.drops),
+        "endpoint": peer.endpoint.as_ref().map(ToString::to_string),
+        "id": peer.id.to_string(),
+        "mechanism": peer.mechanism,
+        "messages_received": peer.messages_received,
+        "messages_sent": peer.messages_sent,
+        "parked": peer.is_suspended,
+        "phase": if peer.is_ready { "ready" } else { "handshake" },
+        "queued_bytes": peer.queued_bytes,
+        "queued_messages": peer.queued_messages,
+        "side": peer.socket.name(),
+        "socket": peer.socket_type.map(zmtp::SocketType::name),
+        "subscriptions": peer.subscriptions,
+        "user": peer.user,
+        "version": peer.version.map(|version| version.to_string()),
+    });
+    put_bytes(&mut object, "identity", &peer.identity);
+    object
+}
+
+fn render_socket(socket: &SocketView) -> Value {
+    let stats = &socket.counters;
+    let closed = stats.closed.iter();
+    let closed: Map<String, Value> = closed
+        .map(|(label, count)| ((*label).to_owned(), json!(count)))
+        .collect();
+    json!({
+        "bytes_received": stats.bytes_in,
+        "bytes_sent": stats.bytes_out,
+        "closed": closed,
+        "dropped": render_drops(&stats.drops),
+        "messages_received": stats.messages_in,
+        "messages_sent": stats.messages_out,
+        "peers": socket.peers,
+        "peers_attached": stats.peers_attached,
+        "queued_bytes": socket.queued_bytes,
+        "queued_messages": socket.queued_messages,
+        "requeued": stats.requeued,
+        "side": socket.socket.name(),
+        "socket": socket.socket_type.name(),
+        "topics": socket.topics,
+        "waiting": socket.waiting,
+    })
+}
+
+fn render_record(record: &record::Statistics) -> Value {
+    json!({
+        "bytes": record.bytes,
+        "failing": record.is_failing,
+        "lost_messages": record.lost_messages,
+        "messages": record.messages,
+    })
+}
+
+fn render_topic(topic: &TopicView) -> Value {
+    let mut object = json!({ "peers": topic.peers, "side": topic.socket.name() });
+    put_bytes(&mut object, "topic", &topic.topic);
+    object
+}
+
+/// How long turns took, without the buckets that are empty.
+fn render_turns(times: &TurnTimes) -> Value {
+    let buckets = times.buckets.iter().enumerate();
+    let buckets: Vec<Value> = buckets
+        .filter(|(_, count)| **count > 0)
+        .map(|(index, count)| {
+            let below = TurnTimes::bound(index).map(|bound| bound.as_secs_f64());
+            json!({ "below_seconds": below, "count": count })
+        })
+        .collect();
+    json!({
+        "buckets": buckets,
+        "count": times.count(),
+        "cut_short": times.cut_short,
+        "longest_seconds": times.longest.as_secs_f64(),
+    })
+}
+
+/// Only reasons with at least one message.
+fn render_drops(drops: &[u64; Drop::ALL.len()]) -> Value {
+    let counted = Drop::ALL.iter().zip(drops).filter(|(_, count)| **count > 0);
+    let object: Map<String, Value> = counted
+        .map(|(reason, count)| (reason.label().to_owned(), json!(count)))
+        .collect();
+    Value::Object(object)
+}
+
+/// Puts bytes under `key` if they are a printable text, or else under the key with `_hex` behind it
+/// in hexadecimal digits.
+fn put_bytes(object: &mut Value, key: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains(is_hidden) => object[key] = json!(text),
+        _ => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            object[format!("{key}_hex")] = json!(digits);
+        }
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    digits
+        .chunks(2)
+        .map(|pair| u8::try_from(value(pair[0])? * 16 + value(pair[1])?).ok())
+        .collect()
+}

@@ -1,0 +1,252 @@
+//! Views: the answers of a running broker, as plain values.
+//!
+//! A view is a copy of one moment. [`crate::Admin`] makes them; JSON on the control socket is one
+//! rendering. Lists that peers can make long come in pages of at most [`PAGE_LEN_MAX`] items.
+
+use crate::config::{Endpoint, SocketName};
+use crate::core::MemoryUse;
+use crate::ids::{ConnId, ProxyId};
+use crate::peer::PeerAddress;
+use crate::record;
+use crate::stats::{SocketStats, TurnTimes};
+use crate::why::{Drop, Why};
+use std::time::Duration;
+use zmtp::{SocketType, Version};
+
+/// Most items on one page.
+pub const PAGE_LEN_MAX: usize = 100;
+
+/// The broker as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerView {
+    /// Bytes of memory in use by what peers have caused, by purpose.
+    pub memory: MemoryUse,
+    /// Bytes of memory that peers may cause; 0: no limit.
+    pub memory_limit: u64,
+    /// How far a stop of the broker has come.
+    pub stop: StopState,
+    /// Durations of the turns of the event loop.
+    pub turn_times: TurnTimes,
+    /// Time since the broker was created.
+    pub uptime: Duration,
+    /// The version of this library, such as `0.1.0`.
+    pub version: &'static str,
+}
+
+/// One proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyView {
+    /// The handle of the proxy.
+    pub id: ProxyId,
+    /// Whether the proxy forwards no messages for now.
+    pub is_paused: bool,
+    /// The configured name.
+    pub name: String,
+    /// The recording, if the proxy is recorded.
+    pub record: Option<record::Statistics>,
+    /// The sockets of the proxy, in the order of [`SocketName::ALL`].
+    pub sockets: Vec<SocketView>,
+    /// How far the end of the proxy has come.
+    pub stop: StopState,
+}
+
+/// How far the end of a proxy or of the broker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopState {
+    /// It runs.
+    Running,
+    /// It sends what is queued, for at most this much longer.
+    Draining(Duration),
+    /// It closes all connections, or has closed them.
+    Closing,
+}
+
+/// One socket of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketView {
+    /// The counters of the socket.
+    pub counters: SocketStats,
+    /// Peers whose handshake is over.
+    pub peers: usize,
+    /// The name of the proxy.
+    pub proxy: String,
+    /// Bytes queued for the peers of the socket.
+    pub queued_bytes: u64,
+    /// Messages queued for the peers of the socket.
+    pub queued_messages: u64,
+    /// Which socket of the proxy this is.
+    pub socket: SocketName,
+    /// The ZeroMQ type of the socket.
+    pub socket_type: SocketType,
+    /// Distinct topics that its peers subscribe to.
+    pub topics: usize,
+    /// Peers that are suspended: their next message waits for a receiver.
+    pub waiting: usize,
+}
+
+/// One connected peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// The other end of the connection.
+    pub address: PeerAddress,
+    /// Time since the connection was made.
+    pub age: Duration,
+    /// Bytes of the forwarded messages that the peer has sent, on the wire.
+    pub bytes_received: u64,
+    /// Bytes written to the peer.
+    pub bytes_sent: u64,
+    /// Messages that the peer missed, in the order of [`Drop::ALL`].
+    pub drops: [u64; Drop::ALL.len()],
+    /// The endpoint that the broker connected to; `None` if the peer connected.
+    pub endpoint: Option<Endpoint>,
+    /// The handle of the connection.
+    pub id: ConnId,
+    /// The identity by which a ROUTER addresses the peer; empty if it has none.
+    pub identity: Vec<u8>,
+    /// Whether the handshake is over.
+    pub is_ready: bool,
+    /// Whether the next message of the peer waits for a receiver.
+    pub is_suspended: bool,
+    /// The security mechanism, by its name in the greeting; `None` during the handshake.
+    pub mechanism: Option<&'static str>,
+    /// Messages of the peer that were forwarded.
+    pub messages_received: u64,
+    /// Messages written to the peer as a whole.
+    pub messages_sent: u64,
+    /// Bytes queued for the peer.
+    pub queued_bytes: u64,
+    /// Messages queued for the peer.
+    pub queued_messages: u32,
+    /// The socket of the proxy that the peer is connected to.
+    pub socket: SocketName,
+    /// The ZeroMQ type that the peer announced; `None` during the handshake.
+    pub socket_type: Option<SocketType>,
+    /// Topics that the peer subscribes to.
+    pub subscriptions: usize,
+    /// The authenticated user; `None` if the mechanism authenticates none.
+    pub user: Option<String>,
+    /// The protocol version that the peer speaks; `None` during the handshake.
+    pub version: Option<Version>,
+}
+
+/// A peer whose connection was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedPeerView {
+    /// The other end of the connection.
+    pub address: PeerAddress,
+    /// Time since the connection was closed.
+    pub ago: Duration,
+    /// The former handle of the connection.
+    pub id: ConnId,
+    /// The identity by which a ROUTER addressed the peer; empty if it had none.
+    pub identity: Vec<u8>,
+    /// How long the connection lasted.
+    pub lasted: Duration,
+    /// Why the connection was closed.
+    pub reason: Why,
+    /// The socket of the proxy that the peer was connected to.
+    pub socket: SocketName,
+}
+
+/// A topic that peers subscribe to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicView {
+    /// How many peers subscribe to exactly this topic.
+    pub peers: usize,
+    /// The socket of the proxy that these peers are connected to.
+    pub socket: SocketName,
+    /// The topic.
+    pub topic: Vec<u8>,
+}
+
+/// Selects peers of a proxy: a peer must match every field that is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerFilter {
+    /// The other end of the connection, as [`PeerAddress`] displays it.
+    pub address: Option<String>,
+    /// The handle of the connection.
+    pub id: Option<ConnId>,
+    /// The identity by which a ROUTER addresses the peer; an empty one matches every peer without.
+    pub identity: Option<Vec<u8>>,
+    /// The sockets whose peers match; empty: every socket.
+    pub sockets: Vec<SocketName>,
+}
+
+impl PeerFilter {
+    /// Selects the peers of one socket.
+    #[must_use]
+    pub fn of_socket(socket: SocketName) -> Self {
+        Self {
+            sockets: vec![socket],
+            ..Self::default()
+        }
+    }
+
+    /// Whether peers of this socket can match.
+    #[must_use]
+    pub fn has_socket(&self, socket: SocketName) -> bool {
+        self.sockets.is_empty() || self.sockets.contains(&socket)
+    }
+
+    /// Whether a peer of this socket matches.
+    pub(crate) fn matches(
+        &self,
+        socket: SocketName,
+        (id, address): (ConnId, PeerAddress),
+        identity: &[u8],
+    ) -> bool {
+        self.has_socket(socket)
+            && self.id.is_none_or(|wanted| wanted == id)
+            && (self.identity.as_deref()).is_none_or(|wanted| wanted == identity)
+            && (self.address.as_ref()).is_none_or(|wanted| *wanted == address.to_string())
+    }
+}
+
+/// Which page of a list is wanted. `K` is what an item is found by: the handle of a peer, or a
+/// topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageQuery<K> {
+    /// The key of the last item on the page before; `None`: the first page.
+    pub after: Option<K>,
+    /// Most items on the page, from 1 to [`PAGE_LEN_MAX`]; other values count as the nearest of
+    /// these.
+    pub limit: usize,
+}
+
+impl<K> PageQuery<K> {
+    /// The page that follows the item with this key, as long as a page may be.
+    #[must_use]
+    pub fn after(key: K) -> Self {
+        Self {
+            after: Some(key),
+            ..Self::default()
+        }
+    }
+
+    /// How many items the page may have.
+    pub(crate) fn len_max(&self) -> usize {
+        self.limit.clamp(1, PAGE_LEN_MAX)
+    }
+}
+
+impl<K> Default for PageQuery<K> {
+    /// The first page, as long as a page may be.
+    fn default() -> Self {
+        Self {
+            after: None,
+            limit: PAGE_LEN_MAX,
+        }
+    }
+}
+
+/// A part of a list. Items that come or go between two pages may be missing; the others are on
+/// exactly one page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Whether the list goes on.
+    pub has_more: bool,
+    /// The items of this page, at most [`PAGE_LEN_MAX`].
+    pub items: Vec<T>,
+    /// How many items all pages have; `None` if the broker does not count them.
+    pub total: Option<usize>,
+}

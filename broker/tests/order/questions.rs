@@ -1,0 +1,156 @@
+//! Questions and commands of the program, and what they cost.
+
+use crate::play::{Play, proxy};
+use broker::config::{ProxyConfig, SocketName};
+use broker::limits::WORK_PER_TURN;
+use broker::view::{PageQuery, PeerFilter, StopState};
+use broker::why::Why;
+use broker::{AdminError, ConnId, ProxyId};
+use std::time::Duration;
+use zmtp::SocketType;
+
+fn first_proxy(play: &Play) -> ProxyId {
+    play.core.proxies().next().expect("one is configured")
+}
+
+#[test]
+fn calls_have_a_share_of_the_turn_and_at_least_one_is_answered() {
+    let mut play = Play::of(proxy("streamer"));
+    for _ in 0..2000 {
+        play.join_as(SocketName::Frontend, SocketType::Push);
+    }
+    for _ in 0..3 {
+        play.core.begin_turn(play.now);
+        let before = play.core.work_of_turn();
+        let mut calls = 0;
+        while play.core.may_call() {
+            assert_eq!(play.core.admin(play.now).sockets()[0].peers, 2000);
+            calls += 1;
+        }
+        let work = play.core.work_of_turn() - before;
+        assert!(calls >= 1, "a call waits for a turn without calls");
+        // The last one may begin just before the share is used up.
+        assert!(work < WORK_PER_TURN / 4, "{calls} calls, {work} units");
+        assert!(!play.core.admin(play.now).has_budget());
+    }
+    // However little is left of a turn, the next has the whole share again.
+    play.core.begin_turn(play.now);
+    assert!(play.core.admin(play.now).has_budget());
+}
+
+#[test]
+fn a_long_list_comes_in_pages() {
+    let mut play = Play::of(proxy("streamer"));
+    let proxy = first_proxy(&play);
+    let sources: Vec<ConnId> = (0..250)
+        .map(|_| play.join_as(SocketName::Frontend, SocketType::Push))
+        .collect();
+    let sink = play.join_as(SocketName::Backend, SocketType::Pull);
+    let filter = PeerFilter::of_socket(SocketName::Frontend);
+    let (mut listed, mut query, mut lens) = (Vec::new(), PageQuery::default(), Vec::new());
+    loop {
+        let page = play.core.admin(play.now).peers(proxy, &filter, &query);
+        let page = page.expect("the proxy exists");
+        assert_eq!(page.total, Some(250));
+        lens.push(page.items.len());
+        listed.extend(page.items.iter().map(|peer| peer.id));
+        query = PageQuery::after(*listed.last().expect("there are peers"));
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!((listed, lens), (sources, vec![100, 100, 50]));
+    let all = play
+        .core
+        .admin(play.now)
+        .peers(proxy, &PeerFilter::default(), &query);
+    let all = all.expect("the proxy exists");
+    assert_eq!((all.total, all.items[0].id), (Some(251), sink));
+}
+
+#[test]
+fn commands_of_the_program_change_what_its_questions_answer() {
+    let mut play = Play::of(proxy("streamer"));
+    let proxy = first_proxy(&play);
+    let [source, other] = [(); 2].map(|()| play.join(SocketName::Frontend));
+    let sink = play.join(SocketName::Backend);
+    assert_eq!(play.core.admin(play.now).pause(proxy), Ok(true));
+    assert_eq!(play.core.admin(play.now).pause(proxy), Ok(false));
+    play.send(source, &["waits"]);
+    let view = play.core.admin(play.now).proxy(proxy).expect("it exists");
+    assert!(view.is_paused && view.stop == StopState::Running);
+    assert_eq!(
+        (view.sockets[0].waiting, view.sockets[1].queued_messages),
+        (1, 0)
+    );
+    assert_eq!(play.core.admin(play.now).resume(proxy), Ok(true));
+    play.turns(1);
+    assert_eq!(play.write(sink), ["waits"]);
+    play.now += Duration::from_secs(7);
+    let filter = PeerFilter {
+        id: Some(other),
+        ..PeerFilter::default()
+    };
+    assert_eq!(
+        play.core.admin(play.now).kick(proxy, &filter),
+        Ok(vec![other])
+    );
+    play.turns(1);
+    let kicked = play.core.admin(play.now).kick(proxy, &filter);
+    assert_eq!(kicked, Err(AdminError::NoSuchPeer));
+    let page = PageQuery::default();
+    let closed = play
+        .core
+        .admin(play.now)
+        .closed_peers(proxy, &filter, &page);
+    let closed = closed.expect("the proxy exists").items;
+    assert_eq!(closed.len(), 1);
+    assert_eq!((closed[0].id, closed[0].reason), (other, Why::Kicked));
+    assert_eq!(closed[0].lasted, Duration::from_secs(7));
+    assert_eq!(
+        play.core.admin(play.now).broker().uptime,
+        Duration::from_secs(7)
+    );
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_by_name() {
+    let streamer = proxy("streamer");
+    let mut play = Play::of(proxy("streamer"));
+    let proxy = first_proxy(&play);
+    play.join(SocketName::Frontend);
+    let mut other = Play::of_all(
+        ["a", "b"]
+            .map(|name| ProxyConfig {
+                name: name.to_owned(),
+                ..streamer.clone()
+            })
+            .to_vec(),
+    );
+    let foreign = other.core.proxies().nth(1).expect("two are configured");
+    let (all, page) = (PeerFilter::default(), PageQuery::default());
+    let nameless = PeerFilter {
+        identity: Some(Vec::new()),
+        ..PeerFilter::default()
+    };
+    let gone = PageQuery::after("7-00000007".parse().expect("the form of an id"));
+    let mut admin = play.core.admin(play.now);
+    assert_eq!(admin.proxy(foreign), Err(AdminError::NoSuchProxy));
+    assert_eq!(
+        admin.peers(foreign, &all, &page),
+        Err(AdminError::NoSuchProxy)
+    );
+    assert_eq!(admin.terminate(foreign), Err(AdminError::NoSuchProxy));
+    assert_eq!(admin.kick(proxy, &all), Err(AdminError::NoCriterion));
+    assert_eq!(admin.kick(proxy, &nameless), Err(AdminError::NamelessKick));
+    assert_eq!(
+        admin.subscribers(proxy, b"", &page),
+        Err(AdminError::NoTopics)
+    );
+    let topics = admin.topics(proxy, b"", &PageQuery::default());
+    assert_eq!(topics, Err(AdminError::NoTopics));
+    let closed = admin.closed_peers(proxy, &all, &gone);
+    assert_eq!(closed, Err(AdminError::Forgotten));
+    assert_eq!(other.core.admin(other.now).terminate(foreign), Ok(true));
+    assert_eq!(other.core.admin(other.now).terminate(foreign), Ok(false));
+}

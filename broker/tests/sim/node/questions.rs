@@ -1,0 +1,351 @@
+//! Typed questions and commands to a broker, and whether the answers are true.
+
+use super::{Node, State};
+use crate::context::{Context, Owner, SocketKey};
+use crate::mirror::Mirror;
+use broker::config::SocketName;
+use broker::view::{
+    ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView, TopicView,
+};
+use broker::why::Why;
+use broker::{Admin, AdminError, ConnId, ProxyId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::time::Instant;
+use zmtp::SocketType;
+
+/// Closed peers that a socket remembers, however many proxies there are.
+const REMEMBERED: usize = 1000;
+
+impl Node {
+    /// Asks about a proxy, between two turns, and sometimes kicks peers.
+    pub(super) fn ask(&mut self, ctx: &mut Context, now: Instant) {
+        // What a turn has left undone need not agree with what was asked for.
+        if self.core.has_backlog() || self.core.is_stopped() {
+            return;
+        }
+        let proxies: Vec<ProxyId> = self.core.proxies().collect();
+        let index = ctx.random.below(proxies.len());
+        let (proxy, index) = (proxies[index], u32::try_from(index).expect("few proxies"));
+        let sockets = self.admin(now).proxy(proxy).expect("it is configured");
+        let filter = some_sockets(ctx);
+        let peers = self.ask_for_peers(ctx, now, (proxy, index), &filter);
+        if filter.sockets.is_empty() {
+            for socket in &sockets.sockets {
+                check_socket(socket, &peers);
+            }
+        }
+        self.ask_for_closed(ctx, now, (proxy, index), &sockets.sockets);
+        self.ask_for_topics(ctx, now, (proxy, index), &sockets.sockets);
+        ctx.coverage.add("typed questions", 1);
+        if !ctx.is_calm && self.stopped_at.is_none() && ctx.random.chance(15) {
+            self.kick(ctx, now, proxy, &peers);
+        }
+    }
+
+    /// Questions as the driver puts them: those that the budget of a turn does not allow wait for
+    /// the next.
+    fn admin(&mut self, now: Instant) -> Admin<'_> {
+        if !self.core.may_call() {
+            self.check_work();
+            self.core.begin_turn(now);
+        }
+        self.core.admin(now)
+    }
+
+    /// Lists peers page by page: each open connection is there once.
+    fn ask_for_peers(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        (proxy, index): (ProxyId, u32),
+        filter: &PeerFilter,
+    ) -> Vec<PeerView> {
+        let is_meant = |socket: SocketKey| socket.proxy == index && filter.has_socket(socket.side);
+        let open = self.hosts.iter();
+        let open = open.filter(|(_, host)| host.state == State::Open);
+        let open = open.map(|(id, _)| *id);
+        let mut open: Vec<ConnId> = open
+            .filter(|id| is_meant(self.model.mirrors[id].socket))
+            .collect();
+        open.sort_by_key(|id| id.slot());
+        let limit = some_limit(ctx);
+        let peers = pages(
+            limit,
+            Some(open.len()),
+            |peer: &PeerView| peer.id,
+            |page| {
+                let page = self.admin(now).peers(proxy, filter, page);
+                page.expect("it is configured")
+            },
+        );
+        let listed: Vec<ConnId> = peers.iter().map(|peer| peer.id).collect();
+        assert_eq!(
+            listed, open,
+            "the peers that are listed, and those that are there"
+        );
+        for peer in &peers {
+            self.check_peer(peer);
+        }
+        peers
+    }
+
+    fn check_peer(&self, peer: &PeerView) {
+        let (id, mirror) = (peer.id, &self.model.mirrors[&peer.id]);
+        assert_eq!(peer.socket, mirror.socket.side, "the socket of {id:?}");
+        let address = super::address(mirror.plug);
+        assert_eq!(peer.address, address.into(), "the address of {id:?}");
+        assert!(!peer.is_ready || mirror.was_ready, "{id:?} is not ready");
+        let mechanism = peer.is_ready.then_some("NULL");
+        assert_eq!((peer.mechanism, &peer.user), (mechanism, &None), "{id:?}");
+        let queue = self.core.egress(id).expect("it is open");
+        let queued = (peer.queued_messages, peer.queued_bytes);
+        assert_eq!(queued, (queue.messages(), queue.bytes()), "{id:?}");
+        let is_accepted = peer.messages_received <= mirror.heard_messages;
+        assert!(is_accepted, "{id:?}: more went on than came");
+        assert_eq!(peer.is_suspended, self.core.is_suspended(id), "{id:?}");
+    }
+
+    /// Lists closed peers page by page: each connection that was closed is there once.
+    fn ask_for_closed(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        (proxy, index): (ProxyId, u32),
+        sockets: &[SocketView],
+    ) {
+        let filter = PeerFilter::of_socket(ctx.random.pick(&SocketName::SIDES));
+        let socket = sockets.iter().find(|it| filter.has_socket(it.socket));
+        let counts = &socket.expect("a side exists").counters.closed;
+        let count: u64 = counts.iter().map(|(_, count)| count).sum();
+        let total = usize::try_from(count).expect("few").min(REMEMBERED);
+        let limit = some_limit(ctx);
+        let closed = pages(
+            limit,
+            Some(total),
+            |peer: &ClosedPeerView| peer.id,
+            |page| {
+                let page = self.admin(now).closed_peers(proxy, &filter, page);
+                page.expect("nothing is forgotten meanwhile")
+            },
+        );
+        assert!(closed.is_sorted_by_key(|peer| peer.ago), "the latest first");
+        let ids: BTreeSet<ConnId> = closed.iter().map(|peer| peer.id).collect();
+        assert_eq!(ids.len(), closed.len(), "a peer was closed twice");
+        for peer in &closed {
+            let mirror = &self.model.mirrors[&peer.id];
+            assert_eq!(
+                (mirror.socket.proxy, mirror.socket.side),
+                (index, peer.socket)
+            );
+            let host = self.hosts.get(&peer.id);
+            let is_open = host.is_some_and(|host| host.state == State::Open);
+            assert!(!is_open, "{:?} is closed and open", peer.id);
+            let is_kicked = self.kicked.contains(&peer.id);
+            assert!(!is_kicked || peer.reason == Why::Kicked, "{peer:?}");
+        }
+    }
+
+    /// Lists topics page by page: each that a peer subscribes to, once, with as many peers.
+    fn ask_for_topics(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        (proxy, index): (ProxyId, u32),
+        sockets: &[SocketView],
+    ) {
+        let is_publisher =
+            |it: &&SocketView| matches!(it.socket_type, SocketType::Pub | SocketType::Xpub);
+        let mut sides = sockets.iter().filter(|it| it.socket.side().is_some());
+        let Some(side) = sides.find(is_publisher).map(|it| it.socket) else {
+            let topics = self.admin(now).topics(proxy, b"", &PageQuery::default());
+            assert_eq!(topics, Err(AdminError::NoTopics));
+            return;
+        };
+        let prefix = [&b""[..], b"a", b"ab"][ctx.random.below(3)];
+        let topics = pages(
+            some_limit(ctx),
+            None,
+            |topic: &TopicView| topic.topic.clone(),
+            |page| {
+                let page = self.admin(now).topics(proxy, prefix, page);
+                page.expect("there is a publisher")
+            },
+        );
+        let found = topics.iter().map(|it| (it.topic.clone(), it.peers));
+        let found: BTreeMap<Vec<u8>, usize> = found.collect();
+        assert_eq!(found.len(), topics.len(), "a topic is listed twice");
+        let key = SocketKey { proxy: index, side };
+        let subscribers = self.hosts.iter().filter(|(id, host)| {
+            host.state == State::Open && self.model.mirrors[*id].socket == key
+        });
+        let subscribers: Vec<ConnId> = subscribers.map(|(id, _)| *id).collect();
+        // What a suspended peer has sent after the message that waits is not known to the broker.
+        if subscribers.iter().any(|id| self.core.is_suspended(*id)) {
+            return;
+        }
+        let mut wanted: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        let mirrors = subscribers.iter().map(|id| &self.model.mirrors[id]);
+        let all = mirrors.flat_map(|mirror| &mirror.topics);
+        for topic in all.filter(|topic| topic.starts_with(prefix)) {
+            *wanted.entry(topic.clone()).or_default() += 1;
+        }
+        assert_eq!(found, wanted, "topics that are listed, and subscribed to");
+        ctx.coverage.add("topics listed", topics.len() as u64);
+        let options = &self.config.proxies[index as usize].socket(side).options;
+        if !options.invert_matching && !topics.is_empty() {
+            let topic = &topics[ctx.random.below(topics.len())].topic;
+            self.ask_for_subscribers(ctx, now, (proxy, topic), subscribers);
+        }
+    }
+
+    /// Lists the peers that would get a message with this topic, of all that may subscribe.
+    fn ask_for_subscribers(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        (proxy, topic): (ProxyId, &[u8]),
+        mut subscribers: Vec<ConnId>,
+    ) {
+        // A peer that cannot be written to any more is still subscribed, and gets nothing.
+        let wants = |mirror: &Mirror| {
+            mirror.is_live() && mirror.topics.iter().any(|it| topic.starts_with(it))
+        };
+        subscribers.retain(|id| wants(&self.model.mirrors[id]));
+        subscribers.sort_by_key(|id| id.slot());
+        let listed = pages(
+            some_limit(ctx),
+            Some(subscribers.len()),
+            |peer: &PeerView| peer.id,
+            |page| {
+                let page = self.admin(now).subscribers(proxy, topic, page);
+                page.expect("there is a publisher")
+            },
+        );
+        let listed: Vec<ConnId> = listed.iter().map(|peer| peer.id).collect();
+        assert_eq!(listed, subscribers, "the peers that would get a message");
+    }
+
+    /// Kicks the peers like one of these: exactly those are closed for this.
+    fn kick(&mut self, ctx: &mut Context, now: Instant, proxy: ProxyId, peers: &[PeerView]) {
+        let Some(victim) = peers.get(ctx.random.below(peers.len() + 1)) else {
+            return;
+        };
+        let mut filter = some_sockets(ctx);
+        match ctx.random.below(3) {
+            0 => filter.id = Some(victim.id),
+            1 => filter.address = Some(victim.address.to_string()),
+            _ => filter.identity = Some(victim.identity.clone()),
+        }
+        let mut admin = self.admin(now);
+        let all = admin.peers(proxy, &PeerFilter::default(), &PageQuery::default());
+        let all = all.expect("it is configured");
+        if all.has_more {
+            return;
+        }
+        let is_meant = |peer: &PeerView| {
+            filter.has_socket(peer.socket)
+                && filter.id.is_none_or(|id| id == peer.id)
+                && filter
+                    .address
+                    .as_ref()
+                    .is_none_or(|it| *it == peer.address.to_string())
+                && filter
+                    .identity
+                    .as_ref()
+                    .is_none_or(|it| *it == peer.identity)
+        };
+        let meant = all.items.iter().filter(|peer| is_meant(peer));
+        let meant: Vec<ConnId> = meant.map(|peer| peer.id).collect();
+        // Messages that are on their way to another broker may be overtaken on a new connection.
+        let is_link = |id: &ConnId| {
+            let owners = ctx.cables[self.hosts[id].plug.cable].owners;
+            owners.iter().all(|owner| matches!(owner, Owner::Node(_)))
+        };
+        if meant.iter().any(is_link) {
+            return;
+        }
+        let kicked = self.admin(now).kick(proxy, &filter);
+        if filter.identity.as_ref().is_some_and(Vec::is_empty) {
+            assert_eq!(kicked, Err(AdminError::NamelessKick));
+            return;
+        }
+        if meant.is_empty() {
+            assert_eq!(kicked, Err(AdminError::NoSuchPeer));
+            return;
+        }
+        assert_eq!(
+            kicked.as_ref(),
+            Ok(&meant),
+            "the peers that {filter:?} kicks"
+        );
+        ctx.coverage
+            .add("kicked by the program", meant.len() as u64);
+        self.dying.extend(&meant);
+        self.kicked.extend(&meant);
+        self.model.kicked.extend(meant);
+    }
+}
+
+/// A filter for every socket, for the sides, or for one.
+fn some_sockets(ctx: &mut Context) -> PeerFilter {
+    match ctx.random.below(3) {
+        0 => PeerFilter::of_socket(ctx.random.pick(&SocketName::ALL)),
+        1 => PeerFilter {
+            sockets: SocketName::SIDES.to_vec(),
+            ..PeerFilter::default()
+        },
+        _ => PeerFilter::default(),
+    }
+}
+
+/// A length of pages, legal or not.
+fn some_limit(ctx: &mut Context) -> usize {
+    ctx.random
+        .pick(&[0, 1, 2, 3, 7, PAGE_LEN_MAX, PAGE_LEN_MAX + 1, usize::MAX])
+}
+
+/// All items of a list, page by page: no page is longer than `limit` and [`PAGE_LEN_MAX`], or
+/// empty before the end, and all tell the same total.
+fn pages<K: Debug + PartialEq, T>(
+    limit: usize,
+    total: Option<usize>,
+    key: impl Fn(&T) -> K,
+    mut ask: impl FnMut(&PageQuery<K>) -> Page<T>,
+) -> Vec<T> {
+    let (mut all, mut query) = (Vec::new(), PageQuery { after: None, limit });
+    loop {
+        let page = ask(&query);
+        let len_max = limit.clamp(1, PAGE_LEN_MAX);
+        assert!(page.items.len() <= len_max, "{} items", page.items.len());
+        assert!(
+            !page.has_more || page.items.len() == len_max,
+            "a short page in the middle of a list"
+        );
+        assert!(
+            total.is_none() || page.total == total,
+            "{:?}, {total:?}",
+            page.total
+        );
+        let last = page.items.last().map(&key);
+        assert!(
+            last.is_none() || last != query.after,
+            "twice on a list: {last:?}"
+        );
+        query.after = last;
+        all.extend(page.items);
+        if !page.has_more {
+            return all;
+        }
+    }
+}
+
+/// The figures of a socket are those of its peers.
+fn check_socket(socket: &SocketView, peers: &[PeerView]) {
+    let own = peers.iter().filter(|peer| peer.socket == socket.socket);
+    let ready = own.clone().filter(|peer| peer.is_ready).count();
+    let suspended = own.clone().filter(|peer| peer.is_suspended).count();
+    let what = format!("{} {}", socket.proxy, socket.socket);
+    assert_eq!(socket.peers, ready, "{what}: peers");
+    assert_eq!(socket.waiting, suspended, "{what}: suspended peers");
+}
