@@ -41,10 +41,10 @@
 
 pub mod config;
 pub mod limits;
+pub mod reason;
 pub mod record;
 pub mod stats;
 pub mod view;
-pub mod why;
 
 #[doc(hidden)]
 pub mod fuzzing;

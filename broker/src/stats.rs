@@ -1,6 +1,6 @@
 //! Counters: plain numbers, added to where things happen, read by whoever asks.
 
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 use std::fmt;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ pub struct SocketStats {
     pub bytes_out: u64,
     /// Connections that ended, by the label of their reason, in the order they first did.
     pub closed: Vec<(&'static str, u64)>,
-    /// Messages that went no further, in the order of [`Drop::ALL`].
-    pub drops: [u64; Drop::ALL.len()],
+    /// Messages that went no further, in the order of [`DropReason::ALL`].
+    pub drops: [u64; DropReason::ALL.len()],
     /// Messages accepted from peers.
     pub messages_in: u64,
     /// Messages queued for peers; one that goes to several counts for each.
@@ -28,17 +28,17 @@ pub struct SocketStats {
 impl SocketStats {
     /// How many messages went no further for this reason.
     #[must_use]
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
     }
 
     #[inline]
-    pub(crate) fn count_drop(&mut self, reason: Drop) {
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
         self.count_drops(reason, 1);
     }
 
     #[inline]
-    pub(crate) fn count_drops(&mut self, reason: Drop, messages: u32) {
+    pub(crate) fn count_drops(&mut self, reason: DropReason, messages: u32) {
         self.drops[reason as usize] += u64::from(messages);
     }
 
@@ -65,7 +65,7 @@ impl SocketStats {
             .map_or(0, |(_, count)| *count)
     }
 
-    pub(crate) fn count_close(&mut self, why: &Why) {
+    pub(crate) fn count_close(&mut self, why: &CloseReason) {
         let label = why.label();
         match self.closed.iter_mut().find(|(known, _)| *known == label) {
             Some((_, count)) => *count += 1,
@@ -80,7 +80,7 @@ impl fmt::Debug for SocketStats {
         struct Drops<'a>(&'a [u64]);
         impl fmt::Debug for Drops<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let named = Drop::ALL.iter().zip(self.0);
+                let named = DropReason::ALL.iter().zip(self.0);
                 let some = named.filter(|(_, count)| **count > 0);
                 let labels = some.map(|(reason, count)| (reason.label(), count));
                 f.debug_map().entries(labels).finish()
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn counters_are_shown_with_the_names_of_their_reasons() {
         let mut stats = SocketStats::default();
-        stats.count_drops(Drop::PeerFull, 7);
+        stats.count_drops(DropReason::PeerFull, 7);
         let shown = format!("{stats:?}");
         assert!(shown.contains("drops: {\"peer-full\": 7}"), "{shown}");
     }

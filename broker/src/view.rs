@@ -7,9 +7,9 @@ use crate::config::{Endpoint, SocketName};
 use crate::core::MemoryUse;
 use crate::ids::{ConnId, ProxyId};
 use crate::peer::PeerAddress;
+use crate::reason::{CloseReason, DropReason};
 use crate::record;
 use crate::stats::{SocketStats, TurnTimes};
-use crate::why::{Drop, Why};
 use std::time::Duration;
 use zmtp::{SocketType, Version};
 
@@ -95,8 +95,8 @@ pub struct PeerView {
     pub bytes_received: u64,
     /// Bytes written to the peer.
     pub bytes_sent: u64,
-    /// Messages that the peer missed, in the order of [`Drop::ALL`].
-    pub drops: [u64; Drop::ALL.len()],
+    /// Messages that the peer missed, in the order of [`DropReason::ALL`].
+    pub drops: [u64; DropReason::ALL.len()],
     /// The endpoint that the broker connected to; `None` if the peer connected.
     pub endpoint: Option<Endpoint>,
     /// The handle of the connection.
@@ -142,8 +142,8 @@ pub struct ClosedPeerView {
     pub identity: Vec<u8>,
     /// How long the connection lasted.
     pub lasted: Duration,
-    /// Why the connection was closed.
-    pub reason: Why,
+    /// CloseReason the connection was closed.
+    pub reason: CloseReason,
     /// The socket of the proxy that the peer was connected to.
     pub socket: SocketName,
 }

@@ -4,8 +4,8 @@ use crate::config::SocketOptions;
 use crate::conn::closing::{Closing, Writer};
 use crate::conn::{Conn, Egress, Phase, Room};
 use crate::ids::{ConnId, SocketId};
+use crate::reason::DropReason;
 use crate::table::Table;
-use crate::why::Drop;
 use std::collections::VecDeque;
 
 /// What has no room for messages.
@@ -122,7 +122,7 @@ impl ConnTable {
     }
 
     /// A peer missed so many messages.
-    pub(crate) fn count_drops(&mut self, id: ConnId, reason: Drop, messages: u32) {
+    pub(crate) fn count_drops(&mut self, id: ConnId, reason: DropReason, messages: u32) {
         if let Some(conn) = self.get_mut(id)
             && conn.traffic.count_drops(reason, messages)
         {

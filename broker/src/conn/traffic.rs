@@ -1,6 +1,6 @@
 //! The counters of one connection.
 
-use crate::why::Drop;
+use crate::reason::DropReason;
 use std::time::Instant;
 use zmtp::SocketType;
 
@@ -22,8 +22,8 @@ pub(crate) struct Traffic {
 /// What one peer missed.
 #[derive(Debug, Default)]
 struct Drops {
-    /// In the order of [`Drop::ALL`].
-    by_reason: [u64; Drop::ALL.len()],
+    /// In the order of [`DropReason::ALL`].
+    by_reason: [u64; DropReason::ALL.len()],
     /// How many messages it had missed for want of room when it began to miss those that it misses
     /// now.
     missed_before: Option<u64>,
@@ -50,7 +50,7 @@ impl Traffic {
 
     /// It missed so many messages: true if it begins to miss some for want of room.
     #[cold]
-    pub(crate) fn count_drops(&mut self, reason: Drop, messages: u32) -> bool {
+    pub(crate) fn count_drops(&mut self, reason: DropReason, messages: u32) -> bool {
         if messages == 0 {
             return false;
         }
@@ -58,7 +58,7 @@ impl Traffic {
         let count = &mut drops.by_reason[reason as usize];
         let before = *count;
         *count += u64::from(messages);
-        let begins = reason == Drop::PeerFull && drops.missed_before.is_none();
+        let begins = reason == DropReason::PeerFull && drops.missed_before.is_none();
         if begins {
             drops.missed_before = Some(before);
         }
@@ -75,18 +75,18 @@ impl Traffic {
     /// It has room again: how many messages it has missed, if it missed some.
     pub(crate) fn misses_no_more(&mut self) -> Option<u64> {
         let before = self.drops.as_mut()?.missed_before.take()?;
-        Some(self.dropped(Drop::PeerFull) - before)
+        Some(self.dropped(DropReason::PeerFull) - before)
     }
 
     /// How many messages it missed for this reason.
-    pub(crate) fn dropped(&self, reason: Drop) -> u64 {
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
         self.drops
             .as_ref()
             .map_or(0, |drops| drops.by_reason[reason as usize])
     }
 
-    /// What it missed, in the order of [`Drop::ALL`].
-    pub(crate) fn drops(&self) -> [u64; Drop::ALL.len()] {
+    /// What it missed, in the order of [`DropReason::ALL`].
+    pub(crate) fn drops(&self) -> [u64; DropReason::ALL.len()] {
         let drops = self.drops.as_ref();
         drops.map_or_else(Default::default, |drops| drops.by_reason)
     }

@@ -7,11 +7,11 @@ use crate::core::turn::{Kind, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::Pattern;
 use crate::proxy::{Proxy, Socket, Stop};
+use crate::reason::CloseReason;
 use crate::view::{
     BrokerView, ClosedPeerView, Page, PageQuery, PeerFilter, PeerView, ProxyView, SocketView,
     StopState, TopicView,
 };
-use crate::why::Why;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -32,7 +32,7 @@ pub struct Admin<'a> {
     core: &'a mut Core,
 }
 
-/// Why a question or command was refused.
+/// CloseReason a question or command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminError {
     /// The peer in [`PageQuery::after`] is not remembered any more.
@@ -503,7 +503,7 @@ impl Admin<'_> {
             _ => kicked.retain(|id| Some(*id) != self.asker),
         }
         for id in &kicked {
-            self.core.close_later(*id, Why::Kicked);
+            self.core.close_later(*id, CloseReason::Kicked);
         }
         Ok(kicked)
     }

@@ -5,7 +5,7 @@ use crate::conn::Conn;
 use crate::core::Core;
 use crate::ids::ConnId;
 use crate::peer::PeerAddress;
-use crate::why::Why;
+use crate::reason::CloseReason;
 use std::time::Instant;
 use zmtp::Frames;
 
@@ -26,7 +26,7 @@ pub(crate) struct Closed {
     pub(super) identity: Box<[u8]>,
     pub(super) peer: PeerAddress,
     pub(super) since: Instant,
-    pub(super) why: Why,
+    pub(super) why: CloseReason,
 }
 
 /// How many closed peers each socket remembers. Each has a list of its own, so that a flood of
@@ -45,7 +45,7 @@ pub(super) fn identity(conn: &Conn) -> &[u8] {
 impl Core {
     /// Remembers a peer that is being closed. A peer of a capture or control is remembered only
     /// after a fault.
-    pub(super) fn remember_closed(&mut self, now: Instant, id: ConnId, why: Why) {
+    pub(super) fn remember_closed(&mut self, now: Instant, id: ConnId, why: CloseReason) {
         let Some(conn) = self.conns.get(id) else {
             return;
         };

@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::core::turn::cost;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::Admit;
-use crate::why::Drop;
+use crate::reason::DropReason;
 use zmtp::encode::{append_frame, append_message};
 use zmtp::{Frames, SocketType};
 
@@ -41,7 +41,7 @@ impl Core {
                 return input.consume(size);
             }
             _ => {
-                socket.stats.count_drop(Drop::NotExpected);
+                socket.stats.count_drop(DropReason::NotExpected);
                 return input.consume(size);
             }
         };
@@ -90,7 +90,7 @@ impl Core {
         }
         let conn = self.conns.get(id);
         if conn.is_none_or(|conn| conn.is_at_high_water(&socket.options, u64::MAX)) {
-            socket.stats.count_drop(Drop::PeerFull);
+            socket.stats.count_drop(DropReason::PeerFull);
             return;
         }
         socket.stats.count_out(1, 1, message.len());

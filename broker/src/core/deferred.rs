@@ -4,7 +4,7 @@
 use crate::conn::ConnTable;
 use crate::core::actions::Action;
 use crate::ids::{ConnId, LinkId, SocketId};
-use crate::why::Why;
+use crate::reason::CloseReason;
 use std::collections::VecDeque;
 
 /// What [`crate::Core::run_deferred`] and [`crate::Core::poll_action`] have to do.
@@ -17,7 +17,7 @@ pub(super) struct Deferred {
     /// Connections that cannot be written to any more.
     pub(super) broken: VecDeque<ConnId>,
     /// Connections to be closed. Each is open, knows that it is here, and is here once.
-    pub(super) closes: VecDeque<(ConnId, Why)>,
+    pub(super) closes: VecDeque<(ConnId, CloseReason)>,
     /// The last proxy was terminated: the broker stops.
     pub(super) is_stop_asked: bool,
     /// Sockets whose suspended senders are to be tried again, each once.
@@ -41,7 +41,7 @@ impl Deferred {
     }
 
     /// An open connection is to be closed; only the first reason counts.
-    pub(super) fn close_later(&mut self, conns: &mut ConnTable, id: ConnId, why: Why) {
+    pub(super) fn close_later(&mut self, conns: &mut ConnTable, id: ConnId, why: CloseReason) {
         if let Some(conn) = conns.get_mut(id)
             && !std::mem::replace(&mut conn.closes_later, true)
         {

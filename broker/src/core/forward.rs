@@ -62,7 +62,7 @@ pub(super) struct Forwarder<'a> {
     pub(super) plan: &'a ForwardPlan,
 }
 
-/// Why [`Forwarder::pass`] came to an end.
+/// CloseReason [`Forwarder::pass`] came to an end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ForwardEnd {
     /// There is no further message.

@@ -11,7 +11,7 @@ use crate::limits::PONG_BYTES_MAX;
 use crate::pattern::{Pattern, Route};
 use crate::peer::PeerAddress;
 use crate::proxy::{Socket, Sockets};
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 use std::time::Instant;
 use zmtp::{Event, Frames, Peer};
 
@@ -151,7 +151,7 @@ impl Core {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
             let (options, errand) = (&to.options, &mut to.errand);
             let dropped = to.pattern.deliver_orphaned(conns, options, outbox, errand);
-            to.stats.count_drops(Drop::PeerFull, dropped);
+            to.stats.count_drops(DropReason::PeerFull, dropped);
             if to.pattern.has_orphaned() {
                 return;
             }
@@ -209,7 +209,7 @@ impl Core {
             let (conns, outbox) = (&mut self.conns, &mut self.outbox);
             let (pattern, errand) = (&mut capture.pattern, &mut capture.errand);
             let dropped = pattern.deliver_orphaned(conns, &capture.options, outbox, errand);
-            capture.stats.count_drops(Drop::PeerFull, dropped);
+            capture.stats.count_drops(DropReason::PeerFull, dropped);
         }
         self.wake_both(proxy);
     }
@@ -265,7 +265,7 @@ impl Core {
         let step = match step {
             Ok(step) => step,
             Err(error) => {
-                self.close_later(id, Why::Protocol(error));
+                self.close_later(id, CloseReason::Protocol(error));
                 return Some(Flow::Closed);
             }
         };
@@ -446,7 +446,7 @@ impl Core {
     fn forwarded_nowhere(&mut self, to: SocketId, route: Route, wire: &[u8]) {
         match route {
             Route::Drop(reason) => self.miss(to, None, reason, wire),
-            Route::Full(id) => self.miss(to, Some(id), Drop::PeerFull, wire),
+            Route::Full(id) => self.miss(to, Some(id), DropReason::PeerFull, wire),
             Route::Subscription { add } => {
                 let body = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
                 self.subscribe_by_message(to, add, body.get(1..).unwrap_or_default());
@@ -456,13 +456,13 @@ impl Core {
     }
 
     /// A message goes to no peer; if it was for a peer that is connected, that peer misses it.
-    fn miss(&mut self, to: SocketId, id: Option<ConnId>, reason: Drop, wire: &[u8]) {
+    fn miss(&mut self, to: SocketId, id: Option<ConnId>, reason: DropReason, wire: &[u8]) {
         let socket = &mut self.sockets[to];
         socket.stats.count_drop(reason);
         let is_mandatory = socket.options.router_mandatory;
         match id {
             Some(id) => self.conns.count_drops(id, reason, 1),
-            None if reason == Drop::PeerFull && socket.begins_to_overflow() => {
+            None if reason == DropReason::PeerFull && socket.begins_to_overflow() => {
                 let overflowing = Overflowing::Socket(to);
                 self.conns.overflowing.push_back(overflowing);
             }
@@ -474,7 +474,7 @@ impl Core {
     }
 
     /// Takes in a peer whose handshake is over.
-    pub(super) fn attach(&mut self, id: ConnId, peer: &Peer) -> Result<(), Why> {
+    pub(super) fn attach(&mut self, id: ConnId, peer: &Peer) -> Result<(), CloseReason> {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
@@ -486,7 +486,9 @@ impl Core {
         let kept = self.take_down_link_queue(origin);
         let socket = &mut self.sockets[socket_id];
         if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
-            self.deferred.closes.push_back((replaced, Why::Replaced));
+            self.deferred
+                .closes
+                .push_back((replaced, CloseReason::Replaced));
             if let Some(conn) = self.conns.get_mut(replaced) {
                 conn.closes_later = true;
             }

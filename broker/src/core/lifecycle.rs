@@ -15,7 +15,7 @@ use crate::pattern::Pattern;
 use crate::pattern::errand::Place;
 use crate::peer::PeerAddress;
 use crate::proxy::{Sockets, Stop};
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zmtp::{Deadline, Error, LoopCheck, Session};
@@ -102,10 +102,10 @@ impl Core {
             self.timers.insert(late, Owner::Greeting(id));
         }
         if self.has_too_many_connections() {
-            self.close_later(id, Why::MemoryLimit);
+            self.close_later(id, CloseReason::MemoryLimit);
         }
         if self.proxies[proxy].stop != Stop::No {
-            self.close_later(id, Why::Stopping);
+            self.close_later(id, CloseReason::Stopping);
         }
         id
     }
@@ -146,7 +146,7 @@ impl Core {
             .handle_timeout(now, &mut self.scratch.session_out)
         {
             self.scratch.session_out.clear();
-            return self.close_later(id, Why::Protocol(error));
+            return self.close_later(id, CloseReason::Protocol(error));
         }
         if is_examined {
             self.deferred.act(Action::CheckAcks(id));
@@ -173,7 +173,10 @@ impl Core {
 
     /// The peer's system does not acknowledge what is sent to it: silence means that it is gone.
     pub fn handle_unreachable(&mut self, id: ConnId) {
-        self.close_later(id, Why::Protocol(Error::TimedOut(Deadline::Heartbeat)));
+        self.close_later(
+            id,
+            CloseReason::Protocol(Error::TimedOut(Deadline::Heartbeat)),
+        );
     }
 
     /// Drops what is too old in a queue that is not written, and gives up its peer if it has been
@@ -191,14 +194,14 @@ impl Core {
         let (patience, has_been_full) = (socket.patience(id, conn), socket.has_been_full(id, conn));
         let term = socket.watch_term(id, conn);
         let full = conn.fullness.get_or_insert_default();
-        full.missed_before = conn.traffic.dropped(Drop::PeerFull);
+        full.missed_before = conn.traffic.dropped(DropReason::PeerFull);
         full.is_watched = term.is_some();
         match patience {
             Some(patience) if has_been_full => {
                 if now >= *full.since.get_or_insert(now) + patience {
                     let why = match socket.pattern {
-                        Pattern::Xsub(_) => Why::SubscriptionsUnread,
-                        _ => Why::TooSlow,
+                        Pattern::Xsub(_) => CloseReason::SubscriptionsUnread,
+                        _ => CloseReason::TooSlow,
                     };
                     return self.close_later(id, why);
                 }
@@ -287,7 +290,7 @@ impl Core {
 
     /// Gives up a connection: takes it out of its socket, and leaves the driver what is still to be
     /// sent to the peer.
-    pub(super) fn close(&mut self, now: Instant, id: ConnId, why: Why) {
+    pub(super) fn close(&mut self, now: Instant, id: ConnId, why: CloseReason) {
         self.report_room(id, "it left");
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -299,8 +302,12 @@ impl Core {
         // libzmq closes without a word when our socket type does not suit it, and 3.2 when our
         // greeting does not.
         let why = match why {
-            Why::Io(_) | Why::PeerClosed if conn.session.is_in_handshake() => Why::GaveUp,
-            Why::Io(_) | Why::PeerClosed if conn.has_signature_only() => Why::LeftInGreeting,
+            CloseReason::Io(_) | CloseReason::PeerClosed if conn.session.is_in_handshake() => {
+                CloseReason::GaveUp
+            }
+            CloseReason::Io(_) | CloseReason::PeerClosed if conn.has_signature_only() => {
+                CloseReason::LeftInGreeting
+            }
             why => why,
         };
         let (socket_id, origin, ended) = (conn.socket, conn.origin, Ended::of(conn));
@@ -313,12 +320,12 @@ impl Core {
         let proxy = socket.proxy;
         // A peer that was refused is to hear why, and those of a broker that stops what was queued.
         let lingers = match why {
-            Why::Protocol(error) => error.has_last_words(),
-            _ => matches!(why, Why::Loop | Why::Stopping),
+            CloseReason::Protocol(error) => error.has_last_words(),
+            _ => matches!(why, CloseReason::Loop | CloseReason::Stopping),
         };
         let unsent = match why {
             // What is on its way to a loop can go another way; that there is a loop is still said.
-            Why::Loop if socket.may_shed(conn) => {
+            CloseReason::Loop if socket.may_shed(conn) => {
                 Some(conn.egress.take_unsent(&[], &mut self.outbox.store))
             }
             _ if lingers => None,

@@ -19,7 +19,7 @@ use crate::ids::{ConnId, SocketId};
 use crate::limits::{LOOP_TRIAL, PROBE_HOPS_MAX, PROBES_WAITING_MAX};
 use crate::pattern::Pattern;
 use crate::proxy::loop_peers::LoopPeers;
-use crate::why::Why;
+use crate::reason::CloseReason;
 use std::time::Instant;
 use zmtp::{LoopCheck, LoopCommand, Peer, Probe};
 
@@ -105,13 +105,13 @@ impl Core {
             LoopCommand::Probe(probe) if own == Some(probe.number) => {
                 self.say(id, LoopCommand::Loop);
                 self.report_loop(id, Some(probe.exit));
-                self.close_later(id, Why::Loop);
+                self.close_later(id, CloseReason::Loop);
                 return false;
             }
             LoopCommand::Probe(probe) => self.pass_probe_on(id, socket, probe),
             LoopCommand::Loop => {
                 self.report_loop(id, None);
-                self.close_later(id, Why::Loop);
+                self.close_later(id, CloseReason::Loop);
                 return false;
             }
         }

@@ -22,7 +22,7 @@ use crate::core::{Action, Core};
 use crate::ids::{ConnId, SocketId};
 use crate::limits::CONNECTION_MEMORY;
 use crate::pattern::balancer::Balancer;
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 
 /// Memory by what it is used for, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Core {
         {
             let socket_id = conn.socket;
             let socket = &mut self.sockets[socket_id];
-            socket.count_dropped((id, conn), Drop::MemoryLimit, dropped, 0);
+            socket.count_dropped((id, conn), DropReason::MemoryLimit, dropped, 0);
             self.give_up_lost_request(socket_id);
         }
     }
@@ -365,14 +365,14 @@ impl Core {
             }
             Holder::Input(id) => {
                 drop(self.take_tail(id));
-                self.close_later(id, Why::MemoryLimit);
+                self.close_later(id, CloseReason::MemoryLimit);
             }
             Holder::Queue(id) => self.release_queue(id, input),
             Holder::Orphaned(id) => {
-                self.sockets[id].shed_orphaned(Drop::MemoryLimit, store);
+                self.sockets[id].shed_orphaned(DropReason::MemoryLimit, store);
                 self.give_up_lost_request(id);
             }
-            Holder::Subscriptions(id) => self.close_later(id, Why::MemoryLimit),
+            Holder::Subscriptions(id) => self.close_later(id, CloseReason::MemoryLimit),
         }
     }
 
@@ -383,11 +383,11 @@ impl Core {
         let socket = &mut self.sockets[conn.socket];
         let before = conn.egress.footprint();
         let store = &mut self.outbox.store;
-        socket.shed((id, conn), Drop::MemoryLimit, input, store);
+        socket.shed((id, conn), DropReason::MemoryLimit, input, store);
         if conn.egress.footprint() > before / 2 {
             // One message that is being sent, and that the peer does not read on; or subscriptions,
             // all of which a publisher is told when it comes back.
-            self.close_later(id, Why::MemoryLimit);
+            self.close_later(id, CloseReason::MemoryLimit);
             self.give_up_queue(self.clock.now(), id);
         }
         self.queue_shortened(id);

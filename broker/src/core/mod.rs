@@ -23,10 +23,10 @@ use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Sockets};
+use crate::reason::{CloseReason, DropReason};
 use crate::record::Tape;
 use crate::stats::TurnTimes;
 use crate::table::Table;
-use crate::why::{Drop, Why};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -189,7 +189,7 @@ impl Core {
         self.advance(now);
         self.sockets[socket]
             .stats
-            .count_close(&Why::AddressRejected);
+            .count_close(&CloseReason::AddressRejected);
         self.report_rejected_address(socket, peer);
     }
 
@@ -234,7 +234,9 @@ impl Core {
             conn.backlog.close();
             return;
         }
-        let why = error.map_or(Why::PeerClosed, |error| Why::Io(error.kind()));
+        let why = error.map_or(CloseReason::PeerClosed, |error| {
+            CloseReason::Io(error.kind())
+        });
         self.close_later(id, why);
     }
 
@@ -628,7 +630,7 @@ impl Core {
         now
     }
 
-    fn close_later(&mut self, id: ConnId, why: Why) {
+    fn close_later(&mut self, id: ConnId, why: CloseReason) {
         self.deferred.close_later(&mut self.conns, id, why);
     }
 
@@ -686,7 +688,7 @@ impl Core {
         let expired = conn.egress.drop_expired(latest, most.max(1), store);
         self.turn.charge(u64::from(expired) * cost::CANCEL);
         let left = conn.egress.unsent();
-        socket.count_dropped((id, conn), Drop::Expired, expired, left);
+        socket.count_dropped((id, conn), DropReason::Expired, expired, left);
         if expired > 0 {
             self.queue_shortened(id);
         }

@@ -17,7 +17,7 @@ use crate::core::{Action, Core};
 use crate::ids::ConnId;
 use crate::limits::NAME_PATIENCE;
 use crate::proxy::Stop;
-use crate::why::Why;
+use crate::reason::CloseReason;
 use std::time::Instant;
 use zmtp::Peer;
 
@@ -33,14 +33,14 @@ pub(crate) struct Contest {
 impl Core {
     /// Takes in a peer whose handshake is over; false if another has its name and was asked whether
     /// it is there. Until [`Self::check_contest`] the peer waits.
-    pub(super) fn take_in(&mut self, id: ConnId, peer: &Peer) -> Result<bool, Why> {
+    pub(super) fn take_in(&mut self, id: ConnId, peer: &Peer) -> Result<bool, CloseReason> {
         let Some(holder) = self.rival(id, peer) else {
             return self.attach(id, peer).map(|()| true);
         };
         let now = self.clock.now();
         if !self.ask(holder) {
             self.deferred.act(Action::CheckAcks(holder));
-            return Err(Why::IdentityTaken);
+            return Err(CloseReason::IdentityTaken);
         }
         if let Some(conn) = self.conns.get_mut(id) {
             conn.version = peer.version;
@@ -93,7 +93,7 @@ impl Core {
         if let Some(rival) = self.rival(id, &contest.peer)
             && (rival != contest.holder || self.may_be_there(rival, contest.asked_at))
         {
-            return self.close_later(id, Why::IdentityTaken);
+            return self.close_later(id, CloseReason::IdentityTaken);
         }
         match self.attach(id, &contest.peer) {
             Ok(()) => self.line_up(id),

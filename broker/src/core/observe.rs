@@ -15,7 +15,7 @@ use crate::ids::{ConnId, SocketId};
 use crate::pattern::{Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::observers::Observers;
-use crate::why::Drop;
+use crate::reason::DropReason;
 use std::ops::Range;
 use zmtp::encode::append_frame;
 
@@ -24,8 +24,8 @@ use zmtp::encode::append_frame;
 pub(super) struct Copies {
     /// What stands in front of the message.
     head: Vec<u8>,
-    /// Why no reader gets it, if one might have.
-    missed: Option<Drop>,
+    /// CloseReason no reader gets it, if one might have.
+    missed: Option<DropReason>,
     /// Readers whose queues are full.
     missing: Vec<ConnId>,
     readers: Vec<ConnId>,
@@ -102,7 +102,7 @@ impl Observer<'_> {
         *room = Room::UNLIMITED;
         let form = &self.parts.capture;
         let Some(capture) = self.capture.as_mut().filter(|it| it.peers > 0) else {
-            *missed = form.blocks.then_some(Drop::PeerFull);
+            *missed = form.blocks.then_some(DropReason::PeerFull);
             return if form.blocks { Ready::Wait } else { Ready::Now };
         };
         *skip = form.begin(sender.side, sender.prefix, wire, head);
@@ -118,7 +118,7 @@ impl Observer<'_> {
         } = &mut **capture;
         match pattern.route(message, conns, options, readers, &mut envelope) {
             Route::Flush(reader) => {
-                *missed = Some(Drop::PeerFull);
+                *missed = Some(DropReason::PeerFull);
                 readers.clear();
                 return Ready::Flush(reader);
             }
@@ -129,7 +129,7 @@ impl Observer<'_> {
             }
             Route::Drop(reason) => *missed = Some(reason),
             Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
-                *missed = Some(Drop::PeerFull);
+                *missed = Some(DropReason::PeerFull);
                 readers.clear();
                 if form.blocks {
                     return Ready::Wait;
@@ -196,7 +196,7 @@ impl Copies {
     ) {
         if let Some(reason) = self.missed {
             capture.stats.count_drop(reason);
-            if reason == Drop::PeerFull && capture.begins_to_overflow() {
+            if reason == DropReason::PeerFull && capture.begins_to_overflow() {
                 let overflowing = Overflowing::Socket(capture.id);
                 conns.overflowing.push_back(overflowing);
             }

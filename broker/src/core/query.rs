@@ -3,12 +3,12 @@
 use crate::config::SocketName;
 use crate::core::{Admin, Core};
 use crate::ids::{ConnId, ProxyId};
+use crate::reason::DropReason;
 use crate::record;
 use crate::stats::TurnTimes;
 use crate::view::{
     ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView, TopicView,
 };
-use crate::why::Drop;
 use serde_json::{Map, Value, json};
 use zmtp::{is_hidden, show};
 
@@ -373,8 +373,11 @@ fn render_turns(times: &TurnTimes) -> Value {
 }
 
 /// Only reasons with at least one message.
-fn render_drops(drops: &[u64; Drop::ALL.len()]) -> Value {
-    let counted = Drop::ALL.iter().zip(drops).filter(|(_, count)| **count > 0);
+fn render_drops(drops: &[u64; DropReason::ALL.len()]) -> Value {
+    let counted = DropReason::ALL
+        .iter()
+        .zip(drops)
+        .filter(|(_, count)| **count > 0);
     let object: Map<String, Value> = counted
         .map(|(reason, count)| (reason.label().to_owned(), json!(count)))
         .collect();

@@ -15,7 +15,7 @@ use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{LINK_LINES_MAX, REPORT_INTERVAL, REPORTS_KEPT_MAX};
 use crate::peer::PeerAddress;
 use crate::proxy::Socket;
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 use log::Level;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -346,7 +346,7 @@ impl Core {
     }
 
     /// Tells the log why a connection was closed.
-    pub(super) fn report_close(&mut self, id: SocketId, what: &Ended, why: &Why) {
+    pub(super) fn report_close(&mut self, id: SocketId, what: &Ended, why: &CloseReason) {
         let side = self.sockets[id].name;
         let key = |subject, source| Key {
             subject,
@@ -365,7 +365,8 @@ impl Core {
             return log::log!(level, "{name} {side}: closed {peer}: {why}");
         };
         // What accepts connections and says nothing is likely to be another program.
-        let is_early = what.was_greeting && matches!(why, Why::Io(_) | Why::PeerClosed);
+        let is_early =
+            what.was_greeting && matches!(why, CloseReason::Io(_) | CloseReason::PeerClosed);
         let level = if is_early || why.is_notable() {
             let key = key(Subject::Lost, Source::Link(link));
             self.level_of_report(id, key, 0, Level::Warn)
@@ -404,7 +405,7 @@ impl Core {
             peer,
             was_greeting: true,
         };
-        self.report_close(id, &accepted, &Why::AddressRejected);
+        self.report_close(id, &accepted, &CloseReason::AddressRejected);
     }
 
     /// Tells the log that a link is up; what happens to it next is news again.
@@ -526,7 +527,7 @@ impl Core {
     }
 
     /// Tells the log of a message that a ROUTER could not deliver.
-    pub(super) fn report_undelivered(&mut self, id: SocketId, reason: Drop, wire: &[u8]) {
+    pub(super) fn report_undelivered(&mut self, id: SocketId, reason: DropReason, wire: &[u8]) {
         let side = self.sockets[id].name;
         let label = reason.label();
         let key = Key {
@@ -623,7 +624,7 @@ fn overflow_key(subject: Subject, side: SocketName, source: Source) -> Key {
     Key {
         subject,
         side,
-        label: Drop::PeerFull.label(),
+        label: DropReason::PeerFull.label(),
         source,
     }
 }

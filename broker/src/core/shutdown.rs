@@ -10,7 +10,7 @@ use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::balancer::Balancer;
 use crate::peer::PeerAddress;
 use crate::proxy::{Linger, Proxy, Socket, Stop, Undelivered};
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 use std::time::{Duration, Instant};
 
 /// The end of the broker, and of proxies that end before it.
@@ -49,7 +49,7 @@ impl Shutdown {
 
     /// What a stop has dropped of the queues of a socket, and which limit it kept.
     fn describe_loss(&self, socket: &Socket) -> String {
-        let messages = socket.stats.dropped(Drop::Stopping);
+        let messages = socket.stats.dropped(DropReason::Stopping);
         let Undelivered { bytes, peers } = socket.undelivered;
         let dropped = format!("dropped {messages} queued messages of {bytes} bytes");
         let peers = match peers {
@@ -208,7 +208,7 @@ impl Core {
         proxy.stop = Stop::Closing;
         let name = &proxy.name;
         for socket in proxy.sockets().map(|socket| &self.sockets[socket]) {
-            if socket.stats.dropped(Drop::Stopping) > 0 {
+            if socket.stats.dropped(DropReason::Stopping) > 0 {
                 let loss = self.shutdown.describe_loss(socket);
                 log::warn!("{name} {}: {loss}", socket.name);
             }
@@ -220,7 +220,7 @@ impl Core {
         let meant = self.conns.iter().filter(|(_, conn)| is_meant(conn));
         let ids: Vec<ConnId> = meant.map(|(id, _)| id).collect();
         for id in ids {
-            self.close_later(id, Why::Stopping);
+            self.close_later(id, CloseReason::Stopping);
         }
     }
 
@@ -253,14 +253,14 @@ impl Core {
                 let balancer = socket.pattern.as_balancer();
                 let bytes = balancer.map_or(0, Balancer::orphaned_bytes);
                 socket.undelivered.bytes += bytes;
-                socket.shed_orphaned(Drop::Stopping, store);
+                socket.shed_orphaned(DropReason::Stopping, store);
             }
         }
         for (id, conn) in self.conns.iter_mut() {
             let socket = &mut self.sockets[conn.socket];
             if socket.linger == Linger::Over && conn.egress.messages() > 0 {
                 let before = conn.egress.bytes();
-                socket.shed((id, conn), Drop::Stopping, &[], store);
+                socket.shed((id, conn), DropReason::Stopping, &[], store);
                 socket.count_undelivered(before - conn.egress.bytes());
             }
         }
@@ -269,7 +269,7 @@ impl Core {
             if socket.linger == Linger::Over && closing.has_messages {
                 let before = closing.egress.bytes();
                 let count = closing.egress.shed(&[], store);
-                socket.stats.count_drops(Drop::Stopping, count);
+                socket.stats.count_drops(DropReason::Stopping, count);
                 socket.count_undelivered(before - closing.egress.bytes());
             }
         }

@@ -17,7 +17,7 @@ use crate::pattern::xpub::Notice;
 use crate::pattern::xsub::publisher::{Change, Publisher, Telling};
 use crate::pattern::{Outgoing, Pattern, Route, count_missing, split_missing};
 use crate::proxy::{Socket, Sockets};
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 use std::collections::VecDeque;
 use zmtp::Peer;
 use zmtp::encode::append_frame;
@@ -80,7 +80,7 @@ impl Core {
             upstream.tell_publisher(publisher, topic, change);
         });
         if !has_room {
-            socket.stats.count_drop(Drop::TooManySubscriptions);
+            socket.stats.count_drop(DropReason::TooManySubscriptions);
         }
         self.count_subscriptions(to);
     }
@@ -373,7 +373,7 @@ impl Upstream<'_> {
             }
             Telling::TooMuch => {
                 self.deferred
-                    .close_later(self.conns, id, Why::SubscriptionsUnread);
+                    .close_later(self.conns, id, CloseReason::SubscriptionsUnread);
             }
             Telling::Later if has_room && publisher.is_behind() && !publisher.is_in_line => {
                 publisher.is_in_line = true;
@@ -419,7 +419,7 @@ impl Upstream<'_> {
             }
             Route::Drop(reason) => stats.count_drop(reason),
             Route::Flush(_) | Route::Full(_) | Route::Subscription { .. } | Route::Wait => {
-                stats.count_drop(Drop::PeerFull)
+                stats.count_drop(DropReason::PeerFull)
             }
         }
     }

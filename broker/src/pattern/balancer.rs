@@ -8,7 +8,7 @@ use crate::ids::ConnId;
 use crate::pattern::Route;
 use crate::pattern::errand::Errand;
 use crate::pattern::round_robin::{Pause, RoundRobin};
-use crate::why::Drop;
+use crate::reason::DropReason;
 
 /// The outgoing half of a DEALER or PUSH socket.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl Balancer {
             Overflow::Disconnect | Overflow::DropNewest
         );
         if route == Route::Wait && drops && !self.is_empty() {
-            return Route::Drop(Drop::PeerFull);
+            return Route::Drop(DropReason::PeerFull);
         }
         route
     }

@@ -10,8 +10,8 @@ use crate::conn::ConnTable;
 use crate::conn::egress::Unsent;
 use crate::conn::outbox::Outbox;
 use crate::ids::ConnId;
+use crate::reason::{CloseReason, DropReason};
 use crate::stats::SocketStats;
-use crate::why::{Drop, Why};
 use std::vec::Drain;
 use zmtp::{Frames, SocketType};
 
@@ -63,7 +63,7 @@ pub(crate) enum Pattern {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admit {
     /// It goes no further.
-    Drop(Drop),
+    Drop(DropReason),
     /// It goes on, without its first bytes, and behind the sender's identity frame if the type
     /// labels its input.
     Pass {
@@ -78,7 +78,7 @@ pub(crate) enum Admit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// Nowhere.
-    Drop(Drop),
+    Drop(DropReason),
     /// Nowhere yet: this peer's queue is full, but the kernel was not asked to take of it.
     Flush(ConnId),
     /// Nowhere: this peer's queue is full, and it misses the message.
@@ -172,7 +172,7 @@ impl Pattern {
         id: ConnId,
         identity: &[u8],
         conns: &mut ConnTable,
-    ) -> Result<Option<ConnId>, Why> {
+    ) -> Result<Option<ConnId>, CloseReason> {
         match self {
             Self::Dealer(balancer) | Self::Push(balancer) => balancer.attach(id, conns),
             Self::Pair(balancer) => pair::attach(balancer, id, conns)?,
@@ -238,10 +238,10 @@ impl Pattern {
     /// Decides on a message that a peer sent.
     pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         match self {
-            Self::Push(_) => Admit::Drop(Drop::NotExpected),
+            Self::Push(_) => Admit::Drop(DropReason::NotExpected),
             Self::Rep(reply) => reply.admit(wire),
             Self::Req(request) => request.admit(id, wire),
-            Self::Xpub(xpub) if xpub.is_pub() => Admit::Drop(Drop::NotExpected),
+            Self::Xpub(xpub) if xpub.is_pub() => Admit::Drop(DropReason::NotExpected),
             Self::Xsub(xsub) => xsub.admit(id, wire),
             _ => Admit::Pass { skip: 0 },
         }
@@ -335,7 +335,7 @@ impl Pattern {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
                 balancer.route(conns, options)
             }
-            Self::Pull => Route::Drop(Drop::NotExpected),
+            Self::Pull => Route::Drop(DropReason::NotExpected),
             Self::Echo => to_one(message.sender, 0, conns, options),
             Self::Rep(reply) => reply.route(conns, options, envelope),
             Self::Req(request) => request.route(conns, options, envelope),
@@ -348,7 +348,7 @@ impl Pattern {
                 fan_out(conns, options, targets)
             }
             Self::Xsub(xsub) => match message.subscription() {
-                _ if xsub.is_sub() => Route::Drop(Drop::NotExpected),
+                _ if xsub.is_sub() => Route::Drop(DropReason::NotExpected),
                 Some(add) => Route::Subscription { add },
                 None => {
                     xsub.all(targets);
@@ -470,7 +470,7 @@ pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &Socke
         Some(_) if options.overflow.takes_back() => Route::To { id, skip },
         Some(_) if options.overflow == Overflow::Block => Route::Wait,
         Some(_) => Route::Full(id),
-        None => Route::Drop(Drop::NoSuchPeer),
+        None => Route::Drop(DropReason::NoSuchPeer),
     }
 }
 
@@ -525,8 +525,8 @@ pub(crate) fn count_missing(
     messages: u32,
 ) {
     for id in missing {
-        stats.count_drops(Drop::PeerFull, messages);
-        conns.count_drops(id, Drop::PeerFull, messages);
+        stats.count_drops(DropReason::PeerFull, messages);
+        conns.count_drops(id, DropReason::PeerFull, messages);
     }
 }
 

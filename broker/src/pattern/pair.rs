@@ -3,7 +3,7 @@
 use crate::conn::ConnTable;
 use crate::ids::ConnId;
 use crate::pattern::balancer::Balancer;
-use crate::why::Why;
+use crate::reason::CloseReason;
 
 /// Takes in the one peer. Others are closed, so that they come back later, when the first may have
 /// left; libzmq keeps them open and mute.
@@ -11,9 +11,9 @@ pub(crate) fn attach(
     balancer: &mut Balancer,
     id: ConnId,
     conns: &mut ConnTable,
-) -> Result<(), Why> {
+) -> Result<(), CloseReason> {
     if !balancer.is_empty() {
-        return Err(Why::PairTaken);
+        return Err(CloseReason::PairTaken);
     }
     balancer.attach(id, conns);
     Ok(())

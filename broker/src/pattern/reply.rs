@@ -4,7 +4,7 @@ use crate::config::SocketOptions;
 use crate::conn::ConnTable;
 use crate::ids::ConnId;
 use crate::pattern::{Admit, Route, to_one};
-use crate::why::Drop;
+use crate::reason::DropReason;
 use zmtp::Frames;
 
 /// The request being answered.
@@ -36,7 +36,7 @@ impl Reply {
                 };
             }
         }
-        Admit::Drop(Drop::WithoutEnvelope)
+        Admit::Drop(DropReason::WithoutEnvelope)
     }
 
     pub(crate) fn accepted(&mut self, id: ConnId, envelope: &[u8]) {
@@ -53,7 +53,7 @@ impl Reply {
         envelope: &mut Vec<u8>,
     ) -> Route {
         let Some(id) = self.requester else {
-            return Route::Drop(Drop::NotExpected);
+            return Route::Drop(DropReason::NotExpected);
         };
         let route = to_one(id, 0, conns, options);
         match route {

@@ -6,7 +6,7 @@ use crate::conn::egress::Unsent;
 use crate::ids::ConnId;
 use crate::pattern::balancer::Balancer;
 use crate::pattern::{Admit, Route};
-use crate::why::Drop;
+use crate::reason::DropReason;
 use zmtp::Frames;
 use zmtp::wire::header::MORE;
 
@@ -43,8 +43,8 @@ impl Request {
             Some(asked) if asked == id && has_delimiter => Admit::Pass {
                 skip: wire.len() - frames.rest().len(),
             },
-            Some(asked) if asked == id => Admit::Drop(Drop::WithoutEnvelope),
-            _ => Admit::Drop(Drop::NotExpected),
+            Some(asked) if asked == id => Admit::Drop(DropReason::WithoutEnvelope),
+            _ => Admit::Drop(DropReason::NotExpected),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::config::SocketOptions;
 use crate::conn::{Conn, ConnTable, Phase};
 use crate::ids::{ConnId, SocketId};
 use crate::pattern::{Route, to_one};
-use crate::why::{Drop, Why};
+use crate::reason::{CloseReason, DropReason};
 use std::collections::HashMap;
 use zmtp::Frames;
 use zmtp::encode::append_frame;
@@ -42,9 +42,9 @@ impl Router {
         id: ConnId,
         identity: &[u8],
         conns: &mut ConnTable,
-    ) -> Result<Option<ConnId>, Why> {
+    ) -> Result<Option<ConnId>, CloseReason> {
         if generated_for(identity).is_some() {
-            return Err(Why::IdentityReserved);
+            return Err(CloseReason::IdentityReserved);
         }
         let replaced = self.holder(identity, conns);
         let generated = generated(id);
@@ -101,11 +101,11 @@ impl Router {
     ) -> Route {
         let mut frames = Frames::new(message);
         let Some(first) = frames.next().filter(|first| first.more) else {
-            return Route::Drop(Drop::WithoutBody);
+            return Route::Drop(DropReason::WithoutBody);
         };
         let skip = message.len() - frames.rest().len();
         let Some((id, _)) = self.find(first.body, conns) else {
-            return Route::Drop(Drop::NoSuchPeer);
+            return Route::Drop(DropReason::NoSuchPeer);
         };
         to_one(id, skip, conns, options)
     }

@@ -83,7 +83,7 @@ fn attach(
     id: ConnId,
     identity: &[u8],
     conns: &mut ConnTable,
-) -> Result<Option<ConnId>, Why> {
+) -> Result<Option<ConnId>, CloseReason> {
     pattern.attach(id, identity, conns)
 }
 
@@ -252,7 +252,7 @@ fn replies_find_announced_and_generated_identities() {
     assert_ne!(identity_of(&conns, ids[1]), identity_of(&conns, ids[3]));
     assert_eq!(
         route_to(&mut pattern, &mut conns, b"who"),
-        Route::Drop(Drop::NoSuchPeer)
+        Route::Drop(DropReason::NoSuchPeer)
     );
 }
 
@@ -266,7 +266,7 @@ fn a_late_reply_reaches_nobody_else() {
     assert_eq!(next.slot, ids[0].slot, "the place is taken by another");
     assert_eq!(attach(&mut pattern, next, b"", &mut conns), Ok(None));
     let route = route_to(&mut pattern, &mut conns, &identity);
-    assert_eq!(route, Route::Drop(Drop::NoSuchPeer));
+    assert_eq!(route, Route::Drop(DropReason::NoSuchPeer));
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn no_peer_takes_a_name_of_the_generated_form() {
     for generated in [given, coming] {
         let thief = add(&mut conns);
         let refused = attach(&mut pattern, thief, &generated, &mut conns);
-        assert_eq!(refused, Err(Why::IdentityReserved));
+        assert_eq!(refused, Err(CloseReason::IdentityReserved));
         conns.remove(thief);
     }
 }
@@ -303,7 +303,7 @@ fn a_router_drops_what_it_cannot_deliver_and_says_why() {
     let mut identity_only = Vec::new();
     append_frame(&mut identity_only, b"a", false);
     let route = route(&mut pattern, &mut conns, &identity_only);
-    assert_eq!(route, Route::Drop(Drop::WithoutBody));
+    assert_eq!(route, Route::Drop(DropReason::WithoutBody));
     fill(&mut conns, ids[0], false);
     assert_eq!(
         route_to(&mut pattern, &mut conns, b"a"),
@@ -460,7 +460,7 @@ fn a_peer_may_hold_so_many_subscriptions_and_no_more() {
         assert!(xpub.subscribe(ids[0], topic, true, &options).is_ok());
     }
     let refused = xpub.subscribe(ids[0], b"d", true, &options);
-    assert_eq!(refused, Err(Why::TooManySubscriptions));
+    assert_eq!(refused, Err(CloseReason::TooManySubscriptions));
 }
 
 #[test]
@@ -481,8 +481,8 @@ fn what_subscribers_say_goes_to_every_publisher_still_there() {
 #[test]
 fn sockets_that_only_send_admit_nothing() {
     for (socket_type, expected) in [
-        (SocketType::Push, Admit::Drop(Drop::NotExpected)),
-        (SocketType::Pub, Admit::Drop(Drop::NotExpected)),
+        (SocketType::Push, Admit::Drop(DropReason::NotExpected)),
+        (SocketType::Pub, Admit::Drop(DropReason::NotExpected)),
         (SocketType::Dealer, Admit::Pass { skip: 0 }),
         (SocketType::Pull, Admit::Pass { skip: 0 }),
         (SocketType::Router, Admit::Pass { skip: 0 }),
@@ -513,7 +513,7 @@ fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
     };
     assert_eq!(answer, (expected, request[..skip].to_vec()));
     let unasked = route(&mut pattern, &mut conns, b"\0\x01a");
-    assert_eq!(unasked, Route::Drop(Drop::NotExpected));
+    assert_eq!(unasked, Route::Drop(DropReason::NotExpected));
     assert_eq!(pattern.admit(ids[1], &request), Admit::Pass { skip });
     pattern.accepted(ids[1], &request, skip, &mut conns, &OPTIONS);
     pattern.detach(ids[1], &mut conns);
@@ -521,7 +521,7 @@ fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
     let bare = message(&[b"no", b"delimiter"]);
     assert_eq!(
         pattern.admit(ids[0], &bare),
-        Admit::Drop(Drop::WithoutEnvelope)
+        Admit::Drop(DropReason::WithoutEnvelope)
     );
 }
 
@@ -547,12 +547,12 @@ fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
     let answer = message(&[b"", b"a"]);
     assert_eq!(
         pattern.admit(ids[1], &answer),
-        Admit::Drop(Drop::NotExpected)
+        Admit::Drop(DropReason::NotExpected)
     );
     let bare = message(&[b"a"]);
     assert_eq!(
         pattern.admit(ids[0], &bare),
-        Admit::Drop(Drop::WithoutEnvelope)
+        Admit::Drop(DropReason::WithoutEnvelope)
     );
     assert_eq!(pattern.admit(ids[0], &answer), Admit::Pass { skip: 2 });
     assert!(
@@ -584,7 +584,7 @@ fn a_pair_has_one_peer_until_it_leaves() {
     assert_eq!(attach(&mut pattern, ids[0], b"", &mut conns), Ok(None));
     assert_eq!(
         attach(&mut pattern, ids[1], b"", &mut conns),
-        Err(Why::PairTaken)
+        Err(CloseReason::PairTaken)
     );
     assert_eq!(rotation(&mut pattern, &mut conns, 2), [0, 0]);
     pattern.detach(ids[0], &mut conns);

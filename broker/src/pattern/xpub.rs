@@ -6,7 +6,7 @@ use crate::ids::ConnId;
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::pattern::xsub::publisher::Change;
-use crate::why::Why;
+use crate::reason::CloseReason;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use zmtp::SocketType;
@@ -87,7 +87,7 @@ impl Xpub {
         topic: &[u8],
         add: bool,
         options: &SocketOptions,
-    ) -> Result<Notice, Why> {
+    ) -> Result<Notice, CloseReason> {
         let is_pub = self.is_pub();
         let (change, is_news) = if add {
             let inserted = self.trie.insert(topic, id.slot);
@@ -99,7 +99,7 @@ impl Xpub {
                 if inserted != Inserted::Already {
                     self.trie.remove(topic, id.slot);
                 }
-                return Err(Why::TooManySubscriptions);
+                return Err(CloseReason::TooManySubscriptions);
             }
             let is_verbose = options.xpub_verbose || options.xpub_verboser;
             match inserted {

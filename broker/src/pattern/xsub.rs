@@ -8,7 +8,7 @@ use crate::conn::ConnTable;
 use crate::ids::ConnId;
 use crate::pattern::Admit;
 use crate::pattern::xpub::Xpub;
-use crate::why::Drop;
+use crate::reason::DropReason;
 use filter::{Filter, Origin};
 use publisher::{Change, Publisher};
 use std::ops::ControlFlow;
@@ -105,7 +105,7 @@ impl Xsub {
         if self.is_sub() {
             let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
             if !self.filters[self.filter_of(id)].holds_prefix_of(topic) {
-                return Admit::Drop(Drop::NotExpected);
+                return Admit::Drop(DropReason::NotExpected);
             }
         }
         Admit::Pass { skip: 0 }

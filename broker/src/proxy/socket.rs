@@ -10,8 +10,8 @@ use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
 use crate::pattern::errand::Errand;
 use crate::proxy::loop_peers::LoopPeers;
+use crate::reason::DropReason;
 use crate::stats::SocketStats;
-use crate::why::Drop;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,7 +132,7 @@ impl Socket {
     /// A message was dropped, and counted, that any of its peers could have had, for want of room:
     /// true if it is the first.
     pub(crate) fn begins_to_overflow(&mut self) -> bool {
-        let before = self.stats.dropped(Drop::PeerFull) - 1;
+        let before = self.stats.dropped(DropReason::PeerFull) - 1;
         let begins = self.missed_before.is_none();
         self.missed_before.get_or_insert(before);
         begins
@@ -141,7 +141,7 @@ impl Socket {
     /// One of its peers has room: how many messages were dropped, if some were.
     pub(crate) fn overflows_no_more(&mut self) -> Option<u64> {
         let before = self.missed_before.take()?;
-        Some(self.stats.dropped(Drop::PeerFull) - before)
+        Some(self.stats.dropped(DropReason::PeerFull) - before)
     }
 
     /// Whether a message that it receives goes on as it is.
@@ -189,7 +189,7 @@ impl Socket {
     /// Whether the queue of this peer is full, or was since it was last looked at.
     pub(crate) fn has_been_full(&self, id: ConnId, conn: &Conn) -> bool {
         let missed_before = conn.fullness.as_ref().map_or(0, |full| full.missed_before);
-        let has_missed = || conn.traffic.dropped(Drop::PeerFull) > missed_before;
+        let has_missed = || conn.traffic.dropped(DropReason::PeerFull) > missed_before;
         let balancer = self.pattern.as_balancer();
         let is_paused = balancer.is_some_and(|balancer| balancer.is_full(id, conn));
         self.is_full(conn) || is_paused || has_missed()
@@ -229,7 +229,7 @@ impl Socket {
     pub(crate) fn shed(
         &mut self,
         (id, conn): (ConnId, &mut Conn),
-        reason: Drop,
+        reason: DropReason,
         input: &[u8],
         store: &mut Store,
     ) -> u32 {
@@ -247,7 +247,7 @@ impl Socket {
     pub(crate) fn count_dropped(
         &mut self,
         (id, conn): (ConnId, &mut Conn),
-        reason: Drop,
+        reason: DropReason,
         count: u32,
         left: u32,
     ) {
@@ -282,7 +282,10 @@ impl Socket {
             while conn.is_at_high_water(options, size_max) && conn.egress.drop_oldest(store) {
                 oldest += 1;
             }
-            for (reason, count) in [(Drop::Replaced, replaced), (Drop::PeerFull, oldest)] {
+            for (reason, count) in [
+                (DropReason::Replaced, replaced),
+                (DropReason::PeerFull, oldest),
+            ] {
                 stats.count_drops(reason, count);
                 if count > 0 {
                     conns.count_drops(*id, reason, count);
@@ -308,7 +311,7 @@ impl Socket {
     }
 
     /// Drops what was taken back from dead peers, and answers how much it was.
-    pub(crate) fn shed_orphaned(&mut self, reason: Drop, store: &mut Store) -> u32 {
+    pub(crate) fn shed_orphaned(&mut self, reason: DropReason, store: &mut Store) -> u32 {
         let balancer = self.pattern.balancer();
         let dropped = balancer.map_or(0, |balancer| balancer.drop_orphaned(store));
         self.stats.count_drops(reason, dropped);

@@ -2,7 +2,7 @@
 
 use crate::play::{Play, hello, proxy, socket_at};
 use broker::config::{Config, SocketName, SocketOptions};
-use broker::why::Drop;
+use broker::reason::DropReason;
 use broker::{Action, ConnId, PeerAddress};
 use std::time::Duration;
 use zmtp::SocketType;
@@ -54,7 +54,7 @@ fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
     play.send_frames(worker, &reply);
     let frontend = &play.core.statistics()[0].counters;
     assert_eq!(frontend.messages_out, 0);
-    assert_eq!(frontend.dropped(Drop::NoSuchPeer), 1);
+    assert_eq!(frontend.dropped(DropReason::NoSuchPeer), 1);
 }
 
 /// A source, and a sink that reads only the beginning of its message; and a stop.

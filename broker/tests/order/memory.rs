@@ -3,7 +3,7 @@
 use crate::play::{Play, proxy};
 use broker::config::{Config, SocketName, SocketOptions};
 use broker::limits::CONNECTION_MEMORY;
-use broker::why::Drop;
+use broker::reason::DropReason;
 use broker::{Action, ConnId};
 use zmtp::SocketType;
 use zmtp::encode::append_command;
@@ -142,7 +142,7 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
     assert_eq!(
         play.core.statistics()[1]
             .counters
-            .dropped(Drop::MemoryLimit),
+            .dropped(DropReason::MemoryLimit),
         0
     );
 }

@@ -2,7 +2,7 @@
 
 use crate::play::{Play, listening, proxy};
 use broker::config::{Config, Overflow, SocketName};
-use broker::why::Drop;
+use broker::reason::DropReason;
 use broker::{Action, ConnId, Flow};
 use zmtp::encode::{append_command, append_frame};
 use zmtp::{Frame, Frames, SocketType};
@@ -78,7 +78,7 @@ fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
     let snapshots = play.core.statistics();
     let capture = snapshots.iter().find(|it| it.socket == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
-    assert_eq!(counters.dropped(Drop::PeerFull), 1);
+    assert_eq!(counters.dropped(DropReason::PeerFull), 1);
 }
 
 /// A streamer whose capture has a reader with a full queue, and whose control has somebody.
@@ -249,7 +249,7 @@ fn missed_by_readers(play: &Play) -> u64 {
     let snapshots = play.core.statistics();
     let capture = snapshots.iter().find(|it| it.socket == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
-    counters.dropped(Drop::PeerFull)
+    counters.dropped(DropReason::PeerFull)
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
     let snapshots = play.core.statistics();
     let capture = snapshots.iter().find(|it| it.socket == SocketName::Capture);
     let counters = &capture.expect("it has an endpoint").counters;
-    assert_eq!(counters.dropped(Drop::Stopping), 2);
+    assert_eq!(counters.dropped(DropReason::Stopping), 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::play::{Place, Play, proxy, socket_at};
 use broker::config::{Config, SocketName};
-use broker::why::Drop;
+use broker::reason::DropReason;
 use broker::{Action, ConnId, Core};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn a_worker_reaches_no_client_of_another_queue() {
         .iter()
         .filter(|it| it.socket == SocketName::Frontend);
     let missed: Vec<u64> = frontends
-        .map(|it| it.counters.dropped(Drop::NoSuchPeer))
+        .map(|it| it.counters.dropped(DropReason::NoSuchPeer))
         .collect();
     assert_eq!(missed, [1, 1]);
 }

@@ -3,8 +3,8 @@
 use crate::play::{Play, proxy};
 use broker::config::{ProxyConfig, SocketName};
 use broker::limits::WORK_PER_TURN;
+use broker::reason::CloseReason;
 use broker::view::{PageQuery, PeerFilter, StopState};
-use broker::why::Why;
 use broker::{AdminError, ConnId, ProxyId};
 use std::time::Duration;
 use zmtp::SocketType;
@@ -105,7 +105,10 @@ fn commands_of_the_program_change_what_its_questions_answer() {
         .closed_peers(proxy, &filter, &page);
     let closed = closed.expect("the proxy exists").items;
     assert_eq!(closed.len(), 1);
-    assert_eq!((closed[0].id, closed[0].reason), (other, Why::Kicked));
+    assert_eq!(
+        (closed[0].id, closed[0].reason),
+        (other, CloseReason::Kicked)
+    );
     assert_eq!(closed[0].lasted, Duration::from_secs(7));
     assert_eq!(
         play.core.admin(play.now).broker().uptime,

@@ -2,8 +2,8 @@
 
 use crate::play::{Play, listening, proxy};
 use broker::config::{Kind, Overflow, ProxyConfig, SocketName, SocketOptions};
+use broker::reason::DropReason;
 use broker::view::SocketView;
-use broker::why::Drop;
 use std::time::Duration;
 use zmtp::SocketType;
 
@@ -55,7 +55,7 @@ fn a_full_sink_whose_messages_are_shed_gets_the_next() {
     play.feed(other, &[&head[..], &[b'x'; 48_000]].concat());
     play.pass(Duration::from_millis(10));
     let (_, back) = statistics(&play);
-    assert_eq!(back.counters.dropped(Drop::MemoryLimit), 2);
+    assert_eq!(back.counters.dropped(DropReason::MemoryLimit), 2);
     assert!(!play.core.is_suspended(source));
     assert_eq!(play.write(sink), ["3"]);
 }
@@ -122,7 +122,7 @@ fn a_proxy_that_is_terminated_sends_what_is_queued_and_counts_the_rest() {
     );
     play.pass(Duration::from_secs(2));
     let (_, back) = statistics(&play);
-    assert_eq!(back.counters.dropped(Drop::Stopping), 2);
+    assert_eq!(back.counters.dropped(DropReason::Stopping), 2);
     assert_eq!(back.counters.messages_out, 5);
 }
 
@@ -158,5 +158,5 @@ fn a_proxy_that_ends_before_a_stop_has_its_own_deadline() {
         "a deadline that has passed is waited for"
     );
     let (_, back) = statistics(&play);
-    assert_eq!(back.counters.dropped(Drop::Stopping), 1);
+    assert_eq!(back.counters.dropped(DropReason::Stopping), 1);
 }

@@ -2,7 +2,7 @@
 
 use crate::play::{Play, proxy, socket_at};
 use broker::config::{Overflow, SocketName, SocketOptions};
-use broker::why::Drop;
+use broker::reason::DropReason;
 use std::net::SocketAddr;
 use zmtp::encode::append_command;
 use zmtp::wire::greeting::Greeting;
@@ -27,7 +27,7 @@ fn what_a_dead_sink_was_not_sent_fills_no_queue_beyond_its_mark() {
         .find(|it| it.socket == SocketName::Backend);
     let backend = backend.expect("a proxy has a backend");
     assert_eq!(backend.queued_messages, 2);
-    assert_eq!(backend.counters.dropped(Drop::PeerFull), 4);
+    assert_eq!(backend.counters.dropped(DropReason::PeerFull), 4);
     assert_eq!(play.write(sinks[1]), ["4", "6"]);
 }
 

@@ -3,7 +3,7 @@
 use crate::play::{Play, listening, proxy, socket_at};
 use broker::config::{Config, ProxyConfig, SocketConfig, SocketName, SocketOptions};
 use broker::limits::WORK_PER_TURN;
-use broker::why::Drop;
+use broker::reason::DropReason;
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX};
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -407,7 +407,11 @@ fn a_long_queue_that_is_too_old_is_dropped_in_many_turns() {
         play.send(source, &bodies);
     }
     play.now += Duration::from_secs(2);
-    let dropped = |play: &Play| play.core.statistics()[1].counters.dropped(Drop::Expired);
+    let dropped = |play: &Play| {
+        play.core.statistics()[1]
+            .counters
+            .dropped(DropReason::Expired)
+    };
     assert_eq!(dropped(&play), 0, "nothing is too old yet");
     let (mut before, mut turns) = (0, 0);
     while before < MESSAGES {

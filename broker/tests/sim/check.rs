@@ -8,8 +8,8 @@ use crate::node::Node;
 use crate::peers::{Peer, Role};
 use crate::world::World;
 use broker::config::{Overflow, SocketName};
+use broker::reason::DropReason;
 use broker::view::SocketView;
-use broker::why::Drop;
 use broker::{ConnId, Egress, SLICES_MAX};
 use std::collections::BTreeSet;
 use std::io::IoSlice;
@@ -105,8 +105,8 @@ impl World {
             for snapshot in &node.core.statistics() {
                 let socket = &node.model.sockets[index(socket_of(node, snapshot))];
                 assert_eq!(snapshot.peers, 0, "a stopped broker has peers");
-                let unsent = snapshot.counters.dropped(Drop::Stopping);
-                self.ctx.coverage.add(Drop::Stopping.label(), unsent);
+                let unsent = snapshot.counters.dropped(DropReason::Stopping);
+                self.ctx.coverage.add(DropReason::Stopping.label(), unsent);
                 let ends: u64 = snapshot
                     .counters
                     .closed
@@ -206,11 +206,11 @@ fn check_figures(node: &Node, ctx: &mut Context) {
         } else {
             check_auxiliary(&what, node, snapshot, &mirrors);
             if own.side == SocketName::Capture {
-                let missed = snapshot.counters.dropped(Drop::PeerFull);
+                let missed = snapshot.counters.dropped(DropReason::PeerFull);
                 ctx.coverage.add("copies missed", missed);
             }
         }
-        for reason in Drop::ALL {
+        for reason in DropReason::ALL {
             ctx.coverage
                 .add(reason.label(), snapshot.counters.dropped(reason));
         }
@@ -242,12 +242,12 @@ fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketView, mirrors: &[&M
     let watch = watch.expect("it has an endpoint");
     let counters = &snapshot.counters;
     let heard: u64 = mirrors.iter().map(|mirror| mirror.heard_messages).sum();
-    let refused = counters.dropped(Drop::NotExpected);
-    let full = counters.dropped(Drop::PeerFull);
+    let refused = counters.dropped(DropReason::NotExpected);
+    let full = counters.dropped(DropReason::PeerFull);
     let may_shed = node.config.memory_limit > 0;
     if own.side == SocketName::Control {
         assert_eq!(counters.messages_in, heard, "{what}: questions");
-        let expired = counters.dropped(Drop::Expired);
+        let expired = counters.dropped(DropReason::Expired);
         assert!(
             full == watch.unanswered && expired == watch.expired || may_shed,
             "{what}: answers dropped"
@@ -349,7 +349,7 @@ fn check_input(
     let heard: u64 = mirrors.iter().map(|mirror| mirror.heard_messages).sum();
     let bytes: u64 = mirrors.iter().map(|mirror| mirror.heard_bytes).sum();
     if socket_type == SocketType::Push {
-        let refused = counters.dropped(Drop::NotExpected);
+        let refused = counters.dropped(DropReason::NotExpected);
         assert_eq!(
             counters.messages_in, 0,
             "{what}: a PUSH is to receive nothing"
@@ -358,7 +358,7 @@ fn check_input(
         let is_all = left <= across.excused || across.is_loose;
         assert!(is_all, "{what}: {refused} of {heard} refused");
     } else {
-        let handled = counters.messages_in + counters.dropped(Drop::WithoutEnvelope);
+        let handled = counters.messages_in + counters.dropped(DropReason::WithoutEnvelope);
         assert!(handled <= heard, "{what}: messages in");
         let left = heard - handled;
         assert!(
@@ -392,18 +392,22 @@ fn check_reasons(what: &str, node: &Node, own: &SocketView, socket: &SocketModel
     let SocketKey { proxy, .. } = socket_of(node, own);
     let conflates = matches!(overflow, Overflow::Conflate | Overflow::ConflateTopic);
     let may_be = |reason| match reason {
-        Drop::Expired => !socket.options.max_age.is_zero(),
-        Drop::MemoryLimit => node.config.memory_limit > 0,
-        Drop::PeerFull => overflow != Overflow::Block,
-        Drop::Replaced => conflates,
-        Drop::NoSuchPeer | Drop::WithoutBody => socket.socket_type == SocketType::Router,
-        Drop::Stopping => node.has_cut_off(proxy),
-        Drop::NotExpected | Drop::TooManySubscriptions | Drop::WithoutEnvelope => true,
+        DropReason::Expired => !socket.options.max_age.is_zero(),
+        DropReason::MemoryLimit => node.config.memory_limit > 0,
+        DropReason::PeerFull => overflow != Overflow::Block,
+        DropReason::Replaced => conflates,
+        DropReason::NoSuchPeer | DropReason::WithoutBody => {
+            socket.socket_type == SocketType::Router
+        }
+        DropReason::Stopping => node.has_cut_off(proxy),
+        DropReason::NotExpected
+        | DropReason::TooManySubscriptions
+        | DropReason::WithoutEnvelope => true,
     };
-    for reason in Drop::ALL {
+    for reason in DropReason::ALL {
         let count = own.counters.dropped(reason);
         // One that is gone cannot take its answer.
-        let is_gone = socket.socket_type == SocketType::Rep && reason == Drop::NoSuchPeer;
+        let is_gone = socket.socket_type == SocketType::Rep && reason == DropReason::NoSuchPeer;
         assert!(
             count == 0 || may_be(reason) || is_gone,
             "{what}: {count} messages dropped, {}",
@@ -415,7 +419,7 @@ fn check_reasons(what: &str, node: &Node, own: &SocketView, socket: &SocketModel
 /// What came from across went out or was dropped.
 fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &SocketModel) {
     let counters = &own.counters;
-    let dropped = |reasons: &[Drop]| -> u64 {
+    let dropped = |reasons: &[DropReason]| -> u64 {
         let counts = reasons.iter().map(|reason| counters.dropped(*reason));
         counts.sum()
     };
@@ -423,7 +427,7 @@ fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &Sock
     let refused = if socket.overflow.takes_back() {
         0
     } else {
-        dropped(&[Drop::PeerFull])
+        dropped(&[DropReason::PeerFull])
     };
     let came = across.counters.messages_in;
     if socket.is_vague && socket.socket_type != SocketType::Rep {
@@ -448,9 +452,9 @@ fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &Sock
             check_lost(what, own, socket);
         }
         SocketType::Router | SocketType::Rep => {
-            let absent = dropped(&[Drop::NoSuchPeer, Drop::WithoutBody]);
+            let absent = dropped(&[DropReason::NoSuchPeer, DropReason::WithoutBody]);
             let unasked = if socket.socket_type == SocketType::Rep {
-                dropped(&[Drop::NotExpected])
+                dropped(&[DropReason::NotExpected])
             } else {
                 0
             };
@@ -477,7 +481,7 @@ fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &Sock
 
 /// Of what came in, all that never went out was dropped and counted.
 fn check_lost(what: &str, own: &SocketView, socket: &SocketModel) {
-    let refused = own.counters.dropped(Drop::NotExpected);
+    let refused = own.counters.dropped(DropReason::NotExpected);
     let dropped = own.counters.drops.iter().sum::<u64>() - refused;
     let lost = socket.fates.values().map(|fate| fate.heard - fate.begun);
     let lost: u64 = lost.map(u64::from).sum();

@@ -272,7 +272,7 @@ pub enum OptionError {
     Idle {
         /// The option.
         name: &'static str,
-        /// Why it has none.
+        /// CloseReason it has none.
         reason: &'static str,
         /// Which socket.
         side: SocketName,

@@ -116,9 +116,9 @@ fn a_sub_admits_only_what_it_asks_for() {
     for (wire, expected) in [
         (&b"\0\x05eu.de"[..], Admit::Pass { skip: 0 }),
         (b"\x01\x03us.\0\x04text", Admit::Pass { skip: 0 }),
-        (b"\0\x02eu", Admit::Drop(Drop::NotExpected)),
-        (b"\x01\x01x\0\x03us.", Admit::Drop(Drop::NotExpected)),
-        (b"\0\0", Admit::Drop(Drop::NotExpected)),
+        (b"\0\x02eu", Admit::Drop(DropReason::NotExpected)),
+        (b"\x01\x01x\0\x03us.", Admit::Drop(DropReason::NotExpected)),
+        (b"\0\0", Admit::Drop(DropReason::NotExpected)),
     ] {
         assert_eq!(pattern.admit(ids[0], wire), expected, "{wire:?}");
     }
@@ -199,7 +199,7 @@ fn a_worker_that_has_not_answered_gets_no_more() {
 #[test]
 fn a_full_peer_under_each_policy() {
     use Overflow::{Block, Conflate, ConflateTopic, Disconnect, DropNewest, DropOldest, Standard};
-    let dropped = Route::Drop(Drop::PeerFull);
+    let dropped = Route::Drop(DropReason::PeerFull);
     for overflow in [
         Block,
         Conflate,

@@ -27,7 +27,9 @@ impl Model {
             let snapshots = core.statistics();
             let mut own = snapshots.iter().filter(|it| it.socket == side);
             let own = own.nth(proxy as usize).expect("each proxy has a frontend");
-            let unasked = own.counters.dropped(broker::why::Drop::NotExpected);
+            let unasked = own
+                .counters
+                .dropped(broker::reason::DropReason::NotExpected);
             let is_worker = |id: &ConnId| Some(self.mirrors[id].socket) == key.across();
             let mut behind = snapshots
                 .iter()

@@ -4,10 +4,10 @@ use super::{Node, State};
 use crate::context::{Context, Owner, SocketKey};
 use crate::mirror::Mirror;
 use broker::config::SocketName;
+use broker::reason::CloseReason;
 use broker::view::{
     ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView, TopicView,
 };
-use broker::why::Why;
 use broker::{Admin, AdminError, ConnId, ProxyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -142,7 +142,7 @@ impl Node {
             let is_open = host.is_some_and(|host| host.state == State::Open);
             assert!(!is_open, "{:?} is closed and open", peer.id);
             let is_kicked = self.kicked.contains(&peer.id);
-            assert!(!is_kicked || peer.reason == Why::Kicked, "{peer:?}");
+            assert!(!is_kicked || peer.reason == CloseReason::Kicked, "{peer:?}");
         }
     }
 

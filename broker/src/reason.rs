@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-/// Why a message went no further.
+/// CloseReason a message went no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drop {
+pub enum DropReason {
     /// It was queued for longer than `max_age`.
     Expired,
     /// The memory of the process came to its limit, and this queue was the largest.
@@ -28,7 +28,7 @@ pub enum Drop {
     WithoutEnvelope,
 }
 
-impl Drop {
+impl DropReason {
     /// Every reason, in alphabetical order: the order of [`crate::stats::SocketStats::drops`].
     pub const ALL: [Self; 10] = [
         Self::Expired,
@@ -61,9 +61,9 @@ impl Drop {
     }
 }
 
-/// Why a connection ended.
+/// CloseReason a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum CloseReason {
     /// The peer closed it in the middle of the handshake.
     GaveUp,
     /// It announced an identity that the broker has generated for another peer.
@@ -100,7 +100,7 @@ pub enum Why {
     TooSlow,
 }
 
-impl Why {
+impl CloseReason {
     /// A short constant name.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -137,7 +137,7 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GaveUp => {
