@@ -22,6 +22,7 @@
 //!   `py/peer.py`; its environment is made on first use.
 //! - [`Raw`] is a TCP connection that sends any bytes.
 //! - [`Network`] has hosts, and cables between them that can be cut.
+//! - [`turns`] has the locks of tests that cannot run beside each other.
 //! - [`tap::Tap`] sits between a peer and the broker and counts their heartbeats.
 //! - [`implementation`] runs the same scenarios with other implementations of ZeroMQ.
 //!
@@ -41,6 +42,7 @@ pub mod python;
 pub mod raw;
 mod scratch;
 pub mod tap;
+pub mod turns;
 pub mod zmqd;
 
 pub use clock::{PATIENCE, Pace, Stopwatch, wait_until};

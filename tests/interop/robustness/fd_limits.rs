@@ -1,9 +1,10 @@
 //! A broker that has used up its file descriptors.
 
-use zmqd_tests::{ANY, Python, Raw, Zmqd, vacant_endpoint};
+use zmqd_tests::{ANY, Python, Raw, Zmqd, turns, vacant_endpoint};
 
 #[test]
 fn a_lost_link_reconnects_once_a_file_is_free() {
+    let _turn = turns::many_connections();
     let server = vacant_endpoint();
     let sides = ["--frontend", ANY, "--backend-connect", &server];
     // Longer than the next accept takes, which uses the file of the lost connection.
@@ -72,6 +73,7 @@ fn senders_that_left_need_no_files() {
 
 #[test]
 fn new_peers_wait_and_connected_ones_go_on_at_the_fd_limit() {
+    let _turn = turns::many_connections();
     let arguments = ["queue", "--frontend", ANY, "--backend", ANY];
     let broker = Zmqd::start_within("-n 64", &arguments);
     let mut honest = Python::beside(&broker);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use zmqd_tests::raw::{COMMAND, MORE, frame, greeting, long_header, ready};
-use zmqd_tests::{Python, Raw, Zmqd};
+use zmqd_tests::{Python, Raw, Zmqd, turns};
 
 /// A broker under attack, with honest traffic through it.
 struct Scene {
@@ -259,6 +259,7 @@ fn oversized_frames_are_refused_from_the_header() {
 #[test]
 fn announced_lengths_allocate_nothing() {
     const PEERS: u64 = 500;
+    let _turn = turns::many_connections();
     let mut scene = Scene::new("queue", &[]);
     let mut peers = Vec::new();
     for _ in 0..PEERS {
@@ -380,6 +381,7 @@ fn the_queue_of_a_stuck_subscriber_is_bounded() {
 
 #[test]
 fn idle_peers_cost_little_memory() {
+    let _turn = turns::many_connections();
     let mut scene = Scene::new("forwarder", &[]);
     let idle: Vec<Raw> = (0..400)
         .map(|_| {
