@@ -20,6 +20,14 @@ pub(crate) fn profile_dir() -> PathBuf {
     deps.parent().unwrap_or(deps).to_owned()
 }
 
+/// The name of this test binary's target, such as `interop`: that of its file without the hash.
+pub(crate) fn test_target() -> String {
+    let test = env::current_exe().expect("a test knows its own path");
+    let name = test.file_name().unwrap_or_default().to_string_lossy();
+    let target = name.rsplit_once('-').map(|(target, _)| target);
+    target.unwrap_or(&name).to_owned()
+}
+
 /// The directory above [`profile_dir`].
 pub(crate) fn target_dir() -> PathBuf {
     let profile_dir = profile_dir();

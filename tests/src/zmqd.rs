@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::clock::wait_until;
 use crate::dialogue::signal;
-use crate::environment::{profile_dir, run, target_dir};
+use crate::environment::{profile_dir, run, target_dir, test_target};
 use crate::lines::{Lines, mentions};
 
 /// A loopback endpoint whose port the broker chooses.
@@ -417,6 +417,9 @@ pub fn binary() -> &'static Path {
     }
 }
 
+/// Builds the binary together with the running test target, which is up to date: Cargo unites the
+/// features of all packages that it builds, so the binary links with the libraries that
+/// `cargo test --workspace` has compiled.
 fn build() -> Result<PathBuf, String> {
     let profile_dir = profile_dir();
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
@@ -432,6 +435,12 @@ fn build() -> Result<PathBuf, String> {
             "--quiet",
             "--package",
             "zmqd",
+            "--package",
+            "zmqd-tests",
+            "--bin",
+            "zmqd",
+            "--test",
+            &test_target(),
             "--profile",
             profile,
             "--target-dir",
