@@ -13,7 +13,7 @@ use crate::{Attack, Same};
 pub(crate) const ATTACKS: &[Attack] = &[Attack::new(
     "suspects beside 100,000 TIME_WAIT entries",
     "forwarder",
-    ack_checks,
+    suspects,
 )
 .options("backend.heartbeat_ivl = 500\nbackend.heartbeat_timeout = 500")
 .beside(Same::Publications)];
