@@ -1,5 +1,6 @@
 //! The broker process: builds it once, starts it on free ports, observes and ends it.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -274,14 +275,17 @@ impl Zmqd {
             .map(|target| target.to_string_lossy().into_owned())
             .collect();
         let tables = self.proc("net/tcp") + &self.proc("net/tcp6");
-        let is_held = |line: &&str| {
+        let inode_held = |line: &'_ str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let [_, _, _, state, _, _, _, _, _, inode, ..] = fields[..] else {
-                return false;
+                return None;
             };
-            state != TCP_LISTEN && held.contains(&format!("socket:[{inode}]"))
+            let inode = format!("socket:[{inode}]");
+            (state != TCP_LISTEN && held.contains(&inode)).then_some(inode)
         };
-        tables.lines().filter(is_held).count()
+        // The kernel may list a socket twice while others come and go.
+        let inodes: BTreeSet<String> = tables.lines().filter_map(inode_held).collect();
+        inodes.len()
     }
 
     /// Waits until the process has exactly this many connections.

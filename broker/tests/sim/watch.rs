@@ -261,7 +261,7 @@ impl Watch {
                 &self.readers.entry(id).or_default().awaited
             };
             let is_it = |copy: &&Copy| copy.digest == digest;
-            // A misbehaving's may be like another's: the one for which nothing must have been shown.
+            // A copy of a misbehaving peer may be like another: the one that need not be shown.
             let found = known
                 .iter()
                 .filter(|(sender, copies)| {
