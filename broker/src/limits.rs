@@ -79,7 +79,7 @@ pub const WORK_PER_TURN: u64 = 2_000_000;
 pub const FINISHED_PER_TURN_MAX: usize = 64;
 
 /// Silent peers per turn about which the kernel is asked: some microseconds each.
-pub const EXAMINED_PER_TURN_MAX: usize = 64;
+pub const ACK_CHECKS_PER_TURN_MAX: usize = 64;
 
 /// How long a listener rests when the process or the system is out of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// CloseReason a message went no further.
+/// Why a message went no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// It was queued for longer than `max_age`.
@@ -61,7 +61,7 @@ impl DropReason {
     }
 }
 
-/// CloseReason a connection ended.
+/// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// The peer closed it in the middle of the handshake.

@@ -142,7 +142,7 @@ pub struct ClosedPeerView {
     pub identity: Vec<u8>,
     /// How long the connection lasted.
     pub lasted: Duration,
-    /// CloseReason the connection was closed.
+    /// Why the connection was closed.
     pub reason: CloseReason,
     /// The socket of the proxy that the peer was connected to.
     pub socket: SocketName,

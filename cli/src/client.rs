@@ -51,7 +51,7 @@ pub(crate) enum Received<'a> {
     Subscription { add: bool, topic: &'a [u8] },
 }
 
-/// CloseReason a client could not go on.
+/// Why a client could not go on.
 #[derive(Debug)]
 pub(crate) enum ClientError {
     /// The peer closed the connection.

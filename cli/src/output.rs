@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use zmtp::show;
 
-/// CloseReason a command failed: sentences that say what to do, and the exit code.
+/// Why a command failed: sentences that say what to do, and the exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The reader of stdout closed it, as `head` does: exit code 0.

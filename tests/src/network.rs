@@ -180,7 +180,7 @@ impl Host {
     }
 }
 
-/// CloseReason networks cannot be made here, if they cannot.
+/// Why networks cannot be made here, if they cannot.
 fn what_is_missing() -> Option<String> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find(|line| line.starts_with("Uid:"));

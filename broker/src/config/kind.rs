@@ -54,7 +54,7 @@ impl Kind {
     /// A proxy between any two sockets between which something can flow.
     ///
     /// # Errors
-    /// CloseReason this pair makes no sense, and what to use instead.
+    /// Why this pair makes no sense, and what to use instead.
     pub fn pair(frontend: SocketType, backend: SocketType) -> Result<Self, PairError> {
         for (one, other) in [(frontend, backend), (backend, frontend)] {
             if let Some(reason) = objection(one, other) {
@@ -108,7 +108,7 @@ pub enum PairError {
         backend: SocketType,
         /// The socket type of the frontend.
         frontend: SocketType,
-        /// CloseReason, and what to use instead.
+        /// Why, and what to use instead.
         reason: &'static str,
     },
     /// A name that no socket type has.

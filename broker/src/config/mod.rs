@@ -65,7 +65,7 @@ pub struct ProxyConfig {
 pub struct SocketConfig {
     /// Endpoints to listen on.
     pub bind: Vec<Endpoint>,
-    /// Endpoints to connect to, and to reconnect to for ever.
+    /// Endpoints to connect to, again whenever a connection is lost.
     pub connect: Vec<Connect>,
     /// Limits and times of every connection on this side.
     pub options: SocketOptions,

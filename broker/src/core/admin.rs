@@ -32,7 +32,7 @@ pub struct Admin<'a> {
     core: &'a mut Core,
 }
 
-/// CloseReason a question or command was refused.
+/// Why a question or command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminError {
     /// The peer in [`PageQuery::after`] is not remembered any more.
@@ -232,8 +232,8 @@ impl Admin<'_> {
     /// The broker as a whole.
     #[must_use]
     pub fn broker(&mut self) -> BrokerView {
-        let core = &mut self.core;
-        core.turn.charge(cost::VIEW);
+        self.charge_views(1);
+        let core = &*self.core;
         BrokerView {
             memory: core.memory(),
             memory_limit: core.memory.limit(),
@@ -247,9 +247,9 @@ impl Admin<'_> {
     /// Every proxy, in the order of the configuration; no peer can make this list longer.
     #[must_use]
     pub fn proxies(&mut self) -> Vec<ProxyView> {
-        self.charge_walk();
-        let core = &mut self.core;
-        core.turn.charge(core.sockets.len() as u64 * cost::VIEW);
+        self.core.charge_walk();
+        self.charge_views(self.core.sockets.len());
+        let core = &*self.core;
         let queued = core.queued();
         let proxies = core.proxies.iter();
         let views = proxies.map(|(id, proxy)| core.view_proxy(id, proxy, &queued));
@@ -262,7 +262,7 @@ impl Admin<'_> {
     /// [`AdminError::NoSuchProxy`].
     pub fn proxy(&mut self, id: ProxyId) -> Result<ProxyView, AdminError> {
         self.find(id)?;
-        self.charge_walk();
+        self.core.charge_walk();
         self.charge_views(self.core.proxies[id].sockets().count());
         let core = &self.core;
         Ok(core.view_proxy(id, &core.proxies[id], &core.queued()))
@@ -288,7 +288,7 @@ impl Admin<'_> {
         page: &PageQuery<ConnId>,
     ) -> Result<Page<PeerView>, AdminError> {
         self.find(proxy)?;
-        self.charge_walk();
+        self.core.charge_walk();
         let page = page_of_peers(self.core, self.matching(proxy, filter), page);
         self.charge_views(page.items.len());
         Ok(page)
@@ -395,7 +395,7 @@ impl Admin<'_> {
         page: &PageQuery<ConnId>,
     ) -> Result<Page<PeerView>, AdminError> {
         let id = self.publisher(proxy)?;
-        self.charge_walk();
+        self.core.charge_walk();
         let mut found = Vec::new();
         let socket = &mut self.core.sockets[id];
         if let Pattern::Xpub(xpub) = &mut socket.pattern {
@@ -427,12 +427,6 @@ impl Admin<'_> {
         let is_publisher =
             |id: &SocketId| matches!(self.core.sockets[*id].pattern, Pattern::Xpub(_));
         sides.find(is_publisher).ok_or(AdminError::NoTopics)
-    }
-
-    /// Every connection is looked at.
-    fn charge_walk(&mut self) {
-        let conns = self.core.conns.len() as u64;
-        self.core.turn.charge(conns * cost::WALK);
     }
 
     /// So many views of peers, sockets or topics were made.
@@ -495,7 +489,7 @@ impl Admin<'_> {
         if filter.identity.as_ref().is_some_and(Vec::is_empty) {
             return Err(AdminError::NamelessKick);
         }
-        self.charge_walk();
+        self.core.charge_walk();
         let mut kicked: Vec<ConnId> = self.matching(proxy, filter).collect();
         match kicked[..] {
             [] => return Err(AdminError::NoSuchPeer),

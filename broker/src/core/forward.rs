@@ -42,7 +42,7 @@ pub(super) struct ForwardPlan {
     pub(super) to: SocketId,
 }
 
-/// What messages pass on their plan, taken out of the core so that nothing is looked up for each.
+/// What messages pass on their way, taken out of the core so that nothing is looked up for each.
 #[derive(Debug)]
 pub(super) struct Forwarder<'a> {
     pub(super) conns: &'a mut ConnTable,

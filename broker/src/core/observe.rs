@@ -24,7 +24,7 @@ use zmtp::encode::append_frame;
 pub(super) struct Copies {
     /// What stands in front of the message.
     head: Vec<u8>,
-    /// CloseReason no reader gets it, if one might have.
+    /// Why no reader gets it, if one might have.
     missed: Option<DropReason>,
     /// Readers whose queues are full.
     missing: Vec<ConnId>,

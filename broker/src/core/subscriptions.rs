@@ -49,7 +49,7 @@ impl Core {
             Ok(notice) => {
                 let mut upstream = Upstream {
                     conns: &mut self.conns,
-                    control: &mut self.scratch.session_out,
+                    session_out: &mut self.scratch.session_out,
                     deferred: &mut self.deferred,
                     outbox: &mut self.outbox,
                     telling: &mut self.pending.telling,
@@ -71,7 +71,7 @@ impl Core {
         };
         let mut upstream = Upstream {
             conns: &mut self.conns,
-            control: &mut self.scratch.session_out,
+            session_out: &mut self.scratch.session_out,
             deferred: &mut self.deferred,
             outbox: &mut self.outbox,
             telling: &mut self.pending.telling,
@@ -170,9 +170,9 @@ impl Core {
                 _ => None,
             };
             let limit = TELLS_AT_ONCE.min(limit - told);
-            let control = &mut self.scratch.session_out;
+            let session_out = &mut self.scratch.session_out;
             let taken = xsub.tell_more(id, &self.conns, table, limit, |topic, add| {
-                Peer::append_subscription(version, topic, add, control);
+                Peer::append_subscription(version, topic, add, session_out);
             });
             self.send_session_output(id);
             told += taken;
@@ -237,7 +237,7 @@ impl Core {
         let is_pub = xpub.is_pub();
         let mut upstream = Upstream {
             conns: &mut self.conns,
-            control: &mut self.scratch.session_out,
+            session_out: &mut self.scratch.session_out,
             deferred: &mut self.deferred,
             outbox: &mut self.outbox,
             telling: &mut self.pending.telling,
@@ -333,7 +333,7 @@ const TELLS_AT_ONCE: usize = 16;
 /// What it takes to tell the other side of a subscription.
 struct Upstream<'a> {
     conns: &'a mut ConnTable,
-    control: &'a mut Vec<u8>,
+    session_out: &'a mut Vec<u8>,
     deferred: &'a mut Deferred,
     outbox: &'a mut Outbox,
     telling: &'a mut VecDeque<ConnId>,
@@ -367,9 +367,9 @@ impl Upstream<'_> {
         let has_room = conn.egress.bytes() <= UPSTREAM_BYTES_MAX;
         match publisher.change(topic, change, has_room) {
             Telling::AtOnce => {
-                Peer::append_subscription(conn.version, topic, change.is_add(), self.control);
-                self.outbox.push_bytes(self.conns, id, self.control, 0);
-                self.control.clear();
+                Peer::append_subscription(conn.version, topic, change.is_add(), self.session_out);
+                self.outbox.push_bytes(self.conns, id, self.session_out, 0);
+                self.session_out.clear();
             }
             Telling::TooMuch => {
                 self.deferred

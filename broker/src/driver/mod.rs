@@ -13,7 +13,7 @@ use crate::config::{Config, Endpoint};
 use crate::conn::{Input, SLICES_MAX};
 use crate::core::{Action, Admin, Core, Flow};
 use crate::ids::{ConnId, LinkId};
-use crate::limits::{EXAMINED_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
+use crate::limits::{ACK_CHECKS_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
 use ack_check::Diagnosis;
@@ -248,7 +248,7 @@ impl Broker {
         let heard_until = self.core.heard_until().unwrap_or(self.created_at);
         self.expire_attempts(heard_until);
         self.core.handle_timeout(now, heard_until);
-        self.examine_suspects();
+        self.check_acks();
         self.finish_work(now);
         self.take_in_newcomers(now);
         self.core.flush_tapes();
@@ -622,8 +622,8 @@ impl Broker {
     }
 
     /// Asks the kernel about some silent peers, and about the others in the next turns.
-    fn examine_suspects(&mut self) {
-        for _ in 0..self.ack_checks.len().min(EXAMINED_PER_TURN_MAX) {
+    fn check_acks(&mut self) {
+        for _ in 0..self.ack_checks.len().min(ACK_CHECKS_PER_TURN_MAX) {
             let Some(id) = self.ack_checks.pop_front() else {
                 return;
             };

@@ -23,7 +23,7 @@ struct Peer {
     is_full: bool,
 }
 
-/// CloseReason a peer takes no turns.
+/// Why a peer takes no turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
     Busy,

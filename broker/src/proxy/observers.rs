@@ -47,7 +47,7 @@ pub(crate) struct Recording {
 /// The form of the copies that the capture sends.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    /// Whether messages wait for a reader of the capture, also while there is no reader.
+    /// Whether messages wait for a reader of the capture, even before one has come.
     pub(crate) blocks: bool,
     format: CaptureFormat,
     has_readers: bool,

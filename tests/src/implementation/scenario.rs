@@ -385,7 +385,7 @@ fn parts(texts: &[&str]) -> Message {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
-/// Bytes that differ from their loop_peers, so that a comparison notices a shift.
+/// Bytes that differ from their neighbours, so that a comparison notices a shift.
 fn body(size: usize, seed: usize) -> Vec<u8> {
     let octet = |at: usize| u8::try_from((at.wrapping_mul(31) ^ at >> 8 ^ seed) & 255);
     (0..size).map_while(|at| octet(at).ok()).collect()

@@ -9,7 +9,7 @@ struct Idle {
     /// Whether the value among `options` has no effect on this socket.
     is_idle: fn(SocketName, SocketType, &SocketOptions) -> bool,
     names: &'static [&'static str],
-    /// CloseReason not, or what to do instead.
+    /// Why not, or what to do instead.
     reason: &'static str,
 }
 

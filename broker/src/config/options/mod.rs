@@ -272,7 +272,7 @@ pub enum OptionError {
     Idle {
         /// The option.
         name: &'static str,
-        /// CloseReason it has none.
+        /// Why it has none.
         reason: &'static str,
         /// Which socket.
         side: SocketName,
