@@ -1,8 +1,8 @@
-//! What it costs to find messages in received bytes: `cargo bench -p zmqd-zmtp`.
+//! The cost of finding messages in received bytes: `cargo bench -p zmqd-zmtp`.
 //!
-//! Each row is the best of many rounds, because whatever else the machine does only ever adds to
-//! it. A buffer of messages is taken in the way the driver takes it in: from the front, without
-//! moving its bytes. Run without `--bench`, as by `cargo test`, each row is tried once.
+//! Each row is the best of many rounds, because other work of the machine only adds time. A buffer
+//! of messages is consumed as in the driver: from the front, without moving its bytes. Without
+//! `--bench`, as in `cargo test`, each row runs once.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark is about the clock")]
 
@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zmtp::{Event, Session, SessionConfig, SocketType, encode::append_message};
 
-/// Bytes that one read of the driver may bring.
+/// Bytes of one read of the driver.
 const BUFFER_SIZE: usize = 64 << 10;
 
-/// How long each row is measured.
+/// Time for each row.
 const MEASURED_TIME: Duration = Duration::from_millis(500);
 
 struct Row {
     name: &'static str,
     /// Sizes of the frames of each message.
     frames: &'static [usize],
-    /// How many messages come in one buffer.
+    /// Messages in one buffer.
     messages: usize,
-    /// How many bytes come at once.
+    /// Bytes that arrive at once.
     piece_size: usize,
 }
 
@@ -87,7 +87,7 @@ impl Row {
         stream
     }
 
-    /// Takes the whole stream in; answers how many messages were found.
+    /// Handles the whole stream; returns the number of messages.
     fn run(&self, session: &mut Session, stream: &mut [u8]) -> usize {
         let mut out = Vec::new();
         let (mut found, mut front, mut end) = (0, 0, 0);
@@ -117,7 +117,7 @@ impl Row {
     }
 }
 
-/// A session that has its handshake behind it.
+/// A session after its handshake.
 fn ready_session(socket_type: SocketType) -> Session {
     let mut out = Vec::new();
     let config = Arc::new(SessionConfig::new(socket_type));

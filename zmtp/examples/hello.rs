@@ -1,6 +1,6 @@
 //! A REQ over a plain TCP stream: `cargo run -p zmqd-zmtp --example hello -- 127.0.0.1:5555`.
 //!
-//! It asks any REP, of libzmq for example:
+//! It sends a request to any REP, such as this one of libzmq:
 //!
 //! ```python
 //! import zmq
@@ -46,7 +46,7 @@ fn main() -> io::Result<()> {
             }
             Event::Ready(peer) => {
                 println!("connected to {peer:?}");
-                // A request is an empty delimiter and what is asked.
+                // A request is an empty delimiter and a body.
                 append_message(&mut out, &[&b""[..], b"hello"]);
                 input.drain(..step.consumed);
             }

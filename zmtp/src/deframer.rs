@@ -1,10 +1,10 @@
 //! Finds where a whole message ends.
 //!
 //! The deframer owns no bytes. It walks frame headers in the caller's buffer, never bodies, and
-//! remembers how far it has walked, so that bytes seen before are not walked again.
+//! remembers its position, so that it walks no byte twice.
 //!
 //! ```text
-//! input:  | frame, MORE | frame, MORE | frame, M… not here yet
+//! input:  | frame, MORE | frame, MORE | frame, M… not received yet
 //!         0                           scanned
 //! ```
 
@@ -15,10 +15,10 @@ use crate::version::Version;
 use crate::wire::header::{Header, Legal, LegalFlags};
 use std::ops::Range;
 
-/// One whole message in the form it has on the wire. Proof that its headers were checked.
+/// One whole message in wire form, whose headers were checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// How many frames it has, at least one.
+    /// The number of its frames, at least one.
     pub frames: u32,
     /// Its size in bytes, frame headers included.
     pub size: usize,
@@ -27,25 +27,25 @@ pub struct Span {
 /// What [`Deframer::scan`] found at the beginning of its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A command frame stands here, between two messages or between two frames of one.
+    /// A command frame, between two messages or between two frames of one message.
     Command {
-        /// Where its body stands.
+        /// The position of its body.
         body: Range<usize>,
-        /// Whether part of a message stands in front of it.
+        /// Whether part of a message precedes it.
         inside_message: bool,
     },
     /// `input[skipped..][..span.size]` is a whole message.
     Message {
-        /// Bytes in front of the message that are done with.
+        /// Bytes in front of the message, which were handled.
         skipped: usize,
-        /// The message behind them.
+        /// The message after them.
         span: Span,
     },
     /// No whole message yet.
     Need {
-        /// Bytes at the end of the input that are void now: the caller cuts them off.
+        /// Bytes at the end of the input that are void now: the caller truncates the input by them.
         removed: usize,
-        /// How many bytes the input must have, after that cut, before there is anything to find.
+        /// The size that the input must have, once truncated, before anything can be found.
         size: usize,
     },
 }
@@ -53,9 +53,9 @@ pub enum Found {
 /// Walks the frames of one message.
 ///
 /// Invariant: `input[..scanned]` are `frames` whole frames, all with MORE, of one message; the
-/// bytes in `input[scanned..scanned + gap]` are commands that were handled; what follows is not yet
-/// seen. The gap is closed before [`Found::Message`] or [`Found::Need`] is returned, moving each
-/// byte at most twice, however many commands a peer puts between the frames of its messages.
+/// bytes in `input[scanned..scanned + gap]` are commands that were handled; the rest was not looked
+/// at. The gap is closed before [`Found::Message`] or [`Found::Need`] is returned, which
+/// moves each byte at most twice, however many commands a peer sends between frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deframer {
     frames: u32,
@@ -65,7 +65,7 @@ pub struct Deframer {
 }
 
 impl Deframer {
-    /// One in front of the first frame of a peer's traffic.
+    /// A deframer before the first frame of a peer's traffic.
     #[must_use]
     pub fn new(version: Version) -> Self {
         Self {
@@ -78,11 +78,11 @@ impl Deframer {
 
     /// Looks for a whole message or command at the beginning of `input`.
     ///
-    /// Until [`Self::advance`] is called the same answer comes again at no cost. The work is
-    /// bounded by the frames in `input`, and by its size if commands stand inside a message.
+    /// Until [`Self::advance`] is called, the answer stays the same and costs nothing. The work is
+    /// bounded by the number of frames in `input`, and by its size if a message contains commands.
     ///
     /// # Errors
-    /// What breaks a limit is refused from its header, before its body has arrived.
+    /// A frame or message breaks a limit; its header is enough to tell.
     #[inline]
     pub fn scan(&mut self, input: &mut [u8], limits: &Limits) -> Result<Found, Malformed> {
         let legal = Legal {
@@ -133,13 +133,13 @@ impl Deframer {
         }
     }
 
-    /// The short way, for as long as nothing is begun here.
+    /// A [`Finder`], unless a message has begun.
     #[inline]
     pub(crate) fn finder(&self, limits: &Limits) -> Option<Finder> {
         (self.frames == 0).then(|| Finder::new(limits, self.legal_flags))
     }
 
-    /// Forgets the message just found: the caller is done with it and has dropped its bytes.
+    /// Forgets the message just found, whose bytes the caller has dropped.
     #[inline]
     pub fn advance(&mut self) {
         debug_assert_eq!(self.gap, 0, "a message was found with a gap in it");
@@ -148,21 +148,21 @@ impl Deframer {
         self.scanned = 0;
     }
 
-    /// Steps over a command that [`Self::scan`] found inside a message and that was handled.
+    /// Skips a command that [`Self::scan`] found inside a message, once it was handled.
     ///
-    /// One between messages is dropped by the caller, like any bytes it is done with.
+    /// The caller itself drops a command between messages.
     pub fn skip_command(&mut self, body: &Range<usize>) {
         debug_assert!(self.frames > 0, "there is no message around this command");
         self.gap = body.end - self.scanned;
     }
 
-    /// Whether part of a message was seen.
+    /// Whether a message has begun.
     #[must_use]
     pub fn is_inside_message(&self) -> bool {
         self.frames > 0
     }
 
-    /// The last frame of a message stands at `last`; brings the frames before it up to it.
+    /// The last frame of a message is at `last`; moves the frames before it next to it.
     #[inline]
     fn message(&mut self, input: &mut [u8], last: Range<usize>) -> Found {
         let skipped = self.gap;
@@ -171,15 +171,15 @@ impl Deframer {
             size: last.end - skipped,
         };
         if skipped > 0 {
-            // To the right: the message is then dropped, so that this is paid once for its bytes;
-            // to the left it would be paid by all that follows in the buffer.
+            // To the right: the message is dropped next, so its bytes move once. To the left, all
+            // bytes behind it would have to move.
             input.copy_within(..self.scanned, skipped);
             self.gap = 0;
         }
         Found::Message { skipped, span }
     }
 
-    /// Nothing more can be found; brings the unfinished rest up to the frames before it.
+    /// Nothing more can be found; moves the unfinished rest next to the frames before it.
     #[inline]
     fn need(&mut self, input: &mut [u8], size: usize) -> Found {
         let removed = self.gap;

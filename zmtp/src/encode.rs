@@ -1,4 +1,4 @@
-//! Puts frames and messages into wire form.
+//! Puts frames, commands and messages into wire form.
 
 use bytes::BufMut;
 

@@ -1,4 +1,4 @@
-//! Why a session ended, by whose fault.
+//! Why a session ended, and which side is at fault.
 
 use crate::limits::MECHANISM_SIZE;
 use crate::show::show;
@@ -6,24 +6,23 @@ use crate::socket_type::SocketType;
 use std::fmt;
 use std::time::Duration;
 
-/// Why a session ended. It is final: the connection is to be closed.
+/// Why a session ended. The error is final: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The peer is a well-behaved one that we cannot talk to.
+    /// The peer is correct, but we cannot talk to it.
     #[error("incompatible peer: {0}")]
     Incompatible(#[from] Incompatible),
     /// The bytes are not ZMTP.
     #[error("malformed input: {0}")]
     Malformed(#[from] Malformed),
-    /// The bytes are ZMTP, but not what may be sent at that moment.
+    /// The bytes are ZMTP, but illegal at that moment.
     #[error("misbehaving peer: {0}")]
     Misbehaved(#[from] Misbehaved),
-    /// The first bytes are not a ZMTP signature, and these are they. ZMTP 1.0, which ZeroMQ 2
-    /// speaks,
-    /// has none either.
+    /// The first bytes, which are given, are not a ZMTP signature. ZMTP 1.0, which ZeroMQ 2 speaks,
+    /// has no signature either.
     #[error("not a ZeroMQ peer of version 3 or above: it sent {0}")]
     NotZmtp(Reason),
-    /// One side said no with an ERROR command.
+    /// One side refused with an ERROR command.
     #[error("refused: {0}")]
     Refused(#[from] Refused),
     /// The peer was too late.
@@ -31,7 +30,7 @@ pub enum Error {
     TimedOut(#[from] Deadline),
 }
 
-/// A peer that is different rather than wrong.
+/// A peer that is correct, but not compatible with us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Incompatible {
     /// Its greeting names another security mechanism.
@@ -40,32 +39,32 @@ pub enum Incompatible {
         /// The mechanism that its greeting names.
         peer: MechanismName,
     },
-    /// Its socket type may not talk to ours.
+    /// Its socket type cannot talk to ours.
     #[error("a {peer} socket cannot talk to our {local} socket")]
     SocketType {
         /// Our type.
         local: SocketType,
-        /// What the peer announced.
+        /// The peer's type.
         peer: SocketType,
     },
-    /// It announced a socket type that we do not know.
+    /// It announced an unknown socket type.
     #[error("unknown socket type")]
     UnknownSocketType,
     /// It speaks ZMTP 1.0, as ZeroMQ 2.x does.
-    #[error("peer speaks ZMTP 1.0, as ZeroMQ 2 does, which is not supported")]
+    #[error("the peer speaks ZMTP 1.0, as ZeroMQ 2 does, which is not supported")]
     Version1,
     /// It speaks ZMTP 2.0, as ZeroMQ 3.2 does.
-    #[error("peer speaks ZMTP 2.0, as ZeroMQ 3.2 does, and accept_zmtp2 is not set")]
+    #[error("the peer speaks ZMTP 2.0, as ZeroMQ 3.2 does, and accept_zmtp2 is not set")]
     Version2,
 }
 
-/// Bytes that do not parse, or that announce more than the limits allow.
+/// Bytes that do not parse, or that break a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A command body whose name runs past its end.
     #[error("command name runs past its body")]
     CommandName,
-    /// A command larger than any legal one.
+    /// A command larger than any legal command.
     #[error("command too large")]
     CommandTooLarge,
     /// An ERROR command whose reason runs past its end.
@@ -77,8 +76,8 @@ pub enum Malformed {
     /// A frame larger than the limit.
     #[error("frame too large")]
     FrameTooLarge,
-    /// A property list that does not add up.
-    #[error("broken metadata")]
+    /// A property list that does not parse.
+    #[error("malformed metadata")]
     Metadata,
     /// A message larger than the limit.
     #[error("message too large")]
@@ -114,36 +113,36 @@ pub enum Misbehaved {
 /// A refusal by ERROR command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The peer refused us, and this is the beginning of what it said.
-    #[error("peer said {0}")]
+    /// The peer refused us, for the reason that begins like this.
+    #[error("the peer said {0}")]
     ByPeer(Reason),
 }
 
-/// What was waited for in vain.
+/// A deadline that the peer has missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Deadline {
-    /// The end of the peer's greeting, with which the handshake begins.
+    /// For the end of its greeting.
     #[error("no greeting within {} ms (handshake_ivl)", after.as_millis())]
     Greeting {
-        /// How long it had.
+        /// The time that it had.
         after: Duration,
     },
-    /// The end of the handshake.
-    #[error("no end of the handshake within {} ms (handshake_ivl)", after.as_millis())]
+    /// For the end of the handshake.
+    #[error("handshake not finished within {} ms (handshake_ivl)", after.as_millis())]
     Handshake {
-        /// How long it had.
+        /// The time that it had.
         after: Duration,
     },
-    /// A sign of life after our PING.
+    /// For a sign of life after our PING.
     #[error("no sign of life after PING")]
     Heartbeat,
-    /// A sign of life within the time that the peer said it would be alive.
+    /// For a sign of life within the time-to-live that the peer announced.
     #[error("no sign of life within the peer's own time-to-live")]
     TimeToLive,
-    /// The end of a trial for loops that the peer has asked for.
-    #[error("no end of the trial for loops within {} ms", after.as_millis())]
+    /// For the end of a trial for loops that it asked for.
+    #[error("trial for loops not finished within {} ms", after.as_millis())]
     Trial {
-        /// How long it had.
+        /// The time that it had.
         after: Duration,
     },
 }
@@ -182,8 +181,8 @@ impl Error {
         }
     }
 
-    /// The error of an input that does not begin as ZMTP does: its first line, or what has come of
-    /// it.
+    /// The error for an input that does not begin like ZMTP; it quotes the first line, as far as it
+    /// has arrived.
     pub(crate) fn not_zmtp(input: &[u8]) -> Self {
         let end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
         let line = input.get(..end.unwrap_or(input.len())).unwrap_or_default();
@@ -191,21 +190,21 @@ impl Error {
         Self::NotZmtp(Reason::new(line))
     }
 
-    /// Whether the peer should still get what was said to it last: an ERROR, or the greeting by
-    /// which it sees that its mechanism is another. A libzmq peer then gives the endpoint up, where
-    /// one that is closed on without that comes again every 100 ms.
+    /// Whether the last bytes for the peer should be sent before the connection is closed: an
+    /// ERROR, or the greeting that shows it our mechanism. A libzmq peer then gives the endpoint
+    /// up; without them it would reconnect every 100 ms.
     #[must_use]
-    pub fn has_last_words(&self) -> bool {
+    pub fn has_final_bytes(&self) -> bool {
         let is_mechanism = matches!(self, Self::Incompatible(Incompatible::Mechanism { .. }));
         is_mechanism || self.reply().is_some()
     }
 
-    /// What the peer is told in an ERROR command, if it is to hear anything.
+    /// The reason for an ERROR command to the peer, if it gets one.
     ///
-    /// A connecting libzmq peer that hears ERROR gives the endpoint up; one that is merely closed
-    /// on comes back every 100 ms. So the types that will never match are told, and nobody else:
-    /// before the greetings are exchanged a command would not be understood, and after the
-    /// handshake there is no ERROR (RFC 37, "Error Handling").
+    /// A connecting libzmq peer that receives ERROR gives the endpoint up; after a mere close it
+    /// reconnects every 100 ms. So only peers whose type never matches get one. Before the
+    /// greetings are over a peer would not understand a command, and after the handshake RFC 37
+    /// ("Error Handling") has no ERROR.
     #[must_use]
     pub fn reply(&self) -> Option<&'static str> {
         match self {
@@ -217,11 +216,11 @@ impl Error {
     }
 }
 
-/// The name of a security mechanism as it stands in a greeting, padded with zeros.
+/// The name of a security mechanism in a greeting, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MechanismName(pub [u8; MECHANISM_SIZE]);
 
-/// Safe to print, whatever the bytes are.
+/// Safe to print: unprintable bytes are escaped.
 impl fmt::Display for MechanismName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.0.iter().rposition(|byte| *byte != 0);
@@ -239,7 +238,7 @@ impl fmt::Debug for MechanismName {
     }
 }
 
-/// The beginning of what a peer said, made safe to print.
+/// The beginning of a text from a peer, safe to print.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Reason {
     text: [u8; Self::SIZE_MAX],

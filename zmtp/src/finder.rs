@@ -1,14 +1,13 @@
-//! The short way through a burst of messages.
+//! A fast path through a burst of whole messages.
 
 use crate::limits::Limits;
 use crate::wire::header::{Header, Legal, LegalFlags};
 
-/// Finds whole messages without asking the session for each of them.
+/// Finds whole messages without a call of the session for each.
 ///
-/// It knows nothing but messages: at whatever else there is, a command, an error, the beginning of
-/// a message, it finds none, and [`Session::handle_input`](crate::Session::handle_input) says what
-/// it is. It holds no state, so that what it finds need not be accepted: the caller drops the
-/// bytes.
+/// It finds only messages. At a command, an error or the beginning of a message it finds nothing,
+/// and [`Session::handle_input`](crate::Session::handle_input) has to look at the input. It has no
+/// state: the caller drops the bytes of a message and need not accept it.
 #[derive(Clone, Copy, Debug)]
 pub struct Finder {
     frames_max: u32,
@@ -20,7 +19,7 @@ impl Finder {
         Self {
             frames_max: limits.message_frames_max,
             legal: Legal {
-                // A header of a command is no reason to stop with an error here.
+                // A command is not an error: the session handles it.
                 command_size_max: u64::MAX,
                 flags,
                 message_size_max: limits.message_size_max,
@@ -28,7 +27,7 @@ impl Finder {
         }
     }
 
-    /// The size of the whole message at the front of `input`, if there is one that breaks no limit.
+    /// The size of the message at the front of `input`, if it is whole and within the limits.
     #[must_use]
     #[inline]
     pub fn find(&self, input: &[u8]) -> Option<usize> {

@@ -4,21 +4,21 @@ use crate::show::show;
 use crate::wire::header::{Header, Legal, LegalFlags};
 use std::fmt;
 
-/// Everything passes: the sizes were checked when the message came in.
+/// Accepts every frame: the sizes were checked when the message was received.
 const UNLIMITED: Legal = Legal {
     command_size_max: u64::MAX,
     flags: LegalFlags::V3,
     message_size_max: u64::MAX,
 };
 
-/// How many characters of a frame `Display` shows.
+/// Characters of a frame that `Display` shows.
 const SHOWN_LEN_MAX: usize = 64;
 
-/// How many frames of a message `Display` shows.
+/// Frames of a message that `Display` shows.
 const SHOWN_FRAMES_MAX: usize = 16;
 
-/// Walks the frames of one message in its wire form; cannot fail on what a
-/// [`Span`](crate::Span) delimits, and ends early on anything else.
+/// Iterates over the frames of one message in wire form. It cannot fail on a message that a
+/// [`Span`](crate::Span) delimits, and ends early on other bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frames<'a> {
     rest: &'a [u8],
@@ -34,15 +34,15 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// A walk over `message`, a whole message in wire form.
+    /// Iterates over `message`, a whole message in wire form.
     #[must_use]
     #[inline]
     pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
-    /// What has not been walked yet, still in wire form: after the first frame was taken, the
-    /// message without it.
+    /// The remaining frames, in wire form: after the first call of `next`, the message without its
+    /// first frame.
     #[must_use]
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
@@ -69,8 +69,8 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Displays the frames as `[text][\x00\xff…(+12 bytes)]`, each as [`show`] has it, and of a
-/// message of many frames the first.
+/// Displays the frames as `[text][\x00\xff…(+12 bytes)]`, each as [`show`] displays it. Of a
+/// message of many frames, only the first appear.
 impl fmt::Display for Frames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, frame) in Self::clone(self).enumerate() {

@@ -1,50 +1,51 @@
-//! Heartbeats: is the peer still there, and does it want to know whether we are?
+//! Heartbeats in both directions.
 //!
-//! Ours are libzmq's: a PING every interval, and the connection is over when nothing at all was
-//! heard for so long after one. The peer's PING may name a time-to-live, after which it wants to be
-//! thought dead (RFC 37, "Connection Heartbeating").
+//! Ours work as in libzmq: a PING every interval, and the connection ends if nothing was received
+//! for a time after one. A PING of the peer may carry a time-to-live, after which a silent peer
+//! counts as dead (RFC 37, "Connection Heartbeating").
 
 use crate::error::Deadline;
 use crate::version::Version;
 use crate::wire::command::append_ping;
 use std::time::{Duration, Instant};
 
-/// How a socket sends its heartbeats.
+/// The heartbeats of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatConfig {
-    /// Between one PING and the next.
+    /// Time between two PINGs.
     pub interval: Duration,
-    /// From a PING to the moment when silence means that the peer is dead; zero never gives up.
+    /// Time of silence after a PING until the peer counts as dead; zero for no limit.
     pub timeout: Duration,
-    /// For how long the peer shall think us alive after a PING; zero does not say. At most 6553.5 s
-    /// on the wire, and at most 65.5 s for libzmq, which multiplies it into sixteen bits.
+    /// Time of our silence after a PING until the peer may count us as dead; zero for no limit. At
+    /// most 6553.5 s on the wire, and at most 65.5 s for libzmq, which keeps the milliseconds in
+    /// sixteen bits.
     pub ttl: Duration,
 }
 
 /// The deadlines of one connection whose handshake is over.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Heartbeat {
-    /// Nothing was heard since a PING of ours; from then on it will be too late.
+    /// When the peer counts as dead, because nothing was received since a PING of ours.
     expires_at: Option<Instant>,
-    /// When bytes last came in.
+    /// When bytes were last received.
     heard_at: Option<Instant>,
-    /// A PING of ours has not been answered by PONG, whatever else came.
+    /// Whether a PING of ours has not been answered by PONG.
     is_asking: bool,
-    /// The peer knows PING: it speaks 3.1, or it has sent one.
+    /// Whether the peer knows PING: it speaks 3.1, or it has sent one.
     knows_ping: bool,
-    /// Between the last two PINGs of the peer.
+    /// Time between the last two PINGs of the peer.
     peer_interval: Option<Duration>,
-    /// When it sent the last.
+    /// When its last PING arrived.
     peer_pinged_at: Option<Instant>,
-    /// The next PING of ours.
+    /// When our next PING is due.
     ping_at: Option<Instant>,
-    /// The peer wants to be thought dead from then on.
+    /// When the peer's time-to-live ends.
     ttl_ends_at: Option<Instant>,
 }
 
 impl Heartbeat {
-    /// The handshake is over. PING came with 3.1, but libzmq 4.2.0 to 4.3.2 know it and announce
-    /// 3.0: such a peer gets ours from its first one on.
+    /// Begins when the handshake is over. PING is part of 3.1, but libzmq 4.2.0 to 4.3.2 know it
+    /// and announce 3.0: such a peer gets PINGs once it has sent one.
     pub(crate) fn start(&mut self, config: Option<HeartbeatConfig>, version: Version) {
         self.knows_ping = false;
         self.ping_at = None;
@@ -60,7 +61,7 @@ impl Heartbeat {
         }
     }
 
-    /// Asks for a sign of life now; false if the peer knows no PING.
+    /// Sends PING now; false if the peer does not know PING.
     pub(crate) fn ask(&mut self, config: Option<HeartbeatConfig>, out: &mut Vec<u8>) -> bool {
         if self.knows_ping {
             self.append_ping(config, out);
@@ -68,17 +69,17 @@ impl Heartbeat {
         self.knows_ping
     }
 
-    /// When bytes last came in.
+    /// When bytes were last received.
     pub(crate) fn heard_at(&self) -> Option<Instant> {
         self.heard_at
     }
 
-    /// Whether bytes came in after `moment`.
+    /// Whether bytes were received after `moment`.
     pub(crate) fn has_heard_since(&self, moment: Instant) -> bool {
         self.heard_at.is_some_and(|heard| heard > moment)
     }
 
-    /// Bytes came in: whatever they are, they are a sign of life.
+    /// Bytes were received: any bytes are a sign of life.
     #[inline]
     pub(crate) fn handle_received(&mut self, now: Instant) {
         self.expires_at = None;
@@ -86,13 +87,13 @@ impl Heartbeat {
         self.ttl_ends_at = None;
     }
 
-    /// A PING came in that says how long its sender wants to be thought alive.
+    /// A PING was received, with a time-to-live.
     pub(crate) fn handle_ping(&mut self, config: Option<HeartbeatConfig>, ttl_deciseconds: u16) {
         if !self.knows_ping {
             self.learn_ping(config);
         }
         if let (Some(now), Some(before)) = (self.heard_at, self.peer_pinged_at) {
-            // Two that came together tell nothing.
+            // PINGs that arrived together have no meaningful interval.
             let interval = now.saturating_duration_since(before);
             self.peer_interval = Some(interval)
                 .filter(|interval| *interval >= PEER_INTERVAL_MIN)
@@ -105,7 +106,7 @@ impl Heartbeat {
         }
     }
 
-    /// A PONG came in: the peer has read all that was sent before the PING.
+    /// A PONG was received: the peer has read all bytes before the PING.
     pub(crate) fn handle_pong(&mut self) {
         self.is_asking = false;
     }
@@ -115,15 +116,15 @@ impl Heartbeat {
         !self.is_asking
     }
 
-    /// Whether nothing was heard for too long after a PING.
+    /// Whether nothing was received for too long after a PING.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|deadline| deadline <= now)
     }
 
-    /// The peer is not being read, so that its silence means nothing, and its PINGs are not
-    /// answered. It gets some of ours instead, twice as often as it sent its own: any traffic is a
+    /// Reading from the peer is suspended, so its silence means nothing, and its PINGs are not
+    /// answered. It gets PINGs of ours instead, twice as often as it sent its own: any traffic is a
     /// sign of life.
-    pub(crate) fn hold_back(&mut self, now: Instant) {
+    pub(crate) fn pause_liveness(&mut self, now: Instant) {
         self.expires_at = None;
         self.ttl_ends_at = None;
         let early = self
@@ -132,9 +133,9 @@ impl Heartbeat {
         self.ping_at = self.ping_at.into_iter().chain(early).min();
     }
 
-    /// The peer may not have read all that it was sent. libzmq stops reading, and so answering
-    /// PING, when its application is slow, but goes on sending PINGs of its own. So a missing
-    /// answer counts only against a peer whose PINGs are missing too.
+    /// The peer may not have read all that it was sent. When its application is slow, libzmq stops
+    /// reading and so does not answer PING, but it goes on sending PINGs of its own. So a missing
+    /// answer counts only if the peer's PINGs are missing too.
     pub(crate) fn excuse_silence(&mut self, now: Instant) {
         let late_at = self.heard_at.zip(self.peer_interval);
         let late_at = late_at.and_then(|(heard, interval)| heard.checked_add(interval * 2));
@@ -143,7 +144,7 @@ impl Heartbeat {
         }
     }
 
-    /// Sends PING if it is time to, or says what it is too late for.
+    /// Sends PING if it is due; an error if a deadline has passed.
     pub(crate) fn handle_timeout(
         &mut self,
         config: Option<HeartbeatConfig>,
@@ -185,8 +186,8 @@ impl Heartbeat {
     }
 }
 
-/// PINGs that come faster are not taken for an interval: who is held back is not sent more than
-/// this.
+/// PINGs that follow each other faster do not set the interval, which limits the PINGs to a
+/// suspended peer.
 const PEER_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
 fn ttl_deciseconds(ttl: Duration) -> u16 {
@@ -244,10 +245,10 @@ mod tests {
     }
 
     #[test]
-    fn the_silence_of_a_peer_that_is_not_read_does_not_count() {
+    fn the_silence_of_a_suspended_peer_does_not_count() {
         let (mut heartbeat, start) = started();
         assert_eq!(run(&mut heartbeat, start, 10), (vec![10], None));
-        heartbeat.hold_back(start + Duration::from_secs(11));
+        heartbeat.pause_liveness(start + Duration::from_secs(11));
         assert_eq!(heartbeat.expires_at, None, "the PING needs no answer now");
         assert_eq!(heartbeat.ttl_ends_at, None);
     }
@@ -283,24 +284,24 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_held_back_hears_of_us_as_often_as_it_asked() {
+    fn a_suspended_peer_gets_pings_as_often_as_it_sent_them() {
         let (mut heartbeat, start) = started();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         for milliseconds in [1000, 1200] {
             heartbeat.handle_received(at(milliseconds));
             heartbeat.handle_ping(CONFIG, 3);
         }
-        heartbeat.hold_back(at(1250));
+        heartbeat.pause_liveness(at(1250));
         assert_eq!(heartbeat.poll_timeout(), Some(at(1350)));
         let mut out = Vec::new();
         assert_eq!(heartbeat.handle_timeout(CONFIG, at(1350), &mut out), Ok(()));
         assert_eq!(out, b"\x04\x07\x04PING\x01\x2c");
-        heartbeat.hold_back(at(1350));
+        heartbeat.pause_liveness(at(1350));
         assert_eq!(heartbeat.poll_timeout(), Some(at(1450)));
     }
 
     #[test]
-    fn who_does_not_read_is_excused_as_long_as_its_own_pings_come() {
+    fn a_peer_that_does_not_read_is_excused_while_its_own_pings_come() {
         let (mut heartbeat, start) = started();
         let at = |seconds| start + Duration::from_secs(seconds);
         let run = |heartbeat: &mut Heartbeat, seconds| {
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_asked_is_heard_only_afterwards() {
+    fn only_bytes_after_a_ping_count_as_its_answer() {
         let (mut heartbeat, start) = started();
         let (asked, mut out) = (start + Duration::from_secs(1), Vec::new());
         heartbeat.handle_received(asked);
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn no_ping_to_peers_that_know_none() {
+    fn peers_that_do_not_know_ping_get_none() {
         let (mut heartbeat, _) = started();
         for version in [Version::V2, Version::V3_0] {
             heartbeat.start(CONFIG, version);

@@ -1,6 +1,6 @@
-//! Protocol constants, and the limits that a peer is held to.
+//! Protocol constants, and limits on what a peer may send.
 //!
-//! Every length a peer announces is compared with one of these, in `u64`, before it is used.
+//! Each length that a peer announces is compared with one of these, in `u64`, before it is used.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub const GREETING_SIZE: usize = 64;
 /// Bytes in a ZMTP 2.0 greeting, without the identity behind it (RFC 15).
 pub const GREETING_V2_SIZE: usize = 12;
 
-/// Bytes that the greetings of 2.0 and 3.x both begin with.
+/// Bytes at the beginning of a greeting that 2.0 and 3.x have in common.
 pub const SIGNATURE_SIZE: usize = 10;
 
 /// Bytes of the mechanism name within the greeting.
@@ -25,22 +25,21 @@ pub const PING_CONTEXT_SIZE_MAX: usize = 16;
 /// Longest reason an ERROR command can carry: its length is one byte.
 pub const ERROR_REASON_SIZE_MAX: usize = 255;
 
-/// How long a peer may take at least to end a trial for loops: some times what brokers take to pass
-/// a probe around, however short their handshakes must be.
+/// The shortest time that a peer gets to end a trial for loops: several times what a probe needs to
+/// pass through a ring of brokers, however short the handshake timeout is.
 pub const TRIAL_PATIENCE_MIN: Duration = Duration::from_secs(5);
 
 /// `"\x09SUBSCRIBE"`, the longest prefix a topic can have in a command.
 const SUBSCRIBE_PREFIX_SIZE: u64 = 10;
 
-/// What one peer may make us hold. The defaults are finite and meant for a small machine.
+/// Limits on what one peer may make us hold. The defaults are finite and suit a small machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest handshake command; an INITIATE with a certificate and some metadata is about 1 KiB.
     pub handshake_command_size_max: u64,
     /// Most frames in one message: an endless MORE must end somewhere.
     pub message_frames_max: u32,
-    /// Largest message in bytes on the wire, frame headers included; a single frame is held to it
-    /// too.
+    /// Largest message in bytes on the wire, frame headers included; it limits single frames too.
     pub message_size_max: u64,
     /// Longest topic of a subscription, in bytes.
     pub topic_size_max: u64,

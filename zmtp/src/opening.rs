@@ -1,6 +1,7 @@
-//! How a connection opens: the greetings, and what takes the place of a handshake in ZMTP 2.0.
+//! The beginning of a connection: both greetings, and the identity that ends the opening in ZMTP
+//! 2.0.
 //!
-//! Ours goes out in two steps:
+//! Our greeting goes out in two steps:
 //!
 //! ```text
 //! we send                               once the peer has sent
@@ -9,12 +10,11 @@
 //! socket type, identity as a frame      01: ZMTP 2.0 (RFC 15)
 //! ```
 //!
-//! A libzmq peer that gets the whole greeting at once, and whose mechanism is another, closes
-//! without having said more than its signature. One that gets the version first answers with all of
-//! its own greeting, so that the mechanism it wants is known. And a peer of 2.0 takes all that
-//! follows the version for frames. libzmq waits for eleven bytes and sends its mechanism before it
-//! has ours, so that nothing is waited for longer than it waits for us, and two sides which both go
-//! in steps get to the end.
+//! A libzmq peer with another mechanism that receives a whole greeting closes after it has sent
+//! only its signature. After the version alone, it answers with its whole greeting, which tells the
+//! mechanism that it wants. A peer of 2.0 takes all bytes after the version for frames. libzmq
+//! waits for eleven bytes and sends its mechanism before it has ours, so the steps delay nothing,
+//! and two sides that both greet in steps finish.
 
 use crate::config::SessionConfig;
 use crate::encode::append_frame;
@@ -31,12 +31,12 @@ use crate::wire::loop_check::LoopCheck;
 /// The bytes of the greeting up to the first one of the version.
 const VERSION_END: usize = SIGNATURE_SIZE + 1;
 
-/// What a state makes of its input.
+/// The result of a state for its input.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome<T> {
-    /// The first `size` bytes are done with, and this came of them.
+    /// The first `size` bytes were handled, with this result.
     Done { size: usize, result: T },
-    /// It must have so many bytes.
+    /// The input must have this many bytes.
     Need(usize),
 }
 
@@ -45,19 +45,19 @@ pub(crate) enum Outcome<T> {
 pub(crate) enum Opened {
     /// The peer speaks 2.0.
     V2(ExpectIdentity),
-    /// The peer speaks this version, and its mechanism is ours.
+    /// The peer speaks this version, and has our mechanism.
     V3(Mechanism, Version),
 }
 
-/// The peer's greeting is awaited.
+/// Waits for the peer's greeting.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpectGreeting {
     mechanism: Mechanism,
-    /// How much of our greeting is sent.
+    /// Bytes of our greeting that were sent.
     sent_size: usize,
 }
 
-/// The identity of a peer that speaks 2.0 is awaited; ours is sent.
+/// Waits for the identity of a peer that speaks 2.0; ours was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpectIdentity {
     socket_type: SocketType,
@@ -74,7 +74,7 @@ impl ExpectGreeting {
         state
     }
 
-    /// Takes the peer's greeting as far as it has come.
+    /// Handles the peer's greeting as far as it has arrived.
     pub(crate) fn handle_input(
         &mut self,
         config: &SessionConfig,
@@ -97,7 +97,7 @@ impl ExpectGreeting {
         input: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Outcome<Opened>, Error> {
-        // It could not prove who it is, and is welcome only where nobody must.
+        // Such a peer cannot authenticate: it is accepted only where no peer has to.
         if !(config.accept_zmtp2 && self.mechanism.is_null()) {
             return Err(Incompatible::Version2.into());
         }
@@ -131,7 +131,7 @@ impl ExpectGreeting {
         })
     }
 
-    /// Appends what is missing of the first `size` bytes of our greeting.
+    /// Appends the unsent part of the first `size` bytes of our greeting.
     fn send(&mut self, size: usize, out: &mut Vec<u8>) {
         if self.sent_size < size {
             let whole = Greeting::new(self.mechanism.name()).bytes();
@@ -142,14 +142,14 @@ impl ExpectGreeting {
 }
 
 impl ExpectIdentity {
-    /// An identity is a frame on its own, as long as identities may be.
+    /// An identity is a single frame of limited size.
     const LEGAL: Legal = Legal {
         command_size_max: 0,
         flags: LegalFlags::V2_ALONE,
         message_size_max: IDENTITY_SIZE_MAX as u64,
     };
 
-    /// Takes the peer's identity, which makes it complete.
+    /// Handles the peer's identity, which ends the opening.
     pub(crate) fn handle_input(&self, input: &[u8]) -> Result<Outcome<Peer>, Error> {
         let Some(header) = Header::parse(input, &Self::LEGAL)? else {
             return Ok(Outcome::Need(Header::size_of(input)));

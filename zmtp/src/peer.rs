@@ -1,4 +1,4 @@
-//! What a peer tells of itself, and what follows for talking to it.
+//! What a peer announced in its handshake, and the form in which it takes subscriptions.
 
 use crate::encode::{append_command, append_frame};
 use crate::error::{Error, Incompatible, Malformed};
@@ -8,21 +8,21 @@ use crate::version::Version;
 use crate::wire::loop_check::{LoopCheck, PROPERTY};
 use crate::wire::metadata::{IDENTITY, Properties, SOCKET_TYPE};
 
-/// What a peer told of itself in its handshake.
+/// What a peer announced in its handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its identity; empty if it announced none.
     pub identity: Box<[u8]>,
     /// Whether it looks for loops of brokers.
     pub loop_check: LoopCheck,
-    /// Its socket type; absent if it did not say, which libzmq accepts and so do we.
+    /// Its socket type; absent if it announced none, which is legal as in libzmq.
     pub socket_type: Option<SocketType>,
     /// The version it speaks.
     pub version: Version,
 }
 
 impl Peer {
-    /// Reads a property list. Of several identities the last counts; unknown properties are
+    /// Reads a property list. The last of several identities counts; unknown properties are
     /// ignored.
     pub(crate) fn from_metadata(
         local: SocketType,
@@ -54,8 +54,8 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Appends a subscription or its cancellation, in the form that a peer of this version
-    /// understands: a command since 3.1, a message whose first byte is 1 or 0 before.
+    /// Appends a subscription or its cancellation (`add` is false), in the form that a peer of this
+    /// version understands: a command since ZMTP 3.1, a message whose first byte is 1 or 0 before.
     pub fn append_subscription(version: Version, topic: &[u8], add: bool, out: &mut Vec<u8>) {
         if version.has_commands() {
             append_command(out, if add { "SUBSCRIBE" } else { "CANCEL" }, topic);

@@ -5,8 +5,9 @@
 //!                   └─────────► `out`: bytes to send before anything else
 //! ```
 //!
-//! A session has no socket, no clock and no traffic bytes. It looks at the caller's buffer and says
-//! where things are; the caller drops what was consumed and decides when a message is done with.
+//! A session has no socket, no clock and no copy of the traffic. It looks at the caller's buffer
+//! and reports positions; the caller drops consumed bytes and decides when it is done with a
+//! message.
 
 use crate::config::SessionConfig;
 use crate::deframer::{Deframer, Found, Span};
@@ -26,45 +27,45 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What happened at the front of the input. Of loops nothing is reported unless
-/// [`SessionConfig::loop_check`] asks for it.
+/// What happened at the front of the input. Commands about loops are reported only if
+/// [`SessionConfig::loop_check`] asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The peer says something about loops.
+    /// The peer sent a command about loops.
     LoopCheck(LoopCommand),
     /// A whole message: `input[consumed..][..span.size]`. It is not consumed: the same step comes
-    /// again until [`Session::accept`] is called and its bytes are dropped.
+    /// again until the caller calls [`Session::accept`] and drops its bytes.
     Message(Span),
-    /// Nothing more can be done until the input has this many bytes.
+    /// The next step needs an input of this many bytes.
     Need(usize),
-    /// A part of the handshake, or a command, was dealt with.
+    /// A part of the handshake, or a command, was handled.
     Progress,
     /// The handshake is over; from now on messages may be sent.
     Ready(Peer),
     /// The peer of our publishing socket subscribes (`add`) or cancels.
     Subscription {
-        /// Whether it wants the topic or no longer wants it.
+        /// True for a subscription, false for its cancellation.
         add: bool,
-        /// Where the topic stands in the input.
+        /// The position of the topic in the input.
         topic: Range<usize>,
     },
-    /// The handshake is over but for a trial: commands about loops may be sent, and messages only
-    /// from [`Event::Ready`] or [`Session::end_trial`] on.
+    /// The handshake is over except for a trial: commands about loops may be sent at once, messages
+    /// only after [`Event::Ready`] or [`Session::end_trial`].
     Trial(Peer),
 }
 
 /// The answer of [`Session::handle_input`].
 ///
-/// First act on `event` (its ranges count from the front of the input as it was given), then drop
+/// First handle `event`, whose ranges count from the front of the input as it was given. Then drop
 /// `consumed` bytes at the front and `removed` bytes at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Bytes at the front that are done with.
+    /// Bytes at the front that were handled.
     pub consumed: usize,
     /// What happened.
     pub event: Event,
-    /// Bytes at the end that are void, because what stood in front of them moved up; only with
-    /// [`Event::Need`].
+    /// Bytes at the end that are void, because a command inside a message was removed and the bytes
+    /// behind it moved up; only with [`Event::Need`].
     pub removed: usize,
 }
 
@@ -90,23 +91,23 @@ pub struct Session {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// The peer's greeting is awaited.
+    /// Waits for the peer's greeting.
     ExpectGreeting(ExpectGreeting),
-    /// The peer speaks ZMTP 2.0; its identity is awaited.
+    /// The peer speaks ZMTP 2.0; waits for its identity.
     ExpectIdentity(ExpectIdentity),
-    /// The mechanism is at work.
+    /// The mechanism's handshake.
     Handshake(Mechanism, Version),
     /// Messages.
     Traffic(Deframer),
-    /// Commands, and messages from the peer that this is only once it is over.
+    /// A trial: commands only. The peer is reported again when the trial ends.
     Trial(Peer),
-    /// Over, for this reason.
+    /// The session has ended with this error.
     Failed(Error),
 }
 
 impl Session {
-    /// A session on a connection just made; appends our greeting to `out`. Where peers of ZMTP 2.0
-    /// are welcome it is only the beginning, and the rest follows step by step as theirs comes in.
+    /// A session on a new connection; appends the beginning of our greeting to `out`. The rest
+    /// follows when the version of the peer is known.
     #[must_use]
     pub fn new(config: Arc<SessionConfig>, now: Instant, out: &mut Vec<u8>) -> Self {
         let state = State::ExpectGreeting(ExpectGreeting::start(&config, out));
@@ -121,14 +122,13 @@ impl Session {
         }
     }
 
-    /// Looks at the front of `input` and reports the first thing that happens there.
+    /// Looks at the front of `input` and reports the first event there.
     ///
-    /// What must be sent at once (READY, PONG, ERROR) is appended to `out`, also on an error. Work
-    /// is bounded by the frames of one message; a whole message costs a look at each of its
-    /// headers.
+    /// It appends bytes that must be sent at once (READY, PONG, ERROR) to `out`, also on an error.
+    /// The work is bounded by the number of frames of one message.
     ///
     /// # Errors
-    /// The session is over; the same error is returned ever after.
+    /// The session is over; every later call returns the same error.
     pub fn handle_input(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<Step, Error> {
         let step = match &mut self.state {
             State::Traffic(deframer) => {
@@ -148,9 +148,9 @@ impl Session {
         step
     }
 
-    /// A short way to the whole messages at the front of the input, where there is one: when the
-    /// handshake is over, no message is begun, and messages are nothing but messages, which those
-    /// to a publishing socket are not. It holds until the next call of [`Self::handle_input`].
+    /// A fast path to whole messages at the front of the input, valid until the next call of
+    /// [`Self::handle_input`]. [`None`] before the end of the handshake, inside a message, and for
+    /// a publishing socket, where a message can be a subscription.
     #[must_use]
     #[inline]
     pub fn finder(&self) -> Option<Finder> {
@@ -162,54 +162,53 @@ impl Session {
         }
     }
 
-    /// Takes note that bytes came in; to be called before they are handled. Without it heartbeats
-    /// find every peer dead.
+    /// Notes that bytes were received. Call it before they are handled: without it, heartbeats end
+    /// every connection.
     #[inline]
     pub fn handle_received(&mut self, now: Instant) {
         self.heartbeat.handle_received(now);
     }
 
-    /// Takes note that the peer is not being read: its silence means nothing, and its PINGs cannot
-    /// be answered. It is sent PINGs instead, as often as it needs them.
-    pub fn hold_back(&mut self, now: Instant) {
+    /// Notes that reading from the peer is suspended: its silence means nothing, and its PINGs
+    /// cannot be answered. It gets PINGs instead, often enough to know that we are alive.
+    pub fn pause_liveness(&mut self, now: Instant) {
         if self.is_ready() {
-            self.heartbeat.hold_back(now);
+            self.heartbeat.pause_liveness(now);
         }
     }
 
-    /// Whether nothing was heard for too long after a PING: [`Self::handle_timeout`] will end the
-    /// session, unless it is told of an excuse.
+    /// Whether nothing was received for too long after a PING: [`Self::handle_timeout`] will end
+    /// the session, unless [`Self::excuse_silence`] is called first.
     #[must_use]
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.heartbeat.is_overdue(now)
     }
 
-    /// Whether the peer has answered every PING, and so has read all that was sent before the last.
+    /// Whether the peer has answered every PING, and so has read all bytes before the last one.
     #[must_use]
     pub fn has_answer(&self) -> bool {
         self.heartbeat.has_answer()
     }
 
-    /// Asks the peer for a sign of life: appends PING. False if the handshake is not over, or the
-    /// peer is not known to understand PING.
+    /// Asks the peer for a sign of life by a PING. False if the handshake is not over, or the peer
+    /// is not known to understand PING.
     pub fn ask(&mut self, out: &mut Vec<u8>) -> bool {
         self.is_ready() && self.heartbeat.ask(self.config.heartbeat, out)
     }
 
-    /// Whether anything came in after `moment`.
+    /// Whether bytes were received after `moment`.
     #[must_use]
     pub fn has_heard_since(&self, moment: Instant) -> bool {
         self.heartbeat.has_heard_since(moment)
     }
 
-    /// Takes note that the peer may not have read all that it was sent, being too slow, and so
-    /// cannot answer PING. One that sent PINGs of its own is still found dead when those do not
-    /// come any more.
+    /// Notes that the peer may be too slow to have read the PING that it should answer. A peer that
+    /// has sent PINGs of its own still counts as dead when those stop.
     pub fn excuse_silence(&mut self, now: Instant) {
         self.heartbeat.excuse_silence(now);
     }
 
-    /// Appends PING if it is time to, or notices that the peer is too late.
+    /// Appends PING if it is due, and checks the deadlines of the peer.
     ///
     /// # Errors
     /// The session is over: the handshake took too long, or the peer is dead.
@@ -227,7 +226,7 @@ impl Session {
         })
     }
 
-    /// Takes note that the message last reported is done with and its bytes are dropped.
+    /// Notes that the caller is done with the last message and drops its bytes.
     #[inline]
     pub fn accept(&mut self) {
         if let State::Traffic(deframer) = &mut self.state {
@@ -235,9 +234,8 @@ impl Session {
         }
     }
 
-    /// Ends a trial that our side has asked for: appends that to `out` and answers with the peer,
-    /// to which messages may be sent from now on. `None` if there is no trial, or it is the
-    /// peer's.
+    /// Ends a trial that our side has asked for: appends that to `out` and returns the peer, to
+    /// which messages may be sent from now on. `None` without a trial, or if the peer asked for it.
     pub fn end_trial(&mut self, out: &mut Vec<u8>) -> Option<Peer> {
         if self.config.loop_check != LoopCheck::Trial {
             return None;
@@ -247,14 +245,14 @@ impl Session {
         Some(peer)
     }
 
-    /// When [`Self::handle_timeout`] wants to be called; may change with every input.
+    /// When to call [`Self::handle_timeout`]; may change with every input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let heartbeat = self.heartbeat.poll_timeout();
         self.handshake_deadline.into_iter().chain(heartbeat).min()
     }
 
-    /// What every session of this socket has in common.
+    /// The configuration that all sessions of this socket share.
     #[must_use]
     pub fn config(&self) -> &SessionConfig {
         &self.config
@@ -278,13 +276,13 @@ impl Session {
         matches!(self.state, State::ExpectGreeting(_))
     }
 
-    /// Whether the peer has shown that it speaks our version, and the handshake is not over.
+    /// Whether the greetings are over and the handshake is not.
     #[must_use]
     pub fn is_in_handshake(&self) -> bool {
         matches!(self.state, State::ExpectIdentity(_) | State::Handshake(..))
     }
 
-    /// What the peer is too late for.
+    /// The deadline that the peer has missed.
     fn late(&self) -> Deadline {
         let after = self.config.handshake_timeout.unwrap_or_default();
         match self.state {
@@ -348,7 +346,7 @@ impl Session {
         self.heartbeat.start(self.config.heartbeat, peer.version);
         let checks = [self.config.loop_check, peer.loop_check];
         if checks.contains(&LoopCheck::Trial) && !checks.contains(&LoopCheck::Off) {
-            // One of ours ends when the caller says so.
+            // A trial of ours ends when the caller ends it.
             if self.config.loop_check != LoopCheck::Trial {
                 self.handshake_deadline = self.trial_deadline();
             }
@@ -359,7 +357,7 @@ impl Session {
         Event::Ready(peer)
     }
 
-    /// When the peer must have ended the trial that it asked for.
+    /// When the peer must have ended its trial.
     fn trial_deadline(&self) -> Option<Instant> {
         let patience = self.config.handshake_timeout?.max(TRIAL_PATIENCE_MIN);
         self.heartbeat.heard_at()?.checked_add(patience)
@@ -405,7 +403,7 @@ impl Session {
     }
 }
 
-/// Takes the next command of a handshake; answers with the peer once it is over.
+/// Handles the next command of a handshake; returns the peer once it is over.
 fn handshake_command(
     config: &SessionConfig,
     mechanism: &mut Mechanism,
@@ -423,7 +421,7 @@ fn handshake_command(
     )
 }
 
-/// Takes the next command where nothing else may come.
+/// Parses the next command, where only commands are legal.
 fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<Command<'_>>, Error> {
     let legal = Legal {
         command_size_max: size_max,
@@ -433,7 +431,7 @@ fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<Command<'_>>, Er
     let header = match Header::parse(input, &legal) {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(Outcome::Need(Header::size_of(input))),
-        // Larger than the address space of a 32-bit target; what is wrong is that it is a message.
+        // Larger than the address space of a 32-bit target; the fault is that it is a message.
         Err(Malformed::FrameTooLarge) => return Err(Misbehaved::MessageInHandshake.into()),
         Err(error) => return Err(error.into()),
     };
@@ -448,7 +446,7 @@ fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<Command<'_>>, Er
     Ok(Outcome::Done { size, result })
 }
 
-/// What a step of traffic works with.
+/// The parts of a session that a step of traffic needs.
 struct Traffic<'a> {
     config: &'a SessionConfig,
     deframer: &'a mut Deframer,
@@ -456,7 +454,7 @@ struct Traffic<'a> {
 }
 
 impl Traffic<'_> {
-    /// One step once the handshake is over, from what the deframer found first.
+    /// One step after the handshake, beginning with what the deframer found first.
     fn step(
         mut self,
         mut found: Result<Found, Malformed>,
@@ -497,8 +495,8 @@ impl Traffic<'_> {
         }
     }
 
-    /// Deals with a command; PING and PONG may stand anywhere, even inside a message: libzmq's
-    /// heartbeat timer puts them wherever its encoder happens to be.
+    /// Handles a command. PING and PONG are legal everywhere, even inside a message: libzmq's
+    /// heartbeat timer inserts them wherever its encoder is.
     fn command(
         &mut self,
         input: &[u8],
@@ -526,8 +524,7 @@ impl Traffic<'_> {
             Command::LoopCheck(said) if self.config.loop_check != LoopCheck::Off => {
                 return Ok(Event::LoopCheck(said));
             }
-            // Unknown ones are ignored, and so is whatever belongs to another moment (RFC 37;
-            // libzmq).
+            // Unknown commands are ignored, and so are commands of a handshake (RFC 37; libzmq).
             _ => return Ok(Event::Progress),
         };
         if !self.config.socket_type.is_publisher() {
@@ -540,8 +537,8 @@ impl Traffic<'_> {
     }
 }
 
-/// The older form of a subscription: a message of one frame that begins with 1 or 0. libzmq sends
-/// it from XSUB sockets to peers of every version.
+/// The older form of a subscription: a message of one frame that begins with 1 or 0. XSUB sockets
+/// of libzmq send it to peers of every version.
 fn subscription_message(
     config: &SessionConfig,
     message: &[u8],

@@ -1,14 +1,15 @@
-//! Foreign text in logs, errors and tables: on one line, cut, and without anything invisible.
+//! Foreign text in logs, errors and tables: on one line, shortened, and without invisible
+//! characters.
 
 use std::fmt;
 
-/// Characters of a text that are shown, unless told otherwise.
+/// Characters of a text that are shown by default.
 const SHOWN_LEN_MAX: usize = 80;
 
-/// Shows a text that a peer, a file or a command line brought in.
+/// Makes a text from a peer, a file or a command line safe to display.
 ///
-/// At most 80 characters are shown, and how many bytes more there are. Characters that
-/// [`is_hidden`] names are written out: `\n`, `\x1b`, `\u{202e}`. A backslash stands as it is.
+/// It shows at most 80 characters, and the number of bytes left out. It escapes characters that
+/// [`is_hidden`] covers: `\n`, `\x1b`, `\u{202e}`. A backslash stays as it is.
 ///
 /// ```
 /// assert_eq!(zmtp::show("a\x1b[2J").to_string(), "a\\x1b[2J");
@@ -31,13 +32,13 @@ pub struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// Shows at most so many characters.
+    /// Shows at most this many characters.
     #[must_use]
     pub fn up_to(self, len_max: usize) -> Self {
         Self { len_max, ..self }
     }
 
-    /// Shows all of the text, however long it is.
+    /// Shows the whole text.
     #[must_use]
     pub fn whole(self) -> Self {
         self.up_to(usize::MAX)
@@ -78,7 +79,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// A hidden character, written out.
+/// A hidden character, escaped.
 struct Escape(char);
 
 impl Escape {
@@ -99,8 +100,8 @@ impl fmt::Display for Escape {
     }
 }
 
-/// Whether a character does something else on a screen than to show a mark: control characters,
-/// those that change the direction of a line, those of no width, and blanks other than the space.
+/// Whether a character does not simply show a mark on a screen: control characters, characters that
+/// change the direction of a line or have no width, and blanks other than the space.
 #[must_use]
 pub fn is_hidden(character: char) -> bool {
     if character.is_ascii() {
@@ -115,8 +116,8 @@ pub fn is_hidden(character: char) -> bool {
     range.is_some_and(|(_, last)| code <= *last)
 }
 
-/// What Unicode calls format characters (`Cf`) and ignorable by default, and the blank pattern of
-/// Braille; in order.
+/// The characters that Unicode classes as format characters (`Cf`) or as ignorable by default, and
+/// the blank Braille pattern; sorted.
 const HIDDEN: &[(u32, u32)] = &[
     (0xad, 0xad),
     (0x34f, 0x34f),

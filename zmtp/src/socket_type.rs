@@ -1,4 +1,4 @@
-//! Socket types: their names on the wire and which may talk to which.
+//! Socket types: their names on the wire, and the pairs that may talk to each other.
 
 use crate::error::Incompatible;
 use std::fmt;
@@ -38,7 +38,7 @@ impl SocketType {
         Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, Xpub, Xsub,
     ];
 
-    /// The name as it stands in READY, `"ROUTER"` for example.
+    /// The name in READY, such as `"ROUTER"`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl SocketType {
         }
     }
 
-    /// The type with this name on the wire; names are case-sensitive, as libzmq has them.
+    /// The type with this name on the wire; names are case-sensitive, as in libzmq.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL
@@ -74,8 +74,8 @@ impl SocketType {
         TYPES.get(usize::from(octet)).copied()
     }
 
-    /// The number that stands for it in a greeting of ZMTP 2.0, where "XPUB and XSUB are API
-    /// constructs only" (RFC 15): they go by what they are to others.
+    /// Its number in a greeting of ZMTP 2.0, where "XPUB and XSUB are API constructs only" (RFC
+    /// 15): they have the numbers of PUB and SUB.
     #[must_use]
     pub fn octet(self) -> u8 {
         match self {
@@ -113,7 +113,7 @@ impl SocketType {
         self.peers().contains(&peer)
     }
 
-    /// Refuses a peer of a type that a socket of this type may not talk to.
+    /// Checks that a socket of this type may talk to a peer of that type.
     pub(crate) fn check(self, peer: Self) -> Result<(), Incompatible> {
         if self.accepts(peer) {
             return Ok(());

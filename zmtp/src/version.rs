@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// The version that a peer speaks, as far as it makes a difference.
+/// The versions of ZMTP, as far as they differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Version {
-    /// ZMTP 2.0 (RFC 15), that of ZeroMQ 3.2: no commands and no security.
+    /// ZMTP 2.0 (RFC 15), which ZeroMQ 3.2 speaks: no commands and no security.
     V2,
     /// ZMTP 3.0 (RFC 23): commands in the handshake only.
     V3_0,
-    /// ZMTP 3.1 (RFC 37), and whatever comes after it.
+    /// ZMTP 3.1 (RFC 37) and later.
     V3_1,
 }
 

@@ -1,4 +1,5 @@
-//! The fuzz targets without a fuzzer: the seeds in `fuzz/seeds`, and inputs made from numbers.
+//! The fuzz targets without a fuzzer: on the seeds in `fuzz/seeds`, and on inputs from random
+//! numbers.
 
 #[path = "support/fuzz.rs"]
 mod fuzz;
@@ -16,7 +17,7 @@ use zmtp::fuzzing::{
 /// Inputs made for each target.
 const INPUTS: usize = 5000;
 
-/// Sizes at which something changes: the header's form, or one of the targets' limits.
+/// Sizes at which the form of the header or a limit of the targets changes.
 const SIZES: [usize; 20] = [
     0, 1, 2, 15, 16, 17, 31, 32, 33, 42, 43, 254, 255, 256, 257, 511, 512, 513, 1015, 1022,
 ];
@@ -60,7 +61,7 @@ fn greetings() {
     });
 }
 
-/// Announced sizes and limits lie around the same powers of two.
+/// Announced sizes and limits are near the same powers of two.
 #[test]
 fn headers() {
     try_inputs(fuzz_header, |random| {
@@ -99,7 +100,7 @@ fn commands() {
 fn two_ends() {
     try_inputs(fuzz_ends, |random| {
         let mut input = vec![byte(random), byte(random), byte(random)];
-        // Enough of both cables that most handshakes end.
+        // Enough of both directions that most handshakes finish.
         for _ in 0..random.below(8) {
             input.extend([2, 255, 3, 255]);
         }
@@ -153,7 +154,7 @@ fn whole_sessions_of_old_peers() {
     });
 }
 
-/// Makes inputs, harms most of them, and runs the target on each.
+/// Makes inputs, damages most of them, and runs the target on each.
 fn try_inputs(target: Target, make: impl Fn(&mut Random) -> Vec<u8>) {
     fuzz::try_inputs(target, INPUTS, |random| {
         let mut input = make(random);

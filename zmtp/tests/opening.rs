@@ -1,4 +1,4 @@
-//! How connections open between sides that wait for each other, and what a peer of ZMTP 2.0 gets.
+//! The opening of connections between sides that wait for each other, and with peers of ZMTP 2.0.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -26,13 +26,13 @@ impl End {
         }
     }
 
-    /// Up to `size` bytes of what it has to say.
+    /// Takes up to `size` bytes that it has to send.
     fn take(&mut self, size: usize) -> Vec<u8> {
         let size = size.min(self.out.len());
         self.out.drain(..size).collect()
     }
 
-    /// Takes bytes in, and answers as far as it can.
+    /// Handles received bytes as far as possible.
     fn hear(&mut self, bytes: &[u8]) {
         self.session.handle_received(start());
         self.input.extend_from_slice(bytes);
@@ -63,11 +63,11 @@ fn config(socket_type: SocketType, accept_zmtp2: bool) -> SessionConfig {
     }
 }
 
-/// What a REQ of ZMTP 2.0 says, up to its identity.
+/// What a REQ of ZMTP 2.0 sends, up to its identity.
 const OLD_REQ: &[u8] = b"\xff\0\0\0\0\0\0\0\x03\x7f\x01\x03\x00\x02id";
 
 #[test]
-fn two_sides_that_greet_in_steps_get_to_the_end() {
+fn two_sides_that_greet_in_steps_finish() {
     for accept_zmtp2 in [true, false] {
         for piece_size in 1..=100 {
             let mut one = End::new(config(SocketType::Req, accept_zmtp2));
@@ -85,9 +85,9 @@ fn two_sides_that_greet_in_steps_get_to_the_end() {
     }
 }
 
-/// Not a byte that an old peer would take for part of a message.
+/// It gets no byte that it would take for part of a message.
 #[test]
-fn an_old_peer_is_told_what_it_knows_and_when() {
+fn an_old_peer_gets_a_greeting_of_its_version() {
     for (socket_type, identity, expected) in [
         (SocketType::Router, &b""[..], &b"\x06\x00\x00"[..]),
         (SocketType::Router, b"us", b"\x06\x00\x02us"),
@@ -135,7 +135,7 @@ fn an_old_peer_gets_no_heartbeats() {
 }
 
 #[test]
-fn an_old_peer_that_stops_half_way_is_late() {
+fn an_old_peer_that_stops_half_way_times_out() {
     for size in 0..OLD_REQ.len() {
         let mut end = End::new(config(SocketType::Router, true));
         end.hear(&OLD_REQ[..size]);
@@ -154,9 +154,9 @@ fn an_old_peer_that_stops_half_way_is_late() {
     }
 }
 
-/// A trial that the peer asks for and never ends.
+/// The peer asks for a trial and never ends it.
 #[test]
-fn a_trial_without_an_end_is_late() {
+fn a_trial_without_an_end_times_out() {
     for (milliseconds, late) in [
         (Some(30_000), Some(30_000)),
         (Some(100), Some(5000)),

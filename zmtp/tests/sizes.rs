@@ -1,13 +1,13 @@
-//! Sizes that no memory holds: refused from the header or waited for, and never taken for less.
+//! Sizes beyond any memory: refused from the header or waited for, and never truncated.
 //!
-//! On a 32-bit target most of them do not fit an address; what a peer is told is the same.
+//! On a 32-bit target most of them do not fit an address; the errors are the same.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use zmtp::wire::greeting::Greeting;
 use zmtp::{Event, Frames, Limits, Session, SessionConfig, SocketType};
 
-/// Each has "hello" behind it, which the low 32 bits of some would make a message of.
+/// "hello" follows each, which would be a message if only the low 32 bits of the size counted.
 const SIZES: [u64; 9] = [
     (1 << 32) - 10,
     (1 << 32) - 9,
@@ -25,7 +25,7 @@ const LONG: u8 = 2;
 const LONG_HEADER_SIZE: usize = 9;
 const MORE: u8 = 1;
 
-/// Nothing but the address space bounds a message.
+/// Only the address space limits a message.
 const UNLIMITED: Limits = Limits {
     handshake_command_size_max: 64 << 10,
     message_frames_max: u32::MAX,
@@ -46,7 +46,7 @@ fn the_limit_refuses_a_message_from_its_header() {
 }
 
 #[test]
-fn without_a_limit_a_message_is_waited_for_if_it_can_be_addressed() {
+fn without_a_limit_an_addressable_message_is_waited_for() {
     for size in SIZES {
         for first in [&b""[..], b"\x01\x01a"] {
             let asked = say(&UNLIMITED, &[&ready(), first, &frame(LONG, size)]);
@@ -80,7 +80,7 @@ fn commands_have_limits_of_their_own() {
 }
 
 #[test]
-fn a_message_in_the_handshake_is_one_however_large() {
+fn a_message_in_the_handshake_is_refused_at_any_size() {
     for size in SIZES {
         for limits in [&UNLIMITED, &Limits::default()] {
             let error = say(limits, &[&greeting(), &frame(LONG, size)]);
@@ -93,14 +93,14 @@ fn a_message_in_the_handshake_is_one_however_large() {
 }
 
 #[test]
-fn no_frame_is_walked_that_is_not_there() {
+fn frames_end_where_the_input_ends() {
     for size in SIZES {
         assert_eq!(Frames::new(&frame(LONG, size)).next(), None, "{size}");
     }
 }
 
-/// What a PULL socket asks for in the end, or the label of its error, when a peer says all this,
-/// byte by byte and at once. No message may come of it.
+/// The size that a PULL socket needs in the end, or the label of its error, if a peer sends these
+/// bytes, one by one and at once. They must not make a message.
 fn say(limits: &Limits, parts: &[&[u8]]) -> Result<usize, &'static str> {
     let said = parts.concat();
     let whole = hear(limits, &said, said.len());
@@ -145,7 +145,7 @@ fn greeting() -> Vec<u8> {
     Greeting::new("NULL").bytes().to_vec()
 }
 
-/// All that a peer says before its first message.
+/// All that a peer sends before its first message.
 fn ready() -> Vec<u8> {
     [&greeting()[..], b"\x04\x06\x05READY"].concat()
 }

@@ -1,9 +1,9 @@
 //! Every conversation in `tests/data`, most of them recorded from libzmq, in every chunking.
 //!
-//! What a session reports and sends may depend on the bytes that have arrived and on nothing else:
-//! not on the pieces they came in, and not on how patient the buffer's owner is. The prompt owner
-//! is the strict judge: after each piece exactly that must have happened which the transcript has
-//! up to there, so that neither an event nor an error may come later than the byte that decides it.
+//! Reports and answers of a session may depend only on the bytes that have arrived: not on the
+//! pieces, and not on how long the owner of the buffer waits. The prompt owner is the strictest
+//! test: after each piece, exactly the events that the transcript has up to there must have
+//! happened, so that neither an event nor an error comes later than the byte that decides it.
 
 mod support;
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use support::{Caller, Happening, Random, Transcript, parse, read_all, ready, replay};
 use zmtp::{Deadline, Error, Event, Session, SessionConfig, SocketType, Step};
 
-/// What a transcript can end in: every label but that of the clock.
+/// The errors that a transcript can end with: all labels except timeouts.
 const LABELS: [&str; 20] = [
     "command-in-message",
     "command-too-large",
@@ -77,9 +77,9 @@ fn in_pieces_of_random_sizes() {
     }
 }
 
-/// A transcript that expects nothing would pass whatever the session does.
+/// A transcript without expectations would always pass.
 #[test]
-fn the_transcripts_are_there_and_say_something() {
+fn the_transcripts_exist_and_have_expectations() {
     let transcripts = read_all();
     assert!(transcripts.len() >= 120, "{} found", transcripts.len());
     for Transcript {
@@ -105,9 +105,9 @@ fn the_transcripts_are_there_and_say_something() {
     assert_eq!(labels, BTreeSet::from(LABELS));
 }
 
-/// Silence is not an error of any byte: only the clock ends it.
+/// No byte is at fault in silence: only a timeout ends it.
 #[test]
-fn a_peer_that_stops_half_way_is_late() {
+fn a_peer_that_stops_half_way_times_out() {
     #[expect(clippy::disallowed_methods, reason = "some instant to count from")]
     let start = Instant::now();
     let timeout = Duration::from_secs(30);
@@ -149,7 +149,7 @@ fn a_peer_that_stops_half_way_is_late() {
     }
 }
 
-/// READY cut off anywhere, its frame header telling the size that is left.
+/// READY truncated at each position, with the header of the remaining size.
 #[test]
 fn metadata_truncated_anywhere() {
     let whole = ready(SocketType::Req);
@@ -179,7 +179,7 @@ fn metadata_truncated_anywhere() {
 
 /// The default limits, where the transcripts have smaller ones.
 #[test]
-fn more_for_ever_ends_at_the_default_limit() {
+fn endless_more_flags_end_at_the_default_limit() {
     let mut text = "local PULL\nhandshake PUSH\n".to_owned();
     for _ in 0..8192 {
         text.push_str("< 01 00\n");

@@ -90,7 +90,7 @@ impl Core {
             && let Some(conn) = self.conns.get_mut(id)
         {
             conn.is_suspended = true;
-            conn.session.hold_back(now);
+            conn.session.pause_liveness(now);
             // What waits for a name has no turn yet.
             if conn.contest.is_none() {
                 let socket = &mut self.sockets[conn.socket];

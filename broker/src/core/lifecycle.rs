@@ -135,7 +135,7 @@ impl Core {
         let mut is_examined = false;
         if conn.phase == Phase::Ready {
             if is_unread {
-                conn.session.hold_back(now);
+                conn.session.pause_liveness(now);
             } else if conn.session.is_overdue(now) && may_be_slow(&self.sockets, conn) {
                 conn.session.excuse_silence(now);
                 is_examined = true;
@@ -152,7 +152,7 @@ impl Core {
             self.deferred.act(Action::CheckAcks(id));
         }
         if is_unread {
-            conn.session.hold_back(now);
+            conn.session.pause_liveness(now);
         }
         if !self.scratch.session_out.is_empty() {
             self.send_ping(id, had_answer);
@@ -320,7 +320,7 @@ impl Core {
         let proxy = socket.proxy;
         // A peer that was refused is to hear why, and those of a broker that stops what was queued.
         let lingers = match why {
-            CloseReason::Protocol(error) => error.has_last_words(),
+            CloseReason::Protocol(error) => error.has_final_bytes(),
             _ => matches!(why, CloseReason::Loop | CloseReason::Stopping),
         };
         let unsent = match why {

@@ -33,7 +33,7 @@ impl Core {
         tail.append(input.bytes());
         input.consume(input.bytes().len());
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.session.hold_back(now);
+            conn.session.pause_liveness(now);
             let limits = limits(&self.sockets, conn);
             conn.backlog.received(tail.bytes(), limits);
         }

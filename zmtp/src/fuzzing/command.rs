@@ -1,5 +1,5 @@
-//! Commands and property lists: what is legal, what it says, and that saying it again gives the
-//! same bytes.
+//! Commands and property lists: which are legal, what they mean, and that encoding them again gives
+//! the same bytes.
 
 use super::socket_type;
 use crate::encode::append_command;
@@ -11,8 +11,8 @@ use crate::wire::command::{Command, append_error, append_ping, append_pong};
 use crate::wire::loop_check::{LoopCheck, LoopCommand, Probe, append_join};
 use crate::wire::metadata::{Properties, append_property};
 
-/// Reads `data` behind its first byte, which picks our socket type, as the body of a command, and
-/// as a property list.
+/// Reads `data` after its first byte, which picks our socket type, as the body of a command and as
+/// a property list.
 pub fn fuzz_command(data: &[u8]) {
     let Some((&which, body)) = data.split_first() else {
         return;
@@ -51,7 +51,7 @@ fn check_command(body: &[u8]) {
     assert_eq!(Command::parse(again), Ok(command));
 }
 
-/// The commands that mean something, and how many bytes of data they have at least.
+/// The known commands, and the least size of their data.
 const MINIMA: [(&[u8], usize); 10] = [
     (b"CANCEL", 0),
     (b"ERROR", 1),
@@ -85,7 +85,7 @@ fn naive_command(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     })
 }
 
-/// The same command as we say it, and how many bytes of data it has then.
+/// The same command in our encoding, and the size of its data.
 fn repeated(command: Command<'_>, data: &[u8]) -> Option<(usize, Vec<u8>)> {
     let mut out = Vec::new();
     let kept = match command {
@@ -173,7 +173,7 @@ fn check_metadata(local: SocketType, list: &[u8]) {
 /// Name and value.
 type Property<'a> = (&'a [u8], &'a [u8]);
 
-/// The whole properties at the front of a list, and whether there is nothing behind them.
+/// The whole properties at the front of a list, and whether the list ends after them.
 fn naive_metadata(mut list: &[u8]) -> (Vec<Property<'_>>, bool) {
     let mut properties = Vec::new();
     while let Some(&name_size) = list.first() {
@@ -201,7 +201,7 @@ fn is_named(name: &[u8], other: &str) -> bool {
     name.to_ascii_lowercase() == other.to_ascii_lowercase().as_bytes()
 }
 
-/// The first property that is wrong decides, and the last of a name that is right.
+/// The first wrong property decides; of legal properties with one name, the last.
 fn naive_peer(
     local: SocketType,
     properties: &[Property<'_>],

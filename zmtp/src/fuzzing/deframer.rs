@@ -1,15 +1,15 @@
-//! A stream of frames, against a parser that is too simple to be wrong.
+//! A stream of frames, compared with a parser that is too simple to be wrong.
 
 use super::{LIMITS, OLD};
 use crate::deframer::{Deframer, Found};
 use crate::version::Version;
 
-/// What a stream of bytes was found to hold: whole messages, and whether it ended in an error.
+/// The whole messages of a stream of bytes, and whether it ended in an error.
 type Outcome = (Vec<Vec<u8>>, bool);
 
-/// Feeds `data` to the deframer, cut in pieces by its own first byte, and compares the messages
-/// found with those of a parser that is too simple to be wrong. With the bit `OLD`, it is the
-/// traffic of a peer of 2.0.
+/// Feeds `data` to the deframer, in pieces whose size its first byte sets, and compares the
+/// messages with those of a parser that is too simple to be wrong. With the bit `OLD`, the data is
+/// the traffic of a peer of 2.0.
 pub fn fuzz_deframer(data: &[u8]) {
     let Some((&seed, stream)) = data.split_first() else {
         return;

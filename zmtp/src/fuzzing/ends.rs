@@ -1,4 +1,4 @@
-//! Two sessions that talk to each other: what one is given to send, the other reports.
+//! Two sessions that talk to each other: one reports what the other sends.
 
 use super::{LIMITS, OLD, socket_type};
 use crate::config::SessionConfig;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Reads `data` as two configurations and then as operations: deliver some bytes, send this, let
-/// time pass. Sockets that match must understand each other however the bytes are cut and whatever
-/// stands between them; those that do not must both find out; only silence makes anybody late.
+/// time pass. Sockets that match must understand each other, whatever the pieces and the commands
+/// in between. Sockets that do not match must both notice. Only silence may end in a timeout.
 pub fn fuzz_ends(data: &[u8]) {
     let [which, other, rest, operations @ ..] = data else {
         return;
@@ -44,10 +44,10 @@ const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No more is put into a cable than that.
+/// Bytes that a cable may hold.
 const CABLE_SIZE_MAX: usize = 16 << 10;
 
-/// What one end was given to send and the other has to report.
+/// What one end sends and the other has to report.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Loop(LoopCommand),
@@ -75,7 +75,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// The first may try a link that closed a loop before: it is always one end that connects.
+    /// Only the first end may ask for a trial, as only connecting ends do.
     #[expect(
         clippy::disallowed_methods,
         reason = "a beginning for a clock of its own"
@@ -127,7 +127,7 @@ impl Ends {
         })
     }
 
-    /// Whether the connection still stands.
+    /// Whether the connection is open.
     fn operate(&mut self, what: u8, argument: u8) -> bool {
         let from = usize::from(what & 1);
         let [first, second] = &mut self.ends;
@@ -148,7 +148,7 @@ impl Ends {
                 }
             }
             4 => {
-                end.session.hold_back(self.now);
+                end.session.pause_liveness(self.now);
                 end.is_excused = true;
             }
             5 => {
@@ -169,7 +169,7 @@ impl Ends {
         true
     }
 
-    /// Takes up to `size` bytes from one end to the other.
+    /// Moves up to `size` bytes from one end to the other.
     fn deliver(&mut self, from: usize, size: usize) -> bool {
         let are_compatible = self.are_compatible();
         let [first, second] = &mut self.ends;
@@ -200,7 +200,7 @@ impl Ends {
         }
     }
 
-    /// Lets time pass for both, deadline by deadline.
+    /// Lets time pass for both ends, deadline by deadline.
     fn pass(&mut self, duration: Duration) -> bool {
         self.now += duration;
         for end in &mut self.ends {
@@ -243,7 +243,7 @@ impl Ends {
         true
     }
 
-    /// Delivers all there is: nothing may be left.
+    /// Delivers everything: nothing may be left.
     fn finish(mut self) {
         for _ in 0..8 {
             for (from, end_trial) in [(0, 6), (1, 7)] {
@@ -252,9 +252,9 @@ impl Ends {
                 }
             }
         }
-        assert!(self.are_compatible(), "nobody has noticed");
+        assert!(self.are_compatible(), "neither end has noticed");
         for end in &self.ends {
-            assert!(end.is_ready && end.session.is_ready(), "one waits for ever");
+            assert!(end.is_ready && end.session.is_ready(), "an end still waits");
             assert_eq!(end.expected, [], "not reported");
             assert_eq!((end.input.len(), end.out.len()), (0, 0));
         }
@@ -283,7 +283,7 @@ impl End {
         across.expected.push_back(Said::Message(message));
     }
 
-    /// A message with PINGs wherever they may be.
+    /// A message with PINGs at every legal position.
     fn send_with_pings(&mut self, across: &mut Self, argument: u8) {
         let mut message = Vec::new();
         for index in 0..3 {
@@ -334,7 +334,7 @@ impl End {
         }
     }
 
-    /// Takes what has come in, and compares.
+    /// Handles received bytes, and compares.
     fn hear(&mut self, peer_config: &SessionConfig) -> Result<(), Error> {
         loop {
             let step = self.session.handle_input(&mut self.input, &mut self.out)?;
@@ -400,7 +400,7 @@ impl End {
     }
 }
 
-/// What an end hears of the other is what that was told to be.
+/// An end reports the other as it was configured.
 fn check_peer(peer: &Peer, config: &SessionConfig) {
     let identity: &[u8] = if config.socket_type.announces_identity() {
         &config.identity

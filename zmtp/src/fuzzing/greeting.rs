@@ -1,4 +1,5 @@
-//! Greetings, as values and as a session answers them, against the rules written down plainly.
+//! Greetings, as values and as a session answers them, compared with a plain statement of the
+//! rules.
 
 use super::{OLD, socket_type};
 use crate::config::SessionConfig;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Reads `data` as a greeting, byte by byte: the first byte picks our socket type, and with the bit
-/// `OLD` peers of 2.0 are welcome. What is found, what is refused and what is answered must at
-/// every size be what the rules say.
+/// `OLD` peers of 2.0 are accepted. At every size, results, errors and answers must follow the
+/// rules.
 pub fn fuzz_greeting(data: &[u8]) {
     let Some((&which, stream)) = data.split_first() else {
         return;
@@ -90,7 +91,7 @@ fn naive_v2(input: &[u8]) -> Result<Option<SocketType>, Error> {
         .ok_or_else(|| Incompatible::UnknownSocketType.into())
 }
 
-/// A greeting of ours with any name of a mechanism reads back as just that.
+/// A greeting of ours with any mechanism name reads back as that name.
 fn check_emitted(stream: &[u8]) {
     let Some(name) = stream.get(..20).and_then(|name| str::from_utf8(name).ok()) else {
         return;
@@ -100,8 +101,8 @@ fn check_emitted(stream: &[u8]) {
     assert_eq!(naive(&greeting.bytes()), Ok(Some(fields(greeting))));
 }
 
-/// A session hears the same byte by byte; everything it says until the greetings are over is
-/// compared with the table at the top of `opening.rs`.
+/// Feeds the greeting to a session byte by byte. Everything it sends until the greetings are over
+/// is compared with the table at the top of `opening.rs`.
 #[expect(
     clippy::disallowed_methods,
     reason = "any instant will do: no deadline is polled"
@@ -124,7 +125,7 @@ fn check_answers(local: SocketType, accept_zmtp2: bool, stream: &[u8]) {
             Ok(step) => match step.event {
                 Event::Need(need) => {
                     assert_eq!(expected.end, None);
-                    assert_eq!(said.map(<[u8]>::len), Some(out.len()), "said too much");
+                    assert_eq!(said.map(<[u8]>::len), Some(out.len()), "sent too much");
                     assert!(need > size, "asked for bytes that are there");
                 }
                 event => {
@@ -141,7 +142,7 @@ fn check_answers(local: SocketType, accept_zmtp2: bool, stream: &[u8]) {
     }
 }
 
-/// What a session has said, and whether the greetings are over, and after how many bytes.
+/// What a session has sent, whether the greetings are over, and after how many bytes.
 struct Answer {
     end: Option<Result<usize, Error>>,
     said: Vec<u8>,

@@ -1,4 +1,4 @@
-//! One header with limits of any size, in arithmetic that cannot wrap.
+//! One header and limits of any size, in arithmetic that cannot overflow.
 
 use crate::deframer::{Deframer, Found};
 use crate::encode::{append_command, append_frame};
@@ -9,8 +9,8 @@ use crate::version::Version;
 use crate::wire::header::{Header, Legal, LegalFlags};
 
 /// Reads `data` as a version, two limits of eight bytes each, and the beginning of a frame. The
-/// header is parsed at every size it comes in, alone and behind a first frame of its message, and
-/// every decision compared with one made in 128 bits.
+/// header is parsed at each size, alone and after a first frame of its message, and each decision
+/// is compared with one in 128-bit arithmetic.
 pub fn fuzz_header(data: &[u8]) {
     let Some((setting, input)) = Setting::split(data) else {
         return;
@@ -24,10 +24,10 @@ pub fn fuzz_header(data: &[u8]) {
 
 const LONG_SIZE: usize = 9;
 
-/// A frame that goes in front, with MORE.
+/// A first frame, with MORE.
 const FIRST: &[u8] = b"\x01\x01a";
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Said {
     announced: u128,
@@ -35,7 +35,7 @@ struct Said {
     size: usize,
 }
 
-/// What headers are held to.
+/// The limits for headers.
 struct Setting {
     command_size_max: u64,
     flags: LegalFlags,
@@ -82,7 +82,7 @@ impl Setting {
         }
     }
 
-    /// Deframes `input` behind a first frame, and alone.
+    /// Deframes `input` after a first frame, and alone.
     fn check_in_message(&self, input: &[u8]) {
         let limits = Limits {
             message_frames_max: 2,
@@ -99,7 +99,7 @@ impl Setting {
                 continue;
             }
             let expected = naive_end(self.version, &limits, first.len(), input);
-            // Where MORE would lead on to another frame, the last byte of this one is held back.
+            // With MORE another frame would follow, so the last byte of this one is withheld.
             if let (Ok(end), Some(1 | 3)) = (expected, input.first()) {
                 stream.truncate(end - 1);
             }
@@ -166,7 +166,7 @@ fn naive_size(input: &[u8]) -> usize {
     }
 }
 
-/// What a header says, whether it is legal or not; `None` if it is not whole.
+/// The fields of a header, legal or not; `None` if it is incomplete.
 fn naive_said(input: &[u8]) -> Option<Said> {
     let flags = *input.first()?;
     let size = naive_size(input);
@@ -178,7 +178,7 @@ fn naive_said(input: &[u8]) -> Option<Said> {
     })
 }
 
-/// Where the frame at the front of `input` ends, or how many bytes are wanted to tell.
+/// The end of the frame at the front of `input`, or the size that is needed to know it.
 fn naive_end(
     version: Version,
     limits: &Limits,
@@ -204,7 +204,7 @@ fn naive_end(
     usize::try_from(end).map_err(|_| Malformed::MessageTooLarge)
 }
 
-/// What is encoded has the shortest header that says it.
+/// An encoded frame has the shortest possible header.
 fn check_encoded(body: &[u8]) {
     for more in [false, true] {
         let mut frame = Vec::new();

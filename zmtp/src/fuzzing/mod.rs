@@ -1,5 +1,5 @@
-//! Bodies of the fuzz targets: ordinary functions, so that a stable `cargo test` replays the
-//! corpus.
+//! Bodies of the fuzz targets: ordinary functions, so that `cargo test` with a stable compiler
+//! replays the corpus.
 
 #![expect(
     clippy::expect_used,
@@ -25,7 +25,7 @@ pub use session::{fuzz_session, fuzz_traffic};
 use crate::limits::Limits;
 use crate::socket_type::SocketType;
 
-/// Small limits, so that a fuzzer meets them.
+/// Small limits, so that a fuzzer reaches them.
 const LIMITS: Limits = Limits {
     handshake_command_size_max: 512,
     message_frames_max: 8,
@@ -33,7 +33,7 @@ const LIMITS: Limits = Limits {
     topic_size_max: 32,
 };
 
-/// The bit of the first byte of every input that is about ZMTP 2.0.
+/// The bit of the first byte of each input that stands for ZMTP 2.0.
 const OLD: u8 = 0x80;
 
 fn socket_type(which: u8) -> SocketType {

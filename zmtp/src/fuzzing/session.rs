@@ -1,4 +1,4 @@
-//! A session with a peer that says anything.
+//! A session with a peer that sends anything.
 
 use super::{LIMITS, OLD, socket_type};
 use crate::config::SessionConfig;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Feeds `data` to a session: the first byte picks the socket type, and with the bit `OLD` peers of
-/// 2.0 are welcome; the second picks the chunk size. What it reports must not depend on the chunks,
+/// 2.0 are accepted; the second picks the chunk size. Its reports must depend neither on the chunks
 /// nor on the way in which messages are found.
 pub fn fuzz_session(data: &[u8]) {
     let [which, chunk, stream @ ..] = data else {
@@ -33,7 +33,7 @@ pub fn fuzz_session(data: &[u8]) {
     assert_eq!(converse(&config, stream, usize::MAX, true), whole);
 }
 
-/// The same as [`fuzz_session`], from the first byte of traffic on; with the bit `OLD`, that of a
+/// Like [`fuzz_session`], from the first byte of traffic on; with the bit `OLD`, the traffic of a
 /// peer of 2.0.
 pub fn fuzz_traffic(data: &[u8]) {
     let [which, chunk, stream @ ..] = data else {
@@ -53,7 +53,7 @@ pub fn fuzz_traffic(data: &[u8]) {
     fuzz_session(&whole);
 }
 
-/// What one conversation came to: events as text, everything sent, and how it ended.
+/// The result of one conversation: events as text, everything sent, and its end.
 type Conversation = (Vec<String>, Vec<u8>, Option<&'static str>);
 
 #[expect(
@@ -122,7 +122,7 @@ fn converse(
     (events, out, None)
 }
 
-/// A message is as many frames as it is said to be, the last of them without MORE, and no more.
+/// A message has the number of frames that its span announces, only the last without MORE.
 fn check_frames(message: &[u8], span: Span) {
     let mut frames = Frames::new(message);
     for index in 1..=span.frames {

@@ -1,4 +1,4 @@
-//! Security mechanisms: what happens between the greetings and the first message.
+//! Security mechanisms: the handshake between the greetings and the first message.
 
 use crate::config::{MechanismConfig, SessionConfig};
 use crate::error::Error;
@@ -8,7 +8,7 @@ use crate::wire::command::Command;
 
 mod null;
 
-/// The mechanism of one session, with the state its handshake is in.
+/// The mechanism of one session, and the state of its handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mechanism {
     /// No security: READY both ways.

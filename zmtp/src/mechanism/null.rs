@@ -8,7 +8,7 @@ use crate::peer::Peer;
 use crate::version::Version;
 use crate::wire::command::Command;
 
-/// Our READY is sent; the peer's is awaited.
+/// Our READY was sent; waits for the peer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExpectReady;
 
@@ -20,7 +20,7 @@ impl ExpectReady {
         append_command(out, "READY", &metadata);
     }
 
-    /// Takes the peer's READY.
+    /// Handles the peer's READY.
     pub(crate) fn handle_command(
         &self,
         config: &SessionConfig,

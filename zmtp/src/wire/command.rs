@@ -1,4 +1,4 @@
-//! Commands: the body of a frame whose COMMAND flag is set, `name-size(1) name data`.
+//! Commands: bodies of frames with the COMMAND flag, `name-size(1) name data`.
 
 use crate::error::{Malformed, Reason};
 use crate::limits::{ERROR_REASON_SIZE_MAX, PING_CONTEXT_SIZE_MAX};
@@ -12,17 +12,17 @@ use bytes::BufMut;
 pub enum Command<'a> {
     /// CANCEL: the peer no longer wants this topic.
     Cancel(&'a [u8]),
-    /// ERROR: the peer refuses us and says why.
+    /// ERROR: the peer refuses us, with its reason.
     Error(Reason),
     /// ZMQD-JOIN: no loop was found, messages may pass from now on.
     Join,
-    /// ZMQD-UP, ZMQD-PROBE and ZMQD-LOOP: what brokers say to find loops.
+    /// ZMQD-UP, ZMQD-PROBE and ZMQD-LOOP: brokers look for loops.
     LoopCheck(LoopCommand),
-    /// PING: the peer wants a sign of life.
+    /// PING: the peer asks for a sign of life.
     Ping {
-        /// To be echoed; never longer than 16 bytes.
+        /// To be echoed; at most 16 bytes.
         context: &'a [u8],
-        /// For how long the peer wants to be thought alive, in tenths of a second; 0 says nothing.
+        /// How long the peer may be silent from now on, in tenths of a second; 0 for any time.
         ttl_deciseconds: u16,
     },
     /// PONG: the answer to a PING of ours.
@@ -31,7 +31,7 @@ pub enum Command<'a> {
     Ready(&'a [u8]),
     /// SUBSCRIBE: the peer wants this topic.
     Subscribe(&'a [u8]),
-    /// Any other; ignored once the handshake is over.
+    /// Any other command; ignored once the handshake is over.
     Unknown,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Command<'a> {
     /// Parses the body of a command frame.
     ///
     /// # Errors
-    /// If the name, or a field of a command that we know, runs past the end.
+    /// The name, or a field of a known command, runs past the end.
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         let (&name_size, rest) = body.split_first().ok_or(Malformed::CommandName)?;
         let (name, data) = rest
@@ -56,7 +56,7 @@ impl<'a> Command<'a> {
             }
             b"PING" => {
                 let (ttl, context) = data.split_at_checked(2).ok_or(Malformed::Ping)?;
-                // Longer contexts are cut, as libzmq cuts them (RFC 37 has 16 bytes at most).
+                // Longer contexts are cut, as in libzmq (RFC 37 allows 16 bytes).
                 let context = context.get(..PING_CONTEXT_SIZE_MAX).unwrap_or(context);
                 Self::Ping {
                     context,
@@ -87,7 +87,7 @@ pub fn append_error(out: &mut impl BufMut, reason: &str) {
     append_command(out, "ERROR", &data);
 }
 
-/// Appends PING without a context, which libzmq has no use for either.
+/// Appends PING without a context, as libzmq does.
 pub fn append_ping(out: &mut impl BufMut, ttl_deciseconds: u16) {
     append_command(out, "PING", &ttl_deciseconds.to_be_bytes());
 }

@@ -1,4 +1,4 @@
-//! Whole frames as they are sent: of messages and of commands.
+//! Whole frames of messages and commands, as they are sent.
 
 use crate::wire::header::{COMMAND, LONG, MORE, SHORT_BODY_SIZE_MAX};
 use bytes::BufMut;

@@ -1,4 +1,4 @@
-//! Greetings: how a connection begins, and how its version is found out.
+//! Greetings, which begin a connection and tell its version.
 //!
 //! ```text
 //! 3.x  FF  8 bytes padding  7F  major  minor  20 bytes mechanism  as-server  31 bytes filler
@@ -12,32 +12,32 @@ use crate::socket_type::SocketType;
 use crate::version::Version;
 use bytes::BufMut;
 
-/// Where the version stands: the first byte after the signature.
+/// The position of the version: the first byte after the signature.
 const VERSION_AT: usize = SIGNATURE_SIZE;
 
-/// Where a greeting of 2.0 has its socket type.
+/// The position of the socket type in a greeting of 2.0.
 const SOCKET_TYPE_AT: usize = GREETING_V2_SIZE - 1;
 
-/// What of a peer's greeting has come.
+/// How much of a peer's greeting has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrived {
     /// Nothing, or a part of the signature.
     Nothing,
-    /// The signature of a version that says which it is.
+    /// The signature of a version that announces its number.
     Signature,
-    /// The first byte of the version, too: 0 is 1.0, 1 is 2.0, 3 is 3.x.
+    /// Also the first byte of the version: 0 is 1.0, 1 is 2.0, 3 is 3.x.
     Major(u8),
 }
 
 impl Arrived {
     /// Looks at the front of a greeting.
     ///
-    /// A wrong peer is recognised by its first byte that is wrong, so that one which says `GET /`
-    /// and waits is not waited for.
+    /// The first wrong byte is enough to recognise another protocol, so that a peer that sends
+    /// `GET /` and waits for an answer is closed at once.
     ///
     /// # Errors
-    /// [`Error::NotZmtp`] for what is not ZMTP, [`Incompatible::Version1`] for ZMTP 1.0 that
-    /// says no version.
+    /// [`Error::NotZmtp`] for another protocol, [`Incompatible::Version1`] for ZMTP 1.0, which
+    /// announces no version.
     pub fn of(input: &[u8]) -> Result<Self, Error> {
         match input.first() {
             None => return Ok(Self::Nothing),
@@ -59,7 +59,7 @@ impl Arrived {
 /// A parsed greeting of version 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
-    /// Name of the mechanism, padded with zeros as it stands on the wire.
+    /// Name of the mechanism, padded with zeros as on the wire.
     pub mechanism: [u8; MECHANISM_SIZE],
     /// The version of its sender.
     pub version: Version,
@@ -79,11 +79,10 @@ impl Greeting {
         }
     }
 
-    /// Parses the peer's greeting; `None` asks for more bytes, up to [`GREETING_SIZE`].
+    /// Parses the peer's greeting; `None` needs more bytes, up to [`GREETING_SIZE`].
     ///
-    /// Padding and as-server are not looked at: libzmq fills the one with the length of its
-    /// identity and leaves the other zero even where it is the server. Majors above 3 are read as
-    /// 3.1, as libzmq reads them.
+    /// Padding and as-server are ignored: libzmq writes the length of its identity into the padding
+    /// and leaves as-server zero even on a server. Majors above 3 count as 3.1, as in libzmq.
     ///
     /// # Errors
     /// Those of [`Arrived::of`], and [`Incompatible`] for versions before 3.
@@ -125,8 +124,8 @@ impl Greeting {
     }
 }
 
-/// Parses the greeting of a peer that speaks ZMTP 2.0, up to its socket type; `None` asks for more
-/// bytes, up to [`GREETING_V2_SIZE`]. Its identity follows, as a frame.
+/// Parses the greeting of a peer that speaks ZMTP 2.0, up to its socket type; `None` needs more
+/// bytes, up to [`GREETING_V2_SIZE`]. The identity follows as a frame.
 ///
 /// # Errors
 /// [`Incompatible::UnknownSocketType`].

@@ -11,7 +11,7 @@ use byteorder::{BigEndian, ByteOrder};
 
 /// More frames of the same message follow.
 pub const MORE: u8 = 0x01;
-/// The size has eight bytes rather than one.
+/// The size has eight bytes, not one.
 pub const LONG: u8 = 0x02;
 /// The frame is a command.
 pub const COMMAND: u8 = 0x04;
@@ -36,7 +36,7 @@ pub struct Header {
     pub size: usize,
 }
 
-/// What [`Header::parse`] lets pass.
+/// The headers that [`Header::parse`] accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Legal {
     /// Largest body of a command.
@@ -47,19 +47,19 @@ pub struct Legal {
     pub message_size_max: u64,
 }
 
-/// The combinations of flags that a version has: bit n stands for a byte of flags with the value n.
+/// The legal combinations of flags: bit n stands for a byte of flags with the value n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LegalFlags(u32);
 
 impl Header {
-    /// Parses the header at the beginning of `input`; `None` if it is not whole yet.
+    /// Parses the header at the beginning of `input`; `None` if it is incomplete.
     ///
-    /// A long form with a small size is accepted, as libzmq accepts it. Reserved bits are refused,
-    /// as RFC 37 allows and libzmq does not: they are the earliest sign of a stream that lost step.
+    /// A long header with a small size is legal, as in libzmq. Reserved bits are refused, which
+    /// RFC 37 allows and libzmq does not do: they are the first sign of a stream out of step.
     ///
     /// # Errors
     /// [`Malformed::Flags`], [`Malformed::FrameTooLarge`] or [`Malformed::CommandTooLarge`]; the
-    /// size is judged here, in `u64`, before a byte of the body has arrived.
+    /// size is checked in `u64`, before any byte of the body has arrived.
     #[inline]
     pub fn parse(input: &[u8], legal: &Legal) -> Result<Option<Self>, Malformed> {
         let Some(&flags) = input.first() else {
@@ -96,8 +96,8 @@ impl Header {
         }))
     }
 
-    /// The same in fewer steps for what most frames are: one of a message, with a one-byte size.
-    /// `None` for all else. It holds to no limit: so small a frame is judged with its message.
+    /// A fast path for most frames: those of messages, with a one-byte size. `None` for other
+    /// frames. It checks no limit: so small a frame is checked with its message.
     #[must_use]
     #[inline]
     pub fn parse_short(input: &[u8]) -> Option<Self> {
@@ -112,7 +112,7 @@ impl Header {
         }
     }
 
-    /// How long a header that begins with these bytes will be.
+    /// The size of the header that begins with these bytes.
     #[must_use]
     pub fn size_of(input: &[u8]) -> usize {
         match input.first() {
@@ -123,14 +123,14 @@ impl Header {
 }
 
 impl LegalFlags {
-    /// Those of ZMTP 2.0: it has no commands, and their flag is reserved.
+    /// Flags of ZMTP 2.0, which has no commands and reserves their flag.
     pub const V2: Self = Self(1 << 0 | 1 << MORE | 1 << LONG | 1 << (LONG | MORE));
-    /// Those of a frame that is not part of a message, in ZMTP 2.0.
+    /// Flags of a frame that is not part of a message, in ZMTP 2.0.
     pub const V2_ALONE: Self = Self(1 << 0 | 1 << LONG);
-    /// Those of ZMTP 3.0 and later: a command has no MORE.
+    /// Flags of ZMTP 3.0 and later: a command has no MORE.
     pub const V3: Self = Self(Self::V2.0 | 1 << COMMAND | 1 << (COMMAND | LONG));
 
-    /// Those of `version`.
+    /// Flags of `version`.
     #[must_use]
     pub fn of(version: Version) -> Self {
         match version {

@@ -1,16 +1,15 @@
-//! What brokers of this kind say to each other to find out that they are connected in a loop.
+//! Commands with which zmqd brokers detect that they are connected in a loop.
 //!
-//! Only to peers that announce `X-Zmqd-Loop-Check` in their READY: to all others not a byte of it
-//! is sent. What it means and what is to be done about it is decided by the broker;
-//! docs/protocol.md tells the whole story.
+//! They go only to peers that announce `X-Zmqd-Loop-Check` in READY. The broker decides what they
+//! mean and how to react; docs/protocol.md describes the procedure.
 
 use crate::error::Malformed;
 use crate::wire::frame::append_command;
 use byteorder::{BigEndian, ByteOrder};
 use bytes::BufMut;
 
-/// The property that says that its sender looks for loops: RFC 37 has `X-` in front of what it does
-/// not define.
+/// The property that announces that its sender looks for loops. RFC 37 reserves `X-` for properties
+/// that it does not define.
 pub(crate) const PROPERTY: &str = "X-Zmqd-Loop-Check";
 
 const UP: &str = "ZMQD-UP";
@@ -21,40 +20,40 @@ const JOIN: &str = "ZMQD-JOIN";
 /// Whether one end of a connection looks for loops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoopCheck {
-    /// It does not, or has not said so.
+    /// It does not, or has not announced it.
     #[default]
     Off,
-    /// It does, and messages may pass meanwhile.
+    /// It does, and messages may pass at the same time.
     On,
-    /// It does, and no message passes before it says so, because this connection has closed a loop
-    /// before.
+    /// It does, and no message may pass until it ends the trial, because this connection has closed
+    /// a loop before.
     Trial,
 }
 
 /// A command about loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopCommand {
-    /// A probe of the receiver has come back to it over this connection: it is part of a loop, and
-    /// about to be closed.
+    /// A probe of the receiver has come back over this connection, which is part of a loop and will
+    /// be closed.
     Loop,
-    /// Find out where this leads.
+    /// Pass this probe on.
     Probe(Probe),
     /// The sender is ready to pass probes on over this connection.
     Up,
 }
 
-/// What travels the way that messages go, to see whether it comes back.
+/// A number that brokers pass on along the path of messages, to see whether it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// For whoever made the probe: through which of its connections it went out.
+    /// The connection through which the broker that made the probe sent it.
     pub exit: u32,
-    /// How many brokers have passed it on.
+    /// The number of brokers that have passed it on.
     pub hops: u8,
-    /// Names it; drawn at random, so that nobody knows it who has not been passed it.
+    /// Its name, drawn at random, so that only brokers that have received it know it.
     pub number: u128,
 }
 
-/// Bytes of a probe, behind the name of its command.
+/// Bytes of a probe, after the name of its command.
 const PROBE_SIZE: usize = 1 + 16 + 4;
 
 impl LoopCheck {
@@ -67,7 +66,7 @@ impl LoopCheck {
         }
     }
 
-    /// What this value of the property says. One of a later day says nothing.
+    /// The meaning of this value of the property; unknown values mean [`LoopCheck::Off`].
     pub(crate) fn from_value(value: &[u8]) -> Self {
         match value {
             b"on" => Self::On,
@@ -77,7 +76,7 @@ impl LoopCheck {
     }
 }
 
-/// The command of this name with its data; `None` if it is none of these.
+/// Parses the data of a command; `None` if its name is not one of these.
 pub(crate) fn parse(name: &[u8], data: &[u8]) -> Result<Option<Parsed>, Malformed> {
     let named = |known: &str| name == known.as_bytes();
     Ok(Some(if named(UP) {
@@ -100,12 +99,12 @@ pub(crate) fn parse(name: &[u8], data: &[u8]) -> Result<Option<Parsed>, Malforme
     }))
 }
 
-/// What a command says, and to whom.
+/// A command, and the layer that handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
-    /// To the session: the trial is over.
+    /// Handled by the session: the trial is over.
     Join,
-    /// To the broker.
+    /// Handled by the broker.
     Said(LoopCommand),
 }
 
@@ -115,7 +114,7 @@ pub(crate) fn append_join(out: &mut impl BufMut) {
 }
 
 impl LoopCommand {
-    /// Appends the whole command. Only for peers that announce that they know it.
+    /// Appends the whole command. Only for peers that have announced the loop check.
     pub fn append(self, out: &mut impl BufMut) {
         match self {
             Self::Loop => append_command(out, LOOP, &[]),
@@ -137,7 +136,7 @@ mod tests {
     use crate::wire::command::Command;
 
     #[test]
-    fn what_is_said_is_understood() {
+    fn commands_are_parsed_as_they_were_appended() {
         let probe = Probe {
             exit: 7,
             hops: 3,
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_a_later_day_says_nothing() {
+    fn unknown_values_mean_off() {
         for check in [LoopCheck::On, LoopCheck::Trial] {
             let value = check.value().expect("it is announced");
             assert_eq!(LoopCheck::from_value(value), check);

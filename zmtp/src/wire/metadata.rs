@@ -6,13 +6,13 @@ use bytes::BufMut;
 
 /// The property that names the sender's socket type.
 pub const SOCKET_TYPE: &str = "Socket-Type";
-/// The property that names the sender.
+/// The property with the identity of the sender.
 pub const IDENTITY: &str = "Identity";
 
 /// One property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Property<'a> {
-    /// Its name; compared without regard to case (RFC 37), although libzmq regards it.
+    /// Its name. Case does not matter (RFC 37), though it does to libzmq.
     pub name: &'a [u8],
     /// Its value.
     pub value: &'a [u8],
@@ -26,14 +26,14 @@ impl Property<'_> {
     }
 }
 
-/// Walks a property list; ends after the first error.
+/// Iterates over a property list; ends after the first error.
 #[derive(Clone, Debug)]
 pub struct Properties<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Properties<'a> {
-    /// A walk over `list`, a whole property list and nothing else.
+    /// Iterates over `list`, a whole property list.
     #[must_use]
     pub fn new(list: &'a [u8]) -> Self {
         Self { rest: list }
@@ -43,8 +43,8 @@ impl<'a> Properties<'a> {
         let (&name_size, rest) = self.rest.split_first()?;
         let (name, rest) = rest.split_at_checked(usize::from(name_size))?;
         let (value_size, rest) = rest.split_at_checked(4)?;
-        // A value as long as the address space cannot be in `rest`, so a failure to convert on a
-        // 16-bit target and a value that runs past the end are the same error.
+        // `rest` cannot hold a value as long as the address space, so a size that does not fit
+        // `usize` is the same error as a value that runs past the end.
         let value_size = usize::try_from(BigEndian::read_u32(value_size)).ok()?;
         let (value, rest) = rest.split_at_checked(value_size)?;
         self.rest = rest;

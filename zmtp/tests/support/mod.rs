@@ -1,14 +1,14 @@
 //! Transcripts: their text form, and their replay in pieces of any size.
 //!
 //! ```text
-//! == name of the conversation; what stands in front of the first belongs to the file
+//! == name of the conversation; lines before the first belong to the file
 //! local ROUTER                        our socket type
-//! accept_zmtp2                        peers of 2.0 are welcome
+//! accept_zmtp2                        peers of 2.0 are accepted
 //! loop_check on                       we look for loops; or `trial`
 //! limit message_frames_max 3          a limit other than the default
 //! < 00 05 "hello"                     the peer's bytes, field by field
 //! > 04 05 04 "PONG"                   what we must have sent once the lines above have arrived
-//! = message 00 05 "hello"             what must have been reported by then: a message as it stood,
+//! = message 00 05 "hello"             what must have been reported by then: a message as sent,
 //! = ready 3.1 REQ "id"                a peer's version, type (or -) and identity,
 //! = subscribe "topic"                 a subscription,
 //! = cancel "topic"                    or its end,
@@ -31,7 +31,7 @@ pub(crate) use replay::{Caller, replay};
 use std::{fs, path::Path};
 use zmtp::{Limits, LoopCheck, SocketType, Version};
 
-/// Something that a session reports, or its end.
+/// An event that a session reports, or its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
     Cancel(Vec<u8>),
@@ -51,11 +51,11 @@ pub(crate) struct Transcript {
     pub(crate) local: SocketType,
     pub(crate) limits: Limits,
     pub(crate) loop_check: LoopCheck,
-    /// Everything the peer says.
+    /// Everything that the peer sends.
     pub(crate) input: Vec<u8>,
-    /// What must have happened once so many bytes are in, and not before.
+    /// Events that must happen with this many bytes, and not before.
     pub(crate) happenings: Vec<(usize, Happening)>,
-    /// Everything we must have sent once so many bytes are in, and not before.
+    /// Bytes that we must send with this many received bytes, and not before.
     pub(crate) output: Vec<(usize, Vec<u8>)>,
 }
 

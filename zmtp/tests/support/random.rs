@@ -1,4 +1,4 @@
-//! Random numbers from a seed, so that a failure comes again (xorshift64*, Vigna 2016).
+//! Random numbers from a seed, so that a failure can be repeated (xorshift64*, Vigna 2016).
 
 #[derive(Clone, Debug)]
 pub(crate) struct Random {

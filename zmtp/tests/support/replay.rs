@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 use zmtp::{Error, Event, Frames, Session, SessionConfig, Span, Step};
 
-/// How the buffer's owner behaves.
+/// The behaviour of the buffer's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// Calls whenever bytes have come; everything due must be there at once.
+    /// Calls whenever bytes have arrived; everything due must happen at once.
     Prompt,
-    /// Calls only once the size asked for by `Event::Need` is there.
+    /// Calls only once the input has the size of `Event::Need`.
     Lazy,
-    /// Keeps a message back and asks again once more bytes have come.
+    /// Delays a message, and calls again once more bytes have arrived.
     Hesitant,
 }
 
@@ -23,14 +23,14 @@ struct Replay<'a> {
     caller: Caller,
     session: Session,
     buffer: Vec<u8>,
-    /// Whether a message stands at the front of the buffer that was seen and not accepted.
+    /// Whether the front of the buffer is a message that was reported and not accepted.
     keeps_back: bool,
     needed_size: usize,
     has_failed: bool,
-    /// What happened and was sent since the last check.
+    /// Events and sent bytes since the last check.
     happened: Vec<Happening>,
     sent: Vec<u8>,
-    /// What is due after the last check.
+    /// Events and bytes that are due after the last check.
     happenings: Peekable<slice::Iter<'a, (usize, Happening)>>,
     output: Peekable<slice::Iter<'a, (usize, Vec<u8>)>>,
 }
@@ -91,7 +91,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Calls the session until it needs more bytes, has failed, or a message is to be kept back.
+    /// Calls the session until it needs more bytes, fails, or a message is delayed.
     fn drain(&mut self) {
         loop {
             let step = match self.session.handle_input(&mut self.buffer, &mut self.sent) {
@@ -156,7 +156,7 @@ impl<'a> Replay<'a> {
         self.happened.push(happening);
     }
 
-    /// Notes the end, and that it is one: the same error comes again, and nothing is sent.
+    /// Notes the end, and checks that it is final: the same error comes again, and nothing is sent.
     fn fail(&mut self, error: Error) {
         let sent_size = self.sent.len();
         let again = self.session.handle_input(&mut self.buffer, &mut self.sent);
@@ -169,7 +169,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Compares with what is due once `position` bytes are in: neither less nor more.
+    /// Compares with exactly what is due after `position` bytes.
     fn check(&mut self, position: usize) {
         let name = &self.transcript.name;
         for happening in self.happened.drain(..) {
