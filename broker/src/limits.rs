@@ -81,6 +81,9 @@ pub const FINISHED_PER_TURN_MAX: usize = 64;
 /// Silent peers per turn about which the kernel is asked: some microseconds each.
 pub const ACK_CHECKS_PER_TURN_MAX: usize = 64;
 
+/// Bytes of a peer that are kept while its handshake waits for a decision.
+pub const UNDECIDED_SIZE_MAX: usize = 4 << 10;
+
 /// How long a listener rests when the process or the system is out of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

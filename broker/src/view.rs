@@ -11,7 +11,7 @@ use crate::reason::{CloseReason, DropReason};
 use crate::record;
 use crate::stats::{SocketStats, TurnTimes};
 use std::time::Duration;
-use zmtp::{SocketType, Version};
+use zmtp::{Credentials, SocketType, Version};
 
 /// Most items on one page.
 pub const PAGE_LEN_MAX: usize = 100;
@@ -145,6 +145,19 @@ pub struct ClosedPeerView {
     /// Why the connection was closed.
     pub reason: CloseReason,
     /// The socket of the proxy that the peer was connected to.
+    pub socket: SocketName,
+}
+
+/// A peer whose handshake waits for a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndecidedPeerView {
+    /// The other end of the connection.
+    pub address: PeerAddress,
+    /// What the peer has proved, or said, about itself.
+    pub credentials: Credentials,
+    /// The handle of the connection.
+    pub id: ConnId,
+    /// The socket of the proxy that the peer is connected to.
     pub socket: SocketName,
 }
 

@@ -193,6 +193,7 @@ impl Client {
                     self.input.drain(..step.consumed);
                     return Ok(Heard::Topic(topic));
                 }
+                Event::Authenticate(_) | Event::Undecided => unreachable!("it is not asked for"),
                 Event::LoopCheck(_) | Event::Progress | Event::Ready(_) | Event::Trial(_) => {
                     self.input.drain(..step.consumed);
                     return Ok(Heard::Other);

@@ -228,6 +228,8 @@ impl Client {
                     self.flush()?;
                     self.read(deadline)?;
                 }
+                // The client lets in the peer that it has connected to.
+                Event::Authenticate(_) | Event::Undecided => {}
                 Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
                 Event::Ready(peer) => {
                     self.flush()?;

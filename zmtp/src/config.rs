@@ -11,8 +11,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
     /// Whether to serve peers that speak ZMTP 2.0, as ZeroMQ 3.2 does. They cannot authenticate, so
-    /// this has an effect only with the NULL mechanism.
+    /// this has an effect only with the NULL mechanism and without `authenticate`.
     pub accept_zmtp2: bool,
+    /// Whether the caller decides about each peer although the mechanism is NULL: the session then
+    /// reports [`crate::Event::Authenticate`]. Other mechanisms always do on the side that checks.
+    pub authenticate: bool,
     /// When to send PING and when to give a silent peer up; `None` sends no PING.
     pub heartbeat: Option<HeartbeatConfig>,
     /// How long a peer may take to finish its handshake; `None` sets no limit.
@@ -38,6 +41,16 @@ pub enum MechanismConfig {
     Null,
 }
 
+impl MechanismConfig {
+    /// Its name in the greeting.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+        }
+    }
+}
+
 impl SessionConfig {
     /// An anonymous socket with the NULL mechanism, the default limits, libzmq's 30 s for the
     /// handshake, no heartbeats, and no peers of ZMTP 2.0.
@@ -45,6 +58,7 @@ impl SessionConfig {
     pub fn new(socket_type: SocketType) -> Self {
         Self {
             accept_zmtp2: false,
+            authenticate: false,
             handshake_timeout: Some(Duration::from_secs(30)),
             heartbeat: None,
             identity: Vec::new(),
@@ -53,6 +67,11 @@ impl SessionConfig {
             mechanism: MechanismConfig::Null,
             socket_type,
         }
+    }
+
+    /// Whether every peer may come in.
+    pub(crate) fn needs_no_authentication(&self) -> bool {
+        matches!(self.mechanism, MechanismConfig::Null) && !self.authenticate
     }
 
     /// Appends our property list, spelled and ordered as in libzmq, which compares by case.

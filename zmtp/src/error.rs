@@ -116,6 +116,12 @@ pub enum Refused {
     /// The peer refused us, for the reason that begins like this.
     #[error("the peer said {0}")]
     ByPeer(Reason),
+    /// We refused the peer: [`crate::Authorization::Denied`].
+    #[error("the peer is not authorised")]
+    ByUs {
+        /// Whether an ERROR command says so.
+        is_told: bool,
+    },
 }
 
 /// A deadline that the peer has missed.
@@ -172,6 +178,7 @@ impl Error {
             Self::Misbehaved(Misbehaved::UnexpectedCommand) => "unexpected-command",
             Self::NotZmtp(_) => "not-zmtp",
             Self::Refused(Refused::ByPeer(_)) => "refused-by-peer",
+            Self::Refused(Refused::ByUs { .. }) => "not-authorised",
             Self::TimedOut(Deadline::Greeting { .. } | Deadline::Handshake { .. }) => {
                 "handshake-timeout"
             }
@@ -211,6 +218,8 @@ impl Error {
             Self::Incompatible(
                 Incompatible::SocketType { .. } | Incompatible::UnknownSocketType,
             ) => Some("Invalid socket type"),
+            // The status code of ZAP (RFC 27), as libzmq sends it.
+            Self::Refused(Refused::ByUs { is_told: true }) => Some("400"),
             _ => None,
         }
     }

@@ -118,6 +118,7 @@ pub use finder::Finder;
 pub use frames::{Frame, Frames};
 pub use heartbeat::HeartbeatConfig;
 pub use limits::Limits;
+pub use mechanism::{Authorization, Credentials};
 pub use peer::Peer;
 pub use session::{Event, Session, Step};
 pub use show::{Shown, is_hidden, show};

@@ -20,7 +20,6 @@ use crate::config::SessionConfig;
 use crate::encode::append_frame;
 use crate::error::{Error, Incompatible, MechanismName};
 use crate::limits::{GREETING_SIZE, GREETING_V2_SIZE, IDENTITY_SIZE_MAX, SIGNATURE_SIZE};
-use crate::mechanism::Mechanism;
 use crate::peer::Peer;
 use crate::socket_type::SocketType;
 use crate::version::Version;
@@ -46,13 +45,12 @@ pub(crate) enum Opened {
     /// The peer speaks 2.0.
     V2(ExpectIdentity),
     /// The peer speaks this version, and has our mechanism.
-    V3(Mechanism, Version),
+    V3(Version),
 }
 
 /// Waits for the peer's greeting.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpectGreeting {
-    mechanism: Mechanism,
     /// Bytes of our greeting that were sent.
     sent_size: usize,
 }
@@ -66,11 +64,8 @@ pub(crate) struct ExpectIdentity {
 impl ExpectGreeting {
     /// Appends the beginning of our greeting, up to the version.
     pub(crate) fn start(config: &SessionConfig, out: &mut Vec<u8>) -> Self {
-        let mut state = Self {
-            mechanism: Mechanism::new(&config.mechanism),
-            sent_size: 0,
-        };
-        state.send(VERSION_END, out);
+        let mut state = Self { sent_size: 0 };
+        state.send(config, VERSION_END, out);
         state
     }
 
@@ -87,7 +82,7 @@ impl ExpectGreeting {
             Arrived::Signature => Ok(Outcome::Need(VERSION_END)),
             Arrived::Major(0) => Err(Incompatible::Version1.into()),
             Arrived::Major(1) => self.handle_v2(config, input, out),
-            Arrived::Major(_) => self.handle_v3(input, out),
+            Arrived::Major(_) => self.handle_v3(config, input, out),
         }
     }
 
@@ -98,7 +93,7 @@ impl ExpectGreeting {
         out: &mut Vec<u8>,
     ) -> Result<Outcome<Opened>, Error> {
         // Such a peer cannot authenticate: it is accepted only where no peer has to.
-        if !(config.accept_zmtp2 && self.mechanism.is_null()) {
+        if !(config.accept_zmtp2 && config.needs_no_authentication()) {
             return Err(Incompatible::Version2.into());
         }
         if self.sent_size < GREETING_V2_SIZE {
@@ -116,25 +111,30 @@ impl ExpectGreeting {
         })
     }
 
-    fn handle_v3(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Outcome<Opened>, Error> {
-        self.send(GREETING_SIZE, out);
+    fn handle_v3(
+        &mut self,
+        config: &SessionConfig,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Outcome<Opened>, Error> {
+        self.send(config, GREETING_SIZE, out);
         let Some(greeting) = Greeting::parse(input)? else {
             return Ok(Outcome::Need(GREETING_SIZE));
         };
-        if greeting.mechanism != Greeting::new(self.mechanism.name()).mechanism {
+        if greeting.mechanism != Greeting::new(config.mechanism.name()).mechanism {
             let peer = MechanismName(greeting.mechanism);
             return Err(Incompatible::Mechanism { peer }.into());
         }
         Ok(Outcome::Done {
             size: GREETING_SIZE,
-            result: Opened::V3(self.mechanism.clone(), greeting.version),
+            result: Opened::V3(greeting.version),
         })
     }
 
     /// Appends the unsent part of the first `size` bytes of our greeting.
-    fn send(&mut self, size: usize, out: &mut Vec<u8>) {
+    fn send(&mut self, config: &SessionConfig, size: usize, out: &mut Vec<u8>) {
         if self.sent_size < size {
-            let whole = Greeting::new(self.mechanism.name()).bytes();
+            let whole = Greeting::new(config.mechanism.name()).bytes();
             out.extend_from_slice(whole.get(self.sent_size..size).unwrap_or_default());
             self.sent_size = size;
         }
@@ -162,6 +162,7 @@ impl ExpectIdentity {
             identity: identity.into(),
             loop_check: LoopCheck::Off,
             socket_type: Some(self.socket_type),
+            user: None,
             version: Version::V2,
         };
         Ok(Outcome::Done {

@@ -7,6 +7,7 @@ use crate::socket_type::SocketType;
 use crate::version::Version;
 use crate::wire::loop_check::{LoopCheck, PROPERTY};
 use crate::wire::metadata::{IDENTITY, Properties, SOCKET_TYPE};
+use std::sync::Arc;
 
 /// What a peer announced in its handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Peer {
     pub loop_check: LoopCheck,
     /// Its socket type; absent if it announced none, which is legal as in libzmq.
     pub socket_type: Option<SocketType>,
+    /// The name that [`crate::Authorization::Granted`] gave it.
+    pub user: Option<Arc<str>>,
     /// The version it speaks.
     pub version: Version,
 }
@@ -33,6 +36,7 @@ impl Peer {
             identity: Box::default(),
             loop_check: LoopCheck::Off,
             socket_type: None,
+            user: None,
             version,
         };
         for property in Properties::new(metadata) {

@@ -11,12 +11,12 @@
 
 use crate::config::SessionConfig;
 use crate::deframer::{Deframer, Found, Span};
-use crate::error::{Deadline, Error, Malformed, Misbehaved};
+use crate::error::{Deadline, Error, Malformed, Misbehaved, Refused};
 use crate::finder::Finder;
 use crate::frames::Frames;
 use crate::heartbeat::Heartbeat;
 use crate::limits::TRIAL_PATIENCE_MIN;
-use crate::mechanism::Mechanism;
+use crate::mechanism::{Authorization, Credentials, Mechanism, Progress};
 use crate::opening::{ExpectGreeting, ExpectIdentity, Opened, Outcome};
 use crate::peer::Peer;
 use crate::version::Version;
@@ -31,6 +31,9 @@ use std::time::Instant;
 /// [`SessionConfig::loop_check`] asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The caller has to say whether the peer may come in: [`Session::authorize`]. Nothing behind
+    /// this is dealt with before.
+    Authenticate(Credentials),
     /// The peer sent a command about loops.
     LoopCheck(LoopCommand),
     /// A whole message: `input[consumed..][..span.size]`. It is not consumed: the same step comes
@@ -52,6 +55,8 @@ pub enum Event {
     /// The handshake is over except for a trial: commands about loops may be sent at once, messages
     /// only after [`Event::Ready`] or [`Session::end_trial`].
     Trial(Peer),
+    /// [`Session::authorize`] was not called yet.
+    Undecided,
 }
 
 /// The answer of [`Session::handle_input`].
@@ -70,6 +75,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// One that takes nothing of the input, as what [`Session::authorize`] answers.
+    #[must_use]
+    pub fn of(event: Event) -> Self {
+        Self::new(0, event)
+    }
+
     #[inline]
     fn new(consumed: usize, event: Event) -> Self {
         Self {
@@ -81,7 +92,7 @@ impl Step {
 }
 
 /// The protocol state of one connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Session {
     config: Arc<SessionConfig>,
     handshake_deadline: Option<Instant>,
@@ -89,20 +100,29 @@ pub struct Session {
     state: State,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum State {
     /// Waits for the peer's greeting.
     ExpectGreeting(ExpectGreeting),
     /// The peer speaks ZMTP 2.0; waits for its identity.
     ExpectIdentity(ExpectIdentity),
     /// The mechanism's handshake.
-    Handshake(Mechanism, Version),
+    Handshake(Handshake),
     /// Messages.
     Traffic(Deframer),
     /// A trial: commands only. The peer is reported again when the trial ends.
     Trial(Peer),
     /// The session has ended with this error.
     Failed(Error),
+}
+
+/// A handshake that is under way.
+#[derive(Debug)]
+struct Handshake {
+    /// The caller has not said yet whether the peer may come in.
+    is_undecided: bool,
+    mechanism: Mechanism,
+    version: Version,
 }
 
 impl Session {
@@ -146,6 +166,38 @@ impl Session {
             self.fail(*error, out);
         }
         step
+    }
+
+    /// Answers [`Event::Authenticate`]: the handshake goes on, or ends in a refusal. Appends what
+    /// the peer is to be told, and answers with what happens next, as a step does. It has no effect
+    /// at any other time.
+    ///
+    /// # Errors
+    /// The session is over: the peer is denied, or the system has no random numbers.
+    pub fn authorize(
+        &mut self,
+        authorization: Authorization,
+        out: &mut Vec<u8>,
+    ) -> Result<Event, Error> {
+        let progress = match (&mut self.state, authorization) {
+            (State::Failed(error), _) => return Err(*error),
+            (State::Handshake(handshake), authorization) if handshake.is_undecided => {
+                match authorization {
+                    Authorization::Granted { user } => {
+                        handshake.mechanism.authorize(&self.config, user, out)
+                    }
+                    Authorization::Denied { is_told } => Err(Refused::ByUs { is_told }.into()),
+                }
+            }
+            _ => return Ok(Event::Progress),
+        };
+        match progress {
+            Ok(progress) => Ok(self.proceed(progress)),
+            Err(error) => {
+                self.fail(error, out);
+                Err(error)
+            }
+        }
     }
 
     /// A fast path to whole messages at the front of the input, valid until the next call of
@@ -261,7 +313,7 @@ impl Session {
     /// The name of its security mechanism, as in the greeting.
     #[must_use]
     pub fn mechanism(&self) -> &'static str {
-        Mechanism::new(&self.config.mechanism).name()
+        self.config.mechanism.name()
     }
 
     /// Whether the handshake is over and the session has not failed.
@@ -279,7 +331,7 @@ impl Session {
     /// Whether the greetings are over and the handshake is not.
     #[must_use]
     pub fn is_in_handshake(&self) -> bool {
-        matches!(self.state, State::ExpectIdentity(_) | State::Handshake(..))
+        matches!(self.state, State::ExpectIdentity(_) | State::Handshake(_))
     }
 
     /// The deadline that the peer has missed.
@@ -298,7 +350,7 @@ impl Session {
         if matches!(self.state, State::Failed(_)) {
             return;
         }
-        if let (State::Handshake(..), Some(reason)) = (&self.state, error.reply()) {
+        if let (State::Handshake(_), Some(reason)) = (&self.state, error.reply()) {
             append_error(out, reason);
         }
         self.handshake_deadline = None;
@@ -312,26 +364,28 @@ impl Session {
             State::ExpectGreeting(state) => match state.handle_input(config, input, out)? {
                 Outcome::Need(size) => Step::new(0, Event::Need(size)),
                 Outcome::Done { size, result } => {
-                    self.state = match result {
-                        Opened::V2(next) => State::ExpectIdentity(next),
-                        Opened::V3(mechanism, version) => {
-                            mechanism.start(config, out);
-                            State::Handshake(mechanism, version)
+                    let event = match result {
+                        Opened::V2(next) => {
+                            self.state = State::ExpectIdentity(next);
+                            Event::Progress
                         }
+                        Opened::V3(version) => self.start_mechanism(version, out)?,
                     };
-                    Step::new(size, Event::Progress)
+                    Step::new(size, event)
                 }
             },
             State::ExpectIdentity(state) => match state.handle_input(input)? {
                 Outcome::Need(size) => Step::new(0, Event::Need(size)),
                 Outcome::Done { size, result } => Step::new(size, self.end_handshake(result)),
             },
-            State::Handshake(mechanism, version) => {
-                match handshake_command(config, mechanism, *version, input)? {
+            State::Handshake(handshake) if handshake.is_undecided => Step::new(0, Event::Undecided),
+            State::Handshake(handshake) => {
+                match whole_command(config.limits.handshake_command_size_max, input)? {
                     Outcome::Need(size) => Step::new(0, Event::Need(size)),
                     Outcome::Done { size, result } => {
-                        let event = result.map_or(Event::Progress, |peer| self.end_handshake(peer));
-                        Step::new(size, event)
+                        let (mechanism, version) = (&mut handshake.mechanism, handshake.version);
+                        let progress = mechanism.handle_command(config, version, result, out)?;
+                        Step::new(size, self.proceed(progress))
                     }
                 }
             }
@@ -339,6 +393,31 @@ impl Session {
             State::Trial(_) => self.trial(input, out)?,
             State::Failed(error) => return Err(*error),
         })
+    }
+
+    /// The greetings are exchanged.
+    fn start_mechanism(&mut self, version: Version, out: &mut Vec<u8>) -> Result<Event, Error> {
+        let mut mechanism = Mechanism::new(&self.config.mechanism);
+        let progress = mechanism.start(&self.config, out);
+        self.state = State::Handshake(Handshake {
+            is_undecided: false,
+            mechanism,
+            version,
+        });
+        Ok(self.proceed(progress?))
+    }
+
+    /// What follows when the mechanism has come so far.
+    fn proceed(&mut self, progress: Progress) -> Event {
+        let is_undecided = matches!(progress, Progress::Authenticate(_));
+        if let State::Handshake(handshake) = &mut self.state {
+            handshake.is_undecided = is_undecided;
+        }
+        match progress {
+            Progress::Authenticate(credentials) => Event::Authenticate(credentials),
+            Progress::Continue => Event::Progress,
+            Progress::Done(peer) => self.end_handshake(peer),
+        }
     }
 
     fn end_handshake(&mut self, peer: Peer) -> Event {
@@ -366,11 +445,11 @@ impl Session {
     /// A step of a trial.
     fn trial(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Step, Error> {
         let size_max = self.config.limits.traffic_command_size_max();
-        let (size, command) = match whole_command(size_max, input)? {
+        let (size, body) = match whole_command(size_max, input)? {
             Outcome::Need(size) => return Ok(Step::new(0, Event::Need(size))),
             Outcome::Done { size, result } => (size, result),
         };
-        let event = match command {
+        let event = match Command::parse(body)? {
             Command::Ping {
                 context,
                 ttl_deciseconds,
@@ -403,26 +482,8 @@ impl Session {
     }
 }
 
-/// Handles the next command of a handshake; returns the peer once it is over.
-fn handshake_command(
-    config: &SessionConfig,
-    mechanism: &mut Mechanism,
-    version: Version,
-    input: &[u8],
-) -> Result<Outcome<Option<Peer>>, Error> {
-    Ok(
-        match whole_command(config.limits.handshake_command_size_max, input)? {
-            Outcome::Need(size) => Outcome::Need(size),
-            Outcome::Done { size, result } => Outcome::Done {
-                size,
-                result: mechanism.handle_command(config, version, result)?,
-            },
-        },
-    )
-}
-
-/// Parses the next command, where only commands are legal.
-fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<Command<'_>>, Error> {
+/// Finds the body of the next command, where only commands are legal.
+fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<&[u8]>, Error> {
     let legal = Legal {
         command_size_max: size_max,
         flags: LegalFlags::V3,
@@ -442,8 +503,7 @@ fn whole_command(size_max: u64, input: &[u8]) -> Result<Outcome<Command<'_>>, Er
     let Some(body) = input.get(header.size..size) else {
         return Ok(Outcome::Need(size));
     };
-    let result = Command::parse(body)?;
-    Ok(Outcome::Done { size, result })
+    Ok(Outcome::Done { size, result: body })
 }
 
 /// The parts of a session that a step of traffic needs.

@@ -63,6 +63,9 @@ pub struct ProxyConfig {
 /// One side of a proxy: a socket with any number of endpoints of both sorts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketConfig {
+    /// Whether the program that embeds the broker decides about each peer before that comes in:
+    /// [`crate::Admin::undecided_peers`], [`crate::Admin::authorize`]. Not in files.
+    pub authenticate: bool,
     /// Endpoints to listen on.
     pub bind: Vec<Endpoint>,
     /// Endpoints to connect to, again whenever a connection is lost.

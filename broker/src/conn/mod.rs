@@ -3,10 +3,12 @@
 use crate::config::SocketOptions;
 use crate::conn::backlog::Backlog;
 use crate::conn::liveness::Liveness;
+use crate::core::authorize::Decision;
 use crate::core::names::Contest;
 use crate::ids::{LinkId, ProxyId, SocketId};
 use crate::peer::PeerAddress;
 use crate::proxy::loop_peers::LoopPeer;
+use std::sync::Arc;
 use std::time::Instant;
 use zmtp::limits::SIGNATURE_SIZE;
 use zmtp::{Session, Version};
@@ -121,6 +123,8 @@ pub(crate) struct Conn {
     pub(crate) backlog: Backlog,
     /// Another peer has the name that it announced; it waits until that one is heard or given up.
     pub(crate) contest: Option<Box<Contest>>,
+    /// Whether it may come in, if that has to be decided and its session has not heard of it yet.
+    pub(crate) decision: Option<Box<Decision>>,
     /// Whether its silence may mean that it has much to read.
     pub(crate) liveness: Liveness,
     pub(crate) egress: Egress,
@@ -166,6 +170,8 @@ pub(crate) struct Conn {
     pub(crate) traffic: Traffic,
     /// Its place among the peers of its socket.
     pub(crate) turn: u32,
+    /// The name under which it was let in, if it has one.
+    pub(crate) user: Option<Arc<str>>,
     /// The version that the peer speaks, once it is attached.
     pub(crate) version: Version,
 }
@@ -182,6 +188,7 @@ impl Conn {
             answered_in: 0,
             backlog: Backlog::default(),
             contest: None,
+            decision: None,
             liveness: Liveness::default(),
             egress: Egress::default(),
             fullness: None,
@@ -208,6 +215,7 @@ impl Conn {
             tail_memory: 0,
             traffic: Traffic::new(now),
             turn: 0,
+            user: None,
             version: Version::V3_0,
         }
     }
@@ -215,6 +223,11 @@ impl Conn {
     /// Whether it only has the queue of a link that is down.
     pub(crate) fn is_down_link_queue(&self) -> bool {
         self.peer == PeerAddress::DownLink
+    }
+
+    /// Whether its handshake waits for a decision.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(self.decision.as_deref(), Some(Decision::Awaited(_)))
     }
 
     /// Whether its peer has closed it, and what it sent last waits.

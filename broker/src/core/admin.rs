@@ -29,7 +29,7 @@ use std::time::Instant;
 pub struct Admin<'a> {
     /// The connection of a control that the request came over; `None`: the program itself asks.
     asker: Option<ConnId>,
-    core: &'a mut Core,
+    pub(super) core: &'a mut Core,
 }
 
 /// Why a question or command was refused.
@@ -176,10 +176,11 @@ impl Core {
         }
     }
 
-    fn view_peer(&self, id: ConnId, conn: &Conn) -> PeerView {
+    fn view_peer(&self, id: ConnId) -> Option<PeerView> {
+        let conn = self.conns.get(id)?;
         let socket = &self.sockets[conn.socket];
         let (is_ready, traffic) = (conn.phase == Phase::Ready, &conn.traffic);
-        PeerView {
+        Some(PeerView {
             address: conn.peer,
             age: self.clock.now().saturating_duration_since(traffic.since),
             bytes_received: traffic.bytes_received,
@@ -201,10 +202,9 @@ impl Core {
                 Pattern::Xpub(xpub) => xpub.subscriptions_of(id),
                 _ => 0,
             },
-            // The one mechanism so far authenticates no user.
-            user: None,
+            user: conn.user.as_deref().map(str::to_owned),
             version: is_ready.then_some(conn.version),
-        }
+        })
     }
 
     fn view_closed(&self, closed: &Closed, socket: &Socket) -> ClosedPeerView {
@@ -289,7 +289,8 @@ impl Admin<'_> {
     ) -> Result<Page<PeerView>, AdminError> {
         self.find(proxy)?;
         self.core.charge_walk();
-        let page = page_of_peers(self.core, self.matching(proxy, filter), page);
+        let core = &*self.core;
+        let page = page_of(self.matching(proxy, filter), page, |id| core.view_peer(id));
         self.charge_views(page.items.len());
         Ok(page)
     }
@@ -403,7 +404,8 @@ impl Admin<'_> {
             xpub.found(&self.core.conns, &socket.options, &mut found);
         }
         found.sort_unstable_by_key(|id| id.slot);
-        let page = page_of_peers(self.core, found.into_iter(), page);
+        let core = &*self.core;
+        let page = page_of(found.into_iter(), page, |id| core.view_peer(id));
         self.charge_views(page.items.len());
         Ok(page)
     }
@@ -417,7 +419,7 @@ impl Admin<'_> {
     }
 
     /// Answers if the proxy exists.
-    fn find(&self, id: ProxyId) -> Result<&Proxy, AdminError> {
+    pub(super) fn find(&self, id: ProxyId) -> Result<&Proxy, AdminError> {
         self.core.proxies.get(id).ok_or(AdminError::NoSuchProxy)
     }
 
@@ -430,7 +432,7 @@ impl Admin<'_> {
     }
 
     /// So many views of peers, sockets or topics were made.
-    fn charge_views(&mut self, count: usize) {
+    pub(super) fn charge_views(&mut self, count: usize) {
         self.core.turn.charge(count as u64 * cost::VIEW);
     }
 
@@ -448,12 +450,12 @@ impl Admin<'_> {
     }
 }
 
-/// A page of these peers, which come in the order of their slots.
-fn page_of_peers(
-    core: &Core,
+/// A page of the views of these connections, which come in the order of their slots.
+pub(super) fn page_of<V>(
     found: impl Iterator<Item = ConnId>,
     page: &PageQuery<ConnId>,
-) -> Page<PeerView> {
+    view: impl Fn(ConnId) -> Option<V>,
+) -> Page<V> {
     let (mut items, mut has_more, mut total) = (Vec::new(), false, 0);
     for id in found {
         total += 1;
@@ -461,8 +463,8 @@ fn page_of_peers(
             continue;
         }
         has_more = items.len() == page.len_max();
-        if !has_more && let Some(conn) = core.conns.get(id) {
-            items.push(core.view_peer(id, conn));
+        if !has_more {
+            items.extend(view(id));
         }
     }
     Page {

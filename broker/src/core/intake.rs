@@ -13,7 +13,7 @@ use crate::peer::PeerAddress;
 use crate::proxy::{Socket, Sockets};
 use crate::reason::{CloseReason, DropReason};
 use std::time::Instant;
-use zmtp::{Event, Frames, Peer};
+use zmtp::{Event, Frames, Peer, Step};
 
 /// Units of work for one socket whose messages wait, before it is the turn of the next.
 const WAKE_QUANTUM: u64 = 100_000;
@@ -253,12 +253,15 @@ impl Core {
         input: &mut Input,
         quota: &mut u32,
     ) -> Option<Flow> {
+        let authorization = self.take_decision(id);
         let Some(conn) = self.conns.get_mut(id) else {
             return Some(Flow::Closed);
         };
-        let step = conn
-            .session
-            .handle_input(input.bytes_mut(), &mut self.scratch.session_out);
+        let (session, out) = (&mut conn.session, &mut self.scratch.session_out);
+        let step = match authorization {
+            Some(authorization) => session.authorize(authorization, out).map(Step::of),
+            None => session.handle_input(input.bytes_mut(), out),
+        };
         if !self.scratch.session_out.is_empty() {
             self.answer(id);
         }
@@ -285,6 +288,8 @@ impl Core {
                 return Some(Flow::Closed);
             }
             Event::LoopCheck(_) | Event::Progress => {}
+            Event::Authenticate(credentials) => self.await_decision(id, credentials),
+            Event::Undecided => return Some(Flow::Done),
             Event::Trial(peer) => self.begin_trial(id, &peer),
             Event::Ready(peer) => match self.take_in(id, &peer) {
                 Ok(true) => self.take_prefix(id),
@@ -478,6 +483,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
+        conn.user.clone_from(&peer.user);
         conn.version = peer.version;
         conn.traffic.socket_type = peer.socket_type;
         conn.egress.begin_traffic();

@@ -19,7 +19,7 @@ use crate::config::{Config, Endpoint, ProxyConfig, SocketName, SocketOptions};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnTable, Egress, Origin, Phase};
 use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
-use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX};
+use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX, UNDECIDED_SIZE_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Sockets};
@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 mod actions;
 mod admin;
 mod agenda;
+pub(crate) mod authorize;
 mod clock;
 mod closed;
 mod control;
@@ -547,7 +548,9 @@ impl Core {
     pub fn wants_input(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| {
             let is_held = conn.is_suspended && !conn.backlog.has_room();
+            let is_full = conn.is_undecided() && conn.tail.bytes().len() >= UNDECIDED_SIZE_MAX;
             !conn.closes_later
+                && !is_full
                 && self.is_read_in_stop(conn)
                 && !is_held
                 && !self.would_only_wait(conn)

@@ -97,6 +97,7 @@ impl Socket {
         };
         let session = SessionConfig {
             accept_zmtp2: options.accept_zmtp2,
+            authenticate: config.authenticate,
             handshake_timeout,
             heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
             identity: options.routing_id.clone().into_bytes(),

@@ -411,6 +411,7 @@ impl Wire {
                     consumed += span.size;
                 }
                 Event::Ready(_) => self.is_ready = true,
+                Event::Authenticate(_) | Event::Undecided => unreachable!("it is not asked for"),
                 Event::Progress | Event::Subscription { .. } | Event::Trial(_) => {}
             }
             self.input.drain(..consumed);

@@ -14,7 +14,8 @@ use std::time::Instant;
 use zmtp::encode::append_frame;
 use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
 use zmtp::{
-    Event, Frames, Limits, LoopCheck, LoopCommand, Peer, Session, SessionConfig, SocketType,
+    Authorization, Error, Event, Frames, Limits, LoopCheck, LoopCommand, Peer, Session,
+    SessionConfig, SocketType, Step,
 };
 
 /// How far a connection is.
@@ -54,6 +55,8 @@ pub(crate) struct Mirror {
     pub(crate) begun: VecDeque<Key>,
     pub(crate) begun_bytes: u64,
     pub(crate) begun_messages: u64,
+    /// What the program has decided, and the session has not heard.
+    pub(crate) decision: Option<Authorization>,
     pub(crate) expected: VecDeque<Expected>,
     /// A ROUTER's peer: the identity in front of its messages.
     pub(crate) given: Option<Vec<u8>>,
@@ -64,6 +67,8 @@ pub(crate) struct Mirror {
     pub(crate) greeting: Option<Vec<u8>>,
     /// How many such messages it was sent.
     pub(crate) greetings: u64,
+    /// The program has denied it.
+    pub(crate) is_denied: bool,
     /// It is about to be given up.
     pub(crate) is_dying: bool,
     /// The broker can not write to it any more.
@@ -73,6 +78,8 @@ pub(crate) struct Mirror {
     pub(crate) is_wild: bool,
     /// It looks for loops, and the broker too.
     pub(crate) is_neighbour: bool,
+    /// Its handshake waits for the program to decide.
+    pub(crate) is_undecided: bool,
     /// Its handshake was completed at some time.
     pub(crate) was_ready: bool,
     /// Counts what the broker was given to handle: when the youngest message written here came.
@@ -95,6 +102,8 @@ pub(crate) struct Mirror {
     pub(crate) skipped: Option<u64>,
     /// What it subscribes to.
     pub(crate) topics: BTreeSet<Vec<u8>>,
+    /// The name under which the program has let it in.
+    pub(crate) user: Option<Arc<str>>,
     /// What it was told of the subscriptions of others.
     pub(crate) view: BTreeSet<Vec<u8>>,
     /// Messages that it was to be sent and was not.
@@ -143,20 +152,39 @@ pub(crate) struct Unit {
     pub(crate) is_command: bool,
 }
 
+/// What the sessions of a socket with these options have in common.
+fn session_config(
+    socket_type: SocketType,
+    options: &SocketOptions,
+    authenticate: bool,
+) -> SessionConfig {
+    let limits = Limits {
+        message_frames_max: options.maxmsgframes,
+        message_size_max: options.maxmsgsize,
+        topic_size_max: u64::from(options.topic_size_max),
+        ..Limits::default()
+    };
+    SessionConfig {
+        accept_zmtp2: options.accept_zmtp2,
+        authenticate,
+        limits,
+        loop_check: if options.loop_check {
+            LoopCheck::On
+        } else {
+            LoopCheck::Off
+        },
+        ..SessionConfig::new(socket_type)
+    }
+}
+
 impl Mirror {
     pub(crate) fn new(
-        (socket, socket_type): (SocketKey, SocketType),
+        (socket, socket_type, authenticate): (SocketKey, SocketType, bool),
         options: &SocketOptions,
         plug: Plug,
         now: Instant,
         style: Style,
     ) -> Self {
-        let limits = Limits {
-            message_frames_max: options.maxmsgframes,
-            message_size_max: options.maxmsgsize,
-            topic_size_max: u64::from(options.topic_size_max),
-            ..Limits::default()
-        };
         let announces = matches!(
             socket_type,
             SocketType::Dealer | SocketType::Req | SocketType::Router
@@ -169,20 +197,12 @@ impl Mirror {
         let greeting_v2_size = options
             .accept_zmtp2
             .then_some(GREETING_V2_SIZE + 2 + identity_size);
-        let config = SessionConfig {
-            accept_zmtp2: options.accept_zmtp2,
-            limits,
-            loop_check: if options.loop_check {
-                LoopCheck::On
-            } else {
-                LoopCheck::Off
-            },
-            ..SessionConfig::new(socket_type)
-        };
+        let config = session_config(socket_type, options, authenticate);
         Self {
             begun: VecDeque::new(),
             begun_bytes: 0,
             begun_messages: 0,
+            decision: None,
             expected: VecDeque::new(),
             first: Vec::new(),
             given: None,
@@ -194,9 +214,11 @@ impl Mirror {
             identity: Vec::new(),
             input: Vec::new(),
             greeting_left: GREETING_SIZE,
+            is_denied: false,
             is_dying: false,
             is_mute: false,
             is_neighbour: false,
+            is_undecided: false,
             is_wild: false,
             missed: 0,
             newest_batch: 0,
@@ -216,6 +238,7 @@ impl Mirror {
             start: 0,
             style,
             topics: BTreeSet::new(),
+            user: None,
             view: BTreeSet::new(),
             was_ready: false,
         }
@@ -232,10 +255,7 @@ impl Mirror {
         self.input.extend_from_slice(bytes);
         self.look_for_v2(bytes);
         let mut heard = Vec::new();
-        while let Ok(step) = self
-            .session
-            .handle_input(&mut self.input[self.start..], &mut Vec::new())
-        {
+        while let Ok(step) = self.step() {
             let input = &self.input[self.start..];
             self.start += step.consumed;
             match step.event {
@@ -245,6 +265,8 @@ impl Mirror {
                 }
                 Event::LoopCheck(said) => heard.push(Heard::Loops(said)),
                 Event::Progress => {}
+                Event::Authenticate(_) => self.is_undecided = true,
+                Event::Undecided => break,
                 Event::Trial(peer) => self.meet(&peer),
                 Event::Ready(peer) => {
                     self.meet(&peer);
@@ -265,7 +287,19 @@ impl Mirror {
         heard
     }
 
+    fn step(&mut self) -> Result<Step, Error> {
+        let out = &mut Vec::new();
+        match self.decision.take() {
+            Some(authorization) => self.session.authorize(authorization, out).map(Step::of),
+            None => {
+                let input = &mut self.input[self.start..];
+                self.session.handle_input(input, out)
+            }
+        }
+    }
+
     fn meet(&mut self, peer: &Peer) {
+        self.user.clone_from(&peer.user);
         let checks = [peer.loop_check, self.session.config().loop_check];
         self.is_neighbour |= !checks.contains(&LoopCheck::Off);
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::time::Instant;
 use zmtp::wire::command::Command;
-use zmtp::{Frames, LoopCommand, SocketType};
+use zmtp::{Authorization, Frames, LoopCommand, SocketType};
 
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -44,6 +44,8 @@ pub(crate) struct Model {
 /// One socket of one proxy.
 #[derive(Debug)]
 pub(crate) struct SocketModel {
+    /// The program decides about each peer.
+    authenticate: bool,
     pub(crate) closed: u64,
     /// Messages that were for one or several of its peers, each counted.
     pub(crate) expected: u64,
@@ -105,6 +107,7 @@ impl Model {
         let may_shed = config.memory_limit > 0;
         let sockets = config.proxies.iter().flat_map(|proxy| {
             SocketName::ALL.map(|side| SocketModel {
+                authenticate: proxy.socket(side).authenticate,
                 closed: 0,
                 excused: 0,
                 is_lossy: may_shed
@@ -168,9 +171,28 @@ impl Model {
             options,
             ..
         } = &self.sockets[index(socket)];
-        let mirror = Mirror::new((socket, *socket_type), options, plug, now, self.style);
+        let authenticate = self.sockets[index(socket)].authenticate;
+        let socket = (socket, *socket_type, authenticate);
+        let mirror = Mirror::new(socket, options, plug, now, self.style);
         let former = self.mirrors.insert(id, mirror);
         assert!(former.is_none(), "{id:?} was given away twice");
+    }
+
+    /// The program has decided about a peer; what it sent is heard when the broker goes on with it.
+    pub(crate) fn decided(&mut self, id: ConnId, authorization: Authorization) {
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        mirror.is_denied = matches!(authorization, Authorization::Denied { .. });
+        mirror.is_undecided = false;
+        mirror.decision = Some(authorization);
+    }
+
+    /// The broker goes on with what it has left of a peer's input, and before that hears whether
+    /// the peer may come in, if that is news.
+    pub(crate) fn hear_decision(&mut self, id: ConnId) -> BTreeSet<ConnId> {
+        if self.mirrors[&id].decision.is_none() {
+            return BTreeSet::new();
+        }
+        self.hear(id, &[])
     }
 
     /// The broker is about to handle these bytes; answers with those it must send something.
@@ -186,6 +208,7 @@ impl Model {
                 Heard::Ready(peer) if self.is_reserved(id, &peer.identity) => break,
                 Heard::Ready(peer) => {
                     let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+                    assert!(!mirror.is_denied, "{id:?} was denied, and came in");
                     mirror.phase = Phase::Ready;
                     mirror.was_ready = true;
                     mirror.identity = peer.identity.to_vec();

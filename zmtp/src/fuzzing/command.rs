@@ -211,6 +211,7 @@ fn naive_peer(
         identity: Box::default(),
         loop_check: LoopCheck::Off,
         socket_type: None,
+        user: None,
         version: Version::V3_1,
     };
     for (name, value) in properties {

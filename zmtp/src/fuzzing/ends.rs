@@ -6,6 +6,7 @@ use crate::encode::{append_frame, append_message};
 use crate::error::{Deadline, Error, Incompatible, Refused};
 use crate::heartbeat::HeartbeatConfig;
 use crate::limits::GREETING_SIZE;
+use crate::mechanism::{Authorization, Credentials};
 use crate::peer::Peer;
 use crate::session::{Event, Session};
 use crate::version::Version;
@@ -63,6 +64,7 @@ struct End {
     is_excused: bool,
     is_on_trial: bool,
     is_ready: bool,
+    is_undecided: bool,
     out: Vec<u8>,
     sent: Vec<u8>,
     session: Session,
@@ -93,6 +95,7 @@ impl Ends {
         let end = |which, socket_type, loop_check, bits: u8| {
             let config = Arc::new(SessionConfig {
                 accept_zmtp2: which & OLD != 0,
+                authenticate: bits & 4 != 0,
                 handshake_timeout: Some(HANDSHAKE_TIMEOUT),
                 heartbeat: (bits & 1 != 0).then_some(HEARTBEAT),
                 identity: vec![b'i'; [0, 1, 254, 255][usize::from(bits >> 1 & 3)]],
@@ -110,6 +113,7 @@ impl Ends {
                 is_excused: false,
                 is_on_trial: false,
                 is_ready: false,
+                is_undecided: false,
                 out,
                 sent: Vec::new(),
             }
@@ -142,6 +146,10 @@ impl Ends {
             1 => return self.deliver(from, 64 * (size + 1)),
             2 => return self.pass(Duration::from_millis(100) * u32::from(argument)),
             3 => {
+                if end.is_undecided {
+                    end.decide();
+                    return end.hear(&across.config) == Ok(());
+                }
                 if end.session.end_trial(&mut end.out).is_some() {
                     assert!(end.is_on_trial && end.config.loop_check == LoopCheck::Trial);
                     end.is_ready = true;
@@ -349,6 +357,14 @@ impl End {
                     return Ok(());
                 }
                 Event::Progress => {}
+                Event::Authenticate(Credentials::Null) => {
+                    assert!(self.config.authenticate && !self.is_undecided);
+                    self.is_undecided = true;
+                }
+                Event::Undecided => {
+                    assert!(self.is_undecided);
+                    return Ok(());
+                }
                 Event::LoopCheck(said) => self.expect(Said::Loop(said)),
                 Event::Message(span) => {
                     let message = self.input[consumed..consumed + span.size].to_vec();
@@ -363,7 +379,7 @@ impl End {
                 Event::Trial(peer) => {
                     assert!(!self.is_on_trial && !self.is_ready);
                     self.is_on_trial = true;
-                    check_peer(&peer, peer_config);
+                    self.check_peer(&peer, peer_config);
                 }
                 Event::Ready(peer) => {
                     assert!(!self.is_ready);
@@ -372,11 +388,34 @@ impl End {
                         checks.contains(&LoopCheck::Trial) && !checks.contains(&LoopCheck::Off);
                     assert_eq!(self.is_on_trial, is_tried);
                     self.is_ready = true;
-                    check_peer(&peer, peer_config);
+                    self.check_peer(&peer, peer_config);
                 }
             }
             self.input.drain(..consumed);
         }
+    }
+
+    /// What an end hears of the other is what that was told to be.
+    fn check_peer(&self, peer: &Peer, config: &SessionConfig) {
+        let identity: &[u8] = if config.socket_type.announces_identity() {
+            &config.identity
+        } else {
+            b""
+        };
+        assert_eq!(*peer.identity, *identity);
+        assert_eq!(peer.loop_check, config.loop_check);
+        assert_eq!(peer.socket_type, Some(config.socket_type));
+        assert_eq!(peer.user.is_some(), self.config.authenticate);
+        assert_eq!(peer.version, Version::V3_1);
+    }
+
+    /// Lets the peer in.
+    fn decide(&mut self) {
+        let user = Some("user".into());
+        let granted = Authorization::Granted { user };
+        let event = self.session.authorize(granted, &mut self.out);
+        assert_eq!(event, Ok(Event::Progress), "its READY is still to come");
+        self.is_undecided = false;
     }
 
     /// How many commands of this name it has sent.
@@ -398,17 +437,4 @@ impl End {
     fn expect(&mut self, said: Said) {
         assert_eq!(self.expected.pop_front(), Some(said));
     }
-}
-
-/// An end reports the other as it was configured.
-fn check_peer(peer: &Peer, config: &SessionConfig) {
-    let identity: &[u8] = if config.socket_type.announces_identity() {
-        &config.identity
-    } else {
-        b""
-    };
-    assert_eq!(*peer.identity, *identity);
-    assert_eq!(peer.loop_check, config.loop_check);
-    assert_eq!(peer.socket_type, Some(config.socket_type));
-    assert_eq!(peer.version, Version::V3_1);
 }

@@ -4,6 +4,7 @@ use super::{LIMITS, OLD, socket_type};
 use crate::config::SessionConfig;
 use crate::deframer::Span;
 use crate::frames::Frames;
+use crate::mechanism::Authorization;
 use crate::session::{Event, Session};
 use crate::version::Version;
 use crate::wire::greeting::Greeting;
@@ -20,6 +21,7 @@ pub fn fuzz_session(data: &[u8]) {
     };
     let config = Arc::new(SessionConfig {
         accept_zmtp2: which & OLD != 0,
+        authenticate: *chunk == 0,
         limits: LIMITS,
         loop_check: LoopCheck::On,
         ..SessionConfig::new(socket_type(*which))
@@ -96,6 +98,15 @@ fn converse(
                     break;
                 }
                 Event::Progress => {}
+                Event::Authenticate(credentials) => {
+                    events.push(format!("{credentials:?}"));
+                    let again = session.handle_input(&mut [], &mut out);
+                    assert_eq!(again.map(|step| step.event), Ok(Event::Undecided));
+                    let granted = Authorization::Granted { user: None };
+                    let event = session.authorize(granted, &mut out);
+                    events.push(format!("{event:?}"));
+                }
+                Event::Undecided => panic!("it was decided at once"),
                 Event::LoopCheck(said) => events.push(format!("{said:?}")),
                 Event::Message(span) => {
                     session.accept();

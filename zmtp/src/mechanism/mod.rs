@@ -4,57 +4,94 @@ use crate::config::{MechanismConfig, SessionConfig};
 use crate::error::Error;
 use crate::peer::Peer;
 use crate::version::Version;
-use crate::wire::command::Command;
+use std::sync::Arc;
 
 mod null;
 
-/// The mechanism of one session, and the state of its handshake.
+/// What a peer proves, or says, about itself before it is let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// Nothing: the mechanism is NULL. Only its address is known.
+    Null,
+}
+
+/// The answer to [`crate::Event::Authenticate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// The peer may come in.
+    Granted {
+        /// The name by which the peer is known, if it has one: [`Peer::user`].
+        user: Option<Arc<str>>,
+    },
+    /// The peer may not come in.
+    Denied {
+        /// Whether it is told so by an ERROR command. A libzmq peer that gets one does not connect
+        /// again; one whose connection is just closed does.
+        is_told: bool,
+    },
+}
+
+/// How far a handshake has come.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The caller has to decide about the peer: [`Mechanism::authorize`] continues.
+    Authenticate(Credentials),
+    /// The next command of the peer continues.
+    Continue,
+    /// The handshake is over.
+    Done(Peer),
+}
+
+/// The mechanism of one session, and the state of its handshake.
+#[derive(Debug)]
 pub(crate) enum Mechanism {
     /// No security: READY both ways.
-    Null(null::ExpectReady),
+    Null(null::Null),
 }
 
 impl Mechanism {
     /// The mechanism that `config` asks for, before its first command.
     pub(crate) fn new(config: &MechanismConfig) -> Self {
         match config {
-            MechanismConfig::Null => Self::Null(null::ExpectReady),
-        }
-    }
-
-    /// Whether it accepts every peer without authentication.
-    pub(crate) fn is_null(&self) -> bool {
-        match self {
-            Self::Null(_) => true,
-        }
-    }
-
-    /// Its name in the greeting.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Null(_) => "NULL",
+            MechanismConfig::Null => Self::Null(null::Null::default()),
         }
     }
 
     /// Called when the greetings are exchanged; appends the command that the mechanism sends first,
     /// if any.
-    pub(crate) fn start(&self, config: &SessionConfig, out: &mut Vec<u8>) {
+    pub(crate) fn start(
+        &mut self,
+        config: &SessionConfig,
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, Error> {
         match self {
-            Self::Null(state) => state.start(config, out),
+            Self::Null(null) => Ok(null.start(config, out)),
         }
     }
 
-    /// Handles the next handshake command, given the version of its sender; returns the peer once
-    /// the handshake is over.
+    /// Handles the body of the next handshake command, given the version of its sender.
     pub(crate) fn handle_command(
         &mut self,
         config: &SessionConfig,
         version: Version,
-        command: Command<'_>,
-    ) -> Result<Option<Peer>, Error> {
+        body: &[u8],
+        _out: &mut Vec<u8>,
+    ) -> Result<Progress, Error> {
         match self {
-            Self::Null(state) => state.handle_command(config, version, command).map(Some),
+            Self::Null(null) => null.handle_command(config, version, body),
+        }
+    }
+
+    /// Continues after [`Progress::Authenticate`]: the peer may come in, under this name.
+    pub(crate) fn authorize(
+        &mut self,
+        config: &SessionConfig,
+        user: Option<Arc<str>>,
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, Error> {
+        match self {
+            Self::Null(null) => Ok(null.authorize(config, user, out)),
         }
     }
 }

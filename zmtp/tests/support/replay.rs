@@ -152,6 +152,7 @@ impl<'a> Replay<'a> {
             }
             Event::Trial(_) => Happening::Trial,
             Event::Message(_) | Event::Need(_) | Event::Progress => return,
+            Event::Authenticate(_) | Event::Undecided => panic!("it was not asked for"),
         };
         self.happened.push(happening);
     }

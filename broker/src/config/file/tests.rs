@@ -47,6 +47,7 @@ fn the_embedded_default_is_one_of_each_on_loopback() {
         assert_eq!((proxy.kind, proxy.name.as_str()), (*kind, kind.name));
         for side in SocketName::SIDES {
             let SocketConfig {
+                authenticate: _,
                 bind,
                 connect,
                 options,

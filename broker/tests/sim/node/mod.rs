@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 mod actions;
 mod audit;
 mod closing;
+mod decisions;
 mod questions;
 mod traffic;
 
@@ -173,6 +174,7 @@ impl Node {
         if ctx.random.chance(5) {
             self.ask(ctx, now);
         }
+        self.decide(ctx, now);
         let mut inbox = std::mem::take(&mut self.inbox);
         ctx.random.shuffle(&mut inbox);
         for happening in inbox {
@@ -313,6 +315,11 @@ impl Node {
         ctx.trace
             .note(ctx.now, "connection", [self.index, plug.cable, id.slot()]);
         self.read_later(id);
+    }
+
+    fn is_open(&self, id: ConnId) -> bool {
+        let host = self.hosts.get(&id);
+        host.is_some_and(|host| host.state == State::Open)
     }
 
     fn read_later(&mut self, id: ConnId) {

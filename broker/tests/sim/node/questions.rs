@@ -45,7 +45,7 @@ impl Node {
 
     /// Questions as the driver puts them: those that the budget of a turn does not allow wait for
     /// the next.
-    fn admin(&mut self, now: Instant) -> Admin<'_> {
+    pub(super) fn admin(&mut self, now: Instant) -> Admin<'_> {
         if !self.core.may_call() {
             self.check_work();
             self.core.begin_turn(now);
@@ -97,7 +97,10 @@ impl Node {
         assert_eq!(peer.address, address.into(), "the address of {id:?}");
         assert!(!peer.is_ready || mirror.was_ready, "{id:?} is not ready");
         let mechanism = peer.is_ready.then_some("NULL");
-        assert_eq!((peer.mechanism, &peer.user), (mechanism, &None), "{id:?}");
+        assert_eq!(peer.mechanism, mechanism, "{id:?}");
+        let user = mirror.user.as_deref().filter(|_| peer.is_ready);
+        assert_eq!(peer.user.as_deref(), user, "{id:?}");
+        assert!(!(peer.is_ready && mirror.is_undecided), "{id:?} came in");
         let queue = self.core.egress(id).expect("it is open");
         let queued = (peer.queued_messages, peer.queued_bytes);
         assert_eq!(queued, (queue.messages(), queue.bytes()), "{id:?}");
@@ -138,9 +141,7 @@ impl Node {
                 (mirror.socket.proxy, mirror.socket.side),
                 (index, peer.socket)
             );
-            let host = self.hosts.get(&peer.id);
-            let is_open = host.is_some_and(|host| host.state == State::Open);
-            assert!(!is_open, "{:?} is closed and open", peer.id);
+            assert!(!self.is_open(peer.id), "{:?} is closed and open", peer.id);
             let is_kicked = self.kicked.contains(&peer.id);
             assert!(!is_kicked || peer.reason == CloseReason::Kicked, "{peer:?}");
         }

@@ -44,8 +44,9 @@ impl Node {
             return;
         }
         if self.core.is_cut(id) {
+            let targets = self.model.hear_decision(id);
             let mut input = self.core.begin_input(id, &mut self.scratch);
-            self.handle_input(ctx, id, &mut input, &BTreeSet::new());
+            self.handle_input(ctx, id, &mut input, &targets);
             self.core.end_input(id, input, &mut self.scratch);
             return self.read_later(id);
         }

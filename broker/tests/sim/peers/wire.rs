@@ -11,7 +11,7 @@ use std::time::Instant;
 use zmtp::encode::{append_command, append_frame};
 use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
 use zmtp::wire::greeting::Greeting;
-use zmtp::{Event, Frames, Peer, Session, SessionConfig, Version};
+use zmtp::{Error, Event, Frames, Peer, Session, SessionConfig, Version};
 
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -140,10 +140,13 @@ impl Wire {
         let mut told = Vec::new();
         loop {
             let said = self.out.len();
-            let step = self
-                .session
-                .handle_input(&mut self.input[self.start..], &mut self.out)
-                .unwrap_or_else(|error| panic!("the broker said what it may not: {error}"));
+            let input = &mut self.input[self.start..];
+            let step = match self.session.handle_input(input, &mut self.out) {
+                Ok(step) => step,
+                // The program has denied the peer, which is about to be closed.
+                Err(Error::Refused(_)) => return told,
+                Err(error) => panic!("the broker said what it may not: {error}"),
+            };
             let steps = self.steps_left.min(self.out.len() - said);
             self.out.drain(said..said + steps);
             self.steps_left -= steps;
@@ -154,6 +157,7 @@ impl Wire {
                     self.input.truncate(self.input.len() - step.removed);
                     return told;
                 }
+                Event::Authenticate(_) | Event::Undecided => unreachable!("it is not asked for"),
                 Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
                 Event::Ready(_) => {
                     self.is_ready = true;

@@ -9,7 +9,8 @@ use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Attach, CaptureFormat, Config, Endpoint, Kind, ProxyConfig, SocketName, SocketOptions,
+    Attach, CaptureFormat, Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName,
+    SocketOptions,
 };
 use options::Dice;
 use std::net::Ipv4Addr;
@@ -137,6 +138,9 @@ impl Scene {
                 options.sndhwm_bytes = options.sndhwm_bytes.max(1 << 20);
             }
             for side in SocketName::SIDES {
+                if self.random.chance(15) {
+                    Self::authenticate(proxy.socket_mut(side));
+                }
                 let is_connecting = self.random.chance(connects);
                 let (attach, count) = if is_connecting {
                     (Attach::Connect, 1 + self.random.below(4))
@@ -245,6 +249,13 @@ impl Scene {
             },
             proxies: Vec::new(),
         }
+    }
+
+    /// The program decides about each peer of a socket, in time for its heartbeats.
+    fn authenticate(socket: &mut SocketConfig) {
+        socket.authenticate = true;
+        // Such a peer cannot authenticate.
+        socket.options.accept_zmtp2 = false;
     }
 
     fn next_port(&mut self) -> u16 {

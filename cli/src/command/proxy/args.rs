@@ -32,11 +32,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) backend: Vec<Attached>,
-    /// What the frontend connects to, again whenever the connection is lost
+    /// Endpoints that the frontend connects to and reconnects to
     #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) frontend_connect: Vec<Attached>,
-    /// What the backend connects to, again whenever the connection is lost
+    /// Endpoints that the backend connects to and reconnects to
     #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) backend_connect: Vec<Attached>,

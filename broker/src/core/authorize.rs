@@ -1,0 +1,89 @@
+//! Peers that come in only when the program that embeds the broker has decided so.
+
+use crate::core::admin::page_of;
+use crate::core::{Action, Admin, AdminError, Core};
+use crate::ids::{ConnId, ProxyId};
+use crate::view::{Page, PageQuery, UndecidedPeerView};
+use zmtp::{Authorization, Credentials};
+
+/// Whether a peer in its handshake may come in.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It is still to be made, about these credentials.
+    Awaited(Credentials),
+    /// It is made; the session hears of it when the input goes on.
+    Made(Authorization),
+}
+
+impl Core {
+    /// The handshake of a peer goes on when [`Admin::authorize`] has decided about it.
+    pub(super) fn await_decision(&mut self, id: ConnId, credentials: Credentials) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.decision = Some(Box::new(Decision::Awaited(credentials)));
+        }
+    }
+
+    /// Takes the decision about a peer, if it has been made.
+    pub(super) fn take_decision(&mut self, id: ConnId) -> Option<Authorization> {
+        let decision = &mut self.conns.get_mut(id)?.decision;
+        match *decision.take_if(|it| matches!(**it, Decision::Made(_)))? {
+            Decision::Made(authorization) => Some(authorization),
+            Decision::Awaited(_) => None,
+        }
+    }
+}
+
+/// Decisions about peers.
+impl Admin<'_> {
+    /// The peers of a proxy whose handshake waits for [`Self::authorize`], in the order of their
+    /// connection slots. Only sockets with [`crate::config::SocketConfig::authenticate`] have any.
+    /// [`Page::total`] is counted.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchProxy`].
+    pub fn undecided_peers(
+        &mut self,
+        proxy: ProxyId,
+        page: &PageQuery<ConnId>,
+    ) -> Result<Page<UndecidedPeerView>, AdminError> {
+        self.find(proxy)?;
+        self.core.charge_walk();
+        let core = &*self.core;
+        let conns = core.conns.iter();
+        let waiting = conns.filter(|(_, conn)| conn.proxy == proxy && conn.is_undecided());
+        let page = page_of(waiting.map(|(id, _)| id), page, |id| {
+            let conn = core.conns.get(id)?;
+            let Some(Decision::Awaited(credentials)) = conn.decision.as_deref() else {
+                return None;
+            };
+            Some(UndecidedPeerView {
+                address: conn.peer,
+                credentials: credentials.clone(),
+                id,
+                socket: core.sockets[conn.socket].name,
+            })
+        });
+        self.charge_views(page.items.len());
+        Ok(page)
+    }
+
+    /// Decides about a peer whose handshake waits. The handshake goes on in this turn or the next;
+    /// it may still fail for another reason.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchPeer`]: the peer is gone, or its handshake does not wait.
+    pub fn authorize(
+        &mut self,
+        peer: ConnId,
+        authorization: Authorization,
+    ) -> Result<(), AdminError> {
+        let conn = self.core.conns.get_mut(peer);
+        let conn = conn.filter(|conn| conn.is_undecided() && !conn.closes_later);
+        let conn = conn.ok_or(AdminError::NoSuchPeer)?;
+        conn.decision = Some(Box::new(Decision::Made(authorization)));
+        // Input goes on as if it had been left for this turn, even where there is none.
+        conn.is_cut = true;
+        self.core.deferred.act(Action::Resume(peer));
+        Ok(())
+    }
+}
