@@ -12,6 +12,9 @@ pub enum Error {
     /// The peer is correct, but we cannot talk to it.
     #[error("incompatible peer: {0}")]
     Incompatible(#[from] Incompatible),
+    /// Our side failed, through no fault of the peer.
+    #[error("this side failed: {0}")]
+    Internal(#[from] Internal),
     /// The bytes are not ZMTP.
     #[error("malformed input: {0}")]
     Malformed(#[from] Malformed),
@@ -28,11 +31,22 @@ pub enum Error {
     /// The peer was too late.
     #[error("timed out: {0}")]
     TimedOut(#[from] Deadline),
+    /// The peer failed to prove its identity, or that its bytes are unchanged.
+    #[error("not verified: {0}")]
+    Unverified(#[from] Unverified),
 }
 
 /// A peer that is correct, but not compatible with us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Incompatible {
+    /// It speaks another version of CurveZMQ.
+    #[error("the peer speaks CurveZMQ {major}.{minor}; this side speaks 1.0 only")]
+    CurveVersion {
+        /// The first number of its version.
+        major: u8,
+        /// The second.
+        minor: u8,
+    },
     /// Its greeting names another security mechanism.
     #[error("the peer wants {peer}; this side speaks NULL only")]
     Mechanism {
@@ -58,12 +72,26 @@ pub enum Incompatible {
     Version2,
 }
 
+/// A fault on our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Internal {
+    /// There are no random bytes to make keys from.
+    #[error("the system provides no random bytes")]
+    Entropy,
+    /// Every nonce of the connection was used.
+    #[error("no nonce is left to encrypt another frame with")]
+    NoncesUsedUp,
+}
+
 /// Bytes that do not parse, or that break a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A command body whose name runs past its end.
     #[error("command name runs past its body")]
     CommandName,
+    /// A command whose size is not the one that it must have.
+    #[error("handshake command of the wrong size")]
+    CommandSize,
     /// A command larger than any legal command.
     #[error("command too large")]
     CommandTooLarge,
@@ -79,6 +107,9 @@ pub enum Malformed {
     /// A property list that does not parse.
     #[error("malformed metadata")]
     Metadata,
+    /// A MESSAGE command that is too short.
+    #[error("MESSAGE cut short")]
+    MessageCommand,
     /// A message larger than the limit.
     #[error("message too large")]
     MessageTooLarge,
@@ -102,6 +133,9 @@ pub enum Misbehaved {
     /// A message frame before the handshake was over.
     #[error("message before the handshake was over")]
     MessageInHandshake,
+    /// An unencrypted frame on an encrypted connection.
+    #[error("unencrypted frame")]
+    NotEncrypted,
     /// A topic longer than the limit.
     #[error("topic too long")]
     TopicTooLong,
@@ -122,6 +156,38 @@ pub enum Refused {
         /// Whether an ERROR command says so.
         is_told: bool,
     },
+}
+
+/// A proof that failed: a box that does not open, or that does not contain what it must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unverified {
+    /// The cookie in INITIATE is not the one sent on this connection.
+    #[error("the cookie in INITIATE does not belong to this connection")]
+    Cookie,
+    /// The client sealed HELLO for another server key.
+    #[error("HELLO does not open; check that the client has our public key as its server key")]
+    Hello,
+    /// INITIATE is not sealed with the keys of the connection.
+    #[error("INITIATE does not open")]
+    Initiate,
+    /// A public key that makes every shared secret the same.
+    #[error("public key of low order")]
+    LowOrder,
+    /// A message was changed on its way, or belongs to another connection.
+    #[error("MESSAGE does not open")]
+    Message,
+    /// A nonce not greater than the one before: a frame was repeated.
+    #[error("nonce repeated or out of order")]
+    Nonce,
+    /// READY is not sealed with the keys of the connection.
+    #[error("READY does not open")]
+    Ready,
+    /// The client does not prove that it owns its key and means this server.
+    #[error("the client does not prove that it owns its key")]
+    Vouch,
+    /// WELCOME is not sealed with the key that we expect of the server.
+    #[error("WELCOME does not open; check the public key of the server")]
+    Welcome,
 }
 
 /// A deadline that the peer has missed.
@@ -158,12 +224,20 @@ impl Error {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
+            Self::Incompatible(Incompatible::CurveVersion { .. }) => "curve-version",
             Self::Incompatible(Incompatible::Mechanism { .. }) => "mechanism-mismatch",
             Self::Incompatible(Incompatible::SocketType { .. }) => "socket-type-mismatch",
             Self::Incompatible(Incompatible::UnknownSocketType) => "unknown-socket-type",
             Self::Incompatible(Incompatible::Version1) => "zmtp-1",
             Self::Incompatible(Incompatible::Version2) => "zmtp-2",
-            Self::Malformed(Malformed::CommandName | Malformed::ErrorReason) => "malformed-command",
+            Self::Internal(Internal::Entropy) => "no-entropy",
+            Self::Internal(Internal::NoncesUsedUp) => "nonces-used-up",
+            Self::Malformed(
+                Malformed::CommandName
+                | Malformed::CommandSize
+                | Malformed::ErrorReason
+                | Malformed::MessageCommand,
+            ) => "malformed-command",
             Self::Malformed(Malformed::CommandTooLarge) => "command-too-large",
             Self::Malformed(Malformed::Flags) => "illegal-flags",
             Self::Malformed(Malformed::FrameTooLarge) => "frame-too-large",
@@ -174,6 +248,7 @@ impl Error {
             Self::Malformed(Malformed::TooManyFrames) => "too-many-frames",
             Self::Misbehaved(Misbehaved::CommandInMessage) => "command-in-message",
             Self::Misbehaved(Misbehaved::MessageInHandshake) => "message-in-handshake",
+            Self::Misbehaved(Misbehaved::NotEncrypted) => "not-encrypted",
             Self::Misbehaved(Misbehaved::TopicTooLong) => "topic-too-long",
             Self::Misbehaved(Misbehaved::UnexpectedCommand) => "unexpected-command",
             Self::NotZmtp(_) => "not-zmtp",
@@ -185,6 +260,14 @@ impl Error {
             Self::TimedOut(Deadline::Heartbeat) => "heartbeat-timeout",
             Self::TimedOut(Deadline::TimeToLive) => "ttl-expired",
             Self::TimedOut(Deadline::Trial { .. }) => "trial-timeout",
+            Self::Unverified(Unverified::Cookie) => "wrong-cookie",
+            Self::Unverified(Unverified::Hello | Unverified::Welcome) => "wrong-server-key",
+            Self::Unverified(Unverified::Initiate | Unverified::Message | Unverified::Ready) => {
+                "box-not-verified"
+            }
+            Self::Unverified(Unverified::LowOrder) => "low-order-key",
+            Self::Unverified(Unverified::Nonce) => "nonce-repeated",
+            Self::Unverified(Unverified::Vouch) => "vouch-not-verified",
         }
     }
 

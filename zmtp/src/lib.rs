@@ -83,6 +83,7 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod curve;
 pub mod encode;
 pub mod limits;
 pub mod wire;
@@ -112,7 +113,8 @@ struct Readme;
 pub use config::{MechanismConfig, SessionConfig};
 pub use deframer::{Deframer, Found, Span};
 pub use error::{
-    Deadline, Error, Incompatible, Malformed, MechanismName, Misbehaved, Reason, Refused,
+    Deadline, Error, Incompatible, Internal, Malformed, MechanismName, Misbehaved, Reason, Refused,
+    Unverified,
 };
 pub use finder::Finder;
 pub use frames::{Frame, Frames};

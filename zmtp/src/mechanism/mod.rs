@@ -6,6 +6,8 @@ use crate::peer::Peer;
 use crate::version::Version;
 use std::sync::Arc;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "no session has it yet"))]
+pub(crate) mod curve;
 mod null;
 
 /// What a peer proves, or says, about itself before it is let in.

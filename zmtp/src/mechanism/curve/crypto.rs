@@ -1,0 +1,212 @@
+//! The cryptography of CurveZMQ as it is used here: the only file that uses crates for it.
+//!
+//! ```text
+//! k    = HSalsa20(X25519(secret, public), 0)         one per pair of keys, for both directions
+//! sub  = HSalsa20(k, nonce[..16])
+//! text = Salsa20(sub, nonce[16..]), from byte 32 on  XOR plaintext
+//! tag  = Poly1305(the first 32 bytes of that stream, text)
+//! box  = tag(16) || text
+//! ```
+//!
+//! `dryoc` computes all of it, with vector instructions where the processor has them. The nonces of
+//! MESSAGE begin with the same 16 bytes in one direction, so [`MessageKey`] computes `sub` once;
+//! short messages then take two blocks of Salsa20 rather than three. `dryoc` has no entrance for
+//! that, so those two blocks come from `salsa20`.
+//!
+//! Nothing here allocates, and no text is decrypted before its tag is verified. Keys are wiped.
+//! Key streams are not: each belongs to one message, which stands in the clear beside it.
+
+use dryoc::classic::crypto_box::{
+    crypto_box_beforenm, crypto_box_detached_afternm_inplace,
+    crypto_box_open_detached_afternm_inplace,
+};
+use dryoc::classic::crypto_core::{
+    crypto_core_hsalsa20, crypto_scalarmult, crypto_scalarmult_base,
+};
+use dryoc::classic::crypto_onetimeauth::{crypto_onetimeauth, crypto_onetimeauth_verify};
+use salsa20::SalsaCore;
+use salsa20::cipher::{KeyIvInit, StreamCipherCore, consts::U10};
+use std::fmt;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Bytes of a key of any kind.
+pub(super) const KEY_SIZE: usize = 32;
+/// Bytes of a nonce.
+pub(super) const NONCE_SIZE: usize = 24;
+/// Bytes that a box has in front of its text.
+pub(super) const TAG_SIZE: usize = 16;
+
+/// Bytes of a block of Salsa20.
+const BLOCK_SIZE: usize = 64;
+/// Longest text that two blocks cover: the first 32 bytes of the stream are the key of the tag.
+const SHORT_TEXT_SIZE_MAX: usize = 2 * BLOCK_SIZE - KEY_SIZE;
+
+/// Bytes that are wiped when they are dropped.
+pub(super) type Secret<const SIZE: usize> = Zeroizing<[u8; SIZE]>;
+
+/// Whether two secrets are equal, in a time that does not depend on their bytes.
+pub(super) fn is_equal(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+/// The public key that belongs to a secret one.
+pub(super) fn derive_public_key(secret: &[u8; KEY_SIZE]) -> [u8; KEY_SIZE] {
+    let mut public = [0; KEY_SIZE];
+    crypto_scalarmult_base(&mut public, secret);
+    public
+}
+
+/// Whether a public key is a point of low order: all secret keys agree with it on zero.
+pub(super) fn is_low_order(public: &[u8; KEY_SIZE]) -> bool {
+    let any_secret = [1; KEY_SIZE];
+    crypto_scalarmult(&mut [0; KEY_SIZE], &any_secret, public).is_err()
+}
+
+/// Fills `bytes` from the random numbers of the system.
+pub(super) fn fill_from_system(bytes: &mut [u8]) -> bool {
+    getrandom::fill(bytes).is_ok()
+}
+
+/// The symmetric key of boxes: what two key pairs agree on, or any 32 random bytes.
+#[derive(Clone)]
+pub(super) struct BoxKey(Secret<KEY_SIZE>);
+
+impl BoxKey {
+    /// The key that `secret` and `public` agree on; `None` if `public` is of low order.
+    pub(super) fn agree(public: &[u8; KEY_SIZE], secret: &[u8; KEY_SIZE]) -> Option<Self> {
+        let key = crypto_box_beforenm(public, secret).ok()?;
+        Some(Self(Zeroizing::new(key)))
+    }
+
+    /// A key of random bytes, for boxes that only their sender opens.
+    pub(super) fn from_bytes(bytes: &[u8; KEY_SIZE]) -> Self {
+        Self(Zeroizing::new(*bytes))
+    }
+
+    /// Seals the text behind the first 16 bytes of `sealed` in place and writes the tag there.
+    ///
+    /// # Panics
+    /// If there are no 16 bytes.
+    pub(super) fn seal(&self, nonce: &[u8; NONCE_SIZE], sealed: &mut [u8]) {
+        let (tag, text) = split_tag(sealed);
+        crypto_box_detached_afternm_inplace(text, tag, nonce, &self.0);
+    }
+
+    /// Opens `sealed` in place and returns its text; `None`, and nothing has changed, if the tag is
+    /// not that of the text.
+    pub(super) fn open<'a>(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        sealed: &'a mut [u8],
+    ) -> Option<&'a mut [u8]> {
+        let (tag, text) = sealed.split_first_chunk_mut::<TAG_SIZE>()?;
+        crypto_box_open_detached_afternm_inplace(text, tag, nonce, &self.0).ok()?;
+        Some(text)
+    }
+}
+
+/// The key of one direction of traffic.
+pub(super) struct MessageKey {
+    key: BoxKey,
+    /// The first 16 bytes of every nonce.
+    prefix: [u8; 16],
+    subkey: Secret<KEY_SIZE>,
+}
+
+/// Shows nothing of the key.
+impl fmt::Debug for BoxKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BoxKey(hidden)")
+    }
+}
+
+impl MessageKey {
+    /// The key for boxes whose nonces begin with `prefix`.
+    pub(super) fn new(key: &BoxKey, prefix: &[u8; 16]) -> Self {
+        let mut subkey = Zeroizing::new([0; KEY_SIZE]);
+        crypto_core_hsalsa20(&mut subkey, prefix, &key.0, None);
+        Self {
+            key: key.clone(),
+            prefix: *prefix,
+            subkey,
+        }
+    }
+
+    /// As [`BoxKey::seal`], with the rest of the nonce.
+    pub(super) fn seal(&self, nonce: u64, sealed: &mut [u8]) {
+        if sealed.len() > TAG_SIZE + SHORT_TEXT_SIZE_MAX {
+            return self.key.seal(&self.nonce(nonce), sealed);
+        }
+        let (tag, text) = split_tag(sealed);
+        let stream = ShortStream::new(&self.subkey, nonce);
+        stream.apply(text);
+        crypto_onetimeauth(tag, text, &stream.tag_key);
+    }
+
+    /// As [`BoxKey::open`], with the rest of the nonce.
+    pub(super) fn open<'a>(&self, nonce: u64, sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        if sealed.len() > TAG_SIZE + SHORT_TEXT_SIZE_MAX {
+            return self.key.open(&self.nonce(nonce), sealed);
+        }
+        let (tag, text) = sealed.split_first_chunk_mut::<TAG_SIZE>()?;
+        let stream = ShortStream::new(&self.subkey, nonce);
+        crypto_onetimeauth_verify(tag, text, &stream.tag_key).ok()?;
+        stream.apply(text);
+        Some(text)
+    }
+
+    fn nonce(&self, rest: u64) -> [u8; NONCE_SIZE] {
+        let mut nonce = [0; NONCE_SIZE];
+        let (prefix, counter) = nonce.split_at_mut(self.prefix.len());
+        prefix.copy_from_slice(&self.prefix);
+        counter.copy_from_slice(&rest.to_be_bytes());
+        nonce
+    }
+}
+
+/// Shows nothing of the key.
+impl fmt::Debug for MessageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MessageKey(hidden)")
+    }
+}
+
+/// The first two blocks of a stream of Salsa20.
+struct ShortStream {
+    tag_key: [u8; KEY_SIZE],
+    text_key: [u8; SHORT_TEXT_SIZE_MAX],
+}
+
+impl ShortStream {
+    fn new(subkey: &[u8; KEY_SIZE], nonce: u64) -> Self {
+        let mut cipher = SalsaCore::<U10>::new(subkey.into(), (&nonce.to_be_bytes()).into());
+        let (mut tag_key, mut text_key) = ([0; KEY_SIZE], [0; SHORT_TEXT_SIZE_MAX]);
+        let mut block = Default::default();
+        cipher.write_keystream_block(&mut block);
+        let (first, rest) = text_key.split_at_mut(BLOCK_SIZE - KEY_SIZE);
+        let (key, begin) = block.split_at(KEY_SIZE);
+        tag_key.copy_from_slice(key);
+        first.copy_from_slice(begin);
+        cipher.write_keystream_block(&mut block);
+        rest.copy_from_slice(&block);
+        Self { tag_key, text_key }
+    }
+
+    fn apply(&self, text: &mut [u8]) {
+        for (byte, key) in text.iter_mut().zip(&self.text_key) {
+            *byte ^= key;
+        }
+    }
+}
+
+fn split_tag(sealed: &mut [u8]) -> (&mut [u8; TAG_SIZE], &mut [u8]) {
+    let Some(split) = sealed.split_first_chunk_mut() else {
+        unreachable!("a box to be sealed has room for its tag");
+    };
+    split
+}
+
+#[cfg(test)]
+#[path = "crypto_tests.rs"]
+mod tests;

@@ -1,0 +1,321 @@
+//! Frames sealed and opened, and all that must not be.
+
+use super::super::crypto::BoxKey;
+use super::super::tests::coders;
+use super::*;
+
+/// A sealer and an opener whose nonces follow `nonce`.
+fn pair(nonce: u64) -> (Sealer, Opener) {
+    let (key, prefix) = (BoxKey::from_bytes(&[9; 32]), b"CurveZMQMESSAGEC");
+    (
+        Sealer::new(&key, prefix, nonce),
+        Opener::new(&key, prefix, nonce),
+    )
+}
+
+fn seal(sealer: &mut Sealer, flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![0xaa; Sealer::sealed_size(body.len())];
+    sealer.seal(flags, body, &mut out).unwrap();
+    out
+}
+
+/// A frame sealed with any nonce and any text, inner flags included.
+fn forge(nonce: u64, text: &[u8]) -> Vec<u8> {
+    let (sealer, _) = pair(0);
+    let mut sealed = [&[0; TAG_SIZE], text].concat();
+    sealer.key.seal(nonce, &mut sealed);
+    let body = [&NAME[..], &nonce.to_be_bytes(), &sealed].concat();
+    let mut frame = vec![0, u8::try_from(body.len()).unwrap()];
+    frame.extend(body);
+    frame
+}
+
+fn plain(flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; LONG_SIZE];
+    let size = put_header(&mut frame, 0, flags, body.len());
+    [&frame[..size], body].concat()
+}
+
+fn open(opener: &mut Opener, raw: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut raw = raw.to_vec();
+    let opened = opener.open(&mut raw, &Limits::default())?;
+    assert_eq!(opened.consumed, raw.len());
+    assert_eq!(opened.need, 2);
+    raw.truncate(opened.plain);
+    Ok(raw)
+}
+
+#[test]
+fn both_directions_of_a_connection() {
+    let [mut client, mut server] = coders();
+    for round in 0..3_u8 {
+        let raw = seal(&mut client.sealer, MORE, &[round]);
+        assert_eq!(raw[..2], [0, 34], "neither MORE nor COMMAND outside");
+        assert_eq!(open(&mut server.opener, &raw), Ok(plain(MORE, &[round])));
+        let replayed = open(&mut server.opener, &raw);
+        assert_eq!(replayed, Err(Unverified::Nonce.into()));
+        let raw = seal(&mut server.sealer, COMMAND, &[round]);
+        assert_eq!(open(&mut client.opener, &raw), Ok(plain(COMMAND, &[round])));
+    }
+    let own = seal(&mut client.sealer, 0, b"reflected");
+    assert_eq!(
+        open(&mut client.opener, &own),
+        Err(Unverified::Message.into()),
+        "a direction has its own prefix"
+    );
+}
+
+#[test]
+fn every_size_around_the_forms_of_a_header() {
+    let (mut sealer, mut opener) = pair(2);
+    let sizes = (0..=300).chain([65_535, 65_536, 100_000]);
+    for size in sizes {
+        let body: Vec<u8> = (0..=250).cycle().take(size).collect();
+        for flags in [0, MORE, COMMAND] {
+            if flags == COMMAND && size > 4106 {
+                continue;
+            }
+            let raw = seal(&mut sealer, flags, &body);
+            let is_long = size + 33 > 255;
+            assert_eq!(raw[0], if is_long { LONG } else { 0 }, "{size} bytes");
+            assert_eq!(raw.len(), size + 33 + if is_long { 9 } else { 2 });
+            assert_eq!(open(&mut opener, &raw), Ok(plain(flags, &body)));
+        }
+    }
+}
+
+/// A plain header tells LONG too, which says nothing about the sealed frame.
+#[test]
+fn the_form_of_the_plain_header_does_not_matter() {
+    let (mut sealer, mut opener) = pair(2);
+    let raw = seal(&mut sealer, LONG | MORE, b"x");
+    assert_eq!(open(&mut opener, &raw), Ok(plain(MORE, b"x")));
+}
+
+#[test]
+fn a_long_header_with_a_small_size_is_opened() {
+    let (mut sealer, mut opener) = pair(2);
+    let short = seal(&mut sealer, 0, b"x");
+    let size = (short.len() as u64 - 2).to_be_bytes();
+    let raw = [&[LONG], &size[..], &short[2..]].concat();
+    assert_eq!(open(&mut opener, &raw), Ok(plain(0, b"x")));
+}
+
+#[test]
+fn many_frames_at_once_and_in_pieces_of_every_size() {
+    let bodies: [(u8, &[u8]); 5] = [
+        (MORE, b"one"),
+        (COMMAND, b"\x04PING\0\0"),
+        (0, &[b'x'; 400]),
+        (0, b""),
+        (0, b"five"),
+    ];
+    let expected: Vec<u8> = bodies
+        .iter()
+        .flat_map(|(flags, body)| plain(*flags, body))
+        .collect();
+    let (mut sealer, _) = pair(2);
+    let sealed = bodies.map(|(flags, body)| seal(&mut sealer, flags, body));
+    let raw = sealed.concat();
+    for piece_size in 1..=raw.len() {
+        let (_, mut opener) = pair(2);
+        let (mut buffer, mut got) = (Vec::new(), Vec::new());
+        let (mut arrived, mut consumed) = (0, 0);
+        for piece in raw.chunks(piece_size) {
+            buffer.extend_from_slice(piece);
+            arrived += piece.len();
+            let opened = opener.open(&mut buffer, &Limits::default()).unwrap();
+            got.extend_from_slice(&buffer[..opened.plain]);
+            buffer.drain(..opened.consumed);
+            consumed += opened.consumed;
+            assert!(opened.need > buffer.len(), "asked for bytes that are there");
+            let mut whole = 0;
+            for frame in &sealed {
+                if whole + frame.len() > arrived {
+                    break;
+                }
+                whole += frame.len();
+            }
+            assert_eq!(consumed, whole, "every whole frame is opened at once");
+        }
+        assert_eq!(got, expected, "pieces of {piece_size} bytes");
+        assert!(buffer.is_empty());
+    }
+}
+
+#[test]
+fn nonces_only_grow() {
+    let (_, mut opener) = pair(10);
+    for nonce in [0, 9, 10] {
+        let raw = forge(nonce, b"\0x");
+        assert_eq!(open(&mut opener, &raw), Err(Unverified::Nonce.into()));
+    }
+    for nonce in [11, 20, 21, u64::MAX] {
+        assert_eq!(
+            open(&mut opener, &forge(nonce, b"\0x")),
+            Ok(plain(0, b"x")),
+            "gaps are legal: {nonce}"
+        );
+        let again = open(&mut opener, &forge(nonce, b"\0y"));
+        assert_eq!(again, Err(Unverified::Nonce.into()));
+    }
+}
+
+#[test]
+fn nonces_cross_the_bytes_that_they_are_made_of() {
+    for start in [
+        0xfd,
+        0xfffd,
+        0xff_fffd,
+        0xffff_fffd,
+        0xff_ffff_ffff_fffd_u64,
+    ] {
+        let (mut sealer, mut opener) = pair(start);
+        for step in 1..=5 {
+            let raw = seal(&mut sealer, 0, b"x");
+            assert_eq!(raw[10..18], (start + step).to_be_bytes());
+            assert_eq!(open(&mut opener, &raw), Ok(plain(0, b"x")));
+        }
+    }
+}
+
+#[test]
+fn the_last_nonce_is_never_sent() {
+    let (mut sealer, mut opener) = pair(u64::MAX - 2);
+    let raw = seal(&mut sealer, 0, b"x");
+    assert_eq!(open(&mut opener, &raw), Ok(plain(0, b"x")));
+    let mut out = vec![0; Sealer::sealed_size(1)];
+    for _ in 0..2 {
+        let refused = sealer.seal(0, b"x", &mut out);
+        assert_eq!(refused, Err(Internal::NoncesUsedUp.into()));
+    }
+    assert_eq!(out, [0; 36], "nothing was sealed");
+}
+
+/// A nonce counts from the moment that its tag has verified, and not before.
+#[test]
+fn every_bit_of_the_body_counts_and_a_forged_nonce_does_not() {
+    let (mut sealer, mut opener) = pair(2);
+    let raw = seal(&mut sealer, MORE, b"hello");
+    for bit in 2 * 8..8 * raw.len() {
+        let mut flipped = raw.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let error = open(&mut opener, &flipped).unwrap_err();
+        let expected = match bit / 8 {
+            2..10 => Misbehaved::NotEncrypted.into(),
+            10..18 if flipped[10..18] <= *2_u64.to_be_bytes().as_slice() => {
+                Unverified::Nonce.into()
+            }
+            _ => Error::from(Unverified::Message),
+        };
+        assert_eq!(error, expected, "bit {bit}");
+        assert_eq!(error.reply(), None);
+    }
+    assert_eq!(open(&mut opener, &raw), Ok(plain(MORE, b"hello")));
+}
+
+#[test]
+fn flags_outside_are_refused_as_soon_as_they_come() {
+    for flags in 1..=255_u8 {
+        let (_, mut opener) = pair(2);
+        let opened = opener.open(&mut [flags], &Limits::default());
+        if flags == LONG {
+            assert!(opened.is_ok());
+        } else {
+            assert_eq!(opened, Err(Malformed::Flags.into()), "{flags:02x}");
+        }
+    }
+}
+
+#[test]
+fn flags_inside_are_more_or_command_and_not_both() {
+    for flags in 0..=255_u8 {
+        let (_, mut opener) = pair(2);
+        let opened = open(&mut opener, &forge(3, &[flags, b'x']));
+        let expected = match flags {
+            0 => Ok(plain(0, b"x")),
+            1 => Ok(plain(MORE, b"x")),
+            2 => Ok(plain(COMMAND, b"x")),
+            _ => Err(Malformed::Flags.into()),
+        };
+        assert_eq!(opened, expected, "{flags:02x}");
+    }
+}
+
+#[test]
+fn a_body_too_short_for_a_message_is_refused_at_its_header() {
+    for size in 0..33 {
+        let (_, mut opener) = pair(2);
+        let opened = opener.open(&mut [0, size], &Limits::default());
+        assert_eq!(opened, Err(Malformed::MessageCommand.into()));
+    }
+    let (_, mut opener) = pair(2);
+    let opened = opener.open(&mut [0, 33], &Limits::default());
+    let expected = Opened {
+        consumed: 0,
+        need: 35,
+        plain: 0,
+    };
+    assert_eq!(opened, Ok(expected));
+}
+
+#[test]
+fn frames_in_the_clear_are_refused() {
+    let clear = plain(0, &[b'x'; 40]);
+    let (_, mut opener) = pair(2);
+    assert_eq!(
+        open(&mut opener, &clear),
+        Err(Misbehaved::NotEncrypted.into())
+    );
+}
+
+#[test]
+fn limits_hold_from_the_header_on_and_for_each_kind() {
+    let limits = Limits {
+        message_size_max: 1000,
+        topic_size_max: 500,
+        ..Limits::default()
+    };
+    let header = |size: u64| [&[LONG], &size.to_be_bytes()[..]].concat();
+    let (_, mut opener) = pair(2);
+    assert!(opener.open(&mut header(1033), &limits).is_ok());
+    for size in [1034, u64::from(u32::MAX), u64::MAX] {
+        let (_, mut opener) = pair(2);
+        let opened = opener.open(&mut header(size), &limits);
+        assert_eq!(opened, Err(Malformed::FrameTooLarge.into()));
+    }
+    let table = [
+        (0, 1000, Ok(1009)),
+        (COMMAND, 510, Ok(519)),
+        (COMMAND, 511, Err(Malformed::CommandTooLarge.into())),
+    ];
+    for (flags, size, expected) in table {
+        let (mut sealer, mut opener) = pair(2);
+        let mut raw = seal(&mut sealer, flags, &vec![0; size]);
+        let opened = opener.open(&mut raw, &limits).map(|opened| opened.plain);
+        assert_eq!(opened, expected, "{size} bytes with flags {flags}");
+    }
+    let small = Limits {
+        message_size_max: 10,
+        ..limits
+    };
+    let (mut sealer, mut opener) = pair(2);
+    let mut raw = seal(&mut sealer, 0, &[0; 11]);
+    let opened = opener.open(&mut raw, &small);
+    assert_eq!(opened, Err(Malformed::FrameTooLarge.into()));
+}
+
+#[test]
+fn unlimited_limits_do_not_overflow() {
+    let limits = Limits {
+        message_size_max: u64::MAX,
+        topic_size_max: u64::MAX,
+        ..Limits::default()
+    };
+    for size in [u64::MAX, u64::MAX - 9, 1 << 63] {
+        let (_, mut opener) = pair(2);
+        let mut raw = [&[LONG], &size.to_be_bytes()[..]].concat();
+        let opened = opener.open(&mut raw, &limits);
+        assert!(opened.is_err() || opened.is_ok_and(|opened| opened.plain == 0));
+    }
+}
