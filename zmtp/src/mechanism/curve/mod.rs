@@ -21,7 +21,7 @@ mod command;
 mod crypto;
 mod keys;
 mod server;
-mod traffic;
+pub(crate) mod traffic;
 mod z85;
 
 #[expect(unused_imports, reason = "no session has it yet")]

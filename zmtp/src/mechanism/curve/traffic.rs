@@ -135,6 +135,9 @@ impl Opener {
 }
 
 impl Sealer {
+    /// Most bytes that a frame grows by: its header may become a long one.
+    pub(crate) const OVERHEAD_MAX: usize = OVERHEAD + LONG_SIZE - SHORT_SIZE;
+
     /// Seals with `key` and nonces that begin with `prefix` and are greater than `nonce`.
     pub(super) fn new(key: &BoxKey, prefix: &[u8; 16], nonce: u64) -> Self {
         Self {

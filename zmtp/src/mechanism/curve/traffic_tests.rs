@@ -79,6 +79,9 @@ fn every_size_around_the_forms_of_a_header() {
             let is_long = size + 33 > 255;
             assert_eq!(raw[0], if is_long { LONG } else { 0 }, "{size} bytes");
             assert_eq!(raw.len(), size + 33 + if is_long { 9 } else { 2 });
+            let growth = raw.len() - plain(flags, &body).len();
+            assert!(growth <= Sealer::OVERHEAD_MAX);
+            assert_eq!(growth == Sealer::OVERHEAD_MAX, is_long && size <= 255);
             assert_eq!(open(&mut opener, &raw), Ok(plain(flags, &body)));
         }
     }
