@@ -1,7 +1,7 @@
 //! The whole command line: the options of every subcommand, the summary, and errors in one line.
 //!
-//! Each subcommand defines its own arguments. They are parsed while clap reads them, so that a
-//! subcommand receives only valid values.
+//! Each subcommand defines its own arguments. clap parses them, so a subcommand receives only valid
+//! values.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
@@ -17,7 +17,7 @@ use crate::output::Failure;
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
-    /// Without any, `run` on the embedded default.
+    /// Without a subcommand, zmqd runs the embedded default.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -27,17 +27,26 @@ pub(crate) fn definition() -> clap::Command {
     Args::command()
 }
 
-/// What clap found wrong, as one sentence.
+/// The error of clap, as one sentence.
 pub(crate) fn explain(error: &clap::Error) -> Failure {
     let unknown = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) if error.kind() == ErrorKind::UnknownArgument => name,
         _ => "",
     };
     if let Some((old, new)) = RENAMED.iter().find(|(old, _)| *old == unknown) {
-        return Failure::usage(format!("{old} has another name now: write {new}"));
+        return Failure::usage(format!("{old} was renamed: write {new}"));
+    }
+    if error.kind() == ErrorKind::MissingSubcommand
+        && let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand)
+        && let Some(ContextValue::Strings(names)) = error.get(ContextKind::ValidSubcommand)
+    {
+        let names = names.join(", ");
+        return Failure::usage(format!(
+            "{command} needs a subcommand: {names} (see {command} --help)"
+        ));
     }
     let rendered = error.to_string();
-    // Behind the complaint clap goes on with usage, which `--help` has better.
+    // clap prints usage after the error, which `--help` shows better.
     let (complaint, usage) = rendered
         .split_once("\n\nUsage: ")
         .unwrap_or((&rendered, "zmqd"));
@@ -52,7 +61,7 @@ pub(crate) fn explain(error: &clap::Error) -> Failure {
         .take_while(|word| !word.starts_with(['[', '<', '-']))
         .collect();
     Failure::usage(format!(
-        "{} ({} --help says more)",
+        "{} (see {} --help)",
         complaint.join(" ").replace(" tip: ", "; "),
         command.join(" ")
     ))
@@ -62,16 +71,16 @@ fn after_help() -> String {
     format!(
         "{EXAMPLES}\n\n\
          Exit codes:\n  \
-         0  fine, also after SIGINT or SIGTERM\n  \
-         1  failed while running: a port in use, for example\n  \
-         2  wrong usage or a wrong configuration file\n\n\
+         0  success, also after SIGINT or SIGTERM\n  \
+         1  failure while running; a port in use, for example\n  \
+         2  wrong usage, or a wrong configuration file\n\n\
          Environment:\n  \
-         RUST_LOG  what to log: error, warn, info, debug or trace\n  \
-         NO_COLOR  no colours, whatever it is set to"
+         RUST_LOG  log level: error, warn, info, debug or trace\n  \
+         NO_COLOR  disables colours, with any value"
     )
 }
 
-/// Options that had another name before, and what to write now.
+/// Options that were renamed, and their new names.
 const RENAMED: &[(&str, &str)] = &[
     ("--handshake-timeout", "--set handshake_ivl=TIME"),
     ("--hwm", "--set sndhwm=N"),
@@ -81,9 +90,9 @@ const RENAMED: &[(&str, &str)] = &[
 
 const EXAMPLES: &str = "\
 Examples:
-  zmqd                                      one proxy of each kind on 127.0.0.1, to try
+  zmqd                                      one proxy of each kind on 127.0.0.1
   zmqd queue --frontend 'tcp://*:5559' --backend 'tcp://*:5560'
-  zmqd run --print-default > zmqd.toml      a configuration file to start from
+  zmqd run --print-default > zmqd.toml      an example of a configuration file
   zmqd check zmqd.toml && zmqd run zmqd.toml";
 
 #[cfg(test)]

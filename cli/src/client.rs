@@ -1,5 +1,5 @@
-//! A blocking ZMTP peer: a [`Session`] over a standard stream, for commands that talk to a broker
-//! rather than being one.
+//! A blocking ZMTP peer: a [`Session`] over a standard stream, for commands that are clients of a
+//! broker.
 #![expect(
     clippy::disallowed_methods,
     reason = "the command line reads the clock"
@@ -19,13 +19,13 @@ mod stream;
 
 pub(crate) use stream::{Listener, Stream};
 
-/// One connection on which the handshake is over.
+/// One connection after its handshake.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// Received bytes; those in front of `taken` are done with.
+    /// Received bytes; those before `taken` are handled.
     input: Vec<u8>,
     out: Vec<u8>,
-    /// How much the next read takes: more each time that it was not enough.
+    /// The size of the next read: it grows each time that the buffer was too small.
     read_size: usize,
     session: Session,
     stream: Arc<Stream>,
@@ -34,18 +34,18 @@ pub(crate) struct Client {
     version: Version,
 }
 
-/// Sends on a client's connection from another thread, while the client listens.
+/// Sends on a client's connection from another thread, while the client receives.
 #[derive(Debug)]
 pub(crate) struct Sender {
     stream: Arc<Stream>,
-    /// Held while something is written, so that nothing gets into the middle of it.
+    /// Held during a write, so that writes do not interleave.
     turn: Arc<Mutex<()>>,
 }
 
-/// What [`Client::recv`] hears from the peer.
+/// Received by [`Client::recv`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received<'a> {
-    /// A whole message in the form it has on the wire; `zmtp::Frames` walks it.
+    /// A whole message in wire form; `zmtp::Frames` iterates over it.
     Message(&'a [u8]),
     /// The peer of our publishing socket subscribes (`add`) or cancels.
     Subscription { add: bool, topic: &'a [u8] },
@@ -56,20 +56,20 @@ pub(crate) enum Received<'a> {
 pub(crate) enum ClientError {
     /// The peer closed the connection.
     Closed,
-    /// The system refused something.
+    /// A system call failed.
     Io(io::Error),
-    /// The peer and we do not understand each other.
+    /// One side violated the protocol, or both are incompatible.
     Protocol(zmtp::Error),
-    /// Nothing came before the deadline.
+    /// Nothing arrived before the deadline.
     TimedOut,
 }
 
 impl Client {
-    /// Connects and shakes hands, with `timeout` for each of the two. A write that makes no
-    /// progress for as long fails later on.
+    /// Connects and shakes hands, with `timeout` for each. Later, a write that makes no progress
+    /// for this long fails.
     ///
     /// # Errors
-    /// Nobody listens there, the peer refuses us, or the time is over.
+    /// Nothing listens there, the peer refuses us, or the time is over.
     pub(crate) fn connect(
         endpoint: &Endpoint,
         socket_type: SocketType,
@@ -124,17 +124,17 @@ impl Client {
         Ok(client)
     }
 
-    /// Sends one message of these frames.
+    /// Sends one message with these frames.
     ///
     /// # Errors
-    /// The connection is gone, or stuck.
+    /// The connection is closed or blocked.
     pub(crate) fn send<B: AsRef<[u8]>>(&mut self, frames: &[B]) -> Result<(), ClientError> {
         encode::append_message(&mut self.out, frames);
         self.flush()
     }
 
-    /// Subscribes to a topic (`add`) or cancels it, in the form this peer understands. It leaves
-    /// with the next [`Self::send`] or [`Self::flush`], so that thousands can leave together.
+    /// Subscribes to a topic (`add`) or cancels it, in the form this peer understands. The next
+    /// [`Self::send`] or [`Self::flush`] sends it, so that thousands can leave together.
     pub(crate) fn append_subscription(&mut self, topic: &[u8], add: bool) {
         Peer::append_subscription(self.version, topic, add, &mut self.out);
     }
@@ -142,7 +142,8 @@ impl Client {
     /// Waits for the next message or subscription.
     ///
     /// # Errors
-    /// The connection is gone or failed, or the deadline passed; then the call may be repeated.
+    /// The connection is closed or failed, or the deadline passed; after a deadline the call may be
+    /// repeated.
     pub(crate) fn recv(&mut self, deadline: Option<Instant>) -> Result<Received<'_>, ClientError> {
         match self.advance(deadline)? {
             Heard::Message(at) => Ok(Received::Message(&self.input[at])),
@@ -154,18 +155,18 @@ impl Client {
         }
     }
 
-    /// Sends what is waiting to be sent.
+    /// Sends pending bytes.
     ///
     /// # Errors
-    /// The connection is gone, or stuck.
+    /// The connection is closed or blocked.
     pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
         if self.out.is_empty() {
             return Ok(());
         }
         let turn = match self.turn.try_lock() {
             Ok(turn) => turn,
-            // Our sender is at it. An answer to PING can wait: what is sent is a sign of life, and
-            // to wait for a peer that waits until we listen would be for ever.
+            // Our sender is writing. An answer to PING can wait: sent data is a sign of life, and
+            // waiting for a peer that itself waits for us to read would be a deadlock.
             Err(TryLockError::WouldBlock) => return Ok(()),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         };
@@ -175,7 +176,7 @@ impl Client {
         Ok(())
     }
 
-    /// A sender for another thread. From now on writes wait for the peer as long as it takes.
+    /// A sender for another thread. From now on writes wait for the peer without a limit.
     pub(crate) fn sender(&self) -> io::Result<Sender> {
         self.stream.set_write_timeout(None)?;
         Ok(Sender {
@@ -184,16 +185,17 @@ impl Client {
         })
     }
 
-    /// Another handle to the connection: to shut it down from elsewhere, or to read past us.
+    /// Another handle to the connection: to shut it down from elsewhere, or to read without the
+    /// session.
     pub(crate) fn try_clone_stream(&self) -> io::Result<Stream> {
         self.stream.try_clone()
     }
 
-    /// The bare connection, for a caller that knows the wire form, and what was received on it and
-    /// not yet returned.
+    /// The bare connection, for a caller that knows the wire form, and the bytes that were received
+    /// and not yet returned.
     ///
     /// # Errors
-    /// It is none over TCP, or somebody has a sender for it.
+    /// It is not over TCP, or a sender exists for it.
     pub(crate) fn into_tcp(mut self) -> Result<(TcpStream, Vec<u8>), String> {
         self.input.drain(..self.taken);
         match Arc::into_inner(self.stream) {
@@ -202,7 +204,7 @@ impl Client {
         }
     }
 
-    /// Reads until something is heard. The ranges it returns hold until the next call.
+    /// Reads until something has arrived. The returned ranges are valid until the next call.
     fn advance(&mut self, deadline: Option<Instant>) -> Result<Heard, ClientError> {
         loop {
             let start = self.taken;
@@ -210,7 +212,7 @@ impl Client {
             let step = match self.session.handle_input(input, &mut self.out) {
                 Ok(step) => step,
                 Err(error) => {
-                    // The peer may hear why; that it can no longer hear is no news.
+                    // The ERROR for the peer; a failure to send it does not matter.
                     let _ = self.flush();
                     return Err(ClientError::Protocol(error));
                 }
@@ -245,15 +247,15 @@ impl Client {
         }
     }
 
-    /// Waits for bytes, or until a heartbeat is due. The buffer grows with what was sent and not
-    /// with what was announced.
+    /// Waits for bytes, or until a heartbeat is due. The buffer grows with received bytes, not with
+    /// announced sizes.
     fn read(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Err(ClientError::TimedOut);
         }
         let wake = deadline.into_iter().chain(self.session.poll_timeout());
-        // What is due since nobody read from here is not too late before it was looked.
+        // A deadline that passed before this call still gets a short read.
         let timeout = |wake: Instant| wake.saturating_duration_since(now).max(MOMENT);
         self.stream.set_read_timeout(wake.min().map(timeout))?;
         self.input.drain(..self.taken);
@@ -289,10 +291,10 @@ impl Client {
 }
 
 impl Sender {
-    /// Sends bytes that are whole messages in wire form, and waits until the kernel has them.
+    /// Sends whole messages in wire form, and waits until the kernel has them.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is closed.
     pub(crate) fn send_wire(&self, wire: &[u8]) -> Result<(), ClientError> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         (&*self.stream).write_all(wire)?;
@@ -300,16 +302,16 @@ impl Sender {
         Ok(())
     }
 
-    /// Says that no more will be sent, while the client goes on listening.
+    /// Closes the sending direction, while the client goes on receiving.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is closed.
     pub(crate) fn end(&self) -> Result<(), ClientError> {
         Ok(self.stream.shutdown(Shutdown::Write)?)
     }
 }
 
-/// What [`Client::advance`] hears, by its place in the input.
+/// The result of [`Client::advance`], by its place in the input.
 enum Heard {
     Message(Range<usize>),
     Ready(Peer),
@@ -319,7 +321,7 @@ enum Heard {
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // What a blocking socket with a timeout says, depending on the system.
+            // The error of a blocking socket with a timeout, which depends on the system.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Io(error),
         }
@@ -339,7 +341,7 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// Those of a broker: a peer whose machine is gone is noticed, if it knows PING.
+/// The defaults of a broker: a lost machine is noticed if the peer knows PING.
 const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
     interval: Duration::from_secs(10),
     timeout: Duration::from_secs(15),
@@ -368,7 +370,7 @@ pub(crate) mod tests {
     }
 
     /// Joins one connection to each of two endpoints, so that two clients shake hands with each
-    /// other. `change` sees what goes from the front to the back.
+    /// other. `change` sees the bytes from the front to the back.
     pub(crate) fn relay(
         mut change: impl FnMut(&mut Vec<u8>) + Send + 'static,
     ) -> (Endpoint, Endpoint) {
@@ -404,7 +406,7 @@ pub(crate) mod tests {
         (front.join().unwrap().unwrap(), back)
     }
 
-    /// A peer that sends these bytes, reads for ever if `stays`, and closes otherwise.
+    /// A peer that sends these bytes, then reads without end if `stays`, and closes otherwise.
     fn connect_to(bytes: &'static [u8], stays: bool, timeout: Duration) -> ClientError {
         let (listener, endpoint) = listen();
         let peer = thread::spawn(move || {
@@ -468,7 +470,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_peer_that_falls_silent_is_noticed_and_one_that_answers_is_not() {
+    fn a_silent_peer_times_out_and_one_that_answers_does_not() {
         let heartbeat = |interval_ms, timeout_ms| SessionConfig {
             heartbeat: Some(HeartbeatConfig {
                 interval: Duration::from_millis(interval_ms),
@@ -482,7 +484,7 @@ pub(crate) mod tests {
             thread::spawn(move || Client::connect(&endpoint, SocketType::Dealer, b"", TIMEOUT));
         let stream = Stream::Tcp(listener.accept().unwrap().0);
         let mut client = Client::shake_hands(stream, heartbeat(1, 50), TIMEOUT).unwrap();
-        // The peer has shaken hands and reads no more.
+        // The peer has shaken hands and stops reading.
         let _silent = peer.join().unwrap().unwrap();
         let dead = client.recv(Some(Instant::now() + TIMEOUT)).unwrap_err();
         assert!(
@@ -497,7 +499,7 @@ pub(crate) mod tests {
         });
         let stream = Stream::Tcp(listener.accept().unwrap().0);
         let mut client = Client::shake_hands(stream, heartbeat(1, 5000), TIMEOUT).unwrap();
-        // Many PINGs and their answers later.
+        // After many PINGs and their answers.
         let soon = Some(Instant::now() + Duration::from_millis(50));
         assert!(matches!(client.recv(soon), Err(ClientError::TimedOut)));
         client.send(&["the end"]).unwrap();
@@ -513,7 +515,7 @@ pub(crate) mod tests {
         ];
         for name in &names {
             let endpoint: Endpoint = name.parse().unwrap();
-            // The second time a socket is there that nobody listens at any more.
+            // The second time the path has a socket without a listener.
             for _ in 0..2 {
                 let (listener, bound) = Listener::bind(&endpoint).unwrap();
                 assert_eq!(bound, endpoint);
@@ -526,7 +528,7 @@ pub(crate) mod tests {
                     let mut front = Client::connect(&connect, SocketType::Push, b"", TIMEOUT);
                     front.as_mut().unwrap().send(&["local"]).unwrap();
                 });
-                // The first connection is that of the attempt to bind it again.
+                // The first connection is that of the second attempt to bind.
                 let mut back = loop {
                     let stream = listener.accept().unwrap();
                     if let Ok(back) = Client::over(stream, SocketType::Pull, b"", TIMEOUT) {
@@ -545,7 +547,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_returned_goes_with_the_bare_connection() {
+    fn the_bare_connection_keeps_bytes_that_were_not_returned() {
         let (mut front, mut back) = pair(SocketType::Push, SocketType::Pull);
         encode::append_message(&mut front.out, &["one"]);
         front.send(&["two"]).unwrap();
@@ -558,7 +560,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_none_is_told_apart() {
+    fn a_peer_without_zmtp_is_recognised() {
         let http = connect_to(b"HTTP/1.1 400 Bad Request\r\n\r\n", true, TIMEOUT);
         assert!(
             http.to_string().contains("it sent \"HTTP/1.1 400"),

@@ -4,7 +4,7 @@ use clap::ArgAction;
 use env_logger::{Builder, Env, TimestampPrecision};
 use log::LevelFilter;
 
-/// How much is logged on stderr.
+/// The level of the log on stderr.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Verbosity {
     /// Log more: debug, then trace; overrules RUST_LOG

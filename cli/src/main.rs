@@ -1,6 +1,6 @@
-//! The `zmqd` binary: reads the command line, does one thing, says how it went.
+//! The `zmqd` binary: parses the command line, runs one subcommand, reports the result.
 //!
-//! Exit codes: 0 fine, 1 failed while running, 2 usage or configuration error. What went wrong is
+//! Exit codes: 0 success, 1 failure while running, 2 usage or configuration error. Each error is
 //! one sentence on stderr.
 
 #![forbid(unsafe_code)]
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             command::dispatch(args.command, args::definition)
         }
         Err(error) if error.use_stderr() => Err(args::explain(&error)),
-        // Help and version, asked for.
+        // Help or version was requested.
         Err(error) => error.print().map_err(output::Failure::from),
     };
     output::exit_code(outcome)

@@ -1,29 +1,29 @@
-//! What a command prints, and how it ends.
+//! The output of a command, and its exit code.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use zmtp::show;
 
-/// Why a command failed: sentences that say what to do, and the exit code.
+/// Why a command failed: sentences with the remedy, and the exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The reader of stdout closed it, as `head` does: exit code 0.
     BrokenPipe,
     /// Exit code 1.
     Running(String),
-    /// Exit code 2: everything that is wrong with the command line or a configuration.
+    /// Exit code 2: all errors of the command line or a configuration.
     Usage(Vec<String>),
 }
 
 impl Failure {
-    /// One thing that is wrong with the command line.
+    /// One error of the command line.
     pub(crate) fn usage(sentence: impl Into<String>) -> Self {
         Self::Usage(vec![sentence.into()])
     }
 }
 
-/// Prints why a command failed, if it did, and returns the exit code.
+/// Prints the reason if a command failed, and returns the exit code.
 pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
     let (sentences, code) = match outcome {
         Ok(()) | Err(Failure::BrokenPipe) => return ExitCode::SUCCESS,
@@ -33,7 +33,7 @@ pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
     let lines = sentences
         .iter()
         .map(|line| format!("zmqd: {}\n", show(line).whole()));
-    // If stderr is closed too, the exit code has to be enough.
+    // If stderr is closed too, the exit code must suffice.
     drop(io::stderr().write_all(lines.collect::<String>().as_bytes()));
     ExitCode::from(code)
 }

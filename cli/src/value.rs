@@ -1,14 +1,14 @@
-//! Values on the command line that several subcommands parse.
+//! Values that several subcommands parse.
 
 use std::time::Duration;
 
 use broker::config::endpoint::attach;
 use broker::config::{Attach, Endpoint, EndpointError, parse_size, parse_time};
 
-/// An endpoint and what to do with it.
+/// An endpoint, and whether to bind or connect to it.
 pub(crate) type Attached = (Attach, Endpoint);
 
-/// A time; a number without a unit is seconds.
+/// A time; a number without a unit counts seconds.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let time = parse_time(text, Duration::from_secs(1)).filter(|time| *time <= TIME_MAX);
     time.ok_or_else(|| "write a time such as 5s or 250ms; a number alone is seconds".to_owned())

@@ -1,26 +1,26 @@
-//! Which messages are wanted.
+//! Filters: the messages that a command shows, sends or exports.
 
 use broker::record::{Direction, Message};
 use zmtp::Frames;
 
 use super::split;
 
-/// What a message must be or contain. Of several values for one option any will do.
+/// Required properties of a message. If an option has several values, any one of them suffices.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FilterArgs {
-    /// in or out: only what came in at the frontend, or at the backend
+    /// in or out: only messages that the frontend, or the backend, received
     #[arg(long, value_enum, hide_possible_values = true, help_heading = FILTERS)]
-    pub(crate) direction: Option<Way>,
-    /// Only from or for this identity; 0x and digits for bytes
+    pub(crate) direction: Option<DirectionArg>,
+    /// Only messages from or for this identity; 0x and digits for bytes
     #[arg(long, value_name = "IDENTITY", help_heading = FILTERS)]
     pub(crate) identity: Vec<String>,
-    /// Only if the first frame behind the envelope begins so
+    /// Only messages whose first frame after the envelope has this prefix
     #[arg(long, value_name = "PREFIX", help_heading = FILTERS)]
     pub(crate) topic: Vec<String>,
-    /// Only if a frame contains this
+    /// Only messages with a frame that contains this text
     #[arg(long, value_name = "TEXT", help_heading = FILTERS)]
     pub(crate) text: Vec<String>,
-    /// Only from this proxy or endpoint
+    /// Only messages from this proxy or endpoint
     #[arg(long, value_name = "NAME", help_heading = FILTERS)]
     pub(crate) source: Vec<String>,
 }
@@ -29,21 +29,21 @@ const FILTERS: &str = "Filters";
 
 /// A direction on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Way {
+pub(crate) enum DirectionArg {
     In,
     Out,
 }
 
-impl From<Way> for Direction {
-    fn from(way: Way) -> Self {
-        match way {
-            Way::In => Self::In,
-            Way::Out => Self::Out,
+impl From<DirectionArg> for Direction {
+    fn from(direction: DirectionArg) -> Self {
+        match direction {
+            DirectionArg::In => Self::In,
+            DirectionArg::Out => Self::Out,
         }
     }
 }
 
-/// The same, ready to be applied.
+/// The same, in the form for [`Filter::accepts`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     direction: Option<Direction>,
@@ -65,17 +65,17 @@ impl Filter {
         }
     }
 
-    /// The only direction that is wanted, if there is one.
+    /// The only accepted direction, if there is one restriction.
     pub(crate) fn direction(&self) -> Option<Direction> {
         self.direction
     }
 
-    /// Also lets messages with this text pass, and no longer those without any.
+    /// Also accepts messages with this text, and no longer those without any of the texts.
     pub(crate) fn add_text(&mut self, text: &str) {
         self.texts.push(text.as_bytes().to_vec());
     }
 
-    /// Whether a message is wanted.
+    /// Whether a message passes.
     pub(crate) fn accepts(&self, message: &Message<'_>) -> bool {
         let Self {
             direction,
@@ -96,7 +96,7 @@ impl Filter {
     }
 }
 
-/// Whether one of them will do, or none is asked for.
+/// Whether one value matches, or none is required.
 fn any<T>(wanted: &[T], does: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(does)
 }
@@ -129,7 +129,7 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
     false
 }
 
-/// Reads an identity as it is shown: text, or `0x` and pairs of digits.
+/// Reads an identity in the form in which it is shown: text, or `0x` and pairs of digits.
 fn identity(text: &str) -> Vec<u8> {
     let bytes = text.strip_prefix("0x").and_then(|digits| {
         let pairs = digits.as_bytes().chunks(2);
@@ -182,7 +182,7 @@ mod tests {
         for direction in [None, Some(Direction::In), Some(Direction::Out)] {
             assert!(accepts(|_| (), direction, false, &[b"x"]));
             let wants_in = accepts(
-                |args| args.direction = Some(Way::In),
+                |args| args.direction = Some(DirectionArg::In),
                 direction,
                 false,
                 &[b"x"],
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_stand_behind_the_envelope() {
+    fn the_topic_follows_the_envelope() {
         let set = |args: &mut FilterArgs| args.topic = texts(&["we", "news"]);
         for (is_routed, frames, expected) in [
             (false, &[&b"weather"[..], b"x"][..], true),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn text_may_stand_anywhere() {
+    fn text_may_be_anywhere() {
         for (text, expected) in [
             ("id", true),
             ("aab", true),

@@ -1,42 +1,42 @@
-//! What capture sockets send: how direction and identity are told.
+//! Formats of capture sockets: the representation of direction and identity.
 
 use broker::record::Direction;
 use zmtp::Frames;
 
-/// How captured messages are to be read.
+/// The format of captured messages.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct FormatArgs {
-    /// auto, monitored or proxy: how a capture tells the direction
+    /// auto, monitored or proxy: how a capture marks the direction
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     #[arg(hide_possible_values = true, hide_default_value = true)]
     pub(crate) format: Format,
-    /// First frame of what came in at the frontend
+    /// First frame of copies from the frontend
     #[arg(long, value_name = "TEXT", default_value = "in")]
     pub(crate) in_prefix: String,
-    /// First frame of what came in at the backend
+    /// First frame of copies from the backend
     #[arg(long, value_name = "TEXT", default_value = "out")]
     pub(crate) out_prefix: String,
-    /// auto, routed or none: whether an identity stands in front
+    /// auto, routed or none: whether the first frame is an identity
     #[arg(long, value_enum, default_value_t = Envelope::Auto)]
     #[arg(hide_possible_values = true, hide_default_value = true)]
     pub(crate) envelope: Envelope,
 }
 
-/// How a capture tells the direction. What stands at a variant would make the help twice as long.
+/// How a capture marks the direction. Doc comments on the variants would double the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    // By a first frame that is one of the prefixes; others have no direction.
+    // By a first frame that is one of the prefixes; other messages have no direction.
     Auto,
-    // By a first frame that is one of the prefixes; others are passed over.
+    // By a first frame that is one of the prefixes; other messages are skipped.
     Monitored,
-    // Not at all: the frames are as the proxy passed them on.
+    // Not at all: the frames are as the proxy forwarded them.
     Proxy,
 }
 
-/// Whether an identity stands in front of the frames.
+/// Whether the first frame is an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Envelope {
-    // If an empty frame follows and the direction is told, or if a ROUTER may have made it up.
+    // If the direction is known and an empty frame follows, or if it looks like a ROUTER's own.
     Auto,
     // Always: the proxy has a ROUTER.
     Routed,
@@ -44,9 +44,9 @@ pub(crate) enum Envelope {
     None,
 }
 
-/// What a captured message was before it was captured.
+/// A captured message without the frame that the capture added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sighting<'a> {
+pub(crate) struct Captured<'a> {
     pub(crate) direction: Option<Direction>,
     /// In wire form.
     pub(crate) frames: &'a [u8],
@@ -54,8 +54,8 @@ pub(crate) struct Sighting<'a> {
 }
 
 impl FormatArgs {
-    /// Reads a captured message, given in wire form; `None` if it is of another format.
-    pub(crate) fn read<'a>(&self, captured: &'a [u8]) -> Option<Sighting<'a>> {
+    /// Reads a captured message in wire form; `None` if it has another format.
+    pub(crate) fn read<'a>(&self, captured: &'a [u8]) -> Option<Captured<'a>> {
         let (direction, frames) = match (self.format, self.prefixed(captured)) {
             (Format::Proxy, _) | (Format::Auto, None) => (None, captured),
             (Format::Auto | Format::Monitored, Some((direction, frames))) => {
@@ -68,7 +68,7 @@ impl FormatArgs {
             Envelope::Routed => true,
             Envelope::None => false,
         };
-        Some(Sighting {
+        Some(Captured {
             direction,
             frames,
             is_routed,
@@ -80,7 +80,7 @@ impl FormatArgs {
         self.format == Format::Proxy
     }
 
-    /// What to subscribe to when only these directions are wanted: `None` is all of them.
+    /// The topic to subscribe to for these directions; `None` means all.
     pub(crate) fn topic(&self, direction: Option<Direction>) -> &[u8] {
         match direction {
             None => b"",
@@ -101,8 +101,8 @@ impl FormatArgs {
     }
 }
 
-/// Whether the first frame looks like an identity. An empty frame behind it is a sign only in
-/// captures that tell directions: elsewhere it is as likely a topic and a message without a body.
+/// Whether the first frame looks like an identity. An empty frame after it counts only in captures
+/// that mark directions: elsewhere it may as well follow a topic, as an empty body.
 fn has_identity(is_directed: bool, frames: &[u8]) -> bool {
     let mut frames = Frames::new(frames);
     let (Some(first), Some(second)) = (frames.next(), frames.next()) else {
@@ -114,8 +114,8 @@ fn has_identity(is_directed: bool, frames: &[u8]) -> bool {
     is_made_up || is_delimited && (1..=zmtp::limits::IDENTITY_SIZE_MAX).contains(&size)
 }
 
-/// Bytes of the identities that libzmq and zmqd give to peers without one. They begin with a zero,
-/// which RFC 37 keeps from others.
+/// Sizes of the identities that libzmq and zmqd generate for peers without one. They begin with a
+/// zero byte, which RFC 37 forbids in other identities.
 const MADE_UP_SIZES: [usize; 2] = [5, 9];
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_direction_is_told_by_a_whole_first_frame() {
+    fn the_direction_is_a_whole_first_frame() {
         let (auto, incoming, outgoing) = (args(), Some(Direction::In), Some(Direction::Out));
         for (captured, direction, frames) in [
             (
@@ -153,9 +153,9 @@ mod tests {
             (&["topic", "in"], None, &["topic", "in"]),
         ] {
             let captured = wire(captured);
-            let sighting = auto.read(&captured).expect("whatever it is");
-            assert_eq!(sighting.direction, direction);
-            assert_eq!(sighting.frames, wire(frames));
+            let captured_message = auto.read(&captured).expect("any format");
+            assert_eq!(captured_message.direction, direction);
+            assert_eq!(captured_message.frames, wire(frames));
         }
         let prefixes = FormatArgs {
             in_prefix: "<".to_owned(),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_are_told_by_what_follows_them() {
+    fn the_next_frame_shows_an_identity() {
         for (frames, expected) in [
             (&["client", "", "body"][..], true),
             (&["client", ""], false),

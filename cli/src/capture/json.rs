@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use zmtp::is_hidden;
 
-/// The text without the blanks between its parts, if it is a JSON object or array. Order and
-/// numbers stay as they are written.
+/// The text without blanks between its parts, if it is a JSON object or array. Order and numbers do
+/// not change.
 pub(crate) fn compact(text: &str) -> Option<String> {
     if !text.trim_start().starts_with(['{', '[']) {
         return None;
@@ -27,10 +27,10 @@ pub(crate) fn append_string(out: &mut String, text: &str) {
     append_visibly(out, &Value::from(text).to_string());
 }
 
-/// Appends JSON whose hidden characters, which can only be in strings, are written out there.
+/// Appends JSON, with the hidden characters in its strings escaped. They can occur only there.
 pub(crate) fn append_visibly(out: &mut String, json: &str) {
     for character in json.chars() {
-        // Between its parts JSON may have tabs and ends of lines, within strings it cannot.
+        // Between its parts JSON may have tabs and line ends, in strings it may not.
         if is_hidden(character) && !character.is_ascii_whitespace() {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 // Writing to a string cannot fail.
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_characters_are_written_out_in_any_json() {
+    fn hidden_characters_are_escaped_in_any_json() {
         let hidden: String = ('\0'..=char::MAX).filter(|one| is_hidden(*one)).collect();
         let value = serde_json::json!({ "text": hidden, hidden.clone(): [hidden] });
         let mut out = String::new();

@@ -1,5 +1,4 @@
-//! Captured messages: from capture sockets and from recordings, what can be told of them, and which
-//! of them are wanted.
+//! Captured messages: from capture sockets and from recordings, their formats, and filters.
 
 mod filter;
 mod format;
@@ -21,7 +20,7 @@ pub(crate) use recordings::Recordings;
 
 /// A message that outlives the buffer it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct OwnedMessage {
     connection: u64,
     direction: Option<Direction>,
     frames: Vec<u8>,
@@ -32,7 +31,7 @@ pub(crate) struct Kept {
     time_ns: u64,
 }
 
-impl Kept {
+impl OwnedMessage {
     /// A copy of `message`, whose source is `source`.
     pub(crate) fn new(message: &Message<'_>, source: &Arc<str>) -> Self {
         let origin = &message.origin;
@@ -64,7 +63,7 @@ impl Kept {
     }
 }
 
-/// The identity in front of a message, if it has one, and the frames behind it.
+/// The identity in front of a message, if it has one, and the frames after it.
 pub(crate) fn split<'a>(message: &Message<'a>) -> (Option<&'a [u8]>, Frames<'a>) {
     let mut frames = Frames::new(message.frames);
     if !message.origin.is_routed {

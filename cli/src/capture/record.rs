@@ -1,4 +1,4 @@
-//! The options that say where to record.
+//! The options for recording.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use broker::record::RecordConfig;
 
 use crate::value::{size, time};
 
-/// Where to record, and how much of it to keep.
+/// The recording, and its limits.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RecordArgs {
     /// Record messages to a file
@@ -27,7 +27,7 @@ pub(crate) struct RecordArgs {
 }
 
 impl RecordArgs {
-    /// What is to be recorded, if anything is.
+    /// The configuration of the recording, if one was requested.
     pub(crate) fn config(&self) -> Option<RecordConfig> {
         self.record.as_ref().map(|path| RecordConfig {
             age_max: Some(self.record_age).filter(|age| !age.is_zero()),

@@ -1,4 +1,4 @@
-//! Recordings, several of them as if they were one.
+//! Recordings; several are read as if they were one.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use broker::record::{Entry, Fault, Message, Reader};
 
-use super::Kept;
+use super::OwnedMessage;
 use crate::output::Failure;
 
 /// Messages of one or more files in the order of their times.
@@ -16,27 +16,27 @@ pub(crate) struct Recordings {
     files: Vec<Open>,
 }
 
-/// What reading has come to.
+/// The state of the recordings after reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Every byte made sense.
-    All,
-    /// Places where bytes were damaged.
+pub(crate) enum Integrity {
+    /// All bytes were valid.
+    Intact,
+    /// The number of damaged places.
     Damaged(u64),
 }
 
 /// A file and its next message.
 #[derive(Debug)]
 struct Open {
-    next: Option<Kept>,
+    next: Option<OwnedMessage>,
     path: PathBuf,
     reader: Reader<File>,
-    /// That of the last message, most often also that of the next one.
+    /// The source of the last message, most often also that of the next.
     source: Arc<str>,
 }
 
 impl Recordings {
-    /// Opens files and looks at the beginning of each.
+    /// Opens files and reads the beginning of each.
     pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, Failure> {
         let mut recordings = Self {
             damaged: 0,
@@ -56,15 +56,15 @@ impl Recordings {
         Ok(recordings)
     }
 
-    /// Hands all messages to `take`, the earliest first, until it is told to stop by `false`.
+    /// Passes all messages to `take`, the earliest first, until it returns `false`.
     pub(crate) fn read(
         mut self,
         mut take: impl FnMut(&Message<'_>) -> Result<bool, Failure>,
-    ) -> Result<Told, Failure> {
+    ) -> Result<Integrity, Failure> {
         loop {
             let waiting = self.files.iter_mut().filter(|file| file.next.is_some());
             let time = |file: &&mut Open| file.next.as_ref().map(|next| next.message().time_ns);
-            // Of equal times the file that was named first comes first.
+            // If times are equal, the file named first comes first.
             let Some(file) = waiting.min_by_key(time) else {
                 break;
             };
@@ -76,17 +76,17 @@ impl Recordings {
             self.damaged += file.advance()?;
         }
         Ok(match self.damaged {
-            0 => Told::All,
-            damaged => Told::Damaged(damaged),
+            0 => Integrity::Intact,
+            damaged => Integrity::Damaged(damaged),
         })
     }
 }
 
-impl Told {
-    /// Fails if anything was damaged, which has been told in detail by then.
+impl Integrity {
+    /// Fails if anything was damaged; the log has the details by then.
     pub(crate) fn check(self) -> Result<(), Failure> {
         match self {
-            Self::All => Ok(()),
+            Self::Intact => Ok(()),
             Self::Damaged(1) => Err(Failure::Running("the recording is damaged".to_owned())),
             Self::Damaged(places) => Err(Failure::Running(format!(
                 "the recording is damaged in {places} places"
@@ -96,7 +96,7 @@ impl Told {
 }
 
 impl Open {
-    /// Goes to the next message; returns the number of damaged places before it.
+    /// Advances to the next message; returns the number of damaged places before it.
     fn advance(&mut self) -> Result<u64, Failure> {
         let (mut damaged, path) = (0, self.path.display());
         self.next = loop {
@@ -109,7 +109,7 @@ impl Open {
                     if *self.source != *message.origin.source {
                         self.source = message.origin.source.into();
                     }
-                    break Some(Kept::new(&message, &self.source));
+                    break Some(OwnedMessage::new(&message, &self.source));
                 }
                 Some(Entry::Lost(lost)) => log::warn!(
                     "{path}: {} messages of {} bytes are missing here, they were not recorded",

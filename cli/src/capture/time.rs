@@ -1,4 +1,4 @@
-//! Times as people read them.
+//! Times and durations in readable form.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ pub(crate) fn utc(time_ns: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
-/// A length of time with three digits, in the unit that fits.
+/// A duration with three digits, in a suitable unit.
 pub(crate) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match seconds {
@@ -40,9 +40,9 @@ fn digits(number: f64) -> usize {
     }
 }
 
-/// The date so many days after the first of January 1970, in the Gregorian calendar.
+/// The date this number of days after 1 January 1970, in the Gregorian calendar.
 fn civil(days: u64) -> (u64, u64, u64) {
-    // Counted from the first of March of the year 0, so that a leap day is the last of its year.
+    // Counted from 1 March of the year 0, so that a leap day is the last day of its year.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_have_the_unit_that_fits() {
+    fn durations_have_a_suitable_unit() {
         for (nanos, expected) in [
             (0, "0 µs"),
             (1_499, "1 µs"),

@@ -1,4 +1,4 @@
-//! Blocking connections, over whichever transport the endpoint names.
+//! Blocking connections over every transport that an endpoint can name.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
@@ -15,7 +15,7 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
 }
 
-/// A socket that connections come to.
+/// A socket that accepts connections.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Ipc(UnixListener),
@@ -26,11 +26,11 @@ impl Stream {
     /// Connects, with `timeout` for each address of a name.
     pub(super) fn connect(endpoint: &Endpoint, timeout: Duration) -> io::Result<Self> {
         match endpoint {
-            Endpoint::Inproc(_) => Err(unsupported("inproc is within one process")),
+            Endpoint::Inproc(_) => Err(unsupported("inproc connects only within one process")),
             Endpoint::Ipc(name) => UnixStream::connect_addr(&local_address(name)?).map(Self::Ipc),
             Endpoint::Tcp {
                 source: Some(_), ..
-            } => Err(unsupported("a source address cannot be chosen here")),
+            } => Err(unsupported("this command cannot choose a source address")),
             Endpoint::Tcp { host, port, .. } => {
                 let stream = connect_any(&resolve(host, *port)?, timeout)?;
                 stream.set_nodelay(true)?;
@@ -93,10 +93,10 @@ impl Write for &Stream {
 }
 
 impl Listener {
-    /// Listens, and says where: the port is the real one.
+    /// Listens, and returns the bound endpoint with its real port.
     pub(crate) fn bind(endpoint: &Endpoint) -> io::Result<(Self, Endpoint)> {
         match endpoint {
-            Endpoint::Inproc(_) => Err(unsupported("inproc is within one process")),
+            Endpoint::Inproc(_) => Err(unsupported("inproc connects only within one process")),
             Endpoint::Ipc(name) => {
                 let listener = bind_local(name)?;
                 Ok((Self::Ipc(listener), endpoint.clone()))
@@ -153,7 +153,7 @@ fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
     })
 }
 
-/// Listens at a name. A socket that nobody listens at any more is replaced.
+/// Listens at a name. Replaces a socket without a listener.
 fn bind_local(name: &IpcName) -> io::Result<UnixListener> {
     let address = local_address(name)?;
     let refusal = match (UnixListener::bind_addr(&address), address.as_pathname()) {

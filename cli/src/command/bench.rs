@@ -1,7 +1,7 @@
 //! `zmqd bench`: a load generator for any ZMTP proxy, zmqd or not.
 //!
-//! It sends bytes that were encoded before the run, its workers send back the bytes they receive
-//! and its receivers count, so that the process in the middle is the bottleneck.
+//! The messages are encoded before the run, workers send back the bytes they receive and receivers
+//! only count, so the process in the middle is the bottleneck.
 
 mod crowd;
 mod engine;
@@ -35,14 +35,15 @@ use crate::value::{size, time, timeout};
 
 /// Put a load on a proxy, zmqd or another, and measure it
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, arg_required_else_help = false)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     work: Work,
 }
 
 const EXAMPLES: &str = "\
-The peers that zmqd plays send bytes that were encoded before: the proxy is the bottleneck.
+zmqd plays the peers on both sides of the proxy. It encodes messages before the run, so that the
+proxy is the bottleneck.
 
 Examples, against zmqd without arguments:
   zmqd bench queue --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560
@@ -59,11 +60,11 @@ enum Work {
     Stream(StreamArgs),
     /// Round trip of one request at a time through a queue
     Latency(LatencyArgs),
-    /// Round trips of many clients that ask now and then, through a queue
+    /// Round trips of many clients that each send a request now and then, through a queue
     Crowd(CrowdArgs),
-    /// Connections to a queue that shake hands and close, over and over
+    /// Clients of a queue that repeatedly connect, shake hands and close
     Handshakes(HandshakesArgs),
-    /// Memory of a forwarder for connections that do nothing, one subscription each
+    /// Memory of a forwarder for idle connections with one subscription each
     Idle(IdleArgs),
     /// Memory of a forwarder for subscriptions
     Subscriptions(SubscriptionsArgs),
@@ -75,13 +76,13 @@ struct QueueArgs {
     common: CommonArgs,
     #[command(flatten)]
     load: LoadArgs,
-    /// Clients, and workers unless told otherwise
+    /// Number of clients
     #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     clients: usize,
-    /// Workers
+    /// Number of workers; by default as many as clients
     #[arg(long, value_name = "N", value_parser = count)]
     workers: Option<usize>,
-    /// Requests each client has under way
+    /// Outstanding requests of each client
     #[arg(long, value_name = "N", default_value = "256", value_parser = count)]
     window: usize,
 }
@@ -92,10 +93,10 @@ struct ForwardArgs {
     common: CommonArgs,
     #[command(flatten)]
     load: LoadArgs,
-    /// Subscribers
+    /// Number of subscribers
     #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     subscribers: usize,
-    /// Messages under way at most; unlimited if absent
+    /// Messages by which the publisher may be ahead; by default unlimited
     #[arg(long, value_name = "N", value_parser = count)]
     window: Option<usize>,
 }
@@ -106,10 +107,10 @@ struct StreamArgs {
     common: CommonArgs,
     #[command(flatten)]
     load: LoadArgs,
-    /// Sources, and sinks unless told otherwise
+    /// Number of sources
     #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     sources: usize,
-    /// Sinks
+    /// Number of sinks; by default as many as sources
     #[arg(long, value_name = "N", value_parser = count)]
     sinks: Option<usize>,
 }
@@ -128,10 +129,10 @@ struct CrowdArgs {
     common: CommonArgs,
     #[command(flatten)]
     load: LoadArgs,
-    /// Clients
+    /// Number of clients
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count)]
     clients: usize,
-    /// Between two requests of one client
+    /// Time between two requests of one client
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     interval: Duration,
 }
@@ -142,7 +143,7 @@ struct HandshakesArgs {
     common: CommonArgs,
     #[command(flatten)]
     time: TimeArgs,
-    /// Connections at a time
+    /// Clients at a time
     #[arg(long, value_name = "N", default_value = "2", value_parser = count)]
     clients: usize,
 }
@@ -151,7 +152,7 @@ struct HandshakesArgs {
 struct IdleArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// Connections
+    /// Number of connections
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count)]
     connections: usize,
 }
@@ -160,29 +161,29 @@ struct IdleArgs {
 struct SubscriptionsArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// Subscriptions, each to a topic of twelve bytes
+    /// Number of subscriptions, to topics of twelve bytes
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = count)]
     count: usize,
-    /// Connections that share them
+    /// Number of connections that share them
     #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     connections: usize,
 }
 
 #[derive(Args, Debug)]
 struct CommonArgs {
-    /// The side of clients, publishers, sources
+    /// Where clients, publishers and sources connect
     #[arg(long, value_name = "ENDPOINT", value_parser = Endpoint::parse_connect)]
     frontend: Endpoint,
-    /// The side of workers, subscribers, sinks
+    /// Where workers, subscribers and sinks connect
     #[arg(long, value_name = "ENDPOINT", value_parser = Endpoint::parse_connect)]
     backend: Endpoint,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// The proxy's process, to report its CPU and memory
+    /// The proxy's process, to report its processor time and memory
     #[arg(long)]
     pid: Option<u32>,
-    /// Longest wait for anything
+    /// Longest wait for a connection or the last messages
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
 }
@@ -191,29 +192,29 @@ struct CommonArgs {
 struct LoadArgs {
     #[command(flatten)]
     time: TimeArgs,
-    /// Body of a message
+    /// Size of a message's body
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
     size: u64,
 }
 
 #[derive(Args, Debug)]
 struct TimeArgs {
-    /// How long to measure
+    /// Duration of the measurement
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time)]
     duration: Duration,
-    /// How long to run before that
+    /// Duration of the load before the measurement
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = time)]
     warmup: Duration,
 }
 
-/// Puts a load on a proxy and prints what came of it. Fails if a connection does, or if nothing is
-/// delivered.
+/// Puts a load on a proxy and prints the measurements. Fails if a connection fails, or if nothing
+/// is delivered.
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let report = args.work.run().map_err(Failure::Running)?;
     let json = args.work.common().json;
     print(&if json { report.json() } else { report.text() })?;
     for warning in report.warnings() {
-        // With stderr gone there is nobody left to warn.
+        // If stderr is closed, the warning is lost.
         drop(writeln!(io::stderr(), "zmqd: {warning}"));
     }
     Ok(())

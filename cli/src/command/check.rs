@@ -1,4 +1,4 @@
-//! `zmqd check`: what a configuration file means, or what is wrong with it.
+//! `zmqd check`: the meaning of a configuration file, or its errors.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,20 +11,20 @@ use broker::config::{
 use super::config_file;
 use crate::output::{Failure, print};
 
-/// Say what a configuration file means, or what is wrong with it
+/// Explain a configuration file, or report its errors
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// The file
     pub(crate) config: PathBuf,
 }
 
-/// Prints what the file means.
+/// Prints the meaning of the file.
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let config = config_file::read(&args.config)?;
     print(&Meaning(&config).to_string())
 }
 
-/// Displays a configuration as a user reads it.
+/// Displays a configuration in readable form.
 struct Meaning<'a>(&'a Config);
 
 impl fmt::Display for Meaning<'_> {

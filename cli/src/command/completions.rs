@@ -1,4 +1,4 @@
-//! `zmqd completions`: what a shell needs to complete the command line.
+//! `zmqd completions`: completion scripts for shells.
 
 use crate::output::{Failure, print};
 

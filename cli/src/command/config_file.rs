@@ -14,7 +14,7 @@ use crate::output::Failure;
 pub(super) fn read(path: &Path) -> Result<Config, Failure> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
-    // One byte more than may be there, however much there is.
+    // One byte more than the limit, at most.
     let read = File::open(path).and_then(|file| {
         let size_max = CONFIG_SIZE_MAX as u64 + 1;
         file.take(size_max).read_to_end(&mut bytes)
@@ -38,7 +38,7 @@ fn refuse(errors: &ConfigErrors) -> Failure {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "; zmqd run --print-default prints a file to start from",
+        io::ErrorKind::NotFound => "; zmqd run --print-default prints an example",
         _ => "",
     }
 }

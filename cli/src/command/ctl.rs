@@ -1,4 +1,4 @@
-//! `zmqd ctl`: steers a proxy through its control, and asks it questions.
+//! `zmqd ctl`: steers and queries a proxy through its control.
 
 #![expect(
     clippy::disallowed_methods,
@@ -19,16 +19,16 @@ use crate::client::{Client, ClientError, Received};
 use crate::output::{Failure, print};
 use crate::value::timeout;
 
-/// Steer a proxy through its control, or ask it questions
+/// Steer or query a proxy through its control
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, arg_required_else_help = false)]
 pub(crate) struct CtlArgs {
-    /// The control of the proxy
+    /// The endpoint of the proxy's control
     #[arg(value_parser = Endpoint::parse_connect)]
     endpoint: Endpoint,
     #[command(subcommand)]
     command: CtlCommand,
-    /// Print the answer in JSON, on one line
+    /// Print the answer as one line of JSON
     #[arg(long, global = true)]
     json: bool,
     /// Time that the proxy has to answer
@@ -37,8 +37,8 @@ pub(crate) struct CtlArgs {
 }
 
 const EXAMPLES: &str = "\
-The control of a proxy is where its --control listens. Any zmq_proxy_steerable understands pause,
-resume, terminate and statistics too.
+A proxy listens for control commands where its --control says. Any zmq_proxy_steerable understands
+pause, resume, terminate and statistics too.
 
 Examples:
   zmqd queue --frontend 'tcp://*:5559' --backend 'tcp://*:5560' --control ipc:///run/zmqd.ctl
@@ -46,42 +46,42 @@ Examples:
   zmqd ctl ipc:///run/zmqd.ctl subscriptions news. --json
   zmqd ctl ipc:///run/zmqd.ctl kick --identity client-7";
 
-/// What a proxy can be told or asked.
+/// The commands of a control.
 #[derive(Debug, clap::Subcommand)]
 enum CtlCommand {
-    /// Pass nothing on any more; peers wait
+    /// Stop forwarding; peers wait
     Pause,
-    /// Go on
+    /// Resume forwarding
     Resume,
-    /// End the proxy, and zmqd with the last one
+    /// End the proxy; zmqd ends with its last proxy
     Terminate,
-    /// The counters of each socket; of a proxy that is not zmqd's, what it counts
+    /// Show the counters of each socket
     Statistics,
-    /// The peers that are connected
+    /// Show the connected peers
     Peers {
-        /// Only those of one socket: frontend, backend, capture or control
+        /// Only peers of one socket: frontend, backend, capture or control
         #[arg(long)]
         side: Option<String>,
-        /// Those of capture and control too, this one among them
+        /// Include peers of capture and control, such as this command itself
         #[arg(long, conflicts_with = "side")]
         all: bool,
-        /// Ask twice, a second apart, and show messages and bytes per second too
+        /// Also show messages and bytes per second, measured over one second
         #[arg(long)]
         rates: bool,
     },
-    /// The peers that were closed last, and why
+    /// Show the peers that were closed last, with the reasons
     Closed {
-        /// Those of capture and control too
+        /// Include peers of capture and control
         #[arg(long)]
         all: bool,
     },
-    /// The topics that somebody subscribes to, and how many do
+    /// Show the topics, and the number of subscribers of each
     Subscriptions {
-        /// Only topics that begin so
+        /// Only topics with this prefix
         #[arg(default_value = "")]
         prefix: String,
     },
-    /// The peers that would get a message with this topic
+    /// Show the peers that would get a message with this topic
     Who {
         /// The first frame of the message
         topic: String,
@@ -89,19 +89,19 @@ enum CtlCommand {
     /// Close peers
     #[command(group = clap::ArgGroup::new("whom").required(true).multiple(true))]
     Kick {
-        /// The one with this id, as peers shows it
+        /// The peer with this id, as `peers` shows it
         #[arg(long, group = "whom")]
         id: Option<String>,
-        /// Those at this address, as peers shows it
+        /// Peers at this address, as `peers` shows it
         #[arg(long, group = "whom")]
         address: Option<String>,
-        /// Those with this identity
+        /// Peers with this identity
         #[arg(long, group = "whom")]
         identity: Option<String>,
     },
 }
 
-/// Steers or asks, and prints the answer.
+/// Sends the command and prints the answer.
 pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
     let mut control = Control::connect(args)?;
     let answer = match &args.command {
@@ -151,7 +151,7 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
     print(&table::describe(&args.command, &answer))
 }
 
-/// Characters that are shown of what a control objects to a question.
+/// Characters shown of an error from a control.
 const ERROR_LEN_MAX: usize = 1000;
 
 /// A connection to a control.
@@ -163,7 +163,8 @@ struct Control {
 }
 
 impl Control {
-    /// Connects as whatever the control takes: a REQ, a PAIR, or a PUB, which gets no answers.
+    /// Connects with the socket type that the control accepts: a REQ, a PAIR, or a PUB, which gets
+    /// no answers.
     fn connect(args: &CtlArgs) -> Result<Self, Failure> {
         let (endpoint, timeout) = (&args.endpoint, args.timeout);
         let mut refusal = ClientError::Closed;
@@ -177,7 +178,7 @@ impl Control {
                         timeout,
                     });
                 }
-                // The types do not fit: we see it first, or the peer does and closes.
+                // The types do not match: this side notices it, or the peer does and closes.
                 Err(error @ (ClientError::Closed | ClientError::Protocol(_))) => refusal = error,
                 Err(error) => return Err(failed(endpoint, &error)),
             }
@@ -190,21 +191,21 @@ impl Control {
         self.socket_type == SocketType::Req
     }
 
-    /// Sends one command; its answer is what comes back, if anything ever does.
+    /// Sends one command and returns the answer, if the control answers.
     fn exchange(&mut self, command: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let deadline = Instant::now() + self.timeout;
-        let told = match self.socket_type {
+        let sent = match self.socket_type {
             SocketType::Req => self.client.send(&[&b""[..], command]),
             SocketType::Pair => self.client.send(&[command]),
             _ => self.publish(command, deadline),
         };
-        told.map_err(|error| failed(&self.endpoint, &error))?;
+        sent.map_err(|error| failed(&self.endpoint, &error))?;
         let is_steering = matches!(command, b"PAUSE" | b"RESUME" | b"TERMINATE");
         if !self.answers() && is_steering {
             return Ok(Vec::new());
         }
         if self.socket_type == SocketType::Pub {
-            let sentence = "the control is a SUB, which cannot answer: make it a REP";
+            let sentence = "the control is a SUB, which cannot answer; set its socket to REP";
             return Err(Failure::Running(format!("{}: {sentence}", self.endpoint)));
         }
         loop {
@@ -218,7 +219,7 @@ impl Control {
         }
     }
 
-    /// A subscriber hears nothing before its subscription is here.
+    /// A subscriber receives nothing before its subscription has arrived here.
     fn publish(&mut self, command: &[u8], deadline: Instant) -> Result<(), ClientError> {
         while !matches!(
             self.client.recv(Some(deadline))?,
@@ -233,13 +234,13 @@ impl Control {
         Ok(json!({ key: command.to_lowercase() }))
     }
 
-    /// Asks a question; what is wrong with it is a failure.
+    /// Asks a question; an error in the answer is a failure.
     fn ask(&mut self, request: &Value) -> Result<Value, Failure> {
         let frames = self.exchange(request.to_string().as_bytes())?;
         let body = frames.first().filter(|body| !body.is_empty());
         let answer: Option<Value> = body.and_then(|body| serde_json::from_slice(body).ok());
         let answer = answer.ok_or_else(|| {
-            let sentence = "the proxy there does not answer questions: is it zmqd's?";
+            let sentence = "the proxy does not answer JSON questions, so it is not zmqd's";
             Failure::Running(format!("{}: {sentence}", self.endpoint))
         })?;
         match answer.get("error").and_then(Value::as_str) {
@@ -250,7 +251,8 @@ impl Control {
         }
     }
 
-    /// Asks on until all is listed; `key` of what came last is where to go on.
+    /// Repeats the question until the list is complete; `key` of the last item tells where to
+    /// continue.
     fn ask_on(&mut self, list: &str, key: &str, mut request: Value) -> Result<Value, Failure> {
         let mut answer = self.ask(&request)?;
         let mut all = take_list(&mut answer, list);
@@ -292,7 +294,7 @@ impl Control {
         self.ask_on("subscriptions", "topic", request)
     }
 
-    /// What zmqd counts, or else the eight numbers of any steerable proxy.
+    /// The counters of zmqd, or the eight numbers of any steerable proxy.
     fn statistics(&mut self) -> Result<Value, Failure> {
         let not_ours = match self.ask(&json!({ "command": "statistics" })) {
             Ok(answer) => return Ok(answer),
@@ -319,7 +321,7 @@ impl Control {
     }
 }
 
-/// Asks for everything only where it is wanted, so that an older zmqd answers all else.
+/// Sets `all` only if requested, so that older versions of zmqd answer the other questions.
 fn put_all(request: &mut Value, all: bool) {
     if all {
         request["all"] = json!(true);
@@ -333,7 +335,7 @@ fn take_list(answer: &mut Value, list: &str) -> Vec<Value> {
     }
 }
 
-/// Adds to each peer how much more it received and sent per second since `before`.
+/// Adds the rates since `before` to each peer.
 fn put_rates(before: &Value, after: &mut Value) {
     const COUNTERS: [&str; 4] = [
         "messages_received",
@@ -360,9 +362,11 @@ fn put_rates(before: &Value, after: &mut Value) {
 
 fn failed(endpoint: &Endpoint, error: &ClientError) -> Failure {
     let advice = match error {
-        ClientError::Closed | ClientError::Protocol(_) => "; is it the control of a proxy?",
-        ClientError::Io(_) => "; give a proxy --control to have one there",
-        ClientError::TimedOut => "; --timeout gives it more time",
+        ClientError::Closed | ClientError::Protocol(_) => {
+            "; check that it is the control of a proxy"
+        }
+        ClientError::Io(_) => "; a proxy listens there if it has --control",
+        ClientError::TimedOut => "; --timeout sets a longer wait",
     };
     Failure::Running(format!("{endpoint}: {error}{advice}"))
 }

@@ -1,4 +1,4 @@
-//! `zmqd export`: recordings as files for other programs.
+//! `zmqd export`: converts recordings for other programs.
 
 mod flow;
 mod pcapng;
@@ -12,11 +12,11 @@ use self::pcapng::Writer;
 use crate::capture::{Filter, FilterArgs, Recordings};
 use crate::output::{Failure, print};
 
-/// Turn recordings into files for Wireshark
+/// Convert recordings to files for Wireshark
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {
-    /// Recordings, several by their times
+    /// Recordings; several are merged by time
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The file to write; - is stdout
@@ -37,7 +37,7 @@ Examples:
   zmqd export today.zrec --pcapng today.pcapng
   zmqd export today.zrec --pcapng - --identity client-7 | tshark -d tcp.port==5555,zmtp -r -";
 
-/// Writes every message as the packets it might have been.
+/// Writes every message as packets that could have carried it.
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let filter = Filter::new(&args.filter);
     let recordings = Recordings::open(&args.files)?;
@@ -53,7 +53,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let mut writer = Writer::begin(BufWriter::new(out)).map_err(refuse)?;
     let mut flows = Flows::default();
     let (mut messages, mut packets) = (0_u64, 0_u64);
-    let told = recordings.read(|message| {
+    let integrity = recordings.read(|message| {
         if filter.accepts(message) {
             messages += 1;
             let write = |packet: &[u8]| {
@@ -70,18 +70,18 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
             "{name}: {messages} messages in {packets} packets\n"
         ))?;
     }
-    told.check()
+    integrity.check()
 }
 
-/// Creates a file. One that exists is replaced only if that was asked for; a pipe or device is
-/// written to.
+/// Creates a file. Replaces an existing file only with `overwrite`; writes to a pipe or device as
+/// it is.
 fn create(path: &Path, overwrite: bool) -> io::Result<File> {
     match File::create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         created => return created,
     }
     if path.is_file() && !overwrite {
-        let message = "it exists; name another file, or add --overwrite";
+        let message = "the file exists; name another file, or add --overwrite";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
     File::create(path)

@@ -8,7 +8,7 @@ use crate::output::{Failure, print};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ManArgs {
-    /// The subcommand it is about; without it, zmqd itself
+    /// The subcommand; without it, the page of zmqd itself
     pub(crate) subcommand: Option<String>,
 }
 
@@ -19,7 +19,7 @@ Examples:
 
 /// Prints the page of zmqd or of one subcommand.
 pub(super) fn run(args: &ManArgs, mut whole: clap::Command) -> Result<(), Failure> {
-    // Gives the subcommands the names they are called by, `zmqd queue` and not `queue`.
+    // Gives the subcommands their full names, such as `zmqd queue`.
     whole.build();
     let page = match &args.subcommand {
         None => whole,
@@ -31,7 +31,7 @@ pub(super) fn run(args: &ManArgs, mut whole: clap::Command) -> Result<(), Failur
     };
     let mut text = Vec::new();
     Man::new(page).render(&mut text)?;
-    // Behind the options stand tables and examples, whose lines must stay as they are.
+    // Tables and examples follow the options; their lines must not be refilled.
     let text = String::from_utf8_lossy(&text)
         .replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n")
         .replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n");

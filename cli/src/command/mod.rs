@@ -17,7 +17,7 @@ use clap::Subcommand;
 
 use crate::output::Failure;
 
-/// What zmqd is asked to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]

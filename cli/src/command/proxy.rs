@@ -1,4 +1,4 @@
-//! `zmqd queue`, `zmqd forwarder`, …: one proxy, all on the command line.
+//! `zmqd queue`, `zmqd forwarder`, …: one proxy, configured on the command line.
 
 mod args;
 
@@ -37,7 +37,7 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
     proxy.record = args.record.config();
     proxy.control.socket_type = args.control_socket;
     proxy.control.socket = side(args.control, Vec::new());
-    // From general to particular, in whatever order they were given.
+    // General settings before particular ones, in any order on the command line.
     let (for_one, for_both): (Vec<Setting>, Vec<Setting>) = args
         .set
         .into_iter()
@@ -64,7 +64,7 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
 }
 
 fn apply(setting: &Setting, options: &mut SocketOptions) {
-    // safety: the value was tried when the command line was read.
+    // The value was checked when the command line was parsed.
     setting
         .option
         .set(options, setting.value.clone())
@@ -79,7 +79,7 @@ fn side(one: Vec<Attached>, other: Vec<Attached>) -> SocketConfig {
     config
 }
 
-/// Explains each problem once: options for all sockets have the same on several.
+/// Explains each problem once: an option for all sockets has the same problem on several.
 fn explain_all(problems: &[Problem]) -> Vec<String> {
     let is_shared = |problem: &Problem| {
         let same = problems.iter().filter(|other| other.fault == problem.fault);
@@ -98,7 +98,7 @@ fn explain_all(problems: &[Problem]) -> Vec<String> {
     sentences.collect()
 }
 
-/// Names the option of the command line that a problem is about.
+/// Names the command-line option that a problem concerns.
 fn explain(problem: &Problem) -> String {
     match (&problem.fault, problem.place) {
         (Fault::NoEndpoint(side), _) => {

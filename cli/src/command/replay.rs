@@ -1,4 +1,4 @@
-//! `zmqd replay`: sends recorded messages again, as fast as they came or otherwise.
+//! `zmqd replay`: sends recorded messages again, at the recorded speed or another.
 
 #![expect(
     clippy::disallowed_methods,
@@ -24,32 +24,32 @@ use crate::value::{Attached, connect_by_habit, time, timeout};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReplayArgs {
-    /// Recordings, several by their times
+    /// Recordings; several are merged by time
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Where to send them; @ in front of it listens there
+    /// Where to send them; with @ in front, listen there
     #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
     to: Attached,
-    /// PUB, PUSH or DEALER: the socket to send with
+    /// The socket to send with: PUB, PUSH or DEALER
     #[arg(long, value_name = "TYPE", value_parser = sender)]
     socket: SocketType,
     /// Peers to wait for when listening
     #[arg(long, value_name = "N", default_value = "1")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     peers: u32,
-    /// So many times as fast as recorded
+    /// Speed-up factor: 2 is twice as fast as recorded
     #[arg(long, value_name = "X", default_value = "1", value_parser = speed)]
     speed: f64,
-    /// As fast as they are taken
+    /// Send as fast as the peers accept messages
     #[arg(long, conflicts_with = "speed")]
     max: bool,
     /// Send the identity in front of a message too
     #[arg(long)]
     keep_identity: bool,
-    /// How long a DEALER waits for the next reply at the end
+    /// A DEALER's wait for the next reply after the last message
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     wait: Duration,
-    /// Time for connecting, for the handshake, and for the end
+    /// Time for connecting, the handshake, and the last messages
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]
@@ -57,8 +57,8 @@ pub(crate) struct ReplayArgs {
 }
 
 const EXAMPLES: &str = "\
-What came in at the backend is left out, unless --direction out asks for it. A PUB sends everything
-to everybody; a subscriber takes what it wants.
+Messages that the backend received are sent only with --direction out. A PUB sends everything to
+all subscribers, which filter for themselves.
 
 Examples:
   zmqd replay today.zrec --to tcp://127.0.0.1:5561 --socket PUB
@@ -66,10 +66,10 @@ Examples:
   zmqd replay today.zrec --to tcp://127.0.0.1:5563 --socket PUSH --max --text order
   zmqd replay today.zrec --to '@tcp://*:5556' --socket PUB --peers 2";
 
-/// Sends them all, and says how many there were.
+/// Sends all messages, and logs their number.
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let filter = Filter::new(&args.filter);
-    // Before anybody hears of us: a file that cannot be read is no reason to connect.
+    // Before it connects: a file that cannot be read is no reason to disturb a proxy.
     let recordings = Recordings::open(&args.files)?;
     let mut peers = Peers::gather(&args.to, args.socket, args.peers, args.timeout)?;
     let pace = if args.max {
@@ -79,7 +79,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     };
     let mut schedule = Schedule::new(pace);
     let started = Instant::now();
-    let told = recordings.read(|message| {
+    let integrity = recordings.read(|message| {
         if !is_wanted(&filter, message) {
             return Ok(true);
         }
@@ -97,17 +97,17 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
         }
         _ => log::info!("{sent} messages sent in {elapsed:.3} s"),
     }
-    told.check()
+    integrity.check()
 }
 
-/// What came in at the backend went to those who send now, unless it is asked for.
+/// Whether to send a message: those that the backend received only if the filter asks for them.
 fn is_wanted(filter: &Filter, message: &Message<'_>) -> bool {
     let is_outgoing = message.origin.direction == Some(Direction::Out);
     filter.accepts(message) && (!is_outgoing || filter.direction().is_some())
 }
 
-/// The frames to send, in wire form. The identity in front is how a ROUTER labels what it got, and
-/// the peer that sent it never had it there.
+/// The frames to send, in wire form. A ROUTER added the identity in front, so it was not part of
+/// the peer's message.
 fn wire_of<'a>(message: &Message<'a>, keeps_identity: bool) -> &'a [u8] {
     match split(message) {
         (Some(_), frames) if !keeps_identity && !frames.rest().is_empty() => frames.rest(),
@@ -138,7 +138,7 @@ mod tests {
     use zmtp::encode::append_message;
 
     #[test]
-    fn the_identity_stays_behind_unless_it_is_all() {
+    fn the_identity_is_removed_unless_it_is_the_whole_message() {
         for (is_routed, keeps, frames, expected) in [
             (true, false, &["id", "", "body"][..], &["", "body"][..]),
             (true, true, &["id", "", "body"], &["id", "", "body"]),

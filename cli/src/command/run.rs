@@ -20,15 +20,15 @@ pub(crate) struct RunArgs {
 }
 
 const EXAMPLES: &str = "\
-Each endpoint that is bound is a line on stdout: NAME SIDE bound ENDPOINT, with the real port.
-SIGINT and SIGTERM stop after sending what is queued; the second one stops at once.
+zmqd prints a line for each bound endpoint, with the real port: NAME SIDE bound ENDPOINT.
+SIGINT or SIGTERM stops it after it has sent queued messages; a second signal stops it at once.
 
 Examples:
   zmqd run
   zmqd run zmqd.toml
   zmqd run --print-default > zmqd.toml";
 
-/// Runs until stopped by a signal.
+/// Runs until a signal stops it.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.print_default {
         return print(Config::DEFAULT_TOML);

@@ -1,4 +1,4 @@
-//! Running a broker: bind, say so, run until a signal.
+//! Runs a broker: binds, prints its endpoints, runs until a signal.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use zmtp::show;
 
 use crate::output::{Failure, print};
 
-/// Runs `config`, which is from `source`, until stopped by a signal; prints a line for each bound
-/// endpoint, and what `afterwards` makes of them.
+/// Runs `config`, which is from `source`, until a signal stops it; prints a line for each bound
+/// endpoint, and the result of `afterwards`.
 pub(super) fn serve(
     config: &Config,
     source: &str,
     afterwards: impl FnOnce(&[Bound]) -> String,
 ) -> Result<(), Failure> {
     let mut broker = Broker::bind(config).map_err(|error| Failure::Running(explain(&error)))?;
-    // Before the lines below: who has read them may send a signal.
+    // Before the lines below: their reader may send a signal.
     broker
         .stop_on_signals()
         .map_err(|error| Failure::Running(format!("cannot wait for signals: {error}")))?;
@@ -34,7 +34,7 @@ pub(super) fn serve(
     }
     text.push_str(&afterwards(bound));
     match print(&text) {
-        // A broker works on though nobody reads where it listens.
+        // A broker works even if the reader of its endpoints has closed stdout.
         Ok(()) | Err(Failure::BrokenPipe) => {}
         Err(Failure::Running(sentence)) => log::warn!("{sentence}"),
         Err(Failure::Usage(sentences)) => log::warn!("{}", sentences.join("; ")),
@@ -70,7 +70,7 @@ fn started(config: &Config, source: &str) -> String {
     )
 }
 
-/// So many things, in words.
+/// A count with its noun.
 fn counted(count: u64, noun: &str) -> String {
     match (count, noun.strip_suffix('y')) {
         (1, _) => format!("1 {noun}"),
@@ -95,7 +95,7 @@ fn rough(duration: Duration) -> String {
     parts.join(" ")
 }
 
-/// Adds what to do to what went wrong.
+/// Adds the remedy to an error.
 fn explain(error: &BindError) -> String {
     let advice = match error {
         BindError::Endpoint {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_is_told_in_two_units() {
+    fn an_uptime_has_two_units() {
         for (seconds, expected) in [
             (0, "0 s"),
             (59, "59 s"),

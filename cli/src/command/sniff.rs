@@ -1,4 +1,4 @@
-//! `zmqd sniff`: shows, counts and records what passes a proxy.
+//! `zmqd sniff`: shows, counts and records the messages of a proxy.
 //!
 //! ```text
 //! capture endpoints ─► tap: a thread each ─┐
@@ -25,7 +25,7 @@ use crate::capture::{Filter, FilterArgs, FormatArgs, RecordArgs, Recordings, tim
 use crate::output::{Failure, print};
 use crate::value::{Attached, bind_by_habit, connect_by_habit, size, timeout};
 
-/// Show, count or record what passes a proxy
+/// Show, count or record the messages of a proxy
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SniffArgs {
@@ -35,10 +35,10 @@ pub(crate) struct SniffArgs {
     /// Capture endpoints to listen on, for captures that connect
     #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
     bind: Vec<Attached>,
-    /// Recordings to read, several by their times
+    /// Recordings to read; several are merged by time
     #[arg(long, value_name = "FILE", num_args = 1..)]
     read: Vec<PathBuf>,
-    /// Socket to listen with; what fits the capture
+    /// Socket type, matching the capture's
     #[arg(long, value_name = "TYPE", default_value = "SUB", value_parser = listener)]
     socket: SocketType,
     /// Time for connecting and for the handshake
@@ -52,18 +52,18 @@ pub(crate) struct SniffArgs {
     /// Bytes shown of each frame; 0: all, as in --json
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
     cut: u64,
-    /// End after so many messages
+    /// End after this number of messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Instead of messages, rates every second and times to reply
+    /// Show rates and round trips every second instead of messages
     #[arg(long)]
     stats: bool,
-    /// Only messages that contain this, with the time since the one before
+    /// Only messages that contain this, each with the time since the last
     #[arg(long, value_name = "TEXT", conflicts_with = "stats")]
     follow: Option<String>,
     #[command(flatten)]
     record: RecordArgs,
-    /// Show messages although they are recorded
+    /// Show the recorded messages too
     #[arg(long, requires = "record")]
     print: bool,
     #[command(flatten)]
@@ -71,8 +71,8 @@ pub(crate) struct SniffArgs {
 }
 
 const EXAMPLES: &str = "\
-A capture is the PUB of a proxy that is given what passes: zmqd's, that of pyzmq's MonitoredQueue,
-of zmq.proxy with a capture socket, or any other PUB. With --socket it may be of another type.
+A capture is the socket of a proxy that sends copies of all messages: that of zmqd, of pyzmq's
+MonitoredQueue, of zmq.proxy, or any other PUB. Choose --socket for captures of another type.
 
 Examples:
   zmqd sniff tcp://127.0.0.1:5570
@@ -83,21 +83,21 @@ Examples:
   zmqd sniff tcp://edge:5570 tcp://core:5570 --follow 4bf92f3577b34da6
   zmqd sniff --bind 'tcp://*:5571' --socket PULL";
 
-/// Shows, counts or records until there is no more, enough, or a signal.
+/// Shows, counts or records until the end of the input, the requested number, or a signal.
 pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {
     let endpoints = [&args.endpoints[..], &args.bind].concat();
     if endpoints.is_empty() && args.read.is_empty() {
         return Err(Failure::usage(
-            "nothing to sniff: name a capture endpoint, or a file with --read",
+            "no source: name a capture endpoint, or a file with --read",
         ));
     }
     if args.format.is_undirected() && args.filter.direction.is_some() {
         return Err(Failure::usage(
-            "--format proxy tells no directions: leave out --direction",
+            "--format proxy has no directions: leave out --direction",
         ));
     }
     let mut sniffer = Sniffer::new(args, endpoints.len())?;
-    let told = Recordings::open(&args.read)?.read(|message| sniffer.take_recorded(message))?;
+    let integrity = Recordings::open(&args.read)?.read(|message| sniffer.take_recorded(message))?;
     if !endpoints.is_empty() && !sniffer.is_done() {
         let tap = Tap {
             format: args.format.clone(),
@@ -108,21 +108,21 @@ pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {
         sniffer.listen(&tap::start(tap, &endpoints)?)?;
     }
     sniffer.finish()?;
-    told.check()
+    integrity.check()
 }
 
-/// What is done with messages.
+/// The processing of messages.
 struct Sniffer {
-    /// Bytes read from recordings since the recorder had written all it was given.
+    /// Bytes read from recordings since the recorder had written everything.
     copied_size: usize,
     filter: Filter,
-    /// The time of the message before, of those that are followed.
+    /// The time of the last message, if messages are followed.
     followed_ns: Option<u64>,
     has_lines: bool,
     is_following: bool,
-    /// When the last message came.
+    /// The time at which the last message arrived.
     last_ns: u64,
-    /// How many messages are still wanted.
+    /// The number of messages to go.
     left: Option<u64>,
     out: Output,
     recorder: Option<Recorder>,
@@ -138,7 +138,7 @@ impl Sniffer {
         }
         let recorder = args.record.config().map(|config| {
             let config = match endpoint_count {
-                // Recordings are read as fast as they are written, so that this holds few.
+                // Recordings are read as fast as they are written, so this buffer stays small.
                 0 => RecordConfig {
                     buffer_size_max: u64::MAX,
                     ..config
@@ -171,7 +171,7 @@ impl Sniffer {
         self.left == Some(0)
     }
 
-    /// Takes a message of a recording; false if no more are wanted.
+    /// Handles a message of a recording; false if no more are needed.
     fn take_recorded(&mut self, message: &Message<'_>) -> Result<bool, Failure> {
         if let Some(stats) = &mut self.stats {
             stats.advance(message.time_ns, false, &self.style, &mut self.out.text);
@@ -182,7 +182,7 @@ impl Sniffer {
         if self.copied_size > COPIED_SIZE_MAX
             && let Some(recorder) = &mut self.recorder
         {
-            // There is time: nothing needs to be lost.
+            // Waiting is possible here, so no message is lost.
             recorder.sync();
             self.copied_size = 0;
         }
@@ -215,9 +215,9 @@ impl Sniffer {
         Ok(())
     }
 
-    /// Takes what live captures have, until they end or there is enough.
+    /// Handles live messages, until the captures end or no more are needed.
     fn listen(&mut self, events: &Receiver<Event>) -> Result<(), Failure> {
-        // Statistics of what is live go by the clock from the beginning.
+        // Statistics of live captures follow the clock from the beginning.
         self.tick(time::now_ns())?;
         loop {
             let event = match self.stats.as_ref().and_then(Stats::deadline_ns) {
@@ -232,8 +232,8 @@ impl Sniffer {
                     return Err(Failure::Running(sentence));
                 }
                 Ok(Event::Messages(messages)) => {
-                    for kept in &messages {
-                        self.take(&kept.message())?;
+                    for message in &messages {
+                        self.take(&message.message())?;
                         self.out.write_if_long()?;
                     }
                 }
@@ -247,7 +247,7 @@ impl Sniffer {
         }
     }
 
-    /// Shows and hands on what has come together.
+    /// Shows the due statistics and flushes the output.
     fn tick(&mut self, now_ns: u64) -> Result<(), Failure> {
         if let Some(stats) = &mut self.stats {
             self.last_ns = now_ns;
@@ -259,7 +259,7 @@ impl Sniffer {
         self.out.write()
     }
 
-    /// Shows the sums, ends the recording, and says whether it is whole.
+    /// Shows the sums, ends the recording, and fails if it is incomplete.
     fn finish(mut self) -> Result<(), Failure> {
         if let Some(stats) = &self.stats {
             stats.append_total(self.last_ns, &self.style, &mut self.out.text);
@@ -283,16 +283,16 @@ impl Sniffer {
     }
 }
 
-/// What goes to stdout, and has not gone yet.
+/// The pending output for stdout.
 #[derive(Default)]
 struct Output {
     text: String,
 }
 
-/// Bytes of text that are written without waiting for more.
+/// Bytes of text after which the output is written at once.
 const TEXT_SIZE: usize = 64 << 10;
 
-/// Bytes of a recording that are read before those that are recorded again must be written.
+/// Bytes of a recording to read before the recorded ones must be written.
 const COPIED_SIZE_MAX: usize = 8 << 20;
 
 impl Output {
@@ -310,14 +310,14 @@ impl Output {
     }
 }
 
-/// Whether stdout is a terminal that may be coloured.
+/// Whether stdout is a terminal that supports colours.
 fn has_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none()
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         && io::stdout().is_terminal()
 }
 
-/// Reads the type of a socket that captures can be heard with.
+/// Parses the socket type for a capture.
 fn listener(text: &str) -> Result<SocketType, String> {
     const LISTENERS: [SocketType; 5] = [
         SocketType::Sub,

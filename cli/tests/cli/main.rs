@@ -1,4 +1,4 @@
-//! The real binary: help, messages, exit codes, what it prints on start.
+//! The real binary: help, messages, exit codes, output at start.
 
 mod recordings;
 mod refusals;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use broker::Query;
 use broker::config::{Kind, SocketOption, Unit, Value, ValueKind};
 
-/// How long anything may take before a test fails.
+/// The longest wait before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn zmqd(args: &[&str]) -> Command {
@@ -31,7 +31,7 @@ fn run(args: &[&str]) -> Output {
     zmqd(args).output().expect("the binary runs")
 }
 
-/// What it prints, if it ends well.
+/// The output of a command that succeeds.
 fn stdout_of(args: &[&str]) -> String {
     let output = run(args);
     assert!(output.status.success(), "{args:?}: {output:?}");
@@ -39,7 +39,7 @@ fn stdout_of(args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// A command whose output is not read any more ends well, and complains of nothing.
+/// A command whose stdout is closed by the reader succeeds and reports nothing.
 fn assert_ends_well_without_a_reader(args: &[&str]) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -59,7 +59,7 @@ fn repository() -> PathBuf {
         .to_owned()
 }
 
-/// Writes a configuration file; each test takes a name of its own.
+/// Writes a configuration file; each test uses a name of its own.
 fn file(name: &str, text: &str) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, text).expect("writable");
@@ -80,7 +80,7 @@ fn listed(help: &str) -> Vec<String> {
         .collect()
 }
 
-/// The long help of every subcommand and of theirs, by what is typed to call it.
+/// The long help of every subcommand, by its full name.
 fn helps() -> Vec<(String, String)> {
     let mut helps = Vec::new();
     let mut left: Vec<Vec<String>> = subcommands().into_iter().map(|name| vec![name]).collect();
@@ -200,7 +200,7 @@ fn help_fits_a_hundred_columns_and_has_examples() {
 }
 
 #[test]
-fn check_says_what_a_file_means() {
+fn check_explains_a_file() {
     let path = file(
         "meaning.toml",
         "[options]\nsndhwm = 5\n[[proxy]]\nkind = 'streamer'\nname = 'work'\n\
@@ -369,7 +369,7 @@ fn the_guide_documents_every_option_kind_and_subcommand() {
     }
 }
 
-/// What the guide says of an option.
+/// The row of an option in the guide.
 fn row_of(option: &SocketOption) -> String {
     let value = match option.kind {
         ValueKind::Choice(names) => names.join(", "),
@@ -469,7 +469,7 @@ fn a_port_in_use_is_a_sentence_and_exit_code_1() {
 }
 
 #[test]
-fn a_reader_that_went_away_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     for args in [
         &["--help"][..],
         &["man"],
@@ -481,7 +481,7 @@ fn a_reader_that_went_away_is_no_failure() {
 }
 
 #[test]
-fn a_broker_works_on_though_nobody_reads_where_it_listens() {
+fn a_broker_goes_on_after_stdout_was_closed() {
     let peer = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("tcp://{}", peer.local_addr().expect("bound"));
     let args = [
@@ -499,7 +499,7 @@ fn a_broker_works_on_though_nobody_reads_where_it_listens() {
     std::thread::spawn(move || {
         let (mut stream, address) = peer.accept().expect("it connects");
         sender.send(address.to_string()).expect("the test waits");
-        // Until zmqd closes the connection; whether in order is not the question here.
+        // Until zmqd closes the connection, in whatever way.
         drop(std::io::copy(&mut stream, &mut std::io::sink()));
     });
     assert!(

@@ -14,7 +14,7 @@ use super::{assert_ends_well_without_a_reader, run, text};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What it prints, if it ends well.
+/// The output of a command that succeeds.
 #[track_caller]
 fn stdout_of(args: &[&str]) -> String {
     let output = run(args);
@@ -35,7 +35,7 @@ fn at(folder: &std::path::Path, name: &str) -> String {
     folder.join(name).to_str().expect("UTF-8").to_owned()
 }
 
-/// A message to record: its time, where it came from, its frames.
+/// A message to record: its time, its origin, its frames.
 type Row<'a> = (u64, Origin<'a>, &'a [&'a [u8]]);
 
 fn record(path: &str, rows: &[Row<'_>]) {
@@ -57,7 +57,7 @@ const ORIGIN: Origin<'static> = Origin {
     source: "weather",
 };
 
-/// What a queue and a forwarder passed on.
+/// Messages that a queue and a forwarder passed on.
 fn day(path: &str) {
     let queue = |direction| Origin {
         direction: Some(direction),
@@ -94,7 +94,7 @@ fn day(path: &str) {
 }
 
 #[test]
-fn a_recording_is_shown_as_it_was() {
+fn a_recording_is_shown_like_a_capture() {
     let path = at(&folder("shown"), "day");
     day(&path);
     let expected = "\
@@ -201,7 +201,7 @@ fn several_recordings_are_merged_by_time_and_followed() {
 }
 
 #[test]
-fn statistics_of_a_recording_go_by_its_own_times() {
+fn statistics_of_a_recording_use_its_own_times() {
     let path = at(&folder("statistics"), "day");
     day(&path);
     let lines = stdout_of(&["sniff", "--read", &path, "--stats", "--source", "orders"]);
@@ -223,25 +223,25 @@ fn statistics_of_a_recording_go_by_its_own_times() {
 }
 
 #[test]
-fn what_is_chosen_can_be_recorded_again() {
+fn selected_messages_can_be_recorded_again() {
     let folder = folder("again");
     let [from, to] = [at(&folder, "day"), at(&folder, "orders")];
     day(&from);
     let args = [
         "sniff", "--read", &from, "--source", "orders", "--record", &to,
     ];
-    assert_eq!(stdout_of(&args), "", "what is recorded is not shown");
+    assert_eq!(stdout_of(&args), "", "recorded messages are not shown");
     let (chosen, again) = (
         stdout_of(&["sniff", "--read", &from, "--source", "orders", "--json"]),
         stdout_of(&["sniff", "--read", &to, "--json"]),
     );
     assert_eq!(chosen, again);
     let shown = stdout_of(&[&args[..], &["--print", "--json"]].concat());
-    assert_eq!(shown, chosen, "unless it is asked for");
+    assert_eq!(shown, chosen, "unless requested");
 }
 
 #[test]
-fn more_can_be_recorded_again_than_fits_the_buffer() {
+fn a_copy_may_be_larger_than_the_buffer() {
     let folder = folder("much");
     let [from, to] = [at(&folder, "from"), at(&folder, "to")];
     let body = vec![b'x'; 1 << 20];
@@ -263,7 +263,7 @@ fn more_can_be_recorded_again_than_fits_the_buffer() {
 }
 
 #[test]
-fn recordings_rotate_and_old_files_go() {
+fn recordings_rotate_and_old_files_are_removed() {
     let folder = folder("rotated");
     let [from, to] = [at(&folder, "day"), at(&folder, "new")];
     day(&from);
@@ -295,12 +295,12 @@ fn recordings_rotate_and_old_files_go() {
         let lines = stdout_of(&["sniff", "--read", &at(&folder, name)]);
         lines.lines().count()
     };
-    // The last one of before, those of the first second and a half, the others.
+    // The last message of the first copy, those of the first second and a half, the others.
     assert_eq!(["new.000005", "new.000006", "new"].map(count), [1, 3, 2]);
 }
 
 #[test]
-fn damage_is_told_and_costs_what_it_hits() {
+fn damage_is_reported_and_costs_only_the_damaged_messages() {
     let folder = folder("damaged");
     let [path, cut] = [at(&folder, "day"), at(&folder, "cut")];
     day(&path);
@@ -309,7 +309,7 @@ fn damage_is_told_and_costs_what_it_hits() {
     let output = run(&["sniff", "--read", &cut]);
     assert!(
         output.status.success(),
-        "a writer that was killed is no damage"
+        "a killed writer is not damage"
     );
     assert_eq!(text(&output.stdout).lines().count(), 4);
     let stderr = text(&output.stderr);
@@ -336,7 +336,7 @@ fn damage_is_told_and_costs_what_it_hits() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused() {
+fn other_files_are_refused() {
     let folder = folder("refused");
     let [other, empty] = [at(&folder, "other"), at(&folder, "empty")];
     fs::write(&other, "hello, this is some text").expect("writable");
@@ -353,7 +353,7 @@ fn what_is_no_recording_is_refused() {
             "this is not a zmqd recording",
         ),
         (
-            // Before it is looked who listens there.
+            // The file is read before the connection is made.
             &[
                 "replay",
                 &other,
@@ -374,7 +374,7 @@ fn what_is_no_recording_is_refused() {
 }
 
 #[test]
-fn a_reader_that_went_away_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     let path = at(&folder("gone"), "day");
     day(&path);
     for args in [
@@ -407,9 +407,9 @@ fn a_full_disk_is_a_failure() {
     }
 }
 
-/// `ci.sh tshark` looks at the file that this leaves behind; see there what it expects.
+/// `ci.sh wireshark` reads the file that this test leaves behind.
 #[test]
-fn an_export_replaces_no_file_unasked() {
+fn an_export_does_not_replace_a_file_unless_told() {
     let folder = folder("unasked");
     let [path, pcapng] = [at(&folder, "day.zrec"), at(&folder, "day.pcapng")];
     day(&path);
@@ -417,7 +417,7 @@ fn an_export_replaces_no_file_unasked() {
     let args = ["export", &path, "--pcapng", &pcapng];
     let refusal = refusal_of(&args, 1);
     assert!(
-        refusal.ends_with("it exists; name another file, or add --overwrite"),
+        refusal.ends_with("the file exists; name another file, or add --overwrite"),
         "{refusal}"
     );
     assert_eq!(fs::read(&pcapng).expect("readable"), b"dear");
@@ -548,7 +548,7 @@ fn streams_of(file: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn a_silent_peer_is_given_up() {
+fn a_silent_peer_times_out() {
     let path = at(&folder("silent"), "day");
     day(&path);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -25,7 +25,7 @@ fn refusals_of(args: &[&str], code: i32) -> Vec<String> {
 }
 
 #[test]
-fn wrong_usage_is_a_sentence_and_exit_code_2() {
+fn wrong_usage_gives_a_sentence_and_exit_code_2() {
     for (args, expected) in WRONG_USAGE {
         let refusals = refusals_of(args, 2);
         assert!(
@@ -143,7 +143,19 @@ fn all_errors_are_reported_in_one_run() {
 const WRONG_USAGE: &[(&[&str], &str)] = &[
     (
         &["nonsense"],
-        "unrecognized subcommand 'nonsense' (zmqd --help says more)",
+        "unrecognized subcommand 'nonsense' (see zmqd --help)",
+    ),
+    (
+        &["ctl"],
+        "zmqd ctl needs a subcommand: pause, resume, terminate, statistics, peers, closed, ",
+    ),
+    (
+        &["ctl", "tcp://a:1"],
+        "zmqd ctl needs a subcommand: pause, resume",
+    ),
+    (
+        &["bench"],
+        "zmqd bench needs a subcommand: queue, forward, stream, latency, crowd, handshakes, ",
     ),
     (&["quee"], "a similar subcommand exists: 'queue'"),
     (&["--nonsense"], "unexpected argument '--nonsense' found"),
@@ -237,15 +249,15 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["queue", "--hwm", "10"],
-        "--hwm has another name now: write --set sndhwm=N",
+        "--hwm was renamed: write --set sndhwm=N",
     ),
     (
         &["queue", "--handshake-timeout", "10"],
-        "--handshake-timeout has another name now: write --set handshake_ivl=TIME",
+        "--handshake-timeout was renamed: write --set handshake_ivl=TIME",
     ),
     (
         &["bench", "queue", "--seconds", "3"],
-        "--seconds has another name now: write --duration TIME",
+        "--seconds was renamed: write --duration TIME",
     ),
     (
         &["sniff", "tcp://a:1", "--timeout", "1e300"],
@@ -255,18 +267,18 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
         &["sniff", "tcp://a:1", "--timeout", "0"],
         "write a time above zero",
     ),
-    (&["check"], "<CONFIG> (zmqd check --help says more)"),
+    (&["check"], "<CONFIG> (see zmqd check --help)"),
     (
         &["check", "/nonexistent"],
         "cannot read /nonexistent: No such file",
     ),
     (
         &["run", "/nonexistent"],
-        "zmqd run --print-default prints a file to start from",
+        "zmqd run --print-default prints an example",
     ),
     (&["run", "/"], "cannot read /: Is a directory"),
     (&["run", "--print-default", "x"], "cannot be used with"),
-    (&["sniff"], "nothing to sniff: name a capture endpoint"),
+    (&["sniff"], "no source: name a capture endpoint"),
     (&["sniff", "tcp://*:1"], "* is only for binding"),
     (
         &["sniff", "tcp://a:1", "--socket", "PUB"],
@@ -286,7 +298,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
             "--direction",
             "in",
         ],
-        "--format proxy tells no directions",
+        "--format proxy has no directions",
     ),
     (&["sniff", "tcp://a:1", "--print"], "--record <FILE>"),
     (

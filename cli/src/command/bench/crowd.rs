@@ -1,4 +1,4 @@
-//! Many clients, each of which asks now and then.
+//! Many clients that each send a request now and then.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load generator reads the clock"
@@ -19,9 +19,9 @@ use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
 use crate::client::Client;
 
-/// One client, and its request under way.
+/// One client, and its outstanding request.
 #[derive(Debug)]
-struct Asker {
+struct Requester {
     asked: Option<Instant>,
     stream: TcpStream,
     tally: Tally,
@@ -30,18 +30,18 @@ struct Asker {
 /// All clients, and the loop that moves their bytes.
 #[derive(Debug)]
 struct Crowd<'a> {
-    askers: Vec<Asker>,
+    requesters: Vec<Requester>,
     events: Events,
     /// Round trips, from the write of a request to its reply.
     histogram: Histogram,
     load: &'a Load,
     poll: Poll,
-    /// Requests that were not sent, since the one before had no reply yet.
+    /// Requests that were not sent, since the previous one had no reply yet.
     skipped: u64,
 }
 
-/// DEALER clients that each ask at this interval, at evenly spread moments, and one DEALER worker
-/// that echoes.
+/// DEALER clients that each send a request per interval, at evenly spread moments, and one DEALER
+/// worker that echoes.
 pub(super) fn crowd(plan: &Plan<'_>, clients: usize, interval: Duration) -> Result<Report, String> {
     let timeout = plan.timing.timeout;
     let (front, mut back) = both(
@@ -60,7 +60,7 @@ pub(super) fn crowd(plan: &Plan<'_>, clients: usize, interval: Duration) -> Resu
 impl<'a> Crowd<'a> {
     fn new(clients: Vec<Client>, load: &'a Load) -> Result<Self, String> {
         let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
-        let mut askers = Vec::with_capacity(clients.len());
+        let mut requesters = Vec::with_capacity(clients.len());
         for (index, client) in clients.into_iter().enumerate() {
             let (stream, _) = client.into_tcp()?;
             let stream = stream.set_nonblocking(true).map(|()| stream);
@@ -70,14 +70,14 @@ impl<'a> Crowd<'a> {
                     .register(&mut stream, Token(index), Interest::READABLE)?;
                 Ok(stream)
             });
-            askers.push(Asker {
+            requesters.push(Requester {
                 asked: None,
                 stream: registered.map_err(|error| format!("cannot poll a connection: {error}"))?,
                 tally: Tally::default(),
             });
         }
         Ok(Self {
-            askers,
+            requesters,
             events: Events::with_capacity(1024),
             histogram: Histogram::new(),
             load,
@@ -87,7 +87,7 @@ impl<'a> Crowd<'a> {
     }
 
     fn measure(&mut self, plan: &Plan<'_>, interval: Duration) -> Result<Report, String> {
-        let clients = u32::try_from(self.askers.len()).map_err(|_| "too many clients")?;
+        let clients = u32::try_from(self.requesters.len()).map_err(|_| "too many clients")?;
         let start = Instant::now();
         let step = interval / clients;
         let mut number = 0;
@@ -128,7 +128,7 @@ impl<'a> Crowd<'a> {
         Ok(report)
     }
 
-    /// Lets each client ask when it is due, and takes the replies.
+    /// Sends the requests that are due, and reads the replies.
     fn run_until(
         &mut self,
         number: &mut usize,
@@ -142,7 +142,7 @@ impl<'a> Crowd<'a> {
                 return Ok(());
             }
             while *next <= now {
-                let index = *number % self.askers.len();
+                let index = *number % self.requesters.len();
                 self.ask(index)?;
                 *number += 1;
                 *next += step;
@@ -156,8 +156,8 @@ impl<'a> Crowd<'a> {
             }
             for event in &self.events {
                 let index = event.token().0;
-                if let Some(asker) = self.askers.get_mut(index) {
-                    let took = asker.hear(self.load);
+                if let Some(requester) = self.requesters.get_mut(index) {
+                    let took = requester.hear(self.load);
                     let took = took.map_err(|error| format!("client {index}: {error}"))?;
                     if let Some(took) = took {
                         self.histogram.record(took);
@@ -168,26 +168,26 @@ impl<'a> Crowd<'a> {
     }
 
     fn ask(&mut self, index: usize) -> Result<(), String> {
-        let asker = &mut self.askers[index];
-        if asker.asked.is_some() {
+        let requester = &mut self.requesters[index];
+        if requester.asked.is_some() {
             self.skipped += 1;
             return Ok(());
         }
         let request = &self.load.block()[..self.load.message_size()];
-        // There is room in the kernel, since all before was read.
-        match asker.stream.write(request) {
+        // The kernel has room, since all previous requests were read.
+        match requester.stream.write(request) {
             Ok(size) if size == request.len() => {
-                asker.asked = Some(Instant::now());
+                requester.asked = Some(Instant::now());
                 Ok(())
             }
-            Ok(_) => Err(format!("client {index}: the kernel took half a request")),
+            Ok(_) => Err(format!("client {index}: the kernel accepted half a request")),
             Err(error) => Err(format!("client {index}: {error}")),
         }
     }
 }
 
-impl Asker {
-    /// Reads all there is; how long the request took, if this was its reply.
+impl Requester {
+    /// Reads all available bytes; returns the duration of the request, if this was its reply.
     fn hear(&mut self, load: &Load) -> Result<Option<Duration>, String> {
         let mut buffer = [0; 4096];
         let before = self.tally.messages();
@@ -196,7 +196,7 @@ impl Asker {
                 Ok(0) => return Err("the proxy closed the connection".to_owned()),
                 Ok(size) => {
                     let fed = self.tally.feed(load, &buffer[..size]);
-                    fed.map_err(|_| "the proxy delivered something else than was sent")?;
+                    fed.map_err(|_| "the proxy delivered bytes that were not sent")?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -1,7 +1,7 @@
 //! One thread that plays every peer, and the measured interval.
 //!
-//! The generator takes one processor and no more, so that on a small machine the process in the
-//! middle keeps one for itself.
+//! The generator uses at most one processor, so that on a small machine the process in the middle
+//! has one to itself.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load generator reads the clock"
@@ -20,42 +20,42 @@ use crate::client::Client;
 /// Peers, and the loop that moves their bytes.
 #[derive(Debug)]
 pub(super) struct Engine {
-    /// How many times a message that is sent is to arrive.
+    /// The number of times that each sent message arrives.
     copies: u64,
     events: Events,
     is_lossy: bool,
     is_stopping: bool,
     load: Load,
-    /// How far sources may be ahead of the slowest sink, in messages.
+    /// The number of messages by which sources may be ahead of the slowest sink.
     lead_max: u64,
     peers: Vec<Peer>,
     poll: Poll,
     scratch: Vec<u8>,
 }
 
-/// What was counted up to some moment.
+/// Counts up to some moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     /// Messages that arrived, on all connections together.
     pub(super) delivered: u64,
     /// Messages that were sent.
     pub(super) sent: u64,
-    /// Messages that arrived where the fewest did.
+    /// Messages that arrived at the peer with the fewest.
     pub(super) slowest: u64,
 }
 
-/// How long to measure.
+/// The durations of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
     /// The measured interval, at least.
     pub(super) measured: Duration,
-    /// How long to wait for what is under way at the end.
+    /// The longest wait for messages in transit at the end.
     pub(super) timeout: Duration,
-    /// Before that interval.
+    /// The load before that interval.
     pub(super) warmup: Duration,
 }
 
-/// What a run came to.
+/// The results of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
     /// Processor time of the process in the middle within the interval.
@@ -66,12 +66,12 @@ pub(super) struct Measured {
     pub(super) elapsed: Duration,
     /// Resident memory of the process in the middle at the end of the interval, in bytes.
     pub(super) resident_size: Option<u64>,
-    /// From the first message to the last, with everything that was under way.
+    /// From the first message to the last, those in transit at the end included.
     pub(super) totals: Totals,
 }
 
 impl Engine {
-    /// An engine without peers, for messages of `load` that are to arrive `copies` times.
+    /// An engine without peers, for messages of `load` that arrive `copies` times.
     pub(super) fn new(load: Load, copies: u64) -> io::Result<Self> {
         Ok(Self {
             copies,
@@ -86,27 +86,27 @@ impl Engine {
         })
     }
 
-    /// Holds the sources to so many messages ahead of the slowest sink.
+    /// Limits the sources to this many messages ahead of the slowest sink.
     pub(super) fn hold_lead(&mut self, lead_max: u64) {
         self.lead_max = lead_max;
     }
 
-    /// Adds a peer whose handshake is over.
+    /// Adds a peer after its handshake.
     pub(super) fn add(&mut self, client: Client, role: Role) -> Result<(), String> {
         let (stream, received) = client.into_tcp()?;
         if !received.is_empty() {
-            return Err("the proxy delivered something before anything was sent".to_owned());
+            return Err("the proxy delivered bytes before any were sent".to_owned());
         }
         self.register(stream, role)
             .map_err(|error| format!("cannot poll a connection: {error}"))
     }
 
-    /// Lets messages get lost: what does not arrive is waited for only as long as others do.
+    /// Tolerates loss: missing messages are waited for only while others arrive.
     pub(super) fn expect_loss(&mut self) {
         self.is_lossy = true;
     }
 
-    /// Runs the peers: warm-up, the measured interval, and then what is still under way.
+    /// Runs the peers: warm-up, the measured interval, then the messages in transit.
     pub(super) fn measure(
         mut self,
         timing: &Timing,
@@ -147,7 +147,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the time at which it stopped.
+    /// Runs until `deadline`; returns the time at which it stopped.
     fn run_until(&mut self, deadline: Instant) -> Result<Instant, String> {
         loop {
             let now = Instant::now();
@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    /// Sends no more, and waits until everything has arrived or nothing comes any more.
+    /// Stops sending, and waits until everything has arrived or nothing arrives any more.
     fn drain(&mut self, timeout: Duration) -> Result<(), String> {
         self.is_stopping = true;
         let quiet = if self.is_lossy {
@@ -182,7 +182,7 @@ impl Engine {
         }
     }
 
-    /// Waits until something can be done, at most for `timeout`, and does it.
+    /// Waits until a peer can proceed, at most for `timeout`, and runs it.
     fn turn(&mut self, timeout: Duration) -> Result<(), String> {
         let mut goal = self.goal();
         let is_runnable = self
@@ -212,7 +212,7 @@ impl Engine {
         Ok(())
     }
 
-    /// How many messages each source may have sent.
+    /// The number of messages that each source may have sent.
     fn goal(&self) -> u64 {
         if self.is_stopping {
             return 0;
@@ -233,5 +233,5 @@ impl Engine {
     }
 }
 
-/// How long nothing arrives before what is missing counts as lost.
+/// The silence after which missing messages count as lost.
 const QUIET: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Connections that shake hands and go.
+//! Connections that only shake hands.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load generator reads the clock"
@@ -14,7 +14,7 @@ use super::process::Process;
 use super::report::{Report, per_second};
 use super::sides::Sides;
 
-/// DEALER clients on so many threads: each connects, waits for READY, closes, and begins again.
+/// DEALER clients on this many threads: each connects, waits for READY, closes, and starts over.
 pub(super) fn handshakes(
     sides: &Sides,
     timing: &Timing,
@@ -28,7 +28,7 @@ pub(super) fn handshakes(
     let elapsed = start.elapsed();
     let cpu_after = process.map(Process::cpu_times).transpose()?;
     if count == 0 {
-        return Err("no handshake was over in time".to_owned());
+        return Err("no handshake finished in time".to_owned());
     }
     let mut report = Report::new("handshakes");
     report.number("seconds", elapsed.as_secs_f64());
@@ -45,7 +45,7 @@ pub(super) fn handshakes(
     Ok(report)
 }
 
-/// How many handshakes all threads together came to.
+/// The number of handshakes of all threads together.
 fn come_and_go(
     sides: &Sides,
     timing: &Timing,

@@ -11,7 +11,7 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// An empty one.
+    /// An empty histogram.
     pub(super) fn new() -> Self {
         Self {
             counts: Vec::new(),
@@ -32,12 +32,12 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// How many durations were counted.
+    /// The number of durations counted.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// The longest one, exactly.
+    /// The longest duration, exactly.
     pub(super) fn max(&self) -> Duration {
         Duration::from_nanos(self.max_ns)
     }

@@ -1,4 +1,4 @@
-//! One request at a time: the round trip as one client sees it.
+//! One request at a time: the round trip that one client measures.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load generator reads the clock"
@@ -17,8 +17,8 @@ use super::process::Process;
 use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
 
-/// DEALER to DEALER and back, over blocking sockets: nothing but the proxy and the kernel's
-/// wake-ups stands between a request and its reply.
+/// DEALER to DEALER and back, over blocking sockets: between a request and its reply are only the
+/// proxy and the kernel's wake-ups.
 pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
     let timeout = plan.timing.timeout;
     let (mut front, mut back) = both(
@@ -37,7 +37,7 @@ pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
     beside_echo(worker, || measure(plan, client))
 }
 
-/// What `measure` answers while a thread of its own sends back whatever comes over `worker`.
+/// The result of `measure`, while another thread echoes on `worker`.
 pub(super) fn beside_echo(
     worker: TcpStream,
     measure: impl FnOnce() -> Result<Report, String>,
@@ -46,7 +46,7 @@ pub(super) fn beside_echo(
     thread::scope(|scope| {
         let echo = scope.spawn(move || echo(worker));
         let report = measure();
-        // The worker sits in a read; this ends it. It may have ended by itself.
+        // The worker is blocked in a read; this ends it, unless it has ended by itself.
         let _ = stop.shutdown(Shutdown::Both);
         let echoed = echo
             .join()
@@ -126,7 +126,7 @@ fn round_trip(client: &mut TcpStream, request: &[u8], reply: &mut [u8]) -> io::R
     Ok(())
 }
 
-/// Sends back all that comes, until the connection ends.
+/// Sends back all bytes until the connection ends.
 fn echo(mut worker: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {

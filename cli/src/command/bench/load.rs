@@ -1,9 +1,9 @@
-//! What is sent, encoded once, and the check that just that arrives.
+//! The messages of the load, encoded once, and the check that exactly these arrive.
 
 use zmtp::encode;
 use zmtp::wire::header::{COMMAND, LONG, LONG_SIZE, SHORT_SIZE};
 
-/// One message on the wire, and as many of it as fit into one write.
+/// One message in wire form, and as many as fit into one write.
 #[derive(Debug)]
 pub(super) struct Load {
     block: Vec<u8>,
@@ -11,23 +11,23 @@ pub(super) struct Load {
     message_size: usize,
 }
 
-/// Counts the messages in a stream of bytes, however it is cut, and refuses any other message than
-/// that of the load. It reads headers only: bodies are not its business, and time is.
+/// Counts the messages in a stream of bytes, cut anywhere, and refuses any message that is not of
+/// the load. To save time it reads only headers, not bodies.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// What has been seen of a command that is not whole yet.
+    /// The received part of a command.
     command: Vec<u8>,
     messages: u64,
-    /// How many bytes of the current message have been seen.
+    /// The number of received bytes of the current message.
     position: usize,
 }
 
-/// Bytes that are not the message that was sent.
+/// Bytes that are not a message of the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mismatch;
 
 impl Load {
-    /// Messages of one frame of `body_size` bytes.
+    /// Messages of one frame with `body_size` bytes.
     pub(super) fn new(body_size: usize) -> Self {
         let mut block = Vec::with_capacity(BLOCK_SIZE + LONG_SIZE);
         encode::append_frame(&mut block, &vec![b'z'; body_size], false);
@@ -41,7 +41,7 @@ impl Load {
         }
     }
 
-    /// Whole messages, one after the other.
+    /// Whole messages, one after another.
     pub(super) fn block(&self) -> &[u8] {
         &self.block
     }
@@ -56,7 +56,7 @@ impl Load {
     }
 
     fn begins(&self, bytes: &[u8]) -> bool {
-        // Of constant length where the time for a message is short.
+        // With a constant length for the sizes at which a message takes little time.
         match (self.header(), bytes) {
             ([flags, size], [first, second, ..]) => first == flags && second == size,
             (header, bytes) => bytes.starts_with(header),
@@ -70,7 +70,7 @@ impl Tally {
         self.messages
     }
 
-    /// Takes the next bytes of the stream. Commands, a PING say, are passed over.
+    /// Handles the next bytes of the stream. Skips commands, such as PING.
     pub(super) fn feed(&mut self, load: &Load, mut bytes: &[u8]) -> Result<(), Mismatch> {
         let size = load.message_size;
         while let Some(&first) = bytes.first() {
@@ -108,7 +108,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Commands are rare and short; byte by byte is good enough.
+    /// Commands are rare and short: byte by byte is fast enough.
     fn pass_command_byte(&mut self, byte: u8) {
         self.command.push(byte);
         let long = self.command[0] & LONG != 0;
@@ -125,7 +125,7 @@ impl Tally {
     }
 }
 
-/// How much one write sends: large enough that the system calls of the generator do not count.
+/// Bytes of one write: enough to make the generator's system calls negligible.
 pub(super) const BLOCK_SIZE: usize = 256 << 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a proxy keeps in memory for connections and subscriptions that do nothing.
+//! The memory that a proxy needs for idle connections and subscriptions.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load generator reads the clock"
@@ -18,10 +18,11 @@ use super::sides::Sides;
 use super::works::both;
 use crate::client::{Client, ClientError, Received, Stream};
 
-/// Opens `connections` subscribers that share `topics` topics, and reports by how much the process
-/// grew.
+/// Opens `connections` subscribers that share `topics` topics, and reports the growth of the
+/// process.
 ///
-/// That the proxy knows all of them is seen from the last topic of each connection, which is
+/// The last topic of each connection is published until it arrives, which proves that the proxy
+/// knows all topics.
 /// published until it arrives.
 pub(super) fn memory(
     work: &'static str,
@@ -48,10 +49,10 @@ pub(super) fn memory(
         scope.spawn(move || discard(upstream, &heard));
         let known = subscribe(publisher, &mut clients, topics, timeout);
         let elapsed = start.elapsed();
-        // What the proxy still has to pass on is not what it keeps.
+        // Subscriptions that the proxy still has to pass on do not count as its memory.
         while known.is_ok() && news.recv_timeout(QUIET).is_ok() {}
         let after = process.resident_size();
-        // Ends the thread; an error here means that it has ended already.
+        // Ends the thread; an error means that it has ended already.
         let _ = stop.shutdown(Shutdown::Both);
         known.and(after).map(|after| (after, elapsed))
     });
@@ -68,7 +69,7 @@ pub(super) fn memory(
     Ok(report)
 }
 
-/// Subscribes each connection to every so-many-th topic, and returns when the proxy knows them all.
+/// Spreads the topics over the connections, and returns when the proxy knows them all.
 fn subscribe(
     publisher: &mut Client,
     clients: &mut [Client],
@@ -113,14 +114,14 @@ fn probe(
             Err(error) => {
                 let topic = topic.escape_ascii();
                 return Err(format!(
-                    "a subscription to {topic} does not come through: {error}"
+                    "no message arrives for the subscription to {topic}: {error}"
                 ));
             }
         }
     }
 }
 
-/// Reads until the connection ends, and tells each time.
+/// Reads until the connection ends, and reports each read.
 fn discard(stream: Stream, heard: &Sender<()>) {
     let mut buffer = vec![0; 256 << 10];
     while (&stream).read(&mut buffer).is_ok_and(|size| size > 0) {
@@ -130,13 +131,13 @@ fn discard(stream: Stream, heard: &Sender<()>) {
     }
 }
 
-/// Twelve bytes, up to a million of them.
+/// Twelve bytes, different for a million numbers.
 fn topic(number: usize) -> Vec<u8> {
     format!("topic-{number:06}").into_bytes()
 }
 
-/// How long to wait for a probe before it is sent again.
+/// The wait before a probe is sent again.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the upstream side is silent before everything counts as passed on.
+/// The silence of the upstream side after which everything counts as passed on.
 const QUIET: Duration = Duration::from_millis(200);
 const TOPICS_PER_WRITE: usize = 4096;

@@ -1,4 +1,4 @@
-//! The four things a peer of the load generator does, none of which ever blocks.
+//! The four roles of a peer of the load generator. None ever blocks.
 //!
 //! ```text
 //! source ──► proxy ──► sink             requester ◄──► proxy ◄──► echo
@@ -10,26 +10,26 @@ use mio::net::TcpStream;
 
 use super::load::{Load, Tally};
 
-/// A connection and what is done on it.
+/// A connection and its role.
 #[derive(Debug)]
 pub(super) struct Peer {
     role: Role,
     wire: Wire,
 }
 
-/// What a peer does. Bytes that are sent always end with a whole message once it is told to stop.
+/// The role of a peer. When it stops, its sent bytes end with a whole message.
 #[derive(Debug)]
 pub(super) enum Role {
-    /// Sends back the very bytes it receives.
+    /// Sends back the bytes it receives.
     Echo {
-        /// Received and not yet sent back, from `start` on.
+        /// Received bytes, of which those from `start` on were not sent back yet.
         pending: Vec<u8>,
-        /// How many bytes of `pending` are sent.
+        /// The number of bytes of `pending` that were sent.
         start: usize,
     },
     /// Keeps a number of requests outstanding.
     Requester {
-        /// How many messages it may have outstanding.
+        /// The limit of outstanding messages.
         window: u64,
         /// Bytes sent.
         sent: u64,
@@ -49,9 +49,9 @@ pub(super) enum Role {
 }
 
 impl Peer {
-    /// A peer on a connection whose handshake is over and on which nothing was received since.
+    /// A peer on a connection after its handshake, which has received nothing since.
     pub(super) fn new(stream: TcpStream, role: Role) -> Self {
-        // Edge-triggered polling tells of changes only, so the first try is made unasked.
+        // Edge-triggered polling reports only changes, so the first attempt needs no event.
         let wire = Wire {
             is_closing: false,
             is_readable: true,
@@ -66,18 +66,18 @@ impl Peer {
         &mut self.wire.stream
     }
 
-    /// Notes what polling told.
+    /// Notes an event of the poll.
     pub(super) fn handle_event(&mut self, event: &mio::event::Event) {
         self.wire.is_readable |= event.is_readable() || event.is_read_closed();
         self.wire.is_writable |= event.is_writable() || event.is_write_closed();
         self.wire.is_closing |= event.is_read_closed() || event.is_error();
     }
 
-    /// Moves at most one buffer of bytes each way. `goal` is how many messages a source may have
-    /// sent in all; a goal in the past ends what was begun and no more.
+    /// Moves at most one buffer of bytes each way. `goal` is the total number of messages that a
+    /// source may have sent; a lower goal only completes the message in progress.
     ///
     /// # Errors
-    /// The connection is gone, or delivers what was not sent.
+    /// The connection is closed, or delivers bytes that were not sent.
     pub(super) fn turn(&mut self, load: &Load, goal: u64, scratch: &mut [u8]) -> io::Result<()> {
         let wire = &mut self.wire;
         match &mut self.role {
@@ -96,7 +96,7 @@ impl Peer {
         }
     }
 
-    /// Whether another turn would find something to do without waiting.
+    /// Whether another turn would make progress without waiting.
     pub(super) fn is_runnable(&self, load: &Load, goal: u64) -> bool {
         let Wire {
             is_readable,
@@ -119,7 +119,7 @@ impl Peer {
         }
     }
 
-    /// Messages sent, the one that is being sent included.
+    /// Messages sent, including the one in progress.
     pub(super) fn sent(&self, load: &Load) -> u64 {
         match &self.role {
             Role::Requester { sent, .. } | Role::Source { sent } => {
@@ -129,7 +129,7 @@ impl Peer {
         }
     }
 
-    /// Whole messages received, if it is one that counts them.
+    /// Whole messages received, if this role counts them.
     pub(super) fn received(&self) -> Option<u64> {
         match &self.role {
             Role::Requester { tally, .. } | Role::Sink { tally } => Some(tally.messages()),
@@ -138,10 +138,10 @@ impl Peer {
     }
 }
 
-/// A socket and what is known of it.
+/// A socket and its state.
 #[derive(Debug)]
 struct Wire {
-    /// The other side will send no more, so that every read must go to the end.
+    /// The other side has closed its direction, so that every read must go on to the end.
     is_closing: bool,
     is_readable: bool,
     is_writable: bool,
@@ -149,8 +149,8 @@ struct Wire {
 }
 
 impl Wire {
-    /// Zero if nothing is there. A short read means that no more was there (epoll(7)), which saves
-    /// the read that would say so.
+    /// Zero if nothing is available. A short read means that no more was available (epoll(7)),
+    /// which saves another read.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.stream.read(buffer) {
             Ok(0) => Err(io::Error::new(
@@ -165,7 +165,7 @@ impl Wire {
         }
     }
 
-    /// Zero if there is no room.
+    /// Zero if the kernel has no room.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.stream.write(bytes) {
             Ok(size) => {
@@ -219,7 +219,7 @@ fn receive(wire: &mut Wire, tally: &mut Tally, load: &Load, scratch: &mut [u8]) 
     tally.feed(load, &scratch[..size]).map_err(|_mismatch| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            "delivered something else than what was sent",
+            "delivered bytes that were not sent",
         )
     })
 }
@@ -235,7 +235,7 @@ fn send(wire: &mut Wire, sent: &mut u64, load: &Load, goal: u64) -> io::Result<(
     Ok(())
 }
 
-/// Bytes to send until `goal` messages are sent, and at least until the message begun is.
+/// Bytes to send until `goal` messages are sent, and at least the rest of the message in progress.
 fn due(sent: u64, load: &Load, goal: u64) -> usize {
     let size = load.message_size() as u64;
     let end = goal.max(sent.div_ceil(size)).saturating_mul(size);

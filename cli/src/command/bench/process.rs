@@ -1,18 +1,18 @@
-//! What the process in the middle costs, as Linux tells it.
+//! Processor time and memory of the process in the middle, from Linux.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
-/// A process that is being looked at.
+/// The process in the middle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pid: u32,
 }
 
-/// By thread, nanoseconds on a processor: of threads that end nothing is known afterwards, so only
-/// those that are there at both ends of an interval can be compared.
+/// Nanoseconds on a processor, by thread. A thread's time is lost when it ends, so only threads
+/// that exist at both ends of an interval can be compared.
 #[derive(Debug, Default)]
 pub(super) struct CpuTimes(BTreeMap<OsString, u64>);
 
@@ -22,14 +22,14 @@ impl Process {
         Self { pid }
     }
 
-    /// Time its threads have spent on a processor, in user space and in the kernel together. The
-    /// scheduler's own figure: it counts nanoseconds where `ps` and `top` count ticks.
+    /// The time that its threads have spent on a processor, in user space and in the kernel. This
+    /// is the scheduler's own figure in nanoseconds; `ps` and `top` count ticks.
     pub(super) fn cpu_times(self) -> Result<CpuTimes, String> {
         let tasks = format!("/proc/{}/task", self.pid);
         let entries = fs::read_dir(&tasks).map_err(|error| self.unreadable(&tasks, &error))?;
         let mut threads = BTreeMap::new();
         for entry in entries.flatten() {
-            // A thread may end while we look.
+            // A thread may end during this loop.
             if let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) {
                 let time_ns = on_processor_ns(&text)
                     .ok_or_else(|| format!("{tasks} has a schedstat without a time: \"{text}\""))?;
@@ -43,16 +43,16 @@ impl Process {
     pub(super) fn resident_size(self) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.pid);
         let text = fs::read_to_string(&path).map_err(|error| self.unreadable(&path, &error))?;
-        resident_size(&text).ok_or_else(|| format!("{path} says nothing of resident memory"))
+        resident_size(&text).ok_or_else(|| format!("{path} has no resident memory"))
     }
 
     fn unreadable(self, path: &str, error: &std::io::Error) -> String {
-        format!("cannot look at process {}: {path}: {error}", self.pid)
+        format!("cannot inspect process {}: {path}: {error}", self.pid)
     }
 }
 
 impl CpuTimes {
-    /// The time spent since `before` by the threads that are still there.
+    /// The time spent since `before` by threads that still exist.
     pub(super) fn since(&self, before: &Self) -> Duration {
         let spent = self.0.iter().map(|(thread, after_ns)| {
             after_ns.saturating_sub(before.0.get(thread).copied().unwrap_or_default())
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_are_understood() {
+    fn the_files_are_parsed() {
         assert_eq!(on_processor_ns("9221377 12334 77\n"), Some(9_221_377));
         assert_eq!(on_processor_ns("\n"), None);
         let status = "Name:\tzmqd\nVmHWM:\t    9999 kB\nVmRSS:\t    2048 kB\nThreads:\t1\n";

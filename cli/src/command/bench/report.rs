@@ -1,9 +1,9 @@
-//! The figures of a run: one row each, from which both the text and the JSON are made.
+//! The results of a run: one row each, for both text and JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Named figures in the order in which they are shown.
+/// Named figures in the order of display.
 #[derive(Debug)]
 pub(super) struct Report {
     rows: Vec<(&'static str, Value)>,
@@ -19,7 +19,7 @@ enum Value {
 }
 
 impl Report {
-    /// A report on this kind of work.
+    /// An empty report on this kind of work.
     pub(super) fn new(work: &'static str) -> Self {
         Self {
             rows: vec![("work", Value::Text(work))],
@@ -27,12 +27,12 @@ impl Report {
         }
     }
 
-    /// Adds something that was counted.
+    /// Adds a count.
     pub(super) fn count(&mut self, name: &'static str, count: u64) {
         self.rows.push((name, Value::Count(count)));
     }
 
-    /// Adds something that was measured or divided; its unit is in its name.
+    /// Adds a measurement or a ratio; its name contains the unit.
     pub(super) fn number(&mut self, name: &'static str, number: f64) {
         self.rows.push((name, Value::Number(number)));
     }
@@ -43,17 +43,17 @@ impl Report {
         self.number(name, duration.as_secs_f64() * 1e6);
     }
 
-    /// Adds what the reader of the figures must know.
+    /// Adds a warning for the reader of the figures.
     pub(super) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
 
-    /// What was added so.
+    /// The warnings.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// A line for each figure, for people.
+    /// A line of text for each figure.
     pub(super) fn text(&self) -> String {
         let width = self
             .rows
@@ -75,7 +75,7 @@ impl Report {
         text
     }
 
-    /// One JSON object on one line, for programs. Names and texts are ours and need no escaping.
+    /// One JSON object on one line. Names and texts are constants that need no escaping.
     pub(super) fn json(&self) -> String {
         let members: Vec<String> = self
             .rows
@@ -91,17 +91,17 @@ impl Report {
     }
 }
 
-/// `amount` over `duration`; not a number if the duration is zero.
+/// `amount` per second; NaN if the duration is zero.
 pub(super) fn per_second(amount: u64, duration: Duration) -> f64 {
     amount as f64 / duration.as_secs_f64()
 }
 
-/// `part` of `whole`; not a number if both are zero.
+/// `part` divided by `whole`; NaN if both are zero.
 pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// Adds what the process in the middle did to a report.
+/// Adds the figures of the process in the middle.
 pub(super) fn describe(
     report: &mut Report,
     cpu_time: Option<Duration>,

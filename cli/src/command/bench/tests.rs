@@ -1,4 +1,4 @@
-//! Whole runs, with a relay of bytes for a proxy: the two ends shake hands with each other.
+//! Whole runs, with a byte relay for a proxy: the two ends shake hands with each other.
 
 use clap::{Args as _, FromArgMatches as _};
 
@@ -25,7 +25,7 @@ fn through(
     bench(&Sides { backend, frontend }, work)
 }
 
-/// A number of the report, read as a program would read it; that of nothing at all is none.
+/// A number of the report, parsed from its JSON; NaN for `null`.
 fn number(report: &Report, name: &str) -> f64 {
     let json = report.json();
     let (_, value) = json.split_once(&format!("\"{name}\":")).unwrap();
@@ -48,7 +48,7 @@ fn everything_sent_through_a_relay_is_delivered() {
         "queue --size 1 --window 1",
         "queue --size 16384 --window 300",
     ] {
-        // Longer on a machine that is busy with other things: until it can be told.
+        // Longer if the machine is too busy for a result.
         let report = [0.05, 0.5, 5.0].into_iter().find_map(|seconds| {
             let work = format!("{work} --duration {seconds} --warmup 0.01 --pid {pid}");
             let report = through(|_| {}, &work).unwrap();
@@ -126,13 +126,13 @@ fn bytes_that_were_not_sent_are_a_failure() {
     let change = move |bytes: &mut Vec<u8>| {
         seen += bytes.len();
         if seen > PUSH_HANDSHAKE_SIZE {
-            // The header of the next message, whatever it is.
+            // The header of the next message, on every connection.
             bytes.insert(0, 3);
         }
     };
     let failure = through(change, "stream --duration 5 --warmup 0").unwrap_err();
     assert!(
-        failure.contains("delivered something else than what was sent"),
+        failure.contains("delivered bytes that were not sent"),
         "{failure}"
     );
 }
@@ -154,7 +154,7 @@ fn a_refused_connection_is_a_failure_that_names_the_endpoint() {
 }
 
 #[test]
-fn memory_needs_a_process_to_look_at() {
+fn memory_needs_a_process_to_inspect() {
     let (frontend, backend) = relay(|_| {});
     let sides = Sides { backend, frontend };
     let failure = bench(&sides, "idle").unwrap_err();
@@ -162,7 +162,7 @@ fn memory_needs_a_process_to_look_at() {
 }
 
 #[test]
-fn memory_counts_what_came_through() {
+fn memory_counts_the_subscriptions_that_arrived() {
     let pid = std::process::id();
     let work = format!("subscriptions --count 5000 --pid {pid}");
     let report = through(|_| {}, &work).unwrap();

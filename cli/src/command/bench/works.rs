@@ -1,4 +1,4 @@
-//! The three kinds of throughput: who connects where, and what is done before the first message.
+//! The three kinds of throughput: the peers on both sides, and their preparation.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load generator reads the clock"
@@ -17,16 +17,16 @@ use super::report::{Report, describe, per_second, ratio};
 use super::sides::Sides;
 use crate::client::{Client, Received};
 
-/// What all kinds of work have in common.
+/// The settings that all kinds of work share.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     /// The proxy.
     pub(super) sides: &'a Sides,
     /// Bytes of body.
     pub(super) body_size: usize,
-    /// The process in the middle, if it is to be looked at.
+    /// The process in the middle, if its number was given.
     pub(super) process: Option<Process>,
-    /// How long.
+    /// The durations.
     pub(super) timing: Timing,
 }
 
@@ -48,8 +48,8 @@ pub(super) fn stream(plan: &Plan<'_>, sources: usize, sinks: usize) -> Result<Re
     Ok(report)
 }
 
-/// PUB to SUB. With a `window` the publisher is at most so many messages ahead of the slowest
-/// subscriber, so that a proxy that drops for slow subscribers has no cause to.
+/// PUB to SUB. With a `window` the publisher stays at most that many messages ahead of the slowest
+/// subscriber, so that a proxy need not drop messages for slow subscribers.
 pub(super) fn forward(
     plan: &Plan<'_>,
     subscribers: usize,
@@ -116,7 +116,7 @@ pub(super) fn queue(
 }
 
 /// Runs two set-ups at once: behind a relay the two ends shake hands with each other, so neither
-/// can wait for the other's to be over.
+/// can wait for the other to finish.
 pub(super) fn both<F: Send, B>(
     front: impl FnOnce() -> Result<F, String> + Send,
     back: impl FnOnce() -> Result<B, String>,
@@ -176,7 +176,7 @@ impl Plan<'_> {
     }
 }
 
-/// Says so if messages are missing where the proxy is to lose none.
+/// Warns about missing messages if the proxy should lose none.
 fn warn_of_loss(report: &mut Report, measured: &Measured) {
     let Totals {
         delivered, sent, ..
@@ -199,11 +199,11 @@ fn add_all(
         .try_for_each(|client| engine.add(client, role()))
 }
 
-/// Subscribes everybody to everything, and returns when the publisher has been told so.
+/// Subscribes all subscribers to everything, and returns when the publisher has all of it.
 ///
 /// A proxy passes on only the first subscription to a topic, so each subscriber follows it with one
-/// to a topic of its own: when that arrives, so has the one before. Then it is taken back, so as
-/// not to leave anything to match that nobody will send.
+/// to a topic of its own: when that arrives, so has the one before. Then it is cancelled, so that
+/// matching has no topic that is never sent.
 fn subscribe_all(
     publisher: &mut Client,
     subscribers: &mut [Client],

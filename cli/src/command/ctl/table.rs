@@ -1,17 +1,17 @@
-//! Answers as tables for people.
+//! Answers as tables.
 
 use serde_json::Value;
 use zmtp::show;
 
 use super::CtlCommand;
 
-/// Characters that are shown of a cell.
+/// Characters shown of a cell.
 const CELL_LEN_MAX: usize = 200;
 
-/// A column: what stands above it, and what it shows of a row.
+/// A column: its heading, and its cell for a row.
 struct Column(&'static str, fn(&Value) -> String);
 
-/// Numbers stand at the right of their columns, texts at the left.
+/// Renders a table; numbers are aligned to the right, texts to the left.
 fn render(columns: &[Column], rows: &[Value]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -50,7 +50,7 @@ fn render(columns: &[Column], rows: &[Value]) -> String {
     text
 }
 
-/// What became of a command that steers the proxy.
+/// The result of a command that steers the proxy.
 fn steered(answer: &Value, done: &str) -> String {
     match answer.get("done") {
         Some(_) => format!("{done}\n"),
@@ -76,7 +76,7 @@ fn describe_process(answer: &Value) -> String {
     )
 }
 
-/// A size in its largest unit.
+/// A size in its largest suitable unit.
 fn size(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units.into_iter().find(|(unit, _)| bytes >= *unit);
@@ -89,7 +89,7 @@ fn size(bytes: u64) -> String {
     )
 }
 
-/// How many turns of the loop took how long.
+/// The distribution of the turns' durations.
 fn describe_turns(turns: &Value) -> String {
     let milliseconds = |value: &Value| value.as_f64().map(|seconds| seconds * 1000.0);
     let count = |value: &Value| value.as_u64().unwrap_or_default();
@@ -111,7 +111,7 @@ fn describe_turns(turns: &Value) -> String {
     text
 }
 
-/// The answer to a command, for people.
+/// The answer to a command as text.
 pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
     let rows = |list: &str| answer[list].as_array().map_or(&[][..], Vec::as_slice);
     match command {
@@ -224,7 +224,7 @@ fn text(row: &Value, key: &str) -> String {
     }
 }
 
-/// A text in quotes where it could be taken for hexadecimal digits, or for nothing.
+/// A text, in quotes if it could be mistaken for hexadecimal digits or for an empty cell.
 fn bytes(row: &Value, key: &str) -> String {
     match (&row[key], &row[format!("{key}_hex")]) {
         (_, Value::String(digits)) => format!("0x{digits}"),
@@ -253,11 +253,11 @@ fn state(row: &Value) -> String {
     }
 }
 
-/// Seconds in the two largest units that there are.
+/// Seconds in the two largest units.
 fn duration(row: &Value, key: &str) -> String {
     let seconds = row[key].as_f64().unwrap_or_default();
     let whole = seconds.max(0.0).floor();
-    // Seconds since the start of a process fit by far, and a float is cut off at the ends.
+    // Seconds since the start of a process fit; a cast saturates.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -284,7 +284,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn texts_stand_left_and_numbers_right() {
+    fn texts_are_left_aligned_and_numbers_right_aligned() {
         let answer = json!({ "subscriptions": [
             { "topic": "news.", "peers": 12, "side": "backend" },
             { "topic": "", "peers": 3, "side": "backend" },
@@ -335,7 +335,7 @@ mod tests {
         "bytes_sent",
     ];
 
-    /// Rows that have `hidden`, or much, in one column each.
+    /// Rows with `hidden`, or a long text, in one column each.
     fn rows_of(columns: &[&str], hidden: &str) -> Value {
         let mut rows = vec![serde_json::Map::new()];
         for column in columns {
@@ -348,9 +348,9 @@ mod tests {
         json!(rows)
     }
 
-    /// Every place of an answer in which a hostile control can put a text.
+    /// Fills every place of an answer in which a hostile control can put a text.
     #[test]
-    fn nothing_hidden_comes_out_of_any_table() {
+    fn tables_contain_no_hidden_characters() {
         let hidden: String = ('\0'..=char::MAX)
             .filter(|one| zmtp::is_hidden(*one))
             .collect();

@@ -1,8 +1,7 @@
 //! Messages as a TCP connection might have carried them: handshakes, greetings, segments.
 //!
-//! A flow is what one peer has with the broker. Who a message is from or for, and so which flow it
-//! belongs to, is told by its identity, or else by the connection it came on, or else only by its
-//! source.
+//! A flow is the traffic of one peer with the broker. The identity of a message determines its
+//! flow, or else its connection, or else only its source.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +22,7 @@ mod segment;
 /// Bytes of one direction after which the other acknowledges, long before its window is full.
 const UNACKNOWLEDGED_MAX: usize = 1 << 20;
 
-/// Every flow there was, and what is to be made up for the next.
+/// All flows so far, and the addresses for the next.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     flows: BTreeMap<Key, Flow>,
@@ -31,26 +30,26 @@ pub(super) struct Flows {
     sources: BTreeMap<String, u16>,
 }
 
-/// What makes a flow.
+/// The key of a flow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// The peer that came on this connection, from this address.
+    /// The peer of this connection, from this address.
     Connection(String, u64, String),
     /// The peer with this identity.
     Identity(String, Vec<u8>),
-    /// All peers of a source that does not tell them apart.
+    /// All peers of a source that does not distinguish them.
     Source(String),
 }
 
 #[derive(Debug)]
 struct Flow {
     connection: Connection,
-    /// Bytes that an end sent since the other one last sent anything.
+    /// Bytes that an end has sent since the other end last sent anything.
     unacknowledged: [usize; 2],
 }
 
 impl Flows {
-    /// Hands `emit` the packets of a message, and in front of its first one those that open a flow.
+    /// Passes the packets of a message to `emit`, preceded by those that open its flow.
     pub(super) fn message(
         &mut self,
         message: &Message<'_>,
@@ -70,7 +69,7 @@ impl Flows {
         let Some(flow) = self.flows.get_mut(&key) else {
             unreachable!("it was inserted above");
         };
-        // An identity on its own is all that there is.
+        // The message is only an identity.
         let wire = match frames.rest() {
             [] => message.frames,
             rest => rest,
@@ -78,8 +77,7 @@ impl Flows {
         flow.send(sender, wire, &mut emit)
     }
 
-    /// A connection from the peer, if it is known where it is, or from an address for this flow
-    /// alone.
+    /// A connection from the peer's address if it is known, or from an address for this flow alone.
     fn connection(&mut self, message: &Message<'_>) -> Connection {
         let source = message.origin.source;
         let count = u16::try_from(self.sources.len()).unwrap_or(u16::MAX);
@@ -133,7 +131,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Sends bytes in segments, and what the other end says when it has got many.
+    /// Sends bytes in segments, with acknowledgements from the other end.
     fn send(
         &mut self,
         from: End,
@@ -170,8 +168,8 @@ fn key_of(message: &Message<'_>, identity: Option<&[u8]>) -> Key {
     }
 }
 
-/// Who sends a message on its flow. Where a peer is known by its connection, the message was
-/// received on it; a capture without directions is a publisher's, who is with the broker.
+/// The sender of a message on its flow. If the flow is a connection, the broker received the
+/// message on it; a capture without directions is that of a publisher, at the broker's end.
 fn sender_of(message: &Message<'_>, key: &Key) -> End {
     match (key, message.origin.direction) {
         (Key::Connection(..), _) => End::Client,
@@ -182,7 +180,7 @@ fn sender_of(message: &Message<'_>, key: &Key) -> End {
     }
 }
 
-/// The socket types of the client and of the broker, as far as they can be told.
+/// The socket types of the client and of the broker, as far as known.
 fn socket_types(message: &Message<'_>) -> (SocketType, SocketType) {
     let origin = &message.origin;
     match (origin.is_routed, origin.socket_type, origin.direction) {
@@ -195,19 +193,19 @@ fn socket_types(message: &Message<'_>) -> (SocketType, SocketType) {
             (client, broker)
         }
         (false, None, None) => (SocketType::Sub, SocketType::Pub),
-        // Some type that may send both ways.
+        // Any type that may send both ways.
         (false, None, Some(_)) => (SocketType::Dealer, SocketType::Dealer),
     }
 }
 
-/// Addresses for documentation (RFC 5737, RFC 3849), so that nobody takes them for real ones.
+/// Addresses for documentation (RFC 5737, RFC 3849), which no host has.
 const BROKER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const BROKER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// The port of the first source; the next has the next one.
+/// The port of the first source; each further source has the next port.
 const PORT: u16 = 5555;
 
-/// The port of peers whose address is not known.
+/// The port of peers whose address is unknown.
 const CLIENT_PORT: u16 = 50_000;
 
 #[cfg(test)]

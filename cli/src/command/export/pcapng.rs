@@ -7,7 +7,7 @@ const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
 const PACKET: u32 = 6;
 
-/// What makes the byte order known.
+/// Shows the byte order of the file.
 const MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Packets begin with their IP header, of version 4 or 6.
@@ -27,7 +27,7 @@ pub(super) struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes what stands in front of the packets.
+    /// Writes the blocks that precede the packets.
     pub(super) fn begin(out: W) -> io::Result<Self> {
         let mut writer = Self {
             block: Vec::new(),
@@ -36,14 +36,14 @@ impl<W: Write> Writer<W> {
         let block = &mut writer.block;
         block.extend_from_slice(&MAGIC.to_le_bytes());
         block.extend_from_slice(&[1, 0, 0, 0]); // version 1.0
-        block.extend_from_slice(&u64::MAX.to_le_bytes()); // the size is not known yet
+        block.extend_from_slice(&u64::MAX.to_le_bytes()); // the size is unknown
         let program = concat!("zmqd ", env!("CARGO_PKG_VERSION"));
         append_option(block, OPTION_SECTION_PROGRAM, program.as_bytes());
         append_option(block, OPTION_END, b"");
         writer.end_block(SECTION)?;
         let block = &mut writer.block;
         block.extend_from_slice(&LINKTYPE_RAW.to_le_bytes());
-        block.extend_from_slice(&[0; 6]); // reserved, and no packet is cut
+        block.extend_from_slice(&[0; 6]); // reserved; no limit on packet size
         append_option(block, OPTION_INTERFACE_NAME, b"zmqd");
         append_option(block, OPTION_INTERFACE_RESOLUTION, &[9]); // 10^-9 s
         append_option(block, OPTION_END, b"");
@@ -57,20 +57,20 @@ impl<W: Write> Writer<W> {
         let size = u32::try_from(packet.len()).map_err(io::Error::other)?;
         let [a, b, c, d, e, f, g, h] = time_ns.to_le_bytes();
         block.extend_from_slice(&[0; 4]); // the only interface
-        block.extend_from_slice(&[e, f, g, h, a, b, c, d]); // the upper half first
+        block.extend_from_slice(&[e, f, g, h, a, b, c, d]); // the high half first
         block.extend_from_slice(&size.to_le_bytes()); // as captured
-        block.extend_from_slice(&size.to_le_bytes()); // as it was
+        block.extend_from_slice(&size.to_le_bytes()); // original size
         block.extend_from_slice(packet);
         pad(block);
         self.end_block(PACKET)
     }
 
-    /// Makes sure that everything is written.
+    /// Flushes the output.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    /// Writes the block whose body was put together: its size stands at both ends.
+    /// Writes the finished block; its size is at both ends.
     fn end_block(&mut self, kind: u32) -> io::Result<()> {
         let size = u32::try_from(self.block.len() + 12).map_err(io::Error::other)?;
         self.out.write_all(&kind.to_le_bytes())?;
@@ -89,7 +89,7 @@ fn append_option(block: &mut Vec<u8>, number: u16, value: &[u8]) {
     pad(block);
 }
 
-/// Everything begins at a multiple of four.
+/// Pads the block to a multiple of four.
 fn pad(block: &mut Vec<u8>) {
     block.resize(block.len().next_multiple_of(4), 0);
 }

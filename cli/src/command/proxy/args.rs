@@ -14,14 +14,14 @@ use zmtp::{SocketType, show};
 use crate::capture::RecordArgs;
 use crate::value::{Attached, bind_by_habit, connect_by_habit, size};
 
-/// One proxy, all on the command line; its kind is the name of the subcommand.
+/// One proxy, configured on the command line; the name of the subcommand is its kind.
 #[derive(Debug)]
 pub(crate) struct ProxyCommand {
     pub(crate) args: Box<ProxyArgs>,
     pub(crate) kind: Kind,
 }
 
-/// What every kind of proxy takes.
+/// The options of every kind of proxy.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProxyArgs {
     /// Where the frontend listens; several with spaces or commas
@@ -40,15 +40,15 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) backend_connect: Vec<Attached>,
-    /// Where copies of all messages can be had, to watch them
+    /// Where the capture listens, to send copies of all messages
     #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) capture: Vec<Attached>,
-    /// Its type: PUB, PUSH, PAIR or DEALER
+    /// Its socket type: PUB, PUSH, PAIR or DEALER
     #[arg(long, value_name = "TYPE", default_value = "PUB", requires = "capture")]
     #[arg(value_parser = socket)]
     pub(crate) capture_socket: SocketType,
-    /// Its form: monitored or proxy
+    /// Format of the copies: monitored, proxy
     #[arg(
         long,
         value_name = "FORMAT",
@@ -57,17 +57,17 @@ pub(crate) struct ProxyArgs {
     )]
     #[arg(value_parser = capture_format)]
     pub(crate) capture_format: CaptureFormat,
-    /// The direction of what the frontend received
+    /// First frame of copies from the frontend
     #[arg(long, value_name = "TEXT", default_value = "in", requires = "capture")]
     pub(crate) in_prefix: String,
-    /// The direction of what the backend received
+    /// First frame of copies from the backend
     #[arg(long, value_name = "TEXT", default_value = "out", requires = "capture")]
     pub(crate) out_prefix: String,
-    /// Where the proxy can be steered and asked from: see zmqd ctl
+    /// Where the control listens, for zmqd ctl
     #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) control: Vec<Attached>,
-    /// Its type: REP, PAIR or SUB
+    /// Its socket type: REP, PAIR or SUB
     #[arg(long, value_name = "TYPE", default_value = "REP", requires = "control")]
     #[arg(value_parser = socket)]
     pub(crate) control_socket: SocketType,
@@ -76,10 +76,10 @@ pub(crate) struct ProxyArgs {
     /// The name in logs and output; by default the kind
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Options by name; frontend.KEY and backend.KEY for one side
+    /// Options by key; frontend.KEY and backend.KEY set one side
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<Setting>,
-    /// Memory that peers may cause; 0: no limit
+    /// Memory that peers may cause; 0: unlimited
     #[arg(long, value_name = "SIZE", default_value = MEMORY_LIMIT, value_parser = size)]
     pub(crate) memory_limit: u64,
     /// Time to send queued messages at a stop
@@ -88,7 +88,7 @@ pub(crate) struct ProxyArgs {
     pub(crate) drain_timeout: Duration,
 }
 
-/// A value for an option, on one side or on both.
+/// A value of an option, for one socket or for both sides.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     pub(crate) option: &'static SocketOption,
@@ -144,7 +144,7 @@ fn capture_format(text: &str) -> Result<CaptureFormat, String> {
     CaptureFormat::from_name(text).ok_or_else(|| format!("write one of {}", names.join(", ")))
 }
 
-// By hand and not derived, because the variants are the rows of a table.
+// Implemented by hand, because the variants are the rows of a table.
 impl Subcommand for ProxyCommand {
     fn augment_subcommands(command: clap::Command) -> clap::Command {
         let command = Kind::ALL.iter().fold(command, |command, kind| {
@@ -158,9 +158,9 @@ impl Subcommand for ProxyCommand {
             .required(true)
             .value_name("FRONT:BACK")
             .value_parser(|text: &str| text.parse::<Kind>())
-            .help("The two socket types; one alone sends back what it gets");
+            .help("The two socket types; one alone echoes its messages");
         let proxy = ProxyArgs::augment_args(clap::Command::new(ANY_PROXY).arg(sockets))
-            .about("Any two sockets between which something can flow, or one that echoes")
+            .about("Any two sockets between which messages can flow, or one that echoes")
             .after_help(proxy_after_help(ANY_PROXY, " --sockets PULL:PUB"));
         command.subcommand(proxy)
     }
@@ -222,7 +222,7 @@ fn proxy_after_help(name: &str, sockets: &str) -> String {
     text
 }
 
-/// The defaults of files, as help shows them.
+/// The defaults of configuration files, as help shows them.
 const MEMORY_LIMIT: &str = "512MiB";
 const DRAIN_TIMEOUT: &str = "5s";
 
@@ -232,7 +232,7 @@ const SOCKETS: &str = "sockets";
 
 const ENDPOINTS_AND_OPTIONS: &str = "\
 Endpoints are tcp://HOST:PORT, with * for every interface or for any free port, ipc://PATH,
-ipc://@NAME, and inproc://NAME. As in czmq, @ in front of one binds and > connects. Quote * and >,
+ipc://@NAME, and inproc://NAME. As in czmq, @ in front of an endpoint binds and > connects. Quote * and >,
 which the shell would interpret. Times and sizes take units: 250ms, 5s, 64MiB. Without one,
 --record-age counts seconds, other times count milliseconds, and sizes bytes. Commas separate the
 texts of a list.

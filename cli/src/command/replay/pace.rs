@@ -1,22 +1,22 @@
-//! When each message is to be sent.
+//! The time at which each message is due.
 
 use std::time::Duration;
 
-/// How fast a recording is replayed.
+/// The speed of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pace {
-    /// So many times as fast as it was recorded.
+    /// A multiple of the recorded speed.
     Times(f64),
     /// Everything is due at once.
     Unlimited,
 }
 
-/// Computes when messages are due, counted from the beginning; it has no clock.
+/// Computes when messages are due, relative to the beginning; it has no clock.
 #[derive(Debug)]
 pub(super) struct Schedule {
     /// The time of the first message.
     first_ns: Option<u64>,
-    /// What was due last; clocks that were set back do not turn the order around.
+    /// The last due time, so that a clock that was set back does not change the order.
     last: Duration,
     pace: Pace,
 }
@@ -30,7 +30,7 @@ impl Schedule {
         }
     }
 
-    /// When the next message is due, which was recorded at this time.
+    /// When the message recorded at this time is due.
     pub(super) fn due(&mut self, time_ns: u64) -> Duration {
         let first_ns = *self.first_ns.get_or_insert(time_ns);
         if let Pace::Times(speed) = self.pace {
@@ -42,7 +42,7 @@ impl Schedule {
     }
 }
 
-/// A century: what is due later might as well never be, and an `Instant` must bear it.
+/// A century: later times do not matter, and an `Instant` must be able to hold them.
 const DUE_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_never_due_is_no_overflow() {
+    fn distant_times_do_not_overflow() {
         let mut schedule = Schedule::new(Pace::Times(1e-300));
         assert_eq!(schedule.due(0), Duration::ZERO);
         assert_eq!(schedule.due(u64::MAX), DUE_MAX);

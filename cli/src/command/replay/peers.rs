@@ -1,4 +1,4 @@
-//! Who the messages go to: a thread for each listens to what comes back.
+//! The receivers of replayed messages, with a thread for the answers of each.
 
 #![expect(
     clippy::disallowed_methods,
@@ -16,17 +16,17 @@ use crate::client::{Client, ClientError, Listener, Received, Sender};
 use crate::output::Failure;
 use crate::value::Attached;
 
-/// Bytes of messages that are due together and leave together.
+/// Bytes of messages that are due together and sent together.
 const BATCH_SIZE: usize = 64 << 10;
 
 /// The peers of one socket.
 #[derive(Debug)]
 pub(super) struct Peers {
-    /// Bytes of messages that are due and not sent.
+    /// Bytes of messages that are due and unsent.
     batch_size: usize,
-    /// What comes back.
-    news: Receiver<News>,
-    /// Whose turn it is, where peers take turns.
+    /// Events of the threads.
+    news: Receiver<PeerEvent>,
+    /// The peer with the next turn, for sockets that take turns.
     next: usize,
     peers: Vec<Peer>,
     replies: u64,
@@ -35,23 +35,23 @@ pub(super) struct Peers {
     timeout: Duration,
 }
 
-/// One of them.
+/// A receiver.
 #[derive(Debug)]
 struct Peer {
-    /// Messages that are due and not sent.
+    /// Messages that are due and unsent.
     batch: Vec<u8>,
     sender: Sender,
 }
 
-/// What a thread hears.
+/// An event of a thread.
 #[derive(Debug)]
-enum News {
+enum PeerEvent {
     Ended(ClientError),
     Reply,
 }
 
 impl Peers {
-    /// Connects, or waits until so many have.
+    /// Connects, or waits for this number of peers.
     pub(super) fn gather(
         (attach, endpoint): &Attached,
         socket_type: SocketType,
@@ -107,7 +107,7 @@ impl Peers {
         })
     }
 
-    /// Sends a message in wire form when it is due: to all subscribers, or to the next in turn.
+    /// Sends a message in wire form when it is due: to all subscribers, or to the next peer.
     pub(super) fn send(&mut self, wire: &[u8], due: Instant) -> Result<(), Failure> {
         if due > Instant::now() {
             self.flush()?;
@@ -129,7 +129,7 @@ impl Peers {
         Ok(())
     }
 
-    /// Sends what is due, and takes note of what has come back.
+    /// Sends due messages, and handles pending events.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         for peer in &mut self.peers {
             if !peer.batch.is_empty() {
@@ -145,13 +145,13 @@ impl Peers {
         Ok(())
     }
 
-    /// How many messages were sent.
+    /// The number of messages sent.
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Waits for the replies that are still to come, as long as each comes in time, and until the
-    /// peers have taken everything; returns how many replies there were.
+    /// Waits for outstanding replies, as long as each arrives in time, and until the peers have
+    /// taken everything; returns the number of replies.
     pub(super) fn finish(mut self, wait: Duration) -> Result<u64, Failure> {
         if self.socket_type == SocketType::Dealer {
             let mut deadline = Instant::now() + wait;
@@ -175,10 +175,10 @@ impl Peers {
                 .news
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()))
             {
-                // The end that was asked for, and proof that the peer has read up to ours.
-                Ok(News::Ended(ClientError::Closed)) => left -= 1,
-                Ok(News::Ended(error)) => return Err(ended(self.sent, &error)),
-                Ok(News::Reply) => self.replies += 1,
+                // The expected end, which proves that the peer has read everything.
+                Ok(PeerEvent::Ended(ClientError::Closed)) => left -= 1,
+                Ok(PeerEvent::Ended(error)) => return Err(ended(self.sent, &error)),
+                Ok(PeerEvent::Reply) => self.replies += 1,
                 Err(_) => {
                     log::warn!("{left} peers did not close the connection in time");
                     break;
@@ -188,7 +188,7 @@ impl Peers {
         Ok(self.replies)
     }
 
-    /// Waits until it is time, while peers stay.
+    /// Waits until a message is due, handling events.
     fn wait(&mut self, due: Instant) -> Result<(), Failure> {
         while Instant::now() < due {
             self.hear(due)?;
@@ -196,7 +196,7 @@ impl Peers {
         Ok(())
     }
 
-    /// Waits for the next news, until the deadline at the longest.
+    /// Waits for the next event until the deadline.
     fn hear(&mut self, deadline: Instant) -> Result<(), Failure> {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.news.recv_timeout(left) {
@@ -205,10 +205,10 @@ impl Peers {
         }
     }
 
-    fn note(&mut self, news: News) -> Result<(), Failure> {
+    fn note(&mut self, news: PeerEvent) -> Result<(), Failure> {
         match news {
-            News::Ended(error) => Err(ended(self.sent, &error)),
-            News::Reply => {
+            PeerEvent::Ended(error) => Err(ended(self.sent, &error)),
+            PeerEvent::Reply => {
                 self.replies += 1;
                 Ok(())
             }
@@ -216,16 +216,16 @@ impl Peers {
     }
 }
 
-/// Tells of replies, and of the end. What subscribers ask for is no matter: they get everything,
-/// and take what they want, so that nothing is missed before the last of them has asked.
-fn listen(mut client: Client, channel: &Channel<News>) {
+/// Reports replies, and the end. Subscriptions are ignored: subscribers get everything and filter
+/// for themselves, so that nothing is missed before the last has subscribed.
+fn listen(mut client: Client, channel: &Channel<PeerEvent>) {
     loop {
         let news = match client.recv(None) {
-            Ok(Received::Message(_)) => News::Reply,
+            Ok(Received::Message(_)) => PeerEvent::Reply,
             Ok(Received::Subscription { .. }) => continue,
-            Err(error) => News::Ended(error),
+            Err(error) => PeerEvent::Ended(error),
         };
-        let is_last = matches!(news, News::Ended(_));
+        let is_last = matches!(news, PeerEvent::Ended(_));
         if channel.send(news).is_err() || is_last {
             return;
         }

@@ -1,4 +1,4 @@
-//! A message as a line: for people, or as a JSON object.
+//! A message as a line: as text, or as a JSON object.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use zmtp::{Frames, show};
 
 use crate::capture::{json, size_of, split, time};
 
-/// The largest frame that is looked at to see whether it is JSON.
+/// The largest frame that is examined for JSON.
 const JSON_SIZE_MAX: usize = 64 << 10;
 
-/// How messages are shown.
+/// The style of lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
-    /// Bytes shown of a frame, in a line for people; 0 is all.
+    /// Bytes shown of a frame in a text line; 0 is all.
     pub(super) cut: usize,
     pub(super) has_colour: bool,
-    /// Whether there are several sources, so that it matters which one it was.
+    /// Whether there are several sources, so that lines name the source.
     pub(super) has_source: bool,
     pub(super) is_json: bool,
 }
 
-/// What a frame is best shown as.
+/// The best representation of a frame.
 enum Shown<'a> {
     Hex(&'a [u8]),
     Json(String),
@@ -30,8 +30,8 @@ enum Shown<'a> {
 }
 
 impl Style {
-    /// Appends a line; `since` is the time since the same message was seen before, `Some(None)` if
-    /// it was not.
+    /// Appends a line; `since` is the time since the last message of those followed, `Some(None)`
+    /// for the first.
     pub(super) fn append(
         &self,
         out: &mut String,
@@ -86,7 +86,7 @@ impl Style {
         }
     }
 
-    /// Appends a frame, cut with its size behind it.
+    /// Appends a frame; a cut frame is followed by its size.
     pub(super) fn append_frame(&self, out: &mut String, body: &[u8]) {
         let size_max = match self.cut {
             0 => usize::MAX,
@@ -120,7 +120,7 @@ impl Style {
         }
     }
 
-    /// Appends a text in a colour, where there are colours.
+    /// Appends a text in a colour, if colours are on.
     pub(super) fn paint(&self, out: &mut String, colour: &str, text: &str) {
         if self.has_colour {
             let _ = write!(out, "\x1b[{colour}m{text}\x1b[0m");
@@ -166,7 +166,7 @@ fn append_json_frames(out: &mut String, frames: Frames<'_>) {
     }
 }
 
-/// Appends the member that has an identity, whose name tells whether it is text, as in `zmqd ctl`.
+/// Appends the member with the identity; its name tells whether it is text, as in `zmqd ctl`.
 pub(super) fn append_json_identity(out: &mut String, identity: &[u8]) {
     match str::from_utf8(identity) {
         Ok(text) => {
@@ -180,7 +180,7 @@ pub(super) fn append_json_identity(out: &mut String, identity: &[u8]) {
     }
 }
 
-/// Appends an object with one member, which is named for what the frame is.
+/// Appends an object with one member, whose name is the type of the frame.
 fn append_json_frame(out: &mut String, body: &[u8]) {
     match (shown(body), str::from_utf8(body)) {
         (Shown::Json(text), _) => {
@@ -188,7 +188,7 @@ fn append_json_frame(out: &mut String, body: &[u8]) {
             json::append_visibly(out, &text);
             out.push('}');
         }
-        // Every text is told as text here, since nothing in it can do harm.
+        // JSON shows every text as text, since its escapes make it harmless.
         (_, Ok(text)) => {
             out.push_str("{\"text\":");
             json::append_string(out, text);
@@ -221,7 +221,7 @@ fn shown(body: &[u8]) -> Shown<'_> {
     }
     let mut characters = text.chars().take(PROBE_SIZE);
     let controls = characters.clone().filter(|one| is_strange(*one)).count();
-    // One at most, that in front of a subscription for example, and not alone.
+    // One at most, such as that in front of a subscription, and not alone.
     match controls {
         0 => Shown::Text(text),
         1 if !characters.all(is_strange) => Shown::Text(text),
@@ -229,7 +229,7 @@ fn shown(body: &[u8]) -> Shown<'_> {
     }
 }
 
-/// Characters that are looked at to see whether they are text.
+/// Characters that are examined to recognise text.
 const PROBE_SIZE: usize = 4096;
 
 fn is_strange(character: char) -> bool {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_shown_as_what_they_are_and_cut() {
+    fn frames_are_shown_by_their_type_and_cut() {
         for (body, expected) in [
             (&b"plain text"[..], "plain text"),
             (b"a long text indeed", "a long text …(18)"),
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_there_only_if_asked_for() {
+    fn colours_appear_only_if_requested() {
         let colourful = Style {
             has_colour: true,
             ..STYLE

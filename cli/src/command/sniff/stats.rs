@@ -1,4 +1,4 @@
-//! How much passes, and how long a reply takes.
+//! Rates and round-trip times.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -12,45 +12,45 @@ use crate::capture::{size_of, split, time};
 /// The length of an interval.
 pub(super) const INTERVAL_NS: u64 = 1_000_000_000;
 
-/// Identities that are told apart in an interval; more are only part of the sums.
+/// Identities counted separately in an interval; further ones count only in the sums.
 const IDENTITIES_MAX: usize = 10_000;
 
-/// Identities that are shown of an interval, those with the most messages.
+/// Identities shown of an interval: those with the most messages.
 const SHOWN_MAX: usize = 10;
 
-/// Requests without a reply that are remembered, all identities together.
+/// Requests without a reply that are remembered, for all identities together.
 const WAITING_MAX: usize = 100_000;
 
-/// How long a request is remembered when so many are.
+/// The age at which a request is forgotten when that many are remembered.
 const WAITING_NS_MAX: u64 = 60_000_000_000;
 
-/// Counts messages by intervals of their own time, so that recordings tell the same as the live
-/// capture did.
+/// Counts messages by intervals of their own times, so that a recording gives the same result as
+/// the live capture.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     interval: Tally,
-    /// When the current interval began; there is none before the first message or tick.
+    /// The beginning of the current interval; `None` before the first message or tick.
     started_ns: Option<u64>,
     total: Tally,
-    /// When counting began.
+    /// The beginning of the count.
     total_started_ns: u64,
     waiting: Waiting,
 }
 
-/// What passed in some time.
+/// Counts of some span of time.
 #[derive(Debug, Default)]
 struct Tally {
     all: Traffic,
     identities: BTreeMap<Vec<u8>, Traffic>,
 }
 
-/// What passed both ways.
+/// Counts of both directions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Traffic {
     incoming: Amount,
     outgoing: Amount,
     round_trips: RoundTrips,
-    /// Without a direction.
+    /// Messages without a direction.
     undirected: Amount,
 }
 
@@ -68,17 +68,17 @@ struct RoundTrips {
     sum_ns: u64,
 }
 
-/// When requests came that have no reply yet, the oldest first, by source and identity.
+/// Times of requests without a reply, the oldest first, by source and identity.
 #[derive(Debug, Default)]
 struct Waiting {
     count: usize,
-    /// When old ones were last looked for.
+    /// The last search for old requests.
     forgotten_ns: u64,
     since_ns: BTreeMap<(String, Vec<u8>), VecDeque<u64>>,
 }
 
 impl Stats {
-    /// Counts a message. Those of one source are expected in the order of their times.
+    /// Counts a message. Messages of one source must be in the order of their times.
     pub(super) fn count(&mut self, message: &Message<'_>) {
         let amount = Amount {
             bytes: size_of(message),
@@ -100,8 +100,8 @@ impl Stats {
         }
     }
 
-    /// Ends the intervals before `now_ns` and appends what they came to. With `is_live` also those
-    /// in which nothing happened, of which a recording may have any number.
+    /// Ends the intervals before `now_ns` and appends their figures. With `is_live` also those of
+    /// empty intervals, of which a recording may have any number.
     pub(super) fn advance(&mut self, now_ns: u64, is_live: bool, style: &Style, out: &mut String) {
         let Some(mut started_ns) = self.started_ns else {
             self.started_ns = Some(now_ns);
@@ -115,19 +115,19 @@ impl Stats {
                 interval.append(span, "second", style, out);
                 started_ns += INTERVAL_NS;
             } else {
-                // Straight to the interval that the next message is in.
+                // Skips to the interval of the next message.
                 started_ns = now_ns - (now_ns - started_ns) % INTERVAL_NS;
             }
         }
         self.started_ns = Some(started_ns);
     }
 
-    /// When the current interval ends.
+    /// The end of the current interval.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         self.started_ns.map(|started_ns| started_ns + INTERVAL_NS)
     }
 
-    /// Appends what the interval that is not over came to, and what it all came to.
+    /// Appends the figures of the unfinished interval, and the sums.
     pub(super) fn append_total(&self, now_ns: u64, style: &Style, out: &mut String) {
         if let Some(started_ns) = self.started_ns
             && self.interval.all.messages() > 0
@@ -143,7 +143,7 @@ impl Stats {
 }
 
 impl Waiting {
-    /// Notes a request, or takes the oldest one that a reply may be for and tells its age.
+    /// Notes a request, or takes the oldest request that a reply may answer and returns its age.
     fn pair(&mut self, message: &Message<'_>, identity: &[u8]) -> Option<u64> {
         let key = (message.origin.source.to_owned(), identity.to_vec());
         let now_ns = message.time_ns;
@@ -172,7 +172,7 @@ impl Waiting {
 }
 
 impl Waiting {
-    /// Forgets the requests that are too old, once in an interval.
+    /// Forgets the requests that are too old, once per interval.
     fn forget(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.forgotten_ns) < INTERVAL_NS {
             return;
@@ -199,7 +199,7 @@ impl Tally {
         }
     }
 
-    /// Appends what passed in a span of time, given by its beginning and length.
+    /// Appends the figures of a span of time, given by its beginning and length.
     fn append(&self, span: (u64, u64), what: &str, style: &Style, out: &mut String) {
         let mut busiest: Vec<(&Vec<u8>, &Traffic)> = self.identities.iter().collect();
         busiest.sort_by_key(|(_, traffic)| std::cmp::Reverse(traffic.messages()));
@@ -348,7 +348,7 @@ fn seconds(length_ns: u64) -> f64 {
     Duration::from_nanos(length_ns).as_secs_f64()
 }
 
-/// Bytes in the unit that fits.
+/// Bytes in a suitable unit.
 fn shown_bytes(bytes: f64) -> String {
     match bytes {
         0.0..1e3 => format!("{bytes:.0} B"),
@@ -476,7 +476,7 @@ mod tests {
             count(&mut stats, 0, Some(Direction::In), "a");
         }
         assert_eq!(stats.waiting.count, WAITING_MAX);
-        // Those that are too old make room when another one comes.
+        // Old requests make room when another request arrives.
         count(&mut stats, WAITING_NS_MAX + 1, Some(Direction::In), "a");
         assert_eq!(stats.waiting.count, 1);
     }

@@ -1,4 +1,4 @@
-//! Live captures: a thread for each connection, which hands on what it hears.
+//! Live captures: a thread for each connection passes on the received messages.
 
 #![expect(
     clippy::disallowed_methods,
@@ -18,48 +18,48 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use zmtp::SocketType;
 
-use crate::capture::{FormatArgs, Kept, time};
+use crate::capture::{FormatArgs, OwnedMessage, time};
 use crate::client::{Client, ClientError, Listener, Received};
 use crate::output::Failure;
 use crate::value::Attached;
 
-/// What the threads tell.
+/// Events of the threads.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Nothing can be heard from there.
+    /// A capture cannot be read.
     Failed(String),
-    /// Messages that came together.
-    Messages(Vec<Kept>),
-    /// A signal asks us to stop.
+    /// Messages that arrived together.
+    Messages(Vec<OwnedMessage>),
+    /// A signal requests a stop.
     Stop,
 }
 
-/// How to listen; the same for every endpoint.
+/// How to read captures; the same for every endpoint.
 #[derive(Debug)]
 pub(super) struct Tap {
     pub(super) format: FormatArgs,
     pub(super) socket_type: SocketType,
     pub(super) timeout: Duration,
-    /// What a SUB subscribes to.
+    /// The topic of a SUB.
     pub(super) topic: Vec<u8>,
 }
 
-/// Batches that wait to be shown; when so many wait, nothing is read, and it is for the publisher
-/// to drop messages or to wait.
+/// Batches that wait to be shown. When this many wait, nothing is read, and the publisher drops
+/// messages or waits.
 const BATCHES_MAX: usize = 16;
 
-/// Messages and bytes after which a batch goes on.
+/// Messages and bytes after which a batch is passed on.
 const BATCH_MESSAGES_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// How soon a lost connection is tried again: at first, and at most.
+/// The wait before a lost connection is tried again: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Listens at all endpoints until the process ends.
+/// Reads all endpoints until the process ends.
 ///
 /// # Errors
-/// One cannot be bound. What cannot be connected to is told as an event.
+/// An endpoint cannot be bound. A failure to connect is an event.
 pub(super) fn start(tap: Tap, endpoints: &[Attached]) -> Result<Receiver<Event>, Failure> {
     let (sender, events) = mpsc::sync_channel(BATCHES_MAX);
     watch_signals(sender.clone())?;
@@ -82,8 +82,8 @@ pub(super) fn start(tap: Tap, endpoints: &[Attached]) -> Result<Receiver<Event>,
     Ok(events)
 }
 
-/// Connects, listens, and connects again when the connection is lost. Only the first attempt may
-/// fail: what never was there is most likely misspelt.
+/// Connects, reads, and connects again when the connection is lost. Only the first attempt may
+/// fail: an endpoint that never worked is probably misspelt.
 fn stay_connected(tap: &Arc<Tap>, endpoint: &Endpoint, sender: &SyncSender<Event>) {
     let mut pause = PAUSE_MIN;
     let mut is_first = true;
@@ -110,7 +110,7 @@ fn stay_connected(tap: &Arc<Tap>, endpoint: &Endpoint, sender: &SyncSender<Event
     }
 }
 
-/// Listens to whoever connects.
+/// Reads every connection that arrives.
 fn accept(tap: &Arc<Tap>, listener: &Listener, endpoint: &Endpoint, sender: &SyncSender<Event>) {
     loop {
         let stream = match listener.accept() {
@@ -138,8 +138,8 @@ fn accept(tap: &Arc<Tap>, listener: &Listener, endpoint: &Endpoint, sender: &Syn
 }
 
 impl Tap {
-    /// Hands on what comes until the connection ends, for the reason returned; `None` if nobody
-    /// wants to hear any more.
+    /// Passes on messages until the connection ends, for the returned reason; `None` if the
+    /// receiver has gone.
     fn listen(
         &self,
         mut client: Client,
@@ -153,7 +153,7 @@ impl Tap {
             }
         }
         let source: Arc<str> = endpoint.to_string().into();
-        // In the past by the time it is used: takes what was received and does not wait.
+        // Already past when used: takes the received messages without waiting.
         let at_once = Some(Instant::now());
         loop {
             let mut batch = Batch::default();
@@ -178,34 +178,34 @@ impl Tap {
         batch: &mut Batch,
     ) -> Result<(), ClientError> {
         if let Received::Message(captured) = client.recv(deadline)?
-            && let Some(sighting) = self.format.read(captured)
+            && let Some(captured_message) = self.format.read(captured)
         {
             let time_ns = *batch.time_ns.get_or_insert_with(time::now_ns);
-            batch.bytes += sighting.frames.len();
+            batch.bytes += captured_message.frames.len();
             let message = Message {
-                frames: sighting.frames,
+                frames: captured_message.frames,
                 origin: Origin {
                     connection: 0,
-                    direction: sighting.direction,
-                    is_routed: sighting.is_routed,
+                    direction: captured_message.direction,
+                    is_routed: captured_message.is_routed,
                     peer: None,
                     socket_type: None,
                     source,
                 },
                 time_ns,
             };
-            batch.messages.push(Kept::new(&message, source));
+            batch.messages.push(OwnedMessage::new(&message, source));
         }
         Ok(())
     }
 }
 
-/// Messages that were received together.
+/// Messages that arrived together.
 #[derive(Debug, Default)]
 struct Batch {
     bytes: usize,
-    messages: Vec<Kept>,
-    /// When the first of them was there, and with it the others.
+    messages: Vec<OwnedMessage>,
+    /// The time at which the first of them arrived, which counts for all.
     time_ns: Option<u64>,
 }
 
@@ -215,7 +215,7 @@ impl Batch {
     }
 }
 
-/// Tells of SIGINT and SIGTERM; a second one ends the process, in case we do not.
+/// Passes on SIGINT and SIGTERM; a second signal ends the process at once.
 fn watch_signals(sender: SyncSender<Event>) -> Result<(), Failure> {
     let refuse = |error| Failure::Running(format!("cannot wait for signals: {error}"));
     let (mut heard, sent) = UnixStream::pair().map_err(refuse)?;

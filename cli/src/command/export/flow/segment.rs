@@ -1,4 +1,4 @@
-//! TCP segments in IP packets, with everything in their headers as it should be.
+//! TCP segments in IP packets, with correct headers.
 
 use std::net::SocketAddr;
 
@@ -14,11 +14,11 @@ const TCP_SIZE: usize = 20;
 /// TCP's number in an IP header.
 const PROTOCOL: u8 = 6;
 
-/// Hops that the packets could still make.
+/// The time-to-live of the packets.
 const HOPS: u8 = 64;
 
-/// Both ends offer 65535 << 14 bytes, the largest window there is (RFC 7323), so that no analysis
-/// finds it full.
+/// Both ends offer 65535 << 14 bytes, the largest possible window (RFC 7323), so no analysis finds
+/// it full.
 const WINDOW: u16 = u16::MAX;
 const WINDOW_SCALE: u8 = 14;
 
@@ -29,11 +29,11 @@ pub(super) enum End {
     Broker = 1,
 }
 
-/// A TCP connection on which nothing is ever lost.
+/// A TCP connection without losses.
 #[derive(Debug)]
 pub(super) struct Connection {
     addresses: [SocketAddr; 2],
-    /// The number of the next packet from each end, which tells fragments apart that there are not.
+    /// The identification of the next packet from each end, for the IPv4 header.
     ids: [u16; 2],
     /// The number of the next byte from each end.
     next: [u32; 2],
@@ -50,8 +50,7 @@ impl End {
 }
 
 impl Connection {
-    /// A connection between two addresses of one family; `number` makes its sequence numbers its
-    /// own.
+    /// A connection between two addresses of one family; `number` determines its sequence numbers.
     pub(super) fn new(client: SocketAddr, broker: SocketAddr, number: u32) -> Self {
         let first = number.wrapping_mul(0x9e37_79b9);
         Self {
@@ -62,7 +61,7 @@ impl Connection {
         }
     }
 
-    /// Bytes that a segment can carry: IP has 16 bits for its size.
+    /// Payload bytes of a segment: IP has 16 bits for its size.
     pub(super) fn payload_size_max(&self) -> usize {
         match self.addresses[0] {
             SocketAddr::V4(_) => usize::from(u16::MAX) - IPV4_SIZE - TCP_SIZE,
@@ -75,7 +74,7 @@ impl Connection {
         let (own, other) = (from as usize, from.other() as usize);
         let size_max = u16::try_from(self.payload_size_max()).unwrap_or_default();
         let [high, low] = size_max.to_be_bytes();
-        // Largest segment, then nothing to fill up, then the scale of the window.
+        // Maximum segment size, a NOP, then the window scale.
         let options = [2, 4, high, low, 1, 3, 3, WINDOW_SCALE];
         let options = if flags & SYN == 0 { &[] } else { &options[..] };
         let header_size = TCP_SIZE + options.len();
@@ -114,7 +113,7 @@ impl Connection {
                 let [high, low] = size(IPV4_SIZE + segment.len());
                 packet.extend_from_slice(&[0x45, 0, high, low]);
                 packet.extend_from_slice(&self.ids[own].to_be_bytes());
-                packet.extend_from_slice(&[0x40, 0, HOPS, PROTOCOL, 0, 0]); // not to be divided
+                packet.extend_from_slice(&[0x40, 0, HOPS, PROTOCOL, 0, 0]); // don't fragment
                 packet.extend_from_slice(&from.ip().octets());
                 packet.extend_from_slice(&to.ip().octets());
                 let checksum = finish(sum(0, packet));
@@ -135,7 +134,7 @@ impl Connection {
         );
     }
 
-    /// The checksum of a segment: over the addresses too (RFC 9293, 3.1; RFC 8200, 8.1).
+    /// The checksum of a segment, which covers the addresses (RFC 9293, 3.1; RFC 8200, 8.1).
     fn checksum(&self, own: usize, segment: &[u8]) -> u16 {
         let mut total = 0;
         for address in [self.addresses[own], self.addresses[1 - own]] {
@@ -151,7 +150,7 @@ impl Connection {
     }
 }
 
-/// Adds bytes up by twos; an odd one has a zero behind it.
+/// Adds up pairs of bytes; a zero follows an odd last byte.
 fn sum(start: u64, bytes: &[u8]) -> u64 {
     bytes.chunks(2).fold(start, |total, pair| {
         total + (u64::from(pair[0]) << 8) + pair.get(1).map_or(0, |low| u64::from(*low))
@@ -190,7 +189,7 @@ mod tests {
             "sequence, acknowledgement"
         );
         assert_eq!(data[33], PSH | ACK);
-        // A receiver adds up everything, the checksum included, and must find no difference.
+        // A receiver adds up everything, checksum included, and must get no difference.
         let mut total = sum(0, &data[12..20]);
         total = sum(total, &[0, PROTOCOL, 0, 23]);
         assert_eq!(finish(sum(total, &data[20..])), 0);

@@ -11,10 +11,10 @@ const ORIGIN: Origin<'static> = Origin {
     source: "q",
 };
 
-/// What one side of a flow sent: `client > broker`, and the bytes put together.
+/// The bytes that each side of a flow sent, by `client > broker`.
 type Streams = BTreeMap<String, Vec<u8>>;
 
-/// Adds messages to flows and puts the streams together again, as a receiver would.
+/// Adds messages to flows and reassembles the streams, as a receiver would.
 fn exported(messages: &[(Origin<'_>, &[&[u8]])]) -> Streams {
     let (mut flows, mut streams) = (Flows::default(), Streams::new());
     let mut next: BTreeMap<String, u32> = BTreeMap::new();
@@ -65,7 +65,7 @@ fn receive(packet: &[u8], next: &mut BTreeMap<String, u32>, streams: &mut Stream
     streams.entry(forth).or_default().extend_from_slice(payload);
 }
 
-/// Greeting, READY and messages as they should stand in a stream.
+/// Greeting, READY and messages, as a stream must contain them.
 fn stream(socket_type: &str, identity: Option<&[u8]>, messages: &[&[&[u8]]]) -> Vec<u8> {
     let (mut stream, mut properties) = (Vec::new(), Vec::new());
     Greeting::new("NULL").emit(&mut stream);
@@ -154,7 +154,7 @@ fn peers_with_addresses_keep_them() {
 }
 
 #[test]
-fn sources_that_tell_nothing_have_a_flow_and_a_port_each() {
+fn sources_without_details_have_a_flow_and_a_port_each() {
     let other = Origin {
         direction: Some(Direction::In),
         source: "other",
