@@ -1,10 +1,10 @@
-//! Names of what a broker has: each means one thing for as long as the process lives.
+//! Handles of the parts of a broker: each means one part for as long as the process lives.
 
 use crate::table::Handle;
 use std::fmt;
 use std::str::FromStr;
 
-/// Types that are handles of a table each.
+/// Handle types, one for each kind of table.
 macro_rules! handles {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
@@ -45,7 +45,7 @@ handles! {
 }
 
 impl LinkId {
-    /// A small number, unique among the links of a moment, for tables of the driver.
+    /// A small number, unique among the current links, for tables of the driver.
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot as usize
@@ -53,7 +53,7 @@ impl LinkId {
 }
 
 impl ConnId {
-    /// A small number, unique among the connections of a moment, for tables of the driver.
+    /// A small number, unique among the current connections, for tables of the driver.
     #[must_use]
     #[inline]
     pub fn slot(self) -> usize {
@@ -66,7 +66,7 @@ impl ConnId {
     }
 }
 
-/// The slot, and behind a hyphen the generation in hexadecimal digits.
+/// The slot, a hyphen, and the generation in hexadecimal digits.
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:08x}", self.slot, self.generation)

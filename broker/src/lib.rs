@@ -34,7 +34,7 @@
 //! # }
 //! ```
 //!
-//! [`Core`] is public for programs with a driver of their own, a simulator for example.
+//! [`Core`] is public for programs with a driver of their own, such as a simulator.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -69,7 +69,7 @@ pub use driver::{BindError, Bound, Broker, Handle};
 pub use ids::{ConnId, LinkId, ProxyId, SocketId};
 pub use peer::PeerAddress;
 
-/// What benchmarks need to see; not part of the interface.
+/// Parts for benchmarks; not part of the interface.
 #[doc(hidden)]
 pub mod bench_support {
     pub use crate::pattern::trie::{Inserted, Removed, Trie};

@@ -1,4 +1,4 @@
-//! The other end of a connection, as the system names it.
+//! The other end of a connection, as the system identifies it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 /// The other end of a connection; displayed in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PeerAddress {
-    /// No peer yet: the link is down.
+    /// None yet: the link is down.
     DownLink,
     /// Another socket of the same broker.
     Inproc,
     /// A process of this machine.
     Ipc {
-        /// The process that connected or, where we did, that listened.
+        /// The process that connected, or that listens if zmqd connected.
         pid: i32,
         /// Its user.
         uid: u32,
@@ -23,7 +23,7 @@ pub enum PeerAddress {
     Tcp(SocketAddr),
 }
 
-/// IPv4 addresses that an IPv6 socket shows as mapped ones become the IPv4 addresses they are.
+/// Mapped IPv4 addresses of an IPv6 socket become plain IPv4 addresses.
 impl From<SocketAddr> for PeerAddress {
     fn from(address: SocketAddr) -> Self {
         let ip = address.ip().to_canonical();

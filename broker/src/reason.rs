@@ -1,30 +1,30 @@
-//! Reasons: at once the text in the log, the label of a counter and what a test asserts.
+//! Reasons: log text and counter label in one, also for the assertions of tests.
 
 use std::fmt;
 use std::io;
 
-/// Why a message went no further.
+/// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// It was queued for longer than `max_age`.
     Expired,
-    /// The memory of the process came to its limit, and this queue was the largest.
+    /// The process reached its memory limit, and this queue was the largest.
     MemoryLimit,
-    /// A ROUTER is to send it to a peer that is not, or no longer, there.
+    /// A ROUTER cannot send it because its peer is not connected.
     NoSuchPeer,
-    /// A peer of a socket type that only receives sent it.
+    /// Its sender has a socket type that only receives.
     NotExpected,
     /// The peer's queue is at its high-water mark.
     PeerFull,
-    /// A newer message took its place in the queue.
+    /// A newer message replaced it in the queue.
     Replaced,
-    /// The broker stops, and the peer did not take it in time.
+    /// The broker stops, and the peer did not read it in time.
     Stopping,
-    /// It is a subscription, and there are as many as there may be.
+    /// It is a subscription beyond the limit.
     TooManySubscriptions,
-    /// A ROUTER is to send it, and it has no frame behind the identity.
+    /// A ROUTER cannot send it because no frame follows the identity.
     WithoutBody,
-    /// A REP or REQ received it, and there is no empty frame between envelope and body.
+    /// A REP or REQ cannot take it because no empty frame separates envelope and body.
     WithoutEnvelope,
 }
 
@@ -43,7 +43,7 @@ impl DropReason {
         Self::WithoutEnvelope,
     ];
 
-    /// A short constant name.
+    /// The label: a short constant name.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -64,11 +64,11 @@ impl DropReason {
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The peer closed it in the middle of the handshake.
+    /// The peer closed it during the handshake.
     GaveUp,
-    /// It announced an identity that the broker has generated for another peer.
+    /// The peer announced an identity of the broker's generated form.
     IdentityReserved,
-    /// Another peer has the identity it announced.
+    /// Another peer has the announced identity.
     IdentityTaken,
     /// The system reported an error.
     Io(io::ErrorKind),
@@ -76,32 +76,32 @@ pub enum CloseReason {
     AddressRejected,
     /// A command of a control closed it.
     Kicked,
-    /// It closed after the beginning of its greeting, before it said its version.
+    /// The peer closed it after the beginning of its greeting, before its version.
     LeftInGreeting,
     /// It is part of a loop of brokers.
     Loop,
-    /// The memory of the process came to its limit, and this peer had most of it.
+    /// The process reached its memory limit, and this peer used the most.
     MemoryLimit,
-    /// It is a PAIR's second peer.
+    /// Its PAIR has another peer already.
     PairTaken,
     /// The peer closed it.
     PeerClosed,
     /// The session failed.
     Protocol(zmtp::Error),
-    /// Another peer came with the same identity.
+    /// A new peer has taken over the identity.
     Replaced,
     /// The broker stops.
     Stopping,
-    /// A publisher does not read the subscriptions it is sent.
+    /// The publisher does not read its subscriptions.
     SubscriptionsUnread,
-    /// It holds as many subscriptions as a peer may.
+    /// The peer has more subscriptions than the limit.
     TooManySubscriptions,
     /// Its queue stayed full for longer than `overflow_timeout`.
     TooSlow,
 }
 
 impl CloseReason {
-    /// A short constant name.
+    /// The label: a short constant name.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -125,11 +125,10 @@ impl CloseReason {
         }
     }
 
-    /// Whether an operator should know of it: the peer did wrong, or two peers are in each other's
-    /// way.
+    /// Whether operators should know of it: the peer is at fault, or two peers conflict.
     #[must_use]
     pub fn is_notable(&self) -> bool {
-        // A loop was reported when it was found.
+        // A loop is logged when it is found.
         !matches!(
             self,
             Self::Io(_) | Self::Loop | Self::PeerClosed | Self::Stopping
@@ -143,15 +142,19 @@ impl fmt::Display for CloseReason {
             Self::GaveUp => {
                 f.write_str("it closed during the handshake: check that the socket types match")
             }
-            Self::IdentityReserved => f.write_str("its identity is one that the broker generates"),
+            Self::IdentityReserved => {
+                f.write_str("its identity has the broker's own generated form")
+            }
             Self::IdentityTaken => f.write_str("another peer has its identity"),
             Self::Io(kind) => write!(f, "{kind}"),
             Self::AddressRejected => f.write_str("its address is not in tcp_accept_filter"),
             Self::Kicked => f.write_str("kicked by command"),
             Self::LeftInGreeting => f.write_str("it closed in the middle of its greeting"),
             Self::Loop => f.write_str("it is part of a loop of brokers"),
-            Self::MemoryLimit => f.write_str("the memory limit is reached and it has most"),
-            Self::PairTaken => f.write_str("the pair has its peer already"),
+            Self::MemoryLimit => {
+                f.write_str("the memory limit was reached and this peer used the most")
+            }
+            Self::PairTaken => f.write_str("the PAIR has a peer already"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Protocol(error) => write!(f, "{error}"),
             Self::Replaced => f.write_str("another peer came with the same identity"),

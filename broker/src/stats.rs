@@ -1,4 +1,4 @@
-//! Counters: plain numbers, added to where things happen, read by whoever asks.
+//! Counters: plain numbers, counted where things happen and read on request.
 
 use crate::reason::{CloseReason, DropReason};
 use std::fmt;
@@ -11,22 +11,23 @@ pub struct SocketStats {
     pub bytes_in: u64,
     /// Bytes of the messages queued for peers, on the wire.
     pub bytes_out: u64,
-    /// Connections that ended, by the label of their reason, in the order they first did.
+    /// Connections that ended, by the label of their reason, in the order of their first
+    /// occurrence.
     pub closed: Vec<(&'static str, u64)>,
-    /// Messages that went no further, in the order of [`DropReason::ALL`].
+    /// Dropped messages, in the order of [`DropReason::ALL`].
     pub drops: [u64; DropReason::ALL.len()],
     /// Messages accepted from peers.
     pub messages_in: u64,
-    /// Messages queued for peers; one that goes to several counts for each.
+    /// Messages queued for peers; a message for several counts for each.
     pub messages_out: u64,
     /// Connections that finished their handshake.
     pub peers_attached: u64,
-    /// Messages taken back from peers that died before a byte of them was written.
+    /// Messages taken back from peers that died before any byte of them was written.
     pub requeued: u64,
 }
 
 impl SocketStats {
-    /// How many messages went no further for this reason.
+    /// The number of messages dropped for this reason.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
@@ -42,21 +43,21 @@ impl SocketStats {
         self.drops[reason as usize] += u64::from(messages);
     }
 
-    /// So many messages, of so many bytes together, were accepted.
+    /// Counts accepted messages and their bytes.
     #[inline]
     pub(crate) fn count_in(&mut self, messages: u32, bytes: usize) {
         self.messages_in += u64::from(messages);
         self.bytes_in += bytes as u64;
     }
 
-    /// So many messages, of so many bytes together, were queued for so many peers.
+    /// Counts messages queued for this number of peers, and their bytes.
     #[inline]
     pub(crate) fn count_out(&mut self, peers: usize, messages: u32, bytes: usize) {
         self.messages_out += peers as u64 * u64::from(messages);
         self.bytes_out += (peers * bytes) as u64;
     }
 
-    /// How many connections ended for the reason with this label.
+    /// The number of connections that ended for the reason with this label.
     #[must_use]
     pub fn closed_for(&self, label: &str) -> u64 {
         self.closed
@@ -74,7 +75,7 @@ impl SocketStats {
     }
 }
 
-/// Names the reasons of drops, and leaves out those without any.
+/// Shows the reasons of drops by name, and omits those without any.
 impl fmt::Debug for SocketStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         struct Drops<'a>(&'a [u64]);
@@ -109,13 +110,13 @@ impl fmt::Debug for SocketStats {
     }
 }
 
-/// How long the turns of the loop took, without what they waited for events.
+/// The durations of the loop's turns, without the time spent waiting for events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnTimes {
-    /// How many turns took how long: the first took less than a microsecond, the next less than
-    /// two, then four and so on; the last has all that took longer.
+    /// The number of turns by duration: the first bucket below a microsecond, the next below two,
+    /// then four and so on; the last has all longer turns.
     pub buckets: [u64; Self::BUCKETS],
-    /// Turns that left work for the next because their budget was used up.
+    /// Turns that used up their budget and left work to the next.
     pub cut_short: u64,
     /// The longest turn.
     pub longest: Duration,
@@ -125,13 +126,13 @@ impl TurnTimes {
     /// Up to a second and more.
     pub const BUCKETS: usize = 22;
 
-    /// How many turns there were.
+    /// The number of turns.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// The duration that every turn of a bucket stayed below; [`None`] for the last.
+    /// The upper bound of a bucket's durations; [`None`] for the last.
     #[must_use]
     pub fn bound(bucket: usize) -> Option<Duration> {
         (bucket + 1 < Self::BUCKETS).then(|| Duration::from_micros(1 << bucket))

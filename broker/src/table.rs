@@ -1,11 +1,11 @@
-//! Tables whose entries are found by handles, and handles that never find another entry.
+//! Tables whose entries are found by handles, where a handle never finds another entry.
 
 use slab::Slab;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 
-/// A slot of a [`Table`], and how often it was given away before.
+/// A slot of a [`Table`], and the number of its earlier uses.
 pub(crate) trait Handle: Copy + Debug + Eq {
     fn new(slot: u32, generation: u32) -> Self;
 
@@ -14,12 +14,12 @@ pub(crate) trait Handle: Copy + Debug + Eq {
     fn slot(self) -> usize;
 }
 
-/// Entries of one type. A slot that becomes free is used again, under another handle.
+/// Entries of one type. A free slot is reused under another handle.
 #[derive(Debug)]
 pub(crate) struct Table<H, T> {
     entries: Slab<Entry<T>>,
     first_generation: u32,
-    /// What the next entry of each slot gets, as long as the slot is free.
+    /// The generation of each slot's next entry, while the slot is free.
     generations: Vec<u32>,
     handles: PhantomData<fn() -> H>,
 }
@@ -31,7 +31,7 @@ struct Entry<T> {
 }
 
 impl<H: Handle, T> Table<H, T> {
-    /// No entry yet; the first of each slot will have this generation.
+    /// An empty table; the first entry of each slot will have this generation.
     pub(crate) fn new(first_generation: u32) -> Self {
         Self {
             entries: Slab::new(),
@@ -41,7 +41,7 @@ impl<H: Handle, T> Table<H, T> {
         }
     }
 
-    /// Adds an entry that is made with its own handle.
+    /// Adds an entry, which `make` builds from its own handle.
     ///
     /// # Panics
     /// At 2³² entries at once, for which no machine has the memory.
@@ -63,15 +63,15 @@ impl<H: Handle, T> Table<H, T> {
         handle
     }
 
-    /// Takes an entry out. Its slot is free, and its handle finds nothing any more.
+    /// Removes an entry. Its slot is free, and its handle finds nothing any more.
     pub(crate) fn remove(&mut self, handle: H) -> Option<T> {
         self.get(handle)?;
-        // A slot that was given away 2³² times starts over.
+        // The generation of a slot wraps around after 2³² uses.
         self.generations[handle.slot()] = handle.generation().wrapping_add(1);
         Some(self.entries.remove(handle.slot()).value)
     }
 
-    /// Puts what `change` makes of an entry in its place, under the same handle.
+    /// Replaces an entry by the result of `change`, under the same handle.
     pub(crate) fn replace_with(
         &mut self,
         handle: H,
@@ -101,14 +101,14 @@ impl<H: Handle, T> Table<H, T> {
         (entry.generation == handle.generation()).then_some(&mut entry.value)
     }
 
-    /// The entry that has this slot now.
+    /// The entry in this slot.
     #[inline]
     pub(crate) fn in_slot(&self, slot: u32) -> Option<(H, &T)> {
         let Entry { generation, value } = self.entries.get(slot as usize)?;
         Some((H::new(slot, *generation), value))
     }
 
-    /// Several entries at once, to be changed.
+    /// Several entries at once, mutable.
     ///
     /// # Panics
     /// If two handles are equal, or if one finds nothing.
@@ -124,7 +124,7 @@ impl<H: Handle, T> Table<H, T> {
         }
     }
 
-    /// Two entries at once, to be changed.
+    /// Two entries at once, mutable.
     ///
     /// # Panics
     /// As [`Self::disjoint_mut`].
@@ -149,7 +149,7 @@ impl<H: Handle, T> Table<H, T> {
             .map(|(index, entry)| (handle(index, entry.generation), &entry.value))
     }
 
-    /// Every entry, to be changed, in the same order.
+    /// Every entry, mutable, in the same order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (H, &mut T)> {
         self.entries
             .iter_mut()
@@ -161,7 +161,7 @@ impl<H: Handle, T> Table<H, T> {
         self.iter().map(|(handle, _)| handle).collect()
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "finds nothing")]
-    fn a_handle_that_finds_nothing_is_no_index() {
+    fn indexing_with_a_stale_handle_panics() {
         let mut table: Table<SocketId, u8> = Table::new(0);
         let id = table.insert_with(|_| 1);
         table.remove(id);

@@ -21,9 +21,9 @@ pub const PAGE_LEN_MAX: usize = 100;
 pub struct BrokerView {
     /// Bytes of memory in use by what peers have caused, by purpose.
     pub memory: MemoryUse,
-    /// Bytes of memory that peers may cause; 0: no limit.
+    /// Bytes of memory that peers may cause; 0: unlimited.
     pub memory_limit: u64,
-    /// How far a stop of the broker has come.
+    /// The stage of a stop of the broker.
     pub stop: StopState,
     /// Durations of the turns of the event loop.
     pub turn_times: TurnTimes,
@@ -46,16 +46,16 @@ pub struct ProxyView {
     pub record: Option<record::Statistics>,
     /// The sockets of the proxy, in the order of [`SocketName::ALL`].
     pub sockets: Vec<SocketView>,
-    /// How far the end of the proxy has come.
+    /// The stage of the end of the proxy.
     pub stop: StopState,
 }
 
-/// How far the end of a proxy or of the broker has come.
+/// The stage of the end of a proxy or of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
     /// It runs.
     Running,
-    /// It sends what is queued, for at most this much longer.
+    /// It sends queued messages, for at most this much longer.
     Draining(Duration),
     /// It closes all connections, or has closed them.
     Closing,
@@ -66,7 +66,7 @@ pub enum StopState {
 pub struct SocketView {
     /// The counters of the socket.
     pub counters: SocketStats,
-    /// Peers whose handshake is over.
+    /// Peers after their handshake.
     pub peers: usize,
     /// The name of the proxy.
     pub proxy: String,
@@ -74,7 +74,7 @@ pub struct SocketView {
     pub queued_bytes: u64,
     /// Messages queued for the peers of the socket.
     pub queued_messages: u64,
-    /// Which socket of the proxy this is.
+    /// The name of the socket in the proxy.
     pub socket: SocketName,
     /// The ZeroMQ type of the socket.
     pub socket_type: SocketType,
@@ -164,7 +164,7 @@ pub struct UndecidedPeerView {
 /// A topic that peers subscribe to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicView {
-    /// How many peers subscribe to exactly this topic.
+    /// The number of peers that subscribe to exactly this topic.
     pub peers: usize,
     /// The socket of the proxy that these peers are connected to.
     pub socket: SocketName,
@@ -179,7 +179,8 @@ pub struct PeerFilter {
     pub address: Option<String>,
     /// The handle of the connection.
     pub id: Option<ConnId>,
-    /// The identity by which a ROUTER addresses the peer; an empty one matches every peer without.
+    /// The identity under which a ROUTER addresses the peer; an empty one matches every peer
+    /// without an identity.
     pub identity: Option<Vec<u8>>,
     /// The sockets whose peers match; empty: every socket.
     pub sockets: Vec<SocketName>,
@@ -215,11 +216,10 @@ impl PeerFilter {
     }
 }
 
-/// Which page of a list is wanted. `K` is what an item is found by: the handle of a peer, or a
-/// topic.
+/// Selects a page of a list. `K` is the key of an item: the handle of a peer, or a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageQuery<K> {
-    /// The key of the last item on the page before; `None`: the first page.
+    /// The key of the last item on the previous page; `None`: the first page.
     pub after: Option<K>,
     /// Most items on the page, from 1 to [`PAGE_LEN_MAX`]; other values count as the nearest of
     /// these.
@@ -227,7 +227,7 @@ pub struct PageQuery<K> {
 }
 
 impl<K> PageQuery<K> {
-    /// The page that follows the item with this key, as long as a page may be.
+    /// The page after the item with this key, with as many items as possible.
     #[must_use]
     pub fn after(key: K) -> Self {
         Self {
@@ -236,14 +236,14 @@ impl<K> PageQuery<K> {
         }
     }
 
-    /// How many items the page may have.
+    /// The maximum number of items on the page.
     pub(crate) fn len_max(&self) -> usize {
         self.limit.clamp(1, PAGE_LEN_MAX)
     }
 }
 
 impl<K> Default for PageQuery<K> {
-    /// The first page, as long as a page may be.
+    /// The first page, with as many items as possible.
     fn default() -> Self {
         Self {
             after: None,
@@ -252,14 +252,14 @@ impl<K> Default for PageQuery<K> {
     }
 }
 
-/// A part of a list. Items that come or go between two pages may be missing; the others are on
-/// exactly one page.
+/// A part of a list. Items that appear or disappear between two pages may be missing; the others
+/// are on exactly one page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// Whether the list goes on.
+    /// Whether the list continues.
     pub has_more: bool,
     /// The items of this page, at most [`PAGE_LEN_MAX`].
     pub items: Vec<T>,
-    /// How many items all pages have; `None` if the broker does not count them.
+    /// The number of items on all pages; `None` if the broker does not count them.
     pub total: Option<usize>,
 }

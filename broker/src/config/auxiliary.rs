@@ -3,43 +3,43 @@
 use super::{Overflow, SocketConfig};
 use zmtp::SocketType;
 
-/// Where copies of all messages of a proxy go.
+/// The capture, which sends copies of all messages of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureConfig {
-    /// What a copy looks like.
+    /// The format of the copies.
     pub format: CaptureFormat,
-    /// The first frame of what came in through the frontend, in the monitored format.
+    /// The first frame of copies of messages that the frontend received, in the monitored format.
     pub in_prefix: String,
-    /// The first frame of what came in through the backend, in the monitored format.
+    /// The first frame of copies of messages that the backend received, in the monitored format.
     pub out_prefix: String,
-    /// Its endpoints and options; there is no capture without an endpoint.
+    /// Its endpoints and options; without an endpoint the proxy has no capture.
     pub socket: SocketConfig,
     /// One of [`CaptureConfig::SOCKETS`].
     pub socket_type: SocketType,
 }
 
-/// Where a proxy is steered from.
+/// The control, through which a proxy is steered and queried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlConfig {
-    /// Its endpoints and options; there is no control without an endpoint.
+    /// Its endpoints and options; without an endpoint the proxy has no control.
     pub socket: SocketConfig,
     /// One of [`ControlConfig::SOCKETS`].
     pub socket_type: SocketType,
 }
 
-/// What a copy of a message looks like.
+/// The format of copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CaptureFormat {
-    /// As pyzmq's `MonitoredQueue` has it: a frame that says the direction, then the message; of
-    /// ROUTER:ROUTER as it goes out, of all others as it came in.
+    /// As in pyzmq's `MonitoredQueue`: a frame with the direction, then the message. Messages of
+    /// ROUTER:ROUTER appear in their outgoing form, all others in their incoming form.
     #[default]
     Monitored,
-    /// As `zmq_proxy` has it: the message as it came in.
+    /// As in `zmq_proxy`: the message in its incoming form.
     Proxy,
 }
 
 impl CaptureConfig {
-    /// The socket types it can have, those that `zmq_proxy` takes.
+    /// The socket types of a capture, as in `zmq_proxy`.
     pub const SOCKETS: [SocketType; 4] = [
         SocketType::Pub,
         SocketType::Push,
@@ -49,7 +49,7 @@ impl CaptureConfig {
 }
 
 impl CaptureConfig {
-    /// Whether messages wait until a reader can take their copies. Those of a PUB never wait, as in
+    /// Whether messages wait until a reader has room for their copies. A PUB never waits, as in
     /// libzmq.
     pub(crate) fn blocks(&self) -> bool {
         let overflow = self.socket.options.overflow_on(self.socket_type);
@@ -72,7 +72,7 @@ impl Default for CaptureConfig {
 }
 
 impl ControlConfig {
-    /// The socket types it can have, those that `zmq_proxy_steerable` takes.
+    /// The socket types of a control, as in `zmq_proxy_steerable`.
     pub const SOCKETS: [SocketType; 3] = [SocketType::Rep, SocketType::Pair, SocketType::Sub];
 }
 

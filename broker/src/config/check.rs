@@ -1,4 +1,4 @@
-//! What a [`Config`] must be besides well-typed, wherever it came from.
+//! The rules for a [`Config`] that its types do not express, whatever its origin.
 
 use std::collections::HashSet;
 
@@ -8,13 +8,13 @@ use super::{
 };
 use zmtp::{SocketType, show};
 
-/// Something wrong in a [`Config`].
+/// A problem in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct Problem {
-    /// What is wrong; the sentence says what to do.
+    /// The problem, in a sentence with the remedy.
     pub fault: Fault,
-    /// Where it is.
+    /// Its place.
     pub place: Place,
 }
 
@@ -33,56 +33,56 @@ pub enum Place {
     Socket(usize, SocketName),
     /// The type of an auxiliary socket.
     SocketType(usize, SocketName),
-    /// Everywhere.
+    /// The whole configuration.
     Whole,
 }
 
-/// What can be wrong in a [`Config`].
+/// The kinds of problem in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Two endpoints that cannot be listened on at once.
+    /// Two endpoints that cannot be bound at the same time.
     #[error("{endpoint} is bound by {other} already: use another {what}")]
     BoundTwice {
         /// The second of them.
         endpoint: String,
-        /// The first of them and whose it is.
+        /// The first of them, and the socket that binds it.
         other: String,
-        /// The part of the endpoint that could be another.
+        /// The part of the endpoint to change.
         what: &'static str,
     },
-    /// A name that would garble logs and output.
+    /// A name that would make logs and output ambiguous.
     #[error("\"{}\" is not a name: use up to 64 letters, digits, dots, hyphens and underscores",
          show(.0))]
     NameMalformed(String),
-    /// A name that another proxy has.
-    #[error("another proxy is called \"{0}\": give one of them another name")]
+    /// The name of another proxy.
+    #[error("another proxy has the name \"{0}\": rename one of them")]
     NameTwice(String),
-    /// A side that nobody can reach and that reaches nobody.
-    #[error("the {0} has no endpoint: give it one to bind or one to connect to")]
+    /// A side that neither binds nor connects.
+    #[error("the {0} has no endpoint: give it one to bind, or one to connect to")]
     NoEndpoint(SocketName),
-    /// Within the process there is only what the configuration has.
-    #[error("no side binds {0}: let one do so, or connect to one that is bound")]
+    /// An inproc name that no socket of the configuration binds.
+    #[error("no side binds {0}: bind it, or connect to a name that is bound")]
     NoInproc(String),
-    /// An endpoint that nobody would use.
-    #[error("one socket alone has no backend: take its endpoints away, or give it a socket")]
+    /// Endpoints of a backend that does not exist.
+    #[error("an echo has no backend: remove its endpoints, or give it a socket")]
     EchoBackend,
-    /// Nothing to do.
-    #[error("there is no proxy: add a [[proxy]] table")]
+    /// A configuration without proxies.
+    #[error("the configuration has no proxy: add a [[proxy]] table")]
     NoProxy,
-    /// Topics where nobody can be asked for them.
-    #[error("a {0} subscribes to nothing: only what a SUB or XSUB connects to can have topics")]
+    /// Topics for a socket that does not subscribe.
+    #[error("a {0} does not subscribe: set topics only where a SUB or XSUB connects")]
     NoSubscriber(SocketType),
-    /// A prefix that tells nothing, or is no word.
+    /// A prefix that does not show the direction, or is too long.
     #[error("prefixes must differ and have at most {PREFIX_SIZE_MAX} bytes each")]
     Prefix,
-    /// A type that a socket beside the path cannot have.
+    /// A socket type that an auxiliary socket cannot have.
     #[error("a {side} cannot be {socket}: write one of {}", names(choice))]
     Socket {
-        /// What it can be.
+        /// The possible types.
         choice: &'static [SocketType],
         /// Which socket.
         side: SocketName,
-        /// What it should be.
+        /// The type in the configuration.
         socket: SocketType,
     },
     /// Options that contradict each other.
@@ -103,8 +103,8 @@ impl Config {
         self.problems().into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Everything that keeps the broker from running this configuration, up to
-    /// [`Config::PROBLEMS_MAX`]; nothing if it can.
+    /// All problems that keep the broker from running this configuration, up to
+    /// [`Config::PROBLEMS_MAX`]; empty if it can run.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -154,8 +154,8 @@ impl Config {
         })
     }
 
-    /// Connections within the process to an endpoint that no socket binds, and topics for a socket
-    /// that does not subscribe.
+    /// Inproc connections to an endpoint that no socket binds, and topics for a socket that does
+    /// not subscribe.
     fn lost_connects(&self) -> impl Iterator<Item = Problem> {
         let bound: HashSet<&Endpoint> = self.binds().map(|(.., endpoint)| endpoint).collect();
         self.connects()
@@ -184,7 +184,7 @@ impl Config {
         })
     }
 
-    /// Endpoints that cannot be bound beside an earlier one.
+    /// Endpoints that cannot be bound because of an earlier endpoint.
     fn overlaps(&self) -> impl Iterator<Item = Problem> {
         let mut overlaps = Overlaps::default();
         self.binds()
@@ -215,7 +215,7 @@ impl Config {
     }
 }
 
-/// `before` are the names of the proxies before it.
+/// Checks the name of a proxy; `before` are the names of earlier proxies.
 fn check_name<'a>(proxy: &'a ProxyConfig, before: &mut HashSet<&'a str>) -> Result<(), Fault> {
     let name = &proxy.name;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
@@ -255,7 +255,7 @@ fn check_socket_type(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault>
     let choice: &'static [SocketType] = match side {
         SocketName::Capture => &CaptureConfig::SOCKETS,
         SocketName::Control => &ControlConfig::SOCKETS,
-        // Which two make a proxy is known by its kind.
+        // Their types are checked where the kind is made.
         SocketName::Frontend | SocketName::Backend => return Ok(()),
     };
     if choice.contains(&socket) {
@@ -282,10 +282,10 @@ fn names(sockets: &[SocketType]) -> String {
     names.join(", ")
 }
 
-/// Each copy carries its prefix, so it is a word.
+/// Each copy carries its prefix, so prefixes are short.
 const PREFIX_SIZE_MAX: usize = 255;
 
-/// Names stand in every line of the log: long enough to tell, short enough to read.
+/// Every log line contains a name: long enough to be unique, short enough to read.
 const NAME_LEN_MAX: usize = 64;
 
 #[cfg(test)]
@@ -356,15 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_has_a_frontend_and_nothing_else() {
+    fn an_echo_has_only_a_frontend() {
         let mut echo = proxy("a", 1);
         echo.kind = "REP".parse().expect("legal");
         let (place, sentence) = problem(vec![echo.clone()]);
         assert_eq!(place, Place::Socket(0, SocketName::Backend));
-        assert!(
-            sentence.starts_with("one socket alone has no backend"),
-            "{sentence}"
-        );
+        assert!(sentence.starts_with("an echo has no backend"), "{sentence}");
         echo.backend = SocketConfig::default();
         let config = Config {
             proxies: vec![echo],
@@ -409,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_connected_to_within_the_process_is_bound_there() {
+    fn inproc_endpoints_to_connect_to_must_be_bound() {
         let mut first = proxy("a", 1);
         let endpoint: Endpoint = "inproc://between".parse().expect("legal");
         first.backend.connect = vec![endpoint.clone().into()];
@@ -429,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_belong_to_who_subscribes() {
+    fn topics_are_for_sockets_that_subscribe() {
         let mut proxy = proxy("a", 1);
         let topics = |text: &str| Connect {
             subscribe: vec!["eu.".to_owned()],
@@ -439,7 +436,7 @@ mod tests {
         let (place, sentence) = problem(vec![proxy.clone()]);
         assert_eq!(place, Place::Connect(0, SocketName::Frontend, 0));
         assert!(
-            sentence.starts_with("a ROUTER subscribes to nothing"),
+            sentence.starts_with("a ROUTER does not subscribe"),
             "{sentence}"
         );
         proxy.kind = "XSUB:XPUB".parse().expect("legal");
@@ -451,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn there_must_be_something_to_do() {
+    fn a_configuration_needs_a_proxy() {
         assert_eq!(problem(Vec::new()).0, Place::Whole);
     }
 }

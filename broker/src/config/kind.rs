@@ -1,10 +1,10 @@
-//! The kinds of proxy: one table row each for those with a name; configuration, help and logs read
-//! the table. Any other two sockets make a kind too, if something can flow between them.
+//! The kinds of proxy: one table row for each kind with a name; configuration, help and logs read
+//! the table. Any other two sockets make a kind too, if messages can flow between them.
 
 use std::str::FromStr;
 use zmtp::{SocketType, show};
 
-/// One kind of proxy: a row of [`Kind::ALL`], or what [`Kind::pair`] and [`Kind::echo`] make.
+/// One kind of proxy: a row of [`Kind::ALL`], or the result of [`Kind::pair`] or [`Kind::echo`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     /// The socket type of the backend.
@@ -13,7 +13,7 @@ pub struct Kind {
     pub doc: &'static str,
     /// The socket type of the frontend.
     pub frontend: SocketType,
-    /// There is only a frontend: what comes in goes back out through the same socket.
+    /// Only the frontend exists: it sends each message back to its sender.
     pub is_echo: bool,
     /// The name in configuration files and of the subcommand.
     pub name: &'static str,
@@ -51,10 +51,10 @@ impl Kind {
         Self::ALL.iter().copied().find(|kind| kind.name == name)
     }
 
-    /// A proxy between any two sockets between which something can flow.
+    /// A proxy between any two sockets between which messages can flow.
     ///
     /// # Errors
-    /// Why this pair makes no sense, and what to use instead.
+    /// The reason why this pair cannot work, and the remedy.
     pub fn pair(frontend: SocketType, backend: SocketType) -> Result<Self, PairError> {
         for (one, other) in [(frontend, backend), (backend, frontend)] {
             if let Some(reason) = objection(one, other) {
@@ -70,24 +70,24 @@ impl Kind {
             .find(|kind| kind.frontend == frontend && kind.backend == backend);
         Ok(named.copied().unwrap_or(Self {
             backend,
-            doc: "Any two sockets between which something can flow",
+            doc: "Any two sockets between which messages can flow",
             frontend,
             is_echo: false,
             name: "proxy",
         }))
     }
 
-    /// A device with one socket that sends back what it gets.
+    /// A proxy with one socket, which sends each message back to its sender.
     ///
     /// # Errors
-    /// The type cannot both receive and send.
+    /// The type cannot both send and receive.
     pub fn echo(socket: SocketType) -> Result<Self, PairError> {
         if !matches!(socket, Dealer | Pair | Rep | Router) {
             return Err(PairError::Echo(socket));
         }
         Ok(Self {
             backend: socket,
-            doc: "One socket that sends back what it gets",
+            doc: "One socket that sends each message back",
             frontend: socket,
             is_echo: true,
             name: "echo",
@@ -95,28 +95,28 @@ impl Kind {
     }
 }
 
-/// Two sockets that make no proxy.
+/// Socket types that cannot form a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
-    /// One alone, of a type that cannot both receive and send.
-    #[error("{0} alone makes no proxy: use REP, ROUTER, DEALER or PAIR to send back what comes in")]
+    /// One socket alone, of a type that cannot both send and receive.
+    #[error("{0} alone cannot echo messages: use REP, ROUTER, DEALER or PAIR")]
     Echo(SocketType),
-    /// Two between which nothing can flow, or be answered.
-    #[error("{frontend}:{backend} makes no proxy: {reason}")]
+    /// Two sockets between which messages, or answers, cannot flow.
+    #[error("{frontend}:{backend} cannot be a proxy: {reason}")]
     Pair {
         /// The socket type of the backend.
         backend: SocketType,
         /// The socket type of the frontend.
         frontend: SocketType,
-        /// Why, and what to use instead.
+        /// The reason, and the remedy.
         reason: &'static str,
     },
-    /// A name that no socket type has.
+    /// An unknown name of a socket type.
     #[error("unknown socket type \"{}\": write one of {}", show(.0), socket_names())]
     Unknown(String),
 }
 
-/// `FRONT:BACK`, or one alone for a device that sends back what it gets; in upper or lower case.
+/// Parses `FRONT:BACK`, or one socket alone for an echo; in upper or lower case.
 impl FromStr for Kind {
     type Err = PairError;
 
@@ -131,7 +131,7 @@ impl FromStr for Kind {
 /// The socket type with this name, in upper or lower case.
 ///
 /// # Errors
-/// There is none.
+/// No socket type has this name.
 pub fn socket(name: &str) -> Result<SocketType, PairError> {
     SocketType::from_name(name.to_ascii_uppercase().as_bytes())
         .ok_or_else(|| PairError::Unknown(name.to_owned()))
@@ -143,24 +143,24 @@ fn socket_names() -> String {
 
 use SocketType::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, Xpub, Xsub};
 
-/// What speaks against `one` facing `other`; the other way round is asked separately.
+/// The objection to `one` facing `other`; the caller checks the reverse too.
 fn objection(one: SocketType, other: SocketType) -> Option<&'static str> {
     let both_ways = matches!(other, Dealer | Pair | Rep | Req | Router);
     match (one, other) {
         (Pull | Sub | Xsub, Pull | Sub | Xsub) => {
-            Some("both sides only receive: use PUSH, PUB or XPUB on one")
+            Some("both sides only receive; use PUSH, PUB or XPUB on one")
         }
         (Pub | Push | Xpub, Pub | Push | Xpub) => {
-            Some("both sides only send: use PULL, SUB or XSUB on one")
+            Some("both sides only send; use PULL, SUB or XSUB on one")
         }
         (Xsub, Pub | Push) => Some(
             "an XSUB subscribes to what the other side asks for, which asks for nothing: \
              use SUB with topics",
         ),
-        (Req, Req) => Some("both sides wait to be answered: use REP or ROUTER on one"),
-        (Rep, Rep) => Some("both sides wait to be asked: use REQ or DEALER on one"),
+        (Req, Req) => Some("both sides send requests; use REP or ROUTER on one"),
+        (Rep, Rep) => Some("both sides answer requests; use REQ or DEALER on one"),
         (Req | Rep, _) if !both_ways => {
-            Some("answers have no way back: use DEALER, ROUTER, REQ or REP across")
+            Some("answers cannot return; use DEALER, ROUTER, REQ or REP across")
         }
         _ => None,
     }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_legal_exactly_if_something_can_flow_and_be_answered() {
+    fn a_pair_is_legal_exactly_if_messages_and_answers_can_flow() {
         let receives = |socket| !matches!(socket, Pub | Push | Xpub);
         let sends = |socket| !matches!(socket, Pull | Sub | Xsub);
         let lockstep = |socket| matches!(socket, Rep | Req);
@@ -198,7 +198,7 @@ mod tests {
         let refusal = Kind::pair(Pull, Sub).expect_err("nobody sends");
         assert_eq!(
             refusal.to_string(),
-            "PULL:SUB makes no proxy: both sides only receive: use PUSH, PUB or XPUB on one"
+            "PULL:SUB cannot be a proxy: both sides only receive; use PUSH, PUB or XPUB on one"
         );
         assert!(Kind::echo(Rep).is_ok() && Kind::echo(Sub).is_err());
         assert_eq!("router:Dealer".parse(), Ok(Kind::ALL[0]));

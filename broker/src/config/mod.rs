@@ -1,8 +1,8 @@
-//! What a broker is made of: proxies, their sides, their endpoints and options.
+//! The configuration of a broker: proxies, their sides, endpoints and options.
 //!
-//! These are plain values. [`Config::from_toml`] makes them from text, the command line makes them
-//! from arguments, a program that embeds the broker makes them itself; [`Config::check`] says
-//! whether the broker can work by them.
+//! These are plain values. [`Config::from_toml`] reads them from text, the command line makes them
+//! from arguments, and a program that embeds the broker makes them itself. [`Config::check`] says
+//! whether the broker can run them.
 
 use crate::record::RecordConfig;
 use std::time::Duration;
@@ -32,35 +32,35 @@ pub use units::{parse_size, parse_time};
 /// A whole broker: any number of proxies on one event loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How long a stop may take to send what is queued; zero stops at once.
+    /// The longest time that a stop spends sending queued messages; zero stops at once.
     pub drain_timeout: Duration,
-    /// Bytes of memory that peers may cause together; zero is no limit. The
-    /// process needs some more for connections and subscriptions.
+    /// Bytes of memory that all peers together may cause; zero is unlimited. The process needs more
+    /// memory than that.
     pub memory_limit: u64,
     /// The proxies, in the order they were configured.
     pub proxies: Vec<ProxyConfig>,
 }
 
-/// One proxy: two sockets and what is between them.
+/// One proxy: two sockets that exchange messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// The side that binds by habit: clients, publishers or sources come here.
+    /// The side that usually binds: clients, publishers or sources connect to it.
     pub frontend: SocketConfig,
     /// The other side: workers, subscribers or sinks.
     pub backend: SocketConfig,
-    /// Where copies of all messages go; nowhere without an endpoint.
+    /// The capture; without an endpoint it does not exist.
     pub capture: CaptureConfig,
-    /// Where the proxy is steered from; from nowhere without an endpoint.
+    /// The control; without an endpoint it does not exist.
     pub control: ControlConfig,
-    /// Which socket types the two sides have.
+    /// The socket types of the two sides.
     pub kind: Kind,
     /// The name in logs, messages and metrics; unique within a [`Config`].
     pub name: String,
-    /// Where every message is recorded.
+    /// The recording of every message.
     pub record: Option<RecordConfig>,
 }
 
-/// One side of a proxy: a socket with any number of endpoints of both sorts.
+/// One side of a proxy: a socket with any number of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketConfig {
     /// Whether the program that embeds the broker decides about each peer before that comes in:
@@ -68,9 +68,9 @@ pub struct SocketConfig {
     pub authenticate: bool,
     /// Endpoints to listen on.
     pub bind: Vec<Endpoint>,
-    /// Endpoints to connect to, again whenever a connection is lost.
+    /// Endpoints to connect to, with reconnection.
     pub connect: Vec<Connect>,
-    /// Limits and times of every connection on this side.
+    /// The options of every connection on this side.
     pub options: SocketOptions,
 }
 
@@ -79,8 +79,8 @@ pub struct SocketConfig {
 pub struct Connect {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// What may be subscribed to there, by prefix, in place of [`SocketOptions::subscribe`]; none
-    /// leaves it at that. Only for SUB and XSUB.
+    /// The topics that may be subscribed to there, by prefix, instead of
+    /// [`SocketOptions::subscribe`]; an empty list means that one. Only for SUB and XSUB.
     pub subscribe: Vec<String>,
 }
 
@@ -94,15 +94,15 @@ impl From<Endpoint> for Connect {
 }
 
 impl Config {
-    /// The drain timeout when nothing is configured.
+    /// The default drain timeout.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// The memory limit when nothing is configured.
+    /// The default memory limit.
     pub const MEMORY_LIMIT: u64 = 512 << 20;
 }
 
 impl Default for Config {
-    /// No proxy yet, and the default drain timeout.
+    /// A configuration without proxies, with the default limits.
     fn default() -> Self {
         Self {
             drain_timeout: Self::DRAIN_TIMEOUT,
@@ -159,7 +159,7 @@ impl ProxyConfig {
         }
     }
 
-    /// The sockets that it has: both sides, and each auxiliary socket that has an endpoint.
+    /// Its sockets: both sides, and each auxiliary socket that has an endpoint.
     pub fn sockets(&self) -> impl Iterator<Item = SocketName> {
         let exists = |name: &SocketName| name.side().is_some() || self.socket(*name).has_endpoint();
         SocketName::ALL.into_iter().filter(exists)
@@ -167,7 +167,7 @@ impl ProxyConfig {
 }
 
 impl SocketConfig {
-    /// Whether it binds or connects anywhere.
+    /// Whether it binds or connects to an endpoint.
     #[must_use]
     pub fn has_endpoint(&self) -> bool {
         !(self.bind.is_empty() && self.connect.is_empty())
@@ -182,12 +182,12 @@ impl SocketConfig {
     }
 }
 
-/// A side of a proxy: messages come in through one and go out through the other.
+/// A side of a proxy: messages arrive at one and leave through the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
-    /// Where requests, publications and work come in.
+    /// Receives requests, publications and work.
     Frontend,
-    /// Where they go out.
+    /// Sends them on.
     Backend,
 }
 
@@ -195,7 +195,7 @@ impl Side {
     /// Both, frontend first.
     pub const ALL: [Self; 2] = [Self::Frontend, Self::Backend];
 
-    /// The other one.
+    /// The other side.
     #[must_use]
     pub fn opposite(self) -> Self {
         match self {
@@ -205,13 +205,13 @@ impl Side {
     }
 }
 
-/// A socket of a proxy, by its name in configuration files and logs: one of the two sides, or an
+/// A socket of a proxy, by its name in configuration files and logs: one of the two sides or an
 /// auxiliary socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SocketName {
-    /// The side where requests, publications and work come in.
+    /// The side that receives requests, publications and work.
     Frontend,
-    /// The side where they go out.
+    /// The side that sends them on.
     Backend,
     /// Sends copies of all messages.
     Capture,
@@ -226,7 +226,7 @@ impl SocketName {
     /// The sides, frontend first.
     pub const SIDES: [Self; 2] = [Self::Frontend, Self::Backend];
 
-    /// Which side it is, unless it is an auxiliary socket.
+    /// Its side, unless it is an auxiliary socket.
     #[must_use]
     pub fn side(self) -> Option<Side> {
         match self {
@@ -236,7 +236,7 @@ impl SocketName {
         }
     }
 
-    /// The name as text.
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! "Did you mean": the known name nearest to an unknown one.
 
-/// The end of a sentence about an unknown name: the nearest of `known`, or all of them.
+/// The end of an error about an unknown name: the nearest of the `known` names, or all of them.
 #[must_use]
 pub fn hint(name: &str, known: &[&str]) -> String {
     match beginning(name, known).or_else(|| nearest(name, known)) {
@@ -18,9 +18,9 @@ fn beginning<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     longer.next().copied().filter(|_| longer.next().is_none())
 }
 
-/// The known name that differs least, if at most a third of it does.
+/// The known name with the fewest differences, if at most a third differs.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    // A name of many times a candidate's length is not near it, so its letters are not counted.
+    // A name many times as long as a candidate is not close to it, so it is not compared.
     let is_close = |candidate: &&&str| name.len() <= 6 * candidate.len();
     let nearest = known
         .iter()
@@ -32,7 +32,7 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters to insert, remove or replace between two names, in upper or lower case.
+/// The number of letters to insert, remove or replace between two names; case does not count.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,7 +1,7 @@
-//! Times and sizes as people write them: `5s`, `250ms`, `64MiB`.
+//! Times and sizes with units: `5s`, `250ms`, `64MiB`.
 //!
-//! Configuration files and the command line read them with the same two functions. A number without
-//! a unit counts what it always counted: the caller says what that is.
+//! Configuration files and the command line parse them with the same two functions. The caller
+//! gives the unit of a number without one.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     multiply(number, unit_size)?.try_into().ok()
 }
 
-/// The number in front of a text, and the unit behind it, which may stand apart.
+/// The number at the front of a text, and the unit after it, with or without blanks between them.
 fn split(text: &str) -> (&str, &str) {
     let is_of_number = |letter: char| letter.is_ascii_digit() || letter == '.';
     let end = text.find(|letter| !is_of_number(letter));
@@ -62,7 +62,7 @@ fn split(text: &str) -> (&str, &str) {
 /// A decimal number times `unit`, if the product is a whole number.
 fn multiply(number: &str, unit: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    // More digits say nothing: no unit has so many divisors.
+    // More digits do not matter: no unit has so many divisors.
     let fraction = fraction.trim_end_matches('0');
     if whole.is_empty() || fraction.len() > DIGITS_MAX || number.ends_with('.') {
         return None;
@@ -73,7 +73,7 @@ fn multiply(number: &str, unit: u128) -> Option<u128> {
     (product % scale == 0).then_some(product / scale)
 }
 
-/// Digits and nothing else: `u64::from_str` would take a leading plus.
+/// Only digits: `u64::from_str` would accept a leading plus.
 fn u64_of(digits: &str) -> Option<u64> {
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().ok())?
@@ -82,7 +82,7 @@ fn u64_of(digits: &str) -> Option<u64> {
 /// Nanoseconds of a second.
 const NANOSECONDS: u128 = 1_000_000_000;
 
-/// Digits behind the point that can matter.
+/// Digits after the point that can matter.
 const DIGITS_MAX: usize = 15;
 
 #[cfg(test)]

@@ -1,25 +1,25 @@
-//! What a peer has sent beyond a message that waits: libzmq's receive high-water mark.
+//! The messages of a suspended peer that may wait: libzmq's receive high-water mark.
 
 use crate::config::SocketOptions;
 use zmtp::wire::header::{Header, Legal, LegalFlags};
 use zmtp::{Limits, Version};
 
-/// Whole messages and commands in the tail of a connection whose next message waits.
+/// Whole messages and commands in the tail of a suspended connection.
 ///
-/// Headers are walked once: from where the last walk ended, and from the front again only when half
-/// of what was counted has gone on.
+/// Headers are parsed once: from the end of the last count, and from the front again only when half
+/// of the counted ones have gone on.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     has_room: bool,
     /// The peer has closed the connection.
     is_closed: bool,
-    /// Bytes in the tail when it was last looked at.
+    /// Bytes in the tail at the last count.
     size: usize,
     units: u32,
     walked: usize,
 }
 
-/// How much may wait, and how it is read.
+/// The limits, and how to parse the bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BacklogLimits<'a> {
     pub(crate) limits: &'a Limits,
@@ -28,12 +28,12 @@ pub(crate) struct BacklogLimits<'a> {
 }
 
 impl Backlog {
-    /// Whether the peer is read from, though its next message waits.
+    /// Whether to read from the peer, though it is suspended.
     pub(crate) fn has_room(&self) -> bool {
         self.has_room
     }
 
-    /// More was read: `tail` is all that waits.
+    /// More was read: `tail` is all that waits now.
     pub(crate) fn received(&mut self, tail: &[u8], to: BacklogLimits<'_>) {
         let BacklogLimits {
             limits,
@@ -54,7 +54,7 @@ impl Backlog {
         while self.has_room {
             let rest = tail.get(self.walked..).unwrap_or_default();
             let header = match Header::parse(rest, &legal) {
-                // The session says what is wrong with it when its turn comes.
+                // The session reports the error when it reaches these bytes.
                 Err(_) => return self.end(),
                 Ok(None) => return,
                 Ok(Some(header)) => header,
@@ -71,7 +71,7 @@ impl Backlog {
         }
     }
 
-    /// Some of it has gone on and `tail` is left. Answers whether the peer may be read from again.
+    /// Some of it has gone on and `tail` is left. Returns whether the peer may be read from again.
     pub(crate) fn went_on(&mut self, tail: &[u8], to: BacklogLimits<'_>) -> bool {
         if tail.len() > self.size / 2 {
             self.has_room = false;
@@ -82,18 +82,18 @@ impl Backlog {
         self.has_room
     }
 
-    /// The peer has closed the connection, and sends no more.
+    /// The peer has closed the connection and sends no more.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
         self.end();
     }
 
-    /// Whether the peer has closed the connection, as far as it was heard.
+    /// Whether the peer has closed the connection, as far as known.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// The peer is not read from any more before all of it has gone on.
+    /// The peer is not read from before all of it has gone on.
     pub(crate) fn end(&mut self) {
         self.has_room = false;
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_limited_whatever_their_messages() {
+    fn bytes_are_limited_whatever_the_number_of_messages() {
         let (options, limits) = (options(0, 15), Limits::default());
         let mut backlog = Backlog::default();
         backlog.received(&TAIL[..15], to(&options, &limits));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_read_behind_what_is_malformed() {
+    fn nothing_is_read_after_malformed_bytes() {
         let (options, limits) = (options(0, 1000), Limits::default());
         let mut backlog = Backlog::default();
         backlog.received(b"\x00\x01a\xff", to(&options, &limits));

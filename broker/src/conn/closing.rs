@@ -1,29 +1,29 @@
-//! A connection that was given up and is not gone yet.
+//! A connection that is being closed.
 
 use crate::conn::{Conn, Egress, Origin};
 use crate::ids::{ProxyId, SocketId};
 use crate::peer::PeerAddress;
 
-/// What remains of a connection from when it is given up until the driver has closed it and its
+/// The rest of a connection, from the decision to close it until the driver has closed it and its
 /// subscriptions are cancelled.
 ///
-/// It has no session and no identity, and [`super::ConnTable::get`] does not find it:
-/// a pattern cannot send it anything. Only its queue is still of use, to the driver.
+/// It has no session and no identity, and [`super::ConnTable::get`] does not find it, so patterns
+/// cannot send it messages. Only the driver still uses its queue.
 #[derive(Debug)]
 pub(crate) struct Closing {
-    /// What the peer is still sent: the reason of its end, or the rest of its queue.
+    /// The last bytes for the peer: the reason for the close, or the rest of its queue.
     pub(crate) egress: Egress,
-    /// Its messages may be dropped; what is queued in a handshake is not made of messages.
+    /// Its queue has messages, which may be dropped; that of a handshake has none.
     pub(crate) has_messages: bool,
-    /// The kernel takes nothing for it now.
+    /// The kernel accepts no bytes for it now.
     pub(crate) is_blocked: bool,
-    /// Its subscriptions are being cancelled: its slot, by which they are known, is kept.
+    /// Its subscriptions are being cancelled; its slot, by which they are known, is kept.
     pub(crate) is_cancelling: bool,
     /// The driver has closed it.
     pub(crate) is_closed: bool,
     /// It waits to be flushed at the end of the turn.
     pub(crate) is_dirty: bool,
-    /// How many of its messages went on.
+    /// The number of its messages that have gone on.
     pub(crate) messages_received: u64,
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
@@ -32,7 +32,7 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    /// What remains of `conn`.
+    /// The rest of `conn`.
     pub(crate) fn of(conn: Conn, has_messages: bool) -> Self {
         Self {
             egress: conn.egress,
@@ -50,7 +50,7 @@ impl Closing {
     }
 }
 
-/// The half of a connection that the driver writes from, whether it is open or closing.
+/// The part of a connection that the driver writes from, open or closing.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     pub(crate) egress: &'a mut Egress,

@@ -1,24 +1,24 @@
-//! Connections in line: any of them leaves in constant time, wherever it stands.
+//! Connections in line, any of which can leave in constant time.
 
 use crate::conn::ConnTable;
 use crate::ids::ConnId;
 use std::collections::VecDeque;
 
-/// Empty places that a line may have beyond as many as it has connections.
+/// Empty places that a line may have in addition to one for each connection.
 const EMPTY_MAX: usize = 16;
 
-/// A line in which each connection stands at most once; each knows its place.
+/// A line that contains each connection at most once; each knows its place.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     /// The number of the first place.
     first: u64,
     len: usize,
-    /// Those in the middle are empty where a connection has left; the first and last never are.
+    /// Places in the middle are empty where a connection has left; the first and last never are.
     places: VecDeque<Option<ConnId>>,
 }
 
 impl Line {
-    /// How many connections stand in line.
+    /// The number of connections in line.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -27,30 +27,30 @@ impl Line {
         self.len == 0
     }
 
-    /// The one whose turn it is.
+    /// The connection with the next turn.
     pub(crate) fn front(&self) -> Option<ConnId> {
         self.places.front().copied().flatten()
     }
 
     pub(crate) fn push_back(&mut self, id: ConnId, conns: &mut ConnTable) {
         let Some(conn) = conns.get_mut(id) else {
-            debug_assert!(false, "a connection that is gone stands in line");
+            debug_assert!(false, "a closed connection is in line");
             return;
         };
-        debug_assert!(conn.place.is_none(), "it stands in line already");
+        debug_assert!(conn.place.is_none(), "it is in line already");
         conn.place = Some(self.first + self.places.len() as u64);
         self.places.push_back(Some(id));
         self.len += 1;
     }
 
-    /// The one whose turn it was leaves.
+    /// The first connection leaves.
     pub(crate) fn pop_front(&mut self, conns: &mut ConnTable) {
         if let Some(id) = self.front() {
             self.remove(id, conns);
         }
     }
 
-    /// The one whose turn it was goes to the end.
+    /// The first connection goes to the end.
     pub(crate) fn rotate(&mut self, conns: &mut ConnTable) {
         if let Some(id) = self.front() {
             self.remove(id, conns);
@@ -58,7 +58,7 @@ impl Line {
         }
     }
 
-    /// This one leaves, if it stands in line.
+    /// This connection leaves, if it is in line.
     pub(crate) fn remove(&mut self, id: ConnId, conns: &mut ConnTable) {
         let Some(place) = conns.get_mut(id).and_then(|conn| conn.place.take()) else {
             return;
@@ -67,7 +67,7 @@ impl Line {
         let Some(place) = self.places.get_mut(index) else {
             return;
         };
-        debug_assert_eq!(*place, Some(id), "another one stands there");
+        debug_assert_eq!(*place, Some(id), "another one is there");
         *place = None;
         self.len -= 1;
         while let Some(None) = self.places.front() {
@@ -82,7 +82,7 @@ impl Line {
         }
     }
 
-    /// Gives all new places, without empty ones in between: once in as many removals as there are.
+    /// Renumbers all places, without empty ones: once in as many removals as there are places.
     fn close_up(&mut self, conns: &mut ConnTable) {
         self.places.retain(Option::is_some);
         for (id, place) in self.places.iter().flatten().zip(self.first..) {
@@ -106,7 +106,7 @@ mod tests {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "any instant will do: no time passes"
+        reason = "any instant works: no time passes"
     )]
     fn add(conns: &mut ConnTable) -> ConnId {
         let (config, now) = (SessionConfig::new(SocketType::Pull), Instant::now());
@@ -116,9 +116,9 @@ mod tests {
         conns.insert(Conn::new(now, session, ids, peer, Origin::Accepted))
     }
 
-    /// Beside a plain list that is searched.
+    /// Compared with a plain list that is searched.
     #[test]
-    fn whoever_leaves_the_others_keep_their_order() {
+    fn the_others_keep_their_order_when_one_leaves() {
         let (mut conns, mut line, mut plain) = (ConnTable::new(1), Line::default(), Vec::new());
         let all: Vec<ConnId> = (0..100).map(|_| add(&mut conns)).collect();
         let mut state = 7_u32;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_behind_one_that_never_moves_does_not_grow() {
+    fn a_line_whose_first_never_moves_does_not_grow() {
         let (mut conns, mut line) = (ConnTable::new(1), Line::default());
         let stuck = add(&mut conns);
         line.push_back(stuck, &mut conns);

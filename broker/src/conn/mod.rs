@@ -1,4 +1,4 @@
-//! One connection: its session, what came of it and is not dealt with, what is to be sent to it.
+//! One connection: its session, its received bytes, its queue.
 
 use crate::config::SocketOptions;
 use crate::conn::backlog::Backlog;
@@ -29,16 +29,17 @@ pub use input::Input;
 pub(crate) use table::{ConnTable, Overflowing};
 use traffic::Traffic;
 
-/// How a connection came about.
+/// The origin of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A peer connected to one of our endpoints.
     Accepted,
-    /// We connected; the link with this index wants to know when it ends.
+    /// We connected; the link with this id is told when the connection ends.
     Dialled(LinkId),
 }
 
-/// How far a queue is from its high-water marks: it takes a message while neither figure is zero.
+/// The distance of a queue from its high-water marks: it accepts a message while neither figure is
+/// zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Room {
     bytes: u64,
@@ -46,13 +47,13 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Room without a limit, as for no receiver at all.
+    /// Room without a limit, as for messages without a receiver.
     pub(crate) const UNLIMITED: Self = Self {
         bytes: u64::MAX,
         messages: u32::MAX,
     };
 
-    /// Room for so many messages of so many bytes together.
+    /// Room for this number of messages and bytes.
     pub(crate) fn of(messages: u64, bytes: u64) -> Self {
         Self {
             bytes,
@@ -60,7 +61,7 @@ impl Room {
         }
     }
 
-    /// What both have.
+    /// The room that both have.
     pub(crate) fn min(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.min(other.bytes),
@@ -68,7 +69,7 @@ impl Room {
         }
     }
 
-    /// What is left behind so many messages of so many bytes together.
+    /// The room left after this number of messages and bytes.
     pub(crate) fn behind(self, messages: u32, bytes: usize) -> Self {
         Self {
             bytes: self.bytes.saturating_sub(bytes as u64),
@@ -76,13 +77,13 @@ impl Room {
         }
     }
 
-    /// Whether there is room for a message, which may exceed the bytes.
+    /// Whether there is room for a message, whose size may exceed the bytes.
     #[inline]
     pub(crate) fn is_any(self) -> bool {
         self.messages > 0 && self.bytes > 0
     }
 
-    /// Takes room for a message, if there is any.
+    /// Takes room for a message, if there is room.
     #[inline]
     pub(crate) fn take(&mut self, bytes: usize) -> bool {
         let has_room = self.is_any();
@@ -93,7 +94,7 @@ impl Room {
     }
 }
 
-/// Where an open connection is in its life. What follows is a type of its own:
+/// The phase of an open connection. Closing connections have a type of their own:
 /// [`closing::Closing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -103,53 +104,55 @@ pub(crate) enum Phase {
     Ready,
 }
 
-/// For how long a queue has been full.
+/// How long a queue has been full.
 #[derive(Debug, Default)]
 pub(crate) struct Fullness {
-    /// There is a reminder to see whether it has been for too long.
+    /// A timer is set to check it.
     pub(crate) is_watched: bool,
-    /// How many messages its peer had missed because of it when it was last looked at.
+    /// The number of messages that its peer had missed because of it at the last check.
     pub(crate) missed_before: u64,
-    /// Since when it has been found full whenever it was looked at.
+    /// The time since which every check has found it full.
     pub(crate) since: Option<Instant>,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    /// In which turn a question of it was answered last; only on a control.
+    /// The turn in which its last question was answered; only on a control.
     pub(crate) answered_in: u64,
-    /// What is known of its tail while its next message waits.
+    /// The count of its tail while it is suspended.
     pub(crate) backlog: Backlog,
-    /// Another peer has the name that it announced; it waits until that one is heard or given up.
+    /// Another peer has the identity that it announced; it waits until that peer answers or times
+    /// out.
     pub(crate) contest: Option<Box<Contest>>,
     /// Whether it may come in, if that has to be decided and its session has not heard of it yet.
     pub(crate) decision: Option<Box<Decision>>,
-    /// Whether its silence may mean that it has much to read.
+    /// Whether the peer may be silent because it has much to read.
     pub(crate) liveness: Liveness,
     pub(crate) egress: Egress,
-    /// For how long its queue has been full; only where that matters, which is with few.
+    /// How long its queue has been full; only if that matters, which is rare.
     pub(crate) fullness: Option<Box<Fullness>>,
-    /// What a ROUTER puts in front of this peer's messages: its identity as a frame with MORE.
+    /// The frame that a ROUTER puts in front of this peer's messages: its identity, with MORE.
     pub(crate) identity_frame: Box<[u8]>,
-    /// The kernel took less than was offered; until it says otherwise nothing more is offered.
+    /// The kernel accepted fewer bytes than offered; nothing more is offered before it reports
+    /// room.
     pub(crate) is_blocked: bool,
-    /// Received messages were left in its tail because the turn was at its end.
+    /// Received messages stay in its tail because the turn ended.
     pub(crate) is_cut: bool,
     /// Waits to be flushed at the end of the turn.
     pub(crate) is_dirty: bool,
-    /// It is given up, and about to be closed: it is read no more.
+    /// It will be closed soon, and is not read any more.
     pub(crate) closes_later: bool,
-    /// Its next message waits for a receiver with room; it is read from only as long as its backlog
-    /// has room.
+    /// Its next message waits for a receiver with room; it is read only as long as its backlog has
+    /// room.
     pub(crate) is_suspended: bool,
     /// Waits to be read from.
     pub(crate) is_read_later: bool,
-    /// Has a run of the current input in its queue.
+    /// Its queue has a run of the current input.
     pub(crate) is_touched: bool,
-    /// Must be written before the current input is handled further.
+    /// It must be written before the current input is handled further.
     pub(crate) is_urgent: bool,
-    /// How many bytes its tail must have before there is anything to do.
+    /// The number of bytes that its tail must have before it can be handled.
     pub(crate) need: usize,
     /// The peer is a broker that looks for loops.
     pub(crate) loop_peer: Option<Box<LoopPeer>>,
@@ -157,22 +160,22 @@ pub(crate) struct Conn {
     pub(crate) peer: PeerAddress,
     pub(crate) phase: Phase,
     pub(crate) proxy: ProxyId,
-    /// Its place in the line of those whose next message waits.
+    /// Its place in the line of suspended connections.
     pub(crate) place: Option<u64>,
-    /// When the earliest reminder of a deadline of its session comes up.
+    /// The time of its session's earliest timer.
     pub(crate) reminder: Option<Instant>,
     pub(crate) session: Session,
     pub(crate) socket: SocketId,
-    /// Bytes received and not dealt with.
+    /// Bytes received and not handled.
     pub(crate) tail: Input,
-    /// What the account of memory has for its tail.
+    /// The memory charged for its tail.
     pub(crate) tail_memory: u64,
     pub(crate) traffic: Traffic,
     /// Its place among the peers of its socket.
     pub(crate) turn: u32,
     /// The name under which it was let in, if it has one.
     pub(crate) user: Option<Arc<str>>,
-    /// The version that the peer speaks, once it is attached.
+    /// The peer's version, once it is attached.
     pub(crate) version: Version,
 }
 
@@ -220,7 +223,7 @@ impl Conn {
         }
     }
 
-    /// Whether it only has the queue of a link that is down.
+    /// Whether it is only the queue of a link that is down.
     pub(crate) fn is_down_link_queue(&self) -> bool {
         self.peer == PeerAddress::DownLink
     }
@@ -230,31 +233,31 @@ impl Conn {
         matches!(self.decision.as_deref(), Some(Decision::Awaited(_)))
     }
 
-    /// Whether its peer has closed it, and what it sent last waits.
+    /// Whether its peer has closed it, and its last messages wait.
     pub(crate) fn has_left(&self) -> bool {
         self.is_suspended && self.backlog.is_closed()
     }
 
-    /// Whether it has sent the beginning of a greeting, and no more than that.
+    /// Whether it has sent only the beginning of a greeting.
     pub(crate) fn has_signature_only(&self) -> bool {
         let tail = self.tail.bytes();
         self.phase == Phase::Handshake && tail.len() >= SIGNATURE_SIZE && tail[0] == 0xff
     }
 
-    /// Bytes that it was sent, or that are queued for it.
+    /// Bytes sent to it, or queued for it.
     pub(crate) fn bytes_meant_for_it(&self) -> u64 {
         self.traffic.bytes_sent + self.egress.bytes()
     }
 
-    /// Whether its queue has reached a high-water mark, or `size_max` bytes, which is what memory
-    /// allows: [`ConnTable::queue_size_max`].
+    /// Whether its queue has reached a high-water mark, or `size_max` bytes, the limit for lack of
+    /// memory: [`ConnTable::queue_size_max`].
     #[inline]
     pub(crate) fn is_at_high_water(&self, options: &SocketOptions, size_max: u64) -> bool {
         let is_at_messages = options.sndhwm != 0 && self.egress.messages() >= options.sndhwm;
         is_at_messages || self.egress.bytes() >= options.sndhwm_bytes.min(size_max)
     }
 
-    /// How far its queue is from its high-water marks, and from `size_max` bytes.
+    /// The distance of its queue from its high-water marks, and from `size_max` bytes.
     pub(crate) fn room(&self, options: &SocketOptions, size_max: u64) -> Room {
         let messages_max = match options.sndhwm {
             0 => u32::MAX,
@@ -269,8 +272,8 @@ impl Conn {
         }
     }
 
-    /// Whether its queue has drained so far that it is worth filling again: libzmq's low-water
-    /// mark, half of the high one.
+    /// Whether its queue has drained enough to be filled again: libzmq's low-water mark, half of
+    /// the high one.
     pub(crate) fn is_at_low_water(&self, options: &SocketOptions) -> bool {
         let messages_low = options.sndhwm.div_ceil(2);
         (options.sndhwm == 0 || self.egress.messages() < messages_low.max(1))

@@ -1,4 +1,4 @@
-//! Connections with something to send, and how soon.
+//! Connections with pending output, and its urgency.
 
 use crate::conn::egress::{Shared, Store};
 use crate::conn::rota::Rota;
@@ -9,8 +9,8 @@ use std::ops::Range;
 /// The lists through which queues reach the kernel.
 ///
 /// A connection that gets a message is *touched* until the runs of the input end. If its queue then
-/// leans on the input it is *urgent*: the driver writes it before the input goes away. Otherwise it
-/// is *dirty*: written once, at the end of the turn, however many messages it got until then.
+/// refers to the input it is *urgent*: the driver writes it before the input goes away. Otherwise
+/// it is *dirty*: written once at the end of the turn, however many messages it gets until then.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Established peers.
@@ -44,7 +44,7 @@ impl Outbox {
         }
     }
 
-    /// Queues `range` of the input's buffer, which holds so many messages, for `id`.
+    /// Queues `range` of the input's buffer, which contains this number of messages, for `id`.
     #[inline]
     pub(crate) fn push_run(
         &mut self,
@@ -65,7 +65,7 @@ impl Outbox {
         }
     }
 
-    /// Queues bytes that hold so many messages, and that others get too.
+    /// Queues bytes with this number of messages, which other peers get too.
     #[inline]
     pub(crate) fn push_shared_run(
         &mut self,
@@ -82,7 +82,7 @@ impl Outbox {
         }
     }
 
-    /// Queues bytes that hold `messages` whole messages, or only commands.
+    /// Queues bytes that contain `messages` whole messages, or only commands.
     pub(crate) fn push_bytes(
         &mut self,
         conns: &mut ConnTable,
@@ -108,7 +108,7 @@ impl Outbox {
         }
     }
 
-    /// Sees to it that `id` is flushed at the end of the turn.
+    /// Makes sure that `id` is flushed at the end of the turn.
     pub(crate) fn mark_dirty(&mut self, conns: &mut ConnTable, id: ConnId) {
         if let Some(writer) = conns.writer(id)
             && !std::mem::replace(writer.is_dirty, true)
@@ -122,7 +122,7 @@ impl Outbox {
         }
     }
 
-    /// Sees to it that `id` is flushed before the current input is handled further.
+    /// Makes sure that `id` is flushed before the current input is handled further.
     pub(crate) fn mark_urgent(&mut self, conns: &mut ConnTable, id: ConnId) {
         if let Some(conn) = conns.get_mut(id)
             && !std::mem::replace(&mut conn.is_urgent, true)
@@ -131,7 +131,7 @@ impl Outbox {
         }
     }
 
-    /// Ends the runs of the current input. Owners of those that are left in the scratch become
+    /// Ends the runs of the current input. Connections whose runs stay in the scratch become
     /// urgent.
     pub(crate) fn end_runs(&mut self, conns: &mut ConnTable, input: &Input) {
         while let Some(id) = self.touched.pop() {
@@ -163,7 +163,7 @@ impl Outbox {
         next_dirty(&mut self.dirty, conns, done)
     }
 
-    /// The next peer to be written at the end of the turn that is in its handshake.
+    /// The next peer in its handshake to be written at the end of the turn.
     pub(crate) fn poll_greeting(&mut self, conns: &mut ConnTable, done: u64) -> Option<ConnId> {
         next_dirty(&mut self.greetings, conns, done)
     }
@@ -178,7 +178,7 @@ impl Outbox {
         !self.greetings.is_empty()
     }
 
-    /// Queues a message that several may share.
+    /// Queues a message that several queues may share.
     pub(crate) fn push_shared(
         &mut self,
         conns: &mut ConnTable,
@@ -193,7 +193,7 @@ impl Outbox {
     }
 }
 
-/// The next connection of a list that has something to write and may be written.
+/// The next connection of a list with pending output that can be written.
 fn next_dirty(list: &mut Rota<ConnId>, conns: &mut ConnTable, done: u64) -> Option<ConnId> {
     while let Some(id) = list.pop(done) {
         if let Some(writer) = conns.writer(id) {

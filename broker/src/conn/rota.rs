@@ -1,27 +1,27 @@
-//! Things that wait for work, by proxy: proxies take turns, so that one with much to do leaves the
-//! others their share.
+//! Pending items of work, by proxy. Proxies take turns, so that a busy one leaves the others their
+//! share.
 
 use std::collections::VecDeque;
 
-/// Units of work that a proxy may do before it is the turn of the next: a system call or two.
+/// Units of work that a proxy may do before the next one has its turn: one or two system calls.
 const QUANTUM: i64 = 10_000;
 
-/// First in, first out within a proxy; equal shares of work among proxies that have something
-/// waiting. Those that do not cost nothing.
+/// First in, first out within a proxy; equal shares of work among proxies with pending items. Idle
+/// proxies cost nothing.
 #[derive(Debug)]
 pub(crate) struct Rota<T> {
-    /// Proxies with something waiting, the one whose turn it is in front.
+    /// Proxies with pending items; the first has the turn.
     active: VecDeque<u32>,
     lanes: Vec<Lane<T>>,
-    /// How many things wait.
+    /// The number of pending items.
     len: usize,
-    /// The proxy served last, and how much work had been done by then.
+    /// The proxy served last, and the work done by then.
     served: Option<(u32, u64)>,
 }
 
 #[derive(Debug)]
 struct Lane<T> {
-    /// Work that it may still do in its turn; less than nothing if it did too much.
+    /// Work that it may still do in its turn; negative if it did too much.
     credit: i64,
     items: VecDeque<T>,
 }
@@ -38,12 +38,12 @@ impl<T> Default for Rota<T> {
 }
 
 impl<T> Rota<T> {
-    /// Whether nothing waits.
+    /// Whether no item is pending.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds a thing behind the others of this proxy.
+    /// Adds an item after the others of this proxy.
     #[inline]
     pub(crate) fn push(&mut self, proxy: u32, item: T) {
         let index = proxy as usize;
@@ -61,8 +61,8 @@ impl<T> Rota<T> {
         self.len += 1;
     }
 
-    /// The next thing to work on. `done` is how much work of this kind has been done so far: what
-    /// was added since the last call is charged to the proxy that was served then.
+    /// The next item. `done` is the work of this kind so far: the difference since the last call is
+    /// charged to the proxy served then.
     #[inline]
     pub(crate) fn pop(&mut self, done: u64) -> Option<T> {
         if let Some((proxy, before)) = self.served.take() {
@@ -82,10 +82,10 @@ impl<T> Rota<T> {
         Some(item)
     }
 
-    /// The proxy whose turn it is.
+    /// The proxy with the turn.
     fn turn(&mut self) -> Option<u32> {
         if self.active.len() == 1 {
-            // With nothing else to do there is nothing to share.
+            // A proxy alone needs no shares.
             let only = *self.active.front()?;
             self.lanes[only as usize].credit = QUANTUM;
             return Some(only);
@@ -106,8 +106,8 @@ impl<T> Rota<T> {
 mod tests {
     use super::*;
 
-    /// Serves so many things, each of which costs as much as it says; answers with how much work
-    /// was done for each proxy.
+    /// Serves this number of items, each of which costs what it says; returns the work done for
+    /// each proxy.
     fn serve(rota: &mut Rota<(u32, u64)>, count: usize) -> [u64; 3] {
         let (mut work, mut done) = ([0; 3], 0);
         for _ in 0..count {
@@ -131,7 +131,7 @@ mod tests {
         }
         let work = serve(&mut rota, 5_000);
         assert!(work[0].abs_diff(work[1]) < 200_000, "{work:?}");
-        // One thing of another waits for a turn of each at most.
+        // An item of another proxy waits for at most one turn of each.
         rota.push(2, (2, 1));
         let (mut before, mut done) = (0, work.iter().sum());
         while let Some((proxy, cost)) = rota.pop(done)
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_piece_of_work_cost_too_much_is_made_up_for() {
+    fn an_expensive_item_is_paid_back_in_later_turns() {
         let mut rota = Rota::default();
         for _ in 0..100 {
             rota.push(0, (0, 1_000_000));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn things_of_a_proxy_stay_in_order_and_none_is_lost() {
+    fn items_of_a_proxy_stay_in_order_and_none_is_lost() {
         let mut rota = Rota::default();
         for number in 0..10 {
             rota.push(number % 2, (number % 2, u64::from(number)));

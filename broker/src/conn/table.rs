@@ -1,4 +1,4 @@
-//! Every connection, by an id that never means another one.
+//! All connections, by an id that never means another connection.
 
 use crate::config::SocketOptions;
 use crate::conn::closing::{Closing, Writer};
@@ -8,7 +8,7 @@ use crate::reason::DropReason;
 use crate::table::Table;
 use std::collections::VecDeque;
 
-/// What has no room for messages.
+/// A queue, or queues, without room for messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Overflowing {
     /// The queue of this connection.
@@ -20,15 +20,16 @@ pub(crate) enum Overflowing {
 /// All connections.
 #[derive(Debug)]
 pub(crate) struct ConnTable {
-    /// Connections that began to miss messages for want of room, and sockets all of whose peers had
-    /// none: the log is to hear of them.
+    /// Connections that began to miss messages because their queues were full, and sockets without
+    /// a peer with room, for the log.
     pub(crate) overflowing: VecDeque<Overflowing>,
-    /// Bytes at which a queue counts as full, whatever its options say: what memory allows.
+    /// The size in bytes at which a queue counts as full because of lack of memory, whatever its
+    /// options.
     pub(crate) queue_size_max: u64,
     table: Table<ConnId, Slot>,
 }
 
-/// A connection, by what can still be done with it.
+/// A connection, open or closing.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -72,8 +73,8 @@ impl Slot {
 }
 
 impl ConnTable {
-    /// No connection yet. ROUTERs name peers by their ids, and replies to such a name may come when
-    /// the broker is another process: `first_generation` should differ from one to the next.
+    /// An empty table. ROUTERs name peers by their ids, and replies to such a name may arrive after
+    /// a restart of the broker: `first_generation` should differ between processes.
     pub(crate) fn new(first_generation: u32) -> Self {
         Self {
             overflowing: VecDeque::new(),
@@ -87,8 +88,8 @@ impl ConnTable {
         self.table.insert_with(|_| Slot::Open(conn))
     }
 
-    /// Turns an open connection into a closing one, which nothing can be sent to any more.
-    /// `has_messages` says whether its queue consists of messages.
+    /// Turns an open connection into a closing one, which cannot be sent messages. `has_messages`
+    /// says whether its queue consists of messages.
     pub(crate) fn begin_closing(&mut self, id: ConnId, has_messages: bool) -> Option<&mut Closing> {
         let slot = self.table.replace_with(id, |slot| match slot {
             Slot::Open(conn) => Slot::Closing(Closing::of(conn, has_messages)),
@@ -97,7 +98,7 @@ impl ConnTable {
         slot?.closing_mut()
     }
 
-    /// Forgets an open connection; its id never finds another one.
+    /// Removes an open connection; its id never finds another one.
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         self.get(id)?;
         match self.table.remove(id)? {
@@ -106,7 +107,7 @@ impl ConnTable {
         }
     }
 
-    /// Forgets a closing connection; its id never finds another one.
+    /// Removes a closing connection; its id never finds another one.
     pub(crate) fn remove_closing(&mut self, id: ConnId) -> Option<Closing> {
         self.closing_mut(id)?;
         match self.table.remove(id)? {
@@ -121,7 +122,7 @@ impl ConnTable {
         self.table.get(id)?.open()
     }
 
-    /// A peer missed so many messages.
+    /// Counts messages that a peer missed.
     pub(crate) fn count_drops(&mut self, id: ConnId, reason: DropReason, messages: u32) {
         if let Some(conn) = self.get_mut(id)
             && conn.traffic.count_drops(reason, messages)
@@ -136,20 +137,20 @@ impl ConnTable {
         self.table.get_mut(id)?.open_mut()
     }
 
-    /// An open connection that messages can be queued for: its peer may still read.
+    /// An open connection that can be sent messages: its peer may still read.
     #[inline]
     pub(crate) fn target(&self, id: ConnId) -> Option<&Conn> {
         self.get(id).filter(|conn| !conn.egress.is_closed())
     }
 
-    /// The open connection that has this slot now, if messages can be queued for it.
+    /// The open connection in this slot, if it can be sent messages.
     #[inline]
     pub(crate) fn target_in_slot(&self, slot: u32) -> Option<ConnId> {
         let (id, conn) = self.in_slot(slot)?;
         (!conn.egress.is_closed()).then_some(id)
     }
 
-    /// The open connection that has this slot now.
+    /// The open connection in this slot.
     #[inline]
     pub(crate) fn in_slot(&self, slot: u32) -> Option<(ConnId, &Conn)> {
         let (id, slot) = self.table.in_slot(slot)?;
@@ -161,12 +162,12 @@ impl ConnTable {
         self.table.get_mut(id)?.closing_mut()
     }
 
-    /// The socket that a closing connection belongs to.
+    /// The socket of a closing connection.
     pub(crate) fn closing_socket(&self, id: ConnId) -> Option<SocketId> {
         Some(self.table.get(id)?.closing()?.socket)
     }
 
-    /// How many messages of a connection, open or closing, went on.
+    /// The number of messages of a connection, open or closing, that have gone on.
     pub(crate) fn messages_received(&self, id: ConnId) -> u64 {
         match self.table.get(id) {
             Some(Slot::Open(conn)) => conn.traffic.messages_received,
@@ -175,7 +176,7 @@ impl ConnTable {
         }
     }
 
-    /// What is queued for a connection, open or closing.
+    /// The queue of a connection, open or closing.
     #[inline]
     pub(crate) fn egress(&self, id: ConnId) -> Option<&Egress> {
         Some(match self.table.get(id)? {
@@ -184,7 +185,7 @@ impl ConnTable {
         })
     }
 
-    /// Whether the kernel is known to take nothing now for a connection, open or closing.
+    /// Whether the kernel accepts no bytes for a connection now, open or closing.
     #[inline]
     pub(crate) fn is_blocked(&self, id: ConnId) -> bool {
         match self.table.get(id) {
@@ -194,7 +195,7 @@ impl ConnTable {
         }
     }
 
-    /// The half of a connection, open or closing, that the driver writes from.
+    /// The part of a connection, open or closing, that the driver writes from.
     #[inline]
     pub(crate) fn writer(&mut self, id: ConnId) -> Option<Writer<'_>> {
         Some(match self.table.get_mut(id)? {

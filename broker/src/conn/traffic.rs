@@ -9,23 +9,22 @@ use zmtp::SocketType;
 pub(crate) struct Traffic {
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
-    /// Most peers miss nothing, ever.
+    /// Most peers never miss a message.
     drops: Option<Box<Drops>>,
     pub(crate) messages_received: u64,
     pub(crate) messages_sent: u64,
-    /// When the connection was made.
+    /// The time at which the connection was made.
     pub(crate) since: Instant,
-    /// What the peer says it is, once it is attached.
+    /// The socket type that the peer announced, once it is attached.
     pub(crate) socket_type: Option<SocketType>,
 }
 
-/// What one peer missed.
+/// The messages that one peer missed.
 #[derive(Debug, Default)]
 struct Drops {
     /// In the order of [`DropReason::ALL`].
     by_reason: [u64; DropReason::ALL.len()],
-    /// How many messages it had missed for want of room when it began to miss those that it misses
-    /// now.
+    /// The number of messages that it had missed for lack of room when the current series began.
     missed_before: Option<u64>,
 }
 
@@ -42,13 +41,13 @@ impl Traffic {
         }
     }
 
-    /// So many messages were received and have gone on.
+    /// Counts received messages that have gone on.
     pub(crate) fn count_received(&mut self, messages: u64, bytes: u64) {
         self.messages_received += messages;
         self.bytes_received += bytes;
     }
 
-    /// It missed so many messages: true if it begins to miss some for want of room.
+    /// Counts missed messages: true if the first of a series was missed for lack of room.
     #[cold]
     pub(crate) fn count_drops(&mut self, reason: DropReason, messages: u32) -> bool {
         if messages == 0 {
@@ -65,27 +64,27 @@ impl Traffic {
         begins
     }
 
-    /// Whether it misses messages for want of room.
+    /// Whether it currently misses messages for lack of room.
     #[inline]
     pub(crate) fn is_missing_some(&self) -> bool {
         let drops = self.drops.as_ref();
         drops.is_some_and(|drops| drops.missed_before.is_some())
     }
 
-    /// It has room again: how many messages it has missed, if it missed some.
+    /// It has room again: the number of messages missed in this series, if there was one.
     pub(crate) fn misses_no_more(&mut self) -> Option<u64> {
         let before = self.drops.as_mut()?.missed_before.take()?;
         Some(self.dropped(DropReason::PeerFull) - before)
     }
 
-    /// How many messages it missed for this reason.
+    /// The number of messages that it missed for this reason.
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
         self.drops
             .as_ref()
             .map_or(0, |drops| drops.by_reason[reason as usize])
     }
 
-    /// What it missed, in the order of [`DropReason::ALL`].
+    /// The messages that it missed, in the order of [`DropReason::ALL`].
     pub(crate) fn drops(&self) -> [u64; DropReason::ALL.len()] {
         let drops = self.drops.as_ref();
         drops.map_or_else(Default::default, |drops| drops.by_reason)

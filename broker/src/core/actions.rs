@@ -1,30 +1,30 @@
-//! What the driver is to do.
+//! Requests to the driver.
 
 use crate::ids::{ConnId, LinkId, SocketId};
 
-/// A request to the driver. There is no order among those of different connections.
+/// A request to the driver. Requests for different connections have no order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Read nothing more, close, then call [`crate::Core::handle_closed`].
+    /// Stop reading, close, then call [`crate::Core::handle_closed`].
     Close {
         /// The connection.
         id: ConnId,
-        /// First send what is queued and see the peer close its side, for as long as
-        /// [`crate::limits::LINGER`] allows.
+        /// First send the queue and wait for the peer to close its side, for at most
+        /// [`crate::limits::LINGER`].
         lingers: bool,
     },
-    /// Try the endpoint of this link, then call [`crate::Core::handle_connected`] or
+    /// Connect to the endpoint of this link, then call [`crate::Core::handle_connected`] or
     /// [`crate::Core::handle_connect_failed`].
     Connect(LinkId),
-    /// Find out whether the peer's system acknowledges what is sent to it; call
-    /// [`crate::Core::handle_unreachable`] if it does not. Whether the peer itself is slow or dead
-    /// cannot be told from what it says.
+    /// Find out whether the peer's system acknowledges data; call
+    /// [`crate::Core::handle_unreachable`] if it does not. The silence of the peer itself does not
+    /// show whether it is slow or dead.
     CheckAcks(ConnId),
-    /// Read on from this connection: what it sent is waiting no more, or there is room for more.
+    /// Read from this connection again: it is not suspended any more, or has room for more input.
     Resume(ConnId),
-    /// Read on from all peers that may be read from.
+    /// Read from all peers again that may be read.
     ResumeAll,
     /// Accept no further connection on the endpoints of this socket; or on any endpoint, and drop
-    /// connections still being made.
+    /// connections in progress.
     StopAccepting(Option<SocketId>),
 }

@@ -1,4 +1,4 @@
-//! Which connection is read from next, and up to when all peers have been heard.
+//! The order in which connections are read, and the time up to which all peers were read.
 
 use crate::config::SocketName;
 use crate::conn::Phase;
@@ -8,7 +8,7 @@ use crate::core::turn::{Kind, cost};
 use crate::ids::ConnId;
 use std::time::Instant;
 
-/// Connections to be read from: established peers, and newcomers after them.
+/// Connections to be read: established peers, and newcomers after them.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     established: Rota<Entry>,
@@ -23,17 +23,17 @@ struct Entry {
     is_odd: bool,
 }
 
-/// Deadlines of peers are judged as of a moment up to which all of them have been heard.
-/// Connections that were to be read from by a moment are a round; when the last of them has been
-/// read from, all have been heard up to then.
+/// The time up to which all peers were read; deadlines of peers are judged as of that time. The
+/// connections that were due by some moment form a round; when the last of them was read, all were
+/// read up to that moment.
 #[derive(Debug, Default)]
 struct Heard {
-    /// Connections of the round that are still to be read from.
+    /// Connections of the round that were not read yet.
     behind: usize,
     is_odd: bool,
-    /// Connections that belong to the next round.
+    /// Connections of the next round.
     later: usize,
-    /// Up to when all have been heard if those of the round have been.
+    /// The moment of the round.
     round: Option<Instant>,
     until: Option<Instant>,
 }
@@ -80,8 +80,8 @@ impl Heard {
 }
 
 impl Core {
-    /// Sees to it that [`Self::poll_read`] or [`Self::poll_newcomer`] names this connection, if it
-    /// may be read from.
+    /// Makes sure that [`Self::poll_read`] or [`Self::poll_newcomer`] returns this connection, if
+    /// it may be read.
     pub fn read_later(&mut self, id: ConnId) {
         if !self.wants_input(id) {
             return;
@@ -100,26 +100,26 @@ impl Core {
         list.push(conn.proxy.slot, entry);
     }
 
-    /// Whether this connection waits to be named by [`Self::poll_read`] or [`Self::poll_newcomer`].
+    /// Whether [`Self::poll_read`] or [`Self::poll_newcomer`] will return this connection.
     #[must_use]
     pub fn is_read_later(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.is_read_later)
     }
 
-    /// The next established connection to be read from, as long as the budget of the turn allows.
-    /// Proxies take turns. If [`Self::is_cut`], there is received input to go on with instead.
+    /// The next established connection to read, while the budget of the turn allows it. Proxies
+    /// take turns. If [`Self::is_cut`], continue with its received input instead.
     #[must_use]
     pub fn poll_read(&mut self) -> Option<ConnId> {
         self.next_entry(Kind::Reading, |agenda| &mut agenda.established)
     }
 
-    /// The next connection to be read from that is in its handshake.
+    /// The next connection to read that is in its handshake.
     #[must_use]
     pub fn poll_newcomer(&mut self) -> Option<ConnId> {
         self.next_entry(Kind::Newcomers, |agenda| &mut agenda.newcomers)
     }
 
-    /// The next of a list that may still be read from, as long as this kind of work has budget.
+    /// The next connection of a list that may still be read, while this kind of work has budget.
     #[inline]
     fn next_entry(
         &mut self,
@@ -146,14 +146,14 @@ impl Core {
         })
     }
 
-    /// Whether this peer asks a control.
+    /// Whether this is a peer of a control.
     #[must_use]
     pub fn is_asking(&self, id: ConnId) -> bool {
         let conn = self.conns.get(id);
         conn.is_some_and(|conn| self.sockets[conn.socket].name == SocketName::Control)
     }
 
-    /// Whether one more connection may be accepted in this turn; it is charged for.
+    /// Whether one more connection may be accepted in this turn; if so, it is charged.
     #[must_use]
     pub fn may_accept(&mut self) -> bool {
         self.turn.work_on(Kind::Newcomers);
@@ -164,25 +164,25 @@ impl Core {
         may
     }
 
-    /// Whether the budget of the turn allows to read more from established peers.
+    /// Whether the budget of the turn allows more reading from established peers.
     #[must_use]
     pub fn may_read_on(&mut self) -> bool {
         self.turn.work_on(Kind::Reading);
         !self.turn.cuts()
     }
 
-    /// The driver looks at all connections.
+    /// Charges a walk of the driver over all connections.
     pub fn charge_walk(&mut self) {
         self.turn.charge(self.conns.len() as u64 * cost::WALK);
     }
 
-    /// All connections that the kernel had something from at `moment` are to be read from by now.
+    /// All connections for which the kernel had input at `moment` are due to be read by now.
     pub fn note_heard(&mut self, moment: Instant) {
         self.agenda.heard.begin_round(moment);
     }
 
-    /// Up to when everything that peers have sent has been handed over, as far as
-    /// [`Self::note_heard`] was told.
+    /// The time up to which all input of peers was handed over, as far as [`Self::note_heard`] was
+    /// called.
     #[must_use]
     pub fn heard_until(&self) -> Option<Instant> {
         self.agenda.heard.until

@@ -20,7 +20,7 @@ impl Clock {
         }
     }
 
-    /// It is `now`, or later if that was told before.
+    /// Moves the clock to `now`, unless it is later already.
     #[inline]
     pub(super) fn advance(&mut self, now: Instant) -> Instant {
         if now > self.now {
@@ -36,18 +36,18 @@ impl Clock {
         self.now
     }
 
-    /// Time since the beginning.
+    /// The time since the beginning.
     pub(super) fn uptime(&self) -> Duration {
         self.now - self.began_at
     }
 
-    /// Microseconds since the beginning, rounded up: nothing stamped with them seems older than it
-    /// is.
+    /// Microseconds since the beginning, rounded up, so that nothing stamped with them seems older
+    /// than it is.
     pub(super) fn stamp(&self) -> u64 {
         self.stamp
     }
 
-    /// The latest stamp of what is at least so old; [`None`] if nothing can be.
+    /// The latest stamp of a message that is at least this old; [`None`] if no message can be.
     pub(super) fn stamp_before(&self, age: Duration) -> Option<u64> {
         let since = (self.now - self.began_at).checked_sub(age)?;
         u64::try_from(since.as_micros()).ok()
@@ -61,9 +61,9 @@ mod tests {
     #[test]
     #[expect(
         clippy::disallowed_methods,
-        reason = "any instant will do: it is moved by hand"
+        reason = "any instant works: the test moves it"
     )]
-    fn what_is_younger_than_an_age_is_never_stamped_as_old() {
+    fn messages_below_an_age_never_count_as_old() {
         let start = Instant::now();
         let mut clock = Clock::new(start);
         let age = Duration::from_micros(5);

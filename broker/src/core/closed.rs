@@ -1,4 +1,4 @@
-//! The peers that were closed last, remembered for questions.
+//! The peers that were closed last.
 
 use crate::config::{Config, SocketName};
 use crate::conn::Conn;
@@ -9,13 +9,13 @@ use crate::reason::CloseReason;
 use std::time::Instant;
 use zmtp::Frames;
 
-/// Most closed peers remembered of one socket, if there are few sockets.
+/// The most closed peers remembered for one socket, if there are few sockets.
 const CLOSED_LEN_MAX: usize = 1000;
 
-/// Closed peers that are remembered of one socket, however many sockets there are.
+/// The closed peers remembered for one socket, whatever the number of sockets.
 const CLOSED_LEN_MIN: usize = 16;
 
-/// Closed peers remembered of all sockets, which share the room: some MiB.
+/// The closed peers remembered for all sockets together: some MiB.
 const CLOSED_TOTAL: usize = 1 << 14;
 
 /// A closed peer.
@@ -29,14 +29,14 @@ pub(crate) struct Closed {
     pub(super) why: CloseReason,
 }
 
-/// How many closed peers each socket remembers. Each has a list of its own, so that a flood of
-/// peers at one socket leaves the lists of the others alone.
+/// The number of closed peers that each socket remembers. Each has a list of its own, so that a
+/// flood of peers at one socket does not erase the lists of others.
 pub(super) fn closed_len_max(config: &Config) -> usize {
     let sockets = SocketName::ALL.len() * config.proxies.len().max(1);
     (CLOSED_TOTAL / sockets).clamp(CLOSED_LEN_MIN, CLOSED_LEN_MAX)
 }
 
-/// The identity by which a ROUTER addresses a peer; empty if it has none.
+/// The identity under which a ROUTER addresses a peer; empty if it has none.
 pub(super) fn identity(conn: &Conn) -> &[u8] {
     let frame = Frames::new(&conn.identity_frame).next();
     frame.map_or(&[], |frame| frame.body)

@@ -1,7 +1,8 @@
-//! Steering: the commands of `zmq_proxy_steerable`. Those of our own, in JSON, are in `query.rs`.
+//! Steering: the commands of `zmq_proxy_steerable`. zmqd's own commands, in JSON, are in
+//! `query.rs`.
 //!
-//! Commands are handled where they are received, whatever the state of the proxy: no message path
-//! has to move for an answer.
+//! Commands are handled where they are received, whatever the state of the proxy: an answer does
+//! not depend on the path of messages.
 
 use crate::config::{Side, SocketName};
 use crate::conn::Input;
@@ -13,20 +14,20 @@ use crate::reason::DropReason;
 use zmtp::encode::{append_frame, append_message};
 use zmtp::{Frames, SocketType};
 
-/// What a command is answered with.
+/// The answer to a command.
 enum Answer {
     /// One frame.
     Body(Vec<u8>),
-    /// What libzmq answers to a command that only has an effect: an empty message from a REP, which
-    /// has to answer, and nothing from others.
+    /// libzmq's answer to a command that only has an effect: an empty message from a REP, which
+    /// must answer, and none from others.
     Done,
     /// A message in wire form.
     Wire(Vec<u8>),
 }
 
 impl Core {
-    /// Deals with the message at the front of `input`, which came in through a capture or a
-    /// control, and consumes it.
+    /// Handles the message at the front of `input`, which a capture or control received, and
+    /// consumes it.
     pub(super) fn handle_auxiliary(&mut self, id: ConnId, input: &mut Input, size: usize) {
         let Some(conn) = self.conns.get_mut(id) else {
             return input.consume(size);
@@ -49,7 +50,7 @@ impl Core {
         conn.traffic.count_received(1, size as u64);
         let (proxy, socket_type) = (socket.proxy, socket.session.socket_type);
         let (envelope, rest) = wire.split_at(envelope_size);
-        // As libzmq has it, a command is one frame; what else there may be is not looked at.
+        // As in libzmq, a command is one frame; further frames are ignored.
         let command = Frames::new(rest).next().map_or(&[][..], |frame| frame.body);
         let answer = self.command(id, proxy, command);
         let answer_size = match &answer {
@@ -75,14 +76,14 @@ impl Core {
         input.consume(size);
     }
 
-    /// Whether a peer of a control has had an answer in this turn: the next question waits for the
+    /// Whether a peer of a control has had an answer in this turn: its next question waits for the
     /// next turn.
     pub(super) fn has_answered(&self, id: ConnId) -> bool {
         let answered_in = self.conns.get(id).map(|conn| conn.answered_in);
         answered_in == Some(self.turn.number)
     }
 
-    /// Queues an answer, unless the peer asks without ever reading.
+    /// Queues an answer, unless the peer asks and never reads.
     fn send_answer(&mut self, id: ConnId, socket_id: SocketId, message: &[u8]) {
         let socket = &mut self.sockets[socket_id];
         if message.is_empty() {
@@ -102,7 +103,7 @@ impl Core {
             b"STATISTICS" => Answer::Wire(self.steering_statistics(proxy)),
             [b'{', ..] => Answer::Body(self.answer_query(id, proxy, command)),
             _ => {
-                // The same answer whether it changes anything or not, as libzmq has it.
+                // The answer does not depend on the effect, as in libzmq.
                 let _ = match command {
                     b"PAUSE" => self.admin_of(id).pause(proxy),
                     b"RESUME" => self.admin_of(id).resume(proxy),

@@ -1,8 +1,8 @@
 //! Queues of links that are down, where `immediate` is off.
 //!
 //! A connection without a stream stands in for the peer. To its socket it is a connection like any
-//! other; the driver does not know it, so that nothing is written for it. The peer that completes
-//! the next handshake gets its queue.
+//! other; the driver does not know it and writes nothing. The peer that completes the next
+//! handshake gets its queue.
 
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, Egress, Origin, Phase};
@@ -16,7 +16,7 @@ use std::time::Instant;
 use zmtp::Session;
 
 impl Core {
-    /// The queue of a link while it is down; `None` if it is to have none.
+    /// The queue of a link while it is down; `None` if its options ask for none.
     pub(super) fn down_link_queue(&mut self, now: Instant, link: LinkId) -> Option<ConnId> {
         let entry = &mut self.links[link];
         let socket_id = entry.socket;
@@ -44,7 +44,7 @@ impl Core {
         }
         let id = self.conns.insert(conn);
         if socket.pattern.attach(id, &[], &mut self.conns).is_err() {
-            // Another peer has found the PAIR.
+            // The PAIR has another peer.
             self.conns.remove(id);
             return None;
         }
@@ -52,8 +52,8 @@ impl Core {
         Some(id)
     }
 
-    /// Keeps the messages of a link that was lost; answers with them if they are not to be kept for
-    /// it, or with the stand-in that has them.
+    /// Keeps the messages of a lost link; returns them if the link has no queue of its own, or the
+    /// connection that stands in and has them.
     pub(super) fn keep_for_link(
         &mut self,
         now: Instant,
@@ -74,7 +74,7 @@ impl Core {
         (Unsent::default(), Some(id))
     }
 
-    /// The link is up: what stood in for its peer is done with, and its queue is to be handed over.
+    /// The link is up: ends the connection that stood in for its peer, and returns its queue.
     pub(super) fn take_down_link_queue(&mut self, origin: Origin) -> Option<(ConnId, Egress)> {
         let Origin::Dialled(link) = origin else {
             return None;
@@ -88,7 +88,7 @@ impl Core {
         Some((id, conn.egress))
     }
 
-    /// Gives a peer what was queued while it was not there.
+    /// Gives a peer the messages that were queued while it was not connected.
     pub(super) fn hand_over(&mut self, id: ConnId, kept: Option<(ConnId, Egress)>) {
         let Some((queue_while_down, kept)) = kept.filter(|(_, kept)| !kept.is_empty()) else {
             return;
@@ -105,7 +105,7 @@ impl Core {
         self.outbox.mark_dirty(&mut self.conns, id);
     }
 
-    /// The link will not be connected any more: other peers get what was queued.
+    /// The link will not be connected again: its queued messages go to other peers.
     pub(super) fn give_up_down_link_queue(&mut self, now: Instant, origin: Origin) {
         let kept = self.take_down_link_queue(origin);
         if let (Origin::Dialled(link), Some((id, mut kept))) = (origin, kept) {
@@ -115,7 +115,7 @@ impl Core {
         }
     }
 
-    /// A REQ whose request waited for a link asks this peer now.
+    /// A REQ whose request waited for a link waits for this peer's answer now.
     fn redelivered(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id).filter(|conn| !conn.egress.is_empty()) else {
             return;

@@ -1,4 +1,5 @@
-//! The loop that takes most of the time: messages of one input, from one socket to the one across.
+//! The loop that takes most of the time: it forwards the messages of one input from one socket to
+//! the one across.
 
 use crate::config::Side;
 use crate::conn::egress::{DIRECT_SIZE_MIN, Shared};
@@ -13,28 +14,28 @@ use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use std::ops::Range;
 
-/// Many targets share a copy of a run at least this long; of a shorter one each has a copy, which
-/// takes no more memory than a share.
+/// Targets share a copy of a run of at least this size; of a shorter run each has its own copy,
+/// which takes no more memory than a share.
 const SHARED_SIZE_MIN: usize = 256;
 
-/// The way of all messages of one input.
+/// The path of all messages of one input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ForwardPlan {
-    /// Whether each goes to one peer and is queued by itself.
+    /// Whether each message goes to one peer and is queued by itself.
     pub(super) goes_singly: bool,
-    /// Whether several of them may be queued as one: they go on as they came, to queues that do not
+    /// Whether several messages may be queued as one: they are not changed, and the queues do not
     /// keep them apart.
     pub(super) has_runs: bool,
     /// Their sender.
     pub(super) id: ConnId,
-    /// Whether they are routed and queued and nothing else: no type and no option has a say.
+    /// Whether messages are only routed and queued: their admission needs no decision.
     pub(super) is_plain: bool,
     /// Whether observers take note of them.
     pub(super) is_watched: bool,
-    /// Whether others have waited for longer to send theirs.
+    /// Whether other senders have waited for longer.
     pub(super) must_wait: bool,
     pub(super) proxy: ProxyId,
-    /// The side through which they come in.
+    /// The side that received them.
     pub(super) side: Side,
     /// The socket that received them.
     pub(super) socket: SocketId,
@@ -42,19 +43,19 @@ pub(super) struct ForwardPlan {
     pub(super) to: SocketId,
 }
 
-/// What messages pass on their way, taken out of the core so that nothing is looked up for each.
+/// The parts of the core that forwarding needs, looked up once for all messages.
 #[derive(Debug)]
 pub(super) struct Forwarder<'a> {
     pub(super) conns: &'a mut ConnTable,
     pub(super) deferred: &'a mut Deferred,
-    /// What a REQ or REP puts in front of a message.
+    /// The envelope that a REQ or REP puts in front of a message.
     pub(super) envelope: &'a mut Vec<u8>,
     pub(super) from: &'a mut Socket,
-    /// Whether the sending socket has looked at the message at the front.
+    /// Whether the sending socket has matched the message at the front.
     pub(super) is_matched: bool,
     pub(super) observer: Observer<'a>,
     pub(super) outbox: &'a mut Outbox,
-    /// What goes in front of the messages of this sender.
+    /// The prefix of this sender's messages.
     pub(super) prefix: &'a [u8],
     pub(super) targets: &'a mut Vec<ConnId>,
     pub(super) to: &'a mut Socket,
@@ -62,20 +63,20 @@ pub(super) struct Forwarder<'a> {
     pub(super) plan: &'a ForwardPlan,
 }
 
-/// CloseReason [`Forwarder::pass`] came to an end.
+/// Why [`Forwarder::forward_all`] stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ForwardEnd {
-    /// There is no further message.
+    /// The input has no further message.
     Empty,
     /// The message at the front, of this size, goes to no peer.
     Nowhere { route: Route, size: usize },
-    /// The message at the front cannot go yet.
+    /// The message at the front cannot go on yet.
     Stopped(Flow),
 }
 
 impl<'a> Forwarder<'a> {
-    /// Sends messages at the front of `input` on, at most `quota`, and consumes them. `find`
-    /// answers with the size of the first.
+    /// Forwards messages from the front of `input`, at most `quota`, and consumes them. `find`
+    /// returns the size of the first.
     pub(super) fn forward_all(
         &mut self,
         input: &mut Input,
@@ -145,7 +146,7 @@ impl<'a> Forwarder<'a> {
     }
 
     /// Queues the message at the front for the peers of its route, lets observers take note of it,
-    /// and consumes it. One that goes to no peer stays: the answer is false.
+    /// and consumes it. Returns false, and keeps the message, if it goes to no peer.
     #[inline]
     fn send(&mut self, input: &mut Input, size: usize, taken: usize, route: Route) -> bool {
         let (shared, goes_on) = match route {
@@ -172,14 +173,13 @@ impl<'a> Forwarder<'a> {
         goes_on
     }
 
-    /// The message at the front goes when this peer was written.
+    /// The message at the front goes on once this peer was written.
     fn flush_first(&mut self, target: ConnId) -> ForwardEnd {
         self.outbox.mark_urgent(self.conns, target);
         ForwardEnd::Stopped(Flow::Flush)
     }
 
-    /// The loop for types that have each message go to one peer, as long as that is all there is to
-    /// it.
+    /// The loop for sockets that send each message to one peer, while no message needs more work.
     #[inline(never)]
     fn forward_singly<const IS_WATCHED: bool>(
         &mut self,
@@ -229,9 +229,9 @@ impl<'a> Forwarder<'a> {
         pattern.one(wire, self.conns, options)
     }
 
-    /// Queues the message at the front, and those behind it that go to the same targets and for
-    /// which all of them have room, as one: what a queue costs is paid once. The last `full` of the
-    /// targets have no room, and miss all of them.
+    /// Queues the message at the front, and the next ones with the same targets for which all of
+    /// these have room, as one: a queue's overhead is paid once. The last `full` of the targets
+    /// have no room and miss all of them.
     #[inline(never)]
     fn forward_run(
         &mut self,
@@ -291,7 +291,7 @@ impl<'a> Forwarder<'a> {
         self.push_run(input, range, messages);
     }
 
-    /// Queues messages that stand one behind the other in the input for all targets.
+    /// Queues adjacent messages of the input for all targets.
     fn push_run(&mut self, input: &Input, range: Range<usize>, messages: u32) {
         let targets = self.targets.len();
         self.to.stats.count_out(targets, messages, range.len());
@@ -314,7 +314,7 @@ impl<'a> Forwarder<'a> {
         }
     }
 
-    /// Decides where a message goes, and puts its receivers into the list of targets.
+    /// Decides where a message goes, and lists its receivers as targets.
     fn route(&mut self, wire: &[u8]) -> Route {
         let message = Outgoing {
             is_matched: std::mem::take(&mut self.is_matched),
@@ -333,8 +333,7 @@ impl<'a> Forwarder<'a> {
         route
     }
 
-    /// Lets the receiving socket decide on a message, where its type or its options say more than
-    /// to pass it on.
+    /// Lets the receiving socket decide on a message, if its type or options require it.
     #[inline(never)]
     fn admit(&mut self, wire: &[u8]) -> Admit {
         if self.plan.must_wait {
@@ -344,8 +343,8 @@ impl<'a> Forwarder<'a> {
         self.from.pattern.admit(self.plan.id, wire)
     }
 
-    /// Whether a message of this size goes to so many that a copy for each costs more than one that
-    /// they share, or that they cannot all be written from the input in this turn.
+    /// Whether a message of this size has so many targets that a copy for each would cost more than
+    /// a shared one, or that they cannot all be written from the input in this turn.
     #[inline]
     fn is_heavy(&self, size: usize) -> bool {
         if self.is_far() {
@@ -355,26 +354,26 @@ impl<'a> Forwarder<'a> {
         size >= DIRECT_SIZE_MIN && self.targets.len() as u64 * each > self.turn.left()
     }
 
-    /// Whether there are so many targets that what each costs is to be as little as possible.
+    /// Whether the number of targets makes the cost of each matter.
     #[inline]
     fn is_far(&self) -> bool {
         cost::are_far(self.targets.len())
     }
 
-    /// Whether one copy of a run for all targets costs less than what each does otherwise: keep a
-    /// copy of its own, or be written from the scratch, which only bytes of the scratch can be.
+    /// Whether one copy of a run for all targets is cheaper than the alternatives for each: a copy
+    /// of its own, or a write from the scratch, if the bytes are there.
     fn is_worth_sharing(&self, input: &Input, size: usize) -> bool {
         let is_copied = !input.is_scratch() && size >= DIRECT_SIZE_MIN && self.targets.len() > 1;
         is_copied || self.is_far() && size >= SHARED_SIZE_MIN
     }
 
-    /// The first place of the observers: before a message is routed.
+    /// The observers' first call: before a message is routed.
     fn reserve(&mut self, wire: &[u8]) -> Ready {
         let sender = self.sender();
         self.observer.reserve(self.conns, sender, wire)
     }
 
-    /// The second place of the observers: a message goes on, or has gone to no peer.
+    /// The observers' second call: a message goes on, or has gone to no peer.
     fn observe(&mut self, wire: &Wire<'_>) {
         let sender = self.sender();
         self.observer.observe(self.conns, self.outbox, sender, wire);
@@ -388,15 +387,16 @@ impl<'a> Forwarder<'a> {
         }
     }
 
-    /// What follows, where types or options ask for it, when a message has found its targets and is
-    /// not queued yet.
+    /// Further work for some types and options, once a message has its targets and before it is
+    /// queued.
     #[inline(never)]
     fn routed(&mut self, wire: &[u8], taken: usize) {
         let Socket {
             options, pattern, ..
         } = &mut *self.from;
         let answers = pattern.accepted(self.plan.id, wire, taken, self.conns, options);
-        // An answer lets the next request go: of those across a REQ, or of those of the REP itself.
+        // An answer releases the next request: of the peers across a REQ, or of those of the REP
+        // itself.
         if answers || self.to.pattern.is_rep() {
             self.from.errand.end();
             self.deferred.wake(self.plan.to);
@@ -414,7 +414,7 @@ impl<'a> Forwarder<'a> {
     }
 
     /// Queues the message at the front of `input`, without its first `skip` bytes, for all targets.
-    /// Takes it out of the input, and answers with it, if they share it.
+    /// If they share it, takes it out of the input and returns it.
     fn queue(&mut self, input: &mut Input, size: usize, skip: usize) -> Option<Shared> {
         let is_copied_once = is_shared(input, size) || self.is_heavy(size);
         let prefix = front(self.envelope, self.prefix);
@@ -425,7 +425,7 @@ impl<'a> Forwarder<'a> {
         let units = cost::targets(targets) + copies * turn::bytes(size_out);
         self.turn.charge(units);
         if is_copied_once {
-            // Taking it out moves what stands behind it: runs of this input end here.
+            // Taking it out moves the following bytes, so the runs of this input end here.
             self.outbox.end_runs(self.conns, input);
             let (message, capacity) = input.take_shared(size);
             let message = self.outbox.store.share(message, capacity);
@@ -449,13 +449,13 @@ impl<'a> Forwarder<'a> {
     }
 }
 
-/// Whether a message of this size is taken out of the input, to be shared by all who get it.
+/// Whether a message of this size is taken out of the input, to be shared by its receivers.
 #[inline]
 fn is_shared(input: &Input, size: usize) -> bool {
     size >= DIRECT_SIZE_MIN && !input.is_scratch()
 }
 
-/// What goes in front of a message: the envelope, if there is one, and then the sender's identity.
+/// The bytes in front of a message: the envelope, if any, then the sender's identity.
 #[inline]
 fn front<'a>(envelope: &'a mut Vec<u8>, prefix: &'a [u8]) -> &'a [u8] {
     if envelope.is_empty() {

@@ -1,7 +1,7 @@
-//! What is on its way between two sockets of this broker. No queue shows it, so a stop waits until
-//! nothing has moved for a turn.
+//! Messages in transit between two sockets of this broker. No queue contains them, so a stop waits
+//! until nothing has moved for a turn.
 
-/// Whether anything moves.
+/// Whether messages move between sockets of this broker.
 #[derive(Debug)]
 pub(crate) struct InprocActivity {
     is_quiet: bool,
@@ -21,19 +21,19 @@ impl Default for InprocActivity {
 
 impl InprocActivity {
     /// Bytes were written to, or read from, a connection between two sockets of this broker, or
-    /// will be now that one may be read from again.
+    /// such a connection may be read again.
     pub(crate) fn note(&mut self) {
         self.moves += 1;
     }
 
-    /// Called once per turn, between reading and writing: what was written in one turn is read in
+    /// Call this once per turn, between reading and writing: bytes written in one turn are read in
     /// the next.
     pub(crate) fn turn(&mut self) {
         self.is_quiet = self.moves == self.moves_seen;
         self.moves_seen = self.moves;
     }
 
-    /// Whether everything that was written has been read.
+    /// Whether all written bytes were read.
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_quiet && self.moves == self.moves_seen
     }

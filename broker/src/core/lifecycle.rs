@@ -1,4 +1,4 @@
-//! How connections begin, are kept an eye on, and end.
+//! Connection lifecycle: accept, deadlines, close.
 
 use crate::config::{Connect, SocketName};
 use crate::conn::egress::Unsent;
@@ -110,12 +110,12 @@ impl Core {
         id
     }
 
-    /// Lets a session see to its deadlines.
+    /// Lets a session handle its deadlines.
     ///
-    /// One that is parked is not read, so its silence is ours: what it has said since may be
-    /// waiting in the kernel. One that may not have read what was sent to it may be too slow to
-    /// answer, as long as its system acknowledges. Both get their PINGs all the same, for the
-    /// peer's own deadlines; the second as long as there is room for them.
+    /// A suspended peer is not read, so its silence proves nothing: its signs of life may wait in
+    /// the kernel. A peer with unread bytes may be too slow to answer, as long as its system
+    /// acknowledges data. Both get PINGs all the same, for the peer's own deadlines; the second
+    /// kind as long as its queue has room.
     pub(super) fn check_deadline(&mut self, now: Instant, id: ConnId, reminder: Instant) {
         let would_wait = self
             .conns
@@ -128,7 +128,7 @@ impl Core {
             return;
         }
         conn.reminder = None;
-        // Once a stop has begun, and while memory for input is short, a peer may not be read from.
+        // A peer may not be read once a stop has begun, or while memory for input is short.
         let proxy = &self.proxies[conn.proxy];
         let is_unread = conn.is_suspended || proxy.stop != Stop::No || would_wait;
         let had_answer = conn.session.has_answer();
@@ -160,8 +160,8 @@ impl Core {
         self.remind(id);
     }
 
-    /// Queues the PING that a session wants sent, if there is room; `had_answer` if those before it
-    /// were answered.
+    /// Queues the PING of a session, if there is room; `had_answer` says whether earlier PINGs were
+    /// answered.
     pub(super) fn send_ping(&mut self, id: ConnId, had_answer: bool) {
         let before = self.conns.get(id).map_or(0, Conn::bytes_meant_for_it);
         self.answer(id);
@@ -171,7 +171,7 @@ impl Core {
         }
     }
 
-    /// The peer's system does not acknowledge what is sent to it: silence means that it is gone.
+    /// The peer's system does not acknowledge data, so its silence means that it is gone.
     pub fn handle_unreachable(&mut self, id: ConnId) {
         self.close_later(
             id,
@@ -179,12 +179,12 @@ impl Core {
         );
     }
 
-    /// Drops what is too old in a queue that is not written, and gives up its peer if it has been
-    /// full for too long. No event says when a queue becomes full or is not any more: it is looked
-    /// at several times in the time that it has.
+    /// Drops expired messages of a queue that is not written, and closes its peer if the queue has
+    /// been full for too long. No event tells when a queue becomes full or has room again, so it is
+    /// checked several times within its time.
     pub(super) fn check_queue(&mut self, now: Instant, id: ConnId) {
         if self.drop_expired(id) {
-            // The rest has its turn before anything else is made of this queue.
+            // The rest has its turn before any other work on this queue.
             return self.timers.insert(now, Owner::Queue(id));
         }
         let Some(conn) = self.conns.get_mut(id) else {
@@ -214,8 +214,8 @@ impl Core {
         }
     }
 
-    /// Sees to it that the next deadline of a connection is not missed. One that moves back costs
-    /// nothing until its old reminder comes up.
+    /// Makes sure that the next deadline of a connection is noticed. A deadline that moves back
+    /// costs nothing until its old timer fires.
     pub(super) fn remind(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -228,7 +228,7 @@ impl Core {
         }
     }
 
-    /// Gives up what is queued for a peer that can not be written to any more.
+    /// Gives up the queue of a peer that cannot be written to any more.
     pub(super) fn give_up_queue(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self
             .conns
@@ -246,8 +246,8 @@ impl Core {
         self.requeue(now, id, (socket, origin), unsent);
     }
 
-    /// Keeps the messages that a dead peer had not been sent until its link is up again, or gives
-    /// them to other peers, where any peer will do. An answer of a control is for its asker alone.
+    /// Keeps the unsent messages of a dead peer until its link is up again, or gives them to other
+    /// peers, if any peer will do. An answer of a control is only for the peer that asked.
     pub(super) fn requeue(
         &mut self,
         now: Instant,
@@ -273,8 +273,8 @@ impl Core {
         self.wake_for(id);
     }
 
-    /// Gives up connections that are doomed, as many as the budget of the turn allows; answers
-    /// whether there were any.
+    /// Closes scheduled connections, as many as the budget of the turn allows; returns whether it
+    /// closed any.
     pub(super) fn run_closes(&mut self, now: Instant) -> bool {
         self.turn.work_on(Kind::Closing);
         let mut had_any = false;
@@ -288,8 +288,8 @@ impl Core {
         had_any
     }
 
-    /// Gives up a connection: takes it out of its socket, and leaves the driver what is still to be
-    /// sent to the peer.
+    /// Closes a connection: removes it from its socket, and leaves the driver its last bytes to
+    /// send.
     pub(super) fn close(&mut self, now: Instant, id: ConnId, why: CloseReason) {
         self.report_room(id, "it left");
         let Some(conn) = self.conns.get_mut(id) else {
@@ -299,8 +299,8 @@ impl Core {
             let origin = conn.origin;
             return self.give_up_down_link_queue(now, origin);
         }
-        // libzmq closes without a word when our socket type does not suit it, and 3.2 when our
-        // greeting does not.
+        // libzmq closes without an ERROR if it does not accept our socket type, and 3.2 if it does
+        // not accept our greeting.
         let why = match why {
             CloseReason::Io(_) | CloseReason::PeerClosed if conn.session.is_in_handshake() => {
                 CloseReason::GaveUp
@@ -318,13 +318,14 @@ impl Core {
         }
         let socket = &mut self.sockets[socket_id];
         let proxy = socket.proxy;
-        // A peer that was refused is to hear why, and those of a broker that stops what was queued.
+        // A refused peer gets the reason, and the peers of a stopping broker get their queued
+        // messages.
         let lingers = match why {
             CloseReason::Protocol(error) => error.has_final_bytes(),
             _ => matches!(why, CloseReason::Loop | CloseReason::Stopping),
         };
         let unsent = match why {
-            // What is on its way to a loop can go another way; that there is a loop is still said.
+            // Messages on their way into a loop can go another way; the peer still gets LOOP.
             CloseReason::Loop if socket.may_shed(conn) => {
                 Some(conn.egress.take_unsent(&[], &mut self.outbox.store))
             }
@@ -358,7 +359,7 @@ impl Core {
         self.count_subscriptions(socket_id);
         if was_ready && let Some(unsent) = unsent {
             self.requeue(now, id, (socket_id, origin), unsent);
-            // A REP whose requester left takes the next request.
+            // A REP whose requester has left takes the next request.
             self.deferred.wake(socket_id);
         }
         let socket = &mut self.sockets[socket_id];
@@ -367,7 +368,7 @@ impl Core {
         self.deferred.act(Action::Close { id, lingers });
     }
 
-    /// Takes a peer out of its socket.
+    /// Removes a peer from its socket.
     fn detach(&mut self, id: ConnId, socket_id: SocketId) {
         let socket = &mut self.sockets[socket_id];
         socket.peers -= 1;
@@ -375,14 +376,14 @@ impl Core {
         let proxy = &mut self.proxies[socket.proxy];
         if proxy.capture == Some(socket_id) {
             proxy.observers.set_readers(socket.peers);
-            // A message may wait for this reader to be written.
+            // A message may wait for this reader's queue to be written.
             self.wake_for(socket_id);
         }
     }
 }
 
-/// Whether a peer may be silent because it is too slow to read all that it was sent, or has been
-/// sent. One that has answered as often as it was asked has read it.
+/// Whether a peer may be silent because it is too slow to read everything sent to it or queued for
+/// it. A peer with as many answers as requests has read it.
 pub(super) fn may_be_slow(sockets: &Sockets, conn: &Conn) -> bool {
     let socket = &sockets[conn.socket];
     let traffic = &conn.traffic;
@@ -392,7 +393,7 @@ pub(super) fn may_be_slow(sockets: &Sockets, conn: &Conn) -> bool {
     !conn.egress.is_empty() || conn.liveness.ping_was_skipped() || !is_even && may_be_unread
 }
 
-/// How long a queue that may be full for so long is left alone between two looks.
+/// The time between two checks of a queue that may be full for `patience`.
 pub(super) fn look_again_after(patience: Duration) -> Duration {
     (patience / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
 }

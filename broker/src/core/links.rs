@@ -10,35 +10,34 @@ use std::time::{Duration, Instant};
 pub(crate) struct Link {
     pub(crate) backoff: Backoff,
     pub(crate) endpoint: Endpoint,
-    /// Which filter of its socket narrows the subscriptions that it carries.
+    /// The filter of its socket that restricts its subscriptions.
     pub(crate) filter: usize,
-    /// A failure was reported and no success since: further ones are not news.
+    /// A failure was reported and no success since: further failures are not reported.
     pub(crate) is_known_down: bool,
-    /// The log has heard that a peer is late with its greeting, and no handshake was completed
+    /// The log has reported that the peer is late with its greeting, and no handshake was completed
     /// since.
     pub(crate) is_known_silent: bool,
-    /// It closed a loop when it was last up, and comes back on trial.
+    /// It closed a loop when it was last up, so it comes back on trial.
     pub(crate) is_looped: bool,
     pub(crate) socket: SocketId,
-    /// The queue while the peer is not connected, where the options ask for one.
+    /// Its queue while the peer is not connected, if the options ask for one.
     pub(crate) queue_while_down: Option<ConnId>,
     pub(crate) state: LinkState,
 }
 
-/// What a link is at.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkState {
-    /// The driver tries.
+    /// The driver connects.
     Connecting,
-    /// This connection, its handshake over or not.
+    /// This connection exists, before or after its handshake.
     Up(ConnId),
-    /// Nothing until then.
+    /// It waits until this time.
     Waiting(Instant),
 }
 
-/// How long to wait before the next attempt: twice as long after each failure, up to a maximum, and
-/// each wait shortened by up to half at random, so that many clients of one server do not come back
-/// together.
+/// The wait before the next attempt: it doubles after each failure, up to a maximum, and each wait
+/// is shortened by up to half at random, so that the clients of a server do not reconnect together.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -56,7 +55,7 @@ impl Backoff {
         }
     }
 
-    /// The next wait. Full waits are drawn from `random`.
+    /// The next wait, shortened at random.
     pub(crate) fn next(&mut self, random: &mut Random) -> Duration {
         let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         let wait = self.first.saturating_mul(factor).min(self.max);
@@ -71,7 +70,8 @@ impl Backoff {
     }
 }
 
-/// Numbers that cannot be predicted from earlier ones without the seed: hashes of it and a count.
+/// Numbers that cannot be predicted from earlier ones without the seed: hashes of the seed and a
+/// count.
 #[derive(Debug)]
 pub(crate) struct Random {
     count: u64,
@@ -90,7 +90,7 @@ impl Random {
         hasher.finish()
     }
 
-    /// Any number.
+    /// A random number.
     pub(crate) fn number(&mut self) -> u32 {
         u32::try_from(self.next() >> 32).unwrap_or_default()
     }
@@ -100,7 +100,7 @@ impl Random {
         u128::from(self.next()) << 64 | u128::from(self.next())
     }
 
-    /// A number from 0 up to, but not, 1.
+    /// A number from 0 up to, but not including, 1.
     pub(crate) fn fraction(&mut self) -> f64 {
         f64::from(self.number()) / 2_f64.powi(32)
     }

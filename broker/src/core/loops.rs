@@ -1,16 +1,16 @@
-//! Brokers connected in a ring send a message round without end: finding the ring, and opening it.
+//! Rings of brokers, in which messages would circulate endlessly: detects a ring, and opens it.
 //!
 //! ```text
-//!            up                       each end of a new connection says that it is there;
-//!   A ◄───────────── C                the other then sends a probe the way that messages from
-//!   │ probe          ▲ probe          there go: it comes back over that very connection exactly
-//!   └──────► B ──────┘                if there is a ring, and then that is closed.
+//!            up                       each end of a new connection sends UP; the other then
+//!   A ◄───────────── C                sends a probe along the path of messages from there. It
+//!   │ probe          ▲ probe          comes back over that same connection exactly if there is
+//!   └──────► B ──────┘                a ring, and then both ends close the connection.
 //! ```
 //!
-//! Every connection is probed when both its ends can pass probes on. Of those of a ring one is the
-//! last, and its probe finds all others in place. No topology is remembered, so that none can be
-//! out of date, and a probe closes nothing but the connection that it is about: its number is new
-//! each time, and known only to brokers that messages reach from here.
+//! Every connection is probed when both its ends can pass probes on. One connection of a ring is
+//! the last to reach that state, and its probe finds all others in place. Brokers store no topology
+//! that could be out of date, and a probe can close only the connection that it was made for: its
+//! number is new each time, and known only to brokers that messages from here reach.
 
 use crate::conn::{Conn, Input, Origin};
 use crate::core::Core;
@@ -24,7 +24,7 @@ use std::time::Instant;
 use zmtp::{LoopCheck, LoopCommand, Peer, Probe};
 
 impl Core {
-    /// The handshake with a broker is over; greets it if both look for loops.
+    /// Greets a broker after the handshake, if both look for loops.
     pub(super) fn add_loop_peer(&mut self, id: ConnId, peer: &Peer) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -40,7 +40,7 @@ impl Core {
         self.say(id, LoopCommand::Up);
     }
 
-    /// A connection of a broker has ended.
+    /// Forgets a broker whose connection has ended.
     pub(super) fn remove_loop_peer(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.loop_peer.take().is_some()
@@ -50,8 +50,8 @@ impl Core {
         }
     }
 
-    /// A connection that closed a loop before is there again: for some time nothing but probes
-    /// passes over it. The end that connected says when that is over.
+    /// A connection that closed a loop before is up again: for some time it carries only probes.
+    /// The end that connected ends that time.
     pub(super) fn begin_trial(&mut self, id: ConnId, peer: &Peer) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -65,7 +65,7 @@ impl Core {
         }
     }
 
-    /// No loop was found in time.
+    /// Ends a trial in whose time no loop was found.
     pub(super) fn check_trial(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -80,8 +80,8 @@ impl Core {
         }
     }
 
-    /// A peer says something about loops; false if its connection is part of one and given up.
-    /// Peers that have not said that they look for loops are not listened to.
+    /// Handles a loop command; false if its connection is part of a loop and will be closed.
+    /// Commands from peers that do not look for loops are ignored.
     pub(super) fn handle_loop_command(
         &mut self,
         id: ConnId,
@@ -96,10 +96,10 @@ impl Core {
             return true;
         };
         let own = loop_peer.probe;
-        // Messages that came before it go before it.
+        // Messages received before it are queued before it.
         self.outbox.end_runs(&mut self.conns, input);
         match said {
-            // One probe for each connection: the peer cannot have more of them made.
+            // One probe for each connection: a peer cannot cause more.
             LoopCommand::Up if own.is_none() => self.launch_probe(id, socket),
             LoopCommand::Up => {}
             LoopCommand::Probe(probe) if own == Some(probe.number) => {
@@ -118,7 +118,7 @@ impl Core {
         true
     }
 
-    /// Asks all brokers that messages of this connection go to whether they come back to it.
+    /// Sends a probe to all brokers that messages of this connection go to.
     fn launch_probe(&mut self, id: ConnId, socket: SocketId) {
         let number = self.random.wide_number();
         if let Some(loop_peer) = self
@@ -157,7 +157,7 @@ impl Core {
     /// The brokers that messages of this connection may go to.
     fn exits(&self, id: ConnId, socket: SocketId) -> Vec<ConnId> {
         let from = &self.sockets[socket];
-        // What is said to an auxiliary socket goes nowhere.
+        // Messages to an auxiliary socket go nowhere.
         let Some(to) = from.across.filter(|_| from.receives()) else {
             return Vec::new();
         };
@@ -167,14 +167,14 @@ impl Core {
             _ if to.sends() => to.loop_peers.peers.iter().copied().collect(),
             _ => Vec::new(),
         };
-        // Copies can lead back as well.
+        // Copies can lead back too.
         if let Some(capture) = capture {
             exits.extend(&self.sockets[capture].loop_peers.peers);
         }
         exits
     }
 
-    /// Passes a probe on, unless there are more in that queue than any honest broker causes.
+    /// Sends a probe, unless the queue has more of them than any honest broker causes.
     fn send_probe(&mut self, id: ConnId, probe: Probe) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -201,8 +201,7 @@ impl Core {
         self.send_session_output(id);
     }
 
-    /// Tells the log of a loop, the first time as an error, and sees to it that a link of ours
-    /// comes back on trial.
+    /// Logs a loop, the first time as an error, and makes a link of ours come back on trial.
     fn report_loop(&mut self, id: ConnId, exit: Option<u32>) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -210,7 +209,7 @@ impl Core {
         let now = self.clock.now();
         let (origin, socket) = (conn.origin, conn.socket);
         let here = self.address_of(conn);
-        // The peer can change the slot in a probe: other proxies are none of its business.
+        // A peer can change the slot in a probe: it must not learn about other proxies.
         let exit = exit.map(|slot| {
             let found = self.conns.in_slot(slot);
             found.filter(|(_, exit)| exit.proxy == self.sockets[socket].proxy)
@@ -218,10 +217,10 @@ impl Core {
         let course = match exit {
             Some(Some((_, exit))) => {
                 let there = self.address_of(exit);
-                format!("what goes out to {there} comes back over it")
+                format!("messages sent to {there} come back over it")
             }
-            Some(None) => "what goes out comes back over it".to_owned(),
-            None => "what comes in over it goes back to where it came from".to_owned(),
+            Some(None) => "messages sent from here come back over it".to_owned(),
+            None => "messages received over it go back to their sender".to_owned(),
         };
         let level = if self.is_news(now, origin, socket) {
             log::Level::Error
@@ -236,7 +235,7 @@ impl Core {
         );
     }
 
-    /// Whether a loop over this connection was not reported yet, or long ago.
+    /// Whether a loop over this connection was not reported yet, or not recently.
     fn is_news(&mut self, now: Instant, origin: Origin, socket: SocketId) -> bool {
         match origin {
             Origin::Accepted => self.loop_peers_mut(socket).may_report(now),

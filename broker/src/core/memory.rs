@@ -1,20 +1,20 @@
-//! One account of the memory that peers can cause, and what happens at its limit.
+//! The account of the memory that peers can cause, and the reaction at its limit.
 //!
 //! ```text
 //! memory_limit: | connections ≤ 1/4 | inputs ≤ 1/2 | subscriptions ≤ 1/2 | queues: the rest |
 //! ```
 //!
-//! - **Queues.** Above half of the limit memory is *tight*: a queue counts as full when it holds
-//!   more than three quarters of the limit leave free, or than its equal part of an eighth if that
-//!   is more. So a queue that grows never takes the last of the memory, and senders feel
-//!   back-pressure as they do at a high-water mark.
-//! - **Inputs.** Above a quarter of the limit a peer is not read from whose messages wait, or would
-//!   have to; all other peers are. Above half the largest unfinished message is given up, and its
-//!   peer closed.
-//! - **Subscriptions, connections.** Above their shares the peer with most subscriptions is closed,
-//!   and a new connection is not taken in.
-//! - When the sum reaches the limit all the same, what is largest goes at once, until an eighth of
-//!   the limit is free.
+//! - **Queues.** Above half of the limit memory is *tight*: a queue counts as full when it is
+//!   larger than the distance between the memory in use and three quarters of the limit, or than an
+//!   equal share of an eighth of the limit if that is more. So a growing queue never takes the last
+//!   of the memory, and senders feel back-pressure as at a high-water mark.
+//! - **Inputs.** Above a quarter of the limit the broker does not read peers whose messages wait,
+//!   or would have to; it reads all others. Above half, it gives up the largest unfinished message
+//!   and closes its peer.
+//! - **Subscriptions, connections.** Above their shares it closes the peer with the most
+//!   subscriptions, and does not accept new connections.
+//! - When the sum reaches the limit all the same, the largest holders are given up at once, until
+//!   an eighth of the limit is free.
 
 use crate::conn::{Conn, Input, Phase};
 use crate::core::report::Shed;
@@ -24,53 +24,52 @@ use crate::limits::CONNECTION_MEMORY;
 use crate::pattern::balancer::Balancer;
 use crate::reason::{CloseReason, DropReason};
 
-/// Memory by what it is used for, in bytes.
+/// Memory by use, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// What each connection needs, even an idle one.
+    /// The fixed cost of each connection, even if idle.
     pub connections: u64,
-    /// Received input that is kept: unfinished messages, and those that wait.
+    /// Stored input: unfinished and waiting messages.
     pub inputs: u64,
-    /// Messages queued for peers, with all that it takes to keep them. Buffers that are kept for
-    /// the next messages do not count: some megabytes at most.
+    /// Queues for peers, and their bookkeeping. Spare buffers do not count: some megabytes at most.
     pub queues: u64,
-    /// Subscriptions, and what publishers are still to be told of them.
+    /// Subscriptions, and pending changes for publishers.
     pub subscriptions: u64,
 }
 
 impl MemoryUse {
-    /// All of it.
+    /// The sum.
     #[must_use]
     pub fn total(self) -> u64 {
         self.connections + self.inputs + self.queues + self.subscriptions
     }
 }
 
-/// What is known of the memory in use, and its limit.
+/// The memory in use, as far as it is tracked, and its limit.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Bytes of received input that is kept.
+    /// Bytes of stored input.
     inputs: u64,
-    /// More than a quarter of the limit is kept input, or was and little less still is.
+    /// Stored input exceeds a quarter of the limit, or did and is still close to it.
     is_input_tight: bool,
-    /// The driver is about to be told to read from all peers.
+    /// A request to the driver to read all peers again is pending.
     pub(super) is_resuming: bool,
     /// More than half of the limit is in use, or was and little less still is.
     is_tight: bool,
-    /// Bytes that may be in use; zero is no limit.
+    /// Bytes that may be in use; zero is unlimited.
     limit: u64,
-    /// What was had back at the limit since the log heard of it last.
+    /// The memory freed at the limit since the last log line about it.
     pub(super) shed: Option<Shed>,
 }
 
-/// What holds memory that can be had back.
+/// A holder of memory that can be freed.
 #[derive(Clone, Copy, Debug)]
 enum Holder {
-    /// What a closing connection is still sent.
+    /// The last bytes of a closing connection.
     Closing(ConnId),
     Input(ConnId),
     Queue(ConnId),
-    /// What dead peers of this socket were not sent.
+    /// Unsent messages of dead peers of this socket.
     Orphaned(SocketId),
     Subscriptions(ConnId),
 }
@@ -83,27 +82,27 @@ impl Memory {
         }
     }
 
-    /// Whether peers are not read from whose messages would only wait.
+    /// Whether peers are not read if their messages would only wait.
     pub(super) fn is_input_tight(&self) -> bool {
         self.is_input_tight
     }
 
-    /// Bytes that may be in use; zero is no limit.
+    /// Bytes that may be in use; zero is unlimited.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Bytes that all unfinished and waiting input may have.
+    /// The limit for unfinished and waiting input, in bytes.
     fn inputs_max(&self) -> u64 {
         self.limit / 2
     }
 
-    /// Bytes that all subscriptions may have.
+    /// The limit for all subscriptions, in bytes.
     fn subscriptions_max(&self) -> u64 {
         self.limit / 2
     }
 
-    /// Connections that there may be.
+    /// The limit for connections.
     fn connections_max(&self) -> u64 {
         match self.limit {
             0 => u64::MAX,
@@ -113,7 +112,7 @@ impl Memory {
 }
 
 impl Core {
-    /// Memory in use by what peers have caused; see [`Self::memory_in_use`].
+    /// The memory that peers have caused, by use; see [`Self::memory_in_use`].
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         MemoryUse {
@@ -124,19 +123,19 @@ impl Core {
         }
     }
 
-    /// Bytes of all memory that peers have caused: what counts against the limit.
+    /// All memory that peers have caused, in bytes: the sum compared with the limit.
     #[must_use]
     pub fn memory_in_use(&self) -> u64 {
         self.memory().total()
     }
 
-    /// Whether there is room for what need not be here: at least half of the limit is free.
+    /// Whether there is memory for dispensable copies: at least half of the limit is free.
     #[must_use]
     pub fn has_memory_to_spare(&self) -> bool {
         self.memory.limit == 0 || self.memory_in_use() < self.memory.limit / 2
     }
 
-    /// Takes a connection's kept input, to be dealt with.
+    /// Takes the stored input of a connection, to handle it.
     pub(super) fn take_tail(&mut self, id: ConnId) -> Input {
         let Some(conn) = self.conns.get_mut(id) else {
             return Input::default();
@@ -145,8 +144,8 @@ impl Core {
         std::mem::take(&mut conn.tail)
     }
 
-    /// Keeps what is left of an input with its connection, if there is room for it and for what it
-    /// will grow to when it is read into again.
+    /// Stores the rest of an input with its connection, if there is memory for it and for its
+    /// growth at the next read.
     pub(super) fn put_tail(&mut self, id: ConnId, tail: Input) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -161,20 +160,20 @@ impl Core {
         self.enforce_limit(&[]);
     }
 
-    /// Forgets a closing connection, and what its peer was not sent while it lingered.
+    /// Forgets a closing connection, and the unsent messages that lingered with it.
     pub(super) fn forget(&mut self, id: ConnId) {
         if let Some(mut closing) = self.conns.remove_closing(id) {
             closing.egress.close(&mut self.outbox.store);
         }
     }
 
-    /// Whether one more connection is more than may be.
+    /// Whether the broker has too many connections for one more.
     pub(super) fn has_too_many_connections(&self) -> bool {
         self.conns.len() as u64 > self.memory.connections_max()
     }
 
-    /// Copies what a connection of [`Core::poll_urgent`] could not send before the input goes away,
-    /// as far as there is memory for it.
+    /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input
+    /// goes away, as far as there is memory for them.
     pub fn keep_rest(&mut self, id: ConnId, input: &Input) {
         let size = input.buffer().len() as u64;
         if self.room_for_queues() < size {
@@ -204,10 +203,10 @@ impl Core {
         }
     }
 
-    /// Sees to it that no more memory is in use than may be, and that all know how much is left.
-    /// To be called whenever something may have been added.
+    /// Makes sure that the memory in use is within the limit, and updates the sizes at which queues
+    /// count as full. Call this whenever memory may have been added.
     ///
-    /// Queues may lean on `input`, the buffer of an input that is being handled.
+    /// Queues may refer to `input`, the buffer of an input that is being handled.
     pub(super) fn enforce_limit(&mut self, input: &[u8]) {
         let limit = self.memory.limit;
         if limit == 0 {
@@ -222,7 +221,7 @@ impl Core {
         }
         let used = self.memory_in_use();
         let (was_tight, was_input_tight) = (self.memory.is_tight, self.memory.is_input_tight);
-        // Well below each mark, so that it does not begin again at once.
+        // Well below each mark, so that the state does not change back at once.
         let enough = if was_tight { limit / 8 * 3 } else { limit / 2 };
         let inputs_enough = if was_input_tight {
             limit / 8
@@ -245,15 +244,15 @@ impl Core {
         }
     }
 
-    /// No message waits on a socket any more: its peers are read from again, if it was for memory
-    /// that they were not.
+    /// No peer of a socket is suspended any more: its peers are read again, if they were not for
+    /// lack of memory.
     pub(super) fn none_is_suspended(&mut self) {
         if self.memory.is_input_tight {
             self.resume_all();
         }
     }
 
-    /// Every peer that may be read from is read from again.
+    /// Reads every peer again that may be read.
     fn resume_all(&mut self) {
         if !std::mem::replace(&mut self.memory.is_resuming, true) {
             self.deferred.act(Action::ResumeAll);
@@ -261,7 +260,7 @@ impl Core {
         self.shutdown.inproc.note();
     }
 
-    /// There is memory again: queues that counted as full take messages.
+    /// There is memory again: queues that counted as full accept messages.
     fn relax(&mut self) {
         let sockets = self.sockets.iter();
         let balancers = sockets.filter_map(|(_, socket)| socket.pattern.as_balancer());
@@ -274,7 +273,7 @@ impl Core {
         }
     }
 
-    /// Gives up the largest unfinished inputs until the others have room. Messages that wait are
+    /// Gives up the largest unfinished inputs until the others have room. Waiting messages are
     /// whole, and stay.
     fn give_up_inputs(&mut self) {
         let mut holders: Vec<(u64, ConnId)> = self
@@ -292,8 +291,8 @@ impl Core {
         }
     }
 
-    /// Closes the peers with most subscriptions until the others are within their share. What they
-    /// had is free when it is cancelled.
+    /// Closes the peers with the most subscriptions until the others are within their share. Their
+    /// memory is free once they are cancelled.
     fn give_up_subscriptions(&mut self, used: u64) {
         let enough = self.memory.subscriptions_max() / 8 * 7;
         if used.saturating_sub(self.memory_being_freed()) > enough
@@ -303,8 +302,8 @@ impl Core {
         }
     }
 
-    /// Lets go of what is largest until an eighth of the limit is free.
-    /// Queues may lean on `input`. Nothing goes if there is room for `more` bytes as it is.
+    /// Gives up the largest holders until an eighth of the limit is free; none if there is room for
+    /// `more` bytes already. Queues may refer to `input`.
     fn make_room(&mut self, input: &[u8], more: u64) {
         let limit = self.memory.limit;
         self.outbox.store.release_spare();
@@ -314,7 +313,7 @@ impl Core {
         }
         let mut holders = self.holders();
         holders.sort_unstable_by_key(|(size, _)| *size);
-        // What is freed when connections are closed at the end of the turn.
+        // Memory that the end of the turn frees by closing connections.
         let mut pending = self.memory_being_freed();
         while self.memory_in_use() > enough + pending
             && let Some((size, holder)) = holders.pop()
@@ -330,7 +329,7 @@ impl Core {
         }
     }
 
-    /// All that could be had back, and how much it is.
+    /// All holders of memory that can be freed, and the bytes of each.
     fn holders(&self) -> Vec<(u64, Holder)> {
         let open = self.conns.iter().flat_map(|(id, conn)| {
             [
@@ -348,13 +347,13 @@ impl Core {
         all.filter(|(size, _)| *size > 0).collect()
     }
 
-    /// Subscriptions that are being cancelled: their memory is free when that is done.
+    /// The memory of subscriptions that are being cancelled, which is free when that is done.
     fn memory_being_freed(&self) -> u64 {
         let closing = self.conns.closing().filter(|(_, it)| it.is_cancelling);
         closing.map(|(id, _)| self.subscription_memory_of(id)).sum()
     }
 
-    /// Lets go of what this holder has.
+    /// Frees the memory of this holder.
     fn release(&mut self, holder: Holder, input: &[u8]) {
         let store = &mut self.outbox.store;
         match holder {
@@ -385,8 +384,8 @@ impl Core {
         let store = &mut self.outbox.store;
         socket.shed((id, conn), DropReason::MemoryLimit, input, store);
         if conn.egress.footprint() > before / 2 {
-            // One message that is being sent, and that the peer does not read on; or subscriptions,
-            // all of which a publisher is told when it comes back.
+            // One message that is being sent and that the peer does not read; or subscriptions,
+            // which a publisher gets when it returns.
             self.close_later(id, CloseReason::MemoryLimit);
             self.give_up_queue(self.clock.now(), id);
         }
@@ -394,9 +393,9 @@ impl Core {
     }
 }
 
-/// Memory of an unfinished message, for which its peer can be closed. One in its handshake has
-/// little, and may be the one that takes what waits. What was left for the next turn is whole, and
-/// no more than one read.
+/// The memory of an unfinished message, which closing its peer would free. A peer in its handshake
+/// has little, and may be the one that takes waiting messages. Messages left for the next turn are
+/// whole, and no more than one read.
 fn unfinished(conn: &Conn) -> u64 {
     match conn.phase {
         Phase::Ready if !conn.is_suspended && !conn.is_cut => conn.tail_memory,

@@ -1,14 +1,14 @@
-//! Two peers with one name. Without `router_handover` the one that has it keeps it for as long as
-//! it gives signs of life, and loses it to the other as soon as it gives none.
+//! Two peers with one identity. Without `router_handover` the holder keeps it as long as it gives
+//! signs of life, and loses it to the newcomer otherwise.
 //!
 //! ```text
-//! the newcomer announces a name in use ──► the holder gets a PING; the newcomer waits
-//!     the holder is heard, or may be too slow to answer ──► the newcomer is closed
-//!     the holder has ended, or is silent for NAME_PATIENCE ──► the newcomer has the name
+//! the newcomer announces an identity in use ──► the holder gets a PING; the newcomer waits
+//!     the holder gives a sign of life, or may be slow ──► the newcomer is closed
+//!     the holder has ended, or is silent for NAME_PATIENCE ──► the newcomer gets the identity
 //! ```
 //!
-//! So a client whose network failed gets in again, and what it sent meanwhile is not lost; and a
-//! peer that announces the name of another that is alive gets nothing of what is meant for it.
+//! So a client whose network failed is served again, and the messages that it sent meanwhile are
+//! not lost; and a peer that announces the identity of a live peer gets no messages for that peer.
 
 use crate::conn::{Conn, Phase};
 use crate::core::lifecycle::may_be_slow;
@@ -21,18 +21,18 @@ use crate::reason::CloseReason;
 use std::time::Instant;
 use zmtp::Peer;
 
-/// A peer that waits for the name of another.
+/// The state of a peer that waits for the identity of another.
 #[derive(Debug)]
 pub(crate) struct Contest {
     asked_at: Instant,
-    /// The peer that has been asked for a sign of life.
+    /// The peer that was asked for a sign of life.
     holder: ConnId,
     peer: Peer,
 }
 
 impl Core {
-    /// Takes in a peer whose handshake is over; false if another has its name and was asked whether
-    /// it is there. Until [`Self::check_contest`] the peer waits.
+    /// Attaches a peer after its handshake; false if another peer has its identity and was asked
+    /// for a sign of life. The newcomer then waits until [`Self::check_contest`].
     pub(super) fn take_in(&mut self, id: ConnId, peer: &Peer) -> Result<bool, CloseReason> {
         let Some(holder) = self.rival(id, peer) else {
             return self.attach(id, peer).map(|()| true);
@@ -54,7 +54,7 @@ impl Core {
         Ok(false)
     }
 
-    /// The peer that may keep its name from another one.
+    /// The peer that may keep its identity from a newcomer.
     fn rival(&self, id: ConnId, peer: &Peer) -> Option<ConnId> {
         let socket = &self.sockets[self.conns.get(id)?.socket];
         if socket.options.router_handover {
@@ -66,7 +66,7 @@ impl Core {
         is_there.then_some(holder)
     }
 
-    /// Asks a peer for a sign of life; false if it knows no PING.
+    /// Asks a peer for a sign of life; false if it does not know PING.
     fn ask(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
@@ -79,7 +79,7 @@ impl Core {
         has_asked
     }
 
-    /// The holder of a name has had its time to answer.
+    /// The time for the answer of an identity's holder is over.
     pub(super) fn check_contest(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -101,8 +101,8 @@ impl Core {
         }
     }
 
-    /// Whether a peer that was asked for a sign of life at that moment is alive, or has an excuse
-    /// for its silence; then its system is asked.
+    /// Whether a peer that was asked for a sign of life at that moment is alive, or may be too slow
+    /// to answer; in the latter case its system is asked.
     fn may_be_there(&mut self, id: ConnId, asked_at: Instant) -> bool {
         let Some(conn) = self.conns.get(id) else {
             return false;
@@ -119,7 +119,7 @@ impl Core {
         is_excused
     }
 
-    /// A peer that has waited is attached now: what it sent meanwhile gets its turn.
+    /// A peer that has waited is attached now: the messages that it sent meanwhile get their turn.
     fn line_up(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get(id).filter(|conn| conn.is_suspended) {
             let socket_id = conn.socket;

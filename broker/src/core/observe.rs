@@ -3,8 +3,8 @@
 //! The loops that forward messages call them in two places. [`Observer::reserve`] decides before a
 //! message is routed which readers of the capture get a copy, since a reader may have to be written
 //! first. [`Observer::observe`] takes note of a message that goes on. A reader without room misses
-//! a copy, which is counted; unless the capture blocks: then the message waits in its sender until
-//! a reader can take the copy.
+//! a copy, which is counted. If the capture blocks, the message waits in its sender instead, until
+//! a reader has room.
 
 use crate::config::Side;
 use crate::conn::egress::Shared;
@@ -22,28 +22,28 @@ use zmtp::encode::append_frame;
 /// The copies of the message being forwarded.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
-    /// What stands in front of the message.
+    /// The bytes in front of the message.
     head: Vec<u8>,
-    /// Why no reader gets it, if one might have.
+    /// Why no reader gets it, although one was eligible.
     missed: Option<DropReason>,
     /// Readers whose queues are full.
     missing: Vec<ConnId>,
     readers: Vec<ConnId>,
-    /// What all readers have room for.
+    /// The room that all readers have.
     room: Room,
-    /// How much of the message the head holds already.
+    /// The number of the message's bytes that the head already contains.
     skip: usize,
 }
 
 /// Whether a message may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
-    /// This reader is full though the kernel was not asked to take of its queue: one that is
-    /// written first, and asked again, misses nothing unless it is slow.
+    /// This reader is full, but the kernel was not asked to take its queue. It is written first,
+    /// then the call is repeated, so that a reader misses copies only if it is slow.
     Flush(ConnId),
     /// The message may go on.
     Now,
-    /// The capture blocks, and no reader can take the copy.
+    /// The capture blocks, and no reader has room for the copy.
     Wait,
 }
 
@@ -51,16 +51,16 @@ pub(super) enum Ready {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sender<'a> {
     pub(super) id: ConnId,
-    /// What goes in front of its messages: the identity frame, behind a ROUTER.
+    /// The prefix of its messages: the identity frame, if a ROUTER received them.
     pub(super) prefix: &'a [u8],
-    /// The side through which they come in.
+    /// The side that received them.
     pub(super) side: Side,
 }
 
 /// The bytes of a message that goes on.
 #[derive(Debug)]
 pub(super) enum Wire<'a> {
-    /// So many bytes, which no queue keeps apart from the copies.
+    /// Bytes, of which the copies share nothing with other queues.
     Bytes(&'a [u8]),
     /// A range of an input.
     Range(&'a Input, Range<usize>),
@@ -68,7 +68,7 @@ pub(super) enum Wire<'a> {
     Shared(&'a Shared),
 }
 
-/// The observers of one proxy, and what they need to take note of a message.
+/// The observers of one proxy, and the tools to observe a message.
 #[derive(Debug)]
 pub(super) struct Observer<'a> {
     /// The capture, if the proxy has one.
@@ -78,8 +78,8 @@ pub(super) struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// Decides which readers of the capture get a copy of a message. A message that does not wait
-    /// for them though it should is one of which none gets a copy.
+    /// Decides which readers of the capture get a copy of a message. If a message goes on although
+    /// its readers are full and the capture blocks, none gets a copy.
     #[inline(never)]
     pub(super) fn reserve(
         &mut self,
@@ -139,14 +139,15 @@ impl Observer<'_> {
         Ready::Now
     }
 
-    /// Whether the readers of the last message have room for another one, where copies are steady.
+    /// Whether the readers of the last message have room for another one, if all copies go to the
+    /// same readers.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
         self.copies.room.is_any()
     }
 
     /// Takes note of a message that goes on: counts it, records it, and queues its copies for the
-    /// readers that [`Self::reserve`] has found.
+    /// readers chosen by [`Self::reserve`].
     #[inline(never)]
     pub(super) fn observe(
         &mut self,
@@ -241,8 +242,8 @@ impl Copies {
 }
 
 impl Core {
-    /// Lets observers take note of a subscription or a cancel that an XPUB passes on, as the
-    /// message that an application would get.
+    /// Lets observers take note of a subscription or cancel that an XPUB passes on, in the form
+    /// that an application would get.
     pub(super) fn observe_subscription(
         &mut self,
         id: ConnId,
@@ -268,8 +269,8 @@ impl Core {
             parts: &mut proxy.observers,
         };
         let conns = &mut self.conns;
-        // A subscription does not wait for a reader, even where messages do: one that is full
-        // misses it, as if the kernel took nothing of it, and the others do not.
+        // A subscription does not wait for a reader, even if messages do: a full reader misses it,
+        // as if the kernel accepted no bytes for it; the others do not.
         let mut full = Vec::new();
         while let Ready::Flush(reader) = observer.reserve(conns, sender, &wire) {
             set_blocked(conns, reader, true);

@@ -43,13 +43,13 @@ impl Query {
         Self {
             name: "kick",
             keys: &["id", "address", "identity", "identity_hex"],
-            doc: "Closes the peers with this id, address or identity, but never the asker",
+            doc: "Closes the peers with this id, address or identity, but never the sender",
             answer: kick,
         },
         Self {
             name: "peers",
             keys: &["all", "side", "after", "limit"],
-            doc: "The peers that are connected; with all those of capture and control too",
+            doc: "The connected peers; with `all`, those of capture and control too",
             answer: list_peers,
         },
         Self {
@@ -61,7 +61,7 @@ impl Query {
         Self {
             name: "subscriptions",
             keys: &["prefix", "prefix_hex", "after", "after_hex", "limit"],
-            doc: "Topics under a prefix, and how many peers subscribe to each",
+            doc: "Topics with a prefix, and the number of subscribers of each",
             answer: list_topics,
         },
         Self {
@@ -160,7 +160,7 @@ impl Request<'_> {
         }
     }
 
-    /// Bytes as text, or in hexadecimal digits under the key with `_hex` behind it.
+    /// Bytes as text, or as hexadecimal digits under the key with the suffix `_hex`.
     fn bytes(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
         let hex_key = format!("{key}_hex");
         match (self.text(key)?, self.text(&hex_key)?) {
@@ -181,7 +181,7 @@ impl Request<'_> {
             .transpose()
     }
 
-    /// A page of at most `limit` items, behind this key.
+    /// A page of at most `limit` items, after this key.
     fn page<K>(&self, after: Option<K>) -> Result<PageQuery<K>, String> {
         let complaint = || format!("limit: write a whole number from 1 to {PAGE_LEN_MAX}");
         let limit = match self.object.get("limit") {
@@ -354,7 +354,7 @@ fn render_topic(topic: &TopicView) -> Value {
     object
 }
 
-/// How long turns took, without the buckets that are empty.
+/// The durations of turns, without empty buckets.
 fn render_turns(times: &TurnTimes) -> Value {
     let buckets = times.buckets.iter().enumerate();
     let buckets: Vec<Value> = buckets
@@ -372,7 +372,7 @@ fn render_turns(times: &TurnTimes) -> Value {
     })
 }
 
-/// Only reasons with at least one message.
+/// Only reasons with at least one dropped message.
 fn render_drops(drops: &[u64; DropReason::ALL.len()]) -> Value {
     let counted = DropReason::ALL
         .iter()
@@ -384,8 +384,8 @@ fn render_drops(drops: &[u64; DropReason::ALL.len()]) -> Value {
     Value::Object(object)
 }
 
-/// Puts bytes under `key` if they are a printable text, or else under the key with `_hex` behind it
-/// in hexadecimal digits.
+/// Puts bytes under `key` if they are printable text, or else as hexadecimal digits under the key
+/// with the suffix `_hex`.
 fn put_bytes(object: &mut Value, key: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(is_hidden) => object[key] = json!(text),

@@ -1,4 +1,4 @@
-//! The receive high-water mark: how much is read and held behind a message that waits.
+//! The receive high-water mark: the bytes that are read and kept behind a waiting message.
 
 use crate::conn::backlog::{Backlog, BacklogLimits};
 use crate::conn::{Conn, Input};
@@ -8,7 +8,7 @@ use crate::proxy::Sockets;
 use std::time::Instant;
 
 impl Core {
-    /// The message at the front of `tail` waits from now on.
+    /// Suspends a connection: the message at the front of `tail` waits.
     pub(super) fn suspend(&mut self, id: ConnId, tail: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.backlog = Backlog::default();
@@ -17,7 +17,7 @@ impl Core {
         }
     }
 
-    /// The next message of a connection waits, whether or not it is there.
+    /// Suspends a connection before its next message, received or not.
     pub(super) fn suspend_next(&mut self, id: ConnId) {
         let tail = self.take_tail(id);
         if let Some(conn) = self.conns.get_mut(id) {
@@ -27,7 +27,7 @@ impl Core {
         self.put_tail(id, tail);
     }
 
-    /// More was read behind a message that waits.
+    /// More bytes of a suspended connection were read.
     pub(super) fn buffer_more(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
         let mut tail = self.take_tail(id);
         tail.append(input.bytes());
@@ -42,7 +42,7 @@ impl Core {
         Flow::Suspended
     }
 
-    /// Some of what waited has gone on: lets the peer send more if there is room again.
+    /// Some waiting messages have gone on: reads from the peer again if there is room.
     pub(super) fn update_room(&mut self, id: ConnId, tail: &Input) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_suspended) else {
             return;
@@ -53,7 +53,7 @@ impl Core {
         }
     }
 
-    /// Whether the next message of a connection waits for a receiver with room.
+    /// Whether a connection is suspended: its next message waits for a receiver with room.
     #[must_use]
     pub fn is_suspended(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.is_suspended)

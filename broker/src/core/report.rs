@@ -1,10 +1,10 @@
-//! What the log hears of peers: one line for each cause and address, then one sum a minute.
+//! Log lines about peers: one for each cause and address, then one sum a minute.
 //!
-//! A peer may come again thousands of times a second, with or without intent. The first report of a
-//! cause from an address is a line of its own; those that repeat it are counted, and a sum for each
-//! socket follows once a minute. A cause that was quiet for a whole minute is forgotten, so that it
-//! is reported anew when it comes back. What is known has room for so many causes and addresses;
-//! of the others only the sum by cause is kept. With `-v` every report is a line.
+//! A peer may reconnect thousands of times a second, with or without intent. The first report of a
+//! cause from an address is a line of its own. Repetitions are counted, and a sum for each socket
+//! follows once a minute. A cause that does not occur for a whole minute is forgotten, so that its
+//! next case is a line again. The number of known causes and addresses is limited; for others only
+//! the sum by cause is kept. With `-v` every report is a line.
 
 use crate::config::SocketName;
 use crate::conn::{Conn, Origin, Overflowing, Phase};
@@ -22,21 +22,21 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use zmtp::Frames;
 
-/// Until when messages were dropped.
+/// The end of a series of dropped messages.
 pub(super) const ROOM_AGAIN: &str = "its queue had room again";
 
-/// What a report is about. Each subject has room of its own for what is kept apart.
+/// The subject of a report. Each subject has its own limit of known causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// A connection that a peer made was closed.
     Closed,
-    /// A connection that the broker made is in use.
+    /// A connection that the broker made is up.
     Connected,
     /// A connection that the broker made was closed.
     Lost,
-    /// Messages are dropped for want of room.
+    /// Messages are dropped for lack of room.
     Overflow,
-    /// There is room again, or the peer has left.
+    /// The queue has room again, or the peer has left.
     Room,
     /// A ROUTER could not deliver a message.
     Undelivered,
@@ -46,12 +46,12 @@ impl Subject {
     const COUNT: usize = Self::Undelivered as usize + 1;
 }
 
-/// Where the cause of a report came from.
+/// The source of a report's cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
-    /// Any port of an address of the network.
+    /// Any port of this address.
     Address(IpAddr),
-    /// Not one peer.
+    /// Several peers.
     Any,
     /// The link with this index.
     Link(LinkId),
@@ -71,7 +71,7 @@ impl From<PeerAddress> for Source {
     }
 }
 
-/// What makes two reports the same.
+/// The key by which reports count as repetitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) subject: Subject,
@@ -81,7 +81,7 @@ pub(crate) struct Key {
     pub(crate) source: Source,
 }
 
-/// What is known of one key.
+/// The state of one key.
 #[derive(Debug)]
 struct Entry {
     /// The next report is a line of its own.
@@ -90,9 +90,9 @@ struct Entry {
     is_recent: bool,
     /// Lines of its own since the last sum.
     lines: u32,
-    /// Messages that reports since the last sum were about that were only counted.
+    /// Messages of reports that were only counted since the last sum.
     messages: u64,
-    /// Reports since the last sum that were only counted.
+    /// Reports that were only counted since the last sum.
     repeats: u64,
 }
 
@@ -100,36 +100,35 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     entries: BTreeMap<Key, Entry>,
-    /// There is a reminder to sum up.
+    /// A timer for the next sum is set.
     is_timed: bool,
-    /// How many entries each subject has.
+    /// The number of entries of each subject.
     kept: [usize; Subject::COUNT],
-    /// Reports since the last sum for which there was no entry left, and the messages that they
-    /// were about.
+    /// Reports since the last sum that found no free entry, and their messages.
     unlisted: BTreeMap<(Subject, SocketName, &'static str), (u64, u64)>,
 }
 
-/// What was only counted for one subject and socket since the last sum.
+/// The reports of one subject and socket that were only counted since the last sum.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Sum {
-    /// How many reports by the label of their cause, the most frequent first.
+    /// The number of reports by the label of their cause, the most frequent first.
     causes: Vec<(&'static str, u64)>,
-    /// Some came from sources that are not known.
+    /// Some came from unknown sources.
     has_unlisted: bool,
-    /// The messages that they were about.
+    /// The number of messages in these reports.
     messages: u64,
     /// The source of most reports.
     main: Option<Source>,
-    /// How many other sources are known.
+    /// The number of other known sources.
     others: usize,
     side: SocketName,
     subject: Subject,
-    /// How many reports.
+    /// The number of reports.
     total: u64,
 }
 
 impl Reports {
-    /// Takes note of a report about so many messages: true if it is to be a line of its own.
+    /// Notes a report about this number of messages: true if it is a line of its own.
     fn note(&mut self, key: Key, messages: u64) -> bool {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.is_recent = true;
@@ -161,7 +160,7 @@ impl Reports {
         true
     }
 
-    /// A link is up: what happens to it next is news, unless there is news of it all the time.
+    /// A link is up: its next event is a line again, unless it changes all the time.
     fn renew(&mut self, link: LinkId) {
         for (key, entry) in &mut self.entries {
             if key.source == Source::Link(link) {
@@ -170,12 +169,13 @@ impl Reports {
         }
     }
 
-    /// How much work it is to sum up, in entries.
+    /// The cost of a sum, in entries.
     fn len(&self) -> usize {
         self.entries.len() + self.unlisted.len()
     }
 
-    /// What was only counted since the last sum. Forgets what did not happen since then.
+    /// The reports that were only counted since the last sum. Forgets causes that did not occur
+    /// since then.
     pub(crate) fn sum_up(&mut self) -> Vec<Sum> {
         let mut groups: BTreeMap<(Subject, SocketName), Group> = BTreeMap::new();
         for (key, entry) in &mut self.entries {
@@ -206,7 +206,7 @@ impl Reports {
     }
 }
 
-/// What makes up a [`Sum`].
+/// The parts of a [`Sum`].
 #[derive(Default)]
 struct Group {
     causes: BTreeMap<&'static str, u64>,
@@ -234,7 +234,7 @@ impl Group {
 }
 
 impl Core {
-    /// Takes note of a report: the level of its line.
+    /// Notes a report; returns the level of its line.
     fn level_of_report(&mut self, id: SocketId, key: Key, messages: u64, news: Level) -> Level {
         let proxy = self.sockets[id].proxy;
         let reports = &mut self.proxies[proxy].reports;
@@ -250,7 +250,7 @@ impl Core {
         Level::Debug
     }
 
-    /// A minute is over: logs what was only counted.
+    /// A minute is over: logs the reports that were only counted.
     pub(super) fn sum_up_reports(&mut self, proxy: ProxyId) {
         self.log_sums(proxy);
         let reports = &mut self.proxies[proxy].reports;
@@ -261,7 +261,7 @@ impl Core {
         }
     }
 
-    /// Logs what was only counted so far. To be called when the broker has stopped.
+    /// Logs the reports that were only counted so far. Call this when the broker has stopped.
     pub fn finish_reports(&mut self) {
         for (_, socket) in self.sockets.iter_mut() {
             if let Some(missed) = socket.overflows_no_more() {
@@ -317,7 +317,7 @@ impl Core {
         }
     }
 
-    /// Where the reports of a sum came from.
+    /// The sources of the reports of a sum.
     fn sources_of(&self, sum: &Sum) -> String {
         let others = match sum.subject {
             Subject::Closed => "addresses",
@@ -345,7 +345,7 @@ impl Core {
         text
     }
 
-    /// Tells the log why a connection was closed.
+    /// Logs why a connection was closed.
     pub(super) fn report_close(&mut self, id: SocketId, what: &Ended, why: &CloseReason) {
         let side = self.sockets[id].name;
         let key = |subject, source| Key {
@@ -364,7 +364,7 @@ impl Core {
             let (name, _) = self.names(id);
             return log::log!(level, "{name} {side}: closed {peer}: {why}");
         };
-        // What accepts connections and says nothing is likely to be another program.
+        // A server that accepts connections and sends nothing is probably another program.
         let is_early =
             what.was_greeting && matches!(why, CloseReason::Io(_) | CloseReason::PeerClosed);
         let level = if is_early || why.is_notable() {
@@ -388,17 +388,17 @@ impl Core {
         }
     }
 
-    /// The endpoint that was connected to, and the address that it stands for.
+    /// The endpoint of a link, and the address that it stands for.
     fn target_of(&self, link: LinkId, peer: PeerAddress) -> String {
         let (mut endpoint, peer) = (self.endpoint(link).to_string(), peer.to_string());
         if !endpoint.ends_with(&peer) {
-            // To write into a string cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(endpoint, " ({peer})");
         }
         endpoint
     }
 
-    /// A peer whose address may not connect was disconnected.
+    /// A peer was disconnected because its address may not connect.
     pub(super) fn report_rejected_address(&mut self, id: SocketId, peer: PeerAddress) {
         let accepted = Ended {
             origin: Origin::Accepted,
@@ -408,7 +408,7 @@ impl Core {
         self.report_close(id, &accepted, &CloseReason::AddressRejected);
     }
 
-    /// Tells the log that a link is up; what happens to it next is news again.
+    /// Logs that a link is up; its next event is a line again.
     pub(super) fn report_connected(&mut self, link: LinkId) {
         let id = self.links[link].socket;
         let Socket {
@@ -426,7 +426,7 @@ impl Core {
         log::log!(level, "{name} {side}: connected to {endpoint}");
     }
 
-    /// A peer that was connected to has had time to send its greeting.
+    /// The time for the peer's greeting on a connection that the broker made is over.
     pub(super) fn check_greeting(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -447,8 +447,7 @@ impl Core {
         );
     }
 
-    /// Tells the log of peers that began to miss messages, as many as the budget of the turn
-    /// allows.
+    /// Logs peers that began to miss messages, as many as the budget of the turn allows.
     pub(super) fn report_overflows(&mut self) {
         while !self.conns.overflowing.is_empty() && !self.turn.cuts() {
             match self.conns.overflowing.pop_front() {
@@ -488,8 +487,8 @@ impl Core {
         );
     }
 
-    /// The queue of a connection has room again, or the connection is given up: tells the log how
-    /// much was dropped, if anything was.
+    /// The queue of a connection has room again, or the connection is closed: logs the number of
+    /// dropped messages, if any.
     #[cold]
     pub(super) fn report_room(&mut self, id: ConnId, until: &str) {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -526,7 +525,7 @@ impl Core {
         }
     }
 
-    /// Tells the log of a message that a ROUTER could not deliver.
+    /// Logs a message that a ROUTER could not deliver.
     pub(super) fn report_undelivered(&mut self, id: SocketId, reason: DropReason, wire: &[u8]) {
         let side = self.sockets[id].name;
         let label = reason.label();
@@ -545,7 +544,7 @@ impl Core {
         );
     }
 
-    /// Tells the log that memory was had back because the limit was reached.
+    /// Logs that memory was freed because the limit was reached.
     pub(super) fn report_shed(&mut self, freed: u64) {
         let limit = self.memory.limit();
         if let Some(shed) = &mut self.memory.shed {
@@ -562,7 +561,7 @@ impl Core {
         );
     }
 
-    /// A minute is over, or the broker has stopped: logs how much was had back since the last line.
+    /// A minute is over, or the broker has stopped: logs the memory freed since the last line.
     pub(super) fn sum_up_shed(&mut self) {
         let limit = self.memory.limit();
         let Some(Shed { bytes, times }) = self.memory.shed.take() else {
@@ -601,25 +600,25 @@ impl Ended {
     }
 }
 
-/// What was had back since the last line about it.
+/// Memory freed since the last line about it.
 #[derive(Debug, Default)]
 pub(super) struct Shed {
     bytes: u64,
     times: u64,
 }
 
-/// So many things that were not reported one by one.
+/// A number of further cases.
 fn more(count: u64, noun: &str) -> String {
     counted(count, &format!("more {noun}"))
 }
 
-/// So many things.
+/// A count with its noun.
 fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 
-/// What makes two reports about a queue the same: the peer, not its address.
+/// Reports about a queue are the same if they have the same peer, not only the same address.
 fn overflow_key(subject: Subject, side: SocketName, source: Source) -> Key {
     Key {
         subject,
@@ -687,13 +686,13 @@ mod tests {
         assert_eq!(sums, [expected]);
         assert!(!reports.note(closed(LATE, 1), 2), "it is not forgotten yet");
         assert_eq!(reports.sum_up()[0].total, 1);
-        assert_eq!(reports.sum_up(), [], "it was quiet for a minute");
+        assert_eq!(reports.sum_up(), [], "no case for a minute");
         assert_eq!((reports.len(), reports.kept), (0, [0; Subject::COUNT]));
-        assert!(reports.note(closed(LATE, 1), 2), "it is news again");
+        assert!(reports.note(closed(LATE, 1), 2), "it is a line again");
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_summed_by_cause() {
+    fn reports_beyond_the_limit_are_summed_by_cause() {
         let mut reports = Reports::default();
         let last = u8::try_from(REPORTS_KEPT_MAX - 1).expect("few");
         let lines = (0..=last).filter(|last| reports.note(closed(CURVE, *last), 2));
@@ -713,9 +712,9 @@ mod tests {
         assert!(sums[0].has_unlisted && sums[0].main.is_none());
     }
 
-    /// In any order every report is a line or part of a sum.
+    /// In any order, every report is a line or part of a sum.
     #[test]
-    fn nothing_is_lost() {
+    fn no_report_is_lost() {
         let (mut reports, mut state) = (Reports::default(), 7_u32);
         let (mut noted, mut lines, mut summed) = (0_u64, 0_u64, 0_u64);
         for _ in 0..20_000 {
@@ -744,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_comes_and_goes_has_few_lines_a_minute() {
+    fn a_flapping_link_has_few_lines_a_minute() {
         let mut reports = Reports::default();
         let key = Key {
             source: Source::Link(link(3)),

@@ -1,5 +1,5 @@
-//! The end of a broker, or of one of its proxies: what is queued is sent first, for as long as the
-//! configuration says.
+//! The end of a broker, or of one of its proxies: queued messages are sent first, within the
+//! configured time.
 
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
@@ -13,14 +13,14 @@ use crate::proxy::{Linger, Proxy, Socket, Stop, Undelivered};
 use crate::reason::{CloseReason, DropReason};
 use std::time::{Duration, Instant};
 
-/// The end of the broker, and of proxies that end before it.
+/// The state of a stop of the broker, and of proxies that end before it.
 #[derive(Debug)]
 pub(super) struct Shutdown {
     drain_timeout: Duration,
     /// Whether a second call of [`Core::handle_stop`] has ended the wait for queues.
     is_forced: bool,
     stop: Stop,
-    /// Proxies that end before the others, while they send what is queued.
+    /// Proxies that end before the others, while they send queued messages.
     stopping: Vec<ProxyId>,
     pub(super) inproc: InprocActivity,
 }
@@ -36,24 +36,25 @@ impl Shutdown {
         }
     }
 
-    /// Whether it needs no further turn at once: while the broker drains, what moves between
-    /// sockets of its own has come to rest.
+    /// Whether no further turn is needed at once: while the broker drains, messages between its own
+    /// sockets have come to rest.
     pub(super) fn is_quiet(&self) -> bool {
         self.inproc.is_quiet() || !matches!(self.stop, Stop::Draining(_))
     }
 
-    /// How far the stop of the broker has come.
+    /// The stage of the broker's stop.
     pub(super) fn stop(&self) -> Stop {
         self.stop
     }
 
-    /// What a stop has dropped of the queues of a socket, and which limit it kept.
+    /// The messages that a stop has dropped from the queues of a socket, and the limit that was
+    /// reached.
     fn describe_loss(&self, socket: &Socket) -> String {
         let messages = socket.stats.dropped(DropReason::Stopping);
         let Undelivered { bytes, peers } = socket.undelivered;
         let dropped = format!("dropped {messages} queued messages of {bytes} bytes");
         let peers = match peers {
-            0 => return format!("{dropped}: no peer is there to take them"),
+            0 => return format!("{dropped}: no peer is connected to take them"),
             1 => "1 peer".to_owned(),
             peers => format!("{peers} peers"),
         };
@@ -77,8 +78,8 @@ impl Shutdown {
 }
 
 impl Core {
-    /// Begins to stop: nothing is accepted or read any more, what is queued is sent, for as long as
-    /// the configuration says. A second call gives up what is queued.
+    /// Begins to stop: the broker accepts and reads nothing any more, and sends queued messages
+    /// within the configured time. A second call drops them.
     pub fn handle_stop(&mut self, now: Instant) {
         if self.shutdown.stop != Stop::No {
             self.shutdown.is_forced = true;
@@ -122,8 +123,7 @@ impl Core {
         self.close_all_later(|conn| conn.proxy == id && is_unfinished(conn));
     }
 
-    /// Brings stops that are under way a step further. Answers whether one came to its end, so that
-    /// there is more to do.
+    /// Advances the stops in progress. Returns whether one has ended, so that more work is due.
     pub(super) fn check_stops(&mut self, now: Instant) -> bool {
         if std::mem::take(&mut self.deferred.is_stop_asked) && self.shutdown.stop == Stop::No {
             self.handle_stop(now);
@@ -141,7 +141,7 @@ impl Core {
         if self.shutdown.stopping.is_empty() {
             return false;
         }
-        // They began to end before the broker did, and their deadlines come first.
+        // They began to end before the broker did, so their deadlines come first.
         self.end_linger(now);
         let (mut ended, mut index) = (false, 0);
         while let Some(proxy) = self.shutdown.stopping.get(index).copied() {
@@ -159,7 +159,7 @@ impl Core {
         ended
     }
 
-    /// When the next stop that is under way comes to a deadline.
+    /// The next deadline of the stops in progress.
     pub(super) fn stop_deadline(&self) -> Option<Instant> {
         let is_stopping =
             matches!(self.shutdown.stop, Stop::Draining(_)) || !self.shutdown.stopping.is_empty();
@@ -176,19 +176,19 @@ impl Core {
         deadlines.chain(self.linger_deadline()).min()
     }
 
-    /// Whether this connection may be read from, as far as stops have a say.
+    /// Whether this connection may be read during the stops in progress.
     pub(super) fn is_read_in_stop(&self, conn: &Conn) -> bool {
         match (self.proxies[conn.proxy].stop, self.shutdown.stop) {
             (Stop::No, _) => true,
-            // What was received goes on.
+            // Received messages go on.
             (Stop::Draining(_), _) if conn.is_cut => true,
-            // What one socket of ours has sent to another is queued here, and to be sent on.
+            // Messages from one socket of this broker to another must be received and sent on.
             (Stop::Draining(_), Stop::Draining(_)) => conn.peer == PeerAddress::Inproc,
             _ => false,
         }
     }
 
-    /// Gives up what is still queued, and every connection.
+    /// Drops all queued messages, and closes every connection.
     fn close_all(&mut self, now: Instant) {
         for id in self.proxies.handles() {
             self.close_proxy(now, id);
@@ -224,7 +224,7 @@ impl Core {
         }
     }
 
-    /// When the next socket of a stop that is under way is to send no more.
+    /// The next time at which a socket must stop sending.
     fn linger_deadline(&self) -> Option<Instant> {
         let sockets = self.sockets.iter();
         let deadlines = sockets.filter_map(|(_, socket)| match socket.linger {
@@ -234,7 +234,7 @@ impl Core {
         deadlines.min()
     }
 
-    /// Drops what is queued on sockets that are to send no more, and counts it.
+    /// Drops and counts the queued messages of sockets that must stop sending.
     fn end_linger(&mut self, now: Instant) {
         let mut is_any_over = false;
         for (_, socket) in self.sockets.iter_mut() {
@@ -275,8 +275,8 @@ impl Core {
         }
     }
 
-    /// Whether nothing is queued that could still be sent, by one proxy or by all. A message that
-    /// waits for a peer that is not there, a reader of the capture too, waits in vain: nothing is
+    /// Whether no queued message can still be sent, for one proxy or for all. A message for a peer
+    /// that is not connected, or for a capture without readers, does not count, since nothing is
     /// accepted any more.
     fn is_drained(&self, only: Option<ProxyId>) -> bool {
         let is_meant = |proxy: ProxyId| only.is_none_or(|only| only == proxy);

@@ -1,11 +1,9 @@
 //! Subscriptions on their way from subscribers to publishers.
 //!
-//! No subscriber waits for a publisher, and no publisher for another. What a publisher has room for
-//! is queued at once. What it has no room for is noted, by topic: when its queue has gone to half
-//! it
-//! is told what has become of each topic since, or nothing if that is what it knows. A new
-//! publisher
-//! is told the table of topics in the same way, so much in each turn.
+//! Subscribers never wait for publishers, and publishers never wait for each other. Changes for
+//! which a publisher has room are queued at once. Others are noted by topic: when half of the queue
+//! has gone, the publisher gets the newest state of each topic that it does not know yet. A new
+//! publisher gets the table of topics in the same way, a part in each turn.
 
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnTable, Origin};
@@ -22,14 +20,14 @@ use std::collections::VecDeque;
 use zmtp::Peer;
 use zmtp::encode::append_frame;
 
-/// Work on subscriptions that is done little by little.
+/// Work on subscriptions that is done in small steps.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// Proxies that have peers to forget, in the order of their turns.
+    /// Proxies with subscriptions of departed peers to cancel, in the order of their turns.
     departing: VecDeque<ProxyId>,
-    /// Heap bytes of all subscriptions when they were last counted.
+    /// Heap bytes of all subscriptions at the last count.
     memory: u64,
-    /// Publishers that are to be told something and have room for it, in the order of their turns.
+    /// Publishers that have changes to get and room for them, in the order of their turns.
     telling: VecDeque<ConnId>,
 }
 
@@ -63,7 +61,7 @@ impl Core {
         self.count_subscriptions(own);
     }
 
-    /// A peer across an XSUB has subscribed or cancelled by a message, as users of XSUB sockets do.
+    /// A peer across an XSUB subscribes or cancels by a message, as users of XSUB sockets do.
     pub(super) fn subscribe_by_message(&mut self, to: SocketId, add: bool, topic: &[u8]) {
         let socket = &mut self.sockets[to];
         let Pattern::Xsub(xsub) = &mut socket.pattern else {
@@ -85,7 +83,7 @@ impl Core {
         self.count_subscriptions(to);
     }
 
-    /// Begins to tell a new publisher every topic that any peer wants, each once.
+    /// Begins to send a new publisher every topic that any peer wants, each once.
     pub(super) fn replay_subscriptions(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -98,13 +96,13 @@ impl Core {
             return;
         };
         xsub.set_filter(id, &self.conns, filter);
-        // A short table is told before the first message of the publisher is read.
+        // A short table is sent before the first message of the publisher is read.
         self.tell_more(id, TELLS_IN_A_ROW_MAX);
         self.tell_later(id);
     }
 
-    /// Gives a publisher its place among those that are being told something, if it is to be told
-    /// something and has room for it. To be called whenever the queue of a publisher gets shorter.
+    /// Puts a publisher in line if it has changes to get and room for them. Call this whenever the
+    /// queue of a publisher gets shorter.
     pub(super) fn tell_later(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -122,8 +120,8 @@ impl Core {
         }
     }
 
-    /// Tells publishers that have just come or had fallen behind up to `limit` topics, so many to
-    /// each in turn; answers how many.
+    /// Sends publishers that are new or have fallen behind up to `limit` topics, some to each in
+    /// turn; returns the number.
     pub(super) fn tell_publishers(&mut self, limit: usize) -> usize {
         let mut told = 0;
         while told < limit {
@@ -139,7 +137,7 @@ impl Core {
             if let Pattern::Xsub(xsub) = &mut socket.pattern
                 && let Some(publisher) = xsub.publisher_mut(id, &self.conns)
             {
-                // With less room it comes back when its queue has gone to half.
+                // Without room it returns to the line when half of its queue has gone.
                 publisher.is_in_line = has_room && publisher.is_behind();
                 if publisher.is_in_line {
                     self.pending.telling.push_back(id);
@@ -149,7 +147,7 @@ impl Core {
         told
     }
 
-    /// Tells one publisher up to `limit` topics, as long as its queue takes more; answers how many.
+    /// Sends one publisher up to `limit` topics, as long as its queue has room; returns the number.
     fn tell_more(&mut self, id: ConnId, limit: usize) -> usize {
         let mut told = 0;
         let Some(conn) = self.conns.get(id) else {
@@ -184,12 +182,12 @@ impl Core {
         told
     }
 
-    /// Whether there is work on subscriptions left that needs no event.
+    /// Whether work on subscriptions is pending that needs no event.
     pub(super) fn has_pending_subscriptions(&self) -> bool {
         !(self.pending.departing.is_empty() && self.pending.telling.is_empty())
     }
 
-    /// A peer of an XPUB is gone: its subscriptions are cancelled little by little.
+    /// A peer of an XPUB has left: its subscriptions are cancelled in small steps.
     pub(super) fn depart(&mut self, id: ConnId, proxy: ProxyId) {
         let departing = &mut self.proxies[proxy].departing;
         if departing.is_empty() {
@@ -198,8 +196,8 @@ impl Core {
         departing.push_back(id);
     }
 
-    /// Cancels up to `limit` subscriptions of peers that left, so many for each proxy in turn;
-    /// answers how many.
+    /// Cancels up to `limit` subscriptions of departed peers, some for each proxy in turn; returns
+    /// the number.
     pub(super) fn cancel_departed(&mut self, limit: usize) -> usize {
         let mut cancelled = 0;
         while cancelled < limit {
@@ -209,7 +207,7 @@ impl Core {
             if let Some(id) = self.proxies[proxy].departing.pop_front() {
                 let limit = CANCELS_IN_A_ROW_MAX.min(limit - cancelled);
                 let (count, is_gone) = self.cancel_some(id, limit);
-                // A peer that had none was work too.
+                // A peer without subscriptions costs work too.
                 cancelled += count.max(1);
                 if !is_gone {
                     self.proxies[proxy].departing.push_front(id);
@@ -222,9 +220,8 @@ impl Core {
         cancelled
     }
 
-    /// Cancels up to `limit` subscriptions of a peer that left; answers how many, and whether none
-    /// is
-    /// left.
+    /// Cancels up to `limit` subscriptions of a departed peer; returns the number, and whether it
+    /// has none left.
     fn cancel_some(&mut self, id: ConnId, limit: usize) -> (usize, bool) {
         let Some(own) = self.conns.closing_socket(id) else {
             return (0, true);
@@ -270,8 +267,8 @@ impl Core {
         (cancelled, is_gone)
     }
 
-    /// Takes the memory of the subscriptions of a proxy's socket, and of the one across, as it is
-    /// now. To be called after each change of them.
+    /// Updates the memory of the subscriptions of a proxy's socket, and of the one across. Call
+    /// this after each change of them.
     pub(super) fn count_subscriptions(&mut self, id: SocketId) {
         let ids = [Some(id), self.sockets[id].across];
         for id in ids.into_iter().flatten() {
@@ -282,15 +279,15 @@ impl Core {
         }
     }
 
-    /// Heap bytes of all subscriptions: tables, what is noted for publishers, and what is kept for
-    /// the next ones. In O(1).
+    /// Heap bytes of all subscriptions: tables, pending changes for publishers, and spare memory.
+    /// Takes constant time.
     #[must_use]
     pub fn subscription_memory(&self) -> u64 {
         self.pending.memory
     }
 
-    /// About how many bytes of memory a peer takes by its subscriptions, or a publisher by what is
-    /// noted for it. In O(1).
+    /// The approximate memory in bytes of a peer's subscriptions, or of a publisher's pending
+    /// changes. Takes constant time.
     #[must_use]
     pub fn subscription_memory_of(&self, id: ConnId) -> u64 {
         let open = self.conns.get(id).map(|conn| conn.socket);
@@ -304,9 +301,8 @@ impl Core {
         }
     }
 
-    /// The peer that takes most memory by its subscriptions, or the publisher that does by what is
-    /// noted for it, and about how many bytes that are. Peers that are being closed do not count.
-    /// Looks at all connections.
+    /// The peer with the most memory for subscriptions, or publisher for pending changes, and its
+    /// approximate bytes. Closing peers do not count. Looks at all connections.
     #[must_use]
     pub fn largest_subscriber(&self) -> Option<(ConnId, u64)> {
         let open = self.conns.iter();
@@ -316,7 +312,7 @@ impl Core {
     }
 }
 
-/// A socket, and the one of the other side unless it is an auxiliary socket.
+/// A socket, and the one across unless it is an auxiliary socket.
 fn both_sides(sockets: &mut Sockets, own: SocketId) -> (&mut Socket, Option<&mut Socket>) {
     match sockets[own].across {
         Some(across) => {
@@ -327,10 +323,10 @@ fn both_sides(sockets: &mut Sockets, own: SocketId) -> (&mut Socket, Option<&mut
     }
 }
 
-/// Topics told between two looks at the queue of a publisher.
+/// Topics sent between two checks of a publisher's queue.
 const TELLS_AT_ONCE: usize = 16;
 
-/// What it takes to tell the other side of a subscription.
+/// The parts of the core that sending a subscription upstream needs.
 struct Upstream<'a> {
     conns: &'a mut ConnTable,
     session_out: &'a mut Vec<u8>,
@@ -340,8 +336,8 @@ struct Upstream<'a> {
 }
 
 impl Upstream<'_> {
-    /// Tells the peers that it concerns: the publishers of an XSUB, or the receivers of messages
-    /// behind another type.
+    /// Passes a subscription on to the peers that it concerns: the publishers of an XSUB, or the
+    /// receivers of messages behind another type.
     fn tell(&mut self, from: ConnId, across: Option<&mut Socket>, topic: &[u8], notice: Notice) {
         let Some(across) = across else {
             return;
@@ -383,8 +379,8 @@ impl Upstream<'_> {
         }
     }
 
-    /// The form in which applications get subscriptions from an XPUB. It cannot wait here: what
-    /// no peer takes at once is lost.
+    /// The form in which applications get subscriptions from an XPUB. It cannot wait here: it is
+    /// lost where no peer has room.
     fn tell_as_message(&mut self, from: ConnId, across: &mut Socket, topic: &[u8], add: bool) {
         let mut body = Vec::with_capacity(1 + topic.len());
         body.push(u8::from(add));

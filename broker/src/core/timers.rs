@@ -1,34 +1,34 @@
-//! Deadlines of all connections and links, in the order of time.
+//! The timers of all connections and links, in the order of time.
 //!
-//! An entry is a reminder to look, not the deadline itself: the owner that is looked at says
-//! whether anything is due. So a deadline that moves back or goes away costs nothing until its
-//! reminder comes up. Each owner has at most one reminder: a deadline that moves forward moves it,
-//! and an owner that is gone takes it along, so that there are never more than owners.
+//! A timer is a reminder to check, not the deadline itself: the owner decides whether anything is
+//! due. So a deadline that moves back or is cancelled costs nothing until its timer fires. Each
+//! owner has at most one timer: a deadline that moves forward moves it, and a closed owner removes
+//! it, so that there are never more timers than owners.
 
 use crate::ids::{ConnId, LinkId, ProxyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// What is to be looked at.
+/// The owner of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Conn(ConnId),
-    /// A connection that the broker made: has the peer sent its greeting?
+    /// A connection that the broker made: checks that the peer has sent its greeting.
     Greeting(ConnId),
-    /// A connection that waits for a name: has the holder given a sign of life?
+    /// A connection that waits for an identity: checks whether the holder has given a sign of life.
     Contest(ConnId),
     Link(LinkId),
-    /// The reports of the proxy with this index: which are to be summed up?
+    /// The reports of this proxy: sums them up.
     Reports(ProxyId),
-    /// How much memory was had back at the limit?
+    /// The memory freed at the limit: logs a sum.
     Shed,
-    /// The queue of a connection: has it been full for too long?
+    /// The queue of a connection: checks whether it has been full for too long.
     Queue(ConnId),
-    /// A connection on trial: was no loop found?
+    /// A connection on trial: ends the trial, if no loop was found.
     Trial(ConnId),
 }
 
-/// Reminders, the earliest first.
+/// Timers, the earliest first.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     by_owner: BTreeMap<Owner, Instant>,
@@ -36,7 +36,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Reminds of `owner` at `deadline`, and not at the moment that was set before.
+    /// Sets the timer of `owner` to `deadline`; replaces the earlier setting.
     pub(crate) fn insert(&mut self, deadline: Instant, owner: Owner) {
         if let Some(former) = self.by_owner.insert(owner, deadline) {
             self.by_time.remove(&(former, owner));
@@ -44,7 +44,7 @@ impl Timers {
         self.by_time.insert((deadline, owner));
     }
 
-    /// The next owner with a due reminder, and the time for which it was set.
+    /// The next owner whose timer has fired, and the time for which it was set.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
         let (deadline, owner) = *self.by_time.first()?;
         if deadline > now {
@@ -55,12 +55,12 @@ impl Timers {
         Some((deadline, owner))
     }
 
-    /// When the next reminder is due.
+    /// The time of the next timer.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Forgets all reminders of a connection.
+    /// Removes all timers of a connection.
     pub(crate) fn forget(&mut self, id: ConnId) {
         let owners = [
             Owner::Conn,
@@ -85,15 +85,15 @@ mod tests {
     #[test]
     #[expect(
         clippy::disallowed_methods,
-        reason = "any instant will do: it is moved by hand"
+        reason = "any instant works: the test moves it"
     )]
-    fn an_owner_has_one_reminder_however_often_its_deadline_moves() {
+    fn an_owner_has_one_timer_however_often_its_deadline_moves() {
         let (mut timers, start) = (Timers::default(), Instant::now());
         let conn = |slot| ConnId {
             generation: 1,
             slot,
         };
-        // As a peer whose PINGs bring a time-to-live: each moves the deadline.
+        // Like a peer whose PINGs bring a time-to-live: each moves the deadline.
         for round in (1..=1000_u64).rev() {
             for slot in 0..10 {
                 let deadline = start + Duration::from_millis(round * 10 + u64::from(slot));

@@ -1,20 +1,20 @@
 //! One budget of work for a turn of the loop.
 //!
-//! Work is counted in units of about a nanosecond of a slow machine, from what the core knows
-//! without a clock: bytes, messages, targets, calls of the driver. Each kind of work has a share of
-//! the turn. What is left when a share is used up stays queued and goes on in the next turn, which
-//! does not wait.
+//! Work is counted in units of about a nanosecond on a slow machine, from figures that the core
+//! knows without a clock: bytes, messages, targets, calls of the driver. Each kind of work has a
+//! share of the turn. When a share is used up, the rest stays queued and continues in the next
+//! turn, which follows at once.
 
 use crate::limits::WORK_PER_TURN as BUDGET;
 use crate::stats::TurnTimes;
 
-/// Units of each kind of work that are done in a turn that takes too long by the clock.
+/// Units of each kind of work in a turn that takes too long by the clock.
 const LEAST_SHARE: u64 = BUDGET / 32;
 
-/// Bytes that are read, copied or written for a unit.
+/// Bytes read, copied or written per unit.
 const BYTES_PER_UNIT: usize = 4;
 
-/// Units that a thing costs beside its bytes.
+/// Costs in units, in addition to those of bytes.
 pub(super) mod cost {
     /// A connection is accepted and registered.
     pub(crate) const ACCEPT: u64 = 20_000;
@@ -22,17 +22,17 @@ pub(super) mod cost {
     pub(crate) const ANSWER: u64 = 20_000;
     /// A byte of an answer in JSON.
     pub(crate) const ANSWER_BYTE: u64 = 10;
-    /// Another thread asks something: the call is taken, and its thread woken.
+    /// Another thread calls: the call is taken, and its thread woken.
     pub(crate) const CALL: u64 = 10_000;
-    /// A topic is cancelled, or told to a publisher, with many others.
+    /// A topic is cancelled, or sent to a publisher, together with many others.
     pub(crate) const CANCEL: u64 = 100;
     /// A connection is closed.
     pub(crate) const CLOSE: u64 = 20_000;
-    /// A session steps over a command.
+    /// A session handles a command.
     pub(crate) const COMMAND: u64 = 60;
     /// An attempt to connect begins.
     pub(crate) const CONNECT: u64 = 40_000;
-    /// What a sum of reports looks at.
+    /// A sum of reports looks at an entry.
     pub(crate) const ENTRY: u64 = 200;
     /// A line of the log is written.
     pub(crate) const LINE: u64 = 10_000;
@@ -44,56 +44,56 @@ pub(super) mod cost {
     pub(crate) const SUBSCRIPTION: u64 = 400;
     /// A message is queued for one more peer.
     pub(crate) const TARGET: u64 = 40;
-    /// The same where there are so many that the processor has to fetch each from memory.
+    /// The same, where there are so many that the processor must fetch each from memory.
     const FAR_TARGET: u64 = 500;
     /// More targets than the caches of a processor hold.
     const NEAR_TARGETS_MAX: usize = 256;
-    /// A deadline is looked at.
+    /// A deadline is checked.
     pub(crate) const TIMER: u64 = 500;
     /// A view of a peer, a socket or a topic is made.
     pub(crate) const VIEW: u64 = 500;
-    /// A connection is looked at with all others.
+    /// A walk over all connections looks at one.
     pub(crate) const WALK: u64 = 20;
     /// A system call that writes.
     pub(crate) const WRITE: u64 = 6_000;
 
-    /// A message is queued for so many peers, or not queued because their queues are full.
+    /// A message is queued for this number of peers, or dropped because their queues are full.
     #[inline]
     pub(crate) fn targets(count: usize) -> u64 {
         count as u64 * if are_far(count) { FAR_TARGET } else { TARGET }
     }
 
-    /// One more message is found, and goes to the same targets; so many are compared for that.
+    /// One more message with the same targets, found by comparing this number of them.
     #[inline]
     pub(crate) fn repetition(compared: usize) -> u64 {
         MESSAGE + compared as u64 / 2
     }
 
-    /// Whether so many targets are more than the caches of a processor hold.
+    /// Whether this number of targets exceeds the caches of a processor.
     #[inline]
     pub(crate) fn are_far(count: usize) -> bool {
         count > NEAR_TARGETS_MAX
     }
 }
 
-/// What work is for. Each kind goes on as long as it has not used up its share.
+/// The kinds of work. Each continues until it has used up its share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Connecting, as actions ask for.
+    /// Connecting, as requested by actions.
     Actions,
     /// Questions and commands of the program.
     Calls,
-    /// Giving up connections.
+    /// Closing connections.
     Closing,
-    /// Looking at deadlines.
+    /// Checking deadlines.
     Deadlines,
-    /// Accepting, and peers in their handshake: after the others, and with all that they leave.
+    /// Accepting, and peers in their handshake: after the others, with the budget that they leave.
     Newcomers,
-    /// Reading from established peers, and all that follows until it is queued.
+    /// Reading from established peers, up to queueing their messages.
     Reading,
-    /// Topics that publishers are told little by little, and those of peers that left.
+    /// Pending topics of publishers, and topics of departed peers.
     Subscriptions,
-    /// Messages that have waited for a peer to take them.
+    /// Messages that have waited for a receiver.
     Waking,
     /// Writing to established peers.
     Writing,
@@ -115,23 +115,23 @@ impl Kind {
     }
 }
 
-/// The budget of the turn under way, and what is known of those before.
+/// The budget of the current turn, and the state of earlier ones.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Units of each kind when the turn began.
+    /// Units of each kind at the beginning of the turn.
     began_at: [u64; Kind::COUNT],
     /// Units of each kind since the beginning.
     done: [u64; Kind::COUNT],
     /// The clock says that the turn must end.
     is_over: bool,
-    /// What is being worked on.
+    /// The current kind of work.
     kind: Kind,
-    /// Units of that kind at which its share is used up.
+    /// The units of that kind at which its share is used up.
     limit: u64,
-    /// Which turn it is.
+    /// The number of the turn.
     pub(super) number: u64,
     pub(super) times: TurnTimes,
-    /// Something was left for the next turn.
+    /// Some work was left for the next turn.
     was_cut: bool,
 }
 
@@ -153,7 +153,7 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// A turn begins: every kind of work has its share again.
+    /// Begins a turn: every kind of work has its share again.
     pub(super) fn begin(&mut self) {
         self.times.cut_short += u64::from(self.was_cut);
         self.number += 1;
@@ -162,13 +162,13 @@ impl Turn {
         self.work_on(Kind::Reading);
     }
 
-    /// What follows is work of this kind.
+    /// The following work is of this kind.
     #[inline]
     pub(super) fn work_on(&mut self, kind: Kind) {
         self.kind = kind;
         let share = match kind {
             _ if self.is_over => LEAST_SHARE,
-            // All that the others do not need is theirs.
+            // Newcomers get the budget that the other kinds do not need.
             Kind::Newcomers => {
                 let others = self.work() - self.spent(kind);
                 kind.share().max(BUDGET.saturating_sub(others))
@@ -178,7 +178,7 @@ impl Turn {
         self.limit = self.began_at[kind as usize] + share;
     }
 
-    /// So many units of it were done.
+    /// Charges units to the current kind of work.
     #[inline]
     pub(super) fn charge(&mut self, units: u64) {
         self.done[self.kind as usize] += units;
@@ -190,7 +190,7 @@ impl Turn {
         self.done[self.kind as usize] >= self.limit
     }
 
-    /// Whether the share is used up, with something left that is to go on in the next turn.
+    /// Whether the share is used up while some work remains, which is left for the next turn.
     #[inline]
     pub(super) fn cuts(&mut self) -> bool {
         let is_spent = self.is_spent();
@@ -204,19 +204,19 @@ impl Turn {
         self.limit.saturating_sub(self.done[self.kind as usize])
     }
 
-    /// Bytes that each of so many targets may get for what is left.
+    /// Bytes that each of this number of targets may get for the units left.
     #[inline]
     pub(super) fn bytes_left(&self, targets: usize) -> u64 {
         self.left().saturating_mul(BYTES_PER_UNIT as u64) / targets.max(1) as u64
     }
 
-    /// Units of the kind of work under way since the beginning.
+    /// Units of the current kind of work since the beginning of the process.
     pub(super) fn done(&self) -> u64 {
         self.done[self.kind as usize]
     }
 
-    /// Ends the turn before its budget is used up, but for a little of each kind of work: what
-    /// takes long in every turn must not keep all other work from being done.
+    /// Ends the turn before its budget is used up, except for a little of each kind of work: one
+    /// kind that takes long in every turn must not block the others.
     pub(super) fn end(&mut self) {
         self.is_over = true;
         self.limit = 0;
@@ -237,7 +237,7 @@ impl Turn {
     }
 }
 
-/// What so many bytes cost.
+/// The cost of this number of bytes.
 #[inline]
 pub(super) fn bytes(size: usize) -> u64 {
     (size / BYTES_PER_UNIT) as u64
@@ -248,10 +248,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newcomers_have_their_share_and_what_the_others_leave() {
+    fn newcomers_get_their_share_and_the_unused_budget() {
         let mut turn = Turn::default();
         turn.work_on(Kind::Newcomers);
-        assert_eq!(turn.left(), BUDGET, "there is nothing else to do");
+        assert_eq!(turn.left(), BUDGET, "no other work is pending");
         turn.charge(1000);
         turn.work_on(Kind::Reading);
         turn.charge(BUDGET * 3 / 4);
@@ -261,13 +261,13 @@ mod tests {
         turn.work_on(Kind::Writing);
         turn.charge(BUDGET);
         turn.work_on(Kind::Newcomers);
-        assert_eq!(turn.left(), BUDGET / 8 - 1000, "a share is kept for them");
+        assert_eq!(turn.left(), BUDGET / 8 - 1000, "their share is reserved");
         turn.begin();
         assert_eq!((turn.work(), turn.left()), (0, BUDGET * 3 / 8));
     }
 
     #[test]
-    fn a_turn_that_leaves_something_is_counted_once() {
+    fn a_turn_that_leaves_work_is_counted_once() {
         let mut turn = Turn::default();
         turn.charge(BUDGET);
         assert!(turn.cuts() && turn.cuts());

@@ -1,4 +1,4 @@
-//! All memory that peers have caused, counted anew from everything that exists. Tests compare it
+//! A recount of the memory that peers have caused, from everything that exists. Tests compare it
 //! with the account.
 
 use crate::conn::egress::walk::Walk;
@@ -7,8 +7,8 @@ use crate::core::memory::MemoryUse;
 use crate::limits::CONNECTION_MEMORY;
 
 impl Core {
-    /// What [`Self::memory`] must say between two turns. Visits every connection, queue, message
-    /// and table.
+    /// The value that [`Self::memory`] must have between two turns. Visits every connection, queue,
+    /// message and table.
     #[doc(hidden)]
     #[must_use]
     pub fn walk_memory(&self) -> MemoryUse {

@@ -14,7 +14,7 @@ use crate::reason::DropReason;
 #[derive(Debug, Default)]
 pub(crate) struct Balancer {
     /// Messages that were queued for peers that died; they go before all others. No new message is
-    /// admitted while there are any, so that they never exceed what the dead were allowed to queue.
+    /// admitted meanwhile, so that they never exceed the queues of the dead peers.
     orphaned: Unsent,
     turns: RoundRobin,
 }
@@ -28,8 +28,8 @@ impl Balancer {
         self.turns.remove(id, conns);
     }
 
-    /// The peer whose turn it is, if it has room; the turn moves on with each message, as in
-    /// libzmq, whatever the queues.
+    /// The peer with the turn, if it has room; the turn passes with each message, as in libzmq,
+    /// regardless of the queues.
     #[inline(always)]
     pub(crate) fn one(&mut self, conns: &ConnTable, options: &SocketOptions) -> Option<ConnId> {
         if !self.orphaned.is_empty() || options.balance != Balance::RoundRobin {
@@ -46,8 +46,8 @@ impl Balancer {
         Some(id)
     }
 
-    /// The peer whose turn it is. One that is full and known to be slow is passed over until it has
-    /// drained to half.
+    /// The peer with the turn. A peer that is full and slow is skipped until its queue has drained
+    /// to half.
     pub(crate) fn route(&mut self, conns: &mut ConnTable, options: &SocketOptions) -> Route {
         if !self.orphaned.is_empty() {
             return Route::Wait;
@@ -63,36 +63,36 @@ impl Balancer {
         route
     }
 
-    /// Whether it is always the same peer's turn. One that must be ready for each message has none
-    /// while it works.
+    /// Whether the turn always stays with the same peer. It does not if peers must be ready for
+    /// each message, since a busy peer has no turns.
     #[inline]
     pub(crate) fn is_steady(&self) -> bool {
         self.turns.has_one() && self.orphaned.is_empty()
     }
 
-    /// Takes back what a dead peer had not been sent.
+    /// Takes back the unsent messages of a dead peer.
     pub(crate) fn requeue(&mut self, unsent: Unsent, store: &mut Store) {
         self.orphaned.append(unsent, store);
     }
 
-    /// Drops what is orphaned; answers how many messages.
+    /// Drops the orphaned messages; returns their number.
     pub(crate) fn drop_orphaned(&mut self, store: &mut Store) -> u32 {
         self.orphaned.discard(store)
     }
 
-    /// What is orphaned.
+    /// The orphaned messages.
     pub(crate) fn orphaned(&self) -> &Unsent {
         &self.orphaned
     }
 
-    /// Bytes that are orphaned.
+    /// Bytes of the orphaned messages.
     pub(crate) fn orphaned_bytes(&self) -> u64 {
         self.orphaned.bytes()
     }
 
-    /// Gives what is orphaned to the peers that can take it. Answers with the last peer that got of
-    /// it, and with how many messages were dropped: a full queue that drops its oldest message for
-    /// a new one has no room for these, which are older.
+    /// Gives the orphaned messages to peers with room. Returns the last peer that got one, and the
+    /// number of dropped messages: a full queue that drops its oldest message for a new one has no
+    /// room for these, which are older.
     pub(crate) fn deliver_orphaned(
         &mut self,
         conns: &mut ConnTable,
@@ -120,7 +120,7 @@ impl Balancer {
         (last, dropped)
     }
 
-    /// Lets a peer take turns again if its queue has drained to half.
+    /// Gives a peer turns again if its queue has drained to half.
     pub(crate) fn writable(&mut self, id: ConnId, conns: &mut ConnTable, options: &SocketOptions) {
         let Some(conn) = conns.get(id) else {
             return;
@@ -140,18 +140,17 @@ impl Balancer {
         self.turns.full()
     }
 
-    /// Whether there is no peer at all.
+    /// Whether it has no peers.
     pub(crate) fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }
 
-    /// Whether messages of dead peers wait to be given to others.
+    /// Whether orphaned messages wait for other peers.
     pub(crate) fn has_orphaned(&self) -> bool {
         !self.orphaned.is_empty()
     }
 
-    /// A peer has answered what it was given: it is ready for more. Answers whether it was not
-    /// before.
+    /// A peer has answered, so it is ready for more. Returns whether it was busy before.
     pub(crate) fn answered(&mut self, id: ConnId, conns: &mut ConnTable) -> bool {
         self.turns.end_pause(Pause::Busy, id, conns)
     }
@@ -167,7 +166,7 @@ impl Balancer {
         let size_max = conns.queue_size_max;
         while let Some(id) = self.turns.current() {
             let Some(conn) = conns.get(id) else {
-                debug_assert!(false, "a peer that is gone has turns");
+                debug_assert!(false, "a closed peer has turns");
                 return Route::Wait;
             };
             let is_full = conn.is_at_high_water(options, size_max);

@@ -1,31 +1,31 @@
-//! The request that a REQ or REP waits to be answered, on its way through the queues of a socket.
+//! The request whose answer a REQ or REP waits for, on its way through the queues of a socket.
 //!
-//! A request is lost when a peer leaves that had begun to read it, or when it is dropped. Its
-//! answer will never come, so that the next request must not wait for it.
+//! A request is lost when a peer leaves that has begun to read it, or when it is dropped. Its
+//! answer will never come, so the next request must not wait for it.
 
 use crate::ids::ConnId;
 
-/// Where the last request is that a socket has sent.
+/// The place of the last request that a socket has sent.
 ///
-/// Invariant: a request of which no byte is written has exactly `behind` others behind it.
+/// Invariant: a request of which no byte was written has exactly `behind` others after it.
 #[derive(Debug, Default)]
 pub(crate) struct Errand {
-    /// Older requests whose peers left, and which were queued behind this one.
+    /// Older requests whose peers left, and which were queued after this one.
     behind: u32,
     place: Place,
 }
 
-/// Where a request can be.
+/// The possible places of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Its peer left, or it was dropped: there will be no answer.
+    /// Its peer has left, or it was dropped: there will be no answer.
     Lost,
-    /// It was answered, or never was.
+    /// It was answered, or none was sent.
     #[default]
     Nowhere,
-    /// In the queue of this peer, or read by it.
+    /// In the queue of this peer, or with this peer.
     Peer(ConnId),
-    /// Among those taken back from peers that left.
+    /// Among the orphaned requests.
     Orphaned,
 }
 
@@ -36,12 +36,12 @@ impl Errand {
         self.place = peer.map_or(Place::Lost, Place::Peer);
     }
 
-    /// The answer came.
+    /// The answer has arrived.
     pub(crate) fn end(&mut self) {
         self.place = Place::Nowhere;
     }
 
-    /// This many unsent messages were taken out of the queue of a peer, and went to `place`.
+    /// This number of unsent messages was taken out of the queue of a peer and moved to `place`.
     pub(crate) fn taken_back(&mut self, peer: ConnId, unsent: u32, place: Place) {
         if self.place == Place::Peer(peer) {
             if unsent > self.behind {
@@ -63,8 +63,8 @@ impl Errand {
         }
     }
 
-    /// This many messages were dropped from the front of what is unsent for a peer; `left` of them
-    /// are still queued.
+    /// This number of messages was dropped from the front of a peer's unsent messages; `left` of
+    /// them are still queued.
     pub(crate) fn dropped(&mut self, peer: ConnId, count: u32, left: u32) {
         if self.place != Place::Peer(peer) {
             return;
@@ -84,14 +84,14 @@ impl Errand {
         }
     }
 
-    /// This peer answers no more.
+    /// This peer will not answer any more.
     pub(crate) fn left(&mut self, peer: ConnId) {
         if self.place == Place::Peer(peer) {
             self.place = Place::Lost;
         }
     }
 
-    /// Whether the request was lost since this was last asked.
+    /// Whether the request was lost since the last call.
     pub(crate) fn take_lost(&mut self) -> bool {
         let is_lost = self.place == Place::Lost;
         if is_lost {
@@ -118,23 +118,23 @@ mod tests {
         let mut errand = Errand::default();
         errand.begin(Some(first));
         errand.left(second);
-        assert!(!errand.take_lost(), "it is another peer's");
+        assert!(!errand.take_lost(), "another peer has it");
         errand.taken_back(first, 1, Place::Orphaned);
         errand.left(first);
         assert!(!errand.take_lost(), "it was taken back");
-        // A request that is older was taken back later.
+        // An older request is taken back later.
         errand.taken_back(second, 1, Place::Orphaned);
         errand.delivered(1, Some(second));
         errand.delivered(0, Some(second));
         assert!(!errand.take_lost());
         errand.taken_back(second, 1, Place::Orphaned);
         errand.left(second);
-        assert!(errand.take_lost(), "only the one behind it was not begun");
+        assert!(errand.take_lost(), "only the one after it was not begun");
         assert!(!errand.take_lost(), "it is lost once");
     }
 
     #[test]
-    fn a_request_is_dropped_with_those_before_it_and_not_with_those_behind_it() {
+    fn a_request_is_dropped_with_those_before_it_but_not_with_those_after_it() {
         let [first, second] = peers();
         let mut errand = Errand::default();
         errand.begin(Some(first));

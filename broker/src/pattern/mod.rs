@@ -1,9 +1,9 @@
-//! What each socket type does with messages.
+//! The behaviour of each socket type.
 //!
-//! A pattern knows its peers by id and decides; it never sees a socket, and bytes only as far as it
-//! must read them. Every file has the same functions in the same order: `attach` and `detach` a
-//! peer, `admit` a message that a peer sent, `accepted` it, `route` one that is to go out.
-//! [`Pattern`] calls the right file.
+//! A pattern knows its peers by id and makes decisions; it never sees a socket, and it reads only
+//! the bytes that it needs. Every file has the same functions in the same order: `attach` and
+//! `detach` for a peer, `admit` and `accepted` for a received message, `route` for a message to
+//! send. [`Pattern`] calls the right file.
 
 use crate::config::{Balance, Overflow, SocketOptions};
 use crate::conn::ConnTable;
@@ -34,91 +34,91 @@ use router::Router;
 use xpub::Xpub;
 use xsub::Xsub;
 
-/// The state of a socket according to its type.
+/// The state of a socket, by its type.
 #[derive(Debug)]
 pub(crate) enum Pattern {
-    /// Fair-queued input, output to one peer after the other.
+    /// Fair-queued input, output to one peer after another.
     Dealer(Balancer),
-    /// Any type as a device of its own: what a peer sends goes back to it.
+    /// Any type as an echo: a message goes back to its sender.
     Echo,
-    /// One peer, both ways.
+    /// One peer, in both directions.
     Pair(Balancer),
     /// Fair-queued input, no output.
     Pull,
-    /// Output to one peer after the other, no input.
+    /// Output to one peer after another, no input.
     Push(Balancer),
     /// One request at a time, answered before the next.
     Rep(Reply),
-    /// One request at a time, to one peer after the other.
+    /// One request at a time, to one peer after another.
     Req(Request),
     /// Input labelled with the sender's identity, output to the identity in front.
     Router(Router),
-    /// Output to subscribers: XPUB, and PUB, which keeps the subscriptions to itself.
+    /// Output to subscribers: XPUB; and PUB, which does not pass subscriptions on.
     Xpub(Box<Xpub>),
-    /// Input from publishers, subscriptions to all of them: XSUB, and SUB, whose topics are fixed.
+    /// Input from publishers, subscriptions to all of them: XSUB; and SUB, whose topics are fixed.
     Xsub(Box<Xsub>),
 }
 
-/// What becomes of a message that a peer sent.
+/// The decision about a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admit {
-    /// It goes no further.
+    /// It is dropped.
     Drop(DropReason),
-    /// It goes on, without its first bytes, and behind the sender's identity frame if the type
-    /// labels its input.
+    /// It goes on without its first bytes, and with the sender's identity frame in front if the
+    /// type labels its input.
     Pass {
-        /// Bytes of the envelope that this socket takes off.
+        /// Bytes of the envelope that this socket removes.
         skip: usize,
     },
-    /// It waits until the message before it is answered.
+    /// It waits until the previous request is answered.
     Wait,
 }
 
-/// Where a message goes.
+/// The destination of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Nowhere.
+    /// None: it is dropped.
     Drop(DropReason),
-    /// Nowhere yet: this peer's queue is full, but the kernel was not asked to take of it.
+    /// None yet: this peer's queue is full, but the kernel was not asked to take bytes of it.
     Flush(ConnId),
-    /// Nowhere: this peer's queue is full, and it misses the message.
+    /// None: this peer's queue is full, and the peer misses the message.
     Full(ConnId),
-    /// To the publishers: it is not a message but a subscription in the form of one.
+    /// The publishers: it is a subscription in the form of a message.
     Subscription {
         /// Whether it subscribes or cancels.
         add: bool,
     },
-    /// To those in the list of targets, but for the last `full` of them, whose queues are full.
+    /// The peers in the list of targets, except the last `full`, whose queues are full.
     Targets {
-        /// How many miss it.
+        /// The number of peers that miss it.
         full: u32,
     },
-    /// To this peer, without the first `skip` bytes.
+    /// This peer, without the first `skip` bytes.
     To {
         /// The peer.
         id: ConnId,
         /// Bytes of its own identity frame.
         skip: usize,
     },
-    /// Nowhere until a peer has room.
+    /// None until a peer has room.
     Wait,
 }
 
-/// A message on its way out, as the routing socket sees it.
+/// A message to send, as the routing socket sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
-    /// Whether [`Pattern::repeats`] has looked at it.
+    /// Whether [`Pattern::repeats`] has matched it.
     pub(crate) is_matched: bool,
-    /// What the receiving socket puts in front: the sender's identity frame, or nothing.
+    /// The prefix from the receiving socket: the sender's identity frame, or nothing.
     pub(crate) prefix: &'a [u8],
     /// Its sender.
     pub(crate) sender: ConnId,
-    /// The message, in wire form, without what the receiving socket took off.
+    /// The message in wire form, without the envelope that the receiving socket removed.
     pub(crate) wire: &'a [u8],
 }
 
 impl<'a> Outgoing<'a> {
-    /// The body of the first frame, which is what publishers match.
+    /// The body of the first frame, which publishers match.
     #[inline]
     pub(crate) fn first(&self) -> &'a [u8] {
         let message = if self.prefix.is_empty() {
@@ -158,7 +158,7 @@ impl Pattern {
         }
     }
 
-    /// The peer that has the name which another announces, where names are told apart.
+    /// The peer with the identity that another peer announces, if the type uses identities.
     pub(crate) fn holder(&self, identity: &[u8], conns: &ConnTable) -> Option<ConnId> {
         match self {
             Self::Router(router) => router.holder(identity, conns),
@@ -166,7 +166,7 @@ impl Pattern {
         }
     }
 
-    /// Takes in a peer whose handshake is over; answers with the one it replaces, if any.
+    /// Adds a peer after its handshake; returns the peer that it replaces, if any.
     pub(crate) fn attach(
         &mut self,
         id: ConnId,
@@ -185,7 +185,7 @@ impl Pattern {
         Ok(None)
     }
 
-    /// Lets go of a peer. An XPUB keeps its subscriptions until they are cancelled one by one.
+    /// Removes a peer. An XPUB keeps its subscriptions until they are cancelled one by one.
     pub(crate) fn detach(&mut self, id: ConnId, conns: &mut ConnTable) {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
@@ -200,7 +200,7 @@ impl Pattern {
         }
     }
 
-    /// Heap bytes of the subscriptions that it keeps, in O(1).
+    /// Heap bytes of its subscriptions, in constant time.
     pub(crate) fn subscription_memory(&self) -> u64 {
         match self {
             Self::Xpub(xpub) => xpub.memory(),
@@ -209,7 +209,7 @@ impl Pattern {
         }
     }
 
-    /// As [`Self::subscription_memory`], counted anew.
+    /// The value of [`Self::subscription_memory`], recounted.
     pub(crate) fn walk_subscriptions(&self) -> u64 {
         match self {
             Self::Xpub(xpub) => xpub.memory(),
@@ -218,8 +218,8 @@ impl Pattern {
         }
     }
 
-    /// Whether [`Self::admit`] lets every message pass as it is, and [`Self::accepted`] does
-    /// nothing.
+    /// Whether [`Self::admit`] admits every message unchanged, and [`Self::accepted`] has no
+    /// effect.
     pub(crate) fn takes_plainly(&self, options: &SocketOptions) -> bool {
         match self {
             Self::Echo | Self::Pair(_) | Self::Pull | Self::Router(_) => true,
@@ -230,12 +230,12 @@ impl Pattern {
         }
     }
 
-    /// Whether [`Self::route`] puts no envelope in front, and no request waits for an answer.
+    /// Whether [`Self::route`] adds no envelope, and requests need not wait for answers.
     pub(crate) fn sends_plainly(&self) -> bool {
         !matches!(self, Self::Rep(_) | Self::Req(_))
     }
 
-    /// Decides on a message that a peer sent.
+    /// Decides on a received message.
     pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         match self {
             Self::Push(_) => Admit::Drop(DropReason::NotExpected),
@@ -247,8 +247,8 @@ impl Pattern {
         }
     }
 
-    /// Takes note that a message that [`Self::admit`] let pass has gone on. Answers whether the
-    /// other side may send now what it could not before.
+    /// Notes that a message admitted by [`Self::admit`] has gone on. Returns whether the other side
+    /// may send now although it could not before.
     pub(crate) fn accepted(
         &mut self,
         id: ConnId,
@@ -270,7 +270,7 @@ impl Pattern {
         }
     }
 
-    /// Whether [`Self::one`] knows where messages go.
+    /// Whether [`Self::one`] can route messages.
     pub(crate) fn sends_singly(&self) -> bool {
         matches!(
             self,
@@ -278,8 +278,8 @@ impl Pattern {
         )
     }
 
-    /// The short way of [`Self::route`], for the caller's loop: the peer that is the only one to
-    /// get a message, if it can take it, and how many bytes of its own identity it is not to get.
+    /// A fast path of [`Self::route`] for the caller's loop: the only peer that gets the message,
+    /// if it has room, and the number of bytes of its own identity to leave out.
     #[inline(always)]
     pub(crate) fn one(
         &mut self,
@@ -296,7 +296,7 @@ impl Pattern {
         }
     }
 
-    /// Whether every message goes where the last one went, as long as there is room.
+    /// Whether every message goes to the peer of the last one, while that has room.
     #[inline]
     pub(crate) fn is_steady(&self) -> bool {
         match self {
@@ -308,8 +308,8 @@ impl Pattern {
         }
     }
 
-    /// Whether a message goes to the peers of the last one, as long as they have room and no peer
-    /// comes or goes, subscribes or cancels. If not, [`Self::route`] is to be asked.
+    /// Whether a message goes to the peers of the last one, while they have room and no peer joins
+    /// or leaves, subscribes or cancels. If not, call [`Self::route`].
     #[inline]
     pub(crate) fn repeats(&mut self, wire: &[u8]) -> bool {
         match self {
@@ -321,8 +321,8 @@ impl Pattern {
         }
     }
 
-    /// Decides where a message goes; several peers are put into `targets`. What this socket puts in
-    /// front of the message is put into `envelope`. Both are empty before.
+    /// Decides where a message goes; several peers are listed in `targets`. The envelope that this
+    /// socket adds is put into `envelope`. Both must be empty.
     pub(crate) fn route(
         &mut self,
         message: Outgoing<'_>,
@@ -358,7 +358,7 @@ impl Pattern {
         }
     }
 
-    /// Whether messages taken back from a dead peer wait for another.
+    /// Whether orphaned messages wait for another peer.
     pub(crate) fn has_orphaned(&self) -> bool {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
@@ -369,7 +369,7 @@ impl Pattern {
         }
     }
 
-    /// Messages taken back from dead peers, of a type that gives them to others.
+    /// Orphaned messages, if the type gives them to other peers.
     pub(crate) fn orphaned(&self) -> Option<&Unsent> {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
@@ -380,7 +380,7 @@ impl Pattern {
         }
     }
 
-    /// Bytes of messages taken back from dead peers.
+    /// Bytes of orphaned messages.
     pub(crate) fn orphaned_bytes(&self) -> u64 {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {
@@ -391,8 +391,8 @@ impl Pattern {
         }
     }
 
-    /// Gives messages taken back from dead peers to others, as far as they can take them; answers
-    /// how many were dropped for lack of room.
+    /// Gives orphaned messages to other peers, as far as they have room; returns the number dropped
+    /// for lack of room.
     pub(crate) fn deliver_orphaned(
         &mut self,
         conns: &mut ConnTable,
@@ -419,7 +419,7 @@ impl Pattern {
         }
     }
 
-    /// As [`Self::balancer`], to look at it.
+    /// The same as [`Self::balancer`], read-only.
     pub(crate) fn as_balancer(&self) -> Option<&Balancer> {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => Some(balancer),
@@ -428,27 +428,27 @@ impl Pattern {
         }
     }
 
-    /// Whether its peers answer what they are sent, as workers do.
+    /// Whether its peers answer messages, as workers do.
     pub(crate) fn is_answered(&self) -> bool {
         matches!(self, Self::Dealer(_) | Self::Req(_))
     }
 
-    /// Whether it takes the next request only when the last one is answered.
+    /// Whether it takes the next request only after the last one was answered.
     pub(crate) fn is_rep(&self) -> bool {
         matches!(self, Self::Rep(_))
     }
 
-    /// Whether it puts the sender's identity in front of what it receives.
+    /// Whether it puts the sender's identity in front of received messages.
     pub(crate) fn is_router(&self) -> bool {
         matches!(self, Self::Router(_))
     }
 
-    /// Whether it sends the next request only when the last one is answered.
+    /// Whether it sends the next request only after the last one was answered.
     pub(crate) fn is_req(&self) -> bool {
         matches!(self, Self::Req(_))
     }
 
-    /// Forgets the request that this side waits to be answered.
+    /// Forgets the request whose answer this side waits for.
     pub(crate) fn give_up_request(&mut self) {
         match self {
             Self::Rep(reply) => reply.give_up(),
@@ -458,8 +458,8 @@ impl Pattern {
     }
 }
 
-/// To this one peer. Standard for the types that use it is to lose what a full peer should get;
-/// what an absent one should get is lost whatever the options say.
+/// The route to this one peer. By default, the types that use it drop messages for a full peer;
+/// messages for an absent peer are dropped whatever the options say.
 #[inline]
 pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &SocketOptions) -> Route {
     match conns.target(id) {
@@ -474,9 +474,9 @@ pub(crate) fn to_one(id: ConnId, skip: usize, conns: &ConnTable, options: &Socke
     }
 }
 
-/// Puts peers that cannot take a message now behind those that can. One whose queue is full though
-/// the kernel was not yet asked is worth asking first: what it then misses it misses by its own
-/// slowness.
+/// Moves peers without room behind those with room. If a full peer's queue was not offered to the
+/// kernel yet, that is done first: a message that the peer misses after that it misses because it
+/// is slow.
 #[inline]
 fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>) -> Route {
     let mut all_can = true;
@@ -491,7 +491,7 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
         return Route::Targets { full: 0 };
     }
     targets.retain(|id| conns.target(*id).is_some());
-    // Those that can stay in front, in their order.
+    // Peers with room stay in front, in their order.
     let mut kept = 0;
     for at in 0..targets.len() {
         let is_full = conns
@@ -511,7 +511,7 @@ fn fan_out(conns: &ConnTable, options: &SocketOptions, targets: &mut Vec<ConnId>
     }
 }
 
-/// Takes the last `full` out of `targets`: the peers that miss a message.
+/// Removes the last `full` of `targets`: the peers that miss a message.
 #[inline]
 pub(crate) fn split_missing(targets: &mut Vec<ConnId>, full: u32) -> Drain<'_, ConnId> {
     targets.drain(targets.len() - full as usize..)

@@ -5,8 +5,8 @@ use crate::ids::ConnId;
 use crate::pattern::balancer::Balancer;
 use crate::reason::CloseReason;
 
-/// Takes in the one peer. Others are closed, so that they come back later, when the first may have
-/// left; libzmq keeps them open and mute.
+/// Adds the one peer. Others are closed, so that they return later, when the first may have left;
+/// libzmq keeps them connected without service.
 pub(crate) fn attach(
     balancer: &mut Balancer,
     id: ConnId,

@@ -1,4 +1,4 @@
-//! REP: one request at a time; the answer goes back behind the request's envelope.
+//! REP: one request at a time; the answer returns with the request's envelope.
 
 use crate::config::SocketOptions;
 use crate::conn::ConnTable;
@@ -10,20 +10,21 @@ use zmtp::Frames;
 /// The request being answered.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    /// Its frames up to and including the first empty one; empty if there is no request.
+    /// Its frames up to and including the first empty one; empty without a request.
     envelope: Vec<u8>,
     requester: Option<ConnId>,
 }
 
 impl Reply {
-    /// Its requester left: the answer is dropped, and the next request can come.
+    /// The requester has left: its answer is dropped, and the next request can be taken.
     pub(crate) fn detach(&mut self, id: ConnId) {
         if self.requester == Some(id) {
             self.give_up();
         }
     }
 
-    /// A request begins behind its first empty frame; one that has none is discarded, as in libzmq.
+    /// A request begins after its first empty frame; a message without one is dropped, as in
+    /// libzmq.
     pub(crate) fn admit(&self, wire: &[u8]) -> Admit {
         if self.requester.is_some() {
             return Admit::Wait;
@@ -45,7 +46,7 @@ impl Reply {
         self.requester = Some(id);
     }
 
-    /// To the requester. An answer without a request goes nowhere.
+    /// The route to the requester. An answer without a request is dropped.
     pub(crate) fn route(
         &mut self,
         conns: &ConnTable,
@@ -57,7 +58,7 @@ impl Reply {
         };
         let route = to_one(id, 0, conns, options);
         match route {
-            // The answer stays where it is, so its requester must too.
+            // The answer stays where it is, so its requester must stay too.
             Route::Flush(_) | Route::Wait => return route,
             Route::To { .. } => envelope.extend_from_slice(&self.envelope),
             _ => {}
@@ -66,7 +67,7 @@ impl Reply {
         route
     }
 
-    /// There is no request any more.
+    /// Forgets the request.
     pub(crate) fn give_up(&mut self) {
         self.requester = None;
     }

@@ -1,4 +1,4 @@
-//! REQ: one request at a time, to one peer after the other; its answer before the next.
+//! REQ: one request at a time, to one peer after another; the next one waits for the answer.
 
 use crate::config::SocketOptions;
 use crate::conn::ConnTable;
@@ -25,7 +25,7 @@ impl Request {
         self.balancer.attach(id, conns);
     }
 
-    /// A peer that was asked and left will not answer; libzmq would wait without end.
+    /// A peer that has the request and leaves will not answer; libzmq would wait without end.
     pub(crate) fn detach(&mut self, id: ConnId, conns: &mut ConnTable) {
         self.balancer.detach(id, conns);
         if self.asked == Some(id) {
@@ -33,7 +33,7 @@ impl Request {
         }
     }
 
-    /// The answer of the peer that was asked, without its delimiter.
+    /// Admits the answer of the peer that has the request, without its delimiter.
     pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         let mut frames = Frames::new(wire);
         let has_delimiter = frames
@@ -70,7 +70,7 @@ impl Request {
         route
     }
 
-    /// Whether a request that was not sent waits for another peer.
+    /// Whether an unsent request waits for another peer.
     pub(crate) fn has_orphaned(&self) -> bool {
         self.balancer.has_orphaned()
     }
@@ -80,17 +80,17 @@ impl Request {
         self.asked = None;
     }
 
-    /// A request that was taken back has gone to this peer.
+    /// An orphaned request has gone to this peer.
     pub(crate) fn redelivered(&mut self, id: ConnId) {
         self.asked = Some(id);
     }
 
-    /// A request that was not sent.
+    /// An unsent request.
     pub(crate) fn orphaned(&self) -> &Unsent {
         self.balancer.orphaned()
     }
 
-    /// Bytes of a request that was not sent.
+    /// Bytes of an unsent request.
     pub(crate) fn orphaned_bytes(&self) -> u64 {
         self.balancer.orphaned_bytes()
     }
@@ -99,7 +99,7 @@ impl Request {
         &mut self.balancer
     }
 
-    /// As [`Self::balancer`], to look at it.
+    /// The same as [`Self::balancer`], read-only.
     pub(crate) fn as_balancer(&self) -> &Balancer {
         &self.balancer
     }

@@ -3,7 +3,7 @@
 use crate::conn::{Conn, ConnTable};
 use crate::ids::ConnId;
 
-/// Peers in a circle; those that can take a message stand in front.
+/// Peers in a circle; those that can take a message are in front.
 ///
 /// Invariants: `peers[..active]` take turns, and are neither busy nor full; each of the others is;
 /// `current < active`, or both are 0; `conn.turn` of each peer is its index.
@@ -17,13 +17,13 @@ pub(crate) struct RoundRobin {
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     id: ConnId,
-    /// It works on what it was given, where a peer must be ready for each message.
+    /// It works on its last message, where peers must be ready for each message.
     is_busy: bool,
     /// It was found full and slow, and its queue has not drained to half since.
     is_full: bool,
 }
 
-/// Why a peer takes no turns.
+/// The reason why a peer has no turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
     Busy,
@@ -31,7 +31,7 @@ pub(crate) enum Pause {
 }
 
 impl RoundRobin {
-    /// Adds a peer behind those that take turns.
+    /// Adds a peer after the others that have turns.
     pub(crate) fn insert(&mut self, id: ConnId, conns: &mut ConnTable) {
         let index = self.peers.len();
         self.peers.push(Peer {
@@ -43,7 +43,7 @@ impl RoundRobin {
         self.activate(index, conns);
     }
 
-    /// Takes a peer out for good.
+    /// Removes a peer.
     pub(crate) fn remove(&mut self, id: ConnId, conns: &mut ConnTable) {
         let Some(mut index) = self.index_of(id, conns) else {
             return;
@@ -62,25 +62,25 @@ impl RoundRobin {
         }
     }
 
-    /// Whether it has no peer at all.
+    /// Whether it has no peers.
     pub(crate) fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 
-    /// Whether only one peer takes turns.
+    /// Whether only one peer has turns.
     #[inline]
     pub(crate) fn has_one(&self) -> bool {
         self.active == 1
     }
 
-    /// The peer whose turn it is.
+    /// The peer with the turn.
     #[inline]
     pub(crate) fn current(&self) -> Option<ConnId> {
         let current = self.peers[..self.active].get(self.current)?;
         Some(current.id)
     }
 
-    /// It is the turn of the next peer.
+    /// Passes the turn to the next peer.
     #[inline]
     pub(crate) fn advance(&mut self) {
         self.current += 1;
@@ -89,7 +89,7 @@ impl RoundRobin {
         }
     }
 
-    /// It is the turn of the peer with the least `load`; among equals, of the next.
+    /// Passes the turn to the peer with the least `load`; among equals, to the next.
     pub(crate) fn advance_to_least(&mut self, load: impl Fn(ConnId) -> u64) {
         let from_current = |step: &usize| (self.current + step) % self.active;
         let loads = (0..self.active).map(|step| (load(self.peers[from_current(&step)].id), step));
@@ -98,7 +98,7 @@ impl RoundRobin {
         }
     }
 
-    /// The peer whose turn it is takes no further turns until the pause is over.
+    /// The peer with the turn has no further turns until the pause is over.
     pub(crate) fn pause_current(&mut self, pause: Pause, conns: &mut ConnTable) {
         let Some(peer) = self.peers[..self.active].get_mut(self.current) else {
             return;
@@ -112,8 +112,8 @@ impl RoundRobin {
         }
     }
 
-    /// A pause of a peer is over. It takes turns again, behind all others, unless it has another
-    /// reason not to. Answers whether there was such a pause.
+    /// Ends a pause of a peer. It has turns again, after all others, unless another pause remains.
+    /// Returns whether there was such a pause.
     pub(crate) fn end_pause(&mut self, pause: Pause, id: ConnId, conns: &mut ConnTable) -> bool {
         if self.active == self.peers.len() {
             return false;
@@ -142,7 +142,7 @@ impl RoundRobin {
     }
 
     fn activate(&mut self, index: usize, conns: &mut ConnTable) {
-        debug_assert!(index >= self.active, "it takes turns already");
+        debug_assert!(index >= self.active, "it has turns already");
         self.swap(index, self.active, conns);
         self.active += 1;
     }

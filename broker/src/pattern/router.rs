@@ -11,32 +11,31 @@ use zmtp::encode::append_frame;
 
 /// The identities of the peers of one socket.
 ///
-/// A peer that announces none gets one that holds its [`ConnId`], so that a reply finds it by
-/// index, and a reply to one that left finds no other in its place. All sockets of the process
-/// share that index: a name counts only for a peer of this socket. Announced ones are kept as they
-/// are, in a map whose hash is keyed, because peers choose them.
+/// A peer without an announced identity gets one that contains its [`ConnId`], so that a reply
+/// finds it by index, and a reply to a departed peer cannot reach its successor in the slot. All
+/// sockets of the process share that index: an identity counts only for a peer of this socket.
+/// Announced identities are kept in a map with a keyed hash, because peers choose them.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     names: HashMap<Box<[u8]>, ConnId>,
-    /// The socket that this is, from the first peer on.
+    /// The handle of this socket, from the first peer on.
     socket: Option<SocketId>,
 }
 
-/// Bytes of a generated identity: a zero, which RFC 37 keeps from announced ones, and a [`ConnId`].
+/// Bytes of a generated identity: a zero, which RFC 37 forbids in announced ones, and a [`ConnId`].
 const GENERATED_SIZE: usize = 9;
 
 impl Router {
-    /// The peer that has this announced name.
+    /// The peer with this announced identity.
     pub(crate) fn holder(&self, identity: &[u8], conns: &ConnTable) -> Option<ConnId> {
         let (holder, _) = self.find_announced(identity, conns)?;
         Some(holder)
     }
 
-    /// Takes in a peer, which gets the name that it announces; answers with the one that has had
-    /// it.
+    /// Adds a peer under the identity that it announces; returns the peer that had it before.
     ///
-    /// Announced and generated names never meet: libzmq lets peers announce names that begin with
-    /// a zero, and so does this, but for those of the generated form.
+    /// Announced and generated identities never collide: like libzmq, this accepts announced ones
+    /// that begin with a zero, except those of the generated form.
     pub(crate) fn attach(
         &mut self,
         id: ConnId,
@@ -75,7 +74,7 @@ impl Router {
         }
     }
 
-    /// The peer named in front, if it is there and has room, and the size of its name.
+    /// The peer named in front, if it is connected and has room, and the size of its identity.
     #[inline(always)]
     pub(crate) fn one(
         &self,
@@ -91,8 +90,8 @@ impl Router {
         can_take.then(|| (id, message.len() - frames.rest().len()))
     }
 
-    /// The peer named in front. A ROUTER never waits: what a full or absent peer should get is
-    /// lost.
+    /// The route to the peer named in front. A ROUTER never waits: messages for a full or absent
+    /// peer are dropped.
     pub(crate) fn route(
         &self,
         message: &[u8],
@@ -137,7 +136,7 @@ fn generated(id: ConnId) -> [u8; GENERATED_SIZE] {
     identity
 }
 
-/// The connection that an identity of this form was generated for.
+/// The connection for which an identity of this form was generated.
 #[inline]
 fn generated_for(name: &[u8]) -> Option<ConnId> {
     let (&[0, s0, s1, s2, s3], rest) = name.split_first_chunk::<5>()? else {

@@ -23,7 +23,7 @@ fn new(socket_type: SocketType) -> Pattern {
     Pattern::new(socket_type, &OPTIONS)
 }
 
-/// The functions below count in and out of different ones.
+/// Each function below uses a store of its own.
 fn store() -> Store {
     Store::boundless()
 }
@@ -35,7 +35,7 @@ const STRANGER: ConnId = ConnId {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "any instant will do: no deadline is looked at"
+    reason = "any instant works: no deadline is checked"
 )]
 fn add(conns: &mut ConnTable) -> ConnId {
     let config = Arc::new(SessionConfig::new(SocketType::Router));
@@ -63,7 +63,7 @@ fn drain(conns: &mut ConnTable, id: ConnId, size: usize) {
     conn.egress.advance(size, &mut store());
 }
 
-/// Messages that a peer was not sent before it left.
+/// Unsent messages of a peer that left.
 fn unsent(messages: &[Vec<u8>], store: &mut Store) -> Unsent {
     let mut gone = Egress::default();
     for message in messages {
@@ -87,7 +87,7 @@ fn attach(
     pattern.attach(id, identity, conns)
 }
 
-/// Where a message goes, and the envelope it gets.
+/// The route of a message, and its envelope.
 fn route_with(
     pattern: &mut Pattern,
     conns: &mut ConnTable,
@@ -99,7 +99,7 @@ fn route_with(
     (route, envelope)
 }
 
-/// Takes the short way where there is one.
+/// Uses the fast path where possible.
 fn route_as_the_loop_does(
     pattern: &mut Pattern,
     conns: &mut ConnTable,
@@ -124,11 +124,11 @@ fn route(pattern: &mut Pattern, conns: &mut ConnTable, wire: &[u8]) -> Route {
     route_with(pattern, conns, wire, &mut Vec::new()).0
 }
 
-/// The slots of the next `count` peers whose turn it is.
+/// The slots of the next `count` peers with a turn.
 fn rotation(pattern: &mut Pattern, conns: &mut ConnTable, count: usize) -> Vec<u32> {
     let mut next = || match route(pattern, conns, b"") {
         Route::To { id, skip: 0 } => id.slot,
-        other => panic!("a peer can take it, but: {other:?}"),
+        other => panic!("a peer has room, but: {other:?}"),
     };
     (0..count).map(|_| next()).collect()
 }
@@ -185,7 +185,7 @@ fn a_full_peer_is_flushed_then_passed_over_then_comes_back_half_empty() {
 }
 
 #[test]
-fn with_nobody_to_take_it_a_message_waits() {
+fn without_a_receiver_a_message_waits() {
     let (mut pattern, mut conns, ids) = push_with_peers(1);
     fill(&mut conns, ids[0], true);
     let mut again = || route(&mut pattern, &mut conns, b"");
@@ -194,7 +194,7 @@ fn with_nobody_to_take_it_a_message_waits() {
 }
 
 #[test]
-fn what_is_stranded_goes_first_and_in_order() {
+fn orphaned_messages_go_first_and_in_order() {
     let (mut pattern, mut conns, ids) = push_with_peers(1);
     let mut outbox = Outbox::default();
     let orphaned = [message(&[b"a", b"b"]), message(&[b"c"]), message(&[b"d"])];
@@ -204,7 +204,7 @@ fn what_is_stranded_goes_first_and_in_order() {
     assert_eq!(balancer.route(&mut conns, &OPTIONS), Route::Wait);
     balancer.deliver_orphaned(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
     let queued = conns.get(ids[0]).unwrap().egress.messages();
-    assert_eq!(queued, OPTIONS.sndhwm, "as many as the peer may have");
+    assert_eq!(queued, OPTIONS.sndhwm, "the high-water mark");
     assert!(balancer.has_orphaned());
     drain(&mut conns, ids[0], orphaned[0].len() + orphaned[1].len());
     balancer.deliver_orphaned(&mut conns, &OPTIONS, &mut outbox, &mut Errand::default());
@@ -257,20 +257,20 @@ fn replies_find_announced_and_generated_identities() {
 }
 
 #[test]
-fn a_late_reply_reaches_nobody_else() {
+fn a_late_reply_reaches_no_other_peer() {
     let (mut pattern, mut conns, ids) = router_with(&[b""]);
     let identity = identity_of(&conns, ids[0]);
     pattern.detach(ids[0], &mut conns);
     conns.remove(ids[0]);
     let next = add(&mut conns);
-    assert_eq!(next.slot, ids[0].slot, "the place is taken by another");
+    assert_eq!(next.slot, ids[0].slot, "another peer has the slot");
     assert_eq!(attach(&mut pattern, next, b"", &mut conns), Ok(None));
     let route = route_to(&mut pattern, &mut conns, &identity);
     assert_eq!(route, Route::Drop(DropReason::NoSuchPeer));
 }
 
 #[test]
-fn the_newest_bearer_has_the_name_also_after_the_older_one_left() {
+fn the_newest_peer_keeps_the_identity_when_the_older_one_leaves() {
     let (mut pattern, mut conns, ids) = router_with(&[b"name"]);
     let newer = add(&mut conns);
     assert_eq!(
@@ -284,7 +284,7 @@ fn the_newest_bearer_has_the_name_also_after_the_older_one_left() {
 }
 
 #[test]
-fn no_peer_takes_a_name_of_the_generated_form() {
+fn no_peer_gets_an_identity_of_the_generated_form() {
     let (mut pattern, mut conns, ids) = router_with(&[b""]);
     let given = identity_of(&conns, ids[0]);
     let mut coming = given.clone();
@@ -298,7 +298,7 @@ fn no_peer_takes_a_name_of_the_generated_form() {
 }
 
 #[test]
-fn a_router_drops_what_it_cannot_deliver_and_says_why() {
+fn a_router_drops_undeliverable_messages_with_a_reason() {
     let (mut pattern, mut conns, ids) = router_with(&[b"a"]);
     let mut identity_only = Vec::new();
     append_frame(&mut identity_only, b"a", false);
@@ -383,7 +383,7 @@ fn only_the_slow_subscriber_misses_a_message() {
 }
 
 #[test]
-fn messages_go_the_same_way_where_nobody_can_tell_them_apart() {
+fn messages_take_the_same_route_on_every_path() {
     let topic = |topic: &[u8]| message(&[topic, b"body"]);
     for (topics, is_steady) in [
         (&[&[][..]][..], true),
@@ -408,7 +408,7 @@ fn messages_go_the_same_way_where_nobody_can_tell_them_apart() {
         let taken_back = unsent(&[message(&[b"taken back"])], &mut store);
         balancer.requeue(taken_back, &mut store);
     }
-    assert!(!pattern.is_steady(), "what was taken back goes first");
+    assert!(!pattern.is_steady(), "orphaned messages go first");
     assert_eq!(route(&mut pattern, &mut conns, b""), Route::Wait);
 }
 
@@ -447,7 +447,7 @@ fn publishers_hear_of_the_first_and_the_last() {
 }
 
 #[test]
-fn a_peer_may_hold_so_many_subscriptions_and_no_more() {
+fn a_peer_may_hold_subscriptions_up_to_the_limit() {
     let (mut pattern, _, ids) = xpub_with(&[&[]]);
     let Pattern::Xpub(xpub) = &mut pattern else {
         unreachable!()
@@ -464,7 +464,7 @@ fn a_peer_may_hold_so_many_subscriptions_and_no_more() {
 }
 
 #[test]
-fn what_subscribers_say_goes_to_every_publisher_still_there() {
+fn messages_of_subscribers_go_to_every_connected_publisher() {
     let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::new(0));
     let ids: Vec<_> = (0..3).map(|_| add(&mut conns)).collect();
     for id in &ids {
@@ -498,7 +498,7 @@ fn sockets_that_only_send_admit_nothing() {
 }
 
 #[test]
-fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
+fn a_rep_answers_one_request_at_a_time_with_its_envelope() {
     let (mut pattern, mut conns) = (new(SocketType::Rep), ConnTable::new(0));
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     let request = message(&[b"x", b"y", b"", b"", b"body"]);
@@ -526,7 +526,7 @@ fn a_rep_answers_one_request_after_the_other_behind_its_envelope() {
 }
 
 #[test]
-fn a_req_asks_one_after_the_other_and_hears_only_who_was_asked() {
+fn a_req_asks_one_peer_at_a_time_and_hears_only_that_one() {
     let (mut pattern, mut conns) = (new(SocketType::Req), ConnTable::new(0));
     let ids: Vec<_> = (0..2).map(|_| add(&mut conns)).collect();
     for id in &ids {
@@ -593,7 +593,7 @@ fn a_pair_has_one_peer_until_it_leaves() {
 }
 
 #[test]
-fn each_publisher_hears_what_its_link_allows() {
+fn each_publisher_gets_the_topics_that_its_link_allows() {
     let (mut pattern, mut conns) = (new(SocketType::Xsub), ConnTable::new(0));
     let ids: Vec<_> = (0..4).map(|_| add(&mut conns)).collect();
     for id in &ids {
@@ -608,7 +608,7 @@ fn each_publisher_hears_what_its_link_allows() {
     for (index, filter) in [(1, eu), (2, us), (3, eu)] {
         xsub.set_filter(ids[index], &conns, filter);
     }
-    // The last takes the place of the first.
+    // The last one moves to the place of the first.
     xsub.detach(ids[0], &mut conns);
     let mut told = |topic: &[u8]| {
         let mut told = Vec::new();

@@ -1,8 +1,8 @@
-//! The subscriptions of all peers of one XPUB: which peer wants which prefix.
+//! The subscriptions of all peers of one XPUB: topics, and the peers that hold each.
 //!
-//! A radix trie. A topic is a *leaf*; where topics part there is a *branch*. A topic that is a
-//! prefix of others is the *terminal* of a branch, so that leaves have no children and branches
-//! have no peers:
+//! A radix trie. A topic is a *leaf*; topics diverge at a *branch*. A topic that is a prefix of
+//! others is the *terminal* of a branch, so that leaves have no children and branches have no
+//! peers:
 //!
 //! ```text
 //!   "", "ab", "abc", "abd/x"        root ── terminal: leaf ""
@@ -12,15 +12,13 @@
 //! ```
 //!
 //! A leaf keeps its number as long as its topic is held, unless it moves so that memory can be
-//! given
-//! back: when less than a quarter of the slots is in use, each removal moves a few. All leaves that
-//! a peer holds are
-//! strung on a doubly linked list through the leaves themselves, which costs a peer sixteen bytes
-//! and a subscription eight, and makes the departure of a peer proportional to what it held.
+//! freed: when less than a quarter of the slots is in use, each removal moves a few. A doubly
+//! linked list through the leaves connects all leaves of a peer. It costs a peer sixteen bytes and
+//! a subscription eight, and makes the removal of a peer proportional to its subscriptions.
 //!
-//! Peers choose topics, so nothing here recurses, each step looks at no more than 256 children,
+//! Peers choose topics, so the code does not recurse, each step looks at no more than 256 children,
 //! and a label has at most 255 bytes: longer ones are chains. Memory does not fragment: leaves and
-//! branches are all of one size each, everything else lives in pools without holes (`pool`).
+//! branches have one size each, everything else is in pools without holes (`pool`).
 
 mod arena;
 mod blocks;
@@ -39,50 +37,49 @@ use std::ops::ControlFlow;
 
 /// A multiset of topics and their peers, matched by prefix.
 ///
-/// A *peer* is a small number, dense from zero: the slot of a connection. Sixteen bytes are kept
-/// for
-/// each number up to the largest that ever subscribed since the trie was last empty.
+/// A *peer* is a small number, dense from zero: the slot of a connection. The trie keeps sixteen
+/// bytes for each number up to the largest that has subscribed since it was last empty.
 ///
-/// A *topic* is any byte string, the empty one included. Topics have no limit here; the code
-/// that accepts them from a peer has one.
+/// A *topic* is any byte string, also the empty one. The trie does not limit topics; the code that
+/// accepts them from peers does.
 #[derive(Debug)]
 pub struct Trie {
     nodes: Nodes,
     crowds: Crowds,
-    /// How much may be moved to give memory back: see [`Trie::give_back`].
+    /// The moves that may be made to free memory: see [`Trie::give_back`].
     credit: usize,
     lists: Vec<List>,
     subscriptions: usize,
     generation: u64,
 }
 
-/// What [`Trie::insert`] did.
+/// The effect of [`Trie::insert`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     /// The peer is the first on that topic.
     First,
     /// The peer was added to others on that topic.
     Further,
-    /// Nothing: the peer held the topic already. Subscriptions are not counted per peer.
+    /// None: the peer held the topic already. Subscriptions are not counted per peer.
     Already,
 }
 
-/// What [`Trie::remove`] did.
+/// The effect of [`Trie::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
     /// The peer was the last on that topic.
     Last,
-    /// The peer was removed, others are left on that topic.
+    /// The peer was removed; others still hold that topic.
     Other,
-    /// Nothing: the peer did not hold the topic. Must not be passed upstream, where it would take
-    /// the topic away from others.
+    /// None: the peer did not hold the topic. Do not pass this cancel upstream, where it would end
+    /// the subscriptions of others.
     NotFound,
 }
 
 /// The leaves that one peer holds, newest first.
 #[derive(Clone, Copy, Debug)]
 struct List {
-    /// Bytes of their topics, about: a peer that is being removed counts by shares.
+    /// The approximate bytes of their topics; a peer that is being removed counts by shares.
     bytes: u64,
     head: u32,
     count: u32,
@@ -135,7 +132,7 @@ impl Trie {
         }
     }
 
-    /// Takes back what [`insert`](Self::insert) did, in the same time.
+    /// Reverts [`insert`](Self::insert), in the same time.
     pub fn remove(&mut self, topic: &[u8], peer: u32) -> Removed {
         match self
             .nodes
@@ -177,10 +174,10 @@ impl Trie {
         self.subscriptions_of(peer) == 0
     }
 
-    /// Calls `visit` with the peers of every stored prefix of `topic`, the empty one and `topic`
-    /// itself included. The peers of one prefix come ascending, in one slice or, if they are many,
-    /// in several; no slice is empty. A peer that holds several of the prefixes comes several
-    /// times.
+    /// Calls `visit` with the peers of every stored prefix of `topic`, including the empty one and
+    /// `topic` itself. The peers of one prefix are in ascending order, in one slice or, if they are
+    /// many, in several; no slice is empty. A peer that holds several of the prefixes appears
+    /// several times.
     ///
     /// O(length of the longest stored prefix + number of peers); allocates nothing.
     pub fn matches(&self, topic: &[u8], mut visit: impl FnMut(&[u32])) {
@@ -228,8 +225,8 @@ impl Trie {
         });
     }
 
-    /// Calls `visit` with each topic from `first` on, in order, and how many peers hold it, until
-    /// it breaks off.
+    /// Calls `visit` with each topic from `first` on, in order, and the number of its peers, until
+    /// `visit` breaks.
     pub fn for_each_topic_from(
         &self,
         first: &[u8],
@@ -241,7 +238,7 @@ impl Trie {
         let Nodes {
             leaves, branches, ..
         } = &self.nodes;
-        // The walk needs no stack: it finds the next child by the first byte of the last one.
+        // The loop needs no stack: it finds the next child by the first byte of the last one.
         let (mut branch, mut key_min, mut topic) = self.nodes.lower_bound(first);
         let count = |leaf: u32| leaves[leaf].holders.count();
         if topic.len() >= first.len() && branches[branch].terminal != NONE {
@@ -282,7 +279,7 @@ impl Trie {
         }
     }
 
-    /// Whether any stored topic is not the empty one, so that [`Self::matches`] may differ.
+    /// Whether any stored topic is not empty, so that [`Self::matches`] may differ between topics.
     pub fn tells_apart(&self) -> bool {
         let has_empty = self.subscriptions > 0 && self.nodes.branches[ROOT].terminal != NONE;
         self.topics() > usize::from(has_empty)
@@ -311,7 +308,7 @@ impl Trie {
         leaf.map_or(0, |leaf| self.nodes.leaves[leaf].holders.count())
     }
 
-    /// About how many heap bytes `peer` takes: its topics, with what keeps them in order. O(1).
+    /// The approximate heap bytes of `peer`: its topics and their bookkeeping. O(1).
     pub fn bytes_of(&self, peer: u32) -> u64 {
         self.lists.get(peer as usize).map_or(0, |list| {
             list.bytes + u64::from(list.count) * SUBSCRIPTION_BYTES
@@ -328,8 +325,8 @@ impl Trie {
         self.generation
     }
 
-    /// Takes `peer` off a leaf and returns how many peers are left there; the leaf stays. Without
-    /// the length of the topic it counts as one of the average length of those that the peer holds.
+    /// Removes `peer` from a leaf and returns the number of peers left there; the leaf stays.
+    /// Without the length of the topic, the average length of the peer's topics counts.
     fn withdraw(&mut self, leaf: u32, peer: u32, topic_len: Option<usize>) -> Option<usize> {
         let mut holders = self.nodes.leaves[leaf].holders;
         let (link, moved) = self.crowds.remove(&mut holders, leaf, peer)?;
@@ -370,10 +367,9 @@ impl Trie {
         }
     }
 
-    /// Gives memory back after a topic was removed: all with the last topic, and a little where
-    /// less
-    /// than a quarter of the slots is in use. Each removal pays for a few moves; a leaf with many
-    /// holders, each of which must learn its new number, moves when enough removals have paid.
+    /// Frees memory after a topic was removed: all of it with the last topic, and a little while
+    /// less than a quarter of the slots is in use. Each removal pays for a few moves; a leaf with
+    /// many holders, each of which must learn its new number, moves when enough removals have paid.
     fn give_back(&mut self) {
         self.release_if_empty();
         let is_sparse = |trie: &Self| {
@@ -400,7 +396,7 @@ impl Trie {
         }
     }
 
-    /// Makes one leaf slot less, if there is credit for it; answers with the cost.
+    /// Removes one leaf slot, if there is credit for it; returns the cost.
     fn drop_last_leaf(&mut self) -> Option<usize> {
         let Some(from) = self.nodes.leaves.drop_last() else {
             return Some(1);
@@ -424,7 +420,7 @@ impl Trie {
         Some(holders.count())
     }
 
-    /// Makes one branch slot less; answers with the cost.
+    /// Removes one branch slot; returns the cost.
     fn drop_last_branch(&mut self) -> Option<usize> {
         if let Some(from) = self.nodes.branches.drop_last() {
             self.nodes.move_last_branch(from);
@@ -460,9 +456,10 @@ impl List {
 
 const LISTS_KEPT: usize = 1024;
 
-/// Slots that one removal may free where most are vacant: twice what would keep their share.
+/// Slots that one removal may free while most are vacant: twice the number that would keep their
+/// share.
 const MOVES_PER_REMOVAL: usize = 8;
 
-/// What a subscription takes beside the bytes of its topic: a leaf, its place among the children of
-/// a branch, a share of the branch.
+/// Bytes of a subscription in addition to its topic: a leaf, its place among the children of a
+/// branch, a share of the branch.
 const SUBSCRIPTION_BYTES: u64 = 40;

@@ -1,4 +1,4 @@
-//! XPUB and PUB: send each message to those whose subscriptions match its first frame.
+//! XPUB and PUB: send each message to the peers whose subscriptions match its first frame.
 
 use crate::config::SocketOptions;
 use crate::conn::ConnTable;
@@ -14,29 +14,29 @@ use zmtp::SocketType;
 /// The subscribers of each topic.
 #[derive(Debug)]
 pub(crate) struct Xpub {
-    /// The slots of the peers that the last message was for.
+    /// The slots of the receivers of the last message.
     last_slots: Vec<u32>,
     /// Peers in the order of their ids, for messages that go to peers without a subscription.
     peers: BTreeSet<ConnId>,
-    /// The slots of the peers that want the topic that was looked up last.
+    /// The slots of the peers that match the last topic.
     slots: Vec<u32>,
     socket_type: SocketType,
     /// The number of the last message that needed stamps.
     stamp: u64,
-    /// For each slot the number of the last message it was matched with, where a peer could be
-    /// matched twice.
+    /// For each slot the number of the last message that it matched, used where a peer could match
+    /// twice.
     stamps: Vec<u64>,
     trie: Trie,
 }
 
-/// Which peers must hear of a subscription or a cancel.
+/// The peers that must get a subscription or a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
-    /// It is a subscription, and not a cancel.
+    /// Whether it is a subscription.
     pub(crate) is_add: bool,
     /// Peers across that are not publishers, and get it as a message.
     pub(crate) to_others: bool,
-    /// Publishers: what has become of the topic.
+    /// Publishers: the change of the topic.
     pub(crate) to_publishers: Option<Change>,
 }
 
@@ -53,8 +53,8 @@ impl Xpub {
         }
     }
 
-    /// Takes in a peer, and makes room for it among those that a message is for: no message makes
-    /// the lists longer, whose memory is counted when peers come and subscribe.
+    /// Adds a peer, and makes room for it in the lists of receivers: messages do not lengthen these
+    /// lists, whose memory is counted when peers join and subscribe.
     pub(crate) fn attach(&mut self, id: ConnId) {
         self.peers.insert(id);
         let slots = id.slot as usize + 1;
@@ -70,17 +70,16 @@ impl Xpub {
         self.peers.remove(&id);
     }
 
-    /// Whether it is a PUB: of what its peers send, only subscriptions count.
+    /// Whether it is a PUB: only subscriptions of its peers count, not their messages.
     #[inline]
     pub(crate) fn is_pub(&self) -> bool {
         self.socket_type == SocketType::Pub
     }
 
-    /// Enters or cancels a subscription; answers which peers must hear of it. Publishers hear of
-    /// the
-    /// first subscription to a topic and of the last cancel; if the options ask for more, they hear
-    /// of the other subscriptions too, but not of the other cancels, as libzmq's XSUB has it. A
-    /// cancel of what a peer never had goes no further, or it could cut others off.
+    /// Subscribes or cancels; returns the peers that must get it. Publishers get the first
+    /// subscription to a topic and the last cancel; if the options ask for more, they get the other
+    /// subscriptions too, but not the other cancels, as with libzmq's XSUB. A cancel without a
+    /// subscription is not passed on, since it could end those of others.
     pub(crate) fn subscribe(
         &mut self,
         id: ConnId,
@@ -95,7 +94,7 @@ impl Xpub {
             if held > options.subscriptions_max as usize
                 || self.trie.bytes() > SUBSCRIPTION_BYTES_MAX
             {
-                // No publisher has heard of it, so none must hear of its end.
+                // No publisher has got the subscription, so none must get the cancel.
                 if inserted != Inserted::Already {
                     self.trie.remove(topic, id.slot);
                 }
@@ -120,8 +119,8 @@ impl Xpub {
         })
     }
 
-    /// Removes up to `limit` subscriptions of a peer that left, calling `emptied` for each topic
-    /// that no peer wants any more; answers whether the peer has none left.
+    /// Removes up to `limit` subscriptions of a departed peer, and calls `emptied` for each topic
+    /// that no peer holds any more; returns whether the peer has none left.
     pub(crate) fn forget(&mut self, id: ConnId, limit: usize, emptied: impl FnMut(&[u8])) -> bool {
         let is_gone = self.trie.remove_peer(id.slot, limit, emptied);
         if self.peers.is_empty() && self.trie.topics() == 0 {
@@ -131,8 +130,8 @@ impl Xpub {
         is_gone
     }
 
-    /// Calls `visit` with each topic from `first` on, in order, and how many subscribe to it, until
-    /// it breaks off.
+    /// Calls `visit` with each topic from `first` on, in order, and the number of its subscribers,
+    /// until `visit` breaks.
     pub(crate) fn for_each_topic_from(
         &self,
         first: &[u8],
@@ -141,19 +140,19 @@ impl Xpub {
         self.trie.for_each_topic_from(first, visit);
     }
 
-    /// How many topics a peer subscribes to.
+    /// The number of topics that a peer subscribes to.
     pub(crate) fn subscriptions_of(&self, id: ConnId) -> usize {
         self.trie.subscriptions_of(id.slot)
     }
 
-    /// Heap bytes of the subscriptions and of what finds their peers, in O(1).
+    /// Heap bytes of the subscriptions and the lists of receivers, in constant time.
     pub(crate) fn memory(&self) -> u64 {
         let slots = self.slots.capacity() + self.last_slots.capacity();
         let stamps = self.stamps.capacity();
         (self.trie.bytes() + slots * size_of::<u32>() + stamps * size_of::<u64>()) as u64
     }
 
-    /// About how many bytes of memory the subscriptions of a peer take.
+    /// The approximate bytes of memory of a peer's subscriptions.
     pub(crate) fn memory_of(&self, id: ConnId) -> u64 {
         self.trie.bytes_of(id.slot)
     }
@@ -163,21 +162,21 @@ impl Xpub {
         self.trie.topics()
     }
 
-    /// Whether everybody wants all there is or nothing.
+    /// Whether every peer subscribes to everything or to nothing.
     #[inline]
     pub(crate) fn is_steady(&self) -> bool {
         !self.trie.tells_apart()
     }
 
-    /// Finds the peers that want `topic`, each once; answers whether they are those that the last
-    /// message went to.
+    /// Finds the peers that match `topic`, each once; returns whether they are the receivers of the
+    /// last message.
     #[inline]
     pub(crate) fn repeats(&mut self, topic: &[u8]) -> bool {
         self.find(topic);
         self.slots == self.last_slots
     }
 
-    /// Finds the peers that want `topic`, each once.
+    /// Finds the peers that match `topic`, each once.
     #[inline]
     pub(crate) fn find(&mut self, topic: &[u8]) {
         let Self {
@@ -222,7 +221,7 @@ impl Xpub {
         }
     }
 
-    /// Puts those into `targets` whose slots were not found.
+    /// Puts the peers that were not found into `targets`.
     fn invert(&mut self, targets: &mut Vec<ConnId>) {
         self.stamp += 1;
         for slot in &self.last_slots {

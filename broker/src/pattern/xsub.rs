@@ -1,4 +1,4 @@
-//! XSUB and SUB: hear every publisher, and tell every publisher what is wanted.
+//! XSUB and SUB: receive from every publisher, and send subscriptions to every publisher.
 
 mod filter;
 pub(crate) mod publisher;
@@ -14,12 +14,12 @@ use publisher::{Change, Publisher};
 use std::ops::ControlFlow;
 use zmtp::{Frames, SocketType};
 
-/// The publishers, and what each is asked for.
+/// The publishers, and the subscriptions for each.
 #[derive(Debug)]
 pub(crate) struct Xsub {
-    /// The first is for all publishers whose link has no topics of its own.
+    /// The first filter is for all publishers whose link has no topics of its own.
     filters: Vec<Filter>,
-    /// Heap bytes of the filters, and of what is noted for publishers.
+    /// Heap bytes of the filters, and of pending changes for publishers.
     memory: u64,
     publishers: Vec<Publisher>,
     socket_type: SocketType,
@@ -37,7 +37,7 @@ impl Xsub {
         }
     }
 
-    /// Whether it is a SUB: nothing is sent through it.
+    /// Whether it is a SUB, which sends no messages.
     pub(crate) fn is_sub(&self) -> bool {
         self.socket_type == SocketType::Sub
     }
@@ -53,7 +53,7 @@ impl Xsub {
         self.filters.len() - 1
     }
 
-    /// Says which filter is that of a publisher: until then it is that of the socket.
+    /// Sets the filter of a publisher, which has that of the socket at first.
     pub(crate) fn set_filter(&mut self, id: ConnId, conns: &ConnTable, filter: usize) {
         if let Some(publisher) = self.publisher_mut(id, conns) {
             publisher.filter = filter;
@@ -98,7 +98,7 @@ impl Xsub {
         (publisher.id == id).then_some(publisher)
     }
 
-    /// A SUB filters again what it hears, because some publishers send everything; an XSUB does
+    /// A SUB filters received messages again, because some publishers send everything; an XSUB does
     /// not.
     #[inline]
     pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
@@ -111,14 +111,14 @@ impl Xsub {
         Admit::Pass { skip: 0 }
     }
 
-    /// What subscribers send upstream beside subscriptions goes to every publisher, as in libzmq.
+    /// Messages from subscribers that are not subscriptions go to every publisher, as in libzmq.
     pub(crate) fn all(&self, targets: &mut Vec<ConnId>) {
         targets.clear();
         targets.extend(self.publishers.iter().map(|publisher| publisher.id));
     }
 
-    /// The store of the XPUB across changes: calls `tell` with each publisher that must hear of it,
-    /// with the topic that it must hear of, and with what became of that.
+    /// The store of the XPUB across changes: calls `tell` with each publisher that must get the
+    /// change, the topic, and its change.
     pub(crate) fn pass_on(
         &mut self,
         (topic, change): (&[u8], Change),
@@ -128,9 +128,9 @@ impl Xsub {
         self.change((topic, change), Origin::Store, options, tell);
     }
 
-    /// A peer across, which is no XPUB, subscribes or cancels by a message: as [`Self::pass_on`].
-    /// Publishers hear of every subscription and of the last cancel, as libzmq's XSUB has it.
-    /// False if there are too many.
+    /// A peer across, of a type other than XPUB, subscribes or cancels by a message: see
+    /// [`Self::pass_on`]. Publishers get every subscription and the last cancel, as with libzmq's
+    /// XSUB. False if there are too many.
     pub(crate) fn subscribe(
         &mut self,
         (topic, add): (&[u8], bool),
@@ -174,10 +174,10 @@ impl Xsub {
         has_room
     }
 
-    /// Takes out up to `limit` topics that a publisher is still to be told, and calls `tell` with
-    /// each, and whether it is wanted. The table of topics is that of `across` where subscriptions
-    /// pass unchanged, and else a store of ours. Answers how many were taken: none is left if they
-    /// are fewer than `limit`.
+    /// Takes out up to `limit` topics that a publisher must still get, and calls `tell` with each,
+    /// and whether it is wanted. The table of topics is that of `across` if subscriptions pass
+    /// unchanged, otherwise a store of this socket. Returns the number: if it is less than `limit`,
+    /// none is left.
     pub(crate) fn tell_more(
         &mut self,
         id: ConnId,
@@ -222,12 +222,12 @@ impl Xsub {
         taken
     }
 
-    /// Heap bytes of what publishers are asked for and are to be told, in O(1).
+    /// Heap bytes of the filters and of pending changes for publishers, in constant time.
     pub(crate) fn memory(&self) -> u64 {
         self.memory
     }
 
-    /// The same, counted anew.
+    /// The same, recounted.
     pub(crate) fn walk(&self) -> u64 {
         let filters = self.filters.iter().map(Filter::memory);
         filters
@@ -235,7 +235,7 @@ impl Xsub {
             .sum()
     }
 
-    /// Heap bytes of what one publisher is still to be told.
+    /// Heap bytes of one publisher's pending changes.
     pub(crate) fn memory_of(&self, id: ConnId, conns: &ConnTable) -> u64 {
         let index = conns.get(id).map(|conn| conn.turn as usize);
         let publisher = index.and_then(|index| self.publishers.get(index));

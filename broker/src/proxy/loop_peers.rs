@@ -1,35 +1,35 @@
-//! The brokers right next to a socket, as far as they say that they are: for finding loops.
+//! The brokers connected to a socket, as far as they announce it: for finding loops.
 
 use crate::ids::ConnId;
 use crate::limits::PROBES_REMEMBERED_MAX;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// A loop that is tried again and again is an error in the log once in this time.
+/// A loop that forms again and again is logged as an error once in this time.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The brokers that a socket is connected with, and what they have asked it to pass on.
+/// The brokers connected to a socket, and the probes that they sent.
 #[derive(Debug, Default)]
 pub(crate) struct LoopPeers {
     /// Connections with brokers that look for loops.
     pub(crate) peers: BTreeSet<ConnId>,
-    /// When a loop over a connection that we accepted was last reported.
+    /// The last report of a loop over an accepted connection.
     reported_at: Option<Instant>,
-    /// The last probes that came by, so that each is passed on once.
+    /// The last probes, so that each is passed on once.
     seen: VecDeque<u128>,
 }
 
-/// What is known of a broker at the other end of a connection.
+/// The state of a broker at the other end of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct LoopPeer {
-    /// The probe that was sent to see whether it comes back from here.
+    /// The probe sent for this connection, to see whether it comes back.
     pub(crate) probe: Option<u128>,
-    /// Probes put into its queue since that was last seen empty.
+    /// Probes put into its queue since the queue was last empty.
     pub(crate) waiting: u32,
 }
 
 impl LoopPeers {
-    /// Takes note of a probe; false if it has been here before.
+    /// Notes a probe; false if it was noted before.
     pub(crate) fn is_new(&mut self, number: u128) -> bool {
         if self.seen.contains(&number) {
             return false;
@@ -41,7 +41,7 @@ impl LoopPeers {
         true
     }
 
-    /// Whether a loop is news.
+    /// Whether to report a loop at the error level.
     pub(crate) fn may_report(&mut self, now: Instant) -> bool {
         let is_news = self
             .reported_at
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_is_new_once_until_many_others_have_come_by() {
+    fn a_probe_is_new_once_until_many_others_have_come() {
         let mut loop_peers = LoopPeers::default();
         for number in 0..PROBES_REMEMBERED_MAX as u128 {
             assert!(loop_peers.is_new(number));

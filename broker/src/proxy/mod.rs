@@ -1,4 +1,4 @@
-//! A proxy: two sockets, of which each sends what the other receives.
+//! A proxy: two sockets, each of which sends the messages that the other receives.
 
 use crate::config::{ProxyConfig, SocketName};
 use crate::core::report::Reports;
@@ -18,14 +18,14 @@ pub(crate) use socket::{Linger, Socket, Undelivered};
 /// All sockets of all proxies.
 pub(crate) type Sockets = Table<SocketId, Socket>;
 
-/// How far the end of a proxy, or of the broker, has come.
+/// The stage of the end of a proxy, or of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// It runs.
     No,
-    /// What is queued is being sent, until then.
+    /// Queued messages are being sent, until this time.
     Draining(Instant),
-    /// Everything is being closed, or is closed.
+    /// Connections are being closed, or are closed.
     Closing,
 }
 
@@ -38,18 +38,18 @@ pub(crate) struct Proxy {
     /// Former XPUB peers whose subscriptions are being cancelled.
     pub(crate) departing: VecDeque<ConnId>,
     pub(crate) frontend: SocketId,
-    /// Nothing is passed on for now.
+    /// Messages are not forwarded for now.
     pub(crate) is_paused: bool,
     pub(crate) name: String,
     pub(crate) observers: Observers,
-    /// What the log has heard of its peers.
+    /// The log's reports about its peers.
     pub(crate) reports: Reports,
-    /// How far its end has come.
+    /// The stage of its end.
     pub(crate) stop: Stop,
 }
 
 impl Proxy {
-    /// The proxy with this id, whose sockets are added to `sockets`.
+    /// Makes the proxy with this id, and adds its sockets to `sockets`.
     pub(crate) fn new(id: ProxyId, config: &ProxyConfig, sockets: &mut Sockets) -> Self {
         let mut add = |name| sockets.insert_with(|socket| Socket::new(socket, id, name, config));
         let [frontend, backend] = SocketName::SIDES.map(&mut add);
@@ -58,7 +58,7 @@ impl Proxy {
         let (front, back) = sockets.pair_mut(frontend, backend);
         (front.across, back.across) = (Some(backend), Some(frontend));
         if config.kind.is_echo {
-            // The backend has no peers: it sends through those of the frontend.
+            // The backend of an echo has no peers: it sends through those of the frontend.
             back.options = front.options.clone();
             back.pattern = Pattern::Echo;
             front.pattern = Pattern::Echo;
@@ -88,7 +88,7 @@ impl Proxy {
         self.sides().into_iter().chain(auxiliary)
     }
 
-    /// One of its sockets, if it has it.
+    /// One of its sockets, if it exists.
     pub(crate) fn socket(&self, name: SocketName) -> Option<SocketId> {
         match name {
             SocketName::Frontend => Some(self.frontend),
@@ -98,9 +98,9 @@ impl Proxy {
         }
     }
 
-    /// Whether the copies of all messages of a sender go to the same readers, as long as those have
-    /// room. A PUSH or DEALER takes turns, so that it must be asked once for each message; so must
-    /// a capture that blocks.
+    /// Whether the copies of all messages of a sender go to the same readers, as long as these have
+    /// room. Not so for a PUSH or DEALER, which must choose the next reader for each message, or
+    /// for a capture that blocks.
     pub(crate) fn has_steady_copies(&self, sockets: &Sockets) -> bool {
         let Some(capture) = self.capture.map(|id| &sockets[id]) else {
             return true;
@@ -112,8 +112,8 @@ impl Proxy {
         is_idle || is_steady
     }
 
-    /// Whether the capture may take a copy of a message sooner or later: one that blocks takes none
-    /// without a reader, or once it is to send no more.
+    /// Whether the capture may still take a copy of a message: one that blocks does not without a
+    /// reader, or after its linger time.
     pub(crate) fn may_take_copies(&self, sockets: &Sockets) -> bool {
         let can_take = |id| {
             let Socket { linger, peers, .. } = &sockets[id];
@@ -122,7 +122,7 @@ impl Proxy {
         !self.observers.capture.blocks || self.capture.is_some_and(can_take)
     }
 
-    /// A stop begins: every socket goes on sending for as long as it may, at most until `deadline`.
+    /// A stop begins: every socket goes on sending for its linger time, at most until `deadline`.
     pub(crate) fn begin_linger(&self, sockets: &mut Sockets, now: Instant, deadline: Instant) {
         for id in self.sockets() {
             sockets[id].begin_linger(now, deadline);

@@ -1,6 +1,6 @@
-//! What looks at the messages of a proxy on their way: the capture, the recording and the counters.
+//! The observers of a proxy's messages: the capture, the recording and the counters.
 //!
-//! Each part has a type of its own, and takes note of a message in one method.
+//! Each has a type of its own, and takes note of a message in one method.
 
 use crate::config::{CaptureFormat, ProxyConfig, Side, SocketName};
 use crate::ids::ConnId;
@@ -14,12 +14,12 @@ use zmtp::{Frames, SocketType};
 pub(crate) struct Observers {
     pub(crate) capture: Capture,
     pub(crate) counters: Counters,
-    /// Whether any part takes note of messages; if not, they pass without a second look.
+    /// Whether any of them takes note of messages; if not, forwarding skips them.
     is_active: bool,
     pub(crate) recording: Recording,
 }
 
-/// Messages that were received through one side, as `zmq_proxy_steerable` counts them.
+/// Messages received by one side, as `zmq_proxy_steerable` counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passed {
     /// Bytes of the bodies of frames, identities included.
@@ -27,7 +27,7 @@ pub(crate) struct Passed {
     pub(crate) frames: u64,
 }
 
-/// Counts what passes, where a control can ask for it.
+/// Counts messages, if a control can ask for the counters.
 #[derive(Debug)]
 pub(crate) struct Counters {
     has_control: bool,
@@ -47,13 +47,13 @@ pub(crate) struct Recording {
 /// The form of the copies that the capture sends.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    /// Whether messages wait for a reader of the capture, even before one has come.
+    /// Whether messages wait for a reader of the capture, even before one has connected.
     pub(crate) blocks: bool,
     format: CaptureFormat,
     has_readers: bool,
-    /// ROUTER:ROUTER, whose messages are shown as they go out.
+    /// ROUTER:ROUTER, whose messages are shown in their outgoing form.
     is_exchange: bool,
-    /// The frames that name the direction.
+    /// The frames with the direction.
     prefixes: [Vec<u8>; 2],
 }
 
@@ -83,13 +83,13 @@ impl Observers {
         self.is_active
     }
 
-    /// The capture has so many peers now.
+    /// Sets the number of the capture's peers.
     pub(crate) fn set_readers(&mut self, peers: usize) {
         self.capture.has_readers = peers > 0;
         self.decide();
     }
 
-    /// From now on every message is recorded.
+    /// Starts to record every message.
     pub(crate) fn set_tape(&mut self, tape: Box<dyn Tape>) {
         self.recording.tape = Some(tape);
         self.decide();
@@ -107,7 +107,7 @@ impl Observers {
 }
 
 impl Counters {
-    /// A message came in through `side` and goes on.
+    /// Counts a message that `side` received and that goes on.
     pub(crate) fn count(&mut self, side: Side, identity: &[u8], wire: &[u8]) {
         if !self.has_control {
             return;
@@ -119,14 +119,14 @@ impl Counters {
         }
     }
 
-    /// Messages that came in through `side` and went on.
+    /// The messages that `side` received and that went on.
     pub(crate) fn passed(&self, side: Side) -> Passed {
         self.passed[index(side)]
     }
 }
 
 impl Recording {
-    /// Records a message from `id`, which came in through `side` and goes on.
+    /// Records a message from `id` that `side` received and that goes on.
     pub(crate) fn record(
         &mut self,
         side: Side,
@@ -180,10 +180,10 @@ impl Capture {
         }
     }
 
-    /// Puts what stands in front of a copy of a message into `head`; answers how many bytes of the
-    /// message are in there already.
+    /// Puts the bytes in front of a copy of a message into `head`; returns the number of bytes of
+    /// the message that it contains already.
     ///
-    /// The message came in through `side` and is `identity` and then `wire`.
+    /// The message was received by `side` and consists of `identity`, then `wire`.
     pub(crate) fn begin(
         &self,
         side: Side,
@@ -212,8 +212,8 @@ impl Capture {
         }
     }
 
-    /// Whether the first frame of a copy names the direction of the message, and no more than that
-    /// decides which readers get it.
+    /// Whether the first frame of a copy is the direction of the message, which alone decides which
+    /// readers get it.
     pub(crate) fn leads_with_direction(&self) -> bool {
         self.format == CaptureFormat::Monitored && !self.is_exchange
     }
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_between_two_routers_are_shown_as_they_go_out() {
+    fn messages_between_two_routers_are_shown_in_their_outgoing_form() {
         let kind = Kind::pair(SocketType::Router, SocketType::Router).expect("a proxy");
         let mut config = ProxyConfig::new(kind, "exchange");
         let shown = copy(&config, Side::Frontend, b"a", &[b"b", b"hello"]);

@@ -1,4 +1,4 @@
-//! A socket of a proxy: its pattern, its options, and what is known of its peers as a whole.
+//! A socket of a proxy: its pattern, its options, and state that its peers share.
 
 use crate::config::{Overflow, ProxyConfig, SocketName, SocketOptions};
 use crate::conn::egress::{Store, Unsent};
@@ -23,36 +23,36 @@ use zmtp::{Frames, HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType
 pub(crate) struct Socket {
     /// The socket of the other side; an auxiliary socket has none.
     pub(crate) across: Option<SocketId>,
-    /// Its peers that were closed last, the latest in front.
+    /// Its peers that were closed last, the latest first.
     pub(crate) closed: VecDeque<Closed>,
-    /// The request that it has sent last, if it is a REQ or the one across is a REP.
+    /// The last request that it sent, if it is a REQ or the one across is a REP.
     pub(crate) errand: Errand,
     pub(crate) id: SocketId,
     pub(crate) linger: Linger,
-    /// How many messages went no further for want of room when it began to drop those that are for
-    /// any of its peers, all of which have none.
+    /// The number of messages dropped for lack of room when the current series began, if all peers
+    /// lack room for messages that any of them could get.
     pub(crate) missed_before: Option<u64>,
     pub(crate) name: SocketName,
     /// Brokers among its peers.
     pub(crate) loop_peers: LoopPeers,
     pub(crate) options: SocketOptions,
     pub(crate) pattern: Pattern,
-    /// Peers whose handshake is over.
+    /// Peers after their handshake.
     pub(crate) peers: usize,
     pub(crate) proxy: ProxyId,
-    /// What the sessions of all its connections have in common.
+    /// The configuration that the sessions of all its connections share.
     pub(crate) session: Arc<SessionConfig>,
     pub(crate) stats: SocketStats,
-    /// Heap bytes of its subscriptions when they were last counted.
+    /// Heap bytes of its subscriptions at the last count.
     pub(crate) subscription_bytes: u64,
     /// Suspended senders: their next messages wait for a receiver on the other side. In the order
     /// of their turns.
     pub(crate) suspended: Line,
-    /// What a stop dropped.
+    /// The messages that a stop dropped.
     pub(crate) undelivered: Undelivered,
 }
 
-/// What the queues of a socket held when a stop dropped it.
+/// The queues of a socket that a stop dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Undelivered {
     /// Bytes on the wire.
@@ -61,14 +61,14 @@ pub(crate) struct Undelivered {
     pub(crate) peers: u64,
 }
 
-/// Until when a socket's queues are sent.
+/// The time until which a socket's queues are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linger {
-    /// Without an end: no stop has begun.
+    /// Without a limit: no stop has begun.
     Always,
-    /// Until then.
+    /// Until this time.
     Until(Instant),
-    /// Not any more: what is queued is dropped.
+    /// Over: queued messages are dropped.
     Over,
 }
 
@@ -130,8 +130,8 @@ impl Socket {
         }
     }
 
-    /// A message was dropped, and counted, that any of its peers could have had, for want of room:
-    /// true if it is the first.
+    /// A message that any of its peers could get was dropped for lack of room, and counted: true if
+    /// it is the first of a series.
     pub(crate) fn begins_to_overflow(&mut self) -> bool {
         let before = self.stats.dropped(DropReason::PeerFull) - 1;
         let begins = self.missed_before.is_none();
@@ -139,18 +139,18 @@ impl Socket {
         begins
     }
 
-    /// One of its peers has room: how many messages were dropped, if some were.
+    /// One of its peers has room: the number of messages dropped in this series, if there was one.
     pub(crate) fn overflows_no_more(&mut self) -> Option<u64> {
         let before = self.missed_before.take()?;
         Some(self.stats.dropped(DropReason::PeerFull) - before)
     }
 
-    /// Whether a message that it receives goes on as it is.
+    /// Whether its received messages go on unchanged.
     pub(crate) fn takes_plainly(&self) -> bool {
         self.pattern.takes_plainly(&self.options)
     }
 
-    /// Whether a message that it sends is only queued for the peers to which it is routed.
+    /// Whether its outgoing messages are only routed and queued.
     pub(crate) fn sends_plainly(&self) -> bool {
         self.pattern.sends_plainly() && !self.options.overflow.takes_back()
     }
@@ -160,14 +160,14 @@ impl Socket {
         !matches!(self.session.socket_type, SocketType::Pub | SocketType::Push)
     }
 
-    /// Whether it may send messages to its peers: XSUB does, what subscribers send to publishers.
+    /// Whether it may send messages to its peers: XSUB sends those of subscribers to publishers.
     pub(crate) fn sends(&self) -> bool {
         !matches!(self.session.socket_type, SocketType::Pull | SocketType::Sub)
     }
 
-    /// How long the queue of this peer may stay full; [`None`] if that has no limit, or if it is
-    /// far from full.
-    /// It is watched from when the kernel takes no more: by when it is full nothing is written.
+    /// The time that the queue of this peer may stay full; [`None`] if it is unlimited, or if the
+    /// queue is far from full. The queue is watched from the moment when the kernel accepts no more
+    /// bytes, since nothing is written after that.
     pub(crate) fn patience(&self, id: ConnId, conn: &Conn) -> Option<Duration> {
         if let Pattern::Xsub(_) = self.pattern {
             let may_be_full = conn.is_blocked || self.is_full(conn);
@@ -178,8 +178,8 @@ impl Socket {
         is_watched.then_some(self.options.overflow_timeout)
     }
 
-    /// A time in which something may be due in the queue of this peer though nothing is written of
-    /// it: its patience ends, or messages become too old. [`None`] if nothing can be.
+    /// The time after which the queue of this peer may need work although nothing is written: its
+    /// patience ends, or messages expire. [`None`] if neither can happen.
     pub(crate) fn watch_term(&self, id: ConnId, conn: &Conn) -> Option<Duration> {
         let max_age = self.options.max_age;
         let can_expire = !max_age.is_zero() && conn.is_blocked && !conn.egress.is_empty();
@@ -187,7 +187,7 @@ impl Socket {
         terms.into_iter().flatten().min()
     }
 
-    /// Whether the queue of this peer is full, or was since it was last looked at.
+    /// Whether the queue of this peer is full, or was since the last check.
     pub(crate) fn has_been_full(&self, id: ConnId, conn: &Conn) -> bool {
         let missed_before = conn.fullness.as_ref().map_or(0, |full| full.missed_before);
         let has_missed = || conn.traffic.dropped(DropReason::PeerFull) > missed_before;
@@ -196,19 +196,19 @@ impl Socket {
         self.is_full(conn) || is_paused || has_missed()
     }
 
-    /// A stop begins: what is queued is sent until `deadline`, or for less if the options say so.
+    /// A stop begins: queued messages are sent until `deadline`, or for less if the options say so.
     pub(crate) fn begin_linger(&mut self, now: Instant, deadline: Instant) {
         let own = self.options.linger.map(|linger| now + linger);
         self.linger = Linger::Until(own.map_or(deadline, |own| own.min(deadline)));
     }
 
-    /// Takes note that a stop dropped so many bytes of one peer.
+    /// Notes that a stop dropped this number of bytes for one peer.
     pub(crate) fn count_undelivered(&mut self, bytes: u64) {
         self.undelivered.bytes += bytes;
         self.undelivered.peers += u64::from(bytes > 0);
     }
 
-    /// Whether the queue of this peer is as full as it may be.
+    /// Whether the queue of this peer is full.
     pub(crate) fn is_full(&self, conn: &Conn) -> bool {
         match self.pattern {
             Pattern::Xsub(_) => conn.egress.bytes() > UPSTREAM_BYTES_MAX,
@@ -216,17 +216,16 @@ impl Socket {
         }
     }
 
-    /// Whether the queue of this peer may be dropped. It consists of no messages in a handshake,
-    /// and subscriptions must not be lost: a publisher that knows them as messages only keeps its
-    /// queue.
+    /// Whether the queue of this peer may be dropped. A queue in the handshake has no messages, and
+    /// subscriptions must not be lost: a publisher that gets them as messages keeps its queue.
     pub(crate) fn may_shed(&self, conn: &Conn) -> bool {
         let has_subscriptions =
             matches!(self.pattern, Pattern::Xsub(_)) && !conn.version.has_commands();
         conn.phase == Phase::Ready && !has_subscriptions
     }
 
-    /// Drops what is queued for this peer and not begun, and answers how much it was.
-    /// It may lean on `input`.
+    /// Drops the messages queued for this peer of which no byte was written, and returns their
+    /// number. The queue may refer to `input`.
     pub(crate) fn shed(
         &mut self,
         (id, conn): (ConnId, &mut Conn),
@@ -243,8 +242,8 @@ impl Socket {
         dropped
     }
 
-    /// Takes note that messages in the queue of this peer were dropped, the oldest first, and that
-    /// `left` of them are unsent still.
+    /// Notes that the oldest messages in the queue of this peer were dropped, and that `left` of
+    /// them are still unsent.
     pub(crate) fn count_dropped(
         &mut self,
         (id, conn): (ConnId, &mut Conn),
@@ -257,8 +256,8 @@ impl Socket {
         self.errand.dropped(id, count, left);
     }
 
-    /// Takes older messages out of the queues of these peers for one that begins with `wire`, where
-    /// the options say that newer ones go before them.
+    /// Drops older messages from the queues of these peers for one that begins with `wire`, if the
+    /// options say so.
     #[cold]
     pub(crate) fn make_room(
         &mut self,
@@ -295,8 +294,8 @@ impl Socket {
         }
     }
 
-    /// Gives up the queue of a peer that does not read any more. Hands over what it was not sent,
-    /// if it does not matter who gets it.
+    /// Gives up the queue of a peer that does not read any more. Returns its unsent messages if any
+    /// other peer may get them.
     pub(crate) fn close_queue(&mut self, conn: &mut Conn, store: &mut Store) -> Unsent {
         if self.pattern.balancer().is_some() {
             conn.egress.close_and_take(store)
@@ -306,12 +305,12 @@ impl Socket {
         }
     }
 
-    /// Bytes that were taken back from dead peers.
+    /// Bytes of orphaned messages.
     pub(crate) fn orphaned_bytes(&self) -> u64 {
         self.pattern.orphaned_bytes()
     }
 
-    /// Drops what was taken back from dead peers, and answers how much it was.
+    /// Drops the orphaned messages, and returns their number.
     pub(crate) fn shed_orphaned(&mut self, reason: DropReason, store: &mut Store) -> u32 {
         let balancer = self.pattern.balancer();
         let dropped = balancer.map_or(0, |balancer| balancer.drop_orphaned(store));
@@ -320,7 +319,8 @@ impl Socket {
         dropped
     }
 
-    /// What a new peer is sent first: a probe, so that a ROUTER knows us, or a publisher's welcome.
+    /// The first message for a new peer: a probe, so that a ROUTER learns of us, or a publisher's
+    /// welcome.
     pub(crate) fn first_message(&self) -> Vec<u8> {
         let mut message = Vec::new();
         match self.session.socket_type {

@@ -307,10 +307,7 @@ fn damage_is_reported_and_costs_only_the_damaged_messages() {
     let mut bytes = fs::read(&path).expect("readable");
     fs::write(&cut, &bytes[..bytes.len() - 1]).expect("writable");
     let output = run(&["sniff", "--read", &cut]);
-    assert!(
-        output.status.success(),
-        "a killed writer is not damage"
-    );
+    assert!(output.status.success(), "a killed writer is not damage");
     assert_eq!(text(&output.stdout).lines().count(), 4);
     let stderr = text(&output.stderr);
     assert!(

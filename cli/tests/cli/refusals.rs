@@ -69,7 +69,10 @@ fn contradictions_on_the_command_line_name_the_option() {
 fn wrong_files_are_refused_with_line_and_key() {
     const QUEUE: &str = "[[proxy]]\nkind = 'queue'\n";
     for (number, (text, expected)) in [
-        (String::new(), ": there is no proxy: add a [[proxy]] table"),
+        (
+            String::new(),
+            ": the configuration has no proxy: add a [[proxy]] table",
+        ),
         ("[[proxy".to_owned(), ":1: this is not TOML: "),
         (
             format!("{QUEUE}kind = 'queue'"),

@@ -208,7 +208,8 @@ fn messages_without_a_receiver_are_reported_at_the_end() {
     let end = broker.wait();
     assert_eq!(end.code, Some(0), "{}", end.stderr);
     assert!(
-        end.stderr.contains(" bytes: no peer is there to take them"),
+        end.stderr
+            .contains(" bytes: no peer is connected to take them"),
         "{}",
         end.stderr
     );

@@ -66,7 +66,7 @@ fn pairs_exchange_messages_and_a_second_peer_is_refused() {
         late = dial(zmq.PAIR, frontend)
         "#,
     );
-    let _line = broker.wait_log("the pair has its peer already");
+    let _line = broker.wait_log("the PAIR has a peer already");
     python.run(
         r#"
         left.close()
@@ -202,7 +202,7 @@ fn an_impossible_pair_of_sockets_is_refused_with_the_reason() {
     assert_eq!(finished.code, Some(2));
     let error = finished.stderr;
     assert!(
-        error.contains("PULL:SUB makes no proxy: both sides only receive"),
+        error.contains("PULL:SUB cannot be a proxy: both sides only receive"),
         "{error}"
     );
 }

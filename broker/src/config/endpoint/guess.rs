@@ -1,9 +1,9 @@
-//! What a text that is not an endpoint was probably meant to be.
+//! The endpoint that a wrong text was probably meant to be.
 
 use super::Endpoint;
 
-/// The endpoint that a text without a transport probably means. [`None`] if it may mean several
-/// things, or nothing legal.
+/// The endpoint that a text without a transport probably means. [`None`] if the text is ambiguous,
+/// or the endpoint would be illegal.
 pub(super) fn without_transport(text: &str) -> Option<String> {
     let bare = text.strip_prefix("//").unwrap_or(text);
     let is_path = text.starts_with(['/', '.', '~']) && !text.starts_with("//");

@@ -4,12 +4,12 @@ use std::fmt;
 
 use super::EndpointFault;
 
-/// What stands behind `ipc://`.
+/// The name in an `ipc://` endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum IpcName {
-    /// `@NAME`: a name in Linux's abstract namespace, which is no file.
+    /// `@NAME`: a name in Linux's abstract namespace, without a file.
     Abstract(String),
-    /// `*`: a socket in a temporary directory of its own; only for binding.
+    /// `*`: a socket in a new temporary directory; only for binding.
     Any,
     /// The path of a socket.
     Path(String),
@@ -52,7 +52,7 @@ pub(super) fn parse_inproc(text: &str) -> Result<String, EndpointFault> {
     Ok(text.to_owned())
 }
 
-/// What fits the system's address of a local socket beside its end, in bytes.
+/// The longest name in the system's address of a local socket, in bytes.
 const IPC_SIZE_MAX: usize = 107;
 
 /// As in libzmq, in bytes.

@@ -1,8 +1,8 @@
 //! Endpoints in libzmq's syntax.
 //!
-//! [`Endpoint`]'s `FromStr` accepts whatever is an endpoint at all; what is only for binding (`*`
-//! and port 0) or only for connecting (a source address) is told apart by [`Endpoint::parse_bind`]
-//! and [`Endpoint::parse_connect`].
+//! [`Endpoint`]'s `FromStr` accepts all endpoints; [`Endpoint::parse_bind`] and
+//! [`Endpoint::parse_connect`] refuse those that are only for connecting (a source address) or only
+//! for binding (`*` and port 0).
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub use local::IpcName;
 pub(super) use overlap::Overlaps;
 pub use tcp::{Host, Source};
 
-/// Where a socket binds or connects.
+/// The address that a socket binds or connects to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `inproc://NAME`: within one broker, without the system's network.
@@ -30,12 +30,13 @@ pub enum Endpoint {
         host: Host,
         /// The port; zero asks the system for a free one and is only for binding.
         port: u16,
-        /// Where to connect from; [`None`] leaves it to the system. Only for connecting.
+        /// The local address of the connection; [`None`] leaves it to the system. Only for
+        /// connecting.
         source: Option<Box<Source>>,
     },
 }
 
-/// What a socket does with an endpoint.
+/// The use of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Attach {
     /// Listen on it.
@@ -44,29 +45,29 @@ pub enum Attach {
     Connect,
 }
 
-/// A text that is no endpoint, and why.
+/// A text that is not an endpoint, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" {fault}", show(text))]
 pub struct EndpointError {
-    /// What is wrong with it.
+    /// The error in the text.
     pub fault: EndpointFault,
-    /// The endpoint as it was written.
+    /// The text.
     pub text: String,
 }
 
-/// What is wrong with an endpoint; the sentence goes on from its text and says what to write.
+/// An error in an endpoint; the sentence continues after the text and gives the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointFault {
     /// `*` cannot be connected to.
-    #[error("names no host to connect to: * is only for binding, write a name or an address")]
+    #[error("has no host to connect to: * is only for binding; write a name or an address")]
     AnyHost,
     /// `ipc://*` cannot be connected to.
-    #[error("names no path to connect to: * is only for binding, write the path")]
+    #[error("has no path to connect to: * is only for binding; write the path")]
     AnyPath,
-    /// It would garble logs and output.
+    /// A character that would garble logs and output.
     #[error("has a control or invisible character: leave it out")]
     ControlCharacter,
-    /// Neither an address nor a name.
+    /// A host that is neither an address nor a name.
     #[error(
         "has the host \"{}\", neither an address nor a name: write 127.0.0.1, [::1] or a name",
         show(.0)
@@ -75,7 +76,7 @@ pub enum EndpointFault {
     /// Nothing between `://` and the port.
     #[error("has no host: write tcp://*:{} to bind every interface, or name a host", show(.0))]
     HostMissing(String),
-    /// Longer than the system's address of a local socket.
+    /// A path longer than the system's address of a local socket.
     #[error("has a path of {size} bytes: write one of at most {size_max}")]
     IpcNameTooLong {
         /// Its length.
@@ -83,10 +84,10 @@ pub enum EndpointFault {
         /// The longest legal length.
         size_max: usize,
     },
-    /// Nothing after `ipc://` or `ipc://@`.
-    #[error("names no path: write ipc:///run/zmqd.ipc, ipc://@NAME, or ipc://* to bind")]
+    /// Nothing follows `ipc://` or `ipc://@`.
+    #[error("has no path: write ipc:///run/zmqd.ipc, ipc://@NAME, or ipc://* to bind")]
     IpcNameMissing,
-    /// Nothing after `inproc://`, or too much.
+    /// The name after `inproc://` is empty or too long.
     #[error("has a name of {size} bytes: write one of 1 to {size_max}")]
     InprocName {
         /// Its length.
@@ -94,36 +95,36 @@ pub enum EndpointFault {
         /// The longest legal length.
         size_max: usize,
     },
-    /// Something after the port.
-    #[error("goes on after the port: end it there, tcp has no paths")]
+    /// Text follows the port.
+    #[error("has text after the port: remove it, tcp has no paths")]
     PathAfterPort,
-    /// Neither a number nor `*`.
+    /// The port is neither a number nor `*`.
     #[error("has the port \"{}\": write a number up to 65535, or * to bind any free port",
          show(.0))]
     PortMalformed(String),
-    /// Nothing after the host, or only a port. With an endpoint that would be legal.
-    #[error("has no port: write {}, for example", show(.0))]
+    /// The port is missing, or the text has only a port. With a legal endpoint to write instead.
+    #[error("has no port: write {} for example", show(.0))]
     PortMissing(String),
-    /// Above 65535.
-    #[error("has the port {}: the highest is 65535", show(.0))]
+    /// A port above 65535.
+    #[error("has the port {}: write at most 65535", show(.0))]
     PortTooLarge(String),
-    /// Port 0 and `*` cannot be connected to.
-    #[error("names no port to connect to: 0 and * are only for binding, write the peer's port")]
+    /// Port 0 and `*`, which cannot be connected to.
+    #[error("has no port to connect to: 0 and * are only for binding; write the peer's port")]
     PortZero,
-    /// libzmq's `source;destination`, to be bound.
-    #[error("has a source address before the semicolon, only for connecting: leave it out")]
+    /// libzmq's `source;destination`, in an endpoint to bind.
+    #[error("has a source address before the semicolon: leave it out, it is only for connecting")]
     SourceAddress,
-    /// No `://`. With the endpoint that was probably meant, if one can be guessed.
+    /// `://` is missing. With the endpoint that was probably meant, if it can be guessed.
     #[error("is not an endpoint: write {}", instead(.0.as_deref()))]
     TransportMissing(Option<String>),
-    /// None of ours.
+    /// An unknown transport.
     #[error(
-        "has the transport \"{}\", which zmqd does not speak: write tcp://HOST:PORT, ipc://PATH or \
-         inproc://NAME",
+        "has the transport \"{}\", which zmqd does not support: write tcp://HOST:PORT, ipc://PATH \
+         or inproc://NAME",
         show(.0)
     )]
     TransportUnknown(String),
-    /// `%` in a host that is no IPv6 address, or nothing behind it.
+    /// `%` in a host that is not an IPv6 address, or without a zone after it.
     #[error("has the zone \"%{}\": zones are for IPv6 addresses, write [fe80::1%eth0]", show(.0))]
     Zone(String),
 }
@@ -132,7 +133,7 @@ impl Endpoint {
     /// Parses an endpoint to listen on; the host may be `*`, the port `*` or 0.
     ///
     /// # Errors
-    /// The text is no endpoint, or has a source address.
+    /// The text is not an endpoint, or has a source address.
     pub fn parse_bind(text: &str) -> Result<Self, EndpointError> {
         match text.parse()? {
             Self::Tcp {
@@ -142,10 +143,10 @@ impl Endpoint {
         }
     }
 
-    /// Parses an endpoint to connect to: a certain host and a certain port.
+    /// Parses an endpoint to connect to: the host and the port must be definite.
     ///
     /// # Errors
-    /// The text is no endpoint, or one that is only for binding.
+    /// The text is not an endpoint, or is only for binding.
     pub fn parse_connect(text: &str) -> Result<Self, EndpointError> {
         let endpoint: Self = text
             .parse()
@@ -168,10 +169,11 @@ impl Endpoint {
     }
 }
 
-/// Parses an endpoint with czmq's prefixes: `@` binds, `>` connects, neither does `unless_told`.
+/// Parses an endpoint with czmq's prefixes: `@` binds, `>` connects; without one, `unless_told`
+/// applies.
 ///
 /// # Errors
-/// The text is no endpoint for what is to be done with it.
+/// The text is not an endpoint for this use.
 pub fn attach(text: &str, unless_told: Attach) -> Result<(Attach, Endpoint), EndpointError> {
     let (attach, bare) = match (text.strip_prefix('@'), text.strip_prefix('>')) {
         (Some(bare), _) => (Attach::Bind, bare),

@@ -1,14 +1,14 @@
-//! Endpoints on which no two sockets can listen at once.
+//! Endpoints that cannot be bound at the same time.
 
 use std::collections::HashMap;
 
 use super::{Endpoint, Host, IpcName};
 
-/// Finds overlaps among endpoints to listen on, as far as their texts can tell. Each endpoint costs
-/// a few look-ups, however many there are.
+/// Finds overlaps among endpoints to bind, as far as their texts show them. Each endpoint costs a
+/// few look-ups, whatever their number.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Overlaps<'a> {
-    /// How many endpoints were added.
+    /// The number of endpoints added.
     count: usize,
     /// The first endpoint of each TCP port on an IPv4 address.
     ipv4: HashMap<u16, usize>,
@@ -19,8 +19,8 @@ pub(in crate::config) struct Overlaps<'a> {
 }
 
 impl<'a> Overlaps<'a> {
-    /// Adds an endpoint; answers with the number of the first one before it, counted from zero,
-    /// that overlaps it.
+    /// Adds an endpoint; returns the number of the first earlier one that overlaps it, counted from
+    /// zero.
     pub(in crate::config) fn add(&mut self, endpoint: &'a Endpoint) -> Option<usize> {
         let number = self.count;
         self.count += 1;
@@ -45,7 +45,7 @@ impl<'a> Overlaps<'a> {
     }
 }
 
-/// Notes the first of its kind; answers with the one before it.
+/// Adds a key; returns the number of the endpoint that had it first.
 fn note<K: Eq + std::hash::Hash>(
     numbers: &mut HashMap<K, usize>,
     key: K,

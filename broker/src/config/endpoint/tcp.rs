@@ -10,27 +10,27 @@ use super::{Endpoint, EndpointFault, guess};
 pub enum Host {
     /// `*`: every interface, IPv4 only unless the option `ipv6` is set; only for binding.
     Any,
-    /// A numeric address; IPv6 stands in brackets.
+    /// A numeric address; IPv6 is in brackets.
     Ip(IpAddr),
-    /// To bind, a network interface or a name of this machine; to connect, a name that is resolved
+    /// To bind, a network interface or a name of this machine; to connect, a name that is looked up
     /// at each attempt.
     Name(String),
-    /// An IPv6 address that means something only on one network interface: `[fe80::1%eth0]`.
+    /// An IPv6 address that is valid only on one network interface: `[fe80::1%eth0]`.
     Zoned(Ipv6Addr, String),
 }
 
-/// Where a connection comes from.
+/// The local address of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
     /// An address of this machine, a network interface, or `*` for any.
     pub host: Host,
-    /// The port; zero is any.
+    /// The port; zero means any.
     pub port: u16,
 }
 
 impl Host {
-    /// The loopback addresses, if this is `localhost` or a name below it, which are answered
-    /// without a resolver (RFC 6761, section 6.3): IPv6 first.
+    /// The loopback addresses, IPv6 first, if this is `localhost` or a name below it, which needs
+    /// no resolver (RFC 6761, section 6.3).
     #[must_use]
     pub fn loopback(&self) -> Option<[IpAddr; 2]> {
         let Self::Name(name) = self else {
@@ -46,7 +46,7 @@ impl Host {
         matches!(self, Self::Any | Self::Ip(IpAddr::V4(_)))
     }
 
-    /// Whether it means every interface, of IPv4.
+    /// Whether it means every interface of IPv4.
     pub(super) fn is_unspecified_ipv4(&self) -> bool {
         matches!(
             self,
@@ -73,12 +73,12 @@ impl fmt::Display for Source {
     }
 }
 
-/// Parses what stands behind `tcp://`.
+/// Parses the text after `tcp://`.
 pub(super) fn parse(address: &str) -> Result<Endpoint, EndpointFault> {
     if address.contains('/') {
         return Err(EndpointFault::PathAfterPort);
     }
-    // As in libzmq the last semicolon splits.
+    // As in libzmq, the last semicolon separates.
     let (source, target) = match address.rsplit_once(';') {
         Some((source, target)) => (Some(source), target),
         None => (None, address),
@@ -93,7 +93,7 @@ pub(super) fn parse(address: &str) -> Result<Endpoint, EndpointFault> {
 
 /// Parses `HOST:PORT`.
 fn parse_pair(text: &str) -> Result<(Host, u16), EndpointFault> {
-    // As in libzmq the last colon splits, which is what makes the brackets of IPv6 optional.
+    // As in libzmq, the last colon separates, which makes the brackets of IPv6 optional.
     match text.rsplit_once(':') {
         Some((host, port)) if !port.is_empty() && !port.ends_with(']') => {
             let port_number = parse_port(port)?;
@@ -126,7 +126,7 @@ fn parse_host(text: &str) -> Result<Host, EndpointFault> {
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'.')
     {
-        // The short forms of inet_aton, 127.1 for example, are refused: they hide slips.
+        // The short forms of inet_aton, such as 127.1, are refused: they hide mistakes.
         text.parse().ok().map(|ip: Ipv4Addr| Host::Ip(ip.into()))
     } else {
         is_host_name(text).then(|| Host::Name(text.to_owned()))
@@ -138,7 +138,7 @@ fn parse_port(text: &str) -> Result<u16, EndpointFault> {
     if text == "*" {
         return Ok(0);
     }
-    // Checked here because `u16::from_str` would take a leading plus.
+    // Checked here because `u16::from_str` would accept a leading plus.
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(EndpointFault::PortMalformed(text.to_owned()));
     }
@@ -159,7 +159,7 @@ fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
-/// Longest name the domain name system can hold, in bytes.
+/// Longest name in the domain name system, in bytes.
 const HOST_NAME_LEN_MAX: usize = 253;
 
 /// Longest name of a network interface, in bytes.

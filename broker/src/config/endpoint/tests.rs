@@ -58,9 +58,9 @@ fn refusals_say_what_to_write() {
     }
 }
 
-/// Advice that is refused in its turn is worse than none.
+/// Advice that would be refused again is worse than none.
 #[test]
-fn what_a_refusal_says_to_write_is_legal() {
+fn advice_in_refusals_is_legal() {
     let texts = REFUSALS.iter().map(|(text, _)| *text);
     for text in texts.chain(["5", ".", "a:b", "[::1]:5", "::", "tcp://[", "tcp://a b"]) {
         for parse in [Endpoint::parse_bind, Endpoint::parse_connect] {
@@ -78,13 +78,13 @@ fn what_a_refusal_says_to_write_is_legal() {
 }
 
 #[test]
-fn what_is_only_for_binding_is_refused_on_connect() {
+fn endpoints_only_for_binding_are_refused_on_connect() {
     for (text, expected) in [
         ("tcp://*:5555", "* is only for binding"),
         ("tcp://*:*", "* is only for binding"),
         ("tcp://localhost:0", "0 and * are only for binding"),
         ("tcp://localhost:*", "0 and * are only for binding"),
-        ("ipc://*", "names no path to connect to"),
+        ("ipc://*", "has no path to connect to"),
     ] {
         assert!(Endpoint::parse_bind(text).is_ok(), "{text}");
         let refusal = sentence(Endpoint::parse_connect(text));
@@ -131,7 +131,7 @@ fn local_names_have_the_lengths_of_the_system_and_of_libzmq() {
 }
 
 #[test]
-fn prefixes_overrule_the_habit_of_the_side() {
+fn prefixes_override_the_default_of_the_side() {
     let at = |text: &str| text.parse::<Endpoint>().expect(text);
     let (bind, connect) = (Attach::Bind, Attach::Connect);
     for (text, unless_told, expected) in [
@@ -151,7 +151,7 @@ fn prefixes_overrule_the_habit_of_the_side() {
 }
 
 #[test]
-fn overlapping_binds_are_seen() {
+fn overlapping_binds_are_found() {
     for (one, other, expected) in [
         ("tcp://127.0.0.1:5", "tcp://127.0.0.1:5", true),
         ("tcp://*:5", "tcp://127.0.0.1:5", true),
@@ -213,22 +213,22 @@ const REFUSALS: &[(&str, &str)] = &[
         "tcp:127.0.0.1:5",
         "is not an endpoint: write tcp://HOST:PORT",
     ),
-    ("ipc://", "names no path: write ipc:///run/zmqd.ipc"),
-    ("ipc://@", "names no path"),
+    ("ipc://", "has no path: write ipc:///run/zmqd.ipc"),
+    ("ipc://@", "has no path"),
     ("ipc:///a\nb", "has a control or invisible character"),
     ("ipc:///a\0b", "has a control or invisible character"),
     ("inproc://", "has a name of 0 bytes: write one of 1 to 256"),
     (
         "pgm://eth0;239.0.0.1:5",
-        "the transport \"pgm\", which zmqd does not speak: write tcp://HOST:PORT, ipc://PATH or",
+        "the transport \"pgm\", which zmqd does not support: write tcp://HOST:PORT, ipc://PATH or",
     ),
     (
         "TCP://localhost:5",
-        "the transport \"TCP\", which zmqd does not speak",
+        "the transport \"TCP\", which zmqd does not support",
     ),
-    ("tcp://", "has no port: write tcp://127.0.0.1:5559, for"),
-    ("tcp://5555", "has no port: write tcp://127.0.0.1:5555, for"),
-    ("tcp://0", "has no port: write tcp://127.0.0.1:5559, for"),
+    ("tcp://", "has no port: write tcp://127.0.0.1:5559 for"),
+    ("tcp://5555", "has no port: write tcp://127.0.0.1:5555 for"),
+    ("tcp://0", "has no port: write tcp://127.0.0.1:5559 for"),
     ("tcp://localhost", "has no port: write tcp://localhost:5559"),
     (
         "tcp://localhost:",
@@ -240,11 +240,11 @@ const REFUSALS: &[(&str, &str)] = &[
     ("tcp://:http", "has the port \"http\""),
     (
         "tcp://localhost:65536",
-        "the port 65536: the highest is 65535",
+        "the port 65536: write at most 65535",
     ),
     (
         "tcp://localhost:99999999999",
-        "the port 99999999999: the highest is 65535",
+        "the port 99999999999: write at most 65535",
     ),
     (
         "tcp://localhost:http",
@@ -252,8 +252,8 @@ const REFUSALS: &[(&str, &str)] = &[
     ),
     ("tcp://localhost:+5", "the port \"+5\""),
     ("tcp://localhost:-1", "the port \"-1\""),
-    ("tcp://localhost:5555/", "goes on after the port"),
-    ("tcp://localhost:5555/name", "goes on after the port"),
+    ("tcp://localhost:5555/", "has text after the port"),
+    ("tcp://localhost:5555/name", "has text after the port"),
     (
         "tcp://10.0.0.1;10.0.0.2:5555",
         "has no port: write tcp://10.0.0.1:5559",

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration text, and where.
+//! Errors in a configuration text, and their places.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use zmtp::show;
 
 use crate::limits::CONFIG_SIZE_MAX;
 
-/// One error in a configuration text. Displayed as one line: file, line, key, what to do.
+/// One error in a configuration text. Displayed as one line: file, line, key, remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The name of the file, as it was given.
@@ -16,24 +16,24 @@ pub struct ConfigError {
     pub key: String,
     /// The line, counted from one; zero if the error concerns the whole text.
     pub line: usize,
-    /// What is wrong and what to do.
+    /// The error and its remedy.
     pub sentence: String,
 }
 
-/// Every error in a configuration text, in the order of the text; displayed one per line. Never
+/// All errors in a configuration text, in the order of the text; displayed one per line. Never
 /// empty, and at most [`ConfigErrors::COUNT_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     errors: Vec<ConfigError>,
-    /// Whether there were more errors than are kept.
+    /// Whether further errors were dropped.
     is_cut: bool,
 }
 
 impl ConfigErrors {
-    /// Errors that are kept of one text.
+    /// The number of errors kept for one text.
     pub const COUNT_MAX: usize = 100;
 
-    /// The error for a file of more than [`CONFIG_SIZE_MAX`] bytes, which need not have been read.
+    /// The error for a file of more than [`CONFIG_SIZE_MAX`] bytes, which need not be read.
     #[must_use]
     pub fn too_large(file: &str) -> Self {
         Self {
@@ -42,18 +42,18 @@ impl ConfigErrors {
                 key: String::new(),
                 line: 0,
                 sentence: format!(
-                    "this file has more than {CONFIG_SIZE_MAX} bytes: divide it among several zmqd"
+                    "this file has more than {CONFIG_SIZE_MAX} bytes: divide it among several brokers"
                 ),
             }],
             is_cut: false,
         }
     }
 
-    /// Places `fails` in `text`, which is the content of `file`.
+    /// Assigns lines of `text`, which is the content of `file`, to `fails`.
     pub(super) fn new(fails: Fails, text: &str, file: &str) -> Self {
         let Fails { mut list, is_cut } = fails;
         list.sort_by_key(|fail| fail.at.as_ref().map(|at| at.start));
-        // One walk through the text for all lines.
+        // One pass through the text for all lines.
         let (mut line, mut counted) = (1, 0);
         let errors = list.into_iter().map(|fail| {
             let line = fail.at.map_or(0, |at| {
@@ -118,7 +118,7 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigError {}
 impl std::error::Error for ConfigErrors {}
 
-/// Where a value stands: its key, dotted from the top, and its bytes in the text.
+/// The place of a value: its key, dotted from the top, and its bytes in the text.
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) at: Range<usize>,
@@ -176,11 +176,11 @@ impl Fails {
         self.list.is_empty()
     }
 
-    /// Whether further errors would not be kept.
+    /// Whether further errors would be dropped.
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut
     }
 }
 
-/// Characters of the name of a file that an error shows.
+/// Characters of a file name that an error shows.
 const FILE_LEN_MAX: usize = 1024;

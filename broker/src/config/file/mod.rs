@@ -1,8 +1,8 @@
 //! TOML text to [`Config`].
 //!
-//! The text is read as a tree with positions and walked by hand: the keys of options come from the
-//! table of options, and each error names its line, its key and what to write instead. Reading goes
-//! on after an error, so that one run reports all of them.
+//! The text is parsed to a tree with positions, which is read by hand: the keys of options come
+//! from the table of options, and each error has its line, its key and the remedy. Reading
+//! continues after an error, so that one run reports all errors.
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,14 +28,14 @@ mod value;
 pub use error::{ConfigError, ConfigErrors};
 
 impl Config {
-    /// The text that [`Config::embedded_default`] is read from.
+    /// The text for [`Config::embedded_default`].
     pub const DEFAULT_TOML: &str = include_str!("../default.toml");
 
-    /// Reads a configuration; `file` is only a name for messages.
+    /// Reads a configuration; `file` is only its name for messages.
     ///
     /// # Errors
-    /// All that is wrong: the text is larger than [`CONFIG_SIZE_MAX`], is not TOML, has unknown
-    /// keys or wrong values, or [`Config::problems`] finds something.
+    /// All errors: the text is larger than [`CONFIG_SIZE_MAX`], is not TOML, has unknown keys or
+    /// wrong values, or [`Config::problems`] finds problems.
     pub fn from_toml(text: &str, file: &str) -> Result<Self, ConfigErrors> {
         if text.len() > CONFIG_SIZE_MAX {
             return Err(ConfigErrors::too_large(file));
@@ -51,25 +51,25 @@ impl Config {
     /// One proxy of each kind on the loopback interface.
     ///
     /// # Panics
-    /// Never: the text is part of the program, and tested.
+    /// Never: the text is part of the program and tested.
     #[must_use]
     pub fn embedded_default() -> Self {
         Self::from_toml(Self::DEFAULT_TOML, "default.toml").expect("the embedded file is legal")
     }
 }
 
-/// Walks the tree; collects errors, and remembers places in the text for [`Config::problems`].
+/// Reads the tree; collects errors, and remembers places in the text for [`Config::problems`].
 #[derive(Default)]
 struct Reader {
-    /// The proxies with an error in their text, so that parts of them are missing.
+    /// Proxies with errors in their text, which are incomplete.
     broken: HashSet<usize>,
     fails: Fails,
-    /// How many errors were found, kept or not.
+    /// The number of errors found, kept or dropped.
     fail_count: u64,
     places: Vec<(Place, Node)>,
 }
 
-/// The socket types that the text gives to the sockets of one proxy, by [`SocketName`].
+/// The socket types in the text for the sockets of one proxy, by [`SocketName`].
 type SocketTypes = [Option<(SocketType, Node)>; 4];
 
 impl Reader {
@@ -80,7 +80,7 @@ impl Reader {
             self.fail(not_toml(error));
         }
         if !errors.is_empty() {
-            // The rest of the tree is a guess, and so would be what is wrong with it.
+            // The rest of the tree would be a guess, and so would its errors.
             return config;
         }
         let node = Node {
@@ -150,7 +150,7 @@ impl Reader {
             return;
         };
         let DeValue::Array(tables) = value.get_ref() else {
-            let fail = node.fail("write [[proxy]], in two brackets: a file may have several");
+            let fail = node.fail("write [[proxy]] in double brackets: a file may have several");
             return self.fail(fail);
         };
         for (index, item) in tables.iter().enumerate() {
@@ -166,7 +166,8 @@ impl Reader {
         }
     }
 
-    /// Reads a proxy. One with errors is incomplete, but counts, so that others keep their numbers.
+    /// Reads a proxy. One with errors is incomplete, but counts, so that the numbers of others stay
+    /// correct.
     fn proxy(
         &mut self,
         value: &Value<'_>,
@@ -195,7 +196,7 @@ impl Reader {
         let before = self.fail_count;
         let types = SocketName::ALL.map(|name| self.socket_type(table, node, name));
         let kind = match read_kind(table, node, &types) {
-            // A socket type that cannot be read says enough.
+            // A socket type that cannot be read was reported already.
             Err(_) if self.fail_count > before => None,
             kind => self.keep(kind),
         };
@@ -233,7 +234,7 @@ impl Reader {
         self.keep(name).unwrap_or_default().to_owned()
     }
 
-    /// What a capture has besides endpoints and options.
+    /// Reads the keys of a capture other than endpoints and options.
     fn capture(
         &mut self,
         proxy: &DeTable<'_>,
@@ -271,7 +272,7 @@ impl Reader {
         }
     }
 
-    /// Reads endpoints and options of a socket, whose type the text may give.
+    /// Reads endpoints and options of a socket, whose type may be in the text.
     fn socket(
         &mut self,
         proxy: &DeTable<'_>,
@@ -334,7 +335,7 @@ impl Reader {
         config
     }
 
-    /// The type of a socket, if the text gives it; whether it fits is checked later.
+    /// The type of a socket, if it is in the text; the type is checked later.
     fn socket_type(
         &mut self,
         proxy: &DeTable<'_>,
@@ -342,7 +343,7 @@ impl Reader {
         name: SocketName,
     ) -> Option<(SocketType, Node)> {
         let (value, node) = get(proxy, node, name.name())?;
-        // Anything but a table is refused where endpoints and options are read.
+        // Values other than tables are refused with the endpoints and options.
         let DeValue::Table(table) = value.get_ref() else {
             return None;
         };
@@ -352,7 +353,7 @@ impl Reader {
         Some((self.keep(found)?, type_node))
     }
 
-    /// Reads an endpoint to connect to, or a table of it and what may be subscribed to there.
+    /// Reads an endpoint to connect to, or a table with it and its topics.
     fn connect(&mut self, value: &Value<'_>, node: &Node) -> Option<Connect> {
         let DeValue::Table(table) = value.get_ref() else {
             let endpoint = self.keep(read_endpoint(value, node, Attach::Connect))?;
@@ -369,7 +370,7 @@ impl Reader {
         if let Some((value, topics_node)) = get(table, node, SUBSCRIBE)
             && let Ok(option) = SocketOption::find(SUBSCRIBE)
         {
-            // It means what it means for a whole side.
+            // The key has the same meaning as for a whole side.
             let set = read_value(value, &topics_node, option).and_then(|value| {
                 let set = option.set(&mut options, value);
                 set.map_err(|error| topics_node.fail(error))
@@ -394,7 +395,7 @@ impl Reader {
         }
     }
 
-    /// A recording is a file, or a table with the limits of its files.
+    /// Reads a recording: a file, or a table with the limits of its files.
     fn record(&mut self, proxy: &DeTable<'_>, node: &Node) -> Option<RecordConfig> {
         let (value, node) = get(proxy, node, "record")?;
         if let DeValue::String(path) = value.get_ref() {
@@ -455,7 +456,7 @@ impl Reader {
                 .iter()
                 .find(|(old, new)| *old == name && known.contains(new));
             let hint = match new_name {
-                Some((_, new)) => format!("it is called \"{new}\" now"),
+                Some((_, new)) => format!("it was renamed to \"{new}\""),
                 None => suggest::hint(name, known),
             };
             let unknown_node = Node {
@@ -466,7 +467,7 @@ impl Reader {
         }
     }
 
-    /// Notes what is wrong, to go on without the value.
+    /// Keeps an error, to continue without the value.
     fn keep<T>(&mut self, read: Result<T, Fail>) -> Option<T> {
         read.map_err(|fail| self.fail(fail)).ok()
     }
@@ -476,7 +477,7 @@ impl Reader {
         self.fails.push(fail);
     }
 
-    /// Whether a problem is one of its own, and not the consequence of an error in the text.
+    /// Whether a problem is a problem by itself, not a consequence of an error in the text.
     fn is_certain(&self, problem: &Problem) -> bool {
         match (&problem.fault, problem.place) {
             (Fault::NoProxy, _) => self.fail_count == 0,
@@ -489,7 +490,7 @@ impl Reader {
         }
     }
 
-    /// The latest note about the place of a problem is the closest.
+    /// The latest noted place that matches a problem is the closest.
     fn locate(&self, problem: &Problem) -> Fail {
         let mut places = self.places.iter().rev();
         match places.find(|(place, _)| *place == problem.place) {
@@ -535,7 +536,7 @@ fn read_kind(proxy: &DeTable<'_>, node: &Node, types: &SocketTypes) -> Result<Ki
         }
         (Some((_, kind_node)), Some(_), ..) => {
             return Err(kind_node
-                .fail("the sockets already say the kind: leave out the kind, or the sockets"));
+                .fail("the sockets determine the kind: leave out the kind, or the sockets"));
         }
     };
     match (named, frontend, backend) {
@@ -565,8 +566,8 @@ fn kind_names() -> Vec<&'static str> {
     rows.chain([PAIR, ECHO]).collect()
 }
 
-/// Reads the age of a recording. Its unit must be written: the command line counts seconds where
-/// files count milliseconds.
+/// Reads the age of a recording. Its unit is required: the command line counts seconds, files count
+/// milliseconds.
 fn read_age(value: &Value<'_>, node: &Node) -> Result<std::time::Duration, Fail> {
     match value.get_ref() {
         DeValue::Integer(integer) if integer.as_str() != "0" => Err(node.fail(format!(
@@ -577,10 +578,10 @@ fn read_age(value: &Value<'_>, node: &Node) -> Result<std::time::Duration, Fail>
     }
 }
 
-/// Calls each proxy without a name by its kind, with a number if that is taken.
+/// Names each nameless proxy after its kind, with a number if that name is taken.
 fn name_the_nameless(proxies: &mut [ProxyConfig]) {
     let mut taken: HashSet<String> = proxies.iter().map(|proxy| proxy.name.clone()).collect();
-    // The number that each kind has come to; those below it are taken.
+    // The last number tried for each kind; those below it are taken.
     let mut numbers: HashMap<&str, u32> = HashMap::new();
     for proxy in proxies.iter_mut().filter(|proxy| proxy.name.is_empty()) {
         let kind = proxy.kind.name;
@@ -610,14 +611,14 @@ fn not_toml(error: &Error) -> Fail {
     }
 }
 
-/// The names of kinds without a row in the table, as `zmqd check` shows them.
+/// The names of kinds that are not in the table, as `zmqd check` shows them.
 const PAIR: &str = "proxy";
 const ECHO: &str = "echo";
 
-/// The key of the topics of one connection, which is that of a whole side too.
+/// The key of the topics of one connection, as for a whole side.
 const SUBSCRIBE: &str = "subscribe";
 
-/// Keys that had another name before, and their names now.
+/// Keys that were renamed, and their new names.
 const RENAMED: &[(&str, &str)] = &[
     ("age_max", "age"),
     ("buffer_size_max", "buffer"),
@@ -625,7 +626,7 @@ const RENAMED: &[(&str, &str)] = &[
     ("files_max", "files"),
 ];
 
-/// Characters of what the TOML parser says that an error shows.
+/// Characters of a TOML parser's message that an error shows.
 const MESSAGE_LEN_MAX: usize = 300;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Texts that are refused, and how.
+//! Texts that are refused, and the errors.
 
 use super::tests::STREAMER;
 use super::*;
@@ -15,7 +15,7 @@ pub(super) fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn refusals_name_line_and_key_and_say_what_to_do() {
+fn refusals_name_line_and_key_and_remedy() {
     for (text, expected) in WRONG_AT_THE_TOP.iter().chain(WRONG_IN_A_PROXY) {
         let refusal = refusal(text);
         assert!(
@@ -34,13 +34,13 @@ fn refusals_name_line_and_key_and_say_what_to_do() {
 }
 
 #[test]
-fn a_name_that_comes_twice_is_refused_at_the_second() {
+fn a_duplicate_name_is_refused_at_the_second_place() {
     let text = "[[proxy]]\nkind = 'queue'\nname = 'a'\nfrontend.bind = 'tcp://*:1'\n\
                 backend.bind = 'tcp://*:2'\n[[proxy]]\nkind = 'queue'\nname = 'a'\n\
                 frontend.bind = 'tcp://*:3'\nbackend.bind = 'tcp://*:4'\n";
     assert_eq!(
         refusal(text),
-        "test.toml:8: proxy.name: another proxy is called \"a\": give one of them another name"
+        "test.toml:8: proxy.name: another proxy has the name \"a\": rename one of them"
     );
 }
 
@@ -111,7 +111,7 @@ fn a_text_that_is_too_large_is_not_parsed() {
     assert!(error.to_string().contains("no proxy"), "{error}");
 }
 
-/// One run shows everything that is wrong, and nothing that only follows from it.
+/// One run shows all errors, without their consequences.
 #[test]
 fn all_errors_of_a_text_are_reported_at_once() {
     let text = "\
@@ -142,7 +142,7 @@ backend = { connect = ['inproc://a', 'tcp://*:1'], ipv6 = 1 }
         "test.toml:11: proxy.frontend: write frontend.bind = \"tcp://*:7001\" to listen there",
         "test.toml:14: proxy.sndhwm: options belong to one side",
         "test.toml:15: proxy.frontend.bind: tcp://*:7002 is bound by the backend of",
-        "test.toml:16: proxy.backend.connect: \"tcp://*:1\" names no host",
+        "test.toml:16: proxy.backend.connect: \"tcp://*:1\" has no host",
         "test.toml:16: proxy.backend.ipv6: write true or false",
     ];
     let found = refusals(text);
@@ -175,15 +175,15 @@ fn options_without_effect_on_captures_and_controls_are_refused_with_the_reason()
     for (lines, sentence) in [
         (
             "capture = { bind = 'tcp://*:3', immediate = false }",
-            "proxy.capture: immediate = false has no effect on a capture, links of",
+            "proxy.capture: immediate = false has no effect on a capture: links of",
         ),
         (
             "capture = { bind = 'tcp://*:3', overflow = 'block' }",
-            "has no effect on a capture, a PUB never waits for its subscribers",
+            "has no effect on a capture: a PUB never waits for its subscribers",
         ),
         (
             "capture = { bind = 'tcp://*:3', xpub_nodrop = true }",
-            "xpub_nodrop = true has no effect on a capture, copies never wait for a PUB",
+            "xpub_nodrop = true has no effect on a capture: copies never wait for a PUB",
         ),
         (
             "capture = { bind = 'tcp://*:3', socket = 'PUSH', balance = 'ready' }",
@@ -195,7 +195,7 @@ fn options_without_effect_on_captures_and_controls_are_refused_with_the_reason()
         ),
         (
             "control = { bind = 'tcp://*:3', rcvhwm = 5 }",
-            "rcvhwm = 5 has no effect on a control, nothing that",
+            "rcvhwm = 5 has no effect on a control: received",
         ),
     ] {
         let text = format!("{STREAMER}{lines}\n");
@@ -207,7 +207,10 @@ fn options_without_effect_on_captures_and_controls_are_refused_with_the_reason()
 }
 
 const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
-    ("", "test.toml: there is no proxy: add a [[proxy]] table"),
+    (
+        "",
+        "test.toml: the configuration has no proxy: add a [[proxy]] table",
+    ),
     ("x = ", "test.toml:1: this is not TOML: "),
     ("\n\nproxy = [\n", "test.toml:3: this is not TOML: "),
     (
@@ -288,7 +291,7 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
 const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
     (
         "[proxy]\nkind = 'queue'",
-        "test.toml:1: proxy: write [[proxy]], in two brackets",
+        "test.toml:1: proxy: write [[proxy]] in double brackets",
     ),
     (
         "proxy = [3]",
@@ -328,7 +331,7 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
     ),
     (
         "[[proxy]]\nkind = 'queue'\nbackend.connect = 'tcp://*:1'",
-        "test.toml:3: proxy.backend.connect: \"tcp://*:1\" names no host to connect to",
+        "test.toml:3: proxy.backend.connect: \"tcp://*:1\" has no host to connect to",
     ),
     (
         "[[proxy]]\nkind = 'queue'\nfrontend.bind = 5559",
@@ -371,7 +374,7 @@ const WRONG_TOGETHER: &[(&str, &str)] = &[
     (
         "[[proxy]]\nkind = 'queue'\n\
          frontend.connect = { endpoint = 'tcp://a:1', subscribe = 'a' }\n",
-        "test.toml:3: proxy.frontend.connect: a ROUTER subscribes to nothing",
+        "test.toml:3: proxy.frontend.connect: a ROUTER does not subscribe",
     ),
     (
         "[[proxy]]\nkind = 'queue'\n",

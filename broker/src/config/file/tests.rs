@@ -1,4 +1,4 @@
-//! Texts and what they mean.
+//! Texts and their meaning.
 
 use super::refusals::refusal;
 use super::*;
@@ -18,7 +18,7 @@ fn connect(text: &str) -> Connect {
 }
 
 #[test]
-fn what_is_connected_to_may_have_topics_of_its_own() {
+fn an_endpoint_to_connect_to_may_have_topics_of_its_own() {
     let config = read(
         "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://*:1'\nfrontend.subscribe = 'all'\n\
          frontend.connect = ['tcp://a:2', { endpoint = 'tcp://b:3', subscribe = ['eu.', 'us.'] },\n\
@@ -39,7 +39,7 @@ fn what_is_connected_to_may_have_topics_of_its_own() {
 }
 
 #[test]
-fn the_embedded_default_is_one_of_each_on_loopback() {
+fn the_embedded_default_has_one_proxy_of_each_kind_on_loopback() {
     let config = Config::embedded_default();
     assert_eq!(config.drain_timeout, Duration::from_secs(5));
     let mut port = 5559;
@@ -87,7 +87,7 @@ fn every_way_of_writing_a_side_means_the_same() {
 }
 
 #[test]
-fn options_reach_every_side_that_does_not_say_otherwise() {
+fn shared_options_apply_to_every_side_that_does_not_set_them() {
     let config = read(
         "drain_timeout = 0\n\
          [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://*:1'\n\
@@ -115,7 +115,7 @@ fn every_option_of_the_table_is_a_key() {
             (ValueKind::Choice(names), _) => {
                 OptionValue::Text(names.last().expect("a choice").to_string())
             }
-            // As good as any; the tests of the table have those that are more than text.
+            // Any value will do; the tests of the table cover those with further rules.
             (_, other) => other,
         };
         let text = format!(
@@ -158,7 +158,7 @@ fn options_have_the_types_of_toml() {
 }
 
 #[test]
-fn proxies_without_a_name_are_called_by_their_kind_and_a_number() {
+fn proxies_without_a_name_are_named_after_their_kind() {
     let mut text = String::new();
     for (index, name) in ["", "name = 'queue2'", "", ""].iter().enumerate() {
         text.push_str(&format!(
@@ -188,14 +188,14 @@ fn any_two_sockets_are_written_on_their_sides() {
     let refusals = [
         (
             "kind = 'queue'\nfrontend.socket = 'REP'",
-            "proxy.kind: the sockets already say the kind",
+            "proxy.kind: the sockets determine the kind",
         ),
         (
             "frontend.socket = 'PULL'\nbackend.socket = 'SUB'",
             "both sides only receive",
         ),
         ("frontend.socket = 'RAP'", "unknown socket type \"RAP\""),
-        ("frontend.socket = 'SUB'", "SUB alone makes no proxy"),
+        ("frontend.socket = 'SUB'", "SUB alone cannot echo messages"),
         ("backend.socket = 'SUB'", "the frontend needs a socket too"),
     ];
     for (proxy, expected) in refusals {
@@ -208,7 +208,7 @@ fn any_two_sockets_are_written_on_their_sides() {
 }
 
 #[test]
-fn captures_controls_and_recordings_stand_beside_the_sides() {
+fn captures_controls_and_recordings_are_read() {
     let sides = "[[proxy]]\nkind = 'queue'\nname = 'q'\n\
                  frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
     let text = format!(
@@ -285,7 +285,7 @@ const WRONG_BESIDE_THE_SIDES: &[(&str, &str)] = &[
     ),
     (
         "record = { path = 'a', age_max = 60000 }",
-        "proxy.record.age_max: unknown key: it is called \"age\" now",
+        "proxy.record.age_max: unknown key: it was renamed to \"age\"",
     ),
     (
         "record = { path = 'a', age = 60 }",
@@ -373,7 +373,7 @@ fn times_and_sizes_may_have_units() {
 }
 
 #[test]
-fn a_proxy_of_any_two_sockets_may_be_called_so() {
+fn a_proxy_of_any_two_sockets_may_have_the_kind_proxy() {
     let kind = |lines: &str| {
         let text = format!("[[proxy]]\n{lines}\nfrontend.bind = 'tcp://*:1'\n");
         Config::from_toml(&text, "test.toml").map(|config| config.proxies[0].kind)
@@ -406,7 +406,7 @@ fn a_proxy_of_any_two_sockets_may_be_called_so() {
     }
 }
 
-/// What a quadratic check would cost 100 times as much.
+/// A quadratic check would cost 100 times as much.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a ratio of two times")]
 fn ten_times_the_proxies_take_about_ten_times_as_long() {
@@ -441,7 +441,7 @@ fn ten_times_the_proxies_take_about_ten_times_as_long() {
 }
 
 #[test]
-fn a_capture_blocks_only_if_it_is_told_to_itself() {
+fn a_capture_blocks_only_by_its_own_option() {
     let capture = "capture = { bind = 'tcp://*:3', socket = 'PUSH' }";
     let all = "[options]\noverflow = 'block'\nimmediate = false\nsndhwm = 7\n";
     let text = format!("{all}{STREAMER}{capture}\n");

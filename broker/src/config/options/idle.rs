@@ -1,15 +1,15 @@
-//! Options that have no effect on a socket beside the path, so that setting them is a mistake.
+//! Options without effect on an auxiliary socket, where setting them is a mistake.
 
 use super::{Balance, OptionError, Overflow, SocketOption, SocketOptions};
 use crate::config::SocketName;
 use zmtp::SocketType;
 
-/// Where some options of the table have no effect.
+/// Options of the table, and the sockets on which they have no effect.
 struct Idle {
-    /// Whether the value among `options` has no effect on this socket.
+    /// Whether the value in these options has no effect on this socket.
     is_idle: fn(SocketName, SocketType, &SocketOptions) -> bool,
     names: &'static [&'static str],
-    /// Why not, or what to do instead.
+    /// The reason, or the remedy.
     reason: &'static str,
 }
 
@@ -17,7 +17,7 @@ const IDLE: &[Idle] = &[
     Idle {
         names: &["rcvhwm", "rcvhwm_bytes"],
         is_idle: |_, _, _| true,
-        reason: "nothing that a capture or control receives waits",
+        reason: "received messages of captures and controls never wait",
     },
     Idle {
         names: &["immediate"],
@@ -68,7 +68,7 @@ const IDLE: &[Idle] = &[
     Idle {
         names: &["routing_id"],
         is_idle: |_, socket_type, _| !socket_type.announces_identity(),
-        reason: "this socket type announces no identity",
+        reason: "this socket type does not announce an identity",
     },
     Idle {
         names: &["subscribe"],
@@ -78,7 +78,7 @@ const IDLE: &[Idle] = &[
     Idle {
         names: &["xpub_verbose", "xpub_verboser"],
         is_idle: |_, _, _| true,
-        reason: "a capture or control passes no subscriptions on",
+        reason: "captures and controls do not pass on subscriptions",
     },
     Idle {
         names: &[
@@ -111,9 +111,9 @@ impl SocketOptions {
         })
     }
 
-    /// What a socket takes over from the options of all sockets: on one beside the path what has no
-    /// effect there is left out. That messages wait for the readers of a capture must be said of
-    /// the capture, because one that is not read stops its proxy.
+    /// The options that a socket inherits from those of all sockets. An auxiliary socket does not
+    /// inherit options without effect. A capture does not inherit a policy that blocks, because an
+    /// unread capture would stop its proxy.
     #[must_use]
     pub fn shared_with(&self, side: SocketName, socket_type: SocketType) -> Self {
         let mut options = self.clone();
@@ -148,7 +148,7 @@ mod tests {
     use crate::config::{CaptureConfig, ControlConfig};
 
     #[test]
-    fn what_has_no_effect_is_in_the_table_of_options_and_has_a_reason() {
+    fn options_without_effect_are_in_the_table_and_have_a_reason() {
         for idle in IDLE {
             for name in idle.names {
                 assert!(SocketOption::find(name).is_ok(), "{name}");
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_with_all_sockets_is_legal_beside_the_path() {
+    fn inherited_options_are_legal_on_auxiliary_sockets() {
         let mut options = SocketOptions {
             immediate: false,
             overflow: Overflow::Block,

@@ -20,88 +20,88 @@ pub use value::{TIME_MS_MAX, Unit, Value, ValueKind};
 /// Options of one socket, under libzmq's names where libzmq has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Whether peers of ZMTP 2.0 are served, which is what ZeroMQ 3.2 speaks.
+    /// Whether to accept peers of ZMTP 2.0, the protocol of ZeroMQ 3.2.
     pub accept_zmtp2: bool,
-    /// Connections that the kernel keeps until they are accepted; it may have a limit of its own.
+    /// Maximum number of pending connections; the kernel may have a lower limit.
     pub backlog: u32,
-    /// Whose turn it is where each message goes to one peer.
+    /// The selection of the next peer where each message goes to one peer.
     pub balance: Balance,
-    /// The network interface to use whatever the routes say; empty is any.
+    /// The network interface to use, regardless of routes; empty means any.
     pub bindtodevice: String,
-    /// Another word for [`Overflow::Conflate`].
+    /// Another name for [`Overflow::Conflate`].
     pub conflate: bool,
-    /// How long one address may take to answer before the next is tried; zero leaves it to the
-    /// system.
+    /// The longest time for connecting to one address before the next is tried; zero leaves it to
+    /// the system.
     pub connect_timeout: Duration,
-    /// How long a peer may take from connecting to the end of its handshake; zero is no limit.
+    /// The longest time from connecting to the end of the handshake; zero is unlimited.
     pub handshake_ivl: Duration,
-    /// Between one PING to a peer and the next; zero sends none. Peers before ZMTP 3.1 get none.
+    /// The time between two PINGs to a peer; zero sends none. Peers before ZMTP 3.1 get none.
     pub heartbeat_ivl: Duration,
-    /// How long a peer may be silent after a PING before it counts as dead; zero is for ever.
+    /// The longest silence after a PING before a peer counts as dead; zero is unlimited.
     pub heartbeat_timeout: Duration,
-    /// How long a peer is told to wait for the next PING before it may think us dead; zero tells it
-    /// nothing.
+    /// The time-to-live that PINGs announce: without another PING in this time the peer may close.
+    /// Zero announces none.
     pub heartbeat_ttl: Duration,
-    /// Whether messages go only to peers that are there; otherwise a link that is down has a queue
-    /// too.
+    /// Whether messages are queued only for connected peers; otherwise links that are down have
+    /// queues too.
     pub immediate: bool,
-    /// Whether publications go to those who did *not* subscribe to them.
+    /// Whether publications go to peers that did *not* subscribe to them.
     pub invert_matching: bool,
     /// Permissions of the files of local sockets; [`None`] leaves them to the umask.
     pub ipc_mode: Option<IpcMode>,
-    /// Whose the files of local sockets are; [`None`] is the user we run as.
+    /// The owner of the files of local sockets; [`None`] is the user of the process.
     pub ipc_owner: Option<IpcOwner>,
-    /// Whether `*` and names stand for IPv6 addresses too.
+    /// Whether `*` and names include IPv6 addresses.
     pub ipv6: bool,
-    /// How long a stop goes on sending what is queued; [`None`] is as long as the drain timeout
-    /// allows, which is the most in any case.
+    /// The time that a stop goes on sending queued messages; [`None`] is the drain timeout, which is
+    /// the maximum in any case.
     pub linger: Option<Duration>,
-    /// Whether to look for loops together with other brokers that do so too.
+    /// Whether to look for loops together with other zmqd brokers.
     pub loop_check: bool,
-    /// How long a message may be queued before it is dropped; zero is for ever.
+    /// The longest time that a message may be queued; zero is unlimited.
     pub max_age: Duration,
     /// Most frames accepted in one message.
     pub maxmsgframes: u32,
-    /// Largest message accepted from a peer, in bytes on the wire with all its frame headers.
+    /// The largest message accepted from a peer, in bytes on the wire with all frame headers.
     pub maxmsgsize: u64,
-    /// What happens to a message for a peer whose queue is full.
+    /// The treatment of a message for a peer whose queue is full.
     pub overflow: Overflow,
-    /// How long a queue may stay full until [`Overflow::Disconnect`] closes its peer.
+    /// The time that a queue may be full before [`Overflow::Disconnect`] closes its peer.
     pub overflow_timeout: Duration,
-    /// Whether new peers are sent an empty message, so that a ROUTER knows them at once.
+    /// Whether new peers get an empty message, so that a ROUTER learns of them at once.
     pub probe_router: bool,
-    /// Bytes that the kernel keeps for receiving; [`None`] leaves it to the system.
+    /// Kernel receive buffer in bytes; [`None`] leaves it to the system.
     pub rcvbuf: Option<u32>,
-    /// Messages of one peer held while nobody can take them, before it is not read from any more;
-    /// zero is no limit.
+    /// Messages of one peer that may wait, while all receivers are full, before the peer is
+    /// suspended; zero is unlimited.
     pub rcvhwm: u32,
     /// Bytes of such messages.
     pub rcvhwm_bytes: u64,
-    /// First wait before a lost or failed connection is tried again.
+    /// The wait before the first attempt to reconnect.
     pub reconnect_ivl: Duration,
-    /// Longest such wait; each failure doubles the wait up to here.
+    /// The longest such wait; each failure doubles the wait up to this limit.
     pub reconnect_ivl_max: Duration,
-    /// Whether a peer takes an identity over from the one that has it, or is refused.
+    /// Whether a newcomer takes an identity from a live peer that has it.
     pub router_handover: bool,
-    /// Whether the log tells of messages for peers that are not there.
+    /// Whether to log messages for peers that are not connected.
     pub router_mandatory: bool,
-    /// The identity that DEALER, REQ and ROUTER sockets announce; empty is none.
+    /// The identity that DEALER, REQ and ROUTER sockets announce; empty means none.
     pub routing_id: String,
-    /// Bytes that the kernel keeps for sending; [`None`] leaves it to the system.
+    /// Kernel send buffer in bytes; [`None`] leaves it to the system.
     pub sndbuf: Option<u32>,
-    /// Messages queued for one peer before it counts as full; zero is no limit.
+    /// Messages queued for one peer before it counts as full; zero is unlimited.
     pub sndhwm: u32,
-    /// Bytes queued for one peer before it counts as full, whatever their number.
+    /// Bytes queued for one peer before it counts as full.
     pub sndhwm_bytes: u64,
-    /// What a SUB subscribes to, and the only topics an XSUB passes on, by prefix.
+    /// The topics of a SUB, and the only topics that an XSUB passes on, by prefix.
     pub subscribe: Vec<String>,
-    /// Subscriptions one peer may hold.
+    /// Subscriptions that one peer may hold.
     pub subscriptions_max: u32,
-    /// Networks that peers may come from over TCP; none is from everywhere.
+    /// Networks from which peers may connect over TCP; empty means all.
     pub tcp_accept_filter: Vec<Network>,
-    /// Whether the system probes silent peers; [`None`] is its default, here and below.
+    /// Whether the system probes silent peers; [`None`] is the system default, here and below.
     pub tcp_keepalive: Option<bool>,
-    /// Unanswered probes until a peer is dead.
+    /// Unanswered probes until a peer counts as dead.
     pub tcp_keepalive_cnt: Option<u32>,
     /// Silence before the first probe, in seconds.
     pub tcp_keepalive_idle: Option<u32>,
@@ -109,25 +109,25 @@ pub struct SocketOptions {
     pub tcp_keepalive_intvl: Option<u32>,
     /// How long sent data may stay unacknowledged; zero leaves it to the system.
     pub tcp_maxrt: Duration,
-    /// Longest topic one may subscribe to, in bytes.
+    /// The longest topic of a subscription, in bytes.
     pub topic_size_max: u32,
     /// Type of service of every packet.
     pub tos: u32,
-    /// Another word for [`Overflow::Block`], on XPUB and PUB only.
+    /// Another name for [`Overflow::Block`], on XPUB and PUB only.
     pub xpub_nodrop: bool,
-    /// Whether every subscription goes upstream, and not only the first to a topic.
+    /// Whether every subscription goes upstream, not only the first to a topic.
     pub xpub_verbose: bool,
     /// Whether every subscription and every cancel goes upstream.
     pub xpub_verboser: bool,
-    /// What new subscribers are sent first; empty is nothing.
+    /// The first message to each new subscriber; empty means none.
     pub xpub_welcome_msg: String,
 }
 
 impl SocketOptions {
-    /// What holds where nothing is configured.
+    /// The defaults.
     pub const DEFAULT: Self = Self {
         accept_zmtp2: false,
-        // After a restart every client of the broker comes back within 200 ms.
+        // After a restart every client reconnects within 200 ms.
         backlog: 4096,
         balance: Balance::RoundRobin,
         bindtodevice: String::new(),
@@ -137,7 +137,7 @@ impl SocketOptions {
         heartbeat_ivl: Duration::from_secs(10),
         heartbeat_timeout: Duration::from_secs(15),
         heartbeat_ttl: Duration::from_secs(30),
-        // A message that waits may still go to somebody else.
+        // A waiting message can still go to another peer.
         immediate: true,
         invert_matching: false,
         ipc_mode: None,
@@ -152,7 +152,7 @@ impl SocketOptions {
         overflow_timeout: Duration::from_secs(10),
         probe_router: false,
         rcvbuf: None,
-        // What waits is safest with who sent it.
+        // Waiting messages are safest in their senders.
         rcvhwm: 1,
         rcvhwm_bytes: 64 << 20,
         reconnect_ivl: Duration::from_millis(100),
@@ -179,9 +179,8 @@ impl SocketOptions {
         xpub_welcome_msg: String::new(),
     };
 
-    /// Options that contradict each other: `reconnect_ivl_max` is below `reconnect_ivl`;
-    /// `immediate` is off where workers must be ready; `conflate` or `xpub_nodrop` and `overflow`
-    /// name different policies.
+    /// All contradictions: `reconnect_ivl_max` is below `reconnect_ivl`; `immediate` is off where
+    /// workers must be ready; `conflate` or `xpub_nodrop` contradicts `overflow`.
     #[must_use]
     pub fn contradictions(&self) -> Vec<OptionError> {
         let mut errors = Vec::new();
@@ -209,12 +208,13 @@ impl SocketOptions {
         errors
     }
 
-    /// Whether messages may have to be taken out of a queue again, one by one.
+    /// Whether single messages may have to be removed from a queue.
     pub(crate) fn keeps_apart(&self) -> bool {
         self.overflow.takes_back() || !self.max_age.is_zero()
     }
 
-    /// What happens when a queue of a socket of this type is full, whichever option says so.
+    /// The treatment of messages for a full queue of this socket type, from all options that
+    /// concern it.
     pub(crate) fn overflow_on(&self, socket_type: SocketType) -> Overflow {
         match socket_type {
             _ if self.conflate => Overflow::Conflate,
@@ -230,16 +230,16 @@ impl Default for SocketOptions {
     }
 }
 
-/// A value or a name that no option has, or options that contradict each other.
+/// An unknown option, a wrong value, or contradicting options.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
-    /// A worker that is not there cannot be ready.
+    /// A worker that is not connected cannot be ready.
     #[error(
         "immediate is false, so that messages are queued for workers that are not there, and \
          balance is \"ready\": set immediate to true, or balance to another"
     )]
     AbsentReady,
-    /// The longest wait before a reconnection is below the first.
+    /// The longest wait before a reconnection is shorter than the first.
     #[error(
         "reconnect_ivl_max ({max_ms} ms) is below reconnect_ivl ({first_ms} ms): \
          set it to {first_ms} or more"
@@ -250,55 +250,55 @@ pub enum OptionError {
         /// `reconnect_ivl_max`, in milliseconds.
         max_ms: u128,
     },
-    /// Not one of the names that may be chosen from.
+    /// Not one of the possible names.
     #[error("unknown choice \"{}\": {hint}", show(name))]
     Choice {
-        /// What to write instead.
+        /// The remedy.
         hint: String,
-        /// What was asked for.
+        /// The value.
         name: String,
     },
-    /// The queue of a peer cannot both keep one message and keep all.
+    /// A queue cannot both keep one message and keep all.
     #[error("conflate and xpub_nodrop are both true: set one of them to false")]
     ConflateWithoutDrop,
-    /// Of another kind.
+    /// A value of the wrong kind.
     #[error("write {kind}")]
     ValueKind {
-        /// What must be written.
+        /// The right kind.
         kind: ValueKind,
     },
-    /// It has no effect on a socket beside the path.
-    #[error("{name} = {value} has no effect on a {side}, {reason}: leave it out")]
+    /// The option has no effect on an auxiliary socket.
+    #[error("{name} = {value} has no effect on a {side}: {reason}; leave it out")]
     Idle {
         /// The option.
         name: &'static str,
-        /// Why it has none.
+        /// The reason.
         reason: &'static str,
-        /// Which socket.
+        /// The socket.
         side: SocketName,
-        /// What it is set to.
+        /// Its value.
         value: String,
     },
-    /// Of the right kind, but without a meaning for this option; the sentence says what to write.
+    /// A value of the right kind that this option cannot have; the sentence has the remedy.
     #[error("{0}")]
     Malformed(String),
-    /// A name of libzmq's for one policy, beside another policy.
+    /// A name of libzmq's for one policy, with `overflow` set to another.
     #[error(
         "{name} is true and overflow is \"{overflow}\": set {name} to false, or overflow to \
          \"standard\""
     )]
     Overflow {
-        /// The option that says one thing.
+        /// The option.
         name: &'static str,
-        /// What `overflow` says.
+        /// The value of `overflow`.
         overflow: &'static str,
     },
     /// Out of range.
     #[error("{value} is out of range: {}", value::range(kind))]
     Range {
-        /// What must be written.
+        /// The right kind.
         kind: ValueKind,
-        /// What was asked for.
+        /// The value.
         value: i64,
     },
     /// A text that is too long.
@@ -309,11 +309,11 @@ pub enum OptionError {
         /// The longest legal length.
         size_max: usize,
     },
-    /// No such option.
+    /// An unknown option.
     #[error("unknown option \"{}\": {}", show(name), suggest::hint(name,
          &SocketOption::names()))]
     Unknown {
-        /// What was asked for.
+        /// The name.
         name: String,
     },
 }

@@ -1,8 +1,8 @@
-//! The table keeps what it promises, row by row.
+//! Every row of the table works.
 
 use super::*;
 
-/// Values that a row must take, none of them its default where there is another.
+/// Values that a row must accept; none is its default, if it has other values.
 fn samples(option: &SocketOption) -> Vec<Value> {
     match option.kind {
         ValueKind::Choice(names) => names
@@ -37,7 +37,7 @@ fn list(texts: &[&str]) -> Value {
 }
 
 #[test]
-fn every_option_reads_what_it_wrote_and_touches_nothing_else() {
+fn every_option_reads_back_its_value_and_changes_only_its_field() {
     for option in SocketOption::ALL {
         for value in [samples(option), vec![option.default_value()]].concat() {
             let mut options = SocketOptions::default();
@@ -54,7 +54,7 @@ fn every_option_reads_what_it_wrote_and_touches_nothing_else() {
 }
 
 #[test]
-fn every_option_takes_from_the_command_line_what_it_displays() {
+fn every_option_parses_the_text_that_it_displays() {
     for option in SocketOption::ALL {
         for value in samples(option) {
             let text = match &value {
@@ -68,7 +68,7 @@ fn every_option_takes_from_the_command_line_what_it_displays() {
 }
 
 #[test]
-fn values_that_an_option_cannot_have_are_refused() {
+fn illegal_values_are_refused() {
     for option in SocketOption::ALL {
         let mut options = SocketOptions::default();
         let wrong = match option.kind {
@@ -188,7 +188,7 @@ fn a_longest_wait_below_the_first_is_refused() {
 }
 
 #[test]
-fn nobody_is_ready_who_is_not_there() {
+fn peers_that_are_not_connected_are_not_ready() {
     let options = SocketOptions {
         balance: Balance::Ready,
         immediate: false,
@@ -202,7 +202,7 @@ fn nobody_is_ready_who_is_not_there() {
 }
 
 #[test]
-fn other_words_for_a_policy_must_agree_with_it() {
+fn other_names_of_a_policy_must_agree_with_it() {
     let block = SocketOptions {
         overflow: Overflow::Block,
         ..SocketOptions::DEFAULT
@@ -245,7 +245,7 @@ fn other_words_for_a_policy_must_agree_with_it() {
 }
 
 #[test]
-fn other_words_for_a_policy_are_that_policy() {
+fn other_names_of_a_policy_mean_that_policy() {
     let conflate = SocketOptions {
         conflate: true,
         ..SocketOptions::DEFAULT

@@ -1,4 +1,4 @@
-//! What an option may be set to: numbers, switches, choices, texts and lists.
+//! Values of options: numbers, switches, choices, texts and lists.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use super::{OptionError, suggest};
 use crate::config::units::{parse_size, parse_time};
 
-/// What may be written for an option.
+/// The values that an option can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
     /// One of these names.
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
-    /// Texts; one alone need not be a list, and on the command line they have commas between them.
+    /// Texts; one alone need not be a list. On the command line, commas separate them.
     List,
     /// A whole number.
     Number {
-        /// Whether -1 is legal too: not set, which for the options of the system is its own
-        /// default.
+        /// Whether -1 is legal too: "not set", which is the system default for options of the
+        /// system.
         is_optional: bool,
         /// Largest legal value, in `unit`.
         max: i64,
@@ -28,14 +28,14 @@ pub enum ValueKind {
         /// What the number counts.
         unit: Unit,
     },
-    /// A text of at most so many bytes.
+    /// A text with a maximum size.
     Text {
         /// Its longest length, in bytes.
         size_max: usize,
     },
 }
 
-/// What the number of an option counts.
+/// The unit of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes.
@@ -48,11 +48,11 @@ pub enum Unit {
     Frames,
     /// Whole messages.
     Messages,
-    /// Thousandths of a second.
+    /// Milliseconds.
     Milliseconds,
-    /// Nothing: the number stands for something.
+    /// No unit: the number is a code.
     None,
-    /// Packets that ask whether the peer is there.
+    /// Keepalive packets.
     Probes,
     /// Seconds.
     Seconds,
@@ -60,26 +60,25 @@ pub enum Unit {
     Subscriptions,
 }
 
-/// The value of an option; displayed as TOML writes it.
+/// The value of an option; displayed as in TOML.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// On or off.
     Flag(bool),
     /// Texts in order.
     List(Vec<String>),
-    /// A number in the unit of the option; -1 where it is not set.
+    /// A number in the unit of the option; -1 if it is not set.
     Number(i64),
     /// A text, or the name of a choice.
     Text(String),
 }
 
-/// A field of [`super::SocketOptions`] as an option sees it.
+/// A field of [`super::SocketOptions`], as the value of an option.
 pub(super) trait Field {
-    /// What the field holds.
+    /// The value of the field.
     fn load(&self) -> Value;
 
-    /// Sets the field to a value of the option's [`ValueKind`]; the error says what to write
-    /// instead.
+    /// Sets the field to a value of the option's [`ValueKind`]; the error has the remedy.
     fn store(&mut self, value: Value) -> Result<(), String>;
 }
 
@@ -89,7 +88,7 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
     const ALL: &'static [(&'static str, Self)];
 }
 
-/// What a list has that is more than text; the error says what to write.
+/// An element of a list that must parse; the error has the remedy.
 pub(super) trait Item: FromStr<Err = String> + fmt::Display {}
 
 impl ValueKind {
@@ -113,7 +112,7 @@ impl ValueKind {
         }
     }
 
-    /// Reads a value as the command line has it.
+    /// Parses a value from the command line.
     ///
     /// # Errors
     /// The text is not a value of this kind.
@@ -166,7 +165,7 @@ impl ValueKind {
     }
 }
 
-/// Displayed as the object of "write": "a whole number of ms", for example.
+/// Displayed as the object of "write", such as "a whole number of ms".
 impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,8 +186,8 @@ impl fmt::Display for ValueKind {
 }
 
 impl Unit {
-    /// Reads a number of this unit: a plain number, or a time or size with a unit of its own.
-    /// [`None`] if the text is neither, or not a whole number of this unit.
+    /// Parses a number of this unit: a plain number, or a time or size with its own unit. [`None`]
+    /// if the text is neither, or not a whole number of this unit.
     pub(crate) fn parse(self, text: &str) -> Option<i64> {
         if let Ok(number) = text.parse() {
             return Some(number);
@@ -254,7 +253,7 @@ impl Field for u32 {
     }
 
     fn store(&mut self, value: Value) -> Result<(), String> {
-        // Saturates, here and below: the kind has checked the range.
+        // Saturates here and below: the kind has checked the range.
         *self = number(&value).map_or(Self::MAX, |number| number.try_into().unwrap_or(Self::MAX));
         Ok(())
     }
@@ -307,7 +306,7 @@ impl Field for Option<u32> {
     }
 }
 
-/// As libzmq writes it: 1, 0, or -1 for [`None`].
+/// As in libzmq: 1, 0, or -1 for [`None`].
 impl Field for Option<bool> {
     fn load(&self) -> Value {
         Value::Number(self.map_or(UNSET, i64::from))
@@ -385,7 +384,7 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// What to write instead of a number that is out of range.
+/// The remedy for a number that is out of range.
 pub(super) fn range(kind: &ValueKind) -> String {
     let ValueKind::Number {
         is_optional,
@@ -404,7 +403,7 @@ pub(super) fn range(kind: &ValueKind) -> String {
     format!("write a number{of} from {min} to {max}{or}")
 }
 
-/// The texts of a list as the command line has it.
+/// The texts of a list on the command line.
 fn items(text: &str) -> Vec<String> {
     let items = text.split(',').map(str::trim);
     items
@@ -413,11 +412,11 @@ fn items(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The longest time that can be configured, in milliseconds: libzmq's `int`, 24 days.
+/// The longest time, in milliseconds: libzmq's `int`, 24 days.
 pub const TIME_MS_MAX: u64 = 0x7FFF_FFFF;
 
-/// [`TIME_MS_MAX`] as the table of options wants it.
+/// [`TIME_MS_MAX`] in the type of the table.
 pub(super) const TIME_MAX: i64 = 0x7FFF_FFFF;
 
-/// How an option is written that is not set, as in libzmq.
+/// The value of an option that is not set, as in libzmq.
 const UNSET: i64 = -1;

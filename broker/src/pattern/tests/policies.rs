@@ -1,11 +1,11 @@
-//! What the options change.
+//! The effects of options.
 
 use super::super::*;
 use super::{OPTIONS, add, fill, route_as_the_loop_does, store};
 use crate::pattern::xpub::Notice;
 use crate::pattern::xsub::publisher::Change;
 
-/// A pattern with `count` peers under options of its own.
+/// A pattern with `count` peers and these options.
 fn with_options(
     socket_type: SocketType,
     options: &SocketOptions,
@@ -26,7 +26,8 @@ fn route_under(pattern: &mut Pattern, conns: &mut ConnTable, options: &SocketOpt
 
 #[test]
 fn verbose_publishers_hear_more() {
-    // For each step what is heard: subscribe by 0, by 0 again, by 1; cancel by 0, by nobody, by 1.
+    // The result of each step: subscribe by 0, by 0 again, by 1; cancel by 0, by a peer without a
+    // subscription, by 1.
     let steps = [
         (0, true),
         (0, true),
@@ -87,7 +88,7 @@ fn verbose_publishers_hear_more() {
 }
 
 #[test]
-fn inverted_matching_sends_to_those_who_did_not_subscribe() {
+fn inverted_matching_sends_to_peers_that_did_not_subscribe() {
     let options = SocketOptions {
         invert_matching: true,
         ..OPTIONS.clone()
@@ -107,7 +108,7 @@ fn inverted_matching_sends_to_those_who_did_not_subscribe() {
 
 /// Some publishers send everything.
 #[test]
-fn a_sub_admits_only_what_it_asks_for() {
+fn a_sub_admits_only_its_topics() {
     let options = SocketOptions {
         subscribe: vec!["eu.".to_owned(), "us.".to_owned()],
         ..OPTIONS.clone()
@@ -125,7 +126,7 @@ fn a_sub_admits_only_what_it_asks_for() {
 }
 
 #[test]
-fn the_least_queued_gets_the_next() {
+fn the_peer_with_the_shortest_queue_gets_the_next_message() {
     let options = SocketOptions {
         balance: Balance::LeastQueued,
         sndhwm: 100,
@@ -141,14 +142,14 @@ fn the_least_queued_gets_the_next() {
     let mut order = Vec::new();
     for _ in 0..6 {
         let Route::To { id, .. } = route_under(&mut pattern, &mut conns, &options) else {
-            panic!("all can take it");
+            panic!("all peers have room");
         };
         let conn = conns.get_mut(id).unwrap();
         conn.egress.push_bytes(b"\0\x01x", 1, &mut store());
         order.push(id.slot);
     }
     order[1..].sort_unstable();
-    assert_eq!(order, [1, 0, 1, 1, 2, 2], "they end up with three each");
+    assert_eq!(order, [1, 0, 1, 1, 2, 2], "each peer gets three in the end");
 }
 
 #[test]

@@ -4,26 +4,27 @@ use super::blocks::Blocks;
 use std::iter;
 use std::ops::{Index, IndexMut};
 
-/// No slot: the end of a list, the absence of a node.
+/// No slot: the end of a list, or no node.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// What an [`Arena`] can hold: a value that can carry the numbers of two vacant slots while it is
-/// itself vacant.
+/// A value in an [`Arena`], which can hold the numbers of two vacant slots while it is itself
+/// vacant.
 pub(super) trait Slot: Copy {
     /// The value of a vacant slot between two others in the list of vacant slots.
     fn vacant(neighbours: Neighbours) -> Self;
-    /// What was given to [`vacant`](Self::vacant), if the slot is vacant.
+    /// The argument of [`vacant`](Self::vacant), if the slot is vacant.
     fn neighbours(&self) -> Option<Neighbours>;
 }
 
-/// The vacant slots before and behind another, or [`NONE`] at the ends.
+/// The vacant slots before and after another, or [`NONE`] at the ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Neighbours {
     pub(super) previous: u32,
     pub(super) next: u32,
 }
 
-/// A growing array whose elements keep their numbers; removed ones are reused, last one first.
+/// A growing array whose elements keep their numbers; slots of removed ones are reused, last one
+/// first.
 #[derive(Debug)]
 pub(super) struct Arena<T> {
     live: usize,
@@ -56,7 +57,7 @@ impl<T: Slot> Arena<T> {
         number
     }
 
-    /// Makes the slot vacant. The caller has read what it still needs.
+    /// Makes the slot vacant. The caller must have read the value.
     pub(super) fn remove(&mut self, number: u32) {
         debug_assert!(self.live > 0);
         self.live -= 1;
@@ -74,7 +75,8 @@ impl<T: Slot> Arena<T> {
         self.slots.len() > self.slots.items_per_block() && self.live < self.slots.len() / 4
     }
 
-    /// Removes the last slot if it is vacant; else answers with its number, and it is to be moved.
+    /// Removes the last slot if it is vacant; otherwise returns its number, for the caller to move
+    /// it.
     pub(super) fn drop_last(&mut self) -> Option<u32> {
         let last = number(self.slots.len() - 1);
         if self[last].neighbours().is_none() {
@@ -85,7 +87,7 @@ impl<T: Slot> Arena<T> {
         None
     }
 
-    /// Moves the value of the last slot to a vacant one and answers with its new number.
+    /// Moves the value of the last slot to a vacant one and returns its new number.
     pub(super) fn move_last(&mut self) -> u32 {
         let (last, target) = (number(self.slots.len() - 1), self.vacant_head);
         debug_assert!(target != NONE && target != last);
@@ -148,7 +150,7 @@ impl<T> IndexMut<u32> for Arena<T> {
     }
 }
 
-/// An index as it is stored. Two thousand million nodes take more memory than the limits allow.
+/// An index in its stored form. Two thousand million nodes take more memory than the limits allow.
 pub(super) fn number(index: usize) -> u32 {
     match u32::try_from(index) {
         Ok(number) if number < 1 << 31 => number,

@@ -2,12 +2,12 @@
 
 use std::ops::{Index, IndexMut};
 
-/// The most bytes of a block, and so the most that one more item can make the allocator copy.
+/// The most bytes of a block, and so the most that the allocator copies for one more item.
 pub(super) const BLOCK_BYTES_MAX: usize = 128 << 10;
 
 /// Items of `width` elements each, in blocks that hold the same power of two of them. The last
-/// block that is in use grows by a sixteenth of all, and not by the factor of two of `Vec`, because
-/// with a million topics half of the memory would be slack.
+/// block in use grows by a sixteenth of the total, not by a factor of two like `Vec`, because with
+/// a million topics half of the memory would be slack.
 #[derive(Debug)]
 pub(super) struct Blocks<T> {
     blocks: Vec<Vec<T>>,
@@ -51,7 +51,7 @@ impl<T> Blocks<T> {
         self.bytes
     }
 
-    /// Adds an item that consists of these elements; makes room for at least `step` at first.
+    /// Adds an item with these elements; makes room for at least `step` items at first.
     pub(super) fn push(&mut self, item: impl Iterator<Item = T>, step: usize) {
         let (index, mask) = (self.len >> self.shift, self.items_per_block() - 1);
         if index == self.blocks.len() {
@@ -73,9 +73,9 @@ impl<T> Blocks<T> {
         self.len += 1;
     }
 
-    /// Removes the last item. An empty block is kept until the one before is half empty, and half
-    /// as much again in the only one, so that the next item does not allocate again. With the last
-    /// item all memory goes back.
+    /// Removes the last item. An empty block is kept until the one before is half empty, and the
+    /// only block keeps half as much again, so that the next item does not allocate again. With the
+    /// last item all memory is freed.
     pub(super) fn pop(&mut self) {
         self.len -= 1;
         if self.len == 0 {
@@ -106,7 +106,7 @@ impl<T> Blocks<T> {
         &self.blocks[block][start..start + self.width]
     }
 
-    /// The elements of an item, to be changed.
+    /// The elements of an item, mutable.
     #[inline]
     pub(super) fn item_mut(&mut self, index: u32) -> &mut [T] {
         let (block, start) = self.place(index);
@@ -122,7 +122,7 @@ impl<T> Blocks<T> {
 }
 
 impl<T: Copy> Blocks<T> {
-    /// Overwrites an item with the last one, and removes that.
+    /// Overwrites an item with the last one, and removes the last.
     pub(super) fn swap_remove(&mut self, index: u32) {
         let last = u32::try_from(self.len - 1).unwrap_or(u32::MAX);
         let ((to, at), (from, start)) = (self.place(index), self.place(last));

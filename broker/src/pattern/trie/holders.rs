@@ -1,4 +1,4 @@
-//! The peers that hold a topic, ascending, each with its place in the list of what that peer holds.
+//! The peers that hold a topic, in ascending order, each with the links of its list of topics.
 
 use super::arena::{NONE, number};
 use super::blocks::Blocks;
@@ -13,20 +13,20 @@ pub(super) struct Link {
     pub(super) next: u32,
 }
 
-/// The peers that hold the topic of a leaf, as the leaf stores them. By far the most topics have
-/// one peer, so that one needs nothing beside the leaf. Others are kept in [`Crowds`].
+/// The peers that hold the topic of a leaf, as stored in the leaf. Most topics have one peer, which
+/// needs no memory besides the leaf. Others are in [`Crowds`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Holders {
     One { peer: PeerPlusOne, link: Link },
     Many { at: u32, count: u32 },
 }
 
-/// Zero tells a [`Holders::Many`] from a [`Holders::One`] without a word of its own.
+/// Not zero, so that [`Holders::Many`] and [`Holders::One`] need no tag.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PeerPlusOne(NonZeroU32);
 
-/// The peers of the topics that have more than one: up to [`FEW_MAX`] in one block of a pool,
-/// more in a list of chunks.
+/// The peers of topics with more than one: up to [`FEW_MAX`] in one block of a pool, more in a list
+/// of chunks.
 #[derive(Debug)]
 pub(super) struct Crowds {
     pub(super) few: Pool<Few>,
@@ -35,7 +35,7 @@ pub(super) struct Crowds {
     lots_bytes: usize,
 }
 
-/// Peers, ascending; their previous leaves; their next leaves.
+/// Peers in ascending order; their previous leaves; their next leaves.
 #[derive(Debug)]
 pub(super) struct Few;
 
@@ -44,8 +44,8 @@ impl Shape for Few {
     const WIDTHS: &'static [usize] = &[1, 1, 1];
 }
 
-/// A run of the peers of one topic, at least one and at most [`CHUNK_PEERS_MAX`]. Bounds what has
-/// to be moved to keep a hundred thousand of them in order.
+/// A run of the peers of one topic, at least one and at most [`CHUNK_PEERS_MAX`]. Limits the moves
+/// that keep a hundred thousand of them in order.
 #[derive(Debug)]
 struct Chunk {
     peers: Vec<u32>,
@@ -53,7 +53,7 @@ struct Chunk {
 }
 
 impl Holders {
-    /// No peer yet.
+    /// No peer.
     pub(super) const NONE: Self = Self::Many { at: 0, count: 0 };
 
     pub(super) const fn one(peer: u32, link: Link) -> Self {
@@ -91,7 +91,7 @@ impl PeerPlusOne {
 }
 
 impl Crowds {
-    /// Nobody, no heap memory.
+    /// No peers, no heap memory.
     pub(super) const fn new() -> Self {
         Self {
             few: Pool::new(),
@@ -118,7 +118,8 @@ impl Crowds {
         }
     }
 
-    /// Calls `visit` with all peers, ascending, in one or several slices that are not empty.
+    /// Calls `visit` with all peers in ascending order, in one or several slices that are not
+    /// empty.
     pub(super) fn visit(&self, holders: Holders, mut visit: impl FnMut(&[u32])) {
         match holders {
             Holders::One { peer, .. } => visit(&[peer.peer()]),
@@ -176,7 +177,7 @@ impl Crowds {
         moved
     }
 
-    /// Takes `peer` out, if it is among the holders of `leaf`, and returns its link. Cost as for
+    /// Removes `peer`, if it is among the holders of `leaf`, and returns its link. Costs as much as
     /// [`insert`](Self::insert).
     pub(super) fn remove(
         &mut self,
@@ -254,7 +255,7 @@ impl Crowds {
         }
     }
 
-    /// The leaf that has these holders has another number now.
+    /// Notes the new number of the leaf with these holders.
     pub(super) fn set_owner(&mut self, holders: Holders, leaf: u32) {
         if let Holders::Many { at, count } = holders
             && is_few(count)
@@ -365,8 +366,8 @@ impl Crowds {
         self.lots_bytes -= crowd_bytes(chunks);
         let mut index = chunk_of(chunks, peer);
         if index == chunks.len() {
-            // Behind all others: connections mostly subscribe in the order of their numbers, and
-            // so leave full chunks instead of half-full ones.
+            // At the end: connections mostly subscribe in the order of their numbers, and so leave
+            // full chunks instead of half-full ones.
             if chunks[index - 1].is_full() {
                 chunks.push(Chunk::new());
             } else {
@@ -400,7 +401,7 @@ impl Crowds {
         Some(link)
     }
 
-    /// Panics unless everything about one set of peers is in order; returns its bytes.
+    /// Panics unless every invariant of one set of peers holds; returns its bytes.
     #[cfg(test)]
     pub(super) fn check(&self, holders: Holders, leaf: u32) -> usize {
         let mut peers = Vec::new();
@@ -464,7 +465,7 @@ impl Chunk {
         self.peers.binary_search(&peer)
     }
 
-    /// Leaves the lower half and returns the upper.
+    /// Keeps the lower half and returns the upper.
     fn split(&mut self) -> Self {
         let mut upper = Self::new();
         upper.peers.extend(self.peers.drain(CHUNK_PEERS_MAX / 2..));
@@ -478,7 +479,7 @@ fn chunk_of(chunks: &[Chunk], peer: u32) -> usize {
     chunks.partition_point(|chunk| chunk.peers.last() < Some(&peer))
 }
 
-/// Makes one of two neighbours of which one is empty or that together fill at most half of a chunk.
+/// Joins two neighbours if one is empty, or if together they fill at most half of a chunk.
 fn join_if_small(chunks: &mut Vec<Chunk>, lower: usize) {
     let Some([one, other]) = chunks
         .get_mut(lower..)
@@ -503,10 +504,10 @@ const fn is_few(count: u32) -> bool {
     count <= FEW_MAX
 }
 
-/// The most peers in one block; a block moves as a whole, so this is far below what it could be.
+/// The most peers in one block; a block moves as a whole, so this is far below the possible size.
 const FEW_MAX: u32 = 128;
 
-/// Three kilobytes: what is moved at most to insert a peer into a long list.
+/// Three kilobytes: the most that moves to insert a peer into a long list.
 const CHUNK_PEERS_MAX: usize = 256;
 
 const _: () = assert!(size_of::<Holders>() == 12 && NONE == u32::MAX);

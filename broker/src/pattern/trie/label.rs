@@ -2,11 +2,11 @@
 
 use super::pool::{Moved, Pool, Shape};
 
-/// The longest label; what is longer becomes a chain of nodes. It bounds the work of splitting and
+/// The longest label; longer ones become chains of nodes. It limits the work of splitting and
 /// joining nodes, whatever the length of the topics that a peer chooses.
 pub(super) const LABEL_BYTES_MAX: usize = 255;
 
-/// Bytes of a [`Label`] that its node has no room for.
+/// Bytes of a [`Label`] that do not fit into its node.
 #[derive(Debug)]
 pub(super) struct Spill;
 
@@ -15,8 +15,8 @@ impl Shape for Spill {
     const WIDTHS: &'static [usize] = &[SPILL_UNIT];
 }
 
-/// At most [`LABEL_BYTES_MAX`] bytes. Up to `N` are kept in place; of longer ones the first `N` - 4
-/// are, followed by the position of a block with the others.
+/// At most [`LABEL_BYTES_MAX`] bytes. Up to `N` are stored in place; of longer labels the first `N`
+/// - 4, followed by the position of a block with the others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Label<const N: usize> {
     len: u8,
@@ -47,7 +47,7 @@ impl<const N: usize> Label<N> {
         label
     }
 
-    /// Gives back the block, if there is one.
+    /// Frees the block, if it exists.
     #[must_use = "the owner's position is stale"]
     pub(super) fn release(self, spills: &mut Pool<Spill>) -> Option<Moved> {
         let units = self.spill_units();
@@ -58,7 +58,7 @@ impl<const N: usize> Label<N> {
         }
     }
 
-    /// Notes where the block is now.
+    /// Notes the new position of the block.
     pub(super) fn moved_to(&mut self, at: u32) {
         self.bytes[Self::HEAD..].copy_from_slice(&at.to_le_bytes());
     }
@@ -73,14 +73,14 @@ impl<const N: usize> Label<N> {
         self.bytes[0]
     }
 
-    /// Writes the label, whose length `target` has.
+    /// Writes the label into `target`, which must have its length.
     pub(super) fn copy_to(&self, target: &mut [u8], spills: &Pool<Spill>) {
         let (head, tail) = self.parts(spills);
         target[..head.len()].copy_from_slice(head);
         target[head.len()..].copy_from_slice(tail);
     }
 
-    /// How many leading bytes are the same.
+    /// The number of equal leading bytes.
     pub(super) fn common(&self, bytes: &[u8], spills: &Pool<Spill>) -> usize {
         let (head, tail) = self.parts(spills);
         head.iter()
@@ -90,18 +90,18 @@ impl<const N: usize> Label<N> {
             .count()
     }
 
-    /// What follows the label in `bytes`, if they begin with it.
+    /// The bytes after the label in `bytes`, if they begin with it.
     pub(super) fn strip_from<'a>(&self, bytes: &'a [u8], spills: &Pool<Spill>) -> Option<&'a [u8]> {
         let (start, rest) = bytes.split_at_checked(self.len())?;
         if self.len() <= N {
             return (start == &self.bytes[..self.len()]).then_some(rest);
         }
         let (head, tail) = start.split_at(Self::HEAD);
-        // The second comparison costs a cache miss, the first decides nearly always.
+        // The second comparison costs a cache miss; the first decides nearly always.
         (head == &self.bytes[..Self::HEAD] && tail == self.parts(spills).1).then_some(rest)
     }
 
-    /// Entries of the block; 0 if there is none.
+    /// Entries of the block; 0 without a block.
     pub(super) const fn spill_units(&self) -> usize {
         if self.len() <= N {
             0
@@ -110,7 +110,7 @@ impl<const N: usize> Label<N> {
         }
     }
 
-    /// Position of the block, if there is one.
+    /// Position of the block, if it exists.
     pub(super) fn spill_at(&self) -> u32 {
         let mut at = [0; 4];
         at.copy_from_slice(&self.bytes[Self::HEAD..]);
@@ -125,7 +125,7 @@ impl<const N: usize> Label<N> {
         (&self.bytes[..Self::HEAD], &spill[..self.len() - Self::HEAD])
     }
 
-    /// Bytes in place beside the position of a block.
+    /// Bytes in place in front of the position of a block.
     const HEAD: usize = N - size_of::<u32>();
 }
 

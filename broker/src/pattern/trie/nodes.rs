@@ -5,10 +5,10 @@ use super::holders::Holders;
 use super::label::{LABEL_BYTES_MAX, Label, Spill};
 use super::pool::{Moved, Pool, Shape, capacity};
 
-/// Where every walk begins. It is never removed and its label is empty.
+/// The first node of every search. It is never removed, and its label is empty.
 pub(super) const ROOT: u32 = 0;
 
-/// A topic that a peer holds. Its number changes only when memory is given back.
+/// A topic that a peer holds. Its number changes only when memory is freed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf {
     /// The branch above.
@@ -18,8 +18,8 @@ pub(super) struct Leaf {
     pub(super) holders: Holders,
 }
 
-/// A place where topics part. Except for the root, it has at least two entries (the terminal and
-/// the children), or one child with which it cannot be joined because the label got too long.
+/// A place where topics diverge. Except for the root, it has at least two entries (the terminal and
+/// the children), or one child that cannot be joined with it because the label would be too long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Branch {
     /// The branch above, [`NONE`] for the root.
@@ -35,14 +35,14 @@ pub(super) struct Branch {
 // A million topics are a million leaves and, if random, a quarter of a million branches.
 const _: () = assert!(size_of::<Leaf>() == 28 && size_of::<Branch>() == 20);
 
-/// A leaf or a branch, as it is stored among the children of a branch.
+/// A leaf or a branch, as stored among the children of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Leaf(u32),
     Branch(u32),
 }
 
-/// Leaves, branches and what they own.
+/// Leaves, branches, and their memory.
 #[derive(Debug)]
 pub(super) struct Nodes {
     pub(super) leaves: Arena<Leaf>,
@@ -51,7 +51,7 @@ pub(super) struct Nodes {
     pub(super) children: Pool<Children>,
 }
 
-/// First bytes of the children's labels, ascending; then the children.
+/// First bytes of the children's labels, in ascending order; then the children.
 #[derive(Debug)]
 pub(super) struct Children;
 
@@ -95,7 +95,7 @@ impl Nodes {
         }
     }
 
-    /// The leaf of `topic`, made if there was none; then it has [`Holders::NONE`].
+    /// The leaf of `topic`, which is made if it does not exist; a new one has [`Holders::NONE`].
     /// O(length of the topic).
     pub(super) fn find_or_insert(&mut self, topic: &[u8]) -> u32 {
         if self.leaves.live() == 0 && self.branches.live() == 0 {
@@ -124,7 +124,7 @@ impl Nodes {
                 _ => {
                     let parting = self.split(child, common);
                     let leaf = self.insert_below(parting, rest);
-                    // Labels above and below the split got shorter: they may fit into one now.
+                    // Labels above and below the split are shorter now: they may fit into one.
                     self.tidy(branch);
                     if let Node::Branch(below) = child {
                         self.tidy(below);
@@ -172,9 +172,8 @@ impl Nodes {
         }
     }
 
-    /// Moves the last leaf, which is `from`, to a vacant slot, and answers with its new number.
-    /// What
-    /// its holders know of it is up to the caller.
+    /// Moves the last leaf, which is `from`, to a vacant slot, and returns its new number. The
+    /// caller must update its holders.
     pub(super) fn move_last_leaf(&mut self, from: u32) -> u32 {
         let to = self.leaves.move_last();
         let Leaf { parent, label, .. } = self.leaves[to];
@@ -236,9 +235,9 @@ impl Nodes {
         (index < keys.len()).then(|| self.child_at(branch, index))
     }
 
-    /// Where a walk in order begins that leaves out what comes before `first`: a branch, the least
-    /// key of its children to look at, and the bytes from the root down to it. They are all of
-    /// `first` if nothing of the branch is to be left out.
+    /// The start of a walk in order that skips topics before `first`: a branch, the least key of
+    /// its children to visit, and the bytes from the root down to it. These are all of `first` if
+    /// the walk begins with the branch itself.
     pub(super) fn lower_bound(&self, first: &[u8]) -> (u32, Option<u8>, Vec<u8>) {
         let (mut branch, mut path) = (ROOT, Vec::new());
         loop {
@@ -292,7 +291,7 @@ impl Nodes {
         self.leaves.bytes() + self.branches.bytes() + self.spills.bytes() + self.children.bytes()
     }
 
-    /// Makes a leaf for `rest` under a branch that has nothing there yet.
+    /// Makes a leaf for `rest` under a branch that has no node there yet.
     fn insert_below(&mut self, mut branch: u32, mut rest: &[u8]) -> u32 {
         while rest.len() > LABEL_BYTES_MAX {
             let (label, after) = rest.split_at(LABEL_BYTES_MAX);
@@ -318,7 +317,7 @@ impl Nodes {
     }
 
     /// Puts a branch above `node` such that the first `at` bytes of its label, at least one, lead
-    /// to that branch. A leaf all of whose bytes do becomes its terminal.
+    /// to that branch. If those are all bytes of a leaf's label, the leaf becomes the terminal.
     fn split(&mut self, node: Node, at: usize) -> u32 {
         let mut label = [0; LABEL_BYTES_MAX];
         let label = &mut label[..self.label_len(node)];
@@ -338,8 +337,8 @@ impl Nodes {
         branch
     }
 
-    /// Removes `branch`, and then those above it, if it has no entry; puts its only entry in its
-    /// place if it has but one.
+    /// Removes `branch`, and then those above it, if it has no entry; replaces it by its only entry
+    /// if it has just one.
     fn tidy(&mut self, mut branch: u32) {
         while branch != ROOT {
             let &Branch {
@@ -377,7 +376,7 @@ impl Nodes {
         }
     }
 
-    /// Removes a branch to which nothing leads and that leads nowhere.
+    /// Removes a branch without links to or from it.
     fn discard(&mut self, branch: u32) {
         debug_assert_eq!(self.branches[branch].children_count, 0);
         self.set_label(Node::Branch(branch), &[]);
@@ -477,7 +476,7 @@ impl Nodes {
                 std::mem::replace(&mut self.branches[branch].label, label).release(&mut self.spills)
             }
         };
-        // The block that moved may be the new one itself.
+        // The moved block may be the new one itself.
         match moved.map(|moved| (Node::from_word(moved.owner), moved.at)) {
             None => {}
             Some((Node::Leaf(leaf), at)) => self.leaves[leaf].label.moved_to(at),
@@ -575,7 +574,7 @@ impl Node {
     }
 }
 
-/// How many of the keys are less than `key`. Without branches, so that the compiler compares
+/// The number of keys that are less than `key`. Without branches, so that the compiler compares
 /// sixteen at a time: at most 16 steps.
 fn rank(keys: &[u8], key: u8) -> usize {
     let (chunks, rest) = keys.as_chunks::<16>();

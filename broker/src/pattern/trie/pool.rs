@@ -1,18 +1,18 @@
 //! Small variable-sized arrays without holes between them.
 //!
-//! A pool keeps blocks of equal capacity side by side in one array per capacity. A block that is
-//! given back is overwritten by the last one of its array, so that no history of insertions and
-//! removals can fragment the memory. The price is that blocks move: each one names its owner, and
-//! the caller that gives back a block is told which owner must be given a new position.
+//! A pool keeps blocks of equal capacity side by side in one array per capacity. The last block of
+//! an array overwrites one that is freed, so that no history of insertions and removals can
+//! fragment the memory. The price is that blocks move: each one names its owner, and the caller
+//! that frees a block is told which owner must get a new position.
 
 use super::arena::number;
 use super::blocks::Blocks;
 use std::fmt::Debug;
 use std::iter;
 
-/// What the entries of a block consist of.
+/// The structure of the entries of a block.
 pub(super) trait Shape {
-    /// The word the arrays are made of.
+    /// The element type of the arrays.
     type Word: Copy + Default + Debug;
     /// A block of capacity n is n * `WIDTHS[0]` words, then n * `WIDTHS[1]` words, and so on.
     const WIDTHS: &'static [usize];
@@ -29,7 +29,7 @@ pub(super) trait Shape {
 
 /// Blocks of at most [`ENTRIES_MAX`] entries of shape `S`.
 ///
-/// A block is named by its position and its number of entries; the two together say where it is.
+/// A block is identified by its position and its number of entries together.
 #[derive(Debug)]
 pub(super) struct Pool<S: Shape> {
     classes: Vec<Class<S::Word>>,
@@ -43,7 +43,7 @@ struct Class<W> {
     owners: Blocks<u32>,
 }
 
-/// The block of `owner` is at position `at` now.
+/// The block of `owner` is now at position `at`.
 #[derive(Debug)]
 #[must_use = "the owner's position is stale"]
 pub(super) struct Moved {
@@ -83,7 +83,7 @@ impl<S: Shape> Pool<S> {
         at
     }
 
-    /// Gives the block back; its position is taken by another block, whose owner is returned.
+    /// Frees the block; another block moves to its position, and its owner is returned.
     #[must_use = "the owner's position is stale"]
     pub(super) fn release(&mut self, at: u32, count: usize) -> Option<Moved> {
         let class = &mut self.classes[class_of(count)];
@@ -104,12 +104,12 @@ impl<S: Shape> Pool<S> {
         self.classes[class_of(count)].words.item(at)
     }
 
-    /// The words of a block, to be written.
+    /// The words of a block, mutable.
     pub(super) fn words_mut(&mut self, at: u32, count: usize) -> &mut [S::Word] {
         self.classes[class_of(count)].words.item_mut(at)
     }
 
-    /// The owner of a block has another number now.
+    /// Notes the new number of a block's owner.
     pub(super) fn set_owner(&mut self, at: u32, count: usize, owner: u32) {
         self.classes[class_of(count)].owners[at] = owner;
     }
@@ -130,8 +130,8 @@ impl<S: Shape> Pool<S> {
         self.reshape(at, (count, count + 1), (index, index + 1), owner)
     }
 
-    /// Takes the entry at `index` out of a block of `count` entries. Returns the new position,
-    /// which means nothing when no entry is left. Moves the entries of one block.
+    /// Removes the entry at `index` from a block of `count` entries. Returns the new position,
+    /// which is meaningless when no entry is left. Moves the entries of one block.
     pub(super) fn close(
         &mut self,
         at: u32,
@@ -146,8 +146,8 @@ impl<S: Shape> Pool<S> {
         self.reshape(at, (count, count - 1), (index + 1, index), owner)
     }
 
-    /// Moves the entries from `from` on to `to`, into another block if the capacity demands it;
-    /// what is before both stays in its place.
+    /// Moves the entries from `from` on to `to`, into another block if the capacity requires it;
+    /// entries before both keep their place.
     fn reshape(
         &mut self,
         at: u32,
@@ -194,7 +194,7 @@ impl<S: Shape> Pool<S> {
         self.classes[class_of(count)].owners[at]
     }
 
-    /// Number of blocks and, counted afresh, the heap bytes.
+    /// Number of blocks, and the heap bytes, recounted.
     #[cfg(test)]
     pub(super) fn census(&self) -> (usize, usize) {
         let classes = self.classes.capacity() * size_of::<Class<S::Word>>();
@@ -212,7 +212,7 @@ impl<W> Class<W> {
     }
 }
 
-/// The number of entries that a block of `count` entries has room for.
+/// The capacity of a block with `count` entries.
 pub(super) const fn capacity(count: usize) -> usize {
     CAPACITIES[class_of(count)] as usize
 }

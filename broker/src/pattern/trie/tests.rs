@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::thread;
 
-/// The same contract, without any thought for speed.
+/// The same contract, without regard for speed.
 #[derive(Default)]
 struct Twin {
     topics: BTreeMap<Vec<u8>, BTreeSet<u32>>,
@@ -76,8 +76,8 @@ impl Random {
         u32::try_from(self.below(end)).unwrap()
     }
 
-    /// Letters of `alphabet`, less than `len_end`; now and then behind a long common beginning
-    /// whose length lies about that of the longest label.
+    /// Letters of `alphabet`, fewer than `len_end`; sometimes after a long common prefix whose
+    /// length is close to that of the longest label.
     fn topic(&mut self, alphabet: &[u8], len_end: usize, long: bool) -> Vec<u8> {
         let mut topic = Vec::new();
         if long && self.below(4) == 0 {
@@ -99,7 +99,7 @@ impl Random {
     }
 }
 
-/// Names the seed when a test fails.
+/// Prints the seed when a test fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -264,14 +264,14 @@ impl Trie {
     }
 }
 
-/// What one random sequence of operations is made of.
+/// The parameters of one random sequence of operations.
 struct Plan<'a> {
     alphabet: &'a [u8],
     len_end: usize,
     long: bool,
     peers: usize,
     steps: usize,
-    /// Of 16 operations, so many insert at first, and the rest in the second half.
+    /// The number of inserts among 16 operations at first; in the second half, the rest.
     inserts_of_16: usize,
     check_every: usize,
 }
@@ -337,7 +337,7 @@ fn compare(seed: u64, plan: &Plan<'_>) {
     trie.check();
 }
 
-/// Walks from a topic on, to the end and to the second.
+/// Walks from a topic on, to the end and to the second topic.
 fn compare_walk(trie: &Trie, twin: &Twin, first: &[u8]) {
     let expected: Vec<(Vec<u8>, usize)> = twin
         .topics
@@ -381,7 +381,7 @@ fn compare_remove_peer(trie: &mut Trie, twin: &mut Twin, random: &mut Random, pe
     let last = |topic: &&Vec<u8>| twin.remove(topic, peer) == Removed::Last;
     assert!(
         held.iter().filter(last).eq(&emptied),
-        "the topics nobody holds any more"
+        "the topics without a peer"
     );
     !held.is_empty()
 }
@@ -519,7 +519,7 @@ fn siblings_at_both_ends_of_the_alphabet_come_and_go() {
 }
 
 #[test]
-fn a_leaving_peer_empties_only_what_it_held_alone() {
+fn a_leaving_peer_empties_only_topics_that_it_held_alone() {
     let mut trie = Trie::new();
     for (topic, peer) in [("x", 0), ("xy", 0), ("xyz", 0), ("xy", 1), ("z", 1)] {
         assert_ne!(trie.insert(topic.as_bytes(), peer), Inserted::Already);
@@ -531,7 +531,7 @@ fn a_leaving_peer_empties_only_what_it_held_alone() {
     assert_eq!(emptied, [&b"xyz"[..], b"x"]);
     assert_eq!(trie.all_topics(), [&b"xy"[..], b"z"]);
     assert_eq!((trie.subscriptions_of(0), trie.subscriptions_of(1)), (0, 2));
-    // The number of the connection is used again.
+    // The number of the connection is reused.
     assert_eq!(trie.insert(b"z", 0), Inserted::Further);
     assert_eq!(trie.matched(b"z"), [0, 1]);
     trie.check();
@@ -604,7 +604,7 @@ fn long_topics_need_no_stack() {
 }
 
 #[test]
-fn prefixes_of_prefixes_nest_without_end() {
+fn prefixes_of_prefixes_nest_deeply() {
     let mut trie = Trie::new();
     let topic: Vec<u8> = b"ab".repeat(1500);
     for len in (0..=topic.len()).rev() {
@@ -648,7 +648,7 @@ fn memory_stays_flat_while_topics_come_and_go() {
         "{} bytes, {bytes} before",
         trie.bytes()
     );
-    // Another distribution of lengths finds the room that the first one left.
+    // Topics with other lengths find the memory that the first ones left.
     for topic in &topics {
         assert_eq!(trie.remove(topic, 0), Removed::Last);
         assert_eq!(trie.insert(&random.binary(12), 0), Inserted::First);
@@ -689,7 +689,7 @@ fn a_topic_and_a_connection_cost_little() {
 }
 
 #[test]
-fn memory_goes_back_when_most_topics_are_gone() {
+fn memory_is_freed_when_most_topics_are_gone() {
     let _seed = Seed(3);
     let mut random = Random::new(3);
     let mut trie = Trie::new();
@@ -702,7 +702,7 @@ fn memory_goes_back_when_most_topics_are_gone() {
         .collect();
     for (index, topic) in topics.iter().enumerate() {
         trie.insert(topic, 0);
-        // A few topics stay, some of them with many peers, in all places of the arenas.
+        // A few topics stay, some of them with many peers, everywhere in the arenas.
         if index % 100 == 0 {
             (1..=u32::try_from(1 + index / 600).unwrap()).for_each(|peer| {
                 trie.insert(topic, peer);

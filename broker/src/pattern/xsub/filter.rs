@@ -1,4 +1,4 @@
-//! What some of the publishers of a socket may be asked for, and are.
+//! The topics that some publishers of a socket may be asked for, and those that they are asked for.
 
 use crate::config::SocketOptions;
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
@@ -6,45 +6,45 @@ use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::pattern::xsub::publisher::Change;
 use std::ops::ControlFlow;
 
-/// The topics that publishers of one link, or of all links without topics of their own, may be
-/// asked for, and those they are asked for.
+/// The topics that the publishers of one link, or of all links without topics of their own, may be
+/// asked for, and those that they are asked for.
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// The topics that may be passed on, by prefix, none of them within another; none is all.
+    /// The topics that may be passed on, by prefix, none of them within another; empty means all.
     allowed: Vec<Box<[u8]>>,
     store: Store,
 }
 
-/// Topics, each with how often it is wanted: those of a SUB, those asked for by messages, and those
-/// that others were narrowed to. An XPUB across has its own store; what passes unchanged is not
-/// here.
+/// Topics with the number of their subscriptions: those of a SUB, those requested by messages, and
+/// those to which others were narrowed. An XPUB across has its own store; subscriptions that pass
+/// unchanged are not in this one.
 ///
-/// The peers of a topic in the trie are the bits that are set in how often it is wanted, so that
-/// one structure does for all stores of topics, and its memory is known to the byte.
+/// The peers of a topic in the trie are the bits that are set in the number of its subscriptions,
+/// so that one structure works for all stores of topics, and its memory is known exactly.
 #[derive(Debug, Default)]
 struct Store {
     topics: Trie,
 }
 
-/// Where a subscription or a cancel comes from.
+/// The origin of a subscription or a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// From a peer that sent a message.
     Message,
-    /// From the store of an XPUB, which knows itself how often a topic is wanted.
+    /// The store of an XPUB, which counts the subscriptions of a topic itself.
     Store,
 }
 
-/// What became of a subscription or a cancel.
+/// The effect of a subscription or a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counted {
     /// The topic is new, or gone.
     Edge,
-    /// The topic is wanted by one more.
+    /// The topic has one more subscription.
     Further,
-    /// There is no room for it.
+    /// The store has no room for it.
     Full,
-    /// Other subscribers still want it, or there was none.
+    /// Other subscriptions remain, or there were none.
     Nothing,
 }
 
@@ -54,7 +54,7 @@ impl Filter {
         let mut sorted: Vec<&[u8]> = topics.iter().map(String::as_bytes).collect();
         sorted.sort_unstable();
         for topic in sorted {
-            // What is within another comes right behind it.
+            // A prefix within another comes right after it.
             if allowed.last().is_none_or(|last| !topic.starts_with(last)) {
                 allowed.push(topic.into());
             }
@@ -76,18 +76,17 @@ impl Filter {
         !self.allowed.is_empty()
     }
 
-    /// Whether a topic of the store is a prefix of this one. Looks at no more bytes than the
-    /// longest
-    /// topic of the store has.
+    /// Whether a topic of the store is a prefix of this one. Compares at most as many bytes as the
+    /// longest topic of the store has.
     pub(super) fn holds_prefix_of(&self, topic: &[u8]) -> bool {
         let mut is_held = false;
         self.store.topics.matches(topic, |_| is_held = true);
         is_held
     }
 
-    /// Counts a subscription or a cancel and calls `tell` with each topic that publishers must hear
-    /// of, and what became of it: the topic itself if it lies within an allowed one, or else the
-    /// allowed ones that lie within it. False if there was no room.
+    /// Counts a subscription or a cancel and calls `tell` with each topic that publishers must get,
+    /// and its change: the topic itself if it is within an allowed one, otherwise the allowed ones
+    /// within it. False if there was no room.
     pub(super) fn change(
         &mut self,
         (topic, change): (&[u8], Change),
@@ -123,7 +122,7 @@ impl Filter {
         has_room
     }
 
-    /// Calls `visit` with each topic of the store from `first` on, in order, until it breaks off.
+    /// Calls `visit` with each topic of the store from `first` on, in order, until `visit` breaks.
     pub(super) fn for_each_topic_from(
         &self,
         first: &[u8],
@@ -133,7 +132,7 @@ impl Filter {
         topics.for_each_topic_from(first, |topic, _| visit(topic));
     }
 
-    /// Heap bytes of the store, in O(1).
+    /// Heap bytes of the store, in constant time.
     pub(super) fn memory(&self) -> u64 {
         self.store.topics.bytes() as u64
     }
@@ -162,7 +161,7 @@ impl Store {
         }
     }
 
-    /// Adds one to how often a topic is wanted, as it is done on paper with binary digits.
+    /// Adds one to the number of a topic's subscriptions, by binary addition with carry.
     fn add(&mut self, topic: &[u8]) {
         for bit in 0..u64::BITS {
             if self.topics.insert(topic, bit) != Inserted::Already {
@@ -172,7 +171,7 @@ impl Store {
         }
     }
 
-    /// Takes one away from how often a topic is wanted, which is not zero.
+    /// Subtracts one from the number of a topic's subscriptions, which is not zero.
     fn subtract(&mut self, topic: &[u8]) -> Counted {
         for bit in 0..u64::BITS {
             match self.topics.remove(topic, bit) {
@@ -191,7 +190,7 @@ impl Store {
 mod tests {
     use super::*;
 
-    /// What publishers hear of these subscriptions (`+`) and cancels (`-`).
+    /// The subscriptions (`+`) and cancels (`-`) that publishers get for these changes.
     fn told(filter: &mut Filter, origin: Origin, changes: &[&str]) -> Vec<String> {
         let mut told = Vec::new();
         for change in changes {
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_several_are_narrowed_to_is_told_once_and_cancelled_once() {
+    fn a_topic_to_which_several_are_narrowed_is_sent_once_and_cancelled_once() {
         let mut filter = filter(&["eu.", "us."]);
         let changes = ["+", "+eu.", "+eu.de", "+e", "-", "-eu.", "-e", "-eu.de"];
         assert_eq!(
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_once_more_is_cancelled_once_where_it_is_narrowed() {
+    fn a_repeated_subscription_is_cancelled_once_where_it_is_narrowed() {
         let changes = ["+eu.de", "*eu.de", "*eu.de", "-eu.de"];
         let mut filter = filter(&["eu."]);
         assert_eq!(
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_cancelled_as_often_as_it_was_asked_for() {
+    fn a_topic_is_cancelled_after_as_many_cancels_as_subscriptions() {
         for count in 1..20 {
             let mut filter = filter(&[]);
             let changes: Vec<&str> = [vec!["+a"; count], vec!["-a"; count - 1]].concat();
@@ -284,7 +283,7 @@ mod tests {
         let topics = ["ab".to_owned(), "abc".to_owned()];
         let filter = Filter::new(&topics, true);
         let long = vec![b'x'; 1 << 20];
-        // A look at each byte would be 2^36 steps.
+        // A comparison at each byte would take 2^36 steps.
         for _ in 0..1 << 16 {
             assert!(!filter.holds_prefix_of(&long));
         }
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_by_messages_is_passed_on_each_time_and_cancelled_once() {
+    fn subscriptions_by_messages_are_passed_on_each_time_and_cancelled_once() {
         let changes = ["-a", "+a", "+a", "+b", "-a", "-a"];
         let expected = ["+a", "+a", "+b", "-a"];
         assert_eq!(told(&mut filter(&[]), Origin::Message, &changes), expected);
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_so_much_and_no_more() {
+    fn the_store_has_a_limit() {
         let options = SocketOptions {
             subscriptions_max: 2,
             topic_size_max: 4,

@@ -1,67 +1,67 @@
-//! What one publisher has been told of, and what it is still to be told.
+//! The subscriptions that one publisher has got, and its pending changes.
 
 use crate::ids::ConnId;
 use crate::limits::UPSTREAM_NOTED_BYTES_MAX;
 use crate::pattern::trie::{Removed, Trie};
 
-/// What became of a topic, as publishers must hear of it.
+/// The change of a topic, as publishers must get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The last that wanted it cancelled.
+    /// The last subscription was cancelled.
     Cancelled,
-    /// One more wants it, and the publishers are to hear of each.
+    /// One more subscription, in addition to others; publishers are to get each.
     Repeated,
-    /// The first wants it.
+    /// The first subscription.
     Subscribed,
 }
 
-/// What a publisher hears of a change.
+/// When a publisher gets a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Telling {
-    /// It is told at once.
+    /// At once.
     AtOnce,
-    /// It is told later: when its turn in the table comes, or with what is noted for it.
+    /// Later: when its turn in the table comes, or with the pending changes.
     Later,
-    /// So much is noted for it that it must be closed.
+    /// Never: it has so many pending changes that it must be closed.
     TooMuch,
 }
 
 /// A publisher.
 ///
-/// A new one is told the table of topics in slices, in their order, so that the table is never
-/// copied whole. A change of a topic that is told, while the queue of the publisher is full, is
-/// noted; a topic that changes back before the publisher heard of it is not noted any more.
+/// A new one gets the table of topics in slices, in their order, so that the table is never copied
+/// as a whole. A change of a topic that it has already got is noted while its queue is full; a
+/// change that is reverted before the publisher got it is removed.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(super) filter: usize,
     pub(crate) id: ConnId,
-    /// Whether it has its place among the publishers that are being told something.
+    /// Whether it is in the line of publishers that have changes to get.
     pub(crate) is_in_line: bool,
-    /// Too much was noted for it: nothing more is.
+    /// It had too many pending changes: no more are noted.
     is_lost: bool,
-    /// Each topic of which it must hear, held by those of [`CANCEL`], [`NEW`] and [`REPEAT`] that
+    /// Each topic with a pending change, held by those of [`CANCEL`], [`NEW`] and [`REPEAT`] that
     /// apply.
     noted: Trie,
-    /// Topics of the table before this one are told; `None` if all are.
+    /// The first topic of the table that it has not got yet; `None` if it has got all.
     untold_from: Option<Vec<u8>>,
 }
 
-/// The publisher knows the topic, and it is cancelled.
+/// The publisher knows the topic, which was cancelled.
 const CANCEL: u32 = 0;
-/// The publisher does not know the topic, and it is wanted.
+/// The publisher does not know the topic, which is wanted.
 const NEW: u32 = 1;
-/// The publisher is to hear of the topic whether it knows it or not.
+/// The publisher must get the topic whether it knows it or not.
 const REPEAT: u32 = 2;
 
 impl Change {
-    /// Whether it makes a subscription, and not a cancel.
+    /// Whether it is a subscription.
     pub(crate) fn is_add(self) -> bool {
         self != Self::Cancelled
     }
 }
 
 impl Publisher {
-    /// One that was told nothing.
+    /// A publisher that has got no topics yet.
     pub(super) fn new(id: ConnId) -> Self {
         Self {
             filter: 0,
@@ -73,7 +73,7 @@ impl Publisher {
         }
     }
 
-    /// Decides when it is told of a change. `has_room` if its queue takes more now.
+    /// Decides when the publisher gets a change. `has_room` says whether its queue has room now.
     pub(crate) fn change(&mut self, topic: &[u8], change: Change, has_room: bool) -> Telling {
         let is_untold = |first: &Vec<u8>| topic >= first.as_slice();
         if self.is_lost || self.untold_from.as_ref().is_some_and(is_untold) {
@@ -111,39 +111,39 @@ impl Publisher {
         }
     }
 
-    /// Whether it is still to be told something.
+    /// Whether it has changes to get.
     pub(crate) fn is_behind(&self) -> bool {
         !self.is_lost && (self.noted.topics() > 0 || self.untold_from.is_some())
     }
 
-    /// Where the telling of the table goes on, if not all of it is told.
+    /// The topic at which the table continues, if it has not got all of it.
     pub(super) fn untold_from(&self) -> Option<&[u8]> {
         self.untold_from.as_deref()
     }
 
-    /// The table has been told up to `last`, or to its end.
+    /// It has got the table up to `last`, or to its end.
     pub(super) fn told_up_to(&mut self, last: Option<Vec<u8>>) {
         self.untold_from = last.map(|mut topic| {
-            // No topic lies between one and the same with a zero behind it.
+            // No topic lies between a topic and the same with a zero byte at the end.
             topic.push(0);
             topic
         });
     }
 
-    /// Takes out up to `limit` of what is noted and calls `tell` with each topic, and whether it is
-    /// wanted; answers how many notes were taken.
+    /// Takes out up to `limit` pending changes and calls `tell` with each topic, and whether it is
+    /// wanted; returns the number of changes.
     pub(super) fn take_noted(&mut self, limit: usize, mut tell: impl FnMut(&[u8], bool)) -> usize {
         let before = self.noted.subscriptions();
         for kind in [NEW, REPEAT, CANCEL] {
             let taken = before - self.noted.subscriptions();
-            // A topic that is both new and repeated is told once, with its last note.
+            // A topic that is both new and repeated is sent once, with its last change.
             self.noted
                 .remove_peer(kind, limit - taken, |topic| tell(topic, kind != CANCEL));
         }
         before - self.noted.subscriptions()
     }
 
-    /// Heap bytes of what is noted, in O(1).
+    /// Heap bytes of the pending changes, in constant time.
     pub(super) fn memory(&self) -> u64 {
         let cursor = self.untold_from.as_ref().map_or(0, Vec::capacity);
         (self.noted.bytes() + cursor) as u64
@@ -163,7 +163,7 @@ mod tests {
         publisher
     }
 
-    /// What is told of these changes (`+`, `*` for one more, `-`) while the queue is full.
+    /// The result of these changes (`+`, `*` for one more, `-`) while the queue is full.
     fn told(changes: &[&str]) -> Vec<String> {
         let mut publisher = publisher();
         for change in changes {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_changes_back_nothing_is_told() {
+    fn a_reverted_change_is_not_sent() {
         let table: [(&[&str], &[&str]); 8] = [
             (&["+a", "+b"], &["+a", "+b"]),
             (&["+a", "-a"], &[]),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_not_told_yet_is_told_in_its_turn() {
+    fn a_topic_that_was_not_sent_yet_is_sent_in_its_turn() {
         let mut publisher = publisher();
         publisher.told_up_to(Some(b"m".to_vec()));
         for (topic, expected) in [
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_is_bounded() {
+    fn pending_changes_are_limited() {
         let mut publisher = publisher();
         let mut number = 0_u64;
         loop {

@@ -180,7 +180,9 @@ impl<'a> Crowd<'a> {
                 requester.asked = Some(Instant::now());
                 Ok(())
             }
-            Ok(_) => Err(format!("client {index}: the kernel accepted half a request")),
+            Ok(_) => Err(format!(
+                "client {index}: the kernel accepted half a request"
+            )),
             Err(error) => Err(format!("client {index}: {error}")),
         }
     }

@@ -232,7 +232,7 @@ const SOCKETS: &str = "sockets";
 
 const ENDPOINTS_AND_OPTIONS: &str = "\
 Endpoints are tcp://HOST:PORT, with * for every interface or for any free port, ipc://PATH,
-ipc://@NAME, and inproc://NAME. As in czmq, @ in front of an endpoint binds and > connects. Quote * and >,
+ipc://@NAME, and inproc://NAME. As in czmq, a prefix @ binds and > connects. Quote * and >,
 which the shell would interpret. Times and sizes take units: 250ms, 5s, 64MiB. Without one,
 --record-age counts seconds, other times count milliseconds, and sizes bytes. Commas separate the
 texts of a list.
