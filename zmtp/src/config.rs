@@ -2,9 +2,11 @@
 
 use crate::heartbeat::HeartbeatConfig;
 use crate::limits::Limits;
+use crate::mechanism::plain::PlainClient;
 use crate::socket_type::SocketType;
 use crate::wire::loop_check::{LoopCheck, PROPERTY};
 use crate::wire::metadata::{IDENTITY, SOCKET_TYPE, append_property};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The configuration that all sessions of one socket share.
@@ -39,6 +41,10 @@ pub enum MechanismConfig {
     /// NULL: no authentication and no encryption.
     #[default]
     Null,
+    /// PLAIN, as a client: this user name and password.
+    PlainClient(Arc<PlainClient>),
+    /// PLAIN, as a server: a user name and a password in the clear, about which the caller decides.
+    PlainServer,
 }
 
 impl MechanismConfig {
@@ -47,6 +53,17 @@ impl MechanismConfig {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Null => "NULL",
+            Self::PlainClient(_) | Self::PlainServer => "PLAIN",
+        }
+    }
+
+    /// Whether our side is the server. The caller of a server decides about each peer, and its peers
+    /// are clients, whichever side connects.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        match self {
+            Self::Null | Self::PlainClient(_) => false,
+            Self::PlainServer => true,
         }
     }
 }
@@ -67,6 +84,11 @@ impl SessionConfig {
             mechanism: MechanismConfig::Null,
             socket_type,
         }
+    }
+
+    /// Whether our side may send ERROR in the handshake: a client of a mechanism may not.
+    pub(crate) fn may_send_error(&self) -> bool {
+        matches!(self.mechanism, MechanismConfig::Null) || self.mechanism.is_server()
     }
 
     /// Whether every peer may come in.

@@ -48,10 +48,18 @@ pub enum Incompatible {
         minor: u8,
     },
     /// Its greeting names another security mechanism.
-    #[error("the peer wants {peer}; this side speaks NULL only")]
+    #[error("the peer wants {peer}; this side speaks {local} only")]
     Mechanism {
+        /// Our mechanism.
+        local: &'static str,
         /// The mechanism that its greeting names.
         peer: MechanismName,
+    },
+    /// It is a server of the mechanism, as we are.
+    #[error("both sides are {mechanism} servers")]
+    Role {
+        /// The mechanism of both.
+        mechanism: &'static str,
     },
     /// Its socket type cannot talk to ours.
     #[error("a {peer} socket cannot talk to our {local} socket")]
@@ -226,6 +234,7 @@ impl Error {
         match self {
             Self::Incompatible(Incompatible::CurveVersion { .. }) => "curve-version",
             Self::Incompatible(Incompatible::Mechanism { .. }) => "mechanism-mismatch",
+            Self::Incompatible(Incompatible::Role { .. }) => "both-servers",
             Self::Incompatible(Incompatible::SocketType { .. }) => "socket-type-mismatch",
             Self::Incompatible(Incompatible::UnknownSocketType) => "unknown-socket-type",
             Self::Incompatible(Incompatible::Version1) => "zmtp-1",

@@ -86,6 +86,7 @@
 pub mod curve;
 pub mod encode;
 pub mod limits;
+pub mod plain;
 pub mod wire;
 
 mod config;

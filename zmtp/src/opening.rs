@@ -123,7 +123,12 @@ impl ExpectGreeting {
         };
         if greeting.mechanism != Greeting::new(config.mechanism.name()).mechanism {
             let peer = MechanismName(greeting.mechanism);
-            return Err(Incompatible::Mechanism { peer }.into());
+            let local = config.mechanism.name();
+            return Err(Incompatible::Mechanism { local, peer }.into());
+        }
+        if greeting.as_server && config.mechanism.is_server() {
+            let mechanism = config.mechanism.name();
+            return Err(Incompatible::Role { mechanism }.into());
         }
         Ok(Outcome::Done {
             size: GREETING_SIZE,
@@ -134,7 +139,11 @@ impl ExpectGreeting {
     /// Appends the unsent part of the first `size` bytes of our greeting.
     fn send(&mut self, config: &SessionConfig, size: usize, out: &mut Vec<u8>) {
         if self.sent_size < size {
-            let whole = Greeting::new(config.mechanism.name()).bytes();
+            let greeting = Greeting {
+                as_server: config.mechanism.is_server(),
+                ..Greeting::new(config.mechanism.name())
+            };
+            let whole = greeting.bytes();
             out.extend_from_slice(whole.get(self.sent_size..size).unwrap_or_default());
             self.sent_size = size;
         }

@@ -350,7 +350,11 @@ impl Session {
         if matches!(self.state, State::Failed(_)) {
             return;
         }
-        if let (State::Handshake(_), Some(reason)) = (&self.state, error.reply()) {
+        let is_in_handshake = matches!(self.state, State::Handshake(_));
+        if let Some(reason) = error.reply()
+            && is_in_handshake
+            && self.config.may_send_error()
+        {
             append_error(out, reason);
         }
         self.handshake_deadline = None;

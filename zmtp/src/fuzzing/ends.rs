@@ -1,11 +1,12 @@
 //! Two sessions that talk to each other: one reports what the other sends.
 
 use super::{LIMITS, OLD, socket_type};
-use crate::config::SessionConfig;
+use crate::config::{MechanismConfig, SessionConfig};
 use crate::encode::{append_frame, append_message};
 use crate::error::{Deadline, Error, Incompatible, Refused};
 use crate::heartbeat::HeartbeatConfig;
 use crate::limits::GREETING_SIZE;
+use crate::mechanism::plain::{Password, PlainClient};
 use crate::mechanism::{Authorization, Credentials};
 use crate::peer::Peer;
 use crate::session::{Event, Session};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Reads `data` as two configurations and then as operations: deliver some bytes, send this, let
-/// time pass. Sockets that match must understand each other, whatever the pieces and the commands
+/// time pass. Bits 4 and 5 of the second byte pick the mechanism. Sockets that match must understand each other, whatever the pieces and the commands
 /// in between. Sockets that do not match must both notice. Only silence may end in a timeout.
 pub fn fuzz_ends(data: &[u8]) {
     let [which, other, rest, operations @ ..] = data else {
@@ -76,6 +77,30 @@ struct Ends {
     start: Instant,
 }
 
+/// The mechanisms of both ends, which always go together.
+fn mechanisms(which: u8) -> [MechanismConfig; 2] {
+    let plain = || {
+        let client = PlainClient::new(b"user", Password::new(b"secret"));
+        MechanismConfig::PlainClient(Arc::new(client.expect("short enough")))
+    };
+    match which {
+        1 => [plain(), MechanismConfig::PlainServer],
+        2 => [MechanismConfig::PlainServer, plain()],
+        _ => [MechanismConfig::Null, MechanismConfig::Null],
+    }
+}
+
+/// What the other end is told of one with this mechanism.
+fn credentials_of(mechanism: &MechanismConfig) -> Credentials {
+    match mechanism {
+        MechanismConfig::PlainClient(_) => Credentials::Plain {
+            password: Password::new(b"secret"),
+            user: (*b"user").into(),
+        },
+        _ => Credentials::Null,
+    }
+}
+
 impl Ends {
     /// Only the first end may ask for a trial, as only connecting ends do.
     #[expect(
@@ -90,9 +115,10 @@ impl Ends {
         } else {
             socket_type(other & 0x3f)
         };
+        let mechanisms = mechanisms(other >> 4 & 3);
         let checks = [LoopCheck::Off, LoopCheck::On, LoopCheck::Trial];
         let start = Instant::now();
-        let end = |which, socket_type, loop_check, bits: u8| {
+        let end = |which, socket_type, loop_check, bits: u8, mechanism: &MechanismConfig| {
             let config = Arc::new(SessionConfig {
                 accept_zmtp2: which & OLD != 0,
                 authenticate: bits & 4 != 0,
@@ -101,6 +127,7 @@ impl Ends {
                 identity: vec![b'i'; [0, 1, 254, 255][usize::from(bits >> 1 & 3)]],
                 limits: LIMITS,
                 loop_check,
+                mechanism: mechanism.clone(),
                 ..SessionConfig::new(socket_type)
             });
             let mut out = Vec::new();
@@ -123,8 +150,8 @@ impl Ends {
         let bits = rest / 6;
         Some(Self {
             ends: [
-                end(which, first, check, bits),
-                end(other, second, other_check, bits >> 3),
+                end(which, first, check, bits, &mechanisms[0]),
+                end(other, second, other_check, bits >> 3, &mechanisms[1]),
             ],
             now: start,
             start,
@@ -357,8 +384,9 @@ impl End {
                     return Ok(());
                 }
                 Event::Progress => {}
-                Event::Authenticate(Credentials::Null) => {
-                    assert!(self.config.authenticate && !self.is_undecided);
+                Event::Authenticate(credentials) => {
+                    assert!(self.decides() && !self.is_undecided);
+                    assert_eq!(credentials, credentials_of(&peer_config.mechanism));
                     self.is_undecided = true;
                 }
                 Event::Undecided => {
@@ -405,8 +433,16 @@ impl End {
         assert_eq!(*peer.identity, *identity);
         assert_eq!(peer.loop_check, config.loop_check);
         assert_eq!(peer.socket_type, Some(config.socket_type));
-        assert_eq!(peer.user.is_some(), self.config.authenticate);
+        assert_eq!(peer.user.is_some(), self.decides());
         assert_eq!(peer.version, Version::V3_1);
+    }
+
+    /// Whether it is asked about its peer.
+    fn decides(&self) -> bool {
+        match self.config.mechanism {
+            MechanismConfig::Null => self.config.authenticate,
+            _ => self.config.mechanism.is_server(),
+        }
     }
 
     /// Lets the peer in.

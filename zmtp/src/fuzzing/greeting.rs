@@ -49,15 +49,15 @@ pub fn fuzz_greeting(data: &[u8]) {
 
 const GREETING_SIZE: usize = 64;
 
-/// The name of a mechanism, and a version.
-type Fields = ([u8; 20], Version);
+/// The name of a mechanism, a version, and whether the sender is a server.
+type Fields = ([u8; 20], Version, bool);
 
 fn fields(greeting: Greeting) -> Fields {
-    (greeting.mechanism, greeting.version)
+    (greeting.mechanism, greeting.version, greeting.as_server)
 }
 
-/// The rules: a signature that begins with FF and whose tenth byte is odd, a major, a minor, and
-/// the name of a mechanism somewhere in 64 bytes.
+/// The rules: a signature that begins with FF and whose tenth byte is odd, a major, a minor, the
+/// name of a mechanism and the flag of a server somewhere in 64 bytes.
 fn naive(input: &[u8]) -> Result<Option<Fields>, Error> {
     let at = |index: usize| input.get(index).copied();
     if at(0).is_some_and(|first| first != 0xff) {
@@ -75,7 +75,7 @@ fn naive(input: &[u8]) -> Result<Option<Fields>, Error> {
     let is_3_0 = at(10) == Some(3) && at(11) == Some(0);
     let version = if is_3_0 { Version::V3_0 } else { Version::V3_1 };
     let mechanism = std::array::from_fn(|index| at(12 + index).unwrap_or_default());
-    Ok(Some((mechanism, version)))
+    Ok(Some((mechanism, version, at(32) == Some(1))))
 }
 
 /// The twelfth byte, as RFC 15 and libzmq 3.2 have it.
@@ -175,10 +175,14 @@ fn naive_answer(local: SocketType, accept_zmtp2: bool, input: &[u8]) -> Answer {
         }
         Ok(found) => {
             said.truncate(if input.len() > 10 { GREETING_SIZE } else { 11 });
-            if let Some((mechanism, _)) = found {
+            if let Some((mechanism, ..)) = found {
                 let peer = MechanismName(mechanism);
                 let is_null = mechanism.starts_with(b"NULL") && mechanism.ends_with(&[0; 16]);
-                let mismatch = Incompatible::Mechanism { peer }.into();
+                let mismatch = Incompatible::Mechanism {
+                    local: "NULL",
+                    peer,
+                }
+                .into();
                 end = Some(if is_null {
                     Ok(GREETING_SIZE)
                 } else {

@@ -1,14 +1,17 @@
 //! Security mechanisms: the handshake between the greetings and the first message.
 
 use crate::config::{MechanismConfig, SessionConfig};
-use crate::error::Error;
+use crate::error::{Error, Misbehaved};
 use crate::peer::Peer;
 use crate::version::Version;
+use plain::Password;
 use std::sync::Arc;
 
 #[cfg_attr(not(test), expect(dead_code, reason = "no session has it yet"))]
 pub(crate) mod curve;
+mod expect;
 mod null;
+pub(crate) mod plain;
 
 /// What a peer proves, or says, about itself before it is let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,13 @@ mod null;
 pub enum Credentials {
     /// Nothing: the mechanism is NULL. Only its address is known.
     Null,
+    /// A user name and a password. Both came in the clear.
+    Plain {
+        /// The password.
+        password: Password,
+        /// The user name: any bytes, at most 255.
+        user: Box<[u8]>,
+    },
 }
 
 /// The answer to [`crate::Event::Authenticate`].
@@ -35,7 +45,7 @@ pub enum Authorization {
 }
 
 /// How far a handshake has come.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// The caller has to decide about the peer: [`Mechanism::authorize`] continues.
     Authenticate(Credentials),
@@ -50,6 +60,10 @@ pub(crate) enum Progress {
 pub(crate) enum Mechanism {
     /// No security: READY both ways.
     Null(null::Null),
+    /// The client of PLAIN.
+    PlainClient(plain::ClientHandshake),
+    /// The server of PLAIN.
+    PlainServer(plain::ServerHandshake),
 }
 
 impl Mechanism {
@@ -57,6 +71,10 @@ impl Mechanism {
     pub(crate) fn new(config: &MechanismConfig) -> Self {
         match config {
             MechanismConfig::Null => Self::Null(null::Null::default()),
+            MechanismConfig::PlainClient(plain) => {
+                Self::PlainClient(plain::ClientHandshake::new(plain.clone()))
+            }
+            MechanismConfig::PlainServer => Self::PlainServer(plain::ServerHandshake::default()),
         }
     }
 
@@ -69,6 +87,8 @@ impl Mechanism {
     ) -> Result<Progress, Error> {
         match self {
             Self::Null(null) => Ok(null.start(config, out)),
+            Self::PlainClient(client) => Ok(client.start(out)),
+            Self::PlainServer(_) => Ok(Progress::Continue),
         }
     }
 
@@ -78,10 +98,12 @@ impl Mechanism {
         config: &SessionConfig,
         version: Version,
         body: &[u8],
-        _out: &mut Vec<u8>,
+        out: &mut Vec<u8>,
     ) -> Result<Progress, Error> {
         match self {
             Self::Null(null) => null.handle_command(config, version, body),
+            Self::PlainClient(client) => client.handle_command(config, version, body, out),
+            Self::PlainServer(server) => server.handle_command(config, version, body, out),
         }
     }
 
@@ -94,6 +116,8 @@ impl Mechanism {
     ) -> Result<Progress, Error> {
         match self {
             Self::Null(null) => Ok(null.authorize(config, user, out)),
+            Self::PlainServer(server) => server.authorize(user, out),
+            Self::PlainClient(_) => Err(Misbehaved::UnexpectedCommand.into()),
         }
     }
 }

@@ -41,10 +41,7 @@ impl<'a> Command<'a> {
     /// # Errors
     /// The name, or a field of a known command, runs past the end.
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
-        let (&name_size, rest) = body.split_first().ok_or(Malformed::CommandName)?;
-        let (name, data) = rest
-            .split_at_checked(usize::from(name_size))
-            .ok_or(Malformed::CommandName)?;
+        let (name, data) = split_name(body)?;
         Ok(match name {
             b"CANCEL" => Self::Cancel(data),
             b"ERROR" => {
@@ -73,6 +70,16 @@ impl<'a> Command<'a> {
             },
         })
     }
+}
+
+/// Splits the body of a command frame into name and data.
+///
+/// # Errors
+/// If the name runs past the end.
+pub fn split_name(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (&size, rest) = body.split_first().ok_or(Malformed::CommandName)?;
+    rest.split_at_checked(usize::from(size))
+        .ok_or(Malformed::CommandName)
 }
 
 /// Appends ERROR with the beginning of `reason`.

@@ -15,6 +15,9 @@ use bytes::BufMut;
 /// The position of the version: the first byte after the signature.
 const VERSION_AT: usize = SIGNATURE_SIZE;
 
+/// The position of the flag of a server.
+const AS_SERVER_AT: usize = VERSION_AT + 2 + MECHANISM_SIZE;
+
 /// The position of the socket type in a greeting of 2.0.
 const SOCKET_TYPE_AT: usize = GREETING_V2_SIZE - 1;
 
@@ -59,6 +62,8 @@ impl Arrived {
 /// A parsed greeting of version 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
+    /// Whether its sender is the server of the mechanism. NULL has no server.
+    pub as_server: bool,
     /// Name of the mechanism, padded with zeros as on the wire.
     pub mechanism: [u8; MECHANISM_SIZE],
     /// The version of its sender.
@@ -66,7 +71,7 @@ pub struct Greeting {
 }
 
 impl Greeting {
-    /// Our own: version 3.1 and `mechanism`.
+    /// Our own: version 3.1, `mechanism`, and no server.
     #[must_use]
     pub fn new(mechanism: &str) -> Self {
         let mut padded = [0; MECHANISM_SIZE];
@@ -74,6 +79,7 @@ impl Greeting {
             *to = from;
         }
         Self {
+            as_server: false,
             mechanism: padded,
             version: Version::V3_1,
         }
@@ -81,8 +87,9 @@ impl Greeting {
 
     /// Parses the peer's greeting; `None` needs more bytes, up to [`GREETING_SIZE`].
     ///
-    /// Padding and as-server are ignored: libzmq writes the length of its identity into the padding
-    /// and leaves as-server zero even on a server. Majors above 3 count as 3.1, as in libzmq.
+    /// Padding is ignored: libzmq writes the length of its identity there. A peer without
+    /// as-server may be a server all the same: libzmq never sets it. Majors above 3 count as 3.1, as in
+    /// libzmq.
     ///
     /// # Errors
     /// Those of [`Arrived::of`], and [`Incompatible`] for versions before 3.
@@ -104,7 +111,11 @@ impl Greeting {
         for (to, from) in mechanism.iter_mut().zip(rest) {
             *to = from;
         }
-        Ok(Some(Self { mechanism, version }))
+        Ok(Some(Self {
+            as_server: greeting.get(AS_SERVER_AT) == Some(&1),
+            mechanism,
+            version,
+        }))
     }
 
     /// The 64 bytes.
@@ -120,7 +131,8 @@ impl Greeting {
         let minor = u8::from(self.version >= Version::V3_1);
         out.put_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, minor]);
         out.put_slice(&self.mechanism);
-        out.put_bytes(0, GREETING_SIZE - VERSION_AT - 2 - MECHANISM_SIZE);
+        out.put_u8(u8::from(self.as_server));
+        out.put_bytes(0, GREETING_SIZE - AS_SERVER_AT - 1);
     }
 }
 
@@ -168,12 +180,26 @@ mod tests {
     }
 
     #[test]
-    fn padding_and_as_server_are_not_validated() {
+    fn padding_is_not_validated() {
         let mut whole = emitted();
         whole[1..9].fill(0xee);
-        whole[32] = 1;
         whole[63] = 0x55;
         assert_eq!(Greeting::parse(&whole), Ok(Some(Greeting::new("NULL"))));
+    }
+
+    #[test]
+    fn only_one_means_as_server() {
+        let server = Greeting {
+            as_server: true,
+            ..Greeting::new("PLAIN")
+        };
+        let mut whole = server.bytes();
+        assert_eq!(whole[32], 1);
+        assert_eq!(Greeting::parse(&whole), Ok(Some(server)));
+        for other in [0, 2, 0xff] {
+            whole[32] = other;
+            assert_eq!(Greeting::parse(&whole), Ok(Some(Greeting::new("PLAIN"))));
+        }
     }
 
     #[test]

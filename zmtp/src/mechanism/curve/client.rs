@@ -4,7 +4,7 @@ use super::command::{
     BODY_SIZE_MAX, CLIENT_PREFIX, COOKIE_SIZE, Fields, HELLO_PREFIX, HELLO_SIZE,
     INITIATE_BOX_SIZE_MIN, INITIATE_PREFIX, LONG_NONCE_SIZE, PADDING_SIZE, READY_PREFIX,
     SERVER_PREFIX, SIGNATURE_SIZE, VERSION, VOUCH_BOX_SIZE, VOUCH_PREFIX, WELCOME_PREFIX,
-    WELCOME_SIZE, expect_or_refusal, fill, nonce,
+    WELCOME_SIZE, fill, nonce,
 };
 use super::crypto::{BoxKey, KEY_SIZE, Secret, TAG_SIZE, derive_public_key};
 use super::traffic::{Opener, Sealer};
@@ -12,6 +12,7 @@ use super::{Coder, CurveClient, Progress};
 use crate::config::SessionConfig;
 use crate::encode::append_command;
 use crate::error::{Error, Malformed, Misbehaved, Unverified};
+use crate::mechanism::expect::expect_or_refusal;
 use crate::peer::Peer;
 use crate::version::Version;
 use std::fmt;

@@ -11,8 +11,7 @@
 //! ```
 
 use super::crypto::{KEY_SIZE, NONCE_SIZE, TAG_SIZE};
-use crate::error::{Error, Malformed, Misbehaved, Refused};
-use crate::wire::command::Command;
+use crate::error::Malformed;
 
 /// Bytes of a nonce that counts.
 pub(super) const SHORT_NONCE_SIZE: usize = 8;
@@ -64,33 +63,6 @@ pub(super) fn fill(to: &mut [u8], parts: &[&[u8]]) {
     for (to, from) in to.iter_mut().zip(parts.iter().copied().flatten()) {
         *to = *from;
     }
-}
-
-/// The data of the command `name`, which is the only one that may come now.
-pub(super) fn expect<'a>(name: &[u8], body: &'a [u8]) -> Result<&'a [u8], Error> {
-    let (found, data) = split(body)?;
-    if found != name {
-        return Err(Misbehaved::UnexpectedCommand.into());
-    }
-    Ok(data)
-}
-
-/// The same at a client, which its server may refuse instead.
-pub(super) fn expect_or_refusal<'a>(name: &[u8], body: &'a [u8]) -> Result<&'a [u8], Error> {
-    match split(body)? {
-        (found, data) if found == name => Ok(data),
-        (b"ERROR", _) => match Command::parse(body)? {
-            Command::Error(reason) => Err(Refused::ByPeer(reason).into()),
-            _ => Err(Misbehaved::UnexpectedCommand.into()),
-        },
-        _ => Err(Misbehaved::UnexpectedCommand.into()),
-    }
-}
-
-fn split(body: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let (&size, rest) = body.split_first().ok_or(Malformed::CommandName)?;
-    rest.split_at_checked(usize::from(size))
-        .ok_or(Malformed::CommandName)
 }
 
 /// Reads the fields of a command, one behind the other.

@@ -46,7 +46,7 @@ const SHORT_TEXT_SIZE_MAX: usize = 2 * BLOCK_SIZE - KEY_SIZE;
 pub(super) type Secret<const SIZE: usize> = Zeroizing<[u8; SIZE]>;
 
 /// Whether two secrets are equal, in a time that does not depend on their bytes.
-pub(super) fn is_equal(left: &[u8], right: &[u8]) -> bool {
+pub(crate) fn is_equal(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 

@@ -30,6 +30,8 @@ pub(crate) use traffic::{Opener, Sealer};
 #[cfg_attr(not(test), expect(unused_imports, reason = "no session has it yet"))]
 pub(crate) use {client::ClientHandshake, server::ServerHandshake};
 
+pub(crate) use crypto::is_equal;
+
 pub use keys::{Entropy, EntropyError, KeyError, PublicKey, SecretKey, SecretText};
 pub use z85::Z85Error;
 

@@ -1,0 +1,3 @@
+//! PLAIN: a user name and a password, both in the clear.
+
+pub use crate::mechanism::plain::{Password, PlainClient, PlainError};
