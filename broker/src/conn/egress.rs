@@ -1,4 +1,4 @@
-//! What waits to be sent to one peer: wire bytes in order, in as few pieces as possible.
+//! The queue of one peer: wire bytes in order, in as few pieces as possible.
 //!
 //! ```text
 //!   batch: small messages, copied   shared: with other queues   input: a run in the scratch
@@ -7,14 +7,14 @@
 //! └───────────────────────────────┴───────────────────────────┴────────────────────────────┘
 //! ```
 //!
-//! A message that is forwarded as it came is at first only a range of the input: the open run.
-//! Ranges that touch grow together; when the input is done with, a long run is written to the
-//! socket straight from the buffer it was read into, and a short one is copied to the end of the
-//! batch.
+//! A message that is forwarded unchanged is at first only a range of the input: the open run.
+//! Adjacent ranges grow together. At the end of the input, a long run is written to the socket
+//! straight from the buffer it was read into, and a short one is copied to the end of the batch.
 //!
-//! Where each message can be taken out again, the queue goes on in `Apart`, behind the chunks.
+//! If each message must be removable, the queue continues in `Apart`, after the chunks.
 //!
-//! Every byte of memory is counted when it is allocated: what a queue has for itself in its
+//! Every byte of memory is counted when it is allocated: a queue's own memory in its footprint and
+//! in the store, shared memory once in the store.
 //! footprint and in the store, what several share once in the store.
 
 mod apart;
@@ -39,47 +39,47 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 
-/// A run of the input at least this long is written from where it is. Shorter ones are gathered, so
-/// that one system call takes the messages of many.
+/// A run of the input of at least this size is written from its place. Shorter ones are gathered,
+/// so that one system call sends messages of many senders.
 pub(crate) const DIRECT_SIZE_MIN: usize = 16 << 10;
 
-/// The same for a message with a prefix where nothing is to be copied: below, a chunk of its own
-/// would cost as much as the copy.
+/// The same for a message with a prefix when copies must be avoided: below this size, a chunk of
+/// its own would cost as much as the copy.
 const DIRECT_SIZE_MIN_TIGHT: usize = 1 << 10;
 
-/// A batch does not grow beyond this.
+/// The maximum size of a growing batch.
 const BATCH_SIZE_MAX: usize = 64 << 10;
 
-/// A batch at least this long grows no more, if it is not as long as that to begin with.
+/// A batch of at least this size does not grow, unless it was that large from the beginning.
 const BATCH_GROWTH_MAX: usize = 16 << 10;
 
-/// Most pieces handed to the kernel at once.
+/// Most pieces handed to the kernel in one call.
 pub const SLICES_MAX: usize = 64;
 
 /// The queue of one peer.
 ///
 /// Invariants: the chunks together are `preamble` bytes, then whole messages and commands. A chunk
-/// with a `prefix` begins behind as many bytes of its first message, with which the chunk before
-/// ends, if they are not sent yet. `written` is less than the size of the front chunk, and 0 if
-/// the list is empty; `bytes` and `messages` are the sums over chunks, `open` and `apart`, less
+/// with a `prefix` begins after that many bytes of its first message, with which the chunk before
+/// ends, if they were not sent yet. `written` is less than the size of the front chunk, and 0 if
+/// the list is empty; `bytes` and `messages` are the sums over chunks, `open` and `apart`, minus
 /// `written`.
 #[derive(Debug, Default)]
 pub struct Egress {
-    /// Messages kept apart, behind the chunks; only as long as there are any.
+    /// Messages kept apart, after the chunks; only while there are any.
     apart: Option<Box<Apart>>,
     bytes: u64,
     chunks: VecDeque<Chunk>,
-    /// Memory of the chunks and of their list, shared blocks included.
+    /// Memory of the chunks and of their list, including shared blocks.
     footprint: u64,
-    /// Each message can be taken out again.
+    /// Whether each message must be removable.
     is_apart: bool,
     is_closed: bool,
-    /// How many chunks are in the input.
+    /// The number of chunks in the input.
     leaning: u32,
     messages: u32,
     open: Open,
-    /// How much of the front is not to be parsed, and stays: parts of a greeting are no frames, a
-    /// frame that is an identity is no message, and a message may have lost its beginning.
+    /// Bytes at the front that must not be parsed, and stay: parts of a greeting are not frames, a
+    /// frame that is an identity is not a message, and a message may have lost its beginning.
     preamble: usize,
     written: usize,
 }
@@ -87,19 +87,19 @@ pub struct Egress {
 #[derive(Debug)]
 struct Chunk {
     body: Body,
-    /// How many messages end in it.
+    /// The number of messages that end in it.
     messages: u32,
-    /// How many bytes of its first message are in the chunk before, or were.
+    /// The number of bytes of its first message that are, or were, in the chunk before.
     prefix: u32,
 }
 
 #[derive(Debug)]
 enum Body {
-    /// Copied bytes; appended to while none of them is written.
+    /// Copied bytes; extended until the first of them is written.
     Batch(Buffer),
     /// A part of the input being handled.
     Input(Range<usize>),
-    /// Bytes that others send too.
+    /// Bytes that other queues share.
     Shared(Shared),
 }
 
@@ -112,7 +112,8 @@ struct Open {
 }
 
 impl Egress {
-    /// Queues one message: `prefix` and then a range of the input's buffer, that touches no other.
+    /// Queues one message: `prefix` and then a range of the input's buffer that does not touch
+    /// another.
     #[inline(always)]
     pub(crate) fn push_input(
         &mut self,
@@ -160,8 +161,8 @@ impl Egress {
         u32::try_from(prefix.len()).expect("a prefix is shorter than a message")
     }
 
-    /// Queues a range of the input's buffer that holds so many messages; it is put together with
-    /// the one before if they touch. Not for a queue that keeps messages apart.
+    /// Queues a range of the input's buffer with this number of messages; joins it with the one
+    /// before if they touch. Not for a queue that keeps messages apart.
     #[inline]
     pub(crate) fn push_run(
         &mut self,
@@ -180,7 +181,7 @@ impl Egress {
         self.open.messages += messages;
     }
 
-    /// Queues one message: `prefix` and then the bytes that others may send too.
+    /// Queues one message: `prefix` and then bytes that other queues may share.
     pub(crate) fn push_shared(&mut self, prefix: &[u8], body: Shared, store: &mut Store) {
         debug_assert!(
             self.open.messages == 0,
@@ -198,8 +199,8 @@ impl Egress {
         }
     }
 
-    /// Queues bytes that hold `messages` whole messages and that others may send too: one copy for
-    /// all of them. What is still open of the input goes first.
+    /// Queues bytes with `messages` whole messages that other queues may share: one copy for all.
+    /// The open run of the input goes first.
     pub(crate) fn push_shared_run(
         &mut self,
         input: &Input,
@@ -216,13 +217,13 @@ impl Egress {
         self.push_chunk(Body::Shared(bytes), messages, 0, store);
     }
 
-    /// The handshake is over: what was queued so far belongs to it.
+    /// The handshake is over: the bytes queued so far belong to it.
     pub(crate) fn begin_traffic(&mut self) {
         debug_assert!(self.apart.is_none(), "a handshake has no messages");
         self.preamble = self.chunks.iter().map(Chunk::size).sum();
     }
 
-    /// Queues bytes that hold `messages` whole messages, or only commands.
+    /// Queues bytes that contain `messages` whole messages, or only commands.
     pub(crate) fn push_bytes(&mut self, bytes: &[u8], messages: u32, store: &mut Store) {
         if bytes.is_empty() {
             return;
@@ -245,19 +246,19 @@ impl Egress {
         self.apart(store).push(&[rest], state, store);
     }
 
-    /// From now on each message can be taken out again; a few bytes more are kept of it.
+    /// From now on each message can be removed again, at the cost of a few more bytes for each.
     pub(crate) fn keep_apart(&mut self) {
         self.is_apart = true;
     }
 
-    /// Queues messages that were taken out of another queue.
+    /// Queues messages that were removed from another queue.
     pub(crate) fn push_unsent(&mut self, mut unsent: Unsent, store: &mut Store) {
         while let Some(message) = unsent.pop(store) {
             self.push_whole(message, store);
         }
     }
 
-    /// Queues a message that goes to no other peer: small ones are copied.
+    /// Queues a message for this peer alone: small ones are copied.
     pub(crate) fn push_whole(&mut self, message: Shared, store: &mut Store) {
         if message.len() < BATCH_SIZE_MAX {
             self.push_bytes(&message, 1, store);
@@ -266,7 +267,7 @@ impl Egress {
         }
     }
 
-    /// Puts the messages of a queue of which nothing was written behind those of this one.
+    /// Appends the messages of a queue of which no byte was written.
     pub(crate) fn append(&mut self, mut other: Self, store: &mut Store) {
         debug_assert!(other.written + other.preamble == 0 && other.open.messages == 0);
         debug_assert!(self.open.messages == 0 && other.leaning == 0);
@@ -303,14 +304,14 @@ impl Egress {
         store.queued += bytes as u64;
     }
 
-    /// Takes out the oldest message of which no byte was written; false if there is none. Only for
-    /// messages that are kept apart, as the next two.
+    /// Removes the oldest message of which no byte was written; false if there is none. Only for
+    /// messages that are kept apart, like the next two functions.
     pub(crate) fn drop_oldest(&mut self, store: &mut Store) -> bool {
         self.drop_apart(store, |apart, store| apart.drop_oldest(1, None, store)) > 0
     }
 
-    /// Takes out the messages of which no byte was written, or only those whose first frame is
-    /// `topic`; answers how many.
+    /// Removes the messages of which no byte was written, or only those whose first frame is
+    /// `topic`; returns their number.
     pub(crate) fn drop_unsent(&mut self, topic: Option<&[u8]>, store: &mut Store) -> u32 {
         self.drop_apart(store, |apart, store| match topic {
             Some(topic) => apart.drop_topic(topic, store),
@@ -318,8 +319,8 @@ impl Egress {
         })
     }
 
-    /// Takes out the messages with this stamp or an earlier one of which no byte was written, at
-    /// most so many; answers how many.
+    /// Removes the messages with this stamp or an earlier one of which no byte was written, at most
+    /// `most`; returns their number.
     pub(crate) fn drop_expired(&mut self, latest: u64, most: u32, store: &mut Store) -> u32 {
         self.drop_apart(store, |apart, store| {
             apart.drop_oldest(most, Some(latest), store)
@@ -342,15 +343,15 @@ impl Egress {
         messages
     }
 
-    /// Gives the part for messages kept apart back if it is empty.
+    /// Frees the part for messages kept apart if it is empty.
     fn end_apart(&mut self, store: &mut Store) {
         if let Some(empty) = self.apart.take_if(|apart| apart.is_empty()) {
             store.give_apart(empty);
         }
     }
 
-    /// Ends the run of the current input. A long one is left in the scratch, to be written from
-    /// there; others are copied, unless nothing is to be copied.
+    /// Ends the run of the current input. A long run stays in the scratch, to be written from
+    /// there; others are copied, unless copies must be avoided.
     #[inline]
     pub(crate) fn close_run(&mut self, input: &Input, store: &mut Store) {
         if self.open.messages > 0 {
@@ -373,14 +374,14 @@ impl Egress {
         }
     }
 
-    /// Whether a part of the queue is still in the input.
+    /// Whether a part of the queue is in the input.
     #[inline]
     pub(crate) fn leans_on_input(&self) -> bool {
         self.leaning > 0
     }
 
-    /// The pieces to send next, at most [`SLICES_MAX`]; `input` is the buffer the queue leans on,
-    /// or empty. Answers how many there are.
+    /// The pieces to send next, at most [`SLICES_MAX`]; `input` is the buffer that the queue refers
+    /// to, or empty. Returns their number.
     pub fn slices<'a>(&'a self, input: &'a [u8], out: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut count = 0;
         let mut skip = self.written;
@@ -395,7 +396,7 @@ impl Egress {
         }
     }
 
-    /// Takes note that the kernel took `size` bytes from the front.
+    /// Notes that the kernel accepted `size` bytes from the front.
     pub(crate) fn advance(&mut self, size: usize, store: &mut Store) {
         self.bytes -= size as u64;
         store.queued -= size as u64;
@@ -417,10 +418,10 @@ impl Egress {
             self.messages -= apart.advance(std::mem::take(&mut self.written), store);
             self.end_apart(store);
         }
-        debug_assert!(self.written == 0, "more was written than there was");
+        debug_assert!(self.written == 0, "more bytes were written than queued");
     }
 
-    /// Gives the memory of a chunk back.
+    /// Frees the memory of a chunk.
     fn give_chunk(&mut self, chunk: Chunk, store: &mut Store) {
         match chunk.body {
             Body::Batch(buffer) => self.give(buffer, store),
@@ -435,7 +436,7 @@ impl Egress {
         store.give(buffer);
     }
 
-    /// Gives the list of chunks back if it is empty.
+    /// Frees the list of chunks if it is empty.
     fn end_chunks(&mut self, store: &mut Store) {
         if self.chunks.is_empty() && self.chunks.capacity() > 0 {
             let size = self.chunks.capacity() * size_of::<Chunk>();
@@ -444,7 +445,7 @@ impl Egress {
         }
     }
 
-    /// Messages queued, the one being written included.
+    /// Messages queued, including the one being written.
     #[inline]
     pub fn messages(&self) -> u32 {
         self.messages
@@ -456,19 +457,18 @@ impl Egress {
         self.messages - u32::from(is_begun)
     }
 
-    /// Memory of this queue in bytes: what it has for itself, and all of each block that it shares
-    /// with others.
+    /// Memory of this queue in bytes: its own, and all of each block that it shares with others.
     pub(crate) fn footprint(&self) -> u64 {
         self.footprint + self.apart.as_ref().map_or(0, |apart| apart.footprint())
     }
 
-    /// Bytes queued and not yet taken by the kernel.
+    /// Bytes queued that the kernel has not accepted yet.
     #[inline]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether there is nothing to send.
+    /// Whether it has no bytes to send.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
@@ -500,7 +500,7 @@ impl Egress {
         }
     }
 
-    /// Copies what the last batch has no room for: into a larger one, or behind it.
+    /// Copies bytes for which the last batch has no room: into a larger batch, or a new one.
     #[inline(never)]
     fn copy_in_new(&mut self, parts: &[&[u8]], size: usize, messages: u32, store: &mut Store) {
         let is_being_written = self.written > 0 && self.chunks.len() == 1;
@@ -521,7 +521,7 @@ impl Egress {
                 let smaller = std::mem::replace(batch, larger);
                 return self.give(smaller, store);
             }
-            // What follows on much is likely to be much.
+            // The next batch after a large one is probably large.
             wanted = wanted.max(batch.len().min(BATCH_SIZE_MAX) / 4);
         }
         let mut batch = store.take(wanted);
@@ -530,7 +530,7 @@ impl Egress {
         self.push_chunk(Body::Batch(batch), messages, 0, store);
     }
 
-    /// Puts a chunk behind the others; its memory is counted already unless it is shared.
+    /// Appends a chunk; its memory is counted already unless it is shared.
     #[inline(never)]
     fn push_chunk(&mut self, body: Body, messages: u32, prefix: u32, store: &mut Store) {
         let before = self.chunks.capacity();

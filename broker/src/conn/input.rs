@@ -1,54 +1,53 @@
 //! Received bytes on their way through the broker.
 //!
-//! There are three places where received bytes can be. Most are read into the driver's one scratch
-//! buffer and are gone before the next connection is read. What is left of them, a message that is
-//! not whole or one that must wait, is kept in the connection's tail. A large message is read
-//! straight into the tail, whose allocation then becomes the message itself, shared by all who get
-//! it.
+//! Received bytes are in one of three places. Most are read into the driver's one scratch buffer
+//! and are gone before the next connection is read. The rest, an unfinished message or one that
+//! must wait, is kept in the connection's tail. A large message is read straight into the tail,
+//! whose allocation then becomes the message itself, shared by all its receivers.
 
 use bytes::Bytes;
 
-/// A message that will have at least this many bytes is read into a buffer of its own. Below,
-/// keeping its beginning from one read to the next costs at most a copy of this size.
+/// A message of at least this size is read into a buffer of its own. Below, carrying its beginning
+/// from one read to the next costs at most a copy of this size.
 pub(crate) const LARGE_SIZE_MIN: usize = 64 << 10;
 
-/// Until so many bytes of a large message have come, they are carried from one read to the next. A
-/// buffer of its own then has room for twice what came: memory follows what a peer sent and not
-/// what it announced.
+/// The first bytes of a large message, up to this size, are carried from one read to the next.
+/// After that, a buffer of its own has room for twice the received bytes: memory follows the bytes
+/// that a peer has sent, not those that it has announced.
 pub(crate) const CARRIED_SIZE_MAX: usize = 32 << 10;
 
 /// A buffer with less room than this grows before it is read into.
 const ROOM_SIZE_MIN: usize = 4 << 10;
 
-/// Most bytes of a buffer that grows are made ready to be read into at once.
+/// Most bytes of a growing buffer that are made ready for reading at once.
 const READY_SIZE_MAX: usize = 256 << 10;
 
-/// A message of at least this many bytes, of which [`RESERVED_FROM_SIZE`] have come, is read into
-/// reserved addresses, whose memory is only there when it is read into.
+/// A message of at least this size, of which [`RESERVED_FROM_SIZE`] have arrived, is read into
+/// reserved addresses, whose memory exists only once it is read into.
 const RESERVED_SIZE_MIN: usize = 8 << 20;
 const RESERVED_FROM_SIZE: usize = 1 << 20;
 
-/// Addresses that are reserved at least. An allocation of more than 32 MiB is pages of its own for
-/// every allocator: it grows without a copy, and all of it goes back to the system.
+/// The least reservation. Every allocator maps an allocation of more than 32 MiB as pages of its
+/// own, so it grows without a copy, and all of it returns to the system.
 const RESERVATION_SIZE_MIN: usize = 33 << 20;
 
-/// Most bytes read beyond the end of a large message if the peer has sent them already.
+/// Most bytes to read beyond the end of a large message, if the peer has sent them already.
 const LARGE_BEHIND_SIZE_MAX: usize = 64 << 10;
 
-/// Room for them behind a message of this size. It stays with the message for as long as that is
-/// queued, so that it must not be large beside it.
+/// Room for them after a message of this size. It stays with the message while that is queued, so
+/// it must be small in comparison.
 fn behind_size(message_size: usize) -> usize {
     (message_size / 8).min(LARGE_BEHIND_SIZE_MAX)
 }
 
-/// Received bytes and how far they are dealt with.
+/// Received bytes, and how many of them were handled.
 ///
-/// Invariant: `start <= end <= buffer.len()`; bytes before `start` are done with, bytes from `end`
+/// Invariant: `start <= end <= buffer.len()`; bytes before `start` were handled, bytes from `end`
 /// on are room for reading.
 #[derive(Debug, Default)]
 pub struct Input {
     buffer: Vec<u8>,
-    /// How far the buffer was made ready to be read into, at most.
+    /// The largest extent of the buffer that was made ready for reading.
     touched: usize,
     end: usize,
     is_scratch: bool,
@@ -72,53 +71,56 @@ impl Input {
         &mut self.buffer[self.end..]
     }
 
-    /// Takes note that `size` bytes were read into [`Self::spare`].
+    /// Notes that `size` bytes were read into [`Self::spare`].
     pub fn filled(&mut self, size: usize) {
         assert!(
             size <= self.buffer.len() - self.end,
-            "more was read than there was room for"
+            "more bytes were read than fit"
         );
         self.end += size;
     }
 
-    /// The whole buffer: ranges that the egress of a connection keeps count from its front.
+    /// The whole buffer, from whose front the ranges in queues count.
     #[must_use]
     pub fn buffer(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// How far the buffer is dealt with.
+    /// The position of the first byte that was not handled.
     pub(crate) fn start(&self) -> usize {
         self.start
     }
 
-    /// The bytes not dealt with.
+    /// The bytes that were not handled.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// The bytes not dealt with, for a session to close gaps in.
+    /// The same, for a session to close gaps in.
     #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.end]
     }
 
-    /// Is done with `size` bytes at the front.
+    /// Marks `size` bytes at the front as handled.
     #[inline]
     pub(crate) fn consume(&mut self, size: usize) {
         self.start += size;
-        debug_assert!(self.start <= self.end, "more was consumed than there was");
+        debug_assert!(
+            self.start <= self.end,
+            "more bytes were consumed than received"
+        );
     }
 
-    /// Cuts `size` void bytes off the end.
+    /// Truncates the input by `size` void bytes.
     #[inline]
     pub(crate) fn cut(&mut self, size: usize) {
         self.end -= size;
-        debug_assert!(self.start <= self.end, "more was cut than there was");
+        debug_assert!(self.start <= self.end, "more bytes were cut than received");
     }
 
-    /// Bytes of memory that it holds, and will hold when it is read into again, where a message of
-    /// `need` bytes is to become whole.
+    /// Bytes of its memory, including the growth at the next read if it contains the beginning of a
+    /// message of `need` bytes.
     pub(crate) fn memory(&self, need: usize) -> u64 {
         let next = match self.size_for(need) {
             _ if !self.is_grown_for(need) => 0,
@@ -129,7 +131,7 @@ impl Input {
         self.allocated().max(next) as u64
     }
 
-    /// Bytes of memory behind the buffer.
+    /// Bytes of memory of the buffer.
     fn allocated(&self) -> usize {
         match self.buffer.capacity() {
             RESERVATION_SIZE_MIN.. => self.touched,
@@ -137,23 +139,22 @@ impl Input {
         }
     }
 
-    /// Whether a message of which `need` bytes are to come is read into this buffer, and not into
-    /// the scratch.
+    /// Whether a message of `need` bytes is read into this buffer, not into the scratch.
     pub(crate) fn is_grown_for(&self, need: usize) -> bool {
         need >= LARGE_SIZE_MIN && self.bytes().len() >= CARRIED_SIZE_MAX
     }
 
-    /// Whether most of the memory behind it holds nothing any more.
+    /// Whether most of its memory is unused.
     pub(crate) fn is_mostly_spent(&self) -> bool {
         self.allocated() > 2 * self.bytes().len().max(CARRIED_SIZE_MAX)
     }
 
-    /// Whether the allocation is to grow before it is read into.
+    /// Whether the allocation must grow before the next read.
     fn is_full(&self) -> bool {
         self.buffer.capacity() - self.end < ROOM_SIZE_MIN
     }
 
-    /// How large [`Self::grow_for`] makes an allocation that is full.
+    /// The size to which [`Self::grow_for`] grows a full allocation.
     fn size_for(&self, need: usize) -> usize {
         let wanted = need.saturating_add(behind_size(need));
         let twice = self.bytes().len().saturating_mul(2);
@@ -163,7 +164,7 @@ impl Input {
         wanted.min(twice)
     }
 
-    /// Whether the bytes are the driver's, to be given back.
+    /// Whether the buffer is the driver's, to be given back.
     pub(crate) fn is_scratch(&self) -> bool {
         self.is_scratch
     }
@@ -175,7 +176,7 @@ impl Input {
         self.end = carried.len();
     }
 
-    /// What is left, in a buffer of its own; nothing if all is dealt with.
+    /// The rest in a buffer of its own; empty if all bytes were handled.
     pub(crate) fn keep(&self) -> Self {
         let buffer = self.bytes().to_vec();
         Self {
@@ -187,15 +188,15 @@ impl Input {
         }
     }
 
-    /// The driver's buffer back.
+    /// Returns the driver's buffer.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }
 
-    /// Makes room for a message of which `size` bytes are announced and some have come.
+    /// Makes room for a message of which `size` bytes are announced and some have arrived.
     ///
-    /// A large allocation grows where it is: the allocator moves pages, not bytes. Only a little of
-    /// the room is made ready to be read into, so that a step costs the same whatever the size.
+    /// A large allocation grows in place: the allocator moves pages, not bytes. Only a little of
+    /// the room is made ready for reading, so that a step costs the same whatever the size.
     pub(crate) fn grow_for(&mut self, size: usize) {
         self.buffer.truncate(self.end);
         if self.is_full() {
@@ -204,7 +205,7 @@ impl Input {
             self.drop_front();
             let is_reserved = self.buffer.try_reserve_exact(reserved.saturating_sub(came));
             if is_reserved.is_err() {
-                // Where addresses are few, or the system counts them as memory.
+                // For systems with few addresses, or that count them as memory.
                 self.buffer.reserve_exact(READY_SIZE_MAX);
             }
         }
@@ -213,7 +214,7 @@ impl Input {
         self.touched = self.touched.max(room);
     }
 
-    /// Moves what is left to the front.
+    /// Moves the rest to the front.
     fn drop_front(&mut self) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -223,11 +224,11 @@ impl Input {
         }
     }
 
-    /// Puts `bytes` behind the others, in memory that grows with them.
+    /// Appends `bytes`, in memory that grows with them.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         debug_assert!(!self.is_scratch, "the scratch has its size");
         self.buffer.truncate(self.end);
-        // Each byte is moved once at most for each that was consumed.
+        // Each byte moves at most once for each consumed byte.
         if self.start > self.bytes().len() {
             self.drop_front();
         }
@@ -236,9 +237,9 @@ impl Input {
         self.touched = self.touched.max(self.end);
     }
 
-    /// Takes the first `size` bytes out, and answers with the capacity of their memory, which is
-    /// theirs alone. They are not copied if they are most of the buffer: then the others are. The
-    /// scratch is not given away, and its bytes are copied.
+    /// Takes the first `size` bytes out, and returns them with the capacity of their memory, which
+    /// has no other owner. If they are most of the buffer, the others are copied instead of them.
+    /// The scratch is not given away: its bytes are copied.
     pub(crate) fn take_shared(&mut self, size: usize) -> (Bytes, usize) {
         let taken = self.start..self.start + size;
         if self.is_scratch || size < self.allocated() / 2 {
@@ -261,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_message_grows_with_what_came() {
+    fn a_large_message_grows_with_the_received_bytes() {
         let mut input = Input::default();
         input.append(&[0; CARRIED_SIZE_MAX]);
         let announced = usize::MAX / 2;
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_a_shared_message_stays() {
+    fn bytes_after_a_shared_message_stay() {
         let mut input = Input::default();
         input.append(b"..messageX");
         input.consume(2);

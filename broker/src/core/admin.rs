@@ -17,17 +17,17 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// Everything that can be asked of a running broker, and every command to it.
+/// All questions about a running broker, and all commands to it.
 ///
 /// [`crate::Handle::call`] lends one to other threads, [`crate::Broker::admin`] to the thread that
-/// runs the broker, [`Core::admin`] to a driver. The control socket answers through it too. The
-/// driver's half of [`Core`], its `handle_*` and `poll_*` methods, is out of reach.
+/// runs the broker, [`Core::admin`] to a driver. The control socket uses it too. The driver's
+/// methods of [`Core`], `handle_*` and `poll_*`, are out of reach.
 ///
-/// Each method counts what it looks at against the budget of the turn. None waits, does input or
-/// output, or panics. What a command asks for happens at the end of the turn.
+/// Each method charges its work to the budget of the turn. None blocks, does input or output, or
+/// panics. Commands take effect at the end of the turn.
 #[derive(Debug)]
 pub struct Admin<'a> {
-    /// The connection of a control that the request came over; `None`: the program itself asks.
+    /// The control connection of the request; `None`: the program itself.
     asker: Option<ConnId>,
     pub(super) core: &'a mut Core,
 }
@@ -37,9 +37,9 @@ pub struct Admin<'a> {
 pub enum AdminError {
     /// The peer in [`PageQuery::after`] is not remembered any more.
     Forgotten,
-    /// The identity to kick is empty, which is that of every peer without a name.
+    /// The identity to kick is empty, as that of every peer without a name.
     NamelessKick,
-    /// The filter for a kick names neither an id, nor an address, nor an identity.
+    /// The filter for a kick has no id, address or identity.
     NoCriterion,
     /// No peer of the proxy matches the filter.
     NoSuchPeer,
@@ -58,13 +58,17 @@ impl std::fmt::Display for AdminError {
                 "the broker no longer remembers the peer in after: begin with the first page"
             }
             Self::NamelessKick => {
-                "identity: an empty one is that of every peer without a name: write id or address"
+                "identity: every peer without a name has the empty one; write id or address"
             }
-            Self::NoCriterion => "name a peer: write id, address or identity",
-            Self::NoSuchPeer => "no peer of this proxy matches: the command \"peers\" lists them",
+            Self::NoCriterion => "the filter is empty: write id, address or identity",
+            Self::NoSuchPeer => {
+                "no peer of this proxy matches: the command \"peers\" lists its peers"
+            }
             Self::NoSuchProxy => "no proxy of this broker has this id: ask for the proxies",
             Self::NoTopics => "this proxy has no subscriptions: it has no XPUB and no PUB socket",
-            Self::OnlyAsker => "this is the connection that the command came by: close it yourself",
+            Self::OnlyAsker => {
+                "this connection sent the command, so it stays open: close it at your end"
+            }
         })
     }
 }
@@ -72,8 +76,8 @@ impl std::fmt::Display for AdminError {
 impl std::error::Error for AdminError {}
 
 impl Core {
-    /// Questions and commands of the program, at this moment; to be used between two calls of
-    /// other methods, never between [`Self::begin_input`] and [`Self::end_input`].
+    /// Questions and commands of the program, at this moment; call it between other methods, but
+    /// never between [`Self::begin_input`] and [`Self::end_input`].
     pub fn admin(&mut self, now: Instant) -> Admin<'_> {
         self.advance(now);
         self.turn.work_on(Kind::Calls);
@@ -91,7 +95,7 @@ impl Core {
         !self.turn.cuts()
     }
 
-    /// Questions and commands of a peer of a control. It is charged for reading.
+    /// Questions and commands of a control's peer, charged to reading.
     pub(super) fn admin_of(&mut self, asker: ConnId) -> Admin<'_> {
         Admin {
             asker: Some(asker),
@@ -99,8 +103,8 @@ impl Core {
         }
     }
 
-    /// What every socket has seen, in the order of the configuration, frontends first. For drivers
-    /// and tests, which pay for it themselves; all others ask [`Admin::sockets`].
+    /// The counters of every socket, in the order of the configuration, frontends first. For
+    /// drivers and tests, without charge; use [`Admin::sockets`] otherwise.
     #[must_use]
     pub fn statistics(&self) -> Vec<SocketView> {
         let queued = self.queued();
@@ -109,7 +113,7 @@ impl Core {
         views.collect()
     }
 
-    /// What is queued for the peers of each socket that has any.
+    /// The queues of each socket that has any.
     fn queued(&self) -> BTreeMap<SocketId, Queued> {
         let open = self.conns.iter();
         let open = open.map(|(_, conn)| (conn.socket, &conn.egress));
@@ -220,7 +224,7 @@ impl Core {
     }
 }
 
-/// What is queued for the peers of a socket.
+/// The sizes of the queues of a socket.
 #[derive(Clone, Copy, Default)]
 struct Queued {
     bytes: u64,
@@ -319,7 +323,7 @@ impl Admin<'_> {
             let closed = socket.closed.iter().filter(matches);
             found.extend(closed.map(|closed| (socket, closed)));
         }
-        // Stable: peers closed at the same moment stay in the order of their list.
+        // The sort is stable: peers closed at the same moment stay in the order of their list.
         found.sort_by_key(|(_, closed)| Reverse(closed.at));
         let first = match page.after {
             None => 0,
@@ -354,7 +358,7 @@ impl Admin<'_> {
         page: &PageQuery<Vec<u8>>,
     ) -> Result<Page<TopicView>, AdminError> {
         let id = self.publisher(proxy)?;
-        // The first topic that can come behind another is that one and a zero.
+        // The first topic that can follow another is that topic with a zero byte at the end.
         let after = page.after.as_deref().map(|after| [after, &[0]].concat());
         let first = after.unwrap_or_default().max(prefix.to_vec());
         let (mut items, mut has_more) = (Vec::new(), false);
@@ -410,15 +414,15 @@ impl Admin<'_> {
         Ok(page)
     }
 
-    /// Whether the share of the turn for questions and commands is not used up. A call that asks
-    /// for much, such as all pages of a long list, should return when this is false and go on in
-    /// another call, so that messages do not wait.
+    /// Whether the share of the turn for questions and commands has budget left. A long call, such
+    /// as one for all pages of a list, should return when this is false and continue in another
+    /// call, so that messages do not wait.
     #[must_use]
     pub fn has_budget(&self) -> bool {
         !self.core.turn.is_spent()
     }
 
-    /// Answers if the proxy exists.
+    /// The proxy, if it exists.
     pub(super) fn find(&self, id: ProxyId) -> Result<&Proxy, AdminError> {
         self.core.proxies.get(id).ok_or(AdminError::NoSuchProxy)
     }
@@ -431,7 +435,7 @@ impl Admin<'_> {
         sides.find(is_publisher).ok_or(AdminError::NoTopics)
     }
 
-    /// So many views of peers, sockets or topics were made.
+    /// Charges this number of views of peers, sockets or topics.
     pub(super) fn charge_views(&mut self, count: usize) {
         self.core.turn.charge(count as u64 * cost::VIEW);
     }
@@ -450,7 +454,7 @@ impl Admin<'_> {
     }
 }
 
-/// A page of the views of these connections, which come in the order of their slots.
+/// A page of the views of these connections, which are in the order of their slots.
 pub(super) fn page_of<V>(
     found: impl Iterator<Item = ConnId>,
     page: &PageQuery<ConnId>,
@@ -513,8 +517,8 @@ impl Admin<'_> {
         self.set_paused(proxy, true)
     }
 
-    /// Forwards the messages of a paused proxy again, those that waited first. Returns whether
-    /// that is a change.
+    /// Forwards the messages of a paused proxy again, waiting ones first. Returns whether that is a
+    /// change.
     ///
     /// # Errors
     /// [`AdminError::NoSuchProxy`].
@@ -522,8 +526,8 @@ impl Admin<'_> {
         self.set_paused(proxy, false)
     }
 
-    /// Ends a proxy: it sends what is queued, for as long as the drain timeout allows, and closes
-    /// its connections. The broker stops with the last proxy. Returns whether that is a change.
+    /// Ends a proxy: it sends queued messages within the drain timeout, and closes its connections.
+    /// The broker stops with the last proxy. Returns whether that is a change.
     ///
     /// # Errors
     /// [`AdminError::NoSuchProxy`].

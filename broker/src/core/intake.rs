@@ -15,30 +15,30 @@ use crate::reason::{CloseReason, DropReason};
 use std::time::Instant;
 use zmtp::{Event, Frames, Peer, Step};
 
-/// Units of work for one socket whose messages wait, before it is the turn of the next.
+/// Units of work for one socket with suspended senders, before the next one has its turn.
 const WAKE_QUANTUM: u64 = 100_000;
 
-/// How far [`Core::handle_input`] came.
+/// The result of [`Core::handle_input`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// The connection is given up.
+    /// The connection will be closed.
     Closed,
-    /// All that is whole was dealt with: the rest waits for more bytes.
+    /// All whole messages were handled: the rest waits for more bytes.
     Done,
-    /// A peer whose queue is full must be written before the rest can be dealt with: write all that
-    /// [`Core::poll_urgent`] names and call again.
+    /// A peer with a full queue must be written first: write every connection of
+    /// [`Core::poll_urgent`] and call again.
     Flush,
-    /// The budget of the turn is used up: end the input, and go on with it in the next turn;
-    /// see [`Core::is_cut`].
+    /// The budget of the turn is used up: end the input, and continue it in the next turn; see
+    /// [`Core::is_cut`].
     More,
-    /// The next message waits for a receiver with room. More may be read only as far as it may be
-    /// held; [`crate::core::Action::Resume`] says when there is room again.
+    /// The next message waits for a receiver with room. More may be read only up to the receive
+    /// high-water mark; [`crate::core::Action::Resume`] tells when there is room again.
     Suspended,
 }
 
 impl Core {
-    /// Where the next bytes of a connection go: behind those that wait for them. Takes the scratch
-    /// unless a large message is being received.
+    /// The buffer for the next bytes of a connection: the scratch, behind bytes carried from the
+    /// last read, or the connection's own buffer while it receives a large message.
     pub fn begin_input(&mut self, id: ConnId, scratch: &mut Vec<u8>) -> Input {
         if self.is_cut(id) {
             return self.take_tail(id);
@@ -57,14 +57,14 @@ impl Core {
         input
     }
 
-    /// Whether received input of this connection was left for the next turn. It goes on before
-    /// anything more is read: [`Self::begin_input`] has it, and nothing is to be read into that.
+    /// Whether received input of this connection was left for the next turn. It must be handled
+    /// before more is read: [`Self::begin_input`] returns it, and no bytes may be read into it.
     #[must_use]
     pub fn is_cut(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| conn.is_cut)
     }
 
-    /// Deals with the messages in `input`, as many as can go somewhere.
+    /// Handles the messages in `input`, as many as can go on.
     pub fn handle_input(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
         let now = self.advance(now);
         self.outbox.store.forget_input();
@@ -91,7 +91,7 @@ impl Core {
         {
             conn.is_suspended = true;
             conn.session.pause_liveness(now);
-            // What waits for a name has no turn yet.
+            // A peer that waits for an identity has no turn yet.
             if conn.contest.is_none() {
                 let socket = &mut self.sockets[conn.socket];
                 socket.suspended.push_back(id, &mut self.conns);
@@ -108,7 +108,7 @@ impl Core {
         flow
     }
 
-    /// Keeps what is left of `input` in the connection and gives the scratch back.
+    /// Keeps the rest of `input` in the connection and gives the scratch back.
     pub fn end_input(&mut self, id: ConnId, input: Input, scratch: &mut Vec<u8>) {
         self.outbox.store.forget_input();
         if !input.is_scratch() {
@@ -121,8 +121,8 @@ impl Core {
         *scratch = input.into_buffer();
     }
 
-    /// Keeps what is left of an input that is not the scratch; room that was grown only as long as
-    /// a large message needs it.
+    /// Keeps the rest of an input that is not the scratch; its grown room only while a large
+    /// message needs it.
     fn keep(&mut self, id: ConnId, input: Input) {
         if let Some(conn) = self.conns.get(id) {
             let is_in_use = conn.is_suspended || conn.is_cut || input.is_grown_for(conn.need);
@@ -137,7 +137,7 @@ impl Core {
         let from = &self.sockets[source];
         let proxy = &self.proxies[from.proxy];
         let Some(opposite) = from.across else {
-            // What comes in through a control is dealt with at once.
+            // Requests to a control are handled at once.
             if proxy.capture == Some(source) {
                 self.wake_for_copies(source);
             }
@@ -193,15 +193,15 @@ impl Core {
                         self.none_is_suspended();
                     }
                     self.deferred.act(Action::Resume(id));
-                    // There may be something to read, from another socket of ours too.
+                    // The connection may have input, perhaps from another socket of this broker.
                     self.shutdown.inproc.note();
                 }
             }
         }
     }
 
-    /// Gives copies that readers of a capture left to other readers, paused or not, and lets
-    /// messages go on that wait for room in the capture.
+    /// Gives copies that departed readers of a capture left to other readers, paused or not, and
+    /// lets messages go on that wait for room in the capture.
     fn wake_for_copies(&mut self, id: SocketId) {
         let capture = &mut self.sockets[id];
         let proxy = capture.proxy;
@@ -225,7 +225,7 @@ impl Core {
         self.scratch.envelope.clear();
         self.take_prefix(id);
         loop {
-            // Nearly all there is to do: whole messages, one behind the other.
+            // The common case: whole messages, one after another.
             if let Some(plan) = plan
                 && let Some(finder) = self.conns.get(id).and_then(|conn| conn.session.finder())
             {
@@ -244,8 +244,8 @@ impl Core {
         }
     }
 
-    /// Handles the message or command at the front of `input`; answers why nothing behind it may
-    /// go on, if so.
+    /// Handles the message or command at the front of `input`; returns the reason if the bytes
+    /// after it cannot be handled yet.
     fn step(
         &mut self,
         id: ConnId,
@@ -309,7 +309,7 @@ impl Core {
                 if plan.is_some_and(|plan| plan.must_wait) {
                     return Some(Flow::Suspended);
                 }
-                // Messages that came before it go before it.
+                // Messages received before it are queued before it.
                 self.outbox.end_runs(&mut self.conns, input);
                 self.turn.charge(cost::SUBSCRIPTION);
                 self.subscribe(id, &input.bytes()[topic], add);
@@ -320,7 +320,7 @@ impl Core {
         None
     }
 
-    /// Deals with the message of this size at the front; answers why it cannot go yet, if so.
+    /// Forwards the message of this size at the front; returns the reason if it cannot go on yet.
     fn pass_on(
         &mut self,
         id: ConnId,
@@ -329,7 +329,7 @@ impl Core {
         size: usize,
         quota: &mut u32,
     ) -> Option<Flow> {
-        // It is there as long as nothing is consumed.
+        // The bytes are there until they are consumed.
         let there = input.bytes().len();
         let find = |bytes: &[u8]| (bytes.len() == there).then_some(size);
         match plan {
@@ -347,7 +347,7 @@ impl Core {
         None
     }
 
-    /// The way of what a peer sends, which has none behind an auxiliary socket.
+    /// The path of a peer's messages; an auxiliary socket has none.
     fn plan(&self, id: ConnId, socket: SocketId, is_resumed: bool) -> Option<ForwardPlan> {
         let from = &self.sockets[socket];
         let (side, to_id) = (from.name.side()?, from.across?);
@@ -370,8 +370,8 @@ impl Core {
         })
     }
 
-    /// Remembers what goes in front of this peer's messages: for a ROUTER's peer its name, for all
-    /// others nothing.
+    /// Sets the prefix of this peer's messages: its identity for a peer of a ROUTER, otherwise
+    /// empty.
     fn take_prefix(&mut self, id: ConnId) {
         self.scratch.prefix.clear();
         if let Some(conn) = self.conns.get(id) {
@@ -379,8 +379,7 @@ impl Core {
         }
     }
 
-    /// Queues what a session wants said. A peer that does not read gets no more answers to its
-    /// PINGs.
+    /// Queues the output of a session. A peer that does not read gets no further answers to PINGs.
     pub(super) fn answer(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -395,8 +394,8 @@ impl Core {
         }
     }
 
-    /// Sends messages at the front of `input` on, as many as `find` finds, and consumes them;
-    /// answers why not all could go, if so.
+    /// Forwards messages from the front of `input`, as many as `find` finds, and consumes them;
+    /// returns the reason if not all could go on.
     #[inline]
     fn forward(
         &mut self,
@@ -446,7 +445,7 @@ impl Core {
         }
     }
 
-    /// What follows when a message has gone to no peer.
+    /// Further work when a message has gone to no peer.
     #[cold]
     fn forwarded_nowhere(&mut self, to: SocketId, route: Route, wire: &[u8]) {
         match route {
@@ -460,7 +459,7 @@ impl Core {
         }
     }
 
-    /// A message goes to no peer; if it was for a peer that is connected, that peer misses it.
+    /// A message goes to no peer; if it was for a connected peer, that peer misses it.
     fn miss(&mut self, to: SocketId, id: Option<ConnId>, reason: DropReason, wire: &[u8]) {
         let socket = &mut self.sockets[to];
         socket.stats.count_drop(reason);
@@ -478,7 +477,7 @@ impl Core {
         }
     }
 
-    /// Takes in a peer whose handshake is over.
+    /// Attaches a peer after its handshake.
     pub(super) fn attach(&mut self, id: ConnId, peer: &Peer) -> Result<(), CloseReason> {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
@@ -519,7 +518,7 @@ impl Core {
             self.link_is_up(link);
         }
         self.add_loop_peer(id, peer);
-        // It is for this peer alone: not to be dropped, or given to another.
+        // It is for this peer alone: it must not be dropped, or given to another peer.
         self.outbox.push_bytes(&mut self.conns, id, &first, 0);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.egress.begin_traffic();
@@ -539,7 +538,8 @@ impl Core {
     }
 }
 
-/// What a message meets: the socket that received it, the one that sends it on, and the capture.
+/// The parts that a message passes: the socket that received it, the one that sends it on, and the
+/// capture.
 fn passage<'a>(
     sockets: &'a mut Sockets,
     plan: &ForwardPlan,

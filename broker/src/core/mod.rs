@@ -1,18 +1,26 @@
 //! The broker without its input and output: connections, proxies, time as an argument.
 //!
-//! The driver tells what happened (`handle_*`) and asks what to do (`poll_*`). Nothing here blocks,
-//! reads a clock, or knows what a file descriptor is, so that a simulator can be a driver too.
+//! The driver reports events (`handle_*`) and asks for work (`poll_*`). The core does not block,
+//! read a clock, or know file descriptors, so a simulator can be its driver too.
 //!
 //! A turn, from the driver's view:
 //!
 //! ```text
-//! begin_turn(now); read_later(id) for each connection that may be read from
-//! while may_call(): questions and commands of the program through admin(now)
-//! for each poll_read():
-//! input = begin_input(id, scratch), read into input.spare() loop { handle_input(now, id, input);
-//!   write every poll_urgent() from input's buffer; until not Flush } end_input(id, input)
+//! begin_turn(now)
+//! read_later(id) for each connection that may be read
+//! while may_call(): run a question or command of the program on admin(now)
+//! for each id of poll_read():
+//!     input = begin_input(id, scratch), and read into input.spare()
+//!     loop:
+//!         flow = handle_input(now, id, input)
+//!         write each connection of poll_urgent(), from the buffer of input
+//!         end the loop unless flow is Flush
+//!     end_input(id, input)
 //! handle_timeout(now, heard_until)
-//! loop { do every poll_action(); write every poll_dirty(); until run_deferred() has nothing more }
+//! loop:
+//!     do each action of poll_action()
+//!     write each connection of poll_dirty()
+//!     end the loop when run_deferred() has no more work
 //! ```
 
 use crate::config::{Config, Endpoint, ProxyConfig, SocketName, SocketOptions};
@@ -81,7 +89,7 @@ use turn::{Kind, Turn, cost};
 pub struct Core {
     agenda: Agenda,
     clock: Clock,
-    /// How many closed peers a socket remembers.
+    /// The number of closed peers that a socket remembers.
     closed_len_max: usize,
     conns: ConnTable,
     deferred: Deferred,
@@ -100,13 +108,13 @@ pub struct Core {
     turn: Turn,
 }
 
-/// What one call needs, kept for the next so that nothing is allocated for a message.
+/// Buffers of one call, kept for the next, so that messages need no allocation.
 #[derive(Debug, Default)]
 struct Scratch {
-    /// Commands of a session to its peer; empty between calls.
+    /// Commands of a session for its peer; empty between calls.
     session_out: Vec<u8>,
     copies: Copies,
-    /// What a REQ or REP puts in front of the message being forwarded.
+    /// The envelope that a REQ or REP puts in front of the message being forwarded.
     envelope: Vec<u8>,
     /// The identity frame of the message being forwarded.
     prefix: Vec<u8>,
@@ -114,8 +122,8 @@ struct Scratch {
 }
 
 impl Core {
-    /// A broker at rest; the first [`Self::poll_action`]s name what to connect to. `seed` makes the
-    /// waits of different processes, and the names that they give to peers, differ.
+    /// A new broker; its first [`Self::poll_action`]s are attempts to connect. `seed` makes the
+    /// waits of different processes, and the identities that they generate, differ.
     #[must_use]
     pub fn new(now: Instant, config: &Config, seed: u64) -> Self {
         let mut core = Self {
@@ -143,7 +151,7 @@ impl Core {
         core
     }
 
-    /// Adds a proxy; what it connects to is asked for by [`Self::poll_action`].
+    /// Adds a proxy; [`Self::poll_action`] requests its connections.
     fn add_proxy(&mut self, config: &ProxyConfig) {
         let sockets = &mut self.sockets;
         let id = self
@@ -163,7 +171,7 @@ impl Core {
         self.proxies.iter().map(|(id, _)| id)
     }
 
-    /// The socket of a proxy that has this name; auxiliary sockets exist if they are configured.
+    /// The socket of a proxy with this name; auxiliary sockets exist if they are configured.
     #[must_use]
     pub fn socket(&self, proxy: ProxyId, name: SocketName) -> Option<SocketId> {
         self.proxies.get(proxy)?.socket(name)
@@ -185,7 +193,7 @@ impl Core {
         self.add_conn(now, socket, peer.into(), Origin::Accepted)
     }
 
-    /// A peer whose address may not connect to `socket` connected, and was disconnected.
+    /// A peer connected whose address may not connect to `socket`, and was disconnected.
     pub fn handle_rejected_address(&mut self, now: Instant, socket: SocketId, peer: PeerAddress) {
         self.advance(now);
         self.sockets[socket]
@@ -194,7 +202,7 @@ impl Core {
         self.report_rejected_address(socket, peer);
     }
 
-    /// A connection that [`Action::Connect`] asked for was made.
+    /// A connection requested by [`Action::Connect`] was made.
     pub fn handle_connected(
         &mut self,
         now: Instant,
@@ -209,8 +217,8 @@ impl Core {
         id
     }
 
-    /// A connection that [`Action::Connect`] asked for could not be made. It is asked for again
-    /// later; only the first failure in a row is worth a warning.
+    /// A connection requested by [`Action::Connect`] could not be made. It is requested again
+    /// later; only the first failure in a row is logged as a warning.
     pub fn handle_connect_failed(&mut self, now: Instant, link: LinkId, error: &io::Error) {
         let entry = &self.links[link];
         let (name, side) = self.names(entry.socket);
@@ -228,8 +236,8 @@ impl Core {
         self.retry_link(now, link);
     }
 
-    /// The peer closed the connection, or reading from it failed: all it sent has been handled, or
-    /// waits. What waits goes first; then the driver hears of the end once more.
+    /// The peer closed the connection, or reading from it failed: all its input was handled, or
+    /// waits. Waiting messages go on first; then the driver reports the end again.
     pub fn handle_read_closed(&mut self, id: ConnId, error: Option<&io::Error>) {
         if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_suspended) {
             conn.backlog.close();
@@ -241,8 +249,8 @@ impl Core {
         self.close_later(id, why);
     }
 
-    /// Writing failed: what is queued will never be read. What the peer sent before it went may
-    /// still be there, so the connection ends when reading fails too.
+    /// Writing failed: the queue will never be read. Input of the peer may still be available, so
+    /// the connection ends only when reading fails too.
     pub fn handle_write_failed(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.is_blocked = true;
@@ -252,8 +260,8 @@ impl Core {
         }
     }
 
-    /// The kernel took `size` bytes of what [`Egress::slices`] showed; `is_blocked` if it would
-    /// take no more for now.
+    /// The kernel accepted `size` bytes of those in [`Egress::slices`]; `is_blocked` if it accepts
+    /// no more for now.
     pub fn handle_written(&mut self, id: ConnId, size: usize, is_blocked: bool) {
         self.turn.charge(cost::WRITE + turn::bytes(size));
         let Some(conn) = self.conns.get_mut(id) else {
@@ -294,7 +302,7 @@ impl Core {
     }
 
     /// The queue of an open connection has become shorter: messages were written, expired, shed or
-    /// replaced. All that may follow from it follows here.
+    /// replaced. Does everything that may follow from that.
     fn queue_shortened(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -330,7 +338,7 @@ impl Core {
         }
     }
 
-    /// The kernel takes bytes for this connection again.
+    /// The kernel accepts bytes for this connection again.
     pub fn handle_writable(&mut self, id: ConnId) {
         if let Some(writer) = self.conns.writer(id) {
             *writer.is_blocked = false;
@@ -338,7 +346,7 @@ impl Core {
         }
     }
 
-    /// The driver has closed what [`Action::Close`] named.
+    /// The driver has closed the connection of [`Action::Close`].
     pub fn handle_closed(&mut self, now: Instant, id: ConnId) {
         let Some(closing) = self.conns.closing_mut(id) else {
             return;
@@ -353,10 +361,11 @@ impl Core {
         }
     }
 
-    /// Time has passed: deadlines, retries, and a slice of the work that is done little by little.
+    /// Time has passed: handles deadlines, retries, and a slice of the work that is done in small
+    /// steps.
     ///
-    /// Deadlines of peers are judged as of `heard_until`, a moment up to which all that peers had
-    /// sent was handed over; it may lie before `now`.
+    /// Deadlines of peers are judged as of `heard_until`, up to which all input of peers was handed
+    /// over; it may be before `now`.
     pub fn handle_timeout(&mut self, now: Instant, heard_until: Instant) {
         let now = self.advance(now);
         self.turn.work_on(Kind::Deadlines);
@@ -385,7 +394,7 @@ impl Core {
         self.run_deferred(now);
     }
 
-    /// From now on every message of this proxy is recorded.
+    /// Starts to record every message of this proxy.
     pub fn record(&mut self, proxy: ProxyId, tape: Box<dyn Tape>) {
         self.proxies[proxy].observers.set_tape(tape);
         self.recorded.push(proxy);
@@ -400,7 +409,7 @@ impl Core {
         }
     }
 
-    /// The next thing for the driver to do.
+    /// The next request to the driver.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
         let units = match self.deferred.actions.front()? {
@@ -420,14 +429,14 @@ impl Core {
         action
     }
 
-    /// The next connection to be written while the input is still there.
+    /// The next connection to write before the input goes away.
     #[must_use]
     pub fn poll_urgent(&mut self) -> Option<ConnId> {
         self.outbox.poll_urgent(&mut self.conns)
     }
 
-    /// The next connection to be written at the end of the turn, as long as its budget allows.
-    /// Proxies take turns; peers in their handshake come last.
+    /// The next connection to write at the end of the turn, while its budget allows. Proxies take
+    /// turns; peers in their handshake come last.
     #[must_use]
     pub fn poll_dirty(&mut self) -> Option<ConnId> {
         self.turn.work_on(Kind::Writing);
@@ -455,8 +464,8 @@ impl Core {
         self.outbox.poll_greeting(&mut self.conns, done)
     }
 
-    /// Whether a connection that is being written has to leave the rest to the next turn, because
-    /// the budget of this one is used up. [`Self::poll_dirty`] names it again.
+    /// Whether a connection that is being written must leave the rest to the next turn, because the
+    /// budget of this one is used up. [`Self::poll_dirty`] will return it again.
     pub fn leaves_rest(&mut self, id: ConnId) -> bool {
         let must = self.turn.cuts();
         if must {
@@ -465,20 +474,20 @@ impl Core {
         must
     }
 
-    /// A turn begins: its budget of work is whole again. To be called once before anything else
-    /// that a turn does.
+    /// Begins a turn: its budget of work is whole again. Call this once, before anything else in a
+    /// turn.
     pub fn begin_turn(&mut self, now: Instant) {
         self.advance(now);
         self.turn.begin();
     }
 
-    /// The clock says that the turn takes too long: from now on nothing more is named by
-    /// [`Self::poll_read`] and the like.
+    /// The clock says that the turn takes too long: from now on [`Self::poll_read`] and similar
+    /// functions return nothing.
     pub fn end_turn(&mut self) {
         self.turn.end();
     }
 
-    /// A connection of [`Self::poll_urgent`] is to be written later; [`Self::keep_rest`] follows.
+    /// A connection of [`Self::poll_urgent`] will be written later; [`Self::keep_rest`] follows.
     pub fn write_later(&mut self, id: ConnId) {
         self.outbox.mark_dirty(&mut self.conns, id);
     }
@@ -489,31 +498,31 @@ impl Core {
         self.turn.is_over()
     }
 
-    /// How much work was done since [`Self::begin_turn`], in units of about a nanosecond.
+    /// The work since [`Self::begin_turn`], in units of about a nanosecond.
     #[must_use]
     pub fn work_of_turn(&self) -> u64 {
         self.turn.work()
     }
 
-    /// How long the turn took that is over, without what it waited.
+    /// Notes the duration of the finished turn, without its waiting time.
     pub fn note_turn(&mut self, duration: Duration) {
         self.turn.times.note(duration);
     }
 
-    /// How long turns took.
+    /// The durations of turns.
     #[must_use]
     pub fn turn_times(&self) -> &TurnTimes {
         &self.turn.times
     }
 
-    /// When [`Self::handle_timeout`] wants to be called; may change with every call.
+    /// The time at which [`Self::handle_timeout`] is due; may change with every call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stop = self.stop_deadline();
         self.timers.next().into_iter().chain(stop).min()
     }
 
-    /// Whether there is work left that needs no event: the next turn should not wait.
+    /// Whether work is pending that needs no event: the next turn should not wait.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
         !(self.deferred.is_empty()
@@ -525,25 +534,25 @@ impl Core {
             && self.shutdown.is_quiet())
     }
 
-    /// What is queued for a connection.
+    /// The queue of a connection.
     #[must_use]
     pub fn egress(&self, id: ConnId) -> Option<&Egress> {
         self.conns.egress(id)
     }
 
-    /// Whether the kernel is known to take nothing for this connection now.
+    /// Whether the kernel accepts no bytes for this connection now.
     #[must_use]
     pub fn is_blocked(&self, id: ConnId) -> bool {
         self.conns.is_blocked(id)
     }
 
-    /// How many messages of a connection have gone on.
+    /// The number of messages of a connection that have gone on.
     #[must_use]
     pub fn messages_received(&self, id: ConnId) -> u64 {
         self.conns.messages_received(id)
     }
 
-    /// Whether this connection should be read from when there is something to read.
+    /// Whether to read from this connection when input is available.
     #[must_use]
     pub fn wants_input(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| {
@@ -557,14 +566,14 @@ impl Core {
         })
     }
 
-    /// Whether memory for input is short, and what this peer sends would wait here.
+    /// Whether memory for input is short, and messages of this peer would wait.
     pub(super) fn would_only_wait(&self, conn: &Conn) -> bool {
         let socket = &self.sockets[conn.socket];
         let waits = conn.is_suspended || conn.phase == Phase::Ready && !socket.suspended.is_empty();
         waits && self.memory.is_input_tight()
     }
 
-    /// The link that has this slot.
+    /// The link in this slot.
     #[must_use]
     pub fn link_in_slot(&self, slot: usize) -> Option<LinkId> {
         let (link, _) = self.links.in_slot(u32::try_from(slot).ok()?)?;
@@ -577,7 +586,7 @@ impl Core {
         &self.links[link].endpoint
     }
 
-    /// The endpoint that a connection was made to, if we made it.
+    /// The endpoint of a connection, if the broker made it.
     fn endpoint_of(&self, conn: &Conn) -> Option<&Endpoint> {
         match conn.origin {
             Origin::Dialled(link) => Some(self.endpoint(link)),
@@ -591,14 +600,14 @@ impl Core {
         &self.sockets[self.links[link].socket].options
     }
 
-    /// Whether a stop has come to its end: nothing is open any more.
+    /// Whether a stop has ended: no connection is open any more.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.shutdown.is_closing() && self.conns.len() == 0
     }
 
-    /// Does what had to wait for the end of an input: closes connections, and resumes suspended
-    /// senders. Answers whether there may be more to write or to act on.
+    /// Does the work deferred to the end of an input: closes connections, and resumes suspended
+    /// senders. Returns whether there may be more to write or more actions.
     pub fn run_deferred(&mut self, now: Instant) -> bool {
         let mut had_work = false;
         self.turn.work_on(Kind::Closing);
@@ -626,7 +635,7 @@ impl Core {
         had_work || has_ended
     }
 
-    /// It is `now`, or later if that was said before: the clock of the core never goes back.
+    /// Moves the core's clock to `now`, unless it is later already.
     fn advance(&mut self, now: Instant) -> Instant {
         let now = self.clock.advance(now);
         self.outbox.store.stamp = self.clock.stamp();
@@ -648,7 +657,7 @@ impl Core {
         }
     }
 
-    /// A peer of this socket came, got room, or left: resumes the senders that wait for it.
+    /// A peer of this socket joined, has room, or left: resumes the senders that wait for it.
     fn wake_for(&mut self, id: SocketId) {
         let socket = &self.sockets[id];
         match socket.across {
@@ -659,7 +668,7 @@ impl Core {
         }
     }
 
-    /// Lets the next request go if the last one that a socket sent is lost: its answer will not
+    /// Releases the next request if the last one that a socket sent is lost: its answer will not
     /// come.
     fn give_up_lost_request(&mut self, socket: SocketId) {
         let own = &mut self.sockets[socket];
@@ -672,8 +681,8 @@ impl Core {
         }
     }
 
-    /// Drops what has been queued for longer than the options allow, before it is sent, as much as
-    /// the budget of the turn allows; answers whether there may be more.
+    /// Drops expired messages of a queue before it is sent, as many as the budget of the turn
+    /// allows; returns whether there may be more.
     fn drop_expired(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
@@ -698,7 +707,7 @@ impl Core {
         expired >= most.max(1)
     }
 
-    /// Queues what a session wants said.
+    /// Queues the output of a session.
     fn send_session_output(&mut self, id: ConnId) {
         self.outbox
             .push_bytes(&mut self.conns, id, &self.scratch.session_out, 0);

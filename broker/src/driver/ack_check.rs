@@ -1,5 +1,5 @@
-//! Whether the systems of silent peers acknowledge what they are sent. TCP knows, and Linux tells
-//! of one socket at a time (`sock_diag(7)`): the cost does not depend on how many others there are.
+//! Checks whether the systems of silent peers acknowledge data. TCP knows, and Linux answers for
+//! one socket at a time (`sock_diag(7)`): the cost does not depend on the number of other sockets.
 
 use byteorder::{BigEndian, ByteOrder as _, NativeEndian};
 use nix::errno::Errno;
@@ -12,11 +12,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
-/// A system that has not acknowledged what it was sent so many times more is gone. The waits
+/// Retransmissions without an acknowledgement after which a system counts as gone. The waits
 /// between them double, from a fifth of a second.
 const REPEATS_MIN: u8 = 3;
 
-/// The header of every netlink message, and what follows it in a question and in an answer.
+/// The header of every netlink message, and the sizes of question and answer.
 const HEADER_SIZE: usize = 16;
 const QUESTION_SIZE: usize = 56;
 const ANSWER_SIZE: usize = 72;
@@ -29,14 +29,13 @@ const TCP: u8 = 6;
 /// Asks the kernel about sockets of this process.
 #[derive(Debug, Default)]
 pub(super) struct Diagnosis {
-    /// `None` until the first question, and after one that failed.
+    /// `None` before the first question, and after one that failed.
     netlink: Option<OwnedFd>,
 }
 
 impl Diagnosis {
-    /// Whether the system of the peer of this connection has been sent the same bytes several times
-    /// and has not acknowledged them. Without an answer no peer is accused: a sandbox may refuse
-    /// netlink.
+    /// Whether the peer's system has been sent the same bytes several times without acknowledging
+    /// them. Without an answer the peer counts as reachable: a sandbox may refuse netlink.
     pub(super) fn is_unreachable(&mut self, socket: BorrowedFd<'_>) -> bool {
         match self.ask(socket) {
             Ok(answer) => is_gone(&answer),
@@ -68,7 +67,7 @@ fn open() -> io::Result<OwnedFd> {
     Ok(netlink)
 }
 
-/// A question about the one connection with the addresses of this socket.
+/// A question about the connection with the addresses of this socket.
 fn question(socket: BorrowedFd<'_>) -> io::Result<[u8; HEADER_SIZE + QUESTION_SIZE]> {
     let socket = SockRef::from(&socket);
     let address = |address: socket2::SockAddr| {
@@ -79,7 +78,7 @@ fn question(socket: BorrowedFd<'_>) -> io::Result<[u8; HEADER_SIZE + QUESTION_SI
         address(socket.local_addr()?)?,
         address(socket.peer_addr()?)?,
     );
-    // A socket that is bound to an interface is found by it only.
+    // The kernel finds a socket that is bound to an interface only by that interface.
     let device = socket.device()?;
     let interface = match device.as_deref().map(std::str::from_utf8) {
         Some(Ok(name)) => if_nametoindex(name)?,
@@ -105,14 +104,14 @@ fn encode(
     };
     out[16] = u8::try_from(family as i32).unwrap_or_default();
     out[17] = TCP;
-    // Connections in whatever state.
+    // Connections in any state.
     NativeEndian::write_u32(&mut out[20..24], u32::MAX);
     BigEndian::write_u16(&mut out[24..26], local.port());
     BigEndian::write_u16(&mut out[26..28], remote.port());
     write_ip(&mut out[28..44], local.ip());
     write_ip(&mut out[44..60], remote.ip());
     NativeEndian::write_u32(&mut out[60..64], interface);
-    // No cookie: it would name the socket, but nobody has told it.
+    // No cookie: it would identify the socket, but it is unknown here.
     out[64..].fill(0xff);
     out
 }
@@ -124,7 +123,7 @@ fn write_ip(out: &mut [u8], ip: IpAddr) {
     }
 }
 
-/// What the kernel says about the socket.
+/// The kernel's answer about the socket.
 fn answer(reply: &[u8]) -> io::Result<[u8; ANSWER_SIZE]> {
     let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
     let header = reply.get(..HEADER_SIZE).ok_or_else(short)?;
@@ -139,12 +138,12 @@ fn answer(reply: &[u8]) -> io::Result<[u8; ANSWER_SIZE]> {
         .ok_or_else(short)
 }
 
-/// Whether the answer is about a connection whose peer's system is gone.
+/// Whether the answer shows that the peer's system is gone.
 fn is_gone(answer: &[u8; ANSWER_SIZE]) -> bool {
     let (timer, repeats) = (answer[2], answer[3]);
     let unacknowledged = NativeEndian::read_u32(&answer[60..64]);
-    // 1: something is sent again until it is acknowledged. 4: the peer has no room; whether it has
-    // by now is asked until that is answered.
+    // 1: data is sent again until it is acknowledged. 4: the peer had no room, and is asked whether
+    // it has until it answers.
     matches!(timer, 1 | 4) && unacknowledged > 0 && repeats >= REPEATS_MIN
 }
 
@@ -156,12 +155,12 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     #[test]
-    fn a_system_to_which_bytes_are_repeated_in_vain_is_gone() {
+    fn a_system_that_acknowledges_no_retransmission_is_gone() {
         for (unacknowledged, timer, repeats, gone) in [
             (13, 1, 3, true),
             (13, 1, 10, true),
             (13, 4, 3, true),
-            // Not for long enough yet.
+            // Too early.
             (13, 1, 2, false),
             // The peer answers that it has no room.
             (13, 4, 0, false),
@@ -203,7 +202,7 @@ mod tests {
                 0,
                 "nothing is queued"
             );
-            // The peer is there and does not read: its system answers.
+            // The peer is connected and does not read: its system answers.
             assert!(!diagnosis.is_unreachable(stream.as_fd()));
         };
         check(&stream, &silent);
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_answer_no_peer_is_accused() {
+    fn without_an_answer_no_peer_counts_as_gone() {
         let (stream, silent) = full_connection("127.0.0.1:0").expect("loopback");
         drop(silent);
         let mut diagnosis = Diagnosis::default();

@@ -1,4 +1,4 @@
-//! From hosts as they are configured to addresses.
+//! From configured hosts to addresses.
 
 use crate::config::endpoint::Host;
 use nix::ifaddrs::getifaddrs;
@@ -6,17 +6,16 @@ use nix::net::if_::if_nametoindex;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs as _};
 
-/// What a host that is connected to stands for.
+/// The meaning of a host to connect to.
 #[derive(Debug)]
 pub(super) enum Target {
     /// This address.
     Address(SocketAddr),
-    /// A name to be resolved, which may take long.
+    /// A name to look up, which may take long.
     Name(Host),
 }
 
-/// The address to listen on. A name is looked up at once: before the loop runs it may take its
-/// time.
+/// The address to listen on. A name is looked up at once: before the loop runs, that may block.
 pub(super) fn to_bind(host: &Host, port: u16, ipv6: bool) -> io::Result<SocketAddr> {
     match host {
         Host::Name(name) => match of_interface(name, port, ipv6)? {
@@ -30,7 +29,7 @@ pub(super) fn to_bind(host: &Host, port: u16, ipv6: bool) -> io::Result<SocketAd
     }
 }
 
-/// What is to be connected to.
+/// The target of a connection.
 pub(super) fn to_connect(host: &Host, port: u16) -> io::Result<Target> {
     Ok(match host {
         Host::Name(_) => Target::Name(host.clone()),
@@ -38,7 +37,8 @@ pub(super) fn to_connect(host: &Host, port: u16) -> io::Result<Target> {
     })
 }
 
-/// Where to connect from, for a target of one family. As in libzmq names are those of interfaces.
+/// The local address of a connection whose target is of this family. As in libzmq, names are those
+/// of interfaces.
 pub(super) fn to_connect_from(host: &Host, port: u16, ipv6: bool) -> io::Result<SocketAddr> {
     let address = match host {
         Host::Name(name) => of_interface(name, port, ipv6)?
@@ -52,7 +52,7 @@ pub(super) fn to_connect_from(host: &Host, port: u16, ipv6: bool) -> io::Result<
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
-/// All addresses of a name: those of IPv6 only if they are wanted. Blocks.
+/// All addresses of a name: IPv6 only if requested. Blocks.
 pub(super) fn resolve(host: &Host, port: u16, ipv6: bool) -> io::Result<Vec<SocketAddr>> {
     let name = host.to_string();
     let all = match host.loopback() {
@@ -65,7 +65,7 @@ pub(super) fn resolve(host: &Host, port: u16, ipv6: bool) -> io::Result<Vec<Sock
     wanted(&name, all, ipv6)
 }
 
-/// The resolver of the C library says "Try again" or "Name or service not known", without the name.
+/// The C library's resolver reports "Try again" or "Name or service not known", without the name.
 fn unresolved(name: &str, error: &io::Error) -> io::Error {
     let said = error.to_string();
     let said = said.strip_prefix("failed to lookup address information: ");
@@ -104,8 +104,8 @@ fn scope(zone: &str) -> io::Result<u32> {
     if_nametoindex(zone).map_err(|_| not_found(format!("unknown network interface {zone}")))
 }
 
-/// The first address of a network interface: of IPv6 if it is wanted and there is one. [`None`] if
-/// there is no such interface.
+/// The first address of a network interface: of IPv6 if requested and present. [`None`] if the
+/// interface does not exist.
 fn of_interface(name: &str, port: u16, ipv6: bool) -> io::Result<Option<SocketAddr>> {
     if if_nametoindex(name).is_err() {
         return Ok(None);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_of_ipv4_unless_ipv6_is_set() {
+    fn hosts_mean_ipv4_unless_ipv6_is_set() {
         assert_eq!(bound("*", false), "0.0.0.0:7");
         assert_eq!(bound("*", true), "[::]:7");
         assert_eq!(bound("10.0.0.1", true), "10.0.0.1:7");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn names_without_an_address_are_named() {
+    fn errors_about_names_without_an_address_contain_the_name() {
         let refusal = resolve(&host("no.such.invalid"), 7, false).expect_err("not registered");
         let refusal = refusal.to_string();
         assert!(
@@ -197,18 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_for_what_is_wanted_of_their_addresses() {
+    fn names_mean_their_addresses_of_the_requested_families() {
         let [v6, v4] = ["[2001:db8::1]:7", "192.0.2.1:7"].map(|text| text.parse().expect(text));
         assert_eq!(wanted("n", vec![v6, v4], false).expect("one is left"), [v4]);
         assert_eq!(wanted("n", vec![v6, v4], true).expect("both are"), [v6, v4]);
         assert_eq!(wanted("n", vec![v6], true).expect("it is"), [v6]);
-        let refusal = wanted("n", vec![v6], false).expect_err("none is left");
+        let refusal = wanted("n", vec![v6], false).expect_err("no address is left");
         assert!(refusal.to_string().contains("set ipv6"), "{refusal}");
-        assert_eq!(wanted("n", vec![], false).expect("there was none"), []);
+        assert_eq!(
+            wanted("n", vec![], false).expect("an empty list stays empty"),
+            []
+        );
     }
 
     #[test]
-    fn interfaces_stand_for_their_first_address() {
+    fn interfaces_mean_their_first_address() {
         assert_eq!(bound("lo", false), "127.0.0.1:7");
         let has_ipv6 = std::fs::read_to_string("/proc/net/if_inet6")
             .is_ok_and(|all| all.lines().any(|line| line.ends_with(" lo")));

@@ -1,4 +1,4 @@
-//! Endpoints that we connect to: names are resolved and addresses tried, without blocking the loop.
+//! Endpoints to connect to: resolves names and tries addresses without blocking the loop.
 
 use crate::config::endpoint::{Host, Source};
 use crate::config::{Endpoint, SocketOptions};
@@ -19,15 +19,15 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
-/// Stack of a thread that resolves one name; the C library's resolver wants some.
+/// The stack of a thread that resolves one name, large enough for the C library's resolver.
 const RESOLVER_STACK_SIZE: usize = 512 << 10;
 
-/// What came of an attempt: a socket that is not registered any more, or why there is none.
+/// The result of an attempt: a socket that is not registered any more, or an error.
 pub(super) type Outcome = (LinkId, io::Result<(Socket, PeerAddress)>);
 
 type Resolved = (LinkId, io::Result<Vec<SocketAddr>>);
 
-/// The attempts under way.
+/// The attempts in progress.
 #[derive(Debug)]
 pub(super) struct Connector {
     attempts: BTreeMap<LinkId, Attempt>,
@@ -39,14 +39,14 @@ pub(super) struct Connector {
 #[derive(Debug)]
 struct Attempt {
     address: SocketAddr,
-    /// When the next address is tried, if this one has not answered.
+    /// The time when the next address is tried, if this one has not answered.
     deadline: Option<Instant>,
-    /// Addresses of the same name not tried yet.
+    /// Addresses of the same name that were not tried yet.
     others: VecDeque<SocketAddr>,
     stream: TcpStream,
 }
 
-/// What an attempt needs to know.
+/// The parameters of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dial<'a> {
     endpoint: &'a Endpoint,
@@ -79,8 +79,8 @@ impl Connector {
         }
     }
 
-    /// Begins an attempt. A name is resolved anew each time, in a thread of its own, because the
-    /// system's resolver blocks; the waker tells when [`Self::poll_resolved`] has the answer.
+    /// Begins an attempt. A name is looked up each time, in a thread of its own, because the
+    /// system's resolver blocks; the waker reports that [`Self::poll_resolved`] has the answer.
     pub(super) fn connect(&mut self, dial: Dial<'_>) -> Option<Outcome> {
         let begun = match dial.endpoint {
             Endpoint::Inproc(_) => Err(io::ErrorKind::Unsupported.into()),
@@ -106,7 +106,7 @@ impl Connector {
         };
         let (resolver, waker) = (self.resolver.clone(), Arc::clone(&self.waker));
         let resolve = move || {
-            // Both fail only when the broker is gone.
+            // Both fail only when the broker has ended.
             let _ = resolver.send((link, address::resolve(&name, port, ipv6)));
             let _ = waker.wake();
         };
@@ -114,12 +114,12 @@ impl Connector {
         thread.spawn(resolve).err().map(|error| (link, Err(error)))
     }
 
-    /// Takes up a name that was resolved.
+    /// The next name that was resolved.
     pub(super) fn poll_resolved(&self) -> Option<Resolved> {
         self.resolved.try_recv().ok()
     }
 
-    /// Tries the next of these addresses; answers if there is none left.
+    /// Tries the next of these addresses; returns the failure of the last.
     pub(super) fn try_next(
         &mut self,
         dial: Dial<'_>,
@@ -171,13 +171,13 @@ impl Connector {
         }
     }
 
-    /// When the first attempt has taken too long.
+    /// The earliest deadline of an attempt.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = self.attempts.values().map(|attempt| attempt.deadline);
         deadlines.flatten().min()
     }
 
-    /// An attempt that has taken too long.
+    /// An attempt whose deadline has passed.
     pub(super) fn poll_expired(&self, now: Instant) -> Option<LinkId> {
         let is_due = |attempt: &Attempt| attempt.deadline.is_some_and(|deadline| deadline <= now);
         let mut attempts = self.attempts.iter();
@@ -186,7 +186,7 @@ impl Connector {
             .map(|(link, _)| *link)
     }
 
-    /// The attempt has taken too long: the next address is tried.
+    /// The deadline of the attempt has passed: tries the next address.
     pub(super) fn handle_expired(&mut self, dial: Dial<'_>) -> Option<Outcome> {
         let attempt = self.attempts.remove(&dial.link)?;
         let error = io::Error::new(io::ErrorKind::TimedOut, "no answer within connect_timeout");
@@ -200,7 +200,7 @@ impl Connector {
         self.try_next(dial, attempt.others)
     }
 
-    /// Gives up all attempts.
+    /// Drops all attempts.
     pub(super) fn clear(&mut self) {
         self.attempts.clear();
     }
@@ -219,7 +219,7 @@ fn connect_tcp(dial: &Dial<'_>, address: SocketAddr) -> io::Result<TcpStream> {
     {
         let Source { host, port } = source.as_ref();
         let source = address::to_connect_from(host, *port, address.is_ipv6())?;
-        // Several connections may come from one port, if they go to different peers.
+        // Several connections may use one local port, if they have different peers.
         socket.set_reuse_address(true)?;
         socket.bind(&source.into())?;
     }
@@ -229,7 +229,7 @@ fn connect_tcp(dial: &Dial<'_>, address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Connects within the machine, which is done at once or not at all.
+/// Connects to a local socket, which succeeds or fails at once.
 fn connect_ipc(
     address: &socket2::SockAddr,
     options: &SocketOptions,
@@ -242,13 +242,13 @@ fn connect_ipc(
     Ok((Socket::Unix(UnixStream::from_std(socket.into())), peer))
 }
 
-/// Whether a connection was made; false if it is still being made.
+/// Whether a connection was made; false if it is in progress.
 fn connected(attempt: &Attempt) -> io::Result<bool> {
     if let Some(error) = attempt.stream.take_error()? {
         return Err(error);
     }
     match attempt.stream.peer_addr() {
-        // A port of ours, chosen by the system to connect from, may be the very one connected to.
+        // The system may choose the target port as local port, and so connect the socket to itself.
         Ok(peer) if attempt.stream.local_addr()? == peer => {
             Err(io::ErrorKind::ConnectionRefused.into())
         }

@@ -1,11 +1,11 @@
-//! Newcomers: accepted in one budget for all listeners, and after all that established peers need.
+//! Newcomers: accepted within one budget for all listeners, after all work for established peers.
 
 use super::Broker;
 use super::listener::Accepted;
 use std::time::Instant;
 
 impl Broker {
-    /// Accepts, and reads from peers in their handshake: after all that established peers need.
+    /// Accepts, and reads from peers in their handshake, after all work for established peers.
     pub(super) fn take_in_newcomers(&mut self, now: Instant) {
         let mut has_any = self.accept(now);
         while let Some(id) = self.core.poll_newcomer() {
@@ -25,7 +25,7 @@ impl Broker {
         }
     }
 
-    /// Accepts from all listeners in turn, as many as the budget of the turn allows; answers
+    /// Accepts from all listeners in turn, as many peers as the budget of the turn allows; returns
     /// whether there were any.
     fn accept(&mut self, now: Instant) -> bool {
         let (mut has_any, mut is_short, mut resting) = (false, false, 0);

@@ -1,4 +1,4 @@
-//! Speaks to a running broker from other threads.
+//! Controls a running broker from other threads.
 
 use crate::core::Admin;
 use mio::Waker;
@@ -8,19 +8,19 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, mpsc};
 
-/// A question or command, and the way of its answer.
+/// A closure that asks or commands and sends its answer.
 type Call = Box<dyn FnOnce(&mut Admin<'_>) + Send>;
 
 /// A request from another thread.
 pub(super) enum Command {
-    /// Ask or tell the broker something.
+    /// Run a closure.
     Call(Call),
-    /// Connect to an endpoint of this broker, and give the other end away.
+    /// Connect to an inproc endpoint of this broker, and pass the other end to the caller.
     ConnectInproc {
         name: String,
         reply: mpsc::Sender<io::Result<UnixStream>>,
     },
-    /// As SIGTERM.
+    /// Stop, like SIGTERM.
     Stop,
 }
 
@@ -42,8 +42,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Lets the broker send what is queued and stop; a second call stops it at once. Does nothing
-    /// if it has stopped.
+    /// Makes the broker send queued messages and stop; a second call stops it at once. Without
+    /// effect if it has stopped.
     pub fn stop(&self) {
         self.send(Command::Stop);
     }
@@ -64,23 +64,23 @@ impl Handle {
     /// }
     /// ```
     ///
-    /// Waits for the turn under way, for calls of other threads that came first, and for
-    /// [`crate::Broker::run`] to be called. Calls share a part of each turn's budget; one that
+    /// Waits for the current turn, for earlier calls of other threads, and for
+    /// [`crate::Broker::run`] to be called. Calls share a part of each turn's budget; a call that
     /// finds it used up is answered in the next turn. All messages wait while `ask` runs, so it
-    /// should only ask and command, and do its own work with the result: it must not block, and
-    /// must not use this handle, whose answer it would keep from coming. For long lists see
-    /// [`Admin::has_budget`].
+    /// should only ask and command, and leave work with the result to the caller. It must not
+    /// block, and must not use this handle, because the broker cannot answer meanwhile. For long
+    /// lists see [`Admin::has_budget`].
     ///
     /// # Panics
-    /// If `ask` panics: the panic goes on in the calling thread, and the broker works on. Programs
-    /// that abort on panics, as the binary `zmqd` does, end with the message of the panic.
+    /// If `ask` panics: the panic continues in the calling thread, and the broker goes on. Programs
+    /// that abort on panics, such as the binary `zmqd`, end with the message of the panic.
     pub fn call<R: Send + 'static>(
         &self,
         ask: impl FnOnce(&mut Admin<'_>) -> R + Send + 'static,
     ) -> Option<R> {
         let (reply, receiver) = mpsc::channel();
         self.send(Command::Call(Box::new(move |admin| {
-            // Between two methods of `Admin` the broker is whole, wherever `ask` ends.
+            // The broker is consistent between two methods of `Admin`, wherever `ask` ends.
             let result = catch_unwind(AssertUnwindSafe(|| ask(admin)));
             // The caller waits for it.
             let _ = reply.send(result);
@@ -89,12 +89,12 @@ impl Handle {
         Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Connects to `inproc://NAME`, which a side of some proxy must bind. The answer is a stream
-    /// like that of a TCP connection: what speaks ZMTP over it is a peer of that side. Waits for
-    /// the turn under way, or for [`crate::Broker::run`] to be called.
+    /// Connects to `inproc://NAME`, which a side of some proxy must bind. The result is a stream
+    /// like that of a TCP connection: a ZMTP session over it is a peer of that side. Waits for the
+    /// current turn, or for [`crate::Broker::run`] to be called.
     ///
     /// # Errors
-    /// Nobody binds this name, or the broker stops or has stopped.
+    /// No side binds this name, or the broker stops or has stopped.
     pub fn connect_inproc(&self, name: &str) -> io::Result<UnixStream> {
         let (reply, receiver) = mpsc::channel();
         self.send(Command::ConnectInproc {
@@ -107,7 +107,7 @@ impl Handle {
 
     fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
-            // If the loop cannot be woken it is not there, or it is awake.
+            // If the loop cannot be woken, it has ended or is awake.
             let _ = self.waker.wake();
         }
     }

@@ -1,5 +1,5 @@
-//! Sockets of `ipc://`: files that are never taken from a process that listens, and that go when
-//! the broker goes.
+//! Sockets of `ipc://`: their files are never taken from a process that listens, and are removed
+//! when the broker ends.
 
 use crate::config::endpoint::IpcName;
 use crate::config::{IpcOwner, SocketOptions};
@@ -28,21 +28,21 @@ pub(super) struct Bound {
     pub(super) socket: Socket,
 }
 
-/// The file of a socket that listens; removed when dropped, if it is still the same.
+/// The file of a listening socket; removed when dropped, if it is still the same file.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    /// The directory that was made for it alone.
+    /// The directory that was made only for it.
     directory: Option<PathBuf>,
     identity: Identity,
     path: PathBuf,
 }
 
-/// What tells one file from another of the same name: device and inode.
+/// Device and inode, which distinguish files of the same name.
 type Identity = (u64, u64);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Nothing can be done about failures; a file that stays is replaced at the next start.
+        // Failures cannot be helped; a file that stays is replaced at the next start.
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
@@ -80,7 +80,7 @@ pub(super) fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Boun
         path: path.clone(),
     });
     if let (Err(_), Some(directory)) = (&bound, &directory) {
-        // What it held is removed already.
+        // Its file was removed before.
         let _ = fs::remove_dir(directory);
     }
     Ok(Bound {
@@ -90,10 +90,10 @@ pub(super) fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Boun
     })
 }
 
-/// Makes the file of a socket, in the place of a stale one if need be, and listens.
+/// Makes the file of a socket, replacing a stale one if necessary, and listens.
 fn bind_file(socket: &Socket, path: &Path, options: &SocketOptions) -> io::Result<Identity> {
     let address = SockAddr::unix(path)?;
-    // Between binding and listening a socket looks as if it were stale.
+    // Between binding and listening, a socket looks stale.
     let _claim = Claim::new(path)?;
     if let Err(error) = socket.bind(&address) {
         if error.kind() != io::ErrorKind::AddrInUse {
@@ -102,8 +102,8 @@ fn bind_file(socket: &Socket, path: &Path, options: &SocketOptions) -> io::Resul
         remove_stale(path)?;
         socket.bind(&address)?;
     }
-    // No peer can connect before the socket listens, and it listens when the file is as it should
-    // be.
+    // Peers can connect only once the socket listens, which it does after mode and owner of the
+    // file are set.
     let ready = set_owner(path, options.ipc_owner.as_ref())
         .and_then(|()| match options.ipc_mode {
             Some(mode) => fs::set_permissions(path, Permissions::from_mode(mode.bits())),
@@ -118,9 +118,9 @@ fn bind_file(socket: &Socket, path: &Path, options: &SocketOptions) -> io::Resul
 }
 
 /// The right to bind a path: one broker at a time has it, so that none takes another's socket for
-/// stale that is not listening yet.
+/// stale before it listens.
 struct Claim {
-    /// Locked for as long as it is open, even if the process dies.
+    /// Locked while it is open; the lock ends with the process.
     _file: File,
     path: PathBuf,
 }
@@ -142,7 +142,7 @@ impl Claim {
                 TryLockError::Error(error) => error,
                 TryLockError::WouldBlock => in_use(),
             })?;
-            // The process that had it before has removed it, perhaps between these two steps.
+            // The previous owner has removed it, perhaps between these two steps.
             let metadata = file.metadata()?;
             if identity(&path).is_ok_and(|found| found == (metadata.dev(), metadata.ino())) {
                 return Ok(Self { _file: file, path });
@@ -153,12 +153,12 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // One that stays is as good as none: it is not locked.
+        // A file that stays does no harm: it is not locked.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Removes the file of a socket on which no process listens.
+/// Removes the file of a socket without a listener.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {}
@@ -186,7 +186,7 @@ fn is_alive(path: &Path) -> io::Result<bool> {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
             // Its backlog is full.
             io::ErrorKind::WouldBlock => Ok(true),
-            // A datagram socket, for example, or one of another user: not ours to remove.
+            // A datagram socket, or that of another user: do not remove it.
             _ => Err(error),
         },
     }
@@ -195,7 +195,7 @@ fn is_alive(path: &Path) -> io::Result<bool> {
 /// The address of a name, which must not be `*`.
 pub(super) fn address(name: &IpcName) -> io::Result<SockAddr> {
     match name {
-        // The leading zero is what makes it abstract.
+        // The leading zero makes it abstract.
         IpcName::Abstract(name) => SockAddr::unix(format!("\0{name}")),
         IpcName::Any => Err(io::ErrorKind::AddrNotAvailable.into()),
         IpcName::Path(path) => SockAddr::unix(path),
@@ -204,13 +204,13 @@ pub(super) fn address(name: &IpcName) -> io::Result<SockAddr> {
 
 /// The process at the other end.
 pub(super) fn peer(socket: &impl AsFd) -> PeerAddress {
-    // That fails for no connected socket.
+    // This cannot fail for a connected socket.
     let (pid, uid) = getsockopt(&socket.as_fd(), PeerCredentials)
         .map_or((0, u32::MAX), |peer| (peer.pid(), peer.uid()));
     PeerAddress::Ipc { pid, uid }
 }
 
-/// Makes a directory that only we may look into, where libzmq would, but never the current one.
+/// Makes a directory that only this user can access, where libzmq would, but never the current one.
 fn make_directory() -> io::Result<PathBuf> {
     let named = ["TMPDIR", "TEMPDIR", "TMP"].iter().filter_map(env::var_os);
     let parent = named
@@ -246,8 +246,8 @@ fn not_given(error: &io::Error, owner: &IpcOwner) -> io::Error {
     ))
 }
 
-/// The number of a user or group, which may be given as such. Both files begin with the name, and
-/// have the number third. Other directories of users would need the C library's help.
+/// The number of a user or group, which may be given as a number. In both files the name is the
+/// first field and the number the third. Other user databases would need the C library.
 fn id_of(name: &str, file: &str, what: &str) -> io::Result<Option<u32>> {
     if name.is_empty() {
         return Ok(None);
@@ -271,7 +271,7 @@ fn id_of(name: &str, file: &str, what: &str) -> io::Result<Option<u32>> {
     number.map(Some).ok_or_else(missing)
 }
 
-/// An option that cannot be followed here. The message says what to do.
+/// An option that cannot be applied here. The message has the remedy.
 fn illegal(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-/// A broker could not be made.
+/// Why a broker could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// An endpoint could not be bound.
@@ -31,13 +31,13 @@ pub enum BindError {
         proxy: String,
         /// The side of the proxy.
         side: SocketName,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A recording could not be begun.
+    /// A recording could not be started.
     #[error(transparent)]
     Record(#[from] OpenError),
-    /// The system refused an event loop.
+    /// The system refused to make an event loop.
     #[error("cannot make an event loop: {0}")]
     EventLoop(#[from] io::Error),
 }
@@ -45,7 +45,7 @@ pub enum BindError {
 /// One endpoint that the broker listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The endpoint, with the port or the path that was chosen if there was a choice.
+    /// The endpoint, with the real port or path.
     pub endpoint: Endpoint,
     /// The name of the proxy.
     pub proxy: String,
@@ -57,37 +57,37 @@ pub struct Bound {
 #[derive(Debug)]
 pub(super) struct Listener {
     acceptor: Acceptor,
-    /// There may be a connection to accept.
+    /// A connection may be waiting.
     pub(super) can_accept: bool,
     /// The endpoint with its real port or path.
     pub(super) endpoint: Endpoint,
-    /// Networks that peers may come from; none is from everywhere.
+    /// Networks from which peers may connect; empty means all.
     filters: Vec<Network>,
-    /// No connection is accepted until then: all file descriptors are in use. Connections wait in
-    /// the backlog.
+    /// No connection is accepted before this time, since all file descriptors are in use.
+    /// Connections wait in the backlog.
     pub(super) paused_until: Option<Instant>,
     pub(super) socket_id: SocketId,
 }
 
 #[derive(Debug)]
 enum Acceptor {
-    /// It accepts no connection any more.
+    /// It accepts no more connections.
     Closed,
-    /// Connections come through the handle: see [`Listener::inproc_name`].
+    /// Connections arrive through the handle: see [`Listener::inproc_name`].
     Inproc,
     Tcp(TcpListener),
     Unix {
-        /// Removed when the listener is dropped.
+        /// The socket file, removed when the listener is dropped.
         _file: Option<SocketFile>,
         socket: UnixListener,
     },
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) peer: PeerAddress,
-    /// [`None`] if the filters keep it out; it is disconnected already.
+    /// [`None`] if the filters reject it; it is disconnected already.
     pub(super) socket: Option<Socket>,
     pub(super) socket_id: SocketId,
 }
@@ -134,7 +134,7 @@ impl Listener {
         }
     }
 
-    /// The name that sockets and programs within this process may connect to.
+    /// The name to which sockets and programs of this process may connect.
     pub(super) fn inproc_name(&self) -> Option<&str> {
         match (&self.acceptor, &self.endpoint) {
             (Acceptor::Inproc, Endpoint::Inproc(name)) => Some(name),
@@ -149,15 +149,15 @@ impl Listener {
         self.paused_until = None;
     }
 
-    /// Whether it accepts nothing yet because there were no descriptors.
+    /// Whether it pauses because all descriptors were in use.
     pub(super) fn is_resting(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| until > now)
     }
 
-    /// Accepts one that is there.
+    /// Accepts one waiting connection.
     ///
-    /// Without descriptors it rests for a while: the connection stays in the backlog, and
-    /// accepting it again at once would fail again, and again, at the full speed of the machine.
+    /// Without a free descriptor it pauses: the connection stays in the backlog. To try again at
+    /// once would fail again and again, at the full speed of the machine.
     pub(super) fn accept(&mut self, now: Instant) -> Option<Accepted> {
         let was_paused = self.paused_until.take().is_some();
         match self.accept_one() {
@@ -206,7 +206,7 @@ impl Listener {
 fn listen(host: &Host, port: u16, options: &SocketOptions) -> io::Result<TcpListener> {
     let address = address::to_bind(host, port, options.ipv6)?;
     match listen_at(address, options) {
-        // As libzmq: on a machine without IPv6, `*` is what is left.
+        // As in libzmq, `*` means IPv4 on a machine without IPv6.
         Err(error) if *host == Host::Any && options.ipv6 && is_without_family(&error) => {
             listen_at(address::to_bind(host, port, false)?, options)
         }
@@ -219,7 +219,7 @@ fn listen_at(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpList
     let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // As libzmq with ZMQ_IPV6: `[::]` takes IPv4 peers too.
+        // As in libzmq with ZMQ_IPV6, `[::]` accepts IPv4 peers too.
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
@@ -229,7 +229,7 @@ fn listen_at(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpList
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// The endpoint with its real address and port; `*` stays, because no address says as much.
+/// The endpoint with its real address and port; `*` stays, because it is not an address.
 fn real_endpoint(host: &Host, socket: &TcpListener) -> io::Result<Endpoint> {
     let address = socket.local_addr()?;
     let host = match (host, address) {
@@ -248,7 +248,7 @@ fn real_endpoint(host: &Host, socket: &TcpListener) -> io::Result<Endpoint> {
     })
 }
 
-/// What the system said, with the limit that is reached and how to raise it.
+/// The error of the system, with the limit that was reached and the remedy.
 fn refusal(error: &io::Error) -> String {
     let is = |errno: Errno| error.raw_os_error() == Some(errno as i32);
     if is(Errno::EMFILE) {
@@ -259,13 +259,14 @@ fn refusal(error: &io::Error) -> String {
         );
     }
     if is(Errno::ENFILE) {
-        return "the system has no file descriptor left (fs.file-max), and new connections wait"
+        return "all file descriptors of the system are in use, and new connections wait; raise \
+                fs.file-max"
             .to_owned();
     }
     error.to_string()
 }
 
-/// Whether an error of `accept` concerns only the connection that was to be accepted (accept(2)).
+/// Whether an error of `accept` concerns only one connection (accept(2)).
 fn is_of_that_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut,
@@ -276,7 +277,7 @@ fn is_of_that_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the system does not know IPv6, or has no address of it.
+/// Whether the system does not support IPv6, or has no IPv6 address.
 fn is_without_family(error: &io::Error) -> bool {
     let without = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].map(|errno| errno as i32);
     error

@@ -1,13 +1,10 @@
 //! The broker on a real machine: mio, sockets, the clock.
 //!
-//! [`Broker::turn`] is the loop's body. Everything read in a turn is forwarded at once, and
-//! written once per receiver when all was read; only what is long enough to be worth a system call
-//! of its own is written straight from the buffer it was read into.
+//! [`Broker::turn`] is the loop's body. All bytes read in a turn are forwarded at once, and written
+//! once per receiver after the last read; only runs large enough for a system call of their own are
+//! written straight from the buffer they were read into.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the driver is where the clock is read"
-)]
+#![expect(clippy::disallowed_methods, reason = "the driver reads the clock")]
 
 use crate::config::{Config, Endpoint};
 use crate::conn::{Input, SLICES_MAX};
@@ -52,10 +49,10 @@ pub use listener::{BindError, Bound};
 /// Readiness events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
 
-/// How long a turn may take by the clock, if its budget of work is too large for the machine.
+/// The longest time of a turn, in case its budget of work is too large for the machine.
 const TURN_TIME_MAX: Duration = Duration::from_millis(2);
 
-/// System calls between two looks at the clock.
+/// System calls between two reads of the clock.
 const CALLS_BETWEEN_LOOKS: usize = 8;
 
 /// Bytes read or written that count as one more system call.
@@ -71,20 +68,20 @@ const KIND_WAKER: usize = 4;
 
 /// A broker whose endpoints are bound.
 pub struct Broker {
-    /// When the work of the turn began.
+    /// The time at which the work of the turn began.
     began_at: Instant,
     bound: Vec<Bound>,
-    /// System calls since the last look at the clock, and bytes as calls.
+    /// System calls since the last read of the clock, with bytes counted as calls.
     calls: usize,
     commands: mpsc::Receiver<Command>,
     connector: Connector,
     core: Core,
     created_at: Instant,
     diagnosis: Diagnosis,
-    /// Turns in a row in which the kernel may have had more to tell than it could.
+    /// Turns in a row in which the kernel may have had more events than it could report.
     full_turns: usize,
     handle: Handle,
-    /// Other threads may have asked for something.
+    /// Other threads may have sent commands.
     has_commands: bool,
     listeners: Vec<Listener>,
     /// Connections being closed, the earliest deadline first.
@@ -94,12 +91,12 @@ pub struct Broker {
     poll: Poll,
     scratch: Vec<u8>,
     signals: Option<Signals>,
-    /// Connections being closed that may have come a step further.
+    /// Connections being closed that may be able to proceed.
     stirred: VecDeque<ConnId>,
     stops: u32,
     /// By the slot of their id.
     streams: Vec<Option<Stream>>,
-    /// Silent peers, about whose systems the kernel is to be asked.
+    /// Silent peers about whose systems the kernel will be asked.
     ack_checks: VecDeque<ConnId>,
 }
 
@@ -107,7 +104,7 @@ impl Broker {
     /// Binds every endpoint of `config`; no connection is accepted before [`Self::run`].
     ///
     /// # Errors
-    /// The first endpoint that could not be bound, and why.
+    /// The first endpoint that could not be bound, and the reason.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         let (mut bound, mut listeners) = (Vec::new(), Vec::new());
         let mut core = Core::new(Instant::now(), config, RandomState::new().hash_one(0));
@@ -184,7 +181,7 @@ impl Broker {
         })
     }
 
-    /// What it listens on, in the order of the configuration.
+    /// The endpoints that it listens on, in the order of the configuration.
     #[must_use]
     pub fn bound(&self) -> &[Bound] {
         &self.bound
@@ -216,12 +213,12 @@ impl Broker {
             self.turn(&mut events)?;
         }
         self.core.finish_reports();
-        // A thread that asks now, or later, must not wait for an answer.
+        // A thread that asks now or later must not wait for an answer.
         self.commands = mpsc::channel().1;
         Ok(())
     }
 
-    /// Waits for something to happen and does all that follows from it.
+    /// Waits for events and handles them, with all work that follows.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let before = Instant::now();
         self.core
@@ -256,7 +253,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Ends a turn that takes too long by the clock, which is looked at now and then.
+    /// Ends a turn that takes too long by the clock, which is read now and then.
     fn mind_clock(&mut self) {
         self.calls += 1;
         if self.calls < CALLS_BETWEEN_LOOKS {
@@ -268,10 +265,10 @@ impl Broker {
         }
     }
 
-    /// Deadlines are judged as of a moment up to which everybody has been heard. The kernel is
-    /// asked after it, or else a process that was stopped for a while would think peers dead whose
-    /// words are waiting; and there may be more of them than are told in one turn. All are told in
-    /// turn, so that only so many turns can be full of what was there before.
+    /// Notes the time up to which all peers were read, for their deadlines. The kernel is asked
+    /// after that time; otherwise a process that was stopped for a while would close peers whose
+    /// signs of life wait to be read. More events may exist than one call reports; since all are
+    /// reported in turn, only a limited number of calls can be full of old ones.
     fn note_heard(&mut self, before: Instant, events: usize) {
         self.full_turns += 1;
         if events < EVENTS_MAX || self.full_turns > self.streams.len() / EVENTS_MAX {
@@ -280,7 +277,7 @@ impl Broker {
         }
     }
 
-    /// How long the next turn may wait: not at all if there is work that needs no event.
+    /// The time that the next turn may wait: none if work is pending that needs no event.
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let crowded = self.crowded.iter().map(|index| &self.listeners[*index]);
         let crowded = crowded.filter(|listener| listener.can_accept);
@@ -341,8 +338,8 @@ impl Broker {
         }
     }
 
-    /// Does what other threads ask for, at least one thing; what the budget of the turn does not
-    /// allow is left to the next turn.
+    /// Runs commands of other threads, at least one; those beyond the budget of the turn wait for
+    /// the next turn.
     fn handle_commands(&mut self, now: Instant) {
         while self.has_commands {
             let Ok(command) = self.commands.try_recv() else {
@@ -394,7 +391,7 @@ impl Broker {
         }
     }
 
-    /// Attempts to connect that have taken too long.
+    /// Ends attempts to connect that have taken too long.
     fn expire_attempts(&mut self, now: Instant) {
         while let Some(link) = self.connector.poll_expired(now) {
             let dial = Dial::new(now, link, &self.core, self.poll.registry());
@@ -403,8 +400,8 @@ impl Broker {
         }
     }
 
-    /// Makes a pair of sockets, one for the side that binds this name, and answers the other. So
-    /// the core has connections like any other at both ends.
+    /// Makes a pair of sockets, one for the side that binds this name, and returns the other. So
+    /// the core has ordinary connections at both ends.
     fn connect_inproc(
         &mut self,
         now: Instant,
@@ -461,7 +458,7 @@ impl Broker {
         self.read_later(id);
     }
 
-    /// Sees to it that a connection is read from in this turn or a later one, if it may be.
+    /// Makes sure that a connection is read in this turn or a later one, if it may be.
     fn read_later(&mut self, id: ConnId) {
         let Some(stream) = stream_of(&mut self.streams, id) else {
             return;
@@ -473,7 +470,8 @@ impl Broker {
         }
     }
 
-    /// Reads once from a connection and forwards all that came, or what was left before.
+    /// Reads once from a connection and forwards the input, or continues with the rest of the last
+    /// input.
     fn read(&mut self, now: Instant, id: ConnId) {
         self.mind_clock();
         let Some(stream) = stream_of(&mut self.streams, id) else {
@@ -481,7 +479,7 @@ impl Broker {
         };
         let is_cut = self.core.is_cut(id);
         if is_cut && stream.is_read_closed && self.core.is_asking(id) {
-            // Its answers would reach no one.
+            // Its answers would reach no peer.
             return self.core.handle_read_closed(id, None);
         }
         let mut input = self.core.begin_input(id, &mut self.scratch);
@@ -507,7 +505,7 @@ impl Broker {
         loop {
             let flow = self.core.handle_input(now, id, input);
             while let Some(target) = self.core.poll_urgent() {
-                // Unless the input can only go on when there is room, it can wait.
+                // It can wait, unless it needs room to go on.
                 if flow == Flow::Flush || !self.core.is_turn_over() {
                     self.write(target, input.buffer());
                 } else {
@@ -521,8 +519,9 @@ impl Broker {
         }
     }
 
-    /// All file descriptors are in use, so that not even a receiver of waiting messages can come.
-    /// Peers that have closed and whose messages wait can do without: all they sent is taken in.
+    /// All file descriptors are in use, so not even a receiver of waiting messages can connect.
+    /// Peers that have closed and whose messages wait do not need theirs: the rest of their input
+    /// is read.
     fn release_descriptors(&mut self, now: Instant) {
         self.core.charge_walk();
         let is_gone = |stream: &&Stream| {
@@ -535,7 +534,7 @@ impl Broker {
         gone.into_iter().for_each(|id| self.take_rest(now, id));
     }
 
-    /// Reads all that a peer has sent which has closed, as far as there is memory, and lets go of
+    /// Reads the rest of the input of a peer that has closed, as far as there is memory, and closes
     /// its descriptor.
     fn take_rest(&mut self, now: Instant, id: ConnId) {
         while let Some(stream) = stream_of(&mut self.streams, id)
@@ -562,12 +561,12 @@ impl Broker {
         }
     }
 
-    /// Writes what is queued for a connection until the kernel takes no more.
+    /// Writes the queue of a connection until the kernel accepts no more.
     fn write(&mut self, id: ConnId, input: &[u8]) {
         while !self.core.is_blocked(id) {
             self.mind_clock();
             let Some(stream) = stream_of(&mut self.streams, id) else {
-                // What has no stream takes nothing: asking again would not change that.
+                // A connection without a stream accepts no bytes, now or later.
                 return self.core.handle_written(id, 0, true);
             };
             let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
@@ -582,7 +581,7 @@ impl Broker {
                 Ok(size) => {
                     self.calls += size / BYTES_PER_CALL;
                     self.core.handle_written(id, size, false);
-                    // What leans on an input is written before that goes away, if there is time.
+                    // Bytes in the input are written before it goes away, if there is time.
                     let may_leave = input.is_empty() || self.core.is_turn_over();
                     let egress = self.core.egress(id);
                     let has_more = egress.is_some_and(|egress| !egress.is_empty());
@@ -596,7 +595,7 @@ impl Broker {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.core.handle_write_failed(id);
-                    // The next read will say that the peer is gone.
+                    // The next read will report that the peer is gone.
                     stream.can_read = true;
                     self.read_later(id);
                     return;
@@ -605,8 +604,8 @@ impl Broker {
         }
     }
 
-    /// Does what the core asks for, and writes what there is to write, until there is nothing more
-    /// or the budget of the turn is used up.
+    /// Runs the core's actions, and writes queues, until no work is left or the budget of the turn
+    /// is used up.
     fn finish_work(&mut self, now: Instant) {
         loop {
             while let Some(action) = self.core.poll_action() {
@@ -621,7 +620,7 @@ impl Broker {
         }
     }
 
-    /// Asks the kernel about some silent peers, and about the others in the next turns.
+    /// Asks the kernel about some silent peers; the others follow in the next turns.
     fn check_acks(&mut self) {
         for _ in 0..self.ack_checks.len().min(ACK_CHECKS_PER_TURN_MAX) {
             let Some(id) = self.ack_checks.pop_front() else {
@@ -676,8 +675,7 @@ impl Broker {
         }
     }
 
-    /// Brings connections that are being closed a step further, those of which something is known
-    /// and those whose time is over.
+    /// Advances connections that are being closed: those with events, and those whose time is over.
     fn finish_lingering(&mut self, now: Instant) {
         for _ in 0..self.stirred.len().min(FINISHED_PER_TURN_MAX) {
             let Some(id) = self.stirred.pop_front() else {
@@ -715,7 +713,7 @@ impl Broker {
         if let Some(slot) = self.streams.get_mut(id.slot())
             && slot.as_ref().is_some_and(|stream| stream.id == id)
         {
-            // Closing the descriptor takes it out of the poll.
+            // Closing the descriptor removes it from the poll.
             *slot = None;
         }
         self.core.handle_closed(now, id);
@@ -730,7 +728,7 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Whether something failed because this process, or the system, may not open more files.
+/// Whether an operation failed because this process, or the system, has no free file descriptors.
 fn lacks_descriptors(error: &io::Error) -> bool {
     [Errno::EMFILE, Errno::ENFILE]
         .map(|errno| Some(errno as i32))

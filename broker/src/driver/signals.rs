@@ -1,4 +1,4 @@
-//! What signals tell the process.
+//! The effects of signals.
 
 use super::{Broker, KIND_SIGNAL, token};
 use mio::Interest;
@@ -8,12 +8,11 @@ use std::io;
 use std::time::Instant;
 
 impl Broker {
-    /// From now on SIGINT and SIGTERM let [`Self::run`] send what is queued and return; a second
-    /// one lets it return at once. SIGHUP, SIGUSR1 and SIGUSR2, which end other programs, change
-    /// nothing.
+    /// Makes SIGINT and SIGTERM end [`Self::run`] after queued messages were sent; a second one
+    /// ends it at once. SIGHUP, SIGUSR1 and SIGUSR2, which end other programs, have no effect.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system.
     pub fn stop_on_signals(&mut self) -> io::Result<()> {
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
         let token = token(KIND_SIGNAL, 0);
@@ -46,7 +45,7 @@ impl Broker {
                     }
                     self.stop(now);
                 }
-                SIGUSR1 => log::info!("SIGUSR1: zmqd does nothing on this signal"),
+                SIGUSR1 => log::info!("SIGUSR1 has no effect"),
                 _ => {}
             }
         }

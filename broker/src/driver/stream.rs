@@ -1,4 +1,4 @@
-//! One connection as the kernel has it.
+//! One connection of the kernel.
 
 use crate::ids::ConnId;
 use mio::event::Source;
@@ -9,44 +9,44 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
-/// Most bytes handed to the kernel at once: a call takes as long as its bytes take to be copied.
+/// Most bytes per write: a call takes as long as its bytes take to be copied.
 const WRITE_SIZE_MAX: usize = 256 << 10;
 
-/// A connected socket of whatever transport.
+/// A connected socket of any transport.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// A socket, and what is known of its readiness: events come only when it changes.
+/// A socket and its readiness, which events report only when it changes.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// There may be something to read.
+    /// Input may be available.
     pub(super) can_read: bool,
     pub(super) id: ConnId,
-    /// The end of the input was announced: a short read does not mean that there is no more.
+    /// The end of the input was announced: a short read does not mean that no more is available.
     pub(super) is_read_closed: bool,
-    /// `None` once the peer has closed, all it sent has been read and the descriptor was wanted.
+    /// `None` once the peer has closed, all its input was read, and the descriptor was needed
+    /// elsewhere.
     socket: Option<Socket>,
     pub(super) state: State,
 }
 
-/// How far the end of a connection has come.
+/// The stage of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// In use.
     Open,
-    /// What is queued is sent, until then.
+    /// The queue is being sent, until this time.
     Flushing(Instant),
-    /// Our side is closed and the peer's is waited for, until then: closing with unread input
-    /// would make the kernel send a reset, on which the peer's kernel forgets what it has not
-    /// handed over yet.
+    /// Our side is closed, and the peer's close is awaited, until this time. Closing with unread
+    /// input would make the kernel send a reset, on which the peer's kernel discards received data.
     Lingering(Instant),
 }
 
 impl Socket {
-    /// Reads what there is, as far as it fits.
+    /// Reads available bytes, as far as they fit.
     #[inline]
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -55,8 +55,8 @@ impl Socket {
         }
     }
 
-    /// Writes as much as the kernel takes. One piece is nearly always all there is, and the call
-    /// for one is the cheaper one.
+    /// Writes as much as the kernel accepts. Nearly always there is one piece, for which a cheaper
+    /// call exists.
     #[inline]
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
@@ -98,7 +98,7 @@ impl Source for Socket {
 
 impl Stream {
     pub(super) fn new(id: ConnId, socket: Socket) -> Self {
-        // Whether or not there was an event for it before its registration, one read tells.
+        // One read tells whether there was an event before the registration.
         Self {
             can_read: true,
             id,
@@ -108,8 +108,8 @@ impl Stream {
         }
     }
 
-    /// Reads once. `Ok(None)` is nothing for now; a short read is remembered as the end of what
-    /// there is, which spares the call that would say so.
+    /// Reads once. `Ok(None)` means that nothing is available. A short read is remembered as the
+    /// end of the available bytes, which saves another call.
     pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(socket) = &mut self.socket else {
             return Ok(Some(0));
@@ -117,7 +117,7 @@ impl Stream {
         loop {
             return match socket.read(into) {
                 Ok(size) => {
-                    // The end, once reached, can be reached again.
+                    // The end of the input can be read repeatedly.
                     self.can_read = size == into.len() || size == 0 || self.is_read_closed;
                     Ok(Some(size))
                 }
@@ -131,7 +131,7 @@ impl Stream {
         }
     }
 
-    /// Writes as much as the kernel takes, or as much as may be handed to it at once.
+    /// Writes as much as the kernel accepts, up to the limit for one call.
     #[inline]
     pub(super) fn write_some(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let Some(socket) = &mut self.socket else {
@@ -150,7 +150,7 @@ impl Stream {
         }
     }
 
-    /// Its descriptor, if it is one of TCP.
+    /// Its descriptor, if it is a TCP socket.
     pub(super) fn tcp(&self) -> Option<BorrowedFd<'_>> {
         match &self.socket {
             Some(Socket::Tcp(stream)) => Some(stream.as_fd()),
@@ -158,22 +158,22 @@ impl Stream {
         }
     }
 
-    /// Gives the descriptor back: from now on there is nothing but the end to be read.
+    /// Closes the descriptor: from now on reads return only the end of the input.
     pub(super) fn release(&mut self) {
-        // Closing it takes it out of the poll.
+        // Closing it removes it from the poll.
         self.socket = None;
     }
 
-    /// Closes our side; the peer sees the end of what it was sent.
+    /// Closes our side; the peer reads the end of the stream after all data.
     pub(super) fn finish(&mut self, deadline: Instant) {
         self.state = State::Lingering(deadline);
         self.can_read = true;
-        // An error means that the peer is gone, which the next read says too.
+        // An error means that the peer is gone, which the next read reports too.
         let _ = self.socket.as_ref().map(|it| it.shutdown(Shutdown::Write));
     }
 
-    /// Throws away what there is to read, as much as one read takes; true when the peer has closed
-    /// its side too.
+    /// Discards available bytes, as many as one read takes; true when the peer has closed its side
+    /// too.
     pub(super) fn is_finished(&mut self, scratch: &mut [u8]) -> bool {
         self.can_read && matches!(self.read(scratch), Ok(Some(0)) | Err(_))
     }

@@ -1,9 +1,9 @@
-//! A recording of what passes a proxy, by the clock of the wall.
+//! Recordings with the time of the wall clock.
 
 use crate::record::{self, Origin, Recorder, Statistics};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A recorder and the clock it goes by.
+/// A recorder and its clock.
 #[derive(Debug)]
 pub(super) struct Tape {
     recorder: Recorder,
@@ -21,7 +21,7 @@ impl record::Tape for Tape {
     }
 
     fn push(&mut self, origin: &Origin<'_>, parts: &[&[u8]]) {
-        // Before 1970 and after 2554 the time is not known.
+        // The time is unknown before 1970 and after 2554.
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         let time_ns = time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
         self.recorder.push(time_ns, origin, parts);

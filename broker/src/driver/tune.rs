@@ -1,12 +1,12 @@
-//! Options of the system's sockets, set before a socket listens or connects. Accepted
-//! connections have them from the socket that listens.
+//! Socket options of the system, set before a socket listens or connects. Accepted connections
+//! inherit them from the listening socket.
 
 use crate::config::SocketOptions;
 use socket2::{Domain, Socket, TcpKeepalive};
 use std::io;
 use std::time::Duration;
 
-/// Sets what holds for TCP.
+/// Sets the options of TCP.
 pub(super) fn tune_tcp(socket: &Socket, domain: Domain, options: &SocketOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     tune_buffers(socket, options)?;
@@ -14,7 +14,7 @@ pub(super) fn tune_tcp(socket: &Socket, domain: Domain, options: &SocketOptions)
         if domain == Domain::IPV6 {
             socket.set_tclass_v6(options.tos)?;
         }
-        // A socket for both families has one for each.
+        // A socket for both families has one option for each.
         socket.set_tos_v4(options.tos)?;
     }
     if !options.bindtodevice.is_empty() {
@@ -31,10 +31,10 @@ pub(super) fn tune_tcp(socket: &Socket, domain: Domain, options: &SocketOptions)
     Ok(())
 }
 
-/// Sets what holds for all transports. It must be done before listening or connecting, because the
+/// Sets the options of all transports. This must precede listening or connecting, because the
 /// window that TCP announces depends on it.
 pub(super) fn tune_buffers(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-    // The kernel takes more for less than its minimum, and less for more than its maximum.
+    // The kernel raises sizes below its minimum and lowers those above its maximum.
     if let Some(size) = options.sndbuf {
         socket.set_send_buffer_size(size as usize)?;
     }

@@ -1,4 +1,4 @@
-//! A whole core by operations: peers that come, send, read, stall and go, in any order.
+//! A whole core by operations: peers that connect, send, read, stall and leave, in any order.
 
 use super::Feed;
 use crate::config::{
@@ -17,7 +17,7 @@ use zmtp::encode::{append_command, append_frame, append_message};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{IDENTITY, SOCKET_TYPE, append_property};
 
-/// Pairs of sockets that differ in what they do with messages.
+/// Pairs of sockets that treat messages differently.
 const PAIRS: [&str; 10] = [
     "ROUTER:DEALER",
     "XSUB:XPUB",
@@ -31,15 +31,15 @@ const PAIRS: [&str; 10] = [
     "ROUTER",
 ];
 
-/// More than any queue may hold: what a publisher has not read of subscriptions, and some.
+/// More than any queue may contain: a publisher's unread subscriptions, and a margin.
 const QUEUE_BYTES_MAX: u64 = 2 << 20;
 
-/// Reads `data` as what happens to a broker. It must not panic, must keep its bounds, and must end
-/// with nothing left when it is stopped.
+/// Reads `data` as events for a broker. It must not panic, must keep its limits, and must end with
+/// nothing left when it is stopped.
 pub fn fuzz_core(data: &[u8]) {
     let mut feed = Feed { rest: data };
     let mut driver = Driver::new(&mut feed);
-    // Long inputs teach nothing that short ones do not.
+    // Long inputs find nothing that short ones do not.
     for _ in 0..400 {
         let Some(operation) = feed.byte() else { break };
         driver.operate(operation, &mut feed);
@@ -48,10 +48,10 @@ pub fn fuzz_core(data: &[u8]) {
     driver.stop();
 }
 
-/// What the driver knows of one connection.
+/// The driver's state of one connection.
 struct Line {
     is_closing: bool,
-    /// Bytes that the kernel has room for.
+    /// Bytes for which the kernel has room.
     room: usize,
     socket: SocketType,
 }
@@ -69,7 +69,7 @@ struct Driver {
 impl Driver {
     #[expect(
         clippy::disallowed_methods,
-        reason = "any instant will do: time moves by operations"
+        reason = "any instant works: time moves by operations"
     )]
     fn new(feed: &mut Feed<'_>) -> Self {
         let kind: Kind = PAIRS[feed.below(PAIRS.len())]
@@ -160,7 +160,7 @@ impl Driver {
         self.begin(id, side, feed);
     }
 
-    /// Most peers that come shake hands properly; identities are often the same.
+    /// Most peers shake hands correctly; identities are often equal.
     fn begin(&mut self, id: ConnId, side: SocketName, feed: &mut Feed<'_>) {
         let peers = self.proxy.socket_type(side).peers();
         let socket = peers[feed.below(peers.len())];
@@ -176,7 +176,7 @@ impl Driver {
         }
     }
 
-    /// Plays the driver for as many reads as it takes, a turn each.
+    /// Plays the driver for as many reads as necessary, one turn each.
     fn receive(&mut self, id: ConnId, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.lines.contains_key(&id) && self.core.wants_input(id) {
             let mut input = self.core.begin_input(id, &mut self.scratch);
@@ -213,7 +213,7 @@ impl Driver {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            assert!(offered > 0, "a queue that is not empty offers something");
+            assert!(offered > 0, "a queue that is not empty offers bytes");
             let size = offered.min(line.room);
             line.room -= size;
             self.core.handle_written(id, size, size < offered);
@@ -260,10 +260,10 @@ impl Driver {
         self.core.handle_closed(self.now, id);
     }
 
-    /// The parts make the whole, and no part is too large.
+    /// The parts add up to the whole, and no part is too large.
     fn check(&self) {
         for (id, line) in &self.lines {
-            let egress = self.core.egress(*id).expect("it is not closed");
+            let egress = self.core.egress(*id).expect("it is open");
             let bytes = egress.bytes();
             assert!(bytes <= QUEUE_BYTES_MAX, "{} to {}", bytes, line.socket);
             assert_eq!(egress.is_empty(), bytes == 0);
@@ -274,12 +274,12 @@ impl Driver {
         }
     }
 
-    /// Two calls give up whatever is left, and then there is nothing.
+    /// Two calls drop everything that is left.
     fn stop(&mut self) {
         self.core.handle_stop(self.now);
         self.finish_turn();
         self.core.handle_stop(self.now);
-        // Closing many, and cancelling what they subscribed to, takes turns.
+        // Closing many peers, and cancelling their subscriptions, takes turns.
         for _ in 0..1000 {
             if self.core.is_stopped() {
                 break;
@@ -298,7 +298,7 @@ impl Driver {
     }
 }
 
-/// A proxy with everything that can be had, and small limits.
+/// A proxy with all possible parts, and small limits.
 fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
     let overflows = [
         Overflow::Standard,
@@ -344,7 +344,7 @@ fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
     proxy
 }
 
-/// What a peer of this type sends before its first message.
+/// The bytes that a peer of this type sends before its first message.
 fn handshake(socket: SocketType, name: &[u8]) -> Vec<u8> {
     let (mut out, mut metadata) = (Vec::new(), Vec::new());
     Greeting::new("NULL").emit(&mut out);
@@ -354,7 +354,7 @@ fn handshake(socket: SocketType, name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Something that peers do say.
+/// Bytes that real peers send.
 fn said(feed: &mut Feed<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     let topics: [&[u8]; 5] = [b"", b"a", b"ab", b"b", b"\x01x"];

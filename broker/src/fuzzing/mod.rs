@@ -9,7 +9,8 @@ pub use self::core::fuzz_core;
 pub use text::{fuzz_config, fuzz_endpoint, fuzz_query};
 pub use topics::fuzz_trie;
 
-/// Takes numbers and slices off the front of an input; zeros and less when it is used up.
+/// Takes numbers and slices from the front of an input; zeros, or shorter slices, when it is used
+/// up.
 struct Feed<'a> {
     rest: &'a [u8],
 }

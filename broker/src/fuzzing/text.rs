@@ -1,4 +1,4 @@
-//! What people write: configurations, endpoints, questions.
+//! Text from people: configurations, endpoints, questions.
 
 use crate::Core;
 use crate::config::{Config, ConfigErrors, Endpoint, Kind, ProxyConfig};
@@ -9,7 +9,7 @@ use std::time::Instant;
 /// text; a legal configuration makes a broker.
 #[expect(
     clippy::disallowed_methods,
-    reason = "any instant will do: no time passes"
+    reason = "any instant works: no time passes"
 )]
 pub fn fuzz_config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -33,8 +33,8 @@ pub fn fuzz_config(data: &[u8]) {
     }
 }
 
-/// Reads `data` as an endpoint, to bind and to connect to. One that is legal is displayed as what
-/// means the same.
+/// Reads `data` as an endpoint, to bind and to connect to. A legal one is displayed in a form with
+/// the same meaning.
 pub fn fuzz_endpoint(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for parse in [Endpoint::parse_bind, Endpoint::parse_connect] {
@@ -45,10 +45,10 @@ pub fn fuzz_endpoint(data: &[u8]) {
     }
 }
 
-/// Asks a control what `data` says. The answer is an object in JSON.
+/// Asks a control the question in `data`. The answer is an object in JSON.
 #[expect(
     clippy::disallowed_methods,
-    reason = "any instant will do: nobody is connected"
+    reason = "any instant works: no peer is connected"
 )]
 pub fn fuzz_query(data: &[u8]) {
     let kind = Kind::from_name("forwarder").expect("a kind of the table");
@@ -65,7 +65,7 @@ pub fn fuzz_query(data: &[u8]) {
     let answer = core.answer_query(asker, proxy, data);
     let text = std::str::from_utf8(&answer).expect("an answer is UTF-8");
     assert!(!text.contains(zmtp::is_hidden));
-    assert!(answer.len() < 4096, "what was asked is cut");
+    assert!(answer.len() < 4096, "the question is truncated");
     let answer: serde_json::Value = serde_json::from_slice(&answer).expect("an answer is JSON");
     assert!(answer.is_object());
 }

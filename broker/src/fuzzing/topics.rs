@@ -5,11 +5,11 @@ use crate::pattern::trie::{Inserted, Removed, Trie};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// Who wants which topic, kept as simply as can be.
+/// The peers of each topic, kept as simply as possible.
 type Twin = BTreeMap<Vec<u8>, BTreeSet<u32>>;
 
-/// Reads `data` as subscriptions, cancels, departures and lookups; the trie must tell of each what
-/// a map of sets does.
+/// Reads `data` as subscriptions, cancels, departures and lookups; the trie must give the same
+/// results as a map of sets.
 pub fn fuzz_trie(data: &[u8]) {
     let (mut trie, mut twin) = (Trie::new(), Twin::new());
     let mut feed = Feed { rest: data };
@@ -70,7 +70,7 @@ fn depart(trie: &mut Trie, twin: &mut Twin, peer: u32, limit: usize) {
         .map(|(topic, _)| topic.clone())
         .collect();
     assert_eq!(is_done, held.len() <= limit);
-    // Which of them went first is up to the trie, and its lookups tell.
+    // The trie chooses which of them went first, and its lookups show it.
     let mut gone = 0;
     for topic in &held {
         if let Some(peers) = twin.get_mut(topic)
@@ -85,7 +85,7 @@ fn depart(trie: &mut Trie, twin: &mut Twin, peer: u32, limit: usize) {
     twin.retain(|_, peers| !peers.is_empty());
 }
 
-/// Whether a peer holds this topic: it matches once more than with the topic's last byte missing.
+/// Whether a peer holds this topic: it matches once more than without the topic's last byte.
 fn holds(trie: &Trie, topic: &[u8], peer: u32) -> bool {
     let count = |probe: &[u8]| {
         let mut found = 0;

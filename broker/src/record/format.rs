@@ -10,8 +10,8 @@
 //! lost:     03 | time, 8 | messages, 8 | bytes, 8
 //! ```
 //!
-//! A header has a checksum of its own, so that its size can be trusted when its body cannot: that
-//! makes reading linear, whatever is in the file.
+//! A header has a checksum of its own, so that its size can be trusted when its body cannot:
+//! reading takes linear time, whatever the file contains.
 
 use byteorder::{ByteOrder as _, LittleEndian};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -20,80 +20,79 @@ use zmtp::{Deframer, Found, Limits, SocketType, Version};
 use crate::config::SocketName;
 use crate::peer::PeerAddress;
 
-/// The version of the format, which the first record of each file tells.
+/// The version of the format, in the first record of each file.
 pub const VERSION: u16 = 1;
 
-/// The largest body of a record. Longer messages are not recorded but counted as lost, and a
-/// reader takes a larger size for damage.
+/// The largest body of a record. Longer messages are not recorded but counted as lost, and a reader
+/// treats a larger size as damage.
 pub const RECORD_SIZE_MAX: u32 = 1 << 30;
 
-/// What each record begins with: no text, and rare in other bytes.
+/// The first bytes of each record: not text, and rare in other data.
 pub(super) const MARKER: [u8; 4] = *b"\xf7zqr";
 
-/// Bytes in front of a body.
+/// Bytes before a body.
 pub(super) const HEADER_SIZE: usize = 16;
 
 const BEGIN: u8 = 1;
 const MESSAGE: u8 = 2;
 const LOST: u8 = 3;
 
-/// Bytes of a message's body in front of the peer.
+/// Bytes of a message's body before the peer.
 const MESSAGE_FIXED_SIZE: usize = 20;
 
-/// The bit of the flags that says that the first frame is an identity.
+/// The bit of the flags for "the first frame is an identity".
 const ROUTED: u8 = 1;
 
-/// Which way a message went.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
-    /// It came in at the frontend.
+    /// Received by the frontend.
     In,
-    /// It came in at the backend, on its way out of the frontend.
+    /// Received by the backend, and sent by the frontend.
     Out,
 }
 
-/// Where a message came from.
+/// The origin of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// The number of the connection it came on, which tells apart peers of one source; 0 if that
-    /// is not known.
+    /// The number of its connection, which distinguishes peers of one source; 0 if unknown.
     pub connection: u64,
-    /// Which way it went; `None` if that is not known.
+    /// Its direction; `None` if unknown.
     pub direction: Option<Direction>,
     /// Whether the first frame is the identity of the peer that sent the message or, on its way
-    /// out, is to have it.
+    /// out, receives it.
     pub is_routed: bool,
-    /// Its sender; [`None`] if that is not known.
+    /// Its sender; [`None`] if unknown.
     pub peer: Option<PeerAddress>,
-    /// The type of the socket that received it; `None` if that is not known.
+    /// The type of the socket that received it; `None` if unknown.
     pub socket_type: Option<SocketType>,
-    /// The name of the proxy, or the endpoint it was captured at.
+    /// The name of the proxy, or the endpoint of the capture.
     pub source: &'a str,
 }
 
 /// One message of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Its frames in wire form, as `zmtp::Frames` walks them.
+    /// Its frames in wire form, for `zmtp::Frames`.
     pub frames: &'a [u8],
-    /// Where it came from.
+    /// Its origin.
     pub origin: Origin<'a>,
-    /// When it passed, in nanoseconds since 1970.
+    /// Its time, in nanoseconds since 1970.
     pub time_ns: u64,
 }
 
-/// Messages that were not recorded, because there was no room or writing failed.
+/// Messages that were not recorded, because the buffer was full or writing failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     /// Their bytes, frame headers included.
     pub bytes: u64,
-    /// How many.
+    /// Their number.
     pub messages: u64,
-    /// When the next message was recorded, in nanoseconds since 1970.
+    /// The time of the next recorded message, in nanoseconds since 1970.
     pub time_ns: u64,
 }
 
-/// What a record holds.
+/// The content of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record<'a> {
     Begin {
@@ -101,12 +100,12 @@ pub(super) enum Record<'a> {
     },
     Lost(Lost),
     Message(Message<'a>),
-    /// Of a kind that a later version has; to be skipped.
+    /// A kind of record from a later version, which is skipped.
     Unknown,
 }
 
 impl Direction {
-    /// The direction of what a socket receives, if it is one that messages pass through.
+    /// The direction of the messages that a socket receives, if it forwards messages.
     #[must_use]
     pub fn of(side: SocketName) -> Option<Self> {
         match side {
@@ -126,7 +125,7 @@ impl Direction {
     }
 }
 
-/// What a header says of the body behind it.
+/// The contents of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) body_size: usize,
@@ -134,7 +133,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads a header; `None` if these bytes are none.
+    /// Parses a header; `None` if these bytes are not a header.
     pub(super) fn parse(bytes: &[u8; HEADER_SIZE]) -> Option<Self> {
         let size = LittleEndian::read_u32(&bytes[4..8]);
         let is_header = bytes[..4] == MARKER
@@ -146,13 +145,13 @@ impl Header {
         })
     }
 
-    /// Whether this is the body that the header was made for.
+    /// Whether the header belongs to this body.
     pub(super) fn fits(&self, body: &[u8]) -> bool {
         body.len() == self.body_size && crc32fast::hash(body) == self.checksum
     }
 }
 
-/// Bytes of the body of a message's record.
+/// Bytes of the body of a message record.
 pub(super) fn message_size(origin: &Origin<'_>, parts: &[&[u8]]) -> u64 {
     let peer_size = match origin.peer {
         None | Some(PeerAddress::DownLink | PeerAddress::Inproc | PeerAddress::Program) => 0,
@@ -169,8 +168,8 @@ pub(super) fn size_of_all(parts: &[&[u8]]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
 }
 
-/// Appends the record of a message whose body is at most [`RECORD_SIZE_MAX`]; its checksums are
-/// left to [`seal`].
+/// Appends the record of a message whose body has at most [`RECORD_SIZE_MAX`] bytes, without its
+/// checksums, which [`seal`] adds.
 pub(super) fn append_message(
     out: &mut Vec<u8>,
     time_ns: u64,
@@ -204,7 +203,7 @@ pub(super) fn append_message(
     finish(out, start);
 }
 
-/// Appends the record that says how much is missing in front of it.
+/// Appends the record of the messages that are missing before it.
 pub(super) fn append_lost(out: &mut Vec<u8>, lost: Lost) {
     let start = append_header(out);
     out.push(LOST);
@@ -214,7 +213,7 @@ pub(super) fn append_lost(out: &mut Vec<u8>, lost: Lost) {
     finish(out, start);
 }
 
-/// Appends the record that a file begins with.
+/// Appends the first record of a file.
 pub(super) fn append_begin(out: &mut Vec<u8>) {
     let start = append_header(out);
     out.push(BEGIN);
@@ -223,15 +222,15 @@ pub(super) fn append_begin(out: &mut Vec<u8>) {
     finish(out, start);
 }
 
-/// What the record at the beginning of `bytes` holds, which was appended here, and its whole size;
-/// `None` if there is none.
+/// The record at the beginning of `bytes`, which was appended here, and its whole size; `None` if
+/// `bytes` is empty.
 pub(super) fn first(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_SIZE>()?;
     let body_size = LittleEndian::read_u32(&header[4..8]) as usize;
     Some((parse(rest.get(..body_size)?)?, HEADER_SIZE + body_size))
 }
 
-/// The same, and completes it with its checksums.
+/// The same; also adds the checksums.
 pub(super) fn seal(bytes: &mut [u8]) -> Option<(Record<'_>, usize)> {
     let (header, rest) = bytes.split_first_chunk_mut::<HEADER_SIZE>()?;
     let body_size = LittleEndian::read_u32(&header[4..8]) as usize;
@@ -242,8 +241,8 @@ pub(super) fn seal(bytes: &mut [u8]) -> Option<(Record<'_>, usize)> {
     Some((parse(body)?, HEADER_SIZE + body_size))
 }
 
-/// Reads a body whose checksum is right; `None` if it is none all the same. The frames of a message
-/// are not looked at, see [`is_message`].
+/// Parses a body with a valid checksum; `None` if it is malformed. The frames of a message are not
+/// checked, see [`is_message`].
 pub(super) fn parse(body: &[u8]) -> Option<Record<'_>> {
     let (kind, rest) = body.split_first()?;
     Some(match *kind {
@@ -263,7 +262,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Record<'_>> {
     })
 }
 
-/// Whether these bytes are one whole message in wire form and nothing else.
+/// Whether these bytes are exactly one whole message in wire form.
 pub(super) fn is_message(frames: &mut [u8]) -> bool {
     let limits = Limits {
         message_frames_max: u32::MAX,
@@ -378,13 +377,13 @@ fn code_of(socket_type: SocketType) -> u8 {
         .unwrap_or_default()
 }
 
-/// The source, cut where its size would not fit.
+/// The source, truncated if its size would not fit.
 fn source_of<'a>(origin: &Origin<'a>) -> &'a str {
     let end = origin.source.floor_char_boundary(usize::from(u16::MAX));
     &origin.source[..end]
 }
 
-/// Appends a header without sizes and checksums, and returns where it stands.
+/// Appends a header without sizes and checksums, and returns its position.
 fn append_header(out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.extend_from_slice(&MARKER);
@@ -392,7 +391,7 @@ fn append_header(out: &mut Vec<u8>) -> usize {
     start
 }
 
-/// Fills in the size of the body that ends here.
+/// Writes the size of the body that ends here into its header.
 fn finish(out: &mut [u8], start: usize) {
     let body_size = out.len() - start - HEADER_SIZE;
     debug_assert!(

@@ -4,8 +4,8 @@ use std::io::Read;
 
 use super::{Entry, Message, Reader};
 
-/// Reads `data` as a recording, behind the beginning that every recording has: whole, and as it
-/// comes from a slow pipe. Both must tell the same.
+/// Reads `data`, after the first record of every recording, as a recording: at once, and as from a
+/// slow pipe. Both must give the same entries.
 pub fn fuzz_reader(data: &[u8]) {
     let mut recording = Vec::new();
     super::format::append_begin(&mut recording);
@@ -15,7 +15,7 @@ pub fn fuzz_reader(data: &[u8]) {
     assert_eq!(read_all(Drip { rest: &recording }), whole);
 }
 
-/// What a recording tells, as text.
+/// The entries of a recording, as text.
 fn read_all(input: impl Read) -> Vec<String> {
     let (mut reader, mut told) = (Reader::new(input), Vec::new());
     loop {
@@ -35,7 +35,7 @@ fn read_all(input: impl Read) -> Vec<String> {
     }
 }
 
-/// A message is whole, and recording it again tells the same.
+/// A message is whole, and recording it again gives the same message.
 fn check(message: &Message<'_>) {
     assert!(zmtp::Frames::new(message.frames).count() > 0, "no frames");
     let Message {
@@ -53,7 +53,7 @@ fn check(message: &Message<'_>) {
     assert!(matches!(reader.read(), Ok(Some(Entry::Message(read))) if read == *message));
 }
 
-/// A pipe that a few bytes come out of at a time.
+/// A pipe that returns a few bytes at a time.
 struct Drip<'a> {
     rest: &'a [u8],
 }

@@ -1,4 +1,4 @@
-//! The reading half: records in order, and what is damaged between them.
+//! The reading half: records in order, and the damage between them.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -6,76 +6,75 @@ use std::ops::Range;
 
 use super::format::{self, HEADER_SIZE, Header, Lost, MARKER, Message, Record, VERSION};
 
-/// Bytes asked for at once, at least. Memory grows with what is there, not with what a record
-/// announces.
+/// Least bytes of a read. Memory grows with the file's content, not with sizes announced in it.
 const READ_SIZE: usize = 64 << 10;
 
 /// Reads a recording from beginning to end.
 #[derive(Debug)]
 pub struct Reader<R> {
-    /// Received bytes from `start` to `end`, and room behind them.
+    /// Received bytes from `start` to `end`, with room after them.
     buffer: Vec<u8>,
     end: usize,
     /// Whether the first record was seen.
     has_begun: bool,
     input: R,
     is_at_end: bool,
-    /// Where `buffer[start]` stands in the file.
+    /// The position of `buffer[start]` in the file.
     offset: u64,
     start: usize,
 }
 
-/// What stands next in a recording.
+/// An entry of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
-    /// Bytes that are no record.
+    /// Bytes that are not a record.
     Damage(Damage),
-    /// Messages are missing here that were never recorded.
+    /// Messages that were never recorded are missing here.
     Lost(Lost),
     /// A message.
     Message(Message<'a>),
 }
 
-/// Bytes that are no record; reading goes on behind them.
+/// Bytes that are not a record; reading continues after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// What is wrong with them.
+    /// The kind of damage.
     pub fault: Fault,
-    /// Where they begin in the file.
+    /// Their position in the file.
     pub offset: u64,
-    /// How many.
+    /// Their number.
     pub size: u64,
 }
 
-/// What is wrong with bytes that are no record.
+/// A kind of damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Their checksum is wrong, or what they hold makes no sense.
+    /// The checksum is wrong, or the content is malformed.
     Corrupt,
-    /// The file ends within a record, which its writer did not live to finish, or is still writing.
+    /// The file ends within a record: its writer was killed, or is still writing.
     Unfinished,
 }
 
-/// A recording that cannot be read at all.
+/// Why a recording cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system refused to read.
+    /// Reading failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It does not begin as recordings do.
+    /// The file does not begin like a recording.
     #[error("this is not a zmqd recording")]
     NotARecording,
-    /// A later zmqd wrote it.
+    /// A later version of zmqd wrote it.
     #[error("this recording has version {0} of the format; a newer zmqd reads it")]
     Version(u16),
 }
 
-/// What the bytes at the front are.
+/// The kind of the bytes at the front.
 enum Next {
-    /// So many bytes are no record.
+    /// This number of bytes is not a record.
     Damage(Fault, usize),
     End,
-    /// A record whose body stands there, in the buffer.
+    /// A record whose body is in the buffer, at this place.
     Record(Range<usize>),
 }
 
@@ -93,16 +92,16 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The next entry; `None` at the end. The work is in proportion to the bytes passed over.
+    /// The next entry; `None` at the end. The work is proportional to the bytes consumed.
     ///
     /// # Errors
-    /// The system refused to read, or this is no recording that we know.
+    /// Reading failed, or the file is not a recording of a known version.
     pub fn read(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
         loop {
             let offset = self.offset;
             let body = match self.next()? {
                 Next::End if self.has_begun => return Ok(None),
-                // One that was never finished may lack even the end of its first record.
+                // An unfinished file may lack even the end of its first record.
                 Next::Damage(fault, size) if self.has_begun || fault == Fault::Unfinished => {
                     self.has_begun = true;
                     self.consume(size);
@@ -132,7 +131,8 @@ impl<R: Read> Reader<R> {
                 }
                 None => false,
             };
-            // Parsed a second time, because what a loop returns is borrowed through all of it.
+            // Parsed a second time, because a value returned from a loop is borrowed throughout the
+            // loop.
             return Ok(Some(match format::parse(&self.buffer[body]) {
                 Some(Record::Message(message)) if is_whole => Entry::Message(message),
                 Some(Record::Lost(lost)) => Entry::Lost(lost),
@@ -141,7 +141,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Damage that ends where we are.
+    /// Damage that ends at the current position.
     fn damage<'a>(&self, fault: Fault, offset: u64) -> Entry<'a> {
         Entry::Damage(Damage {
             fault,
@@ -150,7 +150,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// Passes over all bytes up to the next record.
+    /// Skips all bytes up to the next record.
     fn consume_damage(&mut self) -> io::Result<()> {
         while let Next::Damage(Fault::Corrupt, size) = self.next()? {
             self.consume(size);
@@ -158,7 +158,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// Looks at the front, and reads as much as it takes to tell what is there.
+    /// Examines the bytes at the front, and reads as many as that needs.
     fn next(&mut self) -> io::Result<Next> {
         self.fill(HEADER_SIZE)?;
         let bytes = &self.buffer[self.start..self.end];
@@ -185,7 +185,7 @@ impl<R: Read> Reader<R> {
         Ok(Next::Record(self.start + HEADER_SIZE..self.start + size))
     }
 
-    /// There is no header at the front: looks for the next one, a buffer at a time.
+    /// The front is not a header: searches for the next one, a buffer at a time.
     fn skip(&mut self) -> io::Result<Next> {
         self.fill(READ_SIZE)?;
         let bytes = &self.buffer[self.start..self.end];
@@ -202,7 +202,7 @@ impl<R: Read> Reader<R> {
         Ok(Next::Damage(Fault::Corrupt, size))
     }
 
-    /// Reads until there are so many bytes, or no more.
+    /// Reads until the buffer has this number of bytes, or the file ends.
     fn fill(&mut self, size: usize) -> io::Result<()> {
         while self.end - self.start < size && !self.is_at_end {
             if self.buffer.len() - self.end < READ_SIZE {
@@ -212,7 +212,8 @@ impl<R: Read> Reader<R> {
                     self.start = 0;
                 }
                 if self.buffer.len() - self.end < READ_SIZE {
-                    // For as much again, so that a pipe of small pieces is not paid for by each.
+                    // Doubles the buffer, so that a pipe of small pieces costs little for each
+                    // piece.
                     self.buffer.resize(2 * (self.end + READ_SIZE), 0);
                 }
             }
@@ -241,7 +242,7 @@ impl fmt::Display for Damage {
             Fault::Corrupt => write!(f, "{size} bytes at byte {offset} are damaged"),
             Fault::Unfinished => write!(
                 f,
-                "the last record, {size} bytes at byte {offset}, is not finished"
+                "the last record, {size} bytes at byte {offset}, is unfinished"
             ),
         }
     }

@@ -15,61 +15,61 @@ use super::RecordConfig;
 use super::format::{self, Lost, Message, Origin, RECORD_SIZE_MAX, Record};
 use super::rotation::{Files, Open};
 
-/// Bytes that are handed to the thread without waiting for the end of a turn.
+/// Bytes after which a batch goes to the thread before the end of a turn.
 const BATCH_SIZE: usize = 256 << 10;
 
-/// Buffers kept for use again, none of them larger than twice a batch.
+/// Buffers kept for reuse, each at most twice as large as a batch.
 const SPARES_MAX: usize = 4;
 
-/// How long nothing is written after a failure, by the time of the messages: otherwise a disk with
-/// hardly any room would get a shred of a recording, and the log a storm of complaints.
+/// The pause after a failed write, by the time of the messages: otherwise a nearly full disk would
+/// get fragments of a recording, and the log a flood of errors.
 const REST_NS: u64 = 1_000_000_000;
 
-/// A recording under way.
+/// A recording in progress.
 ///
-/// What was pushed is in the file, in the kernel's hands, soon after the next [`Self::flush`]:
-/// from then on it survives the end of this process, however sudden. What was not yet written
-/// survives a drop, which waits for it, but not a SIGKILL. Nothing is forced to the disk, so that
-/// a crash of the whole machine may cost the last seconds.
+/// Pushed messages are in the file, in the kernel's hands, soon after the next [`Self::flush`]:
+/// from then on they survive the end of this process, however sudden. Unwritten messages survive a
+/// drop, which waits for them, but not a SIGKILL. Nothing is forced to the disk, so a crash of the
+/// machine may cost the last seconds.
 #[derive(Debug)]
 pub struct Recorder {
-    /// Records that the thread does not have yet.
+    /// Records that the thread has not got yet.
     batch: Vec<u8>,
     buffer_size_max: u64,
-    /// Hung up to tell the thread that this is the end.
+    /// Dropped to tell the thread to end.
     jobs: Option<Sender<Job>>,
-    /// What was lost since the last record.
+    /// Messages lost since the last record.
     lost: Lost,
     shared: Arc<Shared>,
     spares: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a recording has come to.
+/// The figures of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Bytes written to files.
     pub bytes: u64,
     /// Whether the last attempt to write failed.
     pub is_failing: bool,
-    /// Messages that were not recorded: the buffer was full, they were longer than a record may
-    /// be, or writing failed.
+    /// Messages that were not recorded: the buffer was full, they were too long for a record, or
+    /// writing failed.
     pub lost_messages: u64,
     /// Messages written to files.
     pub messages: u64,
 }
 
-/// A recording that could not be begun.
+/// Why a recording could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot record to {}: {source}{}", path.display(), remedy(source))]
 pub struct OpenError {
     /// The file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The error of the system.
     pub source: io::Error,
 }
 
-/// What to do about an error of the system.
+/// The remedy for an error of the system.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::IsADirectory => "; name a file in it",
@@ -80,19 +80,19 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// What the thread is asked to do.
+/// A job of the thread.
 #[derive(Debug)]
 enum Job {
-    /// To say when it comes to this.
+    /// Send an answer when this job is reached.
     Answer(SyncSender<()>),
     Write(Vec<u8>),
 }
 
-/// What both threads know.
+/// The state shared by both threads.
 #[derive(Debug, Default)]
 struct Shared {
     bytes: AtomicU64,
-    /// Bytes handed over and not yet dealt with.
+    /// Bytes handed over and not processed yet.
     held: AtomicU64,
     is_failing: AtomicBool,
     lost_messages: AtomicU64,
@@ -103,7 +103,7 @@ impl Recorder {
     /// Opens the file and starts the thread that writes to it.
     ///
     /// # Errors
-    /// The file cannot be made or written to, or another process records there.
+    /// The file cannot be created or written to, or another process records to it.
     pub fn open(config: &RecordConfig) -> Result<Self, OpenError> {
         let refuse = |source| OpenError {
             path: config.path.clone(),
@@ -141,7 +141,7 @@ impl Recorder {
     }
 
     /// Records a message, given as one or more parts of its wire form; false if it is lost. Copies
-    /// its bytes, never waits, and asks nothing of the system unless a batch is full.
+    /// its bytes, never waits, and makes no system call unless a batch is full.
     pub fn push(&mut self, time_ns: u64, origin: &Origin<'_>, parts: &[&[u8]]) -> bool {
         let size = format::message_size(origin, parts);
         let held = self.shared.held.load(Ordering::Relaxed) + self.batch.len() as u64;
@@ -159,8 +159,8 @@ impl Recorder {
         true
     }
 
-    /// Hands what was pushed to the thread; to be called at the end of each turn. At most one
-    /// system call, which wakes the thread; none if there is nothing new.
+    /// Hands pushed messages to the thread; call this at the end of each turn. Makes at most one
+    /// system call, which wakes the thread; none without new messages.
     pub fn flush(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -173,16 +173,16 @@ impl Recorder {
         self.ask(Job::Write(batch));
     }
 
-    /// Waits until all that was pushed is written, or has failed to be; for callers with time.
+    /// Waits until all pushed messages were written or lost; for callers that may wait.
     pub fn sync(&mut self) {
         self.flush();
         let (answer, answered) = mpsc::sync_channel(1);
         self.ask(Job::Answer(answer));
-        // Hung up if the thread panicked, which says as much.
+        // Closed if the thread panicked, which is an answer too.
         let _ = answered.recv();
     }
 
-    /// What it has come to so far.
+    /// The figures so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let Shared {
@@ -200,7 +200,7 @@ impl Recorder {
         }
     }
 
-    /// Writes all that was pushed and ends the recording.
+    /// Writes all pushed messages and ends the recording.
     #[must_use]
     pub fn finish(mut self) -> Statistics {
         self.end();
@@ -209,7 +209,7 @@ impl Recorder {
 
     fn ask(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            // Only a thread that panicked does not listen.
+            // The thread always receives, unless it has panicked.
             drop(jobs.send(job));
         }
     }
@@ -222,7 +222,7 @@ impl Recorder {
     }
 
     fn end(&mut self) {
-        // Nothing came behind what was lost last, so that its time is not known.
+        // No message follows the lost ones, so their time is unknown.
         self.append_lost(0);
         self.flush();
         self.jobs = None;
@@ -239,23 +239,23 @@ impl Drop for Recorder {
     }
 }
 
-/// The thread's half.
+/// The part of the thread.
 #[derive(Debug)]
 struct Writer {
     config: RecordConfig,
-    /// `None` if the last one is not fit to be written to any more.
+    /// `None` if the last file must not be written to any more.
     current: Option<Current>,
-    /// When writing failed, by the time of the first message that could not be written.
+    /// The time of the first message that could not be written, if writing failed.
     failed_ns: Option<u64>,
     files: Files,
     /// Whether the last attempt to begin another file failed.
     is_stuck: bool,
-    /// What could not be written since writing succeeded last.
+    /// Messages that could not be written since the last success.
     lost: Lost,
     shared: Arc<Shared>,
 }
 
-/// The file being written.
+/// The current file.
 #[derive(Debug)]
 struct Current {
     /// The time of its first message.
@@ -263,11 +263,11 @@ struct Current {
     open: Open,
 }
 
-/// Records of one batch that go to the file in one write.
+/// Records of one batch that are written to the file at once.
 #[derive(Debug, Default)]
 struct Run {
     at: Range<usize>,
-    /// What its own records say is missing.
+    /// The missing messages, from its own records.
     lost: Lost,
     messages: Lost,
 }
@@ -276,12 +276,12 @@ struct Run {
 #[derive(Debug)]
 struct Cut {
     error: io::Error,
-    /// Bytes of those that are in the file all the same.
+    /// Bytes of those that are in the file nevertheless.
     kept: usize,
 }
 
 impl Run {
-    /// What is in these records, which are complete.
+    /// The sums over these records, which are complete.
     fn of(records: &[u8]) -> Self {
         let mut run = Self::default();
         while let Some((record, size)) = format::first(&records[run.at.end..]) {
@@ -330,20 +330,20 @@ impl Writer {
                 .fetch_sub(batch.len() as u64, Ordering::Relaxed);
             if batch.capacity() <= 2 * BATCH_SIZE {
                 batch.clear();
-                // There are enough of them if it is not taken.
+                // If it is refused, enough are kept already.
                 drop(spare.try_send(batch));
             }
         }
     }
 
-    /// Completes the records of a batch and writes them, to as many files as it takes.
+    /// Completes the records of a batch and writes them, to as many files as necessary.
     fn write_batch(&mut self, batch: &mut [u8]) {
         let mut can_rotate = self.files.can_rotate();
         if self.current.is_none() {
             can_rotate = self.begin_file();
         }
         let mut run = Run::default();
-        // All at once, so that records can be looked at while they are written.
+        // All at once, so that records can be read while they are written.
         let mut sealed = 0;
         while let Some((_, size)) = format::seal(&mut batch[sealed..]) {
             sealed += size;
@@ -367,8 +367,8 @@ impl Writer {
         self.write_run(&batch[run.at.clone()], &run);
     }
 
-    /// Whether a message belongs to the next file: with it and what comes before it this one would
-    /// be too large, or it is too old.
+    /// Whether a message belongs to the next file: with it and the messages before it, this one
+    /// would be too large, or it is too old.
     fn is_due(&self, time_ns: u64, size: usize) -> bool {
         let Some(Current {
             begun_ns: Some(begun_ns),
@@ -383,8 +383,7 @@ impl Writer {
         is_large || self.config.age_max.is_some_and(|age_max| age >= age_max)
     }
 
-    /// Begins another file. If that fails the one there is goes on, and it is tried again with the
-    /// next batch.
+    /// Begins another file. On failure the current one goes on, and the next batch tries again.
     fn begin_file(&mut self) -> bool {
         match self.files.begin() {
             Ok(open) => {
@@ -440,14 +439,14 @@ impl Writer {
         }
     }
 
-    /// Writes what was lost before.
+    /// Writes the record of lost messages.
     fn append_lost(&mut self, time_ns: u64) -> Result<(), Cut> {
         if self.lost.messages > 0 {
             let mut record = Vec::new();
             self.lost.time_ns = time_ns;
             format::append_lost(&mut record, self.lost);
             format::seal(&mut record);
-            // Nothing of the records behind it is kept if this fails.
+            // If this fails, none of the following records are kept.
             self.append(&record).map_err(|cut| Cut { kept: 0, ..cut })?;
             self.lost = Lost::default();
         }
@@ -462,7 +461,7 @@ impl Writer {
             return Ok(());
         };
         let cut = current.open.cut(records);
-        // What cannot be cut must not be written to again: half a record is at its end.
+        // A file that cannot be truncated must not be written to again: it ends with half a record.
         if cut.is_err() {
             self.current = None;
         }
@@ -491,8 +490,8 @@ impl Writer {
     }
 }
 
-/// Lets a file that reaches the limit of the process (`ulimit -f`) be an error of write(2), and not
-/// the end of the process.
+/// Turns the file size limit of the process (`ulimit -f`) into an error of write(2), which would
+/// end the process otherwise.
 fn survive_size_limits() -> io::Result<()> {
     static IS_DONE: AtomicBool = AtomicBool::new(false);
     if !IS_DONE.swap(true, Ordering::Relaxed) {
@@ -502,7 +501,7 @@ fn survive_size_limits() -> io::Result<()> {
 }
 
 impl Lost {
-    /// Adds up; the time is that of the first.
+    /// Adds both; keeps the time of the first.
     fn add(&mut self, other: Self) {
         if self.messages == 0 {
             self.time_ns = other.time_ns;

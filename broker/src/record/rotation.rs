@@ -1,4 +1,4 @@
-//! The files of a recording: one being written, older ones beside it.
+//! The files of a recording: the current one, and older ones next to it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -8,23 +8,23 @@ use std::path::{Path, PathBuf};
 
 use super::format;
 
-/// Digits of the numbers behind the names, so that a listing has them in order for long.
+/// Digits of the numbers after the names, so that listings stay in order for long.
 const DIGITS: usize = 6;
 
-/// Names and numbers; knows what to rename and what to remove.
+/// Names and numbers, for renaming and removing files.
 #[derive(Debug)]
 pub(super) struct Files {
     files_max: u32,
-    /// Whether the path is an ordinary file, which can be renamed and cut.
+    /// Whether the path is a regular file, which can be renamed and truncated.
     is_regular: bool,
     path: PathBuf,
 }
 
-/// A file that is being written; begins with the record that says so.
+/// A file that is being written; its first record was written.
 #[derive(Debug)]
 pub(super) struct Open {
     file: File,
-    /// Bytes in it, all of whole records.
+    /// Its size: that of whole records.
     size: u64,
 }
 
@@ -43,8 +43,8 @@ impl Files {
         self.is_regular
     }
 
-    /// Begins a file. What stands at its path becomes the newest of the older files, of which as
-    /// many are kept as there may be.
+    /// Begins a file. An existing file at its path becomes the newest of the older files, of which
+    /// only the configured number is kept.
     pub(super) fn begin(&self) -> io::Result<Open> {
         let mut options = OpenOptions::new();
         options.append(true).mode(MODE);
@@ -54,7 +54,7 @@ impl Files {
         }
         let file = options.open(&self.path)?;
         if self.is_regular {
-            // Held as long as the file is open. That of an earlier file of ours stays with it.
+            // Held while the file is open. An earlier file keeps its own lock.
             file.try_lock()?;
         }
         let mut open = Open::of(file);
@@ -71,7 +71,7 @@ impl Files {
         Ok(open)
     }
 
-    /// Renames what stands at the path, unless it is empty, and removes the oldest files.
+    /// Renames the file at the path, unless it is empty, and removes the oldest files.
     fn set_aside(&self) -> io::Result<()> {
         match fs::metadata(&self.path) {
             Ok(data) if data.len() == 0 => fs::remove_file(&self.path)?,
@@ -123,9 +123,9 @@ impl Files {
         name.into()
     }
 
-    /// Makes sure that no other process writes to what stands at the path.
+    /// Makes sure that no other process writes to the file at the path.
     pub(super) fn check_vacant(&self) -> io::Result<()> {
-        // To open a pipe would be to wait for its other end.
+        // Opening a pipe would wait for its other end.
         if !self.is_regular {
             return Ok(());
         }
@@ -151,18 +151,18 @@ impl Open {
     /// Appends whole records, in one system call if the kernel takes them all at once.
     ///
     /// # Errors
-    /// Some of them may be in the file then, which must be cut before it is written to again.
+    /// Some of them may be in the file then, which must be truncated before the next write.
     pub(super) fn write(&mut self, records: &[u8]) -> io::Result<()> {
         self.file.write_all(records)?;
         self.size += records.len() as u64;
         Ok(())
     }
 
-    /// Takes back the half of a record that a failed write of `records` left behind. Those that are
-    /// whole stay; returns their size.
+    /// Removes the half record that a failed write of `records` left behind. Whole records stay;
+    /// returns their size.
     ///
     /// # Errors
-    /// The file cannot be cut.
+    /// The file cannot be truncated.
     pub(super) fn cut(&mut self, records: &[u8]) -> io::Result<usize> {
         let written = self.file.metadata()?.len().saturating_sub(self.size);
         let written = usize::try_from(written).unwrap_or(usize::MAX);

@@ -311,7 +311,7 @@ fn damage_is_reported_and_costs_only_the_damaged_messages() {
     assert_eq!(text(&output.stdout).lines().count(), 4);
     let stderr = text(&output.stderr);
     assert!(
-        stderr.contains("WARN") && stderr.contains("is not finished"),
+        stderr.contains("WARN") && stderr.contains("is unfinished"),
         "{stderr}"
     );
     let last = bytes.len() - 1;

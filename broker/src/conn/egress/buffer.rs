@@ -6,14 +6,14 @@ use nix::unistd::{SysconfVar, sysconf};
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-/// Buffers of at least this size, and of at least a page, are pages of their own.
+/// Buffers of at least this size, and of at least a page, have pages of their own.
 ///
-/// Queues grow and shrink in any order. In the heap one small allocation that stays would keep all
-/// that was free before it from going back to the system; pages go back when they are unmapped.
+/// Queues grow and shrink in any order. In the heap, one small allocation that stays would keep all
+/// free memory before it from returning to the system; pages return when they are unmapped.
 const PAGES_SIZE_MIN: usize = 4 << 10;
 
-/// Bytes of a page, of which the system maps whole ones only: 4 KiB on most machines, 16 or 64 KiB
-/// on some with ARM processors.
+/// The size of a page, the unit in which the system maps memory: 4 KiB on most machines, 16 or 64
+/// KiB on some ARM processors.
 fn page_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
     *SIZE.get_or_init(|| {
@@ -30,7 +30,7 @@ pub(super) enum Buffer {
     Pages(Pages),
 }
 
-/// Pages of which the first bytes are in use.
+/// Pages whose first bytes are in use.
 #[derive(Debug)]
 pub(super) struct Pages {
     len: usize,
@@ -38,9 +38,9 @@ pub(super) struct Pages {
 }
 
 impl Buffer {
-    /// An empty one for at least `size` bytes.
+    /// An empty buffer for at least `size` bytes.
     pub(super) fn with_capacity(size: usize) -> Self {
-        // If the system gives this process no more mappings, the heap will do.
+        // If the system refuses this process more mappings, the heap will do.
         if size >= PAGES_SIZE_MIN
             && size >= page_size()
             && let Ok(map) = MmapMut::map_anon(size.next_multiple_of(page_size()))
@@ -57,7 +57,7 @@ impl Buffer {
         copy
     }
 
-    /// Bytes that there is memory for.
+    /// Bytes that fit into the memory.
     #[inline]
     pub(super) fn capacity(&self) -> usize {
         match self {
@@ -66,7 +66,7 @@ impl Buffer {
         }
     }
 
-    /// Puts bytes behind the others; there has to be room for them.
+    /// Appends bytes, for which there must be room.
     #[inline]
     pub(super) fn extend_from_slice(&mut self, bytes: &[u8]) {
         debug_assert!(
@@ -83,7 +83,7 @@ impl Buffer {
         }
     }
 
-    /// Leaves only the first `size` bytes.
+    /// Keeps only the first `size` bytes.
     pub(super) fn truncate(&mut self, size: usize) {
         match self {
             Self::Heap(bytes) => bytes.truncate(size),
@@ -91,7 +91,7 @@ impl Buffer {
         }
     }
 
-    /// Gives back memory that is not in use, if it is much.
+    /// Frees unused memory, if it is much.
     pub(super) fn shrink(self) -> Self {
         match self {
             Self::Heap(mut bytes) => {
@@ -105,7 +105,7 @@ impl Buffer {
         }
     }
 
-    /// The bytes, for others to hold too.
+    /// The bytes, to share them with other owners.
     pub(super) fn into_bytes(self) -> Bytes {
         match self {
             Self::Heap(bytes) => bytes.into(),

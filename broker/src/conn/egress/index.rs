@@ -1,4 +1,4 @@
-//! Where the messages of a topic are, among those that are kept apart.
+//! The positions of a topic's messages, among those that are kept apart.
 
 /// Sequence numbers of messages by the hash of their topics: open addressing, linear probing. The
 /// hash is keyed, so that a peer cannot choose topics whose places collide.
@@ -8,10 +8,10 @@ pub(super) struct Index {
     slots: Vec<Slot>,
 }
 
-/// Eight bytes a message; `tag` zero is an empty slot.
+/// Eight bytes for a message; `tag` zero is an empty slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Slot {
-    /// The low half of the number: no queue holds as many messages as there are halves.
+    /// The low half of the number, which is unambiguous because queues are shorter than its range.
     number: u32,
     tag: u32,
 }
@@ -41,7 +41,7 @@ impl Index {
         matching.map(|at| self.slots[at].number)
     }
 
-    /// Forgets a message; one that is not there was forgotten before.
+    /// Removes a message, unless it was removed before.
     pub(super) fn remove(&mut self, hash: u64, number: u64) {
         let Some(mut hole) = self.find(hash, number) else {
             return;
@@ -73,7 +73,7 @@ impl Index {
         }
     }
 
-    /// Takes note that a message has another number.
+    /// Notes that a message has another number.
     pub(super) fn renumber(&mut self, hash: u64, before: u64, after: u64) {
         if let Some(at) = self.find(hash, before) {
             self.slots[at].number = low(after);
@@ -88,7 +88,7 @@ impl Index {
         self.probe(wanted.tag).find(|at| self.slots[*at] == wanted)
     }
 
-    /// The places from the home of `tag` on, as far as they are taken.
+    /// The occupied slots from the home of `tag` on.
     fn probe(&self, tag: u32) -> impl Iterator<Item = usize> + '_ {
         let count = self.slots.len();
         let home = if count == 0 { 0 } else { self.home(tag) };
@@ -127,12 +127,12 @@ impl Index {
     }
 }
 
-/// The high bits pick the place, so the lowest may say that the slot is taken.
+/// The high bits determine the slot, so the lowest bit can mark it as occupied.
 fn tag(hash: u64) -> u32 {
     low(hash >> 32) | 1
 }
 
-/// The low half.
+/// The low half of a number.
 pub(super) fn low(number: u64) -> u32 {
     let [a, b, c, d, ..] = number.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])

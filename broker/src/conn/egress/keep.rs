@@ -1,4 +1,5 @@
-//! What a queue copies for itself: the rest of an input that goes away, the end of a large block.
+//! Copies that a queue makes: of the rest of an input that goes away, and of the end of a large
+//! block.
 
 use super::buffer::Buffer;
 use super::unsent::front_size;
@@ -6,25 +7,26 @@ use super::{Body, Chunk, Egress, Store};
 use crate::conn::Input;
 use std::ops::Range;
 
-/// Copies at least this long are in buffers that are kept for the next; others are of just their
+/// Copies of at least this size use buffers that are kept for reuse; others have exactly their
 /// size.
 const REUSED_SIZE_MIN: usize = 32 << 10;
 
 /// Shorter runs are not worth sharing.
 const SHARED_RUN_SIZE_MIN: usize = 1 << 10;
 
-/// What [`Egress::keep`] did.
+/// The result of [`Egress::keep`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// Bytes that were copied.
+    /// Bytes copied.
     pub(crate) copied: u64,
-    /// Messages for which there was no allowance.
+    /// Messages dropped, for which the allowance was too small.
     pub(crate) dropped: u32,
 }
 
 impl Egress {
-    /// Copies what is still in the input, which is about to go away, but drops messages for which
-    /// more than `allowance` bytes would be needed. A message that was begun is kept all the same.
+    /// Copies the queue's part of the input, which is about to go away, but drops messages for
+    /// which more than `allowance` bytes would be needed. A partly written message is kept in any
+    /// case.
     pub(crate) fn keep(&mut self, input: &Input, allowance: u64, store: &mut Store) -> Kept {
         debug_assert!(self.open.messages == 0, "runs are closed first");
         let mut kept = Kept::default();
@@ -49,7 +51,7 @@ impl Egress {
         kept
     }
 
-    /// The place of the first chunk that is in the input, all of which are near the end.
+    /// The place of the first chunk in the input; all of them are near the end.
     fn first_leaning(&self) -> usize {
         let (mut at, mut left) = (self.chunks.len(), self.leaning);
         while left > 0 {
@@ -59,8 +61,8 @@ impl Egress {
         at
     }
 
-    /// Copies all of a chunk, the written part too: the ends of messages are found by walking from
-    /// the front. What others keep too is one copy for all.
+    /// Copies all of a chunk, including its written part: the ends of messages are found from the
+    /// front. If other queues keep the same bytes, all share one copy.
     fn keep_chunk(
         &mut self,
         at: usize,
@@ -84,7 +86,7 @@ impl Egress {
         };
     }
 
-    /// A copy, counted. Pages that were in use before cost less than new ones.
+    /// A counted copy. Pages that were in use before cost less than new ones.
     fn copy(&mut self, bytes: &[u8], store: &mut Store) -> Buffer {
         let mut copy = match bytes.len() {
             REUSED_SIZE_MIN.. => store.take(bytes.len()),
@@ -95,8 +97,8 @@ impl Egress {
         copy
     }
 
-    /// Copies as many of the messages of a chunk in the input as `left` allows, and drops the
-    /// others, with the chunk if none stays.
+    /// Copies as many messages of a chunk in the input as `left` allows, and drops the others;
+    /// removes the chunk if none stays.
     fn keep_part(
         &mut self,
         at: usize,
@@ -107,7 +109,8 @@ impl Egress {
     ) {
         let written = if at == 0 { self.written } else { 0 };
         let is_prefix_begun = self.is_prefix_begun(at);
-        // Whole messages that are written, then the one that was begun, then as many as may be.
+        // Whole messages that were written, then the partly written one, then as many as the
+        // allowance permits.
         let mut end = if at == 0 {
             self.preamble.min(bytes.len())
         } else {
@@ -152,7 +155,7 @@ impl Egress {
         }
     }
 
-    /// Removes a chunk of which nothing is left, and the prefix of its first message.
+    /// Removes a chunk without messages, and the prefix of its first message.
     fn remove_chunk(&mut self, at: usize, store: &mut Store) {
         let Some(Chunk {
             messages, prefix, ..
@@ -161,7 +164,7 @@ impl Egress {
             return;
         };
         if at == 0 {
-            // What it held was written, or dropped.
+            // Its messages were written or dropped.
             self.messages -= messages;
             self.preamble = 0;
             self.written = 0;
@@ -196,7 +199,7 @@ impl Egress {
         }
     }
 
-    /// Whether the chunk at this place begins in the middle of a message that was begun.
+    /// Whether the chunk at this place begins in the middle of a partly written message.
     fn is_prefix_begun(&self, at: usize) -> bool {
         let prefix = self.chunks[at].prefix as usize;
         let kept_before = match at {
@@ -207,8 +210,8 @@ impl Egress {
         prefix > kept_before
     }
 
-    /// Copies what is left of a shared block at the front if it is so little that it is not worth
-    /// keeping the block.
+    /// Copies the rest of a shared block at the front if it is too small to keep the whole block
+    /// for it.
     pub(crate) fn release_blocks(&mut self, store: &mut Store) {
         if let Some(apart) = &mut self.apart {
             apart.release_block(store);

@@ -1,24 +1,24 @@
-//! A piece of a queue whose messages are kept apart: bytes side by side, beside a list of where
-//! each message begins.
+//! A part of a queue whose messages are kept apart: adjacent bytes, and a list of the positions at
+//! which the messages begin.
 
 use super::buffer::Buffer;
 use super::shared::Shared;
 
-/// What becomes of a unit: a message, a command, or what is left of either.
+/// The state of a unit: a message, a command, or the rest of either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Stays where it is, and is no message.
+    /// Stays in place; not a message.
     Command,
-    /// Was taken out.
+    /// Was removed.
     Hole,
-    /// Can be taken out as long as no byte of it is written.
+    /// Can be removed while no byte of it was written.
     Message,
     /// A message whose beginning is gone; stays.
     Rest,
 }
 
-/// A unit in eight bytes: where it begins, its state, and when it was queued in microseconds since
-/// its segment's epoch.
+/// A unit in eight bytes: its position, its state, and the time at which it was queued, in
+/// microseconds since its segment's epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unit {
     place: u32,
@@ -26,7 +26,7 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    /// Two bits are for the state.
+    /// Two bits hold the state.
     pub(super) const START_MAX: usize = (1 << 30) - 1;
 
     pub(super) fn new(start: usize, state: State, time: u32) -> Self {
@@ -62,21 +62,21 @@ pub(super) enum Content {
     Shared(Shared),
 }
 
-/// Invariants: `head` is the first unit that is neither sent nor a hole, and there is one; only of
-/// the first segment of a queue some bytes of it may be `begun`. `live` are the bytes to be sent,
-/// `holes` the units behind the head that were taken out.
+/// Invariants: `head` is the first unit that is neither sent nor a hole, and exists; only in the
+/// first segment of a queue may bytes of it be `begun`. `live` counts the bytes to send, `holes`
+/// the removed units after the head.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) begun: usize,
     pub(super) content: Content,
-    /// The time from which the units count.
+    /// The time to which the times of units are relative.
     pub(super) epoch: u64,
     /// The number of the first unit.
     pub(super) first: u64,
     pub(super) head: usize,
     pub(super) holes: usize,
     pub(super) live: usize,
-    /// Units to be sent that are messages, whole or not.
+    /// Messages to send, whole or not.
     pub(super) messages: u32,
     pub(super) units: Vec<Unit>,
 }
@@ -112,7 +112,7 @@ impl Segment {
         bytes + self.units.capacity() * size_of::<Unit>()
     }
 
-    /// Size of the block that it shares with others.
+    /// The size of the block that it shares with others.
     pub(super) fn block(&self) -> u64 {
         match &self.content {
             Content::Owned(_) => 0,
@@ -120,7 +120,7 @@ impl Segment {
         }
     }
 
-    /// Whether so many bytes fit behind those that are there, of a unit queued then.
+    /// Whether a unit of this size, queued at this time, fits after the others.
     pub(super) fn has_room(&self, size: usize, micros: u64) -> bool {
         match &self.content {
             Content::Owned(bytes) => {
@@ -130,7 +130,7 @@ impl Segment {
         }
     }
 
-    /// Puts a unit behind the others, whose bytes are there or follow.
+    /// Appends a unit whose bytes are there or follow.
     pub(super) fn push_unit(&mut self, start: usize, size: usize, state: State, micros: u64) {
         let time = u32::try_from(micros - self.epoch).unwrap_or(u32::MAX);
         self.units.push(Unit::new(start, state, time));
@@ -138,7 +138,7 @@ impl Segment {
         self.messages += u32::from(state != State::Command);
     }
 
-    /// As [`Self::push_unit`], with the bytes.
+    /// The same as [`Self::push_unit`], with the bytes.
     pub(super) fn push(&mut self, parts: &[&[u8]], state: State, micros: u64) {
         let Content::Owned(bytes) = &mut self.content else {
             return;
@@ -149,7 +149,7 @@ impl Segment {
         self.push_unit(start, size, state, micros);
     }
 
-    /// Where a unit begins and ends.
+    /// The range of a unit.
     pub(super) fn range(&self, unit: usize) -> std::ops::Range<usize> {
         let next = self.units.get(unit + 1);
         let end = next.map_or_else(|| self.bytes().len(), |next| next.start());
@@ -160,23 +160,23 @@ impl Segment {
         &self.bytes()[self.range(unit)]
     }
 
-    /// The bytes from the first that is not sent, holes included.
+    /// The bytes from the first unsent one, including holes.
     pub(super) fn left(&self) -> &[u8] {
         &self.bytes()[self.units[self.head].start() + self.begun..]
     }
 
-    /// Whether a unit can be taken out.
+    /// Whether a unit can be removed.
     pub(super) fn can_drop(&self, unit: usize) -> bool {
         let is_begun = unit == self.head && self.begun > 0;
         unit >= self.head && self.units[unit].state() == State::Message && !is_begun
     }
 
-    /// When a unit was queued.
+    /// The time at which a unit was queued.
     pub(super) fn micros(&self, unit: usize) -> u64 {
         self.epoch + u64::from(self.units[unit].time)
     }
 
-    /// Takes a message out; answers its size.
+    /// Removes a message; returns its size.
     pub(super) fn make_hole(&mut self, unit: usize) -> usize {
         let size = self.range(unit).len();
         self.units[unit].set_hole();
@@ -189,7 +189,7 @@ impl Segment {
         size
     }
 
-    /// Is done with the unit at the head.
+    /// Steps over the unit at the head.
     pub(super) fn pass_head(&mut self) {
         self.messages -= u32::from(self.units[self.head].state() != State::Command);
         self.begun = 0;
@@ -197,7 +197,7 @@ impl Segment {
         self.skip_holes();
     }
 
-    /// Whether its first unit is a message of which something was written.
+    /// Whether its first unit is a partly written message.
     pub(super) fn is_begun(&self) -> bool {
         match self.units[self.head].state() {
             State::Message => self.begun > 0,
@@ -215,8 +215,8 @@ impl Segment {
         }
     }
 
-    /// Whether more than half of what is behind the head is holes, or of a shared block three
-    /// quarters are not needed.
+    /// Whether more than half of the bytes after the head are holes, or three quarters of a shared
+    /// block are not needed.
     pub(super) fn is_sparse(&self) -> bool {
         match &self.content {
             Content::Owned(_) => {

@@ -1,4 +1,4 @@
-//! Bytes that several queues hold at once: they are in memory once, and they are counted once.
+//! Bytes that several queues share: they exist once in memory, and are counted once.
 
 use super::buffer::Buffer;
 use bytes::Bytes;
@@ -6,20 +6,20 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Memory of all shared blocks. It is a counter of its own, and not a field of the store, because
-/// the last holder of a block may have no store at hand.
+/// Memory of all shared blocks. It is a counter of its own, not a field of the store, because the
+/// last owner of a block may have no access to the store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Meter(Arc<AtomicU64>);
 
 impl Meter {
-    /// Bytes that all blocks together take.
+    /// Bytes of all blocks together.
     pub(super) fn total(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A part of a block of bytes. Clones and slices refer to the same block, which goes when the last
-/// of them does.
+/// A part of a block of bytes. Clones and slices refer to the same block, which is freed with the
+/// last of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     block: Arc<Block>,
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
 struct Block {
     bytes: Bytes,
     meter: Meter,
-    /// Bytes that its memory has, used or not.
+    /// The size of its memory, used or not.
     size: u64,
 }
 
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// Takes the first `size` bytes out.
+    /// Takes out the first `size` bytes.
     pub(super) fn split_to(&mut self, size: usize) -> Self {
         let front = self.slice(0..size);
         self.range.start += size;
@@ -79,12 +79,12 @@ impl Shared {
         self.block.size
     }
 
-    /// Whether the block is much larger than `left` bytes of it are worth.
+    /// Whether the block is much too large for `left` bytes of it.
     pub(super) fn is_wasted_on(&self, left: usize) -> bool {
         (left as u64) < self.block.size / 4
     }
 
-    /// Tells blocks apart.
+    /// The address that identifies the block.
     pub(super) fn address(&self) -> usize {
         Arc::as_ptr(&self.block).addr()
     }

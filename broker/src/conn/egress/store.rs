@@ -1,4 +1,4 @@
-//! What all queues have in common: the account of their memory, spare buffers, the time.
+//! State that all queues share: the account of their memory, spare buffers, the time.
 
 use super::apart::Apart;
 use super::buffer::Buffer;
@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
-/// Capacities of batches: each class has four times that of the one before. A queue that holds
-/// little gets a small buffer, and a batch that grows is copied at most three times. The last two
-/// are for what is copied out of an input at once.
+/// Capacities of batches: each class has four times that of the one before. A short queue gets a
+/// small buffer, and a growing batch is copied at most three times. The last two classes are for
+/// large copies out of an input.
 const CLASS_SIZES: [usize; 7] = [
     256,
     1 << 10,
@@ -22,7 +22,7 @@ const CLASS_SIZES: [usize; 7] = [
     256 << 10,
 ];
 
-/// Spare bytes of each class: a turn to many peers finds its buffers again.
+/// Spare bytes of each class: a turn with many receivers finds its buffers again.
 const CLASS_SPARE_MAX: [usize; 7] = [
     256 << 10,
     256 << 10,
@@ -33,53 +33,49 @@ const CLASS_SPARE_MAX: [usize; 7] = [
     1 << 20,
 ];
 
-/// Chunks for which lists are kept: half a megabyte of them.
+/// Chunks in lists kept for reuse: half a megabyte of them.
 const LIST_ROOM_MAX: usize = 12 << 10;
 
 /// Queues of messages kept apart that are kept for reuse, all of them empty.
 const APARTS_MAX: usize = 256;
 
-/// What all queues have in common.
+/// State that all queues share.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    #[expect(
-        clippy::vec_box,
-        reason = "a queue has it in a box, which is what is kept"
-    )]
+    #[expect(clippy::vec_box, reason = "queues own boxes, and the boxes are kept")]
     aparts: Vec<Box<Apart>>,
     aparts_bytes: u64,
-    /// Whether no queue copies what it can write straight from the input, however short it is.
+    /// Whether queues write even short runs straight from the input, to avoid copies.
     pub(crate) copies_nothing: bool,
     keys: RandomState,
-    /// What was copied last out of the current input.
+    /// The last copy out of the current input.
     kept: Option<KeptRun>,
-    /// How many chunks the lists below could hold.
+    /// The number of chunks for which the lists below have room.
     list_room: usize,
-    /// Lists of drained queues, kept for the next ones.
+    /// Lists of drained queues, kept for reuse.
     lists: Vec<VecDeque<Chunk>>,
     meter: Meter,
-    /// Memory that one queue each has for itself.
+    /// Memory owned by single queues.
     owned: u64,
-    /// Bytes in all queues together; what several share counts for each.
+    /// Bytes in all queues together; shared bytes count for each queue.
     pub(crate) queued: u64,
-    /// Buffers of drained batches by class, kept for the next ones: an idle peer owns none.
+    /// Buffers of drained batches by class, kept for reuse: an idle peer owns none.
     spare: [Vec<Buffer>; CLASS_SIZES.len()],
     spare_bytes: [usize; CLASS_SIZES.len()],
-    /// The time that messages are stamped with which may be dropped for their age: microseconds
-    /// since the core began.
+    /// The time stamp for messages that may expire: microseconds since the core began.
     pub(crate) stamp: u64,
 }
 
-/// A run of the current input that a queue has kept.
+/// A run of the current input that a queue has copied.
 #[derive(Debug)]
 pub(super) struct KeptRun {
     range: Range<usize>,
-    /// The copy, once a second queue wanted the same.
+    /// The copy, once a second queue needed the same.
     shared: Option<Shared>,
 }
 
 impl Store {
-    /// One for tests whose queues count in and out of different ones.
+    /// A store for tests whose queues count in different ones.
     #[cfg(test)]
     pub(crate) fn boundless() -> Self {
         Self {
@@ -89,8 +85,8 @@ impl Store {
         }
     }
 
-    /// Memory of all queues, of what was taken out of them and of the spare buffers, in bytes. What
-    /// several queues share counts once.
+    /// Memory of all queues, of messages removed from them, and of spare buffers, in bytes. Shared
+    /// memory counts once.
     pub(crate) fn memory(&self) -> u64 {
         self.owned + self.meter.total() + self.spare()
     }
@@ -101,7 +97,7 @@ impl Store {
         (buffers + self.list_room * size_of::<Chunk>()) as u64 + self.aparts_bytes
     }
 
-    /// Gives the spare buffers back to the allocator.
+    /// Returns the spare buffers to the allocator.
     pub(crate) fn release_spare(&mut self) {
         self.aparts = Vec::new();
         self.aparts_bytes = 0;
@@ -111,23 +107,23 @@ impl Store {
         self.spare_bytes = [0; CLASS_SIZES.len()];
     }
 
-    /// Makes bytes that several queues may hold. Their memory has `capacity` bytes, and no other
+    /// Makes bytes that several queues may share. Their memory has `capacity` bytes, and no other
     /// owner.
     pub(crate) fn share(&self, bytes: Bytes, capacity: usize) -> Shared {
         Shared::new(bytes, capacity, &self.meter)
     }
 
-    /// As [`Self::share`], of a copy.
+    /// The same as [`Self::share`], with a copy.
     pub(crate) fn share_copy(&self, bytes: &[u8]) -> Shared {
         self.share_buffer(Buffer::copy_of(bytes))
     }
 
-    /// As [`Self::share`], of what a queue had for itself.
+    /// The same as [`Self::share`], with a queue's own buffer.
     pub(super) fn share_buffer(&self, buffer: Buffer) -> Shared {
         Shared::of_buffer(buffer, &self.meter)
     }
 
-    /// The bytes of the input are done with: no queue will keep more of them.
+    /// The input goes away: no queue will copy more of it.
     #[inline]
     pub(crate) fn forget_input(&mut self) {
         if self.kept.is_some() {
@@ -135,7 +131,7 @@ impl Store {
         }
     }
 
-    /// A copy of the input's `range` that others have kept too, if it is not the first.
+    /// A copy of the input's `range` that other queues have made too, unless this is the first.
     pub(super) fn kept(&mut self, range: &Range<usize>, buffer: &[u8]) -> Option<Shared> {
         let again = self.kept.as_mut().filter(|kept| kept.range == *range);
         let Some(again) = again else {
@@ -153,13 +149,13 @@ impl Store {
         Some(copy.clone())
     }
 
-    /// Whether a copy of the input's `range` is there already.
+    /// Whether a copy of the input's `range` exists.
     pub(super) fn has_kept(&self, range: &Range<usize>) -> bool {
         let kept = self.kept.as_ref().filter(|kept| kept.range == *range);
         kept.is_some_and(|kept| kept.shared.is_some())
     }
 
-    /// Counts `bytes` for the queue with this account.
+    /// Charges `bytes` to the queue with this account.
     pub(super) fn charge(&mut self, account: &mut u64, bytes: usize) {
         *account += bytes as u64;
         self.owned += bytes as u64;
@@ -170,7 +166,7 @@ impl Store {
         self.owned -= bytes as u64;
     }
 
-    /// Counts that something has another size now.
+    /// Notes a change of size.
     pub(super) fn resize(&mut self, account: &mut u64, before: usize, after: usize) {
         self.charge(account, after);
         self.refund(account, before);
@@ -181,7 +177,7 @@ impl Store {
         self.keys.hash_one(topic)
     }
 
-    /// An empty buffer for at least `size` bytes; not counted for its queue yet.
+    /// An empty buffer for at least `size` bytes; not charged to its queue yet.
     pub(super) fn take(&mut self, size: usize) -> Buffer {
         let class = CLASS_SIZES.partition_point(|class| *class < size);
         let Some(spare) = self.spare.get_mut(class) else {
@@ -196,7 +192,7 @@ impl Store {
         }
     }
 
-    /// Takes a buffer back that is not counted for its queue any more.
+    /// Takes back a buffer that is not charged to its queue any more.
     pub(super) fn give(&mut self, mut buffer: Buffer) {
         let size = buffer.capacity();
         let above = CLASS_SIZES.partition_point(|class| *class <= size);
@@ -226,7 +222,7 @@ impl Store {
         }
     }
 
-    /// An empty queue of messages kept apart, counted for itself.
+    /// An empty queue of messages kept apart, charged only for itself.
     pub(super) fn take_apart(&mut self) -> Box<Apart> {
         let apart = match self.aparts.pop() {
             Some(spare) => {
@@ -247,12 +243,12 @@ impl Store {
         }
     }
 
-    /// The block that waits for others to keep the same run.
+    /// The block that waits for other queues to keep the same run.
     pub(super) fn kept_block(&self) -> Option<&Shared> {
         self.kept.as_ref().and_then(|kept| kept.shared.as_ref())
     }
 
-    /// The spare buffers, counted anew.
+    /// The bytes of spare buffers, recounted.
     #[cfg(test)]
     pub(super) fn walk_spare(&self) -> usize {
         let buffers = self.spare.iter().flatten().map(Buffer::capacity);

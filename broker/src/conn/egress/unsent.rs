@@ -1,7 +1,7 @@
-//! What can still be taken out of a queue: the messages of which no byte was written.
+//! Messages that can still be removed from a queue, because no byte of them was written.
 //!
-//! A queue that is given up may be as large as the memory limit, and it is given up just when there
-//! is no more. So it is taken apart chunk by chunk, and nowhere is a second copy of it.
+//! A queue that is given up may be as large as the memory limit, and it is given up just when
+//! memory is short. So it is taken apart chunk by chunk, without a second copy.
 
 use super::buffer::Buffer;
 use super::{BATCH_SIZE_MAX, Body, Chunk, Egress, Shared, Store};
@@ -10,22 +10,22 @@ use std::ops::Range;
 use zmtp::Frames;
 use zmtp::wire::header::COMMAND;
 
-/// Messages that were queued and not begun, in order. The store counts their bytes as queued, and
-/// their memory, until they are delivered or discarded.
+/// Messages that were queued, and of which no byte was written, in order. The store counts their
+/// bytes as queued, and their memory, until they are delivered or discarded.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
     bytes: u64,
-    /// Memory, shared blocks not included.
+    /// Memory, without shared blocks.
     footprint: u64,
-    /// Small messages on their way to the last segment.
+    /// Small messages, collected for the last segment.
     gathered: Buffer,
     messages: u32,
-    /// Whole messages, one after the other in each.
+    /// Whole messages, several in each segment.
     segments: VecDeque<Shared>,
 }
 
 impl Unsent {
-    /// How many messages there are.
+    /// The number of messages.
     pub(crate) fn messages(&self) -> u32 {
         self.messages
     }
@@ -39,7 +39,7 @@ impl Unsent {
         self.messages == 0
     }
 
-    /// Takes the first message out.
+    /// Takes out the first message.
     pub(crate) fn pop(&mut self, store: &mut Store) -> Option<Shared> {
         let front = self.segments.front_mut()?;
         let (size, _) = front_size(front);
@@ -58,7 +58,7 @@ impl Unsent {
         Some(message)
     }
 
-    /// Puts the messages of another queue behind these.
+    /// Appends the messages of another queue.
     pub(crate) fn append(&mut self, mut other: Self, store: &mut Store) {
         let before = self.list_size();
         let list = other.list_size();
@@ -70,7 +70,7 @@ impl Unsent {
         self.bytes += other.bytes;
     }
 
-    /// Drops them all; answers how many they were.
+    /// Drops all messages; returns their number.
     pub(crate) fn discard(&mut self, store: &mut Store) -> u32 {
         store.queued -= self.bytes;
         let list = self.list_size();
@@ -82,7 +82,7 @@ impl Unsent {
         self.segments.capacity() * size_of::<Shared>()
     }
 
-    /// Copies messages, or a part of one, behind what is there; so many end in it.
+    /// Appends copies of messages, or of a part of one; `messages` end in it.
     pub(super) fn gather(&mut self, part: &[u8], messages: u32, store: &mut Store) {
         let before = self.gathered.capacity();
         let size = self.gathered.len() + part.len();
@@ -100,13 +100,13 @@ impl Unsent {
         }
     }
 
-    /// Takes whole messages that no queue holds any more.
+    /// Appends whole messages that no queue owns any more.
     pub(super) fn push_owned(&mut self, bytes: Buffer, messages: u32, store: &mut Store) {
         let shared = store.share_buffer(bytes);
         self.push_shared(shared, messages, store);
     }
 
-    /// Takes whole messages that others may hold too.
+    /// Appends whole messages that queues may share.
     pub(super) fn push_shared(&mut self, bytes: Shared, messages: u32, store: &mut Store) {
         self.flush(store);
         self.bytes += bytes.len() as u64;
@@ -123,7 +123,7 @@ impl Unsent {
         }
     }
 
-    /// Makes a segment of what was gathered.
+    /// Makes a segment of the collected messages.
     fn flush(&mut self, store: &mut Store) {
         if self.gathered.is_empty() {
             return;
@@ -134,7 +134,7 @@ impl Unsent {
         self.push_segment(shared, store);
     }
 
-    /// Its own memory, counted anew.
+    /// Its own memory, recounted.
     pub(super) fn owned(&self) -> usize {
         self.gathered.capacity() + self.list_size()
     }
@@ -145,14 +145,14 @@ impl Unsent {
 }
 
 impl Egress {
-    /// As [`Self::close`], but hands over the messages of which no byte was written.
+    /// The same as [`Self::close`], but returns the messages of which no byte was written.
     pub(crate) fn close_and_take(&mut self, store: &mut Store) -> Unsent {
         let unsent = self.take_unsent(&[], store);
         self.close(store);
         unsent
     }
 
-    /// Gives up the queue for good: the peer does not read any more.
+    /// Gives up the queue: the peer does not read any more.
     pub(crate) fn close(&mut self, store: &mut Store) {
         store.queued -= self.bytes;
         while let Some(chunk) = self.chunks.pop_front() {
@@ -171,13 +171,13 @@ impl Egress {
         };
     }
 
-    /// Drops the messages of which no byte was written; answers how many. What was begun, and
-    /// commands, stay. `input` is the buffer the queue leans on, or empty.
+    /// Drops the messages of which no byte was written; returns their number. Partly written
+    /// messages and commands stay. `input` is the buffer that the queue refers to, or empty.
     pub(crate) fn shed(&mut self, input: &[u8], store: &mut Store) -> u32 {
         self.sift(input, None, store)
     }
 
-    /// As [`Self::shed`], but hands the messages over.
+    /// The same as [`Self::shed`], but returns the messages.
     pub(crate) fn take_unsent(&mut self, input: &[u8], store: &mut Store) -> Unsent {
         let mut unsent = Unsent::default();
         self.sift(input, Some(&mut unsent), store);
@@ -201,7 +201,7 @@ impl Egress {
             messages += sieve.taken_messages;
             bytes += sieve.taken_bytes as u64;
             if sieve.taken.is_empty() {
-                // In front of a message whose prefix is begun nothing else is left.
+                // Only the message whose prefix is partly written has bytes in front.
                 self.preamble += if is_begun {
                     chunk.size()
                 } else {
@@ -242,7 +242,7 @@ impl Egress {
         messages
     }
 
-    /// Puts a chunk, whose memory is counted, behind those that stay.
+    /// Appends a chunk, whose memory is counted, to those that stay.
     fn put_back(&mut self, chunk: Chunk, store: &mut Store) {
         let Chunk {
             body,
@@ -255,12 +255,12 @@ impl Egress {
         self.push_chunk(body, messages, prefix, store);
     }
 
-    /// Puts what stays of a chunk behind what stays of the others.
+    /// Appends the staying part of a chunk to those of the others.
     fn keep_pieces(&mut self, sieve: &Sieve, chunk: Chunk, input: &[u8], store: &mut Store) {
         let messages = chunk.messages - sieve.taken_messages;
         let (first, size) = match &sieve.kept[..] {
             [] => {
-                // Those left have been written.
+                // The others were written.
                 self.messages -= messages;
                 return self.give_chunk(chunk, store);
             }
@@ -292,33 +292,33 @@ impl Egress {
     }
 }
 
-/// Parts a chunk into what stays and what can be taken out.
+/// Divides a chunk into a part that stays and messages that can be removed.
 #[derive(Debug, Default)]
 struct Sieve {
-    /// Bytes at the front of what stays that are not to be parsed: they are, or what they belong
-    /// to is begun.
+    /// Bytes at the front of the staying part that must not be parsed, because they, or the message
+    /// they belong to, are partly written.
     begun_size: usize,
-    /// Whether the first message was begun before the chunk; afterwards, whether the first message
-    /// of the next chunk was.
+    /// Whether the first message was partly written before the chunk; at the end, whether the first
+    /// message of the next chunk was.
     is_prefix_begun: bool,
-    /// What stays.
+    /// The staying part.
     kept: Vec<Range<usize>>,
-    /// Whether that begins as the chunk did.
+    /// Whether it begins where the chunk began.
     keeps_first: bool,
-    /// How many bytes of the next chunk's first message this one ends with.
+    /// The number of bytes of the next chunk's first message at the end of this one.
     next_prefix: usize,
     taken: Vec<Piece>,
     taken_bytes: usize,
     taken_messages: u32,
-    /// How much at the front is not to be parsed.
+    /// The number of bytes at the front that must not be parsed.
     unparsed: usize,
     written: usize,
 }
 
-/// Messages side by side that are taken out, or a part of one.
+/// Adjacent messages to remove, or a part of one.
 #[derive(Debug)]
 struct Piece {
-    /// How many end in it.
+    /// The number of messages that end in it.
     messages: u32,
     range: Range<usize>,
 }
@@ -368,7 +368,7 @@ impl Sieve {
         }
     }
 
-    /// Hands over what is taken out of a chunk.
+    /// Returns the removed part of a chunk.
     fn hand_over(&self, chunk: &Chunk, input: &[u8], taken: &mut Unsent, store: &mut Store) {
         let bytes = chunk.bytes(input);
         let is_whole = self.taken[0].range.len() == bytes.len() && chunk.prefix == 0;
@@ -400,7 +400,7 @@ impl Sieve {
         self.taken_bytes += range.len();
         self.taken_messages += messages;
         match self.taken.last_mut() {
-            // The beginning of a message is for itself: it must not end a segment.
+            // The beginning of a message is a piece of its own: it must not end a segment.
             Some(last) if last.range.end == range.start && messages > 0 => {
                 last.range.end = range.end;
                 last.messages += messages;
@@ -410,7 +410,7 @@ impl Sieve {
     }
 }
 
-/// Size of the message or command at the front of `wire`, and whether all of it is there.
+/// The size of the message or command at the front of `wire`, and whether it is whole.
 pub(super) fn front_size(wire: &[u8]) -> (usize, bool) {
     let (mut frames, mut more) = (Frames::new(wire), true);
     while more && let Some(frame) = frames.next() {

@@ -138,7 +138,7 @@ fn a_recording_cut_anywhere_loses_only_its_last_record() {
         } else if *start < size {
             let missing = size - start;
             expected.push(format!(
-                "the last record, {missing} bytes at byte {start}, is not finished"
+                "the last record, {missing} bytes at byte {start}, is unfinished"
             ));
         }
         assert_eq!(told, expected, "{size} bytes");
