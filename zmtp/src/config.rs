@@ -2,6 +2,7 @@
 
 use crate::heartbeat::HeartbeatConfig;
 use crate::limits::Limits;
+use crate::mechanism::curve::{CurveClient, CurveServer};
 use crate::mechanism::plain::PlainClient;
 use crate::socket_type::SocketType;
 use crate::wire::loop_check::{LoopCheck, PROPERTY};
@@ -38,6 +39,10 @@ pub struct SessionConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MechanismConfig {
+    /// CURVE, as a client: authentication of both sides by keys, and encryption.
+    CurveClient(Arc<CurveClient>),
+    /// CURVE, as a server: the caller decides about the key of each client.
+    CurveServer(Arc<CurveServer>),
     /// NULL: no authentication and no encryption.
     #[default]
     Null,
@@ -52,6 +57,7 @@ impl MechanismConfig {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::CurveClient(_) | Self::CurveServer(_) => "CURVE",
             Self::Null => "NULL",
             Self::PlainClient(_) | Self::PlainServer => "PLAIN",
         }
@@ -62,8 +68,8 @@ impl MechanismConfig {
     #[must_use]
     pub fn is_server(&self) -> bool {
         match self {
-            Self::Null | Self::PlainClient(_) => false,
-            Self::PlainServer => true,
+            Self::CurveClient(_) | Self::Null | Self::PlainClient(_) => false,
+            Self::CurveServer(_) | Self::PlainServer => true,
         }
     }
 }

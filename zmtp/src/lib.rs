@@ -89,6 +89,7 @@ pub mod limits;
 pub mod plain;
 pub mod wire;
 
+mod coder;
 mod config;
 mod deframer;
 mod error;
@@ -111,6 +112,7 @@ pub mod fuzzing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use coder::{Coder, Opened, Opener, Sealer};
 pub use config::{MechanismConfig, SessionConfig};
 pub use deframer::{Deframer, Found, Span};
 pub use error::{

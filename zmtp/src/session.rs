@@ -9,6 +9,7 @@
 //! and reports positions; the caller drops consumed bytes and decides when it is done with a
 //! message.
 
+use crate::coder::Coder;
 use crate::config::SessionConfig;
 use crate::deframer::{Deframer, Found, Span};
 use crate::error::{Deadline, Error, Malformed, Misbehaved, Refused};
@@ -94,6 +95,8 @@ impl Step {
 /// The protocol state of one connection.
 #[derive(Debug)]
 pub struct Session {
+    /// What the traffic is to pass through, until the caller takes it.
+    coder: Option<Box<Coder>>,
     config: Arc<SessionConfig>,
     handshake_deadline: Option<Instant>,
     heartbeat: Heartbeat,
@@ -135,11 +138,20 @@ impl Session {
             .handshake_timeout
             .and_then(|timeout| now.checked_add(timeout));
         Self {
+            coder: None,
             config,
             handshake_deadline,
             heartbeat: Heartbeat::default(),
             state,
         }
+    }
+
+    /// What the peer's traffic is to pass through, if its mechanism protects that; to be asked at
+    /// [`Event::Ready`] and [`Event::Trial`]. All input behind that step has to be opened before
+    /// it is handled, and all output since then to be sealed before it is sent.
+    #[must_use]
+    pub fn take_coder(&mut self) -> Option<Box<Coder>> {
+        self.coder.take()
     }
 
     /// Looks at the front of `input` and reports the first event there.
@@ -420,7 +432,10 @@ impl Session {
         match progress {
             Progress::Authenticate(credentials) => Event::Authenticate(credentials),
             Progress::Continue => Event::Progress,
-            Progress::Done(peer) => self.end_handshake(peer),
+            Progress::Done(peer, coder) => {
+                self.coder = coder;
+                self.end_handshake(peer)
+            }
         }
     }
 

@@ -50,7 +50,7 @@ impl Null {
             Command::Ready(metadata) => {
                 let mut peer = Peer::from_metadata(config.socket_type, version, metadata)?;
                 peer.user = self.user.take();
-                Ok(Progress::Done(peer))
+                Ok(Progress::Done(peer, None))
             }
             Command::Error(reason) => Err(Refused::ByPeer(reason).into()),
             _ => Err(Misbehaved::UnexpectedCommand.into()),

@@ -151,7 +151,7 @@ impl ClientHandshake {
             ClientState::ExpectReady => {
                 let metadata = expect_or_refusal(b"READY", body)?;
                 let peer = Peer::from_metadata(config.socket_type, version, metadata)?;
-                Ok(Progress::Done(peer))
+                Ok(Progress::Done(peer, None))
             }
         }
     }
@@ -178,7 +178,7 @@ impl ServerHandshake {
                 peer.user = user.take();
                 append_metadata_command("READY", config, out);
                 *self = Self::Done;
-                Ok(Progress::Done(peer))
+                Ok(Progress::Done(peer, None))
             }
             Self::ExpectAuthorization | Self::Done => Err(Misbehaved::UnexpectedCommand.into()),
         }
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(progress, Ok(Progress::Continue));
         assert_eq!(out[2..], *INITIATE);
         out.clear();
-        let Ok(Progress::Done(peer)) = tell(&mut client, READY, &mut out) else {
+        let Ok(Progress::Done(peer, None)) = tell(&mut client, READY, &mut out) else {
             panic!("the end of the handshake");
         };
         assert_eq!(peer.socket_type, Some(SocketType::Pull));
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(progress, Ok(Progress::Continue));
         assert_eq!(out, b"\x04\x08\x07WELCOME");
         out.clear();
-        let Ok(Progress::Done(peer)) = serve(&mut server, INITIATE, &mut out) else {
+        let Ok(Progress::Done(peer, None)) = serve(&mut server, INITIATE, &mut out) else {
             panic!("the end of the handshake");
         };
         assert_eq!(peer.user.as_deref(), Some("user"));

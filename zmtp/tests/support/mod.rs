@@ -6,10 +6,17 @@
 //! accept_zmtp2                        peers of 2.0 are accepted
 //! loop_check on                       we look for loops; or `trial`
 //! limit message_frames_max 3          a limit other than the default
+//! mechanism plain-server              a mechanism other than NULL: also plain-client "user" "secret",
+//!                                     curve-server SECRET, curve-client SECRET PUBLIC (of the server)
+//! entropy 01 02 03                    the random bytes that we make keys and nonces of, in order
+//! authorize "name"                    how the caller decides when it is asked; or `deny`, or `tell`
+//!                                     for a denial by ERROR. By default the peer has no name.
 //! < 00 05 "hello"                     the peer's bytes, field by field
 //! > 04 05 04 "PONG"                   what we must have sent once the lines above have arrived
 //! = message 00 05 "hello"             what must have been reported by then: a message as sent,
 //! = ready 3.1 REQ "id"                a peer's version, type (or -) and identity,
+//! = authenticate "user" 00 "secret"   the credentials that the caller has to decide about: user
+//!                                     name, zero and password, or the key of the client,
 //! = subscribe "topic"                 a subscription,
 //! = cancel "topic"                    or its end,
 //! = loop_check 04 08 07 "ZMQD-UP"     a command about loops, as we would send it,
@@ -28,12 +35,16 @@ mod replay;
 pub(crate) use random::Random;
 pub(crate) use replay::{Caller, replay};
 
+use std::sync::Arc;
 use std::{fs, path::Path};
-use zmtp::{Limits, LoopCheck, SocketType, Version};
+use zmtp::curve::{CurveClient, CurveServer, PublicKey, SecretKey};
+use zmtp::plain::{Password, PlainClient};
+use zmtp::{Authorization, Limits, LoopCheck, MechanismConfig, SocketType, Version};
 
 /// An event that a session reports, or its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
+    Authenticate(Vec<u8>),
     Cancel(Vec<u8>),
     Failed(String),
     LoopCheck(Vec<u8>),
@@ -47,6 +58,9 @@ pub(crate) enum Happening {
 #[derive(Clone, Debug)]
 pub(crate) struct Transcript {
     pub(crate) name: String,
+    pub(crate) authorization: Authorization,
+    pub(crate) entropy: Vec<u8>,
+    pub(crate) mechanism: MechanismConfig,
     pub(crate) accepts_zmtp2: bool,
     pub(crate) local: SocketType,
     pub(crate) limits: Limits,
@@ -98,6 +112,9 @@ impl Transcript {
     fn parse(name: &str, lines: &str) -> Self {
         let mut transcript = Self {
             name: name.to_owned(),
+            authorization: Authorization::Granted { user: None },
+            entropy: Vec::new(),
+            mechanism: MechanismConfig::Null,
             accepts_zmtp2: false,
             local: SocketType::Router,
             limits: Limits::default(),
@@ -117,6 +134,14 @@ impl Transcript {
         match word {
             "" | "#" => {}
             "accept_zmtp2" => self.accepts_zmtp2 = true,
+            "authorize" => {
+                let user = Some(text(rest).as_str().into());
+                self.authorization = Authorization::Granted { user };
+            }
+            "deny" => self.authorization = Authorization::Denied { is_told: false },
+            "tell" => self.authorization = Authorization::Denied { is_told: true },
+            "entropy" => self.entropy.extend(bytes(rest)),
+            "mechanism" => self.mechanism = mechanism(rest),
             "local" => self.local = socket_type(rest),
             "loop_check" => self.loop_check = loop_check(rest),
             "limit" => self.set_limit(rest),
@@ -180,6 +205,30 @@ pub(crate) fn ready(socket_type: SocketType) -> Vec<u8> {
     [&[4, body_size], &b"\x05READY"[..], &properties].concat()
 }
 
+fn mechanism(words: &str) -> MechanismConfig {
+    let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
+    let (first, second) = rest.split_once(' ').unwrap_or((rest, ""));
+    let key = |hex: &str| <[u8; 32]>::try_from(bytes(hex)).expect("a key");
+    let secret = || SecretKey::from_bytes(&key(first)).expect("a usable key");
+    match name {
+        "plain-client" => {
+            let client = PlainClient::new(&bytes(first), Password::new(&bytes(second)));
+            MechanismConfig::PlainClient(Arc::new(client.expect("short fields")))
+        }
+        "plain-server" => MechanismConfig::PlainServer,
+        "curve-client" => {
+            let server = PublicKey::from_bytes(key(second)).expect("a usable key");
+            let client = CurveClient::new(secret(), server);
+            MechanismConfig::CurveClient(Arc::new(client.with_entropy(replay::ENTROPY)))
+        }
+        "curve-server" => {
+            let server = CurveServer::new(secret());
+            MechanismConfig::CurveServer(Arc::new(server.with_entropy(replay::ENTROPY)))
+        }
+        _ => panic!("no mechanism is called {name}"),
+    }
+}
+
 fn version(text: &str) -> Option<Version> {
     [Version::V2, Version::V3_0, Version::V3_1]
         .into_iter()
@@ -201,6 +250,7 @@ fn loop_check(word: &str) -> LoopCheck {
 fn happening(text: &str) -> Happening {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     match word {
+        "authenticate" => Happening::Authenticate(bytes(rest)),
         "cancel" => Happening::Cancel(bytes(rest)),
         "loop_check" => Happening::LoopCheck(bytes(rest)),
         "message" => Happening::Message(bytes(rest)),
@@ -215,6 +265,10 @@ fn happening(text: &str) -> Happening {
         }
         _ => panic!("nothing is called {word}"),
     }
+}
+
+fn text(quoted: &str) -> String {
+    String::from_utf8(bytes(quoted)).expect("a text")
 }
 
 fn bytes(text: &str) -> Vec<u8> {

@@ -7,11 +7,11 @@ use super::command::{
     WELCOME_SIZE, fill, nonce,
 };
 use super::crypto::{BoxKey, KEY_SIZE, Secret, TAG_SIZE, derive_public_key};
-use super::traffic::{Opener, Sealer};
-use super::{Coder, CurveClient, Progress};
+use super::{CurveClient, coder, traffic};
 use crate::config::SessionConfig;
 use crate::encode::append_command;
 use crate::error::{Error, Malformed, Misbehaved, Unverified};
+use crate::mechanism::Progress;
 use crate::mechanism::expect::expect_or_refusal;
 use crate::peer::Peer;
 use crate::version::Version;
@@ -24,13 +24,11 @@ const HELLO_NONCE: u64 = 1;
 const INITIATE_NONCE: u64 = 2;
 
 /// The handshake of a client. An error is final; the state is then the one before.
-#[derive(Clone)]
 pub(crate) struct ClientHandshake {
     curve: Arc<CurveClient>,
     state: State,
 }
 
-#[derive(Clone)]
 enum State {
     /// The greetings are not over.
     Start,
@@ -46,11 +44,7 @@ enum State {
     /// INITIATE is sent; READY is awaited. This is the key of the traffic.
     ExpectReady(BoxKey),
     /// READY has come.
-    Done {
-        key: BoxKey,
-        /// The nonce of READY.
-        received_nonce: u64,
-    },
+    Done,
 }
 
 impl ClientHandshake {
@@ -63,7 +57,7 @@ impl ClientHandshake {
     }
 
     /// Appends HELLO.
-    pub(crate) fn start(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub(crate) fn start(&mut self, out: &mut Vec<u8>) -> Result<Progress, Error> {
         let mut secret = Secret::new([0; KEY_SIZE]);
         self.curve.entropy.fill(&mut *secret)?;
         let public = derive_public_key(&secret);
@@ -83,7 +77,7 @@ impl ClientHandshake {
             public,
             secret,
         };
-        Ok(())
+        Ok(Progress::Continue)
     }
 
     /// Handles the body of the next command; what must be sent is appended to `out`.
@@ -107,34 +101,17 @@ impl ClientHandshake {
             State::ExpectReady(key) => {
                 let (received_nonce, metadata) = open_ready(body, key)?;
                 let peer = Peer::from_metadata(config.socket_type, version, &metadata)?;
-                let key = key.clone();
-                let next = State::Done {
-                    key,
-                    received_nonce,
-                };
-                (next, Progress::Done(peer))
+                let opener = traffic::Opener::new(key, SERVER_PREFIX, received_nonce);
+                let sealer = traffic::Sealer::new(key, CLIENT_PREFIX, INITIATE_NONCE);
+                let coder = coder(opener, sealer);
+                (State::Done, Progress::Done(peer, Some(coder)))
             }
-            State::Start | State::Done { .. } => {
+            State::Start | State::Done => {
                 return Err(Misbehaved::UnexpectedCommand.into());
             }
         };
         self.state = next;
         Ok(progress)
-    }
-
-    /// The keys of the traffic, once the handshake is over.
-    pub(crate) fn coder(&self) -> Option<Coder> {
-        let State::Done {
-            key,
-            received_nonce,
-        } = &self.state
-        else {
-            return None;
-        };
-        Some(Coder {
-            opener: Opener::new(key, SERVER_PREFIX, *received_nonce),
-            sealer: Sealer::new(key, CLIENT_PREFIX, INITIATE_NONCE),
-        })
     }
 
     /// Appends INITIATE and returns the key of the traffic.
@@ -225,7 +202,7 @@ impl fmt::Debug for ClientHandshake {
             State::Start => "ClientHandshake(Start)",
             State::ExpectWelcome { .. } => "ClientHandshake(ExpectWelcome)",
             State::ExpectReady(_) => "ClientHandshake(ExpectReady)",
-            State::Done { .. } => "ClientHandshake(Done)",
+            State::Done => "ClientHandshake(Done)",
         })
     }
 }

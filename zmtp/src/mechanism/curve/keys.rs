@@ -212,7 +212,7 @@ impl Entropy {
     /// Another source. All keys and nonces of a handshake come from it, so that only a test has a
     /// reason for one.
     #[must_use]
-    pub fn new(fill: fn(&mut [u8]) -> Result<(), EntropyError>) -> Self {
+    pub const fn new(fill: fn(&mut [u8]) -> Result<(), EntropyError>) -> Self {
         Self(fill)
     }
 

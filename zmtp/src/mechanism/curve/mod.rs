@@ -24,18 +24,14 @@ mod server;
 pub(crate) mod traffic;
 mod z85;
 
-#[expect(unused_imports, reason = "no session has it yet")]
-pub(crate) use traffic::Opened;
-pub(crate) use traffic::{Opener, Sealer};
-#[cfg_attr(not(test), expect(unused_imports, reason = "no session has it yet"))]
-pub(crate) use {client::ClientHandshake, server::ServerHandshake};
-
+pub(crate) use client::ClientHandshake;
 pub(crate) use crypto::is_equal;
+pub(crate) use server::ServerHandshake;
 
 pub use keys::{Entropy, EntropyError, KeyError, PublicKey, SecretKey, SecretText};
 pub use z85::Z85Error;
 
-use crate::peer::Peer;
+use crate::coder::Coder;
 
 /// What a CURVE server needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,24 +48,6 @@ pub struct CurveClient {
     public: PublicKey,
     secret: SecretKey,
     server: PublicKey,
-}
-
-/// What came of a handshake command.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// The peer has shown that it owns this key: is it welcome?
-    Authenticate(PublicKey),
-    /// The handshake goes on.
-    Continue,
-    /// The handshake is over.
-    Done(Peer),
-}
-
-/// Both directions of traffic.
-#[derive(Debug)]
-pub(crate) struct Coder {
-    pub(crate) opener: Opener,
-    pub(crate) sealer: Sealer,
 }
 
 impl CurveServer {
@@ -119,6 +97,14 @@ impl CurveClient {
     pub fn public_key(&self) -> PublicKey {
         self.public
     }
+}
+
+/// What the traffic of a connection passes through.
+fn coder(opener: traffic::Opener, sealer: traffic::Sealer) -> Box<Coder> {
+    Box::new(Coder {
+        opener: crate::coder::Opener(opener),
+        sealer: crate::coder::Sealer(sealer),
+    })
 }
 
 /// The points of low order in every encoding that counts, zero first.

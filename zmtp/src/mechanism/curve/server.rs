@@ -7,12 +7,12 @@ use super::command::{
     WELCOME_SIZE, fill, nonce,
 };
 use super::crypto::{BoxKey, KEY_SIZE, NONCE_SIZE, Secret, TAG_SIZE, derive_public_key, is_equal};
-use super::traffic::{Opener, Sealer};
-use super::{Coder, CurveServer, Progress, PublicKey};
+use super::{CurveServer, PublicKey, coder, traffic};
 use crate::config::SessionConfig;
 use crate::encode::append_command;
 use crate::error::{Error, Incompatible, Malformed, Misbehaved, Unverified};
 use crate::mechanism::expect::expect;
+use crate::mechanism::{Credentials, Progress};
 use crate::peer::Peer;
 use crate::version::Version;
 use std::fmt;
@@ -22,13 +22,11 @@ use std::sync::Arc;
 const READY_NONCE: u64 = 1;
 
 /// The handshake of a server. An error is final; the state is then the one before.
-#[derive(Clone)]
 pub(crate) struct ServerHandshake {
     curve: Arc<CurveServer>,
     state: State,
 }
 
-#[derive(Clone)]
 enum State {
     /// HELLO is awaited.
     ExpectHello,
@@ -45,11 +43,10 @@ enum State {
     /// The owner of this connection's session decides whether the client is welcome.
     ExpectAuthorization { traffic: Traffic, peer: Peer },
     /// READY is sent.
-    Done(Traffic),
+    Done,
 }
 
 /// What traffic begins with.
-#[derive(Clone)]
 struct Traffic {
     key: BoxKey,
     /// The nonce of INITIATE.
@@ -84,9 +81,9 @@ impl ServerHandshake {
                 let (traffic, key, metadata) = initiate.open(&self.curve, client, cookie_key)?;
                 let peer = Peer::from_metadata(config.socket_type, version, &metadata)?;
                 let next = State::ExpectAuthorization { traffic, peer };
-                (next, Progress::Authenticate(key))
+                (next, Progress::Authenticate(Credentials::Curve(key)))
             }
-            State::ExpectAuthorization { .. } | State::Done(_) => {
+            State::ExpectAuthorization { .. } | State::Done => {
                 return Err(Misbehaved::UnexpectedCommand.into());
             }
         };
@@ -94,20 +91,21 @@ impl ServerHandshake {
         Ok(progress)
     }
 
-    /// Welcomes the client whose key [`Progress::Authenticate`] told: appends READY, which ends the
-    /// handshake.
+    /// Continues after [`Progress::Authenticate`]: appends READY, which ends the handshake.
     ///
     /// # Errors
     /// If there is no client to be welcomed.
     pub(crate) fn authorize(
         &mut self,
         config: &SessionConfig,
+        user: Option<Arc<str>>,
         out: &mut Vec<u8>,
-    ) -> Result<Peer, Error> {
+    ) -> Result<Progress, Error> {
         let State::ExpectAuthorization { traffic, peer } = &self.state else {
             return Err(Misbehaved::UnexpectedCommand.into());
         };
-        let (traffic, peer) = (traffic.clone(), peer.clone());
+        let mut peer = peer.clone();
+        peer.user = user;
         let counter = READY_NONCE.to_be_bytes();
         let mut sealed = vec![0; TAG_SIZE];
         config.append_metadata(&mut sealed);
@@ -115,19 +113,10 @@ impl ServerHandshake {
             .key
             .seal(&nonce(READY_PREFIX, &counter), &mut sealed);
         append_command(out, "READY", &[&counter, &sealed[..]].concat());
-        self.state = State::Done(traffic);
-        Ok(peer)
-    }
-
-    /// The keys of the traffic, once the handshake is over.
-    pub(crate) fn coder(&self) -> Option<Coder> {
-        let State::Done(traffic) = &self.state else {
-            return None;
-        };
-        Some(Coder {
-            opener: Opener::new(&traffic.key, CLIENT_PREFIX, traffic.received_nonce),
-            sealer: Sealer::new(&traffic.key, SERVER_PREFIX, READY_NONCE),
-        })
+        let opener = traffic::Opener::new(&traffic.key, CLIENT_PREFIX, traffic.received_nonce);
+        let sealer = traffic::Sealer::new(&traffic.key, SERVER_PREFIX, READY_NONCE);
+        self.state = State::Done;
+        Ok(Progress::Done(peer, Some(coder(opener, sealer))))
     }
 
     fn handle_hello(&self, body: &[u8], out: &mut Vec<u8>) -> Result<State, Error> {
@@ -287,7 +276,7 @@ impl fmt::Debug for ServerHandshake {
             State::ExpectHello => "ServerHandshake(ExpectHello)",
             State::ExpectInitiate { .. } => "ServerHandshake(ExpectInitiate)",
             State::ExpectAuthorization { .. } => "ServerHandshake(ExpectAuthorization)",
-            State::Done(_) => "ServerHandshake(Done)",
+            State::Done => "ServerHandshake(Done)",
         })
     }
 }

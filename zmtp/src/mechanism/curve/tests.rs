@@ -7,6 +7,7 @@ use super::crypto::{BoxKey, TAG_SIZE, derive_public_key};
 use super::*;
 use crate::config::SessionConfig;
 use crate::error::{Error, Incompatible, Malformed, Misbehaved, Reason, Refused, Unverified};
+use crate::mechanism::{Credentials, Progress};
 use crate::socket_type::SocketType;
 use crate::version::Version;
 use crate::wire::metadata::append_property;
@@ -84,6 +85,12 @@ fn only_body(out: &[u8]) -> Body {
 struct Pair {
     client: ClientHandshake,
     server: ServerHandshake,
+    server_coder: Option<Box<Coder>>,
+}
+
+/// The server asks about the client with this key.
+fn asked(key: &PublicKey) -> Result<Progress, Error> {
+    Ok(Progress::Authenticate(Credentials::Curve(*key)))
 }
 
 impl Pair {
@@ -91,6 +98,7 @@ impl Pair {
         Self {
             client: ClientHandshake::new(client_config()),
             server: ServerHandshake::new(server_config()),
+            server_coder: None,
         }
     }
 
@@ -134,11 +142,16 @@ impl Pair {
         let initiate = self.initiate();
         let (progress, out) = self.serve(&initiate);
         let key = secret(2).public_key();
-        assert_eq!(progress, Ok(Progress::Authenticate(key)));
+        assert_eq!(progress, asked(&key));
         assert!(out.is_empty(), "nothing is said before the key is welcome");
-        assert!(self.server.coder().is_none());
         let mut out = Vec::new();
-        let peer = self.server.authorize(&pull(), &mut out).unwrap();
+        let user = Some("user".into());
+        let progress = self.server.authorize(&pull(), user, &mut out);
+        let Ok(Progress::Done(peer, coder)) = progress else {
+            panic!("{progress:?}");
+        };
+        self.server_coder = coder;
+        assert_eq!(peer.user.as_deref(), Some("user"));
         assert_eq!(peer.socket_type, Some(SocketType::Push));
         assert_eq!(peer.version, Version::V3_1);
         only_body(&out)
@@ -146,17 +159,17 @@ impl Pair {
 }
 
 /// Both coders after an honest handshake, the client's first.
-pub(super) fn coders() -> [Coder; 2] {
+pub(super) fn coders() -> [Box<Coder>; 2] {
     let mut pair = Pair::new();
     let ready = pair.ready();
     let (progress, out) = pair.ask(&ready);
-    let Ok(Progress::Done(peer)) = progress else {
+    let Ok(Progress::Done(peer, Some(coder))) = progress else {
         panic!("{progress:?}");
     };
     assert_eq!(peer.socket_type, Some(SocketType::Pull));
     assert_eq!(peer.version, Version::V3_0);
     assert!(out.is_empty());
-    [pair.client.coder(), pair.server.coder()].map(Option::unwrap)
+    [coder, pair.server_coder.unwrap()]
 }
 
 #[test]
@@ -290,7 +303,7 @@ fn a_dry_source_ends_the_handshake_on_both_sides() {
 
 #[test]
 fn commands_have_their_order_on_both_sides() {
-    let unexpected = Err(Misbehaved::UnexpectedCommand.into());
+    let unexpected = || Err(Misbehaved::UnexpectedCommand.into());
     let [hello, welcome, initiate, ready] =
         [Pair::hello, Pair::welcome, Pair::initiate, Pair::ready]
             .map(|command| command(&mut Pair::new()));
@@ -310,7 +323,7 @@ fn commands_have_their_order_on_both_sides() {
             reach(&mut pair);
             assert_eq!(
                 pair.serve(body).0,
-                unexpected,
+                unexpected(),
                 "{}",
                 body[..6].escape_ascii()
             );
@@ -324,10 +337,15 @@ fn commands_have_their_order_on_both_sides() {
         for body in all.iter().filter(|body| !legal.contains(body)) {
             let mut pair = Pair::new();
             reach(&mut pair);
-            assert_eq!(pair.ask(body).0, unexpected, "{}", body[..6].escape_ascii());
+            assert_eq!(
+                pair.ask(body).0,
+                unexpected(),
+                "{}",
+                body[..6].escape_ascii()
+            );
         }
     }
-    assert_eq!(Pair::new().ask(&welcome).0, unexpected, "before HELLO");
+    assert_eq!(Pair::new().ask(&welcome).0, unexpected(), "before HELLO");
 }
 
 #[test]
@@ -425,7 +443,7 @@ fn every_bit_of_the_cookie_counts() {
         assert_eq!(pair.serve(&flipped).0, Err(Unverified::Cookie.into()));
     }
     let key = secret(2).public_key();
-    assert_eq!(pair.serve(&initiate).0, Ok(Progress::Authenticate(key)));
+    assert_eq!(pair.serve(&initiate).0, asked(&key));
 }
 
 #[test]
@@ -518,36 +536,40 @@ impl Forger {
 fn a_vouch_proves_the_key_and_means_this_connection_and_server() {
     let client = *secret(2).public_key().as_bytes();
     let server = secret(1).public_key();
-    let refused = Err(Unverified::Vouch.into());
+    let refused = || Err(Unverified::Vouch.into());
 
     let mut forger = Forger::new();
     let vouch = forger.honest_vouch();
-    let welcome = Ok(Progress::Authenticate(secret(2).public_key()));
+    let welcome = asked(&secret(2).public_key());
     assert_eq!(forger.initiate(&client, &vouch, b""), welcome);
 
     let mut forger = Forger::new();
     let to_long_term = forger.vouch(&[2; 32], server.as_bytes(), &server);
-    assert_eq!(forger.initiate(&client, &to_long_term, b""), refused);
+    assert_eq!(forger.initiate(&client, &to_long_term, b""), refused());
 
     let mut forger = Forger::new();
     let other_server = forger.vouch(&[2; 32], &forger.server, &secret(3).public_key());
-    assert_eq!(forger.initiate(&client, &other_server, b""), refused);
+    assert_eq!(forger.initiate(&client, &other_server, b""), refused());
 
     let mut forger = Forger::new();
     let vouch = forger.honest_vouch();
     let somebody_else = *secret(4).public_key().as_bytes();
-    assert_eq!(forger.initiate(&somebody_else, &vouch, b""), refused);
+    assert_eq!(forger.initiate(&somebody_else, &vouch, b""), refused());
 
     let mut forger = Forger::new();
     forger.transient = [6; 32];
     let other_connection = forger.honest_vouch();
-    assert_eq!(forger.initiate(&client, &other_connection, b""), refused);
+    assert_eq!(forger.initiate(&client, &other_connection, b""), refused());
 
     for bit in 0..8 * 96 {
         let mut forger = Forger::new();
         let mut vouch = forger.honest_vouch();
         vouch[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(forger.initiate(&client, &vouch, b""), refused, "bit {bit}");
+        assert_eq!(
+            forger.initiate(&client, &vouch, b""),
+            refused(),
+            "bit {bit}"
+        );
     }
     for point in low_order_points() {
         let mut forger = Forger::new();
@@ -566,7 +588,7 @@ fn metadata_of_many_sizes() {
     append_property(&mut wrong_type, "Socket-Type", b"SUB");
     let mut identity = Vec::new();
     append_property(&mut identity, "Identity", &[b'i'; 256]);
-    let welcome = Ok(Progress::Authenticate(secret(2).public_key()));
+    let welcome = asked(&secret(2).public_key());
     let malformed = || Err(Malformed::Metadata.into());
     let mismatch = Err(Incompatible::SocketType {
         local: SocketType::Pull,
@@ -579,7 +601,7 @@ fn metadata_of_many_sizes() {
         (b"\x01x\0\0\0\x02y", malformed()),
         (&identity, malformed()),
         (&wrong_type, mismatch),
-        (&filling, Ok(Progress::Authenticate(secret(2).public_key()))),
+        (&filling, asked(&secret(2).public_key())),
     ];
     for (metadata, expected) in table {
         let mut forger = Forger::new();
@@ -596,7 +618,6 @@ fn every_byte_of_ready_counts() {
         let mut ready = pair.ready();
         ready[place] ^= 2;
         assert_eq!(pair.ask(&ready).0, Err(Unverified::Ready.into()));
-        assert!(pair.client.coder().is_none());
     }
     for size in 6..30 {
         let mut pair = Pair::new();
@@ -619,7 +640,7 @@ fn ready_with_a_type_that_does_not_fit_is_refused() {
     let initiate = pair.initiate();
     pair.serve(&initiate).0.unwrap();
     let mut out = Vec::new();
-    pair.server.authorize(&server, &mut out).unwrap();
+    pair.server.authorize(&server, None, &mut out).unwrap();
     let error = pair.ask(&only_body(&out)).0.unwrap_err();
     assert_eq!(error.label(), "socket-type-mismatch");
 }
@@ -628,12 +649,12 @@ fn ready_with_a_type_that_does_not_fit_is_refused() {
 fn a_client_is_authorized_once_and_only_when_it_asks() {
     let mut pair = Pair::new();
     let mut out = Vec::new();
-    assert!(pair.server.authorize(&pull(), &mut out).is_err());
+    assert!(pair.server.authorize(&pull(), None, &mut out).is_err());
     pair.initiate();
-    assert!(pair.server.authorize(&pull(), &mut out).is_err());
+    assert!(pair.server.authorize(&pull(), None, &mut out).is_err());
     let mut pair = Pair::new();
     pair.ready();
-    assert!(pair.server.authorize(&pull(), &mut out).is_err());
+    assert!(pair.server.authorize(&pull(), None, &mut out).is_err());
     assert!(out.is_empty());
 }
 
@@ -648,7 +669,7 @@ fn traffic_begins_behind_the_nonces_of_the_handshake() {
     let mut pair = Pair::new();
     assert_eq!(pair.ready()[6..14], 1_u64.to_be_bytes());
     let nonces = coders().map(|mut coder| {
-        let mut out = vec![0; Sealer::sealed_size(1)];
+        let mut out = vec![0; coder.sealer.sealed_size(1)];
         coder.sealer.seal(0, b"x", &mut out).unwrap();
         u64::from_be_bytes(out[10..18].try_into().unwrap())
     });

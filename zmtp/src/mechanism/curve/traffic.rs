@@ -10,6 +10,7 @@
 //! and COMMAND stand inside only, and a frame that has them outside is refused.
 
 use super::crypto::{BoxKey, MessageKey, TAG_SIZE};
+use crate::coder::Opened;
 use crate::error::{Error, Internal, Malformed, Misbehaved, Unverified};
 use crate::limits::Limits;
 use crate::wire::header::{
@@ -27,17 +28,6 @@ const OVERHEAD: usize = FRONT_SIZE + TAG_SIZE + 1;
 const INNER_MORE: u8 = 0x01;
 /// The inner flag of a command.
 const INNER_COMMAND: u8 = 0x02;
-
-/// What was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Opened {
-    /// Bytes at the front of the input that the frames were made of.
-    pub(crate) consumed: usize,
-    /// How many bytes there must be behind `consumed` before more can be opened.
-    pub(crate) need: usize,
-    /// Bytes of plain frames, which now stand at the front of the input.
-    pub(crate) plain: usize,
-}
 
 /// Opens what the peer sends.
 #[derive(Debug)]

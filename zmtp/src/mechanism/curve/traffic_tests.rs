@@ -49,17 +49,20 @@ fn open(opener: &mut Opener, raw: &[u8]) -> Result<Vec<u8>, Error> {
 fn both_directions_of_a_connection() {
     let [mut client, mut server] = coders();
     for round in 0..3_u8 {
-        let raw = seal(&mut client.sealer, MORE, &[round]);
+        let raw = seal(&mut client.sealer.0, MORE, &[round]);
         assert_eq!(raw[..2], [0, 34], "neither MORE nor COMMAND outside");
-        assert_eq!(open(&mut server.opener, &raw), Ok(plain(MORE, &[round])));
-        let replayed = open(&mut server.opener, &raw);
+        assert_eq!(open(&mut server.opener.0, &raw), Ok(plain(MORE, &[round])));
+        let replayed = open(&mut server.opener.0, &raw);
         assert_eq!(replayed, Err(Unverified::Nonce.into()));
-        let raw = seal(&mut server.sealer, COMMAND, &[round]);
-        assert_eq!(open(&mut client.opener, &raw), Ok(plain(COMMAND, &[round])));
+        let raw = seal(&mut server.sealer.0, COMMAND, &[round]);
+        assert_eq!(
+            open(&mut client.opener.0, &raw),
+            Ok(plain(COMMAND, &[round]))
+        );
     }
-    let own = seal(&mut client.sealer, 0, b"reflected");
+    let own = seal(&mut client.sealer.0, 0, b"reflected");
     assert_eq!(
-        open(&mut client.opener, &own),
+        open(&mut client.opener.0, &own),
         Err(Unverified::Message.into()),
         "a direction has its own prefix"
     );
