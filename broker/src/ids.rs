@@ -38,6 +38,8 @@ handles! {
     ConnId
     /// A connecting endpoint.
     LinkId
+    /// A listening endpoint.
+    ListenerId
     /// A proxy.
     ProxyId
     /// A socket of a proxy.
@@ -46,6 +48,14 @@ handles! {
 
 impl LinkId {
     /// A small number, unique among the current links, for tables of the driver.
+    #[must_use]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+impl ListenerId {
+    /// A small number, unique among the listeners of a moment, for tables of the driver.
     #[must_use]
     pub fn slot(self) -> usize {
         self.slot as usize

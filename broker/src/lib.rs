@@ -64,9 +64,12 @@ mod proxy;
 mod table;
 
 pub use conn::{Egress, Input, SLICES_MAX};
-pub use core::{Action, Admin, AdminError, Core, Flow, MemoryUse, Query};
-pub use driver::{BindError, Bound, Broker, Handle};
-pub use ids::{ConnId, LinkId, ProxyId, SocketId};
+pub use core::{
+    Action, Admin, AdminError, Applied, Bound, ChangeError, ChangeId, ChangeResult, Core, Flow,
+    ListenError, MemoryUse, Query,
+};
+pub use driver::{BindError, Broker, Handle};
+pub use ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};
 pub use peer::PeerAddress;
 
 /// Parts for benchmarks; not part of the interface.

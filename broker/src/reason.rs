@@ -64,6 +64,8 @@ impl DropReason {
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
+    /// The configuration does not connect to its endpoint any more.
+    EndpointRemoved,
     /// The peer closed it during the handshake.
     GaveUp,
     /// The peer announced an identity of the broker's generated form.
@@ -105,6 +107,7 @@ impl CloseReason {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
+            Self::EndpointRemoved => "endpoint-removed",
             Self::GaveUp => "gave-up",
             Self::IdentityReserved => "identity-reserved",
             Self::IdentityTaken => "identity-taken",
@@ -125,13 +128,22 @@ impl CloseReason {
         }
     }
 
+    /// Whether the peer is still sent what is queued for it: one that was refused hears why, and
+    /// one that is given up without its fault gets its messages.
+    pub(crate) fn lingers(&self) -> bool {
+        match self {
+            Self::Protocol(error) => error.has_final_bytes(),
+            _ => matches!(self, Self::EndpointRemoved | Self::Loop | Self::Stopping),
+        }
+    }
+
     /// Whether operators should know of it: the peer is at fault, or two peers conflict.
     #[must_use]
     pub fn is_notable(&self) -> bool {
         // A loop is logged when it is found.
         !matches!(
             self,
-            Self::Io(_) | Self::Loop | Self::PeerClosed | Self::Stopping
+            Self::EndpointRemoved | Self::Io(_) | Self::Loop | Self::PeerClosed | Self::Stopping
         )
     }
 }
@@ -139,6 +151,7 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::EndpointRemoved => f.write_str("its endpoint was removed"),
             Self::GaveUp => {
                 f.write_str("it closed during the handshake: check that the socket types match")
             }

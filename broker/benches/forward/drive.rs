@@ -1,7 +1,7 @@
 //! A core and whoever plays its driver: received bytes in, what is to be sent out.
 
 use broker::config::{Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName};
-use broker::{ConnId, Core, Flow, SLICES_MAX};
+use broker::{Action, ConnId, Core, Flow, SLICES_MAX};
 use std::hint::black_box;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -51,12 +51,20 @@ impl Bench {
             ..Config::default()
         };
         let mut core = Core::new(now, &config, 1);
+        while let Some(Action::Listen(id)) = core.poll_action() {
+            let (endpoint, _) = core.listener(id).expect("it is asked for");
+            let endpoint = endpoint.clone();
+            core.handle_listening(id, endpoint);
+        }
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut accept = |side, count| -> Vec<_> {
             let socket = core.proxies().next();
             let socket = socket.and_then(|proxy| core.socket(proxy, side));
+            let mut listeners = core.listeners(socket.expect("it is configured"));
+            let listener = listeners.next().expect("it listens");
+            drop(listeners);
             (0..count)
-                .map(|_| core.handle_accepted(now, socket.expect("it is configured"), peer))
+                .filter_map(|_| core.handle_accepted(now, listener, peer))
                 .collect()
         };
         let [sources, sinks, readers] = [

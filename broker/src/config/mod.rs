@@ -9,6 +9,7 @@ use std::time::Duration;
 use zmtp::SocketType;
 
 mod auxiliary;
+mod changes;
 mod check;
 pub mod endpoint;
 mod file;
@@ -18,6 +19,7 @@ mod suggest;
 mod units;
 
 pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
+pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::{ConfigError, ConfigErrors};

@@ -1,6 +1,6 @@
 //! Requests to the driver.
 
-use crate::ids::{ConnId, LinkId, SocketId};
+use crate::ids::{ConnId, LinkId, ListenerId, ProxyId};
 
 /// A request to the driver. Requests for different connections have no order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,14 @@ pub enum Action {
     Resume(ConnId),
     /// Read from all peers again that may be read.
     ResumeAll,
-    /// Accept no further connection on the endpoints of this socket; or on any endpoint, and drop
-    /// connections in progress.
-    StopAccepting(Option<SocketId>),
+    /// Open the endpoint of this listener, which [`crate::Core::listener`] has, then call
+    /// [`crate::Core::handle_listening`] or [`crate::Core::handle_listen_failed`].
+    Listen(ListenerId),
+    /// Begin the recording that [`crate::Core::record_config`] has for this proxy, then call
+    /// [`crate::Core::handle_recording`] or [`crate::Core::handle_record_failed`].
+    Record(ProxyId),
+    /// Give up the attempt to connect this link.
+    StopConnecting(LinkId),
+    /// Close this listener: nothing is listened on under its id any more.
+    StopListening(ListenerId),
 }

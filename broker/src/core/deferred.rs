@@ -18,6 +18,8 @@ pub(super) struct Deferred {
     pub(super) broken: VecDeque<ConnId>,
     /// Connections to close. Each is open, knows that it is in this list, and is in it once.
     pub(super) closes: VecDeque<(ConnId, CloseReason)>,
+    /// Requests to the driver to open something, which go before all others.
+    pub(super) opening: VecDeque<Action>,
     /// The last proxy was terminated: the broker stops.
     pub(super) is_stop_asked: bool,
     /// Sockets whose suspended senders get another try, each once.
@@ -29,6 +31,7 @@ impl Deferred {
     pub(super) fn is_empty(&self) -> bool {
         self.absent.is_empty()
             && self.actions.is_empty()
+            && self.opening.is_empty()
             && self.broken.is_empty()
             && self.closes.is_empty()
             && !self.is_stop_asked
@@ -38,6 +41,20 @@ impl Deferred {
     /// Requests an action of the driver.
     pub(super) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
+    }
+
+    /// Asks the driver to open something.
+    pub(super) fn open(&mut self, action: Action) {
+        self.opening.push_back(action);
+    }
+
+    /// Withdraws a request; false if the driver has it already.
+    pub(super) fn withdraw(&mut self, action: Action) -> bool {
+        let count = |this: &Self| this.actions.len() + this.opening.len();
+        let before = count(self);
+        self.actions.retain(|other| *other != action);
+        self.opening.retain(|other| *other != action);
+        count(self) < before
     }
 
     /// Schedules the close of an open connection; only the first reason counts.
@@ -54,6 +71,11 @@ impl Deferred {
         if !self.wakes.contains(&socket) {
             self.wakes.push_back(socket);
         }
+    }
+
+    /// A socket is gone.
+    pub(super) fn forget(&mut self, socket: SocketId) {
+        self.wakes.retain(|other| *other != socket);
     }
 
     /// Whether suspended senders are due for another try.

@@ -39,7 +39,7 @@ impl Core {
         );
         conn.phase = Phase::Ready;
         conn.is_blocked = true;
-        if socket.options.keeps_apart() {
+        if socket.keeps_apart {
             conn.egress.keep_apart();
         }
         let id = self.conns.insert(conn);

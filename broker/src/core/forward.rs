@@ -436,7 +436,7 @@ impl<'a> Forwarder<'a> {
             return Some(message);
         }
         let range = input.start() + skip..input.start() + size;
-        let may_touch = prefix.is_empty() && !self.to.options.keeps_apart();
+        let may_touch = prefix.is_empty() && !self.to.keeps_apart;
         for target in self.targets.iter() {
             let (conns, range) = (&mut *self.conns, range.clone());
             if may_touch {

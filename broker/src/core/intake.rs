@@ -358,7 +358,7 @@ impl Core {
         let is_short = is_plain && (!is_watched || proxy.has_steady_copies(&self.sockets));
         Some(ForwardPlan {
             goes_singly: is_short && to.pattern.sends_singly(),
-            has_runs: is_short && !from.pattern.is_router() && !to.options.keeps_apart(),
+            has_runs: is_short && !from.pattern.is_router() && !to.keeps_apart,
             id,
             is_plain,
             is_watched,
@@ -504,12 +504,11 @@ impl Core {
         if proxy.capture == Some(socket_id) {
             proxy.observers.set_readers(socket.peers);
         }
-        let options = &socket.options;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
         conn.phase = Phase::Ready;
-        let keeps_apart = options.keeps_apart();
+        let keeps_apart = socket.keeps_apart;
         let first = socket.first_message();
         let is_xsub = matches!(socket.pattern, Pattern::Xsub(_));
         let is_balancer = socket.pattern.balancer().is_some();

@@ -1,15 +1,14 @@
 //! Connection lifecycle: accept, deadlines, close.
 
-use crate::config::{Connect, SocketName};
+use crate::config::SocketName;
 use crate::conn::egress::Unsent;
 use crate::conn::{Conn, Origin, Phase};
 use crate::core::Core;
 use crate::core::actions::Action;
-use crate::core::links::{Backoff, Link, LinkState};
 use crate::core::report::Ended;
 use crate::core::timers::Owner;
 use crate::core::turn::{Kind, cost};
-use crate::ids::{ConnId, LinkId, SocketId};
+use crate::ids::{ConnId, SocketId};
 use crate::limits::GREETING_PATIENCE;
 use crate::pattern::Pattern;
 use crate::pattern::errand::Place;
@@ -21,58 +20,6 @@ use std::time::{Duration, Instant};
 use zmtp::{Deadline, Error, LoopCheck, Session};
 
 impl Core {
-    pub(super) fn add_link(&mut self, id: SocketId, connect: &Connect) {
-        let socket = &mut self.sockets[id];
-        let filter = match &mut socket.pattern {
-            Pattern::Xsub(xsub) => xsub.filter_for(&connect.subscribe),
-            _ => 0,
-        };
-        let options = &socket.options;
-        let link = self.links.insert_with(|_| Link {
-            backoff: Backoff::new(options),
-            endpoint: connect.endpoint.clone(),
-            filter,
-            is_known_down: false,
-            is_known_silent: false,
-            is_looped: false,
-            socket: id,
-            queue_while_down: None,
-            state: LinkState::Connecting,
-        });
-        self.deferred.absent.push(link);
-        self.deferred.act(Action::Connect(link));
-    }
-
-    /// A handshake over this link was completed.
-    pub(super) fn link_is_up(&mut self, link: LinkId) {
-        let entry = &mut self.links[link];
-        entry.backoff.reset();
-        entry.is_known_down = false;
-        entry.is_known_silent = false;
-        entry.is_looped = false;
-        self.report_connected(link);
-    }
-
-    pub(super) fn check_link(&mut self, now: Instant, id: LinkId) {
-        let link = &mut self.links[id];
-        if let LinkState::Waiting(until) = link.state
-            && until <= now
-        {
-            link.state = LinkState::Connecting;
-            self.deferred.act(Action::Connect(id));
-        }
-    }
-
-    pub(super) fn retry_link(&mut self, now: Instant, id: LinkId) {
-        let link = &mut self.links[id];
-        if self.proxies[self.sockets[link.socket].proxy].stop != Stop::No {
-            return;
-        }
-        let until = now + link.backoff.next(&mut self.random);
-        link.state = LinkState::Waiting(until);
-        self.timers.insert(until, Owner::Link(id));
-    }
-
     pub(super) fn add_conn(
         &mut self,
         now: Instant,
@@ -103,9 +50,6 @@ impl Core {
         }
         if self.has_too_many_connections() {
             self.close_later(id, CloseReason::MemoryLimit);
-        }
-        if self.proxies[proxy].stop != Stop::No {
-            self.close_later(id, CloseReason::Stopping);
         }
         id
     }
@@ -318,12 +262,7 @@ impl Core {
         }
         let socket = &mut self.sockets[socket_id];
         let proxy = socket.proxy;
-        // A refused peer gets the reason, and the peers of a stopping broker get their queued
-        // messages.
-        let lingers = match why {
-            CloseReason::Protocol(error) => error.has_final_bytes(),
-            _ => matches!(why, CloseReason::Loop | CloseReason::Stopping),
-        };
+        let lingers = why.lingers();
         let unsent = match why {
             // Messages on their way into a loop can go another way; the peer still gets LOOP.
             CloseReason::Loop if socket.may_shed(conn) => {

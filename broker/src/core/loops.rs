@@ -250,7 +250,7 @@ impl Core {
     pub(super) fn address_of(&self, conn: &Conn) -> String {
         match conn.origin {
             Origin::Accepted => conn.peer.to_string(),
-            Origin::Dialled(link) => self.links[link].endpoint.to_string(),
+            Origin::Dialled(link) => self.endpoint(link).to_string(),
         }
     }
 }

@@ -252,6 +252,23 @@ impl Core {
         }
     }
 
+    /// From now on so many bytes may be in use; zero is no limit.
+    pub(super) fn set_memory_limit(&mut self, limit: u64) {
+        self.memory.limit = limit;
+        if limit > 0 {
+            return self.enforce_limit(&[]);
+        }
+        let was_tight = std::mem::take(&mut self.memory.is_tight);
+        let was_input_tight = std::mem::take(&mut self.memory.is_input_tight);
+        self.conns.queue_size_max = u64::MAX;
+        if was_tight {
+            self.relax();
+        }
+        if was_input_tight {
+            self.resume_all();
+        }
+    }
+
     /// Reads every peer again that may be read.
     fn resume_all(&mut self) {
         if !std::mem::replace(&mut self.memory.is_resuming, true) {

@@ -23,10 +23,10 @@
 //!     end the loop when run_deferred() has no more work
 //! ```
 
-use crate::config::{Config, Endpoint, ProxyConfig, SocketName, SocketOptions};
+use crate::config::{Changes, Config, SocketName};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnTable, Egress, Origin, Phase};
-use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
+use crate::ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};
 use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX, UNDECIDED_SIZE_MAX};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
@@ -42,6 +42,7 @@ mod actions;
 mod admin;
 mod agenda;
 pub(crate) mod authorize;
+mod change;
 mod clock;
 mod closed;
 mod control;
@@ -50,8 +51,11 @@ mod down_link;
 mod forward;
 mod inproc;
 mod intake;
+mod leaving;
 mod lifecycle;
 mod links;
+mod listeners;
+mod live_options;
 mod loops;
 mod memory;
 pub(crate) mod names;
@@ -68,12 +72,17 @@ mod walk;
 pub use actions::Action;
 pub use admin::{Admin, AdminError};
 use agenda::Agenda;
+use change::Reconfiguration;
+pub use change::{Applied, ChangeError, ChangeId, ChangeResult};
 use clock::Clock;
 pub(crate) use closed::Closed;
 use closed::closed_len_max;
 use deferred::Deferred;
 pub use intake::Flow;
-use links::{Link, LinkState, Random};
+use leaving::Leaving;
+use links::{Link, Random};
+use listeners::Listener;
+pub use listeners::{Bound, ListenError};
 use memory::Memory;
 pub use memory::MemoryUse;
 use observe::Copies;
@@ -93,12 +102,15 @@ pub struct Core {
     closed_len_max: usize,
     conns: ConnTable,
     deferred: Deferred,
+    leaving: Leaving,
     links: Table<LinkId, Link>,
+    listeners: Table<ListenerId, Listener>,
     memory: Memory,
     outbox: Outbox,
     pending: Pending,
     proxies: Table<ProxyId, Proxy>,
     random: Random,
+    reconfiguration: Reconfiguration,
     /// Proxies that are recorded.
     recorded: Vec<ProxyId>,
     scratch: Scratch,
@@ -122,8 +134,9 @@ struct Scratch {
 }
 
 impl Core {
-    /// A new broker; its first [`Self::poll_action`]s are attempts to connect. `seed` makes the
-    /// waits of different processes, and the identities that they generate, differ.
+    /// A new broker; its first [`Self::poll_action`]s are requests to listen, and, when every
+    /// endpoint is open, attempts to connect. `seed` makes the waits of different processes, and
+    /// the identities that they generate, differ.
     #[must_use]
     pub fn new(now: Instant, config: &Config, seed: u64) -> Self {
         let mut core = Self {
@@ -132,12 +145,18 @@ impl Core {
             closed_len_max: closed_len_max(config),
             conns: ConnTable::new(Random::new(seed).number()),
             deferred: Deferred::default(),
+            leaving: Leaving::default(),
             links: Table::new(0),
+            listeners: Table::new(0),
             memory: Memory::new(config.memory_limit),
             outbox: Outbox::default(),
             pending: Pending::default(),
             proxies: Table::new(0),
             random: Random::new(seed),
+            reconfiguration: Reconfiguration::of(Config {
+                proxies: Vec::new(),
+                ..*config
+            }),
             recorded: Vec::new(),
             scratch: Scratch::default(),
             shutdown: Shutdown::new(config.drain_timeout),
@@ -145,28 +164,12 @@ impl Core {
             timers: Timers::default(),
             turn: Turn::default(),
         };
-        for proxy in &config.proxies {
-            core.add_proxy(proxy);
-        }
+        let _ = core.begin_change(config.clone(), &Changes::default());
         core
     }
 
-    /// Adds a proxy; [`Self::poll_action`] requests its connections.
-    fn add_proxy(&mut self, config: &ProxyConfig) {
-        let sockets = &mut self.sockets;
-        let id = self
-            .proxies
-            .insert_with(|id| Proxy::new(id, config, sockets));
-        for name in SocketName::ALL {
-            if let Some(socket) = self.socket(id, name) {
-                for connect in &config.socket(name).connect {
-                    self.add_link(socket, connect);
-                }
-            }
-        }
-    }
-
-    /// Every proxy, in the order of the configuration.
+    /// Every proxy: in the order of the configuration, as long as none was removed; one that is
+    /// added takes the first free place.
     pub fn proxies(&self) -> impl Iterator<Item = ProxyId> {
         self.proxies.iter().map(|(id, _)| id)
     }
@@ -181,59 +184,6 @@ impl Core {
     fn names(&self, id: SocketId) -> (&str, SocketName) {
         let socket = &self.sockets[id];
         (&self.proxies[socket.proxy].name, socket.name)
-    }
-
-    /// A peer connected to an endpoint of `socket`.
-    pub fn handle_accepted(
-        &mut self,
-        now: Instant,
-        socket: SocketId,
-        peer: impl Into<PeerAddress>,
-    ) -> ConnId {
-        self.add_conn(now, socket, peer.into(), Origin::Accepted)
-    }
-
-    /// A peer connected whose address may not connect to `socket`, and was disconnected.
-    pub fn handle_rejected_address(&mut self, now: Instant, socket: SocketId, peer: PeerAddress) {
-        self.advance(now);
-        self.sockets[socket]
-            .stats
-            .count_close(&CloseReason::AddressRejected);
-        self.report_rejected_address(socket, peer);
-    }
-
-    /// A connection requested by [`Action::Connect`] was made.
-    pub fn handle_connected(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        peer: impl Into<PeerAddress>,
-    ) -> ConnId {
-        self.turn.work_on(Kind::Actions);
-        self.turn.charge(cost::ACCEPT);
-        let socket = self.links[link].socket;
-        let id = self.add_conn(now, socket, peer.into(), Origin::Dialled(link));
-        self.links[link].state = LinkState::Up(id);
-        id
-    }
-
-    /// A connection requested by [`Action::Connect`] could not be made. It is requested again
-    /// later; only the first failure in a row is logged as a warning.
-    pub fn handle_connect_failed(&mut self, now: Instant, link: LinkId, error: &io::Error) {
-        let entry = &self.links[link];
-        let (name, side) = self.names(entry.socket);
-        let level = if entry.is_known_down {
-            log::Level::Debug
-        } else {
-            log::Level::Warn
-        };
-        log::log!(
-            level,
-            "{name} {side}: cannot connect to {}: {error}; retrying",
-            entry.endpoint
-        );
-        self.links[link].is_known_down = true;
-        self.retry_link(now, link);
     }
 
     /// The peer closed the connection, or reading from it failed: all its input was handled, or
@@ -409,9 +359,15 @@ impl Core {
         }
     }
 
-    /// The next request to the driver.
+    /// The next thing for the driver to do. What is to be opened comes first, whatever the budget of
+    /// the turn.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
+        if let Some(action) = self.deferred.opening.pop_front() {
+            self.turn.work_on(Kind::Actions);
+            self.turn.charge(cost::CONNECT);
+            return Some(action);
+        }
         let units = match self.deferred.actions.front()? {
             Action::Connect(_) => cost::CONNECT,
             Action::ResumeAll => self.conns.len() as u64 * cost::WALK,
@@ -571,33 +527,6 @@ impl Core {
         let socket = &self.sockets[conn.socket];
         let waits = conn.is_suspended || conn.phase == Phase::Ready && !socket.suspended.is_empty();
         waits && self.memory.is_input_tight()
-    }
-
-    /// The link in this slot.
-    #[must_use]
-    pub fn link_in_slot(&self, slot: usize) -> Option<LinkId> {
-        let (link, _) = self.links.in_slot(u32::try_from(slot).ok()?)?;
-        Some(link)
-    }
-
-    /// The endpoint of a link.
-    #[must_use]
-    pub fn endpoint(&self, link: LinkId) -> &Endpoint {
-        &self.links[link].endpoint
-    }
-
-    /// The endpoint of a connection, if the broker made it.
-    fn endpoint_of(&self, conn: &Conn) -> Option<&Endpoint> {
-        match conn.origin {
-            Origin::Dialled(link) => Some(self.endpoint(link)),
-            Origin::Accepted => None,
-        }
-    }
-
-    /// The options of the socket that a link belongs to.
-    #[must_use]
-    pub fn link_options(&self, link: LinkId) -> &SocketOptions {
-        &self.sockets[self.links[link].socket].options
     }
 
     /// Whether a stop has ended: no connection is open any more.

@@ -263,12 +263,8 @@ impl Core {
 
     /// Logs the reports that were only counted so far. Call this when the broker has stopped.
     pub fn finish_reports(&mut self) {
-        for (_, socket) in self.sockets.iter_mut() {
-            if let Some(missed) = socket.overflows_no_more() {
-                let (name, side) = (&self.proxies[socket.proxy].name, socket.name);
-                let missed = counted(missed, "message");
-                log::info!("{name} {side}: dropped {missed} until the stop");
-            }
+        for socket in self.sockets.handles() {
+            self.log_missed(socket);
         }
         for proxy in self.proxies.handles() {
             self.log_sums(proxy);
@@ -276,7 +272,17 @@ impl Core {
         self.sum_up_shed();
     }
 
-    fn log_sums(&mut self, proxy: ProxyId) {
+    /// Logs how many messages had no room among the peers of a socket that stops.
+    pub(super) fn log_missed(&mut self, id: SocketId) {
+        if let Some(missed) = self.sockets[id].overflows_no_more() {
+            let (name, side) = self.names(id);
+            let missed = counted(missed, "message");
+            log::info!("{name} {side}: dropped {missed} until the stop");
+        }
+    }
+
+    /// Logs what was only counted so far of one proxy.
+    pub(super) fn log_sums(&mut self, proxy: ProxyId) {
         let reports = &mut self.proxies[proxy].reports;
         let entries = reports.len() as u64;
         let sums = reports.sum_up();
@@ -330,7 +336,10 @@ impl Core {
         let mut text = match main {
             Source::Address(address) => address.to_string(),
             Source::Any => "all peers".to_owned(),
-            Source::Link(link) => self.endpoint(link).to_string(),
+            Source::Link(link) => match self.links.get(link) {
+                Some(link) => link.connect.endpoint.to_string(),
+                None => "an endpoint that was removed".to_owned(),
+            },
             Source::Peer(peer) => peer.to_string(),
             Source::User(uid) => format!("uid {uid}"),
         };
@@ -499,7 +508,7 @@ impl Core {
             let (source, peer) = (source_of(conn), conn.peer);
             let peer = match conn.origin {
                 Origin::Accepted => peer.to_string(),
-                Origin::Dialled(link) => self.links[link].endpoint.to_string(),
+                Origin::Dialled(link) => self.endpoint(link).to_string(),
             };
             let key = overflow_key(Subject::Room, self.sockets[id].name, source);
             let level = self.level_of_report(id, key, missed, Level::Info);

@@ -3,10 +3,8 @@
 
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
-use crate::core::actions::Action;
 use crate::core::inproc::InprocActivity;
-use crate::core::links::LinkState;
-use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
 use crate::pattern::balancer::Balancer;
 use crate::peer::PeerAddress;
 use crate::proxy::{Linger, Proxy, Socket, Stop, Undelivered};
@@ -40,6 +38,11 @@ impl Shutdown {
     /// sockets have come to rest.
     pub(super) fn is_quiet(&self) -> bool {
         self.inproc.is_quiet() || !matches!(self.stop, Stop::Draining(_))
+    }
+
+    /// How long a stop that begins from now on may take.
+    pub(super) fn set_drain_timeout(&mut self, timeout: Duration) {
+        self.drain_timeout = timeout;
     }
 
     /// The stage of the broker's stop.
@@ -88,7 +91,6 @@ impl Core {
         }
         let deadline = now + self.shutdown.drain_timeout;
         self.shutdown.stop = Stop::Draining(deadline);
-        self.deferred.act(Action::StopAccepting(None));
         for id in self.proxies.handles() {
             self.begin_stop(now, id, deadline);
         }
@@ -98,9 +100,6 @@ impl Core {
     /// Begins to end one proxy of several.
     pub(super) fn stop_proxy(&mut self, now: Instant, id: ProxyId) {
         let deadline = now + self.shutdown.drain_timeout;
-        let sockets = self.proxies[id].sockets();
-        let stops = sockets.map(|socket| Action::StopAccepting(Some(socket)));
-        self.deferred.actions.extend(stops);
         self.begin_stop(now, id, deadline);
         self.shutdown.stopping.push(id);
     }
@@ -112,11 +111,12 @@ impl Core {
         }
         proxy.stop = Stop::Draining(deadline);
         proxy.begin_linger(&mut self.sockets, now, deadline);
-        let links = self.links.iter_mut().map(|(_, link)| link);
-        for link in links.filter(|link| self.sockets[link.socket].proxy == id) {
-            if let LinkState::Waiting(_) = link.state {
-                link.state = LinkState::Connecting;
-            }
+        self.remove_listeners(id);
+        let links = self.links.iter();
+        let own = links.filter(|(_, link)| self.sockets[link.socket].proxy == id);
+        let own: Vec<LinkId> = own.map(|(link, _)| link).collect();
+        for link in own {
+            self.end_link(link);
         }
         let is_unfinished =
             |conn: &Conn| conn.phase == Phase::Handshake || conn.is_down_link_queue();
@@ -138,6 +138,7 @@ impl Core {
                 return true;
             }
         }
+        self.free_what_left();
         if self.shutdown.stopping.is_empty() {
             return false;
         }

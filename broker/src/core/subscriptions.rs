@@ -31,6 +31,18 @@ pub(super) struct Pending {
     telling: VecDeque<ConnId>,
 }
 
+impl Pending {
+    /// A proxy is gone.
+    pub(super) fn forget(&mut self, proxy: ProxyId) {
+        self.departing.retain(|other| *other != proxy);
+    }
+
+    /// A socket is gone whose subscriptions had so many bytes.
+    pub(super) fn subtract(&mut self, bytes: u64) {
+        self.memory -= bytes;
+    }
+}
+
 impl Core {
     /// A peer of an XPUB subscribes or cancels.
     pub(super) fn subscribe(&mut self, id: ConnId, topic: &[u8], add: bool) {

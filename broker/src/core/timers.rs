@@ -60,6 +60,22 @@ impl Timers {
         self.by_time.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Forgets the reminder of a link.
+    pub(crate) fn forget_link(&mut self, id: LinkId) {
+        self.forget_owner(Owner::Link(id));
+    }
+
+    /// Forgets the reminder of a proxy.
+    pub(crate) fn forget_proxy(&mut self, id: ProxyId) {
+        self.forget_owner(Owner::Reports(id));
+    }
+
+    fn forget_owner(&mut self, owner: Owner) {
+        if let Some(deadline) = self.by_owner.remove(&owner) {
+            self.by_time.remove(&(deadline, owner));
+        }
+    }
+
     /// Removes all timers of a connection.
     pub(crate) fn forget(&mut self, id: ConnId) {
         let owners = [
@@ -70,9 +86,7 @@ impl Timers {
             Owner::Trial,
         ];
         for owner in owners.map(|owner| owner(id)) {
-            if let Some(deadline) = self.by_owner.remove(&owner) {
-                self.by_time.remove(&(deadline, owner));
-            }
+            self.forget_owner(owner);
         }
     }
 }

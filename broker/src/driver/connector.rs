@@ -57,14 +57,21 @@ pub(super) struct Dial<'a> {
 }
 
 impl<'a> Dial<'a> {
-    pub(super) fn new(now: Instant, link: LinkId, core: &'a Core, registry: &'a Registry) -> Self {
-        Self {
-            endpoint: core.endpoint(link),
+    /// `None` if the link is not to be connected any more.
+    pub(super) fn new(
+        now: Instant,
+        link: LinkId,
+        core: &'a Core,
+        registry: &'a Registry,
+    ) -> Option<Self> {
+        let (endpoint, options) = core.link(link)?;
+        Some(Self {
+            endpoint,
             link,
             now,
-            options: core.link_options(link),
+            options,
             registry,
-        }
+        })
     }
 }
 
@@ -200,9 +207,9 @@ impl Connector {
         self.try_next(dial, attempt.others)
     }
 
-    /// Drops all attempts.
-    pub(super) fn clear(&mut self) {
-        self.attempts.clear();
+    /// Drops an attempt.
+    pub(super) fn stop(&mut self, link: LinkId) {
+        self.attempts.remove(&link);
     }
 }
 

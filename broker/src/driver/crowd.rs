@@ -18,7 +18,7 @@ impl Broker {
     }
 
     pub(super) fn handle_crowd(&mut self, index: usize) {
-        if let Some(listener) = self.listeners.get_mut(index)
+        if let Some(Some(listener)) = self.listeners.get_mut(index)
             && !std::mem::replace(&mut listener.can_accept, true)
         {
             self.crowded.push_back(index);
@@ -33,7 +33,9 @@ impl Broker {
             let Some(index) = self.crowded.pop_front() else {
                 break;
             };
-            let listener = &mut self.listeners[index];
+            let Some(Some(listener)) = self.listeners.get_mut(index) else {
+                continue;
+            };
             if listener.is_resting(now) {
                 self.crowded.push_back(index);
                 resting += 1;
@@ -63,16 +65,13 @@ impl Broker {
 
     fn take_in(&mut self, now: Instant, accepted: Accepted) {
         let Accepted {
+            listener,
             peer,
             socket,
-            socket_id,
         } = accepted;
-        match socket {
-            None => self.core.handle_rejected_address(now, socket_id, peer),
-            Some(socket) => {
-                let id = self.core.handle_accepted(now, socket_id, peer);
-                self.add_stream(now, id, socket);
-            }
+        // If it is not to stay, dropping the socket disconnects it.
+        if let Some(id) = self.core.handle_accepted(now, listener, peer) {
+            self.add_stream(now, id, socket);
         }
     }
 }

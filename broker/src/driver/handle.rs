@@ -1,6 +1,6 @@
 //! Controls a running broker from other threads.
 
-use crate::core::Admin;
+use crate::core::{Admin, ChangeError, ChangeId, ChangeResult};
 use mio::Waker;
 use std::fmt;
 use std::io;
@@ -11,10 +11,18 @@ use std::sync::{Arc, mpsc};
 /// A closure that asks or commands and sends its answer.
 type Call = Box<dyn FnOnce(&mut Admin<'_>) + Send>;
 
+/// Begins a change.
+type Begin = Box<dyn FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError> + Send>;
+
 /// A request from another thread.
 pub(super) enum Command {
     /// Run a closure.
     Call(Call),
+    /// Change the configuration.
+    Change {
+        begin: Begin,
+        reply: mpsc::Sender<ChangeResult>,
+    },
     /// Connect to an inproc endpoint of this broker, and pass the other end to the caller.
     ConnectInproc {
         name: String,
@@ -28,6 +36,7 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Call(_) => "Call",
+            Self::Change { .. } => "Change",
             Self::ConnectInproc { .. } => "ConnectInproc",
             Self::Stop => "Stop",
         })
@@ -87,6 +96,30 @@ impl Handle {
         })));
         let result = receiver.recv().ok()?;
         Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// Changes the configuration of the running broker, and returns when that is done: endpoints
+    /// are bound then, or everything is as it was before. `None` if the broker stops first or has
+    /// stopped. `begin` is run as by [`Self::call`], and begins the change:
+    ///
+    /// ```
+    /// # use broker::{Applied, ChangeError, Handle, config::{Config, diff}};
+    /// /// Makes a broker work by another configuration, as far as it can without a restart.
+    /// fn reload(handle: &Handle, config: Config) -> Option<Result<Applied, ChangeError>> {
+    ///     handle.change(move |admin| {
+    ///         let changes = diff(admin.config(), &config);
+    ///         admin.apply(&changes)
+    ///     })
+    /// }
+    /// ```
+    pub fn change(
+        &self,
+        begin: impl FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError> + Send + 'static,
+    ) -> Option<ChangeResult> {
+        let (reply, receiver) = mpsc::channel();
+        let begin = Box::new(begin);
+        self.send(Command::Change { begin, reply });
+        receiver.recv().ok()
     }
 
     /// Connects to `inproc://NAME`, which a side of some proxy must bind. The result is a stream

@@ -1,57 +1,22 @@
 //! Endpoints that peers connect to.
 
 use crate::config::endpoint::Host;
-use crate::config::{Endpoint, Network, SocketName, SocketOptions};
+use crate::config::{Endpoint, SocketOptions};
 use crate::driver::address;
 use crate::driver::ipc::{self, SocketFile};
 use crate::driver::stream::Socket;
 use crate::driver::tune::tune_tcp;
-use crate::ids::SocketId;
+use crate::ids::ListenerId;
 use crate::limits::ACCEPT_PAUSE;
 use crate::peer::PeerAddress;
-use crate::record::OpenError;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
-
-/// Why a broker could not be created.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// An endpoint could not be bound.
-    #[error("{proxy} {side}: cannot bind {endpoint}: {source}")]
-    Endpoint {
-        /// The endpoint as it was configured.
-        endpoint: Box<Endpoint>,
-        /// The name of its proxy.
-        proxy: String,
-        /// The side of the proxy.
-        side: SocketName,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// A recording could not be started.
-    #[error(transparent)]
-    Record(#[from] OpenError),
-    /// The system refused to make an event loop.
-    #[error("cannot make an event loop: {0}")]
-    EventLoop(#[from] io::Error),
-}
-
-/// One endpoint that the broker listens on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound {
-    /// The endpoint, with the real port or path.
-    pub endpoint: Endpoint,
-    /// The name of the proxy.
-    pub proxy: String,
-    /// The side of the proxy.
-    pub side: SocketName,
-}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -61,18 +26,14 @@ pub(super) struct Listener {
     pub(super) can_accept: bool,
     /// The endpoint with its real port or path.
     pub(super) endpoint: Endpoint,
-    /// Networks from which peers may connect; empty means all.
-    filters: Vec<Network>,
+    pub(super) id: ListenerId,
     /// No connection is accepted before this time, since all file descriptors are in use.
     /// Connections wait in the backlog.
     pub(super) paused_until: Option<Instant>,
-    pub(super) socket_id: SocketId,
 }
 
 #[derive(Debug)]
 enum Acceptor {
-    /// It accepts no more connections.
-    Closed,
     /// Connections arrive through the handle: see [`Listener::inproc_name`].
     Inproc,
     Tcp(TcpListener),
@@ -86,17 +47,16 @@ enum Acceptor {
 /// An accepted connection.
 #[derive(Debug)]
 pub(super) struct Accepted {
+    pub(super) listener: ListenerId,
     pub(super) peer: PeerAddress,
-    /// [`None`] if the filters reject it; it is disconnected already.
-    pub(super) socket: Option<Socket>,
-    pub(super) socket_id: SocketId,
+    pub(super) socket: Socket,
 }
 
 impl Listener {
     /// Binds and listens.
     pub(super) fn bind(
         endpoint: &Endpoint,
-        socket_id: SocketId,
+        id: ListenerId,
         options: &SocketOptions,
     ) -> io::Result<Self> {
         let (acceptor, endpoint) = match endpoint {
@@ -120,15 +80,14 @@ impl Listener {
             acceptor,
             can_accept: true,
             endpoint,
-            filters: options.tcp_accept_filter.clone(),
+            id,
             paused_until: None,
-            socket_id,
         })
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.acceptor {
-            Acceptor::Closed | Acceptor::Inproc => Ok(()),
+            Acceptor::Inproc => Ok(()),
             Acceptor::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
             Acceptor::Unix { socket, .. } => registry.register(socket, token, Interest::READABLE),
         }
@@ -140,13 +99,6 @@ impl Listener {
             (Acceptor::Inproc, Endpoint::Inproc(name)) => Some(name),
             _ => None,
         }
-    }
-
-    /// Stops listening.
-    pub(super) fn close(&mut self) {
-        self.acceptor = Acceptor::Closed;
-        self.can_accept = false;
-        self.paused_until = None;
     }
 
     /// Whether it pauses because all descriptors were in use.
@@ -176,30 +128,22 @@ impl Listener {
 
     fn accept_one(&self) -> io::Result<Accepted> {
         let (socket, peer) = match &self.acceptor {
-            Acceptor::Closed | Acceptor::Inproc => {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
+            Acceptor::Inproc => return Err(io::ErrorKind::WouldBlock.into()),
             Acceptor::Tcp(socket) => {
                 let (stream, address) = socket.accept()?;
-                let stream = self.lets_in(address.ip()).then_some(stream);
-                (stream.map(Socket::Tcp), address.into())
+                (Socket::Tcp(stream), address.into())
             }
             Acceptor::Unix { socket, .. } => {
                 let (stream, _) = socket.accept()?;
                 let peer = ipc::peer(&stream);
-                (Some(Socket::Unix(stream)), peer)
+                (Socket::Unix(stream), peer)
             }
         };
         Ok(Accepted {
+            listener: self.id,
             peer,
             socket,
-            socket_id: self.socket_id,
         })
-    }
-
-    fn lets_in(&self, address: IpAddr) -> bool {
-        let filters = &self.filters;
-        filters.is_empty() || filters.iter().any(|network| network.contains(address))
     }
 }
 

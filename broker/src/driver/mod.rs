@@ -8,8 +8,8 @@
 
 use crate::config::{Config, Endpoint};
 use crate::conn::{Input, SLICES_MAX};
-use crate::core::{Action, Admin, Core, Flow};
-use crate::ids::{ConnId, LinkId};
+use crate::core::{Action, Admin, Bound, ChangeError, ChangeId, ChangeResult, Core, Flow};
+use crate::ids::{ConnId, LinkId, ListenerId, ProxyId};
 use crate::limits::{ACK_CHECKS_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
 use crate::record::Recorder;
@@ -44,7 +44,6 @@ mod tape;
 mod tune;
 
 pub use handle::Handle;
-pub use listener::{BindError, Bound};
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -66,11 +65,22 @@ const KIND_LISTENER: usize = 2;
 const KIND_SIGNAL: usize = 3;
 const KIND_WAKER: usize = 4;
 
+/// A broker could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The configuration asks for what the system does not give, an endpoint that another process
+    /// listens on for example.
+    #[error(transparent)]
+    Config(#[from] ChangeError),
+    /// The system refused an event loop.
+    #[error("cannot make an event loop: {0}")]
+    EventLoop(#[from] io::Error),
+}
+
 /// A broker whose endpoints are bound.
 pub struct Broker {
     /// The time at which the work of the turn began.
     began_at: Instant,
-    bound: Vec<Bound>,
     /// System calls since the last read of the clock, with bytes counted as calls.
     calls: usize,
     commands: mpsc::Receiver<Command>,
@@ -83,7 +93,8 @@ pub struct Broker {
     handle: Handle,
     /// Other threads may have sent commands.
     has_commands: bool,
-    listeners: Vec<Listener>,
+    /// By the slot of their id.
+    listeners: Vec<Option<Listener>>,
     /// Connections being closed, the earliest deadline first.
     lingering: VecDeque<(Instant, ConnId)>,
     /// Listeners with peers to accept, in the order of their turns.
@@ -106,62 +117,29 @@ impl Broker {
     /// # Errors
     /// The first endpoint that could not be bound, and the reason.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
-        let (mut bound, mut listeners) = (Vec::new(), Vec::new());
-        let mut core = Core::new(Instant::now(), config, RandomState::new().hash_one(0));
-        let ids: Vec<_> = core.proxies().collect();
-        for (proxy, proxy_config) in ids.iter().zip(&config.proxies) {
-            for side in proxy_config.sockets() {
-                let side_config = proxy_config.socket(side);
-                for endpoint in &side_config.bind {
-                    let Some(id) = core.socket(*proxy, side) else {
-                        continue;
-                    };
-                    let name = proxy_config.name.clone();
-                    let listener = Listener::bind(endpoint, id, &side_config.options);
-                    let listener = listener.map_err(|source| BindError::Endpoint {
-                        endpoint: Box::new(endpoint.clone()),
-                        proxy: name.clone(),
-                        side,
-                        source,
-                    })?;
-                    bound.push(Bound {
-                        endpoint: listener.endpoint.clone(),
-                        proxy: name,
-                        side,
-                    });
-                    listeners.push(listener);
-                }
-            }
+        let now = Instant::now();
+        let core = Core::new(now, config, RandomState::new().hash_one(0));
+        let mut broker = Self::with_core(now, core)?;
+        broker.open(now);
+        if let Some(Err(error)) = broker.core.take_first_outcome() {
+            return Err(error.into());
         }
-        for (proxy, proxy_config) in ids.into_iter().zip(&config.proxies) {
-            if let Some(record) = &proxy_config.record {
-                core.record(proxy, Box::new(Tape::new(Recorder::open(record)?)));
-            }
-        }
-        Ok(Self::with_listeners(core, bound, listeners)?)
+        Ok(broker)
     }
 
-    fn with_listeners(
-        core: Core,
-        bound: Vec<Bound>,
-        mut listeners: Vec<Listener>,
-    ) -> io::Result<Self> {
+    fn with_core(now: Instant, core: Core) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), token(KIND_WAKER, 0))?);
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            listener.register(poll.registry(), token(KIND_LISTENER, index))?;
-        }
         let (sender, commands) = mpsc::channel();
-        let (now, crowded) = (Instant::now(), (0..listeners.len()).collect());
         Ok(Self {
+            ack_checks: VecDeque::new(),
             began_at: now,
-            bound,
             calls: 0,
             commands,
             connector: Connector::new(Arc::clone(&waker)),
             core,
             created_at: now,
-            crowded,
+            crowded: VecDeque::new(),
             diagnosis: Diagnosis::default(),
             full_turns: 0,
             handle: Handle {
@@ -169,7 +147,7 @@ impl Broker {
                 waker,
             },
             has_commands: false,
-            listeners,
+            listeners: Vec::new(),
             lingering: VecDeque::new(),
             poll,
             scratch: vec![0; SCRATCH_SIZE],
@@ -177,14 +155,28 @@ impl Broker {
             stirred: VecDeque::new(),
             stops: 0,
             streams: Vec::new(),
-            ack_checks: VecDeque::new(),
         })
     }
 
-    /// The endpoints that it listens on, in the order of the configuration.
+    /// What it listens on: in the order of the configuration, as long as that was not changed.
     #[must_use]
-    pub fn bound(&self) -> &[Bound] {
-        &self.bound
+    pub fn bound(&self) -> Vec<Bound> {
+        self.core.bound()
+    }
+
+    /// Changes the configuration, before [`Self::run`] or after it; other threads use
+    /// [`Handle::change`] while it runs.
+    ///
+    /// # Errors
+    /// Why the change was not made.
+    pub fn change(
+        &mut self,
+        begin: impl FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError>,
+    ) -> ChangeResult {
+        let now = Instant::now();
+        let id = begin(&mut self.core.admin(now))?;
+        self.open(now);
+        self.core.take_outcome(id).unwrap_or(Err(ChangeError::Busy))
     }
 
     /// A handle for other threads.
@@ -279,7 +271,8 @@ impl Broker {
 
     /// The time that the next turn may wait: none if work is pending that needs no event.
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        let crowded = self.crowded.iter().map(|index| &self.listeners[*index]);
+        let crowded = self.crowded.iter();
+        let crowded = crowded.filter_map(|index| self.listeners.get(*index)?.as_ref());
         let crowded = crowded.filter(|listener| listener.can_accept);
         let accepts_more = crowded
             .clone()
@@ -310,9 +303,10 @@ impl Broker {
                 let Some(link) = self.core.link_in_slot(index) else {
                     return;
                 };
-                let dial = Dial::new(now, link, &self.core, self.poll.registry());
-                let outcome = self.connector.handle_event(dial);
-                self.handle_outcome(now, outcome);
+                if let Some(dial) = Dial::new(now, link, &self.core, self.poll.registry()) {
+                    let outcome = self.connector.handle_event(dial);
+                    self.handle_outcome(now, outcome);
+                }
             }
             KIND_LISTENER => self.handle_crowd(index),
             KIND_SIGNAL => self.handle_signals(now),
@@ -348,7 +342,11 @@ impl Broker {
             };
             self.mind_clock();
             match command {
-                Command::Call(call) => call(&mut self.core.admin(now)),
+                Command::Call(call) => {
+                    call(&mut self.core.admin(now));
+                    self.open(now);
+                }
+                Command::Change { begin, reply } => drop(reply.send(self.change(begin))),
                 Command::ConnectInproc { name, reply } => {
                     let stream = self.connect_inproc(now, &name, PeerAddress::Program);
                     drop(reply.send(stream));
@@ -366,10 +364,8 @@ impl Broker {
         while let Some((link, resolved)) = self.connector.poll_resolved() {
             let outcome = match resolved {
                 Err(error) => Some((link, Err(error))),
-                Ok(addresses) => {
-                    let dial = Dial::new(now, link, &self.core, self.poll.registry());
-                    self.connector.try_next(dial, addresses.into())
-                }
+                Ok(addresses) => Dial::new(now, link, &self.core, self.poll.registry())
+                    .and_then(|dial| self.connector.try_next(dial, addresses.into())),
             };
             self.handle_outcome(now, outcome);
         }
@@ -378,8 +374,9 @@ impl Broker {
     fn handle_outcome(&mut self, now: Instant, outcome: Option<Outcome>) {
         match outcome {
             Some((link, Ok((socket, peer)))) => {
-                let id = self.core.handle_connected(now, link, peer);
-                self.add_stream(now, id, socket);
+                if let Some(id) = self.core.handle_connected(now, link, peer) {
+                    self.add_stream(now, id, socket);
+                }
             }
             Some((link, Err(error))) => {
                 self.core.handle_connect_failed(now, link, &error);
@@ -395,8 +392,13 @@ impl Broker {
     fn expire_attempts(&mut self, now: Instant) {
         while let Some(link) = self.connector.poll_expired(now) {
             let dial = Dial::new(now, link, &self.core, self.poll.registry());
-            let outcome = self.connector.handle_expired(dial);
-            self.handle_outcome(now, outcome);
+            match dial {
+                None => self.connector.stop(link),
+                Some(dial) => {
+                    let outcome = self.connector.handle_expired(dial);
+                    self.handle_outcome(now, outcome);
+                }
+            }
         }
     }
 
@@ -408,21 +410,26 @@ impl Broker {
         name: &str,
         peer: PeerAddress,
     ) -> io::Result<UnixStream> {
-        let mut listeners = self.listeners.iter();
-        let Some(listener) = listeners.find(|listener| listener.inproc_name() == Some(name)) else {
+        let not_bound = || {
             let message = format!("no side binds inproc://{name}");
-            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+            io::Error::new(io::ErrorKind::NotFound, message)
         };
+        let mut listeners = self.listeners.iter().flatten();
+        let listener = listeners.find(|listener| listener.inproc_name() == Some(name));
+        let listener = listener.ok_or_else(not_bound)?.id;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let socket_id = listener.socket_id;
-        let id = self.core.handle_accepted(now, socket_id, peer);
+        let id = self.core.handle_accepted(now, listener, peer);
+        let id = id.ok_or_else(not_bound)?;
         self.add_stream(now, id, Socket::Unix(mio::net::UnixStream::from_std(ours)));
         Ok(theirs)
     }
 
     fn connect(&mut self, now: Instant, link: LinkId) {
-        let outcome = if let Endpoint::Inproc(name) = self.core.endpoint(link) {
+        let Some((endpoint, _)) = self.core.link(link) else {
+            return;
+        };
+        let outcome = if let Endpoint::Inproc(name) = endpoint {
             let name = name.clone();
             let stream = self.connect_inproc(now, &name, PeerAddress::Inproc);
             let stream = stream.and_then(|stream| {
@@ -432,8 +439,8 @@ impl Broker {
             });
             Some((link, stream))
         } else {
-            let dial = Dial::new(now, link, &self.core, self.poll.registry());
-            self.connector.connect(dial)
+            Dial::new(now, link, &self.core, self.poll.registry())
+                .and_then(|dial| self.connector.connect(dial))
         };
         self.handle_outcome(now, outcome);
     }
@@ -661,16 +668,62 @@ impl Broker {
                     .collect();
                 ids.into_iter().for_each(|id| self.read_later(id));
             }
-            Action::StopAccepting(None) => {
-                self.listeners.clear();
-                self.crowded.clear();
-                self.connector.clear();
+            Action::Listen(id) => self.listen(id),
+            Action::Record(proxy) => self.record(proxy),
+            Action::StopConnecting(link) => self.connector.stop(link),
+            Action::StopListening(id) => {
+                if let Some(slot) = self.listeners.get_mut(id.slot())
+                    && slot.as_ref().is_some_and(|listener| listener.id == id)
+                {
+                    // Closing the descriptor takes it out of the poll.
+                    *slot = None;
+                    self.crowded.retain(|index| *index != id.slot());
+                }
             }
-            Action::StopAccepting(Some(socket)) => {
-                let listeners = self.listeners.iter_mut();
-                listeners
-                    .filter(|listener| listener.socket_id == socket)
-                    .for_each(Listener::close);
+        }
+    }
+
+    /// Opens what a change of the configuration needs.
+    fn open(&mut self, now: Instant) {
+        while self.core.is_opening()
+            && let Some(action) = self.core.poll_action()
+        {
+            self.act(now, action);
+        }
+    }
+
+    fn listen(&mut self, id: ListenerId) {
+        let Some((endpoint, options)) = self.core.listener(id) else {
+            return;
+        };
+        let token = token(KIND_LISTENER, id.slot());
+        let listener = Listener::bind(endpoint, id, options).and_then(|mut listener| {
+            listener.register(self.poll.registry(), token)?;
+            Ok(listener)
+        });
+        match listener {
+            Err(error) => self.core.handle_listen_failed(id, error),
+            Ok(listener) => {
+                let endpoint = listener.endpoint.clone();
+                if id.slot() >= self.listeners.len() {
+                    self.listeners.resize_with(id.slot() + 1, || None);
+                }
+                self.listeners[id.slot()] = Some(listener);
+                self.crowded.push_back(id.slot());
+                self.core.handle_listening(id, endpoint);
+            }
+        }
+    }
+
+    fn record(&mut self, proxy: ProxyId) {
+        let Some(config) = self.core.record_config(proxy) else {
+            return;
+        };
+        match Recorder::open(config) {
+            Err(error) => self.core.handle_record_failed(proxy, error),
+            Ok(recorder) => {
+                let tape = Box::new(Tape::new(recorder));
+                self.core.handle_recording(proxy, tape);
             }
         }
     }
@@ -723,7 +776,7 @@ impl Broker {
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker")
-            .field("bound", &self.bound)
+            .field("bound", &self.bound())
             .finish_non_exhaustive()
     }
 }

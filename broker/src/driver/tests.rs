@@ -4,7 +4,7 @@ use super::connector::Dial;
 use super::listener::Accepted;
 use super::*;
 use crate::config::SocketOptions;
-use crate::ids::SocketId;
+use crate::ids::ListenerId;
 use crate::view::SocketView;
 use socket2::SockRef;
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-const ANY: SocketId = SocketId {
+const ANY: ListenerId = ListenerId {
     generation: 0,
     slot: 0,
 };
@@ -62,6 +62,9 @@ impl Dialler {
         );
         let config = Config::from_toml(&text, "test.toml").expect("legal");
         let mut core = Core::new(Instant::now(), &config, 1);
+        if let Some(Action::Listen(id)) = core.poll_action() {
+            core.handle_listening(id, endpoint("tcp://127.0.0.1:1"));
+        }
         let Some(Action::Connect(link)) = core.poll_action() else {
             panic!("there is a link");
         };
@@ -79,6 +82,7 @@ impl Dialler {
     fn outcome(&mut self) -> io::Result<(Socket, PeerAddress)> {
         let start = Instant::now();
         let dial = Dial::new(start, self.link, &self.core, self.poll.registry());
+        let dial = dial.expect("the link is wanted");
         let mut outcome = self.connector.connect(dial);
         let mut events = Events::with_capacity(8);
         while outcome.is_none() {
@@ -90,6 +94,7 @@ impl Dialler {
                 .expect("it waits");
             let now = Instant::now();
             let dial = Dial::new(now, self.link, &self.core, self.poll.registry());
+            let dial = dial.expect("the link is wanted");
             outcome = if let Some((_, resolved)) = self.connector.poll_resolved() {
                 self.connector.try_next(dial, resolved?.into())
             } else if self.connector.poll_expired(now).is_some() {
@@ -129,9 +134,9 @@ fn buffers_of(socket: &impl AsFd) -> (usize, usize) {
     )
 }
 
-fn tcp(socket: Option<Socket>) -> mio::net::TcpStream {
+fn tcp(socket: Socket) -> mio::net::TcpStream {
     match socket {
-        Some(Socket::Tcp(stream)) => stream,
+        Socket::Tcp(stream) => stream,
         other => panic!("{other:?} is no TCP connection"),
     }
 }
@@ -175,7 +180,7 @@ fn connections_made_have_the_options_of_their_side() {
     let (socket, _) = Dialler::new(&target, TUNED_TOML)
         .outcome()
         .expect("connected");
-    let stream = tcp(Some(socket));
+    let stream = tcp(socket);
     assert_eq!(options_of(&stream), TUNED);
     assert_eq!(buffers_of(&stream), TUNED_BUFFERS);
 }
@@ -283,7 +288,7 @@ fn local_sockets_have_the_buffers_they_are_told() {
     };
     assert_eq!(buffers_of(&ours), TUNED_BUFFERS);
     let accepted = accept(&mut bound);
-    assert!(matches!(accepted.socket, Some(Socket::Unix(_))));
+    assert!(matches!(accepted.socket, Socket::Unix(_)));
     let pid = i32::try_from(std::process::id()).expect("small");
     assert!(matches!(accepted.peer, PeerAddress::Ipc { pid: peer, .. } if peer == pid));
 }

@@ -128,7 +128,8 @@ impl Driver {
                 } else {
                     let address = self.address();
                     let id = self.core.handle_connected(self.now, link, address);
-                    self.begin(id, SocketName::Backend, feed);
+                    id.into_iter()
+                        .for_each(|id| self.begin(id, SocketName::Backend, feed));
                 }
             }
             9 | 10 => {
@@ -155,9 +156,13 @@ impl Driver {
         let Some(socket) = proxy.and_then(|proxy| self.core.socket(proxy, side)) else {
             return;
         };
+        let Some(listener) = self.core.listeners(socket).next() else {
+            return;
+        };
         let address = self.address();
-        let id = self.core.handle_accepted(self.now, socket, address);
-        self.begin(id, side, feed);
+        if let Some(id) = self.core.handle_accepted(self.now, listener, address) {
+            self.begin(id, side, feed);
+        }
     }
 
     /// Most peers shake hands correctly; identities are often equal.
@@ -234,7 +239,15 @@ impl Driver {
                     Action::CheckAcks(_)
                     | Action::Resume(_)
                     | Action::ResumeAll
-                    | Action::StopAccepting(_) => {}
+                    | Action::StopListening(_) => {}
+                    Action::Listen(id) => {
+                        if let Some((endpoint, _)) = self.core.listener(id) {
+                            let endpoint = endpoint.clone();
+                            self.core.handle_listening(id, endpoint);
+                        }
+                    }
+                    Action::Record(_) => unreachable!("no recording is configured"),
+                    Action::StopConnecting(link) => self.links.retain(|other| *other != link),
                 }
             }
             while let Some(id) = self.core.poll_dirty() {

@@ -602,9 +602,9 @@ fn each_publisher_gets_the_topics_that_its_link_allows() {
     let Pattern::Xsub(xsub) = &mut pattern else {
         unreachable!()
     };
-    let eu = xsub.filter_for(&["eu.".to_owned()]);
-    let us = xsub.filter_for(&["us.".to_owned()]);
-    assert_eq!(xsub.filter_for(&[]), 0);
+    let eu = xsub.filter_for(&["eu.".to_owned()], None);
+    let us = xsub.filter_for(&["us.".to_owned()], None);
+    assert_eq!(xsub.filter_for(&[], None), 0);
     for (index, filter) in [(1, eu), (2, us), (3, eu)] {
         xsub.set_filter(ids[index], &conns, filter);
     }

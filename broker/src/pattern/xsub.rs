@@ -11,6 +11,7 @@ use crate::pattern::xpub::Xpub;
 use crate::reason::DropReason;
 use filter::{Filter, Origin};
 use publisher::{Change, Publisher};
+use slab::Slab;
 use std::ops::ControlFlow;
 use zmtp::{Frames, SocketType};
 
@@ -18,7 +19,7 @@ use zmtp::{Frames, SocketType};
 #[derive(Debug)]
 pub(crate) struct Xsub {
     /// The first filter is for all publishers whose link has no topics of its own.
-    filters: Vec<Filter>,
+    filters: Slab<Filter>,
     /// Heap bytes of the filters, and of pending changes for publishers.
     memory: u64,
     publishers: Vec<Publisher>,
@@ -29,9 +30,12 @@ impl Xsub {
     pub(crate) fn new(socket_type: SocketType, options: &SocketOptions) -> Self {
         let is_sub = socket_type == SocketType::Sub;
         let filter = Filter::new(&options.subscribe, is_sub);
+        let memory = filter.memory();
+        let mut filters = Slab::new();
+        filters.insert(filter);
         Self {
-            memory: filter.memory(),
-            filters: vec![filter],
+            memory,
+            filters,
             publishers: Vec::new(),
             socket_type,
         }
@@ -42,15 +46,33 @@ impl Xsub {
         self.socket_type == SocketType::Sub
     }
 
-    /// The filter of a link: that of the socket, unless the link has topics of its own.
-    pub(crate) fn filter_for(&mut self, topics: &[String]) -> usize {
+    /// The filter of a link: that of the socket, unless the link has topics of its own. What is
+    /// wanted already goes through the new one too: that is in the table of `across`, or else with
+    /// the filter of the socket.
+    pub(crate) fn filter_for(&mut self, topics: &[String], across: Option<&Xpub>) -> usize {
         if topics.is_empty() {
             return 0;
         }
-        let filter = Filter::new(topics, self.is_sub());
+        let mut filter = Filter::new(topics, self.is_sub());
+        match across {
+            _ if self.is_sub() => {}
+            Some(xpub) => xpub.for_each_topic_from(b"", |topic, _| {
+                filter.adopt(topic, 1);
+                ControlFlow::Continue(())
+            }),
+            None => self.filters[0].for_each_wanted(|topic, times| filter.adopt(topic, times)),
+        }
         self.memory += filter.memory();
-        self.filters.push(filter);
-        self.filters.len() - 1
+        self.filters.insert(filter)
+    }
+
+    /// The link of a filter is gone.
+    pub(crate) fn remove_filter(&mut self, filter: usize) {
+        if filter > 0
+            && let Some(filter) = self.filters.try_remove(filter)
+        {
+            self.memory -= filter.memory();
+        }
     }
 
     /// Sets the filter of a publisher, which has that of the socket at first.
@@ -159,7 +181,7 @@ impl Xsub {
             ..
         } = self;
         let mut has_room = true;
-        for (index, filter) in filters.iter_mut().enumerate() {
+        for (index, filter) in filters.iter_mut() {
             let before = filter.memory();
             has_room &= filter.change(change, origin, options, |topic, change| {
                 let asked = publishers.iter_mut();
@@ -229,7 +251,7 @@ impl Xsub {
 
     /// The same, recounted.
     pub(crate) fn walk(&self) -> u64 {
-        let filters = self.filters.iter().map(Filter::memory);
+        let filters = self.filters.iter().map(|(_, filter)| filter.memory());
         filters
             .chain(self.publishers.iter().map(Publisher::memory))
             .sum()

@@ -40,6 +40,8 @@ pub(crate) struct Proxy {
     pub(crate) frontend: SocketId,
     /// Messages are not forwarded for now.
     pub(crate) is_paused: bool,
+    /// The configuration does not have it any more: it goes when its last connection has gone.
+    pub(crate) is_removed: bool,
     pub(crate) name: String,
     pub(crate) observers: Observers,
     /// The log's reports about its peers.
@@ -59,7 +61,7 @@ impl Proxy {
         (front.across, back.across) = (Some(backend), Some(frontend));
         if config.kind.is_echo {
             // The backend of an echo has no peers: it sends through those of the frontend.
-            back.options = front.options.clone();
+            back.set_options(front.options.clone());
             back.pattern = Pattern::Echo;
             front.pattern = Pattern::Echo;
         }
@@ -70,6 +72,7 @@ impl Proxy {
             departing: VecDeque::new(),
             frontend,
             is_paused: false,
+            is_removed: false,
             name: config.name.clone(),
             observers: Observers::new(config),
             reports: Reports::default(),

@@ -28,6 +28,9 @@ pub(crate) struct Socket {
     /// The last request that it sent, if it is a REQ or the one across is a REP.
     pub(crate) errand: Errand,
     pub(crate) id: SocketId,
+    /// Messages may have to be taken out of its queues again, one by one; once they may, its queues
+    /// stay as they are made for it.
+    pub(crate) keeps_apart: bool,
     pub(crate) linger: Linger,
     /// The number of messages dropped for lack of room when the current series began, if all peers
     /// lack room for messages that any of them could get.
@@ -83,51 +86,36 @@ impl Socket {
         let (socket_type, config) = (config.socket_type(name), config.socket(name));
         let mut options = config.options.clone();
         options.overflow = options.overflow_on(socket_type);
-        let limits = Limits {
-            message_frames_max: options.maxmsgframes,
-            message_size_max: options.maxmsgsize,
-            topic_size_max: u64::from(options.topic_size_max),
-            ..Limits::default()
-        };
-        let handshake_timeout = Some(options.handshake_ivl).filter(|interval| !interval.is_zero());
-        let heartbeat = HeartbeatConfig {
-            interval: options.heartbeat_ivl,
-            timeout: options.heartbeat_timeout,
-            ttl: options.heartbeat_ttl,
-        };
-        let session = SessionConfig {
-            accept_zmtp2: options.accept_zmtp2,
-            authenticate: config.authenticate,
-            handshake_timeout,
-            heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
-            identity: options.routing_id.clone().into_bytes(),
-            limits,
-            loop_check: if options.loop_check {
-                LoopCheck::On
-            } else {
-                LoopCheck::Off
-            },
-            ..SessionConfig::new(socket_type)
-        };
         Self {
             across: None,
             closed: VecDeque::new(),
             errand: Errand::default(),
             id,
+            keeps_apart: options.keeps_apart(),
             linger: Linger::Always,
             missed_before: None,
             name,
             loop_peers: LoopPeers::default(),
             pattern: Pattern::new(socket_type, &options),
+            session: Arc::new(session_config(socket_type, &options, config.authenticate)),
             options,
             peers: 0,
             proxy,
-            session: Arc::new(session),
             stats: SocketStats::default(),
             subscription_bytes: 0,
             suspended: Line::default(),
             undelivered: Undelivered::default(),
         }
+    }
+
+    /// Takes over other options. Sessions that have begun go on by those they began with.
+    pub(crate) fn set_options(&mut self, mut options: SocketOptions) {
+        let socket_type = self.session.socket_type;
+        options.overflow = options.overflow_on(socket_type);
+        self.keeps_apart |= options.keeps_apart();
+        let config = session_config(socket_type, &options, self.session.authenticate);
+        self.session = Arc::new(config);
+        self.options = options;
     }
 
     /// A message that any of its peers could get was dropped for lack of room, and counted: true if
@@ -339,5 +327,39 @@ impl Socket {
             _ => {}
         }
         message
+    }
+}
+
+/// What sessions of a socket with these options have in common.
+fn session_config(
+    socket_type: SocketType,
+    options: &SocketOptions,
+    authenticate: bool,
+) -> SessionConfig {
+    let limits = Limits {
+        message_frames_max: options.maxmsgframes,
+        message_size_max: options.maxmsgsize,
+        topic_size_max: u64::from(options.topic_size_max),
+        ..Limits::default()
+    };
+    let handshake_timeout = Some(options.handshake_ivl).filter(|interval| !interval.is_zero());
+    let heartbeat = HeartbeatConfig {
+        interval: options.heartbeat_ivl,
+        timeout: options.heartbeat_timeout,
+        ttl: options.heartbeat_ttl,
+    };
+    SessionConfig {
+        accept_zmtp2: options.accept_zmtp2,
+        authenticate,
+        handshake_timeout,
+        heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
+        identity: options.routing_id.clone().into_bytes(),
+        limits,
+        loop_check: if options.loop_check {
+            LoopCheck::On
+        } else {
+            LoopCheck::Off
+        },
+        ..SessionConfig::new(socket_type)
     }
 }

@@ -3,7 +3,7 @@
 
 use broker::config::{Config, SocketName};
 use broker::view::SocketView;
-use broker::{Action, ConnId, Core, Flow, LinkId, SLICES_MAX, SocketId};
+use broker::{Action, ConnId, Core, Flow, LinkId, ListenerId, SLICES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ pub(crate) struct Net {
     /// Endpoints that nobody can connect to for now.
     pub(crate) barred: BTreeSet<String>,
     cables: Vec<Cable>,
-    listeners: BTreeMap<String, (usize, SocketId)>,
+    listeners: BTreeMap<String, (usize, ListenerId)>,
     nodes: Vec<Node>,
     now: Instant,
     pub(crate) peers: Vec<Wire>,
@@ -89,12 +89,21 @@ impl Net {
     pub(crate) fn add(&mut self, name: usize, text: &str) {
         let config = Config::from_toml(text, "loops.toml").expect("a good configuration");
         let index = self.nodes.len();
-        let core = Core::new(self.now, &config, self.random.next());
+        let mut core = Core::new(self.now, &config, self.random.next());
+        while core.is_opening() {
+            if let Some(Action::Listen(id)) = core.poll_action() {
+                let (endpoint, _) = core.listener(id).expect("it is asked for");
+                let endpoint = endpoint.clone();
+                core.handle_listening(id, endpoint);
+            }
+        }
         for (proxy, sides) in core.proxies().zip(&config.proxies) {
             for side in sides.sockets() {
-                for endpoint in &sides.socket(side).bind {
-                    let id = core.socket(proxy, side).expect("it is configured");
-                    self.listeners.insert(endpoint.to_string(), (index, id));
+                let socket = core.socket(proxy, side).expect("it is configured");
+                for listener in core.listeners(socket) {
+                    let (endpoint, _) = core.listener(listener).expect("it is listed");
+                    let key = endpoint.to_string();
+                    self.listeners.insert(key, (index, listener));
                 }
             }
         }
@@ -328,7 +337,10 @@ impl Net {
     }
 
     fn dial(&mut self, index: usize, link: LinkId) {
-        let endpoint = self.nodes[index].core.endpoint(link).to_string();
+        let Some((endpoint, _)) = self.nodes[index].core.link(link) else {
+            return;
+        };
+        let endpoint = endpoint.to_string();
         let Some(plug) = self.plug_in(&endpoint, Owner::Nobody) else {
             let error = ErrorKind::ConnectionRefused.into();
             let core = &mut self.nodes[index].core;
@@ -338,20 +350,22 @@ impl Net {
         let node = &mut self.nodes[index];
         let id = node
             .core
-            .handle_connected(self.now, link, address(plug.cable));
+            .handle_connected(self.now, link, address(plug.cable))
+            .expect("the link is wanted");
         node.by_id.insert(id, plug);
         self.cables[plug.cable].owners[plug.end] = Owner::Node(index, id);
     }
 
     /// A cable to whoever listens there.
     fn plug_in(&mut self, endpoint: &str, near: Owner) -> Option<Plug> {
-        let (far, socket) = *self.listeners.get(endpoint)?;
+        let (far, listener) = *self.listeners.get(endpoint)?;
         if self.barred.contains(endpoint) {
             return None;
         }
         let cable = self.cables.len();
         let node = &mut self.nodes[far];
-        let id = node.core.handle_accepted(self.now, socket, address(cable));
+        let peer = address(cable);
+        let id = node.core.handle_accepted(self.now, listener, peer)?;
         node.by_id.insert(id, Plug { cable, end: 1 });
         self.cables.push(Cable {
             endpoint: endpoint.to_owned(),

@@ -1,6 +1,6 @@
 //! A connection that was given up is sent nothing more, however long its end takes.
 
-use crate::play::{Play, hello, proxy, socket_at};
+use crate::play::{Play, hello, listener_at, proxy};
 use broker::config::{Config, SocketName, SocketOptions};
 use broker::reason::DropReason;
 use broker::{Action, ConnId, PeerAddress};
@@ -88,9 +88,10 @@ fn a_stop_ends_at_its_deadline_though_a_message_is_sent_in_part() {
 fn a_stop_ends_at_its_deadline_though_messages_keep_coming_from_within() {
     let mut play = Play::new(SocketOptions::default());
     let sink = play.join(SocketName::Backend);
-    let frontend = socket_at(&play.core, (0, SocketName::Frontend));
+    let frontend = listener_at(&play.core, (0, SocketName::Frontend));
     let within = PeerAddress::Inproc;
     let source = play.core.handle_accepted(play.now, frontend, within);
+    let source = source.expect("every address may connect");
     play.feed(source, &hello(SocketType::Push));
     play.write(source);
     play.core.handle_stop(play.now);

@@ -1,9 +1,9 @@
 //! The names by which a ROUTER knows its peers.
 
-use crate::play::{Place, Play, proxy, socket_at};
+use crate::play::{Place, Play, bound, listener_at, proxy};
 use broker::config::{Config, SocketName};
 use broker::reason::DropReason;
-use broker::{Action, ConnId, Core};
+use broker::{Action, ConnId};
 use std::net::SocketAddr;
 use std::time::Duration;
 use zmtp::encode::append_command;
@@ -119,9 +119,9 @@ fn a_new_process_makes_no_name_that_another_made() {
         SocketAddr::from(([127, 0, 0, 1], 1)),
     );
     let [one, other] = [1, 2].map(|seed| {
-        let mut core = Core::new(now, &config, seed);
-        let socket = socket_at(&core, frontend(0));
-        core.handle_accepted(now, socket, peer)
+        let mut core = bound(now, &config, seed);
+        let listener = listener_at(&core, frontend(0));
+        core.handle_accepted(now, listener, peer)
     });
     assert_ne!(one, other);
 }

@@ -3,7 +3,7 @@
 use broker::config::{
     Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName, SocketOptions,
 };
-use broker::{Action, ConnId, Core, Flow, SLICES_MAX, SocketId};
+use broker::{Action, ConnId, Core, Flow, ListenerId, SLICES_MAX, SocketId};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,6 +19,30 @@ pub(crate) type Place = (usize, SocketName);
 pub(crate) fn socket_at(core: &Core, (proxy, name): Place) -> SocketId {
     let proxy = core.proxies().nth(proxy).expect("the proxy is configured");
     core.socket(proxy, name).expect("the socket is configured")
+}
+
+/// The listener of the socket in this place.
+pub(crate) fn listener_at(core: &Core, place: Place) -> ListenerId {
+    let mut listeners = core.listeners(socket_at(core, place));
+    listeners.next().expect("the socket listens")
+}
+
+/// A core whose endpoints are bound.
+pub(crate) fn bound(now: Instant, config: &Config, seed: u64) -> Core {
+    let mut core = Core::new(now, config, seed);
+    open(&mut core);
+    core
+}
+
+/// Everything that a core is to listen on can be listened on.
+pub(crate) fn open(core: &mut Core) {
+    while core.is_opening() {
+        if let Some(Action::Listen(id)) = core.poll_action() {
+            let (endpoint, _) = core.listener(id).expect("it is asked for");
+            let endpoint = endpoint.clone();
+            core.handle_listening(id, endpoint);
+        }
+    }
 }
 
 /// One proxy and its driver; nothing is written unless it is asked for.
@@ -71,7 +95,7 @@ impl Play {
         let now = Instant::now();
         Self {
             closed: Vec::new(),
-            core: Core::new(now, config, 1),
+            core: bound(now, config, 1),
             now,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             scratch: vec![0; 256 << 10],
@@ -148,8 +172,9 @@ impl Play {
         socket_type: SocketType,
         properties: &[(&str, &[u8])],
     ) -> ConnId {
-        let socket = socket_at(&self.core, socket);
-        let id = self.core.handle_accepted(self.now, socket, self.peer);
+        let listener = listener_at(&self.core, socket);
+        let id = self.core.handle_accepted(self.now, listener, self.peer);
+        let id = id.expect("every address may connect");
         let (mut hello, mut metadata) = (Vec::new(), Vec::new());
         let greeting = Greeting::new("NULL");
         Greeting {

@@ -1,7 +1,7 @@
 //! What the log hears of peers: one line for each cause and address, then one sum a minute.
 
 use crate::log;
-use crate::play::{Play, hello, proxy, socket_at};
+use crate::play::{Play, hello, listener_at, proxy};
 use broker::config::{Config, Endpoint, Overflow, ProxyConfig, SocketConfig, SocketName};
 use broker::limits::{GREETING_PATIENCE, LINK_LINES_MAX, REPORTS_KEPT_MAX};
 use broker::{Action, ConnId};
@@ -19,8 +19,9 @@ impl Play {
         for port in 1..=count {
             let side = SocketName::Frontend;
             let peer = SocketAddr::from((address, port));
-            let socket = socket_at(&self.core, (proxy, side));
-            let id = self.core.handle_accepted(self.now, socket, peer);
+            let listener = listener_at(&self.core, (proxy, side));
+            let id = self.core.handle_accepted(self.now, listener, peer);
+            let id = id.expect("every address may connect");
             self.feed(id, b"GET / HTTP/1.1\r\n");
             self.run_closes();
         }
@@ -145,7 +146,8 @@ impl Play {
         for _ in 0..100 {
             while let Some(action) = self.core.poll_action() {
                 if let Action::Connect(link) = action {
-                    return self.core.handle_connected(self.now, link, address);
+                    let id = self.core.handle_connected(self.now, link, address);
+                    return id.expect("the link is wanted");
                 }
             }
             self.pass(Duration::from_millis(100));

@@ -1,6 +1,6 @@
 //! What is taken back from the queue of a peer that is given up.
 
-use crate::play::{Play, proxy, socket_at};
+use crate::play::{Play, listener_at, proxy};
 use broker::config::{Overflow, SocketName, SocketOptions};
 use broker::reason::DropReason;
 use std::net::SocketAddr;
@@ -56,9 +56,9 @@ fn a_loop_takes_no_subscription_for_a_message_that_can_go_another_way() {
     append_command(&mut ready, "READY", &metadata);
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let socket = (0, SocketName::Frontend);
-    let publisher = play
-        .core
-        .handle_accepted(play.now, socket_at(&play.core, socket), peer);
+    let listener = listener_at(&play.core, socket);
+    let publisher = play.core.handle_accepted(play.now, listener, peer);
+    let publisher = publisher.expect("every address may connect");
     play.feed(publisher, &[&hello, &ready[..]].concat());
     play.write(publisher);
     let subscriber = play.join_as(SocketName::Backend, SocketType::Sub);

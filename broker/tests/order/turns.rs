@@ -1,6 +1,6 @@
 //! A turn ends: its work is bounded, the rest waits for the next, and proxies have equal shares.
 
-use crate::play::{Play, listening, proxy, socket_at};
+use crate::play::{Play, bound, listener_at, listening, proxy};
 use broker::config::{Config, ProxyConfig, SocketConfig, SocketName, SocketOptions};
 use broker::limits::WORK_PER_TURN;
 use broker::reason::DropReason;
@@ -40,7 +40,7 @@ impl Loop {
         };
         let now = Instant::now();
         Self {
-            core: Core::new(now, &config, 1),
+            core: bound(now, &config, 1),
             is_stalled: false,
             now,
             received: BTreeMap::new(),
@@ -53,8 +53,9 @@ impl Loop {
     fn accept(&mut self, proxy: usize, side: SocketName) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let socket = (proxy, side);
-        let socket = socket_at(&self.core, socket);
-        self.core.handle_accepted(self.now, socket, peer)
+        let listener = listener_at(&self.core, socket);
+        let id = self.core.handle_accepted(self.now, listener, peer);
+        id.expect("every address may connect")
     }
 
     /// A peer comes, and shakes hands in the next turns; what it sends then comes with it.

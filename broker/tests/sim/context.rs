@@ -5,7 +5,7 @@ use crate::net::{Cable, Plug};
 use crate::random::Random;
 use crate::trace::Trace;
 use broker::config::SocketName;
-use broker::{Core, LinkId, SocketId};
+use broker::{LinkId, ListenerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -23,13 +23,6 @@ impl SocketKey {
     pub(crate) fn across(self) -> Option<Self> {
         let side = self.side.side()?.opposite().into();
         Some(Self { side, ..self })
-    }
-
-    /// What a broker calls it.
-    pub(crate) fn id(self, core: &Core) -> SocketId {
-        let proxy = core.proxies().nth(self.proxy as usize);
-        let id = proxy.and_then(|proxy| core.socket(proxy, self.side));
-        id.expect("the socket is configured")
     }
 }
 
@@ -81,8 +74,8 @@ pub(crate) struct Dial {
 pub(crate) struct Listener {
     pub(crate) is_up: bool,
     pub(crate) owner: Owner,
-    /// Of a broker: which of its sockets.
-    pub(crate) socket: Option<SocketKey>,
+    /// Of a broker: which of its sockets, and under which name the broker listens.
+    pub(crate) socket: Option<(SocketKey, ListenerId)>,
 }
 
 /// Events to come, the earliest first; at the same time in random order.

@@ -1,12 +1,12 @@
 //! A whole run: brokers, peers, cables between them, and what becomes of them.
 
 use crate::context::SocketKey;
-use crate::context::{Context, Coverage, Dial, Event, Listener, MILLISECOND, Nanos, Owner, SECOND};
+use crate::context::{Context, Coverage, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
 use crate::node::{Happening, Node};
 use crate::peers::Peer;
 use crate::random::Random;
-use broker::LinkId;
-use broker::config::{Config, Endpoint};
+use broker::config::Config;
+use broker::{LinkId, ListenerId};
 use std::io::ErrorKind;
 
 /// No run needs more events; one that does is a loop.
@@ -58,21 +58,6 @@ impl World {
     /// Starts a broker, which listens at once.
     pub(crate) fn add_node(&mut self, config: Config) {
         let index = self.nodes.len();
-        for (proxy, proxy_config) in (0..).zip(&config.proxies) {
-            for side in proxy_config.sockets() {
-                for endpoint in &proxy_config.socket(side).bind {
-                    let Endpoint::Tcp { port, .. } = endpoint else {
-                        unreachable!("the simulated network has nothing else")
-                    };
-                    let listener = Listener {
-                        is_up: true,
-                        owner: Owner::Node(index),
-                        socket: Some(SocketKey { proxy, side }),
-                    };
-                    self.ctx.ports.insert(*port, listener);
-                }
-            }
-        }
         let node = Node::new(&mut self.ctx, index, config);
         self.nodes.push(node);
     }
@@ -222,15 +207,15 @@ impl World {
         owner: Owner,
         plug: crate::net::Plug,
         link: Option<LinkId>,
-        socket: Option<SocketKey>,
+        socket: Option<(SocketKey, ListenerId)>,
     ) {
         let ctx = &mut self.ctx;
         match (owner, link, socket) {
             (Owner::Node(index), Some(link), _) => {
                 self.nodes[index].notice(ctx, Happening::Connected(link, plug));
             }
-            (Owner::Node(index), None, Some(socket)) => {
-                self.nodes[index].notice(ctx, Happening::Accepted(socket, plug));
+            (Owner::Node(index), None, Some((socket, listener))) => {
+                self.nodes[index].notice(ctx, Happening::Accepted(socket, listener, plug));
             }
             (Owner::Peer(index), ..) => self.peers[index].connected(ctx, plug),
             (Owner::Node(_), None, None) => unreachable!("a broker listens by its sockets"),
@@ -275,8 +260,8 @@ impl World {
             9 => self.peers[peer].hang_up(ctx),
             10 => {
                 let ports: Vec<u16> = ctx.ports.keys().copied().collect();
-                let port = ctx.random.pick(&ports);
-                if let Some(listener) = ctx.ports.get_mut(&port) {
+                let port = (!ports.is_empty()).then(|| ctx.random.pick(&ports));
+                if let Some(listener) = port.and_then(|port| ctx.ports.get_mut(&port)) {
                     listener.is_up = !listener.is_up;
                 }
             }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use broker::config::{Config, Endpoint, SocketName};
-use broker::{BindError, Bound, Broker};
+use broker::{BindError, Bound, Broker, ChangeError, ListenError};
 use zmtp::show;
 
 use crate::output::{Failure, print};
@@ -28,11 +28,11 @@ pub(super) fn serve(
         endpoint,
         proxy,
         side,
-    } in bound
+    } in &bound
     {
         text.push_str(&format!("{proxy} {side} bound {endpoint}\n"));
     }
-    text.push_str(&afterwards(bound));
+    text.push_str(&afterwards(&bound));
     match print(&text) {
         // A broker works even if the reader of its endpoints has closed stdout.
         Ok(()) | Err(Failure::BrokenPipe) => {}
@@ -98,10 +98,10 @@ fn rough(duration: Duration) -> String {
 /// Adds the remedy to an error.
 fn explain(error: &BindError) -> String {
     let advice = match error {
-        BindError::Endpoint {
+        BindError::Config(ChangeError::Listen(ListenError {
             endpoint, source, ..
-        } => advice(endpoint, source.kind()),
-        BindError::EventLoop(_) | BindError::Record(_) => None,
+        })) => advice(endpoint, source.kind()),
+        BindError::Config(_) | BindError::EventLoop(_) => None,
     };
     advice.map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
 }

@@ -213,6 +213,28 @@ impl SocketOptions {
         self.overflow.takes_back() || !self.max_age.is_zero()
     }
 
+    /// Whether what listens by these options is as what listens by the others: the driver looks at
+    /// nothing else when it opens a listener.
+    pub(crate) fn listens_like(&self, other: &Self) -> bool {
+        let of_listeners = |options: &Self| Self {
+            backlog: options.backlog,
+            bindtodevice: options.bindtodevice.clone(),
+            ipc_mode: options.ipc_mode,
+            ipc_owner: options.ipc_owner.clone(),
+            ipv6: options.ipv6,
+            rcvbuf: options.rcvbuf,
+            sndbuf: options.sndbuf,
+            tcp_keepalive: options.tcp_keepalive,
+            tcp_keepalive_cnt: options.tcp_keepalive_cnt,
+            tcp_keepalive_idle: options.tcp_keepalive_idle,
+            tcp_keepalive_intvl: options.tcp_keepalive_intvl,
+            tcp_maxrt: options.tcp_maxrt,
+            tos: options.tos,
+            ..Self::DEFAULT
+        };
+        of_listeners(self) == of_listeners(other)
+    }
+
     /// The treatment of messages for a full queue of this socket type, from all options that
     /// concern it.
     pub(crate) fn overflow_on(&self, socket_type: SocketType) -> Overflow {

@@ -4,10 +4,13 @@
 
 use super::value::{Field, TIME_MAX, Unit, Value, ValueKind};
 use super::{Balance, OptionError, Overflow, SocketOptions};
+use crate::config::Applies;
 
 /// One socket option: a row of [`SocketOption::ALL`].
 #[derive(Clone, Copy)]
 pub struct SocketOption {
+    /// When a new value takes effect in a running broker.
+    pub applies: Applies,
     /// One short line for help and documentation; it explains the value zero if that is special.
     pub doc: &'static str,
     /// The values it can have.
@@ -26,6 +29,7 @@ impl SocketOption {
         Self {
             name: "sndhwm",
             libzmq: Some("ZMQ_SNDHWM"),
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Messages, 0, COUNT_MAX),
             doc: "Messages queued for one peer before it counts as full; 0: unlimited",
             field: |options| &options.sndhwm,
@@ -34,6 +38,7 @@ impl SocketOption {
         Self {
             name: "sndhwm_bytes",
             libzmq: None,
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Bytes, 1, SIZE_MAX),
             doc: "Bytes queued for one peer before it counts as full",
             field: |options| &options.sndhwm_bytes,
@@ -42,6 +47,7 @@ impl SocketOption {
         Self {
             name: "rcvhwm",
             libzmq: Some("ZMQ_RCVHWM"),
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Messages, 0, COUNT_MAX),
             doc: "Messages of a peer that may wait before it is suspended; 0: unlimited",
             field: |options| &options.rcvhwm,
@@ -50,6 +56,7 @@ impl SocketOption {
         Self {
             name: "rcvhwm_bytes",
             libzmq: None,
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Bytes, 1, SIZE_MAX),
             doc: "Bytes of a peer that may wait before it is suspended",
             field: |options| &options.rcvhwm_bytes,
@@ -58,6 +65,7 @@ impl SocketOption {
         Self {
             name: "maxmsgsize",
             libzmq: Some("ZMQ_MAXMSGSIZE"),
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Bytes, 1, SIZE_MAX),
             doc: "Bytes of the largest accepted message, with its frame headers",
             field: |options| &options.maxmsgsize,
@@ -66,6 +74,7 @@ impl SocketOption {
         Self {
             name: "maxmsgframes",
             libzmq: None,
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Frames, 1, COUNT_MAX),
             doc: "Frames of the longest accepted message",
             field: |options| &options.maxmsgframes,
@@ -74,6 +83,7 @@ impl SocketOption {
         Self {
             name: "linger",
             libzmq: Some("ZMQ_LINGER"),
+            applies: Applies::Live,
             kind: ValueKind::optional(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds that a stop goes on sending; -1: the drain timeout",
             field: |options| &options.linger,
@@ -82,6 +92,7 @@ impl SocketOption {
         Self {
             name: "handshake_ivl",
             libzmq: Some("ZMQ_HANDSHAKE_IVL"),
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds from connecting to the end of the handshake; 0: unlimited",
             field: |options| &options.handshake_ivl,
@@ -90,6 +101,7 @@ impl SocketOption {
         Self {
             name: "accept_zmtp2",
             libzmq: None,
+            applies: Applies::NewConnections,
             kind: ValueKind::Flag,
             doc: "Accept peers of ZMTP 2.0, the protocol of ZeroMQ 3.2, too",
             field: |options| &options.accept_zmtp2,
@@ -98,6 +110,7 @@ impl SocketOption {
         Self {
             name: "heartbeat_ivl",
             libzmq: Some("ZMQ_HEARTBEAT_IVL"),
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds between PINGs to a peer; 0: none",
             field: |options| &options.heartbeat_ivl,
@@ -106,6 +119,7 @@ impl SocketOption {
         Self {
             name: "heartbeat_timeout",
             libzmq: Some("ZMQ_HEARTBEAT_TIMEOUT"),
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds without an answer to PING until a peer is dead; 0: never",
             field: |options| &options.heartbeat_timeout,
@@ -114,6 +128,7 @@ impl SocketOption {
         Self {
             name: "heartbeat_ttl",
             libzmq: Some("ZMQ_HEARTBEAT_TTL"),
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Milliseconds, 0, TTL_MAX),
             doc: "Milliseconds without a PING after which peers may close; 0: never",
             field: |options| &options.heartbeat_ttl,
@@ -122,6 +137,7 @@ impl SocketOption {
         Self {
             name: "reconnect_ivl",
             libzmq: Some("ZMQ_RECONNECT_IVL"),
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Milliseconds, 1, TIME_MAX),
             doc: "Milliseconds before the first attempt to reconnect",
             field: |options| &options.reconnect_ivl,
@@ -130,6 +146,7 @@ impl SocketOption {
         Self {
             name: "reconnect_ivl_max",
             libzmq: Some("ZMQ_RECONNECT_IVL_MAX"),
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Milliseconds, 1, TIME_MAX),
             doc: "Maximum of that time, which each failed attempt doubles",
             field: |options| &options.reconnect_ivl_max,
@@ -138,6 +155,7 @@ impl SocketOption {
         Self {
             name: "immediate",
             libzmq: Some("ZMQ_IMMEDIATE"),
+            applies: Applies::Live,
             kind: ValueKind::Flag,
             doc: "Queue only for connected peers; false: also for links that are down",
             field: |options| &options.immediate,
@@ -146,6 +164,7 @@ impl SocketOption {
         Self {
             name: "connect_timeout",
             libzmq: Some("ZMQ_CONNECT_TIMEOUT"),
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds for connecting to one address; 0: system default",
             field: |options| &options.connect_timeout,
@@ -154,6 +173,7 @@ impl SocketOption {
         Self {
             name: "sndbuf",
             libzmq: Some("ZMQ_SNDBUF"),
+            applies: Applies::Restart,
             kind: ValueKind::optional(Unit::Bytes, 0, INT_MAX),
             doc: "Kernel send buffer (SO_SNDBUF) in bytes; -1: system default",
             field: |options| &options.sndbuf,
@@ -162,6 +182,7 @@ impl SocketOption {
         Self {
             name: "rcvbuf",
             libzmq: Some("ZMQ_RCVBUF"),
+            applies: Applies::Restart,
             kind: ValueKind::optional(Unit::Bytes, 0, INT_MAX),
             doc: "Kernel receive buffer (SO_RCVBUF) in bytes; -1: system default",
             field: |options| &options.rcvbuf,
@@ -170,6 +191,7 @@ impl SocketOption {
         Self {
             name: "backlog",
             libzmq: Some("ZMQ_BACKLOG"),
+            applies: Applies::Restart,
             kind: ValueKind::number(Unit::Connections, 1, INT_MAX),
             doc: "Maximum number of pending connections, not yet accepted",
             field: |options| &options.backlog,
@@ -178,6 +200,7 @@ impl SocketOption {
         Self {
             name: "ipv6",
             libzmq: Some("ZMQ_IPV6"),
+            applies: Applies::Restart,
             kind: ValueKind::Flag,
             doc: "Use IPv6 too for * and host names; numeric addresses always work",
             field: |options| &options.ipv6,
@@ -186,6 +209,7 @@ impl SocketOption {
         Self {
             name: "tos",
             libzmq: Some("ZMQ_TOS"),
+            applies: Applies::Restart,
             kind: ValueKind::number(Unit::None, 0, 255),
             doc: "Type of service of every packet: four times the DSCP",
             field: |options| &options.tos,
@@ -194,6 +218,7 @@ impl SocketOption {
         Self {
             name: "bindtodevice",
             libzmq: Some("ZMQ_BINDTODEVICE"),
+            applies: Applies::Restart,
             kind: ValueKind::Text {
                 size_max: DEVICE_SIZE_MAX,
             },
@@ -204,6 +229,7 @@ impl SocketOption {
         Self {
             name: "ipc_mode",
             libzmq: None,
+            applies: Applies::Restart,
             kind: ValueKind::Text { size_max: 4 },
             doc: "Permissions of ipc socket files, in octal; none: as the umask says",
             field: |options| &options.ipc_mode,
@@ -212,6 +238,7 @@ impl SocketOption {
         Self {
             name: "ipc_owner",
             libzmq: None,
+            applies: Applies::Restart,
             kind: ValueKind::Text { size_max: 255 },
             doc: "USER:GROUP of ipc socket files; none: those of the zmqd process",
             field: |options| &options.ipc_owner,
@@ -220,6 +247,7 @@ impl SocketOption {
         Self {
             name: "tcp_accept_filter",
             libzmq: Some("ZMQ_TCP_ACCEPT_FILTER"),
+            applies: Applies::NewConnections,
             kind: ValueKind::List,
             doc: "Networks from which peers may connect, as ADDRESS/BITS; none: all",
             field: |options| &options.tcp_accept_filter,
@@ -228,6 +256,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive",
             libzmq: Some("ZMQ_TCP_KEEPALIVE"),
+            applies: Applies::Restart,
             kind: ValueKind::optional(Unit::None, 0, 1),
             doc: "TCP keepalive (SO_KEEPALIVE): 1 or 0; -1: system default",
             field: |options| &options.tcp_keepalive,
@@ -236,6 +265,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive_idle",
             libzmq: Some("ZMQ_TCP_KEEPALIVE_IDLE"),
+            applies: Applies::Restart,
             kind: ValueKind::optional(Unit::Seconds, 1, 32_767),
             doc: "Seconds of silence before the first probe; -1: system default",
             field: |options| &options.tcp_keepalive_idle,
@@ -244,6 +274,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive_intvl",
             libzmq: Some("ZMQ_TCP_KEEPALIVE_INTVL"),
+            applies: Applies::Restart,
             kind: ValueKind::optional(Unit::Seconds, 1, 32_767),
             doc: "Seconds between keepalive probes; -1: system default",
             field: |options| &options.tcp_keepalive_intvl,
@@ -252,6 +283,7 @@ impl SocketOption {
         Self {
             name: "tcp_keepalive_cnt",
             libzmq: Some("ZMQ_TCP_KEEPALIVE_CNT"),
+            applies: Applies::Restart,
             kind: ValueKind::optional(Unit::Probes, 1, 127),
             doc: "Unanswered probes until a peer is dead; -1: system default",
             field: |options| &options.tcp_keepalive_cnt,
@@ -260,6 +292,7 @@ impl SocketOption {
         Self {
             name: "tcp_maxrt",
             libzmq: Some("ZMQ_TCP_MAXRT"),
+            applies: Applies::Restart,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds that data may stay unacknowledged; 0: system default",
             field: |options| &options.tcp_maxrt,
@@ -268,6 +301,7 @@ impl SocketOption {
         Self {
             name: "balance",
             libzmq: None,
+            applies: Applies::Live,
             kind: ValueKind::Choice(Balance::NAMES),
             doc: "How DEALER, PUSH and REQ sides select the next peer",
             field: |options| &options.balance,
@@ -276,6 +310,7 @@ impl SocketOption {
         Self {
             name: "overflow",
             libzmq: None,
+            applies: Applies::Restart,
             kind: ValueKind::Choice(Overflow::NAMES),
             doc: "Treatment of messages for a peer whose queue is full",
             field: |options| &options.overflow,
@@ -284,6 +319,7 @@ impl SocketOption {
         Self {
             name: "conflate",
             libzmq: Some("ZMQ_CONFLATE"),
+            applies: Applies::Restart,
             kind: ValueKind::Flag,
             doc: "Keep only the newest message for each peer: overflow = conflate",
             field: |options| &options.conflate,
@@ -292,6 +328,7 @@ impl SocketOption {
         Self {
             name: "xpub_nodrop",
             libzmq: Some("ZMQ_XPUB_NODROP"),
+            applies: Applies::Restart,
             kind: ValueKind::Flag,
             doc: "Wait for full subscribers: overflow = block, on XPUB and PUB",
             field: |options| &options.xpub_nodrop,
@@ -300,6 +337,7 @@ impl SocketOption {
         Self {
             name: "overflow_timeout",
             libzmq: None,
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds that a queue may be full until disconnect closes its peer",
             field: |options| &options.overflow_timeout,
@@ -308,6 +346,7 @@ impl SocketOption {
         Self {
             name: "max_age",
             libzmq: None,
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
             doc: "Milliseconds that a message may be queued; 0: unlimited",
             field: |options| &options.max_age,
@@ -316,6 +355,7 @@ impl SocketOption {
         Self {
             name: "router_handover",
             libzmq: Some("ZMQ_ROUTER_HANDOVER"),
+            applies: Applies::Live,
             kind: ValueKind::Flag,
             doc: "Take an identity from a live peer too, not only from a silent one",
             field: |options| &options.router_handover,
@@ -324,6 +364,7 @@ impl SocketOption {
         Self {
             name: "router_mandatory",
             libzmq: Some("ZMQ_ROUTER_MANDATORY"),
+            applies: Applies::Live,
             kind: ValueKind::Flag,
             doc: "Log messages for peers that are not connected",
             field: |options| &options.router_mandatory,
@@ -332,6 +373,7 @@ impl SocketOption {
         Self {
             name: "probe_router",
             libzmq: Some("ZMQ_PROBE_ROUTER"),
+            applies: Applies::NewConnections,
             kind: ValueKind::Flag,
             doc: "Send new peers an empty message",
             field: |options| &options.probe_router,
@@ -340,6 +382,7 @@ impl SocketOption {
         Self {
             name: "routing_id",
             libzmq: Some("ZMQ_ROUTING_ID"),
+            applies: Applies::NewConnections,
             kind: ValueKind::Text { size_max: 255 },
             doc: "Identity that DEALER, REQ and ROUTER announce; empty: none",
             field: |options| &options.routing_id,
@@ -348,6 +391,7 @@ impl SocketOption {
         Self {
             name: "subscribe",
             libzmq: Some("ZMQ_SUBSCRIBE"),
+            applies: Applies::Restart,
             kind: ValueKind::List,
             doc: "Topics of a SUB; topics that an XSUB may pass on; none: all",
             field: |options| &options.subscribe,
@@ -356,6 +400,7 @@ impl SocketOption {
         Self {
             name: "xpub_verbose",
             libzmq: Some("ZMQ_XPUB_VERBOSE"),
+            applies: Applies::Live,
             kind: ValueKind::Flag,
             doc: "Pass on every subscription, not only the first to a topic",
             field: |options| &options.xpub_verbose,
@@ -364,6 +409,7 @@ impl SocketOption {
         Self {
             name: "xpub_verboser",
             libzmq: Some("ZMQ_XPUB_VERBOSER"),
+            applies: Applies::Live,
             kind: ValueKind::Flag,
             doc: "Pass on every subscription and cancel; XSUB across: the last cancel",
             field: |options| &options.xpub_verboser,
@@ -372,6 +418,7 @@ impl SocketOption {
         Self {
             name: "xpub_welcome_msg",
             libzmq: Some("ZMQ_XPUB_WELCOME_MSG"),
+            applies: Applies::NewConnections,
             kind: ValueKind::Text { size_max: 4096 },
             doc: "First message to each new subscriber; empty: none",
             field: |options| &options.xpub_welcome_msg,
@@ -380,6 +427,7 @@ impl SocketOption {
         Self {
             name: "invert_matching",
             libzmq: Some("ZMQ_INVERT_MATCHING"),
+            applies: Applies::Live,
             kind: ValueKind::Flag,
             doc: "Send to peers that did not subscribe",
             field: |options| &options.invert_matching,
@@ -388,6 +436,7 @@ impl SocketOption {
         Self {
             name: "subscriptions_max",
             libzmq: None,
+            applies: Applies::Live,
             kind: ValueKind::number(Unit::Subscriptions, 1, COUNT_MAX),
             doc: "Subscriptions that one peer may hold",
             field: |options| &options.subscriptions_max,
@@ -396,6 +445,7 @@ impl SocketOption {
         Self {
             name: "topic_size_max",
             libzmq: None,
+            applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Bytes, 1, COUNT_MAX),
             doc: "Bytes of the longest topic of a subscription",
             field: |options| &options.topic_size_max,
@@ -404,6 +454,7 @@ impl SocketOption {
         Self {
             name: "loop_check",
             libzmq: None,
+            applies: Applies::NewConnections,
             kind: ValueKind::Flag,
             doc: "Detect rings of brokers, together with the other brokers",
             field: |options| &options.loop_check,

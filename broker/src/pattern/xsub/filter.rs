@@ -132,6 +132,29 @@ impl Filter {
         topics.for_each_topic_from(first, |topic, _| visit(topic));
     }
 
+    /// Takes over a topic that was wanted so often before this filter was there.
+    pub(super) fn adopt(&mut self, topic: &[u8], times: u64) {
+        let Self { allowed, store } = self;
+        let mut add = |topic: &[u8]| {
+            let exponents = (0..u64::BITS).filter(|bit| times >> bit & 1 == 1);
+            exponents.for_each(|exponent| store.add_from(exponent, topic));
+        };
+        if allowed.is_empty() || allowed.iter().any(|prefix| topic.starts_with(prefix)) {
+            add(topic);
+        } else {
+            let within = allowed.iter().filter(|prefix| prefix.starts_with(topic));
+            within.for_each(|prefix| add(prefix));
+        }
+    }
+
+    /// Calls `visit` with each topic of the store, and how often it is wanted.
+    pub(super) fn for_each_wanted(&self, mut visit: impl FnMut(&[u8], u64)) {
+        self.for_each_topic_from(b"", |topic| {
+            visit(topic, self.store.times(topic));
+            ControlFlow::Continue(())
+        });
+    }
+
     /// Heap bytes of the store, in constant time.
     pub(super) fn memory(&self) -> u64 {
         self.store.topics.bytes() as u64
@@ -161,13 +184,33 @@ impl Store {
         }
     }
 
-    /// Adds one to the number of a topic's subscriptions, by binary addition with carry.
+    /// Adds one to how often a topic is wanted.
     fn add(&mut self, topic: &[u8]) {
-        for bit in 0..u64::BITS {
+        self.add_from(0, topic);
+    }
+
+    /// Adds a power of two, as it is done on paper with binary digits.
+    fn add_from(&mut self, exponent: u32, topic: &[u8]) {
+        for bit in exponent..u64::BITS {
             if self.topics.insert(topic, bit) != Inserted::Already {
                 return;
             }
             self.topics.remove(topic, bit);
+        }
+    }
+
+    /// How often a topic of the store is wanted.
+    fn times(&self, topic: &[u8]) -> u64 {
+        // Those of its prefixes count too, until they are taken away again.
+        let sum = |topic: &[u8]| {
+            let mut sum = 0_u64;
+            let add = |bits: &[u32]| sum += bits.iter().map(|bit| 1 << bit).sum::<u64>();
+            self.topics.matches(topic, add);
+            sum
+        };
+        match topic.split_last() {
+            Some((_, shorter)) => sum(topic) - sum(shorter),
+            None => sum(topic),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use super::{Node, State};
 use crate::context::SocketKey;
-use crate::context::{Context, Dial, Event, MILLISECOND, Owner};
+use crate::context::{Context, Dial, Event, Listener, MILLISECOND, Owner};
 use crate::mirror::Phase;
 use crate::random::mix;
 use broker::config::Endpoint;
 use broker::limits::LINGER;
-use broker::{Action, ConnId, SLICES_MAX};
+use broker::{Action, ConnId, ListenerId, SLICES_MAX};
 use std::io::IoSlice;
 use std::time::Instant;
 
@@ -49,7 +49,12 @@ impl Node {
                 Action::Close { id, .. } | Action::CheckAcks(id) | Action::Resume(id) => {
                     mix(salt ^ id.slot() as u64)
                 }
-                Action::Connect(_) | Action::ResumeAll | Action::StopAccepting(_) => mix(salt),
+                Action::Connect(_)
+                | Action::Listen(_)
+                | Action::Record(_)
+                | Action::ResumeAll
+                | Action::StopConnecting(_)
+                | Action::StopListening(_) => mix(salt),
             });
             has_acted |= !actions.is_empty();
             let closing = actions.iter().filter_map(|action| match action {
@@ -112,9 +117,10 @@ impl Node {
     pub(super) fn act(&mut self, ctx: &mut Context, now: Instant, action: Action) {
         match action {
             Action::Connect(link) => {
-                let Endpoint::Tcp { port, .. } = *self.core.endpoint(link) else {
-                    unreachable!("the simulated network has nothing else")
+                let Some((endpoint, _)) = self.core.link(link) else {
+                    return;
                 };
+                let port = port(endpoint);
                 let dial = Dial {
                     from: Owner::Node(self.index),
                     link: Some(link),
@@ -168,18 +174,40 @@ impl Node {
                     self.read_later(id);
                 }
             }
-            Action::StopAccepting(Some(id)) => {
-                ctx.coverage.add("sockets closed while others run", 1);
-                ctx.ports.retain(|_, listener| {
-                    listener.owner != Owner::Node(self.index)
-                        || listener.socket.is_none_or(|key| key.id(&self.core) != id)
-                });
-            }
-            Action::StopAccepting(None) => {
-                for listener in ctx.ports.values_mut() {
-                    listener.is_up &= listener.owner != Owner::Node(self.index);
-                }
-            }
+            Action::Listen(id) => self.listen(ctx, id),
+            Action::Record(_) => unreachable!("no recording is configured"),
+            // An attempt that succeeds all the same is refused by the core.
+            Action::StopConnecting(_) => {}
+            Action::StopListening(id) => self.stop_listening(ctx, id),
         }
+    }
+
+    fn listen(&mut self, ctx: &mut Context, id: ListenerId) {
+        let (endpoint, _) = self.core.listener(id).expect("it is asked for");
+        let endpoint = endpoint.clone();
+        let listener = Listener {
+            is_up: true,
+            owner: Owner::Node(self.index),
+            socket: Some((self.socket_of(&endpoint), id)),
+        };
+        ctx.ports.insert(port(&endpoint), listener);
+        self.core.handle_listening(id, endpoint);
+    }
+
+    fn stop_listening(&self, ctx: &mut Context, id: ListenerId) {
+        let is_running = u64::from(self.stopped_at.is_none());
+        let what = "sockets closed while others run";
+        ctx.coverage.add(what, is_running);
+        ctx.ports.retain(|_, listener| {
+            listener.owner != Owner::Node(self.index)
+                || listener.socket.is_none_or(|(_, other)| other != id)
+        });
+    }
+}
+
+fn port(endpoint: &Endpoint) -> u16 {
+    match endpoint {
+        Endpoint::Tcp { port, .. } => *port,
+        _ => unreachable!("the simulated network has nothing else"),
     }
 }

@@ -5,9 +5,9 @@ use crate::context::SocketKey;
 use crate::context::{Context, Event, MILLISECOND, Nanos};
 use crate::model::Model;
 use crate::net::Plug;
-use broker::config::{Config, SocketName};
+use broker::config::{Config, Endpoint, SocketName};
 use broker::limits::SCRATCH_SIZE;
-use broker::{ConnId, Core, LinkId};
+use broker::{ConnId, Core, LinkId, ListenerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -86,7 +86,7 @@ enum State {
 /// What the driver is told between two turns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Happening {
-    Accepted(SocketKey, Plug),
+    Accepted(SocketKey, ListenerId, Plug),
     ConnectFailed(LinkId, ErrorKind),
     Connected(LinkId, Plug),
     Readable(Plug),
@@ -124,6 +124,10 @@ impl Node {
             terminated: BTreeMap::new(),
             wake_at: None,
         };
+        while node.core.is_opening() {
+            let action = node.core.poll_action().expect("something is to be opened");
+            node.act(ctx, ctx.instant(), action);
+        }
         node.wake(ctx, ctx.now);
         node
     }
@@ -131,7 +135,7 @@ impl Node {
     /// Tells the loop of something; it comes around a little later.
     pub(crate) fn notice(&mut self, ctx: &mut Context, happening: Happening) {
         if self.is_dead {
-            if let Happening::Accepted(_, plug) | Happening::Connected(_, plug) = happening {
+            if let Happening::Accepted(.., plug) | Happening::Connected(_, plug) = happening {
                 ctx.reset(plug.cable, ErrorKind::ConnectionReset);
             }
             return;
@@ -239,24 +243,25 @@ impl Node {
                 ctx.coverage.add("accepted in a later turn", 1);
                 self.inbox.push(happening);
             }
-            Happening::Accepted(socket, plug) => {
-                if ctx.is_open(plug) && self.stopped_at.is_none() {
-                    let id = self
-                        .core
-                        .handle_accepted(now, socket.id(&self.core), address(plug));
-                    self.add_host(ctx, id, socket, plug);
-                } else {
-                    ctx.close(plug);
+            Happening::Accepted(socket, listener, plug) => {
+                let is_open = ctx.is_open(plug);
+                let core = &mut self.core;
+                let id = is_open.then(|| core.handle_accepted(now, listener, address(plug)));
+                match id.flatten() {
+                    Some(id) => self.add_host(ctx, id, socket, plug),
+                    None => ctx.close(plug),
                 }
             }
             Happening::Connected(link, plug) => {
-                if self.stopped_at.is_some() {
-                    ctx.close(plug);
-                    return;
-                }
-                let socket = self.socket_of(link);
+                let socket = self
+                    .core
+                    .link(link)
+                    .map(|(endpoint, _)| self.socket_of(endpoint));
                 let id = self.core.handle_connected(now, link, address(plug));
-                self.add_host(ctx, id, socket, plug);
+                match id.zip(socket) {
+                    Some((id, socket)) => self.add_host(ctx, id, socket, plug),
+                    None => ctx.close(plug),
+                }
             }
             Happening::ConnectFailed(link, kind) => {
                 self.reminders += 1;
@@ -285,17 +290,15 @@ impl Node {
     }
 
     /// The configuration names every endpoint once.
-    fn socket_of(&self, link: LinkId) -> SocketKey {
-        let endpoint = self.core.endpoint(link);
+    fn socket_of(&self, endpoint: &Endpoint) -> SocketKey {
         let mut sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
             SocketName::ALL.map(|side| (SocketKey { proxy, side }, config.socket(side)))
         });
         let found = sockets.find(|(_, side)| {
-            side.connect
-                .iter()
-                .any(|connect| connect.endpoint == *endpoint)
+            let mut connects = side.connect.iter();
+            side.bind.contains(endpoint) || connects.any(|connect| connect.endpoint == *endpoint)
         });
-        found.expect("a link is configured").0
+        found.expect("an endpoint is configured").0
     }
 
     fn add_host(&mut self, ctx: &mut Context, id: ConnId, socket: SocketKey, plug: Plug) {

@@ -1,0 +1,192 @@
+//! What differs is found, and making it leads from one configuration to the other.
+
+use super::*;
+use crate::config::{CaptureFormat, Kind, SocketOptions};
+
+fn endpoint(port: u16) -> Endpoint {
+    let text = format!("tcp://127.0.0.1:{port}");
+    text.parse().expect("an endpoint")
+}
+
+fn proxy(name: &str, kind: &str, port: u16) -> ProxyConfig {
+    let kind = Kind::from_name(kind).expect("a kind of the table");
+    let mut proxy = ProxyConfig::new(kind, name);
+    proxy.frontend.bind.push(endpoint(port));
+    proxy.backend.bind.push(endpoint(port + 1));
+    proxy
+}
+
+fn two() -> Config {
+    Config {
+        proxies: vec![proxy("a", "queue", 1), proxy("b", "streamer", 3)],
+        ..Config::default()
+    }
+}
+
+/// What `diff` says of a change to [`two`], and what is left to change when that is made.
+fn told(change: impl FnOnce(&mut Config)) -> (Vec<String>, Vec<String>) {
+    let (old, mut new) = (two(), two());
+    change(&mut new);
+    let changes = diff(&old, &new);
+    let mut made = old;
+    changes.apply_to(&mut made).expect("they fit");
+    let left = diff(&made, &new);
+    let lines = |changes: &Changes| changes.list.iter().map(Change::to_string).collect();
+    (lines(&changes), lines(&left))
+}
+
+/// As [`told`] where nothing needs a restart.
+fn made(change: impl FnOnce(&mut Config)) -> Vec<String> {
+    let (told, left) = told(change);
+    assert_eq!(left, [""; 0]);
+    told
+}
+
+#[test]
+fn what_is_equal_does_not_differ() {
+    assert_eq!(made(|_| {}), [""; 0]);
+    assert_eq!(made(|config| config.proxies.reverse()), [""; 0]);
+    // A capture that is not there has no options.
+    let idle = |config: &mut Config| config.proxies[0].capture.socket.options.sndhwm = 7;
+    assert_eq!(made(idle), [""; 0]);
+}
+
+#[test]
+fn every_difference_is_a_line_with_its_key_and_its_time() {
+    let lines = made(|config| {
+        config.drain_timeout = Duration::from_secs(1);
+        config.memory_limit = 0;
+        let frontend = &mut config.proxies[0].frontend;
+        frontend.options.sndhwm = 7;
+        frontend.options.maxmsgsize = 8;
+        frontend.bind.push(endpoint(9));
+        frontend.connect.push(endpoint(10).into());
+        config.proxies[1] = proxy("c", "queue", 11);
+    });
+    assert_eq!(
+        lines,
+        [
+            "drain_timeout: 1000 ms (was 5000 ms), at once",
+            "memory_limit: 0 bytes (was 536870912 bytes), at once",
+            "b: proxy removed, at once",
+            "a.frontend.sndhwm: 7 (was 1000), at once",
+            "a.frontend.maxmsgsize: 8 (was 134217728), for new connections",
+            "a.frontend.bind: tcp://127.0.0.1:9 added, at once",
+            "a.frontend.connect: tcp://127.0.0.1:10 added, at once",
+            "c: proxy added, at once",
+        ]
+    );
+}
+
+#[test]
+fn endpoints_are_counted() {
+    let any: Endpoint = "tcp://127.0.0.1:0".parse().expect("an endpoint");
+    let lines = made(|config| {
+        let bind = &mut config.proxies[0].backend.bind;
+        *bind = vec![any.clone(), any.clone()];
+    });
+    let line = |what| format!("a.backend.bind: {what}, at once");
+    assert_eq!(
+        lines,
+        [
+            line("tcp://127.0.0.1:2 removed"),
+            line("tcp://127.0.0.1:0 added"),
+            line("tcp://127.0.0.1:0 added"),
+        ]
+    );
+}
+
+#[test]
+fn a_proxy_of_another_kind_is_another_proxy() {
+    let lines = made(|config| config.proxies[0] = proxy("a", "forwarder", 1));
+    assert_eq!(
+        lines,
+        ["a: proxy removed, at once", "a: proxy added, at once"]
+    );
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_left_out() {
+    let (told, left) = told(|config| {
+        config.proxies[0].frontend.options.backlog = 7;
+        config.proxies[0].capture.socket.bind.push(endpoint(9));
+        config.proxies[1].record = Some(crate::record::RecordConfig::new("file"));
+    });
+    let lines = [
+        "a.frontend.backlog: 7 (was 4096), after a restart",
+        "a.capture: changed, after a restart",
+        "b.record: changed, after a restart",
+    ];
+    assert_eq!(told, lines);
+    assert_eq!(left, lines);
+    let mut old = two();
+    old.proxies[0].capture.socket.bind.push(endpoint(9));
+    let mut new = old.clone();
+    new.proxies[0].capture.format = CaptureFormat::Proxy;
+    assert_eq!(diff(&old, &new).needing_restart(), ["a.capture.format"]);
+}
+
+#[test]
+fn a_change_must_fit() {
+    let at = SocketPath {
+        proxy: "a".to_owned(),
+        socket: SocketName::Frontend,
+    };
+    let fit = |change| {
+        let changes = Changes { list: vec![change] };
+        changes
+            .apply_to(&mut two())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(fit(Change::Unbind(at.clone(), endpoint(1))), Ok(()));
+    let error = fit(Change::Unbind(at, endpoint(9))).expect_err("it has no such endpoint");
+    let expected = "a.frontend does not have the endpoint tcp://127.0.0.1:9: name one that it has";
+    assert_eq!(error, expected);
+    let error = fit(Change::ProxyRemoved("c".to_owned())).expect_err("there is no such proxy");
+    assert_eq!(error, "no proxy is called \"c\": name one that is there");
+}
+
+/// Whatever two configurations have, the differences lead from one to the other.
+#[test]
+fn differences_lead_from_one_configuration_to_another() {
+    let mut state = 7_u32;
+    let mut draw = |bound: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % bound
+    };
+    let mut config = |names: &[&str]| {
+        let mut proxies = Vec::new();
+        for name in names {
+            let kind = ["queue", "streamer", "forwarder"][draw(3) as usize];
+            let mut proxy = proxy(name, kind, 1);
+            for side in SocketName::SIDES {
+                let socket = proxy.socket_mut(side);
+                for port in 10..14 {
+                    if draw(2) == 0 {
+                        socket.bind.push(endpoint(port));
+                    }
+                    if draw(2) == 0 {
+                        socket.connect.push(endpoint(port).into());
+                    }
+                }
+                socket.options = SocketOptions {
+                    sndhwm: draw(3),
+                    max_age: Duration::from_millis(draw(3).into()),
+                    ..SocketOptions::default()
+                };
+            }
+            proxies.push(proxy);
+        }
+        Config {
+            proxies,
+            ..Config::default()
+        }
+    };
+    for _ in 0..500 {
+        let (old, new) = (config(&["a", "b", "c"]), config(&["b", "d", "a"]));
+        let mut made = old.clone();
+        diff(&old, &new).apply_to(&mut made).expect("they fit");
+        assert_eq!(diff(&made, &new).list.len(), 0, "{old:?} {new:?}");
+        assert_eq!(diff(&new, &made).list.len(), 0, "{old:?} {new:?}");
+    }
+}

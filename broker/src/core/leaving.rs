@@ -1,0 +1,100 @@
+//! Proxies and links that the configuration does not have any more: each is there for as long as a
+//! connection of it is, and leaves nothing behind.
+
+use crate::conn::{Conn, Origin, Overflowing};
+use crate::core::Core;
+use crate::ids::{LinkId, ProxyId, SocketId};
+use crate::pattern::Pattern;
+use crate::proxy::Stop;
+use crate::reason::DropReason;
+use std::collections::BTreeSet;
+
+/// What is to go.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    pub(super) links: Vec<LinkId>,
+    pub(super) proxies: Vec<ProxyId>,
+}
+
+impl Core {
+    /// Frees the proxies and links that are to go and have no connection any more.
+    pub(super) fn free_what_left(&mut self) {
+        if self.leaving.links.is_empty() && self.leaving.proxies.is_empty() {
+            return;
+        }
+        self.charge_walk();
+        let (mut links, mut proxies) = (BTreeSet::new(), BTreeSet::new());
+        let open = self.conns.iter();
+        let open = open.map(|(_, Conn { origin, proxy, .. })| (*origin, *proxy));
+        let closing = self.conns.closing();
+        let closing = closing.map(|(_, closing)| (closing.origin, closing.proxy));
+        for (origin, proxy) in open.chain(closing) {
+            proxies.insert(proxy);
+            if let Origin::Dialled(link) = origin {
+                links.insert(link);
+            }
+        }
+        let is_over = |id: &ProxyId| self.proxies[*id].stop == Stop::Closing;
+        let leaving = self.leaving.proxies.iter().copied();
+        let gone: Vec<ProxyId> = leaving
+            .filter(|id| is_over(id) && !proxies.contains(id))
+            .collect();
+        let leaving = self.leaving.links.iter().copied();
+        let ended: Vec<LinkId> = leaving.filter(|id| !links.contains(id)).collect();
+        self.leaving.proxies.retain(|id| !gone.contains(id));
+        self.leaving.links.retain(|id| !ended.contains(id));
+        for id in ended {
+            self.free_link(id);
+        }
+        for id in gone {
+            self.free_proxy(id);
+        }
+    }
+
+    /// Forgets a link that has no connection.
+    fn free_link(&mut self, id: LinkId) {
+        let Some(link) = self.links.remove(id) else {
+            return;
+        };
+        self.timers.forget_link(id);
+        self.deferred.absent.retain(|other| *other != id);
+        if let Pattern::Xsub(xsub) = &mut self.sockets[link.socket].pattern {
+            xsub.remove_filter(link.filter);
+            self.count_subscriptions(link.socket);
+        }
+    }
+
+    /// Forgets a proxy that has no connection.
+    pub(super) fn free_proxy(&mut self, id: ProxyId) {
+        self.log_sums(id);
+        let sockets: Vec<SocketId> = self.proxies[id].sockets().collect();
+        for socket in &sockets {
+            self.log_missed(*socket);
+        }
+        self.remove_listeners(id);
+        let links = self.links.iter();
+        let own = links.filter(|(_, link)| sockets.contains(&link.socket));
+        let own: Vec<LinkId> = own.map(|(link, _)| link).collect();
+        for link in own {
+            self.leaving.links.retain(|other| *other != link);
+            self.free_link(link);
+        }
+        for socket in &sockets {
+            self.free_socket(*socket);
+        }
+        self.recorded.retain(|proxy| *proxy != id);
+        self.pending.forget(id);
+        self.timers.forget_proxy(id);
+        self.proxies.remove(id);
+    }
+
+    fn free_socket(&mut self, id: SocketId) {
+        let socket = &mut self.sockets[id];
+        socket.shed_orphaned(DropReason::Stopping, &mut self.outbox.store);
+        self.pending.subtract(socket.subscription_bytes);
+        self.deferred.forget(id);
+        let overflowing = &mut self.conns.overflowing;
+        overflowing.retain(|it| !matches!(it, Overflowing::Socket(socket) if *socket == id));
+        self.sockets.remove(id);
+    }
+}

@@ -1,0 +1,178 @@
+//! Listening endpoints: each has a listener, which the driver opens and closes.
+
+use crate::config::{Endpoint, SocketName, SocketOptions};
+use crate::conn::Origin;
+use crate::core::{Action, Core};
+use crate::ids::{ConnId, ListenerId, ProxyId, SocketId};
+use crate::peer::PeerAddress;
+use crate::reason::CloseReason;
+use std::io;
+use std::time::Instant;
+
+/// One listening endpoint.
+#[derive(Debug)]
+pub(super) struct Listener {
+    /// The endpoint with its real port or path, once the driver has opened it.
+    pub(super) bound: Option<Endpoint>,
+    /// As it was configured.
+    pub(super) endpoint: Endpoint,
+    /// The change that it was opened for is complete: peers are taken in.
+    pub(super) is_open: bool,
+    pub(super) socket: SocketId,
+}
+
+/// One endpoint that the broker listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The endpoint, with the port or the path that was chosen if there was a choice.
+    pub endpoint: Endpoint,
+    /// The name of the proxy.
+    pub proxy: String,
+    /// The socket of the proxy.
+    pub side: SocketName,
+}
+
+/// An endpoint could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("{proxy} {side}: cannot bind {endpoint}: {source}")]
+pub struct ListenError {
+    /// The endpoint as it was configured.
+    pub endpoint: Box<Endpoint>,
+    /// The name of its proxy.
+    pub proxy: String,
+    /// The socket of the proxy.
+    pub side: SocketName,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Core {
+    /// The driver has opened what [`Action::Listen`] named, as `endpoint`, which has a real port or
+    /// path. Peers that connect to it wait until [`Self::is_opening`] is false.
+    pub fn handle_listening(&mut self, id: ListenerId, endpoint: Endpoint) {
+        match self.listeners.get_mut(id) {
+            Some(listener) => {
+                listener.bound = Some(endpoint);
+                self.change_has_answer();
+            }
+            // The change that it was for has failed.
+            None => self.deferred.act(Action::StopListening(id)),
+        }
+    }
+
+    /// The driver could not open what [`Action::Listen`] named: the change that needs it fails as
+    /// a whole.
+    pub fn handle_listen_failed(&mut self, id: ListenerId, error: io::Error) {
+        let Some(listener) = self.listeners.get(id) else {
+            return;
+        };
+        let (proxy, side) = self.names(listener.socket);
+        let failure = ListenError {
+            endpoint: Box::new(listener.endpoint.clone()),
+            proxy: proxy.to_owned(),
+            side,
+            source: error,
+        };
+        self.fail_change(failure.into());
+    }
+
+    /// A peer connected to an endpoint; `None` if it is to be disconnected: its address may not
+    /// connect, or the endpoint is not listened on any more.
+    pub fn handle_accepted(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        peer: impl Into<PeerAddress>,
+    ) -> Option<ConnId> {
+        let listener = self.listeners.get(listener);
+        let socket = listener.filter(|listener| listener.is_open)?.socket;
+        let peer = peer.into();
+        if !admits(&self.sockets[socket].options, peer) {
+            self.advance(now);
+            self.sockets[socket]
+                .stats
+                .count_close(&CloseReason::AddressRejected);
+            self.report_rejected_address(socket, peer);
+            return None;
+        }
+        Some(self.add_conn(now, socket, peer, Origin::Accepted))
+    }
+
+    /// The listeners of a socket, in the order of their slots.
+    pub fn listeners(&self, socket: SocketId) -> impl Iterator<Item = ListenerId> {
+        let listeners = self.listeners.iter();
+        listeners
+            .filter(move |(_, listener)| listener.socket == socket)
+            .map(|(id, _)| id)
+    }
+
+    /// The endpoint of a listener, as it was configured, and the options of its socket.
+    #[must_use]
+    pub fn listener(&self, id: ListenerId) -> Option<(&Endpoint, &SocketOptions)> {
+        let listener = self.listeners.get(id)?;
+        let socket = &self.sockets[listener.socket];
+        Some((&listener.endpoint, &socket.options))
+    }
+
+    /// What the broker listens on: proxies in the order of their slots, and the sockets of each in
+    /// the order of [`SocketName::ALL`].
+    #[must_use]
+    pub fn bound(&self) -> Vec<Bound> {
+        let sockets = self.proxies.iter().flat_map(|(_, proxy)| proxy.sockets());
+        let listeners = sockets.flat_map(|socket| self.listeners(socket));
+        listeners.filter_map(|id| self.bound_as(id)).collect()
+    }
+
+    /// What one listener listens on, if it is open.
+    pub(super) fn bound_as(&self, id: ListenerId) -> Option<Bound> {
+        let listener = self.listeners.get(id).filter(|it| it.is_open)?;
+        let (proxy, side) = self.names(listener.socket);
+        Some(Bound {
+            endpoint: listener.bound.clone()?,
+            proxy: proxy.to_owned(),
+            side,
+        })
+    }
+
+    /// Asks the driver to open an endpoint.
+    pub(super) fn add_listener(&mut self, socket: SocketId, endpoint: Endpoint) -> ListenerId {
+        let id = self.listeners.insert_with(|_| Listener {
+            bound: None,
+            endpoint,
+            is_open: false,
+            socket,
+        });
+        self.deferred.open(Action::Listen(id));
+        id
+    }
+
+    /// Listens on an endpoint no longer. Peers that came through it stay.
+    pub(super) fn remove_listener(&mut self, id: ListenerId) {
+        if self.listeners.remove(id).is_none() {
+            return;
+        }
+        if !self.deferred.withdraw(Action::Listen(id)) {
+            self.deferred.act(Action::StopListening(id));
+        }
+    }
+
+    /// Listens on no endpoint of a proxy any more.
+    pub(super) fn remove_listeners(&mut self, proxy: ProxyId) {
+        let sockets = self.proxies[proxy].sockets();
+        let listeners: Vec<_> = sockets.flat_map(|socket| self.listeners(socket)).collect();
+        for id in listeners {
+            self.remove_listener(id);
+        }
+    }
+}
+
+/// Whether a peer may come from this address.
+fn admits(options: &SocketOptions, peer: PeerAddress) -> bool {
+    let networks = &options.tcp_accept_filter;
+    match peer {
+        PeerAddress::Tcp(address) if !networks.is_empty() => networks
+            .iter()
+            .any(|network| network.contains(address.ip())),
+        _ => true,
+    }
+}
