@@ -14,7 +14,8 @@ use support::{Caller, Happening, Random, Transcript, parse, read_all, ready, rep
 use zmtp::{Deadline, Error, Event, Session, SessionConfig, SocketType, Step};
 
 /// The errors that a transcript can end with: all labels except timeouts.
-const LABELS: [&str; 20] = [
+const LABELS: [&str; 23] = [
+    "both-servers",
     "command-in-message",
     "command-too-large",
     "frame-too-large",
@@ -26,6 +27,7 @@ const LABELS: [&str; 20] = [
     "mechanism-mismatch",
     "message-in-handshake",
     "message-too-large",
+    "not-authorised",
     "not-zmtp",
     "refused-by-peer",
     "socket-type-mismatch",
@@ -33,6 +35,7 @@ const LABELS: [&str; 20] = [
     "topic-too-long",
     "unexpected-command",
     "unknown-socket-type",
+    "wrong-server-key",
     "zmtp-1",
     "zmtp-2",
 ];
@@ -81,7 +84,7 @@ fn in_pieces_of_random_sizes() {
 #[test]
 fn the_transcripts_exist_and_have_expectations() {
     let transcripts = read_all();
-    assert!(transcripts.len() >= 120, "{} found", transcripts.len());
+    assert!(transcripts.len() >= 135, "{} found", transcripts.len());
     for Transcript {
         name,
         happenings,

@@ -12,7 +12,7 @@ use super::expect::{expect, expect_or_refusal};
 use super::{Credentials, Progress};
 use crate::config::SessionConfig;
 use crate::encode::append_command;
-use crate::error::{Error, Malformed, Misbehaved};
+use crate::error::{Error, Malformed, Misbehaved, Reason, Refused};
 use crate::mechanism::curve::is_equal;
 use crate::peer::Peer;
 use crate::version::Version;
@@ -139,6 +139,9 @@ impl ClientHandshake {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Progress, Error> {
+        if let Some(reason) = refusal_of_libzmq(body) {
+            return Err(Refused::ByPeer(reason).into());
+        }
         match self.state {
             ClientState::ExpectWelcome => {
                 if !expect_or_refusal(b"WELCOME", body)?.is_empty() {
@@ -202,6 +205,13 @@ impl ServerHandshake {
     }
 }
 
+/// The reason in the ERROR of a libzmq server of PLAIN. Its source has `"\x05ERROR"`, where C takes
+/// `\x05E` for one character, so that libzmq 4 sends `^RROR` and the reason.
+fn refusal_of_libzmq(body: &[u8]) -> Option<Reason> {
+    let (size, text) = body.strip_prefix(b"^RROR")?.split_first()?;
+    (usize::from(*size) == text.len()).then(|| Reason::new(text))
+}
+
 /// Reads two fields, each behind its size; nothing may follow them.
 fn parse_hello(data: &[u8]) -> Result<Credentials, Malformed> {
     let (user, rest) = split_field(data)?;
@@ -230,7 +240,6 @@ fn append_metadata_command(name: &str, config: &SessionConfig, out: &mut Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Reason, Refused};
     use crate::socket_type::SocketType;
 
     const READY: &[u8] = b"\x05READY\x0bSocket-Type\0\0\0\x04PULL";
@@ -358,9 +367,13 @@ mod tests {
             if welcomes {
                 tell(&mut client, b"\x07WELCOME", &mut out).unwrap();
             }
-            let refused = Refused::ByPeer(Reason::new(b"400"));
-            let progress = tell(&mut client, b"\x05ERROR\x03400", &mut out);
-            assert_eq!(progress, Err(refused.into()));
+            for body in [&b"\x05ERROR\x03400"[..], b"^RROR\x03400"] {
+                let refused = Refused::ByPeer(Reason::new(b"400"));
+                let progress = tell(&mut client, body, &mut out);
+                assert_eq!(progress, Err(refused.into()));
+            }
+            let cut = tell(&mut client, b"^RROR\x04400", &mut out);
+            assert_eq!(cut, Err(Malformed::CommandName.into()));
         }
     }
 
