@@ -27,7 +27,7 @@ fn main() {
     }
 }
 
-/// Writes the topic of that number, always the same, never the same as another.
+/// Writes the topic of that number, which is unique and always the same.
 type Generate = fn(u32, &mut Vec<u8>);
 
 const GENERATORS: [(&str, Generate); 4] = [
@@ -64,7 +64,7 @@ fn topics(name: &str, generate: Generate, count: u32) {
     };
     let (inserted, removed) = (list(permuted, 0, b""), list(|index, _| index, 0, b""));
     let hits = list(|index, _| index, 0, b"/suffix!");
-    let misses = list(|index, _| index, 1, b"~/suffix!"); // as late as can be
+    let misses = list(|index, _| index, 1, b"~/suffix!"); // at the last byte
     let mut trie = Trie::new();
     let fill = |trie: &mut Trie| {
         let first = |topic: &&[u8]| trie.insert(topic, 0) == Inserted::First;
@@ -92,7 +92,7 @@ fn topics(name: &str, generate: Generate, count: u32) {
     );
 }
 
-/// What most publishers meet.
+/// The topics of most publishers.
 fn few(topics: &[&str]) {
     let mut trie = Trie::new();
     for topic in topics {
@@ -111,7 +111,7 @@ fn few(topics: &[&str]) {
     println!("{name:<22}{:>9}{hit:>27.1}", topics.len());
 }
 
-/// A steady population of binary topics, each replaced again and again.
+/// A constant number of binary topics, replaced again and again.
 fn churn(population: u32, steps: u32) {
     let topic = |number: u32| {
         let mut random = Random::of(number);
@@ -150,7 +150,7 @@ fn crowd(name: &str, count: u32, peer: impl Fn(u32) -> u32) {
     println!("{name:<22}{count:>9}{bytes:>9}{insert:>9.1}{leave:>9.1}");
 }
 
-/// Byte strings one behind the other, so that reading them costs next to nothing.
+/// Byte strings one after another, so that reading them costs next to nothing.
 #[derive(Default)]
 struct Flat {
     bytes: Vec<u8>,
@@ -183,7 +183,8 @@ impl Random {
     }
 }
 
-/// The numbers below `count`, each once, in no order: the factor is prime and divides no count.
+/// The numbers below `count`, each once, in no particular order: the factor is prime and divides no
+/// count.
 fn permuted(index: u32, count: u32) -> u32 {
     let place = (u64::from(index) * 2_654_435_761) % u64::from(count);
     u32::try_from(place).expect("less than a count")

@@ -1,5 +1,5 @@
-//! The fuzz target of recordings without a fuzzer: the seeds in `fuzz/seeds/recording`, and inputs
-//! made from numbers.
+//! The fuzz target of recordings without a fuzzer: on the seeds in `fuzz/seeds/recording`, and on
+//! inputs from random numbers.
 
 #[path = "../../zmtp/tests/support/fuzz.rs"]
 mod fuzz;
@@ -10,7 +10,7 @@ use broker::record::fuzzing::fuzz_reader;
 use fuzz::{byte, replay_seeds, try_inputs};
 use random::Random;
 
-/// Recordings made and harmed.
+/// Damaged recordings to try.
 const INPUTS: usize = 5000;
 
 #[test]
@@ -19,7 +19,7 @@ fn seeds() {
 }
 
 #[test]
-fn recordings_that_were_harmed() {
+fn damaged_recordings() {
     try_inputs(fuzz_reader, INPUTS, |random| {
         let mut input = recording(random);
         for _ in 0..random.below(4) {
@@ -29,7 +29,7 @@ fn recordings_that_were_harmed() {
     });
 }
 
-/// Records with right checksums, whose bodies may be anything.
+/// Records with valid checksums, and bodies of any bytes.
 fn recording(random: &mut Random) -> Vec<u8> {
     let mut input = Vec::new();
     for _ in 0..random.below(5) {

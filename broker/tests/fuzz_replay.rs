@@ -1,4 +1,5 @@
-//! The fuzz targets without a fuzzer: the seeds in `fuzz/seeds`, and inputs made from numbers.
+//! The fuzz targets without a fuzzer: on the seeds in `fuzz/seeds`, and on inputs from random
+//! numbers.
 
 #[path = "../../zmtp/tests/support/fuzz.rs"]
 mod fuzz;
@@ -49,7 +50,7 @@ fn questions_and_configurations() {
     }
 }
 
-/// Inputs of any bytes up to a size.
+/// Inputs of random bytes, up to a size.
 fn try_numbers(target: Target, inputs: usize, size_max: usize) {
     try_inputs(target, inputs, |random| {
         let size = random.below(size_max);
@@ -57,7 +58,7 @@ fn try_numbers(target: Target, inputs: usize, size_max: usize) {
     });
 }
 
-/// A legal input with some of its bytes changed, taken out or doubled.
+/// A legal input with some of its bytes changed, removed or doubled.
 fn try_changed(target: Target, legal: &[u8]) {
     target(legal);
     try_inputs(target, 1000, |random| {

@@ -1,5 +1,4 @@
-//! The real broker on a real machine: its driver on 127.0.0.1, against sessions over blocking
-//! sockets.
+//! The real broker: its driver on 127.0.0.1, against sessions over blocking sockets.
 
 use broker::config::Config;
 use broker::view::{PageQuery, PeerFilter, SocketView, StopState};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use zmtp::encode::append_message;
 use zmtp::{Event, Frames, Peer, Session, SessionConfig, SocketType, Version};
 
-/// How long a test waits for something that must happen.
+/// The longest wait for an expected event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[expect(
@@ -67,7 +66,7 @@ impl Running {
         sockets.expect("the broker runs")
     }
 
-    /// Waits until the figures are as they should be.
+    /// Waits until the figures satisfy a condition.
     #[track_caller]
     fn wait_for(&self, what: &str, is_so: impl Fn(&[SocketView]) -> bool) {
         let deadline = now() + PATIENCE;
@@ -93,13 +92,13 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             self.handle.stop();
             self.handle.stop();
-            // The test has failed already, or it would have stopped the broker itself.
+            // The test has failed already; otherwise it would have stopped the broker itself.
             drop(thread.join());
         }
     }
 }
 
-/// One blocking connection whose handshake is over.
+/// One blocking connection after its handshake.
 struct Client {
     input: Vec<u8>,
     session: Session,
@@ -109,7 +108,7 @@ struct Client {
 impl Client {
     fn connect(address: &str, socket_type: SocketType) -> Self {
         Self::new(
-            TcpStream::connect(address).expect("somebody listens"),
+            TcpStream::connect(address).expect("the broker listens"),
             socket_type,
         )
     }
@@ -163,12 +162,12 @@ impl Client {
         }
     }
 
-    /// Deals with the next thing that comes, reading if need be.
+    /// Handles the next event, reading if necessary.
     fn step(&mut self) -> io::Result<Heard> {
         loop {
             let mut out = Vec::new();
             let step = self.session.handle_input(&mut self.input, &mut out);
-            let step = step.expect("the broker keeps to the protocol");
+            let step = step.expect("the broker obeys the protocol");
             self.stream.write_all(&out)?;
             match step.event {
                 Event::Need(_) => {
@@ -229,16 +228,16 @@ fn a_request_comes_back_answered() {
 }
 
 #[test]
-fn a_publication_reaches_who_subscribed() {
+fn a_publication_reaches_its_subscriber() {
     let broker = Running::of_kind("forwarder");
     let mut subscriber = broker.back(SocketType::Sub);
     subscriber.subscribe(b"a");
     let mut publisher = broker.front(SocketType::Pub);
     assert_eq!(publisher.recv_topic(), b"a");
-    publisher.send(&[b"b", b"for nobody"]);
+    publisher.send(&[b"b", b"unwanted"]);
     publisher.send(&[b"ab", b"for one"]);
     assert_eq!(subscriber.recv(), [&b"ab"[..], b"for one"]);
-    broker.wait_for("two came in and one went out", |sockets| {
+    broker.wait_for("two arrived and one was sent", |sockets| {
         let (came, went) = (&sockets[0].counters, &sockets[1].counters);
         (came.messages_in, went.messages_out, sockets[1].topics) == (2, 1, 1)
     });
@@ -272,37 +271,37 @@ fn a_large_item_passes_whole() {
 }
 
 #[test]
-fn a_stop_lets_go_out_what_is_queued() {
+fn a_stop_sends_queued_messages() {
     let broker = Running::of_kind("streamer");
     let (mut source, mut sink) = (
         broker.front(SocketType::Push),
         broker.back(SocketType::Pull),
     );
-    // More than the kernel holds on its own, as long as the sink does not read.
+    // More than the kernel accepts while the sink does not read.
     let item = vec![7; 64 << 10];
     for _ in 0..200 {
         source.send(&[&item]);
     }
-    broker.wait_for("all has come in", |sockets| {
+    broker.wait_for("all messages have arrived", |sockets| {
         sockets[0].counters.messages_in == 200
     });
     broker.handle.stop();
     for _ in 0..200 {
         assert_eq!(sink.recv(), [&item[..]]);
     }
-    let end = sink.step().map(|_| "more came than was sent");
+    let end = sink.step().map(|_| "more messages arrived than were sent");
     assert_eq!(
         end.map_err(|error| error.kind()),
         Err(io::ErrorKind::UnexpectedEof)
     );
-    // A broker waits for its peers to see that it closes.
+    // A broker waits for its peers to notice the close.
     drop((source, sink));
     broker.stop();
 }
 
 #[test]
 fn a_side_that_connects_waits_for_its_listener() {
-    // A port that nobody else gets as long as we have it, though nobody listens there yet.
+    // No other process gets this port while it is bound; it has no listener yet.
     let socket =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
@@ -316,7 +315,7 @@ fn a_side_that_connects_waits_for_its_listener() {
     ));
     let mut source = broker.front(SocketType::Push);
     source.send(&[b"early"]);
-    broker.wait_for("the item waits for somebody", |sockets| {
+    broker.wait_for("the item waits for a sink", |sockets| {
         sockets[0].waiting == 1
     });
     socket.listen(1).expect("a bound socket listens");
@@ -334,7 +333,7 @@ fn a_side_that_connects_waits_for_its_listener() {
     broker.stop();
 }
 
-/// Sends numbered items until the broker stops; the number of those it was rid of.
+/// Sends numbered items until the broker stops; returns the number of sent ones.
 fn pump(mut source: Client) -> u64 {
     for number in 0_u64.. {
         let mut wire = Vec::new();
@@ -346,8 +345,8 @@ fn pump(mut source: Client) -> u64 {
     unreachable!("the broker stops before")
 }
 
-/// Asks again and again until the broker stops: pages of peers, figures, and now and then a pause
-/// and a resume. All `peers` are listed, but for one that is closed meanwhile. The number of
+/// Asks repeatedly until the broker stops: pages of peers, counters, and sometimes a pause and a
+/// resume. All `peers` are listed, except one that is closed meanwhile. Returns the number of
 /// answers.
 fn question(handle: &Handle, peers: usize) -> u64 {
     let mut answers = 0;
@@ -367,8 +366,8 @@ fn question(handle: &Handle, peers: usize) -> u64 {
                 }
             }
             if answers % 16 == 0 {
-                admin.pause(id).expect("it is there");
-                admin.resume(id).expect("it is there");
+                admin.pause(id).expect("the proxy exists");
+                admin.resume(id).expect("the proxy exists");
             }
             (proxies[0].stop, listed)
         });
@@ -392,7 +391,7 @@ fn calls_of_several_threads_are_answered_while_messages_pass() {
         move || pump(source)
     });
     let idle = [(); 3].map(|()| broker.front(SocketType::Push));
-    broker.wait_for("everybody is there", |sockets| {
+    broker.wait_for("all peers are connected", |sockets| {
         (sockets[0].peers, sockets[1].peers) == (4, 1)
     });
     let askers = [(); 4].map(|()| {
@@ -402,7 +401,7 @@ fn calls_of_several_threads_are_answered_while_messages_pass() {
     for number in 0..20_000_u64 {
         assert_eq!(sink.recv(), [number.to_be_bytes()]);
     }
-    // The one call that is a command: exactly this peer is closed, while the others go on.
+    // The one call that is a command: it closes exactly this peer, while the others go on.
     let address = idle[0].stream.local_addr().expect("it is TCP").to_string();
     let is_closed = broker.handle.call(move |admin| {
         let id = admin.proxies()[0].id;

@@ -1,9 +1,9 @@
-//! What costs nothing on the heap, once everything has grown to its size, and what counts as memory
-//! in use.
+//! Operations that need no heap memory once all buffers have grown, and the memory counted as in
+//! use.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "any instant will do: it is moved by hand"
+    reason = "any instant works: the test moves it"
 )]
 
 #[path = "../benches/forward/drive.rs"]
@@ -14,7 +14,7 @@ use drive::Bench;
 use std::time::{Duration, Instant};
 use zmtp::encode::append_command;
 
-/// How many times `work` allocates when it is done again.
+/// The number of allocations of a second run of `work`.
 #[track_caller]
 fn assert_allocates_nothing(what: &str, mut work: impl FnMut()) {
     for _ in 0..3 {
@@ -65,7 +65,7 @@ fn a_heartbeat_is_answered_and_asked_for_without_allocating() {
 }
 
 #[test]
-fn what_a_closed_peer_was_not_sent_is_not_in_use_any_more() {
+fn unsent_messages_of_a_closed_peer_do_not_count_any_more() {
     let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
     let message = drive::message("streamer", 100);
     bench.feed(bench.sources[0], &message);
@@ -74,10 +74,10 @@ fn what_a_closed_peer_was_not_sent_is_not_in_use_any_more() {
         (message.len() as u64..4096).contains(&queues),
         "{queues} bytes"
     );
-    // It is begun, and its peer reads no more of it.
+    // A partly written message, which its peer does not read on.
     let sink = bench.core.poll_dirty().expect("there is something to send");
     bench.core.handle_written(sink, 10, true);
-    // Twice: what is queued is given time to leave, and then it is not.
+    // Twice: the first call gives the queue time, the second drops it.
     bench.core.handle_stop(bench.now);
     bench.core.handle_stop(bench.now);
     bench.core.run_deferred(bench.now);
@@ -96,7 +96,7 @@ fn a_large_queue_that_is_given_up_is_not_copied() {
     const QUEUE_BYTES: u64 = 8 << 20;
     let mut bench = Bench::new(Instant::now(), "streamer", [1, 2, 0]);
     let batch = drive::message("streamer", 10_000).repeat(2);
-    // What both sinks have; neither reads.
+    // The queues of both sinks, neither of which reads.
     while bench.core.memory_in_use() < 2 * QUEUE_BYTES {
         bench.feed(bench.sources[0], &batch);
         while let Some(sink) = bench.core.poll_dirty() {
@@ -122,7 +122,7 @@ fn large_messages_take_little_more_than_their_size() {
     for size in [66_000, 100_000, 1_000_000] {
         let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
         let message = drive::message("streamer", size);
-        // What comes whole is written from the scratch, or copied.
+        // A message that arrives at once is written from the scratch, or copied.
         let (begin, rest) = message.split_at(40_000);
         let counted = allocation_counter::measure(|| {
             while bench.core.memory_in_use() < 32 << 20 {
@@ -154,6 +154,6 @@ fn one_subscription_more_moves_no_more_than_a_block() {
         largest = largest.max(counted.bytes_max);
     }
     assert!(bench.core.subscription_memory() > 10_000_000);
-    // A block, and what the publisher is told.
+    // A block, and the publisher's copy.
     assert!(largest < 600_000, "{largest} bytes for one subscription");
 }

@@ -43,7 +43,7 @@ impl End {
                 Event::Need(_) => return,
                 Event::Ready(peer) => self.peer = Some(peer),
                 Event::Progress | Event::Trial(_) => {}
-                other => panic!("nobody said that: {other:?}"),
+                other => panic!("unexpected: {other:?}"),
             }
             self.input.drain(..step.consumed);
         }

@@ -188,7 +188,7 @@ fn endless_more_flags_end_at_the_default_limit() {
         text.push_str("< 01 00\n");
     }
     text.push_str("< 01 00\n! too-many-frames\n< 01 00\n");
-    for transcript in parse("more for ever", &text) {
+    for transcript in parse("endless more flags", &text) {
         for piece_size in [1, 2, 3, 1000, transcript.input.len()] {
             let cuts = (piece_size..transcript.input.len()).step_by(piece_size);
             replay(&transcript, Caller::Prompt, cuts);

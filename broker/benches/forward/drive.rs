@@ -1,4 +1,4 @@
-//! A core and whoever plays its driver: received bytes in, what is to be sent out.
+//! A core and its driver for benchmarks: received bytes in, bytes to send out.
 
 use broker::config::{Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName};
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX};
@@ -11,19 +11,19 @@ use zmtp::encode::{append_command, append_message};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
 
-/// Bytes handed over at once, as the driver's scratch would hold them.
+/// Bytes handed over at once, as in the driver's scratch.
 pub(crate) const BATCH_SIZE: usize = 256 << 10;
 
 /// A core with peers on its frontend and on its backend.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) core: Core,
-    /// Whether what comes to the backend goes back.
+    /// Whether workers send back received messages.
     is_queue: bool,
-    /// The time, which stands still unless somebody moves it.
+    /// The time, which advances only on request.
     pub(crate) now: Instant,
     scratch: Vec<u8>,
-    /// What was sent to each connection, by its slot, where that matters.
+    /// Bytes sent to each connection, by its slot, if they matter.
     sent: Vec<Vec<u8>>,
     pub(crate) sinks: Vec<ConnId>,
     /// The peers of the frontend.
@@ -31,8 +31,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// `sources` and `sinks` are how many peers each side of this kind of proxy has, `readers` how
-    /// many subscribe to all that its capture shows.
+    /// `sources` and `sinks` are the numbers of peers on each side of this kind of proxy, `readers`
+    /// the number of subscribers to all copies of its capture.
     pub(crate) fn new(now: Instant, kind: &str, [sources, sinks, readers]: [usize; 3]) -> Self {
         let kind = Kind::from_name(kind).expect("a kind of the table");
         let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
@@ -101,7 +101,7 @@ impl Bench {
         bench
     }
 
-    /// Each source sends `batch`, so many times; workers send back what they get.
+    /// Each source sends `batch` this number of times; workers send back received messages.
     #[inline(never)]
     pub(crate) fn run_batches(&mut self, batch: &[u8], times: u64) {
         for _ in 0..times {
@@ -130,7 +130,7 @@ impl Bench {
         }
     }
 
-    /// Plays the driver for one read; the kernel takes everything.
+    /// Plays the driver for one read; the kernel accepts all bytes.
     pub(crate) fn feed(&mut self, id: ConnId, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let mut input = self.core.begin_input(id, &mut self.scratch);
@@ -173,7 +173,7 @@ impl Bench {
             let mut size = 0;
             for slice in black_box(&slices[..count]) {
                 size += slice.len();
-                // Of what readers of the capture are sent only the size matters.
+                // Only the size of the readers' bytes matters.
                 if self.is_queue
                     && let Some(sent) = self.sent.get_mut(id.slot())
                 {
@@ -185,7 +185,7 @@ impl Bench {
     }
 }
 
-/// What a peer of this type sends before its first message.
+/// The bytes that a peer of this type sends before its first message.
 fn handshake(socket_type: SocketType) -> Vec<u8> {
     let (mut out, mut metadata) = (Vec::new(), Vec::new());
     Greeting::new("NULL").emit(&mut out);

@@ -1,9 +1,10 @@
-//! What the broker itself costs per message, without sockets: received bytes in, bytes to send out.
+//! The cost of a message in the broker itself, without sockets: received bytes in, bytes to send
+//! out.
 //!
-//! `cargo bench -p zmqd-broker --bench forward -- [WORK [BATCHES]]`; the figures leave out the two
-//! system calls and the two copies by the kernel that a batch costs too. WORK picks those whose
-//! name contains it. With BATCHES there are exactly so many, after one to warm up, so that
-//! instructions can be counted; docs/performance.md says how.
+//! `cargo bench -p zmqd-broker --bench forward -- [WORK [BATCHES]]`; the figures do not include the
+//! two system calls and two copies by the kernel for each batch. WORK selects the loads whose names
+//! contain it. BATCHES sets the exact number of batches, after one to warm up, so that instructions
+//! can be counted; see docs/performance.md.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -20,10 +21,10 @@ struct Work {
     kind: &'static str,
     sources: usize,
     sinks: usize,
-    /// Who subscribes to all that the capture shows.
+    /// Readers that subscribe to all copies of the capture.
     readers: usize,
     body_size: usize,
-    /// Messages of each source before others have their turn; 0 for as many as fit into a batch.
+    /// Messages of each source before the others have their turn; 0: as many as fit into a batch.
     window: usize,
 }
 

@@ -1,11 +1,11 @@
-//! Files of sockets: whose they are, what becomes of them, and that nobody's is taken.
+//! Files of sockets: owner, mode, removal, and that none is taken from a live process.
 
 use super::*;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-/// A directory that goes when the test is through.
+/// A directory that is removed when the test ends.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -44,13 +44,13 @@ fn listen_at(path: &str) -> io::Result<Bound> {
     listen(&IpcName::Path(path.to_owned()), &SocketOptions::DEFAULT)
 }
 
-/// Leaves a file that nobody listens on, as a crash would.
+/// Leaves a file without a listener, as a crash would.
 fn leave_stale(path: &str) {
     drop(UnixListener::bind(path).expect("it is free"));
 }
 
 #[test]
-fn the_file_goes_when_we_go() {
+fn the_file_is_removed_when_the_socket_closes() {
     let directory = Directory::new();
     let path = directory.path("socket");
     let bound = listen_at(&path).expect("it is free");
@@ -61,15 +61,15 @@ fn the_file_goes_when_we_go() {
 }
 
 #[test]
-fn the_file_of_somebody_else_stays_when_we_go() {
+fn the_file_of_another_process_stays_when_the_socket_closes() {
     let directory = Directory::new();
     let path = directory.path("socket");
     let bound = listen_at(&path).expect("it is free");
-    // As libzmq does it.
+    // As libzmq does.
     fs::remove_file(&path).expect("it is there");
     let other = UnixListener::bind(&path).expect("it is free");
     drop(bound);
-    UnixStream::connect(&path).expect("the other listens still");
+    UnixStream::connect(&path).expect("the other still listens");
     drop(other);
 }
 
@@ -92,7 +92,7 @@ fn a_live_socket_is_never_taken() {
     let error = listen_at(&path).expect_err("somebody listens");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
     assert_eq!(directory.names(), ["socket"]);
-    UnixStream::connect(&path).expect("the first listens still");
+    UnixStream::connect(&path).expect("the first still listens");
     drop(first);
 }
 
@@ -111,7 +111,7 @@ fn a_socket_with_a_full_backlog_is_alive() {
 }
 
 #[test]
-fn what_is_no_socket_of_ours_is_left_alone() {
+fn other_files_and_sockets_are_left_alone() {
     let directory = Directory::new();
     let (file, datagrams) = (directory.path("file"), directory.path("datagrams"));
     fs::write(&file, "precious").expect("writable");
@@ -124,7 +124,7 @@ fn what_is_no_socket_of_ours_is_left_alone() {
 }
 
 #[test]
-fn of_two_who_start_at_once_one_listens() {
+fn one_of_two_that_start_at_once_listens() {
     let directory = Directory::new();
     for round in 0..200 {
         let path = directory.path(&format!("socket{round}"));
@@ -144,18 +144,18 @@ fn of_two_who_start_at_once_one_listens() {
 }
 
 #[test]
-fn a_claim_that_a_crash_left_is_nobodys() {
+fn a_claim_left_by_a_crash_does_not_block() {
     let directory = Directory::new();
     let path = directory.path("socket");
     fs::write(format!("{path}.lock"), "").expect("writable");
-    let bound = listen_at(&path).expect("nobody holds the lock");
+    let bound = listen_at(&path).expect("the lock is free");
     assert_eq!(directory.names(), ["socket"]);
     drop(bound);
-    let claim = Claim::new(Path::new(&path)).expect("nobody binds it");
-    let error = listen_at(&path).expect_err("somebody is about to bind it");
+    let claim = Claim::new(Path::new(&path)).expect("the path is free");
+    let error = listen_at(&path).expect_err("another socket is about to bind it");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
     drop(claim);
-    listen_at(&path).expect("nobody binds it any more");
+    listen_at(&path).expect("the path is free again");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn mode_and_owner_are_those_of_the_options() {
     let ours = fs::metadata(&directory.0).expect("it is there");
     let may_give_away = ours.uid() == 0;
     for mode in ["600", "666", "000", "777"] {
-        // Only root may give files away; others can at least say that they keep them.
+        // Only root may change the owner of files; other users can only set themselves.
         let (uid, gid) = if may_give_away {
             (12_345, 54_321)
         } else {
@@ -192,9 +192,9 @@ fn mode_and_owner_are_those_of_the_options() {
     assert_eq!(directory.names(), [""; 0]);
 }
 
-/// In a file system without `/etc/passwd`, the advice was to make the directory of the socket.
+/// In a file system without `/etc/passwd`, the advice was once to make the directory of the socket.
 #[test]
-fn what_keeps_an_owner_from_being_set_is_named() {
+fn errors_about_an_owner_name_the_cause() {
     let refusal = id_of("root", "/nonexistent/passwd", "user").expect_err("no such file");
     let expected = "cannot read /nonexistent/passwd: No such file or directory (os error 2); write \
                     the numeric id of user \"root\" as ipc_owner";
@@ -235,16 +235,14 @@ fn owners_are_looked_up_by_name() {
     let path = directory.path("socket");
     let error = listen(&IpcName::Path(path), &options).expect_err("there is no such user");
     assert!(
-        error
-            .to_string()
-            .contains("no user \"nobody-of-this-name\" in"),
+        error.to_string().contains("no user \"no-such-user\" in"),
         "{error}"
     );
-    assert_eq!(directory.names(), [""; 0], "nothing is left behind");
+    assert_eq!(directory.names(), [""; 0], "no file is left behind");
 }
 
 #[test]
-fn any_path_is_one_that_only_we_can_reach() {
+fn only_the_user_can_reach_an_any_path() {
     let bound = listen(&IpcName::Any, &SocketOptions::DEFAULT).expect("there is room");
     let IpcName::Path(path) = &bound.name else {
         panic!("{:?}", bound.name)
@@ -257,11 +255,11 @@ fn any_path_is_one_that_only_we_can_reach() {
         .mode();
     assert_eq!(mode & 0o777, 0o700);
     drop(bound);
-    assert!(!parent.exists(), "the directory goes too");
+    assert!(!parent.exists(), "the directory is removed too");
 }
 
 #[test]
-fn abstract_names_are_no_files_and_never_shared() {
+fn abstract_names_need_no_file_and_are_never_shared() {
     let name = IpcName::Abstract(format!("zmqd-test-{}", process::id()));
     let bound = listen(&name, &SocketOptions::DEFAULT).expect("it is free");
     assert!(bound.file.is_none());

@@ -1,4 +1,4 @@
-//! The driver against the real system: options of sockets, transports, what is left behind.
+//! The driver against the real system: socket options, transports, cleanup.
 
 use super::connector::Dial;
 use super::listener::Accepted;
@@ -11,7 +11,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
-/// How long anything may take before a test fails.
+/// The longest wait before a test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 const ANY: ListenerId = ListenerId {
@@ -35,18 +35,18 @@ fn listener(text: &str, options: &SocketOptions) -> Listener {
     Listener::bind(&endpoint(text), ANY, options).expect(text)
 }
 
-/// Accepts one who has connected.
+/// Accepts a peer that has connected.
 fn accept(listener: &mut Listener) -> Accepted {
     let start = Instant::now();
     loop {
-        assert!(start.elapsed() < DEADLINE, "no peer came");
+        assert!(start.elapsed() < DEADLINE, "no peer has connected");
         if let Some(accepted) = listener.accept(Instant::now()) {
             return accepted;
         }
     }
 }
 
-/// Everything a connector needs, with one link.
+/// The parameters of a connector, with one link.
 struct Dialler {
     connector: Connector,
     core: Core,
@@ -66,7 +66,7 @@ impl Dialler {
             core.handle_listening(id, endpoint("tcp://127.0.0.1:1"));
         }
         let Some(Action::Connect(link)) = core.poll_action() else {
-            panic!("there is a link");
+            panic!("the core requests a connection");
         };
         let poll = Poll::new().expect("an event loop");
         let waker = Waker::new(poll.registry(), token(KIND_WAKER, 0)).expect("a waker");
@@ -78,7 +78,7 @@ impl Dialler {
         }
     }
 
-    /// Connects, or says why not.
+    /// Connects, or returns the reason for the failure.
     fn outcome(&mut self) -> io::Result<(Socket, PeerAddress)> {
         let start = Instant::now();
         let dial = Dial::new(start, self.link, &self.core, self.poll.registry());
@@ -137,7 +137,7 @@ fn buffers_of(socket: &impl AsFd) -> (usize, usize) {
 fn tcp(socket: Socket) -> mio::net::TcpStream {
     match socket {
         Socket::Tcp(stream) => stream,
-        other => panic!("{other:?} is no TCP connection"),
+        other => panic!("{other:?} is not a TCP connection"),
     }
 }
 
@@ -146,7 +146,7 @@ const TUNED_TOML: &str = "sndbuf = 20000\nrcvbuf = 30000\ntos = 0x68\nbindtodevi
     tcp_maxrt = 12345";
 const TUNED: &str =
     "nodelay true tos 104 keepalive true 71s 13s 5 maxrt Some(12.345s) device Some(\"lo\")";
-/// The kernel doubles what is asked for, to have room for its own accounting.
+/// The kernel doubles requested sizes, to have room for its own accounting.
 const TUNED_BUFFERS: (usize, usize) = (40000, 60000);
 
 fn tuned() -> SocketOptions {
@@ -186,7 +186,7 @@ fn connections_made_have_the_options_of_their_side() {
 }
 
 #[test]
-fn what_is_not_set_is_left_to_the_system() {
+fn unset_options_are_left_to_the_system() {
     let mut listener = listener("tcp://127.0.0.1:0", &SocketOptions::DEFAULT);
     let address = ("127.0.0.1", port_of(&listener.endpoint));
     let peer = TcpStream::connect(address).expect("it listens");
@@ -230,7 +230,7 @@ fn an_ipv6_socket_has_the_type_of_service_of_both_families() {
 }
 
 #[test]
-fn an_interface_that_is_not_there_is_refused() {
+fn an_unknown_interface_is_refused() {
     let options = SocketOptions {
         bindtodevice: "none0".to_owned(),
         ..SocketOptions::DEFAULT
@@ -239,7 +239,7 @@ fn an_interface_that_is_not_there_is_refused() {
     assert!(refusal.is_err(), "{refusal:?}");
 }
 
-/// A listener whose backlog is full answers nobody, so that a connection to it takes for ever.
+/// A listener with a full backlog does not answer, so a connection to it never finishes.
 #[test]
 fn a_full_backlog_keeps_the_others_waiting_until_connect_timeout() {
     let options = SocketOptions {
@@ -249,7 +249,7 @@ fn a_full_backlog_keeps_the_others_waiting_until_connect_timeout() {
     let full = listener("tcp://127.0.0.1:0", &options);
     let target = full.endpoint.to_string();
     let connect = || TcpStream::connect(("127.0.0.1", port_of(&full.endpoint)));
-    // Linux takes one more than it is told.
+    // Linux accepts one more than the backlog.
     let _waiting = [connect(), connect()].map(|stream| stream.expect("there is room"));
     let outcome = Dialler::new(&target, "connect_timeout = 50").outcome();
     let error = outcome.expect_err("there is no room");
@@ -258,7 +258,7 @@ fn a_full_backlog_keeps_the_others_waiting_until_connect_timeout() {
 }
 
 #[test]
-fn the_backlog_of_a_local_socket_is_what_it_is_told() {
+fn the_backlog_of_a_local_socket_is_that_of_the_options() {
     let options = SocketOptions {
         backlog: 3,
         ..SocketOptions::DEFAULT
@@ -270,15 +270,15 @@ fn the_backlog_of_a_local_socket_is_what_it_is_told() {
             Ok(stream) => connected.push(stream),
             Err(error) => break error,
         }
-        assert!(connected.len() < 100, "there is no end");
+        assert!(connected.len() < 100, "the backlog has no limit");
     };
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
-    // Linux takes one more than it is told.
+    // Linux accepts one more than the backlog.
     assert_eq!(connected.len(), 4);
 }
 
 #[test]
-fn local_sockets_have_the_buffers_they_are_told() {
+fn local_sockets_have_the_buffers_of_the_options() {
     let mut bound = listener("ipc://*", &tuned());
     let (ours, _) = Dialler::new(&bound.endpoint.to_string(), TUNED_TOML)
         .outcome()
@@ -294,7 +294,7 @@ fn local_sockets_have_the_buffers_they_are_told() {
 }
 
 #[test]
-fn every_interface_is_of_both_families_if_ipv6_is_set() {
+fn every_interface_means_both_families_if_ipv6_is_set() {
     let options = SocketOptions {
         ipv6: true,
         ..SocketOptions::DEFAULT
@@ -304,11 +304,11 @@ fn every_interface_is_of_both_families_if_ipv6_is_set() {
     let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
     let shown = both.endpoint.to_string();
     assert_eq!(shown, format!("tcp://*:{port}"), "as it was configured");
-    let peer = TcpStream::connect(("127.0.0.1", port)).expect("IPv4 peers are taken too");
+    let peer = TcpStream::connect(("127.0.0.1", port)).expect("IPv4 peers are accepted too");
     let seen = accept(&mut both).peer.to_string();
     assert_eq!(seen, peer.local_addr().expect("connected").to_string());
     if has_ipv6 {
-        let peer = TcpStream::connect(("::1", port)).expect("IPv6 peers are taken");
+        let peer = TcpStream::connect(("::1", port)).expect("IPv6 peers are accepted");
         let seen = accept(&mut both).peer.to_string();
         assert_eq!(seen, peer.local_addr().expect("connected").to_string());
     }
@@ -318,7 +318,7 @@ fn every_interface_is_of_both_families_if_ipv6_is_set() {
 
 #[test]
 fn a_name_is_tried_address_by_address() {
-    // Of localhost's addresses only one listens, and with IPv6 the other may come first.
+    // Only one of localhost's addresses has a listener, and with IPv6 the other may come first.
     let peer = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = peer.local_addr().expect("bound").port();
     for options in ["ipv6 = true", "ipv6 = false"] {
@@ -329,7 +329,7 @@ fn a_name_is_tried_address_by_address() {
 }
 
 #[test]
-fn a_connection_comes_from_where_it_is_told() {
+fn a_connection_comes_from_the_configured_address() {
     let peer = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let target = peer.local_addr().expect("bound");
     for (source, ip) in [("127.0.0.9:0", "127.0.0.9"), ("lo:*", "127.0.0.1")] {
@@ -338,7 +338,7 @@ fn a_connection_comes_from_where_it_is_told() {
         let (_, from) = peer.accept().expect("it connects");
         assert_eq!(from.ip().to_string(), ip);
     }
-    // A port that was free a moment ago, on an address that is nobody else's.
+    // A port that was free a moment ago, on an address that no other socket uses.
     let free = TcpListener::bind("127.0.0.9:0").expect("a free port");
     let source = free.local_addr().expect("bound");
     drop(free);
@@ -404,14 +404,14 @@ impl Drop for Running {
 }
 
 #[test]
-fn peers_from_elsewhere_are_kept_out_and_counted() {
+fn peers_from_other_networks_are_rejected_and_counted() {
     let mut running = Running::start(
         "[[proxy]]\nkind = 'queue'\n\
          frontend = { bind = 'tcp://127.0.0.1:0', tcp_accept_filter = '10.0.0.0/8' }\n\
          backend = { bind = 'tcp://127.0.0.1:0', tcp_accept_filter = ['10.0.0.0/8', '127.0.0.1'] }",
     );
     let mut kept_out = running.connect(0);
-    // Whether the end is a close or a reset, there is nothing before it.
+    // A close or a reset may end it, but no byte comes before.
     assert!(!matches!(kept_out.read(&mut [0; 64]), Ok(1..)));
     let mut taken = running.connect(1);
     taken.read_exact(&mut [0; 10]).expect("a greeting");
@@ -424,7 +424,7 @@ fn peers_from_elsewhere_are_kept_out_and_counted() {
     running.stop();
 }
 
-/// Shakes hands over a stream, as a peer of this type that asks for nothing.
+/// Shakes hands over a stream, as a peer of this type without subscriptions.
 fn shake_hands(stream: &mut (impl io::Read + io::Write), socket_type: &str) {
     let mut greeting = [0; 64];
     greeting[..16].copy_from_slice(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL");
@@ -443,7 +443,7 @@ fn shake_hands(stream: &mut (impl io::Read + io::Write), socket_type: &str) {
     assert!(body.starts_with(b"\x05READY"), "{body:?}");
 }
 
-/// Two proxies in a row, the first of which connects to what the second binds later.
+/// Two proxies in a row, the first of which connects to an endpoint that the second binds later.
 const IN_A_ROW: &str = "[[proxy]]\nkind = 'streamer'\nname = 'first'\n\
     frontend.bind = 'inproc://in'\nbackend.connect = 'inproc://between'\n\
     [[proxy]]\nkind = 'streamer'\nname = 'second'\n\
@@ -476,7 +476,7 @@ fn messages_pass_from_proxy_to_proxy_within_the_process() {
 }
 
 #[test]
-fn a_stop_sends_what_is_on_its_way_between_proxies() {
+fn a_stop_sends_messages_in_transit_between_proxies() {
     let text = format!("[options]\nsndhwm = 10\n{IN_A_ROW}");
     let mut running = Running::start(&text);
     let connect = |name| running.handle.connect_inproc(name).expect(name);
@@ -486,7 +486,7 @@ fn a_stop_sends_what_is_on_its_way_between_proxies() {
     shake_hands(&mut sink, "PULL");
     let message = [&[0, 200][..], &[b'x'; 200]].concat();
     let sent = message.clone();
-    // Until all queues are full and it is not read from any more; then until it is closed.
+    // Until all queues are full and the broker stops reading; then until the connection is closed.
     let writer = std::thread::spawn(move || while source.write_all(&sent).is_ok() {});
     let start = Instant::now();
     let is_full = |statistics: &[SocketView]| {
@@ -511,21 +511,21 @@ fn a_stop_sends_what_is_on_its_way_between_proxies() {
 }
 
 #[test]
-fn only_names_that_are_bound_can_be_connected_to() {
+fn only_bound_names_can_be_connected_to() {
     let mut running = Running::start(IN_A_ROW);
     let error = running
         .handle
         .connect_inproc("nobody")
         .expect_err("unbound");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    assert_eq!(error.to_string(), "no side binds inproc://nobody");
+    assert_eq!(error.to_string(), "no side binds inproc://unbound");
     running.stop();
     let error = running.handle.connect_inproc("in").expect_err("stopped");
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
 }
 
 #[test]
-fn a_broker_that_has_run_answers_nobody() {
+fn a_stopped_broker_does_not_answer() {
     let config = Config::from_toml(IN_A_ROW, "test.toml").expect("legal");
     let mut broker = Broker::bind(&config).expect("it binds");
     let handle = broker.handle();

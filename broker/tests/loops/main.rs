@@ -1,4 +1,4 @@
-//! Brokers connected in rings, found and opened: real cores, made-up cables.
+//! Brokers connected in rings, which are found and opened: real cores, simulated cables.
 
 mod net;
 
@@ -10,13 +10,13 @@ use zmtp::{LoopCheck, LoopCommand, Probe, SocketType};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Long enough for the longest wait between two attempts to connect, and a trial, to come by twice.
+/// Long enough for two of the longest waits between attempts to connect, each with a trial.
 const LONG: Duration = Duration::from_secs(15);
 
-/// How many messages go into a ring.
+/// Messages that go into a ring.
 const MESSAGES: u16 = 2000;
 
-/// The kinds of proxy that rings are made of, who sends into them and who gets it.
+/// The kinds of proxy in rings, with the types of their senders and receivers.
 const KINDS: [(&str, SocketType, SocketType); 3] = [
     ("forwarder", SocketType::Pub, SocketType::Sub),
     ("queue", SocketType::Dealer, SocketType::Dealer),
@@ -28,7 +28,7 @@ const KINDS: [(&str, SocketType, SocketType); 3] = [
 struct Link {
     from: usize,
     to: usize,
-    /// The first connects to the second, and not the second to the first.
+    /// Whether the first connects to the second, instead of the reverse.
     pushes: bool,
 }
 
@@ -44,13 +44,13 @@ impl Link {
     }
 }
 
-/// Where peers connect to.
+/// The endpoint for peers.
 fn entrance(broker: usize, side: SocketName) -> String {
     let port = 3000 + 2 * broker + usize::from(side == SocketName::Backend);
     format!("tcp://10.0.0.1:{port}")
 }
 
-/// The configuration of one of the brokers that these links connect, with more lines if any.
+/// The configuration of one of the brokers with these links, and further lines.
 fn config(kind: &str, broker: usize, links: &[Link], more: &str) -> String {
     let mut text = format!("[options]\n{more}\n[[proxy]]\nkind = '{kind}'\n");
     for side in SocketName::SIDES {
@@ -73,7 +73,7 @@ fn config(kind: &str, broker: usize, links: &[Link], more: &str) -> String {
     text
 }
 
-/// Brokers that start one after the other, in an order and with gaps that the seed decides.
+/// Brokers that start one after another, in an order and with gaps that the seed decides.
 fn start(kind: &str, count: usize, links: &[Link], seed: u64) -> Net {
     let mut net = Net::new(seed);
     let mut left: Vec<usize> = (0..count).collect();
@@ -95,7 +95,7 @@ fn ring(net: &mut impl FnMut(usize) -> usize, count: usize) -> Vec<Link> {
     (0..count).map(link).collect()
 }
 
-/// Whether each link of a ring is up: those are the only peers there are.
+/// Whether each link of a ring is up; only the brokers are peers.
 fn up(net: &Net, count: usize) -> Vec<bool> {
     let peers = |broker, side| net.socket(broker, side).peers;
     let is_up = |from: usize| {
@@ -128,7 +128,7 @@ fn a_ring_is_opened_at_one_link_and_carries_everything_once() {
             net.run(LONG);
             assert!(net.loops() > 0, "{kind} of {count}, seed {seed}: no loop");
             let cut = cut(&net, count);
-            // The broker behind the cut is the first of the chain that is left.
+            // The broker behind the cut is the first of the remaining chain.
             let (first, last) = ((cut + 1) % count, cut);
             let entrance_of = |side, broker| entrance(broker, side);
             let source = net.connect(
@@ -146,7 +146,7 @@ fn a_ring_is_opened_at_one_link_and_carries_everything_once() {
                 net.peers[sink].subscribe(b"");
             }
             net.run(SECOND);
-            // All the time while the one link is tried again.
+            // While the one link is tried again and again.
             for number in 0..MESSAGES {
                 net.peers[source].send(&[b"message", &number.to_be_bytes()]);
                 net.run(SECOND / 200);
@@ -181,7 +181,7 @@ fn a_link_comes_back_when_the_ring_is_open_elsewhere() {
             net.bar(&links[removed].endpoint());
             net.run(LONG);
             assert_eq!(cut(&net, count), removed, "{kind} of {count}, seed {seed}");
-            // And the ring is found again when that link comes back.
+            // The ring is found again when that link comes back.
             let loops = net.loops();
             net.barred.clear();
             net.run(LONG);
@@ -224,7 +224,7 @@ fn chains_trees_and_diamonds_are_no_rings() {
 }
 
 #[test]
-fn rings_of_so_many_brokers_are_found_and_no_larger_ones() {
+fn rings_up_to_the_limit_are_found_and_larger_ones_are_not() {
     for (count, is_found) in [(65, true), (66, false)] {
         let links = ring(&mut |_| 0, count);
         let mut net = start("streamer", count, &links, 1);
@@ -254,7 +254,7 @@ fn echoes_and_captures_close_rings_too() {
     net.add(0, &echo("tcp://10.0.0.1:1", "[]"));
     net.add(1, &echo("tcp://10.0.0.1:2", "['tcp://10.0.0.1:1']"));
     net.run(LONG);
-    assert!(net.loops() > 0, "two echoes talk to each other for ever");
+    assert!(net.loops() > 0, "two echoes answer each other without end");
 
     let mut net = Net::new(1);
     let text = "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://10.0.0.1:1'\n\
@@ -265,7 +265,7 @@ fn echoes_and_captures_close_rings_too() {
     assert_eq!(net.socket(0, SocketName::Frontend).peers, 0);
 }
 
-/// A forwarder, a broker in front of it and one behind it, as far as they say.
+/// A forwarder, and peers that claim to be a broker in front of it and one behind it.
 fn between() -> (Net, usize, usize) {
     let mut net = Net::new(1);
     net.add(0, &config("forwarder", 0, &[], ""));
@@ -297,7 +297,7 @@ fn probes(net: &Net, peer: usize) -> Vec<Probe> {
 }
 
 #[test]
-fn who_returns_a_probe_closes_nobody_but_itself() {
+fn a_peer_that_returns_a_probe_closes_only_itself() {
     let (mut net, front, back) = between();
     let other = net.connect(
         SocketType::Pub,
@@ -314,7 +314,7 @@ fn who_returns_a_probe_closes_nobody_but_itself() {
         1,
         "one probe for each connection, however often it says so"
     );
-    // Somebody else has overheard the number: it is a probe like any other, seen before.
+    // Another peer has overheard the number: it is a probe like any other, seen before.
     net.peers[other].say(LoopCommand::Probe(sent[0]));
     net.run(SECOND);
     assert_eq!((probes(&net, back).len(), net.loops()), (1, 0));
@@ -324,7 +324,7 @@ fn who_returns_a_probe_closes_nobody_but_itself() {
     assert_eq!(net.peers[front].heard.last(), Some(&LoopCommand::Loop));
     let are_closed = [front, other, back].map(|peer| net.peers[peer].is_closed);
     assert_eq!(are_closed, [true, false, false]);
-    // Nor does one that says that it found a loop.
+    // Nor does a claim to have found a loop.
     net.peers[other].say(LoopCommand::Loop);
     net.run(SECOND);
     let are_closed = [other, back].map(|peer| net.peers[peer].is_closed);
@@ -362,7 +362,7 @@ fn numbers_are_new_each_time() {
 }
 
 #[test]
-fn who_does_not_say_that_it_looks_for_loops_is_not_listened_to() {
+fn loop_commands_of_other_peers_are_ignored() {
     let (mut net, _, back) = between();
     let mute = net.connect(
         SocketType::Pub,
@@ -387,7 +387,7 @@ fn who_does_not_say_that_it_looks_for_loops_is_not_listened_to() {
 }
 
 #[test]
-fn probes_that_nobody_reads_do_not_pile_up() {
+fn unread_probes_are_limited() {
     let (mut net, front, back) = between();
     net.peers[back].is_deaf = true;
     for number in 0..5000 {

@@ -1,5 +1,5 @@
-//! Brokers and peers connected by cables, without a machine: time jumps, bytes come in pieces of
-//! any size and in any order that cables allow.
+//! Brokers and peers connected by cables, without a machine: time jumps, and bytes arrive in pieces
+//! of any size and in any order that cables allow.
 
 use broker::config::{Config, SocketName};
 use broker::view::SocketView;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use zmtp::encode::append_message;
 use zmtp::{Event, LoopCheck, LoopCommand, Peer, Session, SessionConfig, SocketType};
 
-/// Time between two turns in which something happened.
+/// Time between two turns with events.
 const TURN: Duration = Duration::from_micros(100);
 
-/// All there is.
+/// The simulated world.
 pub(crate) struct Net {
-    /// Endpoints that nobody can connect to for now.
+    /// Endpoints that refuse connections for now.
     pub(crate) barred: BTreeSet<String>,
     cables: Vec<Cable>,
     listeners: BTreeMap<String, (usize, ListenerId)>,
@@ -41,7 +41,7 @@ struct Plug {
     end: usize,
 }
 
-/// What is under way to each end, and who is there.
+/// Bytes in transit to each end, and the owners of the ends.
 struct Cable {
     endpoint: String,
     is_closed: bool,
@@ -52,16 +52,16 @@ struct Cable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Node(usize, ConnId),
-    Nobody,
+    Gone,
     Peer(usize),
 }
 
-/// A peer that is no broker, or says that it is one.
+/// A peer that is not a broker, or claims to be one.
 pub(crate) struct Wire {
     pub(crate) heard: Vec<LoopCommand>,
     input: Vec<u8>,
     pub(crate) is_closed: bool,
-    /// It takes nothing from its cable.
+    /// Whether it reads nothing.
     pub(crate) is_deaf: bool,
     pub(crate) is_ready: bool,
     pub(crate) messages: Vec<Vec<u8>>,
@@ -115,7 +115,7 @@ impl Net {
         });
     }
 
-    /// Connects a peer; it is a broker by its own account if `loop_check` says so.
+    /// Connects a peer; it claims to be a broker if `loop_check` is set.
     pub(crate) fn connect(
         &mut self,
         socket_type: SocketType,
@@ -144,7 +144,7 @@ impl Net {
         index
     }
 
-    /// Pulls out every cable to this endpoint, and lets nobody connect to it.
+    /// Cuts every cable to this endpoint, and refuses connections to it.
     pub(crate) fn bar(&mut self, endpoint: &str) {
         self.barred.insert(endpoint.to_owned());
         for index in 0..self.cables.len() {
@@ -154,7 +154,7 @@ impl Net {
         }
     }
 
-    /// What is known of a socket of the first proxy of a broker.
+    /// A view of a socket of a broker's first proxy.
     pub(crate) fn socket(&self, name: usize, side: SocketName) -> SocketView {
         let mut nodes = self.nodes.iter();
         let node = nodes
@@ -166,7 +166,7 @@ impl Net {
             .expect("each proxy has both")
     }
 
-    /// The kernel takes bytes for everybody again.
+    /// The kernel accepts bytes for all peers again.
     pub(crate) fn hear_all(&mut self) {
         for node in &mut self.nodes {
             for id in node.by_id.keys() {
@@ -179,21 +179,21 @@ impl Net {
         self.random.below(bound)
     }
 
-    /// How many connections of all brokers ended because of a loop.
+    /// The number of connections of all brokers that ended because of a loop.
     pub(crate) fn loops(&self) -> u64 {
         let nodes = self.nodes.iter();
         let all = nodes.flat_map(|node| node.core.statistics());
         all.map(|socket| socket.counters.closed_for("loop")).sum()
     }
 
-    /// How many messages all brokers have taken in.
+    /// The number of messages that all brokers have received.
     pub(crate) fn messages(&self) -> u64 {
         let nodes = self.nodes.iter();
         let all = nodes.flat_map(|node| node.core.statistics());
         all.map(|socket| socket.counters.messages_in).sum()
     }
 
-    /// Lets so much time pass.
+    /// Runs for this time.
     pub(crate) fn run(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until {
@@ -210,7 +210,7 @@ impl Net {
         }
     }
 
-    /// One turn of everybody; false if nothing happened.
+    /// One turn of all brokers and peers; false if nothing happened.
     fn turn(&mut self) -> bool {
         let mut has_moved = false;
         for index in 0..self.nodes.len() {
@@ -230,11 +230,11 @@ impl Net {
         has_moved
     }
 
-    /// Hands a part of what is under way to whom it is for.
+    /// Delivers a part of the bytes in transit.
     fn deliver(&mut self, plug: Plug) -> bool {
         let Cable { owners, ways, .. } = &mut self.cables[plug.cable];
         let (owner, way) = (owners[plug.end], &mut ways[plug.end]);
-        if way.is_empty() || owner == Owner::Nobody {
+        if way.is_empty() || owner == Owner::Gone {
             return false;
         }
         let size = match self.random.below(4) {
@@ -250,7 +250,7 @@ impl Net {
                 let bytes: Vec<u8> = way.drain(..size).collect();
                 self.peers[peer].hear(&bytes);
             }
-            Owner::Nobody => {}
+            Owner::Gone => {}
         }
         true
     }
@@ -341,7 +341,7 @@ impl Net {
             return;
         };
         let endpoint = endpoint.to_string();
-        let Some(plug) = self.plug_in(&endpoint, Owner::Nobody) else {
+        let Some(plug) = self.plug_in(&endpoint, Owner::Gone) else {
             let error = ErrorKind::ConnectionRefused.into();
             let core = &mut self.nodes[index].core;
             core.handle_connect_failed(self.now, link, &error);
@@ -356,7 +356,7 @@ impl Net {
         self.cables[plug.cable].owners[plug.end] = Owner::Node(index, id);
     }
 
-    /// A cable to whoever listens there.
+    /// A cable to the listener of an endpoint.
     fn plug_in(&mut self, endpoint: &str, near: Owner) -> Option<Plug> {
         let (far, listener) = *self.listeners.get(endpoint)?;
         if self.barred.contains(endpoint) {
@@ -376,10 +376,10 @@ impl Net {
         Some(Plug { cable, end: 0 })
     }
 
-    /// A broker is done with a connection. What it has written still arrives.
+    /// A broker closes a connection. Bytes that it has written still arrive.
     fn close(&mut self, index: usize, id: ConnId) {
         if let Some(plug) = self.nodes[index].by_id.remove(&id) {
-            self.cables[plug.cable].owners[plug.end] = Owner::Nobody;
+            self.cables[plug.cable].owners[plug.end] = Owner::Gone;
             self.cables[plug.cable].ways[plug.end].clear();
             let far = Plug {
                 end: 1 - plug.end,
@@ -398,7 +398,7 @@ impl Net {
         for owner in self.cables[cable].owners {
             match owner {
                 Owner::Node(node, id) => self.nodes[node].core.handle_read_closed(id, None),
-                Owner::Nobody => {}
+                Owner::Gone => {}
                 Owner::Peer(peer) => self.peers[peer].is_closed = true,
             }
         }
@@ -432,7 +432,7 @@ impl Wire {
         }
     }
 
-    /// The numbers that the messages end in.
+    /// The numbers at the end of the messages.
     pub(crate) fn numbers(&self) -> Vec<u16> {
         let number = |message: &Vec<u8>| message.last_chunk().copied().map(u16::from_be_bytes);
         self.messages.iter().filter_map(number).collect()

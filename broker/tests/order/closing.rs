@@ -1,4 +1,4 @@
-//! A connection that was given up is sent nothing more, however long its end takes.
+//! A closing connection is sent no further messages, however long its end takes.
 
 use crate::play::{Play, hello, listener_at, proxy};
 use broker::config::{Config, SocketName, SocketOptions};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use zmtp::SocketType;
 use zmtp::encode::append_command;
 
-/// Its subscriptions are cancelled in slices, and as long as that takes they are still known.
+/// Its subscriptions are cancelled in slices, and are known until the last.
 #[test]
 fn a_subscriber_that_is_cut_off_is_not_written_while_its_subscriptions_are_cancelled() {
     let mut config = proxy("forwarder");
@@ -39,9 +39,9 @@ fn a_subscriber_that_is_cut_off_is_not_written_while_its_subscriptions_are_cance
     assert_eq!(statistics[1].counters.messages_out, 1, "the first one");
 }
 
-/// What it sent before it stopped reading may still be there, so that its connection stays.
+/// Bytes that it sent before it stopped reading may still arrive, so its connection stays.
 #[test]
-fn a_reply_for_a_peer_that_reads_no_more_goes_nowhere() {
+fn a_reply_for_a_peer_that_reads_no_more_is_dropped() {
     let mut play = Play::of(proxy("queue"));
     let client = play.join_as(SocketName::Frontend, SocketType::Dealer);
     let worker = play.join_as(SocketName::Backend, SocketType::Dealer);
@@ -64,7 +64,7 @@ fn stopping() -> (Play, ConnId) {
         play.join(SocketName::Backend),
         play.join(SocketName::Frontend),
     );
-    play.send(source, &["is read in part"]);
+    play.send(source, &["partly read"]);
     assert_eq!(play.write_up_to(sink, 5).len(), 5);
     play.core.handle_stop(play.now);
     (play, source)

@@ -1,4 +1,4 @@
-//! The account of memory, and what happens at its limit.
+//! The account of memory, and its limit.
 
 use crate::play::{Play, proxy};
 use broker::config::{Config, SocketName, SocketOptions};
@@ -34,7 +34,7 @@ fn closed_for(play: &Play, side: usize, label: &str) -> u64 {
     play.core.statistics()[side].counters.closed_for(label)
 }
 
-/// The head of a frame that is said to have so many bytes.
+/// The header of a frame that announces this number of bytes.
 fn announce(size: u64) -> Vec<u8> {
     let mut wire = vec![2];
     wire.extend(size.to_be_bytes());
@@ -42,7 +42,7 @@ fn announce(size: u64) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_announced_takes_no_memory() {
+fn announced_sizes_take_no_memory() {
     let mut play = limited("streamer", SocketOptions::default());
     let liars: Vec<ConnId> = (0..300).map(|_| play.join(SocketName::Frontend)).collect();
     let before = play.core.memory();
@@ -56,7 +56,7 @@ fn what_is_announced_takes_no_memory() {
 }
 
 #[test]
-fn the_memory_of_an_unfinished_message_is_at_most_twice_what_came() {
+fn an_unfinished_message_takes_at_most_twice_its_received_bytes() {
     let mut play = limited("streamer", SocketOptions::default());
     let source = play.join(SocketName::Frontend);
     play.feed(source, &announce(1 << 20));
@@ -104,12 +104,12 @@ fn a_subscriber_that_does_not_read_leaves_room_for_one_that_does() {
     for number in 0..400 {
         let message = format!("{number} {body}");
         play.send(publisher, &[&message]);
-        assert_eq!(play.write(reader), [message], "each as it comes");
+        assert_eq!(play.write(reader), [message], "each as it arrives");
         let used = play.core.memory_in_use();
         assert!(used <= LIMIT, "{used} bytes are in use");
     }
     let dropped = play.core.statistics()[1].counters.drops.iter().sum::<u64>();
-    assert!(dropped > 2000, "{dropped} of 4000 copies went nowhere");
+    assert!(dropped > 2000, "{dropped} of 4000 copies were dropped");
     assert!(silent.iter().all(|id| play.core.egress(*id).is_some()));
 }
 
@@ -130,7 +130,7 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
     while !play.core.is_suspended(source) {
         play.send(source, &[&body]);
         sent += 1;
-        assert!(sent < 100, "it was never made to wait");
+        assert!(sent < 100, "it never had to wait");
     }
     assert!(play.core.memory_in_use() > LIMIT / 4);
     let mut read = 0;
@@ -148,7 +148,7 @@ fn a_pipeline_waits_for_memory_and_loses_nothing() {
 }
 
 #[test]
-fn queues_have_room_again_when_another_proxy_gives_memory_back() {
+fn queues_have_room_again_when_another_proxy_frees_memory() {
     let mut play = Play::with(|config| {
         config.memory_limit = LIMIT;
         config.proxies.push(proxy("forwarder"));
@@ -182,7 +182,7 @@ fn queues_have_room_again_when_another_proxy_gives_memory_back() {
 }
 
 #[test]
-fn when_input_has_room_again_all_are_read_from_and_that_is_charged_once() {
+fn when_input_has_room_again_all_peers_are_read_and_that_is_charged_once() {
     let mut play = limited("streamer", SocketOptions::default());
     let sources = [SocketName::Frontend; 150].map(|side| play.join(side));
     let body = "b".repeat(10_000);
@@ -203,7 +203,7 @@ fn when_input_has_room_again_all_are_read_from_and_that_is_charged_once() {
         play.write(sink);
     }
     assert_eq!(play.core.statistics()[0].waiting, 0, "some still wait");
-    assert_eq!(resumed, 1, "it was asked for more than once");
+    assert_eq!(resumed, 1, "it was requested more than once");
     assert!(work >= 151 * 20, "{work} units for 151 connections");
 }
 
@@ -220,7 +220,7 @@ fn connections_have_a_quarter_of_the_memory() {
 }
 
 #[test]
-fn the_peer_with_most_subscriptions_is_closed_and_its_memory_given_back() {
+fn the_peer_with_most_subscriptions_is_closed_and_its_memory_freed() {
     let mut play = limited("forwarder", SocketOptions::default());
     let modest = subscribe(&mut play, "modest");
     let greedy = play.join_as(SocketName::Backend, SocketType::Sub);
@@ -233,7 +233,7 @@ fn the_peer_with_most_subscriptions_is_closed_and_its_memory_given_back() {
             append_command(&mut wire, "SUBSCRIBE", format!("{number:09}").as_bytes());
         }
         play.feed(greedy, &wire);
-        assert!(number < 1_000_000, "it was never too much");
+        assert!(number < 1_000_000, "the limit was never reached");
         let used = play.core.memory_in_use();
         assert!(used <= LIMIT, "{used} bytes are in use");
     }

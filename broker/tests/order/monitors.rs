@@ -1,4 +1,4 @@
-//! Captures and controls where many things happen at once.
+//! Captures and controls in the middle of other events.
 
 use crate::play::{Play, listening, proxy};
 use broker::config::{Config, Overflow, SocketName};
@@ -21,7 +21,7 @@ fn subscribe(play: &mut Play, id: ConnId, topic: &str) {
 }
 
 #[test]
-fn what_a_paused_proxy_took_back_goes_on_when_it_resumes() {
+fn orphaned_messages_of_a_paused_proxy_go_on_when_it_resumes() {
     let mut config = proxy("streamer");
     config.control.socket = listening();
     let mut play = Play::of(config);
@@ -41,7 +41,7 @@ fn what_a_paused_proxy_took_back_goes_on_when_it_resumes() {
 }
 
 #[test]
-fn an_answer_for_a_pair_that_left_is_not_for_the_next() {
+fn an_answer_for_a_departed_pair_does_not_reach_the_next() {
     let mut config = proxy("streamer");
     config.control.socket = listening();
     config.control.socket_type = SocketType::Pair;
@@ -57,7 +57,7 @@ fn an_answer_for_a_pair_that_left_is_not_for_the_next() {
 }
 
 #[test]
-fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
+fn a_full_reader_does_not_keep_subscriptions_from_the_others() {
     let mut config = proxy("forwarder");
     config.capture.socket = listening();
     config.capture.socket.options.sndhwm = 1;
@@ -71,7 +71,7 @@ fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
     let subscriber = play.join_as(SocketName::Backend, SocketType::Sub);
     subscribe(&mut play, subscriber, "a");
     assert_eq!(play.write(readers[1]), ["out", "\x01a"]);
-    // The first has not been written to, and nobody knows whether the kernel would take it.
+    // The first has not been written to, so it is unknown whether the kernel would accept bytes.
     subscribe(&mut play, subscriber, "b");
     assert_eq!(play.write(readers[1]), ["out", "\x01b"]);
     assert_eq!(play.write(readers[0]), ["out", "\x01a"]);
@@ -81,7 +81,7 @@ fn a_reader_that_is_full_keeps_no_subscription_from_the_others() {
     assert_eq!(counters.dropped(DropReason::PeerFull), 1);
 }
 
-/// A streamer whose capture has a reader with a full queue, and whose control has somebody.
+/// A streamer whose capture has a reader with a full queue, and whose control has a peer.
 fn watched_streamer() -> (Play, [ConnId; 2]) {
     let mut config = proxy("streamer");
     config.capture.socket = listening();
@@ -104,12 +104,12 @@ fn a_reader_misses_a_message_once_however_long_it_waits() {
     let source = play.join(SocketName::Frontend);
     let sink = play.join(SocketName::Backend);
     play.send(source, &["1"]);
-    // The kernel takes nothing of the copy, nor of the message.
+    // The kernel accepts neither the copy nor the message.
     play.send(source, &["2"]);
     assert_eq!(play.write(sink), ["1", "2"]);
     play.lose(sink);
     play.send(source, &["3"]);
-    // It goes on as soon as there is somebody.
+    // It goes on as soon as there is a sink.
     let sink = play.join(SocketName::Backend);
     play.send(source, &["4"]);
     assert_eq!(play.write(sink), ["4"]);
@@ -120,7 +120,7 @@ fn a_reader_misses_a_message_once_however_long_it_waits() {
 }
 
 #[test]
-fn of_a_burst_each_reader_gets_what_it_has_room_for() {
+fn each_reader_gets_as_much_of_a_burst_as_it_has_room_for() {
     let (mut play, [slow, _]) = watched_streamer();
     let quick = play.join_as(SocketName::Capture, SocketType::Sub);
     subscribe(&mut play, quick, "in");
@@ -170,16 +170,14 @@ fn blocking_streamer(socket: SocketType) -> Play {
     Play::of(config)
 }
 
-/// A reader reads: what waited for it goes on.
+/// A reader reads: messages that waited for it go on.
 fn read(play: &mut Play, id: ConnId) -> Vec<String> {
     let copies = play.write(id);
     play.core.run_deferred(play.now);
     copies
 }
 
-/// The kernel takes what is queued for a peer that has just come; answers with the bodies behind
-/// the
-/// greeting and the READY.
+/// The kernel accepts the queue of a new peer; returns the bodies after the greeting and READY.
 fn write_behind_handshake(play: &mut Play, id: ConnId) -> Vec<String> {
     let sent = play.write_up_to(id, usize::MAX);
     play.core.run_deferred(play.now);
@@ -188,7 +186,7 @@ fn write_behind_handshake(play: &mut Play, id: ConnId) -> Vec<String> {
     Frames::new(messages).map(text).collect()
 }
 
-/// What reads from a capture of this type.
+/// The type of a reader for a capture of this type.
 fn reader_of(socket: SocketType) -> SocketType {
     match socket {
         SocketType::Push => SocketType::Pull,
@@ -234,7 +232,7 @@ fn a_message_waits_until_a_reader_of_a_blocking_capture_has_room() {
     assert_eq!(missed_by_readers(&play), 0);
 }
 
-/// The driver closes what the broker gave up.
+/// The driver closes the connections that the broker requests.
 fn close_given_up(play: &mut Play) {
     while let Some(action) = play.core.poll_action() {
         if let Action::Close { id, .. } = action {
@@ -244,7 +242,7 @@ fn close_given_up(play: &mut Play) {
     play.core.run_deferred(play.now);
 }
 
-/// How many copies there was no room for.
+/// The number of copies that were dropped for lack of room.
 fn missed_by_readers(play: &Play) -> u64 {
     let snapshots = play.core.statistics();
     let capture = snapshots.iter().find(|it| it.socket == SocketName::Capture);
@@ -253,7 +251,7 @@ fn missed_by_readers(play: &Play) -> u64 {
 }
 
 #[test]
-fn what_a_reader_of_a_blocking_capture_left_goes_to_the_next() {
+fn copies_that_a_reader_of_a_blocking_capture_left_go_to_the_next() {
     let mut play = blocking_streamer(SocketType::Push);
     let first = play.join(SocketName::Capture);
     let (sink, source) = (
@@ -272,7 +270,7 @@ fn what_a_reader_of_a_blocking_capture_left_goes_to_the_next() {
 }
 
 #[test]
-fn a_reader_that_leaves_lets_messages_go_to_the_others() {
+fn messages_go_to_the_other_readers_when_one_leaves() {
     let mut play = blocking_streamer(SocketType::Push);
     let readers = [(); 2].map(|()| play.join(SocketName::Capture));
     let (sink, source) = (
@@ -289,7 +287,7 @@ fn a_reader_that_leaves_lets_messages_go_to_the_others() {
 }
 
 #[test]
-fn both_ways_wait_for_a_blocking_capture_and_go_on() {
+fn both_directions_wait_for_a_blocking_capture_and_go_on() {
     let mut config = proxy("queue");
     config.capture.socket = listening();
     config.capture.socket.options.overflow = Overflow::Block;
@@ -301,7 +299,7 @@ fn both_ways_wait_for_a_blocking_capture_and_go_on() {
         play.write(id);
     }
     assert_eq!(play.send(client, &["request"]), Flow::Suspended);
-    play.send_frames(worker, &[b"nobody", b"reply"]);
+    play.send_frames(worker, &[b"no-such-client", b"reply"]);
     let reader = play.join_as(SocketName::Capture, SocketType::Dealer);
     let shown = write_behind_handshake(&mut play, reader);
     for (direction, body) in [("in", "request"), ("out", "reply")] {
@@ -311,7 +309,7 @@ fn both_ways_wait_for_a_blocking_capture_and_go_on() {
 }
 
 #[test]
-fn a_paused_proxy_forwards_nothing_when_a_reader_comes() {
+fn a_paused_proxy_forwards_nothing_when_a_reader_connects() {
     let mut play = blocking_streamer(SocketType::Push);
     let (sink, source) = (
         play.join(SocketName::Backend),
@@ -328,7 +326,7 @@ fn a_paused_proxy_forwards_nothing_when_a_reader_comes() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_a_reader_that_is_gone() {
+fn a_stop_does_not_wait_for_a_departed_reader() {
     let mut play = blocking_streamer(SocketType::Push);
     let (_sink, source) = (
         play.join(SocketName::Backend),
@@ -341,7 +339,7 @@ fn a_stop_does_not_wait_for_a_reader_that_is_gone() {
 }
 
 #[test]
-fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
+fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_the_rest() {
     let mut play = blocking_streamer(SocketType::Push);
     let _reader = play.join(SocketName::Capture);
     let (sink, source) = (
@@ -363,7 +361,7 @@ fn a_stop_waits_for_a_reader_until_drain_timeout_and_counts_what_is_left() {
 }
 
 #[test]
-fn a_subscription_that_a_blocking_capture_has_no_reader_for_is_counted() {
+fn a_subscription_without_a_reader_of_a_blocking_capture_is_counted() {
     let mut config = proxy("forwarder");
     config.capture.socket = listening();
     config.capture.socket.options.overflow = Overflow::Block;

@@ -1,4 +1,4 @@
-//! The names by which a ROUTER knows its peers.
+//! The identities by which a ROUTER addresses its peers.
 
 use crate::play::{Place, Play, bound, listener_at, proxy};
 use broker::config::{Config, SocketName};
@@ -29,7 +29,7 @@ fn two_queues(identity: &[u8]) -> (Play, [ConnId; 2], [ConnId; 2]) {
     (play, clients, workers)
 }
 
-/// The name that the queue of this worker has for its client.
+/// The identity that this worker receives for its client.
 fn name_of(play: &mut Play, client: ConnId, worker: ConnId) -> Vec<u8> {
     play.send_frames(client, &[b"question"]);
     let mut frames = play.write_frames(worker);
@@ -38,7 +38,7 @@ fn name_of(play: &mut Play, client: ConnId, worker: ConnId) -> Vec<u8> {
 }
 
 #[test]
-fn a_worker_reaches_no_client_of_another_queue() {
+fn a_worker_cannot_reach_a_client_of_another_queue() {
     let (mut play, clients, workers) = two_queues(b"");
     let names = [0, 1].map(|at| name_of(&mut play, clients[at], workers[at]));
     for at in [0, 1] {
@@ -69,13 +69,13 @@ fn a_name_in_one_queue_is_free_in_another() {
 }
 
 #[test]
-fn announced_names_keep_no_anonymous_peer_out() {
+fn announced_identities_keep_no_anonymous_peer_out() {
     let mut play = Play::of(proxy("queue"));
     let worker = play.join_named(backend(0), SocketType::Dealer, b"");
     let first = play.join_named(frontend(0), SocketType::Dealer, b"");
     play.write(worker);
     let name = name_of(&mut play, first, worker);
-    // The names that the next connections would be given.
+    // The identities that the next connections would get.
     let coming = (1..=20).map(|ahead| {
         let mut name = name.clone();
         let slot = u32::from_be_bytes([name[1], name[2], name[3], name[4]]);
@@ -91,7 +91,7 @@ fn announced_names_keep_no_anonymous_peer_out() {
     }
 }
 
-/// Applications count their peers in four bytes, and libzmq lets them.
+/// Applications number their peers in four bytes, and libzmq allows it.
 #[test]
 fn a_name_may_begin_with_zero_where_it_is_not_of_the_generated_form() {
     let mut play = Play::of(proxy("queue"));
@@ -106,10 +106,9 @@ fn a_name_may_begin_with_zero_where_it_is_not_of_the_generated_form() {
     }
 }
 
-/// A queue with a worker, and a client that has a name.
-/// The names of peers that announce none are made of their ids.
+/// The identities of anonymous peers contain their ids.
 #[test]
-fn a_new_process_makes_no_name_that_another_made() {
+fn a_new_process_generates_no_identity_of_an_earlier_one() {
     let config = Config {
         proxies: vec![proxy("queue")],
         ..Config::default()
@@ -135,13 +134,13 @@ fn named() -> (Play, ConnId, ConnId) {
     (play, holder, worker)
 }
 
-/// Time passes.
+/// Lets time pass.
 fn wait(play: &mut Play, milliseconds: u64) {
     play.now += Duration::from_millis(milliseconds);
     play.core.handle_timeout(play.now, play.now);
 }
 
-/// The connections that the core closes, and those whose systems it asks for.
+/// The connections that the core closes, and those whose systems it checks.
 fn closed_and_examined(play: &mut Play) -> (Vec<ConnId>, Vec<ConnId>) {
     let (mut closed, mut examined) = (Vec::new(), Vec::new());
     while let Some(action) = play.core.poll_action() {
@@ -158,7 +157,7 @@ fn closed_and_examined(play: &mut Play) -> (Vec<ConnId>, Vec<ConnId>) {
     (closed, examined)
 }
 
-/// A reply to the name reaches this peer.
+/// Checks that a reply to the identity reaches this peer.
 fn has_the_name(play: &mut Play, id: ConnId, worker: ConnId) {
     play.write(id);
     play.send_frames(worker, &[b"name", b"answer"]);
@@ -171,11 +170,11 @@ fn pong(play: &mut Play, id: ConnId) {
     play.feed(id, &wire);
 }
 
-/// With the time-to-live that is the default.
+/// With the default time-to-live.
 const PING: &[u8] = b"\x04PING\x01\x2c";
 
 #[test]
-fn a_peer_that_is_alive_keeps_its_name() {
+fn a_live_peer_keeps_its_identity() {
     let (mut play, holder, worker) = named();
     let thief = play.join_named(frontend(0), SocketType::Dealer, b"name");
     play.send_frames(thief, &[b"forged"]);
@@ -192,7 +191,7 @@ fn a_peer_that_is_alive_keeps_its_name() {
 }
 
 #[test]
-fn a_peer_that_comes_again_after_its_network_failed_has_its_name_soon() {
+fn a_peer_whose_network_failed_soon_has_its_identity_again() {
     let (mut play, holder, worker) = named();
     let again = play.join_named(frontend(0), SocketType::Dealer, b"name");
     assert_eq!(play.write_frames(holder), [PING]);
@@ -208,7 +207,7 @@ fn a_peer_that_comes_again_after_its_network_failed_has_its_name_soon() {
 }
 
 #[test]
-fn of_two_that_wait_for_a_name_the_first_has_it() {
+fn the_first_of_two_waiting_peers_gets_the_identity() {
     let (mut play, holder, worker) = named();
     let first = play.join_named(frontend(0), SocketType::Dealer, b"name");
     play.write(holder);
@@ -223,7 +222,7 @@ fn of_two_that_wait_for_a_name_the_first_has_it() {
 }
 
 #[test]
-fn a_name_is_free_when_its_holder_has_gone_meanwhile() {
+fn an_identity_is_free_when_its_holder_has_left() {
     let (mut play, holder, worker) = named();
     let again = play.join_named(frontend(0), SocketType::Dealer, b"name");
     play.lose(holder);
@@ -233,7 +232,7 @@ fn a_name_is_free_when_its_holder_has_gone_meanwhile() {
 }
 
 #[test]
-fn one_that_goes_while_it_waits_for_a_name_leaves_it_to_the_holder() {
+fn the_holder_keeps_its_identity_when_the_waiting_peer_leaves() {
     let (mut play, holder, worker) = named();
     let thief = play.join_named(frontend(0), SocketType::Dealer, b"name");
     play.core.handle_read_closed(thief, None);
@@ -244,9 +243,9 @@ fn one_that_goes_while_it_waits_for_a_name_leaves_it_to_the_holder() {
     has_the_name(&mut play, holder, worker);
 }
 
-/// It was sent an answer, and may be too busy to read it: its system is asked.
+/// It was sent an answer that it may not have read, so its system is checked.
 #[test]
-fn a_peer_that_may_be_slow_keeps_its_name_unless_its_system_is_gone() {
+fn a_slow_peer_keeps_its_identity_unless_its_system_is_gone() {
     let (mut play, holder, worker) = named();
     has_the_name(&mut play, holder, worker);
     let other = play.join_named(frontend(0), SocketType::Dealer, b"name");
@@ -260,7 +259,7 @@ fn a_peer_that_may_be_slow_keeps_its_name_unless_its_system_is_gone() {
 }
 
 #[test]
-fn a_peer_that_knows_no_ping_keeps_its_name_unless_its_system_is_gone() {
+fn a_peer_without_ping_keeps_its_identity_unless_its_system_is_gone() {
     let mut play = Play::of(proxy("queue"));
     let holder = play.join_speaking(Version::V3_0, frontend(0), SocketType::Dealer, b"name");
     let other = play.join_named(frontend(0), SocketType::Dealer, b"name");
@@ -268,9 +267,10 @@ fn a_peer_that_knows_no_ping_keeps_its_name_unless_its_system_is_gone() {
     assert!(!play.write_frames(holder).contains(&PING.to_vec()));
 }
 
-/// With no worker there, the last request of a client that has left waits, and so does its end.
+/// Without a worker, the last request of a departed client waits, and so does the end of its
+/// connection.
 #[test]
-fn a_peer_that_has_left_loses_its_name_at_once() {
+fn a_departed_peer_loses_its_identity_at_once() {
     let mut play = Play::of(proxy("queue"));
     let left = play.join_named(frontend(0), SocketType::Dealer, b"name");
     play.send_frames(left, &[b"question"]);

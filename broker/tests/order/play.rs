@@ -45,13 +45,13 @@ pub(crate) fn open(core: &mut Core) {
     }
 }
 
-/// One proxy and its driver; nothing is written unless it is asked for.
+/// One proxy and its driver; queues are written only on request.
 pub(crate) struct Play {
-    /// Connections that the core gave up: nothing may be sent to them.
+    /// Connections that the core closed: nothing may be sent to them.
     pub(crate) closed: Vec<ConnId>,
     pub(crate) core: Core,
     pub(crate) now: Instant,
-    /// Where the next peer comes from.
+    /// The address of the next peer.
     pub(crate) peer: SocketAddr,
     pub(crate) scratch: Vec<u8>,
 }
@@ -77,7 +77,7 @@ impl Play {
         })
     }
 
-    /// A streamer, after `change` has had its way with the configuration.
+    /// A streamer whose configuration `change` has altered.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             proxies: vec![proxy("streamer")],
@@ -89,7 +89,7 @@ impl Play {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "any instant will do: it is moved by hand"
+        reason = "any instant works: the test moves it"
     )]
     pub(crate) fn run(config: &Config) -> Self {
         let now = Instant::now();
@@ -102,7 +102,7 @@ impl Play {
         }
     }
 
-    /// A source or a sink connects and is sent its half of the handshake.
+    /// A source or sink connects and reads its part of the handshake.
     pub(crate) fn join(&mut self, side: SocketName) -> ConnId {
         let id = match side {
             SocketName::Frontend => self.join_as(side, SocketType::Push),
@@ -112,12 +112,12 @@ impl Play {
         id
     }
 
-    /// A peer connects; what the broker says to that is not written yet.
+    /// A peer connects; the broker's part of the handshake is not written yet.
     pub(crate) fn join_as(&mut self, side: SocketName, socket_type: SocketType) -> ConnId {
         self.join_with(side, socket_type, &[])
     }
 
-    /// As [`Self::join_as`], for a peer that announces these properties too.
+    /// The same as [`Self::join_as`], for a peer that announces these properties too.
     pub(crate) fn join_with(
         &mut self,
         side: SocketName,
@@ -127,7 +127,7 @@ impl Play {
         self.join_to((0, side), socket_type, properties)
     }
 
-    /// As [`Self::join_with`], for a socket of any proxy.
+    /// The same as [`Self::join_with`], for a socket of any proxy.
     pub(crate) fn join_to(
         &mut self,
         socket: Place,
@@ -164,7 +164,7 @@ impl Play {
         self.join_announcing(version, socket, socket_type, properties)
     }
 
-    /// A peer connects and announces these properties beside its socket type.
+    /// A peer connects and announces these properties in addition to its socket type.
     pub(crate) fn join_announcing(
         &mut self,
         version: Version,
@@ -204,7 +204,7 @@ impl Play {
         self.core.run_deferred(self.now);
     }
 
-    /// Messages of one frame each come in, all at once.
+    /// Messages of one frame each arrive, all at once.
     pub(crate) fn send(&mut self, id: ConnId, bodies: &[&str]) -> Flow {
         let mut wire = Vec::new();
         for body in bodies {
@@ -213,14 +213,14 @@ impl Play {
         self.feed(id, &wire)
     }
 
-    /// A message of several frames comes in.
+    /// A message of several frames arrives.
     pub(crate) fn send_frames(&mut self, id: ConnId, frames: &[&[u8]]) {
         let mut wire = Vec::new();
         append_message(&mut wire, frames);
         self.feed(id, &wire);
     }
 
-    /// So many turns in which nothing is read or written.
+    /// Runs this number of turns without reading or writing.
     pub(crate) fn turns(&mut self, count: usize) {
         for _ in 0..count {
             self.core.begin_turn(self.now);
@@ -228,7 +228,7 @@ impl Play {
         }
     }
 
-    /// Time passes, with all deadlines in it.
+    /// Lets time pass, including all deadlines in it.
     pub(crate) fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(next) = self.core.poll_timeout().filter(|next| *next <= end) {
@@ -241,7 +241,7 @@ impl Play {
         self.core.handle_timeout(end, end);
     }
 
-    /// Bytes come in; answers how far the broker came with them.
+    /// Bytes arrive; returns how far the broker got with them.
     pub(crate) fn feed(&mut self, id: ConnId, bytes: &[u8]) -> Flow {
         let mut rest = bytes;
         loop {
@@ -252,7 +252,7 @@ impl Play {
         }
     }
 
-    /// As many bytes come in as there is room for; `bytes` is what is left of them.
+    /// As many bytes arrive as fit; `bytes` keeps the rest.
     fn feed_once(&mut self, id: ConnId, bytes: &mut &[u8]) -> Flow {
         let mut input = self.core.begin_input(id, &mut self.scratch);
         let (came, rest) = bytes.split_at(bytes.len().min(input.spare().len()));
@@ -264,7 +264,7 @@ impl Play {
             let flow = self.core.handle_input(self.now, id, &mut input);
             while let Some(urgent) = self.core.poll_urgent() {
                 assert!(!self.closed.contains(&urgent), "{urgent} is closing");
-                // The kernel takes nothing.
+                // The kernel accepts no bytes.
                 self.core.handle_written(urgent, 0, true);
                 self.core.keep_rest(urgent, &input);
             }
@@ -279,21 +279,20 @@ impl Play {
         flow
     }
 
-    /// The kernel takes what is queued for a peer; answers with the bodies as text.
+    /// The kernel accepts the queue of a peer; returns the bodies as text.
     pub(crate) fn write(&mut self, id: ConnId) -> Vec<String> {
         let text = |body: Vec<u8>| String::from_utf8_lossy(&body).into_owned();
         self.write_frames(id).into_iter().map(text).collect()
     }
 
-    /// The kernel takes what is queued for a peer; answers with the bodies.
+    /// The kernel accepts the queue of a peer; returns the bodies.
     pub(crate) fn write_frames(&mut self, id: ConnId) -> Vec<Vec<u8>> {
         let sent = self.write_up_to(id, usize::MAX);
         let body = |frame: Frame<'_>| frame.body.to_vec();
         Frames::new(&sent).map(body).collect()
     }
 
-    /// The kernel takes so many of the bytes that are queued for a peer, at most; answers with
-    /// them.
+    /// The kernel accepts at most this number of bytes of a peer's queue; returns them.
     pub(crate) fn write_up_to(&mut self, id: ConnId, limit: usize) -> Vec<u8> {
         self.core.begin_turn(self.now);
         self.core.handle_writable(id);

@@ -1,4 +1,4 @@
-//! Questions and commands of the program, and what they cost.
+//! Questions and commands of the program, and their costs.
 
 use crate::play::{Play, proxy};
 use broker::config::{ProxyConfig, SocketName};
@@ -33,7 +33,7 @@ fn calls_have_a_share_of_the_turn_and_at_least_one_is_answered() {
         assert!(work < WORK_PER_TURN / 4, "{calls} calls, {work} units");
         assert!(!play.core.admin(play.now).has_budget());
     }
-    // However little is left of a turn, the next has the whole share again.
+    // The next turn has the whole share again, however little was left of this one.
     play.core.begin_turn(play.now);
     assert!(play.core.admin(play.now).has_budget());
 }
@@ -117,7 +117,7 @@ fn commands_of_the_program_change_what_its_questions_answer() {
 }
 
 #[test]
-fn what_cannot_be_answered_is_refused_by_name() {
+fn questions_without_an_answer_are_refused_with_the_reason() {
     let streamer = proxy("streamer");
     let mut play = Play::of(proxy("streamer"));
     let proxy = first_proxy(&play);

@@ -1,4 +1,4 @@
-//! What the log hears of peers: one line for each cause and address, then one sum a minute.
+//! Log lines about peers: one for each cause and address, then one sum a minute.
 
 use crate::log;
 use crate::play::{Play, hello, listener_at, proxy};
@@ -14,7 +14,7 @@ use zmtp::wire::greeting::Greeting;
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Play {
-    /// Peers come from this address, send what is not ZMTP, and are closed.
+    /// Peers connect from this address, send bytes that are not ZMTP, and are closed.
     fn strangers(&mut self, proxy: usize, address: [u8; 4], count: u16) {
         for port in 1..=count {
             let side = SocketName::Frontend;
@@ -60,10 +60,10 @@ fn strangers_from_one_address_are_a_line_and_a_sum_a_minute() {
                not-zmtp (1)";
     assert_eq!(log::taken(), [sum]);
     play.strangers(0, [10, 0, 0, 7], 1);
-    assert_eq!(log::taken().len(), 1, "it was quiet for a minute");
+    assert_eq!(log::taken().len(), 1, "no case for a minute");
     play.pass(MINUTE * 3);
     assert_eq!(log::taken(), [""; 0]);
-    assert_eq!(play.core.poll_timeout(), None, "nothing is left to be said");
+    assert_eq!(play.core.poll_timeout(), None, "no report is pending");
     let stats = &play.core.statistics()[0].counters;
     assert_eq!(stats.closed_for("not-zmtp"), 47);
 }
@@ -101,7 +101,7 @@ fn strangers_of_one_proxy_hide_none_of_another() {
 }
 
 #[test]
-fn a_memory_limit_that_is_reached_over_and_over_is_a_line_and_a_sum() {
+fn reaching_the_memory_limit_repeatedly_gives_a_line_and_a_sum() {
     log::keep();
     let mut config = proxy("streamer");
     config.frontend.options.rcvhwm = 1;
@@ -140,7 +140,7 @@ fn dialling() -> ProxyConfig {
 }
 
 impl Play {
-    /// The broker connects, now or when it has waited for it.
+    /// The broker connects, at once or after a wait.
     fn dialled(&mut self) -> ConnId {
         let address = SocketAddr::from(([10, 0, 0, 9], 5560));
         for _ in 0..100 {
@@ -157,7 +157,7 @@ impl Play {
 }
 
 #[test]
-fn a_wrong_port_is_named_by_its_endpoint_once_until_it_is_right() {
+fn a_wrong_port_is_reported_once_by_its_endpoint_until_it_is_right() {
     log::keep();
     let mut play = Play::of(dialling());
     let wrong = |play: &mut Play| {
@@ -177,11 +177,11 @@ fn a_wrong_port_is_named_by_its_endpoint_once_until_it_is_right() {
     assert_eq!(log::taken(), [connected]);
     play.lose(id);
     wrong(&mut play);
-    assert_eq!(log::taken(), [line], "it was right in between");
+    assert_eq!(log::taken(), [line], "it was right meanwhile");
 }
 
 #[test]
-fn a_link_that_comes_and_goes_does_not_flood_the_log() {
+fn a_flapping_link_does_not_flood_the_log() {
     log::keep();
     let mut play = Play::of(dialling());
     for _ in 0..50 {
@@ -205,7 +205,7 @@ fn a_link_that_comes_and_goes_does_not_flood_the_log() {
 }
 
 #[test]
-fn a_peer_that_says_nothing_is_named_after_two_seconds_and_once() {
+fn a_silent_peer_is_reported_once_after_two_seconds() {
     log::keep();
     let mut play = Play::of(dialling());
     for expected in [1, 0] {
@@ -244,7 +244,7 @@ fn a_refusal_names_the_endpoint() {
     assert_eq!(log::taken(), [line]);
 }
 
-/// A forwarder whose subscribers have room for so many messages, and its publisher.
+/// A forwarder whose subscribers have room for this number of messages, and its publisher.
 fn forwarding(sndhwm: u32) -> (Play, ConnId) {
     let mut config = proxy("forwarder");
     config.backend.options.sndhwm = sndhwm;
@@ -266,7 +266,7 @@ impl Play {
 }
 
 #[test]
-fn a_slow_subscriber_is_named_when_it_begins_to_miss_messages_and_when_it_has_room() {
+fn a_slow_subscriber_is_reported_when_it_begins_to_miss_messages_and_when_it_has_room() {
     log::keep();
     let (mut play, publisher) = forwarding(4);
     let slow = play.subscriber([10, 0, 0, 7]);
@@ -282,7 +282,7 @@ fn a_slow_subscriber_is_named_when_it_begins_to_miss_messages_and_when_it_has_ro
     let end =
         "INFO forwarder backend: dropped 3 messages for 10.0.0.7:5 until its queue had room again";
     assert_eq!(log::taken(), [end]);
-    // Within a minute it is counted.
+    // Within a minute it is only counted.
     for _ in 0..3 {
         play.send(publisher, &["1", "2", "3", "4", "5", "6"]);
         play.write(slow);
@@ -298,7 +298,7 @@ fn a_slow_subscriber_is_named_when_it_begins_to_miss_messages_and_when_it_has_ro
     assert_eq!(log::taken(), sums);
     play.pass(MINUTE * 2);
     play.send(publisher, &["1", "2", "3", "4", "5"]);
-    assert_eq!(log::taken().len(), 1, "it was quiet for a minute");
+    assert_eq!(log::taken().len(), 1, "no case for a minute");
     play.lose(slow);
     let end = "INFO forwarder backend: dropped 1 message for 10.0.0.7:5 until it left";
     assert_eq!(log::taken(), [end]);
@@ -335,7 +335,7 @@ fn many_slow_subscribers_do_not_flood_the_log() {
 }
 
 #[test]
-fn sinks_that_are_all_full_are_a_line_when_messages_are_dropped_for_them() {
+fn dropping_messages_because_all_sinks_are_full_is_reported() {
     log::keep();
     let mut config = proxy("streamer");
     config.backend.options.sndhwm = 2;

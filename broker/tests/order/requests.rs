@@ -24,7 +24,7 @@ fn play(behind: SocketType, options: SocketOptions) -> (Play, [ConnId; 2]) {
     (play, clients)
 }
 
-/// A worker comes, and is sent nothing yet.
+/// A worker connects; nothing is written to it yet.
 fn worker(play: &mut Play) -> ConnId {
     play.join_as(SocketName::Backend, Rep)
 }
@@ -33,7 +33,7 @@ fn ask(play: &mut Play, client: ConnId, request: &str) {
     play.send_frames(client, &[b"", request.as_bytes()]);
 }
 
-/// Whether this request is the last thing that a worker is sent now.
+/// Whether this request is the last message written to a worker.
 fn gets(play: &mut Play, worker: ConnId, request: &str) -> bool {
     let sent = play.write_up_to(worker, usize::MAX);
     let mut wire = Vec::new();
@@ -42,13 +42,13 @@ fn gets(play: &mut Play, worker: ConnId, request: &str) -> bool {
 }
 
 #[test]
-fn a_worker_takes_a_request_along_and_the_next_does_not_wait() {
+fn a_worker_leaves_with_a_request_and_the_next_does_not_wait() {
     for behind in [Dealer, Req] {
         let (mut play, [client, other]) = play(behind, SocketOptions::DEFAULT);
         let first = worker(&mut play);
         ask(&mut play, client, "1");
         assert!(gets(&mut play, first, "1"));
-        // These wait; that one of them leaves now is not heard.
+        // These wait; the departure of one client is not noticed meanwhile.
         ask(&mut play, client, "2");
         ask(&mut play, other, "3");
         let second = worker(&mut play);
@@ -62,7 +62,7 @@ fn a_worker_takes_a_request_along_and_the_next_does_not_wait() {
 }
 
 #[test]
-fn a_request_that_was_not_begun_goes_to_another_worker_and_the_next_waits() {
+fn an_unsent_request_goes_to_another_worker_and_the_next_waits() {
     let (mut play, [client, other]) = play(Dealer, SocketOptions::DEFAULT);
     let first = worker(&mut play);
     ask(&mut play, client, "1");
@@ -76,7 +76,7 @@ fn a_request_that_was_not_begun_goes_to_another_worker_and_the_next_waits() {
 }
 
 #[test]
-fn a_request_that_is_too_old_does_not_hold_up_the_next() {
+fn an_expired_request_does_not_block_the_next() {
     for behind in [Dealer, Req] {
         let options = SocketOptions {
             max_age: Duration::from_secs(1),
@@ -94,7 +94,7 @@ fn a_request_that_is_too_old_does_not_hold_up_the_next() {
 }
 
 #[test]
-fn a_request_for_which_no_worker_has_room_does_not_hold_up_the_next() {
+fn a_request_that_no_worker_has_room_for_does_not_block_the_next() {
     let options = SocketOptions {
         overflow: Overflow::DropNewest,
         sndhwm: 1,
@@ -103,7 +103,7 @@ fn a_request_for_which_no_worker_has_room_does_not_hold_up_the_next() {
     let (mut play, [client, other]) = play(Dealer, options);
     let worker = worker(&mut play);
     ask(&mut play, client, "1");
-    // The first one is nobody's now, and is queued still.
+    // The client of the first one has left, and the request is still queued.
     play.lose(client);
     ask(&mut play, other, "2");
     assert!(gets(&mut play, worker, "1"));
@@ -112,11 +112,11 @@ fn a_request_for_which_no_worker_has_room_does_not_hold_up_the_next() {
 }
 
 #[test]
-fn a_request_to_a_peer_that_is_not_there_or_leaves_does_not_hold_up_the_next() {
+fn a_request_to_an_absent_or_departing_peer_does_not_block_the_next() {
     for behind in [Router, Pair] {
         let (mut play, [client, other]) = play(behind, SocketOptions::DEFAULT);
         if behind == Router {
-            ask(&mut play, client, "nobody");
+            ask(&mut play, client, "absent");
         }
         let socket = (0, SocketName::Backend);
         let peer_type = if behind == Pair { Pair } else { Dealer };

@@ -1,4 +1,4 @@
-//! A queue gets shorter without being written: whatever waited for room goes on.
+//! A queue gets shorter without a write: everything that waited for room goes on.
 
 use crate::play::{Play, listening, proxy};
 use broker::config::{Kind, Overflow, ProxyConfig, SocketName, SocketOptions};
@@ -7,7 +7,7 @@ use broker::view::SocketView;
 use std::time::Duration;
 use zmtp::SocketType;
 
-/// Of the frontend and the backend.
+/// The views of the frontend and the backend.
 fn statistics(play: &Play) -> (SocketView, SocketView) {
     let mut all = play.core.statistics().into_iter();
     let (front, back) = (all.next(), all.next());
@@ -50,7 +50,7 @@ fn a_full_sink_whose_messages_are_shed_gets_the_next() {
     let (large, other) = ("a".repeat(60_000), play.join(SocketName::Frontend));
     play.send(source, &[&large, &large, "3"]);
     assert!(play.core.is_suspended(source), "the queue is full");
-    // A message of which little less came than there is room for: the queue is larger.
+    // The beginning of a large message, somewhat smaller than the queue.
     let head = [2, 0, 0, 0, 0, 0, 16, 0, 0];
     play.feed(other, &[&head[..], &[b'x'; 48_000]].concat());
     play.pass(Duration::from_millis(10));
@@ -61,7 +61,7 @@ fn a_full_sink_whose_messages_are_shed_gets_the_next() {
 }
 
 #[test]
-fn an_answer_that_waits_keeps_its_requester() {
+fn a_waiting_answer_keeps_its_requester() {
     let kind = Kind::pair(SocketType::Rep, SocketType::Req).expect("a proxy");
     let mut config = ProxyConfig {
         frontend: listening(),
@@ -81,7 +81,7 @@ fn an_answer_that_waits_keeps_its_requester() {
     for number in ["1", "2", "3"] {
         play.send_frames(client, &[b"", number.as_bytes()]);
         assert_eq!(play.write(server), ["", number]);
-        // The client has not read the answer before: this one waits.
+        // The client has not read the previous answer, so this one waits.
         play.send_frames(server, &[b"", number.as_bytes()]);
         if number != "1" {
             assert!(
@@ -99,7 +99,7 @@ fn an_answer_that_waits_keeps_its_requester() {
 }
 
 #[test]
-fn a_proxy_that_is_terminated_sends_what_is_queued_and_counts_the_rest() {
+fn a_terminated_proxy_sends_queued_messages_and_counts_the_rest() {
     let mut play = Play::with(|config| {
         let mut other = proxy("queue");
         "other".clone_into(&mut other.name);
@@ -107,7 +107,7 @@ fn a_proxy_that_is_terminated_sends_what_is_queued_and_counts_the_rest() {
         config.proxies[0].control.socket = listening();
         config.drain_timeout = Duration::from_secs(10);
     });
-    // The second one reads nothing.
+    // The second sink reads nothing.
     let [read, _] = [SocketName::Backend; 2].map(|side| play.join(side));
     let source = play.join(SocketName::Frontend);
     let control = play.join_as(SocketName::Control, SocketType::Req);
@@ -118,7 +118,7 @@ fn a_proxy_that_is_terminated_sends_what_is_queued_and_counts_the_rest() {
     assert_eq!(
         play.write(read),
         ["1", "3", "5"],
-        "a sink has as long as a stop gives it"
+        "a sink has the time of the stop"
     );
     play.pass(Duration::from_secs(2));
     let (_, back) = statistics(&play);
@@ -139,14 +139,14 @@ fn a_proxy_that_ends_before_a_stop_has_its_own_deadline() {
         play.join(SocketName::Backend),
         play.join(SocketName::Frontend),
     );
-    // The other proxy has something to send until its own deadline.
+    // The other proxy has messages to send until its own deadline.
     let of_other = |side| (1, side);
     play.join_to(of_other(SocketName::Backend), SocketType::Pull, &[]);
     let other = play.join_to(of_other(SocketName::Frontend), SocketType::Push, &[]);
     play.send(other, &["nor this"]);
     let control = play.join_as(SocketName::Control, SocketType::Req);
     play.write(control);
-    play.send(source, &["nobody reads this"]);
+    play.send(source, &["unread"]);
     play.send_frames(control, &[b"", b"TERMINATE"]);
     play.pass(Duration::from_secs(5));
     play.core.handle_stop(play.now);
@@ -155,7 +155,7 @@ fn a_proxy_that_ends_before_a_stop_has_its_own_deadline() {
     let next = play.core.poll_timeout();
     assert!(
         next.is_none_or(|next| next > play.now),
-        "a deadline that has passed is waited for"
+        "a passed deadline is waited for"
     );
     let (_, back) = statistics(&play);
     assert_eq!(back.counters.dropped(DropReason::Stopping), 1);

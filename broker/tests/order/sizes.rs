@@ -1,12 +1,12 @@
-//! What becomes of sizes that no memory holds.
+//! Sizes beyond any memory.
 
 use crate::play::Play;
 use broker::Action;
 use broker::config::{SocketName, SocketOptions};
 
-/// Behind each size stands "hello", which the low 32 bits of one of them would make a message of.
+/// "hello" follows each size, which would be a message if only the low 32 bits of the size counted.
 #[test]
-fn a_size_that_no_memory_holds_is_refused_or_waited_for_and_takes_none() {
+fn a_size_beyond_any_memory_is_refused_or_waited_for_and_takes_none() {
     const SIZES: [u64; 7] = [
         (1 << 32) - 10,
         (1 << 32) - 1,
@@ -41,13 +41,20 @@ fn a_size_that_no_memory_holds_is_refused_or_waited_for_and_takes_none() {
             "{size} bytes where {maxmsgsize} are allowed"
         );
         if is_legal {
-            assert_eq!(play.core.memory().inputs, 14, "what came, of {size} bytes");
+            assert_eq!(
+                play.core.memory().inputs,
+                14,
+                "the received bytes of {size}"
+            );
             let room = play
                 .core
                 .begin_input(source, &mut play.scratch)
                 .spare()
                 .len();
-            assert!(room <= 1 << 20, "{room} bytes for a promise of {size}");
+            assert!(
+                room <= 1 << 20,
+                "{room} bytes for an announcement of {size}"
+            );
         }
     }
 }

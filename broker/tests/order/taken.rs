@@ -1,4 +1,4 @@
-//! What is taken back from the queue of a peer that is given up.
+//! Messages taken back from the queue of a closed peer.
 
 use crate::play::{Play, listener_at, proxy};
 use broker::config::{Overflow, SocketName, SocketOptions};
@@ -9,9 +9,9 @@ use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
 use zmtp::{LoopCommand, SocketType};
 
-/// They were queued for another, and count against the mark of the one that gets them.
+/// They were queued for another sink, and count against the high-water mark of the next.
 #[test]
-fn what_a_dead_sink_was_not_sent_fills_no_queue_beyond_its_mark() {
+fn requeued_messages_fill_no_queue_beyond_its_high_water_mark() {
     let mut play = Play::new(SocketOptions {
         overflow: Overflow::DropOldest,
         sndhwm: 2,
@@ -32,7 +32,7 @@ fn what_a_dead_sink_was_not_sent_fills_no_queue_beyond_its_mark() {
 }
 
 #[test]
-fn the_probe_for_a_worker_goes_to_no_other() {
+fn the_probe_for_a_worker_goes_to_no_other_worker() {
     let mut config = proxy("queue");
     config.backend.options.probe_router = true;
     let mut play = Play::of(config);
@@ -43,9 +43,9 @@ fn the_probe_for_a_worker_goes_to_no_other() {
     assert_eq!(play.write(other), [""; 0]);
 }
 
-/// Subscriptions are messages to a publisher of ZMTP 3.0, and to nothing else in the broker.
+/// Subscriptions are messages for a publisher of ZMTP 3.0, but not elsewhere in the broker.
 #[test]
-fn a_loop_takes_no_subscription_for_a_message_that_can_go_another_way() {
+fn a_loop_does_not_requeue_subscriptions_as_messages() {
     let mut play = Play::of(proxy("forwarder"));
     let mut hello = Greeting::new("NULL").bytes();
     hello[11] = 0;

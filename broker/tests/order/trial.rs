@@ -1,4 +1,4 @@
-//! A peer that asks for a trial, because its connection closed a loop before, and does not end it.
+//! A peer that asks for a trial, because its connection closed a loop before, and never ends it.
 
 use crate::play::{Play, proxy};
 use broker::config::SocketName;
@@ -17,7 +17,7 @@ fn on_trial() -> (Play, ConnId) {
 }
 
 #[test]
-fn a_peer_on_trial_that_reads_nothing_is_sent_no_more_than_it_may_be() {
+fn a_peer_on_trial_that_reads_nothing_gets_no_more_than_the_limit() {
     let (mut play, id) = on_trial();
     let mut pings = Vec::new();
     for _ in 0..1000 {
@@ -26,7 +26,7 @@ fn a_peer_on_trial_that_reads_nothing_is_sent_no_more_than_it_may_be() {
     for _ in 0..20 {
         play.feed(id, &pings);
     }
-    let bytes = play.core.egress(id).expect("it is there").bytes();
+    let bytes = play.core.egress(id).expect("it is open").bytes();
     assert!(bytes > 0 && bytes < PONG_BYTES_MAX + 64, "{bytes} bytes");
     assert!(
         play.write(id)
@@ -38,7 +38,7 @@ fn a_peer_on_trial_that_reads_nothing_is_sent_no_more_than_it_may_be() {
 }
 
 #[test]
-fn a_trial_that_does_not_end_ends_with_its_connection() {
+fn a_trial_without_an_end_is_closed() {
     let (mut play, id) = on_trial();
     let closes = |play: &mut Play, seconds| {
         play.now += Duration::from_secs(seconds);

@@ -1,4 +1,5 @@
-//! A turn ends: its work is bounded, the rest waits for the next, and proxies have equal shares.
+//! The end of a turn: its work is limited, the rest waits for the next, and proxies have equal
+//! shares.
 
 use crate::play::{Play, bound, listener_at, listening, proxy};
 use broker::config::{Config, ProxyConfig, SocketConfig, SocketName, SocketOptions};
@@ -14,24 +15,24 @@ use zmtp::encode::{append_command, append_frame, append_message};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
 
-/// A driver whose kernel takes everything, turn by turn.
+/// A driver whose kernel accepts all bytes, turn by turn.
 struct Loop {
     core: Core,
-    /// The kernel takes nothing.
+    /// Whether the kernel accepts no bytes.
     is_stalled: bool,
     now: Instant,
-    /// What peers have sent and is not read yet.
+    /// Bytes from peers that were not read yet.
     received: BTreeMap<ConnId, Vec<u8>>,
     scratch: Vec<u8>,
     sent: BTreeMap<ConnId, Vec<u8>>,
-    /// The largest amount of work of a turn so far.
+    /// The most work of a turn so far.
     work_max: u64,
 }
 
 impl Loop {
     #[expect(
         clippy::disallowed_methods,
-        reason = "any instant will do: it is moved by hand"
+        reason = "any instant works: the test moves it"
     )]
     fn new(proxies: Vec<ProxyConfig>) -> Self {
         let config = Config {
@@ -58,7 +59,7 @@ impl Loop {
         id.expect("every address may connect")
     }
 
-    /// A peer comes, and shakes hands in the next turns; what it sends then comes with it.
+    /// A peer connects, and shakes hands in the next turns; its first messages follow at once.
     fn join(
         &mut self,
         proxy: usize,
@@ -93,7 +94,7 @@ impl Loop {
         self.core.read_later(id);
     }
 
-    /// One turn; answers with its work.
+    /// Runs one turn; returns its work.
     fn turn(&mut self) -> u64 {
         self.core.begin_turn(self.now);
         while let Some(id) = self.core.poll_read() {
@@ -110,7 +111,7 @@ impl Loop {
         work
     }
 
-    /// Turns until there is nothing more to do; answers with how many there were.
+    /// Runs turns until no work is left; returns their number.
     fn settle(&mut self) -> usize {
         let mut turns = 1;
         while self.turn() > 0 || self.core.has_backlog() {
@@ -182,7 +183,7 @@ impl Loop {
         self.sent.get(&id).map_or(0, Vec::len)
     }
 
-    /// Everybody has come; what follows is counted from here.
+    /// All peers are connected; figures count from here.
     fn start(&mut self) {
         self.settle();
         self.sent.clear();
@@ -234,7 +235,7 @@ fn messages_that_thousands_miss_take_many_turns() {
     let turns = driver.settle();
     driver.assert_bounded();
     assert!(turns > 100, "{turns} turns for half a million drops");
-    // Those that go to the same peers as the one before are counted with it.
+    // Messages with the same targets as the one before are counted with it.
     let mut one = Vec::new();
     append_frame(&mut one, b"a", false);
     driver.send(source, &one.repeat(2 * count));
@@ -263,7 +264,7 @@ fn a_burst_to_thousands_that_read_nothing_is_in_memory_once() {
 }
 
 #[test]
-fn a_turn_that_the_clock_ends_writes_all_the_same() {
+fn a_turn_that_the_clock_ends_still_writes() {
     let mut driver = Loop::new(vec![proxy("forwarder")]);
     let subscriber = driver.subscribers(0, 1)[0];
     let source = driver.join(0, SocketName::Frontend, SocketType::Pub, &[]);
@@ -278,7 +279,7 @@ fn a_turn_that_the_clock_ends_writes_all_the_same() {
     assert_eq!(
         driver.sent_to(subscriber),
         22,
-        "it would wait for as long as turns take long"
+        "it would wait as long as turns are slow"
     );
 }
 
@@ -371,7 +372,7 @@ fn controlled() -> ProxyConfig {
     config
 }
 
-/// The work of a turn in which one question is asked, while so many peers are connected.
+/// The work of a turn with one question, while this number of peers is connected.
 fn work_of_question(peers: usize) -> u64 {
     let mut driver = Loop::new(vec![controlled()]);
     for _ in 0..peers {
@@ -386,13 +387,13 @@ fn work_of_question(peers: usize) -> u64 {
 }
 
 #[test]
-fn a_question_is_charged_for_all_the_peers_that_it_looks_at() {
+fn a_question_is_charged_for_all_inspected_peers() {
     let more = work_of_question(5000).saturating_sub(work_of_question(500));
     assert!(more >= 4500 * 20, "{more} units for 4500 peers more");
 }
 
 #[test]
-fn a_long_queue_that_is_too_old_is_dropped_in_many_turns() {
+fn a_long_expired_queue_is_dropped_in_many_turns() {
     const MESSAGES: u64 = 200_000;
     let mut play = Play::new(SocketOptions {
         max_age: Duration::from_secs(1),
@@ -413,14 +414,14 @@ fn a_long_queue_that_is_too_old_is_dropped_in_many_turns() {
             .counters
             .dropped(DropReason::Expired)
     };
-    assert_eq!(dropped(&play), 0, "nothing is too old yet");
+    assert_eq!(dropped(&play), 0, "no message has expired yet");
     let (mut before, mut turns) = (0, 0);
     while before < MESSAGES {
         play.core.begin_turn(play.now);
         assert_eq!(
             play.core.poll_dirty(),
             None,
-            "what is too old is not written"
+            "expired messages are not written"
         );
         assert!(play.core.work_of_turn() <= 2 * WORK_PER_TURN);
         let after = dropped(&play);

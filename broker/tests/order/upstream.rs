@@ -1,4 +1,4 @@
-//! Subscriptions on their way upstream, where publishers do not keep pace.
+//! Subscriptions on their way to slow publishers.
 
 use crate::play::{Play, proxy};
 use broker::config::SocketName;
@@ -13,7 +13,7 @@ use zmtp::{Frames, SocketType};
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
-/// What a publisher has read, and knows by that.
+/// The subscriptions that a publisher has read.
 #[derive(Default)]
 struct Knowledge {
     read: Vec<u8>,
@@ -21,7 +21,7 @@ struct Knowledge {
 }
 
 impl Knowledge {
-    /// Reads at most `limit` bytes of what waits.
+    /// Reads at most `limit` pending bytes.
     fn read(&mut self, play: &mut Play, id: ConnId, limit: usize) -> usize {
         let sent = play.write_up_to(id, limit);
         self.read.extend_from_slice(&sent);
@@ -45,7 +45,7 @@ impl Knowledge {
         sent.len()
     }
 
-    /// Reads all that waits, and all that comes when there is room again.
+    /// Reads all pending bytes, and all that follow when there is room again.
     fn read_all(&mut self, play: &mut Play, id: ConnId) {
         while self.read(play, id, usize::MAX) > 0 {
             play.core.handle_timeout(play.now, play.now);
@@ -76,7 +76,7 @@ fn as_bytes(topics: &[String]) -> BTreeSet<Vec<u8>> {
     topics.map(|topic| topic.clone().into_bytes()).collect()
 }
 
-/// A forwarder with publishers that have read their half of the handshake, and subscribers.
+/// A forwarder with publishers that have read their part of the handshake, and subscribers.
 fn forwarder<const P: usize, const S: usize>() -> (Play, [ConnId; P], [ConnId; S]) {
     let mut play = Play::of(proxy("forwarder"));
     let publishers = [(); P].map(|()| {
@@ -107,7 +107,7 @@ fn closed(play: &mut Play) -> Vec<ConnId> {
 }
 
 #[test]
-fn no_subscriber_waits_for_a_publisher_that_reads_by_drops() {
+fn subscribers_do_not_wait_for_a_publisher_that_reads_in_drops() {
     let (mut play, [quick, slow], [greedy, modest]) = forwarder();
     let (mut of_quick, mut of_slow) = (Knowledge::default(), Knowledge::default());
     let wanted = topics(30_000);
@@ -130,7 +130,7 @@ fn no_subscriber_waits_for_a_publisher_that_reads_by_drops() {
     assert_eq!(queued(&play, quick), 0);
     let noted = play.core.subscription_memory_of(slow);
     assert!(noted > 0 && play.core.subscription_memory() > noted);
-    // What is cancelled before it heard of it, it never hears of.
+    // It never gets subscriptions that are cancelled before it could get them.
     say(&mut play, greedy, "CANCEL", &wanted[20_000..]);
     say(&mut play, greedy, "CANCEL", &wanted[..100]);
     of_slow.read_all(&mut play, slow);
@@ -141,7 +141,7 @@ fn no_subscriber_waits_for_a_publisher_that_reads_by_drops() {
 }
 
 #[test]
-fn a_slow_publisher_hears_of_everything_though_another_left() {
+fn a_slow_publisher_gets_everything_although_another_left() {
     let (mut play, [first, _, slow], [greedy]) = forwarder();
     play.lose(first);
     let mut of_slow = Knowledge::default();
@@ -155,10 +155,10 @@ fn a_slow_publisher_hears_of_everything_though_another_left() {
 }
 
 #[test]
-fn a_publisher_that_reads_nothing_is_closed_and_holds_up_no_other() {
+fn a_publisher_that_reads_nothing_is_closed_and_blocks_no_other() {
     let (mut play, [quick, dead], [subscriber]) = forwarder();
     let mut of_quick = Knowledge::default();
-    // The kernel takes no more long before the queue is full.
+    // The kernel accepts no more long before the queue is full.
     play.core.handle_written(dead, 0, true);
     let wanted = topics(30_000);
     assert_eq!(say(&mut play, subscriber, "SUBSCRIBE", &wanted), Flow::Done);
@@ -166,7 +166,7 @@ fn a_publisher_that_reads_nothing_is_closed_and_holds_up_no_other() {
     loop {
         of_quick.read_all(&mut play, quick);
         assert_eq!(of_quick.topics.len(), wanted.len());
-        play.now = play.core.poll_timeout().expect("a time to look again");
+        play.now = play.core.poll_timeout().expect("a timer");
         play.core.handle_timeout(play.now, play.now);
         assert!(play.now <= begun + 2 * UPSTREAM_PATIENCE);
         let closed = closed(&mut play);
@@ -182,13 +182,13 @@ fn a_publisher_that_reads_nothing_is_closed_and_holds_up_no_other() {
 }
 
 #[test]
-fn a_long_table_is_told_in_slices_and_what_changes_meanwhile_once() {
+fn a_long_table_is_sent_in_slices_and_changes_meanwhile_once() {
     let (mut play, [], [one, other]) = forwarder();
     let wanted = topics(50_000);
     say(&mut play, one, "SUBSCRIBE", &wanted);
     let late = play.join_as(SocketName::Frontend, SocketType::Pub);
     let mut of_late = Knowledge::default();
-    // Behind the greeting there are frames only.
+    // Only frames follow the greeting.
     assert_eq!(play.write_up_to(late, GREETING_SIZE).len(), GREETING_SIZE);
     let mut turns = 0;
     while of_late.topics.len() < 40_000 {
@@ -252,7 +252,7 @@ fn cancels_wait_neither_for_a_publisher_nor_for_another_proxy() {
 }
 
 #[test]
-fn the_memory_of_subscriptions_is_known_and_goes_back() {
+fn the_memory_of_subscriptions_is_known_and_freed() {
     let (mut play, [publisher], [greedy, modest]) = forwarder();
     let mut knowledge = Knowledge::default();
     let before = play.core.subscription_memory();
@@ -268,7 +268,7 @@ fn the_memory_of_subscriptions_is_known_and_goes_back() {
     assert!(play.core.subscription_memory_of(modest) < 2000);
     play.lose(greedy);
     play.turns(100);
-    // What a publisher is yet to be told is its own.
+    // The pending changes of a publisher count as its memory.
     let (id, _) = play.core.largest_subscriber().expect("it is behind");
     assert_eq!(id, publisher);
     knowledge.read_all(&mut play, publisher);

@@ -55,7 +55,7 @@ fn partial_messages_are_bounded() {
             raw
         })
         .collect();
-    let _line = broker.wait_log("the memory limit is reached");
+    let _line = broker.wait_log("the memory limit was reached");
     drop(crowd);
     let mut honest = Python::beside(&broker);
     honest.run("honest = Honest('streamer', frontend, backend); honest.passes()");

@@ -42,7 +42,7 @@ impl ConfigErrors {
                 key: String::new(),
                 line: 0,
                 sentence: format!(
-                    "this file has more than {CONFIG_SIZE_MAX} bytes: divide it among several brokers"
+                    "more than {CONFIG_SIZE_MAX} bytes: divide this file among several brokers"
                 ),
             }],
             is_cut: false,

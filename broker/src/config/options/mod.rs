@@ -53,8 +53,8 @@ pub struct SocketOptions {
     pub ipc_owner: Option<IpcOwner>,
     /// Whether `*` and names include IPv6 addresses.
     pub ipv6: bool,
-    /// The time that a stop goes on sending queued messages; [`None`] is the drain timeout, which is
-    /// the maximum in any case.
+    /// The time that a stop goes on sending queued messages; [`None`] is the drain timeout, which
+    /// is the maximum in any case.
     pub linger: Option<Duration>,
     /// Whether to look for loops together with other zmqd brokers.
     pub loop_check: bool,

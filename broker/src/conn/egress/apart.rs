@@ -1,8 +1,8 @@
-//! Messages each of which can be taken out again: by age, by topic, the oldest for a new one.
+//! Messages that can each be removed: by age, by topic, or the oldest for a new one.
 //!
-//! Their bodies stand side by side in segments, beside lists of where each begins. What is taken
-//! out leaves a hole; a segment that is more than half holes is copied together. Each step costs as
-//! much as the messages that it concerns, however many there are.
+//! Their bytes are adjacent in segments, next to lists of their positions. A removed message leaves
+//! a hole; a segment that is more than half holes is compacted. Each step costs as much as the
+//! messages that it concerns, whatever the length of the queue.
 
 use super::buffer::Buffer;
 use super::index::{Index, low};
@@ -14,30 +14,30 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use zmtp::Frames;
 
-/// The smallest segment of a queue that holds something already.
+/// The smallest segment of a queue that is not empty.
 const SEGMENT_SIZE_MIN: usize = 1 << 10;
 
-/// A segment that is larger is made for one message, and has just its size.
+/// A larger segment is made for one message, and has exactly its size.
 const ROUNDED_SIZE_MAX: usize = 16 << 10;
 
-/// Units looked at for one call of the kernel, if there are holes between them.
+/// Units visited for one call of the kernel, if there are holes between them.
 const UNITS_WALKED_MAX: usize = 4096;
 
 /// The part of a queue whose messages are kept apart.
 #[derive(Debug)]
 pub(super) struct Apart {
-    /// Its memory, shared blocks included.
+    /// Its memory, including shared blocks.
     footprint: u64,
-    /// Where the messages of each topic are, once that was asked for.
+    /// The positions of each topic's messages, once a call needed them.
     index: Option<Index>,
-    /// Bytes to be sent.
+    /// Bytes to send.
     live: u64,
     /// The number of the next unit.
     next: u64,
-    /// No unit before this one can be taken out.
+    /// No unit before this one can be removed.
     oldest: u64,
     segments: VecDeque<Segment>,
-    /// Units looked at.
+    /// Units visited.
     #[cfg(test)]
     pub(super) visited: std::cell::Cell<u64>,
 }
@@ -58,7 +58,7 @@ impl Default for Apart {
 }
 
 impl Apart {
-    /// Its memory in bytes, with all of the blocks that it shares.
+    /// Its memory in bytes, including all of the blocks that it shares.
     pub(super) fn footprint(&self) -> u64 {
         self.footprint
     }
@@ -67,12 +67,12 @@ impl Apart {
         self.segments.is_empty()
     }
 
-    /// Whether the message in front is being written.
+    /// Whether the message at the front is partly written.
     pub(super) fn is_begun(&self) -> bool {
         self.segments.front().is_some_and(Segment::is_begun)
     }
 
-    /// Whether it is worth keeping for the next queue.
+    /// Whether it is small enough to be kept for reuse.
     pub(super) fn is_small(&self) -> bool {
         self.is_empty() && self.segments.capacity() <= 8
     }
@@ -90,7 +90,7 @@ impl Apart {
             self.open_segment(size, micros, store);
         }
         if let Some(back) = self.segments.back_mut() {
-            // Those behind it may be gone: the numbers of a segment have no gaps.
+            // Units after it may be gone: the numbers of a segment have no gaps.
             self.next = back.first + back.units.len() as u64;
             self.oldest = self.oldest.min(self.next);
             let before = back.owned();
@@ -104,7 +104,7 @@ impl Apart {
         self.pushed(parts, state, store);
     }
 
-    /// Queues messages that others may hold too.
+    /// Queues messages that other queues may share.
     pub(super) fn push_shared(&mut self, bytes: Shared, store: &mut Store) {
         let micros = self.micros(store);
         let mut segment = Segment::new(Content::Shared(bytes.clone()), self.next, micros);
@@ -116,7 +116,7 @@ impl Apart {
             self.live += size as u64;
             self.pushed(&[&bytes[start - size..start]], State::Message, store);
         }
-        // A block of more than a gigabyte goes on in another segment.
+        // A block of more than a gigabyte continues in another segment.
         if start < bytes.len() {
             segment.content = Content::Shared(bytes.slice(0..start));
         }
@@ -126,7 +126,7 @@ impl Apart {
         }
     }
 
-    /// The time of a unit: in order of age, whatever the clock says.
+    /// The time of a unit, in order of age, whatever the clock says.
     fn micros(&self, store: &Store) -> u64 {
         let now = store.stamp;
         match self.segments.back() {
@@ -135,10 +135,10 @@ impl Apart {
         }
     }
 
-    /// Gives a unit its number.
+    /// Numbers a unit.
     fn pushed(&mut self, parts: &[&[u8]], state: State, store: &mut Store) {
         if state == State::Message && self.index.is_some() {
-            // Each part holds whole frames.
+            // Each part has whole frames.
             let first = parts.iter().find(|part| !part.is_empty());
             let hash = store.hash(first.map_or(&[], |part| topic(part)));
             self.insert(hash, self.next, store);
@@ -176,7 +176,7 @@ impl Apart {
         store.resize(&mut self.footprint, before * size, after * size);
     }
 
-    /// Gives the memory of a segment back.
+    /// Frees the memory of a segment.
     fn give(&mut self, segment: Segment, store: &mut Store) {
         self.footprint -= segment.block();
         store.refund(&mut self.footprint, segment.owned());
@@ -194,7 +194,7 @@ impl Apart {
         }
     }
 
-    /// Puts another such queue behind this one.
+    /// Appends another such queue.
     pub(super) fn append(&mut self, mut other: Box<Self>, store: &mut Store) {
         self.drop_index(store);
         other.drop_index(store);
@@ -216,8 +216,8 @@ impl Apart {
         store.give_apart(other);
     }
 
-    /// Takes out up to `count` messages, the oldest first, and those queued after `limit` not.
-    /// Answers how many, and how many bytes.
+    /// Removes up to `count` messages, the oldest first, but none queued after `limit`. Returns
+    /// their number and bytes.
     pub(super) fn drop_oldest(
         &mut self,
         count: u32,
@@ -227,7 +227,7 @@ impl Apart {
         let (mut messages, mut bytes) = (0, 0);
         while messages < count && self.oldest < self.next {
             let Some((at, unit)) = self.locate(self.oldest) else {
-                // What had this number is gone: go on with the first behind it.
+                // The unit with this number is gone: continues with the first one after it.
                 let at = self.segments.partition_point(|it| it.first < self.oldest);
                 self.oldest = self.segments.get(at).map_or(self.next, |it| it.first);
                 continue;
@@ -248,7 +248,8 @@ impl Apart {
         (messages, bytes)
     }
 
-    /// Takes out the messages whose first frame is `wanted`; answers as [`Self::drop_oldest`].
+    /// Removes the messages whose first frame is `wanted`; returns the same as
+    /// [`Self::drop_oldest`].
     pub(super) fn drop_topic(&mut self, wanted: &[u8], store: &mut Store) -> (u32, u64) {
         if self.index.is_none() {
             self.build_index(store);
@@ -262,7 +263,7 @@ impl Apart {
         (messages, bytes)
     }
 
-    /// A message about this topic that can be taken out.
+    /// A message of this topic that can be removed.
     fn find(&self, hash: u64, wanted: &[u8]) -> Option<(usize, usize)> {
         let front = self.segments.front()?.first;
         let index = self.index.as_ref()?;
@@ -298,7 +299,7 @@ impl Apart {
         }
     }
 
-    /// Takes a unit that leaves the queue, or can not be taken out any more, off the index.
+    /// Removes a unit from the index that leaves the queue, or cannot be removed any more.
     fn forget(&mut self, at: usize, unit: usize, store: &mut Store) {
         let Some(index) = &mut self.index else {
             return;
@@ -321,7 +322,7 @@ impl Apart {
         (unit < self.segments[at].units.len()).then_some((at, unit))
     }
 
-    /// Takes a message out; answers its size.
+    /// Removes a message; returns its size.
     fn take_out(&mut self, at: usize, unit: usize, store: &mut Store) -> u64 {
         self.forget(at, unit, store);
         let segment = &mut self.segments[at];
@@ -341,7 +342,7 @@ impl Apart {
         }
     }
 
-    /// Copies what is left of a segment to the end of the one before it, or to a smaller buffer.
+    /// Copies the rest of a segment to the end of the one before it, or to a smaller buffer.
     fn compact(&mut self, at: usize, store: &mut Store) {
         let left = self.segments[at].live;
         let (first, epoch) = (self.segments[at].first, self.segments[at].epoch);
@@ -399,7 +400,7 @@ impl Apart {
         self.give(old, store);
     }
 
-    /// Copies what is left of a large block at the front, if it is little.
+    /// Copies the rest of a large block at the front, if it is small.
     pub(super) fn release_block(&mut self, store: &mut Store) {
         let front = self.segments.front();
         let is_shared = front.is_some_and(|front| matches!(front.content, Content::Shared(_)));
@@ -408,7 +409,7 @@ impl Apart {
         }
     }
 
-    /// The pieces to send next; answers how many there are.
+    /// The pieces to send next; returns their number.
     pub(super) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
         let (mut count, mut walked) = (0, 0);
         for segment in &self.segments {
@@ -441,7 +442,8 @@ impl Apart {
         count
     }
 
-    /// Takes note that the kernel took `size` bytes; answers how many messages end in them.
+    /// Notes that the kernel accepted `size` bytes; returns the number of messages that end in
+    /// them.
     pub(super) fn advance(&mut self, mut size: usize, store: &mut Store) -> u32 {
         let mut messages = 0;
         while size > 0
@@ -475,12 +477,12 @@ impl Apart {
                 self.remove(0, store);
             }
         }
-        debug_assert!(size == 0, "more was written than there was");
+        debug_assert!(size == 0, "more bytes were written than queued");
         messages
     }
 
-    /// Parts the messages of which no byte was written from the rest, and puts them into `taken`,
-    /// if they are wanted. Answers as [`Self::drop_oldest`].
+    /// Separates the messages of which no byte was written from the rest, and puts them into
+    /// `taken`, if given. Returns the same as [`Self::drop_oldest`].
     pub(super) fn sift(&mut self, mut taken: Option<&mut Unsent>, store: &mut Store) -> (u32, u64) {
         self.drop_index(store);
         let (mut messages, mut bytes) = (0, 0);
@@ -520,7 +522,7 @@ impl Apart {
         (messages, bytes)
     }
 
-    /// Hands all that a segment holds over, without a copy.
+    /// Hands over all messages of a segment, without a copy.
     fn hand_over(&mut self, segment: &mut Segment, taken: &mut Unsent, store: &mut Store) {
         let start = segment.units[segment.head].start();
         let messages = segment.messages;
@@ -538,7 +540,7 @@ impl Apart {
         }
     }
 
-    /// Puts units of a segment that stay behind those that stayed before.
+    /// Appends units of a segment that stay to those that stayed before.
     fn keep_units(&mut self, segment: &Segment, kept: &[usize], store: &mut Store) {
         for unit in kept {
             let is_begun = *unit == segment.head && segment.begun > 0;
@@ -565,7 +567,7 @@ impl Apart {
         }
     }
 
-    /// Gives all memory back.
+    /// Frees all memory.
     pub(super) fn clear(&mut self, store: &mut Store) {
         while let Some(segment) = self.segments.pop_front() {
             self.give(segment, store);
@@ -577,7 +579,7 @@ impl Apart {
         self.segments.iter()
     }
 
-    /// The memory that it has for itself, counted anew.
+    /// Its own memory, recounted.
     pub(super) fn walk(&self) -> usize {
         let segments: usize = self.segments.iter().map(Segment::owned).sum();
         let list = self.segments.capacity() * size_of::<Segment>();

@@ -1,5 +1,5 @@
-//! Random operations on a queue and on a naive twin, which holds each message by itself: the same
-//! bytes come out, the same messages go, and the account is what a walk over everything finds.
+//! Random operations on a queue and on a naive twin, which stores each message by itself: both send
+//! the same bytes and drop the same messages, and the account equals a recount.
 
 use super::walk::held_by;
 use super::*;
@@ -13,11 +13,11 @@ struct Item {
     can_go: bool,
     is_message: bool,
     queued_at: u64,
-    /// How much of it was written.
+    /// The number of its bytes that were written.
     written: usize,
 }
 
-/// What a queue is meant to be.
+/// The naive twin of a queue.
 #[derive(Debug, Default)]
 struct Twin {
     items: Vec<Item>,
@@ -61,7 +61,7 @@ impl Twin {
 }
 
 struct Random {
-    /// How many messages there were: no two are the same.
+    /// The number of messages so far: no two are the same.
     messages: u32,
     state: u64,
 }
@@ -91,17 +91,17 @@ impl Random {
     }
 }
 
-/// Two queues with one store, and all that may lean on them.
+/// Two queues with one store, and everything that they may refer to.
 struct World {
     egress: [Egress; 2],
     input: Input,
     is_apart: bool,
-    /// The operation under way.
+    /// The current operation.
     last: usize,
     /// Microseconds since the beginning.
     now: u64,
     random: Random,
-    /// Blocks that a test holds itself.
+    /// Blocks that the test itself owns.
     shared: Vec<Shared>,
     store: Store,
     twins: [Twin; 2],
@@ -155,7 +155,7 @@ impl World {
         self.push_twin(queue, bytes, messages > 0);
     }
 
-    /// One of all operations that there are.
+    /// One of all possible operations.
     fn step(&mut self) {
         let queue = self.random.below(2);
         self.now += [0, 10, 5000][self.random.below(3)];
@@ -224,7 +224,7 @@ impl World {
             for queue in 0..2 {
                 self.push_ranges(queue, message, range.clone());
             }
-            // What happens in the middle of an input.
+            // Operations in the middle of an input.
             if self.random.below(6) == 0 {
                 let queue = self.random.below(2);
                 let input = self.input.buffer();
@@ -268,7 +268,7 @@ impl World {
         }
     }
 
-    /// Those that are still in the input go, from the end, if there is no allowance for them.
+    /// Messages in the input are dropped, from the end, if there is no allowance for them.
     fn keep(&mut self, queue: usize) {
         let allowance = [u64::MAX, 0, 5000][self.random.below(3)];
         let before = self.content(queue);
@@ -283,8 +283,7 @@ impl World {
         if kept.dropped == 0 {
             assert_eq!(self.content(queue), before);
         }
-        // What went are whole messages of this input: the twin drops those that are not there any
-        // more.
+        // Whole messages of this input were dropped: the twin drops those that are missing.
         let after = self.content(queue);
         let (mut at, mut dropped) = (0, 0);
         self.twins[queue].items.retain(|item| {
@@ -293,7 +292,7 @@ impl World {
             if stays {
                 at += left.len();
             } else {
-                assert!(item.can_go, "what was begun was dropped");
+                assert!(item.can_go, "a partly written message was dropped");
                 dropped += 1;
             }
             stays
@@ -388,7 +387,7 @@ impl World {
         }
     }
 
-    /// A queue of which nothing was written goes behind the other.
+    /// A queue of which no byte was written is appended to the other.
     fn append(&mut self, queue: usize) {
         let mut other = Egress::default();
         if self.is_apart {

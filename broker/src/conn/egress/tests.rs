@@ -1,11 +1,11 @@
 use super::*;
 
-/// The functions below count in and out of different ones.
+/// Each function below uses a store of its own.
 fn store() -> Store {
     Store::boundless()
 }
 
-/// What a large message is when it comes.
+/// A large message, as it arrives.
 fn shared(message: &[u8], store: &Store) -> Shared {
     store.share_copy(message)
 }
@@ -31,12 +31,12 @@ fn content(egress: &Egress, input: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// All messages, in wire form, and how many they are.
+/// All messages in wire form, and their number.
 fn drained(mut unsent: Unsent, store: &mut Store) -> (Vec<u8>, u32) {
     let (bytes, messages) = (unsent.bytes(), unsent.messages());
     let mut wire = Vec::new();
     for _ in 0..messages {
-        wire.extend_from_slice(&unsent.pop(store).expect("as many as it says"));
+        wire.extend_from_slice(&unsent.pop(store).expect("as many as counted"));
     }
     assert!(unsent.pop(store).is_none() && unsent.bytes() == 0);
     assert_eq!(wire.len() as u64, bytes);
@@ -83,7 +83,7 @@ fn a_prefix_goes_in_front_of_each_message() {
 }
 
 #[test]
-fn counts_come_down_to_zero_whatever_the_pieces() {
+fn counts_come_down_to_zero_for_pieces_of_any_size() {
     let bytes = message(100);
     let input = scratch(&bytes);
     for piece in 1..bytes.len() * 3 + 10 {
@@ -132,7 +132,7 @@ fn only_messages_with_no_byte_written_are_handed_over() {
 }
 
 #[test]
-fn what_is_left_of_a_handshake_is_no_message() {
+fn the_rest_of_a_handshake_is_not_a_message() {
     let mut greeting = [0; 64];
     greeting[0] = 0xff;
     let at_once = [&greeting[..], b"\x04\x06\x05READY"].concat();
@@ -176,7 +176,7 @@ fn a_batch_being_written_is_not_appended_to() {
 }
 
 #[test]
-fn shedding_leaves_what_was_begun_and_commands() {
+fn shedding_leaves_partly_written_messages_and_commands() {
     let (one, two) = (message(10), message(20));
     let pong = b"\x04\x05\x04PONG";
     let whole = [&b"\xffgreeting"[..], &one, pong, &two].concat();
@@ -271,7 +271,7 @@ fn only_the_newest_is_kept_of_all_or_of_a_topic() {
 }
 
 #[test]
-fn what_is_too_old_goes_and_younger_stays() {
+fn expired_messages_go_and_younger_ones_stay() {
     let mut store = store();
     let mut egress = apart(&[], &mut store);
     for second in 0..4 {
@@ -283,14 +283,14 @@ fn what_is_too_old_goes_and_younger_stays() {
     assert_eq!(
         egress.drop_expired(limit, u32::MAX, &mut store),
         2,
-        "the first is begun"
+        "the first is partly written"
     );
     assert_eq!(egress.messages(), 2);
     assert_eq!(egress.drop_expired(limit, u32::MAX, &mut store), 0);
 }
 
 #[test]
-fn what_is_left_of_a_begun_message_is_not_taken_out_after_shedding() {
+fn the_rest_of_a_partly_written_message_stays_after_shedding() {
     let (one, two) = (message(10), message(20));
     let (mut egress, mut store) = (Egress::default(), store());
     egress.keep_apart();
@@ -364,7 +364,7 @@ fn a_large_message_is_handed_over_without_a_copy() {
     assert_eq!(taken.as_ptr(), large.as_ptr());
 }
 
-/// How many units were looked at for a queue whose messages are kept apart.
+/// Units visited in a queue whose messages are kept apart.
 fn visited(egress: &Egress) -> u64 {
     egress.apart.as_ref().map_or(0, |apart| apart.visited.get())
 }
@@ -376,7 +376,7 @@ fn about(topic: u32, body_size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn replacing_a_topic_costs_the_same_however_many_there_are() {
+fn replacing_a_topic_costs_the_same_in_a_queue_of_any_length() {
     const TOPICS: u32 = 40_000;
     let (mut egress, mut store) = (apart(&[], &mut Store::boundless()), store());
     for round in 0..4 {
@@ -393,14 +393,14 @@ fn replacing_a_topic_costs_the_same_however_many_there_are() {
             work < 8 * u64::from(TOPICS),
             "{work} units in round {round}"
         );
-        // Holes take no more than what they left.
+        // Holes take no more memory than the remaining messages.
         let (memory, wire) = (egress.footprint(), egress.bytes());
         assert!(memory < 4 * wire, "{memory} bytes for {wire}");
     }
 }
 
 #[test]
-fn one_more_message_costs_the_same_however_many_there_are() {
+fn one_more_message_costs_the_same_in_a_queue_of_any_length() {
     let mut store = store();
     store.stamp = 1;
     let mut egress = apart(&[], &mut store);
@@ -409,7 +409,7 @@ fn one_more_message_costs_the_same_however_many_there_are() {
         egress.push_bytes(&message, 1, &mut store);
     }
     egress.push_bytes(b"\x04\x05\x04PONG", 0, &mut store);
-    // One of which some bytes are written stays in front of all that go.
+    // A partly written message stays in front of those that are dropped.
     egress.advance(5, &mut store);
     let before = visited(&egress);
     for _ in 0..1000 {
@@ -445,7 +445,7 @@ fn small_messages_kept_apart_take_little_more_than_their_bytes() {
 }
 
 #[test]
-fn what_many_queues_share_is_counted_once() {
+fn memory_that_many_queues_share_is_counted_once() {
     let mut store = Store::default();
     let input = Input::scratch(Default::default());
     let mut queues: Vec<Egress> = (0..1000).map(|_| Egress::default()).collect();
@@ -475,7 +475,7 @@ fn what_many_queues_share_is_counted_once() {
 }
 
 #[test]
-fn those_who_keep_the_same_run_share_a_copy() {
+fn queues_that_keep_the_same_run_share_a_copy() {
     let mut store = Store::default();
     let bytes = message(60).repeat(1000);
     let input = scratch(&bytes);
@@ -493,7 +493,7 @@ fn those_who_keep_the_same_run_share_a_copy() {
 }
 
 #[test]
-fn what_exceeds_the_allowance_is_dropped_and_counted() {
+fn messages_beyond_the_allowance_are_dropped_and_counted() {
     let one = message(60);
     let bytes = one.repeat(1000);
     let input = scratch(&bytes);
@@ -512,10 +512,10 @@ fn what_exceeds_the_allowance_is_dropped_and_counted() {
 }
 
 #[test]
-fn what_is_taken_ends_with_a_whole_message_wherever_it_is_cut() {
+fn taken_messages_are_whole_wherever_the_queue_is_cut() {
     let (mut egress, mut store) = (Egress::default(), store());
     let (small, large) = (message(100), message(70_000));
-    // So many that the last of them fills a segment, and behind them the prefix of another.
+    // So many that the last of them fills a segment, followed by the prefix of another.
     let mut whole = Vec::new();
     for _ in 0..3 {
         for _ in 0..650 {
