@@ -1,4 +1,4 @@
-//! What must be true when nothing happens any more, and when everything is over.
+//! Conditions that must hold when the world is quiet, and at the end.
 
 use crate::context::SocketKey;
 use crate::context::{Context, Owner, SECOND};
@@ -16,10 +16,10 @@ use std::io::IoSlice;
 use zmtp::SocketType;
 
 impl World {
-    /// Everybody has read what was sent to him and sent what he had to say.
+    /// Every peer has read everything sent to it, and has sent everything that it began.
     pub(crate) fn check_quiet(&mut self) {
         for node in self.nodes.iter_mut().filter(|node| !node.is_dead) {
-            assert!(node.is_quiet(), "a broker is awake for nothing");
+            assert!(node.is_quiet(), "a broker is awake without work");
             if !self.script.beats {
                 node.turn_for_nothing(&self.ctx);
             }
@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    /// Both ends of a connection that was never lost have seen the same.
+    /// Both ends of a connection that was never lost agree about it.
     fn check_connection(&self, id: ConnId, mirror: &Mirror) {
         let other = mirror.plug.other();
         let (received, sent) = match self.ctx.cables[other.cable].owners[other.side] {
@@ -75,7 +75,7 @@ impl World {
         assert_eq!(sent, mirror.heard_messages, "sent to {id:?} and handled");
     }
 
-    /// Where nothing went wrong, what a broker wrote before it closed was read.
+    /// Without faults, peers have read everything that a broker wrote before it closed.
     fn check_last_words(&self, node: &Node) {
         if self.script.fault_gap.is_some() || node.config.memory_limit > 0 {
             return;
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// The brokers are gone, and nothing they promised was broken on the way.
+    /// The brokers have ended and kept every promise on the way.
     pub(crate) fn check_stopped(&mut self) {
         for node in self.nodes.iter().filter(|node| !node.is_dead) {
             assert!(node.core.is_stopped(), "a broker does not stop");
@@ -115,7 +115,7 @@ impl World {
                     .sum();
                 assert_eq!(ends, socket.closed, "connections that ended");
             }
-            let stopped_at = node.stopped_at.expect("it was told to");
+            let stopped_at = node.stopped_at.expect("it was told to stop");
             let drain = self.ctx.span(node.config.drain_timeout);
             let longest = stopped_at + drain + 3 * SECOND;
             let gone_at = node.gone_at.expect("it is stopped");
@@ -129,13 +129,13 @@ impl World {
         for peer in &self.peers {
             assert!(
                 peer.wire.is_none(),
-                "a peer was not told that the broker is gone"
+                "a peer does not know that the broker is gone"
             );
         }
     }
 }
 
-/// A queue is as large as what is in it.
+/// A queue is as large as its content.
 pub(crate) fn check_size(id: ConnId, egress: &Egress) {
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     let count = if egress.is_empty() {
@@ -153,11 +153,11 @@ pub(crate) fn check_size(id: ConnId, egress: &Egress) {
 
 fn check_view(peer: &Peer, mirror: &Mirror) {
     if let Role::Publisher(publisher) = &peer.role {
-        assert_eq!(publisher.topics, mirror.view, "subscriptions on their way");
+        assert_eq!(publisher.topics, mirror.view, "subscriptions in transit");
     }
 }
 
-/// The broker's figures are those of the model.
+/// The broker's figures equal those of the model.
 fn check_figures(node: &Node, ctx: &mut Context) {
     let snapshots = node.core.statistics();
     ctx.trace.show(|| format!("{snapshots:#?}"));
@@ -219,7 +219,7 @@ fn check_figures(node: &Node, ctx: &mut Context) {
             let is_late = ["heartbeat-timeout", "ttl-expired"].contains(label);
             assert!(
                 !ctx.is_fair || !is_late,
-                "{what}: a peer that is there was thought dead"
+                "{what}: a live peer was declared dead"
             );
             ctx.coverage.add(label, *count);
         }
@@ -235,7 +235,7 @@ fn socket_of(node: &Node, snapshot: &SocketView) -> SocketKey {
     }
 }
 
-/// A capture has queued or dropped what it was to show, a control what it was to answer.
+/// A capture has queued or dropped its copies, a control its answers.
 fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketView, mirrors: &[&Mirror]) {
     let (model, own) = (&node.model, socket_of(node, snapshot));
     let watch = model.watches[own.proxy as usize].as_ref();
@@ -271,7 +271,7 @@ fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketView, mirrors: &[&M
     }
     let is_live = |id: ConnId| model.mirrors[&id].is_live();
     watch.check_quiet(what, (dropped, requeued), is_live);
-    // What a dead reader had not been sent of subscriptions is not known.
+    // The unsent subscriptions of a dead reader are unknown.
     let is_whole = mirrors
         .iter()
         .all(|mirror| mirror.is_live() || !mirror.was_ready);
@@ -308,7 +308,7 @@ fn snapshot_type(node: &Node, socket: SocketKey) -> SocketType {
     node.config.proxies[socket.proxy as usize].socket_type(socket.side)
 }
 
-/// Whoever reads a capture and missed nothing knows of each topic whether it is wanted.
+/// A reader of a capture that missed nothing knows for each topic whether it is wanted.
 fn check_shown_subscriptions(model: &Model) {
     for (proxy, watch) in (0..).zip(&model.watches) {
         let Some(watch) = watch else { continue };
@@ -319,7 +319,7 @@ fn check_shown_subscriptions(model: &Model) {
         let subscribers = model.mirrors.values();
         let subscribers = subscribers.filter(|other| other.is_live() && other.socket == backend);
         let wanted: BTreeSet<&Vec<u8>> = subscribers.flat_map(|other| &other.topics).collect();
-        // The cancel of one subscriber is shown while others want the topic still.
+        // The cancel of one subscriber is shown while others still want the topic.
         let is_verboser = model.sockets[index(backend)].options.xpub_verboser;
         for (id, view) in watch
             .views()
@@ -350,10 +350,7 @@ fn check_input(
     let bytes: u64 = mirrors.iter().map(|mirror| mirror.heard_bytes).sum();
     if socket_type == SocketType::Push {
         let refused = counters.dropped(DropReason::NotExpected);
-        assert_eq!(
-            counters.messages_in, 0,
-            "{what}: a PUSH is to receive nothing"
-        );
+        assert_eq!(counters.messages_in, 0, "{what}: a PUSH receives nothing");
         let left = heard - refused;
         let is_all = left <= across.excused || across.is_loose;
         assert!(is_all, "{what}: {refused} of {heard} refused");
@@ -373,7 +370,7 @@ fn check_input(
     assert_eq!(counters.peers_attached, was_ready, "{what}: peers attached");
 }
 
-/// What was queued is what was written, but for what the dead were not sent, and what was dropped.
+/// Queued bytes were written, except unsent ones of dead peers and dropped ones.
 fn check_bytes_out(what: &str, snapshot: &SocketView, mirrors: &[&Mirror]) {
     let counters = &snapshot.counters;
     let begun = |mirror: &&Mirror| mirror.begun_messages - mirror.greetings;
@@ -386,7 +383,7 @@ fn check_bytes_out(what: &str, snapshot: &SocketView, mirrors: &[&Mirror]) {
     }
 }
 
-/// Messages are dropped for the reasons that the options of a socket give, and for no other.
+/// Messages are dropped only for the reasons that the options of a socket give.
 fn check_reasons(what: &str, node: &Node, own: &SocketView, socket: &SocketModel) {
     let overflow = socket.overflow;
     let SocketKey { proxy, .. } = socket_of(node, own);
@@ -406,7 +403,7 @@ fn check_reasons(what: &str, node: &Node, own: &SocketView, socket: &SocketModel
     };
     for reason in DropReason::ALL {
         let count = own.counters.dropped(reason);
-        // One that is gone cannot take its answer.
+        // A departed peer cannot take its answer.
         let is_gone = socket.socket_type == SocketType::Rep && reason == DropReason::NoSuchPeer;
         assert!(
             count == 0 || may_be(reason) || is_gone,
@@ -416,14 +413,14 @@ fn check_reasons(what: &str, node: &Node, own: &SocketView, socket: &SocketModel
     }
 }
 
-/// What came from across went out or was dropped.
+/// Messages from across were sent or dropped.
 fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &SocketModel) {
     let counters = &own.counters;
     let dropped = |reasons: &[DropReason]| -> u64 {
         let counts = reasons.iter().map(|reason| counters.dropped(*reason));
         counts.sum()
     };
-    // Where the oldest goes, it had been queued.
+    // Where the oldest message is dropped, it had been queued.
     let refused = if socket.overflow.takes_back() {
         0
     } else {
@@ -464,7 +461,8 @@ fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &Sock
                 "{what}: replies"
             );
         }
-        // When a message went on is not known, and so for whom it was counted.
+        // The time at which a message went on is unknown, and so are the peers for which it was
+        // counted.
         SocketType::Xpub | SocketType::Xsub if socket.blocks() => {}
         SocketType::Xpub | SocketType::Xsub => {
             assert_eq!(
@@ -474,12 +472,12 @@ fn check_output(what: &str, own: &SocketView, across: &SocketView, socket: &Sock
             );
         }
         _ => {
-            assert_eq!(counters.messages_out, 0, "{what}: what a PULL sends");
+            assert_eq!(counters.messages_out, 0, "{what}: a PULL sends nothing");
         }
     }
 }
 
-/// Of what came in, all that never went out was dropped and counted.
+/// Received messages that were never sent were dropped and counted.
 fn check_lost(what: &str, own: &SocketView, socket: &SocketModel) {
     let refused = own.counters.dropped(DropReason::NotExpected);
     let dropped = own.counters.drops.iter().sum::<u64>() - refused;
@@ -495,7 +493,7 @@ fn check_lost(what: &str, own: &SocketView, socket: &SocketModel) {
     );
 }
 
-/// What the peers of a socket that are there missed was dropped and counted.
+/// Messages that connected peers of a socket missed were dropped and counted.
 fn check_missed(what: &str, own: &SocketView, mirrors: &[&Mirror]) {
     let live = mirrors.iter().filter(|mirror| mirror.is_live());
     let missed = |mirror: &&Mirror| mirror.missed + mirror.expected.len() as u64;
@@ -507,7 +505,7 @@ fn check_missed(what: &str, own: &SocketView, mirrors: &[&Mirror]) {
     );
 }
 
-/// Every message that was to go to one of many went to one, and every other to those it was for.
+/// Every message for one of many peers went to one, and every other message to its receivers.
 fn check_nothing_lost(model: &Model) {
     for socket in &model.sockets {
         if !is_balanced(socket.socket_type) || socket.is_lossy {
@@ -526,7 +524,7 @@ fn check_nothing_lost(model: &Model) {
     let live = model.mirrors.iter().filter(|(_, mirror)| mirror.is_live());
     for (id, mirror) in live {
         let socket = &model.sockets[index(mirror.socket)];
-        // The newest is never dropped for a newer one.
+        // The newest message is never dropped for a newer one.
         let keeps_newest = socket.overflow.takes_back() && socket.options.max_age.is_zero();
         assert!(
             !keeps_newest || model.may_shed || mirror.expected.is_empty(),
@@ -542,7 +540,7 @@ fn check_nothing_lost(model: &Model) {
     }
 }
 
-/// Every publisher knows what all subscribers together want.
+/// Every publisher knows the subscriptions of all subscribers together.
 fn check_subscriptions(model: &Model) {
     for mirror in model.mirrors.values().filter(|mirror| mirror.is_live()) {
         let socket = &model.sockets[index(mirror.socket)];
@@ -561,8 +559,8 @@ fn check_subscriptions(model: &Model) {
     }
 }
 
-/// What publishers may be asked for, if somebody wants this topic: all of it if it lies within an
-/// allowed one, or else the allowed ones that lie within it.
+/// The topics that publishers may be asked for, if a peer wants this topic: the topic itself if it
+/// is within an allowed one, otherwise the allowed ones within it.
 fn narrowed<'a>(topic: &'a [u8], allowed: &'a [String]) -> Vec<&'a [u8]> {
     let mut allowed = allowed.iter().map(String::as_bytes);
     if allowed.len() == 0 || allowed.clone().any(|prefix| topic.starts_with(prefix)) {

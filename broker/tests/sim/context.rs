@@ -1,4 +1,4 @@
-//! What everything in a run shares: the clock, the events to come, cables, numbers, records.
+//! State that everything in a run shares: the clock, future events, cables, numbers, records.
 
 use crate::message::{Header, Purpose, Style};
 use crate::net::{Cable, Plug};
@@ -19,7 +19,7 @@ pub(crate) struct SocketKey {
 }
 
 impl SocketKey {
-    /// The socket of the other side, which an auxiliary socket has not.
+    /// The socket of the other side, which an auxiliary socket does not have.
     pub(crate) fn across(self) -> Option<Self> {
         let side = self.side.side()?.opposite().into();
         Some(Self { side, ..self })
@@ -32,7 +32,7 @@ pub(crate) type Nanos = u64;
 pub(crate) const MILLISECOND: Nanos = 1_000_000;
 pub(crate) const SECOND: Nanos = 1000 * MILLISECOND;
 
-/// Who has one end of a cable.
+/// The owner of one end of a cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Node(usize),
@@ -48,15 +48,15 @@ pub(crate) enum Event {
     Credit { plug: Plug, size: usize },
     /// Bytes, or the end of them, come to an end.
     Deliver { plug: Plug },
-    /// Somebody tries to connect.
+    /// A peer or broker tries to connect.
     Dial(Dial),
-    /// Something goes wrong.
+    /// A fault occurs.
     Fault,
     /// A peer acts.
     Peer(usize),
-    /// An end is told that its connection is lost.
+    /// An end learns that its connection is lost.
     Tell { plug: Plug },
-    /// A broker's event loop comes around.
+    /// A broker's event loop runs a turn.
     Turn(usize),
 }
 
@@ -64,21 +64,21 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dial {
     pub(crate) from: Owner,
-    /// Of a broker: which of its links.
+    /// The link, if a broker connects.
     pub(crate) link: Option<LinkId>,
     pub(crate) port: u16,
 }
 
-/// Who is behind a port.
+/// The owner of a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listener {
     pub(crate) is_up: bool,
     pub(crate) owner: Owner,
-    /// Of a broker: which of its sockets, and under which name the broker listens.
+    /// The socket and the handle of its listener, if a broker listens.
     pub(crate) socket: Option<(SocketKey, ListenerId)>,
 }
 
-/// Events to come, the earliest first; at the same time in random order.
+/// Future events, the earliest first; simultaneous ones in random order.
 #[derive(Debug)]
 pub(crate) struct Queue {
     count: u64,
@@ -112,7 +112,7 @@ pub(crate) struct Sender {
     pub(crate) is_liar: bool,
 }
 
-/// How often each thing happened that a run can do without, but a hundred runs cannot.
+/// The counts of events that one run may lack, but not a hundred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Coverage(BTreeMap<&'static str, u64>);
 
@@ -141,28 +141,28 @@ pub(crate) struct Context {
     pub(crate) base: Instant,
     pub(crate) cables: Vec<Cable>,
     pub(crate) coverage: Coverage,
-    /// Which proxies are behind a port.
+    /// The proxies behind each port.
     pub(crate) groups: BTreeMap<u16, usize>,
-    /// Identities that workers, of whatever proxy, were shown.
+    /// Identities that workers of any proxy have received.
     pub(crate) identities: Vec<Vec<u8>>,
-    /// Nothing goes wrong, nobody lies, and everybody is quick: nobody may be thought dead.
+    /// No faults, misbehaving or slow peers: no peer may be declared dead.
     pub(crate) is_fair: bool,
-    /// All cables are as quick as each other, so that what is sent at once arrives at once.
+    /// All cables are equally fast, so that bytes sent at once arrive at once.
     pub(crate) is_even: bool,
-    /// Heartbeats go to and fro: networks are fast enough for moments between them.
+    /// Heartbeats are in use, so networks must be fast enough for them.
     pub(crate) has_beats: bool,
-    /// No fault any more, nobody is slow, nobody sends more than it has begun.
+    /// The final phase: no new faults, no slow peers, and no new messages.
     pub(crate) is_calm: bool,
-    /// The brokers stop: who is closed stays closed.
+    /// The brokers stop: closed peers do not reconnect.
     pub(crate) is_over: bool,
     pub(crate) now: Nanos,
     pub(crate) ports: BTreeMap<u16, Listener>,
     pub(crate) queue: Queue,
     pub(crate) random: Random,
-    /// Requests and items that reached somebody: each at most once.
+    /// Requests and items that reached a peer: each at most once.
     received: BTreeSet<(Purpose, u32, u32)>,
     pub(crate) senders: Vec<Sender>,
-    /// When a worker or sink last completed its half of a handshake.
+    /// The time at which a worker or sink last completed its part of a handshake.
     pub(crate) taker_at: Nanos,
     pub(crate) style: Style,
     pub(crate) trace: Trace,
@@ -222,7 +222,7 @@ impl Context {
         u32::try_from(self.senders.len() - 1).expect("few senders")
     }
 
-    /// Remembers an identity, as somebody might who means to use it elsewhere.
+    /// Remembers an identity that a misbehaving peer may use elsewhere.
     pub(crate) fn overhear(&mut self, identity: &[u8]) {
         const KEPT: usize = 30;
         if !self.identities.iter().any(|known| known == identity) {
@@ -237,7 +237,7 @@ impl Context {
         &self.senders[header.sender as usize]
     }
 
-    /// Takes note that a message reached somebody it may reach only once.
+    /// Notes that a message arrived that may arrive only once.
     pub(crate) fn receive_once(&mut self, header: &Header) {
         let is_new = self
             .received

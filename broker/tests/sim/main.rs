@@ -1,15 +1,15 @@
-//! The broker in a simulated world: real cores, real sessions, everything else made up from a seed.
+//! The broker in a simulated world: real cores, real sessions, and everything else from a seed.
 //!
 //! ```text
 //! SEED=17 cargo test -p zmqd-broker --test sim            replays one run
 //! SEED=17 TRACE=1 cargo test -p zmqd-broker --test sim    and prints what happens in it
-//! SEEDS=5000 cargo test -p zmqd-broker --test sim         so many runs, from seed 0 on
+//! SEEDS=5000 cargo test -p zmqd-broker --test sim         this number of runs, from seed 0
 //! ```
 //!
 //! Reading order: [`world`] runs events, [`node`] drives a core, [`peers`] talk to it through
-//! [`net`]. [`model`] decides beside the core what it must do, by what [`mirror`] sees of each
-//! connection, [`watch`] what captures show and controls answer, and [`check`] looks at everything
-//! once nothing moves any more.
+//! [`net`]. [`model`] decides independently of the core what the core must do, from what [`mirror`]
+//! sees of each connection, [`watch`] decides what captures show and controls answer, and [`check`]
+//! compares everything once the world is quiet.
 
 mod check;
 mod context;
@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use world::Outcome;
 
-/// Runs when nothing else is asked for.
+/// The default number of runs.
 const SEEDS: u64 = 500;
 
 fn run(seed: u64, is_loud: bool) -> Outcome {
@@ -101,7 +101,7 @@ fn nothing_is_lost_doubled_or_misled_in_any_run() {
     }
 }
 
-/// What must have happened in so many runs, or they prove less than they seem to.
+/// Events that must occur in the default number of runs, which would prove less without them.
 const COVERED: &[&str] = &[
     "answers",
     "answers without a question",

@@ -1,17 +1,17 @@
-//! Numbered messages: everything about one follows from who sent it as which.
+//! Numbered messages: sender, number and purpose determine every byte.
 //!
 //! ```text
-//! [what the pattern needs: topic, identities, delimiter] [header, filler] [extra]…
+//! [prefix of the pattern: topic, identities, delimiter] [header, filler] [extra]…
 //! ```
 //!
-//! The receiver makes the message once more from its header and compares every byte.
+//! The receiver builds the message again from its header and compares every byte.
 
 use crate::random::{Random, digest, mix};
 use std::sync::LazyLock;
 use zmtp::Frames;
 use zmtp::encode::append_frame;
 
-/// What a message is for.
+/// The purpose of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     Request,
@@ -26,23 +26,23 @@ pub(crate) enum Purpose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) purpose: Purpose,
-    /// Distinct for every connection that a peer ever made.
+    /// Different for every connection of every peer.
     pub(crate) sender: u32,
     pub(crate) number: u32,
-    /// Of a reply: the request.
+    /// The request, if this is a reply.
     pub(crate) answers: (u32, u32),
 }
 
-/// A message as far as the model tells messages apart.
+/// The key by which the model distinguishes messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
-    /// One of ours.
+    /// A numbered message.
     Numbered(Purpose, u32, u32),
     /// A message of a misbehaving peer, by its digest.
     Other(u64),
 }
 
-/// How large the messages of a run are.
+/// The sizes of the messages of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     Tiny,
@@ -50,7 +50,7 @@ pub(crate) enum Profile {
     Large,
 }
 
-/// What all messages of a run have in common.
+/// Properties that all messages of a run share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
     pub(crate) profile: Profile,
@@ -119,7 +119,7 @@ impl Header {
         (header.emit(style) == *bytes).then_some(header)
     }
 
-    /// Sizes and places in the noise of its frames, the filler behind the header first.
+    /// Sizes and offsets in the noise of its frames, the filler after the header first.
     fn parts(&self, style: Style) -> Vec<(usize, usize)> {
         let identity = mix(u64::from(self.sender) << 32 | u64::from(self.number));
         let mut random = Random::new(style.salt ^ identity ^ self.purpose as u64);
@@ -137,7 +137,7 @@ impl Header {
         (0..count).map(|_| part()).collect()
     }
 
-    /// The frames of the message behind what its pattern needs.
+    /// The frames of the message after the prefix of its pattern.
     pub(crate) fn frames(&self, style: Style) -> Vec<Vec<u8>> {
         let part = |(at, size): (usize, usize)| NOISE[at..at + size].to_vec();
         let mut frames: Vec<Vec<u8>> = self.parts(style).into_iter().map(part).collect();
@@ -145,7 +145,7 @@ impl Header {
         frames
     }
 
-    /// What a publication begins with.
+    /// The topic of a publication.
     pub(crate) fn topic(&self, style: Style) -> Vec<u8> {
         let identity = mix(u64::from(self.number) << 32 | u64::from(self.sender));
         let mut random = Random::new(style.salt ^ identity);
@@ -170,7 +170,7 @@ fn part_size(profile: Profile, random: &mut Random) -> usize {
     }
 }
 
-/// The header of a message, and how many frames stand in front of it.
+/// The header of a message, and the number of frames before it.
 pub(crate) fn header_of(style: Style, message: &[u8]) -> Option<(Header, usize)> {
     Frames::new(message)
         .take(8)
@@ -178,7 +178,7 @@ pub(crate) fn header_of(style: Style, message: &[u8]) -> Option<(Header, usize)>
         .find_map(|(frame, at)| Some((Header::parse(style, frame.body)?, at)))
 }
 
-/// How the model knows a message.
+/// The model's key of a message.
 pub(crate) fn key_of(style: Style, message: &[u8]) -> Key {
     header_of(style, message).map_or_else(
         || Key::Other(digest(style.salt, message)),
@@ -186,7 +186,7 @@ pub(crate) fn key_of(style: Style, message: &[u8]) -> Key {
     )
 }
 
-/// Panics unless every byte behind the first `lead` frames is what the header says it must be.
+/// Panics unless every byte after the first `lead` frames is as the header determines.
 pub(crate) fn verify(style: Style, message: &[u8], header: &Header, lead: usize) {
     let mut frames = Frames::new(message).skip(lead);
     let parts = header.parts(style);
@@ -212,7 +212,7 @@ pub(crate) fn verify(style: Style, message: &[u8], header: &Header, lead: usize)
     }
 }
 
-/// Appends a frame, at times in the long form though its size is short, which is legal.
+/// Appends a frame, sometimes in the long form although it is short, which is legal.
 pub(crate) fn append(out: &mut Vec<u8>, body: &[u8], more: bool, random: &mut Random) {
     if body.len() < 256 && random.chance(3) {
         out.push(2 | u8::from(more));

@@ -1,4 +1,4 @@
-//! What one connection of a broker has read and written, understood independently of the broker.
+//! The bytes that one connection of a broker has read and written, interpreted independently of it.
 
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
@@ -18,7 +18,7 @@ use zmtp::{
     SessionConfig, SocketType, Step,
 };
 
-/// How far a connection is.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Handshake,
@@ -26,21 +26,21 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// A message that a connection is to be sent, unless its queue is full.
+/// A message that a connection must be sent, unless its queue is full.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
-    /// When the broker was given the message.
+    /// The time at which the broker was given the message.
     pub(crate) at: Instant,
-    /// Counts what the broker was given to handle at once.
+    /// The number of the broker's input.
     pub(crate) batch: u64,
-    /// The queue was full after its batch, so that the message may be missing.
+    /// The queue was full after its input, so that the message may be missing.
     pub(crate) is_excused: bool,
-    /// The batch was handled in one go: once a queue is full it stays full.
+    /// The input was handled in one go: once a queue is full it stays full.
     pub(crate) is_single: bool,
     pub(crate) key: Key,
 }
 
-/// A message that was heard and waits to be decided on.
+/// A received message whose destination is not decided yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     /// The beginning of its first frame.
@@ -51,88 +51,89 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    /// Messages of which something was written, not yet held against [`Self::expected`].
+    /// Partly written messages that were not compared with [`Self::expected`] yet.
     pub(crate) begun: VecDeque<Key>,
     pub(crate) begun_bytes: u64,
     pub(crate) begun_messages: u64,
-    /// What the program has decided, and the session has not heard.
+    /// The program's decision, which the session has not got yet.
     pub(crate) decision: Option<Authorization>,
     pub(crate) expected: VecDeque<Expected>,
-    /// A ROUTER's peer: the identity in front of its messages.
+    /// For a peer of a ROUTER: the identity in front of its messages.
     pub(crate) given: Option<Vec<u8>>,
     pub(crate) heard_bytes: u64,
     pub(crate) heard_messages: u64,
     pub(crate) identity: Vec<u8>,
-    /// The message that a new peer is sent first, while it has not been sent.
+    /// The first message for a new peer, before it was sent.
     pub(crate) greeting: Option<Vec<u8>>,
-    /// How many such messages it was sent.
+    /// The number of such messages sent.
     pub(crate) greetings: u64,
     /// The program has denied it.
     pub(crate) is_denied: bool,
-    /// It is about to be given up.
+    /// It will be closed soon.
     pub(crate) is_dying: bool,
-    /// The broker can not write to it any more.
+    /// The broker cannot write to it any more.
     pub(crate) is_mute: bool,
     /// A ROUTER's peer that lies: whose of several alike its messages are is not known, nor what
     /// answers are for it.
     pub(crate) is_wild: bool,
-    /// It looks for loops, and the broker too.
+    /// Both it and the broker look for loops.
     pub(crate) is_neighbour: bool,
     /// Its handshake waits for the program to decide.
     pub(crate) is_undecided: bool,
     /// Its handshake was completed at some time.
     pub(crate) was_ready: bool,
-    /// Counts what the broker was given to handle: when the youngest message written here came.
+    /// The number of the input from which the newest message written here came.
     pub(crate) newest_batch: u64,
-    /// How far each sender had come in what was written here.
+    /// The last position of each sender's messages that were written here.
     pub(crate) orders: BTreeMap<ConnId, u64>,
-    /// How many of its messages have gone on, and those that have not, if somebody watches.
+    /// The number of its messages that have gone on, and the others, if a capture or control
+    /// watches.
     pub(crate) passed: u64,
     pub(crate) passing: VecDeque<Passing>,
-    /// How many of its messages have gone on, where one waits for the other.
+    /// The number of its messages that have gone on, if one waits for the other.
     pub(crate) passed_steps: u64,
-    /// How many of its messages have gone on, of those that were decided on when they did.
+    /// The number of its messages that have gone on, of those whose destination was decided then.
     pub(crate) passed_late: u64,
-    /// Messages whose way is decided when they go on.
+    /// Messages whose destination is decided when they go on.
     pub(crate) pending: VecDeque<Pending>,
     pub(crate) phase: Phase,
     pub(crate) plug: Plug,
     pub(crate) socket: SocketKey,
-    /// The batch of the last message that was missing.
+    /// The input of the last missing message.
     pub(crate) skipped: Option<u64>,
-    /// What it subscribes to.
+    /// Its subscriptions.
     pub(crate) topics: BTreeSet<Vec<u8>>,
     /// The name under which the program has let it in.
     pub(crate) user: Option<Arc<str>>,
-    /// What it was told of the subscriptions of others.
+    /// The subscriptions of others that it was sent.
     pub(crate) view: BTreeSet<Vec<u8>>,
-    /// Messages that it was to be sent and was not.
+    /// Messages that it should have been sent and was not.
     pub(crate) missed: u64,
-    /// The beginning of all that was heard.
+    /// The first bytes received.
     first: Vec<u8>,
     input: Vec<u8>,
-    /// What the broker says to a peer of ZMTP 2.0 in place of a greeting.
+    /// The size of the broker's answer to a peer of ZMTP 2.0, which replaces the greeting.
     greeting_v2_size: Option<usize>,
-    /// How much of its greeting, which it sends in steps, the broker has still to send.
+    /// The unsent bytes of the broker's greeting, which is sent in steps.
     greeting_left: usize,
-    /// What was begun last is a message, and no command.
+    /// The last unit begun is a message, not a command.
     is_last_message: bool,
-    /// Bytes of the message being written that are still to come.
+    /// Remaining bytes of the message being written.
     rest: usize,
     session: Session,
     start: usize,
     style: Style,
 }
 
-/// What a connection said.
+/// Input of a connection.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// What a control was sent.
+    /// A message to a control.
     Command(Vec<u8>),
-    /// Something about loops of brokers.
+    /// A loop command.
     Loops(LoopCommand),
     Message {
-        /// An empty frame stands in front of the last ones, as a REP wants it.
+        /// An empty frame precedes the last ones, as a REP requires.
         is_enveloped: bool,
         is_single_frame: bool,
         message: Passing,
@@ -145,14 +146,14 @@ pub(crate) enum Heard {
     },
 }
 
-/// A message or command of which something was written.
+/// A partly written message or command.
 #[derive(Debug)]
 pub(crate) struct Unit {
     pub(crate) bytes: Vec<u8>,
     pub(crate) is_command: bool,
 }
 
-/// What the sessions of a socket with these options have in common.
+/// The configuration that the sessions of a socket with these options share.
 fn session_config(
     socket_type: SocketType,
     options: &SocketOptions,
@@ -248,7 +249,7 @@ impl Mirror {
         self.phase == Phase::Ready && !self.is_mute
     }
 
-    /// What the broker must make of these bytes.
+    /// The events that the broker must see in these bytes.
     pub(crate) fn hear(&mut self, bytes: &[u8]) -> Vec<Heard> {
         self.input.drain(..self.start);
         self.start = 0;
@@ -304,7 +305,7 @@ impl Mirror {
         self.is_neighbour |= !checks.contains(&LoopCheck::Off);
     }
 
-    /// Finds out whether the peer speaks 2.0, to which the broker says less than a greeting.
+    /// Checks whether the peer speaks 2.0, to which the broker sends less than a greeting.
     fn look_for_v2(&mut self, bytes: &[u8]) {
         let missing = (SIGNATURE_SIZE + 1).saturating_sub(self.first.len());
         self.first.extend(bytes.iter().take(missing));
@@ -322,7 +323,7 @@ impl Mirror {
         }
         let mut frames = Frames::new(message);
         let first = frames.next().expect("a message has a frame");
-        // A reply is known by what stands behind the identity.
+        // A reply is identified by the frames after the identity.
         let socket_type = self.session.config().socket_type;
         let known = if socket_type == SocketType::Dealer && first.more {
             frames.rest()
@@ -345,7 +346,7 @@ impl Mirror {
         }
     }
 
-    /// The messages and commands of which the first byte is among the `taken` ones.
+    /// The messages and commands whose first byte is among the `taken` ones.
     pub(crate) fn tap(&mut self, offered: &[IoSlice<'_>], taken: usize) -> Vec<Unit> {
         let mut units = Vec::new();
         if self.rest >= taken {
@@ -355,7 +356,7 @@ impl Mirror {
         let mut slices = offered.iter();
         let mut bytes = Vec::new();
         while bytes.len() < taken {
-            bytes.extend_from_slice(slices.next().expect("more was taken than was offered"));
+            bytes.extend_from_slice(slices.next().expect("more bytes were taken than offered"));
         }
         let mut at = std::mem::take(&mut self.rest);
         while at < taken {
@@ -377,7 +378,7 @@ impl Mirror {
         units
     }
 
-    /// The messages queued of which nothing was written; `None` if not all can be seen.
+    /// The queued messages of which no byte was written; `None` if not all are visible.
     pub(crate) fn unsent(&self, queued: &[IoSlice<'_>]) -> Option<Vec<Vec<u8>>> {
         if queued.len() == SLICES_MAX {
             return None;
@@ -397,12 +398,12 @@ impl Mirror {
         Some(messages)
     }
 
-    /// One if a message has been begun and not ended, or zero.
+    /// One if a message is partly written, otherwise zero.
     pub(crate) fn begun_last(&self) -> u32 {
         u32::from(self.rest > 0 && self.is_last_message)
     }
 
-    /// Forgets what only an open connection needs.
+    /// Drops the state of an open connection.
     pub(crate) fn close(&mut self) {
         self.phase = Phase::Closed;
         self.input = Vec::new();
@@ -410,7 +411,7 @@ impl Mirror {
     }
 }
 
-/// What a new peer of a socket is sent before all else, if anything.
+/// The first message for a new peer of a socket, if there is one.
 fn first_message(socket_type: SocketType, options: &SocketOptions) -> Option<Vec<u8>> {
     let text = match socket_type {
         SocketType::Dealer | SocketType::Req | SocketType::Router => {

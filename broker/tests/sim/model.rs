@@ -1,4 +1,4 @@
-//! What a broker must do with what it reads, decided beside it and compared with what it writes.
+//! The messages that a broker must send for its input, decided independently and compared.
 
 mod answers;
 mod routing;
@@ -19,23 +19,23 @@ use zmtp::{Authorization, Frames, LoopCommand, SocketType};
 
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// Questions that have just been put to a control.
+    /// New questions to a control.
     asked: usize,
     batch: u64,
     /// When the broker's turn began.
     pub(crate) now: Instant,
-    /// Connections that have sent what is decided on when it goes on.
+    /// Connections with input whose destination is decided when it goes on.
     pending: BTreeSet<ConnId>,
     /// Connections that a control was told to close.
     pub(crate) kicked: Vec<ConnId>,
-    /// Whom a shortage of memory hits is not known here.
+    /// Memory is limited, so it is unknown which peers lose messages.
     pub(crate) may_shed: bool,
-    /// Connections that have sent what has not gone on, where somebody watches.
+    /// Connections with input that has not gone on, if a capture or control watches.
     passing: BTreeSet<ConnId>,
     pub(crate) mirrors: BTreeMap<ConnId, Mirror>,
     pub(crate) sockets: Vec<SocketModel>,
     style: Style,
-    /// Proxies that were told to end, and when.
+    /// Proxies that were told to end, and the times.
     pub(crate) terminated: BTreeMap<u32, Instant>,
     /// By proxy.
     pub(crate) watches: Vec<Option<Watch>>,
@@ -47,53 +47,53 @@ pub(crate) struct SocketModel {
     /// The program decides about each peer.
     authenticate: bool,
     pub(crate) closed: u64,
-    /// Messages that were for one or several of its peers, each counted.
+    /// Messages for one or several of its peers, each counted.
     pub(crate) expected: u64,
-    /// DEALER, PUSH: what became of each message that one of its peers is to get.
+    /// DEALER, PUSH: the fate of each message for one of its peers.
     pub(crate) fates: BTreeMap<Key, Fate>,
-    /// Messages for this socket that were heard and left unhandled when connections ended.
+    /// Messages for this socket that were received and not handled when connections ended.
     pub(crate) excused: u64,
-    /// ROUTER: whose identity was made up by the broker.
+    /// ROUTER: the peers with identities that the broker generated.
     given: BTreeMap<Vec<u8>, ConnId>,
-    /// Subscriptions had to wait for publishers: who was to get what, and when, is not known.
+    /// Subscriptions had to wait for publishers: receivers and times are unknown.
     pub(crate) is_vague: bool,
-    /// What was queued for a peer that is gone waits until the broker has reached it again.
+    /// Messages queued for a departed peer wait until the broker is connected to it again.
     keeps_for_links: bool,
-    /// Messages were heard from across that a dead connection left unhandled.
+    /// A dead connection across left received messages unhandled.
     pub(crate) is_loose: bool,
-    /// A message that was queued may be dropped again, which is counted.
+    /// A queued message may be dropped again, which is counted.
     pub(crate) is_lossy: bool,
-    /// DEALER, PUSH: messages that were written behind younger ones of the same sender.
+    /// DEALER, PUSH: messages that were written after newer ones of the same sender.
     pub(crate) late: u64,
     /// Bytes of the largest message for one of its peers.
     pub(crate) largest: usize,
-    /// ROUTER: who announced which identity.
+    /// ROUTER: the peers with announced identities.
     names: BTreeMap<Vec<u8>, ConnId>,
     pub(crate) options: SocketOptions,
     pub(crate) overflow: Overflow,
-    /// DEALER, PUSH: unwritten messages of dead peers; `None` if that could not be seen.
+    /// DEALER, PUSH: unwritten messages of dead peers; `None` if they are not visible.
     pub(crate) requeued: Option<u64>,
-    /// REP: who has asked and waits, as far as that is certain.
+    /// REP: the peer that waits for an answer, if certain.
     requester: Option<ConnId>,
     /// REP: messages that the socket across has dropped.
     lost: u64,
-    /// REP: answers that nobody had asked for.
+    /// REP: answers without a question.
     unasked: u64,
-    /// What connections that are gone were said to have sent.
+    /// Messages that departed connections have sent, as far as read.
     pub(crate) received: u64,
     pub(crate) socket_type: SocketType,
 }
 
-/// What became of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fate {
-    /// When it came.
+    /// The number of its input.
     batch: u64,
     pub(crate) begun: u32,
     pub(crate) heard: u32,
     order: u64,
     source: ConnId,
-    /// When it was last taken back from a dead peer.
+    /// The time at which it was last taken back from a dead peer.
     taken_back: Option<u64>,
 }
 
@@ -123,7 +123,7 @@ impl Model {
                 keeps_for_links: !(proxy.socket(side).options.immediate
                     || proxy.socket(side).connect.is_empty()),
                 is_loose: false,
-                // To whom a REP's answers go is checked in another way.
+                // The receivers of a REP's answers are checked elsewhere.
                 is_vague: proxy.socket_type(side) == SocketType::Rep,
                 late: 0,
                 largest: 0,
@@ -178,7 +178,7 @@ impl Model {
         assert!(former.is_none(), "{id:?} was given away twice");
     }
 
-    /// The program has decided about a peer; what it sent is heard when the broker goes on with it.
+    /// The program has decided about a peer; its input is heard when the broker goes on with it.
     pub(crate) fn decided(&mut self, id: ConnId, authorization: Authorization) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         mirror.is_denied = matches!(authorization, Authorization::Denied { .. });
@@ -186,8 +186,8 @@ impl Model {
         mirror.decision = Some(authorization);
     }
 
-    /// The broker goes on with what it has left of a peer's input, and before that hears whether
-    /// the peer may come in, if that is news.
+    /// The broker goes on with the rest of a peer's input, after it has learned of a new decision
+    /// about the peer.
     pub(crate) fn hear_decision(&mut self, id: ConnId) -> BTreeSet<ConnId> {
         if self.mirrors[&id].decision.is_none() {
             return BTreeSet::new();
@@ -195,16 +195,17 @@ impl Model {
         self.hear(id, &[])
     }
 
-    /// The broker is about to handle these bytes; answers with those it must send something.
+    /// The broker is about to handle these bytes; returns the connections to which it must send
+    /// something.
     pub(crate) fn hear(&mut self, id: ConnId, bytes: &[u8]) -> BTreeSet<ConnId> {
         self.batch += 1;
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let mut targets = BTreeSet::new();
         for heard in mirror.hear(bytes) {
             match heard {
-                // A PAIR's second peer is refused, and nothing of what it says is heard.
+                // A PAIR's second peer is refused, and its input is ignored.
                 Heard::Ready(_) if self.is_pair_taken(id) => break,
-                // Nor of what a peer says that announces a name of the form that the broker makes.
+                // So is the input of a peer that announces an identity of the generated form.
                 Heard::Ready(peer) if self.is_reserved(id, &peer.identity) => break,
                 Heard::Ready(peer) => {
                     let mirror = self.mirrors.get_mut(&id).expect("it is connected");
@@ -229,7 +230,7 @@ impl Model {
                 }
                 Heard::Command(command) => self.asked(id, &command),
                 Heard::Loops(said) => {
-                    // It says that this connection is part of a loop, which ends it.
+                    // The peer claims that this connection is part of a loop, which ends it.
                     if said == LoopCommand::Loop && self.mirrors[&id].is_neighbour {
                         break;
                     }
@@ -273,7 +274,7 @@ impl Model {
         self.sockets[index(own)].socket_type == SocketType::Pair && self.live(own).next().is_some()
     }
 
-    /// One whose messages are like those of others is not told from them.
+    /// A peer whose messages equal those of others cannot be distinguished from them.
     fn note_lie(&mut self, id: ConnId, key: Key) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let is_router = self.sockets[index(mirror.socket)].socket_type == SocketType::Router;
@@ -284,21 +285,21 @@ impl Model {
         }
     }
 
-    /// Whether messages of this peer may wait, though they are for certain others.
+    /// Whether messages of this peer may wait, though their receivers are determined.
     fn decides_late(&self, id: ConnId) -> bool {
         let own = self.mirrors[&id].socket;
         own.across()
             .is_some_and(|across| self.sockets[index(across)].blocks())
     }
 
-    /// Whether what this peer sends goes to one of many.
+    /// Whether messages of this peer go to one of many.
     pub(crate) fn goes_to_one(&self, id: ConnId) -> bool {
         let own = self.mirrors[&id].socket;
         own.across()
             .is_some_and(|across| is_balanced(self.sockets[index(across)].socket_type))
     }
 
-    /// Whom a message must reach, and notes that it must.
+    /// The receivers of a message, which are noted.
     fn expect_all(&mut self, id: ConnId, message: &Pending) -> Vec<ConnId> {
         let chosen = self.route(id, (&message.first, message.is_single_frame));
         for target in &chosen {
@@ -307,7 +308,7 @@ impl Model {
         chosen
     }
 
-    /// Decides on messages that have gone on since the core was last asked.
+    /// Decides about messages that have gone on since the last call.
     fn decide(&mut self, core: &Core) {
         for id in self.pending.clone() {
             let received = core.messages_received(id);
@@ -318,7 +319,8 @@ impl Model {
                 }
                 mirror.passed_late += 1;
                 let message = mirror.pending.pop_front();
-                let message = message.unwrap_or_else(|| panic!("{id:?}: more went on than came"));
+                let message =
+                    message.unwrap_or_else(|| panic!("{id:?}: more messages went on than arrived"));
                 self.expect_all(id, &message);
             }
             if self.mirrors[&id].pending.is_empty() {
@@ -327,7 +329,7 @@ impl Model {
         }
     }
 
-    /// Takes note of a message that somebody who watches is to know of when it goes on.
+    /// Notes a message that captures and controls must learn of when it goes on.
     fn pass_later(&mut self, id: ConnId, message: Passing, size: usize) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let is_watched = self.watches[mirror.socket.proxy as usize].is_some();
@@ -346,7 +348,7 @@ impl Model {
         }
     }
 
-    /// The core has been called, and is closing these connections: takes note of what has gone on.
+    /// The core was called, and is closing these connections: notes the messages that have gone on.
     pub(crate) fn called(&mut self, core: &Core, closing: &[ConnId]) {
         self.decide(core);
         self.check_answered(core, closing);
@@ -404,13 +406,16 @@ impl Model {
             while mirror.passed < received {
                 mirror.passed += 1;
                 let message = mirror.passing.pop_front();
-                assert!(message.is_some(), "{id:?}: more went on than it sent");
+                assert!(
+                    message.is_some(),
+                    "{id:?}: more messages went on than it sent"
+                );
             }
             !mirror.passing.is_empty()
         });
     }
 
-    /// A control was sent this.
+    /// A control received this message.
     fn asked(&mut self, id: ConnId, message: &[u8]) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         mirror.heard_messages += 1;
@@ -437,7 +442,7 @@ impl Model {
                 && text.contains(&quoted)
         };
         let mirrors = self.mirrors.iter().filter(|(_, mirror)| is_meant(mirror));
-        // The asker is spared.
+        // The sender is spared.
         let others = mirrors.map(|(id, _)| *id).filter(|other| *other != id);
         let kicked: Vec<ConnId> = others.collect();
         if let Some(watch) = &mut self.watches[proxy as usize] {
@@ -446,7 +451,7 @@ impl Model {
         self.kicked.extend(kicked);
     }
 
-    /// Something is about to be written to `id`: finds answers of a control that are too old.
+    /// Bytes are about to be written to `id`: finds answers of a control that are too old.
     pub(crate) fn writing(&mut self, core: &Core, id: ConnId) {
         let mirror = &self.mirrors[&id];
         let options = &self.sockets[index(mirror.socket)].options;
@@ -458,18 +463,18 @@ impl Model {
         }
     }
 
-    /// How many questions there were since this was last asked.
+    /// The number of questions since the last call.
     pub(crate) fn take_asked(&mut self) -> usize {
         std::mem::take(&mut self.asked)
     }
 
-    /// Something is being sent to a reader of a capture or to whoever is at a control.
+    /// A message to a reader of a capture, or to a peer of a control, is begun.
     fn begun_beside(&mut self, id: ConnId, message: &[u8]) {
         let mirrors = &self.mirrors;
         let socket = mirrors[&id].socket;
         let is_rep = self.sockets[index(socket)].socket_type == SocketType::Rep;
         let watch = &mut self.watches[socket.proxy as usize];
-        let watch = watch.as_mut().expect("somebody watches");
+        let watch = watch.as_mut().expect("the proxy has a capture or control");
         if socket.side == SocketName::Control {
             return watch.answered(id, message, is_rep);
         }
@@ -479,7 +484,7 @@ impl Model {
         }
     }
 
-    /// Counts a message that a peer sent, and remembers it if it goes to one of many.
+    /// Counts a message of a peer, and remembers it if it goes to one of many.
     fn count(&mut self, id: ConnId, (key, is_enveloped): (Key, bool), size: usize) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         mirror.heard_messages += 1;
@@ -497,7 +502,7 @@ impl Model {
             0
         };
         socket.largest = socket.largest.max(size + envelope);
-        // What a REP cannot answer it discards.
+        // A REP discards requests that it cannot answer.
         let is_taken = source_type != SocketType::Rep || is_enveloped;
         let is_balanced = is_balanced(socket.socket_type);
         if is_balanced && is_taken {
@@ -531,7 +536,7 @@ impl Model {
         });
     }
 
-    /// The broker has handled what [`Self::hear`] announced, in so many goes; after one of them the
+    /// The broker has handled the input of [`Self::hear`], in several goes; after one of them the
     /// queues of those in `full` were full.
     pub(crate) fn handled(
         &mut self,
@@ -549,7 +554,7 @@ impl Model {
         }
     }
 
-    /// Compares what was written with what had to be.
+    /// Compares the written messages with the required ones.
     pub(crate) fn reconcile(&mut self) {
         for (id, mirror) in &mut self.mirrors {
             while let Some(key) = mirror.begun.pop_front() {
@@ -588,8 +593,8 @@ impl Model {
         }
     }
 
-    /// What `id` has said waits. Where nothing may wait but subscriptions, and what stands behind
-    /// them, it is not known any more when a subscription counts.
+    /// The input of `id` waits. If only subscriptions may wait, and messages after them, it is
+    /// unknown when a subscription takes effect.
     pub(crate) fn parked(&mut self, id: ConnId) {
         let own = self.mirrors[&id].socket;
         let Some(across) = own.across() else {
@@ -597,7 +602,7 @@ impl Model {
         };
         let to = &self.sockets[index(across)];
         let source_type = self.sockets[index(own)].socket_type;
-        // What is decided late may wait; subscriptions among it may not.
+        // Messages that are decided late may wait; subscriptions among them may not.
         let waits = to.blocks() && source_type != SocketType::Xpub;
         if is_balanced(to.socket_type) || waits || to.socket_type == SocketType::Rep {
             return;
@@ -614,7 +619,7 @@ impl Model {
         }
     }
 
-    /// `id` is about to be given up; `queued` is what waits to be sent to it.
+    /// `id` will be closed soon; `queued` is its queue.
     pub(crate) fn dying(&mut self, id: ConnId, queued: &[IoSlice<'_>]) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let socket = index(mirror.socket);
@@ -638,15 +643,15 @@ impl Model {
         }
     }
 
-    /// The broker has given up `id`, of which so many messages went on; `is_excused` if it had more
-    /// to handle and need not.
+    /// The broker has closed `id`, of which `received` messages went on; `is_excused` if it need
+    /// not handle the rest.
     pub(crate) fn closed(&mut self, id: ConnId, received: u64, is_excused: bool) {
         self.reconcile();
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let socket = &mut self.sockets[index(mirror.socket)];
         socket.closed += 1;
         socket.received += received;
-        // One that the broker thought dead: nobody has looked at its queue.
+        // The broker declared it dead without looking at its queue.
         if is_balanced(socket.socket_type) && mirror.is_live() && !mirror.is_dying {
             socket.requeued = None;
         }
@@ -662,8 +667,8 @@ impl Model {
         self.kicked.retain(|kicked| *kicked != id);
     }
 
-    /// Excuses the loss of what waits for peers of a socket that has none, or none that will be
-    /// heard to say that it is ready, or to which nothing is passed on.
+    /// Excuses the loss of messages that wait on a socket without a peer, or without a peer that
+    /// will become ready, or that is not forwarded to.
     pub(crate) fn excuse_lonely(&mut self) {
         for socket in 0..self.sockets.len() {
             let is_here = |mirror: &Mirror| index(mirror.socket) == socket && mirror.is_live();
@@ -681,7 +686,7 @@ impl Model {
 }
 
 impl SocketModel {
-    /// Whether a message for one of its peers, or for some, waits until they have room.
+    /// Whether messages for its peers wait until they have room.
     pub(crate) fn blocks(&self) -> bool {
         let is_for_some = matches!(
             self.socket_type,
@@ -691,7 +696,8 @@ impl SocketModel {
     }
 }
 
-/// What a socket of this type does when a queue is full, whichever option says so.
+/// The treatment of messages for a full queue of this socket type, from all options that concern
+/// it.
 fn overflow(socket_type: SocketType, options: &SocketOptions) -> Overflow {
     let is_publisher = matches!(socket_type, SocketType::Pub | SocketType::Xpub);
     match options.overflow {
@@ -703,7 +709,7 @@ fn overflow(socket_type: SocketType, options: &SocketOptions) -> Overflow {
     }
 }
 
-/// Whether what is queued for a peer of a socket may be dropped again, or what goes to one of its
+/// Whether messages queued for a peer of a socket may be dropped again, or messages for one of its
 /// peers may go to none.
 fn may_drop(socket_type: SocketType, options: &SocketOptions) -> bool {
     let overflow = overflow(socket_type, options);
@@ -711,8 +717,8 @@ fn may_drop(socket_type: SocketType, options: &SocketOptions) -> bool {
     overflow.takes_back() || !options.max_age.is_zero() || is_balanced(socket_type) && drops
 }
 
-/// Takes what `id` was sent out of what it must be sent. When messages of several senders that had
-/// to wait went on is known, their order is not.
+/// Removes a message that `id` was sent from those that it must be sent. If messages of several
+/// senders had to wait, the order between senders is unknown.
 fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) {
     let sender = |key| match key {
         Key::Numbered(_, sender, _) => Some(sender),
@@ -732,7 +738,7 @@ fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) {
     mirror.expected.remove(at);
 }
 
-/// How the source of a message knows it that a socket of this type sends.
+/// The key by which the source of a message knows it that a socket of this type sends.
 fn known(style: Style, is_labelled: bool, message: &[u8]) -> Key {
     let mut frames = Frames::new(message);
     if is_labelled {

@@ -1,7 +1,7 @@
-//! Cables: two pipes of bytes with a bounded buffer, latency, and everything that can go wrong.
+//! Cables: two pipes of bytes with a limited buffer, latency, and faults.
 //!
 //! ```text
-//! write ──► | on its way (segments) | arrived | ──► read
+//! write ──► | in transit (segments) | arrived | ──► read
 //!           └──── used, at most capacity ─────┘ room is given back one latency after the read
 //! ```
 
@@ -26,23 +26,23 @@ impl Plug {
     }
 }
 
-/// What a connection is like.
+/// The properties of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quality {
     /// Bytes that a pipe holds until they are read.
     pub(crate) capacity: usize,
     pub(crate) jitter: Nanos,
     pub(crate) latency: Nanos,
-    /// Whether transfers are cut at random.
+    /// Whether transfers are split at random.
     pub(crate) is_ragged: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Cable {
-    /// What each side sees of it.
+    /// The error that each side sees.
     errors: [Option<ErrorKind>; 2],
     is_closed: [bool; 2],
-    /// Nothing arrives any more, and nobody is told.
+    /// Bytes do not arrive any more, and neither end learns of it.
     is_silent: bool,
     pub(crate) owners: [Owner; 2],
     /// By the side that writes.
@@ -55,12 +55,12 @@ pub(crate) struct Cable {
 struct Pipe {
     arrived: usize,
     bytes: VecDeque<u8>,
-    /// The writer has said that it is done.
+    /// The writer has closed its side.
     is_finished: bool,
-    /// The reader knows that the writer is done.
+    /// The reader knows that the writer has closed its side.
     is_finish_seen: bool,
     is_writer_blocked: bool,
-    /// When so many bytes arrive; none is the end.
+    /// The times at which bytes arrive; no bytes mean the end.
     segments: VecDeque<(Nanos, usize)>,
     used: usize,
 }
@@ -150,7 +150,7 @@ impl Context {
         Written::Taken(taken)
     }
 
-    /// Puts a segment on its way; one of no bytes is the end.
+    /// Sends a segment; one without bytes is the end.
     fn send(&mut self, plug: Plug, size: usize) {
         let cable = &mut self.cables[plug.cable];
         let Quality {
@@ -166,7 +166,7 @@ impl Context {
         self.queue.push(at, Event::Deliver { plug });
     }
 
-    /// Lets arrive at `plug` what is due; answers whether its owner is to know.
+    /// Delivers due bytes to `plug`; returns whether to notify its owner.
     pub(crate) fn deliver(&mut self, plug: Plug) -> bool {
         let now = self.now;
         let cable = &mut self.cables[plug.cable];
@@ -182,14 +182,14 @@ impl Context {
             pipe.is_finish_seen |= size == 0;
         }
         if has_news && cable.is_closed[plug.side] && pipe.arrived > 0 {
-            // Nobody is there to read it: the writer is told.
+            // The reading end is closed: the writer learns of it.
             self.break_side(plug.other());
             return false;
         }
         has_news
     }
 
-    /// Whether a read would say anything but [`Received::Nothing`].
+    /// Whether a read would return anything but [`Received::Nothing`].
     pub(crate) fn can_read(&self, plug: Plug) -> bool {
         let cable = &self.cables[plug.cable];
         let pipe = &cable.pipes[1 - plug.side];
@@ -225,19 +225,19 @@ impl Context {
         Received::Data(size)
     }
 
-    /// Gives `plug` room back; answers whether its owner waits for that.
+    /// Gives `plug` room back; returns whether its owner waits for it.
     pub(crate) fn credit(&mut self, plug: Plug, size: usize) -> bool {
         let cable = &mut self.cables[plug.cable];
         if cable.is_silent {
             return false;
         }
         let pipe = &mut cable.pipes[plug.side];
-        // What was on its way may have vanished meanwhile.
+        // Bytes in transit may have vanished meanwhile.
         pipe.used = pipe.used.saturating_sub(size);
         std::mem::take(&mut pipe.is_writer_blocked)
     }
 
-    /// Says that nothing more will be written; what is on its way arrives.
+    /// Closes the writing side; bytes in transit arrive.
     pub(crate) fn finish(&mut self, plug: Plug) {
         let cable = &mut self.cables[plug.cable];
         let pipe = &mut cable.pipes[plug.side];
@@ -249,8 +249,8 @@ impl Context {
         }
     }
 
-    /// Closes one end. If it leaves anything unread, the other end sees a reset and loses what it
-    /// has not read, as with TCP.
+    /// Closes one end. If it leaves unread bytes, the other end sees a reset and loses its unread
+    /// bytes, as with TCP.
     pub(crate) fn close(&mut self, plug: Plug) {
         self.trace
             .note(self.now, "close", [plug.cable, plug.side, 0]);
@@ -262,7 +262,7 @@ impl Context {
         }
     }
 
-    /// Tells `plug` of a reset, after a while, and that bytes on their way to it are gone.
+    /// Notifies `plug` of a reset after a delay; bytes in transit to it are lost.
     fn break_side(&mut self, plug: Plug) {
         let cable = &self.cables[plug.cable];
         if !cable.is_silent {
@@ -272,7 +272,7 @@ impl Context {
         }
     }
 
-    /// A reset arrives; answers whether the owner is to know.
+    /// A reset arrives; returns whether to notify the owner.
     pub(crate) fn break_now(&mut self, plug: Plug, kind: ErrorKind) -> bool {
         let cable = &mut self.cables[plug.cable];
         if cable.is_closed[plug.side] || cable.errors[plug.side].is_some() {
@@ -289,7 +289,7 @@ impl Context {
         true
     }
 
-    /// Both ends lose the connection; each learns of it at a moment of its own.
+    /// Both ends lose the connection; each learns of it at a time of its own.
     pub(crate) fn reset(&mut self, cable: usize, kind: ErrorKind) {
         for side in 0..2 {
             let at = self.now + self.random.range(0..=2_000_000);
@@ -305,7 +305,7 @@ impl Context {
         }
     }
 
-    /// From now on nothing arrives on either side, and nobody is told.
+    /// From now on no bytes arrive on either side, and neither end learns of it.
     pub(crate) fn silence(&mut self, cable: usize) {
         let cable = &mut self.cables[cable];
         cable.is_silent = true;
@@ -315,7 +315,7 @@ impl Context {
         }
     }
 
-    /// From now on it is fast, so that what is under way comes to its end.
+    /// From now on it is fast, so that bytes in transit arrive.
     pub(crate) fn speed_up(&mut self, cable: usize) {
         let cable = &mut self.cables[cable];
         cable.stalled_until = 0;
@@ -324,7 +324,7 @@ impl Context {
         cable.quality.latency = 1000;
     }
 
-    /// What is sent from now on does not arrive before `until`.
+    /// Bytes sent from now on do not arrive before `until`.
     pub(crate) fn stall(&mut self, cable: usize, until: Nanos) {
         self.cables[cable].stalled_until = until;
     }
@@ -333,7 +333,7 @@ impl Context {
         self.cables[cable].is_silent
     }
 
-    /// Whether nothing is under way on any cable.
+    /// Whether no bytes are in transit on any cable.
     pub(crate) fn is_silent_everywhere(&self) -> bool {
         let is_empty = |pipe: &Pipe| pipe.bytes.is_empty() && pipe.segments.is_empty();
         let whole = (0..self.cables.len()).filter(|cable| self.is_whole(*cable));

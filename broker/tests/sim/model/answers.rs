@@ -1,10 +1,10 @@
-//! Who a REP owes an answer.
+//! The peers to which a REP owes an answer.
 
 use super::*;
 use crate::context::SocketKey;
 
 impl Model {
-    /// A REP gives the first answer to the one that has asked, however long that has to wait.
+    /// A REP gives the first answer to the peer that asked, however long it waits.
     pub(super) fn check_answered(&mut self, core: &Core, closing: &[ConnId]) {
         for proxy in (0..).take(self.watches.len()) {
             let side = SocketName::Frontend;
@@ -37,7 +37,7 @@ impl Model {
             let behind = behind.nth(proxy as usize).expect("each has a backend");
             let lost = behind.counters.drops.iter().sum();
             let socket = &mut self.sockets[front];
-            // Its request may be gone with the worker, or was dropped.
+            // The request may have gone with its worker, or was dropped.
             let has_lost = std::mem::replace(&mut socket.lost, lost) < lost;
             if has_lost || closing.iter().any(is_worker) {
                 socket.requester = None;

@@ -1,4 +1,4 @@
-//! What the broker writes, unit by unit, beside what it was to write.
+//! Compares the units that the broker writes with the required ones.
 
 use super::*;
 
@@ -59,7 +59,7 @@ impl Model {
                 let identity = frames.next().expect("a message has a frame").body;
                 let key = key_of(self.style, frames.rest());
                 let source = self.begun_by_turns(id, key);
-                // Two misbehaving peers may send the same.
+                // Two misbehaving peers may send equal messages.
                 if let Key::Numbered(..) = key {
                     self.learn(source, identity);
                 }
@@ -78,14 +78,14 @@ impl Model {
         }
     }
 
-    /// Whether what goes out through a socket has the identity of its sender in front.
+    /// Whether messages that a socket sends have the identity of the sender in front.
     pub(super) fn is_labelled(&self, socket: usize) -> bool {
         let front =
             socket / SocketName::ALL.len() * SocketName::ALL.len() + SocketName::Frontend as usize;
         self.sockets[front].socket_type == SocketType::Router
     }
 
-    /// Whether a publisher is told of what it knows.
+    /// Whether a publisher gets a subscription or cancel again.
     pub(super) fn hears_twice(&self, id: ConnId) -> bool {
         let across = self.mirrors[&id].socket.across();
         across.is_some_and(|across| {
@@ -94,12 +94,12 @@ impl Model {
         })
     }
 
-    /// A message that goes to one of many is being written to `id`; answers where it came from.
+    /// A message for one of many peers is being written to `id`; returns its source.
     pub(super) fn begun_by_turns(&mut self, id: ConnId, key: Key) -> ConnId {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let socket = &mut self.sockets[index(mirror.socket)];
         let fate = socket.fates.get_mut(&key);
-        let fate = fate.unwrap_or_else(|| panic!("{id:?} was sent {key:?}, which nobody sent"));
+        let fate = fate.unwrap_or_else(|| panic!("{id:?} was sent {key:?}, which no peer sent"));
         fate.begun += 1;
         assert!(fate.begun <= fate.heard, "{key:?} was sent on twice");
         if matches!(key, Key::Numbered(..)) {
@@ -139,7 +139,7 @@ impl Model {
     }
 }
 
-/// Whether `unit` tells a publisher of a subscription or a cancel.
+/// Whether `unit` is a subscription or cancel for a publisher.
 fn told(socket_type: SocketType, unit: &Unit) -> Option<(bool, Vec<u8>)> {
     if socket_type != SocketType::Xsub {
         return None;

@@ -1,4 +1,4 @@
-//! What a broker's core asks for at the end of a turn.
+//! The actions that a broker's core requests at the end of a turn.
 
 use super::{Node, State};
 use crate::context::SocketKey;
@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 impl Node {
-    /// Looks at what the connections to be given up leave behind.
+    /// Inspects the connections that will be closed.
     pub(super) fn before_settling(&mut self) {
         let mut gone: Vec<ConnId> = self.dying.iter().chain(&self.broken).copied().collect();
         gone.sort_unstable();
@@ -35,7 +35,7 @@ impl Node {
         }
     }
 
-    /// Does what the core asks for until there is nothing more; answers whether there was anything.
+    /// Does the core's actions until there are none left; returns whether there were any.
     pub(super) fn finish_turn(&mut self, ctx: &mut Context, now: Instant) -> bool {
         let mut has_acted = false;
         loop {
@@ -43,7 +43,7 @@ impl Node {
             while let Some(action) = self.core.poll_action() {
                 actions.push(action);
             }
-            // There is no order among those of different connections.
+            // Actions of different connections have no order.
             let salt = ctx.random.next();
             actions.sort_by_key(|action| match action {
                 Action::Close { id, .. } | Action::CheckAcks(id) | Action::Resume(id) => {
@@ -68,7 +68,7 @@ impl Node {
                 if let Action::Resume(id) = action
                     && closing.contains(&id)
                 {
-                    // It goes with what it had to say, as one that waits.
+                    // Its input goes with it, as a waiting one.
                     continue;
                 }
                 self.act(ctx, now, action);
@@ -86,7 +86,7 @@ impl Node {
         }
     }
 
-    /// Finds those that a stop closes though what they sent could still go somewhere.
+    /// Finds connections that a stop closes although their input could still be forwarded.
     pub(super) fn note_cut_off(&mut self, ctx: &Context, actions: &[Action]) {
         let ends = |action: &Action| match action {
             Action::Close { id, .. } => self.model.mirrors[id].phase == Phase::Ready,
@@ -155,7 +155,7 @@ impl Node {
             }
             Action::CheckAcks(id) => {
                 let cable = self.hosts.get(&id).map(|host| host.plug.cable);
-                // The kernel knows nothing of a peer that owes it no acknowledgement.
+                // The kernel has no information on a peer without unacknowledged data.
                 let is_known = ctx.random.chance(80);
                 ctx.coverage.add("suspects", 1);
                 if cable.is_some_and(|cable| ctx.is_silent(cable)) && is_known {

@@ -1,4 +1,4 @@
-//! What must be true after every turn of a broker.
+//! Conditions that must hold after every turn of a broker.
 
 use super::Host;
 use super::{Node, State};
@@ -13,14 +13,14 @@ use broker::{ConnId, Core, Egress};
 use zmtp::SocketType;
 
 impl Node {
-    /// What must be true after every turn.
+    /// Checks the conditions of a turn.
     pub(super) fn check_turn(&self, ctx: &Context) {
         for (id, host) in &self.hosts {
             let Some(egress) = self.core.egress(*id) else {
                 panic!("{id:?} is forgotten before it is closed");
             };
             let is_stuck = !egress.is_empty() && !self.core.is_blocked(*id);
-            // What a turn has no budget for is left to the next.
+            // Work beyond the budget of a turn is left to the next.
             assert!(
                 !is_stuck || self.core.has_backlog(),
                 "{id:?} has something to send that is never written"
@@ -29,15 +29,15 @@ impl Node {
             let socket = self.model.socket(*id);
             let options = &socket.options;
             if options.sndhwm != 0 {
-                // One that has been begun stays, and the newest replaces no more than all others.
+                // A partly written message stays, and the newest replaces only the others.
                 let begun = u32::from(socket.overflow.takes_back());
                 assert!(
                     egress.messages() <= options.sndhwm + begun,
                     "{id:?}: too many messages"
                 );
             }
-            // Subscriptions must not be lost and know no limit but their own; answers are as long
-            // as they are.
+            // Subscriptions must not be lost and have only their own limit; answers have any
+            // length.
             let is_limited = !matches!(
                 (socket.socket_type, self.model.mirrors[id].socket.side),
                 (SocketType::Xsub, _) | (_, SocketName::Control)
@@ -59,17 +59,17 @@ impl Node {
             }
             if host.state == State::Open && host.can_read && self.core.wants_input(*id) {
                 let is_queued = self.core.is_read_later(*id);
-                assert!(is_queued, "{id:?} may be read and nobody does");
+                assert!(is_queued, "{id:?} may be read, but is not due");
             }
         }
         self.check_served();
-        // Counted as it came and went, and all of it anew.
+        // Compares the running account with a recount.
         let (counted, found) = (self.core.memory(), self.core.walk_memory());
         assert_eq!(counted, found, "memory counted, and found");
         let limit = self.config.memory_limit;
         if limit > 0 {
             let used = self.core.memory_in_use();
-            // What the last step of the turn added.
+            // The last step of the turn may have added this much.
             let most = limit + (1 << 20);
             assert!(used <= most, "{used} bytes in use, {limit} allowed");
         }
@@ -81,15 +81,15 @@ impl Node {
         );
     }
 
-    /// However much there is to do, a turn is not much longer than its budget.
+    /// A turn does not exceed its budget by much, whatever its work.
     pub(super) fn check_work(&self) {
         let work = self.core.work_of_turn();
-        // Each kind of work has its share, and one large piece of it may exceed that.
+        // Each kind of work has its share, which one large item may exceed.
         assert!(work <= 2 * WORK_PER_TURN, "{work} units of work in a turn");
     }
 
-    /// Nothing waits while there is room for it: no peer that could take the next message of one
-    /// that waits is idle.
+    /// No message waits while a receiver has room: no peer that could take a waiting message is
+    /// idle.
     fn check_served(&self) {
         if self.stopped_at.is_some() || self.core.has_backlog() {
             return;
@@ -106,7 +106,7 @@ impl Node {
             let Some(to) = from.across() else { continue };
             let own = &self.model.sockets[index(from)];
             let socket = &self.model.sockets[index(to)];
-            // A REP takes one request after the other.
+            // A REP takes one request after another.
             let is_excused = own.socket_type == SocketType::Rep
                 || self.model.is_paused(proxy as usize)
                 || self.model.terminated.contains_key(&proxy)
@@ -116,7 +116,7 @@ impl Node {
                 continue;
             }
             let options = &socket.options;
-            // How much one queue may hold of a limited memory is not known here.
+            // The room of one queue under a memory limit is unknown here.
             let has_limit = self.config.memory_limit > 0;
             let is_empty = |id: &ConnId| self.core.egress(*id).is_none_or(Egress::is_empty);
             let peers = self.hosts.iter();
@@ -148,7 +148,7 @@ impl Node {
         }
     }
 
-    /// Whether no message of a proxy need wait for a reader of its capture.
+    /// Whether messages of a proxy need not wait for a reader of its capture.
     fn can_show(&self, proxy: u32) -> bool {
         let capture = &self.config.proxies[proxy as usize].capture;
         let options = &capture.socket.options;
@@ -170,7 +170,7 @@ impl Node {
         !blocks || self.hosts.iter().any(has_room)
     }
 
-    /// Whether queues that are full, or whose messages age, are looked at by the clock.
+    /// Whether full queues, or queues with expiring messages, are checked by the clock.
     fn watches_queues(&self) -> bool {
         let mut sockets = self.model.sockets.iter();
         sockets.any(|socket| {
@@ -178,7 +178,7 @@ impl Node {
         })
     }
 
-    /// Whether nothing of it will happen without somebody else.
+    /// Whether nothing will happen to it without an event from outside.
     pub(crate) fn is_quiet(&self) -> bool {
         let is_sent = |id| self.core.egress(id).is_none_or(|egress| egress.is_empty());
         self.inbox.is_empty()
@@ -186,7 +186,7 @@ impl Node {
             && self.hosts.keys().all(|id| is_sent(*id))
     }
 
-    /// Runs a turn for which there is no reason.
+    /// Runs a turn without a reason.
     pub(crate) fn turn_for_nothing(&mut self, ctx: &Context) {
         let before = self.core.statistics();
         let now = self.now(ctx);
@@ -203,7 +203,7 @@ impl Node {
     }
 }
 
-/// Whether a queue has drained to half, from where on its peer gets messages again.
+/// Whether a queue has drained to half, where its peer gets messages again.
 fn has_room(core: &Core, id: ConnId, options: &SocketOptions) -> bool {
     core.egress(id).is_some_and(|egress| {
         let is_low = egress.messages() < options.sndhwm.div_ceil(2).max(1);

@@ -1,4 +1,4 @@
-//! How connections of a broker end, and the broker itself.
+//! The end of a broker's connections, and of the broker itself.
 
 use super::{Node, State};
 use crate::context::{Context, Owner};
@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 impl Node {
-    /// Brings connections that are being closed a step further.
+    /// Advances connections that are being closed.
     pub(super) fn finish_closing(&mut self, ctx: &mut Context, now: Instant) {
         let closing = self
             .hosts
@@ -47,7 +47,7 @@ impl Node {
                 self.drop_host(ctx, now, id);
             }
         }
-        // A slot that is free now may have been waited for.
+        // A newcomer may have waited for a free slot.
         self.finish_turn(ctx, now);
         if self.core.is_stopped() {
             self.gone_at.get_or_insert(ctx.now);
@@ -62,7 +62,7 @@ impl Node {
         self.core.handle_closed(now, id);
     }
 
-    /// Whether a side gives up what it has queued before the time for it is over.
+    /// Whether a side drops its queues before their time is over.
     pub(crate) fn is_impatient(&self) -> bool {
         let mut sides = self
             .config
@@ -72,7 +72,7 @@ impl Node {
         sides.any(|side| side.options.linger.is_some())
     }
 
-    /// Whether a proxy that was told to end had no time to send what it had queued.
+    /// Whether a proxy that was told to end had no time to send its queues.
     pub(crate) fn has_cut_off(&self, proxy: u32) -> bool {
         let Some(told_at) = self.model.terminated.get(&proxy) else {
             return false;
@@ -83,7 +83,7 @@ impl Node {
         self.is_impatient() || closed_at.is_none_or(|at| at >= deadline)
     }
 
-    /// Begins to stop, or stops at once if it has begun before.
+    /// Begins to stop, or stops at once if it was stopping already.
     pub(crate) fn stop(&mut self, ctx: &mut Context) {
         let now = self.now(ctx);
         self.is_hurried = self.stopped_at.is_some();
@@ -97,7 +97,7 @@ impl Node {
         self.wake(ctx, ctx.now);
     }
 
-    /// Everything it had is gone, as when its process is killed.
+    /// Drops everything, as when the process is killed.
     pub(crate) fn kill(&mut self, ctx: &mut Context) {
         self.is_dead = true;
         for host in self.hosts.values() {

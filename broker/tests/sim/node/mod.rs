@@ -1,5 +1,5 @@
-//! A driver for a [`Core`] without a machine under it: as far as the core can tell it does what the
-//! real one does, in random order and at random speed.
+//! A driver for a [`Core`] without a machine: for the core it behaves like the real one, in random
+//! order and at random speed.
 
 use crate::context::SocketKey;
 use crate::context::{Context, Event, MILLISECOND, Nanos};
@@ -23,23 +23,23 @@ mod traffic;
 #[derive(Debug)]
 pub(crate) struct Node {
     base: Instant,
-    /// Connections that can not be written to any more, until the core has been told to settle.
+    /// Connections that cannot be written to any more, until the core runs deferred work.
     broken: Vec<ConnId>,
     by_cable: BTreeMap<usize, ConnId>,
     pub(crate) config: Config,
     pub(crate) core: Core,
-    /// Connections that were closed by a stop with time left and somebody to take what they sent.
+    /// Connections that a stop closed with time left, although their input had a receiver.
     cut_off: BTreeSet<ConnId>,
     /// When a stop began to close connections.
     pub(crate) drained_at: Option<Nanos>,
-    /// Connections that will be given up when the core settles.
+    /// Connections that the core will close with its deferred work.
     dying: Vec<ConnId>,
-    /// When its stop had come to its end.
+    /// The time at which its stop had ended.
     pub(crate) gone_at: Option<Nanos>,
     pub(crate) hosts: BTreeMap<ConnId, Host>,
     /// Ends of connections whose peers did not read their last bytes in time.
     pub(crate) impatient: BTreeSet<Plug>,
-    /// Turns in a row that nothing but the core's clock asked for and that did nothing.
+    /// Turns in a row that were due only by the core's clock and did nothing.
     idle_turns: u64,
     inbox: Vec<Happening>,
     index: usize,
@@ -50,25 +50,25 @@ pub(crate) struct Node {
     pub(crate) model: Model,
     /// Connections that the program has kicked.
     kicked: BTreeSet<ConnId>,
-    /// Turns in a row after which a deadline had passed: what is shed is gone only by the next.
+    /// Turns in a row that a passed deadline made due: shed memory is free only after the next.
     overdue_turns: u32,
     /// Ends of connections that were open when the broker stopped.
     pub(crate) parted: BTreeSet<Plug>,
-    /// Reminders that the core was given reason to set.
+    /// Timers that the core had reason to set.
     pub(crate) reminders: u64,
     scratch: Vec<u8>,
     pub(crate) stopped_at: Option<Nanos>,
-    /// Proxies that were told to end, and when they closed the first connection.
+    /// Proxies that were told to end, and the times at which they closed the first connection.
     terminated: BTreeMap<u32, Nanos>,
     wake_at: Option<Nanos>,
 }
 
-/// One connection as the kernel would have it.
+/// One connection of the kernel.
 #[derive(Debug)]
 pub(crate) struct Host {
     can_read: bool,
     is_suspended: bool,
-    /// Some of what was read is left for the next turn.
+    /// Some of its input was left for the next turn.
     is_cut: bool,
     pub(crate) plug: Plug,
     state: State,
@@ -77,13 +77,13 @@ pub(crate) struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// Its close was asked for and happens then.
+    /// Its close was requested and happens at this time.
     Leaving(Nanos),
     Flushing(Nanos),
     Lingering(Nanos),
 }
 
-/// What the driver is told between two turns.
+/// Events for the driver between two turns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Happening {
     Accepted(SocketKey, ListenerId, Plug),
@@ -117,7 +117,7 @@ impl Node {
             config,
             overdue_turns: 0,
             parted: BTreeSet::new(),
-            // The first turn has no reason but the beginning.
+            // The first turn is due by itself.
             reminders: 1,
             scratch: vec![0; SCRATCH_SIZE],
             stopped_at: None,
@@ -132,7 +132,7 @@ impl Node {
         node
     }
 
-    /// Tells the loop of something; it comes around a little later.
+    /// Notifies the loop of an event; it runs a turn a little later.
     pub(crate) fn notice(&mut self, ctx: &mut Context, happening: Happening) {
         if self.is_dead {
             if let Happening::Accepted(.., plug) | Happening::Connected(_, plug) = happening {
@@ -200,7 +200,7 @@ impl Node {
         self.check_turn(ctx);
         self.check_work();
         assert!(self.model.kicked.is_empty(), "kicked, and still there");
-        // Whoever is held back is sent PINGs, which nobody sees if he does not read.
+        // A suspended peer is sent PINGs, which have no effect if it does not read.
         let is_stuck =
             |(id, host): (&ConnId, &Host)| host.is_suspended || self.core.is_blocked(*id);
         let has_stuck = self.hosts.iter().any(is_stuck);
@@ -230,7 +230,7 @@ impl Node {
         };
         assert!(
             self.overdue_turns < 10,
-            "a deadline that has passed wakes for ever"
+            "a passed deadline wakes without end"
         );
         if let Some(at) = closing.chain(timeout).min() {
             self.wake(ctx, at.max(ctx.now + 1));

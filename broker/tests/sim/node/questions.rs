@@ -1,4 +1,4 @@
-//! Typed questions and commands to a broker, and whether the answers are true.
+//! Typed questions and commands to a broker, whose answers are compared with the model.
 
 use super::{Node, State};
 use crate::context::{Context, Owner, SocketKey};
@@ -14,13 +14,13 @@ use std::fmt::Debug;
 use std::time::Instant;
 use zmtp::SocketType;
 
-/// Closed peers that a socket remembers, however many proxies there are.
+/// Closed peers that a socket remembers, whatever the number of proxies.
 const REMEMBERED: usize = 1000;
 
 impl Node {
-    /// Asks about a proxy, between two turns, and sometimes kicks peers.
+    /// Asks about a proxy between two turns, and sometimes kicks peers.
     pub(super) fn ask(&mut self, ctx: &mut Context, now: Instant) {
-        // What a turn has left undone need not agree with what was asked for.
+        // With work left over from a turn, answers need not agree.
         if self.core.has_backlog() || self.core.is_stopped() {
             return;
         }
@@ -43,8 +43,7 @@ impl Node {
         }
     }
 
-    /// Questions as the driver puts them: those that the budget of a turn does not allow wait for
-    /// the next.
+    /// Questions as the driver would ask them: those beyond the budget of a turn wait for the next.
     pub(super) fn admin(&mut self, now: Instant) -> Admin<'_> {
         if !self.core.may_call() {
             self.check_work();
@@ -53,7 +52,7 @@ impl Node {
         self.core.admin(now)
     }
 
-    /// Lists peers page by page: each open connection is there once.
+    /// Lists peers page by page: each open connection occurs once.
     fn ask_for_peers(
         &mut self,
         ctx: &mut Context,
@@ -80,10 +79,7 @@ impl Node {
             },
         );
         let listed: Vec<ConnId> = peers.iter().map(|peer| peer.id).collect();
-        assert_eq!(
-            listed, open,
-            "the peers that are listed, and those that are there"
-        );
+        assert_eq!(listed, open, "the listed and the connected peers");
         for peer in &peers {
             self.check_peer(peer);
         }
@@ -105,11 +101,11 @@ impl Node {
         let queued = (peer.queued_messages, peer.queued_bytes);
         assert_eq!(queued, (queue.messages(), queue.bytes()), "{id:?}");
         let is_accepted = peer.messages_received <= mirror.heard_messages;
-        assert!(is_accepted, "{id:?}: more went on than came");
+        assert!(is_accepted, "{id:?}: more messages went on than arrived");
         assert_eq!(peer.is_suspended, self.core.is_suspended(id), "{id:?}");
     }
 
-    /// Lists closed peers page by page: each connection that was closed is there once.
+    /// Lists closed peers page by page: each closed connection occurs once.
     fn ask_for_closed(
         &mut self,
         ctx: &mut Context,
@@ -147,7 +143,7 @@ impl Node {
         }
     }
 
-    /// Lists topics page by page: each that a peer subscribes to, once, with as many peers.
+    /// Lists topics page by page: each subscribed topic occurs once, with the number of its peers.
     fn ask_for_topics(
         &mut self,
         ctx: &mut Context,
@@ -181,7 +177,7 @@ impl Node {
             host.state == State::Open && self.model.mirrors[*id].socket == key
         });
         let subscribers: Vec<ConnId> = subscribers.map(|(id, _)| *id).collect();
-        // What a suspended peer has sent after the message that waits is not known to the broker.
+        // The broker has not seen the input of a suspended peer after the waiting message.
         if subscribers.iter().any(|id| self.core.is_suspended(*id)) {
             return;
         }
@@ -200,7 +196,7 @@ impl Node {
         }
     }
 
-    /// Lists the peers that would get a message with this topic, of all that may subscribe.
+    /// Lists the peers that would get a message with this topic, among those that may subscribe.
     fn ask_for_subscribers(
         &mut self,
         ctx: &mut Context,
@@ -208,7 +204,7 @@ impl Node {
         (proxy, topic): (ProxyId, &[u8]),
         mut subscribers: Vec<ConnId>,
     ) {
-        // A peer that cannot be written to any more is still subscribed, and gets nothing.
+        // A peer that cannot be written to any more is still subscribed, but gets no messages.
         let wants = |mirror: &Mirror| {
             mirror.is_live() && mirror.topics.iter().any(|it| topic.starts_with(it))
         };
@@ -227,7 +223,7 @@ impl Node {
         assert_eq!(listed, subscribers, "the peers that would get a message");
     }
 
-    /// Kicks the peers like one of these: exactly those are closed for this.
+    /// Kicks the peers like one of these: exactly those are closed.
     fn kick(&mut self, ctx: &mut Context, now: Instant, proxy: ProxyId, peers: &[PeerView]) {
         let Some(victim) = peers.get(ctx.random.below(peers.len() + 1)) else {
             return;
@@ -258,7 +254,7 @@ impl Node {
         };
         let meant = all.items.iter().filter(|peer| is_meant(peer));
         let meant: Vec<ConnId> = meant.map(|peer| peer.id).collect();
-        // Messages that are on their way to another broker may be overtaken on a new connection.
+        // Messages in transit to another broker may be overtaken on a new connection.
         let is_link = |id: &ConnId| {
             let owners = ctx.cables[self.hosts[id].plug.cable].owners;
             owners.iter().all(|owner| matches!(owner, Owner::Node(_)))
@@ -300,14 +296,14 @@ fn some_sockets(ctx: &mut Context) -> PeerFilter {
     }
 }
 
-/// A length of pages, legal or not.
+/// A page length, legal or not.
 fn some_limit(ctx: &mut Context) -> usize {
     ctx.random
         .pick(&[0, 1, 2, 3, 7, PAGE_LEN_MAX, PAGE_LEN_MAX + 1, usize::MAX])
 }
 
-/// All items of a list, page by page: no page is longer than `limit` and [`PAGE_LEN_MAX`], or
-/// empty before the end, and all tell the same total.
+/// All items of a list, page by page: no page is longer than `limit` and [`PAGE_LEN_MAX`], or empty
+/// before the end, and all have the same total.
 fn pages<K: Debug + PartialEq, T>(
     limit: usize,
     total: Option<usize>,

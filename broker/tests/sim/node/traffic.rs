@@ -1,4 +1,4 @@
-//! What a broker reads, and what it writes.
+//! A broker's reading and writing.
 
 use super::{Node, State};
 use crate::context::Context;
@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::io::IoSlice;
 
 impl Node {
-    /// Reads from established peers, as the budget of the turn allows; answers with those that
-    /// are left for later all the same.
+    /// Reads from established peers, as the budget of the turn allows; returns those that are left
+    /// for later nevertheless.
     pub(super) fn read_all(&mut self, ctx: &mut Context) -> Vec<ConnId> {
         let mut put_off = Vec::new();
         while let Some(id) = self.core.poll_read() {
-            // Not where somebody's sign of life may be among what is left for later.
+            // Not if signs of life may be among the bytes left for later.
             if !ctx.has_beats && ctx.random.chance(5) {
                 put_off.push(id);
             } else {
@@ -25,7 +25,7 @@ impl Node {
         put_off
     }
 
-    /// Reads from peers in their handshake; answers whether there were any.
+    /// Reads from peers in their handshake; returns whether there were any.
     pub(super) fn read_newcomers(&mut self, ctx: &mut Context) -> bool {
         let mut has_any = false;
         while let Some(id) = self.core.poll_newcomer() {
@@ -35,7 +35,7 @@ impl Node {
         has_any
     }
 
-    /// Reads once and forwards all that came, or goes on with what was left before.
+    /// Reads once and forwards the input, or continues with the rest of the last input.
     pub(super) fn read(&mut self, ctx: &mut Context, id: ConnId) {
         let Some(host) = self.hosts.get_mut(&id) else {
             return;
@@ -56,7 +56,7 @@ impl Node {
         assert!(!spare.is_empty(), "there is no room for reading");
         match ctx.read(plug, spare) {
             Received::Nothing => host.can_read = false,
-            // What waits goes first; then it is heard of once more.
+            // Waiting messages go first; then the end is reported again.
             Received::End => {
                 self.core.handle_read_closed(id, None);
                 self.dying.extend((!host.is_suspended).then_some(id));
@@ -107,10 +107,7 @@ impl Node {
             }
             match flow {
                 Flow::Flush => {
-                    assert!(
-                        has_moved,
-                        "{id:?} waits for what cannot be written, for ever"
-                    );
+                    assert!(has_moved, "{id:?} waits for a queue that cannot be written");
                     ctx.coverage.add("flushed for room", 1);
                     before = self.core.egress(id).map_or(0, Egress::messages);
                     continue;
@@ -126,7 +123,7 @@ impl Node {
                 Flow::Done => {}
                 Flow::More => {
                     ctx.coverage.add("cut by the end of a turn", 1);
-                    // Who gets the rest, and in which order, is known only if it goes on now.
+                    // The receivers and order of the rest are known only if it goes on now.
                     if !self.model.goes_to_one(id) {
                         self.check_work();
                         self.core.begin_turn(now);
@@ -142,7 +139,7 @@ impl Node {
         }
     }
 
-    /// Whatever the proxy is stuck in, a control answers at once, unless it has no room.
+    /// A control answers at once, even if its proxy is blocked, unless its queue is full.
     pub(super) fn check_answers(&mut self, ctx: &mut Context, id: ConnId, before: u32) {
         let asked = self.model.take_asked();
         if asked == 0 {
@@ -162,7 +159,7 @@ impl Node {
         assert!(queued <= asked, "{id:?}: more answers than questions");
         if queued < asked {
             let options = &self.model.sockets[index(socket)].options;
-            // How much one queue may hold of a limited memory is not known here.
+            // The room of one queue under a memory limit is unknown here.
             let is_full = is_at_high_water(&self.core, id, options) || self.model.may_shed;
             let is_live = self.model.mirrors[&id].is_live();
             assert!(
@@ -173,7 +170,7 @@ impl Node {
         }
     }
 
-    /// Writes what is queued until the kernel takes no more; answers whether anything came of it.
+    /// Writes a queue until the kernel accepts no more; returns whether anything was written.
     pub(super) fn write(&mut self, ctx: &mut Context, id: ConnId, input: &[u8]) -> bool {
         let Some(plug) = self.hosts.get(&id).map(|host| host.plug) else {
             return false;
@@ -186,7 +183,7 @@ impl Node {
             has_moved = true;
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
-            // The end of a message may lie behind what can be seen of a very long queue.
+            // The end of a message may be beyond the visible part of a very long queue.
             let offered = if count == SLICES_MAX {
                 count - 2
             } else {

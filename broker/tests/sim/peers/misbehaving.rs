@@ -8,26 +8,26 @@ use crate::random::Random;
 use zmtp::encode::append_command;
 use zmtp::{LoopCommand, Probe, SocketType};
 
-/// What a misbehaving peer does with each of its connections.
+/// The behaviour of a misbehaving peer on each of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misbehaviour {
-    /// A good beginning, then random bytes.
+    /// A valid beginning, then random bytes.
     Garbage,
     /// A frame larger than the peer will ever send.
     Huge,
-    /// An identity that the broker may have made up for somebody else.
+    /// An identity that the broker may have generated for another peer.
     Identity,
-    /// The words of brokers that look for loops, some of which end its own connection.
+    /// Loop commands, some of which end its own connection.
     Loops,
-    /// A good conversation with some of its bytes changed.
+    /// A valid conversation with some of its bytes changed.
     Mutation,
-    /// Nothing, or not all of a handshake.
+    /// Nothing, or only a part of a handshake.
     Silence,
-    /// A large message that it begins, goes on with byte by byte, and never ends.
+    /// A large message that it continues byte by byte and never ends.
     Stall,
-    /// Subscriptions to more, and longer, topics than it may.
+    /// More, and longer, topics than allowed.
     Subscriptions,
-    /// A socket type that does not fit.
+    /// A socket type that does not match.
     Type,
 }
 
@@ -48,12 +48,12 @@ impl Misbehaviour {
 #[derive(Debug)]
 pub(crate) struct Misbehaving {
     kind: Misbehaviour,
-    /// When it has had enough of this connection.
+    /// The time at which it ends this connection.
     leaves_at: Nanos,
     lives: u32,
-    /// When it says one byte more.
+    /// The time at which it sends one more byte.
     says_at: Nanos,
-    /// Takes what it is sent.
+    /// Whether it reads.
     reads: bool,
 }
 
@@ -73,7 +73,7 @@ impl Misbehaving {
         self.lives > 0
     }
 
-    /// All it will ever say on a new connection.
+    /// Prepares all bytes that it will send on a new connection.
     pub(crate) fn connected(&mut self, ctx: &mut Context, spec: &Spec, sender: u32) -> Vec<u8> {
         self.leaves_at = ctx.now + ctx.random.range(MILLISECOND..=3 * SECOND);
         let random = &mut ctx.random;
@@ -109,7 +109,7 @@ impl Misbehaving {
         out
     }
 
-    /// What follows its half of the handshake.
+    /// The bytes after its part of the handshake.
     fn talk(
         &mut self,
         ctx: &mut Context,
@@ -183,7 +183,7 @@ impl Misbehaving {
         self.reads || ctx.is_calm
     }
 
-    /// Reads, or does not; answers whether the connection holds.
+    /// Reads, or does not; returns whether the connection holds.
     pub(crate) fn reads(&self, ctx: &mut Context, plug: Plug) -> bool {
         if !self.reads_at_all(ctx) {
             return true;
@@ -217,7 +217,7 @@ impl Misbehaving {
     }
 }
 
-/// Something that brokers say about loops; seldom that there is one.
+/// A loop command; seldom one that reports a loop.
 fn loop_command(random: &mut Random) -> LoopCommand {
     match random.below(30) {
         0 => LoopCommand::Loop,

@@ -1,4 +1,4 @@
-//! Whoever talks to a broker: one connection at a time, at its own speed, come what may.
+//! The peers of a broker: one connection at a time, at a speed of their own, through all faults.
 
 use crate::context::{Context, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
 use crate::message::header_of;
@@ -17,33 +17,33 @@ use monitors::{Reader, Steerer};
 use request::{Client, Worker};
 use spread::{Publisher, Sink, Source, Subscriber};
 
-/// What a peer is like, for its whole life.
+/// The fixed properties of a peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
-    /// Says something only when a new worker or sink is about to be there.
+    /// It sends only when a new worker or sink is about to be ready.
     pub(crate) follows: bool,
-    /// Time between two things it does of its own accord.
+    /// The time between two actions of its own.
     pub(crate) gap: Nanos,
-    /// Its own signs of life, and how long it waits for the broker's.
+    /// Its own heartbeats, and its limits for those of the broker.
     pub(crate) heartbeat: Option<HeartbeatConfig>,
     pub(crate) identity: Vec<u8>,
-    /// Brokers connect to it, not it to them.
+    /// Brokers connect to it, not the reverse.
     pub(crate) is_listening: bool,
     /// It speaks ZMTP 2.0.
     pub(crate) is_v2: bool,
     pub(crate) minor: u8,
     /// Bytes queued before it stops sending for a while.
     pub(crate) out_max: usize,
-    /// It knows PING, whichever version it announces.
+    /// It knows PING, even if it announces an older version.
     pub(crate) knows_ping: bool,
     pub(crate) pings: bool,
     pub(crate) port: u16,
-    /// How often it does something of its own accord.
+    /// The number of actions of its own.
     pub(crate) quota: u32,
-    /// Bytes read at once, and the time until it reads again.
+    /// Bytes per read, and the time until the next.
     pub(crate) read: (usize, Nanos),
     pub(crate) socket_type: SocketType,
-    /// How long a connection lasts at most, if it is not for good.
+    /// The longest duration of a connection, if limited.
     pub(crate) stays: Option<Nanos>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Role {
     Worker(Worker),
 }
 
-/// What a role has to work with.
+/// The tools of a role.
 #[derive(Debug)]
 pub(crate) struct Tools<'a> {
     pub(crate) ctx: &'a mut Context,
@@ -68,14 +68,14 @@ pub(crate) struct Tools<'a> {
     pub(crate) wire: &'a mut Wire,
 }
 
-/// What a role wants after it has had its turn.
+/// The request of a role after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// The end of this connection.
     Close,
-    /// Another turn then.
+    /// Another turn at this time.
     Turn(Nanos),
-    /// Nothing until something is heard.
+    /// No turn before the next event.
     Wait,
 }
 
@@ -85,8 +85,7 @@ pub(crate) struct Peer {
     index: usize,
     is_dialling: bool,
     leaves_at: Option<Nanos>,
-    /// What it had received on the connection that was ended by the other side, if that was the
-    /// last.
+    /// The bytes received on its last connection, if the other side ended it.
     pub(crate) past: Option<(Plug, u64)>,
     paused_until: Nanos,
     read_at: Nanos,
@@ -123,7 +122,7 @@ impl Peer {
         matches!(self.role, Role::Misbehaving(_))
     }
 
-    /// Something came, or there is room again.
+    /// Bytes arrived, or there is room again.
     pub(crate) fn notice(&mut self, ctx: &mut Context) {
         let delay = ctx.random.range(0..=100_000);
         self.wake(ctx, ctx.now + delay);
@@ -136,7 +135,7 @@ impl Peer {
         }
     }
 
-    /// Does nothing at all until then.
+    /// Does nothing until this time.
     pub(crate) fn pause(&mut self, until: Nanos) {
         self.paused_until = until;
     }
@@ -171,7 +170,7 @@ impl Peer {
         self.dial_later(ctx);
     }
 
-    /// Ends the connection, politely as far as the peer itself is concerned.
+    /// Closes the connection, in order as far as the peer is concerned.
     pub(crate) fn hang_up(&mut self, ctx: &mut Context) {
         if let Some(wire) = self.wire.take() {
             ctx.close(wire.plug);
@@ -180,7 +179,7 @@ impl Peer {
         }
     }
 
-    /// When all is calm only those come back whom others wait for.
+    /// In the final phase, only peers that others wait for reconnect.
     fn dial_later(&mut self, ctx: &mut Context) {
         let is_needed = matches!(
             self.role,
@@ -222,8 +221,8 @@ impl Peer {
         }
         let Some(wire) = &mut self.wire else { return };
         if !wire.beat(ctx) {
-            ctx.coverage.add("peers that thought the broker dead", 1);
-            assert!(!ctx.is_fair, "a broker that is there gave no sign of life");
+            ctx.coverage.add("peers that declared the broker dead", 1);
+            assert!(!ctx.is_fair, "a live broker gave no sign of life");
             self.hang_up(ctx);
             return;
         }
@@ -278,7 +277,8 @@ impl Peer {
         ctx.queue.push(at, Event::Dial(dial));
     }
 
-    /// Reads once, if it is time, and lets the role hear; answers whether the connection holds.
+    /// Reads once, if it is time, and passes the input to the role; returns whether the connection
+    /// holds.
     fn read(&mut self, ctx: &mut Context) -> bool {
         let Some(wire) = &mut self.wire else {
             return true;
@@ -313,7 +313,7 @@ impl Peer {
     }
 }
 
-/// No message crosses from one proxy to another.
+/// Messages do not cross from one proxy to another.
 fn check_origin(ctx: &Context, message: &[u8], receiver: u32) {
     if let Some((header, _)) = header_of(ctx.style, message) {
         let (from, to) = (ctx.sender(&header), &ctx.senders[receiver as usize]);
@@ -329,7 +329,7 @@ impl Role {
             Self::Publisher(publisher) => publisher.hear(tools, told),
             Self::Reader(reader) => reader.hear(tools, &told),
             Self::Sink(sink) => sink.hear(tools, &told),
-            Self::Source(_) => assert!(matches!(told, Told::Ready), "a PUSH is sent nothing"),
+            Self::Source(_) => assert!(matches!(told, Told::Ready), "a PUSH gets no messages"),
             Self::Steerer(steerer) => steerer.hear(tools, &told),
             Self::Subscriber(subscriber) => subscriber.hear(tools, &told),
             Self::Worker(worker) => worker.hear(tools, told),
@@ -359,10 +359,10 @@ impl Role {
     }
 }
 
-/// How long a peer that follows a new one goes on.
+/// The time for which a peer that follows a new one goes on.
 const FOLLOWS_WITHIN: Nanos = MILLISECOND / 2;
 
-/// Counts what a peer does of its own accord, and when.
+/// Counts the actions of a peer, and decides when they are due.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     pub(crate) done: u32,
@@ -370,7 +370,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Whether it is time to do the next thing, once for each time it is asked and says yes.
+    /// Whether the next action is due; if so, it counts.
     pub(crate) fn is_due(&mut self, tools: &mut Tools<'_>) -> bool {
         let is_due = !tools.ctx.is_calm
             && self.done < tools.spec.quota
@@ -379,7 +379,7 @@ impl Pace {
             && tools.wire.pending() < tools.spec.out_max;
         if is_due {
             self.done += 1;
-            // Some in one burst, then a gap.
+            // Several in one burst, then a gap.
             if tools.ctx.random.chance(40) {
                 let gap = tools.spec.gap;
                 self.next_at = tools.ctx.now + tools.ctx.random.range(0..=2 * gap);
@@ -388,7 +388,7 @@ impl Pace {
         is_due
     }
 
-    /// When to ask again; a full queue wakes by itself when it has been written.
+    /// The time of the next check; a full queue wakes its peer when it was written.
     pub(crate) fn wish(&self, tools: &Tools<'_>) -> Wish {
         if tools.ctx.is_calm || tools.spec.follows || self.done >= tools.spec.quota {
             Wish::Wait

@@ -25,7 +25,7 @@ impl Reader {
         self.is_subscribed = false;
     }
 
-    /// Whether it subscribes is known by the model; that a copy is whole is seen here.
+    /// The model knows whether it subscribes; this checks that a copy is whole.
     pub(crate) fn hear(&self, tools: &mut Tools<'_>, told: &Told) {
         let Told::Message(message) = told else { return };
         tools.ctx.coverage.add("copies", 1);
@@ -53,7 +53,7 @@ pub(crate) struct Steerer {
     /// What it has not been answered, and when it gives up waiting for it.
     awaited: u32,
     gives_up_at: Nanos,
-    /// All is calm, and it has said its last words.
+    /// In the final phase, it has sent its last commands.
     has_resumed: bool,
     pace: Pace,
     pauses: bool,
@@ -127,7 +127,7 @@ impl Steerer {
             8 => r#"{"command": "statistics"}"#,
             9 => "NONSENSE",
             _ => {
-                // Somebody of late, or nobody.
+                // A recent peer, or none.
                 let cables = tools.ctx.cables.len();
                 let cable = cables.saturating_sub(random.below(12));
                 let plug = crate::net::Plug { cable, side: 0 };
@@ -146,7 +146,7 @@ impl Steerer {
         if !is_pair {
             frames.insert(0, Vec::new());
         }
-        // A PAIR is only told what it asks.
+        // A PAIR answers only questions.
         let is_question = command == b"STATISTICS" || command[0] == b'{';
         if self.awaited == 0 {
             self.gives_up_at = tools.ctx.now + 2 * SECOND;

@@ -1,4 +1,4 @@
-//! Those at both ends of a queue.
+//! The peers at both ends of a queue.
 
 use super::wire::{Told, lead};
 use super::{Pace, Tools, Wish};
@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zmtp::SocketType;
 
 /// The number in an answer to the request of a misbehaving peer.
-const NOBODY: (u32, u32) = (u32::MAX, u32::MAX);
+const NO_REQUEST: (u32, u32) = (u32::MAX, u32::MAX);
 
-/// REQ, DEALER or ROUTER that asks.
+/// A REQ, DEALER or ROUTER that sends requests.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// Of this connection, not answered, and when it gives up waiting for them.
+    /// The unanswered requests of this connection, and the times at which it stops waiting.
     awaited: BTreeMap<u32, Nanos>,
     answered: BTreeSet<u32>,
     /// Puts an empty frame in front, as REQ does.
     delimits: bool,
-    /// All clients share one request at a time: an answer that comes late is for the next.
+    /// All clients share one request at a time: a late answer goes to the next client.
     is_in_lockstep: bool,
     number: u32,
     pace: Pace,
@@ -39,7 +39,7 @@ impl Client {
         }
     }
 
-    /// As one of the clients of a REP.
+    /// Makes it one of the clients of a REP.
     pub(crate) fn in_lockstep(self) -> Self {
         Self {
             delimits: true,
@@ -69,7 +69,7 @@ impl Client {
         ctx.receive_once(&header);
         ctx.coverage.add("replies", 1);
         let (sender, number) = header.answers;
-        if header.answers == NOBODY {
+        if header.answers == NO_REQUEST {
             ctx.coverage.add("answers without a question", 1);
             return;
         }
@@ -122,7 +122,7 @@ impl Client {
     }
 }
 
-/// A request to be answered.
+/// A request to answer.
 #[derive(Debug)]
 struct Task {
     answers: (u32, u32),
@@ -130,14 +130,14 @@ struct Task {
     envelope: Vec<Vec<u8>>,
 }
 
-/// REP, DEALER or ROUTER that answers.
+/// A REP, DEALER or ROUTER that answers.
 #[derive(Debug)]
 pub(crate) struct Worker {
     number: u32,
     todo: VecDeque<Task>,
-    /// Time it takes to answer, at most.
+    /// The longest time for an answer.
     effort: Nanos,
-    /// Says things that nobody asked for.
+    /// Whether it also sends unrequested messages.
     is_chatty: bool,
 }
 
@@ -161,10 +161,10 @@ impl Worker {
             !sender.is_liar
         });
         let Some((header, at)) = honest else {
-            // Answered all the same, or the broker would wait for that.
+            // Answered nevertheless, since the broker waits for the answer.
             ctx.coverage.add("lies received", 1);
             self.todo.push_back(Task {
-                answers: NOBODY,
+                answers: NO_REQUEST,
                 due: ctx.now,
                 envelope: lead(&message, 1),
             });
@@ -200,8 +200,8 @@ impl Worker {
             };
             self.say(tools, &task.envelope, task.answers);
             if self.is_chatty && tools.ctx.random.chance(10) {
-                // To a client that never was, to nobody at all, or to somebody, perhaps of another
-                // proxy.
+                // To a client that never existed, to no client, or to an existing one, perhaps of
+                // another proxy.
                 let ctx = &mut *tools.ctx;
                 let known = &ctx.identities;
                 let stranger = match ctx.random.below(3) {
@@ -210,7 +210,7 @@ impl Worker {
                     _ if known.is_empty() => Vec::new(),
                     _ => vec![known[ctx.random.below(known.len())].clone()],
                 };
-                self.say(tools, &stranger, NOBODY);
+                self.say(tools, &stranger, NO_REQUEST);
             }
         }
         Wish::Wait

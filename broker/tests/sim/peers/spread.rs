@@ -1,4 +1,4 @@
-//! Those at both ends of a forwarder and of a streamer.
+//! The peers at both ends of a forwarder and of a streamer.
 
 use super::wire::{Told, lead};
 use super::{Pace, Tools, Wish};
@@ -10,11 +10,11 @@ use zmtp::SocketType;
 /// PUB or XPUB.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    /// The proxy passes on what others have asked for before.
+    /// The proxy also passes on repeated subscriptions.
     hears_twice: bool,
-    /// Sends only what somebody wants, as libzmq does.
+    /// Whether it sends only requested topics, as libzmq does.
     honours: bool,
-    /// The last number heard from each sender.
+    /// The last number received from each sender.
     last: BTreeMap<u32, u32>,
     pace: Pace,
     pub(crate) topics: BTreeSet<Vec<u8>>,
@@ -78,11 +78,11 @@ impl Publisher {
 /// SUB or XSUB.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    /// Everything it wanted since it connected.
+    /// Every topic that it wanted since it connected.
     ever: BTreeSet<Vec<u8>>,
-    /// It is sent what it did not subscribe to.
+    /// It is sent the messages to which it did not subscribe.
     is_inverted: bool,
-    /// Its subscriptions are messages, though commands would do.
+    /// It subscribes by messages, even where commands would do.
     is_old_fashioned: bool,
     is_subscribed: bool,
     last: BTreeMap<u32, u32>,
@@ -106,7 +106,8 @@ impl Subscriber {
         }
     }
 
-    /// When all is calm it wants no more than anybody may, or it would be refused for ever.
+    /// In the final phase it wants no more topics than allowed; otherwise it would be refused again
+    /// and again.
     pub(crate) fn connected(&mut self, is_calm: bool) {
         while is_calm && self.wanted.len() > 3 {
             self.wanted.pop_first();
@@ -127,7 +128,7 @@ impl Subscriber {
         assert_eq!(lead(message, 1)[0], topic, "the topic of {header:?}");
         assert!(
             self.is_inverted || self.ever.iter().any(|wanted| topic.starts_with(wanted)),
-            "{header:?} was never wanted"
+            "{header:?} was never subscribed to"
         );
     }
 
@@ -148,7 +149,7 @@ impl Subscriber {
                 self.number += 1;
                 tools.wire.send(tools.ctx, &[], &header, tools.spec.pings);
             } else if add && (is_xsub || !self.wanted.contains(&topic)) {
-                // An XSUB may say it twice.
+                // An XSUB may repeat it.
                 self.subscribe(tools, &topic, true);
             } else if !add && (is_xsub || self.wanted.contains(&topic)) {
                 self.subscribe(tools, &topic, false);
@@ -187,7 +188,7 @@ impl Source {
 /// PULL.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    /// Sends, which a PULL does not do.
+    /// Whether it sends messages, which a PULL does not do.
     is_chatty: bool,
     number: u32,
 }
@@ -214,12 +215,12 @@ impl Sink {
     }
 }
 
-/// A topic over an alphabet so small that subscriptions meet.
+/// A topic over an alphabet so small that subscriptions collide.
 fn topic(random: &mut Random) -> Vec<u8> {
     (0..random.below(4)).map(|_| random.pick(b"ab")).collect()
 }
 
-/// Compares a message with what its header says, unless a misbehaving peer sent it.
+/// Compares a message with its header, unless a misbehaving peer sent it.
 fn honest(tools: &mut Tools<'_>, message: &[u8], purpose: Purpose, lead: usize) -> Option<Header> {
     let Some((header, at)) = header_of(tools.ctx.style, message) else {
         tools.ctx.coverage.add("lies received", 1);
