@@ -1,6 +1,8 @@
 //! Two sessions that talk to each other: one reports what the other sends.
 
+use super::keys::{curve_client, curve_server, reset_entropy};
 use super::{LIMITS, OLD, socket_type};
+use crate::coder::{Coder, Sealer};
 use crate::config::{MechanismConfig, SessionConfig};
 use crate::encode::{append_frame, append_message};
 use crate::error::{Deadline, Error, Incompatible, Refused};
@@ -12,18 +14,23 @@ use crate::peer::Peer;
 use crate::session::{Event, Session};
 use crate::version::Version;
 use crate::wire::command::append_ping;
+use crate::wire::header::{Header, Legal, LegalFlags};
 use crate::wire::loop_check::{LoopCheck, LoopCommand, Probe};
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Reads `data` as two configurations and then as operations: deliver some bytes, send this, let
-/// time pass. Bits 4 and 5 of the second byte pick the mechanism. Sockets that match must understand each other, whatever the pieces and the commands
+/// time pass. Bits 4 and 5 of the second byte pick the mechanism. With CURVE the operations can
+/// also change, drop, repeat and insert bytes on their way; what is reported must still be what was
+/// sent. Sockets that match must understand each other, whatever the pieces and the commands
 /// in between. Sockets that do not match must both notice. Only silence may end in a timeout.
 pub fn fuzz_ends(data: &[u8]) {
     let [which, other, rest, operations @ ..] = data else {
         return;
     };
+    reset_entropy();
     let Some(mut ends) = Ends::new(*which, *other, *rest) else {
         return;
     };
@@ -58,7 +65,11 @@ enum Said {
 }
 
 struct End {
+    /// What traffic passes through since the end of the handshake.
+    coder: Option<Box<Coder>>,
     config: Arc<SessionConfig>,
+    /// Bytes that the other end has got.
+    delivered: usize,
     expected: VecDeque<Said>,
     heard_at: Instant,
     input: Vec<u8>,
@@ -67,12 +78,18 @@ struct End {
     is_ready: bool,
     is_undecided: bool,
     out: Vec<u8>,
+    /// Received bytes that are still sealed.
+    raw: Vec<u8>,
+    /// All that was ever in `out`.
     sent: Vec<u8>,
     session: Session,
+    /// What is on its way, sealed.
+    wire: Vec<u8>,
 }
 
 struct Ends {
     ends: [End; 2],
+    is_tampered: bool,
     now: Instant,
     start: Instant,
 }
@@ -85,7 +102,8 @@ fn mechanisms(which: u8) -> [MechanismConfig; 2] {
     };
     match which {
         1 => [plain(), MechanismConfig::PlainServer],
-        2 => [MechanismConfig::PlainServer, plain()],
+        2 => [curve_client(), curve_server()],
+        3 => [curve_server(), curve_client()],
         _ => [MechanismConfig::Null, MechanismConfig::Null],
     }
 }
@@ -97,7 +115,25 @@ fn credentials_of(mechanism: &MechanismConfig) -> Credentials {
             password: Password::new(b"secret"),
             user: (*b"user").into(),
         },
+        MechanismConfig::CurveClient(client) => Credentials::Curve(client.public_key()),
         _ => Credentials::Null,
+    }
+}
+
+/// Seals whole frames.
+fn seal(sealer: &mut Sealer, mut plain: &[u8], out: &mut Vec<u8>) {
+    let legal = Legal {
+        command_size_max: u64::MAX,
+        flags: LegalFlags::V3,
+        message_size_max: u64::MAX,
+    };
+    while let Some(header) = Header::parse(plain, &legal).expect("frames of ours") {
+        let (frame, rest) = plain.split_at(header.size + header.body_size);
+        let start = out.len();
+        out.resize(start + sealer.sealed_size(header.body_size), 0);
+        let sealed = sealer.seal(frame[0], &frame[header.size..], &mut out[start..]);
+        sealed.expect("a nonce is left");
+        plain = rest;
     }
 }
 
@@ -133,7 +169,9 @@ impl Ends {
             let mut out = Vec::new();
             End {
                 session: Session::new(config.clone(), start, &mut out),
+                coder: None,
                 config,
+                delivered: 0,
                 expected: VecDeque::new(),
                 heard_at: start,
                 input: Vec::new(),
@@ -142,7 +180,9 @@ impl Ends {
                 is_ready: false,
                 is_undecided: false,
                 out,
+                raw: Vec::new(),
                 sent: Vec::new(),
+                wire: Vec::new(),
             }
         };
         let check = *checks.get(usize::from(rest % 3))?;
@@ -153,6 +193,7 @@ impl Ends {
                 end(which, first, check, bits, &mechanisms[0]),
                 end(other, second, other_check, bits >> 3, &mechanisms[1]),
             ],
+            is_tampered: false,
             now: start,
             start,
         })
@@ -174,8 +215,8 @@ impl Ends {
             2 => return self.pass(Duration::from_millis(100) * u32::from(argument)),
             3 => {
                 if end.is_undecided {
-                    end.decide();
-                    return end.hear(&across.config) == Ok(());
+                    end.decide(&across.config);
+                    return self.hear(from);
                 }
                 if end.session.end_trial(&mut end.out).is_some() {
                     assert!(end.is_on_trial && end.config.loop_check == LoopCheck::Trial);
@@ -191,7 +232,8 @@ impl Ends {
                 end.is_excused = true;
             }
             6 => end.send_probe(across, argument),
-            _ if !end.is_ready || end.out.len() > CABLE_SIZE_MAX => {}
+            12..=15 if end.tamper(what >> 1 & 3, argument) => self.is_tampered = true,
+            _ if !end.is_ready || end.out.len() + end.wire.len() > CABLE_SIZE_MAX => {}
             7 => end.send_message(across, &[vec![argument | 2; size * 3]]),
             8 => {
                 let frames = vec![vec![argument | 2; size / 8]; size % 8 + 1];
@@ -206,24 +248,41 @@ impl Ends {
 
     /// Moves up to `size` bytes from one end to the other.
     fn deliver(&mut self, from: usize, size: usize) -> bool {
-        let are_compatible = self.are_compatible();
         let [first, second] = &mut self.ends;
         let (end, across) = if from == 0 {
             (first, second)
         } else {
             (second, first)
         };
-        let size = size.min(end.out.len());
+        end.flush();
+        let size = size.min(end.wire.len());
         if size == 0 {
             return true;
         }
-        end.sent.extend(end.out.drain(..size));
-        let arrived = &end.sent[end.sent.len() - size..];
-        across.input.extend_from_slice(arrived);
+        end.delivered += size;
+        let arrived = end.wire.drain(..size);
+        if across.coder.is_some() {
+            across.raw.extend(arrived);
+        } else {
+            across.input.extend(arrived);
+        }
         across.heard_at = self.now;
         across.session.handle_received(self.now);
+        self.hear(1 - from)
+    }
+
+    /// Lets an end handle what it has received.
+    fn hear(&mut self, which: usize) -> bool {
+        let are_compatible = self.are_compatible();
+        let [first, second] = &mut self.ends;
+        let (across, end) = if which == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
         match across.hear(&end.config) {
             Ok(()) => true,
+            Err(_) if self.is_tampered => false,
             Err(
                 Error::Incompatible(Incompatible::SocketType { .. })
                 | Error::Refused(Refused::ByPeer(_)),
@@ -287,11 +346,17 @@ impl Ends {
                 }
             }
         }
+        if self.is_tampered {
+            return;
+        }
         assert!(self.are_compatible(), "neither end has noticed");
         for end in &self.ends {
             assert!(end.is_ready && end.session.is_ready(), "an end still waits");
             assert_eq!(end.expected, [], "not reported");
             assert_eq!((end.input.len(), end.out.len()), (0, 0));
+            assert_eq!((end.raw.len(), end.wire.len()), (0, 0));
+            let is_sealed = end.config.mechanism.name() == "CURVE";
+            assert_eq!(end.coder.is_some(), is_sealed);
         }
         let [first, second] = &self.ends;
         assert_eq!(
@@ -369,21 +434,73 @@ impl End {
         }
     }
 
+    /// Puts on its way what the session has said.
+    fn flush(&mut self) {
+        match &mut self.coder {
+            Some(coder) => seal(&mut coder.sealer, &self.out, &mut self.wire),
+            None => self.wire.extend_from_slice(&self.out),
+        }
+        self.sent.append(&mut self.out);
+    }
+
+    /// Changes what is on its way, if it should be protected against that.
+    fn tamper(&mut self, how: u8, argument: u8) -> bool {
+        self.flush();
+        let at = usize::from(argument) * 5;
+        if self.config.mechanism.name() != "CURVE"
+            || self.delivered < GREETING_SIZE
+            || at >= self.wire.len()
+        {
+            return false;
+        }
+        let end = self.wire.len().min(at + 40);
+        match how {
+            0 => self.wire[at] ^= 1 << (argument & 7),
+            1 => drop(self.wire.drain(at..end)),
+            2 => self.wire.extend_from_within(at..end),
+            _ => self.wire.insert(at, argument),
+        }
+        true
+    }
+
+    /// Takes the coder at the end of the handshake. What was said before is not sealed.
+    fn take_coder(&mut self) {
+        if let Some(coder) = self.session.take_coder() {
+            self.flush();
+            self.coder = Some(coder);
+            self.raw = mem::take(&mut self.input);
+        }
+    }
+
+    /// Opens what has come.
+    fn open(&mut self) -> Result<(), Error> {
+        if let Some(coder) = &mut self.coder {
+            let opened = coder.opener.open(&mut self.raw, &LIMITS)?;
+            self.input.extend_from_slice(&self.raw[..opened.plain]);
+            self.raw.drain(..opened.consumed);
+            assert!(
+                opened.need > self.raw.len(),
+                "asked for bytes that are there"
+            );
+        }
+        Ok(())
+    }
+
     /// Handles received bytes, and compares.
     fn hear(&mut self, peer_config: &SessionConfig) -> Result<(), Error> {
         loop {
+            self.open()?;
             let step = self.session.handle_input(&mut self.input, &mut self.out)?;
             if let Event::Ready(_) | Event::Trial(_) = step.event {
                 assert!(!self.session.is_in_handshake());
             }
-            let mut consumed = step.consumed;
+            let consumed = step.consumed;
             match step.event {
                 Event::Need(size) => {
                     self.input.truncate(self.input.len() - step.removed);
                     assert!(size > self.input.len(), "asked for bytes that are there");
                     return Ok(());
                 }
-                Event::Progress => {}
                 Event::Authenticate(credentials) => {
                     assert!(self.decides() && !self.is_undecided);
                     assert_eq!(credentials, credentials_of(&peer_config.mechanism));
@@ -393,33 +510,43 @@ impl End {
                     assert!(self.is_undecided);
                     return Ok(());
                 }
-                Event::LoopCheck(said) => self.expect(Said::Loop(said)),
                 Event::Message(span) => {
-                    let message = self.input[consumed..consumed + span.size].to_vec();
+                    let message: Vec<u8> =
+                        self.input.drain(consumed..consumed + span.size).collect();
                     self.expect(Said::Message(message));
                     self.session.accept();
-                    consumed += span.size;
                 }
                 Event::Subscription { add, topic } => {
                     let topic = self.input[topic].to_vec();
                     self.expect(Said::Subscription(add, topic));
                 }
-                Event::Trial(peer) => {
-                    assert!(!self.is_on_trial && !self.is_ready);
-                    self.is_on_trial = true;
-                    self.check_peer(&peer, peer_config);
-                }
-                Event::Ready(peer) => {
-                    assert!(!self.is_ready);
-                    let checks = [self.config.loop_check, peer_config.loop_check];
-                    let is_tried =
-                        checks.contains(&LoopCheck::Trial) && !checks.contains(&LoopCheck::Off);
-                    assert_eq!(self.is_on_trial, is_tried);
-                    self.is_ready = true;
-                    self.check_peer(&peer, peer_config);
-                }
+                event => self.note(event, peer_config),
             }
             self.input.drain(..consumed);
+            self.take_coder();
+        }
+    }
+
+    /// An event that is about no bytes.
+    fn note(&mut self, event: Event, peer_config: &SessionConfig) {
+        match event {
+            Event::Progress => {}
+            Event::LoopCheck(said) => self.expect(Said::Loop(said)),
+            Event::Trial(peer) => {
+                assert!(!self.is_on_trial && !self.is_ready);
+                self.is_on_trial = true;
+                self.check_peer(&peer, peer_config);
+            }
+            Event::Ready(peer) => {
+                assert!(!self.is_ready);
+                let checks = [self.config.loop_check, peer_config.loop_check];
+                let is_tried =
+                    checks.contains(&LoopCheck::Trial) && !checks.contains(&LoopCheck::Off);
+                assert_eq!(self.is_on_trial, is_tried);
+                self.is_ready = true;
+                self.check_peer(&peer, peer_config);
+            }
+            event => panic!("{event:?} is about bytes"),
         }
     }
 
@@ -446,12 +573,13 @@ impl End {
     }
 
     /// Lets the peer in.
-    fn decide(&mut self) {
+    fn decide(&mut self, peer_config: &SessionConfig) {
         let user = Some("user".into());
         let granted = Authorization::Granted { user };
         let event = self.session.authorize(granted, &mut self.out);
-        assert_eq!(event, Ok(Event::Progress), "its READY is still to come");
         self.is_undecided = false;
+        self.note(event.expect("a decision in time"), peer_config);
+        self.take_coder();
     }
 
     /// How many commands of this name it has sent.

@@ -13,6 +13,7 @@ mod deframer;
 mod ends;
 mod greeting;
 mod header;
+mod keys;
 mod session;
 
 pub use command::fuzz_command;
@@ -27,7 +28,7 @@ use crate::socket_type::SocketType;
 
 /// Small limits, so that a fuzzer reaches them.
 const LIMITS: Limits = Limits {
-    handshake_command_size_max: 512,
+    handshake_command_size_max: 1024,
     message_frames_max: 8,
     message_size_max: 1024,
     topic_size_max: 32,
