@@ -195,7 +195,7 @@ mod tests {
             }
         }
         assert_eq!(Kind::pair(Router, Dealer), Ok(Kind::ALL[0]));
-        let refusal = Kind::pair(Pull, Sub).expect_err("nobody sends");
+        let refusal = Kind::pair(Pull, Sub).expect_err("both only receive");
         assert_eq!(
             refusal.to_string(),
             "PULL:SUB cannot be a proxy: both sides only receive; use PUSH, PUB or XPUB on one"

@@ -78,7 +78,7 @@ fn a_stale_socket_is_replaced() {
     let directory = Directory::new();
     let path = directory.path("socket");
     leave_stale(&path);
-    let bound = listen_at(&path).expect("nobody listens");
+    let bound = listen_at(&path).expect("the path has no listener");
     UnixStream::connect(&path).expect("we listen");
     assert_eq!(directory.names(), ["socket"]);
     drop(bound);
@@ -89,7 +89,7 @@ fn a_live_socket_is_never_taken() {
     let directory = Directory::new();
     let path = directory.path("socket");
     let first = listen_at(&path).expect("it is free");
-    let error = listen_at(&path).expect_err("somebody listens");
+    let error = listen_at(&path).expect_err("the name is taken");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
     assert_eq!(directory.names(), ["socket"]);
     UnixStream::connect(&path).expect("the first still listens");
@@ -106,7 +106,7 @@ fn a_socket_with_a_full_backlog_is_alive() {
     };
     let _first = listen(&IpcName::Path(path.clone()), &options).expect("it is free");
     let _waiting = [(); 2].map(|()| UnixStream::connect(&path).expect("there is room"));
-    let error = listen_at(&path).expect_err("somebody listens");
+    let error = listen_at(&path).expect_err("the name is taken");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
 }
 
@@ -222,14 +222,17 @@ fn owners_are_looked_up_by_name() {
         id_of("root", "/etc/group", "group").expect("everywhere"),
         Some(0)
     );
-    assert_eq!(id_of("", "/etc/passwd", "user").expect("nobody"), None);
+    assert_eq!(
+        id_of("", "/etc/passwd", "user").expect("an empty name"),
+        None
+    );
     assert_eq!(
         id_of("77", "/etc/passwd", "user").expect("a number"),
         Some(77)
     );
     let directory = Directory::new();
     let options = SocketOptions {
-        ipc_owner: Some("nobody-of-this-name".parse().expect("legal")),
+        ipc_owner: Some("no-such-user".parse().expect("legal")),
         ..SocketOptions::DEFAULT
     };
     let path = directory.path("socket");
@@ -263,7 +266,7 @@ fn abstract_names_need_no_file_and_are_never_shared() {
     let name = IpcName::Abstract(format!("zmqd-test-{}", process::id()));
     let bound = listen(&name, &SocketOptions::DEFAULT).expect("it is free");
     assert!(bound.file.is_none());
-    let error = listen(&name, &SocketOptions::DEFAULT).expect_err("somebody listens");
+    let error = listen(&name, &SocketOptions::DEFAULT).expect_err("the name is taken");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     drop(bound);
     listen(&name, &SocketOptions::DEFAULT).expect("it is free again");

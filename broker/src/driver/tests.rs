@@ -515,7 +515,7 @@ fn only_bound_names_can_be_connected_to() {
     let mut running = Running::start(IN_A_ROW);
     let error = running
         .handle
-        .connect_inproc("nobody")
+        .connect_inproc("unbound")
         .expect_err("unbound");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert_eq!(error.to_string(), "no side binds inproc://unbound");

@@ -1,7 +1,8 @@
-//! What a capture must show and a control must answer, decided beside the broker.
+//! The copies that a capture must send and the answers that a control must give, decided
+//! independently of the broker.
 //!
-//! A message is shown when it goes on, which is known of each connection after every call of the
-//! core; whoever reads the capture at that moment must get a copy, unless his queue is full.
+//! A copy is due when a message goes on, which is known for each connection after every call of the
+//! core. Every reader of the capture at that moment must get the copy, unless its queue is full.
 
 use crate::message::{Key, Style, key_of};
 use crate::random::digest;
@@ -10,15 +11,15 @@ use broker::{ConnId, Core};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zmtp::{Frames, SocketType};
 
-/// Bytes of an identity that the broker makes up.
+/// Bytes of an identity that the broker generates.
 const MADE_UP_SIZE: u64 = 9;
 
-/// A message that was heard and has not gone on.
+/// A received message that has not gone on.
 #[derive(Debug)]
 pub(crate) struct Passing {
     /// Bytes of the bodies of its frames.
     pub(crate) body_bytes: u64,
-    /// Of all its bytes.
+    /// The digest of all its bytes.
     pub(crate) digest: u64,
     /// The beginning of its first frame.
     pub(crate) first: Vec<u8>,
@@ -26,39 +27,38 @@ pub(crate) struct Passing {
     pub(crate) key: Key,
 }
 
-/// Who sent what goes on.
+/// The sender of a message that goes on.
 #[derive(Debug)]
 pub(crate) struct Sender<'a> {
     pub(crate) id: ConnId,
-    /// The identity that it announced, or that was made up for it, as far as that is known.
+    /// Its announced or generated identity, as far as known.
     pub(crate) identity: &'a [u8],
     pub(crate) side: SocketName,
 }
 
-/// Somebody who reads the capture, as it is while the core does nothing.
+/// A reader of the capture, between two calls of the core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Audience<'a> {
     pub(crate) id: ConnId,
-    /// It is being closed: whether it got what went on just then is not known.
-    /// Its queue is as full as it may be.
+    /// It is being closed, so it is unknown whether it got the last copies. Its queue is full.
     pub(crate) is_at_high_water: bool,
     pub(crate) is_closing: bool,
-    /// Its queue is full, and the kernel takes nothing of it.
+    /// Its queue is full, and the kernel accepts no bytes of it.
     pub(crate) is_full: bool,
-    /// It is shown what it did not subscribe to.
+    /// It gets the copies to which it did not subscribe.
     pub(crate) is_inverted: bool,
     pub(crate) topics: &'a BTreeSet<Vec<u8>>,
 }
 
-/// A copy that a reader is to be sent.
+/// A copy that a reader must be sent.
 #[derive(Clone, Copy, Debug)]
 struct Copy {
-    /// Counts the calls of the core.
+    /// The number of the call of the core.
     call: u64,
     digest: u64,
     is_excused: bool,
     key: Key,
-    /// Counts the messages of its sender.
+    /// The number of the message among those of its sender.
     order: u64,
 }
 
@@ -68,69 +68,69 @@ struct Reader {
     /// Copies that it missed because its queue was full.
     missed: u64,
     newest_call: u64,
-    /// How far each sender had come in what was shown.
+    /// The last position of each sender's messages in the copies sent.
     orders: BTreeMap<ConnId, u64>,
-    /// It wants everything.
+    /// It subscribes to everything.
     takes_all: bool,
-    /// Its queue was as full as it may be at some time.
+    /// Its queue was full at some time.
     was_full: bool,
-    /// The last that it was shown of each topic: a subscription, or a cancel.
+    /// The last copy of each topic: a subscription, or a cancel.
     view: BTreeMap<Vec<u8>, bool>,
 }
 
-/// An answer that a control owes.
+/// An answer that a control must give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Empty,
-    /// JSON with this in it.
+    /// JSON that contains this text.
     Json(String),
-    /// Frames and bytes from the frontend and from the backend; if not exactly, at least so many.
+    /// Frames and bytes from the frontend and from the backend; if not exactly, at least these.
     Statistics {
         is_exact: bool,
         numbers: [[u64; 2]; 2],
     },
 }
 
-/// Those beside the path of one proxy.
+/// The capture and the control of one proxy.
 #[derive(Debug)]
 pub(crate) struct Watch {
     answers: BTreeMap<ConnId, VecDeque<Answer>>,
-    /// No message goes on without a copy.
+    /// Messages do not go on without a copy.
     blocks: bool,
     calls: u64,
     has_peers: bool,
-    /// Whom a shortage of memory hits is not known.
+    /// Memory is limited, so it is unknown which peers lose messages.
     may_shed: bool,
-    /// Copies for those who read the capture, each counted.
+    /// Copies for readers of the capture, each counted.
     pub(crate) expected: u64,
-    /// Answers that were too old before they were sent.
+    /// Answers that expired before they were sent.
     pub(crate) expired: u64,
     is_balanced: bool,
-    /// What is queued for readers may be dropped again, which is counted.
+    /// Copies in queues may be dropped again, which is counted.
     is_lossy: bool,
-    /// Subscriptions to what others want already are passed on and shown.
+    /// Repeated subscriptions are passed on and shown.
     is_verbose: bool,
     pub(crate) is_paused: bool,
-    /// Balanced captures: copies that were shown behind younger ones of the same sender.
+    /// Balanced captures: copies that were sent after newer ones of the same sender.
     pub(crate) late: u64,
     /// Frames and bytes that went on, identities included, from each side.
     passed: [[u64; 2]; 2],
-    /// Balanced captures: copies that nobody was sent yet.
+    /// Balanced captures: copies that no reader was sent yet.
     pool: BTreeMap<ConnId, VecDeque<Copy>>,
-    /// What stands in front of a copy, if anything.
+    /// The frame in front of a copy, if any.
     prefixes: [Option<Vec<u8>>; 2],
     readers: BTreeMap<ConnId, Reader>,
     shown_subscriptions: u64,
     style: Style,
     types: [SocketType; 2],
-    /// Answers for which there was no room.
+    /// Answers that were dropped for lack of room.
     pub(crate) unanswered: u64,
     /// Copies that may have been queued or not.
     pub(crate) unsure: u64,
 }
 
 impl Watch {
-    /// `None` if nobody can watch the proxy.
+    /// `None` if the proxy has neither capture nor control.
     pub(crate) fn new(
         config: &ProxyConfig,
         (may_shed, is_lossy): (bool, bool),
@@ -172,15 +172,16 @@ impl Watch {
         })
     }
 
-    /// The core has been called once more, and this is who reads the capture now. Among its peers
-    /// there may be some that cannot be written to any more.
+    /// The core was called once more, with these readers of the capture. Some of its peers may not
+    /// be writable any more.
     pub(crate) fn called(&mut self, audience: &[Audience<'_>], has_peers: bool) {
         self.calls += 1;
         self.has_peers = has_peers;
         for reader in audience {
             let known = self.readers.entry(reader.id).or_default();
             known.takes_all = reader.topics.contains(&b""[..]);
-            // Whose queue is shed when memory is short is not known, nor what was replaced.
+            // It is unknown whose queue is shed when memory is short, and which messages were
+            // replaced.
             known.was_full |= reader.is_at_high_water || self.may_shed || self.is_lossy;
         }
     }
@@ -224,7 +225,7 @@ impl Watch {
         }
         let first = match &self.prefixes[side] {
             Some(prefix) => prefix,
-            // One that is made up begins with a zero.
+            // A generated identity begins with a zero.
             None if is_labelled && sender.identity.is_empty() => &[0][..],
             None if is_labelled => sender.identity,
             None => &message.first,
@@ -242,8 +243,8 @@ impl Watch {
         }
     }
 
-    /// A copy is being sent to a reader; answers with the sender of the message and the identity in
-    /// front of it, if there is one.
+    /// A copy is being sent to a reader; returns the sender of the message and the identity in
+    /// front of it, if any.
     pub(crate) fn shown<'a>(
         &mut self,
         id: ConnId,
@@ -261,7 +262,7 @@ impl Watch {
                 &self.readers.entry(id).or_default().awaited
             };
             let is_it = |copy: &&Copy| copy.digest == digest;
-            // A copy of a misbehaving peer may be like another: the one that need not be shown.
+            // A copy of a misbehaving peer may equal another: the one that need not be sent.
             let found = known
                 .iter()
                 .filter(|(sender, copies)| {
@@ -330,14 +331,14 @@ impl Watch {
         }
         assert!(
             reader.newest_call <= copy.call,
-            "{id:?} was shown {:?} behind what went on later",
+            "{id:?} was shown {:?} after a later message",
             copy.key
         );
         reader.newest_call = copy.call;
     }
 
-    /// A copy of what came in through `side` as its sender's identity, if it has one in front, and
-    /// the message.
+    /// Divides a copy of a message that `side` received into the identity of its sender, if in
+    /// front, and the message.
     fn take_apart<'a>(
         &self,
         side: SocketName,
@@ -358,7 +359,7 @@ impl Watch {
         Some((identity, frames.rest()))
     }
 
-    /// Whether a copy is one of a subscription or a cancel that an XPUB passes on.
+    /// The subscription or cancel in a copy, if it is one that an XPUB passes on.
     fn subscription(&self, copy: &[u8]) -> Option<(bool, Vec<u8>)> {
         let (_, message) = self.take_apart(SocketName::Backend, copy)?;
         let frame = Frames::new(message).next().filter(|frame| !frame.more)?;
@@ -367,8 +368,8 @@ impl Watch {
         is_one.then(|| (*first == 1, topic.to_vec()))
     }
 
-    /// A control was told this, or asked this, by which so many are kicked; answers with how many
-    /// answers there must be.
+    /// A control received this command or question, which kicks this number of peers; returns the
+    /// number of answers.
     pub(crate) fn asked(
         &mut self,
         id: ConnId,
@@ -382,7 +383,7 @@ impl Watch {
                 is_rep.then_some(Answer::Empty)
             }
             b"STATISTICS" => Some(Answer::Statistics {
-                // When the subscriptions of the dead are cancelled is not known here.
+                // It is unknown when the subscriptions of dead peers are cancelled.
                 is_exact: self.types[1] != SocketType::Xpub,
                 numbers: self.passed,
             }),
@@ -403,7 +404,7 @@ impl Watch {
         count
     }
 
-    /// So many answers are queued: those before them were dropped because of their age.
+    /// This number of answers is queued: those before them have expired.
     pub(crate) fn keep_answers(&mut self, id: ConnId, queued: u32) {
         let answers = self.answers.entry(id).or_default();
         while answers.len() > queued as usize {
@@ -412,14 +413,14 @@ impl Watch {
         }
     }
 
-    /// There was no room for the last `count` answers, or nobody is there to hear them.
+    /// The last `count` answers had no room, or their peer has left.
     pub(crate) fn not_answered(&mut self, id: ConnId, count: usize, is_full: bool) {
         let answers = self.answers.entry(id).or_default();
         answers.truncate(answers.len() - count);
         self.unanswered += if is_full { count as u64 } else { 0 };
     }
 
-    /// A control is answering.
+    /// A control answers.
     pub(crate) fn answered(&mut self, id: ConnId, message: &[u8], is_rep: bool) {
         let mut frames = Frames::new(message);
         if is_rep {
@@ -442,7 +443,7 @@ impl Watch {
         }
     }
 
-    /// The capture has dropped so many copies; all is quiet.
+    /// The capture has dropped this number of copies; the world is quiet.
     pub(crate) fn check_quiet(
         &self,
         what: &str,
@@ -460,7 +461,7 @@ impl Watch {
             assert_eq!(lost, 0, "{what}: messages that went on without a copy");
         }
         if self.is_balanced {
-            // What is dropped may be subscriptions too.
+            // Dropped copies may be subscriptions too.
             let has_others = self.types[1] == SocketType::Xpub && lost < dropped;
             assert!(
                 lost == dropped || has_others,
@@ -498,7 +499,7 @@ impl Watch {
         }
     }
 
-    /// What those who missed nothing were shown last of each topic; subscriptions that were shown.
+    /// The last copy of each topic at readers that missed nothing, for subscriptions.
     pub(crate) fn views(
         &self,
     ) -> (
@@ -511,7 +512,7 @@ impl Watch {
     }
 }
 
-/// Whether the queue of a connection is as full as it may be.
+/// Whether the queue of a connection is full.
 pub(crate) fn is_at_high_water(
     core: &Core,
     id: ConnId,

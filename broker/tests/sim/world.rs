@@ -1,4 +1,4 @@
-//! A whole run: brokers, peers, cables between them, and what becomes of them.
+//! A whole run: brokers, peers, cables between them, and their fates.
 
 use crate::context::SocketKey;
 use crate::context::{Context, Coverage, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
@@ -9,7 +9,7 @@ use broker::config::Config;
 use broker::{LinkId, ListenerId};
 use std::io::ErrorKind;
 
-/// No run needs more events; one that does is a loop.
+/// More events than any run needs: a loop.
 const EVENTS_MAX: u64 = 500_000;
 
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct World {
     pub(crate) ctx: Context,
     pub(crate) nodes: Vec<Node>,
     pub(crate) peers: Vec<Peer>,
-    /// What the run does beside running.
+    /// The script of the run.
     pub(crate) script: Script,
     events: u64,
 }
@@ -25,19 +25,19 @@ pub(crate) struct World {
 /// The course of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Script {
-    /// Somebody sends PINGs by the clock: there is never nothing to do.
+    /// Heartbeats are in use, so events never end.
     pub(crate) beats: bool,
-    /// Time between two faults; none is a fair-weather run.
+    /// The time between two faults; none is a run without faults.
     pub(crate) fault_gap: Option<Nanos>,
-    /// Brokers are killed and come back.
+    /// Brokers are killed and restarted.
     pub(crate) kills: bool,
-    /// When all that is wrong is put right, or the brokers stop in the middle of everything.
+    /// The time after which all faults end, or the brokers stop in the middle of everything.
     pub(crate) lasts: Nanos,
     pub(crate) stops_early: bool,
     pub(crate) stops_twice: bool,
 }
 
-/// What came out of a run.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) coverage: Coverage,
@@ -62,7 +62,7 @@ impl World {
         self.nodes.push(node);
     }
 
-    /// Runs the whole script, panicking at the first thing that is not as it must be.
+    /// Runs the whole script, and panics at the first violated condition.
     pub(crate) fn run(mut self) -> Outcome {
         if let Some(gap) = self.script.fault_gap {
             self.ctx.queue.push(gap, Event::Fault);
@@ -100,8 +100,8 @@ impl World {
         }
     }
 
-    /// As [`Self::run_until_quiet`] where heartbeats go on for ever: until all that was begun must
-    /// have come to its end, and then to a moment between two heartbeats.
+    /// Like [`Self::run_until_quiet`], for runs with heartbeats, which never end: runs until
+    /// everything begun must have ended, then to a moment between two heartbeats.
     fn run_until_still(&mut self) {
         self.run_until(self.ctx.now + 15 * SECOND);
         for _ in 0..100_000 {
@@ -110,7 +110,7 @@ impl World {
             }
             self.step();
         }
-        panic!("something is always under way");
+        panic!("bytes are always in transit");
     }
 
     fn is_still(&self) -> bool {
@@ -126,14 +126,14 @@ impl World {
             return;
         };
         self.events += 1;
-        assert!(self.events < EVENTS_MAX, "this will never end: {event:?}");
+        assert!(self.events < EVENTS_MAX, "this never ends: {event:?}");
         self.ctx.now = at;
         let ctx = &mut self.ctx;
         let taker_at = ctx.taker_at;
         match event {
             Event::Break { plug, kind } => {
                 if ctx.break_now(plug, kind) {
-                    // Whoever writes before he is told learns of it by that.
+                    // An owner that writes before it is notified learns of the loss by that.
                     let at = at + ctx.random.range(0..=3 * MILLISECOND);
                     ctx.queue.push(at, Event::Tell { plug });
                 }
@@ -231,7 +231,7 @@ impl World {
         if self.ctx.cables.is_empty() || self.peers.is_empty() {
             return;
         }
-        // The youngest are those in use.
+        // The newest ones are those in use.
         let recent = self.ctx.cables.len().min(20);
         let cable = self.ctx.cables.len() - 1 - self.ctx.random.below(recent);
         let peer = self.ctx.random.below(self.peers.len());
@@ -270,7 +270,7 @@ impl World {
         }
     }
 
-    /// A broker is killed, and another one takes its place.
+    /// A broker is killed, and a new one replaces it.
     fn kill(&mut self) {
         let live: Vec<usize> = (0..self.nodes.len())
             .filter(|index| !self.nodes[*index].is_dead)
@@ -282,7 +282,7 @@ impl World {
         self.add_node(config);
     }
 
-    /// Puts right what is wrong: from now on everybody takes what is sent to him.
+    /// Ends all faults: from now on every peer reads everything.
     fn calm(&mut self) {
         let ctx = &mut self.ctx;
         ctx.is_calm = true;
@@ -301,7 +301,7 @@ impl World {
         }
     }
 
-    /// Lets all brokers stop, whatever they are at, and runs until nothing is left to do.
+    /// Makes all brokers stop, in whatever state, and runs until no events are left.
     fn stop(&mut self) {
         self.ctx.is_over = true;
         self.ctx.trace.note(self.ctx.now, "stop", [0; 3]);
@@ -314,14 +314,14 @@ impl World {
                 node.stop(&mut self.ctx);
             }
         }
-        // Some read on as before; then all do.
+        // At first some peers do not read; then all do.
         self.run_until(self.ctx.now + SECOND);
         self.calm();
         self.run_until_quiet();
     }
 }
 
-/// How a run goes, for better or worse.
+/// The course of a run, drawn at random.
 pub(crate) fn script(random: &mut Random) -> Script {
     Script {
         beats: random.chance(15),

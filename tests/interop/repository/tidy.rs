@@ -46,6 +46,29 @@ fn no_unfinished_work_is_marked() {
     });
 }
 
+/// Processes are not persons, and nothing lasts without end.
+#[test]
+fn avoided_words_do_not_occur() {
+    // In halves, so that the words are not found here.
+    let avoided = [
+        ("every", "body"),
+        ("for e", "ver"),
+        ("no", "body"),
+        ("some", "body"),
+        ("who", "ever"),
+    ]
+    .map(|(half, rest)| format!(" {half}{rest} "));
+    refuse_lines(&["md", "rs"], |_, line| {
+        // Names from elsewhere, such as that of a system's user, are in backticks.
+        let own: String = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+        let words = own.split(|letter: char| !letter.is_alphabetic());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let text = format!(" {} ", words.join(" ").to_lowercase());
+        let found = avoided.iter().find(|word| text.contains(word.as_str()))?;
+        Some(format!("contains \"{}\"", found.trim()))
+    });
+}
+
 #[test]
 fn lines_have_no_trailing_blanks() {
     refuse_lines(&["c", "cjs", "md", "py", "rs", "sh", "toml"], |_, line| {

@@ -102,7 +102,7 @@ fn every_origin_reads_back() {
     assert!(matches!(reader.read(), Ok(None)));
 }
 
-/// The bytes of version 1: a recording of today must be readable for ever.
+/// The bytes of version 1, which all later versions must be able to read.
 #[test]
 fn the_bytes_are_those_of_the_description() {
     let mut recording = Vec::new();

@@ -1,4 +1,4 @@
-//! One connection of a peer: a session, what came, what is to be sent.
+//! One connection of a peer: a session, its input and output.
 
 use super::Spec;
 use crate::context::Context;
@@ -23,19 +23,19 @@ pub(crate) struct Wire {
     out: Vec<u8>,
     out_at: usize,
     pub(crate) plug: Plug,
-    /// Bytes.
+    /// Bytes received.
     received: usize,
     pub(crate) received_messages: u64,
-    /// Distinct for every connection.
+    /// Different for every connection.
     pub(crate) sender: u32,
     pub(crate) sent_messages: u64,
     session: Session,
     start: usize,
-    /// How much more the session will say of a greeting that was replaced.
+    /// The unsent steps of a greeting that was replaced.
     steps_left: usize,
 }
 
-/// What a peer hears.
+/// An event for a peer.
 #[derive(Debug)]
 pub(crate) enum Told {
     Message(Vec<u8>),
@@ -43,7 +43,7 @@ pub(crate) enum Told {
     Subscription { add: bool, topic: Vec<u8> },
 }
 
-/// How a read ended.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pulled {
     Closed,
@@ -61,11 +61,11 @@ impl Wire {
         };
         let mut out = Vec::new();
         let session = Session::new(Arc::new(config), ctx.instant(), &mut out);
-        // A session speaks 3.1, and in steps; an older peer says so at once.
+        // A session speaks 3.1, in steps; an older peer sends all at once.
         let mut steps_left = 0;
         if spec.is_v2 {
             let greeting = v2_greeting(spec);
-            // It says its version and all that is left.
+            // It sends its version and the rest of its greeting.
             steps_left = greeting.len() - out.len();
             out = greeting;
         } else if minor == 0 {
@@ -98,17 +98,17 @@ impl Wire {
         }
     }
 
-    /// Says this instead of what the session would.
+    /// Sends these bytes instead of those of the session.
     pub(crate) fn replace(&mut self, out: Vec<u8>) {
         self.out = out;
     }
 
-    /// Queues these bytes, whatever they mean.
+    /// Queues these bytes, whatever their meaning.
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Reads once, at most `limit` bytes, and answers with what they mean.
+    /// Reads once, at most `limit` bytes, and returns the events in them.
     pub(crate) fn pull(&mut self, ctx: &mut Context, limit: usize) -> (Pulled, Vec<Told>) {
         self.input.drain(..self.start);
         self.start = 0;
@@ -122,7 +122,7 @@ impl Wire {
         };
         self.input.truncate(have + size);
         if self.is_v2 && (self.received..self.received + size).contains(&SIGNATURE_SIZE) {
-            // Whoever speaks 2.0 takes every later version for it.
+            // A peer that speaks 2.0 treats every later version as 2.0.
             self.input[have + SIGNATURE_SIZE - self.received] = 1;
         }
         self.received += size;
@@ -145,7 +145,7 @@ impl Wire {
                 Ok(step) => step,
                 // The program has denied the peer, which is about to be closed.
                 Err(Error::Refused(_)) => return told,
-                Err(error) => panic!("the broker said what it may not: {error}"),
+                Err(error) => panic!("the broker violated the protocol: {error}"),
             };
             let steps = self.steps_left.min(self.out.len() - said);
             self.out.drain(said..said + steps);
@@ -178,8 +178,8 @@ impl Wire {
         }
     }
 
-    /// Whether what came behind the first `before` bytes made the broker's greeting whole, on which
-    /// a peer says all that is left of its handshake.
+    /// Whether the bytes after the first `before` ones completed the broker's greeting, so that the
+    /// peer sends the rest of its handshake.
     pub(crate) fn is_greeted(&self, before: usize) -> bool {
         let size = if self.is_v2 {
             GREETING_V2_SIZE
@@ -194,8 +194,8 @@ impl Wire {
         self.received
     }
 
-    /// Queues a message: `lead` and then the frames that `header` stands for. With PINGs between
-    /// its frames if the peer knows PING and is nervous.
+    /// Queues a message: `lead`, then the frames of `header`. It has PINGs between its frames if
+    /// the peer knows PING and is nervous.
     pub(crate) fn send(
         &mut self,
         ctx: &mut Context,
@@ -220,13 +220,13 @@ impl Wire {
 
     pub(crate) fn ping(&mut self, random: &mut Random) {
         if self.knows_ping {
-            // No time to live, and a context of up to 16 bytes.
+            // No time-to-live, and a context of up to 16 bytes.
             let context = vec![0x70; random.below(17)];
             append_command(&mut self.out, "PING", &[&[0, 0], &context[..]].concat());
         }
     }
 
-    /// Queues a subscription or a cancel, in the form of the peer's version or in the older one.
+    /// Queues a subscription or cancel, in the form of the peer's version or in the older one.
     pub(crate) fn subscribe(&mut self, topic: &[u8], add: bool, older: bool) {
         let is_older = older || self.minor == 0;
         let version = if is_older {
@@ -237,7 +237,7 @@ impl Wire {
         Peer::append_subscription(version, topic, add, &mut self.out);
     }
 
-    /// Gives a sign of life if it is time to; false if the broker has given none for too long.
+    /// Gives a sign of life if one is due; false if the broker has given none for too long.
     pub(crate) fn beat(&mut self, ctx: &Context) -> bool {
         let result = self.session.handle_timeout(ctx.instant(), &mut self.out);
         result.is_ok()
@@ -252,7 +252,7 @@ impl Wire {
         self.out.len() - self.out_at
     }
 
-    /// Writes until nothing is left or the kernel takes no more; answers whether the connection
+    /// Writes until nothing is left or the kernel accepts no more; returns whether the connection
     /// holds.
     pub(crate) fn flush(&mut self, ctx: &mut Context) -> bool {
         while self.pending() > 0 {
@@ -269,7 +269,7 @@ impl Wire {
     }
 }
 
-/// All that opens a connection of ZMTP 2.0: signature, revision, socket type, identity.
+/// The whole opening of a ZMTP 2.0 connection: signature, revision, socket type, identity.
 fn v2_greeting(spec: &Spec) -> Vec<u8> {
     let mut out = b"\xff\0\0\0\0\0\0\0\x01\x7f\x01".to_vec();
     out.push(spec.socket_type.octet());

@@ -1,4 +1,4 @@
-//! Who talks to the brokers of a run.
+//! The peers of a run.
 
 use super::{Plan, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
@@ -44,7 +44,7 @@ impl Scene {
             spec.knows_ping = false;
         }
         if !proxy.socket(side).options.router_handover {
-            // Two that want one name wait for each other, which is tested elsewhere.
+            // Two peers that want one identity wait for each other, which is tested elsewhere.
             spec.identity.clear();
         }
         let behind = &proxy.backend.options;
@@ -59,7 +59,7 @@ impl Scene {
                 let (delimits, window) = (random.chance(50), 1 + random.below(20));
                 Role::Client(Client::new(spec.socket_type, delimits, window))
             }
-            // It discards what has no envelope.
+            // A REP discards messages without an envelope.
             SocketType::Rep => {
                 let window = random.pick(&[1, 1, 2, 5]);
                 Role::Client(Client::new(spec.socket_type, true, window).in_lockstep())
@@ -105,7 +105,8 @@ impl Scene {
             Profile::Mixed => 5 + random.below(120),
             Profile::Large => 3 + random.below(40),
         };
-        // Two that a broker connects to under one name would take turns for ever.
+        // Two peers with one identity that a broker connects to would replace each other without
+        // end.
         let identity = match random.below(10) {
             _ if is_listening => Vec::new(),
             0 => vec![b'x'],
@@ -140,7 +141,7 @@ impl Scene {
         }
     }
 
-    /// How a peer reads: everything at once, or little by little, or seldom.
+    /// A peer's reading: everything at once, little by little, or seldom.
     fn reading(&mut self) -> (usize, Nanos) {
         if self.world.ctx.is_fair {
             return (64 << 10, MILLISECOND);
@@ -182,7 +183,7 @@ impl Scene {
         }
     }
 
-    /// Whoever reads the capture and is at the control.
+    /// The peers of the capture and the control.
     pub(super) fn watchers_of(&mut self, proxy: &ProxyConfig) {
         if let Some(endpoint) = proxy.capture.socket.bind.first() {
             for _ in 0..1 + self.random.below(5) {
@@ -198,7 +199,7 @@ impl Scene {
                 let mut spec = self.spec(proxy.control.socket_type, port(endpoint), false);
                 spec.quota = spec.quota.min(60);
                 let (pauses, window) = (self.random.chance(50), self.random.pick(&[1, 1, 5]));
-                // The first proxy goes on, or the broker would stop.
+                // The first proxy goes on; otherwise the broker would stop.
                 let may_end = self.plan == Plan::Several && !proxy.name.starts_with('0');
                 let terminates = may_end && self.random.chance(50);
                 let steerer = Steerer::new(spec.socket_type, (pauses, terminates), window);
@@ -207,7 +208,7 @@ impl Scene {
         }
     }
 
-    /// What a reader subscribes to: everything, a direction, what few messages begin with, nothing.
+    /// The subscriptions of a reader: everything, a direction, a rare beginning, nothing.
     fn wanted_copies(&mut self, proxy: &ProxyConfig, socket_type: SocketType) -> Vec<Vec<u8>> {
         let choice = [
             &b""[..],

@@ -1,4 +1,4 @@
-//! What a run consists of: everything is drawn from the seed.
+//! The elements of a run, all drawn from the seed.
 
 mod cast;
 mod options;
@@ -17,7 +17,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use zmtp::SocketType;
 
-/// What sort of arrangement a run is about.
+/// The arrangement of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     Queue,
@@ -31,7 +31,7 @@ pub(crate) enum Plan {
     Lockstep,
     /// Two brokers, the second one behind the first.
     Chain,
-    /// Few workers or sinks, slow and short-lived; who sends does so when one of them comes back.
+    /// Few workers or sinks, slow and short-lived; senders send when one of them returns.
     Handover,
     /// Proxies that connect to their peers.
     Reversed,
@@ -91,9 +91,9 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
 }
 
 struct Scene {
-    /// Counts the proxies between which no message may pass.
+    /// Counts groups of proxies; messages must not cross from one group to another.
     group: usize,
-    /// Options that are seldom configured are drawn too.
+    /// Whether options that are seldom configured are drawn too.
     is_odd: bool,
     plan: Plan,
     port: u16,
@@ -125,14 +125,14 @@ impl Scene {
         }
     }
 
-    /// One broker with proxies of these kinds; in so many of a hundred cases a side connects.
+    /// One broker with proxies of these kinds; `connects` is the percentage of sides that connect.
     fn broker(&mut self, kinds: &[&str], connects: u64) {
         let mut config = self.config();
         for (index, kind) in kinds.iter().enumerate() {
             self.group = index;
             let mut proxy = self.proxy(&format!("{index}-{kind}"), kind);
             if self.plan == Plan::Handover {
-                // Something is left when one of them goes.
+                // Messages are left when one of them leaves.
                 let options = &mut proxy.backend.options;
                 options.sndhwm = options.sndhwm.max(10);
                 options.sndhwm_bytes = options.sndhwm_bytes.max(1 << 20);
@@ -152,7 +152,7 @@ impl Scene {
                     proxy.socket_mut(side).attach(attach, endpoint(port));
                 }
             }
-            // What a REP takes off is not in a copy.
+            // Copies lack the envelope that a REP removes.
             if self.plan != Plan::Lockstep {
                 self.watch(&mut proxy);
             }
@@ -168,12 +168,13 @@ impl Scene {
         self.liars(&config);
     }
 
-    /// Two proxies of a kind, one behind the other.
+    /// Two proxies of a kind in a row.
     fn chain(&mut self, kind: &str) {
         let (mut first, mut second) = (self.proxy("first", kind), self.proxy("second", kind));
-        // A broker wants all that its own subscribers want, and would come back for ever.
+        // A broker wants the topics of all its subscribers, and would otherwise be closed again and
+        // again.
         first.backend.options.subscriptions_max = 1_000_000;
-        // It comes again under its name before its former end is noticed.
+        // It returns under its identity before its former end is noticed.
         second.frontend.options.router_handover = true;
         first.frontend.options.router_handover = true;
         let (front, middle, back) = (self.next_port(), self.next_port(), self.next_port());
@@ -240,7 +241,7 @@ impl Scene {
             // A request that is shed is never answered, and a REP waits until its sender has left.
             memory_limit: match self.random.below(3) {
                 _ if self.plan == Plan::Lockstep => 0,
-                // Where messages that wait for a worker fill it, none is let in to take them.
+                // If waiting messages fill the memory, workers that could take them cannot connect.
                 0 if self.world.ctx.style.profile != Profile::Tiny => {
                     self.random.pick(&[1 << 20, 8 << 20])
                 }
@@ -264,7 +265,7 @@ impl Scene {
         self.port
     }
 
-    /// A proxy of the kind with this name, or between the sockets that it names.
+    /// A proxy of the kind with this name, or between these sockets.
     fn proxy(&mut self, name: &str, kind: &str) -> ProxyConfig {
         let pair = || kind.parse().expect("two sockets that make a proxy");
         let kind = Kind::from_name(kind).unwrap_or_else(pair);

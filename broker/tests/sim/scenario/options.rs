@@ -1,30 +1,30 @@
-//! Options of sockets: every one of the table that a core sees is drawn.
+//! Options of sockets: draws every option of the table that the core uses.
 
 use crate::random::Random;
 use broker::config::{Balance, Overflow, SocketName, SocketOptions};
 use std::time::Duration;
 use zmtp::SocketType;
 
-/// Which socket the options are for, and in what sort of run.
+/// The socket, and the kind of run.
 #[derive(Debug)]
 pub(super) struct Dice<'a> {
-    /// Peers give signs of life by the clock.
+    /// Peers have heartbeats.
     pub(super) has_beats: bool,
-    /// Another broker is behind it: what is lost on the way is never answered.
+    /// Another broker is behind it: messages lost on the way are never answered.
     pub(super) is_chained: bool,
-    /// Nobody may be thought dead.
+    /// No peer may be declared dead.
     pub(super) is_fair: bool,
-    /// What is seldom configured is drawn too.
+    /// Whether options that are seldom configured are drawn too.
     pub(super) is_odd: bool,
     pub(super) random: &'a mut Random,
     pub(super) side: SocketName,
     pub(super) socket_type: SocketType,
 }
 
-/// An option, and how it is drawn.
+/// An option, and a function that draws it.
 type Row = (&'static str, fn(&mut Dice<'_>, &mut SocketOptions));
 
-/// What is drawn, in the order in which it is. Limits are mostly small, so that they are met.
+/// The drawn options, in order. Limits are mostly small, so that runs reach them.
 const DRAWN: &[Row] = &[
     ("sndhwm", |dice, options| {
         options.sndhwm = dice.random.pick(&[0, 1, 2, 3, 5, 10, 100, 1000]);
@@ -56,7 +56,7 @@ const DRAWN: &[Row] = &[
         options.accept_zmtp2 = dice.random.chance(30);
     }),
     ("heartbeat_ivl", |dice, options| {
-        // One that is held back before it has sent two PINGs relies on those of the broker.
+        // A peer that is suspended before it has sent two PINGs relies on those of the broker.
         let rare = if dice.is_fair { 500 } else { 0 };
         let interval = dice.millis(&[rare, 500, 1000]);
         options.heartbeat_ivl = if dice.has_beats {
@@ -79,7 +79,7 @@ const DRAWN: &[Row] = &[
         options.reconnect_ivl_max = options.reconnect_ivl * factor;
     }),
     ("balance", |dice, options| {
-        // A sink never answers, nor does a reader of a capture, so that it would be ready once.
+        // A sink never answers, nor does a reader of a capture, so it would be ready only once.
         options.balance = match dice.socket_type {
             SocketType::Push => dice
                 .random
@@ -167,7 +167,7 @@ const DRAWN: &[Row] = &[
         options.invert_matching = dice.is_odd && dice.random.chance(10);
     }),
     ("subscriptions_max", |dice, options| {
-        // What an XSUB narrows it counts, and passes on no more than so much of it.
+        // An XSUB counts the subscriptions that it narrows, and passes on no more than its limit.
         let few = if options.subscribe.is_empty() {
             3
         } else {
@@ -184,7 +184,7 @@ const DRAWN: &[Row] = &[
     }),
 ];
 
-/// What is not drawn, and why.
+/// Options that are not drawn, with the reason.
 #[cfg(test)]
 const NOT_DRAWN: &[(&str, &str)] = &[
     ("connect_timeout", THE_DRIVERS),
@@ -205,9 +205,9 @@ const NOT_DRAWN: &[(&str, &str)] = &[
 ];
 
 #[cfg(test)]
-const THE_DRIVERS: &str = "the driver follows it before the core knows of a connection";
+const THE_DRIVERS: &str = "the driver applies it before the core knows of a connection";
 #[cfg(test)]
-const THE_KERNELS: &str = "it is an option of the kernel's socket, which the simulator has none of";
+const THE_KERNELS: &str = "it is an option of kernel sockets, which the simulator does not have";
 
 impl Dice<'_> {
     /// Draws the options of one socket.

@@ -140,10 +140,10 @@ fn bytes_that_were_not_sent_are_a_failure() {
 #[test]
 fn a_refused_connection_is_a_failure_that_names_the_endpoint() {
     let (frontend, backend) = relay(|_| {});
-    let nobody = "tcp://127.0.0.1:1".parse().unwrap();
+    let closed = "tcp://127.0.0.1:1".parse().unwrap();
     let sides = Sides {
         backend,
-        frontend: nobody,
+        frontend: closed,
     };
     let failure = bench(&sides, "stream --timeout 0.05").unwrap_err();
     assert!(

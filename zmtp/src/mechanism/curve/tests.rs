@@ -553,8 +553,8 @@ fn a_vouch_proves_the_key_and_means_this_connection_and_server() {
 
     let mut forger = Forger::new();
     let vouch = forger.honest_vouch();
-    let somebody_else = *secret(4).public_key().as_bytes();
-    assert_eq!(forger.initiate(&somebody_else, &vouch, b""), refused());
+    let other_key = *secret(4).public_key().as_bytes();
+    assert_eq!(forger.initiate(&other_key, &vouch, b""), refused());
 
     let mut forger = Forger::new();
     forger.transient = [6; 32];
