@@ -82,7 +82,7 @@ faults() {
     if [ "$(id -u)" != 0 ]; then
         did_not_run "only root may make network namespaces"
     elif [ ! -c /dev/net/tun ]; then
-        did_not_run "there is no /dev/net/tun: the kernel has no taps, or the container hides them"
+        did_not_run "/dev/net/tun is missing: the kernel has no taps, or the container hides them"
     elif ! unshare --net true; then
         did_not_run "network namespaces cannot be made here"
     elif ! can_limit_memory; then
@@ -223,7 +223,7 @@ fuzz() {
     if ! command -v cargo-fuzz >/dev/null; then
         run cargo install --locked cargo-fuzz
     fi
-    # There is no unsafe code to watch, so that the sanitizer would only cost time.
+    # Without unsafe code, the sanitizer would only cost time.
     run cargo +nightly fuzz build --sanitizer none
     for target in $(cargo +nightly fuzz list); do
         say "fuzz: $target"
@@ -382,7 +382,7 @@ check_static() {
 }
 
 # Runs a zmqd, perhaps under qemu: it tells its version, and a queue of it passes the requests of
-# the native one. A process of its own, so that whatever happens the queue ends with it.
+# the native one. A process of its own, so that the queue always ends with it.
 try_binary() (
     run "$@" --version
     log="$(mktemp)"

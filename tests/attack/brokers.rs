@@ -1,4 +1,4 @@
-//! Peers that the broker suspects to be dead.
+//! Peers that the broker may take for dead.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -20,21 +20,22 @@ pub(crate) const ATTACKS: &[Attack] = &[Attack::new(
 
 /// Closed connections that the kernel remembers.
 const REMEMBERED: usize = 100_000;
-/// On one address: there are not more ports.
+/// Connections on one address, which has no more ports than that.
 const REMEMBERED_ON_ONE: usize = 25_000;
 
-/// Subscribers that read nothing and answer no PING, while the kernel remembers many connections.
+/// Subscribers that read nothing and do not answer PING, while the kernel remembers many
+/// connections.
 fn suspects(scene: &mut Scene) -> String {
     for last in 1..=REMEMBERED / REMEMBERED_ON_ONE {
         let listener = TcpListener::bind(format!("127.9.9.{last}:0")).expect("all of 127/8");
         let address = listener.local_addr().expect("a bound one");
         for _ in 0..REMEMBERED_ON_ONE {
             let Ok(stream) = TcpStream::connect(address) else {
-                break; // no port is left
+                break; // no free port
             };
             let accepted = listener.accept();
             end_politely(&stream);
-            drop(stream); // first, so that this end is the one that waits
+            drop(stream); // first, so that this end is in TIME_WAIT
             drop(accepted);
         }
     }

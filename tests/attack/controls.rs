@@ -1,4 +1,4 @@
-//! Questions to a control, by the thousand.
+//! Thousands of questions to a control.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -32,7 +32,7 @@ enum Asker {
     Stays,
 }
 
-/// Asks for all peers of a proxy that has many, and does not read the answers.
+/// Asks for all peers of a proxy with many, and does not read the answers.
 fn questions(scene: &mut Scene, asker: Asker) -> String {
     let question = [frame(MORE, b""), frame(0, br#"{"command":"peers"}"#)].concat();
     let many = question.repeat(5000);
@@ -58,7 +58,7 @@ fn questions(scene: &mut Scene, asker: Asker) -> String {
     what
 }
 
-/// Leaves peers and questions behind, for the broker to be told to stop among them.
+/// Leaves peers and questions behind, so that the broker must stop among them.
 fn ask_before_the_stop(scene: &mut Scene, many: &[u8]) {
     scene.before_the_stop = Some(Box::new({
         let (backend, control) = (scene.backend().to_owned(), scene.control().to_owned());

@@ -1,7 +1,7 @@
-//! Peers that number their messages and keep to a pace, whatever is done to the broker meanwhile.
+//! Peers that number their messages and send at a fixed pace during an attack.
 //!
-//! A message is timed from the moment it was due, not from the moment it could be sent: a broker
-//! that stops reading cannot hide its pause by holding its peers up.
+//! A message is timed from the moment it was due, not from the moment it could be sent, so that a
+//! broker that stops reading cannot hide the pause.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -16,24 +16,24 @@ use zmqd_tests::{Pace, Stopwatch};
 
 use crate::urgent;
 
-/// Between two messages of one sender.
+/// The time between two messages of one sender.
 const INTERVAL: Duration = Duration::from_millis(4);
-/// Bytes of a message: its number, when it was due, and a filling.
+/// Bytes of a message: its number, its due time, and filler.
 const SIZE: usize = 64;
-/// How long the last messages may take after an attack.
+/// The time for the last messages after an attack.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
-/// What publications begin with.
+/// The prefix of publications.
 pub(crate) const TOPIC: &[u8] = b"honest.";
 
-/// What became of the messages of one sender.
+/// The fate of the messages of one sender.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     /// Messages that no honest peer sent.
     pub(crate) foreign: u64,
-    /// From the moment each was due until it arrived.
+    /// The times from due to arrival.
     pub(crate) latencies: Vec<Duration>,
     pub(crate) received: u64,
-    /// Messages that came behind a later one, or twice.
+    /// Messages that arrived after a later one, or twice.
     pub(crate) reordered: u64,
     pub(crate) sent: u64,
     next: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Peers {
     sender: JoinHandle<u64>,
 }
 
-/// One connection: whole frames in, PINGs answered.
+/// One connection: receives whole frames, and answers PINGs.
 #[derive(Debug)]
 pub(crate) struct Link {
     reader: BufReader<TcpStream>,
@@ -57,13 +57,13 @@ pub(crate) struct Link {
 }
 
 impl Peers {
-    /// A DEALER that asks and a DEALER that sends each request back.
+    /// A DEALER that sends requests, and a DEALER that sends each back.
     pub(crate) fn requests(frontend: &str, backend: &str) -> Self {
         let worker = Link::open(backend, "DEALER");
         Self::round_trips(Link::open(frontend, "DEALER"), worker)
     }
 
-    /// The same frames through a relay that knows no protocol.
+    /// The same frames through a relay without protocol knowledge.
     pub(crate) fn relayed(frontend: &str, backend: &str) -> Self {
         let client = Link::bare(frontend);
         Self::round_trips(client, Link::bare(backend))
@@ -76,7 +76,7 @@ impl Peers {
         Self::one_way(source, sink, b"")
     }
 
-    /// A PUB, and a SUB that wants what it publishes.
+    /// A PUB, and a SUB of its publications.
     pub(crate) fn publications(frontend: &str, backend: &str) -> Self {
         let mut source = Link::open(frontend, "PUB");
         let sink = Link::open(backend, "SUB");
@@ -112,7 +112,7 @@ impl Peers {
     fn one_way(mut source: Link, sink: Link, topic: &'static [u8]) -> Self {
         let connections = vec![source.stream(), sink.stream()];
         let writer = source.writer();
-        // Only so that PINGs are answered, and subscriptions of others read.
+        // Only answers PINGs and reads the subscriptions of others.
         urgent("source", move || while source.frame().is_ok() {});
         Self::start(connections, writer, sink, topic)
     }
@@ -161,16 +161,16 @@ impl Peers {
         }
     }
 
-    /// Ends the sender, waits for its last messages, and says what became of all.
+    /// Ends the sender, waits for its last messages, and returns the counts.
     pub(crate) fn finish(self) -> Tally {
         self.is_over.store(true, Ordering::Relaxed);
         let received = || self.received.load(Ordering::Relaxed);
-        // A sender that the broker does not read from ends when its connection does.
+        // A sender whose broker does not read ends with its connection.
         poll_for(LAST_PATIENCE, || self.sender.is_finished().then_some(()));
         let is_through = |sent| poll_for(LAST_PATIENCE, || (received() >= sent).then_some(()));
         let close = || {
             for connection in &self.connections {
-                // Fails only if the broker was first.
+                // Fails only if the broker has closed first.
                 drop(connection.shutdown(Shutdown::Both));
             }
         };
@@ -253,7 +253,7 @@ impl Link {
         write(&self.writer, bytes)
     }
 
-    /// The last frame of the next message, or what a subscription says.
+    /// The last frame of the next message, or the content of a subscription.
     pub(crate) fn message(&mut self) -> io::Result<Vec<u8>> {
         loop {
             let (flags, body) = self.frame()?;
@@ -263,7 +263,7 @@ impl Link {
         }
     }
 
-    /// The first frame of the next message, whose others are thrown away.
+    /// The first frame of the next message; the others are discarded.
     pub(crate) fn envelope(&mut self) -> io::Result<Vec<u8>> {
         let (flags, first) = self.frame()?;
         if flags & MORE != 0 {
@@ -272,7 +272,7 @@ impl Link {
         Ok(first)
     }
 
-    /// The next frame that is no PING.
+    /// The next frame that is not a PING.
     fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
             let (flags, body) = self.raw_frame()?;
@@ -336,7 +336,7 @@ fn parse(topic: &[u8], message: &[u8]) -> Option<(u64, Duration)> {
     is_whole.then(|| (u64::from_be_bytes(*number), due))
 }
 
-/// The latency that this part in a thousand of all stays below.
+/// The latency that this many in a thousand stay below.
 pub(crate) fn percentile(sorted: &[Duration], permille: usize) -> Duration {
     let at = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or(Duration::MAX)

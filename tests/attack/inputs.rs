@@ -1,4 +1,4 @@
-//! Messages that begin and do not end, and questions whose answers are not read.
+//! Messages that never end, and questions whose answers are not read.
 
 use std::net::TcpStream;
 use std::thread;
@@ -43,7 +43,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
 
 const LIMIT: u64 = 32 << 20;
 
-/// The type of socket that sends to the attacked frontend.
+/// The type of a socket that sends to the attacked frontend.
 fn sender(scene: &Scene) -> &'static str {
     match scene.kind {
         "streamer" => "PUSH",
@@ -52,7 +52,7 @@ fn sender(scene: &Scene) -> &'static str {
     }
 }
 
-/// Each announces 100 MiB, sends some of it, and later a byte more.
+/// Each peer announces 100 MiB, sends a part, and later one more byte.
 fn announce(scene: &mut Scene) -> String {
     let lie = [long_header(0, 100 << 20), vec![b'x'; 230]].concat();
     let mut least = usize::MAX;
@@ -68,7 +68,7 @@ fn announce(scene: &mut Scene) -> String {
     format!("{} rounds, {least} peers at least", scene.rounds())
 }
 
-/// Each begins 120 MiB, sends all but the end, holds it, and comes again when it is closed.
+/// Each peer begins 120 MiB, sends all but the end, waits, and reconnects when it is closed.
 fn unfinished(scene: &Scene, count: usize) -> String {
     let socket_type = sender(scene);
     let endpoint = scene.frontend().to_owned();
@@ -88,7 +88,7 @@ fn unfinished(scene: &Scene, count: usize) -> String {
     format!("came {came} times, {} MB", sent / 1_000_000)
 }
 
-/// How often one attacker came within the time, and how many bytes it sent.
+/// The number of connections of one attacker within the time, and the bytes that it sent.
 fn begin_again(endpoint: &str, socket_type: &str, time: Duration) -> (u32, usize) {
     const ANNOUNCED: usize = 120 << 20;
     let watch = zmqd_tests::Stopwatch::start();
@@ -96,7 +96,7 @@ fn begin_again(endpoint: &str, socket_type: &str, time: Duration) -> (u32, usize
     let (mut came, mut sent) = (0, 0);
     while watch.elapsed() < time {
         let Ok(stream) = greet(endpoint, socket_type) else {
-            idle(Duration::from_millis(10)); // refused; a moment later it tries again
+            idle(Duration::from_millis(10)); // refused; tries again a moment later
             continue;
         };
         came += 1;
@@ -115,7 +115,7 @@ fn begin_again(endpoint: &str, socket_type: &str, time: Duration) -> (u32, usize
     (came, sent)
 }
 
-/// Sends PINGs for as long as the broker reads them, and reads no answer.
+/// Sends PINGs while the broker reads them, and does not read the answers.
 fn pings(scene: &mut Scene, check: &str) -> String {
     let looking = [("Socket-Type", "SUB"), ("X-Zmqd-Loop-Check", check)];
     let hello = [&greeting("NULL")[..], &ready_with(&looking)].concat();
@@ -131,7 +131,7 @@ fn pings(scene: &mut Scene, check: &str) -> String {
     format!("{} MB of PINGs", sent / 1_000_000)
 }
 
-/// Writes this again and again until the time is over or the broker reads no more.
+/// Writes this repeatedly until the time is over or the broker stops reading.
 fn flood(stream: &TcpStream, chunk: &[u8], time: Duration) -> usize {
     let watch = zmqd_tests::Stopwatch::start();
     let mut sent = 0;

@@ -1,8 +1,8 @@
-//! Attacks on a release build, beside honest peers that number their messages.
+//! Attacks on a release build, alongside honest peers that number their messages.
 //!
-//! `./ci.sh attack MINUTES [WORD|WORD…]` runs all of them, or those with such a word in their
-//! names, each for its share of the time and against a broker of its own. That has three proxies,
-//! of which one is attacked. The suite prints a table and fails if a goal was missed:
+//! `./ci.sh attack MINUTES [WORD|WORD…]` runs all attacks, or those with one of these words in
+//! their names, each for its share of the time and against its own broker. The broker has three
+//! proxies, one of which is attacked. The suite prints a table and fails if a goal was missed:
 //!
 //! - no honest message is lost, reordered or from a stranger, on the other proxies and, where an
 //!   attack leaves the message path open, on the attacked one;
@@ -14,8 +14,8 @@
 //!   it allows (with `SLOWER=N` in the environment all of these are N times as long);
 //! - SIGTERM ends the broker.
 //!
-//! The broker, the relay and the honest peers have the processors before the attackers have them,
-//! where this user may ask for that, since real attackers come with processors of their own.
+//! The broker, the relay and the honest peers have priority over the attackers, if this user may
+//! set it, since real attackers have processors of their own.
 
 mod brokers;
 mod controls;
@@ -38,24 +38,24 @@ use std::time::Duration;
 use report::{Figures, HEAD};
 use scene::Scene;
 
-/// One way to attack, and the broker that it is for.
+/// An attack, and its broker.
 #[derive(Clone, Copy)]
 pub(crate) struct Attack {
     pub(crate) kind: &'static str,
-    /// Memory limit in bytes, if it is not the default.
+    /// Memory limit in bytes, if not the default.
     pub(crate) limit: Option<u64>,
-    /// How many endpoints the frontend listens on.
+    /// The number of endpoints of the frontend.
     pub(crate) listeners: usize,
     pub(crate) name: &'static str,
-    /// More lines of the attacked proxy.
+    /// Further lines for the attacked proxy.
     pub(crate) options: &'static str,
-    /// Attacks for the share of the scene, and says what was done.
+    /// Attacks for the share of the scene, and returns a description.
     pub(crate) run: fn(&mut Scene) -> String,
     /// Honest messages on the attacked proxy.
     pub(crate) same: Option<Same>,
 }
 
-/// What honest peers of the attacked proxy do.
+/// The honest peers of the attacked proxy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Same {
     Publications,
@@ -96,17 +96,17 @@ impl Attack {
     }
 }
 
-/// Files that this process and the broker need each for the largest attacks.
+/// Open files that this process and the broker each need for the largest attacks.
 const FILES: usize = 12_000;
-/// How often an attack is tried: a time is missed only if it is each time.
+/// Tries of an attack: a time goal is missed only if each try misses it.
 const TRIES: u32 = 3;
-/// What beginning and ending a scene takes of the share of an attack.
+/// The part of an attack's share that setting up and tearing down a scene takes.
 const SCENERY: Duration = Duration::from_secs(2);
 
-/// What runs before others; without the right to ask for it, as any other program.
+/// A wrapper for processes with priority; without the right to set it, it has no effect.
 pub(crate) const URGENT: &[&str] = &["nice", "-n", "-10"];
 
-/// Starts a thread that runs before those of the attackers.
+/// Starts a thread with priority over those of the attackers.
 pub(crate) fn urgent<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -115,7 +115,7 @@ pub(crate) fn urgent<T: Send + 'static>(
         if let Ok(path) = fs::read_link("/proc/thread-self")
             && let Some(id) = path.file_name()
         {
-            // Without the right to it the thread runs as any other.
+            // Without the right to set it, the thread has normal priority.
             drop(
                 Command::new("renice")
                     .args(["-n", "-10", "-p"])
@@ -131,7 +131,7 @@ pub(crate) fn urgent<T: Send + 'static>(
     builder.spawn(raised).expect("a thread can be started")
 }
 
-/// As many peers as an attack wants, or as many as there are files for.
+/// The number of peers for an attack: as many as wanted, or as open files allow.
 pub(crate) fn peers(wanted: usize) -> usize {
     wanted.min(files_max().saturating_sub(200))
 }
@@ -145,7 +145,7 @@ fn files_max() -> usize {
     soft.unwrap_or(usize::MAX)
 }
 
-/// One attack, again if other programs may have had the processors.
+/// Runs one attack, again if other programs may have used the processors.
 fn attempt(attack: &Attack, share: Duration) -> Figures {
     let mut tries = 1;
     loop {

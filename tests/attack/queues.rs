@@ -1,4 +1,4 @@
-//! Queues of many small messages for peers that read nothing.
+//! Queues of many small messages for peers that do not read.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -36,14 +36,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
 ];
 
 const LIMIT: u64 = 32 << 20;
-/// Processor time for all topics, beside what honest peers cost.
+/// Processor time for all topics, without that of honest peers.
 const TOPICS_MAX: Duration = Duration::from_millis(200);
-/// Processor time that a message takes more behind a long queue than in front of it.
+/// Additional processor time of a message behind a long queue.
 const MESSAGE_MAX: Duration = Duration::from_micros(20);
-/// How long a broker may take to read what it is sent here.
+/// The time for the broker to read a burst.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Stalled subscribers to messages of 20 bytes, whatever the option.
+/// Stalled subscribers of 20-byte messages, under an option.
 const fn small(name: &'static str, option: &'static str) -> Attack {
     let run = |scene: &mut Scene| stalled(scene, 500, "flood", 2 << 20);
     Attack::new(name, "forwarder", run)
@@ -60,7 +60,7 @@ fn distinct(prefix: &str, count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// In each round so many bytes for subscribers that read nothing.
+/// In each round, this many bytes for subscribers that do not read.
 fn stalled(scene: &mut Scene, count: usize, prefix: &str, bytes: usize) -> String {
     let flood = if prefix.is_empty() {
         frame(0, b"f").repeat(bytes / 3)
@@ -91,11 +91,11 @@ fn stalled(scene: &mut Scene, count: usize, prefix: &str, bytes: usize) -> Strin
     )
 }
 
-/// Publishes and waits until the broker has read all of it, which takes it no more time.
+/// Publishes, and waits until the broker has read everything and uses no more processor time.
 fn publish(scene: &Scene, source: &TcpStream, bytes: &[u8]) {
     write_within(source, bytes, PATIENCE);
     let mut before = scene.broker.scheduled().ran;
-    // Honest peers cost a few ms in each tenth of a second.
+    // Honest peers take a few ms in each tenth of a second.
     poll_for(PATIENCE, || {
         idle(Duration::from_millis(100));
         let now = scene.broker.scheduled().ran;
@@ -105,7 +105,7 @@ fn publish(scene: &Scene, source: &TcpStream, bytes: &[u8]) {
     });
 }
 
-/// What the broker costs with honest peers alone, for so long.
+/// The processor time for honest peers alone, in this time.
 fn honest_cost(scene: &mut Scene, time: Duration) -> Duration {
     scene.cost(|_| idle(time))
 }
@@ -129,7 +129,7 @@ fn topics(scene: &mut Scene) -> String {
     format!("{} rounds, {most:.2?} of processor time", scene.rounds())
 }
 
-/// Processor time for one message that comes alone.
+/// The processor time of one single message.
 fn lonely_cost(scene: &mut Scene, source: &TcpStream) -> Duration {
     const COUNT: u32 = 300;
     let message = distinct("flood", 1);

@@ -1,4 +1,4 @@
-//! What an attack did, which goals were missed, and the table of both.
+//! The results of an attack, its missed goals, and the table.
 
 use std::env;
 use std::fmt;
@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use crate::honest::{Tally, percentile};
 
-/// What resident memory may have beyond 1.25 times the limit.
+/// Resident memory allowed beyond 1.25 times the limit.
 const MEMORY_SLACK: u64 = 16 << 20;
-/// What glibc keeps at most of what was freed at the end of its heap, where messages were large.
+/// Freed memory that glibc keeps at the end of its heap after large messages, at most.
 const KEPT_MAX: u64 = 64 << 20;
-/// How much longer the slowest hundredth of honest requests may take than without a broker.
+/// Latency that the slowest hundredth of honest requests may have beyond that of the relay.
 const LATENCY_SLACK: Duration = Duration::from_millis(20);
-/// Files that a broker opens when it first needs them, and keeps.
+/// Files that a broker opens on first use and keeps.
 pub(crate) const FILES_SLACK: usize = 2;
 
-/// All that was seen of one attack.
+/// The results of one attack.
 pub(crate) struct Figures {
     /// Open files before and after.
     pub(crate) files: (usize, usize),
     pub(crate) lasted: Duration,
     pub(crate) limit: u64,
-    /// Round trips through a relay that knows no protocol, at the same time.
+    /// Round trips through a relay without protocol knowledge, at the same time.
     pub(crate) machine: Tally,
-    /// Times that goals of the attack alone limit, which were longer.
+    /// Times that exceeded the attack's own goals.
     pub(crate) late: Vec<String>,
     /// Resident bytes before, at most, and at rest.
     pub(crate) memory: [u64; 3],
@@ -32,18 +32,18 @@ pub(crate) struct Figures {
     pub(crate) others: [Tally; 2],
     /// Processor time of the broker.
     pub(crate) ran: Duration,
-    /// Messages on the attacked proxy, if honest ones can pass there.
+    /// Messages on the attacked proxy, if honest ones can pass it.
     pub(crate) same: Option<Tally>,
-    /// How long the stop took, or how the broker ended instead.
+    /// The duration of the stop, or another end of the broker.
     pub(crate) stop: Result<Duration, String>,
-    /// Time in which the broker was ready to run and had no processor.
+    /// Time in which the broker was ready to run without a processor.
     pub(crate) waited: Duration,
-    /// What the attackers did.
+    /// A description of the attack.
     pub(crate) what: String,
 }
 
 impl Figures {
-    /// The goals that were missed, as phrases.
+    /// The missed goals, as phrases.
     pub(crate) fn missed(&self) -> Vec<String> {
         let mut missed: Vec<String> = self.stop.clone().err().into_iter().collect();
         let [requests, work] = &self.others;
@@ -77,7 +77,7 @@ impl Figures {
         missed
     }
 
-    /// Whether all that was missed are times, of which other programs may be the cause.
+    /// Whether only times were missed, which other programs may have caused.
     pub(crate) fn may_be_noise(&self) -> bool {
         let times = self.missed_times().len();
         times > 0 && times == self.missed().len()
@@ -103,14 +103,13 @@ impl Figures {
     }
 }
 
-/// The goal for a time, on this machine: one that others use as well may need `SLOWER` times as
-/// much.
+/// The goal for a time: a machine with other load may need `SLOWER` times as much.
 pub(crate) fn at_most(goal: Duration) -> Duration {
     let text = env::var("SLOWER").unwrap_or_else(|_| "1".to_owned());
     goal * text.parse::<u32>().expect("SLOWER is a whole number")
 }
 
-/// What resident memory may have at rest beyond the start.
+/// Resident memory at rest that is allowed beyond the start.
 pub(crate) fn rest_max(limit: u64) -> u64 {
     limit.min(KEPT_MAX)
 }
@@ -165,7 +164,7 @@ fn faults(tally: &Tally) -> String {
     )
 }
 
-/// Median, 99th percentile and maximum. What is lost takes for all time.
+/// Median, 99th percentile and maximum. A lost message counts as infinitely late.
 fn quantiles(tally: &Tally) -> [Duration; 3] {
     let mut sorted = tally.latencies.clone();
     sorted.sort_unstable();
@@ -182,7 +181,7 @@ fn millis(time: Duration) -> String {
     }
 }
 
-/// A time that may have no end.
+/// A time that may be infinite.
 pub(crate) fn shown(time: Option<Duration>) -> String {
     time.map_or_else(|| "never".to_owned(), |time| format!("{time:.1?}"))
 }

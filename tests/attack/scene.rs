@@ -1,4 +1,4 @@
-//! One broker under attack, and the honest peers beside it.
+//! One broker under attack, and its honest peers.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -13,19 +13,19 @@ use crate::honest::{Peers, Tally};
 use crate::report::{FILES_SLACK, Figures, at_most, rest_max, shown};
 use crate::{Attack, Same, URGENT};
 
-/// How long memory and files may take to go back after the attackers have left.
+/// The time for memory and files to return after the attackers have left.
 const REST_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a stop may take, with a drain of 5 s.
+/// The longest stop, with a drain timeout of 5 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
-/// A broker with three proxies: `attacked`, and `requests` and `work`, which are not.
+/// A broker with three proxies: `attacked`, and the others, `requests` and `work`.
 pub(crate) struct Scene {
-    /// Makes connections that are there when the broker is told to stop.
+    /// Makes connections that exist when the broker is told to stop.
     pub(crate) before_the_stop: Option<Box<dyn FnOnce() -> Vec<TcpStream>>>,
     pub(crate) broker: Zmqd,
     /// The kind of the attacked proxy.
     pub(crate) kind: &'static str,
-    /// Times that were longer than goals of this attack alone allow.
+    /// Times that exceeded the attack's own goals.
     late: Vec<String>,
     pub(crate) limit: u64,
     rounds: u32,
@@ -33,14 +33,14 @@ pub(crate) struct Scene {
     watch: Stopwatch,
 }
 
-/// The process in the middle that knows no protocol: what the machine gives without a broker.
+/// A relay without protocol knowledge: the performance of the machine without a broker.
 struct Relay {
     backend: String,
     child: Child,
     frontend: String,
 }
 
-/// Honest peers: beside the attack, and without a broker.
+/// Honest peers: of the broker, and of the relay.
 struct Honest {
     machine: Peers,
     requests: Peers,
@@ -48,7 +48,7 @@ struct Honest {
     work: Peers,
 }
 
-/// What the memory of a broker may come to by default.
+/// The default memory limit of a broker.
 const LIMIT_DEFAULT: u64 = 512 << 20;
 
 impl Scene {
@@ -101,37 +101,37 @@ impl Scene {
         self.broker.endpoint("attacked", "control")
     }
 
-    /// Whether there is time for another round; there is for the first.
+    /// Whether there is time for another round; always for the first.
     pub(crate) fn again(&mut self) -> bool {
         self.rounds += 1;
         self.rounds == 1 || self.watch.elapsed() < self.share
     }
 
-    /// How many rounds have begun, without the one that did not.
+    /// The number of rounds begun.
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds - 1
     }
 
-    /// Time that is left of the share.
+    /// The remaining time of the share.
     pub(crate) fn left(&self) -> Duration {
         self.share.saturating_sub(self.watch.elapsed())
     }
 
-    /// A goal of this attack alone, for a time that is `None` if it had no end.
+    /// Checks a goal of this attack alone; `None` is an infinite time.
     pub(crate) fn require(&mut self, what: &str, took: Option<Duration>, goal: Duration) {
         if took.is_none_or(|took| took > at_most(goal)) {
             self.late.push(format!("{what}: {}", shown(took)));
         }
     }
 
-    /// Processor time that the broker took for this.
+    /// The processor time that the broker takes for this work.
     pub(crate) fn cost(&mut self, work: impl FnOnce(&mut Self)) -> Duration {
         let before = self.broker.scheduled().ran;
         work(self);
         self.broker.scheduled().ran.saturating_sub(before)
     }
 
-    /// Waits for what memory and files go back to.
+    /// Waits until memory and files have returned.
     fn rest(&self, before: &Before) -> (u64, usize) {
         let is_back = || {
             let now = (self.broker.rss_bytes(), self.broker.files());
@@ -142,7 +142,7 @@ impl Scene {
             .unwrap_or_else(|| (self.broker.rss_bytes(), self.broker.files()))
     }
 
-    /// Ends the broker by SIGTERM; how long that took, or how it ended instead.
+    /// Stops the broker by SIGTERM; returns the duration, or another end of the broker.
     fn stop(self) -> Result<Duration, String> {
         let mut broker = self.broker;
         let left = self.before_the_stop.map(|connect| connect());
@@ -166,7 +166,7 @@ struct Before {
     scheduled: Scheduled,
 }
 
-/// Attacks a broker of its own for this time, and says what came of it.
+/// Attacks a new broker for this time, and returns the results.
 pub(crate) fn run(attack: &Attack, share: Duration) -> Figures {
     let mut scene = Scene::start(attack, share);
     let relay = Relay::start();
@@ -220,7 +220,7 @@ impl Honest {
         let (frontend, backend) = ends("work");
         let work = Peers::work(frontend, backend);
         let machine = Peers::relayed(&relay.frontend, &relay.backend);
-        idle(Duration::from_millis(100)); // so that the first round trips are over
+        idle(Duration::from_millis(100)); // for the first round trips
         Self {
             machine,
             requests,
@@ -265,7 +265,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // Both fail only if it is gone already, which is the aim.
+        // Both fail only if it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -1,4 +1,4 @@
-//! Connections that come faster than a broker can take them.
+//! Connections that arrive faster than a broker can accept them.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
 
 /// Attackers at once.
 const THREADS: usize = 2;
-/// Connections of one attacker that end at the same moment.
+/// Connections of one attacker that end at once.
 const HELD: usize = 500;
 
-/// Connects, says this, resets hundreds at once, and begins again, on all listeners in turn.
+/// Connects, sends this, resets hundreds at once, and starts over, on all listeners in turn.
 fn storm(scene: &mut Scene, said: &[u8]) -> String {
     let is_over = Arc::new(AtomicBool::new(false));
     let endpoints: Vec<String> = scene.frontends().into_iter().map(str::to_owned).collect();
@@ -63,7 +63,7 @@ fn storm(scene: &mut Scene, said: &[u8]) -> String {
     format!("{count} connections, {} a second", count as u64 / seconds)
 }
 
-/// How many connections one attacker made.
+/// The number of connections of one attacker.
 fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> usize {
     let mut count = 0;
     let mut held = Vec::with_capacity(HELD);
@@ -76,7 +76,7 @@ fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> usize
             break;
         }
         if let Ok(mut stream) = connect(endpoint, Buffers::Default) {
-            // Fails if the broker has closed already, which it may.
+            // Fails if the broker has closed already, which is allowed.
             drop(stream.write_all(said));
             held.push(stream);
         }
@@ -84,7 +84,7 @@ fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> usize
     count
 }
 
-/// Handshakes that stop at each of their bytes, and are held.
+/// Handshakes that stop at each byte and stay open.
 fn handshakes(scene: &mut Scene) -> String {
     let hello = hello("DEALER");
     let mut count = 0;

@@ -1,4 +1,4 @@
-//! Subscribers that read nothing while much is published.
+//! Subscribers that do not read during bursts of publications.
 
 use std::net::TcpStream;
 use std::thread;
@@ -35,7 +35,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         .beside(Same::Publications),
 ];
 
-/// How long a broker may take to read a burst before an attacker gives up.
+/// The time for a broker to read a burst before an attacker gives up.
 const BURST_PATIENCE: Duration = Duration::from_secs(5);
 
 const fn silent(name: &'static str, run: fn(&mut Scene) -> String) -> Attack {
@@ -44,14 +44,14 @@ const fn silent(name: &'static str, run: fn(&mut Scene) -> String) -> Attack {
         .beside(Same::Publications)
 }
 
-/// Messages of one size that come to this many bytes.
+/// Messages of one size that add up to this number of bytes.
 pub(crate) fn messages(size: usize, bytes: usize) -> Vec<u8> {
     let mut body = b"flood".to_vec();
     body.resize(size, b'x');
     frame(0, &body).repeat((bytes / size).max(1))
 }
 
-/// A publisher that reads what it is sent, so that it is not closed for that.
+/// A publisher that reads its subscriptions, so that it is not closed.
 pub(crate) fn publisher(scene: &Scene) -> Option<TcpStream> {
     let stream = greet(scene.frontend(), "PUB").ok()?;
     stream.set_read_timeout(None).ok()?;
@@ -61,14 +61,14 @@ pub(crate) fn publisher(scene: &Scene) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Ends a connection that a thread of ours reads from, too.
+/// Ends a connection that another thread reads from too.
 pub(crate) fn end(stream: Option<TcpStream>) {
     if let Some(stream) = stream {
         drop(stream.shutdown(std::net::Shutdown::Both)); // fails only if the broker was first
     }
 }
 
-/// One burst in each round to subscribers that connect and read nothing.
+/// One burst in each round to subscribers that connect and do not read.
 fn burst(scene: &mut Scene, count: usize, size: usize, bytes: usize, buffers: Buffers) -> String {
     let flood = messages(size, bytes);
     let (mut least, mut sent) = (usize::MAX, 0);
@@ -94,7 +94,7 @@ fn burst(scene: &mut Scene, count: usize, size: usize, bytes: usize, buffers: Bu
     )
 }
 
-/// Floods with messages of different sizes, each to subscribers of its own.
+/// Bursts of messages of different sizes, each to its own subscribers.
 fn floods(scene: &mut Scene) -> String {
     let mut sent = 0;
     for size in [100, 1000, 10_000, 100_000, 1_000_000].into_iter().cycle() {

@@ -1,4 +1,4 @@
-//! Connections by the thousand.
+//! Thousands of connections.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,35 +8,35 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use zmqd_tests::Stopwatch;
 use zmqd_tests::raw::{COMMAND, frame, greeting, ready};
 
-/// How long one connection may take to be made.
+/// The time to make one connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// How long all connections of a swarm together may take to be answered.
+/// The time until all connections of a swarm are answered.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-/// What an attacker's system keeps for it: the least that there is.
+/// Bytes that an attacker's system buffers: the possible minimum.
 const SMALL_BUFFER: usize = 2048;
 
-/// How much the system of an attacker keeps of what it does not read.
+/// The bytes that an attacker's system buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Buffers {
     Default,
     Small,
 }
 
-/// Connections that are held; all end with a reset when dropped.
+/// Open connections, which end with a reset when dropped.
 #[derive(Debug)]
 pub(crate) struct Swarm {
     streams: Vec<TcpStream>,
 }
 
 impl Swarm {
-    /// Connects this many peers, each of which says the same and waits until the broker has read
-    /// it. Those that the broker refuses are left out.
+    /// Connects this number of peers, each of which sends the same bytes and waits until the broker
+    /// has read them. Refused ones are left out.
     pub(crate) fn connect(endpoint: &str, count: usize, hello: &[u8], buffers: Buffers) -> Self {
         let hello = [hello, &ping()].concat();
         let mut streams = Vec::with_capacity(count);
         for _ in 0..count {
             let Ok(mut stream) = connect(endpoint, buffers) else {
-                break; // no room, in the broker or in this process
+                break; // the broker or this process is at its limit
             };
             if stream.write_all(&hello).is_ok() {
                 streams.push(stream);
@@ -58,14 +58,14 @@ impl Swarm {
         self.streams.len()
     }
 
-    /// Every one of them says this; those that cannot are let go.
+    /// Sends this on every connection; drops those that fail.
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.streams
             .retain_mut(|stream| stream.write_all(bytes).is_ok());
     }
 }
 
-/// One connection, whose end is a reset, and which leaves nothing behind in the kernel.
+/// One connection that ends with a reset and leaves nothing behind in the kernel.
 pub(crate) fn connect(endpoint: &str, buffers: Buffers) -> io::Result<TcpStream> {
     let address: SocketAddr = endpoint
         .trim_start_matches("tcp://")
@@ -83,7 +83,7 @@ pub(crate) fn connect(endpoint: &str, buffers: Buffers) -> io::Result<TcpStream>
     Ok(stream)
 }
 
-/// One connection that has shaken hands as this type of socket.
+/// One connection after a handshake as this type of socket.
 pub(crate) fn greet(endpoint: &str, socket_type: &str) -> io::Result<TcpStream> {
     let mut stream = connect(endpoint, Buffers::Default)?;
     stream.write_all(&[&hello(socket_type)[..], &ping()].concat())?;
@@ -105,7 +105,7 @@ pub(crate) fn subscription(topic: &[u8]) -> Vec<u8> {
     frame(0, &[b"\x01", topic].concat())
 }
 
-/// Writes as much of this as the broker takes in the time; returns how much that was.
+/// Writes as much of this as the broker reads in the time; returns the number of bytes.
 pub(crate) fn write_within(stream: &TcpStream, bytes: &[u8], time: Duration) -> usize {
     let watch = Stopwatch::start();
     let mut sent = 0;
@@ -123,7 +123,7 @@ pub(crate) fn write_within(stream: &TcpStream, bytes: &[u8], time: Duration) -> 
     sent
 }
 
-/// Whether the broker has closed; what it sent is thrown away.
+/// Whether the broker has closed; its bytes are discarded.
 pub(crate) fn is_closed(stream: &TcpStream) -> bool {
     let mut buffer = [0; 4096];
     if stream.set_nonblocking(true).is_err() {
@@ -139,18 +139,18 @@ pub(crate) fn is_closed(stream: &TcpStream) -> bool {
     closed || stream.set_nonblocking(false).is_err()
 }
 
-/// Ends with FIN and not with a reset.
+/// Ends with FIN, not with a reset.
 pub(crate) fn end_politely(stream: &TcpStream) {
-    // Fails only if the connection is gone.
+    // Fails only if the connection has ended.
     drop(SockRef::from(stream).set_linger(None));
 }
 
-/// A question whose answer says that all before it has been read.
+/// A PING whose answer shows that everything before it was read.
 fn ping() -> Vec<u8> {
     frame(COMMAND, b"\x04PING\x00\x00read")
 }
 
-/// Waits for so long at most, whatever else comes in the meantime.
+/// Waits for a PONG for at most this time, whatever else arrives.
 fn wait_pong(mut stream: &TcpStream, time: Duration) -> io::Result<()> {
     const PONG: &[u8] = b"\x04PONGread";
     let watch = Stopwatch::start();
@@ -159,7 +159,7 @@ fn wait_pong(mut stream: &TcpStream, time: Duration) -> io::Result<()> {
     while !seen.windows(PONG.len()).any(|part| part == PONG) {
         let left = time.saturating_sub(watch.elapsed());
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        // What could still be the beginning of a PONG.
+        // These bytes could be the beginning of a PONG.
         seen.drain(..seen.len().saturating_sub(PONG.len()));
         match stream.read(&mut buffer)? {
             0 => return Err(ErrorKind::UnexpectedEof.into()),

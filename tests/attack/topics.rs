@@ -1,4 +1,4 @@
-//! Subscriptions: too many of them, and publishers that do not hear of them.
+//! Subscriptions: too many of them, and publishers that do not get them.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack::new("workers that know the names of others", "queue", names),
 ];
 
-/// How long a new subscription may take to be heard from a publisher that reads.
+/// The time until a publisher that reads has a new subscription.
 const FRESH_MAX: Duration = Duration::from_secs(1);
-/// How long one is waited for: less than the broker waits before it sends a PING.
+/// The longest wait for it: less than the broker waits before a PING.
 const FRESH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// This many subscriptions to topics of 20 bytes, each begun so.
+/// This number of subscriptions to topics of 20 bytes with this prefix.
 pub(crate) fn subscriptions(prefix: &str, count: usize) -> Vec<u8> {
     let topics = (0..count).map(|number| format!("{prefix}{number:0>16}"));
     topics
@@ -58,7 +58,7 @@ fn many(scene: &mut Scene) -> String {
     format!("{} rounds, {} MB", scene.rounds(), sent / 1_000_000)
 }
 
-/// One publisher that reads 64 bytes every half second, and one subscriber that wants much.
+/// One publisher that reads 64 bytes every half second, and one subscriber of many topics.
 fn drops(scene: &mut Scene) -> String {
     let is_over = Arc::new(AtomicBool::new(false));
     let mut slow = connect(scene.frontend(), Buffers::Small).expect("the broker listens");
@@ -123,7 +123,7 @@ fn healthy_publisher(scene: &Scene) -> std::net::TcpStream {
     stream
 }
 
-/// How long a new subscriber waits for what it wants; `None` if it hears nothing.
+/// The time until a new subscriber gets its publication; `None` if it gets none.
 fn fresh_subscription(scene: &Scene, number: u32) -> Option<Duration> {
     let watch = Stopwatch::start();
     let topic = format!("fresh-{number:04}");
@@ -135,7 +135,8 @@ fn fresh_subscription(scene: &Scene, number: u32) -> Option<Duration> {
     (heard == topic.as_bytes()).then(|| watch.elapsed())
 }
 
-/// A peer that says it looks for loops, subscribes to much, says that it has found one, and goes.
+/// A peer that claims to look for loops, subscribes to much, claims to have found a loop, and
+/// leaves.
 fn loops(scene: &mut Scene) -> String {
     let looking = [("Socket-Type", "SUB"), ("X-Zmqd-Loop-Check", "on")];
     let mut said = [&greeting("NULL")[..], &ready_with(&looking)].concat();
@@ -161,7 +162,7 @@ fn loops(scene: &mut Scene) -> String {
     format!("{} peers", scene.rounds())
 }
 
-/// A worker of one queue that answers with the names of all peers there can be.
+/// A worker of one queue that answers with all possible identities of peers.
 fn names(scene: &mut Scene) -> String {
     let mut forged = 0_u64;
     while scene.again() {

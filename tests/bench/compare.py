@@ -1,7 +1,7 @@
 """Runs the proxies in turn, several rounds, under the load of `zmqd bench`, and prints medians.
 
 Every run has a fresh proxy on free loopback ports. Within a round the proxies take turns on the
-same work, so that whatever else the machine does hits all of them alike.
+same work, so that other load of the machine affects all of them alike.
 """
 
 import argparse

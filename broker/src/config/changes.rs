@@ -1,23 +1,23 @@
-//! What differs between two configurations, and when each difference takes effect.
+//! Differences between two configurations, and the time at which each takes effect.
 
 use super::{Config, Connect, Endpoint, ProxyConfig, SocketName, SocketOption, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// When the new value of a setting takes effect in a running broker.
+/// The time at which the new value of a setting takes effect in a running broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
-    /// At once, for the connections that are open too.
+    /// At once, also for open connections.
     Live,
-    /// For connections made from then on; those that are open may keep the former value.
+    /// For new connections; open ones may keep the former value.
     NewConnections,
-    /// When the broker is started again; until then the former value holds.
+    /// After a restart of the broker; until then the former value holds.
     Restart,
 }
 
 impl Applies {
-    /// The answer to "when?".
+    /// The time in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ pub struct SocketPath {
     pub socket: SocketName,
 }
 
-/// As in the keys of a configuration.
+/// Displayed as in the keys of a configuration.
 impl fmt::Display for SocketPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.proxy, self.socket)
@@ -57,7 +57,7 @@ pub enum Change {
     Bind(SocketPath, Endpoint),
     /// Connect to one more endpoint.
     Connect(SocketPath, Connect),
-    /// Connect to an endpoint no longer; a connection to it is closed when its queue is sent.
+    /// Disconnect from an endpoint; a connection to it is closed once its queue is sent.
     Disconnect(SocketPath, Connect),
     /// Another [`Config::drain_timeout`].
     DrainTimeout {
@@ -88,14 +88,14 @@ pub enum Change {
     Other(String),
     /// One more proxy.
     ProxyAdded(Box<ProxyConfig>),
-    /// A proxy ends: it sends what is queued, for as long as the drain timeout allows.
+    /// A proxy ends: it sends queued messages within the drain timeout.
     ProxyRemoved(String),
-    /// Listen on an endpoint no longer; peers that came through it stay connected.
+    /// Stop listening on an endpoint; its peers stay connected.
     Unbind(SocketPath, Endpoint),
 }
 
 impl Change {
-    /// When it takes effect.
+    /// The time at which it takes effect.
     #[must_use]
     pub fn applies(&self) -> Applies {
         match self {
@@ -121,7 +121,7 @@ impl Change {
     }
 }
 
-/// The key, what becomes of it, and when.
+/// Displayed as the key, its change, and the time.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.key())?;
@@ -147,7 +147,7 @@ impl fmt::Display for Change {
 /// All differences between two configurations.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// In the order in which they can be made: what goes before what comes.
+    /// In an order in which they can be made: removals before additions.
     pub list: Vec<Change>,
 }
 
@@ -168,18 +168,18 @@ pub enum Misfit {
 }
 
 impl Changes {
-    /// The keys of those that take effect only after a restart.
+    /// The keys of those that need a restart.
     #[must_use]
     pub fn needing_restart(&self) -> Vec<String> {
         let later = |change: &&Change| change.applies() == Applies::Restart;
         self.list.iter().filter(later).map(Change::key).collect()
     }
 
-    /// Makes those changes in `config` that a running broker can make. Proxies and endpoints that
-    /// are added stand behind the others.
+    /// Makes those changes in `config` that a running broker can make. New proxies and endpoints
+    /// are added at the end.
     ///
     /// # Errors
-    /// The first that does not fit; `config` is then changed in part.
+    /// The first change that does not fit; `config` is partly changed then.
     pub fn apply_to(&self, config: &mut Config) -> Result<(), Misfit> {
         let runs = |change: &&Change| change.applies() != Applies::Restart;
         self.list
@@ -189,8 +189,8 @@ impl Changes {
     }
 }
 
-/// What must change so that `old` becomes `new`. Proxies are the same if their names are; one that
-/// has other socket types is removed and added.
+/// The changes that turn `old` into `new`. Proxies are the same if their names are; a proxy with
+/// other socket types is removed and added.
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut list = Vec::new();
@@ -240,7 +240,7 @@ fn is_same(old: &ProxyConfig, new: &ProxyConfig) -> bool {
     SocketName::ALL.iter().all(has_type)
 }
 
-/// What differs between two configurations of one proxy.
+/// The differences between two configurations of one proxy.
 fn compare(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>) {
     let mut gone = Vec::new();
     for socket in SocketName::ALL {
@@ -298,7 +298,7 @@ fn compare(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>) {
     }
 }
 
-/// What is in `these` more often than in `those`.
+/// The items that `these` has more often than `those`.
 fn missing<T: Clone + PartialEq>(these: &[T], those: &[T]) -> Vec<T> {
     let mut left: Vec<&T> = those.iter().collect();
     let mut found = Vec::new();

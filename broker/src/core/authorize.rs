@@ -1,4 +1,4 @@
-//! Peers that come in only when the program that embeds the broker has decided so.
+//! Peers about which the program that embeds the broker decides.
 
 use crate::core::admin::page_of;
 use crate::core::{Action, Admin, AdminError, Core};
@@ -6,17 +6,17 @@ use crate::ids::{ConnId, ProxyId};
 use crate::view::{Page, PageQuery, UndecidedPeerView};
 use zmtp::{Authorization, Credentials};
 
-/// Whether a peer in its handshake may come in.
+/// The decision about a peer in its handshake.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// It is still to be made, about these credentials.
+    /// Not made yet; with the peer's credentials.
     Awaited(Credentials),
-    /// It is made; the session hears of it when the input goes on.
+    /// Made; the session gets it when its input continues.
     Made(Authorization),
 }
 
 impl Core {
-    /// The handshake of a peer goes on when [`Admin::authorize`] has decided about it.
+    /// The handshake of a peer waits for [`Admin::authorize`].
     pub(super) fn await_decision(&mut self, id: ConnId, credentials: Credentials) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.decision = Some(Box::new(Decision::Awaited(credentials)));
@@ -81,7 +81,7 @@ impl Admin<'_> {
         let conn = conn.filter(|conn| conn.is_undecided() && !conn.closes_later);
         let conn = conn.ok_or(AdminError::NoSuchPeer)?;
         conn.decision = Some(Box::new(Decision::Made(authorization)));
-        // Input goes on as if it had been left for this turn, even where there is none.
+        // Its input continues as if it had been left for this turn, even without pending bytes.
         conn.is_cut = true;
         self.core.deferred.act(Action::Resume(peer));
         Ok(())

@@ -20,27 +20,27 @@ use std::time::Instant;
 
 /// A change that was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use = "its result is still to come"]
+#[must_use = "the result follows"]
 pub struct ChangeId(u64);
 
-/// What a change has done.
+/// The effect of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The endpoints that the broker listens on for new or changed sockets, each with its real
     /// port or path.
     pub bound: Vec<Bound>,
-    /// The keys of the settings whose new values are left out: they need a restart.
+    /// The keys of the settings that need a restart, and were left out.
     pub needs_restart: Vec<String>,
 }
 
-/// Why a change was not made. Nothing has changed then.
+/// Why a change was not made. The configuration has not changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// Another change was begun and has no result yet.
-    #[error("another change is under way: wait for its result first")]
+    /// Another change is in progress.
+    #[error("another change is in progress: wait for its result")]
     Busy,
-    /// The configuration that would result is not legal.
-    #[error("the broker cannot work like that: {0}")]
+    /// The resulting configuration would be illegal.
+    #[error("the new configuration is illegal: {0}")]
     Illegal(#[from] Problem),
     /// An endpoint could not be bound.
     #[error(transparent)]
@@ -48,8 +48,8 @@ pub enum ChangeError {
     /// The change does not fit the configuration.
     #[error(transparent)]
     Misfit(#[from] Misfit),
-    /// A capture or control cannot be added or removed while the broker runs, nor what a proxy has
-    /// beside sockets; the key of it.
+    /// A capture or control cannot be added or removed while the broker runs, nor can other keys of
+    /// a proxy; with the key.
     #[error("{0} cannot be added or removed while the broker runs: restart it")]
     NeedsRestart(String),
     /// No proxy of this broker has this handle.
@@ -58,23 +58,23 @@ pub enum ChangeError {
     /// A recording could not be begun.
     #[error(transparent)]
     Record(#[from] OpenError),
-    /// The broker has been told to stop.
+    /// The broker is stopping.
     #[error("the broker is stopping: start it again with the new configuration")]
     Stopping,
 }
 
-/// What became of a change.
+/// The result of a change.
 pub type ChangeResult = Result<Applied, ChangeError>;
 
-/// The running configuration, and the change under way.
+/// The running configuration, and the change in progress.
 #[derive(Debug, Default)]
 pub(super) struct Reconfiguration {
-    /// What the broker works by.
+    /// The running configuration.
     pub(super) config: Config,
-    /// How many changes were begun.
+    /// The number of changes begun.
     count: u64,
     opening: Option<Opening>,
-    /// What became of the last change, until it is taken.
+    /// The result of the last change, until it is taken.
     outcome: Option<(ChangeId, ChangeResult)>,
 }
 
@@ -85,17 +85,17 @@ struct Opening {
     /// Listeners that end with the change.
     going: Vec<ListenerId>,
     id: ChangeId,
-    /// Listeners that it adds.
+    /// New listeners.
     listeners: Vec<ListenerId>,
-    /// Listeners that go on under another socket, as they are.
+    /// Listeners that move unchanged to another socket.
     moving: Vec<(ListenerId, SocketId)>,
-    /// Keys of settings that are left out.
+    /// Keys of settings that need a restart.
     needs_restart: Vec<String>,
-    /// The configuration that results.
+    /// The resulting configuration.
     next: Config,
-    /// Proxies that it adds.
+    /// New proxies.
     proxies: Vec<(ProxyId, Box<ProxyConfig>)>,
-    /// Answers of the driver that are still to come.
+    /// Answers of the driver to wait for.
     waits_for: usize,
 }
 
@@ -110,25 +110,25 @@ impl Reconfiguration {
 }
 
 impl Core {
-    /// Whether the driver has still to open something for a change, as [`Self::poll_action`] says.
+    /// Whether the driver must still open something for a change: see [`Self::poll_action`].
     #[must_use]
     pub fn is_opening(&self) -> bool {
         self.reconfiguration.opening.is_some()
     }
 
-    /// What became of a change, if that is known; only the last one is remembered, and only until
-    /// it is asked for.
+    /// The result of a change, if it is known; only the last one is remembered, and only until it
+    /// is taken.
     pub fn take_outcome(&mut self, id: ChangeId) -> Option<ChangeResult> {
         let found = self.reconfiguration.outcome.take_if(|it| it.0 == id);
         found.map(|(_, outcome)| outcome)
     }
 
-    /// What became of the change with which the broker begins.
+    /// The result of the change with which the broker begins.
     pub fn take_first_outcome(&mut self) -> Option<ChangeResult> {
         self.take_outcome(ChangeId(1))
     }
 
-    /// The recording that [`Action::Record`] asks for.
+    /// The recording that [`Action::Record`] requests.
     #[must_use]
     pub fn record_config(&self, proxy: ProxyId) -> Option<&RecordConfig> {
         let opening = self.reconfiguration.opening.as_ref()?;
@@ -137,7 +137,7 @@ impl Core {
         config.record.as_ref()
     }
 
-    /// The driver has begun the recording that [`Action::Record`] asked for.
+    /// The driver has started the recording that [`Action::Record`] requested.
     pub fn handle_recording(&mut self, proxy: ProxyId, tape: Box<dyn Tape>) {
         if self.proxies.get(proxy).is_some() {
             self.record(proxy, tape);
@@ -145,15 +145,15 @@ impl Core {
         }
     }
 
-    /// The driver could not begin the recording that [`Action::Record`] asked for: the change that
-    /// needs it fails as a whole.
+    /// The driver could not start the recording that [`Action::Record`] requested: the whole change
+    /// fails.
     pub fn handle_record_failed(&mut self, proxy: ProxyId, error: OpenError) {
         if self.proxies.get(proxy).is_some() {
             self.fail_change(error.into());
         }
     }
 
-    /// Begins the change that leads to `next`; what is in `later` is left out.
+    /// Begins the change that leads to `next`; those in `later` are left out.
     pub(super) fn begin_change(&mut self, next: Config, later: &Changes) -> ChangeId {
         let changes = diff(&self.reconfiguration.config, &next);
         let state = &mut self.reconfiguration;
@@ -237,8 +237,8 @@ impl Core {
         }
     }
 
-    /// Listens on an endpoint: through a listener that would end with the change and does as well,
-    /// or else through a new one.
+    /// Listens on an endpoint: through a suitable listener that would end with the change, or
+    /// through a new one.
     fn listen(&mut self, opening: &mut Opening, socket: SocketId, endpoint: &Endpoint) {
         let options = &self.sockets[socket].options;
         let does_as_well = |id: &ListenerId| {
@@ -255,7 +255,7 @@ impl Core {
         }
     }
 
-    /// One thing that a change needs is open.
+    /// A part that the change needs is open.
     pub(super) fn change_has_answer(&mut self) {
         if let Some(opening) = &mut self.reconfiguration.opening {
             opening.waits_for = opening.waits_for.saturating_sub(1);
@@ -265,7 +265,7 @@ impl Core {
         }
     }
 
-    /// Something that a change needs cannot be opened: everything is as it was before.
+    /// A part that the change needs cannot be opened: reverts the change.
     pub(super) fn fail_change(&mut self, error: ChangeError) {
         let Some(opening) = self.reconfiguration.opening.take() else {
             return;
@@ -280,7 +280,7 @@ impl Core {
         self.reconfiguration.outcome = Some((opening.id, Err(error)));
     }
 
-    /// All that a change needs is open: makes the rest of it.
+    /// All parts that the change needs are open: completes it.
     fn complete_change(&mut self) {
         let Some(opening) = self.reconfiguration.opening.take() else {
             return;
@@ -352,12 +352,12 @@ impl Core {
         }
     }
 
-    /// The proxy with this name that is not about to go.
+    /// The proxy with this name, unless it is being removed.
     pub(super) fn proxy_named(&self, name: &str) -> Option<ProxyId> {
         self.former_proxy(name, &[])
     }
 
-    /// The same, but for those that have just been added.
+    /// The same, except new ones.
     fn former_proxy(&self, name: &str, added: &[ProxyId]) -> Option<ProxyId> {
         let mut proxies = self.proxies.iter();
         let found = proxies
@@ -365,7 +365,7 @@ impl Core {
         found.map(|(id, _)| id)
     }
 
-    /// The socket in this place.
+    /// The socket of this path.
     pub(super) fn socket_at(&self, at: &SocketPath) -> Option<SocketId> {
         self.socket(self.proxy_named(&at.proxy)?, at.socket)
     }
@@ -380,7 +380,7 @@ impl Core {
         found.map(|(id, _)| id)
     }
 
-    /// A proxy that goes: it sends what is queued, and leaves nothing behind.
+    /// Removes a proxy: it sends queued messages, and leaves nothing behind.
     fn remove_proxy(&mut self, now: Instant, id: ProxyId) {
         self.proxies[id].is_removed = true;
         self.leaving.proxies.push(id);
@@ -394,10 +394,10 @@ impl Core {
     }
 }
 
-/// Changes of the configuration. Each is begun at once, and made as soon as the driver has opened
+/// Changes of the configuration. Each begins at once, and is completed once the driver has opened
 /// what it needs: [`crate::Handle::change`] and [`crate::Broker::change`] wait for the result.
 impl Admin<'_> {
-    /// The configuration that the broker works by now.
+    /// The running configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.core.reconfiguration.config
@@ -442,9 +442,9 @@ impl Admin<'_> {
         self.apply_one(Change::ProxyAdded(Box::new(config)))
     }
 
-    /// Removes a proxy: it is not connected to any more, sends what is queued, for as long as the
-    /// drain timeout and the linger of its sockets allow, and leaves nothing behind. The last proxy
-    /// stays: stop the broker instead.
+    /// Removes a proxy: it accepts no more peers, sends queued messages within the drain timeout
+    /// and the linger of its sockets, and leaves nothing behind. The last proxy stays: stop the
+    /// broker instead.
     ///
     /// # Errors
     /// As [`Self::apply`].
@@ -453,7 +453,7 @@ impl Admin<'_> {
         self.apply_one(Change::ProxyRemoved(name))
     }
 
-    /// Listens on one more endpoint, or connects to one more.
+    /// Listens on another endpoint, or connects to another.
     ///
     /// # Errors
     /// As [`Self::apply`].
@@ -471,9 +471,8 @@ impl Admin<'_> {
         })
     }
 
-    /// Undoes [`Self::attach`]. An endpoint that is listened on may be given with its real port or
-    /// path; peers that came through it stay connected. A connection to an endpoint is closed when
-    /// its queue is sent.
+    /// Reverts [`Self::attach`]. An endpoint to listen on may be given with its real port or path;
+    /// its peers stay connected. A connection to an endpoint is closed once its queue is sent.
     ///
     /// # Errors
     /// As [`Self::apply`].
@@ -513,7 +512,7 @@ impl Admin<'_> {
         self.apply_one(change)
     }
 
-    /// Sets an option of a socket. [`Applied::needs_restart`] says if that has no effect yet.
+    /// Sets an option of a socket. [`Applied::needs_restart`] tells if that has no effect yet.
     ///
     /// # Errors
     /// As [`Self::apply`].

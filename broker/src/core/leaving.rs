@@ -1,5 +1,5 @@
-//! Proxies and links that the configuration does not have any more: each is there for as long as a
-//! connection of it is, and leaves nothing behind.
+//! Proxies and links that were removed from the configuration: each stays as long as one of its
+//! connections, and leaves nothing behind.
 
 use crate::conn::{Conn, Origin, Overflowing};
 use crate::core::Core;
@@ -9,7 +9,7 @@ use crate::proxy::Stop;
 use crate::reason::DropReason;
 use std::collections::BTreeSet;
 
-/// What is to go.
+/// Removed proxies and links that still have connections.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
     pub(super) links: Vec<LinkId>,
@@ -17,7 +17,7 @@ pub(super) struct Leaving {
 }
 
 impl Core {
-    /// Frees the proxies and links that are to go and have no connection any more.
+    /// Frees removed proxies and links without connections.
     pub(super) fn free_what_left(&mut self) {
         if self.leaving.links.is_empty() && self.leaving.proxies.is_empty() {
             return;
@@ -51,7 +51,7 @@ impl Core {
         }
     }
 
-    /// Forgets a link that has no connection.
+    /// Frees a link without a connection.
     fn free_link(&mut self, id: LinkId) {
         let Some(link) = self.links.remove(id) else {
             return;
@@ -64,7 +64,7 @@ impl Core {
         }
     }
 
-    /// Forgets a proxy that has no connection.
+    /// Frees a proxy without connections.
     pub(super) fn free_proxy(&mut self, id: ProxyId) {
         self.log_sums(id);
         let sockets: Vec<SocketId> = self.proxies[id].sockets().collect();

@@ -28,7 +28,7 @@ pub(crate) struct Link {
     pub(crate) is_known_silent: bool,
     /// It closed a loop when it was last up, so it comes back on trial.
     pub(crate) is_looped: bool,
-    /// The configuration does not have it any more: it is there for as long as a connection is.
+    /// It was removed from the configuration: it stays as long as its connection.
     pub(crate) is_removed: bool,
     pub(crate) socket: SocketId,
     /// Its queue while the peer is not connected, if the options ask for one.
@@ -77,8 +77,7 @@ impl Backoff {
         half + half.mul_f64(random.fraction())
     }
 
-    /// The options have changed: from now on waits are as long as they say. Answers with the
-    /// longest.
+    /// The options have changed: from now on waits follow them. Returns the longest.
     pub(crate) fn set_options(&mut self, options: &SocketOptions) -> Duration {
         let failures = self.failures;
         *self = Self {
@@ -151,7 +150,7 @@ impl Core {
         self.deferred.act(Action::Connect(link));
     }
 
-    /// Connects to an endpoint no longer. A connection to it is closed when its queue is sent.
+    /// Disconnects from an endpoint. A connection to it is closed once its queue is sent.
     pub(super) fn remove_link(&mut self, id: LinkId) {
         let link = &mut self.links[id];
         link.is_removed = true;
@@ -166,7 +165,7 @@ impl Core {
         self.leaving.links.push(id);
     }
 
-    /// A link that is down is not tried any more.
+    /// Stops trying a link that is down.
     pub(super) fn end_link(&mut self, id: LinkId) {
         let link = &mut self.links[id];
         match link.state {
@@ -184,8 +183,8 @@ impl Core {
         }
     }
 
-    /// A connection that [`Action::Connect`] asked for was made; `None` if it is not wanted any
-    /// more and is to be dropped.
+    /// A connection requested by [`Action::Connect`] was made; `None` if it is not needed any more
+    /// and must be dropped.
     pub fn handle_connected(
         &mut self,
         now: Instant,
@@ -200,8 +199,8 @@ impl Core {
         Some(id)
     }
 
-    /// A connection that [`Action::Connect`] asked for could not be made. It is asked for again
-    /// later; only the first failure in a row is worth a warning.
+    /// A connection requested by [`Action::Connect`] could not be made. It is requested again
+    /// later; only the first failure in a row is logged as a warning.
     pub fn handle_connect_failed(&mut self, now: Instant, link: LinkId, error: &io::Error) {
         let Some(entry) = self.connecting(link) else {
             return;
@@ -221,21 +220,21 @@ impl Core {
         self.retry_link(now, link);
     }
 
-    /// A link that the driver was told to connect, and not told to give up.
+    /// A link that the driver is connecting.
     fn connecting(&self, id: LinkId) -> Option<&Link> {
         let link = self.links.get(id);
         link.filter(|link| link.state == LinkState::Connecting)
     }
 
-    /// The link that has this slot.
+    /// The link in this slot.
     #[must_use]
     pub fn link_in_slot(&self, slot: usize) -> Option<LinkId> {
         let (link, _) = self.links.in_slot(u32::try_from(slot).ok()?)?;
         Some(link)
     }
 
-    /// Where a link that the driver is to connect leads to, and the options of its socket; `None`
-    /// if it is not wanted any more.
+    /// The endpoint of a link that the driver must connect, and the options of its socket; `None`
+    /// if it is not needed any more.
     #[must_use]
     pub fn link(&self, id: LinkId) -> Option<(&Endpoint, &SocketOptions)> {
         let link = self.connecting(id)?;
@@ -243,7 +242,7 @@ impl Core {
         Some((&link.connect.endpoint, options))
     }
 
-    /// The socket that a link belongs to.
+    /// The socket of a link.
     #[must_use]
     pub fn socket_of_link(&self, id: LinkId) -> Option<SocketId> {
         Some(self.links.get(id)?.socket)
@@ -254,7 +253,7 @@ impl Core {
         &self.links[link].connect.endpoint
     }
 
-    /// The endpoint that a connection was made to, if we made it.
+    /// The endpoint of a connection, if the broker made it.
     pub(super) fn endpoint_of(&self, conn: &Conn) -> Option<&Endpoint> {
         match conn.origin {
             Origin::Dialled(link) => Some(self.endpoint(link)),

@@ -357,7 +357,7 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
     ),
     (
         "[[proxy]]\nkind = 'queue'\nfrontend.bind = '@tcp://*:1'",
-        "test.toml:3: proxy.frontend.bind: the key says already whether to bind",
+        "test.toml:3: proxy.frontend.bind: the key determines whether to bind",
     ),
     (
         "[[proxy]]\nkind = 'queue'\nname = ''\n",

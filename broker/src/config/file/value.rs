@@ -13,7 +13,7 @@ use crate::config::{
 
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
-/// The value of a key, and where it stands.
+/// The value of a key, and its place.
 pub(super) fn get<'a, 't>(
     table: &'a DeTable<'t>,
     node: &Node,
@@ -48,7 +48,7 @@ pub(super) fn items<'a, 't>(
     })
 }
 
-/// Reads a value of the kind that the option has; the option itself checks what it means.
+/// Reads a value of the option's kind; the option itself checks its meaning.
 pub(super) fn read_value(
     value: &Value<'_>,
     node: &Node,
@@ -105,7 +105,7 @@ pub(super) fn read_endpoint(
     };
     if text.starts_with(['@', '>']) {
         return Err(
-            node.fail("the key says already whether to bind or to connect: leave out the @ or >")
+            node.fail("the key determines whether to bind or connect: leave out the @ or >")
         );
     }
     let endpoint = match attach {
@@ -115,7 +115,7 @@ pub(super) fn read_endpoint(
     endpoint.map_err(|error| node.fail(error))
 }
 
-/// Reads a time; a plain number is milliseconds.
+/// Reads a time; a plain number counts milliseconds.
 pub(super) fn read_time(value: &Value<'_>, node: &Node) -> Result<Duration, Fail> {
     read_number(value, node, Unit::Milliseconds, TIME_MS_MAX).map(Duration::from_millis)
 }
@@ -157,7 +157,7 @@ pub(super) fn read_number(
     }
 }
 
-/// Whether a number of this unit may be a text with a unit of its own.
+/// Whether a number of this unit may be a text with its own unit.
 fn has_suffixes(unit: Unit) -> bool {
     matches!(unit, Unit::Bytes | Unit::Milliseconds | Unit::Seconds)
 }
@@ -166,7 +166,7 @@ fn unreadable(node: &Node, text: &str, kind: &ValueKind) -> Fail {
     node.fail(format!("cannot read \"{}\": write {kind}", show(text)))
 }
 
-/// A table; `instead` says what to write if it is something else.
+/// A table; `instead` is the remedy if the value is something else.
 pub(super) fn as_table<'a, 't>(
     value: &'a Value<'t>,
     node: &Node,

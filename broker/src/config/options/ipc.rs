@@ -1,4 +1,4 @@
-//! Who may use the file of a local socket.
+//! Access to the file of a local socket.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use super::value::{Field, Value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IpcMode(u32);
 
-/// User and group of a file, each by its name or its number; empty is as the system does.
+/// User and group of a file, each by name or number; empty leaves it to the system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IpcOwner {
     /// The group.
@@ -28,7 +28,7 @@ impl IpcMode {
     }
 }
 
-/// `0660`, or `660`
+/// Parses `0660`, or `660`.
 impl FromStr for IpcMode {
     type Err = String;
 
@@ -50,7 +50,7 @@ impl fmt::Display for IpcMode {
     }
 }
 
-/// `user:group`, `user` or `:group`
+/// Parses `user:group`, `user` or `:group`.
 impl FromStr for IpcOwner {
     type Err = String;
 
@@ -102,7 +102,7 @@ impl Field for Option<IpcOwner> {
     }
 }
 
-/// Nothing is an empty text.
+/// [`None`] is an empty text.
 fn load(value: Option<&impl fmt::Display>) -> Value {
     Value::Text(value.map_or_else(String::new, ToString::to_string))
 }

@@ -1,4 +1,4 @@
-//! Networks in the notation of CIDR.
+//! Networks in CIDR notation.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::value::Item;
 use zmtp::show;
 
-/// A network: an address and how many of its bits count.
+/// A network: an address, and the number of its bits that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
@@ -15,8 +15,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether an address lies in it. IPv4 addresses that an IPv6 socket shows as mapped ones are
-    /// the IPv4 addresses they are.
+    /// Whether it contains an address. Mapped IPv4 addresses of an IPv6 socket count as IPv4
+    /// addresses.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -26,14 +26,14 @@ impl Network {
         (bits(self.address) ^ bits(address)).leading_zeros() >= self.bits_len()
     }
 
-    /// How many of the 128 bits that [`bits`] makes of an address count.
+    /// The number of bits that count, of the 128 of an address in [`bits`].
     fn bits_len(&self) -> u32 {
         let unused = if self.address.is_ipv4() { 96 } else { 0 };
         unused + u32::from(self.prefix_len)
     }
 }
 
-/// `10.0.0.0/8`, `fd00::/8`, or an address alone for itself.
+/// Parses `10.0.0.0/8`, `fd00::/8`, or one address.
 impl FromStr for Network {
     type Err = String;
 
@@ -50,7 +50,7 @@ impl FromStr for Network {
         let len_max = if address.is_ipv4() { 32 } else { 128 };
         let prefix_len = match prefix_len {
             None => len_max,
-            // Checked here because `u8::from_str` would take a leading plus.
+            // Checked here because `u8::from_str` would accept a leading plus.
             Some(len) if len.bytes().all(|byte| byte.is_ascii_digit()) => {
                 len.parse().map_err(|_| malformed())?
             }
@@ -66,7 +66,7 @@ impl FromStr for Network {
             address,
             prefix_len,
         };
-        // A bit that does not count is a slip: 10.1.0.0/8 may have been meant to be a /16.
+        // A set bit that does not count is a mistake: 10.1.0.0/8 may have been meant as a /16.
         if bits(address).trailing_zeros() < 128 - network.bits_len() {
             return Err(format!(
                 "\"{text}\" has an address beyond its {prefix_len} bits: set the rest of it to 0"
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_contain_what_begins_with_their_bits() {
+    fn networks_contain_addresses_that_begin_with_their_bits() {
         for (network, address, expected) in [
             ("10.0.0.0/8", "10.255.0.1", true),
             ("10.0.0.0/8", "11.0.0.1", false),

@@ -1,41 +1,42 @@
-//! Choices about whom a message goes to, and what happens when a queue is full.
+//! Policies: the selection of the next peer, and the treatment of messages for a full queue.
 
 use super::value::Choice;
 
-/// Whose turn it is on a side that gives each message to one peer.
+/// The selection of the next peer on a side that gives each message to one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
-    /// The one who has least to take, in turn among equals.
+    /// The peer with the shortest queue; among equals, in turn.
     LeastQueued,
-    /// One who has answered what it was given before, in turn.
+    /// A peer that has answered its previous message, in turn.
     Ready,
-    /// The next, as in libzmq, whatever the queues.
+    /// The next peer, as in libzmq, whatever the queues.
     #[default]
     RoundRobin,
 }
 
-/// What happens to a message for a peer whose queue is at its high-water mark.
+/// The treatment of a message for a peer whose queue is at its high-water mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It waits, and with it who sent it.
+    /// The message waits in its sender.
     Block,
-    /// It replaces what is queued, full or not: only the newest message is kept.
+    /// The message replaces the queued ones, even in a queue with room: only the newest is kept.
     Conflate,
-    /// It replaces the queued message with the same first frame, full or not.
+    /// The message replaces the queued one with the same first frame, even in a queue with room.
     ConflateTopic,
-    /// It is dropped, and the peer is closed if its queue stays full for `overflow_timeout`.
+    /// The message is dropped, and the peer is closed if its queue stays full for
+    /// `overflow_timeout`.
     Disconnect,
-    /// It is dropped.
+    /// The message is dropped.
     DropNewest,
-    /// The oldest queued message is dropped for it.
+    /// The message replaces the oldest queued one.
     DropOldest,
-    /// As in libzmq: DEALER, PAIR, PUSH and REQ block, the others drop it.
+    /// As in libzmq: DEALER, PAIR, PUSH and REQ block, the others drop the message.
     #[default]
     Standard,
 }
 
 impl Overflow {
-    /// Whether messages may have to be taken out of the queue again.
+    /// Whether messages may have to be removed from a queue.
     #[must_use]
     pub fn takes_back(self) -> bool {
         matches!(
@@ -61,7 +62,7 @@ impl Overflow {
     pub(super) const NAMES: &'static [&'static str] = &names::<7, Self>(Self::ALL);
 }
 
-/// The names in a table of choices; it does not compile unless `N` is how many there are.
+/// The names in a table of choices; it compiles only if `N` is their number.
 const fn names<const N: usize, T: Copy>(table: &[(&'static str, T)]) -> [&'static str; N] {
     assert!(table.len() == N);
     let mut names = [""; N];

@@ -28,7 +28,7 @@ fn append(recording: &mut Vec<u8>, time_ns: u64, origin: &Origin<'_>, frames: &[
     format::seal(&mut recording[start..]);
 }
 
-/// What is in a recording: times of messages, and all else as it is.
+/// The content of a recording: times of messages, and other entries as text.
 fn told(recording: &[u8]) -> Vec<String> {
     let (mut reader, mut told) = (Reader::new(recording), Vec::new());
     loop {
@@ -45,7 +45,7 @@ fn told(recording: &[u8]) -> Vec<String> {
     }
 }
 
-/// Three messages, and where each of their records ends.
+/// Three messages, and the ends of their records.
 fn three() -> (Vec<u8>, [usize; 4]) {
     let mut recording = begin();
     let mut ends = [recording.len(); 4];
@@ -146,7 +146,7 @@ fn a_recording_cut_anywhere_loses_only_its_last_record() {
 }
 
 #[test]
-fn a_changed_bit_costs_one_record_and_is_told() {
+fn a_changed_bit_costs_one_record_and_is_reported() {
     let (recording, ends) = three();
     for bit in ends[0] * 8..recording.len() * 8 {
         let mut changed = recording.clone();
@@ -165,9 +165,9 @@ fn a_changed_bit_costs_one_record_and_is_told() {
 }
 
 #[test]
-fn bytes_between_records_are_passed_over_and_counted() {
+fn bytes_between_records_are_skipped_and_counted() {
     let (recording, ends) = three();
-    // Markers without headers, many buffers of nothing, a record of something else.
+    // Markers without headers, many empty buffers, a record of another kind.
     let mut foreign = MARKER.repeat(3);
     foreign.resize(5 * READ_SIZE + 3, 0);
     let mut spoiled = recording[..ends[1]].to_vec();
@@ -181,18 +181,18 @@ fn bytes_between_records_are_passed_over_and_counted() {
 }
 
 #[test]
-fn what_has_a_right_checksum_may_be_wrong_all_the_same() {
+fn records_with_a_valid_checksum_may_be_malformed() {
     let good = three().0;
     let bodies: [&[u8]; 6] = [
         b"",
         b"\x02",
         b"\x03\0",
-        // A peer of an unknown kind, a source beyond the end, one that is no text.
+        // A peer of an unknown kind, a source beyond the end, one that is not text.
         b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x09\0\0\0\0",
         b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0q\0\0",
         b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\xff\0\0",
     ];
-    // No frame, half a frame, MORE without more, more than one message, a command, reserved bits.
+    // No frame, half a frame, MORE without another frame, two messages, a command, reserved bits.
     let frames: [&[u8]; 6] = [
         b"",
         b"\0\x02a",
@@ -238,7 +238,7 @@ fn record(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn kinds_of_a_later_day_are_passed_over_and_later_versions_refused() {
+fn unknown_kinds_are_skipped_and_later_versions_refused() {
     let mut recording = begin();
     recording.extend(record(b"\x77 of a later day"));
     recording.extend(record(
@@ -250,14 +250,14 @@ fn kinds_of_a_later_day_are_passed_over_and_later_versions_refused() {
 }
 
 #[test]
-fn other_files_are_no_recordings() {
+fn other_files_are_not_recordings() {
     let message_first = three().0[begin().len()..].to_vec();
     for other in [&b""[..], b"hello", &[0; 100_000], &message_first] {
         assert_eq!(told(other), ["this is not a zmqd recording"]);
     }
 }
 
-/// A reader that announces nothing and allocates what it is asked to hold.
+/// A reader that announces no size and allocates as much as it is asked for.
 #[test]
 fn an_announced_size_costs_nothing() {
     let mut recording = begin();
@@ -282,8 +282,8 @@ fn an_announced_size_costs_nothing() {
     }
 }
 
-/// A pipe that a few bytes come out of at a time, and how often it was offered more room than
-/// was left.
+/// A pipe that returns a few bytes at a time, and the number of times that it was offered more room
+/// than was left.
 struct Drip<'a> {
     growths: u32,
     rest: &'a [u8],
@@ -301,7 +301,7 @@ impl Read for &mut Drip<'_> {
     }
 }
 
-/// Room was made for each piece, and all that had come moved.
+/// A buffer that grew for each piece moved all received bytes each time.
 #[test]
 fn a_large_record_in_small_pieces_makes_the_buffer_grow_a_few_times() {
     let mut recording = begin();

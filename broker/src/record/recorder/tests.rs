@@ -53,9 +53,9 @@ fn push(recorder: &mut Recorder, time_ns: u64, body: &[u8]) -> bool {
     recorder.push(time_ns, &ORIGIN, &[front, back])
 }
 
-/// The times of the messages in a file, and what is lost as a negative number.
+/// The times of the messages in a file; lost messages count as a negative number.
 fn told(path: &Path) -> Vec<i64> {
-    let mut reader = Reader::new(File::open(path).expect("it is there"));
+    let mut reader = Reader::new(File::open(path).expect("the file exists"));
     let mut told = Vec::new();
     while let Some(entry) = reader.read().expect("a recording") {
         told.push(match entry {
@@ -68,7 +68,7 @@ fn told(path: &Path) -> Vec<i64> {
 }
 
 #[test]
-fn what_is_pushed_is_in_the_file() {
+fn pushed_messages_are_in_the_file() {
     let folder = Folder::new("pushed");
     let mut recorder = Recorder::open(&folder.config()).unwrap();
     // Sizes that fill batches and exceed them.
@@ -89,7 +89,7 @@ fn what_is_pushed_is_in_the_file() {
 }
 
 #[test]
-fn what_is_synced_is_there_at_once_and_leaves_room() {
+fn synced_messages_are_in_the_file_and_leave_room() {
     let folder = Folder::new("synced");
     let config = RecordConfig {
         buffer_size_max: 1000,
@@ -107,14 +107,14 @@ fn what_is_synced_is_there_at_once_and_leaves_room() {
 }
 
 #[test]
-fn what_does_not_fit_is_counted_there_and_in_the_file() {
+fn messages_beyond_the_buffer_are_counted_in_statistics_and_file() {
     let folder = Folder::new("full");
     let config = RecordConfig {
         buffer_size_max: 1000,
         ..folder.config()
     };
     let mut recorder = Recorder::open(&config).unwrap();
-    // Nothing is handed over before a flush, so that nothing makes room in the meantime.
+    // Nothing is handed over before a flush, so nothing makes room meanwhile.
     assert!(push(&mut recorder, 1, &[7; 900]));
     assert!(!push(&mut recorder, 2, &[7; 900]));
     assert!(!push(&mut recorder, 3, &[7; 900]));
@@ -141,7 +141,7 @@ fn files_rotate_by_size_and_the_oldest_go() {
     for time in 1..=10 {
         assert!(push(&mut recorder, time, &[7; 400]));
     }
-    // One that is larger than a file may be has one of its own.
+    // A message larger than the limit has a file of its own.
     assert!(push(&mut recorder, 11, &[7; 2000]));
     assert!(push(&mut recorder, 12, &[7; 1]));
     assert_eq!(recorder.finish().messages, 12);
@@ -193,7 +193,7 @@ fn a_former_recording_is_set_aside_and_other_files_are_left_alone() {
         ]
     );
     assert_eq!(told(&folder.0.join("r.000042")), [2]);
-    // An empty one is not worth keeping.
+    // An empty recording is not kept.
     fs::write(folder.0.join("r"), "").unwrap();
     drop(Recorder::open(&folder.config()).unwrap());
     assert!(!folder.names().contains(&"r.000043".to_owned()));
@@ -212,7 +212,7 @@ fn recordings_are_for_their_owner_alone() {
 }
 
 #[test]
-fn what_cannot_be_recorded_to_is_refused_at_once() {
+fn unusable_targets_are_refused_at_once() {
     let folder = Folder::new("refused");
     let first = Recorder::open(&folder.config()).unwrap();
     let refusal = Recorder::open(&folder.config()).unwrap_err().to_string();
@@ -236,7 +236,7 @@ fn what_cannot_be_recorded_to_is_refused_at_once() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_written_to_as_it_is() {
+fn other_targets_than_regular_files_are_written_to_as_they_are() {
     let folder = Folder::new("pipe");
     let path = folder.0.join("r");
     let made = std::process::Command::new("mkfifo").arg(&path).status();
@@ -294,7 +294,7 @@ fn a_failed_write_is_counted_and_another_file_begun() {
         writer.write_batch(&mut batch);
         shared.is_failing.load(Ordering::Relaxed)
     };
-    assert!(write(REST_NS), "after a failure it rests");
+    assert!(write(REST_NS), "after a failure it pauses");
     assert!(!write(REST_NS + 1));
     assert!(!write(REST_NS + 2));
     assert_eq!(shared.messages.load(Ordering::Relaxed), 2);
