@@ -63,8 +63,8 @@ impl MechanismConfig {
         }
     }
 
-    /// Whether our side is the server. The caller of a server decides about each peer, and its peers
-    /// are clients, whichever side connects.
+    /// Whether our side is the server. The caller of a server decides about each peer, and its
+    /// peers are clients, whichever side connects.
     #[must_use]
     pub fn is_server(&self) -> bool {
         match self {

@@ -359,8 +359,8 @@ impl Core {
         }
     }
 
-    /// The next thing for the driver to do. What is to be opened comes first, whatever the budget of
-    /// the turn.
+    /// The next request to the driver. Requests to open something come first, whatever the budget
+    /// of the turn.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
         if let Some(action) = self.deferred.opening.pop_front() {

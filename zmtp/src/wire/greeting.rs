@@ -87,8 +87,8 @@ impl Greeting {
 
     /// Parses the peer's greeting; `None` needs more bytes, up to [`GREETING_SIZE`].
     ///
-    /// Padding is ignored: libzmq writes the length of its identity there. A peer without
-    /// as-server may be a server all the same: libzmq never sets it. Majors above 3 count as 3.1, as in
+    /// Padding is ignored: libzmq writes the length of its identity there. A peer without as-server
+    /// may be a server nevertheless: libzmq never sets it. Majors above 3 count as 3.1, as in
     /// libzmq.
     ///
     /// # Errors

@@ -6,10 +6,10 @@
 //! accept_zmtp2                        peers of 2.0 are accepted
 //! loop_check on                       we look for loops; or `trial`
 //! limit message_frames_max 3          a limit other than the default
-//! mechanism plain-server              a mechanism other than NULL: also plain-client "user" "secret",
-//!                                     curve-server SECRET, curve-client SECRET PUBLIC (of the server)
+//! mechanism plain-server              instead of NULL; also plain-client "user" "secret",
+//!                                     curve-server SECRET, curve-client SECRET PUBLIC (server's)
 //! entropy 01 02 03                    the random bytes that we make keys and nonces of, in order
-//! authorize "name"                    how the caller decides when it is asked; or `deny`, or `tell`
+//! authorize "name"                    the caller's decision when asked; or `deny`, or `tell`
 //!                                     for a denial by ERROR. By default the peer has no name.
 //! < 00 05 "hello"                     the peer's bytes, field by field
 //! > 04 05 04 "PONG"                   what we must have sent once the lines above have arrived

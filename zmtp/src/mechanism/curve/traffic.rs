@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! flags  size    "\x07MESSAGE"  nonce  tag  inner flags  data      flags: 00, or 02 LONG
-//! 1      1 or 8  8              8      16   1                      inner flags: 01 MORE, 02 COMMAND
+//! 1      1 or 8  8              8      16   1                      inner: 01 MORE, 02 COMMAND
 //! ```
 //!
 //! RFC 26 would have MESSAGE travel as a command; libzmq sends it as a message, and takes what it
