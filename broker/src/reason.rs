@@ -133,7 +133,7 @@ impl CloseReason {
     pub(crate) fn lingers(&self) -> bool {
         match self {
             Self::Protocol(error) => error.has_final_bytes(),
-            _ => matches!(self, Self::EndpointRemoved | Self::Loop | Self::Stopping),
+            _ => matches!(self, Self::Loop | Self::Stopping),
         }
     }
 

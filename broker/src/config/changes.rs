@@ -57,7 +57,7 @@ pub enum Change {
     Bind(SocketPath, Endpoint),
     /// Connect to one more endpoint.
     Connect(SocketPath, Connect),
-    /// Disconnect from an endpoint; a connection to it is closed once its queue is sent.
+    /// Disconnect from an endpoint; a connection to it is closed.
     Disconnect(SocketPath, Connect),
     /// Another [`Config::drain_timeout`].
     DrainTimeout {

@@ -73,6 +73,11 @@ impl Deferred {
         }
     }
 
+    /// The sockets whose suspended senders get another try.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &SocketId> {
+        self.wakes.iter()
+    }
+
     /// A socket is gone.
     pub(super) fn forget(&mut self, socket: SocketId) {
         self.wakes.retain(|other| *other != socket);

@@ -16,10 +16,16 @@ pub(super) struct Leaving {
     pub(super) proxies: Vec<ProxyId>,
 }
 
+impl Leaving {
+    pub(super) fn len(&self) -> usize {
+        self.links.len() + self.proxies.len()
+    }
+}
+
 impl Core {
     /// Frees removed proxies and links without connections.
     pub(super) fn free_what_left(&mut self) {
-        if self.leaving.links.is_empty() && self.leaving.proxies.is_empty() {
+        if self.leaving.len() == 0 {
             return;
         }
         self.charge_walk();

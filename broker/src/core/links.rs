@@ -150,7 +150,7 @@ impl Core {
         self.deferred.act(Action::Connect(link));
     }
 
-    /// Disconnects from an endpoint. A connection to it is closed once its queue is sent.
+    /// Disconnects from an endpoint. A connection to it is closed.
     pub(super) fn remove_link(&mut self, id: LinkId) {
         let link = &mut self.links[id];
         link.is_removed = true;

@@ -73,6 +73,7 @@ impl Core {
             side,
             source: error,
         };
+        self.listeners.remove(id);
         self.fail_change(failure.into());
     }
 
@@ -148,10 +149,8 @@ impl Core {
 
     /// Listens on an endpoint no longer. Peers that came through it stay.
     pub(super) fn remove_listener(&mut self, id: ListenerId) {
-        if self.listeners.remove(id).is_none() {
-            return;
-        }
-        if !self.deferred.withdraw(Action::Listen(id)) {
+        let is_there = self.listeners.remove(id).is_some();
+        if is_there && !self.deferred.withdraw(Action::Listen(id)) {
             self.deferred.act(Action::StopListening(id));
         }
     }

@@ -61,7 +61,6 @@ impl Core {
         }
         // There may be room where there was none.
         self.wake_for(id);
-        self.deferred.wake(id);
     }
 
     fn apply_options_to(&mut self, now: Instant, socket_id: SocketId, id: ConnId) {

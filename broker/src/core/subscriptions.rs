@@ -32,6 +32,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// The proxies that have peers to forget.
+    pub(super) fn proxies(&self) -> impl Iterator<Item = &ProxyId> {
+        self.departing.iter()
+    }
+
     /// A proxy is gone.
     pub(super) fn forget(&mut self, proxy: ProxyId) {
         self.departing.retain(|other| *other != proxy);

@@ -60,12 +60,17 @@ impl Timers {
         self.by_time.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Forgets the reminder of a link.
+    /// The owners of all timers.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.by_owner.keys()
+    }
+
+    /// Removes the timer of a link.
     pub(crate) fn forget_link(&mut self, id: LinkId) {
         self.forget_owner(Owner::Link(id));
     }
 
-    /// Forgets the reminder of a proxy.
+    /// Removes the timer of a proxy.
     pub(crate) fn forget_proxy(&mut self, id: ProxyId) {
         self.forget_owner(Owner::Reports(id));
     }

@@ -4,6 +4,8 @@
 use crate::conn::egress::walk::Walk;
 use crate::core::Core;
 use crate::core::memory::MemoryUse;
+use crate::core::timers::Owner;
+use crate::ids::{LinkId, ProxyId};
 use crate::limits::CONNECTION_MEMORY;
 
 impl Core {
@@ -32,5 +34,39 @@ impl Core {
         walk.visit_store(&self.outbox.store);
         found.queues = walk.total();
         found
+    }
+
+    /// How many entries there are in everything that knows proxies, sockets, links or listeners by
+    /// their ids. A proxy or endpoint that was removed leaves none behind.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn walk_tables(&self) -> [(&'static str, usize); 6] {
+        [
+            ("proxies", self.proxies.len()),
+            ("sockets", self.sockets.len()),
+            ("links", self.links.len()),
+            ("listeners", self.listeners.len()),
+            ("recordings", self.recorded.len()),
+            ("leaving", self.leaving.len()),
+        ]
+    }
+
+    /// Ids that are remembered though what they named is gone; none between two turns.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn walk_stale_ids(&self) -> usize {
+        let is_link = |id: &LinkId| self.links.get(*id).is_some();
+        let is_proxy = |id: &ProxyId| self.proxies.get(*id).is_some();
+        let links = self.deferred.absent.iter().filter(|id| !is_link(id));
+        let proxies = self.pending.proxies().chain(&self.recorded);
+        let proxies = proxies.filter(|id| !is_proxy(id));
+        let sockets = self.deferred.sockets();
+        let sockets = sockets.filter(|id| self.sockets.get(**id).is_none());
+        let timers = self.timers.owners().filter(|owner| match owner {
+            Owner::Link(id) => !is_link(id),
+            Owner::Reports(id) => !is_proxy(id),
+            _ => false,
+        });
+        links.count() + proxies.count() + sockets.count() + timers.count()
     }
 }

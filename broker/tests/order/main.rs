@@ -1,5 +1,6 @@
 //! Which message goes where, and when, if many come at once: a core without sockets, fed by hand.
 
+mod changes;
 mod closing;
 mod log;
 mod memory;
