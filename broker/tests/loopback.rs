@@ -1,8 +1,10 @@
 //! The real broker: its driver on 127.0.0.1, against sessions over blocking sockets.
 
-use broker::config::Config;
+use broker::config::{
+    Attach, Config, Endpoint, Kind, ProxyConfig, SocketName, SocketOption, Value,
+};
 use broker::view::{PageQuery, PeerFilter, SocketView, StopState};
-use broker::{Broker, Handle};
+use broker::{Admin, Bound, Broker, Handle};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -34,7 +36,7 @@ impl Running {
     fn new(config: &str) -> Self {
         let config = Config::from_toml(config, "loopback.toml").expect("a good configuration");
         let mut broker = Broker::bind(&config).expect("ports are free");
-        let address = |bound: &broker::Bound| {
+        let address = |bound: &Bound| {
             let endpoint = bound.endpoint.to_string();
             endpoint.trim_start_matches("tcp://").to_owned()
         };
@@ -443,4 +445,129 @@ fn calls_end_with_the_broker() {
     assert_eq!(broker.sockets().len(), 2);
     broker.stop();
     assert_eq!(handle.call(|admin| admin.sockets()), None);
+}
+
+/// One of twenty changes that concern neither end of the path of the numbers.
+fn unrelated(handle: &Handle, number: usize) -> Result<broker::Applied, broker::ChangeError> {
+    let endpoint = || "tcp://127.0.0.1:0".parse::<Endpoint>().expect("legal");
+    let find = |admin: &mut Admin<'_>, name: &str| {
+        let proxies = admin.proxies();
+        let found = proxies.iter().find(|proxy| proxy.name == name);
+        found.expect("the proxy is there").id
+    };
+    let front = SocketName::Frontend;
+    let applied = handle.change(move |admin| match number % 5 {
+        0 => {
+            let kind = Kind::from_name("forwarder").expect("of the table");
+            let mut config = ProxyConfig::new(kind, "guest");
+            config.frontend.bind.push(endpoint());
+            config.backend.bind.push(endpoint());
+            config.backend.connect.push(
+                "tcp://127.0.0.1:9"
+                    .parse::<Endpoint>()
+                    .expect("legal")
+                    .into(),
+            );
+            admin.add_proxy(config)
+        }
+        1 => {
+            let other = find(admin, "other");
+            admin.attach(other, front, Attach::Bind, endpoint())
+        }
+        2 => {
+            let (other, option) = (find(admin, "other"), SocketOption::find("sndhwm"));
+            let value = Value::Number(i64::try_from(number).expect("small"));
+            admin.set_option(other, front, option.expect("of the table"), value)
+        }
+        3 => {
+            let bound = admin.bound().into_iter();
+            let mut bound = bound.filter(|it| (&it.proxy[..], it.side) == ("other", front));
+            let oldest = bound.next().expect("it listens").endpoint;
+            let other = find(admin, "other");
+            admin.detach(other, front, Attach::Bind, &oldest)
+        }
+        _ => {
+            let guest = find(admin, "guest");
+            admin.remove_proxy(guest)
+        }
+    });
+    applied.expect("the broker runs")
+}
+
+#[test]
+fn twenty_changes_concern_no_other_connection() {
+    let broker = Running::new(
+        "[[proxy]]\nname = \"numbers\"\nkind = \"streamer\"\n\
+         frontend = { bind = \"tcp://127.0.0.1:0\" }\nbackend = { bind = \"tcp://127.0.0.1:0\" }\n\
+         [[proxy]]\nname = \"other\"\nkind = \"queue\"\n\
+         frontend = { bind = \"tcp://127.0.0.1:0\" }\nbackend = { bind = \"tcp://127.0.0.1:0\" }\n",
+    );
+    let mut sink = broker.back(SocketType::Pull);
+    let pump = thread::spawn({
+        let source = broker.front(SocketType::Push);
+        move || pump(source)
+    });
+    let mut number = 0_u64;
+    let mut receive = |count: u64| {
+        for _ in 0..count {
+            assert_eq!(sink.recv(), [number.to_be_bytes()]);
+            number += 1;
+        }
+    };
+    for change in 0..20 {
+        receive(500);
+        let applied = unrelated(&broker.handle, change).expect("it can be made");
+        for Bound { endpoint, .. } in &applied.bound {
+            let address = endpoint.to_string();
+            let address = address.trim_start_matches("tcp://");
+            drop(TcpStream::connect(address).expect("the real port is listened on"));
+        }
+        assert_eq!(applied.needs_restart, [""; 0]);
+    }
+    receive(5000);
+    let sockets = broker.sockets();
+    assert_eq!(sockets.len(), 4, "every guest has left");
+    assert_eq!(sockets[0].counters.peers_attached, 1);
+    assert_eq!(sockets[1].counters.peers_attached, 1);
+    assert_eq!(sockets[0].counters.closed.iter().count(), 0);
+    drop(sink);
+    broker.handle.stop();
+    broker.handle.stop();
+    assert!(pump.join().expect("no panic") >= 15_000);
+    broker.stop();
+}
+
+#[test]
+fn an_endpoint_in_use_is_an_error_and_changes_nothing() {
+    let broker = Running::of_kind("queue");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port();
+    let attach = move |admin: &mut Admin<'_>| {
+        let id = admin.proxies()[0].id;
+        let text = format!("tcp://127.0.0.1:{port}");
+        let endpoint = text.parse().expect("legal");
+        admin.attach(id, SocketName::Backend, Attach::Bind, endpoint)
+    };
+    let before = broker
+        .handle
+        .call(|admin| (admin.config().clone(), admin.bound()));
+    let error = broker
+        .handle
+        .change(attach)
+        .expect("it runs")
+        .expect_err("it is in use");
+    let expected = format!("queue backend: cannot bind tcp://127.0.0.1:{port}: ");
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    let after = broker
+        .handle
+        .call(|admin| (admin.config().clone(), admin.bound()));
+    assert_eq!(before, after);
+    drop(taken);
+    let applied = broker
+        .handle
+        .change(attach)
+        .expect("it runs")
+        .expect("it is free");
+    assert_eq!(applied.bound.len(), 1);
+    broker.stop();
 }

@@ -1,11 +1,11 @@
-//! `zmqd check`: the meaning of a configuration file, or its errors.
+//! `zmqd check`: the meaning of a configuration file, its errors, or its differences from another.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use broker::config::{
     CaptureConfig, CaptureFormat, Config, Connect, ProxyConfig, SocketName, SocketOption, Unit,
-    Value, ValueKind,
+    Value, ValueKind, diff,
 };
 
 use super::config_file;
@@ -15,13 +15,26 @@ use crate::output::{Failure, print};
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// The file
-    pub(crate) config: PathBuf,
+    #[arg(required_unless_present = "diff")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// List the changes from one file to another, and when each applies
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "config")]
+    pub(crate) diff: Vec<PathBuf>,
 }
 
-/// Prints the meaning of the file.
+/// Prints the meaning of the file, or the differences between two.
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let config = config_file::read(&args.config)?;
-    print(&Meaning(&config).to_string())
+    if let [old, new] = &args.diff[..] {
+        let (old, new) = (config_file::read(old)?, config_file::read(new)?);
+        let changes = diff(&old, &new).list;
+        let lines = changes.iter().map(|change| format!("{change}\n"));
+        return print(&lines.collect::<String>());
+    }
+    args.config.iter().try_for_each(|path| {
+        let config = config_file::read(path)?;
+        print(&Meaning(&config).to_string())
+    })
 }
 
 /// Displays a configuration in readable form.

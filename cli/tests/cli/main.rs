@@ -236,6 +236,28 @@ fn check_explains_a_file() {
 }
 
 #[test]
+fn check_lists_the_changes_from_one_file_to_another() {
+    let text =
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
+    let old = file("old.toml", text);
+    let more = "backend.sndhwm = 5\nbackend.backlog = 6\nbackend.maxmsgsize = 7\n\
+                [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://*:4'\nbackend.bind = 'tcp://*:5'\n";
+    let text = text.replace("'tcp://*:1'", "'tcp://*:3'");
+    let new = file("new.toml", &format!("memory_limit = 0\n{text}{more}"));
+    assert_eq!(
+        stdout_of(&["check", "--diff", &old, &new]),
+        "memory_limit: 0 bytes (was 536870912 bytes), at once\n\
+         queue.backend.sndhwm: 5 (was 1000), at once\n\
+         queue.backend.maxmsgsize: 7 (was 134217728), for new connections\n\
+         queue.backend.backlog: 6 (was 4096), after a restart\n\
+         queue.frontend.bind: tcp://*:1 removed, at once\n\
+         queue.frontend.bind: tcp://*:3 added, at once\n\
+         streamer: proxy added, at once\n"
+    );
+    assert_eq!(stdout_of(&["check", "--diff", &new, &new]), "");
+}
+
+#[test]
 fn check_shows_the_topics_of_a_link() {
     let path = file(
         "topics.toml",
@@ -390,8 +412,10 @@ fn row_of(option: &SocketOption) -> String {
     let libzmq = option
         .libzmq
         .map_or_else(String::new, |libzmq| format!("`{libzmq}` "));
-    let SocketOption { doc, name, .. } = option;
-    format!("| `{name}` | {value} | {default} | {libzmq}| {doc} |")
+    let SocketOption {
+        applies, doc, name, ..
+    } = option;
+    format!("| `{name}` | {value} | {default} | {libzmq}| {applies} | {doc} |")
 }
 
 #[test]

@@ -272,6 +272,11 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
     ),
     (&["check"], "<CONFIG> (see zmqd check --help)"),
     (
+        &["check", "--diff", "/nonexistent", "/nonexistent"],
+        "cannot read /nonexistent: ",
+    ),
+    (&["check", "--diff", "one"], "--diff"),
+    (
         &["check", "/nonexistent"],
         "cannot read /nonexistent: No such file",
     ),
