@@ -11,7 +11,8 @@ use random::Random;
 use zmtp::SocketType;
 use zmtp::encode::{append_command, append_frame};
 use zmtp::fuzzing::{
-    fuzz_command, fuzz_deframer, fuzz_ends, fuzz_greeting, fuzz_header, fuzz_session, fuzz_traffic,
+    fuzz_command, fuzz_curve, fuzz_deframer, fuzz_ends, fuzz_greeting, fuzz_header, fuzz_session,
+    fuzz_traffic,
 };
 
 /// Inputs made for each target.
@@ -40,8 +41,9 @@ const COMMANDS: [&str; 13] = [
 
 #[test]
 fn seeds_of_every_target() {
-    let targets: [(&str, Target); 7] = [
+    let targets: [(&str, Target); 8] = [
         ("command", fuzz_command),
+        ("curve", fuzz_curve),
         ("deframer", fuzz_deframer),
         ("ends", fuzz_ends),
         ("greeting", fuzz_greeting),
@@ -108,6 +110,32 @@ fn two_ends() {
         let bound = [24, 32][random.below(2)];
         for _ in 0..random.below(40) {
             input.extend([byte(random) % bound, byte(random)]);
+        }
+        input
+    });
+}
+
+/// Choices that mostly lead on: to the end of the handshake, and to traffic.
+#[test]
+fn peers_with_keys() {
+    try_inputs(fuzz_curve, |random| {
+        let is_server = random.below(2) == 1;
+        let mut metadata = Vec::new();
+        if random.below(2) == 0 {
+            append_ready(random, &mut metadata);
+            metadata.drain(..8);
+            metadata.truncate(255);
+        }
+        let mut input = if is_server {
+            vec![1, 0, 0xff]
+        } else {
+            vec![0, 0, byte(random) % 4, 0xff, 0]
+        };
+        input.push(u8::try_from(metadata.len()).expect("a byte"));
+        input.extend(metadata);
+        input.extend([0, 4 + byte(random) % 4, 0xff]);
+        for _ in 0..random.below(12) {
+            input.extend([byte(random), byte(random), byte(random), 0xff, byte(random)]);
         }
         input
     });

@@ -27,12 +27,17 @@ use crate::limits::Limits;
 use crate::socket_type::SocketType;
 
 /// Small limits, so that a fuzzer reaches them.
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     handshake_command_size_max: 1024,
     message_frames_max: 8,
     message_size_max: 1024,
     topic_size_max: 32,
 };
+
+/// What a peer with keys does to our side of CURVE.
+pub fn fuzz_curve(data: &[u8]) {
+    crate::mechanism::curve::fuzzing::fuzz_curve(data);
+}
 
 /// The bit of the first byte of each input that stands for ZMTP 2.0.
 const OLD: u8 = 0x80;

@@ -19,6 +19,7 @@
 mod client;
 mod command;
 mod crypto;
+pub(crate) mod fuzzing;
 mod keys;
 mod server;
 pub(crate) mod traffic;
