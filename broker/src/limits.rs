@@ -42,6 +42,9 @@ pub const UPSTREAM_PATIENCE: Duration = Duration::from_secs(5);
 /// driver's tables.
 pub const CONNECTION_MEMORY: u64 = 1024;
 
+/// Memory of the coder of a connection whose mechanism encrypts traffic, even if idle.
+pub const CODER_MEMORY: u64 = 512;
+
 /// Bytes of PONGs that wait for a peer to read them. A peer that does not read needs no more.
 pub const PONG_BYTES_MAX: u64 = 4096;
 

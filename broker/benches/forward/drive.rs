@@ -167,7 +167,11 @@ impl Bench {
     }
 
     fn take(&mut self, id: ConnId, input: &[u8]) {
-        while let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) {
+        while let Some(egress) = self
+            .core
+            .egress_to_write(id, input)
+            .filter(|egress| !egress.is_empty())
+        {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             let mut size = 0;

@@ -271,8 +271,11 @@ fn compare(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>) {
                 });
             }
         }
-        if before.authenticate != after.authenticate {
-            list.push(Change::Other(format!("{at}.authenticate")));
+        if before.admission != after.admission {
+            list.push(Change::Other(format!("{at}.admission")));
+        }
+        if before.mechanism != after.mechanism {
+            list.push(Change::Other(format!("{at}.mechanism")));
         }
         let connects = missing(&before.connect, &after.connect).into_iter();
         gone.extend(connects.map(|connect| Change::Disconnect(at.clone(), connect)));

@@ -6,8 +6,9 @@
 
 use crate::record::RecordConfig;
 use std::time::Duration;
-use zmtp::SocketType;
+use zmtp::{MechanismConfig, SocketType};
 
+mod admission;
 mod auxiliary;
 mod changes;
 mod check;
@@ -18,6 +19,7 @@ mod options;
 mod suggest;
 mod units;
 
+pub use admission::{Admission, ClientKeys};
 pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
@@ -65,13 +67,14 @@ pub struct ProxyConfig {
 /// One side of a proxy: a socket with any number of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketConfig {
-    /// Whether the program that embeds the broker decides about each peer before that comes in:
-    /// [`crate::Admin::undecided_peers`], [`crate::Admin::authorize`]. Not in files.
-    pub authenticate: bool,
+    /// Which peers may come in.
+    pub admission: Admission,
     /// Endpoints to listen on.
     pub bind: Vec<Endpoint>,
     /// Endpoints to connect to, with reconnection.
     pub connect: Vec<Connect>,
+    /// The security mechanism, which all peers must have too.
+    pub mechanism: MechanismConfig,
     /// The options of every connection on this side.
     pub options: SocketOptions,
 }

@@ -33,8 +33,8 @@ impl Backlog {
         self.has_room
     }
 
-    /// More was read: `tail` is all that waits now.
-    pub(crate) fn received(&mut self, tail: &[u8], to: BacklogLimits<'_>) {
+    /// More was read: `tail` is all that waits now, before `raw_len` bytes that are not opened.
+    pub(crate) fn received(&mut self, tail: &[u8], raw_len: usize, to: BacklogLimits<'_>) {
         let BacklogLimits {
             limits,
             options,
@@ -50,7 +50,7 @@ impl Backlog {
             limit => limit,
         };
         self.size = tail.len();
-        self.has_room = tail.len() as u64 <= options.rcvhwm_bytes;
+        self.has_room = (tail.len() + raw_len) as u64 <= options.rcvhwm_bytes;
         while self.has_room {
             let rest = tail.get(self.walked..).unwrap_or_default();
             let header = match Header::parse(rest, &legal) {
@@ -72,13 +72,13 @@ impl Backlog {
     }
 
     /// Some of it has gone on and `tail` is left. Returns whether the peer may be read from again.
-    pub(crate) fn went_on(&mut self, tail: &[u8], to: BacklogLimits<'_>) -> bool {
+    pub(crate) fn went_on(&mut self, tail: &[u8], raw_len: usize, to: BacklogLimits<'_>) -> bool {
         if tail.len() > self.size / 2 {
             self.has_room = false;
             return false;
         }
         *self = Self::default();
-        self.received(tail, to);
+        self.received(tail, raw_len, to);
         self.has_room
     }
 
@@ -128,7 +128,7 @@ mod tests {
             let (options, limits) = (options(rcvhwm, 1000), Limits::default());
             let mut backlog = Backlog::default();
             for end in 0..=TAIL.len() {
-                backlog.received(&TAIL[..end], to(&options, &limits));
+                backlog.received(&TAIL[..end], 0, to(&options, &limits));
                 assert_eq!(
                     backlog.has_room(),
                     end < room_until,
@@ -145,9 +145,9 @@ mod tests {
     fn bytes_are_limited_whatever_the_number_of_messages() {
         let (options, limits) = (options(0, 15), Limits::default());
         let mut backlog = Backlog::default();
-        backlog.received(&TAIL[..15], to(&options, &limits));
+        backlog.received(&TAIL[..15], 0, to(&options, &limits));
         assert!(backlog.has_room());
-        backlog.received(TAIL, to(&options, &limits));
+        backlog.received(TAIL, 0, to(&options, &limits));
         assert!(!backlog.has_room());
     }
 
@@ -155,11 +155,11 @@ mod tests {
     fn there_is_room_again_when_half_has_gone_on() {
         let (options, limits) = (options(3, 1000), Limits::default());
         let mut backlog = Backlog::default();
-        backlog.received(TAIL, to(&options, &limits));
+        backlog.received(TAIL, 0, to(&options, &limits));
         assert!(!backlog.has_room());
-        assert!(!backlog.went_on(&TAIL[6..], to(&options, &limits)));
-        assert!(backlog.went_on(&TAIL[13..], to(&options, &limits)));
-        backlog.received(&TAIL[13..], to(&options, &limits));
+        assert!(!backlog.went_on(&TAIL[6..], 0, to(&options, &limits)));
+        assert!(backlog.went_on(&TAIL[13..], 0, to(&options, &limits)));
+        backlog.received(&TAIL[13..], 0, to(&options, &limits));
         assert!(backlog.has_room(), "one of three");
     }
 
@@ -167,7 +167,7 @@ mod tests {
     fn nothing_is_read_after_malformed_bytes() {
         let (options, limits) = (options(0, 1000), Limits::default());
         let mut backlog = Backlog::default();
-        backlog.received(b"\x00\x01a\xff", to(&options, &limits));
+        backlog.received(b"\x00\x01a\xff", 0, to(&options, &limits));
         assert!(!backlog.has_room());
     }
 }

@@ -21,6 +21,7 @@ mod apart;
 mod buffer;
 mod index;
 mod keep;
+mod seal;
 mod segment;
 mod shared;
 mod store;
@@ -34,6 +35,7 @@ pub(crate) use unsent::Unsent;
 use crate::conn::Input;
 use apart::Apart;
 use buffer::Buffer;
+use seal::Sealed;
 use segment::State;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -61,8 +63,8 @@ pub const SLICES_MAX: usize = 64;
 /// Invariants: the chunks together are `preamble` bytes, then whole messages and commands. A chunk
 /// with a `prefix` begins after that many bytes of its first message, with which the chunk before
 /// ends, if they were not sent yet. `written` is less than the size of the front chunk, and 0 if
-/// the list is empty; `bytes` and `messages` are the sums over chunks, `open` and `apart`, minus
-/// `written`.
+/// the list is empty; `bytes` and `messages` are the sums over sealed bytes, chunks, `open` and
+/// `apart`, minus the written ones.
 #[derive(Debug, Default)]
 pub struct Egress {
     /// Messages kept apart, after the chunks; only while there are any.
@@ -81,6 +83,8 @@ pub struct Egress {
     /// Bytes at the front that must not be parsed, and stay: parts of a greeting are not frames, a
     /// frame that is an identity is not a message, and a message may have lost its beginning.
     preamble: usize,
+    /// What goes out before all of these, where frames are sealed.
+    sealed: Option<Box<Sealed>>,
     written: usize,
 }
 
@@ -383,6 +387,20 @@ impl Egress {
     /// The pieces to send next, at most [`SLICES_MAX`]; `input` is the buffer that the queue refers
     /// to, or empty. Returns their number.
     pub fn slices<'a>(&'a self, input: &'a [u8], out: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+        if self.is_sealed() {
+            out[0] = IoSlice::new(self.sealed_rest());
+            return 1;
+        }
+        self.plain_slices(input, out)
+    }
+
+    /// The pieces that were not sealed, at most [`SLICES_MAX`]: all of them where nothing is sealed.
+    /// For tests, which compare them with what they expect.
+    pub fn plain_slices<'a>(
+        &'a self,
+        input: &'a [u8],
+        out: &mut [IoSlice<'a>; SLICES_MAX],
+    ) -> usize {
         let mut count = 0;
         let mut skip = self.written;
         for (slot, chunk) in out.iter_mut().zip(&self.chunks) {
@@ -398,6 +416,15 @@ impl Egress {
 
     /// Notes that the kernel accepted `size` bytes from the front.
     pub(crate) fn advance(&mut self, size: usize, store: &mut Store) {
+        if self.is_sealed() {
+            self.advance_sealed(size, store);
+        } else {
+            self.advance_plain(size, store);
+        }
+    }
+
+    /// Takes note that `size` plain bytes at the front are done with.
+    fn advance_plain(&mut self, size: usize, store: &mut Store) {
         self.bytes -= size as u64;
         store.queued -= size as u64;
         self.written += size;

@@ -4,8 +4,18 @@
 //! and are gone before the next connection is read. The rest, an unfinished message or one that
 //! must wait, is kept in the connection's tail. A large message is read straight into the tail,
 //! whose allocation then becomes the message itself, shared by all its receivers.
+//!
+//! Where a connection has a coder, received bytes are *raw* until the opener has turned them into
+//! plain ZMTP, in place and frame by frame. Without a coder all bytes are plain.
+//!
+//! ```text
+//!        start            plain           end
+//!   done   │  plain ZMTP    │   raw bytes   │  room
+//! ─────────┴────────────────┴───────────────┴────────
+//! ```
 
 use bytes::Bytes;
+use zmtp::{Error, Limits, Opener};
 
 /// A message of at least this size is read into a buffer of its own. Below, carrying its beginning
 /// from one read to the next costs at most a copy of this size.
@@ -42,15 +52,21 @@ fn behind_size(message_size: usize) -> usize {
 
 /// Received bytes, and how many of them were handled.
 ///
-/// Invariant: `start <= end <= buffer.len()`; bytes before `start` were handled, bytes from `end`
-/// on are room for reading.
+/// Invariant: `start <= plain <= end <= buffer.len()`; bytes before `start` were handled, bytes
+/// from `plain` to `end` are raw, bytes from `end` on are room for reading. Without a coder `plain`
+/// is `end`.
 #[derive(Debug, Default)]
 pub struct Input {
     buffer: Vec<u8>,
     /// The largest extent of the buffer that was made ready for reading.
     touched: usize,
     end: usize,
+    /// What comes in is raw.
+    is_coded: bool,
     is_scratch: bool,
+    /// How many raw bytes it takes to open the next frame.
+    need: usize,
+    plain: usize,
     start: usize,
 }
 
@@ -60,9 +76,8 @@ impl Input {
         Self {
             touched: buffer.len(),
             buffer,
-            end: 0,
             is_scratch: true,
-            start: 0,
+            ..Self::default()
         }
     }
 
@@ -78,6 +93,48 @@ impl Input {
             "more bytes were read than fit"
         );
         self.end += size;
+        if !self.is_coded {
+            self.plain = self.end;
+        }
+    }
+
+    /// From now on what comes in is raw if `is_coded`.
+    pub(crate) fn set_coded(&mut self, is_coded: bool) {
+        self.is_coded = is_coded;
+    }
+
+    /// All that is not dealt with is raw, and so is what comes in.
+    pub(crate) fn begin_coding(&mut self) {
+        self.is_coded = true;
+        self.plain = self.start;
+    }
+
+    /// Turns the whole frames among the raw bytes into plain ones; answers how many raw bytes they
+    /// had.
+    ///
+    /// # Errors
+    /// The first of them is not what the peer may send.
+    pub(crate) fn open(&mut self, opener: &mut Opener, limits: &Limits) -> Result<usize, Error> {
+        if self.plain == self.end {
+            self.need = 1;
+            return Ok(0);
+        }
+        let opened = opener.open(&mut self.buffer[self.plain..self.end], limits)?;
+        let rest = self.plain + opened.consumed;
+        self.plain += opened.plain;
+        self.buffer.copy_within(rest..self.end, self.plain);
+        self.end -= rest - self.plain;
+        self.need = opened.need;
+        Ok(opened.consumed)
+    }
+
+    /// How many bytes it must hold before there is anything to do, if that takes so many plain ones.
+    pub(crate) fn need(&self, plain: usize) -> usize {
+        if self.is_coded {
+            self.bytes().len() + self.need
+        } else {
+            plain
+        }
     }
 
     /// The whole buffer, from whose front the ranges in queues count.
@@ -91,15 +148,25 @@ impl Input {
         self.start
     }
 
-    /// The bytes that were not handled.
+    /// The plain bytes that were not handled.
     pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.plain]
+    }
+
+    /// The plain bytes not dealt with, for a session to close gaps in.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.plain]
+    }
+
+    /// The bytes that were not handled, plain and raw.
+    pub(crate) fn held(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// The same, for a session to close gaps in.
-    #[inline]
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.end]
+    /// The number of raw bytes.
+    pub(crate) fn raw_len(&self) -> usize {
+        self.end - self.plain
     }
 
     /// Marks `size` bytes at the front as handled.
@@ -107,16 +174,24 @@ impl Input {
     pub(crate) fn consume(&mut self, size: usize) {
         self.start += size;
         debug_assert!(
-            self.start <= self.end,
+            self.start <= self.plain,
             "more bytes were consumed than received"
         );
     }
 
-    /// Truncates the input by `size` void bytes.
+    /// Truncates the plain bytes by `size` void ones.
     #[inline]
     pub(crate) fn cut(&mut self, size: usize) {
+        if self.raw_len() > 0 {
+            let raw = self.plain..self.end;
+            self.buffer.copy_within(raw, self.plain - size);
+        }
+        self.plain -= size;
         self.end -= size;
-        debug_assert!(self.start <= self.end, "more bytes were cut than received");
+        debug_assert!(
+            self.start <= self.plain,
+            "more bytes were cut than received"
+        );
     }
 
     /// Bytes of its memory, including the growth at the next read if it contains the beginning of a
@@ -141,12 +216,12 @@ impl Input {
 
     /// Whether a message of `need` bytes is read into this buffer, not into the scratch.
     pub(crate) fn is_grown_for(&self, need: usize) -> bool {
-        need >= LARGE_SIZE_MIN && self.bytes().len() >= CARRIED_SIZE_MAX
+        need >= LARGE_SIZE_MIN && self.held().len() >= CARRIED_SIZE_MAX
     }
 
     /// Whether most of its memory is unused.
     pub(crate) fn is_mostly_spent(&self) -> bool {
-        self.allocated() > 2 * self.bytes().len().max(CARRIED_SIZE_MAX)
+        self.allocated() > 2 * self.held().len().max(CARRIED_SIZE_MAX)
     }
 
     /// Whether the allocation must grow before the next read.
@@ -157,8 +232,8 @@ impl Input {
     /// The size to which [`Self::grow_for`] grows a full allocation.
     fn size_for(&self, need: usize) -> usize {
         let wanted = need.saturating_add(behind_size(need));
-        let twice = self.bytes().len().saturating_mul(2);
-        if need >= RESERVED_SIZE_MIN && self.bytes().len() >= RESERVED_FROM_SIZE {
+        let twice = self.held().len().saturating_mul(2);
+        if need >= RESERVED_SIZE_MIN && self.held().len() >= RESERVED_FROM_SIZE {
             return wanted.min(twice).max(RESERVATION_SIZE_MIN);
         }
         wanted.min(twice)
@@ -169,22 +244,27 @@ impl Input {
         self.is_scratch
     }
 
-    /// Copies `carried` to the front of an empty scratch.
-    pub(crate) fn carry(&mut self, carried: &[u8]) {
+    /// Copies what another input holds to the front of an empty scratch.
+    pub(crate) fn carry(&mut self, carried: &Self) {
         debug_assert!(self.end == 0, "only an empty scratch carries");
-        self.buffer[..carried.len()].copy_from_slice(carried);
-        self.end = carried.len();
+        self.end = carried.held().len();
+        self.buffer[..self.end].copy_from_slice(carried.held());
+        self.plain = carried.bytes().len();
+        self.need = carried.need;
     }
 
     /// The rest in a buffer of its own; empty if all bytes were handled.
     pub(crate) fn keep(&self) -> Self {
-        let buffer = self.bytes().to_vec();
+        let buffer = self.held().to_vec();
         Self {
             end: buffer.len(),
+            is_coded: self.is_coded,
+            is_scratch: false,
+            need: self.need,
+            plain: self.bytes().len(),
+            start: 0,
             touched: buffer.len(),
             buffer,
-            is_scratch: false,
-            start: 0,
         }
     }
 
@@ -200,7 +280,7 @@ impl Input {
     pub(crate) fn grow_for(&mut self, size: usize) {
         self.buffer.truncate(self.end);
         if self.is_full() {
-            let came = self.bytes().len();
+            let came = self.held().len();
             let reserved = self.size_for(size);
             self.drop_front();
             let is_reserved = self.buffer.try_reserve_exact(reserved.saturating_sub(came));
@@ -219,22 +299,29 @@ impl Input {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
+            self.plain -= self.start;
             self.start = 0;
             self.buffer.truncate(self.end);
         }
     }
 
-    /// Appends `bytes`, in memory that grows with them.
-    pub(crate) fn append(&mut self, bytes: &[u8]) {
+    /// Appends all bytes of a scratch, which is then empty, in memory that grows with them.
+    pub(crate) fn append(&mut self, scratch: &mut Self) {
         debug_assert!(!self.is_scratch, "the scratch has its size");
         self.buffer.truncate(self.end);
         // Each byte moves at most once for each consumed byte.
-        if self.start > self.bytes().len() {
+        if self.start > self.held().len() {
             self.drop_front();
         }
-        self.buffer.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(scratch.held());
         self.end = self.buffer.len();
         self.touched = self.touched.max(self.end);
+        self.is_coded = scratch.is_coded;
+        if !self.is_coded {
+            self.plain = self.end;
+        }
+        scratch.start = scratch.end;
+        scratch.plain = scratch.end;
     }
 
     /// Takes the first `size` bytes out, and returns them with the capacity of their memory, which
@@ -251,6 +338,7 @@ impl Input {
         self.touched = rest.len();
         let mut front = std::mem::replace(&mut self.buffer, rest);
         self.end -= taken.end;
+        self.plain -= taken.end;
         self.start = 0;
         front.truncate(taken.end);
         (Bytes::from(front).slice(taken), capacity)
@@ -261,10 +349,16 @@ impl Input {
 mod tests {
     use super::*;
 
+    fn scratch(bytes: &[u8]) -> Input {
+        let mut scratch = Input::scratch(bytes.to_vec());
+        scratch.filled(bytes.len());
+        scratch
+    }
+
     #[test]
     fn a_large_message_grows_with_the_received_bytes() {
         let mut input = Input::default();
-        input.append(&[0; CARRIED_SIZE_MAX]);
+        input.append(&mut scratch(&[0; CARRIED_SIZE_MAX]));
         let announced = usize::MAX / 2;
         for step in 1..12 {
             let counted = input.memory(announced);
@@ -285,12 +379,12 @@ mod tests {
     #[test]
     fn bytes_after_a_shared_message_stay() {
         let mut input = Input::default();
-        input.append(b"..messageX");
+        input.append(&mut scratch(b"..messageX"));
         input.consume(2);
         assert_eq!(input.take_shared(7).0, &b"message"[..]);
         assert_eq!(input.bytes(), b"X");
         assert_eq!(input.keep().bytes(), b"X");
-        input.append(b"YZ");
+        input.append(&mut scratch(b"YZ"));
         assert_eq!(input.bytes(), b"XYZ");
     }
 }

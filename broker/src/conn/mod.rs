@@ -11,7 +11,7 @@ use crate::proxy::loop_peers::LoopPeer;
 use std::sync::Arc;
 use std::time::Instant;
 use zmtp::limits::SIGNATURE_SIZE;
-use zmtp::{Session, Version};
+use zmtp::{Opener, Session, Version};
 
 pub(crate) mod backlog;
 pub(crate) mod closing;
@@ -156,6 +156,8 @@ pub(crate) struct Conn {
     pub(crate) need: usize,
     /// The peer is a broker that looks for loops.
     pub(crate) loop_peer: Option<Box<LoopPeer>>,
+    /// Turns received bytes into plain ZMTP, where the mechanism protects traffic.
+    pub(crate) opener: Option<Box<Opener>>,
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
     pub(crate) phase: Phase,
@@ -206,6 +208,7 @@ impl Conn {
             is_urgent: false,
             need: 0,
             loop_peer: None,
+            opener: None,
             origin,
             peer,
             phase: Phase::Handshake,

@@ -1,4 +1,4 @@
-//! Peers about which the program that embeds the broker decides.
+//! Whether a peer may come in: by the list of its socket, or as the embedding program decides.
 
 use crate::core::admin::page_of;
 use crate::core::{Action, Admin, AdminError, Core};
@@ -16,10 +16,15 @@ pub(crate) enum Decision {
 }
 
 impl Core {
-    /// The handshake of a peer waits for [`Admin::authorize`].
-    pub(super) fn await_decision(&mut self, id: ConnId, credentials: Credentials) {
+    /// Decides whether a peer may come in, or lets its handshake wait for [`Admin::authorize`].
+    pub(super) fn decide(&mut self, id: ConnId, credentials: Credentials) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.decision = Some(Box::new(Decision::Awaited(credentials)));
+            let admission = &self.sockets[conn.socket].admission;
+            let decision = match admission.decide(&credentials) {
+                Some(authorization) => Decision::Made(authorization),
+                None => Decision::Awaited(credentials),
+            };
+            conn.decision = Some(Box::new(decision));
         }
     }
 
@@ -36,7 +41,7 @@ impl Core {
 /// Decisions about peers.
 impl Admin<'_> {
     /// The peers of a proxy whose handshake waits for [`Self::authorize`], in the order of their
-    /// connection slots. Only sockets with [`crate::config::SocketConfig::authenticate`] have any.
+    /// connection slots. Only sockets with [`crate::config::Admission::Program`] have any.
     /// [`Page::total`] is counted.
     ///
     /// # Errors

@@ -43,17 +43,22 @@ impl Core {
         if self.is_cut(id) {
             return self.take_tail(id);
         }
-        if self.is_suspended(id) {
-            return Input::scratch(std::mem::take(scratch));
+        let mut input = Input::scratch(std::mem::take(scratch));
+        let Some(conn) = self.conns.get(id) else {
+            return input;
+        };
+        input.set_coded(conn.opener.is_some());
+        if conn.is_suspended {
+            return input;
         }
-        let need = self.conns.get(id).map_or(0, |conn| conn.need);
+        let need = conn.need;
         let mut tail = self.take_tail(id);
         if tail.is_grown_for(need) {
+            *scratch = input.into_buffer();
             tail.grow_for(need);
             return tail;
         }
-        let mut input = Input::scratch(std::mem::take(scratch));
-        input.carry(tail.bytes());
+        input.carry(&tail);
         input
     }
 
@@ -74,7 +79,7 @@ impl Core {
                 Phase::Ready => Kind::Reading,
             });
             if !std::mem::take(&mut conn.is_cut) {
-                self.turn.charge(turn::bytes(input.bytes().len()));
+                self.turn.charge(turn::bytes(input.held().len()));
                 conn.session.handle_received(now);
             }
             if conn.peer == PeerAddress::Inproc {
@@ -96,7 +101,7 @@ impl Core {
                 let socket = &mut self.sockets[conn.socket];
                 socket.suspended.push_back(id, &mut self.conns);
             }
-            self.suspend(id, input.bytes());
+            self.suspend(id, input);
         }
         if flow == Flow::More
             && let Some(conn) = self.conns.get_mut(id)
@@ -115,7 +120,7 @@ impl Core {
             self.keep(id, input);
             return;
         }
-        if self.conns.get(id).is_some() && !input.bytes().is_empty() {
+        if self.conns.get(id).is_some() && !input.held().is_empty() {
             self.put_tail(id, input.keep());
         }
         *scratch = input.into_buffer();
@@ -265,7 +270,7 @@ impl Core {
         if !self.scratch.session_out.is_empty() {
             self.answer(id);
         }
-        let step = match step {
+        let mut step = match step {
             Ok(step) => step,
             Err(error) => {
                 self.close_later(id, CloseReason::Protocol(error));
@@ -279,29 +284,26 @@ impl Core {
             }
             Event::Need(size) => {
                 input.cut(step.removed);
-                if let Some(conn) = self.conns.get_mut(id) {
-                    conn.need = size;
-                }
-                return Some(Flow::Done);
+                return self.open_or_wait(id, input, size);
             }
             Event::LoopCheck(said) if !self.handle_loop_command(id, said, input) => {
                 return Some(Flow::Closed);
             }
             Event::LoopCheck(_) | Event::Progress => {}
-            Event::Authenticate(credentials) => self.await_decision(id, credentials),
+            Event::Authenticate(credentials) => self.decide(id, credentials),
             Event::Undecided => return Some(Flow::Done),
-            Event::Trial(peer) => self.begin_trial(id, &peer),
-            Event::Ready(peer) => match self.take_in(id, &peer) {
-                Ok(true) => self.take_prefix(id),
-                Ok(false) => {
-                    input.consume(step.consumed);
-                    return Some(Flow::Suspended);
+            Event::Trial(peer) => {
+                input.consume(std::mem::take(&mut step.consumed));
+                self.begin_coding(id, input);
+                self.begin_trial(id, &peer);
+            }
+            Event::Ready(peer) => {
+                input.consume(std::mem::take(&mut step.consumed));
+                self.begin_coding(id, input);
+                if let Some(flow) = self.try_take_in(id, &peer) {
+                    return Some(flow);
                 }
-                Err(why) => {
-                    self.close_later(id, why);
-                    return Some(Flow::Closed);
-                }
-            },
+            }
             Event::Subscription { add, topic } => {
                 if *quota == 0 || self.turn.cuts() {
                     return Some(Flow::More);
@@ -318,6 +320,22 @@ impl Core {
         }
         input.consume(step.consumed);
         None
+    }
+
+    /// Takes in a peer whose handshake is over; returns the reason if its messages cannot be
+    /// handled yet.
+    fn try_take_in(&mut self, id: ConnId, peer: &Peer) -> Option<Flow> {
+        match self.take_in(id, peer) {
+            Ok(true) => {
+                self.take_prefix(id);
+                None
+            }
+            Ok(false) => Some(Flow::Suspended),
+            Err(why) => {
+                self.close_later(id, why);
+                Some(Flow::Closed)
+            }
+        }
     }
 
     /// Forwards the message of this size at the front; returns the reason if it cannot go on yet.

@@ -287,6 +287,7 @@ impl Core {
             self.detach(id, socket_id);
         }
         self.take_tail(id);
+        self.forget_coder(id);
         self.timers.forget(id);
         if let Some(closing) = self.conns.begin_closing(id, has_messages)
             && was_ready

@@ -93,7 +93,7 @@ impl Core {
         let is_meant = |conn: &&Conn| conn.is_suspended && !conn.has_left();
         if self.conns.get(id).filter(is_meant).is_some() {
             let tail = self.take_tail(id);
-            self.suspend(id, tail.bytes());
+            self.suspend(id, &tail);
             self.put_tail(id, tail);
             self.deferred.act(Action::Resume(id));
         }

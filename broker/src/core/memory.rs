@@ -20,7 +20,7 @@ use crate::conn::{Conn, Input, Phase};
 use crate::core::report::Shed;
 use crate::core::{Action, Core};
 use crate::ids::{ConnId, SocketId};
-use crate::limits::CONNECTION_MEMORY;
+use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY};
 use crate::pattern::balancer::Balancer;
 use crate::reason::{CloseReason, DropReason};
 
@@ -48,6 +48,8 @@ impl MemoryUse {
 /// The memory in use, as far as it is tracked, and its limit.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// Open connections that have a coder.
+    pub(super) coders: u64,
     /// Bytes of stored input.
     inputs: u64,
     /// Stored input exceeds a quarter of the limit, or did and is still close to it.
@@ -102,11 +104,11 @@ impl Memory {
         self.limit / 2
     }
 
-    /// The limit for connections.
+    /// The limit for connections, in bytes.
     fn connections_max(&self) -> u64 {
         match self.limit {
             0 => u64::MAX,
-            limit => limit / 4 / CONNECTION_MEMORY,
+            limit => limit / 4,
         }
     }
 }
@@ -116,7 +118,7 @@ impl Core {
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         MemoryUse {
-            connections: self.conns.len() as u64 * CONNECTION_MEMORY,
+            connections: self.connection_memory(),
             inputs: self.memory.inputs,
             queues: self.outbox.store.memory() - self.outbox.store.spare(),
             subscriptions: self.subscription_memory(),
@@ -169,7 +171,20 @@ impl Core {
 
     /// Whether the broker has too many connections for one more.
     pub(super) fn has_too_many_connections(&self) -> bool {
-        self.conns.len() as u64 > self.memory.connections_max()
+        self.connection_memory() > self.memory.connections_max()
+    }
+
+    /// A connection that is about to be closed opens no more frames.
+    pub(super) fn forget_coder(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.opener.take().is_some()
+        {
+            self.memory.coders -= 1;
+        }
+    }
+
+    fn connection_memory(&self) -> u64 {
+        self.conns.len() as u64 * CONNECTION_MEMORY + self.memory.coders * CODER_MEMORY
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

@@ -45,6 +45,7 @@ pub(crate) mod authorize;
 mod change;
 mod clock;
 mod closed;
+mod coding;
 mod control;
 mod deferred;
 mod down_link;
@@ -513,7 +514,7 @@ impl Core {
     pub fn wants_input(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| {
             let is_held = conn.is_suspended && !conn.backlog.has_room();
-            let is_full = conn.is_undecided() && conn.tail.bytes().len() >= UNDECIDED_SIZE_MAX;
+            let is_full = conn.is_undecided() && conn.tail.held().len() >= UNDECIDED_SIZE_MAX;
             !conn.closes_later
                 && !is_full
                 && self.is_read_in_stop(conn)

@@ -9,11 +9,11 @@ use std::time::Instant;
 
 impl Core {
     /// Suspends a connection: the message at the front of `tail` waits.
-    pub(super) fn suspend(&mut self, id: ConnId, tail: &[u8]) {
+    pub(super) fn suspend(&mut self, id: ConnId, tail: &Input) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.backlog = Backlog::default();
             let limits = limits(&self.sockets, conn);
-            conn.backlog.received(tail, limits);
+            conn.backlog.received(tail.bytes(), tail.raw_len(), limits);
         }
     }
 
@@ -23,19 +23,20 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.is_suspended = true;
         }
-        self.suspend(id, tail.bytes());
+        self.suspend(id, &tail);
         self.put_tail(id, tail);
     }
 
     /// More bytes of a suspended connection were read.
     pub(super) fn buffer_more(&mut self, now: Instant, id: ConnId, input: &mut Input) -> Flow {
         let mut tail = self.take_tail(id);
-        tail.append(input.bytes());
-        input.consume(input.bytes().len());
+        tail.append(input);
+        // The peer hears of an error when its turn comes.
+        let _ = self.open_more(id, &mut tail);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.session.pause_liveness(now);
             let limits = limits(&self.sockets, conn);
-            conn.backlog.received(tail.bytes(), limits);
+            conn.backlog.received(tail.bytes(), tail.raw_len(), limits);
         }
         self.put_tail(id, tail);
         self.remind(id);
@@ -48,7 +49,7 @@ impl Core {
             return;
         };
         let limits = limits(&self.sockets, conn);
-        if conn.backlog.went_on(tail.bytes(), limits) {
+        if (conn.backlog).went_on(tail.bytes(), tail.raw_len(), limits) {
             self.deferred.act(Action::Resume(id));
         }
     }

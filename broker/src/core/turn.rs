@@ -243,6 +243,11 @@ pub(super) fn bytes(size: usize) -> u64 {
     (size / BYTES_PER_UNIT) as u64
 }
 
+/// What it costs to open or seal so many bytes.
+pub(super) fn coded_bytes(size: usize) -> u64 {
+    2 * size as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::core::memory::MemoryUse;
 use crate::core::timers::Owner;
 use crate::ids::{LinkId, ProxyId};
-use crate::limits::CONNECTION_MEMORY;
+use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY};
 
 impl Core {
     /// The value that [`Self::memory`] must have between two turns. Visits every connection, queue,
@@ -18,6 +18,9 @@ impl Core {
         let mut walk = Walk::default();
         for (_, conn) in self.conns.iter() {
             found.connections += CONNECTION_MEMORY;
+            if conn.opener.is_some() {
+                found.connections += CODER_MEMORY;
+            }
             found.inputs += conn.tail.memory(conn.need);
             walk.visit(&conn.egress);
         }

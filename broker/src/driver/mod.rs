@@ -576,7 +576,8 @@ impl Broker {
                 // A connection without a stream accepts no bytes, now or later.
                 return self.core.handle_written(id, 0, true);
             };
-            let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
+            let egress = self.core.egress_to_write(id, input);
+            let Some(egress) = egress.filter(|egress| !egress.is_empty()) else {
                 if stream.state != State::Open {
                     self.stirred.push_back(id);
                 }

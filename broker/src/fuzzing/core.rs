@@ -209,12 +209,13 @@ impl Driver {
 
     fn write(&mut self, id: ConnId, input: &[u8]) {
         while let Some(line) = self.lines.get_mut(&id) {
-            let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
-                return;
-            };
             if self.core.is_blocked(id) {
                 return;
             }
+            let egress = self.core.egress_to_write(id, input);
+            let Some(egress) = egress.filter(|egress| !egress.is_empty()) else {
+                return;
+            };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();

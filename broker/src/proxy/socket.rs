@@ -1,6 +1,6 @@
 //! A socket of a proxy: its pattern, its options, and state that its peers share.
 
-use crate::config::{Overflow, ProxyConfig, SocketName, SocketOptions};
+use crate::config::{Admission, Overflow, ProxyConfig, SocketName, SocketOptions};
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::line::Line;
 use crate::conn::{Conn, ConnTable, Phase};
@@ -21,6 +21,8 @@ use zmtp::{Frames, HeartbeatConfig, Limits, LoopCheck, SessionConfig, SocketType
 /// A socket of a proxy.
 #[derive(Debug)]
 pub(crate) struct Socket {
+    /// Which peers may come in.
+    pub(crate) admission: Admission,
     /// The socket of the other side; an auxiliary socket has none.
     pub(crate) across: Option<SocketId>,
     /// Its peers that were closed last, the latest first.
@@ -87,6 +89,7 @@ impl Socket {
         let mut options = config.options.clone();
         options.overflow = options.overflow_on(socket_type);
         Self {
+            admission: config.admission.clone(),
             across: None,
             closed: VecDeque::new(),
             errand: Errand::default(),
@@ -97,7 +100,11 @@ impl Socket {
             name,
             loop_peers: LoopPeers::default(),
             pattern: Pattern::new(socket_type, &options),
-            session: Arc::new(session_config(socket_type, &options, config.authenticate)),
+            session: Arc::new(SessionConfig {
+                authenticate: config.admission == Admission::Program,
+                mechanism: config.mechanism.clone(),
+                ..session_config(socket_type, &options)
+            }),
             options,
             peers: 0,
             proxy,
@@ -113,8 +120,11 @@ impl Socket {
         let socket_type = self.session.socket_type;
         options.overflow = options.overflow_on(socket_type);
         self.keeps_apart |= options.keeps_apart();
-        let config = session_config(socket_type, &options, self.session.authenticate);
-        self.session = Arc::new(config);
+        self.session = Arc::new(SessionConfig {
+            authenticate: self.session.authenticate,
+            mechanism: self.session.mechanism.clone(),
+            ..session_config(socket_type, &options)
+        });
         self.options = options;
     }
 
@@ -331,11 +341,7 @@ impl Socket {
 }
 
 /// What sessions of a socket with these options have in common.
-fn session_config(
-    socket_type: SocketType,
-    options: &SocketOptions,
-    authenticate: bool,
-) -> SessionConfig {
+fn session_config(socket_type: SocketType, options: &SocketOptions) -> SessionConfig {
     let limits = Limits {
         message_frames_max: options.maxmsgframes,
         message_size_max: options.maxmsgsize,
@@ -350,7 +356,6 @@ fn session_config(
     };
     SessionConfig {
         accept_zmtp2: options.accept_zmtp2,
-        authenticate,
         handshake_timeout,
         heartbeat: Some(heartbeat).filter(|heartbeat| !heartbeat.interval.is_zero()),
         identity: options.routing_id.clone().into_bytes(),

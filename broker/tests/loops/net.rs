@@ -298,7 +298,11 @@ impl Net {
             return false;
         }
         let mut has_written = false;
-        while let Some(egress) = node.core.egress(id).filter(|egress| !egress.is_empty()) {
+        while let Some(egress) = node
+            .core
+            .egress_to_write(id, input)
+            .filter(|egress| !egress.is_empty())
+        {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             let bytes: Vec<u8> = slices[..count]

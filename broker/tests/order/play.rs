@@ -302,7 +302,8 @@ impl Play {
         }
         let (mut sent, mut is_blocked) = (Vec::new(), false);
         while is_due && !is_blocked {
-            let egress = self.core.egress(id).expect("a connection");
+            let egress = self.core.egress_to_write(id, &[]);
+            let egress = egress.expect("a connection");
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(&[], &mut slices);
             let mut bytes: Vec<u8> = slices[..count].iter().flat_map(|it| it.to_vec()).collect();

@@ -152,7 +152,11 @@ impl Loop {
         if self.is_stalled {
             return self.core.handle_written(id, 0, true);
         }
-        while let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) {
+        while let Some(egress) = self
+            .core
+            .egress_to_write(id, input)
+            .filter(|egress| !egress.is_empty())
+        {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             let bytes: Vec<u8> = slices[..count].iter().flat_map(|it| it.to_vec()).collect();

@@ -143,7 +143,14 @@ pub(crate) fn check_size(id: ConnId, egress: &Egress) {
     } else {
         egress.slices(&[], &mut slices)
     };
-    let bytes: u64 = slices[..count].iter().map(|slice| slice.len() as u64).sum();
+    let mut bytes: u64 = slices[..count].iter().map(|slice| slice.len() as u64).sum();
+    if egress.is_sealed() {
+        let count = egress.plain_slices(&[], &mut slices);
+        bytes += slices[..count]
+            .iter()
+            .map(|it| it.len() as u64)
+            .sum::<u64>();
+    }
     if count < SLICES_MAX {
         assert_eq!(bytes, egress.bytes(), "bytes in the queue of {id:?}");
     } else {

@@ -13,6 +13,7 @@
 
 mod check;
 mod context;
+mod curve;
 mod message;
 mod mirror;
 mod model;
@@ -35,6 +36,7 @@ use world::Outcome;
 const SEEDS: u64 = 500;
 
 fn run(seed: u64, is_loud: bool) -> Outcome {
+    curve::seed(seed);
     scenario::draw(seed, is_loud).run()
 }
 
@@ -112,6 +114,7 @@ const COVERED: &[&str] = &[
     "copies missed",
     "cut by the end of a turn",
     "decided by the program",
+    "encrypted batches",
     "expired",
     "flushed for room",
     "frame-too-large",

@@ -5,7 +5,7 @@ use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::random::digest;
 use crate::watch::Passing;
-use broker::config::{SocketName, SocketOptions};
+use broker::config::{Admission, SocketConfig, SocketName, SocketOptions};
 use broker::{ConnId, SLICES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
@@ -14,8 +14,8 @@ use std::time::Instant;
 use zmtp::encode::append_frame;
 use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
 use zmtp::{
-    Authorization, Error, Event, Frames, Limits, LoopCheck, LoopCommand, Peer, Session,
-    SessionConfig, SocketType, Step,
+    Authorization, Credentials, Error, Event, Frames, Limits, LoopCheck, LoopCommand, Opener, Peer,
+    Session, SessionConfig, SocketType, Step,
 };
 
 /// The phase of a connection.
@@ -51,10 +51,13 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 pub(crate) struct Mirror {
+    admission: Admission,
     /// Partly written messages that were not compared with [`Self::expected`] yet.
     pub(crate) begun: VecDeque<Key>,
     pub(crate) begun_bytes: u64,
     pub(crate) begun_messages: u64,
+    /// The proved credentials of the peer.
+    pub(crate) credentials: Option<Credentials>,
     /// The program's decision, which the session has not got yet.
     pub(crate) decision: Option<Authorization>,
     pub(crate) expected: VecDeque<Expected>,
@@ -78,6 +81,8 @@ pub(crate) struct Mirror {
     pub(crate) is_wild: bool,
     /// Both it and the broker look for loops.
     pub(crate) is_neighbour: bool,
+    /// The broker's output is encrypted now.
+    is_sealing: bool,
     /// Its handshake waits for the program to decide.
     pub(crate) is_undecided: bool,
     /// Its handshake was completed at some time.
@@ -118,6 +123,9 @@ pub(crate) struct Mirror {
     greeting_left: usize,
     /// The last unit begun is a message, not a command.
     is_last_message: bool,
+    opener: Option<Opener>,
+    /// Received bytes that were not decrypted.
+    raw: Vec<u8>,
     /// Remaining bytes of the message being written.
     rest: usize,
     session: Session,
@@ -153,12 +161,9 @@ pub(crate) struct Unit {
     pub(crate) is_command: bool,
 }
 
-/// The configuration that the sessions of a socket with these options share.
-fn session_config(
-    socket_type: SocketType,
-    options: &SocketOptions,
-    authenticate: bool,
-) -> SessionConfig {
+/// The configuration that the sessions of a socket share.
+fn session_config(socket_type: SocketType, config: &SocketConfig) -> SessionConfig {
+    let options = &config.options;
     let limits = Limits {
         message_frames_max: options.maxmsgframes,
         message_size_max: options.maxmsgsize,
@@ -167,25 +172,27 @@ fn session_config(
     };
     SessionConfig {
         accept_zmtp2: options.accept_zmtp2,
-        authenticate,
+        authenticate: config.admission == Admission::Program,
         limits,
         loop_check: if options.loop_check {
             LoopCheck::On
         } else {
             LoopCheck::Off
         },
+        mechanism: config.mechanism.clone(),
         ..SessionConfig::new(socket_type)
     }
 }
 
 impl Mirror {
     pub(crate) fn new(
-        (socket, socket_type, authenticate): (SocketKey, SocketType, bool),
-        options: &SocketOptions,
+        (socket, socket_type): (SocketKey, SocketType),
+        config: &SocketConfig,
         plug: Plug,
         now: Instant,
         style: Style,
     ) -> Self {
+        let options = &config.options;
         let announces = matches!(
             socket_type,
             SocketType::Dealer | SocketType::Req | SocketType::Router
@@ -198,11 +205,13 @@ impl Mirror {
         let greeting_v2_size = options
             .accept_zmtp2
             .then_some(GREETING_V2_SIZE + 2 + identity_size);
-        let config = session_config(socket_type, options, authenticate);
+        let session_config = session_config(socket_type, config);
         Self {
+            admission: config.admission.clone(),
             begun: VecDeque::new(),
             begun_bytes: 0,
             begun_messages: 0,
+            credentials: None,
             decision: None,
             expected: VecDeque::new(),
             first: Vec::new(),
@@ -219,9 +228,11 @@ impl Mirror {
             is_dying: false,
             is_mute: false,
             is_neighbour: false,
+            is_sealing: false,
             is_undecided: false,
             is_wild: false,
             missed: 0,
+            opener: None,
             newest_batch: 0,
             orders: BTreeMap::new(),
             passed: 0,
@@ -232,8 +243,9 @@ impl Mirror {
             phase: Phase::Handshake,
             plug,
             is_last_message: false,
+            raw: Vec::new(),
             rest: 0,
-            session: Session::new(Arc::new(config), now, &mut Vec::new()),
+            session: Session::new(Arc::new(session_config), now, &mut Vec::new()),
             skipped: None,
             socket,
             start: 0,
@@ -253,7 +265,13 @@ impl Mirror {
     pub(crate) fn hear(&mut self, bytes: &[u8]) -> Vec<Heard> {
         self.input.drain(..self.start);
         self.start = 0;
-        self.input.extend_from_slice(bytes);
+        let is_coded = self.opener.is_some();
+        let heard = if is_coded {
+            &mut self.raw
+        } else {
+            &mut self.input
+        };
+        heard.extend_from_slice(bytes);
         self.look_for_v2(bytes);
         let mut heard = Vec::new();
         while let Ok(step) = self.step() {
@@ -262,14 +280,20 @@ impl Mirror {
             match step.event {
                 Event::Need(_) => {
                     self.input.truncate(self.input.len() - step.removed);
-                    break;
+                    if !self.open_more() {
+                        break;
+                    }
                 }
                 Event::LoopCheck(said) => heard.push(Heard::Loops(said)),
                 Event::Progress => {}
-                Event::Authenticate(_) => self.is_undecided = true,
+                Event::Authenticate(credentials) => self.authenticate(credentials),
                 Event::Undecided => break,
-                Event::Trial(peer) => self.meet(&peer),
+                Event::Trial(peer) => {
+                    self.begin_coding();
+                    self.meet(&peer);
+                }
                 Event::Ready(peer) => {
+                    self.begin_coding();
                     self.meet(&peer);
                     heard.push(Heard::Ready(peer));
                 }
@@ -296,6 +320,57 @@ impl Mirror {
                 let input = &mut self.input[self.start..];
                 self.session.handle_input(input, out)
             }
+        }
+    }
+
+    /// Expects the decision about a peer with these credentials.
+    fn authenticate(&mut self, credentials: Credentials) {
+        match (&self.admission, &credentials) {
+            (Admission::Program, _) => self.is_undecided = true,
+            (admission, Credentials::Curve(key)) => {
+                let user = match admission {
+                    Admission::Keys(keys) => keys.user(key).cloned(),
+                    _ => Some(key.to_string().into()),
+                };
+                self.decision = Some(Authorization::Granted { user });
+            }
+            other => panic!("it is not asked for: {other:?}"),
+        }
+        self.credentials = Some(credentials);
+    }
+
+    /// The handshake is over: with CURVE, all later bytes are encrypted.
+    fn begin_coding(&mut self) {
+        if let Some(coder) = self.session.take_coder() {
+            self.opener = Some(coder.opener);
+            self.raw = self.input.split_off(self.start);
+        }
+    }
+
+    /// Decrypts received frames; returns false if no frame was whole.
+    fn open_more(&mut self) -> bool {
+        let Some(opener) = &mut self.opener else {
+            return false;
+        };
+        let limits = &self.session.config().limits;
+        let opened = opener.open(&mut self.raw, limits);
+        let opened = opened.expect("peers encrypt as they should");
+        self.input.extend_from_slice(&self.raw[..opened.plain]);
+        self.raw.drain(..opened.consumed);
+        opened.plain > 0
+    }
+
+    /// The name of the mechanism.
+    pub(crate) fn mechanism(&self) -> &'static str {
+        self.session.mechanism()
+    }
+
+    /// The queue is encrypted from now on. The bytes queued before are the end of the handshake,
+    /// and are not compared with anything.
+    pub(crate) fn begin_sealing(&mut self) {
+        if !std::mem::replace(&mut self.is_sealing, true) {
+            self.greeting_left = 0;
+            self.rest = 0;
         }
     }
 

@@ -9,7 +9,7 @@ use crate::message::{Key, Style, key_of};
 use crate::mirror::{Expected, Heard, Mirror, Pending, Phase, Unit};
 use crate::net::Plug;
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
-use broker::config::{Balance, Config, Overflow, SocketName, SocketOptions};
+use broker::config::{Balance, Config, Overflow, SocketConfig, SocketName, SocketOptions};
 use broker::{ConnId, Core};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
@@ -44,8 +44,7 @@ pub(crate) struct Model {
 /// One socket of one proxy.
 #[derive(Debug)]
 pub(crate) struct SocketModel {
-    /// The program decides about each peer.
-    authenticate: bool,
+    config: SocketConfig,
     pub(crate) closed: u64,
     /// Messages for one or several of its peers, each counted.
     pub(crate) expected: u64,
@@ -107,7 +106,7 @@ impl Model {
         let may_shed = config.memory_limit > 0;
         let sockets = config.proxies.iter().flat_map(|proxy| {
             SocketName::ALL.map(|side| SocketModel {
-                authenticate: proxy.socket(side).authenticate,
+                config: proxy.socket(side).clone(),
                 closed: 0,
                 excused: 0,
                 is_lossy: may_shed
@@ -168,12 +167,10 @@ impl Model {
     pub(crate) fn connected(&mut self, id: ConnId, socket: SocketKey, plug: Plug, now: Instant) {
         let SocketModel {
             socket_type,
-            options,
+            config,
             ..
         } = &self.sockets[index(socket)];
-        let authenticate = self.sockets[index(socket)].authenticate;
-        let socket = (socket, *socket_type, authenticate);
-        let mirror = Mirror::new(socket, options, plug, now, self.style);
+        let mirror = Mirror::new((socket, *socket_type), config, plug, now, self.style);
         let former = self.mirrors.insert(id, mirror);
         assert!(former.is_none(), "{id:?} was given away twice");
     }

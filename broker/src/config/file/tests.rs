@@ -47,9 +47,10 @@ fn the_embedded_default_has_one_proxy_of_each_kind_on_loopback() {
         assert_eq!((proxy.kind, proxy.name.as_str()), (*kind, kind.name));
         for side in SocketName::SIDES {
             let SocketConfig {
-                authenticate: _,
+                admission: _,
                 bind,
                 connect,
+                mechanism: _,
                 options,
             } = proxy.socket(side);
             assert_eq!(texts(bind), [format!("tcp://127.0.0.1:{port}")]);

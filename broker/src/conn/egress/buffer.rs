@@ -83,6 +83,26 @@ impl Buffer {
         }
     }
 
+    /// Appends `size` bytes for the caller to overwrite; the buffer must have room for them.
+    pub(super) fn grow(&mut self, size: usize) -> &mut [u8] {
+        debug_assert!(
+            size <= self.capacity() - self.len(),
+            "a buffer does not grow"
+        );
+        match self {
+            Self::Heap(heap) => {
+                let start = heap.len();
+                heap.resize(start + size, 0);
+                &mut heap[start..]
+            }
+            Self::Pages(Pages { len, map }) => {
+                let start = *len;
+                *len += size;
+                &mut map[start..*len]
+            }
+        }
+    }
+
     /// Keeps only the first `size` bytes.
     pub(super) fn truncate(&mut self, size: usize) {
         match self {

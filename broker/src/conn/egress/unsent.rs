@@ -163,6 +163,7 @@ impl Egress {
             apart.clear(store);
         }
         self.end_apart(store);
+        self.close_sealed(store);
         debug_assert!(self.footprint == 0, "an empty queue owns memory");
         *self = Self {
             is_apart: self.is_apart,

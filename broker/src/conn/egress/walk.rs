@@ -57,6 +57,9 @@ pub(super) fn held_by(egress: &Egress) -> (usize, Vec<&Shared>) {
             Body::Shared(shared) => blocks.push(shared),
         }
     }
+    if let Some(sealed) = &egress.sealed {
+        owned += sealed.buffer.capacity();
+    }
     if let Some(apart) = &egress.apart {
         owned += apart.walk();
         for segment in apart.segments() {

@@ -20,7 +20,12 @@ impl Node {
         for id in gone {
             if let Some(egress) = self.core.egress(id) {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let count = egress.slices(&[], &mut slices);
+                let count = egress.plain_slices(&[], &mut slices);
+                if egress.is_sealed()
+                    && let Some(mirror) = self.model.mirrors.get_mut(&id)
+                {
+                    mirror.begin_sealing();
+                }
                 self.model.dying(id, &slices[..count]);
             }
         }

@@ -2,11 +2,11 @@
 
 use super::Node;
 use crate::context::{Context, MILLISECOND};
-use broker::config::SocketName;
+use broker::config::{Admission, SocketName};
 use broker::view::PageQuery;
 use broker::{ConnId, ProxyId};
 use std::time::Instant;
-use zmtp::{Authorization, Credentials};
+use zmtp::Authorization;
 
 impl Node {
     /// Lists the peers whose handshakes wait, and decides about some of them.
@@ -14,7 +14,7 @@ impl Node {
         if !self.config.proxies.iter().any(|proxy| {
             SocketName::ALL
                 .iter()
-                .any(|name| proxy.socket(*name).authenticate)
+                .any(|name| proxy.socket(*name).admission == Admission::Program)
         }) {
             return;
         }
@@ -45,11 +45,10 @@ impl Node {
         let page = page.expect("it is configured");
         assert!(!page.has_more, "few peers");
         let listed = page.items.iter();
-        assert!(
-            listed
-                .clone()
-                .all(|peer| peer.credentials == Credentials::Null)
-        );
+        for peer in listed.clone() {
+            let own = &self.model.mirrors[&peer.id].credentials;
+            assert_eq!(Some(&peer.credentials), own.as_ref(), "{:?}", peer.id);
+        }
         let listed: Vec<ConnId> = listed.map(|peer| peer.id).collect();
         let mirrors = self.model.mirrors.iter();
         let mut waiting: Vec<ConnId> = mirrors

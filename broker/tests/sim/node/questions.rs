@@ -92,7 +92,7 @@ impl Node {
         let address = super::address(mirror.plug);
         assert_eq!(peer.address, address.into(), "the address of {id:?}");
         assert!(!peer.is_ready || mirror.was_ready, "{id:?} is not ready");
-        let mechanism = peer.is_ready.then_some("NULL");
+        let mechanism = peer.is_ready.then(|| mirror.mechanism());
         assert_eq!(peer.mechanism, mechanism, "{id:?}");
         let user = mirror.user.as_deref().filter(|_| peer.is_ready);
         assert_eq!(peer.user.as_deref(), user, "{id:?}");

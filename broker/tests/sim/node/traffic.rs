@@ -170,6 +170,44 @@ impl Node {
         }
     }
 
+    /// Lets the core encrypt the next messages of an encrypted connection: to the model, encrypted
+    /// messages are written.
+    fn seal(&mut self, ctx: &mut Context, id: ConnId, input: &[u8]) {
+        let Some(egress) = self.core.egress(id) else {
+            return;
+        };
+        if !egress.is_sealed() {
+            self.core.egress_to_write(id, input);
+            return;
+        }
+        let sealed_bytes = |egress: &Egress| {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            egress.slices(&[], &mut slices);
+            slices[0].len()
+        };
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = egress.plain_slices(input, &mut slices);
+        let plain: Vec<Vec<u8>> = slices[..count].iter().map(|it| it.to_vec()).collect();
+        let (had, plain_bytes) = (sealed_bytes(egress), egress.bytes());
+        self.core.egress_to_write(id, input);
+        let egress = self.core.egress(id).expect("it is there");
+        let has = sealed_bytes(egress);
+        assert!(has > 0 || egress.is_empty(), "{id:?}: nothing is encrypted");
+        if let Some(mirror) = self.model.mirrors.get_mut(&id) {
+            mirror.begin_sealing();
+        }
+        if had > 0 {
+            assert_eq!(had, has, "{id:?} encrypts before its kernel has taken all");
+        } else if has > 0 {
+            let left = egress.bytes() - has as u64;
+            let taken = usize::try_from(plain_bytes - left).expect("no more than there was");
+            let plain: Vec<IoSlice<'_>> = plain.iter().map(|it| IoSlice::new(it)).collect();
+            ctx.coverage.add("encrypted batches", 1);
+            self.model.writing(&self.core, id);
+            self.model.wrote(id, &plain, taken);
+        }
+    }
+
     /// Writes a queue until the kernel accepts no more; returns whether anything was written.
     pub(super) fn write(&mut self, ctx: &mut Context, id: ConnId, input: &[u8]) -> bool {
         let Some(plug) = self.hosts.get(&id).map(|host| host.plug) else {
@@ -177,6 +215,7 @@ impl Node {
         };
         let mut has_moved = false;
         while !self.core.is_blocked(id) {
+            self.seal(ctx, id, input);
             let Some(egress) = self.core.egress(id).filter(|egress| !egress.is_empty()) else {
                 break;
             };
@@ -192,8 +231,10 @@ impl Node {
             match ctx.write(plug, &slices[..offered]) {
                 Written::Taken(size) => {
                     assert!(size > 0, "an empty queue has something to write");
-                    self.model.writing(&self.core, id);
-                    self.model.wrote(id, &slices[..count], size);
+                    if !egress.is_sealed() {
+                        self.model.writing(&self.core, id);
+                        self.model.wrote(id, &slices[..count], size);
+                    }
                     self.core.handle_written(id, size, false);
                     let egress = self.core.egress(id);
                     let has_more = egress.is_some_and(|egress| !egress.is_empty());

@@ -31,6 +31,8 @@ pub(crate) struct Spec {
     pub(crate) is_listening: bool,
     /// It speaks ZMTP 2.0.
     pub(crate) is_v2: bool,
+    /// The number of its CURVE key, if it has one.
+    pub(crate) key: Option<u8>,
     pub(crate) minor: u8,
     /// Bytes queued before it stops sending for a while.
     pub(crate) out_max: usize,

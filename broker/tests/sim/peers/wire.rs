@@ -2,6 +2,7 @@
 
 use super::Spec;
 use crate::context::Context;
+use crate::curve;
 use crate::message::{Header, append};
 use crate::net::{Plug, Received, Written};
 use crate::random::Random;
@@ -11,18 +12,24 @@ use std::time::Instant;
 use zmtp::encode::{append_command, append_frame};
 use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
 use zmtp::wire::greeting::Greeting;
-use zmtp::{Error, Event, Frames, Peer, Session, SessionConfig, Version};
+use zmtp::wire::header::LONG;
+use zmtp::{Coder, Error, Event, Frames, MechanismConfig, Peer, Session, SessionConfig, Version};
 
 #[derive(Debug)]
 pub(crate) struct Wire {
+    /// Bytes on their way to the kernel.
+    cable: Vec<u8>,
+    cable_at: usize,
+    coder: Option<Box<Coder>>,
     input: Vec<u8>,
     pub(crate) is_ready: bool,
     is_v2: bool,
     knows_ping: bool,
     pub(crate) minor: u8,
     out: Vec<u8>,
-    out_at: usize,
     pub(crate) plug: Plug,
+    /// Received bytes that were not decrypted.
+    raw: Vec<u8>,
     /// Bytes received.
     received: usize,
     pub(crate) received_messages: u64,
@@ -57,6 +64,7 @@ impl Wire {
             accept_zmtp2: spec.is_v2,
             heartbeat: spec.heartbeat,
             identity: spec.identity.clone(),
+            mechanism: spec.key.map_or(MechanismConfig::Null, curve::client),
             ..SessionConfig::new(spec.socket_type)
         };
         let mut out = Vec::new();
@@ -70,7 +78,7 @@ impl Wire {
             out = greeting;
         } else if minor == 0 {
             let version = Version::V3_0;
-            let greeting = Greeting::new("NULL");
+            let greeting = Greeting::new(session.mechanism());
             steps_left = GREETING_SIZE - out.len();
             out = Greeting {
                 version,
@@ -80,14 +88,17 @@ impl Wire {
             .to_vec();
         }
         Self {
+            cable: Vec::new(),
+            cable_at: 0,
+            coder: None,
             input: Vec::new(),
             is_ready: false,
             is_v2: spec.is_v2,
             knows_ping: spec.knows_ping,
             minor,
             out,
-            out_at: 0,
             plug,
+            raw: Vec::new(),
             received: 0,
             received_messages: 0,
             sender,
@@ -112,15 +123,20 @@ impl Wire {
     pub(crate) fn pull(&mut self, ctx: &mut Context, limit: usize) -> (Pulled, Vec<Told>) {
         self.input.drain(..self.start);
         self.start = 0;
-        let have = self.input.len();
-        self.input.resize(have + limit, 0);
-        let received = ctx.read(self.plug, &mut self.input[have..]);
+        let heard = if self.coder.is_some() {
+            &mut self.raw
+        } else {
+            &mut self.input
+        };
+        let have = heard.len();
+        heard.resize(have + limit, 0);
+        let received = ctx.read(self.plug, &mut heard[have..]);
         let size = if let Received::Data(size) = received {
             size
         } else {
             0
         };
-        self.input.truncate(have + size);
+        heard.truncate(have + size);
         if self.is_v2 && (self.received..self.received + size).contains(&SIGNATURE_SIZE) {
             // A peer that speaks 2.0 treats every later version as 2.0.
             self.input[have + SIGNATURE_SIZE - self.received] = 1;
@@ -155,11 +171,14 @@ impl Wire {
             match step.event {
                 Event::Need(_) => {
                     self.input.truncate(self.input.len() - step.removed);
-                    return told;
+                    if !self.open_more() {
+                        return told;
+                    }
                 }
                 Event::Authenticate(_) | Event::Undecided => unreachable!("it is not asked for"),
-                Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
+                Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => self.begin_coding(),
                 Event::Ready(_) => {
+                    self.begin_coding();
                     self.is_ready = true;
                     told.push(Told::Ready);
                 }
@@ -176,6 +195,49 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// The handshake is over: with CURVE, both directions are encrypted from now on.
+    fn begin_coding(&mut self) {
+        if let Some(coder) = self.session.take_coder() {
+            self.raw = self.input.split_off(self.start);
+            self.stage();
+            self.coder = Some(coder);
+        }
+    }
+
+    /// Decrypts received frames; returns false if no frame is whole.
+    fn open_more(&mut self) -> bool {
+        let Some(coder) = &mut self.coder else {
+            return false;
+        };
+        let limits = &self.session.config().limits;
+        let opened = coder.opener.open(&mut self.raw, limits);
+        let opened = opened.expect("the broker encrypts as it should");
+        self.input.extend_from_slice(&self.raw[..opened.plain]);
+        self.raw.drain(..opened.consumed);
+        opened.plain > 0
+    }
+
+    /// Moves queued bytes to the cable, and encrypts them with CURVE.
+    fn stage(&mut self) {
+        let Some(coder) = &mut self.coder else {
+            return self.cable.append(&mut self.out);
+        };
+        let mut rest = &self.out[..];
+        while let Some((header, size)) = front(rest) {
+            let (frame, behind) = rest.split_at(size);
+            let body = &frame[header..];
+            let start = self.cable.len();
+            let sealed_size = coder.sealer.sealed_size(body.len());
+            self.cable.resize(start + sealed_size, 0);
+            let sealed = coder
+                .sealer
+                .seal(frame[0] & !LONG, body, &mut self.cable[start..]);
+            sealed.expect("few messages");
+            rest = behind;
+        }
+        self.out.clear();
     }
 
     /// Whether the bytes after the first `before` ones completed the broker's greeting, so that the
@@ -249,24 +311,35 @@ impl Wire {
 
     /// Bytes queued and not yet written.
     pub(crate) fn pending(&self) -> usize {
-        self.out.len() - self.out_at
+        self.out.len() + self.cable.len() - self.cable_at
     }
 
     /// Writes until nothing is left or the kernel accepts no more; returns whether the connection
     /// holds.
     pub(crate) fn flush(&mut self, ctx: &mut Context) -> bool {
+        self.stage();
         while self.pending() > 0 {
-            let rest = [IoSlice::new(&self.out[self.out_at..])];
+            let rest = [IoSlice::new(&self.cable[self.cable_at..])];
             match ctx.write(self.plug, &rest) {
-                Written::Taken(size) => self.out_at += size,
+                Written::Taken(size) => self.cable_at += size,
                 Written::Blocked => return true,
                 Written::Broken => return false,
             }
         }
-        self.out.clear();
-        self.out_at = 0;
+        self.cable.clear();
+        self.cable_at = 0;
         true
     }
+}
+
+/// The size of the header, and of the whole frame, at the front.
+fn front(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (flags, size) = (*bytes.first()?, *bytes.get(1)?);
+    if flags & LONG == 0 {
+        return Some((2, 2 + usize::from(size)));
+    }
+    let size = u64::from_be_bytes(bytes[1..9].try_into().expect("eight bytes"));
+    Some((9, 9 + usize::try_from(size).expect("it is there")))
 }
 
 /// The whole opening of a ZMTP 2.0 connection: signature, revision, socket type, identity.

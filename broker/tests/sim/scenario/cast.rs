@@ -1,6 +1,6 @@
 //! The peers of a run.
 
-use super::{Plan, Scene, port};
+use super::{KEYS, Plan, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::message::Profile;
 use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
@@ -10,7 +10,7 @@ use crate::peers::spread::{Publisher, Sink, Source, Subscriber};
 use crate::peers::{Peer, Role, Spec};
 use broker::config::{Config, ProxyConfig, SocketName};
 use std::time::Duration;
-use zmtp::{HeartbeatConfig, SocketType};
+use zmtp::{HeartbeatConfig, MechanismConfig, SocketType};
 
 impl Scene {
     /// Peers for all endpoints of one side.
@@ -42,6 +42,9 @@ impl Scene {
             spec.heartbeat = None;
             spec.minor = 0;
             spec.knows_ping = false;
+        }
+        if proxy.socket(side).mechanism != MechanismConfig::Null {
+            spec.key = Some(self.random.pick(&KEYS.collect::<Vec<_>>()));
         }
         if !proxy.socket(side).options.router_handover {
             // Two peers that want one identity wait for each other, which is tested elsewhere.
@@ -129,6 +132,7 @@ impl Scene {
             identity,
             is_listening,
             is_v2: false,
+            key: None,
             knows_ping: minor > 0 || random.chance(50),
             minor,
             out_max: random.pick(&[1, 1000, 100_000]),

@@ -4,16 +4,19 @@ mod cast;
 mod options;
 
 use crate::context::Context;
+use crate::curve;
 use crate::message::{Profile, Style};
 use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Attach, CaptureFormat, Config, Endpoint, Kind, ProxyConfig, SocketConfig, SocketName,
-    SocketOptions,
+    Admission, Attach, CaptureFormat, ClientKeys, Config, Endpoint, Kind, ProxyConfig,
+    SocketConfig, SocketName, SocketOptions,
 };
 use options::Dice;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 use zmtp::SocketType;
 
@@ -90,6 +93,9 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
     scene.world
 }
 
+/// The numbers of the keys that peers have.
+const KEYS: RangeInclusive<u8> = 2..=4;
+
 struct Scene {
     /// Counts groups of proxies; messages must not cross from one group to another.
     group: usize,
@@ -139,7 +145,7 @@ impl Scene {
             }
             for side in SocketName::SIDES {
                 if self.random.chance(15) {
-                    Self::authenticate(proxy.socket_mut(side));
+                    self.secure(proxy.socket_mut(side));
                 }
                 let is_connecting = self.random.chance(connects);
                 let (attach, count) = if is_connecting {
@@ -252,11 +258,19 @@ impl Scene {
         }
     }
 
-    /// The program decides about each peer of a socket, in time for its heartbeats.
-    fn authenticate(socket: &mut SocketConfig) {
-        socket.authenticate = true;
-        // Such a peer cannot authenticate.
+    /// Draws a mechanism for a socket, and which of its peers may come in.
+    fn secure(&mut self, socket: &mut SocketConfig) {
+        // A peer of ZMTP 2.0 cannot authenticate.
         socket.options.accept_zmtp2 = false;
+        socket.admission = Admission::Program;
+        if self.random.chance(70) {
+            socket.mechanism = curve::server();
+            socket.admission = match self.random.below(3) {
+                0 => Admission::Any,
+                1 => Admission::Keys(Arc::new(client_keys())),
+                _ => Admission::Program,
+            };
+        }
     }
 
     fn next_port(&mut self) -> u16 {
@@ -289,6 +303,15 @@ impl Scene {
         };
         dice.options()
     }
+}
+
+/// The keys of all peers that have one.
+fn client_keys() -> ClientKeys {
+    let mut keys = ClientKeys::default();
+    for number in KEYS {
+        keys.insert(&curve::public_key(number), &format!("client-{number}"));
+    }
+    keys
 }
 
 fn endpoint(port: u16) -> Endpoint {

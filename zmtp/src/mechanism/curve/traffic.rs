@@ -32,6 +32,8 @@ const INNER_COMMAND: u8 = 0x02;
 /// Opens what the peer sends.
 #[derive(Debug)]
 pub(crate) struct Opener {
+    /// The error of the next call: the frame at the front of its input is illegal.
+    deferred: Option<Error>,
     key: MessageKey,
     /// The last nonce.
     nonce: u64,
@@ -49,6 +51,7 @@ impl Opener {
     /// Opens boxes of `key` whose nonces begin with `prefix` and are greater than `nonce`.
     pub(super) fn new(key: &BoxKey, prefix: &[u8; 16], nonce: u64) -> Self {
         Self {
+            deferred: None,
             key: MessageKey::new(key, prefix),
             nonce,
         }
@@ -59,8 +62,36 @@ impl Opener {
     /// compared with `limits` before the body of a frame has come.
     ///
     /// # Errors
+    /// The frame at the front is illegal; the frames in front of an illegal one are opened first.
     /// The connection is to be closed, without an ERROR command (RFC 26).
     pub(crate) fn open(&mut self, raw: &mut [u8], limits: &Limits) -> Result<Opened, Error> {
+        if let Some(error) = self.deferred.take() {
+            return Err(error);
+        }
+        let mut opened = Opened {
+            consumed: 0,
+            need: 0,
+            plain: 0,
+        };
+        while opened.need == 0 {
+            match self.open_next(raw, &mut opened, limits) {
+                Err(error) if opened.consumed > 0 => {
+                    self.deferred = Some(error);
+                    opened.need = 1;
+                }
+                result => result?,
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Opens the next frame, or says how many bytes it needs.
+    fn open_next(
+        &mut self,
+        raw: &mut [u8],
+        opened: &mut Opened,
+        limits: &Limits,
+    ) -> Result<(), Error> {
         let legal = Legal {
             command_size_max: 0,
             flags: LegalFlags::V2_ALONE,
@@ -69,37 +100,29 @@ impl Opener {
                 .max(limits.traffic_command_size_max())
                 .saturating_add(OVERHEAD as u64),
         };
-        let (mut consumed, mut plain) = (0, 0);
-        loop {
-            let rest = raw.get(consumed..).unwrap_or_default();
-            let Some(header) = Header::parse(rest, &legal)? else {
-                let need = Header::size_of(rest);
-                return Ok(Opened {
-                    consumed,
-                    need,
-                    plain,
-                });
-            };
-            if header.body_size < OVERHEAD {
-                return Err(Malformed::MessageCommand.into());
-            }
-            let need = header.size.saturating_add(header.body_size);
-            let (body, end) = (consumed + header.size, consumed.saturating_add(need));
-            let Some(sealed) = raw.get_mut(body..end) else {
-                return Ok(Opened {
-                    consumed,
-                    need,
-                    plain,
-                });
-            };
-            let inner_flags = self.open_body(sealed)?;
-            let data = body + OVERHEAD;
-            let flags = plain_flags(inner_flags, end - data, limits)?;
-            plain += put_header(raw, plain, flags, end - data);
-            raw.copy_within(data..end, plain);
-            plain += end - data;
-            consumed = end;
+        let rest = raw.get(opened.consumed..).unwrap_or_default();
+        let Some(header) = Header::parse(rest, &legal)? else {
+            opened.need = Header::size_of(rest);
+            return Ok(());
+        };
+        if header.body_size < OVERHEAD {
+            return Err(Malformed::MessageCommand.into());
         }
+        let size = header.size.saturating_add(header.body_size);
+        let body = opened.consumed + header.size;
+        let end = opened.consumed.saturating_add(size);
+        let Some(sealed) = raw.get_mut(body..end) else {
+            opened.need = size;
+            return Ok(());
+        };
+        let inner_flags = self.open_body(sealed)?;
+        let data = body + OVERHEAD;
+        let flags = plain_flags(inner_flags, end - data, limits)?;
+        opened.plain += put_header(raw, opened.plain, flags, end - data);
+        raw.copy_within(data..end, opened.plain);
+        opened.plain += end - data;
+        opened.consumed = end;
+        Ok(())
     }
 
     /// Opens the body of a frame in place and returns the inner flags.

@@ -325,3 +325,16 @@ fn unlimited_limits_do_not_overflow() {
         assert!(opened.is_err() || opened.is_ok_and(|opened| opened.plain == 0));
     }
 }
+
+/// So that a peer's last messages do not depend on how its bytes arrive.
+#[test]
+fn frames_before_an_illegal_one_are_opened_first() {
+    let (mut sealer, mut opener) = pair(0);
+    let good = seal(&mut sealer, MORE, b"good");
+    let mut raw = [&good[..], &[0, 1, 7]].concat();
+    let opened = opener.open(&mut raw, &Limits::default()).unwrap();
+    assert_eq!(opened.consumed, good.len());
+    assert!(raw.starts_with(&plain(MORE, b"good")));
+    let illegal = opener.open(&mut raw[opened.consumed..], &Limits::default());
+    assert_eq!(illegal, Err(Malformed::MessageCommand.into()));
+}

@@ -1,0 +1,216 @@
+//! The sealed front of a queue, where the connection has a coder.
+//!
+//! ```text
+//!   sealed: goes out as it is           plain: chunks, and messages kept apart
+//! ┌──────────────────────────────────┬──────────────────────────────────────────┐
+//! │ ███████ ← written                │                                          │
+//! └──────────────────────────────────┴──────────────────────────────────────────┘
+//! ```
+//!
+//! Frames are sealed just before they are written, and no earlier: until then a message can be
+//! dropped, replaced or given to another peer. Sealed frames have their place in the order that
+//! the peer expects, so that they are as good as written.
+
+use super::buffer::Buffer;
+use super::{Egress, SLICES_MAX, Store};
+use std::io::IoSlice;
+use zmtp::wire::header::{Header, LONG, Legal, LegalFlags, MORE};
+use zmtp::{Error, Sealer};
+
+/// Sealed bytes at which no more messages are sealed: one system call takes about as many. A
+/// message that is larger is sealed alone.
+const SEALED_SIZE_MAX: usize = 64 << 10;
+
+/// What goes out next. Its own memory is part of [`crate::limits::CODER_MEMORY`].
+#[derive(Debug)]
+pub(super) struct Sealed {
+    /// Sealed frames, or the end of the handshake. Without memory when all of it is written.
+    pub(super) buffer: Buffer,
+    /// How many messages end in it.
+    messages: u32,
+    sealer: Sealer,
+    written: usize,
+}
+
+impl Egress {
+    /// The handshake is over: what was queued so far goes out as it is, and all that follows is
+    /// sealed.
+    pub(crate) fn begin_sealing(&mut self, sealer: Sealer, store: &mut Store) {
+        let mut buffer = Buffer::default();
+        let queued = self.bytes;
+        if let Ok(size) = usize::try_from(queued)
+            && size > 0
+        {
+            buffer = store.take(size);
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = self.plain_slices(&[], &mut slices);
+            for slice in &slices[..count] {
+                buffer.extend_from_slice(slice);
+            }
+            debug_assert!(buffer.len() == size, "a handshake is short");
+            self.advance_plain(size, store);
+            self.bytes += queued;
+            store.queued += queued;
+        }
+        store.charge(&mut self.footprint, buffer.capacity());
+        self.sealed = Some(Box::new(Sealed {
+            buffer,
+            messages: 0,
+            sealer,
+            written: 0,
+        }));
+    }
+
+    /// Whether frames are sealed before they are written.
+    #[inline]
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// Seals the next frames, unless sealed ones are left; `input` is the buffer the queue leans
+    /// on, or empty. Answers how many bytes were sealed.
+    ///
+    /// # Errors
+    /// The coder has come to its end.
+    pub(crate) fn seal(&mut self, input: &[u8], store: &mut Store) -> Result<usize, Error> {
+        let Some(mut sealed) = self.sealed.take_if(|sealed| sealed.buffer.is_empty()) else {
+            return Ok(0);
+        };
+        let result = self.seal_into(&mut sealed, input, store);
+        self.sealed = Some(sealed);
+        result
+    }
+
+    fn seal_into(
+        &mut self,
+        sealed: &mut Sealed,
+        input: &[u8],
+        store: &mut Store,
+    ) -> Result<usize, Error> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = self.plain_slices(input, &mut slices);
+        let slices = &slices[..count];
+        let frames = || slices.iter().flat_map(|slice| PlainFrames(slice));
+        // Up to the end of the last message that fits, or of the first one.
+        let (mut next, mut batch) = (Extent::default(), Extent::default());
+        for frame in frames() {
+            next.frames += 1;
+            next.plain += frame.size;
+            next.sealed += sealed.sealer.sealed_size(frame.body.len());
+            if batch.frames > 0 && next.sealed > SEALED_SIZE_MAX {
+                break;
+            }
+            if frame.flags & MORE == 0 {
+                batch = next;
+            }
+        }
+        if batch.frames == 0 {
+            // A message in more pieces than are seen at once.
+            batch = next;
+        }
+        let Extent {
+            frames: count,
+            plain,
+            sealed: size,
+        } = batch;
+        if count == 0 {
+            return Ok(0);
+        }
+        let mut buffer = store.take(size);
+        for frame in frames().take(count) {
+            let size = sealed.sealer.sealed_size(frame.body.len());
+            let room = buffer.grow(size);
+            sealed.sealer.seal(frame.flags, frame.body, room)?;
+        }
+        store.charge(&mut self.footprint, buffer.capacity());
+        sealed.buffer = buffer;
+        let messages = self.messages;
+        self.advance_plain(plain, store);
+        sealed.messages = messages - self.messages;
+        self.messages = messages;
+        self.bytes += size as u64;
+        store.queued += size as u64;
+        Ok(size)
+    }
+
+    /// The sealed bytes that were not written.
+    pub(super) fn sealed_rest(&self) -> &[u8] {
+        let sealed = self.sealed.as_deref();
+        sealed.map_or(&[], |sealed| &sealed.buffer[sealed.written..])
+    }
+
+    /// Takes note that the kernel took `size` of the sealed bytes.
+    pub(super) fn advance_sealed(&mut self, size: usize, store: &mut Store) {
+        self.bytes -= size as u64;
+        store.queued -= size as u64;
+        let Some(sealed) = &mut self.sealed else {
+            return;
+        };
+        sealed.written += size;
+        if sealed.written == sealed.buffer.len() {
+            self.messages -= std::mem::take(&mut sealed.messages);
+            sealed.written = 0;
+            let buffer = std::mem::take(&mut sealed.buffer);
+            self.give(buffer, store);
+        }
+    }
+
+    /// Gives up the sealed bytes and the coder.
+    pub(super) fn close_sealed(&mut self, store: &mut Store) {
+        if let Some(sealed) = self.sealed.take() {
+            self.give(sealed.buffer, store);
+        }
+    }
+}
+
+/// How much of a queue is sealed at once.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    frames: usize,
+    /// Bytes before and after.
+    plain: usize,
+    sealed: usize,
+}
+
+/// A plain frame.
+struct PlainFrame<'a> {
+    body: &'a [u8],
+    /// The flags of its header.
+    flags: u8,
+    /// Bytes of header and body.
+    size: usize,
+}
+
+/// The frames of a piece of a queue, one after the other.
+struct PlainFrames<'a>(&'a [u8]);
+
+const _: () = {
+    // Each is in a box of its own.
+    let size = size_of::<Sealed>() + size_of::<zmtp::Opener>();
+    assert!(size as u64 + 32 <= crate::limits::CODER_MEMORY);
+};
+
+/// What is queued was checked when it came.
+const LEGAL: Legal = Legal {
+    command_size_max: u64::MAX,
+    flags: LegalFlags::V3,
+    message_size_max: u64::MAX,
+};
+
+impl<'a> Iterator for PlainFrames<'a> {
+    type Item = PlainFrame<'a>;
+
+    fn next(&mut self) -> Option<PlainFrame<'a>> {
+        let flags = self.0.first()? & !LONG;
+        let header = Header::parse(self.0, &LEGAL).ok().flatten();
+        let header = header.expect("a queue has whole frames");
+        let size = header.size + header.body_size;
+        let (frame, rest) = self.0.split_at(size);
+        self.0 = rest;
+        Some(PlainFrame {
+            body: &frame[header.size..],
+            flags,
+            size,
+        })
+    }
+}
