@@ -239,8 +239,8 @@ fn a_refusal_names_the_endpoint() {
     append_command(&mut refusal, "ERROR", b"\x07Go away");
     play.feed(id, &refusal);
     play.run_closes();
-    let line = "WARN queue backend: closed tcp://example.test:5560 (10.0.0.9:5560): refused: the peer \
-                said \"Go away\"";
+    let line = "WARN queue backend: closed tcp://example.test:5560 (10.0.0.9:5560): refused: the \
+                peer said \"Go away\"";
     assert_eq!(log::taken(), [line]);
 }
 
