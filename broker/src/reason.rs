@@ -128,8 +128,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether the peer is still sent what is queued for it: one that was refused hears why, and
-    /// one that is given up without its fault gets its messages.
+    /// Whether the peer still gets its queue: a refused peer gets the reason, and a peer that is
+    /// closed without a fault of its own gets its messages.
     pub(crate) fn lingers(&self) -> bool {
         match self {
             Self::Protocol(error) => error.has_final_bytes(),

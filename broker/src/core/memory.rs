@@ -267,7 +267,7 @@ impl Core {
         }
     }
 
-    /// From now on so many bytes may be in use; zero is no limit.
+    /// Sets the limit, in bytes; zero is unlimited.
     pub(super) fn set_memory_limit(&mut self, limit: u64) {
         self.memory.limit = limit;
         if limit > 0 {

@@ -42,7 +42,7 @@ impl Pending {
         self.departing.retain(|other| *other != proxy);
     }
 
-    /// A socket is gone whose subscriptions had so many bytes.
+    /// A socket whose subscriptions had this number of bytes was removed.
     pub(super) fn subtract(&mut self, bytes: u64) {
         self.memory -= bytes;
     }

@@ -24,7 +24,7 @@ impl Random {
         range.start() + self.next() % (range.end() - range.start() + 1)
     }
 
-    /// True in so many of a hundred cases.
+    /// True in this percentage of cases.
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
@@ -40,7 +40,7 @@ impl Random {
         }
     }
 
-    /// How much to transfer at once: a single byte, a little, or all there is.
+    /// The size of a transfer: a single byte, a little, or everything.
     pub(crate) fn transfer_size(&mut self) -> usize {
         match self.below(10) {
             0 => 1,

@@ -1,34 +1,34 @@
-//! The memory of queues, counted anew by a walk over all that they hold. The account must say the
-//! same.
+//! A recount of the memory of queues, by a walk over everything in them, for comparison with the
+//! account.
 
 use super::segment::Content;
 use super::{Body, Chunk, Egress, Shared, Store, Unsent};
 use std::collections::BTreeMap;
 
-/// What was found so far.
+/// The memory found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
-    /// Blocks that several queues may hold, by address.
+    /// Blocks that several queues may share, by address.
     blocks: BTreeMap<usize, u64>,
-    /// Bytes that one holder each has for itself.
+    /// Bytes that only one queue owns.
     owned: u64,
 }
 
 impl Walk {
-    /// Counts what a queue holds.
+    /// Counts the memory of a queue.
     pub(crate) fn visit(&mut self, egress: &Egress) {
         let (owned, blocks) = held_by(egress);
         self.owned += owned as u64;
         blocks.into_iter().for_each(|block| self.add(block));
     }
 
-    /// Counts what was taken out of queues.
+    /// Counts messages that were removed from queues.
     pub(crate) fn visit_unsent(&mut self, unsent: &Unsent) {
         self.owned += unsent.owned() as u64;
         unsent.blocks().for_each(|block| self.add(block));
     }
 
-    /// Counts what all queues have in common; spare buffers do not count.
+    /// Counts the memory that all queues have in common, except spare buffers.
     pub(crate) fn visit_store(&mut self, store: &Store) {
         store
             .kept_block()
@@ -36,7 +36,7 @@ impl Walk {
             .for_each(|block| self.add(block));
     }
 
-    /// Bytes of all that was visited, each block once.
+    /// The bytes of everything visited, each block once.
     pub(crate) fn total(&self) -> u64 {
         self.owned + self.blocks.values().sum::<u64>()
     }
@@ -46,7 +46,7 @@ impl Walk {
     }
 }
 
-/// The memory that a queue has for itself, and the blocks that it holds.
+/// A queue's own memory, and its shared blocks.
 pub(super) fn held_by(egress: &Egress) -> (usize, Vec<&Shared>) {
     let mut owned = egress.chunks.capacity() * size_of::<Chunk>();
     let mut blocks = Vec::new();

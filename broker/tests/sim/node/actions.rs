@@ -181,7 +181,7 @@ impl Node {
             }
             Action::Listen(id) => self.listen(ctx, id),
             Action::Record(_) => unreachable!("no recording is configured"),
-            // An attempt that succeeds all the same is refused by the core.
+            // The core refuses an attempt that succeeds nevertheless.
             Action::StopConnecting(_) => {}
             Action::StopListening(id) => self.stop_listening(ctx, id),
         }
