@@ -121,7 +121,7 @@ impl SocketOption {
             libzmq: Some("ZMQ_HEARTBEAT_TIMEOUT"),
             applies: Applies::NewConnections,
             kind: ValueKind::number(Unit::Milliseconds, 0, TIME_MAX),
-            doc: "Milliseconds without an answer to PING until a peer is dead; 0: never",
+            doc: "Milliseconds of silence after a PING until a peer is dead; 0: never",
             field: |options| &options.heartbeat_timeout,
             field_mut: |options| &mut options.heartbeat_timeout,
         },
