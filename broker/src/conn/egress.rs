@@ -394,8 +394,8 @@ impl Egress {
         self.plain_slices(input, out)
     }
 
-    /// The pieces that were not sealed, at most [`SLICES_MAX`]: all of them where nothing is sealed.
-    /// For tests, which compare them with what they expect.
+    /// The unsealed pieces, at most [`SLICES_MAX`]: all pieces without a coder. For tests, which
+    /// compare them with the expected ones.
     pub fn plain_slices<'a>(
         &'a self,
         input: &'a [u8],

@@ -128,7 +128,7 @@ impl Input {
         Ok(opened.consumed)
     }
 
-    /// How many bytes it must hold before there is anything to do, if that takes so many plain ones.
+    /// The size that it must have before it can be handled, if that takes `plain` plain bytes.
     pub(crate) fn need(&self, plain: usize) -> usize {
         if self.is_coded {
             self.bytes().len() + self.need

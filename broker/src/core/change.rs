@@ -472,8 +472,8 @@ impl Admin<'_> {
     }
 
     /// Reverts [`Self::attach`]. An endpoint to listen on may be given with its real port or path;
-    /// its peers stay connected. A connection to an endpoint is closed; messages queued for its peer
-    /// go to other peers if any peer may get them.
+    /// its peers stay connected. A connection to an endpoint is closed; messages queued for its
+    /// peer go to other peers if any peer may get them.
     ///
     /// # Errors
     /// As [`Self::apply`].

@@ -241,7 +241,8 @@ fn check_lists_the_changes_from_one_file_to_another() {
         "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
     let old = file("old.toml", text);
     let more = "backend.sndhwm = 5\nbackend.backlog = 6\nbackend.maxmsgsize = 7\n\
-                [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://*:4'\nbackend.bind = 'tcp://*:5'\n";
+                [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://*:4'\n\
+                backend.bind = 'tcp://*:5'\n";
     let text = text.replace("'tcp://*:1'", "'tcp://*:3'");
     let new = file("new.toml", &format!("memory_limit = 0\n{text}{more}"));
     assert_eq!(
