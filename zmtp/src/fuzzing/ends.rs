@@ -472,24 +472,26 @@ impl End {
         }
     }
 
-    /// Opens what has come.
-    fn open(&mut self) -> Result<(), Error> {
-        if let Some(coder) = &mut self.coder {
-            let opened = coder.opener.open(&mut self.raw, &LIMITS)?;
-            self.input.extend_from_slice(&self.raw[..opened.plain]);
-            self.raw.drain(..opened.consumed);
-            assert!(
-                opened.need > self.raw.len(),
-                "asked for bytes that are there"
-            );
-        }
-        Ok(())
+    /// Opens what has come, and tells whether anything has.
+    fn open(&mut self) -> Result<bool, Error> {
+        let Some(coder) = &mut self.coder else {
+            return Ok(false);
+        };
+        let opened = coder.opener.open(&mut self.raw, &LIMITS)?;
+        self.input.extend_from_slice(&self.raw[..opened.plain]);
+        self.raw.drain(..opened.consumed);
+        // An illegal frame is reported once those in front of it are dealt with.
+        let is_waiting = opened.need > self.raw.len();
+        assert!(
+            is_waiting || opened.consumed > 0,
+            "asked for bytes that are there"
+        );
+        Ok(opened.consumed > 0)
     }
 
     /// Handles received bytes, and compares.
     fn hear(&mut self, peer_config: &SessionConfig) -> Result<(), Error> {
         loop {
-            self.open()?;
             let step = self.session.handle_input(&mut self.input, &mut self.out)?;
             if let Event::Ready(_) | Event::Trial(_) = step.event {
                 assert!(!self.session.is_in_handshake());
@@ -499,7 +501,9 @@ impl End {
                 Event::Need(size) => {
                     self.input.truncate(self.input.len() - step.removed);
                     assert!(size > self.input.len(), "asked for bytes that are there");
-                    return Ok(());
+                    if !self.open()? {
+                        return Ok(());
+                    }
                 }
                 Event::Authenticate(credentials) => {
                     assert!(self.decides() && !self.is_undecided);
