@@ -113,7 +113,7 @@ impl Core {
     /// Whether the driver must still open something for a change: see [`Self::poll_action`].
     #[must_use]
     pub fn is_opening(&self) -> bool {
-        self.reconfiguration.opening.is_some()
+        self.reconfiguration.opening.is_some() || !self.deferred.opening.is_empty()
     }
 
     /// The result of a change, if it is known; only the last one is remembered, and only until it
@@ -417,7 +417,7 @@ impl Admin<'_> {
     /// The change was not begun: [`ChangeError`] says why.
     pub fn apply(&mut self, changes: &Changes) -> Result<ChangeId, ChangeError> {
         let core = &mut *self.core;
-        if core.is_opening() {
+        if core.reconfiguration.opening.is_some() {
             return Err(ChangeError::Busy);
         }
         if core.shutdown.stop() != Stop::No || core.deferred.is_stop_asked {

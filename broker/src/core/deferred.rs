@@ -18,7 +18,8 @@ pub(super) struct Deferred {
     pub(super) broken: VecDeque<ConnId>,
     /// Connections to close. Each is open, knows that it is in this list, and is in it once.
     pub(super) closes: VecDeque<(ConnId, CloseReason)>,
-    /// Requests to the driver to open something, which go before all others.
+    /// Requests to the driver to open or close a listener, or to open a recording. They come before
+    /// all others: an endpoint that was closed can be opened again at once.
     pub(super) opening: VecDeque<Action>,
     /// The last proxy was terminated: the broker stops.
     pub(super) is_stop_asked: bool,
@@ -43,7 +44,7 @@ impl Deferred {
         self.actions.push_back(action);
     }
 
-    /// Asks the driver to open something.
+    /// Asks the driver to open or close something, before all else.
     pub(super) fn open(&mut self, action: Action) {
         self.opening.push_back(action);
     }

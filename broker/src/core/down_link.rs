@@ -21,7 +21,8 @@ impl Core {
         let entry = &mut self.links[link];
         let socket_id = entry.socket;
         let socket = &mut self.sockets[socket_id];
-        if entry.queue_while_down.is_some() || self.proxies[socket.proxy].stop != Stop::No {
+        let is_ending = entry.is_removed || self.proxies[socket.proxy].stop != Stop::No;
+        if entry.queue_while_down.is_some() || is_ending {
             return entry.queue_while_down;
         }
         if socket.across.is_none() || socket.options.immediate {

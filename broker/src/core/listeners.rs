@@ -56,7 +56,7 @@ impl Core {
                 self.change_has_answer();
             }
             // The change that it was for has failed.
-            None => self.deferred.act(Action::StopListening(id)),
+            None => self.deferred.open(Action::StopListening(id)),
         }
     }
 
@@ -151,7 +151,7 @@ impl Core {
     pub(super) fn remove_listener(&mut self, id: ListenerId) {
         let is_there = self.listeners.remove(id).is_some();
         if is_there && !self.deferred.withdraw(Action::Listen(id)) {
-            self.deferred.act(Action::StopListening(id));
+            self.deferred.open(Action::StopListening(id));
         }
     }
 

@@ -8,11 +8,10 @@
 
 use crate::config::{Config, Endpoint};
 use crate::conn::{Input, SLICES_MAX};
-use crate::core::{Action, Admin, Bound, ChangeError, ChangeId, ChangeResult, Core, Flow};
-use crate::ids::{ConnId, LinkId, ListenerId, ProxyId};
+use crate::core::{Action, Admin, Bound, ChangeError, Core, Flow};
+use crate::ids::{ConnId, LinkId};
 use crate::limits::{ACK_CHECKS_PER_TURN_MAX, FINISHED_PER_TURN_MAX, LINGER, SCRATCH_SIZE};
 use crate::peer::PeerAddress;
-use crate::record::Recorder;
 use ack_check::Diagnosis;
 use connector::{Connector, Dial, Outcome};
 use handle::Command;
@@ -29,7 +28,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use stream::{Socket, State, Stream};
-use tape::Tape;
 
 mod ack_check;
 mod address;
@@ -38,6 +36,7 @@ mod crowd;
 mod handle;
 mod ipc;
 mod listener;
+mod opening;
 mod signals;
 mod stream;
 mod tape;
@@ -162,21 +161,6 @@ impl Broker {
     #[must_use]
     pub fn bound(&self) -> Vec<Bound> {
         self.core.bound()
-    }
-
-    /// Changes the configuration, before [`Self::run`] or after it; other threads use
-    /// [`Handle::change`] while it runs.
-    ///
-    /// # Errors
-    /// Why the change was not made.
-    pub fn change(
-        &mut self,
-        begin: impl FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError>,
-    ) -> ChangeResult {
-        let now = Instant::now();
-        let id = begin(&mut self.core.admin(now))?;
-        self.open(now);
-        self.core.take_outcome(id).unwrap_or(Err(ChangeError::Busy))
     }
 
     /// A handle for other threads.
@@ -680,51 +664,6 @@ impl Broker {
                     *slot = None;
                     self.crowded.retain(|index| *index != id.slot());
                 }
-            }
-        }
-    }
-
-    /// Opens what a change of the configuration needs.
-    fn open(&mut self, now: Instant) {
-        while self.core.is_opening()
-            && let Some(action) = self.core.poll_action()
-        {
-            self.act(now, action);
-        }
-    }
-
-    fn listen(&mut self, id: ListenerId) {
-        let Some((endpoint, options)) = self.core.listener(id) else {
-            return;
-        };
-        let token = token(KIND_LISTENER, id.slot());
-        let listener = Listener::bind(endpoint, id, options).and_then(|mut listener| {
-            listener.register(self.poll.registry(), token)?;
-            Ok(listener)
-        });
-        match listener {
-            Err(error) => self.core.handle_listen_failed(id, error),
-            Ok(listener) => {
-                let endpoint = listener.endpoint.clone();
-                if id.slot() >= self.listeners.len() {
-                    self.listeners.resize_with(id.slot() + 1, || None);
-                }
-                self.listeners[id.slot()] = Some(listener);
-                self.crowded.push_back(id.slot());
-                self.core.handle_listening(id, endpoint);
-            }
-        }
-    }
-
-    fn record(&mut self, proxy: ProxyId) {
-        let Some(config) = self.core.record_config(proxy) else {
-            return;
-        };
-        match Recorder::open(config) {
-            Err(error) => self.core.handle_record_failed(proxy, error),
-            Ok(recorder) => {
-                let tape = Box::new(Tape::new(recorder));
-                self.core.handle_recording(proxy, tape);
             }
         }
     }

@@ -9,7 +9,9 @@ use crate::message::{Key, Style, key_of};
 use crate::mirror::{Expected, Heard, Mirror, Pending, Phase, Unit};
 use crate::net::Plug;
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
-use broker::config::{Balance, Config, Overflow, SocketConfig, SocketName, SocketOptions};
+use broker::config::{
+    Balance, Config, Overflow, ProxyConfig, SocketConfig, SocketName, SocketOptions,
+};
 use broker::{ConnId, Core};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
@@ -37,6 +39,8 @@ pub(crate) struct Model {
     style: Style,
     /// Proxies that were told to end, and the times.
     pub(crate) terminated: BTreeMap<u32, Instant>,
+    /// Proxies that were removed.
+    pub(crate) removed: BTreeSet<u32>,
     /// By proxy.
     pub(crate) watches: Vec<Option<Watch>>,
 }
@@ -57,7 +61,7 @@ pub(crate) struct SocketModel {
     /// Subscriptions had to wait for publishers: receivers and times are unknown.
     pub(crate) is_vague: bool,
     /// Messages queued for a departed peer wait until the broker is connected to it again.
-    keeps_for_links: bool,
+    pub(crate) keeps_for_links: bool,
     /// A dead connection across left received messages unhandled.
     pub(crate) is_loose: bool,
     /// A queued message may be dropped again, which is counted.
@@ -104,39 +108,7 @@ pub(crate) fn index(socket: SocketKey) -> usize {
 impl Model {
     pub(crate) fn new(config: &Config, style: Style, now: Instant) -> Self {
         let may_shed = config.memory_limit > 0;
-        let sockets = config.proxies.iter().flat_map(|proxy| {
-            SocketName::ALL.map(|side| SocketModel {
-                config: proxy.socket(side).clone(),
-                closed: 0,
-                excused: 0,
-                is_lossy: may_shed
-                    || may_drop(proxy.socket_type(side), &proxy.socket(side).options),
-                overflow: match overflow(proxy.socket_type(side), &proxy.socket(side).options) {
-                    // Copies and answers never wait.
-                    Overflow::Block if side.side().is_none() => Overflow::DropNewest,
-                    overflow => overflow,
-                },
-                expected: 0,
-                fates: BTreeMap::new(),
-                given: BTreeMap::new(),
-                keeps_for_links: !(proxy.socket(side).options.immediate
-                    || proxy.socket(side).connect.is_empty()),
-                is_loose: false,
-                // The receivers of a REP's answers are checked elsewhere.
-                is_vague: proxy.socket_type(side) == SocketType::Rep,
-                late: 0,
-                largest: 0,
-                names: BTreeMap::new(),
-                options: proxy.socket(side).options.clone(),
-                requeued: Some(0),
-                requester: None,
-                lost: 0,
-                unasked: 0,
-                received: 0,
-                socket_type: proxy.socket_type(side),
-            })
-        });
-        Self {
+        let mut model = Self {
             asked: 0,
             batch: 0,
             now,
@@ -145,19 +117,55 @@ impl Model {
             may_shed,
             passing: BTreeSet::new(),
             mirrors: BTreeMap::new(),
-            sockets: sockets.collect(),
+            removed: BTreeSet::new(),
+            sockets: Vec::new(),
             style,
             terminated: BTreeMap::new(),
-            watches: config
-                .proxies
-                .iter()
-                .map(|proxy| {
-                    let capture = &proxy.capture;
-                    let is_lossy = may_drop(capture.socket_type, &capture.socket.options);
-                    Watch::new(proxy, (may_shed, is_lossy), style)
-                })
-                .collect(),
+            watches: Vec::new(),
+        };
+        for proxy in &config.proxies {
+            model.add_proxy(proxy);
         }
+        model
+    }
+
+    /// One more proxy, behind the others.
+    pub(crate) fn add_proxy(&mut self, proxy: &ProxyConfig) {
+        let may_shed = self.may_shed;
+        let sockets = SocketName::ALL.map(|side| SocketModel {
+            config: proxy.socket(side).clone(),
+            closed: 0,
+            excused: 0,
+            is_lossy: may_shed || may_drop(proxy.socket_type(side), &proxy.socket(side).options),
+            overflow: match overflow(proxy.socket_type(side), &proxy.socket(side).options) {
+                // Copies and answers never wait.
+                Overflow::Block if side.side().is_none() => Overflow::DropNewest,
+                overflow => overflow,
+            },
+            expected: 0,
+            fates: BTreeMap::new(),
+            given: BTreeMap::new(),
+            keeps_for_links: !(proxy.socket(side).options.immediate
+                || proxy.socket(side).connect.is_empty()),
+            is_loose: false,
+            // The receivers of a REP's answers are checked elsewhere.
+            is_vague: proxy.socket_type(side) == SocketType::Rep,
+            late: 0,
+            largest: 0,
+            names: BTreeMap::new(),
+            options: proxy.socket(side).options.clone(),
+            requeued: Some(0),
+            requester: None,
+            lost: 0,
+            unasked: 0,
+            received: 0,
+            socket_type: proxy.socket_type(side),
+        });
+        self.sockets.extend(sockets);
+        let capture = &proxy.capture;
+        let is_lossy = may_drop(capture.socket_type, &capture.socket.options);
+        let watch = Watch::new(proxy, (may_shed, is_lossy), self.style);
+        self.watches.push(watch);
     }
 
     pub(crate) fn socket(&self, id: ConnId) -> &SocketModel {

@@ -1,8 +1,8 @@
 //! A whole run: brokers, peers, cables between them, and their fates.
 
 use crate::context::SocketKey;
-use crate::context::{Context, Coverage, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
-use crate::node::{Happening, Node};
+use crate::context::{Context, Coverage, Dial, Event, Listener, MILLISECOND, Nanos, Owner, SECOND};
+use crate::node::{Happening, Node, Repertoire};
 use crate::peers::Peer;
 use crate::random::Random;
 use broker::config::Config;
@@ -56,9 +56,9 @@ impl World {
     }
 
     /// Starts a broker, which listens at once.
-    pub(crate) fn add_node(&mut self, config: Config) {
+    pub(crate) fn add_node(&mut self, config: Config, repertoire: Repertoire) {
         let index = self.nodes.len();
-        let node = Node::new(&mut self.ctx, index, config);
+        let node = Node::new(&mut self.ctx, index, config, repertoire);
         self.nodes.push(node);
     }
 
@@ -262,7 +262,9 @@ impl World {
                 let ports: Vec<u16> = ctx.ports.keys().copied().collect();
                 let port = (!ports.is_empty()).then(|| ctx.random.pick(&ports));
                 if let Some(listener) = port.and_then(|port| ctx.ports.get_mut(&port)) {
-                    listener.is_up = !listener.is_up;
+                    let is_there = listener.socket.is_some();
+                    let is_peer = matches!(listener.owner, Owner::Peer(_));
+                    listener.is_up = !listener.is_up && (is_there || is_peer);
                 }
             }
             _ if self.script.kills && !self.ctx.is_over => self.kill(),
@@ -278,8 +280,8 @@ impl World {
         let index = self.ctx.random.pick(&live);
         self.ctx.coverage.add("brokers killed", 1);
         self.nodes[index].kill(&mut self.ctx);
-        let config = self.nodes[index].config.clone();
-        self.add_node(config);
+        let config = self.nodes[index].present();
+        self.add_node(config, Repertoire::default());
     }
 
     /// Ends all faults: from now on every peer reads everything.
@@ -287,6 +289,11 @@ impl World {
         let ctx = &mut self.ctx;
         ctx.is_calm = true;
         ctx.trace.note(ctx.now, "calm", [0; 3]);
+        // Nothing is added any more.
+        let may_come = |listener: &mut Listener| {
+            matches!(listener.owner, Owner::Peer(_)) || listener.socket.is_some()
+        };
+        ctx.ports.retain(|_, listener| may_come(listener));
         for listener in ctx.ports.values_mut() {
             listener.is_up = true;
         }

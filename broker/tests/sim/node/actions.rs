@@ -83,6 +83,7 @@ impl Node {
                 self.write(ctx, id, &[]);
             }
             self.before_settling();
+            self.note_leaving();
             let has_more = self.core.run_deferred(now);
             self.after_settling();
             if !has_more {
@@ -200,9 +201,20 @@ impl Node {
     }
 
     fn stop_listening(&self, ctx: &mut Context, id: ListenerId) {
-        let is_running = u64::from(self.stopped_at.is_none());
+        let is_running = self.stopped_at.is_none();
         let what = "sockets closed while others run";
-        ctx.coverage.add(what, is_running);
+        ctx.coverage.add(what, u64::from(is_running));
+        if is_running && self.repertoire.is_any && !ctx.is_calm {
+            // It may come again, and peers go on trying.
+            for listener in ctx.ports.values_mut() {
+                if listener.socket.is_some_and(|(_, other)| other == id)
+                    && listener.owner == Owner::Node(self.index)
+                {
+                    (listener.is_up, listener.socket) = (false, None);
+                }
+            }
+            return;
+        }
         ctx.ports.retain(|_, listener| {
             listener.owner != Owner::Node(self.index)
                 || listener.socket.is_none_or(|(_, other)| other != id)

@@ -18,13 +18,14 @@ impl Node {
         }) {
             return;
         }
-        let proxies: Vec<ProxyId> = self.core.proxies().collect();
-        for (index, proxy) in (0..).zip(proxies) {
+        for (proxy, index) in self.known() {
             self.check_undecided(now, (proxy, index));
         }
         let undecided = self.model.mirrors.iter();
         let undecided: Vec<ConnId> = undecided
             .filter(|(id, mirror)| mirror.is_undecided && self.is_open(**id))
+            // A kick of the same turn is a decision too.
+            .filter(|(id, _)| !self.kicked.contains(id))
             .map(|(id, _)| *id)
             .collect();
         for id in undecided {

@@ -7,7 +7,8 @@ use crate::model::Model;
 use crate::net::Plug;
 use broker::config::{Config, Endpoint, SocketName};
 use broker::limits::SCRATCH_SIZE;
-use broker::{ConnId, Core, LinkId, ListenerId};
+use broker::view::SocketView;
+use broker::{ConnId, Core, LinkId, ListenerId, ProxyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,10 +16,13 @@ use std::time::{Duration, Instant};
 
 mod actions;
 mod audit;
+mod changes;
 mod closing;
 mod decisions;
 mod questions;
 mod traffic;
+
+pub(crate) use changes::Repertoire;
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -26,8 +30,16 @@ pub(crate) struct Node {
     /// Connections that cannot be written to any more, until the core runs deferred work.
     broken: Vec<ConnId>,
     by_cable: BTreeMap<usize, ConnId>,
+    /// Every proxy that is there, was there, or may come.
     pub(crate) config: Config,
     pub(crate) core: Core,
+    /// The endpoints that connections were made to.
+    dialled: BTreeMap<ConnId, Endpoint>,
+    /// Figures of all sockets, from before a proxy may have been freed.
+    last_figures: Vec<SocketView>,
+    /// The proxies of the configuration that the core has.
+    proxies: Vec<Option<ProxyId>>,
+    pub(crate) repertoire: Repertoire,
     /// Connections that a stop closed with time left, although their input had a receiver.
     cut_off: BTreeSet<ConnId>,
     /// When a stop began to close connections.
@@ -94,13 +106,26 @@ pub(crate) enum Happening {
 }
 
 impl Node {
-    pub(crate) fn new(ctx: &mut Context, index: usize, config: Config) -> Self {
+    pub(crate) fn new(
+        ctx: &mut Context,
+        index: usize,
+        mut config: Config,
+        repertoire: Repertoire,
+    ) -> Self {
         let seed = ctx.random.next();
+        let core = Core::new(ctx.instant(), &config, seed);
+        let mut proxies: Vec<Option<ProxyId>> = core.proxies().map(Some).collect();
+        config.proxies.extend(repertoire.late.iter().cloned());
+        proxies.resize(config.proxies.len(), None);
         let mut node = Self {
             base: ctx.base,
             broken: Vec::new(),
             by_cable: BTreeMap::new(),
-            core: Core::new(ctx.instant(), &config, seed),
+            core,
+            dialled: BTreeMap::new(),
+            last_figures: Vec::new(),
+            proxies,
+            repertoire,
             cut_off: BTreeSet::new(),
             drained_at: None,
             dying: Vec::new(),
@@ -179,6 +204,9 @@ impl Node {
             self.ask(ctx, now);
         }
         self.decide(ctx, now);
+        if ctx.random.chance(4) {
+            self.reconfigure(ctx, now);
+        }
         let mut inbox = std::mem::take(&mut self.inbox);
         ctx.random.shuffle(&mut inbox);
         for happening in inbox {
@@ -198,6 +226,7 @@ impl Node {
         self.finish_closing(ctx, now);
         self.model.reconcile();
         self.check_turn(ctx);
+        self.check_left();
         self.check_work();
         assert!(self.model.kicked.is_empty(), "kicked, and still there");
         // A suspended peer is sent PINGs, which have no effect if it does not read.
@@ -253,13 +282,14 @@ impl Node {
                 }
             }
             Happening::Connected(link, plug) => {
-                let socket = self
-                    .core
-                    .link(link)
-                    .map(|(endpoint, _)| self.socket_of(endpoint));
+                let endpoint = self.core.link(link).map(|(endpoint, _)| endpoint.clone());
                 let id = self.core.handle_connected(now, link, address(plug));
-                match id.zip(socket) {
-                    Some((id, socket)) => self.add_host(ctx, id, socket, plug),
+                match id.zip(endpoint) {
+                    Some((id, endpoint)) => {
+                        let socket = self.socket_of(&endpoint);
+                        self.dialled.insert(id, endpoint);
+                        self.add_host(ctx, id, socket, plug);
+                    }
                     None => ctx.close(plug),
                 }
             }
@@ -289,16 +319,24 @@ impl Node {
         }
     }
 
-    /// The configuration names every endpoint once.
+    /// The configuration names every endpoint once, but that a proxy may come again.
     fn socket_of(&self, endpoint: &Endpoint) -> SocketKey {
-        let mut sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
+        let sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
             SocketName::ALL.map(|side| (SocketKey { proxy, side }, config.socket(side)))
         });
+        let mut sockets: Vec<_> = sockets.collect();
+        sockets.reverse();
+        let mut sockets = sockets.into_iter();
         let found = sockets.find(|(_, side)| {
             let mut connects = side.connect.iter();
             side.bind.contains(endpoint) || connects.any(|connect| connect.endpoint == *endpoint)
         });
-        found.expect("an endpoint is configured").0
+        let mut others = self.repertoire.endpoints.iter();
+        let other = others.find(|(.., other)| other == endpoint);
+        let found = found
+            .map(|(key, _)| key)
+            .or_else(|| other.map(|(key, ..)| *key));
+        found.expect("an endpoint is configured")
     }
 
     fn add_host(&mut self, ctx: &mut Context, id: ConnId, socket: SocketKey, plug: Plug) {

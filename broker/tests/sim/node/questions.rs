@@ -24,9 +24,8 @@ impl Node {
         if self.core.has_backlog() || self.core.is_stopped() {
             return;
         }
-        let proxies: Vec<ProxyId> = self.core.proxies().collect();
-        let index = ctx.random.below(proxies.len());
-        let (proxy, index) = (proxies[index], u32::try_from(index).expect("few proxies"));
+        let known = self.known();
+        let (proxy, index) = ctx.random.pick(&known);
         let sockets = self.admin(now).proxy(proxy).expect("it is configured");
         let filter = some_sockets(ctx);
         let peers = self.ask_for_peers(ctx, now, (proxy, index), &filter);

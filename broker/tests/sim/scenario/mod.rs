@@ -3,15 +3,16 @@
 mod cast;
 mod options;
 
-use crate::context::Context;
+use crate::context::{Context, Listener, Owner, SocketKey};
 use crate::curve;
 use crate::message::{Profile, Style};
+use crate::node::Repertoire;
 use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Admission, Attach, CaptureFormat, ClientKeys, Config, Endpoint, Kind, ProxyConfig,
-    SocketConfig, SocketName, SocketOptions,
+    Admission, Attach, CaptureFormat, ClientKeys, Config, Endpoint, Fault, Kind, OptionError,
+    ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions,
 };
 use options::Dice;
 use std::net::Ipv4Addr;
@@ -164,14 +165,78 @@ impl Scene {
             }
             config.proxies.push(proxy);
         }
-        self.world.add_node(config.clone());
-        for proxy in &config.proxies {
+        let repertoire = self.repertoire(&mut config);
+        self.world.add_node(config.clone(), repertoire.clone());
+        for (key, attach, endpoint) in &repertoire.endpoints {
+            let mut proxy = config.proxies[key.proxy as usize].clone();
+            let socket = proxy.socket_mut(key.side);
+            (socket.bind, socket.connect) = (Vec::new(), Vec::new());
+            socket.attach(*attach, endpoint.clone());
+            self.peers_of(&proxy, key.side);
+        }
+        for proxy in config.proxies.iter().chain(&repertoire.late) {
             for side in SocketName::SIDES {
                 self.peers_of(proxy, side);
             }
             self.watchers_of(proxy);
         }
         self.liars(&config);
+    }
+
+    /// What may change in a broker while it runs.
+    fn repertoire(&mut self, config: &mut Config) -> Repertoire {
+        let is_excused = matches!(self.plan, Plan::Lockstep | Plan::Handover);
+        if is_excused || self.random.chance(50) {
+            return Repertoire::default();
+        }
+        config.proxies.iter_mut().for_each(legalize);
+        let mut repertoire = Repertoire {
+            is_any: true,
+            ..Repertoire::default()
+        };
+        for proxy in 0..u32::try_from(config.proxies.len()).expect("few proxies") {
+            self.group = proxy as usize;
+            for side in SocketName::SIDES {
+                if self.random.chance(40) {
+                    let port = self.next_port();
+                    let attach = self.random.pick(&[Attach::Bind, Attach::Connect]);
+                    let key = SocketKey { proxy, side };
+                    repertoire.endpoints.push((key, attach, endpoint(port)));
+                    self.expect_later(port, attach);
+                }
+            }
+        }
+        for index in 0..self.random.below(3) {
+            self.group = config.proxies.len() + index;
+            let kind = self.random.pick(&KINDS);
+            let mut proxy = self.proxy(&format!("late-{index}"), kind);
+            for side in SocketName::SIDES {
+                let port = self.next_port();
+                proxy.socket_mut(side).attach(Attach::Bind, endpoint(port));
+                self.expect_later(port, Attach::Bind);
+            }
+            self.watch(&mut proxy);
+            legalize(&mut proxy);
+            for side in [SocketName::Capture, SocketName::Control] {
+                for bound in &proxy.socket(side).bind {
+                    self.expect_later(port(bound), Attach::Bind);
+                }
+            }
+            repertoire.late.push(proxy);
+        }
+        repertoire
+    }
+
+    /// The broker may listen on a port, but does not yet.
+    fn expect_later(&mut self, port: u16, attach: Attach) {
+        if attach == Attach::Bind {
+            let listener = Listener {
+                is_up: false,
+                owner: Owner::Node(self.world.nodes.len()),
+                socket: None,
+            };
+            self.world.ctx.ports.insert(port, listener);
+        }
     }
 
     /// Two proxies of a kind in a row.
@@ -197,7 +262,7 @@ impl Scene {
             let mut config = self.config();
             self.watch(proxy);
             config.proxies.push(proxy.clone());
-            self.world.add_node(config);
+            self.world.add_node(config, Repertoire::default());
         }
         self.peers_of(&first, SocketName::Frontend);
         self.peers_of(&second, SocketName::Backend);
@@ -327,4 +392,29 @@ fn port(endpoint: &Endpoint) -> u16 {
         Endpoint::Tcp { port, .. } => *port,
         _ => unreachable!("the simulated network has nothing else"),
     }
+}
+
+/// Takes back what the broker copes with, but a configuration must not have.
+fn legalize(proxy: &mut ProxyConfig) {
+    let mut config = Config {
+        proxies: vec![proxy.clone()],
+        ..Config::default()
+    };
+    while let Err(problem) = config.check() {
+        let proxy = &mut config.proxies[0];
+        match &problem.fault {
+            Fault::Options(OptionError::Idle { name, side, .. }) => {
+                let option = SocketOption::find(name).expect("an option of the table");
+                let options = &mut proxy.socket_mut(*side).options;
+                let set = option.set(options, option.default_value());
+                set.expect("a default is legal");
+            }
+            Fault::Prefix => {
+                let capture = &mut proxy.capture;
+                (capture.in_prefix, capture.out_prefix) = ("in".into(), "out".into());
+            }
+            fault => panic!("{fault}"),
+        }
+    }
+    *proxy = config.proxies.remove(0);
 }

@@ -1,0 +1,71 @@
+//! Changes of the configuration: what the core asks to open.
+
+use super::listener::Listener;
+use super::tape::Tape;
+use super::{Broker, KIND_LISTENER, token};
+use crate::core::{Admin, ChangeError, ChangeId, ChangeResult};
+use crate::ids::{ListenerId, ProxyId};
+use crate::record::Recorder;
+use std::time::Instant;
+
+impl Broker {
+    /// Changes the configuration, before [`Self::run`] or after it; other threads use
+    /// [`crate::Handle::change`] while it runs.
+    ///
+    /// # Errors
+    /// Why the change was not made.
+    pub fn change(
+        &mut self,
+        begin: impl FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError>,
+    ) -> ChangeResult {
+        let now = Instant::now();
+        let id = begin(&mut self.core.admin(now))?;
+        self.open(now);
+        self.core.take_outcome(id).unwrap_or(Err(ChangeError::Busy))
+    }
+
+    /// Opens what a change of the configuration needs, and closes what it leaves.
+    pub(super) fn open(&mut self, now: Instant) {
+        while self.core.is_opening()
+            && let Some(action) = self.core.poll_action()
+        {
+            self.act(now, action);
+        }
+    }
+
+    pub(super) fn listen(&mut self, id: ListenerId) {
+        let Some((endpoint, options)) = self.core.listener(id) else {
+            return;
+        };
+        let token = token(KIND_LISTENER, id.slot());
+        let listener = Listener::bind(endpoint, id, options).and_then(|mut listener| {
+            listener.register(self.poll.registry(), token)?;
+            Ok(listener)
+        });
+        match listener {
+            Err(error) => self.core.handle_listen_failed(id, error),
+            Ok(listener) => {
+                let endpoint = listener.endpoint.clone();
+                if id.slot() >= self.listeners.len() {
+                    self.listeners.resize_with(id.slot() + 1, || None);
+                }
+                self.listeners[id.slot()] = Some(listener);
+                self.crowded.push_back(id.slot());
+                self.core.handle_listening(id, endpoint);
+            }
+        }
+    }
+
+    pub(super) fn record(&mut self, proxy: ProxyId) {
+        let Some(config) = self.core.record_config(proxy) else {
+            return;
+        };
+        match Recorder::open(config) {
+            Err(error) => self.core.handle_record_failed(proxy, error),
+            Ok(recorder) => {
+                let tape = Box::new(Tape::new(recorder));
+                self.core.handle_recording(proxy, tape);
+            }
+        }
+    }
+}

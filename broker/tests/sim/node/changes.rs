@@ -1,0 +1,340 @@
+//! Changes of the configuration of a running broker: proxies, endpoints and options, at random.
+
+use super::Node;
+use crate::check::check_lost;
+use crate::context::{Context, SocketKey};
+use crate::model::{index, is_balanced};
+use crate::random::Random;
+use broker::config::{
+    Attach, Balance, Config, Endpoint, ProxyConfig, SocketName, SocketOptions, diff,
+};
+use broker::view::SocketView;
+use broker::{Action, Admin, Applied, ChangeError, ChangeId, ConnId, ProxyId};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+/// What a run may change in a broker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Repertoire {
+    /// Endpoints to add, by the index of their proxies. Peers are there for them.
+    pub(crate) endpoints: Vec<(SocketKey, Attach, Endpoint)>,
+    /// Whether anything changes.
+    pub(crate) is_any: bool,
+    /// Proxies to add. Peers are there for them.
+    pub(crate) late: Vec<ProxyConfig>,
+}
+
+/// A change of an option, for the better or without a condition that can become false.
+const OPTIONS: &[fn(&mut Random, &mut SocketOptions)] = &[
+    |random, options| {
+        options.sndhwm = match options.sndhwm {
+            0 => 0,
+            marks => marks * random.pick(&[2, 10]),
+        };
+    },
+    |_, options| options.sndhwm_bytes *= 2,
+    |random, options| options.rcvhwm = random.pick(&[0, 1, 3, 100]),
+    |random, options| options.rcvhwm_bytes = random.pick(&[1, 1000, 1 << 20]),
+    |random, options| {
+        if !options.max_age.is_zero() {
+            options.max_age = Duration::from_millis(random.pick(&[5, 50, 500, 2000]));
+        }
+    },
+    |random, options| {
+        options.overflow_timeout = Duration::from_millis(random.pick(&[100, 1000, 5000]));
+    },
+    |random, options| {
+        options.reconnect_ivl = Duration::from_millis(random.pick(&[10, 100]));
+        options.reconnect_ivl_max = Duration::from_millis(random.pick(&[100, 1000]));
+    },
+    |_, options| options.router_mandatory ^= true,
+    |_, options| options.maxmsgframes *= 2,
+    |_, options| options.subscriptions_max = 1_000_000,
+    |random, options| {
+        if options.balance != Balance::Ready {
+            options.balance = random.pick(&[Balance::RoundRobin, Balance::LeastQueued]);
+        }
+    },
+];
+
+impl Node {
+    /// Changes something, if the run is about that.
+    pub(super) fn reconfigure(&mut self, ctx: &mut Context, now: Instant) {
+        if !self.repertoire.is_any || self.stopped_at.is_some() || ctx.is_calm {
+            return;
+        }
+        match ctx.random.below(6) {
+            0 => self.add_proxy(ctx, now),
+            1 => self.remove_proxy(ctx, now),
+            2 => self.add_endpoint(ctx, now),
+            3 => self.remove_endpoint(ctx, now),
+            _ => self.change_options(ctx, now),
+        }
+        // Each connection may have been given a reason to be looked at.
+        self.reminders += 2 * self.hosts.len() as u64 + 10;
+    }
+
+    fn add_proxy(&mut self, ctx: &mut Context, now: Instant) {
+        let absent = (0..self.proxies.len()).filter(|index| {
+            let key = u32::try_from(*index).expect("few proxies");
+            self.proxies[*index].is_none() && !self.model.removed.contains(&key)
+        });
+        let Some(index) = absent.take(1).next() else {
+            return;
+        };
+        let config = self.config.proxies[index].clone();
+        if self
+            .change(ctx, now, |admin| admin.add_proxy(config))
+            .is_some()
+        {
+            let known: Vec<ProxyId> = self.proxies.iter().copied().flatten().collect();
+            let mut all = self.core.proxies();
+            self.proxies[index] = all.find(|id| !known.contains(id));
+            drop(all);
+            assert!(self.proxies[index].is_some(), "a proxy was added");
+            ctx.coverage.add("proxies added", 1);
+        }
+    }
+
+    fn remove_proxy(&mut self, ctx: &mut Context, now: Instant) {
+        // The first one goes on, or the broker would stop.
+        let index = 1 + ctx.random.below(self.proxies.len());
+        let Some(id) = self.proxies.get(index).copied().flatten() else {
+            return;
+        };
+        let key = u32::try_from(index).expect("few proxies");
+        if self.model.removed.contains(&key) {
+            return;
+        }
+        if self
+            .change(ctx, now, |admin| admin.remove_proxy(id))
+            .is_none()
+        {
+            return;
+        }
+        ctx.coverage.add("proxies removed", 1);
+        self.model.removed.insert(key);
+        self.model.terminated.entry(key).or_insert(self.model.now);
+        if ctx.random.chance(70) {
+            // The same again, for the same peers.
+            let mut config = self.config.proxies[index].clone();
+            config.name.push('r');
+            self.model.add_proxy(&config);
+            self.config.proxies.push(config);
+            self.proxies.push(None);
+        }
+    }
+
+    fn add_endpoint(&mut self, ctx: &mut Context, now: Instant) {
+        let endpoints = &self.repertoire.endpoints;
+        if endpoints.is_empty() {
+            return;
+        }
+        let (key, attach, endpoint) = endpoints[ctx.random.below(endpoints.len())].clone();
+        let config = &self.config.proxies[key.proxy as usize];
+        let has_it = has_endpoint(config, key.side, &endpoint);
+        let Some(id) = self.changeable(key).filter(|_| !has_it) else {
+            return;
+        };
+        let added = endpoint.clone();
+        let begin = move |admin: &mut Admin<'_>| admin.attach(id, key.side, attach, added);
+        if self.change(ctx, now, begin).is_some() {
+            let config = &mut self.config.proxies[key.proxy as usize];
+            config.socket_mut(key.side).attach(attach, endpoint);
+            let immediate = config.socket(key.side).options.immediate;
+            self.model.sockets[index(key)].keeps_for_links |=
+                attach == Attach::Connect && !immediate;
+            ctx.coverage.add("endpoints added", 1);
+        }
+    }
+
+    fn remove_endpoint(&mut self, ctx: &mut Context, now: Instant) {
+        let endpoints = &self.repertoire.endpoints;
+        if endpoints.is_empty() {
+            return;
+        }
+        let (key, attach, endpoint) = endpoints[ctx.random.below(endpoints.len())].clone();
+        let config = &self.config.proxies[key.proxy as usize];
+        let has_it = has_endpoint(config, key.side, &endpoint);
+        let Some(id) = self.changeable(key).filter(|_| has_it) else {
+            return;
+        };
+        let begin = |admin: &mut Admin<'_>| admin.detach(id, key.side, attach, &endpoint);
+        if self.change(ctx, now, begin).is_none() {
+            return;
+        }
+        ctx.coverage.add("endpoints removed", 1);
+        let socket = self.config.proxies[key.proxy as usize].socket_mut(key.side);
+        socket.bind.retain(|other| *other != endpoint);
+        socket.connect.retain(|other| other.endpoint != endpoint);
+        if attach == Attach::Connect {
+            let dialled = self.dialled.iter();
+            let ended = dialled.filter(|(id, other)| self.is_open(**id) && **other == endpoint);
+            let ended: Vec<ConnId> = ended.map(|(id, _)| *id).collect();
+            self.dying.extend(&ended);
+            // What waited for the link goes to other peers, and is not seen here.
+            if !socket_options(&self.config, key).immediate {
+                self.model.sockets[index(key)].requeued = None;
+            }
+        }
+    }
+
+    fn change_options(&mut self, ctx: &mut Context, now: Instant) {
+        let key = SocketKey {
+            proxy: u32::try_from(ctx.random.below(self.proxies.len())).expect("few proxies"),
+            side: ctx.random.pick(&SocketName::SIDES),
+        };
+        if self.changeable(key).is_none() {
+            return;
+        }
+        let mut options = socket_options(&self.config, key).clone();
+        ctx.random.pick(OPTIONS)(&mut ctx.random, &mut options);
+        let mut next = self.admin(now).config().clone();
+        let name = &self.config.proxies[key.proxy as usize].name;
+        let mut proxies = next.proxies.iter_mut();
+        let config = proxies.find(|config| config.name == *name);
+        config.expect("it is there").socket_mut(key.side).options = options.clone();
+        let applied = self.change(ctx, now, |admin| {
+            let changes = diff(admin.config(), &next);
+            admin.apply(&changes)
+        });
+        assert_eq!(applied.expect("nothing is bound").needs_restart, [""; 0]);
+        let proxy = &mut self.config.proxies[key.proxy as usize];
+        proxy.socket_mut(key.side).options = options.clone();
+        self.model.sockets[index(key)].options = options;
+        ctx.coverage.add("options changed", 1);
+    }
+
+    /// The proxy of a socket that is there and not about to go.
+    fn changeable(&self, key: SocketKey) -> Option<ProxyId> {
+        let is_ending = self.model.terminated.contains_key(&key.proxy);
+        self.proxies[key.proxy as usize].filter(|_| !is_ending)
+    }
+
+    /// Makes a change. Now and then an endpoint cannot be bound: then nothing has changed.
+    fn change(
+        &mut self,
+        ctx: &mut Context,
+        now: Instant,
+        begin: impl FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError>,
+    ) -> Option<Applied> {
+        let before = (self.admin(now).config().clone(), self.core.walk_tables());
+        let id = begin(&mut self.admin(now)).expect("it is legal");
+        let mut fails = ctx.random.chance(20);
+        let mut has_failed = false;
+        while self.core.is_opening() {
+            match self.core.poll_action().expect("something is to be opened") {
+                Action::Listen(listener) if std::mem::take(&mut fails) => {
+                    has_failed = true;
+                    let error = ErrorKind::AddrInUse.into();
+                    self.core.handle_listen_failed(listener, error);
+                }
+                action => {
+                    // Those that are opened before one fails.
+                    fails |= !has_failed && ctx.random.chance(10);
+                    self.act(ctx, now, action);
+                }
+            }
+        }
+        let outcome = self.core.take_outcome(id).expect("all is open");
+        ctx.trace.show(|| {
+            let changes = diff(&before.0, self.core.admin(now).config());
+            let lines: Vec<String> = changes.list.iter().map(ToString::to_string).collect();
+            format!("change: {lines:?}")
+        });
+        assert_eq!(outcome.is_err(), has_failed, "{outcome:?}");
+        if has_failed {
+            let after = (self.admin(now).config().clone(), self.core.walk_tables());
+            assert_eq!(before, after, "a change that failed");
+            ctx.coverage.add("changes that failed", 1);
+        }
+        outcome.ok()
+    }
+
+    /// Before the core may free a proxy: takes note of its figures.
+    pub(super) fn note_leaving(&mut self) {
+        let mut leaving = self.proxies.iter().zip(0..);
+        if leaving.any(|(id, key)| id.is_some() && self.model.removed.contains(&key)) {
+            self.last_figures = self.core.statistics();
+        }
+    }
+
+    /// Finds out which proxies are gone: nothing is left of them, and what they were given was sent
+    /// or counted.
+    pub(super) fn check_left(&mut self) {
+        assert_eq!(self.core.walk_stale_ids(), 0, "ids of what is gone");
+        let there: Vec<ProxyId> = self.core.proxies().collect();
+        for proxy in 0..self.proxies.len() {
+            if self.proxies[proxy].is_some_and(|id| !there.contains(&id)) {
+                self.proxies[proxy] = None;
+                self.check_gone(proxy);
+            }
+        }
+        let known = self.proxies.iter().flatten().count();
+        assert_eq!(known, there.len(), "proxies");
+        let is_leaving = |key: &u32| self.proxies[*key as usize].is_some();
+        if self.stopped_at.is_some() || self.model.terminated.keys().any(is_leaving) {
+            return;
+        }
+        let present = self.present();
+        let sockets = present.proxies.iter();
+        let sockets = sockets.flat_map(|proxy| proxy.sockets().map(|it| proxy.socket(it)));
+        let (mut count, mut listeners, mut links) = (0, 0, 0);
+        for socket in sockets {
+            count += 1;
+            listeners += socket.bind.len();
+            links += socket.connect.len();
+        }
+        let tables = self.core.walk_tables();
+        let found = [tables[1].1, tables[2].1 - tables[5].1, tables[3].1];
+        assert_eq!(found, [count, links, listeners], "{tables:?}");
+    }
+
+    fn check_gone(&self, proxy: usize) {
+        let key = u32::try_from(proxy).expect("few proxies");
+        assert!(self.model.removed.contains(&key), "a proxy is gone");
+        let is_its = |id: &ConnId| self.model.mirrors[id].socket.proxy == key;
+        assert!(
+            !self.hosts.keys().any(is_its),
+            "a proxy that is gone has peers"
+        );
+        let name = &self.config.proxies[proxy].name;
+        let own = |figures: &&SocketView| figures.proxy == *name;
+        for figures in self.last_figures.iter().filter(own) {
+            let side = figures.socket;
+            let socket = &self.model.sockets[index(SocketKey { proxy: key, side })];
+            if is_balanced(socket.socket_type) && side.side().is_some() && !socket.is_lossy {
+                check_lost(&format!("{name} {side}, which is gone"), figures, socket);
+            }
+        }
+    }
+
+    /// The configuration without what is gone or has not come yet.
+    pub(crate) fn present(&self) -> Config {
+        let proxies = self.config.proxies.iter().zip(&self.proxies).zip(0..);
+        let present =
+            proxies.filter(|((_, id), key)| id.is_some() && !self.model.removed.contains(key));
+        Config {
+            proxies: present.map(|((config, _), _)| config.clone()).collect(),
+            ..self.config
+        }
+    }
+
+    /// All proxies that the core has, and their indices in the model.
+    pub(super) fn known(&self) -> Vec<(ProxyId, u32)> {
+        let known = self.proxies.iter().zip(0..);
+        known
+            .filter_map(|(id, key)| Some((((*id)?), key)))
+            .collect()
+    }
+}
+
+fn has_endpoint(config: &ProxyConfig, side: SocketName, endpoint: &Endpoint) -> bool {
+    let socket = config.socket(side);
+    let mut connects = socket.connect.iter();
+    socket.bind.contains(endpoint) || connects.any(|connect| connect.endpoint == *endpoint)
+}
+
+fn socket_options(config: &Config, key: SocketKey) -> &SocketOptions {
+    &config.proxies[key.proxy as usize].socket(key.side).options
+}
