@@ -20,9 +20,11 @@ import traceback
 
 import zmq
 import zmq.asyncio
+import zmq.auth
 from zmq.utils.monitor import recv_monitor_message
 
 PATIENCE_MS = 25_000
+CURVE_KEYS = os.environ.get("ZMQD_TESTS_CURVE")
 context = zmq.Context()
 monitor_numbers = itertools.count()
 
@@ -35,10 +37,19 @@ def socket(kind, **options):
     made = context.socket(kind)
     made.linger = 0
     made.rcvtimeo = made.sndtimeo = PATIENCE_MS
+    if CURVE_KEYS:
+        be_client(made, CURVE_KEYS)
     for name, value in options.items():
         for one in value if isinstance(value, list) else [value]:
             made.setsockopt(getattr(zmq, name.upper()), one)
     return made
+
+
+def be_client(made, directory):
+    """Makes a socket a CURVE client with the keys in a directory."""
+    made.curve_serverkey = zmq.auth.load_certificate(f"{directory}/server.key")[0]
+    keys = zmq.auth.load_certificate(f"{directory}/client.key_secret")
+    made.curve_publickey, made.curve_secretkey = keys
 
 
 def connect(kind, *endpoints, **options):

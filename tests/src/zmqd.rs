@@ -20,6 +20,10 @@ use crate::lines::{Lines, mentions};
 /// A loopback endpoint whose port the broker chooses.
 pub const ANY: &str = "tcp://127.0.0.1:0";
 
+/// A variable of the environment: the directory with the keys of [`Zmqd::proxy`] and of the Python
+/// peers, which then use CURVE.
+pub const CURVE_KEYS: &str = "ZMQD_TESTS_CURVE";
+
 /// A running `zmqd`; killed when dropped. A failing test prints its log.
 #[derive(Debug)]
 pub struct Zmqd {
@@ -81,7 +85,14 @@ impl Zmqd {
     /// A proxy of this kind bound to free ports on both sides, with more arguments if any.
     #[must_use]
     pub fn proxy(kind: &str, arguments: &[&str]) -> Self {
-        Self::start(&[&[kind, "--frontend", ANY, "--backend", ANY], arguments].concat())
+        let proxy = [kind, "--frontend", ANY, "--backend", ANY];
+        let Ok(keys) = env::var(CURVE_KEYS) else {
+            return Self::start(&[&proxy, arguments].concat());
+        };
+        let secret = format!("curve_secret={keys}/server.key_secret");
+        let clients = format!("curve_clients={keys}/client.key");
+        let curve = ["--set", &secret, "--set", &clients];
+        Self::start(&[&proxy, arguments, &curve].concat())
     }
 
     /// Starts with these arguments and waits for one line per `--frontend`, `--backend`,

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use super::endpoint::Overlaps;
 use super::{
-    CaptureConfig, Config, Connect, ControlConfig, Endpoint, OptionError, ProxyConfig, SocketName,
+    CaptureConfig, Config, Connect, ControlConfig, Endpoint, KeyError, OptionError, ProxyConfig,
+    SocketName,
 };
-use zmtp::{SocketType, show};
+use zmtp::{MechanismConfig, SocketType, show};
 
 /// A problem in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +86,12 @@ pub enum Fault {
         /// The type in the configuration.
         socket: SocketType,
     },
+    /// Keys that cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Options name keys, and nothing has read them.
+    #[error("the keys that curve_secret names are not loaded: call Config::load_keys first")]
+    KeysNotLoaded,
     /// Options that contradict each other.
     #[error(transparent)]
     Options(#[from] OptionError),
@@ -241,6 +248,10 @@ fn check_socket(proxy: &ProxyConfig, name: SocketName) -> Vec<Fault> {
     };
     if is_side || config.has_endpoint() {
         let contradictions = config.options.contradictions();
+        let is_null = config.mechanism == MechanismConfig::Null;
+        if contradictions.is_empty() && !config.options.curve_secret.is_empty() && is_null {
+            faults.push(Fault::KeysNotLoaded);
+        }
         faults.extend(contradictions.into_iter().map(Fault::from));
     }
     if !is_side && config.has_endpoint() {

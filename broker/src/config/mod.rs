@@ -14,6 +14,7 @@ mod changes;
 mod check;
 pub mod endpoint;
 mod file;
+mod keys;
 mod kind;
 mod options;
 mod suggest;
@@ -25,6 +26,7 @@ pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::{ConfigError, ConfigErrors};
+pub use keys::{KeyError, public_key, read_secret_key};
 pub use kind::{Kind, PairError, socket};
 pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,

@@ -100,6 +100,9 @@ fn describe_side(proxy: &ProxyConfig, side: SocketName, f: &mut fmt::Formatter<'
         }
         writeln!(f)?;
     }
+    if let Some(key) = config.public_key() {
+        writeln!(f, "    public key {key}")?;
+    }
     for option in SocketOption::ALL {
         let (value, default) = (option.get(&config.options), option.default_value());
         if value != default {

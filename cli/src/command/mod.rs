@@ -6,6 +6,7 @@ mod completions;
 mod config_file;
 mod ctl;
 mod export;
+mod keygen;
 mod man;
 mod proxy;
 mod replay;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Sniff(Box<sniff::SniffArgs>),
     Replay(replay::ReplayArgs),
     Export(export::ExportArgs),
+    Keygen(keygen::KeygenArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -45,6 +47,7 @@ pub(crate) fn dispatch(
         Some(Command::Completions(args)) => completions::run(&args, definition()),
         Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Export(args)) => export::run(&args),
+        Some(Command::Keygen(args)) => keygen::run(&args),
         Some(Command::Man(args)) => man::run(&args, definition()),
         Some(Command::Proxy(command)) => proxy::run(command),
         Some(Command::Replay(args)) => replay::run(&args),

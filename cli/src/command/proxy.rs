@@ -15,8 +15,9 @@ use crate::value::Attached;
 
 /// Runs until stopped by a signal.
 pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {
-    let config = config(command);
-    let problems = config.problems();
+    let mut config = config(command);
+    let problems = config.load_keys().err();
+    let problems = problems.unwrap_or_else(|| config.problems());
     if !problems.is_empty() {
         return Err(Failure::Usage(explain_all(&problems)));
     }

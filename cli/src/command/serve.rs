@@ -22,6 +22,7 @@ pub(super) fn serve(
         .stop_on_signals()
         .map_err(|error| Failure::Running(format!("cannot wait for signals: {error}")))?;
     log::info!("{}", started(config, source));
+    log_public_keys(config);
     let bound = broker.bound();
     let mut text = String::new();
     for Bound {
@@ -68,6 +69,18 @@ fn started(config: &Config, source: &str) -> String {
         counted(config.proxies.len() as u64, "proxy"),
         counted(endpoints as u64, "endpoint")
     )
+}
+
+/// Logs the public keys that peers must know.
+fn log_public_keys(config: &Config) {
+    for proxy in &config.proxies {
+        for side in SocketName::ALL {
+            let socket = proxy.socket(side);
+            if let Some(key) = socket.public_key().filter(|_| socket.has_endpoint()) {
+                log::info!("{} {side}: CURVE with the public key {key}", proxy.name);
+            }
+        }
+    }
 }
 
 /// A count with its noun.

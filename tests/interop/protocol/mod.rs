@@ -1,5 +1,6 @@
-//! ZMTP: limits, heartbeats, mechanisms, and peers of version 2.0.
+//! ZMTP: CURVE, limits, heartbeats, mechanisms, and peers of version 2.0.
 
+mod curve;
 mod heartbeats;
 mod limits;
 mod mechanisms;

@@ -41,6 +41,17 @@ const EFFECTS: &[(&str, &str, &str)] = &[
         "a_side_with_linger_0_drops_its_queues",
     ),
     (
+        "curve_secret",
+        CURVE,
+        "only_clients_with_the_servers_key_come_in",
+    ),
+    ("curve_clients", CURVE, "only_listed_clients_come_in"),
+    (
+        "curve_server",
+        CURVE,
+        "a_side_is_a_client_of_a_libzmq_server",
+    ),
+    (
         "handshake_ivl",
         LIMITS,
         "a_handshake_takes_at_most_handshake_ivl",
@@ -276,6 +287,7 @@ const BALANCE: &str = "tests/interop/flow_control/balance.rs";
 const DRIVER: &str = "broker/src/driver/tests.rs";
 const HEARTBEATS: &str = "tests/interop/protocol/heartbeats.rs";
 const IPC: &str = "tests/interop/transports/ipc.rs";
+const CURVE: &str = "tests/interop/protocol/curve.rs";
 const LIMITS: &str = "tests/interop/protocol/limits.rs";
 const OVERFLOW: &str = "tests/interop/flow_control/overflow.rs";
 const RECEIVE_HWM: &str = "tests/interop/flow_control/receive_hwm.rs";

@@ -110,7 +110,10 @@ impl Reader {
             self.broken.extend(0..config.proxies.len());
         }
         name_the_nameless(&mut config.proxies);
-        for problem in config.problems() {
+        let unread = config.load_keys().err().unwrap_or_default();
+        let mut problems = config.problems();
+        problems.retain(|problem| problem.fault != Fault::KeysNotLoaded);
+        for problem in unread.into_iter().chain(problems) {
             if self.is_certain(&problem) {
                 self.fail(self.locate(&problem));
             }

@@ -33,6 +33,13 @@ pub struct SocketOptions {
     /// The longest time for connecting to one address before the next is tried; zero leaves it to
     /// the system.
     pub connect_timeout: Duration,
+    /// The CURVE clients that may come in: `any`, a directory of certificates, or a file with a key
+    /// and a name in each line. [`super::Config::load_keys`] reads it.
+    pub curve_clients: String,
+    /// The file with the CURVE secret key of this side; empty means no CURVE.
+    pub curve_secret: String,
+    /// The public key of the CURVE server that this side is a client of, or the file that has it.
+    pub curve_server: String,
     /// The longest time from connecting to the end of the handshake; zero is unlimited.
     pub handshake_ivl: Duration,
     /// The time between two PINGs to a peer; zero sends none. Peers before ZMTP 3.1 get none.
@@ -132,6 +139,9 @@ impl SocketOptions {
         balance: Balance::RoundRobin,
         bindtodevice: String::new(),
         conflate: false,
+        curve_clients: String::new(),
+        curve_secret: String::new(),
+        curve_server: String::new(),
         connect_timeout: Duration::ZERO,
         handshake_ivl: Duration::from_secs(30),
         heartbeat_ivl: Duration::from_secs(10),
@@ -193,6 +203,7 @@ impl SocketOptions {
         if !self.immediate && self.balance == Balance::Ready {
             errors.push(OptionError::AbsentReady);
         }
+        errors.extend(self.curve_errors());
         if self.conflate && self.xpub_nodrop {
             errors.push(OptionError::ConflateWithoutDrop);
         }
@@ -206,6 +217,28 @@ impl SocketOptions {
             }
         }
         errors
+    }
+
+    /// Contradictions among the options for CURVE.
+    fn curve_errors(&self) -> Option<OptionError> {
+        let (has_clients, has_server) = (
+            !self.curve_clients.is_empty(),
+            !self.curve_server.is_empty(),
+        );
+        let has_secret = !self.curve_secret.is_empty();
+        match (has_secret, has_clients, has_server) {
+            (false, false, false) => None,
+            (false, true, _) => Some(OptionError::CurveSecretMissing {
+                name: "curve_clients",
+            }),
+            (false, false, true) => Some(OptionError::CurveSecretMissing {
+                name: "curve_server",
+            }),
+            (true, true, true) => Some(OptionError::CurveBothRoles),
+            (true, false, false) => Some(OptionError::CurveRoleMissing),
+            (true, ..) if self.accept_zmtp2 => Some(OptionError::CurveWithoutZmtp2),
+            (true, ..) => None,
+        }
     }
 
     /// Whether single messages may have to be removed from a queue.
@@ -283,6 +316,29 @@ pub enum OptionError {
     /// A queue cannot both keep one message and keep all.
     #[error("conflate and xpub_nodrop are both true: set one of them to false")]
     ConflateWithoutDrop,
+    /// A side is either a CURVE server or a CURVE client.
+    #[error(
+        "curve_clients makes this side a CURVE server and curve_server a client: leave out one of \
+         them"
+    )]
+    CurveBothRoles,
+    /// A secret key, and nothing about the peers.
+    #[error(
+        "curve_secret is set, but not the keys of the peers: set curve_clients to the clients that \
+         may come in, or curve_server to the key of the server"
+    )]
+    CurveRoleMissing,
+    /// Keys of peers, and no own key.
+    #[error(
+        "{name} is set and curve_secret is not: set it to the file with this side's secret key"
+    )]
+    CurveSecretMissing {
+        /// The option.
+        name: &'static str,
+    },
+    /// A peer of ZMTP 2.0 has no CURVE.
+    #[error("accept_zmtp2 has no effect with curve_secret: set it to false")]
+    CurveWithoutZmtp2,
     /// A value of the wrong kind.
     #[error("write {kind}")]
     ValueKind {

@@ -187,6 +187,9 @@ const DRAWN: &[Row] = &[
 /// Options that are not drawn, with the reason.
 #[cfg(test)]
 const NOT_DRAWN: &[(&str, &str)] = &[
+    ("curve_secret", THE_MECHANISMS),
+    ("curve_clients", THE_MECHANISMS),
+    ("curve_server", THE_MECHANISMS),
     ("connect_timeout", THE_DRIVERS),
     ("sndbuf", THE_KERNELS),
     ("rcvbuf", THE_KERNELS),
@@ -205,6 +208,7 @@ const NOT_DRAWN: &[(&str, &str)] = &[
 ];
 
 #[cfg(test)]
+const THE_MECHANISMS: &str = "it names a file; the scenarios draw mechanism and admission";
 const THE_DRIVERS: &str = "the driver applies it before the core knows of a connection";
 #[cfg(test)]
 const THE_KERNELS: &str = "it is an option of kernel sockets, which the simulator does not have";

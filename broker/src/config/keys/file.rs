@@ -1,0 +1,199 @@
+//! Key files: certificates as pyzmq and czmq write them, a key alone on its line, and lists of
+//! clients.
+
+use super::KeyError;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use zmtp::curve::{PublicKey, SecretKey};
+use zmtp::show;
+
+/// Largest size of a key file, in bytes: a list of ten thousand clients has less.
+const SIZE_MAX: u64 = 1 << 20;
+
+/// Permissions that let users other than the owner read a file.
+const OTHERS_READ: u32 = 0o044;
+
+/// The keys of a certificate.
+#[derive(Debug, Default)]
+struct Certificate<'a> {
+    public: Option<&'a str>,
+    secret: Option<&'a str>,
+}
+
+impl<'a> Certificate<'a> {
+    /// Reads the lines `public-key = "…"` and `secret-key = "…"`; all others are metadata. A text
+    /// with neither is a key if it is one word.
+    fn parse(text: &'a str) -> Self {
+        let mut found = Self::default();
+        for line in text.lines() {
+            let Some((name, value)) = line.split_once('=') else {
+                continue;
+            };
+            let value = value.trim();
+            let unquoted = ['"', '\''].iter().find_map(|quote| {
+                let inner = value.strip_prefix(*quote)?;
+                inner.split_once(*quote).map(|(inner, _)| inner)
+            });
+            let value = Some(unquoted.unwrap_or(value));
+            match name.trim() {
+                "public-key" => found.public = value,
+                "secret-key" => found.secret = value,
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn is_empty(&self) -> bool {
+        self.public.is_none() && self.secret.is_none()
+    }
+}
+
+/// Reads a file whose content no other user may read.
+///
+/// # Errors
+/// See [`KeyError`].
+pub(super) fn read_secret(path: &str) -> Result<SecretKey, KeyError> {
+    let text = read(path, true)?;
+    let certificate = Certificate::parse(&text);
+    let secret = match certificate.secret {
+        Some(secret) => secret,
+        None if certificate.is_empty() => text.trim(),
+        None => {
+            let path = path.to_owned();
+            return Err(KeyError::NoSecret { path });
+        }
+    };
+    let key: SecretKey = parse(secret, path)?;
+    if let Some(public) = certificate.public
+        && parse::<PublicKey>(public, path)? != key.public_key()
+    {
+        let path = path.to_owned();
+        return Err(KeyError::Mismatch { path });
+    }
+    Ok(key)
+}
+
+/// A public key, or the name of the file that has it.
+///
+/// # Errors
+/// See [`KeyError`].
+pub(super) fn public_key(text: &str) -> Result<PublicKey, KeyError> {
+    text.parse().or_else(|_| read_public(text))
+}
+
+/// Reads the public key in a file.
+///
+/// # Errors
+/// See [`KeyError`].
+pub(super) fn read_public(path: &str) -> Result<PublicKey, KeyError> {
+    let text = read(path, false)?;
+    let certificate = Certificate::parse(&text);
+    match certificate.public {
+        Some(public) => parse(public, path),
+        None if certificate.is_empty() => parse(text.trim(), path),
+        None => {
+            let path = path.to_owned();
+            Err(KeyError::NoPublic { path })
+        }
+    }
+}
+
+/// Every client that a directory or a file names, with its key.
+///
+/// # Errors
+/// See [`KeyError`].
+pub(super) fn clients(path: &str) -> Result<Vec<(String, PublicKey)>, KeyError> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        return clients_of_directory(path);
+    }
+    let text = read(path, false)?;
+    if !Certificate::parse(&text).is_empty() {
+        return Ok(vec![(stem(Path::new(path)), read_public(path)?)]);
+    }
+    let lines = (1..).zip(text.lines());
+    let lines = lines.filter(|(_, line)| !(line.trim().is_empty() || line.starts_with("# ")));
+    lines
+        .map(|(number, line)| {
+            let place = format!("{path}:{number}");
+            let mut words = line.split_whitespace();
+            let (key, name) = (words.next().unwrap_or_default(), words.next());
+            let key = parse(key, &place)?;
+            match (name, words.next()) {
+                (None, _) => Err(KeyError::NoName { place }),
+                (Some(_), Some(word)) => {
+                    let word = show(word).to_string();
+                    Err(KeyError::Word { place, word })
+                }
+                (Some(name), None) => Ok((name.to_owned(), key)),
+            }
+        })
+        .collect()
+}
+
+/// The certificates of a directory, as `zmq.auth` and `zcertstore` read it: the files with public
+/// keys, which are known by the names of the files.
+fn clients_of_directory(path: &str) -> Result<Vec<(String, PublicKey)>, KeyError> {
+    let failed = |error: io::Error| KeyError::Read {
+        error: error.to_string(),
+        path: path.to_owned(),
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let is_other = name.starts_with('.') || name.ends_with("_secret");
+        if !is_other && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    let read = |file: &std::path::PathBuf| {
+        let key = read_public(&file.to_string_lossy())?;
+        Ok((stem(file), key))
+    };
+    files.iter().map(read).collect()
+}
+
+/// The name of a file without directory and extension.
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn parse<K: std::str::FromStr<Err = zmtp::curve::KeyError>>(
+    text: &str,
+    place: &str,
+) -> Result<K, KeyError> {
+    text.parse().map_err(|error| KeyError::Malformed {
+        error,
+        place: place.to_owned(),
+    })
+}
+
+fn read(path: &str, is_secret: bool) -> Result<String, KeyError> {
+    let failed = |error: io::Error| KeyError::Read {
+        error: error.to_string(),
+        path: path.to_owned(),
+    };
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if is_secret && metadata.mode() & OTHERS_READ != 0 {
+        let path = path.to_owned();
+        return Err(KeyError::Exposed { path });
+    }
+    let mut text = String::new();
+    let size = file
+        .take(SIZE_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if size as u64 > SIZE_MAX {
+        let path = path.to_owned();
+        return Err(KeyError::TooLarge { path });
+    }
+    Ok(text)
+}

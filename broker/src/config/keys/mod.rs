@@ -1,0 +1,185 @@
+//! CURVE keys: from the files that options name to the mechanism of a socket.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use super::{Admission, ClientKeys, Config, Fault, Place, Problem, SocketConfig, SocketName};
+use std::sync::Arc;
+use zmtp::MechanismConfig;
+use zmtp::curve::{CurveClient, CurveServer, PublicKey, SecretKey};
+
+/// The value of `curve_clients` that lets every client in.
+pub(super) const ANY: &str = "any";
+
+/// The reason why the keys of a socket cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Users other than its owner may read a file with a secret key.
+    #[error("{path} has a secret key, and other users may read it: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: String,
+    },
+    /// The text is not a key.
+    #[error("{place}: {error}")]
+    Malformed {
+        /// The reason.
+        error: zmtp::curve::KeyError,
+        /// The file, with the line in a list.
+        place: String,
+    },
+    /// The public key of a certificate does not belong to its secret key.
+    #[error("{path}: the public key does not belong to the secret key: write both anew")]
+    Mismatch {
+        /// The file.
+        path: String,
+    },
+    /// A client in a list without a name.
+    #[error("{place}: write KEY NAME, with a name for the client")]
+    NoName {
+        /// The file and the line.
+        place: String,
+    },
+    /// A certificate without a public key.
+    #[error("{path} has no line public-key = \"…\": name a file with a public key")]
+    NoPublic {
+        /// The file.
+        path: String,
+    },
+    /// A certificate without a secret key.
+    #[error("{path} has no line secret-key = \"…\": name the file with the secret key")]
+    NoSecret {
+        /// The file.
+        path: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Read {
+        /// The error of the system.
+        error: String,
+        /// The file.
+        path: String,
+    },
+    /// The file is larger than any legal one.
+    #[error("{path} is larger than 1 MiB, and so not a key file: name another file")]
+    TooLarge {
+        /// The file.
+        path: String,
+    },
+    /// One key with two names.
+    #[error("the key {key} has the names {first} and {second}: remove one of them")]
+    Twice {
+        /// The first name.
+        first: String,
+        /// The key.
+        key: PublicKey,
+        /// The second name.
+        second: String,
+    },
+    /// A word after the name of a client.
+    #[error("{place}: unknown word \"{word}\" after the name: write KEY NAME")]
+    Word {
+        /// The file and the line.
+        place: String,
+        /// The word.
+        word: String,
+    },
+}
+
+/// Reads the secret key in a file: a certificate of pyzmq or czmq, or the key alone.
+///
+/// # Errors
+/// The file cannot be read, other users may read it, or it has no usable key.
+pub fn read_secret_key(path: &str) -> Result<SecretKey, KeyError> {
+    file::read_secret(path)
+}
+
+/// A public key from its text, or from the file with this name.
+///
+/// # Errors
+/// The text is not a key, and not a file with one.
+pub fn public_key(text: &str) -> Result<PublicKey, KeyError> {
+    file::public_key(text)
+}
+
+impl Config {
+    /// Reads the key files that options name, and gives each socket its mechanism. A socket whose
+    /// options name no key keeps the mechanism that it has.
+    ///
+    /// # Errors
+    /// Every socket whose keys cannot be used.
+    pub fn load_keys(&mut self) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (index, proxy) in self.proxies.iter_mut().enumerate() {
+            for name in SocketName::ALL {
+                if let Err(error) = proxy.socket_mut(name).load_keys() {
+                    problems.push(Problem {
+                        fault: Fault::Keys(error),
+                        place: Place::Socket(index, name),
+                    });
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+impl Config {
+    /// The first socket whose options name keys that nothing has read: without them it would let
+    /// every peer in.
+    pub(crate) fn unloaded_keys(&self) -> Option<Problem> {
+        let mut problems = self.problems().into_iter();
+        problems.find(|problem| problem.fault == Fault::KeysNotLoaded)
+    }
+}
+
+impl SocketConfig {
+    fn load_keys(&mut self) -> Result<(), KeyError> {
+        let options = &self.options;
+        if options.curve_secret.is_empty() || !options.contradictions().is_empty() {
+            return Ok(());
+        }
+        let secret = file::read_secret(&options.curve_secret)?;
+        if options.curve_server.is_empty() {
+            self.admission = admission(&options.curve_clients)?;
+            self.mechanism = MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret)));
+        } else {
+            let server = file::public_key(&options.curve_server)?;
+            let client = CurveClient::new(secret, server);
+            self.mechanism = MechanismConfig::CurveClient(Arc::new(client));
+        }
+        Ok(())
+    }
+
+    /// The public key of this side, which its peers must know; [`None`] without CURVE.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        match &self.mechanism {
+            MechanismConfig::CurveClient(curve) => Some(curve.public_key()),
+            MechanismConfig::CurveServer(curve) => Some(curve.public_key()),
+            _ => None,
+        }
+    }
+}
+
+fn admission(clients: &str) -> Result<Admission, KeyError> {
+    if clients == ANY {
+        return Ok(Admission::Any);
+    }
+    let mut keys = ClientKeys::default();
+    for (name, key) in file::clients(clients)? {
+        if let Some(first) = keys.insert(&key, &name) {
+            return Err(KeyError::Twice {
+                first: first.to_string(),
+                key,
+                second: name,
+            });
+        }
+    }
+    Ok(Admission::Keys(Arc::new(keys)))
+}

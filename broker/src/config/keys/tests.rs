@@ -1,0 +1,165 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use zmtp::Credentials;
+
+/// The test keys of libzmq's manual.
+const PUBLIC: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+const SECRET: &str = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs";
+const OTHER: &str = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
+
+/// A directory of its own for each test.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let directory =
+            std::env::temp_dir().join(format!("zmqd-keys-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        Self(directory)
+    }
+
+    /// Writes a file and returns its name.
+    fn write(&self, name: &str, mode: u32, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its owner");
+        path.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("the directory");
+    }
+}
+
+fn public(text: &str) -> PublicKey {
+    text.parse().expect("a public key")
+}
+
+#[test]
+fn a_secret_key_is_read_from_a_certificate_or_alone() {
+    let files = Files::new("secret");
+    let texts = [
+        format!(
+            "#   comment = x\ncurve\n    public-key = \"{PUBLIC}\"\n    secret-key = \"{SECRET}\"\n"
+        ),
+        format!("curve\n    secret-key = '{SECRET}'\n"),
+        format!("{SECRET}\n"),
+    ];
+    for text in texts {
+        let path = files.write("server.key_secret", 0o600, &text);
+        let key = read_secret_key(&path).expect("a key");
+        assert_eq!(key.public_key(), public(PUBLIC), "{text}");
+    }
+}
+
+#[test]
+fn unusable_secret_files_are_refused_with_the_remedy() {
+    let files = Files::new("refused");
+    let certificate = |public, secret| {
+        format!("curve\n  public-key = \"{public}\"\n  secret-key = \"{secret}\"\n")
+    };
+    let table = [
+        (
+            0o640,
+            SECRET.to_owned(),
+            "other users may read it: chmod 600",
+        ),
+        (
+            0o604,
+            SECRET.to_owned(),
+            "other users may read it: chmod 600",
+        ),
+        (
+            0o600,
+            certificate(OTHER, SECRET),
+            "does not belong to the secret key",
+        ),
+        (
+            0o600,
+            format!("public-key = \"{PUBLIC}\""),
+            "has no line secret-key",
+        ),
+        (0o600, SECRET[..39].to_owned(), "39"),
+        (0o600, "x".repeat(2 << 20), "larger than 1 MiB"),
+    ];
+    for (mode, text, expected) in table {
+        let path = files.write("secret", mode, &text);
+        let error = read_secret_key(&path).expect_err(expected).to_string();
+        assert!(error.contains(expected) && error.contains(&path), "{error}");
+    }
+    let missing = read_secret_key("/nonexistent").expect_err("no file");
+    assert!(
+        missing
+            .to_string()
+            .starts_with("cannot read /nonexistent: ")
+    );
+}
+
+#[test]
+fn clients_come_from_a_directory_or_a_list() {
+    let files = Files::new("clients");
+    files.write(
+        "weather.key",
+        0o644,
+        &format!("curve\n    public-key = \"{PUBLIC}\"\n"),
+    );
+    files.write("weather.key_secret", 0o600, "not read");
+    files.write(".hidden", 0o600, "not read");
+    let directory = files.0.to_string_lossy().into_owned();
+    let user = |admission: &Admission, key| match admission.decide(&Credentials::Curve(key)) {
+        Some(zmtp::Authorization::Granted { user }) => user,
+        _ => None,
+    };
+    let of_directory = admission(&directory).expect("certificates");
+    assert_eq!(
+        user(&of_directory, public(PUBLIC)).as_deref(),
+        Some("weather")
+    );
+    assert_eq!(user(&of_directory, public(OTHER)), None);
+    let list = format!("# clients\n\n{PUBLIC} weather\n{OTHER}\tmaps\n");
+    let list = files.write("list", 0o644, &list);
+    let of_list = admission(&list).expect("a list");
+    assert_eq!(user(&of_list, public(OTHER)).as_deref(), Some("maps"));
+    let any = admission(ANY).expect("a word");
+    assert_eq!(user(&any, public(OTHER)).as_deref(), Some(OTHER));
+}
+
+#[test]
+fn a_wrong_list_of_clients_is_refused_with_its_line() {
+    let files = Files::new("list");
+    for (text, expected) in [
+        (format!("{PUBLIC} a\n{PUBLIC} b\n"), "has the names a and b"),
+        (format!("{PUBLIC} a\n{OTHER}\n"), "list:2: write KEY NAME"),
+        (
+            format!("{PUBLIC} a role=x\n"),
+            "list:1: unknown word \"role=x\"",
+        ),
+        ("short a\n".to_owned(), "list:1: "),
+    ] {
+        let path = files.write("list", 0o644, &text);
+        let error = admission(&path).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_socket_gets_the_mechanism_that_its_options_name() {
+    let files = Files::new("socket");
+    let secret = files.write("secret", 0o600, SECRET);
+    let mut socket = SocketConfig::default();
+    socket.load_keys().expect("nothing to read");
+    assert_eq!(socket.mechanism, MechanismConfig::Null);
+    socket.options.curve_secret.clone_from(&secret);
+    socket.options.curve_clients = ANY.to_owned();
+    socket.load_keys().expect("a server");
+    assert_eq!(socket.public_key(), Some(public(PUBLIC)));
+    assert!(socket.mechanism.is_server());
+    socket.options.curve_server = OTHER.to_owned();
+    socket.load_keys().expect("a client");
+    assert!(!socket.mechanism.is_server());
+    assert_eq!(socket.mechanism.name(), "CURVE");
+}

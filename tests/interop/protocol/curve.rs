@@ -1,0 +1,220 @@
+//! CURVE with libzmq at the other end: the patterns, and the keys that decide which peers come in.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{self, Command};
+
+use zmqd_tests::{ANY, CURVE_KEYS, Python, Zmqd};
+
+/// A directory with keys that `zmqd keygen` has made; removed when dropped.
+struct Keys(PathBuf);
+
+impl Keys {
+    fn new(name: &str, owners: &[&str]) -> Self {
+        let path = env::temp_dir().join(format!("zmqd-curve-{name}-{}", process::id()));
+        fs::create_dir_all(&path).expect("a directory");
+        let keys = Self(path);
+        for owner in owners {
+            let file = keys.0.join(owner);
+            fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+            let made = Zmqd::finish(&["keygen", &keys.path(owner)]);
+            assert_eq!(made.code, Some(0), "{}", made.stderr);
+        }
+        keys
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+
+    /// The setting of an option to a file here.
+    fn set(&self, option: &str, file: &str) -> String {
+        format!("{option}={}", self.path(file))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("the directory");
+    }
+}
+
+/// The tests of the three kinds of proxy once more, with all their sockets encrypted.
+#[test]
+fn queue_forwarder_and_streamer_pass_their_tests_with_curve() {
+    let keys = Keys::new("patterns", &["server", "client"]);
+    let mut again = Command::new(env::current_exe().expect("this binary"));
+    again.args([
+        "patterns::queue",
+        "patterns::forwarder",
+        "patterns::streamer",
+    ]);
+    // These start brokers or peers of their own, which have no keys.
+    for name in UNENCRYPTED {
+        again.args(["--skip", name]);
+    }
+    let output = again.env(CURVE_KEYS, &keys.0).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let passed = text.matches(" ... ok\n").count();
+    assert!(output.status.success() && passed >= 20, "{text}");
+}
+
+const UNENCRYPTED: [&str; 2] = [
+    "one_side_binds_and_connects_several_endpoints",
+    "the_backend_connects_to_a_server_that_binds",
+];
+
+#[test]
+fn only_clients_with_the_servers_key_come_in() {
+    let keys = Keys::new("secret", &["server", "other", "client"]);
+    let secret = keys.set("curve_secret", "server.key_secret");
+    let broker = Zmqd::queue(&["--set", &secret, "--set", "curve_clients=any"]);
+    let mut python = Python::beside(&broker);
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        def client(kind, endpoint, server):
+            made = socket(kind)
+            made.curve_serverkey = zmq.auth.load_certificate(f"{keys}{server}.key")[0]
+            secret = zmq.auth.load_certificate(f"{keys}client.key_secret")
+            made.curve_publickey, made.curve_secretkey = secret
+            made.connect(endpoint)
+            return made
+
+        stranger = client(zmq.DEALER, backend, "other")
+        plain = dial(zmq.DEALER, backend)
+        worker, asker = client(zmq.REP, backend, "server"), client(zmq.REQ, frontend, "server")
+        for number in range(300):
+            asker.send_multipart([b"%d" % number, b"x" * number * 300])
+            assert worker.recv_multipart() == [b"%d" % number, b"x" * number * 300]
+            worker.send(b"answer")
+            assert asker.recv() == b"answer"
+        assert is_silent(stranger) and is_silent(plain)
+        "#,
+    );
+}
+
+#[test]
+fn only_listed_clients_come_in() {
+    let keys = Keys::new("clients", &["server", "clients/listed", "unlisted"]);
+    let secret = keys.set("curve_secret", "server.key_secret");
+    let clients = keys.set("curve_clients", "clients");
+    let control = [
+        "--control",
+        ANY,
+        "--set",
+        "control.curve_secret=",
+        "--set",
+        "control.curve_clients=",
+    ];
+    let broker = Zmqd::streamer(&[&["--set", &secret, "--set", &clients], &control[..]].concat());
+    let mut python = Python::beside(&broker);
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        def client(kind, endpoint, name):
+            made = socket(kind)
+            made.curve_serverkey = zmq.auth.load_certificate(f"{keys}server.key")[0]
+            secret = zmq.auth.load_certificate(f"{keys}{name}.key_secret")
+            made.curve_publickey, made.curve_secretkey = secret
+            made.connect(endpoint)
+            return made
+
+        unlisted = client(zmq.PULL, backend, "unlisted")
+        sink = client(zmq.PULL, backend, "clients/listed")
+        source = client(zmq.PUSH, frontend, "clients/listed")
+        for number in range(100):
+            source.send(b"%d" % number)
+        assert take(sink, 100) == [[b"%d" % number] for number in range(100)]
+        assert is_silent(unlisted)
+        ask = questioner(control)
+        peers = ask("peers")["peers"]
+        assert {peer["user"] for peer in peers if peer["socket"] != "control"} == {"listed"}, peers
+        "#,
+    );
+    broker.signal("TERM");
+    let log = broker.wait().stderr;
+    assert!(log.contains("not authorised"), "{log}");
+    let secret = fs::read_to_string(keys.path("server.key_secret")).expect("the file");
+    let secret = secret.split('"').nth(3).expect("a secret key");
+    assert!(
+        secret.len() == 40 && !log.contains(secret),
+        "a secret key in the log"
+    );
+}
+
+#[test]
+fn a_side_is_a_client_of_a_libzmq_server() {
+    let keys = Keys::new("client", &["server", "zmqd"]);
+    let mut python = Python::new();
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        sink = socket(zmq.PULL)
+        sink.curve_server = True
+        secret = zmq.auth.load_certificate(f"{keys}server.key_secret")
+        sink.curve_publickey, sink.curve_secretkey = secret
+        sink.bind("tcp://127.0.0.1:0")
+        "#,
+    );
+    let endpoint: String = python.ask("last_endpoint(sink)");
+    let secret = keys.set("backend.curve_secret", "zmqd.key_secret");
+    let server = keys.set("backend.curve_server", "server.key");
+    let broker = Zmqd::start(&[
+        "streamer",
+        "--frontend",
+        ANY,
+        "--backend-connect",
+        &endpoint,
+        "--set",
+        &secret,
+        "--set",
+        &server,
+    ]);
+    python.set("frontend", broker.frontend());
+    python.run(
+        r#"
+        source = connect(zmq.PUSH, frontend)
+        for number in range(100):
+            source.send_multipart([b"%d" % number, b"y" * 1000])
+        assert take(sink, 100) == [[b"%d" % number, b"y" * 1000] for number in range(100)]
+        "#,
+    );
+}
+
+#[test]
+fn two_brokers_encrypt_what_passes_between_them() {
+    let keys = Keys::new("chain", &["far", "near"]);
+    let far = Zmqd::forwarder(&[
+        "--set",
+        &keys.set("frontend.curve_secret", "far.key_secret"),
+        "--set",
+        &keys.set("frontend.curve_clients", "near.key"),
+    ]);
+    let near = Zmqd::start(&[
+        "forwarder",
+        "--frontend",
+        ANY,
+        "--backend-connect",
+        far.frontend(),
+        "--set",
+        &keys.set("backend.curve_secret", "near.key_secret"),
+        "--set",
+        &keys.set("backend.curve_server", "far.key"),
+    ]);
+    let mut python = Python::new();
+    python.set("entrance", near.frontend());
+    python.set("exit", far.backend());
+    python.run(
+        r#"
+        subscriber = connect(zmq.SUB, exit, subscribe=b"a")
+        publisher = connect(zmq.XPUB, entrance)
+        assert publisher.recv() == b"\1a"
+        for number in range(100):
+            publisher.send_multipart([b"a%d" % number, b"z" * number * 100])
+            publisher.send(b"b")
+        assert take(subscriber, 100) == [[b"a%d" % n, b"z" * n * 100] for n in range(100)]
+        "#,
+    );
+}
