@@ -129,12 +129,8 @@ impl Input {
     }
 
     /// The size that it must have before it can be handled, if that takes `plain` plain bytes.
-    pub(crate) fn need(&self, plain: usize) -> usize {
-        if self.is_coded {
-            self.bytes().len() + self.need
-        } else {
-            plain
-        }
+    pub(crate) fn need(&self) -> usize {
+        self.bytes().len() + self.need
     }
 
     /// The whole buffer, from whose front the ranges in queues count.

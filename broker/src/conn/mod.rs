@@ -11,7 +11,7 @@ use crate::proxy::loop_peers::LoopPeer;
 use std::sync::Arc;
 use std::time::Instant;
 use zmtp::limits::SIGNATURE_SIZE;
-use zmtp::{Opener, Session, Version};
+use zmtp::{Authorization, Opener, Session, Version};
 
 pub(crate) mod backlog;
 pub(crate) mod closing;
@@ -229,6 +229,18 @@ impl Conn {
     /// Whether it is only the queue of a link that is down.
     pub(crate) fn is_down_link_queue(&self) -> bool {
         self.peer == PeerAddress::DownLink
+    }
+
+    /// Takes the decision about the peer, if it was made.
+    #[inline]
+    pub(crate) fn take_decision(&mut self) -> Option<Authorization> {
+        let made = self
+            .decision
+            .take_if(|decision| matches!(**decision, Decision::Made(_)))?;
+        match *made {
+            Decision::Made(authorization) => Some(authorization),
+            Decision::Awaited(_) => None,
+        }
     }
 
     /// Whether its handshake waits for a decision.

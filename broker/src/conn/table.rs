@@ -185,6 +185,15 @@ impl ConnTable {
         })
     }
 
+    /// The queue of a connection, open or closing, to be changed.
+    #[inline]
+    pub(crate) fn egress_mut(&mut self, id: ConnId) -> Option<&mut Egress> {
+        Some(match self.table.get_mut(id)? {
+            Slot::Open(conn) => &mut conn.egress,
+            Slot::Closing(closing) => &mut closing.egress,
+        })
+    }
+
     /// Whether the kernel accepts no bytes for a connection now, open or closing.
     #[inline]
     pub(crate) fn is_blocked(&self, id: ConnId) -> bool {

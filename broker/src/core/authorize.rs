@@ -27,15 +27,6 @@ impl Core {
             conn.decision = Some(Box::new(decision));
         }
     }
-
-    /// Takes the decision about a peer, if it has been made.
-    pub(super) fn take_decision(&mut self, id: ConnId) -> Option<Authorization> {
-        let decision = &mut self.conns.get_mut(id)?.decision;
-        match *decision.take_if(|it| matches!(**it, Decision::Made(_)))? {
-            Decision::Made(authorization) => Some(authorization),
-            Decision::Awaited(_) => None,
-        }
-    }
 }
 
 /// Decisions about peers.

@@ -1,12 +1,12 @@
 //! The two edges of a connection whose mechanism encrypts traffic: received bytes become plain ZMTP
 //! before they are handled, queued frames are sealed before they are written.
 
-use crate::conn::{Egress, Input};
-use crate::core::turn;
+use crate::conn::{Egress, Input, Phase};
+use crate::core::turn::{self, cost};
 use crate::core::{Core, Flow};
 use crate::ids::ConnId;
 use crate::reason::CloseReason;
-use zmtp::{Coder, Error};
+use zmtp::{Coder, Error, MechanismConfig};
 
 impl Core {
     /// The handshake of a connection is over: if its mechanism protects traffic, the rest of its
@@ -37,6 +37,21 @@ impl Core {
         Ok(opened > 0)
     }
 
+    /// A session has handled a command: one of a handshake with CURVE takes much of a turn.
+    pub(super) fn charge_handshake(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let mechanism = &self.sockets[conn.socket].session.mechanism;
+        let is_curve = matches!(
+            mechanism,
+            MechanismConfig::CurveClient(_) | MechanismConfig::CurveServer(_)
+        );
+        if is_curve && conn.phase == Phase::Handshake {
+            self.turn.charge(cost::KEY_AGREEMENT);
+        }
+    }
+
     /// A session needs `size` plain bytes: opens more frames, or stores how many bytes to wait for
     /// and returns what becomes of the input.
     pub(super) fn open_or_wait(
@@ -45,11 +60,15 @@ impl Core {
         input: &mut Input,
         size: usize,
     ) -> Option<Flow> {
+        if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.opener.is_none()) {
+            conn.need = size;
+            return Some(Flow::Done);
+        }
         match self.open_more(id, input) {
             Ok(true) => None,
             Ok(false) => {
                 if let Some(conn) = self.conns.get_mut(id) {
-                    conn.need = input.need(size);
+                    conn.need = input.need();
                 }
                 Some(Flow::Done)
             }
@@ -62,8 +81,9 @@ impl Core {
 
     /// The queue of a connection, ready to be written; `input` is the buffer that the queue leans
     /// on, or empty. A driver calls this before each use of [`Egress::slices`].
+    #[inline]
     pub fn egress_to_write(&mut self, id: ConnId, input: &[u8]) -> Option<&Egress> {
-        let egress = self.conns.writer(id)?.egress;
+        let egress = self.conns.egress_mut(id)?;
         if egress.is_sealed() {
             match egress.seal(input, &mut self.outbox.store) {
                 Ok(size) => self.turn.charge(turn::coded_bytes(size)),

@@ -258,10 +258,10 @@ impl Core {
         input: &mut Input,
         quota: &mut u32,
     ) -> Option<Flow> {
-        let authorization = self.take_decision(id);
         let Some(conn) = self.conns.get_mut(id) else {
             return Some(Flow::Closed);
         };
+        let authorization = conn.take_decision();
         let (session, out) = (&mut conn.session, &mut self.scratch.session_out);
         let step = match authorization {
             Some(authorization) => session.authorize(authorization, out).map(Step::of),
@@ -289,8 +289,12 @@ impl Core {
             Event::LoopCheck(said) if !self.handle_loop_command(id, said, input) => {
                 return Some(Flow::Closed);
             }
-            Event::LoopCheck(_) | Event::Progress => {}
-            Event::Authenticate(credentials) => self.decide(id, credentials),
+            Event::LoopCheck(_) => {}
+            Event::Progress => self.charge_handshake(id),
+            Event::Authenticate(credentials) => {
+                self.charge_handshake(id);
+                self.decide(id, credentials);
+            }
             Event::Undecided => return Some(Flow::Done),
             Event::Trial(peer) => {
                 input.consume(std::mem::take(&mut step.consumed));

@@ -9,11 +9,13 @@ use broker::{Action, ConnId, Core, Flow, SLICES_MAX};
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zmtp::SocketType;
+use zmtp::curve::{CurveClient, CurveServer, PublicKey, SecretKey};
 use zmtp::encode::{append_command, append_frame, append_message};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
+use zmtp::{MechanismConfig, Session, SessionConfig, SocketType};
 
 /// A driver whose kernel accepts all bytes, turn by turn.
 struct Loop {
@@ -366,6 +368,59 @@ fn established_peers_come_before_a_storm_of_newcomers() {
         driver.turn();
         assert_eq!(driver.sent_to(sink), number * 22, "it waits for newcomers");
     }
+    driver.assert_bounded();
+}
+
+/// The greeting and the HELLO of a CURVE client.
+fn hello(now: Instant, server: PublicKey) -> Vec<u8> {
+    let secret = SecretKey::from_bytes(&[2; 32]).expect("a usable key");
+    let client = CurveClient::new(secret, server);
+    let config = SessionConfig {
+        mechanism: MechanismConfig::CurveClient(Arc::new(client)),
+        ..SessionConfig::new(SocketType::Push)
+    };
+    let (mut hello, mut greeting) = (Vec::new(), Vec::new());
+    let mut session = Session::new(Arc::new(config), now, &mut hello);
+    Greeting::new("CURVE").emit(&mut greeting);
+    let step = session.handle_input(&mut greeting, &mut hello);
+    assert!(step.is_ok() && hello.len() > 200, "{step:?}");
+    hello
+}
+
+/// Bytes of a greeting and of WELCOME with its header.
+const ANSWERED: u64 = 64 + 170;
+
+#[test]
+fn handshakes_with_curve_share_the_turn() {
+    let secret = SecretKey::from_bytes(&[1; 32]).expect("a usable key");
+    let server = CurveServer::new(secret);
+    let mut config = proxy("streamer");
+    let public = server.public_key();
+    config.frontend.mechanism = MechanismConfig::CurveServer(Arc::new(server));
+    let mut driver = Loop::new(vec![config]);
+    let hello = hello(driver.now, public);
+    let join = |driver: &mut Loop| {
+        let id = driver.accept(0, SocketName::Frontend);
+        driver.send(id, &hello);
+        id
+    };
+    let first = join(&mut driver);
+    let mut peers = vec![first];
+    for turn in 0..40 {
+        peers.extend((0..100).map(|_| join(&mut driver)));
+        driver.turn();
+        let is_answered = |id: &&ConnId| {
+            let queued = driver.core.egress(**id).map_or(0, broker::Egress::bytes);
+            driver.sent_to(**id) as u64 + queued == ANSWERED
+        };
+        let answered = peers.iter().filter(is_answered).count();
+        assert!(answered <= 30 * (turn + 1), "{answered} after turn {turn}");
+    }
+    assert_eq!(
+        driver.sent_to(first) as u64,
+        ANSWERED,
+        "the flood delays it"
+    );
     driver.assert_bounded();
 }
 
