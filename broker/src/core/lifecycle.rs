@@ -229,6 +229,10 @@ impl Core {
                 had_any = true;
             }
         }
+        if had_any {
+            // Kept input was given back: peers may be read again.
+            self.enforce_limit(&[]);
+        }
         had_any
     }
 

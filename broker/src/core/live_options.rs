@@ -75,7 +75,10 @@ impl Core {
         if conn.phase == Phase::Ready && socket.keeps_apart {
             conn.egress.keep_apart();
         }
-        if let Some(term) = socket.watch_term(id, conn) {
+        // The queue of a link that is down may be full for as long as the link is down.
+        if !conn.is_down_link_queue()
+            && let Some(term) = socket.watch_term(id, conn)
+        {
             conn.fullness.get_or_insert_default().is_watched = true;
             let later = now + look_again_after(term);
             self.timers.insert(later, Owner::Queue(id));

@@ -597,6 +597,26 @@ fn immediate_opens_and_closes_the_queues_of_links_that_are_down() {
 }
 
 #[test]
+fn the_queue_of_a_link_that_is_down_is_not_closed_for_being_full() {
+    let mut config = named("main", "streamer", 1);
+    config.backend.bind.clear();
+    config.backend.connect.push(endpoint(9).into());
+    let options = &mut config.backend.options;
+    (options.immediate, options.sndhwm) = (false, 2);
+    (options.overflow, options.overflow_timeout) = (Overflow::Disconnect, Duration::ZERO);
+    let mut play = Play::of(config);
+    play.core.run_deferred(play.now);
+    let source = play.join(FRONT);
+    play.send(source, &["1", "2"]);
+    play.set(BACK, "overflow_timeout", Value::Number(5));
+    play.pass(Duration::from_secs(1));
+    let sink = play.connected(SocketType::Pull);
+    assert_eq!(play.core.statistics()[1].counters.requeued, 0);
+    assert_eq!(play.core.statistics()[1].counters.messages_out, 2);
+    assert!(play.core.egress(sink).is_some());
+}
+
+#[test]
 fn workers_are_not_waited_for_when_balance_is_ready_no_more() {
     let mut config = named("main", "queue", 1);
     config.backend.options.balance = broker::config::Balance::Ready;

@@ -74,6 +74,8 @@ pub(crate) struct Mirror {
     pub(crate) is_denied: bool,
     /// It will be closed soon.
     pub(crate) is_dying: bool,
+    /// How many messages in its queue were unsent when that was last looked at.
+    pub(crate) unsent_before: u64,
     /// The broker cannot write to it any more.
     pub(crate) is_mute: bool,
     /// A ROUTER's peer that lies: whose of several alike its messages are is not known, nor what
@@ -226,6 +228,7 @@ impl Mirror {
             greeting_left: GREETING_SIZE,
             is_denied: false,
             is_dying: false,
+            unsent_before: 0,
             is_mute: false,
             is_neighbour: false,
             is_sealing: false,

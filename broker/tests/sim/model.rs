@@ -435,7 +435,7 @@ impl Model {
             return;
         };
         if command == b"TERMINATE" {
-            self.terminated.entry(proxy).or_insert(self.now);
+            self.terminate(proxy);
         }
         let text = String::from_utf8_lossy(command);
         let is_meant = |mirror: &Mirror| {
@@ -624,6 +624,17 @@ impl Model {
         }
     }
 
+    /// A proxy is told to end. The queues of links that are down are taken back, unseen here.
+    pub(crate) fn terminate(&mut self, proxy: u32) {
+        self.terminated.entry(proxy).or_insert(self.now);
+        for side in SocketName::SIDES {
+            let socket = &mut self.sockets[index(SocketKey { proxy, side })];
+            if socket.keeps_for_links {
+                socket.requeued = None;
+            }
+        }
+    }
+
     /// `id` will be closed soon; `queued` is its queue.
     pub(crate) fn dying(&mut self, id: ConnId, queued: &[IoSlice<'_>]) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
@@ -635,7 +646,9 @@ impl Model {
             mirror.is_dying = true;
             let unsent = mirror.unsent(queued);
             let count = unsent.as_ref().map(|unsent| unsent.len() as u64);
-            socket.requeued = socket.requeued.zip(count).map(|(sum, more)| sum + more);
+            let before = std::mem::replace(&mut mirror.unsent_before, count.unwrap_or(0));
+            let sum = socket.requeued.map(|sum| sum - before);
+            socket.requeued = sum.zip(count).map(|(sum, more)| sum + more);
             for message in unsent.into_iter().flatten() {
                 let is_labelled = is_labelled && socket.socket_type == SocketType::Dealer;
                 let key = known(self.style, is_labelled, &message);

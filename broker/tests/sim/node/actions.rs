@@ -29,7 +29,10 @@ impl Node {
                 self.model.dying(id, &slices[..count]);
             }
         }
-        self.dying.clear();
+        // Its close may be left to a later turn, and its queue grow until then.
+        let dying = std::mem::take(&mut self.dying);
+        let open = dying.into_iter().filter(|id| self.is_open(*id));
+        self.dying = open.collect();
     }
 
     pub(super) fn after_settling(&mut self) {

@@ -114,7 +114,7 @@ impl Node {
         }
         ctx.coverage.add("proxies removed", 1);
         self.model.removed.insert(key);
-        self.model.terminated.entry(key).or_insert(self.model.now);
+        self.model.terminate(key);
         if ctx.random.chance(70) {
             // The same again, for the same peers.
             let mut config = self.config.proxies[index].clone();

@@ -34,6 +34,7 @@ impl Node {
             } else {
                 let later = ctx.random.range(0..=20 * MILLISECOND);
                 self.wake(ctx, ctx.now + later);
+                self.reminders += 1;
             }
         }
     }
