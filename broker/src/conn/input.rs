@@ -383,4 +383,20 @@ mod tests {
         input.append(&mut scratch(b"YZ"));
         assert_eq!(input.bytes(), b"XYZ");
     }
+
+    #[test]
+    fn raw_bytes_move_up_when_plain_ones_are_cut() {
+        let mut input = Input::scratch(vec![b'.'; 9]);
+        input.spare()[..6].copy_from_slice(b"plain.");
+        input.filled(6);
+        input.set_coded(true);
+        input.spare().copy_from_slice(b"raw");
+        input.filled(3);
+        input.cut(1);
+        assert_eq!(
+            (input.bytes(), input.held()),
+            (&b"plain"[..], &b"plainraw"[..])
+        );
+        assert_eq!(input.keep().held(), b"plainraw");
+    }
 }
