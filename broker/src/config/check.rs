@@ -7,7 +7,7 @@ use super::{
     CaptureConfig, Config, Connect, ControlConfig, Endpoint, KeyError, OptionError, ProxyConfig,
     SocketName,
 };
-use zmtp::{MechanismConfig, SocketType, show};
+use zmtp::{SocketType, show};
 
 /// A problem in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -248,8 +248,7 @@ fn check_socket(proxy: &ProxyConfig, name: SocketName) -> Vec<Fault> {
     };
     if is_side || config.has_endpoint() {
         let contradictions = config.options.contradictions();
-        let is_null = config.mechanism == MechanismConfig::Null;
-        if contradictions.is_empty() && !config.options.curve_secret.is_empty() && is_null {
+        if contradictions.is_empty() && config.lacks_keys() {
             faults.push(Fault::KeysNotLoaded);
         }
         faults.extend(contradictions.into_iter().map(Fault::from));

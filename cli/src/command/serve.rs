@@ -75,8 +75,7 @@ fn started(config: &Config, source: &str) -> String {
 fn log_public_keys(config: &Config) {
     for proxy in &config.proxies {
         for side in SocketName::ALL {
-            let socket = proxy.socket(side);
-            if let Some(key) = socket.public_key().filter(|_| socket.has_endpoint()) {
+            if let Some(key) = proxy.socket(side).public_key() {
                 log::info!("{} {side}: CURVE with the public key {key}", proxy.name);
             }
         }

@@ -133,15 +133,21 @@ impl Config {
     /// The first socket whose options name keys that nothing has read: without them it would let
     /// every peer in.
     pub(crate) fn unloaded_keys(&self) -> Option<Problem> {
-        let mut problems = self.problems().into_iter();
-        problems.find(|problem| problem.fault == Fault::KeysNotLoaded)
+        let proxies = self.proxies.iter().enumerate();
+        let mut sockets = proxies.flat_map(|(index, proxy)| {
+            SocketName::ALL.map(|name| (Place::Socket(index, name), proxy.socket(name)))
+        });
+        let (place, _) = sockets.find(|(_, socket)| socket.lacks_keys())?;
+        let fault = Fault::KeysNotLoaded;
+        Some(Problem { fault, place })
     }
 }
 
 impl SocketConfig {
     fn load_keys(&mut self) -> Result<(), KeyError> {
         let options = &self.options;
-        if options.curve_secret.is_empty() || !options.contradictions().is_empty() {
+        let has_keys = !options.curve_secret.is_empty() && self.has_endpoint();
+        if !has_keys || !options.contradictions().is_empty() {
             return Ok(());
         }
         let secret = file::read_secret(&options.curve_secret)?;
@@ -154,6 +160,19 @@ impl SocketConfig {
             self.mechanism = MechanismConfig::CurveClient(Arc::new(client));
         }
         Ok(())
+    }
+
+    /// Whether options for CURVE are set, and no mechanism protects the socket.
+    pub(super) fn lacks_keys(&self) -> bool {
+        let options = &self.options;
+        let names = [
+            &options.curve_secret,
+            &options.curve_clients,
+            &options.curve_server,
+        ];
+        self.has_endpoint()
+            && self.mechanism == MechanismConfig::Null
+            && names.into_iter().any(|name| !name.is_empty())
     }
 
     /// The public key of this side, which its peers must know; [`None`] without CURVE.

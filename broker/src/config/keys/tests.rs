@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Attach;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -151,9 +152,18 @@ fn a_socket_gets_the_mechanism_that_its_options_name() {
     let files = Files::new("socket");
     let secret = files.write("secret", 0o600, SECRET);
     let mut socket = SocketConfig::default();
+    socket.attach(
+        Attach::Bind,
+        "tcp://127.0.0.1:0".parse().expect("an endpoint"),
+    );
     socket.load_keys().expect("nothing to read");
+    assert!(!socket.lacks_keys());
     assert_eq!(socket.mechanism, MechanismConfig::Null);
     socket.options.curve_secret.clone_from(&secret);
+    assert!(
+        socket.lacks_keys(),
+        "a contradiction must not start in the clear"
+    );
     socket.options.curve_clients = ANY.to_owned();
     socket.load_keys().expect("a server");
     assert_eq!(socket.public_key(), Some(public(PUBLIC)));
