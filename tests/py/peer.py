@@ -45,10 +45,10 @@ def socket(kind, **options):
     return made
 
 
-def be_client(made, directory):
-    """Makes a socket a CURVE client with the keys in a directory."""
-    made.curve_serverkey = zmq.auth.load_certificate(f"{directory}/server.key")[0]
-    keys = zmq.auth.load_certificate(f"{directory}/client.key_secret")
+def be_client(made, directory, server="server", client="client"):
+    """Makes a socket a CURVE client with the keys of these names in a directory."""
+    made.curve_serverkey = zmq.auth.load_certificate(f"{directory}/{server}.key")[0]
+    keys = zmq.auth.load_certificate(f"{directory}/{client}.key_secret")
     made.curve_publickey, made.curve_secretkey = keys
 
 

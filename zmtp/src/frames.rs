@@ -29,6 +29,8 @@ pub struct Frames<'a> {
 pub struct Frame<'a> {
     /// The body.
     pub body: &'a [u8],
+    /// Whether it is a command; no message that a [`Span`](crate::Span) delimits has one.
+    pub command: bool,
     /// Whether more frames follow.
     pub more: bool,
 }
@@ -64,6 +66,7 @@ impl<'a> Iterator for Frames<'a> {
         self.rest = rest;
         Some(Frame {
             body,
+            command: header.command,
             more: header.more,
         })
     }
@@ -94,6 +97,7 @@ mod tests {
             frames.next(),
             Some(Frame {
                 body: b"id",
+                command: false,
                 more: true
             })
         );
@@ -102,6 +106,7 @@ mod tests {
             frames.next(),
             Some(Frame {
                 body: b"",
+                command: false,
                 more: true
             })
         );
@@ -109,6 +114,7 @@ mod tests {
             frames.next(),
             Some(Frame {
                 body: b"x",
+                command: false,
                 more: false
             })
         );

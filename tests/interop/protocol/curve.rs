@@ -76,9 +76,7 @@ fn only_clients_with_the_servers_key_come_in() {
         r#"
         def client(kind, endpoint, server):
             made = socket(kind)
-            made.curve_serverkey = zmq.auth.load_certificate(f"{keys}{server}.key")[0]
-            secret = zmq.auth.load_certificate(f"{keys}client.key_secret")
-            made.curve_publickey, made.curve_secretkey = secret
+            be_client(made, keys, server=server)
             made.connect(endpoint)
             return made
 
@@ -115,9 +113,7 @@ fn only_listed_clients_come_in() {
         r#"
         def client(kind, endpoint, name):
             made = socket(kind)
-            made.curve_serverkey = zmq.auth.load_certificate(f"{keys}server.key")[0]
-            secret = zmq.auth.load_certificate(f"{keys}{name}.key_secret")
-            made.curve_publickey, made.curve_secretkey = secret
+            be_client(made, keys, client=name)
             made.connect(endpoint)
             return made
 

@@ -14,8 +14,9 @@
 use super::buffer::Buffer;
 use super::{Egress, SLICES_MAX, Store};
 use std::io::IoSlice;
-use zmtp::wire::header::{Header, LONG, Legal, LegalFlags, MORE};
-use zmtp::{Error, Sealer};
+use std::iter;
+use zmtp::wire::header::{COMMAND, MORE};
+use zmtp::{Error, Frame, Frames, Sealer};
 
 /// Sealed bytes at which no more messages are sealed: one system call takes about as many. A
 /// message that is larger is sealed alone.
@@ -36,29 +37,24 @@ impl Egress {
     /// The handshake is over: what was queued so far goes out as it is, and all that follows is
     /// sealed.
     pub(crate) fn begin_sealing(&mut self, sealer: Sealer, store: &mut Store) {
-        let mut buffer = Buffer::default();
-        let queued = self.bytes;
-        if let Ok(size) = usize::try_from(queued)
-            && size > 0
-        {
-            buffer = store.take(size);
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.plain_slices(&[], &mut slices);
-            for slice in &slices[..count] {
-                buffer.extend_from_slice(slice);
-            }
-            debug_assert!(buffer.len() == size, "a handshake is short");
-            self.advance_plain(size, store);
-            self.bytes += queued;
-            store.queued += queued;
-        }
-        store.charge(&mut self.footprint, buffer.capacity());
-        self.sealed = Some(Box::new(Sealed {
-            buffer,
+        let mut sealed = Box::new(Sealed {
+            buffer: Buffer::default(),
             messages: 0,
             sealer,
             written: 0,
-        }));
+        });
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = self.plain_slices(&[], &mut slices);
+        let size = slices[..count].iter().map(|slice| slice.len()).sum();
+        debug_assert!(size as u64 == self.bytes, "a handshake is short");
+        if size > 0 {
+            let mut buffer = store.take(size);
+            for slice in &slices[..count] {
+                buffer.extend_from_slice(slice);
+            }
+            self.put_sealed(&mut sealed, buffer, size, store);
+        }
+        self.sealed = Some(sealed);
     }
 
     /// Whether frames are sealed before they are written.
@@ -90,17 +86,17 @@ impl Egress {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = self.plain_slices(input, &mut slices);
         let slices = &slices[..count];
-        let frames = || slices.iter().flat_map(|slice| PlainFrames(slice));
+        let frames = || slices.iter().flat_map(|slice| frames_of(slice));
         // Up to the end of the last message that fits, or of the first one.
         let (mut next, mut batch) = (Extent::default(), Extent::default());
-        for frame in frames() {
+        for (frame, size) in frames() {
             next.frames += 1;
-            next.plain += frame.size;
+            next.plain += size;
             next.sealed += sealed.sealer.sealed_size(frame.body.len());
             if batch.frames > 0 && next.sealed > SEALED_SIZE_MAX {
                 break;
             }
-            if frame.flags & MORE == 0 {
+            if !frame.more {
                 batch = next;
             }
         }
@@ -117,20 +113,27 @@ impl Egress {
             return Ok(0);
         }
         let mut buffer = store.take(size);
-        for frame in frames().take(count) {
+        for (frame, _) in frames().take(count) {
             let size = sealed.sealer.sealed_size(frame.body.len());
+            let more = if frame.more { MORE } else { 0 };
+            let command = if frame.command { COMMAND } else { 0 };
             let room = buffer.grow(size);
-            sealed.sealer.seal(frame.flags, frame.body, room)?;
+            sealed.sealer.seal(more | command, frame.body, room)?;
         }
+        self.put_sealed(sealed, buffer, plain, store);
+        Ok(size)
+    }
+
+    /// Puts a buffer in the place of the first `plain` bytes, which it was made of.
+    fn put_sealed(&mut self, sealed: &mut Sealed, buffer: Buffer, plain: usize, store: &mut Store) {
         store.charge(&mut self.footprint, buffer.capacity());
-        sealed.buffer = buffer;
         let messages = self.messages;
         self.advance_plain(plain, store);
         sealed.messages = messages - self.messages;
         self.messages = messages;
-        self.bytes += size as u64;
-        store.queued += size as u64;
-        Ok(size)
+        self.bytes += buffer.len() as u64;
+        store.queued += buffer.len() as u64;
+        sealed.buffer = buffer;
     }
 
     /// The sealed bytes that were not written.
@@ -172,45 +175,18 @@ struct Extent {
     sealed: usize,
 }
 
-/// A plain frame.
-struct PlainFrame<'a> {
-    body: &'a [u8],
-    /// The flags of its header.
-    flags: u8,
-    /// Bytes of header and body.
-    size: usize,
+/// The frames of a piece of a queue, each with its size.
+fn frames_of(piece: &[u8]) -> impl Iterator<Item = (Frame<'_>, usize)> {
+    let mut frames = Frames::new(piece);
+    iter::from_fn(move || {
+        let before = frames.rest().len();
+        let frame = frames.next()?;
+        Some((frame, before - frames.rest().len()))
+    })
 }
-
-/// The frames of a piece of a queue, one after the other.
-struct PlainFrames<'a>(&'a [u8]);
 
 const _: () = {
     // Each is in a box of its own.
     let size = size_of::<Sealed>() + size_of::<zmtp::Opener>();
     assert!(size as u64 + 32 <= crate::limits::CODER_MEMORY);
 };
-
-/// What is queued was checked when it came.
-const LEGAL: Legal = Legal {
-    command_size_max: u64::MAX,
-    flags: LegalFlags::V3,
-    message_size_max: u64::MAX,
-};
-
-impl<'a> Iterator for PlainFrames<'a> {
-    type Item = PlainFrame<'a>;
-
-    fn next(&mut self) -> Option<PlainFrame<'a>> {
-        let flags = self.0.first()? & !LONG;
-        let header = Header::parse(self.0, &LEGAL).ok().flatten();
-        let header = header.expect("a queue has whole frames");
-        let size = header.size + header.body_size;
-        let (frame, rest) = self.0.split_at(size);
-        self.0 = rest;
-        Some(PlainFrame {
-            body: &frame[header.size..],
-            flags,
-            size,
-        })
-    }
-}
