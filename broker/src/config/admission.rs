@@ -1,5 +1,7 @@
 //! Which peers of a socket may come in.
 
+use super::Network;
+use crate::peer::PeerAddress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zmtp::curve::PublicKey;
@@ -19,33 +21,69 @@ pub enum Admission {
     Program,
 }
 
-/// The public keys of CURVE clients, each with the user name of its client.
+/// A CURVE client in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The networks that it may connect from; empty: any address, also ipc and inproc.
+    pub from: Vec<Network>,
+    /// Its user name.
+    pub user: Arc<str>,
+}
+
+impl Client {
+    /// Whether it may connect from this address.
+    pub(crate) fn may_come_from(&self, address: PeerAddress) -> bool {
+        let is_in = |ip| self.from.iter().any(|network| network.contains(ip));
+        self.from.is_empty() || matches!(address, PeerAddress::Tcp(it) if is_in(it.ip()))
+    }
+}
+
+/// A client with this user name, from any address.
+impl From<&str> for Client {
+    fn from(user: &str) -> Self {
+        Self {
+            from: Vec::new(),
+            user: user.into(),
+        }
+    }
+}
+
+/// The CURVE clients of a socket, by their public keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientKeys {
-    users: BTreeMap<[u8; PublicKey::SIZE], Arc<str>>,
+    clients: BTreeMap<[u8; PublicKey::SIZE], Client>,
 }
 
 impl ClientKeys {
-    /// Adds a client; returns the user name that the key had before.
-    pub fn insert(&mut self, key: &PublicKey, user: &str) -> Option<Arc<str>> {
-        self.users.insert(*key.as_bytes(), user.into())
+    /// Adds a client; returns the one that the key had before.
+    pub fn insert(&mut self, key: &PublicKey, client: impl Into<Client>) -> Option<Client> {
+        self.clients.insert(*key.as_bytes(), client.into())
     }
 
-    /// The user name of the client with this key.
+    /// The client with this key.
     #[must_use]
-    pub fn user(&self, key: &PublicKey) -> Option<&Arc<str>> {
-        self.users.get(key.as_bytes())
+    pub fn client(&self, key: &PublicKey) -> Option<&Client> {
+        self.clients.get(key.as_bytes())
     }
 }
 
 impl Admission {
-    /// Whether a peer with these credentials may come in; `None` if the program decides.
-    pub(crate) fn decide(&self, credentials: &Credentials) -> Option<Authorization> {
+    /// Whether a peer with these credentials may come in from this address; `None` if the program
+    /// decides.
+    pub(crate) fn decide(
+        &self,
+        credentials: &Credentials,
+        address: PeerAddress,
+    ) -> Option<Authorization> {
         let user = match (self, credentials) {
             (Self::Program, _) => return None,
             (Self::Any, Credentials::Null) => return Some(Authorization::Granted { user: None }),
             (Self::Any, Credentials::Curve(key)) => Some(key.to_string().into()),
-            (Self::Keys(keys), Credentials::Curve(key)) => keys.user(key).cloned(),
+            (Self::Keys(keys), Credentials::Curve(key)) => {
+                let client = keys.client(key);
+                let client = client.filter(|client| client.may_come_from(address));
+                client.map(|client| client.user.clone())
+            }
             _ => None,
         };
         Some(match user {
@@ -70,23 +108,57 @@ mod tests {
         Some(Authorization::Granted { user })
     }
 
+    /// The decision about a local peer.
+    fn decide(admission: &Admission, credentials: &Credentials) -> Option<Authorization> {
+        admission.decide(credentials, PeerAddress::Inproc)
+    }
+
     #[test]
     fn a_client_comes_in_under_the_name_of_its_key() {
         let mut keys = ClientKeys::default();
         assert_eq!(keys.insert(&key(1), "weather"), None);
         assert_eq!(keys.insert(&key(1), "other"), Some("weather".into()));
         let keys = Admission::Keys(Arc::new(keys));
-        assert_eq!(keys.decide(&Credentials::Curve(key(1))), granted("other"));
+        assert_eq!(decide(&keys, &Credentials::Curve(key(1))), granted("other"));
         let denied = Some(Authorization::Denied { is_told: false });
-        assert_eq!(keys.decide(&Credentials::Curve(key(2))), denied);
-        assert_eq!(keys.decide(&Credentials::Null), denied);
+        assert_eq!(decide(&keys, &Credentials::Curve(key(2))), denied);
+        assert_eq!(decide(&keys, &Credentials::Null), denied);
+    }
+
+    #[test]
+    fn a_client_comes_in_only_from_its_networks() {
+        let mut keys = ClientKeys::default();
+        let from = ["10.0.0.0/8", "fd00::1"].map(|text| text.parse().expect(text));
+        let client = Client {
+            from: from.to_vec(),
+            ..Client::from("weather")
+        };
+        keys.insert(&key(1), client);
+        let keys = Admission::Keys(Arc::new(keys));
+        let from = |text: &str| {
+            let address: std::net::SocketAddr = text.parse().expect(text);
+            keys.decide(&Credentials::Curve(key(1)), address.into())
+        };
+        let denied = Some(Authorization::Denied { is_told: false });
+        assert_eq!(from("10.1.2.3:7"), granted("weather"));
+        assert_eq!(from("[::ffff:10.1.2.3]:7"), granted("weather"));
+        assert_eq!(from("[fd00::1]:7"), granted("weather"));
+        assert_eq!(from("11.0.0.1:7"), denied);
+        assert_eq!(from("[fd00::2]:7"), denied);
+        let curve = Credentials::Curve(key(1));
+        let ipc = PeerAddress::Ipc { pid: 1, uid: 0 };
+        assert_eq!(
+            keys.decide(&curve, ipc),
+            denied,
+            "an ipc peer has no address"
+        );
     }
 
     #[test]
     fn without_a_list_a_client_is_known_by_its_key() {
         let text = key(1).to_string();
         let curve = Credentials::Curve(key(1));
-        assert_eq!(Admission::Any.decide(&curve), granted(&text));
-        assert_eq!(Admission::Program.decide(&curve), None);
+        assert_eq!(decide(&Admission::Any, &curve), granted(&text));
+        assert_eq!(decide(&Admission::Program, &curve), None);
     }
 }

@@ -20,7 +20,7 @@ mod options;
 mod suggest;
 mod units;
 
-pub use admission::{Admission, ClientKeys};
+pub use admission::{Admission, Client, ClientKeys};
 pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};

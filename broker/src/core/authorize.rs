@@ -20,7 +20,7 @@ impl Core {
     pub(super) fn decide(&mut self, id: ConnId, credentials: Credentials) {
         if let Some(conn) = self.conns.get_mut(id) {
             let admission = &self.sockets[conn.socket].admission;
-            let decision = match admission.decide(&credentials) {
+            let decision = match admission.decide(&credentials, conn.peer) {
                 Some(authorization) => Decision::Made(authorization),
                 None => Decision::Awaited(credentials),
             };

@@ -5,10 +5,11 @@ use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
 use crate::random::digest;
 use crate::watch::Passing;
-use broker::config::{Admission, SocketConfig, SocketName, SocketOptions};
+use broker::config::{Admission, Network, SocketConfig, SocketName, SocketOptions};
 use broker::{ConnId, SLICES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 use zmtp::encode::append_frame;
@@ -332,10 +333,20 @@ impl Mirror {
             (Admission::Program, _) => self.is_undecided = true,
             (admission, Credentials::Curve(key)) => {
                 let user = match admission {
-                    Admission::Keys(keys) => keys.user(key).cloned(),
+                    Admission::Keys(keys) => {
+                        let client = keys.client(key).expect("it is listed");
+                        // All peers come from the loopback interface.
+                        let is_local = |it: &Network| it.contains(Ipv4Addr::LOCALHOST.into());
+                        let may = client.from.is_empty() || client.from.iter().any(is_local);
+                        may.then(|| client.user.clone())
+                    }
                     _ => Some(key.to_string().into()),
                 };
-                self.decision = Some(Authorization::Granted { user });
+                self.is_denied = user.is_none();
+                self.decision = Some(match user {
+                    None => Authorization::Denied { is_told: false },
+                    user => Authorization::Granted { user },
+                });
             }
             other => panic!("it is not asked for: {other:?}"),
         }

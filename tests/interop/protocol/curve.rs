@@ -141,6 +141,39 @@ fn only_listed_clients_come_in() {
 }
 
 #[test]
+fn a_list_limits_the_addresses_of_its_clients() {
+    let keys = Keys::new("networks", &["server", "near", "far"]);
+    let public = |name: &str| {
+        let printed = Zmqd::finish(&["keygen", "--public", &keys.path(name)]);
+        printed.stdout.trim().to_owned()
+    };
+    let (near, far) = (public("near.key_secret"), public("far.key_secret"));
+    let list = format!("# clients\n{near} near from=127.0.0.0/8,::1\n{far} far from=10.0.0.0/8\n");
+    fs::write(keys.path("list"), list).expect("a list");
+    let secret = keys.set("curve_secret", "server.key_secret");
+    let clients = keys.set("curve_clients", "list");
+    let broker = Zmqd::streamer(&["--set", &secret, "--set", &clients]);
+    let mut python = Python::beside(&broker);
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        def client(kind, endpoint, name):
+            made = socket(kind)
+            be_client(made, keys, client=name)
+            made.connect(endpoint)
+            return made
+
+        far = client(zmq.PULL, backend, "far")
+        sink, source = client(zmq.PULL, backend, "near"), client(zmq.PUSH, frontend, "near")
+        for number in range(100):
+            source.send(b"%d" % number)
+        assert take(sink, 100) == [[b"%d" % number] for number in range(100)]
+        assert is_silent(far)
+        "#,
+    );
+}
+
+#[test]
 fn a_side_is_a_client_of_a_libzmq_server() {
     let keys = Keys::new("client", &["server", "zmqd"]);
     let mut python = Python::new();

@@ -2,6 +2,7 @@
 //! clients.
 
 use super::KeyError;
+use crate::config::{Client, Network};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,20 +16,27 @@ const SIZE_MAX: u64 = 1 << 20;
 /// Permissions that let users other than the owner read a file.
 const OTHERS_READ: u32 = 0o044;
 
-/// The keys of a certificate.
+/// The keys of a certificate, and the metadata that the broker knows.
 #[derive(Debug, Default)]
 struct Certificate<'a> {
+    /// The networks of the client, separated by commas.
+    from: Option<&'a str>,
     public: Option<&'a str>,
     secret: Option<&'a str>,
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads the lines `public-key = "…"` and `secret-key = "…"`; all others are metadata. A text
-    /// with neither is a key if it is one word.
+    /// Reads the lines `public-key = "…"` and `secret-key = "…"`, and `from = "…"` below
+    /// `metadata`; others have no effect. A text without a key in such a line is a key if it is one
+    /// word.
     fn parse(text: &'a str) -> Self {
         let mut found = Self::default();
+        let mut is_metadata = false;
         for line in text.lines() {
             let Some((name, value)) = line.split_once('=') else {
+                if !line.trim().is_empty() && !line.starts_with('#') {
+                    is_metadata = line.trim() == "metadata";
+                }
                 continue;
             };
             let value = value.trim();
@@ -40,6 +48,7 @@ impl<'a> Certificate<'a> {
             match name.trim() {
                 "public-key" => found.public = value,
                 "secret-key" => found.secret = value,
+                "from" if is_metadata => found.from = value,
                 _ => {}
             }
         }
@@ -90,10 +99,14 @@ pub(super) fn public_key(text: &str) -> Result<PublicKey, KeyError> {
 /// See [`KeyError`].
 pub(super) fn read_public(path: &str) -> Result<PublicKey, KeyError> {
     let text = read(path, false)?;
-    let certificate = Certificate::parse(&text);
-    match certificate.public {
+    public_of(&text, &Certificate::parse(&text), path)
+}
+
+/// The public key in a text: of its certificate, or alone.
+fn public_of(text: &str, found: &Certificate<'_>, path: &str) -> Result<PublicKey, KeyError> {
+    match found.public {
         Some(public) => parse(public, path),
-        None if certificate.is_empty() => parse(text.trim(), path),
+        None if found.is_empty() => parse(text.trim(), path),
         None => {
             let path = path.to_owned();
             Err(KeyError::NoPublic { path })
@@ -105,37 +118,73 @@ pub(super) fn read_public(path: &str) -> Result<PublicKey, KeyError> {
 ///
 /// # Errors
 /// See [`KeyError`].
-pub(super) fn clients(path: &str) -> Result<Vec<(String, PublicKey)>, KeyError> {
+pub(super) fn clients(path: &str) -> Result<Vec<(PublicKey, Client)>, KeyError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         return clients_of_directory(path);
     }
     let text = read(path, false)?;
-    if !Certificate::parse(&text).is_empty() {
-        return Ok(vec![(stem(Path::new(path)), read_public(path)?)]);
+    let certificate = Certificate::parse(&text);
+    if !certificate.is_empty() {
+        return Ok(vec![client_of(&text, &certificate, path)?]);
     }
     let lines = (1..).zip(text.lines());
     let lines = lines.filter(|(_, line)| !(line.trim().is_empty() || line.starts_with("# ")));
     lines
-        .map(|(number, line)| {
-            let place = format!("{path}:{number}");
-            let mut words = line.split_whitespace();
-            let (key, name) = (words.next().unwrap_or_default(), words.next());
-            let key = parse(key, &place)?;
-            match (name, words.next()) {
-                (None, _) => Err(KeyError::NoName { place }),
-                (Some(_), Some(word)) => {
-                    let word = show(word).to_string();
-                    Err(KeyError::Word { place, word })
-                }
-                (Some(name), None) => Ok((name.to_owned(), key)),
-            }
-        })
+        .map(|(number, line)| client_in(line, format!("{path}:{number}")))
         .collect()
+}
+
+/// The client in a line of a list.
+fn client_in(line: &str, place: String) -> Result<(PublicKey, Client), KeyError> {
+    let mut words = line.split_whitespace();
+    let key = parse(words.next().unwrap_or_default(), &place)?;
+    let name = words.next().filter(|name| !name.contains('='));
+    let Some(name) = name else {
+        return Err(KeyError::NoName { place });
+    };
+    let mut client = Client::from(name);
+    for word in words {
+        match word.split_once('=') {
+            Some(("from", networks)) if client.from.is_empty() => {
+                client.from = parse_networks(networks, &place)?;
+            }
+            _ => {
+                let word = show(word).to_string();
+                return Err(KeyError::Word { place, word });
+            }
+        }
+    }
+    Ok((key, client))
+}
+
+/// The client of a certificate, which is known by the name of the file.
+fn client_of(
+    text: &str,
+    certificate: &Certificate<'_>,
+    path: &str,
+) -> Result<(PublicKey, Client), KeyError> {
+    let key = public_of(text, certificate, path)?;
+    let mut client = Client::from(&*stem(Path::new(path)));
+    if let Some(networks) = certificate.from {
+        client.from = parse_networks(networks, path)?;
+    }
+    Ok((key, client))
+}
+
+/// Networks, separated by commas; at least one.
+fn parse_networks(text: &str, place: &str) -> Result<Vec<Network>, KeyError> {
+    let networks = text.split(',').map(|network| network.trim().parse());
+    networks
+        .collect::<Result<_, String>>()
+        .map_err(|error| KeyError::Network {
+            error,
+            place: place.to_owned(),
+        })
 }
 
 /// The certificates of a directory, as `zmq.auth` and `zcertstore` read it: the files with public
 /// keys, which are known by the names of the files.
-fn clients_of_directory(path: &str) -> Result<Vec<(String, PublicKey)>, KeyError> {
+fn clients_of_directory(path: &str) -> Result<Vec<(PublicKey, Client)>, KeyError> {
     let failed = |error: io::Error| KeyError::Read {
         error: error.to_string(),
         path: path.to_owned(),
@@ -150,11 +199,12 @@ fn clients_of_directory(path: &str) -> Result<Vec<(String, PublicKey)>, KeyError
         }
     }
     files.sort();
-    let read = |file: &std::path::PathBuf| {
-        let key = read_public(&file.to_string_lossy())?;
-        Ok((stem(file), key))
+    let client = |file: &std::path::PathBuf| {
+        let path = file.to_string_lossy();
+        let text = read(&path, false)?;
+        client_of(&text, &Certificate::parse(&text), &path)
     };
-    files.iter().map(read).collect()
+    files.iter().map(client).collect()
 }
 
 /// The name of a file without directory and extension.

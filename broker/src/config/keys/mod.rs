@@ -35,6 +35,14 @@ pub enum KeyError {
         /// The file.
         path: String,
     },
+    /// A network that cannot be read.
+    #[error("{place}: from={error}")]
+    Network {
+        /// The reason.
+        error: String,
+        /// The file, with the line in a list.
+        place: String,
+    },
     /// A client in a list without a name.
     #[error("{place}: write KEY NAME, with a name for the client")]
     NoName {
@@ -77,8 +85,8 @@ pub enum KeyError {
         /// The second name.
         second: String,
     },
-    /// A word after the name of a client.
-    #[error("{place}: unknown word \"{word}\" after the name: write KEY NAME")]
+    /// A word after the name of a client that is not known, or comes a second time.
+    #[error("{place}: \"{word}\" after the name: write KEY NAME, or KEY NAME from=NETWORK,NETWORK")]
     Word {
         /// The file and the line.
         place: String,
@@ -191,12 +199,13 @@ fn admission(clients: &str) -> Result<Admission, KeyError> {
         return Ok(Admission::Any);
     }
     let mut keys = ClientKeys::default();
-    for (name, key) in file::clients(clients)? {
-        if let Some(first) = keys.insert(&key, &name) {
+    for (key, client) in file::clients(clients)? {
+        let second = client.user.to_string();
+        if let Some(first) = keys.insert(&key, client) {
             return Err(KeyError::Twice {
-                first: first.to_string(),
+                first: first.user.to_string(),
                 key,
-                second: name,
+                second,
             });
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::Attach;
+use crate::peer::PeerAddress;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -111,7 +112,9 @@ fn clients_come_from_a_directory_or_a_list() {
     files.write("weather.key_secret", 0o600, "not read");
     files.write(".hidden", 0o600, "not read");
     let directory = files.0.to_string_lossy().into_owned();
-    let user = |admission: &Admission, key| match admission.decide(&Credentials::Curve(key)) {
+    let user = |admission: &Admission, key| match admission
+        .decide(&Credentials::Curve(key), PeerAddress::Inproc)
+    {
         Some(zmtp::Authorization::Granted { user }) => user,
         _ => None,
     };
@@ -130,6 +133,31 @@ fn clients_come_from_a_directory_or_a_list() {
 }
 
 #[test]
+fn the_networks_of_a_client_come_from_its_line_or_certificate() {
+    let files = Files::new("networks");
+    let list = format!("{PUBLIC} weather from=10.0.0.0/8,fd00::/8\n{OTHER} maps\n");
+    let list = files.write("list", 0o644, &list);
+    // As `zmq.auth.create_certificates` writes metadata, and as `zcert_save` does.
+    let unquoted = format!(
+        "metadata\n    from = 10.0.0.0/8, fd00::/8\ncurve\n    public-key = \"{PUBLIC}\"\n"
+    );
+    let quoted = unquoted.replace("10.0.0.0/8, fd00::/8", "\"10.0.0.0/8,fd00::/8\"");
+    let unquoted = files.write("unquoted.key", 0o644, &unquoted);
+    let quoted = files.write("quoted.key", 0o644, &quoted);
+    for path in [list, unquoted, quoted] {
+        let Ok(Admission::Keys(keys)) = admission(&path) else {
+            panic!("{path} has keys");
+        };
+        let client = keys.client(&public(PUBLIC)).expect("it is listed");
+        let networks: Vec<String> = client.from.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "fd00::/8"], "{path}");
+    }
+    let other = "curve\n    from = \"x\"\n    public-key = \"{PUBLIC}\"\n";
+    let other = files.write("other.key", 0o644, &other.replace("{PUBLIC}", PUBLIC));
+    assert!(admission(&other).is_ok(), "only metadata counts");
+}
+
+#[test]
 fn a_wrong_list_of_clients_is_refused_with_its_line() {
     let files = Files::new("list");
     for (text, expected) in [
@@ -137,7 +165,23 @@ fn a_wrong_list_of_clients_is_refused_with_its_line() {
         (format!("{PUBLIC} a\n{OTHER}\n"), "list:2: write KEY NAME"),
         (
             format!("{PUBLIC} a role=x\n"),
-            "list:1: unknown word \"role=x\"",
+            "list:1: \"role=x\" after the name",
+        ),
+        (
+            format!("{PUBLIC} a\n{OTHER} from=::1\n"),
+            "list:2: write KEY NAME",
+        ),
+        (
+            format!("{PUBLIC} a from=10.0.0.0/8,x\n"),
+            "list:1: from=\"x\" is not a network",
+        ),
+        (
+            format!("{PUBLIC} a from=\n"),
+            "list:1: from=\"\" is not a network",
+        ),
+        (
+            format!("{PUBLIC} a from=::1 from=::2\n"),
+            "list:1: \"from=::2\" after the name",
         ),
         ("short a\n".to_owned(), "list:1: "),
     ] {

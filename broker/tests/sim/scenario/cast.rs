@@ -1,6 +1,6 @@
 //! The peers of a run.
 
-use super::{KEYS, Plan, Scene, port};
+use super::{KEYS, Plan, STRANGER, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::message::Profile;
 use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
@@ -45,6 +45,11 @@ impl Scene {
         }
         if proxy.socket(side).mechanism != MechanismConfig::Null {
             spec.key = Some(self.random.pick(&KEYS.collect::<Vec<_>>()));
+            // Nothing waits for a peer that only sends or subscribes.
+            let is_needed = matches!(socket_type, SocketType::Dealer | SocketType::Push);
+            if !is_needed && self.random.chance(10) {
+                spec.key = Some(STRANGER);
+            }
         }
         if !proxy.socket(side).options.router_handover {
             // Two peers that want one identity wait for each other, which is tested elsewhere.

@@ -11,8 +11,8 @@ use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Admission, Attach, CaptureFormat, ClientKeys, Config, Endpoint, Fault, Kind, OptionError,
-    ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions,
+    Admission, Attach, CaptureFormat, Client, ClientKeys, Config, Endpoint, Fault, Kind,
+    OptionError, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions,
 };
 use options::Dice;
 use std::net::Ipv4Addr;
@@ -96,6 +96,9 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
 
 /// The numbers of the keys that peers have.
 const KEYS: RangeInclusive<u8> = 2..=4;
+
+/// The number of the key of peers that lists do not let in from where they are.
+const STRANGER: u8 = 5;
 
 struct Scene {
     /// Counts groups of proxies; messages must not cross from one group to another.
@@ -370,11 +373,21 @@ impl Scene {
     }
 }
 
-/// The keys of all peers that have one.
+/// The keys of all peers that have one. That of a stranger is for another network.
 fn client_keys() -> ClientKeys {
     let mut keys = ClientKeys::default();
-    for number in KEYS {
-        keys.insert(&curve::public_key(number), &format!("client-{number}"));
+    for number in KEYS.chain([STRANGER]) {
+        let networks: &[&str] = match number {
+            STRANGER => &["10.0.0.0/8", "fd00::/8"],
+            3 => &["10.0.0.0/8", "127.0.0.0/8"],
+            _ => &[],
+        };
+        let networks = networks.iter().map(|text| text.parse().expect(text));
+        let client = Client {
+            from: networks.collect(),
+            user: format!("client-{number}").into(),
+        };
+        keys.insert(&curve::public_key(number), client);
     }
     keys
 }
