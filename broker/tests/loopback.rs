@@ -1,10 +1,10 @@
 //! The real broker: its driver on 127.0.0.1, against sessions over blocking sockets.
 
 use broker::config::{
-    Attach, Config, Endpoint, Kind, ProxyConfig, SocketName, SocketOption, Value,
+    Attach, Config, Endpoint, Fault, Kind, ProxyConfig, SocketName, SocketOption, Value,
 };
 use broker::view::{PageQuery, PeerFilter, SocketView, StopState};
-use broker::{Admin, Bound, Broker, Handle};
+use broker::{Admin, BindError, Bound, Broker, ChangeError, Handle};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -208,6 +208,28 @@ enum Heard {
     Message(Vec<Vec<u8>>),
     Other,
     Topic(Vec<u8>),
+}
+
+/// A program that makes its configuration itself is told before anything listens.
+#[test]
+fn a_broker_binds_no_configuration_that_the_check_refuses() {
+    let mut config = Config::embedded_default();
+    let wildcard = Endpoint::parse_bind("tcp://*:0").expect("legal");
+    for proxy in &mut config.proxies {
+        for name in SocketName::SIDES {
+            proxy.socket_mut(name).bind = vec![wildcard.clone()];
+        }
+    }
+    let Err(BindError::Config(ChangeError::Illegal(problem))) = Broker::bind(&config) else {
+        panic!("every peer of the network may come in");
+    };
+    assert_eq!(problem.fault, Fault::Exposed("tcp://*:0".to_owned()));
+    for proxy in &mut config.proxies {
+        for name in SocketName::SIDES {
+            proxy.socket_mut(name).options.insecure = true;
+        }
+    }
+    drop(Broker::bind(&config).expect("it is permitted"));
 }
 
 #[test]
@@ -448,7 +470,7 @@ fn calls_end_with_the_broker() {
 }
 
 /// One of twenty changes that concern neither end of the path of the numbers.
-fn unrelated(handle: &Handle, number: usize) -> Result<broker::Applied, broker::ChangeError> {
+fn unrelated(handle: &Handle, number: usize) -> Result<broker::Applied, ChangeError> {
     let endpoint = || "tcp://127.0.0.1:0".parse::<Endpoint>().expect("legal");
     let find = |admin: &mut Admin<'_>, name: &str| {
         let proxies = admin.proxies();

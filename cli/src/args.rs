@@ -91,7 +91,7 @@ const RENAMED: &[(&str, &str)] = &[
 const EXAMPLES: &str = "\
 Examples:
   zmqd                                      one proxy of each kind on 127.0.0.1
-  zmqd queue --frontend 'tcp://*:5559' --backend 'tcp://*:5560'
+  zmqd queue --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560
   zmqd run --print-default > zmqd.toml      an example of a configuration file
   zmqd check zmqd.toml && zmqd run zmqd.toml";
 

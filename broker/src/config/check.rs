@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use super::endpoint::Overlaps;
 use super::{
     CaptureConfig, Config, Connect, ControlConfig, Endpoint, KeyError, OptionError, ProxyConfig,
-    SocketName,
+    SocketConfig, SocketName,
 };
-use zmtp::{SocketType, show};
+use zmtp::{MechanismConfig, SocketType, show};
 
 /// A problem in a [`Config`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,12 @@ pub enum Fault {
         /// The part of the endpoint to change.
         what: &'static str,
     },
+    /// An endpoint that other machines can reach, and that every peer may use.
+    #[error(
+        "other machines can reach {0}, and any peer may come in: set curve_secret and \
+         curve_clients, or tcp_accept_filter, or insecure = true"
+    )]
+    Exposed(String),
     /// A name that would make logs and output ambiguous.
     #[error("\"{}\" is not a name: use up to 64 letters, digits, dots, hyphens and underscores",
          show(.0))]
@@ -145,6 +151,7 @@ impl Config {
         let left = |problems: &Vec<_>| Self::PROBLEMS_MAX.saturating_sub(problems.len());
         problems.extend(self.overlaps().take(left(&problems)));
         problems.extend(self.lost_connects().take(left(&problems)));
+        problems.extend(self.exposed().take(left(&problems)));
         problems.truncate(Self::PROBLEMS_MAX);
         problems
     }
@@ -191,6 +198,19 @@ impl Config {
         })
     }
 
+    /// Endpoints to listen on that other machines can reach, of sockets that any peer may use.
+    fn exposed(&self) -> impl Iterator<Item = Problem> {
+        self.binds()
+            .filter_map(move |(index, name, nth, endpoint)| {
+                let socket = self.proxies[index].socket(name);
+                let is_exposed = endpoint.is_beyond_loopback() && socket.is_open_to_all();
+                is_exposed.then(|| Problem {
+                    fault: Fault::Exposed(endpoint.to_string()),
+                    place: Place::Bind(index, name, nth),
+                })
+            })
+    }
+
     /// Endpoints that cannot be bound because of an earlier endpoint.
     fn overlaps(&self) -> impl Iterator<Item = Problem> {
         let mut overlaps = Overlaps::default();
@@ -219,6 +239,19 @@ impl Config {
                     place: Place::Bind(index, name, nth),
                 })
             })
+    }
+}
+
+impl SocketConfig {
+    /// Whether its options allow any peer of the network to connect.
+    fn is_open_to_all(&self) -> bool {
+        let has_curve = matches!(
+            self.mechanism,
+            MechanismConfig::CurveClient(_) | MechanismConfig::CurveServer(_)
+        );
+        // Keys that are not loaded are a problem of their own.
+        let has_keys = has_curve || !self.options.curve_secret.is_empty();
+        !has_keys && self.options.tcp_accept_filter.is_empty() && !self.options.insecure
     }
 }
 
@@ -301,7 +334,9 @@ const NAME_LEN_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Kind, SocketConfig};
+    use crate::config::Kind;
+    use std::sync::Arc;
+    use zmtp::curve::{CurveServer, SecretKey};
 
     fn side(port: u16) -> SocketConfig {
         let endpoint = Endpoint::parse_bind(&format!("tcp://127.0.0.1:{port}")).expect("legal");
@@ -455,6 +490,44 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_listener_beyond_loopback_needs_a_restriction_or_insecure() {
+        let exposed = |name: SocketName, restrict: &dyn Fn(&mut SocketConfig)| {
+            let mut proxy = proxy("a", 1);
+            let socket = proxy.socket_mut(name);
+            socket.bind.push("tcp://*:9".parse().expect("legal"));
+            restrict(socket);
+            Config {
+                proxies: vec![proxy],
+                ..Config::default()
+            }
+        };
+        let secret = || SecretKey::from_bytes(&[7; 32]).expect("not zero");
+        let curve = || MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret())));
+        for name in SocketName::ALL {
+            let problems = exposed(name, &|_| ()).problems();
+            let nth = usize::from(name.side().is_some());
+            let [problem] = &problems[..] else {
+                panic!("{problems:?}");
+            };
+            assert_eq!(problem.place, Place::Bind(0, name, nth));
+            assert_eq!(problem.fault, Fault::Exposed("tcp://*:9".to_owned()));
+            let plain = |socket: &mut SocketConfig| socket.mechanism = MechanismConfig::PlainServer;
+            assert_eq!(exposed(name, &plain).problems().len(), 1);
+            let restrictions: [&dyn Fn(&mut SocketConfig); 3] = [
+                &|socket| socket.options.insecure = true,
+                &|socket| {
+                    let network = "10.0.0.0/8".parse().expect("a network");
+                    socket.options.tcp_accept_filter.push(network);
+                },
+                &|socket| socket.mechanism = curve(),
+            ];
+            for restrict in restrictions {
+                assert_eq!(exposed(name, restrict).problems(), []);
+            }
+        }
     }
 
     #[test]

@@ -115,11 +115,10 @@ impl Broker {
     /// Binds every endpoint of `config`; no connection is accepted before [`Self::run`].
     ///
     /// # Errors
-    /// The first endpoint that could not be bound, and the reason.
+    /// The first problem of [`Config::check`], or the first endpoint that could not be bound, and
+    /// the reason.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
-        if let Some(problem) = config.unloaded_keys() {
-            return Err(ChangeError::Illegal(problem).into());
-        }
+        config.check().map_err(ChangeError::from)?;
         let now = Instant::now();
         let core = Core::new(now, config, RandomState::new().hash_one(0));
         let mut broker = Self::with_core(now, core)?;

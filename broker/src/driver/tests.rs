@@ -151,8 +151,8 @@ const TUNED_BUFFERS: (usize, usize) = (40000, 60000);
 
 fn tuned() -> SocketOptions {
     let text = format!(
-        "[options]\n{TUNED_TOML}\n[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\n\
-         backend.bind = 'tcp://*:2'"
+        "[options]\n{TUNED_TOML}\n[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:1'\n\
+         backend.bind = 'tcp://127.0.0.1:2'"
     );
     let config = Config::from_toml(&text, "test.toml").expect("legal");
     config.proxies[0].frontend.options.clone()

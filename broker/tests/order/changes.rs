@@ -673,6 +673,43 @@ fn tcp_accept_filter_applies_to_new_connections() {
     assert_eq!(play.core.statistics()[0].counters.closed_for("kept-out"), 1);
 }
 
+/// No path of changes opens a listener to every peer of the network.
+#[test]
+fn a_change_cannot_let_every_peer_in() {
+    let mut play = main_only();
+    let id = play.id("main");
+    let wildcard: Endpoint = "tcp://*:9".parse().expect("legal");
+    let is_exposed = |outcome: Result<Applied, ChangeError>| {
+        let Err(ChangeError::Illegal(problem)) = outcome else {
+            return false;
+        };
+        problem.fault == Fault::Exposed("tcp://*:9".to_owned())
+    };
+    for socket in SocketName::SIDES {
+        let attach =
+            |admin: &mut Admin<'_>| admin.attach(id, socket, Attach::Bind, wildcard.clone());
+        assert!(is_exposed(play.change(attach)));
+    }
+    let mut other = named("other", "queue", 11);
+    other.backend.bind.push(wildcard.clone());
+    assert!(is_exposed(
+        play.change(|admin| admin.add_proxy(other.clone()))
+    ));
+    let mut next = play.core.admin(play.now).config().clone();
+    next.proxies[0].backend.bind.push(wildcard.clone());
+    // A key that needs a restart restricts nothing before it.
+    next.proxies[0].backend.options.curve_secret = "secret".to_owned();
+    let changes = diff(play.core.admin(play.now).config(), &next);
+    assert!(is_exposed(play.change(|admin| admin.apply(&changes))));
+    play.set(BACK, "insecure", Value::Flag(true));
+    play.change(|admin| admin.attach(id, BACK, Attach::Bind, wildcard))
+        .expect("it is permitted");
+    let option = SocketOption::find("insecure").expect("it is there");
+    let revoked = play.change(|admin| admin.set_option(id, BACK, option, Value::Flag(false)));
+    assert!(is_exposed(revoked));
+    assert_eq!(play.core.walk_tables()[3], ("listeners", 3));
+}
+
 #[test]
 fn subscriptions_reach_an_endpoint_that_is_added_with_topics_of_its_own() {
     let mut play = Play::of(named("main", "forwarder", 1));

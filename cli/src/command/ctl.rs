@@ -41,7 +41,8 @@ A proxy listens for control commands where its --control says. Any zmq_proxy_ste
 pause, resume, terminate and statistics too.
 
 Examples:
-  zmqd queue --frontend 'tcp://*:5559' --backend 'tcp://*:5560' --control ipc:///run/zmqd.ctl
+  zmqd queue --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560 \\
+      --control ipc:///run/zmqd.ctl
   zmqd ctl ipc:///run/zmqd.ctl peers --rates
   zmqd ctl ipc:///run/zmqd.ctl subscriptions news. --json
   zmqd ctl ipc:///run/zmqd.ctl kick --identity client-7";

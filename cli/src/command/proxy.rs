@@ -24,7 +24,8 @@ pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {
     serve::serve(&config, "command line", |_| String::new())
 }
 
-fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
+fn config(ProxyCommand { mut args, kind }: ProxyCommand) -> Config {
+    let settings = args.take_settings();
     let mut proxy = ProxyConfig {
         frontend: side(args.frontend, args.frontend_connect),
         backend: side(args.backend, args.backend_connect),
@@ -38,23 +39,19 @@ fn config(ProxyCommand { args, kind }: ProxyCommand) -> Config {
     proxy.record = args.record.config();
     proxy.control.socket_type = args.control_socket;
     proxy.control.socket = side(args.control, Vec::new());
-    // General settings before particular ones, in any order on the command line.
-    let (for_one, for_both): (Vec<Setting>, Vec<Setting>) = args
-        .set
+    let (for_all, for_one): (Vec<Setting>, Vec<Setting>) = settings
         .into_iter()
-        .partition(|setting| setting.side.is_some());
+        .partition(|setting| setting.side.is_none());
     let mut shared = SocketOptions::default();
-    for setting in for_both {
+    for setting in for_all {
         apply(&setting, &mut shared);
     }
     for side in SocketName::ALL {
         proxy.socket_mut(side).options = shared.shared_with(side, proxy.socket_type(side));
     }
     for setting in for_one {
-        for side in SocketName::ALL {
-            if setting.side == Some(side) {
-                apply(&setting, &mut proxy.socket_mut(side).options);
-            }
+        if let Some(side) = setting.side {
+            apply(&setting, &mut proxy.socket_mut(side).options);
         }
     }
     Config {
@@ -105,6 +102,13 @@ fn explain(problem: &Problem) -> String {
         (Fault::NoEndpoint(side), _) => {
             format!(
                 "the {side} has no endpoint: give --{side} ENDPOINT or --{side}-connect ENDPOINT"
+            )
+        }
+        (Fault::Exposed(endpoint), Place::Bind(_, side, _)) => {
+            format!(
+                "--{side}: other machines can reach {endpoint}, and any peer may come in: give \
+                 --curve-secret and --curve-clients, or --set tcp_accept_filter=NETWORK, or \
+                 --insecure"
             )
         }
         (fault, Place::Bind(_, side, _)) => format!("--{side}: {fault}"),

@@ -237,13 +237,13 @@ fn check_explains_a_file() {
 
 #[test]
 fn check_lists_the_changes_from_one_file_to_another() {
-    let text =
-        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
+    let text = "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:1'\n\
+                backend.bind = 'tcp://127.0.0.1:2'\n";
     let old = file("old.toml", text);
     let more = "backend.sndhwm = 5\nbackend.backlog = 6\nbackend.maxmsgsize = 7\n\
-                [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://*:4'\n\
-                backend.bind = 'tcp://*:5'\n";
-    let text = text.replace("'tcp://*:1'", "'tcp://*:3'");
+                [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://127.0.0.1:4'\n\
+                backend.bind = 'tcp://127.0.0.1:5'\n";
+    let text = text.replace("'tcp://127.0.0.1:1'", "'tcp://127.0.0.1:3'");
     let new = file("new.toml", &format!("memory_limit = 0\n{text}{more}"));
     assert_eq!(
         stdout_of(&["check", "--diff", &old, &new]),
@@ -251,8 +251,8 @@ fn check_lists_the_changes_from_one_file_to_another() {
          queue.backend.sndhwm: 5 (was 1000), at once\n\
          queue.backend.maxmsgsize: 7 (was 134217728), for new connections\n\
          queue.backend.backlog: 6 (was 4096), after a restart\n\
-         queue.frontend.bind: tcp://*:1 removed, at once\n\
-         queue.frontend.bind: tcp://*:3 added, at once\n\
+         queue.frontend.bind: tcp://127.0.0.1:1 removed, at once\n\
+         queue.frontend.bind: tcp://127.0.0.1:3 added, at once\n\
          streamer: proxy added, at once\n"
     );
     assert_eq!(stdout_of(&["check", "--diff", &new, &new]), "");
@@ -262,7 +262,7 @@ fn check_lists_the_changes_from_one_file_to_another() {
 fn check_shows_the_topics_of_a_link() {
     let path = file(
         "topics.toml",
-        "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://*:1'\n\
+        "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://127.0.0.1:1'\n\
          frontend.connect = ['tcp://a:2',\n\
          { endpoint = 'tcp://b:3', subscribe = ['eu.', 'us.'] }]\n",
     );

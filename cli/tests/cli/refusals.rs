@@ -40,19 +40,19 @@ fn contradictions_on_the_command_line_name_the_option() {
     let queue = ["queue", "--frontend", "tcp://127.0.0.1:1", "--backend"];
     for (more, expected) in [
         (
-            &["tcp://*:1"][..],
-            "--backend: tcp://*:1 is bound by the frontend of queue",
+            &["tcp://127.0.0.1:1"][..],
+            "--backend: tcp://127.0.0.1:1 is bound by the frontend of queue",
         ),
         (
-            &["tcp://*:2", "--name", "two words"],
+            &["tcp://127.0.0.1:2", "--name", "two words"],
             "--name: \"two words\" is not a name",
         ),
         (
-            &["tcp://*:2", "--set", "backend.reconnect_ivl=9000"],
+            &["tcp://127.0.0.1:2", "--set", "backend.reconnect_ivl=9000"],
             "--set backend: reconnect_ivl_max",
         ),
         (
-            &["tcp://*:2", "--set", "reconnect_ivl=9s"],
+            &["tcp://127.0.0.1:2", "--set", "reconnect_ivl=9s"],
             "--set: reconnect_ivl_max",
         ),
     ] {
@@ -62,6 +62,48 @@ fn contradictions_on_the_command_line_name_the_option() {
             refusal.contains(expected),
             "{args:?}\nexpected: {expected}\nfound: {refusal}"
         );
+    }
+}
+
+/// The three ways out are named, and each is one.
+#[test]
+fn a_listener_beyond_loopback_that_admits_every_peer_is_refused() {
+    let open = ["--frontend", "tcp://*:1", "--backend", "tcp://127.0.0.1:2"];
+    let control = ["--control", "tcp://eth0:3", "--set"];
+    let control = [&control[..], &["frontend.insecure=true"]].concat();
+    for (more, expected) in [
+        (&[][..], "--frontend: other machines can reach tcp://*:1, "),
+        (
+            &control,
+            "--control: other machines can reach tcp://eth0:3, ",
+        ),
+    ] {
+        let refusal = refusal_of(&[&["queue"], &open[..], more].concat(), 2);
+        assert!(refusal.starts_with(expected), "{refusal}");
+        let ways = "give --curve-secret and --curve-clients, or --set tcp_accept_filter=NETWORK, \
+                    or --insecure";
+        assert!(refusal.ends_with(ways), "{refusal}");
+    }
+    let text = "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\n\
+                backend.bind = 'tcp://127.0.0.1:2'\n";
+    let path = file("exposed.toml", text);
+    for subcommand in ["check", "run"] {
+        let refusal = refusal_of(&[subcommand, &path], 2);
+        let expected = ":3: proxy.frontend.bind: other machines can reach tcp://*:1, and any peer \
+                        may come in: set curve_secret and curve_clients, or tcp_accept_filter, or \
+                        insecure = true";
+        assert_eq!(refusal, format!("{path}{expected}"));
+    }
+    for (number, permitted) in [
+        format!("insecure = true\n{text}"),
+        format!("{text}frontend.insecure = true\n"),
+        format!("{text}frontend.tcp_accept_filter = '10.0.0.0/8'\n"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = file(&format!("permitted{number}.toml"), permitted);
+        assert!(run(&["check", &path]).status.success(), "{permitted}");
     }
 }
 
@@ -83,7 +125,7 @@ fn wrong_files_are_refused_with_line_and_key() {
             ":3: proxy.colour: unknown key: write one of",
         ),
         (
-            format!("\n{QUEUE}frontend.bind = 'tcp://*:1'"),
+            format!("\n{QUEUE}frontend.bind = 'tcp://127.0.0.1:1'"),
             ":2: proxy.backend: the backend has no endpoint",
         ),
         (
@@ -99,8 +141,10 @@ fn wrong_files_are_refused_with_line_and_key() {
             ":2: proxy.kind: unknown kind \"pipe\": write",
         ),
         (
-            format!("{QUEUE}frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:1'"),
-            ":4: proxy.backend.bind: tcp://*:1 is bound by the frontend of queue already",
+            format!(
+                "{QUEUE}frontend.bind = 'tcp://127.0.0.1:1'\nbackend.bind = 'tcp://127.0.0.1:1'"
+            ),
+            ":4: proxy.backend.bind: tcp://127.0.0.1:1 is bound by the frontend of queue already",
         ),
     ]
     .into_iter()
@@ -168,7 +212,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
         "the frontend has no endpoint: give --frontend ENDPOINT or --frontend-conn",
     ),
     (
-        &["queue", "--frontend", "tcp://*:1"],
+        &["queue", "--frontend", "tcp://127.0.0.1:1"],
         "the backend has no endpoint: give --backend END",
     ),
     (
@@ -216,7 +260,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
         &[
             "queue",
             "--frontend",
-            "tcp://*:1",
+            "tcp://127.0.0.1:1",
             "--backend-connect",
             "inproc://a",
         ],

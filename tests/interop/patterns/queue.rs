@@ -192,6 +192,8 @@ fn one_side_binds_and_connects_several_endpoints() {
         "@tcp://127.0.0.1:0",
         "--frontend",
         "tcp://*:*",
+        "--set",
+        "frontend.insecure=true",
         "--frontend-connect",
         &vacant_endpoint(),
         "--backend",

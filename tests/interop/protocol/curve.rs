@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{self, Command};
 
-use zmqd_tests::{ANY, CURVE_KEYS, Python, Zmqd};
+use zmqd_tests::raw::{COMMAND, frame, greeting, ready};
+use zmqd_tests::{ANY, CURVE_KEYS, Python, Raw, Zmqd};
 
 /// A directory with keys that `zmqd keygen` has made; removed when dropped.
 struct Keys(PathBuf);
@@ -210,6 +211,124 @@ fn a_side_is_a_client_of_a_libzmq_server() {
         assert take(sink, 100) == [[b"%d" % number, b"y" * 1000] for number in range(100)]
         "#,
     );
+}
+
+/// Where the keys are is said once for both sides; a setting of one side counts more.
+#[test]
+fn the_command_line_gives_both_sides_their_keys() {
+    let keys = Keys::new("arguments", &["server", "client", "worker"]);
+    let broker = Zmqd::queue(&[
+        "--curve-secret",
+        &keys.path("server.key_secret"),
+        "--curve-clients",
+        &keys.path("client.key"),
+        "--set",
+        &keys.set("backend.curve_clients", "worker.key"),
+    ]);
+    let mut python = Python::beside(&broker);
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        def client(kind, endpoint, name):
+            made = socket(kind)
+            be_client(made, keys, client=name)
+            made.connect(endpoint)
+            return made
+
+        stranger = client(zmq.REP, backend, "client")
+        worker, asker = client(zmq.REP, backend, "worker"), client(zmq.REQ, frontend, "client")
+        asker.send(b"question")
+        assert worker.recv() == b"question"
+        worker.send(b"answer")
+        assert asker.recv() == b"answer"
+        assert is_silent(stranger)
+        "#,
+    );
+    let mut python = Python::new();
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        sink = socket(zmq.PULL)
+        sink.curve_server = True
+        secret = zmq.auth.load_certificate(f"{keys}server.key_secret")
+        sink.curve_publickey, sink.curve_secretkey = secret
+        sink.bind("tcp://127.0.0.1:0")
+        "#,
+    );
+    let endpoint: String = python.ask("last_endpoint(sink)");
+    let broker = Zmqd::start(&[
+        "streamer",
+        "--frontend",
+        ANY,
+        "--set",
+        "frontend.curve_server=",
+        &keys.set("frontend.curve_clients", "client.key"),
+        "--backend-connect",
+        &endpoint,
+        "--curve-secret",
+        &keys.path("client.key_secret"),
+        "--curve-server",
+        &keys.path("server.key"),
+    ]);
+    python.set("frontend", broker.frontend());
+    python.run(
+        r#"
+        source = socket(zmq.PUSH)
+        be_client(source, keys, server="client", client="client")
+        source.connect(frontend)
+        source.send(b"work")
+        assert sink.recv() == b"work"
+        "#,
+    );
+}
+
+/// Peers without CURVE get the greeting of the broker, or a part of it, and no byte more: neither
+/// the socket type nor the name of the other side.
+#[test]
+fn a_curve_side_sends_its_greeting_only_to_other_mechanisms_and_old_versions() {
+    let keys = Keys::new("others", &["server"]);
+    let broker = Zmqd::queue(&[
+        "--curve-secret",
+        &keys.path("server.key_secret"),
+        "--curve-clients",
+        "any",
+    ]);
+    let as_server = |mechanism: &str| {
+        let mut bytes = greeting(mechanism);
+        bytes[32] = 1;
+        bytes
+    };
+    let hello = frame(COMMAND, b"\x05HELLO\x04user\x06secret");
+    for (name, sent) in [
+        ("NULL", [&greeting("NULL")[..], &ready("DEALER")].concat()),
+        ("PLAIN", [&greeting("PLAIN")[..], &hello].concat()),
+        ("GSSAPI", greeting("GSSAPI").to_vec()),
+        ("no name", greeting("").to_vec()),
+        ("a longer name", greeting("CURVE2").to_vec()),
+        ("a name in lower case", greeting("curve").to_vec()),
+        ("the longest name", greeting(&"A".repeat(20)).to_vec()),
+        ("a server of NULL", as_server("NULL").to_vec()),
+        ("a second server", as_server("CURVE").to_vec()),
+        (
+            "ZMTP 2.0",
+            b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x05\0\0".to_vec(),
+        ),
+        ("ZMTP 1.0", b"\x01\0\x06\0hello".to_vec()),
+        ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+    ] {
+        for endpoint in [broker.frontend(), broker.backend()] {
+            let mut raw = Raw::connect(endpoint);
+            // The broker may close before it has read all of this.
+            drop(raw.send(&sent));
+            let seen = raw.read_until_closed();
+            assert!(
+                as_server("CURVE").starts_with(&seen),
+                "{name}: {}",
+                seen.escape_ascii()
+            );
+        }
+    }
+    broker.wait_connections(0);
 }
 
 #[test]

@@ -52,6 +52,11 @@ const EFFECTS: &[(&str, &str, &str)] = &[
         "a_side_is_a_client_of_a_libzmq_server",
     ),
     (
+        "insecure",
+        "tests/interop/patterns/queue.rs",
+        "one_side_binds_and_connects_several_endpoints",
+    ),
+    (
         "handshake_ivl",
         LIMITS,
         "a_handshake_takes_at_most_handshake_ivl",

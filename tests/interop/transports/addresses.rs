@@ -59,6 +59,7 @@ fn ipv6_binds_a_wildcard_for_both_families() {
         any,
         "--backend",
         any,
+        "--insecure",
         "--set",
         "ipv6=true",
     ]);
@@ -104,6 +105,7 @@ fn link_local_addresses_take_a_zone() {
             "tcp://[fe80::1%none0]:0",
             "--backend",
             ANY,
+            "--insecure",
         ]);
         assert_eq!(end.code, Some(1), "{}", end.stderr);
         return;
@@ -115,6 +117,7 @@ fn link_local_addresses_take_a_zone() {
         &format!("{zoned}:0"),
         "--backend",
         ANY,
+        "--insecure",
     ]);
     assert!(
         broker.frontend().starts_with(&zoned),
@@ -152,6 +155,7 @@ fn interfaces_are_bound_by_name() {
         "tcp://lo:*",
         "--backend",
         "tcp://lo:0",
+        "--insecure",
     ]);
     assert!(
         broker.frontend().starts_with("tcp://127.0.0.1:"),
@@ -165,6 +169,7 @@ fn interfaces_are_bound_by_name() {
         "tcp://none0.invalid:*",
         "--backend",
         ANY,
+        "--insecure",
     ]);
     assert_eq!(end.code, Some(1), "{}", end.stderr);
 }

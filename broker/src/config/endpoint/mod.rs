@@ -130,6 +130,14 @@ pub enum EndpointFault {
 }
 
 impl Endpoint {
+    /// Whether bytes for it may leave this machine, or come from another: a tcp endpoint that is
+    /// not a loopback address. Interfaces and names other than `localhost` are not looked up, and
+    /// count as beyond it.
+    #[must_use]
+    pub fn is_beyond_loopback(&self) -> bool {
+        matches!(self, Self::Tcp { host, .. } if !host.is_loopback())
+    }
+
     /// Parses an endpoint to listen on; the host may be `*`, the port `*` or 0.
     ///
     /// # Errors

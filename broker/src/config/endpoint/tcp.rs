@@ -42,6 +42,17 @@ impl Host {
         is_local.then_some([Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()])
     }
 
+    /// Whether it is a loopback address by its text alone. A network interface and a name other
+    /// than `localhost` count as reachable from other machines: they can change their addresses.
+    pub(super) fn is_loopback(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Ip(ip) => ip.to_canonical().is_loopback(),
+            Self::Name(_) => self.loopback().is_some(),
+            Self::Zoned(ip, _) => ip.is_loopback(),
+        }
+    }
+
     pub(super) fn is_ipv4(&self) -> bool {
         matches!(self, Self::Any | Self::Ip(IpAddr::V4(_)))
     }

@@ -7,6 +7,37 @@ fn sentence(result: Result<Endpoint, EndpointError>) -> String {
 }
 
 #[test]
+fn only_loopback_addresses_and_localhost_stay_within_the_machine() {
+    for (text, is_beyond) in [
+        ("inproc://a", false),
+        ("ipc:///run/a", false),
+        ("ipc://@a", false),
+        ("ipc://*", false),
+        ("tcp://127.0.0.1:5", false),
+        ("tcp://127.255.0.9:5", false),
+        ("tcp://[::1]:5", false),
+        ("tcp://[::ffff:127.0.0.1]:5", false),
+        ("tcp://[::1%lo]:5", false),
+        ("tcp://localhost:5", false),
+        ("tcp://a.LOCALHOST.:5", false),
+        ("tcp://*:5", true),
+        ("tcp://*:*", true),
+        ("tcp://0.0.0.0:5", true),
+        ("tcp://[::]:5", true),
+        ("tcp://[::ffff:10.0.0.1]:5", true),
+        ("tcp://128.0.0.1:5", true),
+        ("tcp://[fe80::1%lo]:5", true),
+        ("tcp://eth0:5", true),
+        ("tcp://lo:5", true),
+        ("tcp://localhost.example.org:5", true),
+        ("tcp://127.0.0.1.example.org:5", true),
+    ] {
+        let endpoint: Endpoint = text.parse().expect(text);
+        assert_eq!(endpoint.is_beyond_loopback(), is_beyond, "{text}");
+    }
+}
+
+#[test]
 fn legal_endpoints_are_displayed_as_libzmq_writes_them() {
     for (text, displayed) in [
         ("tcp://*:5555", "tcp://*:5555"),

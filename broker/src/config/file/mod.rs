@@ -91,7 +91,13 @@ impl Reader {
         self.refuse_unknown(
             table,
             &node,
-            &["drain_timeout", "memory_limit", "options", "proxy"],
+            &[
+                "drain_timeout",
+                INSECURE,
+                "memory_limit",
+                "options",
+                "proxy",
+            ],
         );
         if let Some((value, node)) = get(table, &node, "drain_timeout")
             && let Some(timeout) = self.keep(read_time(value, &node))
@@ -121,9 +127,10 @@ impl Reader {
         config
     }
 
-    /// The options of all sockets.
+    /// The options of all sockets. For one of them the root has a key too.
     fn shared_options(&mut self, root: &DeTable<'_>, root_node: &Node) -> SocketOptions {
         let mut options = SocketOptions::default();
+        self.option(INSECURE, root, root_node, &mut options);
         let Some((value, node)) = get(root, root_node, "options") else {
             return options;
         };
@@ -370,16 +377,8 @@ impl Reader {
         };
         let endpoint = self.keep(read_endpoint(value, &endpoint_node, Attach::Connect));
         let mut options = SocketOptions::default();
-        if let Some((value, topics_node)) = get(table, node, SUBSCRIBE)
-            && let Ok(option) = SocketOption::find(SUBSCRIBE)
-        {
-            // The key has the same meaning as for a whole side.
-            let set = read_value(value, &topics_node, option).and_then(|value| {
-                let set = option.set(&mut options, value);
-                set.map_err(|error| topics_node.fail(error))
-            });
-            self.keep(set);
-        }
+        // The key has the same meaning as for a whole side.
+        self.option(SUBSCRIBE, table, node, &mut options);
         Some(Connect {
             endpoint: endpoint?,
             subscribe: options.subscribe,
@@ -388,13 +387,25 @@ impl Reader {
 
     fn options(&mut self, table: &DeTable<'_>, node: &Node, options: &mut SocketOptions) {
         for option in SocketOption::ALL {
-            if let Some((value, option_node)) = get(table, node, option.name) {
-                let set = read_value(value, &option_node, option).and_then(|value| {
-                    let set = option.set(options, value);
-                    set.map_err(|error| option_node.fail(error))
-                });
-                self.keep(set);
-            }
+            self.option(option.name, table, node, options);
+        }
+    }
+
+    fn option(
+        &mut self,
+        name: &str,
+        table: &DeTable<'_>,
+        node: &Node,
+        options: &mut SocketOptions,
+    ) {
+        if let Ok(option) = SocketOption::find(name)
+            && let Some((value, option_node)) = get(table, node, name)
+        {
+            let set = read_value(value, &option_node, option).and_then(|value| {
+                let set = option.set(options, value);
+                set.map_err(|error| option_node.fail(error))
+            });
+            self.keep(set);
         }
     }
 
@@ -488,7 +499,8 @@ impl Reader {
             (_, Place::Socket(index, _) | Place::SocketType(index, _)) => {
                 !self.broken.contains(&index)
             }
-            (Fault::NoSubscriber(_), Place::Connect(index, ..)) => !self.broken.contains(&index),
+            (Fault::NoSubscriber(_), Place::Connect(index, ..))
+            | (Fault::Exposed(_), Place::Bind(index, ..)) => !self.broken.contains(&index),
             _ => true,
         }
     }
@@ -617,6 +629,9 @@ fn not_toml(error: &Error) -> Fail {
 /// The names of kinds that are not in the table, as `zmqd check` shows them.
 const PAIR: &str = "proxy";
 const ECHO: &str = "echo";
+
+/// The key of an option that the root of a file may set for all sockets.
+const INSECURE: &str = "insecure";
 
 /// The key of the topics of one connection, as for a whole side.
 const SUBSCRIBE: &str = "subscribe";

@@ -24,7 +24,7 @@ fn refusals_name_line_and_key_and_remedy() {
         );
     }
     for (text, expected) in WRONG_TOGETHER {
-        let text = format!("{text}backend.bind = 'tcp://*:2'\n");
+        let text = format!("{text}backend.bind = 'tcp://127.0.0.1:2'\n");
         let refusal = refusal(&text);
         assert!(
             refusal.contains(expected),
@@ -35,9 +35,9 @@ fn refusals_name_line_and_key_and_remedy() {
 
 #[test]
 fn a_duplicate_name_is_refused_at_the_second_place() {
-    let text = "[[proxy]]\nkind = 'queue'\nname = 'a'\nfrontend.bind = 'tcp://*:1'\n\
-                backend.bind = 'tcp://*:2'\n[[proxy]]\nkind = 'queue'\nname = 'a'\n\
-                frontend.bind = 'tcp://*:3'\nbackend.bind = 'tcp://*:4'\n";
+    let text = "[[proxy]]\nkind = 'queue'\nname = 'a'\nfrontend.bind = 'tcp://127.0.0.1:1'\n\
+                backend.bind = 'tcp://127.0.0.1:2'\n[[proxy]]\nkind = 'queue'\nname = 'a'\n\
+                frontend.bind = 'tcp://127.0.0.1:3'\nbackend.bind = 'tcp://127.0.0.1:4'\n";
     assert_eq!(
         refusal(text),
         "test.toml:8: proxy.name: another proxy has the name \"a\": rename one of them"
@@ -122,14 +122,14 @@ sndhwn = 7
 kind = 'que'
 frontend.bind = '7001'
 fronend.sndhwm = 3
-backend.bind = 'tcp://*:7002'
+backend.bind = 'tcp://127.0.0.1:7002'
 [[proxy]]
 kind = 'proxy'
 frontend = 'tcp://*:7001'
 [[proxy]]
 kind = 'queue'
 sndhwm = 4
-frontend.bind = 'tcp://*:7002'
+frontend.bind = 'tcp://127.0.0.1:7002'
 backend = { connect = ['inproc://a', 'tcp://*:1'], ipv6 = 1 }
 ";
     let expected = [
@@ -141,7 +141,7 @@ backend = { connect = ['inproc://a', 'tcp://*:1'], ipv6 = 1 }
         "test.toml:10: proxy.kind: a proxy needs a socket on each side",
         "test.toml:11: proxy.frontend: write frontend.bind = \"tcp://*:7001\" to listen there",
         "test.toml:14: proxy.sndhwm: options belong to one side",
-        "test.toml:15: proxy.frontend.bind: tcp://*:7002 is bound by the backend of",
+        "test.toml:15: proxy.frontend.bind: tcp://127.0.0.1:7002 is bound by the backend of",
         "test.toml:16: proxy.backend.connect: \"tcp://*:1\" has no host",
         "test.toml:16: proxy.backend.ipv6: write true or false",
     ];
@@ -174,27 +174,27 @@ fn a_hundred_errors_are_enough() {
 fn options_without_effect_on_captures_and_controls_are_refused_with_the_reason() {
     for (lines, sentence) in [
         (
-            "capture = { bind = 'tcp://*:3', immediate = false }",
+            "capture = { bind = 'tcp://127.0.0.1:3', immediate = false }",
             "proxy.capture: immediate = false has no effect on a capture: links of",
         ),
         (
-            "capture = { bind = 'tcp://*:3', overflow = 'block' }",
+            "capture = { bind = 'tcp://127.0.0.1:3', overflow = 'block' }",
             "has no effect on a capture: a PUB never waits for its subscribers",
         ),
         (
-            "capture = { bind = 'tcp://*:3', xpub_nodrop = true }",
+            "capture = { bind = 'tcp://127.0.0.1:3', xpub_nodrop = true }",
             "xpub_nodrop = true has no effect on a capture: copies never wait for a PUB",
         ),
         (
-            "capture = { bind = 'tcp://*:3', socket = 'PUSH', balance = 'ready' }",
+            "capture = { bind = 'tcp://127.0.0.1:3', socket = 'PUSH', balance = 'ready' }",
             "only the readers of a PUSH or DEALER capture take turns, and they never answer",
         ),
         (
-            "control = { bind = 'tcp://*:3', overflow = 'block' }",
+            "control = { bind = 'tcp://127.0.0.1:3', overflow = 'block' }",
             "has no effect on a control",
         ),
         (
-            "control = { bind = 'tcp://*:3', rcvhwm = 5 }",
+            "control = { bind = 'tcp://127.0.0.1:3', rcvhwm = 5 }",
             "rcvhwm = 5 has no effect on a control: received",
         ),
     ] {
@@ -326,7 +326,7 @@ const WRONG_IN_A_PROXY: &[(&str, &str)] = &[
         "test.toml:3: proxy.frontend.bind: \"tcp://*\" has no port",
     ),
     (
-        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://*:1',\n\n'udp://x']",
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://127.0.0.1:1',\n\n'udp://x']",
         "test.toml:5: proxy.frontend.bind: \"udp://x\" has the transport \"udp\"",
     ),
     (
@@ -385,15 +385,24 @@ const WRONG_TOGETHER: &[(&str, &str)] = &[
         "test.toml:4: proxy.frontend: the frontend has no endpoint",
     ),
     (
-        "[[proxy]]\nkind = 'queue'\nname = 'two words'\nfrontend.bind = 'tcp://*:1'\n",
+        "[[proxy]]\nkind = 'queue'\nname = 'two words'\nfrontend.bind = 'tcp://127.0.0.1:1'\n",
         "test.toml:3: proxy.name: \"two words\" is not a name",
     ),
     (
-        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://*:1',\n 'tcp://127.0.0.1:2']\n",
-        "test.toml:5: proxy.backend.bind: tcp://*:2 is bound by the frontend of queue",
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = ['tcp://127.0.0.1:1',\n 'tcp://127.0.0.1:2']\n",
+        "test.toml:5: proxy.backend.bind: tcp://127.0.0.1:2 is bound by the frontend of queue",
     ),
     (
-        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nfrontend.reconnect_ivl = 9000\n",
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\n",
+        "test.toml:3: proxy.frontend.bind: other machines can reach tcp://*:1, and any peer may",
+    ),
+    (
+        "insecure = 1\n",
+        "test.toml:1: insecure: write true or false",
+    ),
+    (
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:1'\n\
+         frontend.reconnect_ivl = 9000\n",
         "test.toml:3: proxy.frontend: reconnect_ivl_max (5000 ms) is below reconnect_ivl",
     ),
 ];

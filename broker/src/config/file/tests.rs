@@ -20,7 +20,8 @@ fn connect(text: &str) -> Connect {
 #[test]
 fn an_endpoint_to_connect_to_may_have_topics_of_its_own() {
     let config = read(
-        "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://*:1'\nfrontend.subscribe = 'all'\n\
+        "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://[::1]:1'\n\
+         frontend.subscribe = 'all'\n\
          frontend.connect = ['tcp://a:2', { endpoint = 'tcp://b:3', subscribe = ['eu.', 'us.'] },\n\
          { endpoint = 'tcp://c:4', subscribe = 'one' }, { endpoint = 'tcp://d:5' }]\n",
     );
@@ -65,10 +66,13 @@ fn the_embedded_default_has_one_proxy_of_each_kind_on_loopback() {
 fn every_way_of_writing_a_side_means_the_same() {
     let expected = read(
         "[[proxy]]\nkind = 'queue'\n\
-         [proxy.frontend]\nbind = ['tcp://*:1']\nsndhwm = 7\n\
+         [proxy.frontend]\nbind = ['tcp://127.0.0.1:1']\nsndhwm = 7\n\
          [proxy.backend]\nconnect = ['tcp://a:2', 'tcp://b:3']\n",
     );
-    assert_eq!(texts(&expected.proxies[0].frontend.bind), ["tcp://*:1"]);
+    assert_eq!(
+        texts(&expected.proxies[0].frontend.bind),
+        ["tcp://127.0.0.1:1"]
+    );
     assert_eq!(
         expected.proxies[0].backend.connect,
         ["tcp://a:2", "tcp://b:3"].map(connect)
@@ -76,11 +80,11 @@ fn every_way_of_writing_a_side_means_the_same() {
     assert_eq!(expected.proxies[0].frontend.options.sndhwm, 7);
     assert_eq!(expected.proxies[0].backend.options.sndhwm, 1000);
     for text in [
-        "[[proxy]]\nkind = 'queue'\nfrontend = { bind = 'tcp://*:1', sndhwm = 7 }\n\
+        "[[proxy]]\nkind = 'queue'\nfrontend = { bind = 'tcp://127.0.0.1:1', sndhwm = 7 }\n\
          backend = { connect = ['tcp://a:2', 'tcp://b:3'] }\n",
-        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nfrontend.sndhwm = 0x7\n\
+        "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:1'\nfrontend.sndhwm = 0x7\n\
          backend.connect = ['tcp://a:2', 'tcp://b:3']\n",
-        "proxy = [{ kind = 'queue', frontend = { bind = 'tcp://*:1', sndhwm = +7 },\n\
+        "proxy = [{ kind = 'queue', frontend = { bind = 'tcp://127.0.0.1:1', sndhwm = +7 },\n\
          backend.connect = ['tcp://a:2', 'tcp://b:3'] }]\n",
     ] {
         assert_eq!(read(text), expected, "{text}");
@@ -91,8 +95,8 @@ fn every_way_of_writing_a_side_means_the_same() {
 fn shared_options_apply_to_every_side_that_does_not_set_them() {
     let config = read(
         "drain_timeout = 0\n\
-         [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://*:1'\n\
-         backend = { bind = 'tcp://*:2', maxmsgsize = 1_000 }\n\
+         [[proxy]]\nkind = 'streamer'\nfrontend.bind = 'tcp://127.0.0.1:1'\n\
+         backend = { bind = 'tcp://127.0.0.1:2', maxmsgsize = 1_000 }\n\
          [options]\nmaxmsgsize = 2000\nhandshake_ivl = 0\n",
     );
     assert_eq!(config.drain_timeout, Duration::ZERO);
@@ -120,7 +124,8 @@ fn every_option_of_the_table_is_a_key() {
             (_, other) => other,
         };
         let text = format!(
-            "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n\
+            "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://[::1]:1'\n\
+             backend.bind = 'tcp://[::1]:2'\n\
              backend.{} = {value}\n",
             option.name
         );
@@ -138,8 +143,8 @@ fn options_have_the_types_of_toml() {
     let config = read(
         "[options]\ntcp_accept_filter = ['127.0.0.0/8', '::1']\nipv6 = true\ntcp_keepalive = -1\n\
          bindtodevice = 'lo'\n\
-         [[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\n\
-         backend = { bind = 'tcp://*:2', tcp_accept_filter = '10.0.0.0/8' }\n",
+         [[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:1'\n\
+         backend = { bind = 'tcp://127.0.0.1:2', tcp_accept_filter = '10.0.0.0/8' }\n",
     );
     let [frontend, backend] = SocketName::SIDES.map(|side| &config.proxies[0].socket(side).options);
     let filter = SocketOption::find("tcp_accept_filter").expect("an option");
@@ -163,8 +168,8 @@ fn proxies_without_a_name_are_named_after_their_kind() {
     let mut text = String::new();
     for (index, name) in ["", "name = 'queue2'", "", ""].iter().enumerate() {
         text.push_str(&format!(
-            "[[proxy]]\nkind = 'queue'\n{name}\nfrontend.bind = 'tcp://*:1{index}'\n\
-             backend.bind = 'tcp://*:2{index}'\n"
+            "[[proxy]]\nkind = 'queue'\n{name}\nfrontend.bind = 'tcp://127.0.0.1:1{index}'\n\
+             backend.bind = 'tcp://127.0.0.1:2{index}'\n"
         ));
     }
     let config = read(&text);
@@ -179,9 +184,9 @@ fn proxies_without_a_name_are_named_after_their_kind() {
 #[test]
 fn any_two_sockets_are_written_on_their_sides() {
     let text = "memory_limit = 1000\n[[proxy]]\n\
-                frontend = { socket = 'pull', bind = 'tcp://*:1' }\n\
-                backend = { socket = 'PUB', bind = 'tcp://*:2' }\n\
-                [[proxy]]\nfrontend = { socket = 'REP', bind = 'tcp://*:3' }";
+                frontend = { socket = 'pull', bind = 'tcp://127.0.0.1:1' }\n\
+                backend = { socket = 'PUB', bind = 'tcp://127.0.0.1:2' }\n\
+                [[proxy]]\nfrontend = { socket = 'REP', bind = 'tcp://127.0.0.1:3' }";
     let config = Config::from_toml(text, "test.toml").expect("legal");
     assert_eq!(config.memory_limit, 1000);
     assert_eq!(Ok(config.proxies[0].kind), "PULL:PUB".parse());
@@ -211,9 +216,10 @@ fn any_two_sockets_are_written_on_their_sides() {
 #[test]
 fn captures_controls_and_recordings_are_read() {
     let sides = "[[proxy]]\nkind = 'queue'\nname = 'q'\n\
-                 frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
+                 frontend.bind = 'tcp://127.0.0.1:1'\nbackend.bind = 'tcp://127.0.0.1:2'\n";
     let text = format!(
-        "{sides}capture = {{ bind = 'tcp://*:3', socket = 'PUSH', format = 'proxy', sndhwm = 7 }}\n\
+        "{sides}capture = {{ bind = 'tcp://[::1]:3', socket = 'PUSH', \
+         format = 'proxy', sndhwm = 7 }}\n\
          control.connect = 'tcp://a:4'\n\
          record = {{ path = 'q.zrec', files = 3, age = '60s' }}\n"
     );
@@ -234,7 +240,7 @@ fn captures_controls_and_recordings_are_read() {
     assert_eq!((in_prefix.as_str(), out_prefix.as_str()), ("in", "out"));
     assert_eq!(
         (texts(&socket.bind), socket.options.sndhwm),
-        (vec!["tcp://*:3".to_owned()], 7)
+        (vec!["tcp://[::1]:3".to_owned()], 7)
     );
     assert_eq!(proxy.control.socket_type, SocketType::Rep);
     let control = &proxy.control.socket.connect;
@@ -273,8 +279,8 @@ const WRONG_BESIDE_THE_SIDES: &[(&str, &str)] = &[
         "proxy.control.in_prefix: unknown key",
     ),
     (
-        "capture.bind = 'tcp://*:2'",
-        "proxy.capture.bind: tcp://*:2 is bound by the backend",
+        "capture.bind = 'tcp://127.0.0.1:2'",
+        "proxy.capture.bind: tcp://127.0.0.1:2 is bound by the backend",
     ),
     (
         "record = { files = 2 }",
@@ -321,7 +327,8 @@ fn times_and_sizes_may_have_units() {
     let config = read(
         "drain_timeout = '1.5s'\nmemory_limit = '64MiB'\n[options]\nsndhwm_bytes = '10MB'\n\
          handshake_ivl = '2min'\ntcp_keepalive_idle = '1h'\nmaxmsgsize = 1_000\n\
-         [[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n\
+         [[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://[::1]:1'\n\
+          backend.bind = 'tcp://[::1]:2'\n\
          record = { path = 'a', age = '1d', size = '100MB', buffer = '1M', files = 7 }\n",
     );
     assert_eq!(config.drain_timeout, Duration::from_millis(1500));
@@ -376,11 +383,11 @@ fn times_and_sizes_may_have_units() {
 #[test]
 fn a_proxy_of_any_two_sockets_may_have_the_kind_proxy() {
     let kind = |lines: &str| {
-        let text = format!("[[proxy]]\n{lines}\nfrontend.bind = 'tcp://*:1'\n");
+        let text = format!("[[proxy]]\n{lines}\nfrontend.bind = 'tcp://127.0.0.1:1'\n");
         Config::from_toml(&text, "test.toml").map(|config| config.proxies[0].kind)
     };
     let pair = "kind = 'proxy'\nfrontend.socket = 'PULL'\n\
-                backend = { socket = 'PUB', bind = 'tcp://*:2' }";
+                backend = { socket = 'PUB', bind = 'tcp://127.0.0.1:2' }";
     assert_eq!(kind(pair), Ok("PULL:PUB".parse().expect("legal")));
     let echo = "kind = 'echo'\nfrontend.socket = 'REP'";
     assert_eq!(kind(echo), Ok("REP".parse().expect("legal")));
@@ -443,7 +450,7 @@ fn ten_times_the_proxies_take_about_ten_times_as_long() {
 
 #[test]
 fn a_capture_blocks_only_by_its_own_option() {
-    let capture = "capture = { bind = 'tcp://*:3', socket = 'PUSH' }";
+    let capture = "capture = { bind = 'tcp://127.0.0.1:3', socket = 'PUSH' }";
     let all = "[options]\noverflow = 'block'\nimmediate = false\nsndhwm = 7\n";
     let text = format!("{all}{STREAMER}{capture}\n");
     let config = Config::from_toml(&text, "test.toml").expect("legal");
@@ -453,7 +460,8 @@ fn a_capture_blocks_only_by_its_own_option() {
     let found = (options.overflow, options.immediate, options.sndhwm);
     assert_eq!(found, (Overflow::Standard, true, 7));
     for socket in ["PUSH", "PAIR", "DEALER"] {
-        let capture = format!("{{ bind = 'tcp://*:3', socket = '{socket}', overflow = 'block' }}");
+        let capture =
+            format!("{{ bind = 'tcp://127.0.0.1:3', socket = '{socket}', overflow = 'block' }}");
         let text = format!("{STREAMER}capture = {capture}\n");
         let config = Config::from_toml(&text, "test.toml").expect("legal");
         let overflow = config.proxies[0].capture.socket.options.overflow;
@@ -462,4 +470,25 @@ fn a_capture_blocks_only_by_its_own_option() {
 }
 
 pub(super) const STREAMER: &str = "[[proxy]]\nkind = 'streamer'\n\
-     frontend.bind = 'tcp://*:1'\nbackend.bind = 'tcp://*:2'\n";
+     frontend.bind = 'tcp://127.0.0.1:1'\nbackend.bind = 'tcp://127.0.0.1:2'\n";
+
+#[test]
+fn the_root_of_a_file_permits_insecure_listeners_everywhere() {
+    let sockets = "[[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://*:1'\n\
+                   backend = { bind = 'tcp://127.0.0.1:2', insecure = false }\n\
+                   capture.bind = 'tcp://*:3'\ncontrol.bind = 'tcp://*:4'\n";
+    let config = read(&format!("insecure = true\n{sockets}"));
+    let insecure = SocketName::ALL.map(|name| config.proxies[0].socket(name).options.insecure);
+    assert_eq!(insecure, [true, false, true, true]);
+    let errors = Config::from_toml(sockets, "test.toml").expect_err("every peer may come in");
+    assert_eq!(errors.to_string().lines().count(), 3, "{errors}");
+}
+
+/// A misspelt restriction is one error, not two.
+#[test]
+fn a_listener_beyond_loopback_is_no_error_beside_another() {
+    let text = "[[proxy]]\nkind = 'queue'\nbackend.bind = 'tcp://127.0.0.1:2'\n\
+                frontend = { bind = 'tcp://*:1', tcp_acept_filter = '10.0.0.0/8' }\n";
+    let errors = Config::from_toml(text, "test.toml").expect_err("an unknown key");
+    assert_eq!(errors.to_string().lines().count(), 1, "{errors}");
+}

@@ -137,20 +137,6 @@ impl Config {
     }
 }
 
-impl Config {
-    /// The first socket whose options name keys that nothing has read: without them it would let
-    /// every peer in.
-    pub(crate) fn unloaded_keys(&self) -> Option<Problem> {
-        let proxies = self.proxies.iter().enumerate();
-        let mut sockets = proxies.flat_map(|(index, proxy)| {
-            SocketName::ALL.map(|name| (Place::Socket(index, name), proxy.socket(name)))
-        });
-        let (place, _) = sockets.find(|(_, socket)| socket.lacks_keys())?;
-        let fault = Fault::KeysNotLoaded;
-        Some(Problem { fault, place })
-    }
-}
-
 impl SocketConfig {
     fn load_keys(&mut self) -> Result<(), KeyError> {
         let options = &self.options;

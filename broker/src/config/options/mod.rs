@@ -52,6 +52,9 @@ pub struct SocketOptions {
     /// Whether messages are queued only for connected peers; otherwise links that are down have
     /// queues too.
     pub immediate: bool,
+    /// Whether the socket may listen on addresses that other machines reach, although any peer may
+    /// come in.
+    pub insecure: bool,
     /// Whether publications go to peers that did *not* subscribe to them.
     pub invert_matching: bool,
     /// Permissions of the files of local sockets; [`None`] leaves them to the umask.
@@ -149,6 +152,7 @@ impl SocketOptions {
         heartbeat_ttl: Duration::from_secs(30),
         // A waiting message can still go to another peer.
         immediate: true,
+        insecure: false,
         invert_matching: false,
         ipc_mode: None,
         ipc_owner: None,

@@ -117,6 +117,15 @@ impl SocketOption {
             field_mut: |options| &mut options.curve_server,
         },
         Self {
+            name: "insecure",
+            libzmq: None,
+            applies: Applies::Live,
+            kind: ValueKind::Flag,
+            doc: "Listen beyond loopback without CURVE and tcp_accept_filter",
+            field: |options| &options.insecure,
+            field_mut: |options| &mut options.insecure,
+        },
+        Self {
             name: "handshake_ivl",
             libzmq: Some("ZMQ_HANDSHAKE_IVL"),
             applies: Applies::NewConnections,

@@ -190,6 +190,10 @@ const NOT_DRAWN: &[(&str, &str)] = &[
     ("curve_secret", THE_MECHANISMS),
     ("curve_clients", THE_MECHANISMS),
     ("curve_server", THE_MECHANISMS),
+    (
+        "insecure",
+        "the check of a configuration reads it, and nothing that runs",
+    ),
     ("connect_timeout", THE_DRIVERS),
     ("sndbuf", THE_KERNELS),
     ("rcvbuf", THE_KERNELS),

@@ -76,6 +76,18 @@ pub(crate) struct ProxyArgs {
     /// The name in logs and output; by default the kind
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// CURVE: the file with the secret key of both sides
+    #[arg(long, value_name = "FILE", value_parser = file)]
+    pub(crate) curve_secret: Option<Value>,
+    /// CURVE: the clients that may come in, as a server
+    #[arg(long, value_name = "DIR|FILE|any", value_parser = file)]
+    pub(crate) curve_clients: Option<Value>,
+    /// CURVE: the public key of the server, as a client
+    #[arg(long, value_name = "KEY|FILE", value_parser = file)]
+    pub(crate) curve_server: Option<Value>,
+    /// Listen beyond loopback although any peer may come in
+    #[arg(long)]
+    pub(crate) insecure: bool,
     /// Options by key; frontend.KEY and backend.KEY set one side
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<Setting>,
@@ -94,6 +106,40 @@ pub(crate) struct Setting {
     pub(crate) option: &'static SocketOption,
     pub(crate) side: Option<SocketName>,
     pub(crate) value: Value,
+}
+
+impl ProxyArgs {
+    /// The settings of all sockets or of some, those that others override first.
+    pub(crate) fn take_settings(&mut self) -> Vec<Setting> {
+        let both = [
+            ("curve_secret", self.curve_secret.take()),
+            ("curve_clients", self.curve_clients.take()),
+            ("curve_server", self.curve_server.take()),
+        ];
+        let both = both.into_iter().flat_map(|(name, value)| {
+            value.map(|value| SocketName::SIDES.map(|side| setting(name, Some(side), &value)))
+        });
+        let insecure = self
+            .insecure
+            .then(|| setting("insecure", None, &Value::Flag(true)));
+        // General settings before particular ones, in any order on the command line.
+        let (one, all): (Vec<Setting>, Vec<Setting>) = std::mem::take(&mut self.set)
+            .into_iter()
+            .partition(|setting| setting.side.is_some());
+        let shared = insecure.into_iter().chain(all);
+        shared.chain(both.flatten()).chain(one).collect()
+    }
+}
+
+/// A setting that has an argument of its own.
+fn setting(name: &str, side: Option<SocketName>, value: &Value) -> Setting {
+    let option = SocketOption::find(name).expect("an option of the table");
+    let value = value.clone();
+    Setting {
+        option,
+        side,
+        value,
+    }
 }
 
 impl FromStr for Setting {
@@ -129,6 +175,11 @@ fn value_of(name: &str, text: &str) -> Result<Setting, String> {
         side: None,
         value,
     })
+}
+
+/// The name of a file, or a text in its place, as an option has it.
+fn file(text: &str) -> Result<Value, String> {
+    value_of("curve_secret", text).map(|setting| setting.value)
 }
 
 fn drain_timeout(text: &str) -> Result<Duration, String> {
@@ -213,10 +264,12 @@ fn proxy_after_help(name: &str, sockets: &str) -> String {
     }
     text.push_str(&format!(
         "\nExamples:\n  \
-         zmqd {name}{sockets} --frontend 'tcp://*:5559' --backend 'tcp://*:5560'\n  \
-         zmqd {name}{sockets} --frontend 'tcp://*:5559' \
+         zmqd {name}{sockets} --frontend tcp://127.0.0.1:5559 --backend tcp://127.0.0.1:5560\n  \
+         zmqd {name}{sockets} --frontend 'tcp://*:5559' --backend 'tcp://*:5560' \\\n      \
+         --curve-secret server.key_secret --curve-clients clients\n  \
+         zmqd {name}{sockets} --insecure --frontend 'tcp://*:5559' \\\n      \
          --backend-connect tcp://a:1 tcp://b:1\n  \
-         zmqd {name}{sockets} --frontend '@tcp://*:*' --backend '>tcp://a:5560' \\\n      \
+         zmqd {name}{sockets} --frontend '@tcp://127.0.0.1:*' --backend '>tcp://a:5560' \\\n      \
          --set backend.sndhwm=10"
     ));
     text
@@ -235,7 +288,8 @@ Endpoints are tcp://HOST:PORT, with * for every interface or for any free port, 
 ipc://@NAME, and inproc://NAME. As in czmq, a prefix @ binds and > connects. Quote * and >,
 which the shell would interpret. Times and sizes take units: 250ms, 5s, 64MiB. Without one,
 --record-age counts seconds, other times count milliseconds, and sizes bytes. Commas separate the
-texts of a list.
+texts of a list. A socket that listens beyond loopback needs CURVE, a tcp_accept_filter, or
+--insecure.
 
 Options for --set, with their defaults:
 ";
