@@ -109,8 +109,8 @@ enum State {
     ExpectGreeting(ExpectGreeting),
     /// The peer speaks ZMTP 2.0; waits for its identity.
     ExpectIdentity(ExpectIdentity),
-    /// The mechanism's handshake.
-    Handshake(Handshake),
+    /// The mechanism's handshake; apart, since it is larger than all that follows it.
+    Handshake(Box<Handshake>),
     /// Messages.
     Traffic(Deframer),
     /// A trial: commands only. The peer is reported again when the trial ends.
@@ -415,11 +415,11 @@ impl Session {
     fn start_mechanism(&mut self, version: Version, out: &mut Vec<u8>) -> Result<Event, Error> {
         let mut mechanism = Mechanism::new(&self.config.mechanism);
         let progress = mechanism.start(&self.config, out);
-        self.state = State::Handshake(Handshake {
+        self.state = State::Handshake(Box::new(Handshake {
             is_undecided: false,
             mechanism,
             version,
-        });
+        }));
         Ok(self.proceed(progress?))
     }
 

@@ -15,7 +15,6 @@
 //!
 //! Every byte of memory is counted when it is allocated: a queue's own memory in its footprint and
 //! in the store, shared memory once in the store.
-//! footprint and in the store, what several share once in the store.
 
 mod apart;
 mod buffer;

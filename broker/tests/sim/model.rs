@@ -686,14 +686,15 @@ impl Model {
     }
 
     /// Excuses the loss of messages that wait on a socket without a peer, or without a peer that
-    /// will become ready, or that is not forwarded to.
+    /// will become ready, or that is not forwarded to, or for the first reader of a capture.
     pub(crate) fn excuse_lonely(&mut self) {
         for socket in 0..self.sockets.len() {
             let is_here = |mirror: &Mirror| index(mirror.socket) == socket && mirror.is_live();
             let is_heard = self.sockets[socket].options.balance != Balance::Ready;
-            let is_paused = self.is_paused(socket / SocketName::ALL.len());
+            let proxy = socket / SocketName::ALL.len();
+            let goes_on = !self.is_paused(proxy) && self.may_be_copied(proxy);
             let has_takers = is_heard && self.mirrors.values().any(is_here);
-            self.sockets[socket].is_loose |= is_paused || !has_takers;
+            self.sockets[socket].is_loose |= !goes_on || !has_takers;
         }
     }
 

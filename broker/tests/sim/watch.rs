@@ -96,7 +96,7 @@ pub(crate) enum Answer {
 pub(crate) struct Watch {
     answers: BTreeMap<ConnId, VecDeque<Answer>>,
     /// Messages do not go on without a copy.
-    blocks: bool,
+    pub(crate) blocks: bool,
     calls: u64,
     has_peers: bool,
     /// Memory is limited, so it is unknown which peers lose messages.

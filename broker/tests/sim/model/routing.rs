@@ -50,7 +50,20 @@ impl Model {
     pub(crate) fn has_takers(&self, id: ConnId) -> bool {
         let target = self.mirrors[&id].socket.across();
         target.is_some_and(|target| {
-            !self.is_paused(target.proxy as usize) && self.live(target).next().is_some()
+            let proxy = target.proxy as usize;
+            let goes_on = !self.is_paused(proxy) && self.may_be_copied(proxy);
+            goes_on && self.live(target).next().is_some()
         })
+    }
+
+    /// Whether messages of a proxy need not wait for the first reader of its capture.
+    pub(crate) fn may_be_copied(&self, proxy: usize) -> bool {
+        let capture = SocketKey {
+            proxy: u32::try_from(proxy).expect("few proxies"),
+            side: SocketName::Capture,
+        };
+        let watch = self.watches[proxy].as_ref();
+        let blocks = watch.is_some_and(|watch| watch.blocks);
+        !blocks || self.live(capture).next().is_some()
     }
 }
