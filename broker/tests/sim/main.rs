@@ -142,6 +142,8 @@ const COVERED: &[&str] = &[
     "publications",
     "questions while messages wait",
     "proxies added",
+    "proxies ended by the program",
+    "proxies paused by the program",
     "proxies removed",
     "queued for a link that is down",
     "read while parked",

@@ -306,6 +306,9 @@ impl World {
         for peer in &mut self.peers {
             peer.notice(ctx);
         }
+        for node in &mut self.nodes {
+            node.calm(ctx);
+        }
     }
 
     /// Makes all brokers stop, in whatever state, and runs until no events are left.

@@ -22,6 +22,8 @@ pub(crate) struct Repertoire {
     pub(crate) is_any: bool,
     /// Proxies to add. Peers are there for them.
     pub(crate) late: Vec<ProxyConfig>,
+    /// Whether the program pauses, resumes and ends proxies.
+    pub(crate) steers: bool,
 }
 
 /// A change of an option, for the better or without a condition that can become false.
@@ -189,6 +191,13 @@ impl Node {
         }
         let mut options = socket_options(&self.config, key).clone();
         ctx.random.pick(OPTIONS)(&mut ctx.random, &mut options);
+        // The model has judged the subscriptions that wait by the former limit.
+        let before = socket_options(&self.config, key).subscriptions_max;
+        let mut waiting = self.hosts.keys().filter(|id| self.core.is_suspended(**id));
+        let has_waiting = waiting.any(|id| self.model.mirrors[id].socket == key);
+        if has_waiting && options.subscriptions_max != before {
+            return;
+        }
         let mut next = self.admin(now).config().clone();
         let name = &self.config.proxies[key.proxy as usize].name;
         let mut proxies = next.proxies.iter_mut();
@@ -206,7 +215,7 @@ impl Node {
     }
 
     /// The proxy of a socket that is there and not about to go.
-    fn changeable(&self, key: SocketKey) -> Option<ProxyId> {
+    pub(super) fn changeable(&self, key: SocketKey) -> Option<ProxyId> {
         let is_ending = self.model.terminated.contains_key(&key.proxy);
         self.proxies[key.proxy as usize].filter(|_| !is_ending)
     }
@@ -312,8 +321,8 @@ impl Node {
     /// The configuration without what is gone or has not come yet.
     pub(crate) fn present(&self) -> Config {
         let proxies = self.config.proxies.iter().zip(&self.proxies).zip(0..);
-        let present =
-            proxies.filter(|((_, id), key)| id.is_some() && !self.model.removed.contains(key));
+        let is_ended = |key: &u32| self.model.terminated.contains_key(key);
+        let present = proxies.filter(|((_, id), key)| id.is_some() && !is_ended(key));
         Config {
             proxies: present.map(|((config, _), _)| config.clone()).collect(),
             ..self.config

@@ -20,6 +20,7 @@ mod changes;
 mod closing;
 mod decisions;
 mod questions;
+mod steering;
 mod traffic;
 
 pub(crate) use changes::Repertoire;
@@ -206,6 +207,9 @@ impl Node {
         self.decide(ctx, now);
         if ctx.random.chance(4) {
             self.reconfigure(ctx, now);
+        }
+        if ctx.is_calm || ctx.random.chance(4) {
+            self.steer(ctx, now);
         }
         let mut inbox = std::mem::take(&mut self.inbox);
         ctx.random.shuffle(&mut inbox);

@@ -209,7 +209,8 @@ impl Scene {
                 spec.quota = spec.quota.min(60);
                 let (pauses, window) = (self.random.chance(50), self.random.pick(&[1, 1, 5]));
                 // The first proxy goes on; otherwise the broker would stop.
-                let may_end = self.plan == Plan::Several && !proxy.name.starts_with('0');
+                let has_more = matches!(self.plan, Plan::Several | Plan::All);
+                let may_end = has_more && !proxy.name.starts_with('0');
                 let terminates = may_end && self.random.chance(50);
                 let steerer = Steerer::new(spec.socket_type, (pauses, terminates), window);
                 self.add_peer(spec, Role::Steerer(steerer));

@@ -188,13 +188,18 @@ impl Scene {
 
     /// What may change in a broker while it runs.
     fn repertoire(&mut self, config: &mut Config) -> Repertoire {
+        let steers = self.random.chance(20);
         let is_excused = matches!(self.plan, Plan::Lockstep | Plan::Handover);
         if is_excused || self.random.chance(50) {
-            return Repertoire::default();
+            return Repertoire {
+                steers,
+                ..Repertoire::default()
+            };
         }
         config.proxies.iter_mut().for_each(legalize);
         let mut repertoire = Repertoire {
             is_any: true,
+            steers,
             ..Repertoire::default()
         };
         for proxy in 0..u32::try_from(config.proxies.len()).expect("few proxies") {
