@@ -194,7 +194,7 @@ impl Core {
             id,
             identity: identity(conn).to_vec(),
             is_ready,
-            is_suspended: conn.is_suspended,
+            is_suspended: is_ready && conn.is_suspended,
             mechanism: is_ready.then(|| conn.session.mechanism()),
             messages_received: traffic.messages_received,
             messages_sent: traffic.messages_sent,

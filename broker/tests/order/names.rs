@@ -3,6 +3,7 @@
 use crate::play::{Place, Play, bound, listener_at, proxy};
 use broker::config::{Config, SocketName};
 use broker::reason::DropReason;
+use broker::view::{PageQuery, PeerFilter};
 use broker::{Action, ConnId};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -280,4 +281,21 @@ fn a_departed_peer_loses_its_identity_at_once() {
     let worker = play.join_named(backend(0), SocketType::Dealer, b"");
     play.write(worker);
     has_the_name(&mut play, again, worker);
+}
+
+#[test]
+fn a_peer_that_waits_for_its_name_does_not_count_as_waiting_for_a_receiver() {
+    let mut play = Play::of(proxy("queue"));
+    play.join_named(frontend(0), SocketType::Dealer, b"name");
+    let rival = play.join_named(frontend(0), SocketType::Dealer, b"name");
+    play.send_frames(rival, &[b"question"]);
+    let proxy = play.core.proxies().next().expect("a queue");
+    let mut admin = play.core.admin(play.now);
+    let page = admin.peers(proxy, &PeerFilter::default(), &PageQuery::default());
+    let peers = page.expect("a queue").items;
+    let rival = peers.iter().find(|peer| peer.id == rival).expect("listed");
+    assert!(!rival.is_ready, "the first peer has its name");
+    let waiting: usize = admin.sockets().iter().map(|socket| socket.waiting).sum();
+    let suspended = peers.iter().filter(|peer| peer.is_suspended).count();
+    assert_eq!(suspended, waiting);
 }
