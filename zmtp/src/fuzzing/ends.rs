@@ -65,6 +65,8 @@ enum Said {
 }
 
 struct End {
+    /// When it came to traffic or to a trial: its heartbeat begins.
+    came_in_at: Option<Instant>,
     /// What traffic passes through since the end of the handshake.
     coder: Option<Box<Coder>>,
     config: Arc<SessionConfig>,
@@ -173,6 +175,7 @@ impl Ends {
                 config,
                 delivered: 0,
                 expected: VecDeque::new(),
+                came_in_at: None,
                 heard_at: start,
                 input: Vec::new(),
                 is_excused: false,
@@ -296,9 +299,15 @@ impl Ends {
 
     /// Lets time pass for both ends, deadline by deadline.
     fn pass(&mut self, duration: Duration) -> bool {
+        let before = self.now;
         self.now += duration;
         for end in &mut self.ends {
+            if end.is_ready || end.is_on_trial {
+                end.came_in_at.get_or_insert(before);
+            }
             while let Some(deadline) = end.session.poll_timeout().filter(|at| *at <= self.now) {
+                // One that was over from the beginning, as after a late decision, is dealt with now.
+                let deadline = deadline.max(before);
                 let Err(error) = end.session.handle_timeout(deadline, &mut end.out) else {
                     let next = end.session.poll_timeout();
                     assert!(next.is_none_or(|next| next > deadline), "it is done");
@@ -325,9 +334,9 @@ impl Ends {
                 }
                 return false;
             }
-            let silence = self.now - end.heard_at;
             let is_watched = end.config.heartbeat.is_some() && !end.is_excused;
-            if is_watched && (end.is_ready || end.is_on_trial) {
+            if let Some(came_in_at) = end.came_in_at.filter(|_| is_watched) {
+                let silence = self.now - end.heard_at.max(came_in_at);
                 assert!(silence < HEARTBEAT.interval + HEARTBEAT.timeout);
             }
             if !(end.is_ready || end.is_on_trial) {
