@@ -300,7 +300,8 @@ impl Admin<'_> {
     }
 
     /// The peers of a proxy that were closed last and match a filter, the latest first. Each socket
-    /// remembers at most 1000 closed peers, or fewer in a broker of more than four proxies.
+    /// remembers at most 1000 closed peers, or fewer in a broker of more than four proxies or with
+    /// a small memory limit.
     ///
     /// # Errors
     /// [`AdminError::NoSuchProxy`], [`AdminError::Forgotten`].

@@ -11,7 +11,7 @@ use crate::config::{
     SocketName, SocketOption, SocketPath, Value, diff,
 };
 use crate::core::admin::Admin;
-use crate::core::closed::closed_len_max;
+use crate::core::closed::ClosedLimits;
 use crate::core::{Action, Bound, Core, ListenError};
 use crate::ids::{LinkId, ListenerId, ProxyId, SocketId};
 use crate::proxy::{Proxy, Stop};
@@ -294,7 +294,7 @@ impl Core {
             self.listeners[*listener].is_open = true;
         }
         let former = std::mem::replace(&mut self.reconfiguration.config, opening.next);
-        self.closed_len_max = closed_len_max(&self.reconfiguration.config);
+        self.closed_limits = ClosedLimits::of(&self.reconfiguration.config);
         self.set_options(now, &opening.changes);
         let config = &self.reconfiguration.config;
         self.shutdown.set_drain_timeout(config.drain_timeout);

@@ -97,6 +97,7 @@ impl Core {
     fn free_socket(&mut self, id: SocketId) {
         let socket = &mut self.sockets[id];
         socket.shed_orphaned(DropReason::Stopping, &mut self.outbox.store);
+        self.memory.closed -= socket.closed.memory();
         self.pending.subtract(socket.subscription_bytes);
         self.deferred.forget(id);
         let overflowing = &mut self.conns.overflowing;

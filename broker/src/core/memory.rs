@@ -13,6 +13,7 @@
 //!   and closes its peer.
 //! - **Subscriptions, connections.** Above their shares it closes the peer with the most
 //!   subscriptions, and does not accept new connections.
+//! - **Closed peers** are remembered as far as they fit into a small share of the limit.
 //! - When the sum reaches the limit all the same, the largest holders are given up at once, until
 //!   an eighth of the limit is free.
 
@@ -27,6 +28,8 @@ use crate::reason::{CloseReason, DropReason};
 /// Memory by use, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
+    /// The closed peers that are remembered.
+    pub closed: u64,
     /// The fixed cost of each connection, even if idle.
     pub connections: u64,
     /// Stored input: unfinished and waiting messages.
@@ -41,13 +44,15 @@ impl MemoryUse {
     /// The sum.
     #[must_use]
     pub fn total(self) -> u64 {
-        self.connections + self.inputs + self.queues + self.subscriptions
+        self.closed + self.connections + self.inputs + self.queues + self.subscriptions
     }
 }
 
 /// The memory in use, as far as it is tracked, and its limit.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// Bytes of the closed peers that are remembered.
+    pub(super) closed: u64,
     /// Open connections that have a coder.
     pub(super) coders: u64,
     /// Bytes of stored input.
@@ -118,6 +123,7 @@ impl Core {
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         MemoryUse {
+            closed: self.memory.closed,
             connections: self.connection_memory(),
             inputs: self.memory.inputs,
             queues: self.outbox.store.memory() - self.outbox.store.spare(),

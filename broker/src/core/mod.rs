@@ -76,8 +76,8 @@ use agenda::Agenda;
 use change::Reconfiguration;
 pub use change::{Applied, ChangeError, ChangeId, ChangeResult};
 use clock::Clock;
-pub(crate) use closed::Closed;
-use closed::closed_len_max;
+use closed::ClosedLimits;
+pub(crate) use closed::ClosedPeers;
 use deferred::Deferred;
 pub use intake::Flow;
 use leaving::Leaving;
@@ -99,8 +99,8 @@ use turn::{Kind, Turn, cost};
 pub struct Core {
     agenda: Agenda,
     clock: Clock,
-    /// The number of closed peers that a socket remembers.
-    closed_len_max: usize,
+    /// The limits of the closed peers that a socket remembers.
+    closed_limits: ClosedLimits,
     conns: ConnTable,
     deferred: Deferred,
     leaving: Leaving,
@@ -143,7 +143,7 @@ impl Core {
         let mut core = Self {
             agenda: Agenda::default(),
             clock: Clock::new(now),
-            closed_len_max: closed_len_max(config),
+            closed_limits: ClosedLimits::of(config),
             conns: ConnTable::new(Random::new(seed).number()),
             deferred: Deferred::default(),
             leaving: Leaving::default(),

@@ -29,6 +29,7 @@ impl Core {
             walk.visit(&closing.egress);
         }
         for (_, socket) in self.sockets.iter() {
+            found.closed += socket.closed.memory();
             found.subscriptions += socket.pattern.walk_subscriptions();
             if let Some(unsent) = socket.pattern.orphaned() {
                 walk.visit_unsent(unsent);

@@ -4,7 +4,7 @@ use crate::config::{Admission, Overflow, ProxyConfig, SocketName, SocketOptions}
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::line::Line;
 use crate::conn::{Conn, ConnTable, Phase};
-use crate::core::Closed;
+use crate::core::ClosedPeers;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use crate::pattern::Pattern;
@@ -12,7 +12,6 @@ use crate::pattern::errand::Errand;
 use crate::proxy::loop_peers::LoopPeers;
 use crate::reason::DropReason;
 use crate::stats::SocketStats;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zmtp::encode::append_frame;
@@ -25,8 +24,8 @@ pub(crate) struct Socket {
     pub(crate) admission: Admission,
     /// The socket of the other side; an auxiliary socket has none.
     pub(crate) across: Option<SocketId>,
-    /// Its peers that were closed last, the latest first.
-    pub(crate) closed: VecDeque<Closed>,
+    /// Its peers that were closed last.
+    pub(crate) closed: ClosedPeers,
     /// The last request that it sent, if it is a REQ or the one across is a REP.
     pub(crate) errand: Errand,
     pub(crate) id: SocketId,
@@ -91,7 +90,7 @@ impl Socket {
         Self {
             admission: config.admission.clone(),
             across: None,
-            closed: VecDeque::new(),
+            closed: ClosedPeers::default(),
             errand: Errand::default(),
             id,
             keeps_apart: options.keeps_apart(),

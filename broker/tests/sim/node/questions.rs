@@ -120,15 +120,18 @@ impl Node {
         let count: u64 = counts.iter().map(|(_, count)| count).sum();
         let total = usize::try_from(count).expect("few").min(REMEMBERED);
         let limit = some_limit(ctx);
+        // A part of a memory limit holds fewer.
+        let has_limit = self.config.memory_limit > 0;
         let closed = pages(
             limit,
-            Some(total),
+            (!has_limit).then_some(total),
             |peer: &ClosedPeerView| peer.id,
             |page| {
                 let page = self.admin(now).closed_peers(proxy, &filter, page);
                 page.expect("nothing is forgotten meanwhile")
             },
         );
+        assert!(closed.len() <= total, "{} of {total}", closed.len());
         assert!(closed.is_sorted_by_key(|peer| peer.ago), "the latest first");
         let ids: BTreeSet<ConnId> = closed.iter().map(|peer| peer.id).collect();
         assert_eq!(ids.len(), closed.len(), "a peer was closed twice");
