@@ -5,6 +5,7 @@ use crate::peer::PeerAddress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zmtp::curve::PublicKey;
+use zmtp::plain::{Password, PasswordHash};
 use zmtp::{Authorization, Credentials};
 
 /// Which peers of a socket may come in, after their mechanism has checked their credentials.
@@ -19,6 +20,8 @@ pub enum Admission {
     /// The peers that the embedding program admits: [`crate::Admin::undecided_peers`],
     /// [`crate::Admin::authorize`].
     Program,
+    /// The PLAIN clients that know the password of a user.
+    Users(Arc<Users>),
 }
 
 /// A CURVE client in a list.
@@ -67,6 +70,41 @@ impl ClientKeys {
     }
 }
 
+/// The users of a PLAIN server, each with the hash of its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users {
+    unknown: PasswordHash,
+    users: BTreeMap<Arc<str>, PasswordHash>,
+}
+
+impl Users {
+    /// Adds a user; returns the hash that the user had before.
+    pub fn insert(&mut self, name: &str, hash: PasswordHash) -> Option<PasswordHash> {
+        self.users.insert(name.into(), hash)
+    }
+
+    /// The user with this name, if this is the password. Computes one hash, whether the name is
+    /// known or not.
+    #[must_use]
+    pub fn verify(&self, name: &[u8], password: &Password) -> Option<&Arc<str>> {
+        let name = str::from_utf8(name).ok();
+        let known = name.and_then(|name| self.users.get_key_value(name));
+        let hash = known.map_or(&self.unknown, |(_, hash)| hash);
+        let is_right = hash.verify(password);
+        known.filter(|_| is_right).map(|(name, _)| name)
+    }
+}
+
+/// No users.
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            unknown: PasswordHash::of_unknown_user(),
+            users: BTreeMap::new(),
+        }
+    }
+}
+
 impl Admission {
     /// Whether a peer with these credentials may come in from this address; `None` if the program
     /// decides.
@@ -83,6 +121,9 @@ impl Admission {
                 let client = keys.client(key);
                 let client = client.filter(|client| client.may_come_from(address));
                 client.map(|client| client.user.clone())
+            }
+            (Self::Users(users), Credentials::Plain { password, user }) => {
+                users.verify(user, password).cloned()
             }
             _ => None,
         };
@@ -152,6 +193,37 @@ mod tests {
             denied,
             "an ipc peer has no address"
         );
+    }
+
+    #[test]
+    fn a_user_comes_in_with_its_password() {
+        let hash = |text: &str| PasswordHash::new(&Password::new(text.as_bytes())).expect("a salt");
+        let mut users = Users::default();
+        assert_eq!(users.insert("weather", hash("sunny")), None);
+        users.insert("maps", hash("flat"));
+        let users = Admission::Users(Arc::new(users));
+        let decide = |user: &[u8], password: &[u8]| {
+            let credentials = Credentials::Plain {
+                password: Password::new(password),
+                user: user.into(),
+            };
+            decide(&users, &credentials)
+        };
+        assert_eq!(decide(b"weather", b"sunny"), granted("weather"));
+        assert_eq!(decide(b"maps", b"flat"), granted("maps"));
+        let denied = Some(Authorization::Denied { is_told: false });
+        for (user, password) in [
+            (&b"weather"[..], &b"flat"[..]),
+            (b"weather", b""),
+            (b"Weather", b"sunny"),
+            (b"", b"sunny"),
+            (b"\xff", b"sunny"),
+        ] {
+            assert_eq!(decide(user, password), denied, "{user:?}");
+        }
+        let null = users.decide(&Credentials::Null, PeerAddress::Inproc);
+        let curve = users.decide(&Credentials::Curve(key(1)), PeerAddress::Inproc);
+        assert_eq!([null, curve], [denied.clone(), denied]);
     }
 
     #[test]

@@ -57,6 +57,12 @@ pub enum Fault {
          curve_clients, or tcp_accept_filter, or insecure = true"
     )]
     Exposed(String),
+    /// An endpoint over which PLAIN would send passwords in the clear.
+    #[error(
+        "passwords of PLAIN would pass the network of {0} in the clear: use CURVE, or ipc or \
+         loopback, or set insecure = true"
+    )]
+    Cleartext(String),
     /// A name that would make logs and output ambiguous.
     #[error("\"{}\" is not a name: use up to 64 letters, digits, dots, hyphens and underscores",
          show(.0))]
@@ -96,7 +102,7 @@ pub enum Fault {
     #[error(transparent)]
     Keys(#[from] KeyError),
     /// Options name keys, and nothing has read them.
-    #[error("the keys that curve_secret names are not loaded: call Config::load_keys first")]
+    #[error("the files that options name are not loaded: call Config::load_keys first")]
     KeysNotLoaded,
     /// Options that contradict each other.
     #[error(transparent)]
@@ -198,17 +204,35 @@ impl Config {
         })
     }
 
-    /// Endpoints to listen on that other machines can reach, of sockets that any peer may use.
+    /// Endpoints of other machines that the socket must not use as it is configured.
     fn exposed(&self) -> impl Iterator<Item = Problem> {
-        self.binds()
+        let fault = |name: SocketName, index: usize, endpoint: &Endpoint, listens: bool| {
+            let socket = self.proxies[index].socket(name);
+            let text = || endpoint.to_string();
+            match (socket.has_plain(), socket.options.insecure) {
+                _ if !endpoint.is_beyond_loopback() => None,
+                (true, false) => Some(Fault::Cleartext(text())),
+                (false, false) if listens && socket.is_open_to_all() => {
+                    Some(Fault::Exposed(text()))
+                }
+                _ => None,
+            }
+        };
+        let binds = self
+            .binds()
             .filter_map(move |(index, name, nth, endpoint)| {
-                let socket = self.proxies[index].socket(name);
-                let is_exposed = endpoint.is_beyond_loopback() && socket.is_open_to_all();
-                is_exposed.then(|| Problem {
-                    fault: Fault::Exposed(endpoint.to_string()),
-                    place: Place::Bind(index, name, nth),
-                })
-            })
+                let fault = fault(name, index, endpoint, true)?;
+                let place = Place::Bind(index, name, nth);
+                Some(Problem { fault, place })
+            });
+        let connects = self.connects().filter_map(move |(place, _, connect)| {
+            let Place::Connect(index, name, _) = place else {
+                return None;
+            };
+            let fault = fault(name, index, &connect.endpoint, false)?;
+            Some(Problem { fault, place })
+        });
+        binds.chain(connects)
     }
 
     /// Endpoints that cannot be bound because of an earlier endpoint.
@@ -243,7 +267,7 @@ impl Config {
 }
 
 impl SocketConfig {
-    /// Whether its options allow any peer of the network to connect.
+    /// Whether any peer of the network may connect, unless `insecure` is set.
     fn is_open_to_all(&self) -> bool {
         let has_curve = matches!(
             self.mechanism,
@@ -251,7 +275,17 @@ impl SocketConfig {
         );
         // Keys that are not loaded are a problem of their own.
         let has_keys = has_curve || !self.options.curve_secret.is_empty();
-        !has_keys && self.options.tcp_accept_filter.is_empty() && !self.options.insecure
+        !has_keys && self.options.tcp_accept_filter.is_empty()
+    }
+
+    /// Whether passwords pass its connections.
+    fn has_plain(&self) -> bool {
+        let (options, mechanism) = (&self.options, &self.mechanism);
+        let has_mechanism = matches!(
+            mechanism,
+            MechanismConfig::PlainClient(_) | MechanismConfig::PlainServer
+        );
+        has_mechanism || !(options.plain_users.is_empty() && options.plain_username.is_empty())
     }
 }
 
@@ -337,6 +371,7 @@ mod tests {
     use crate::config::Kind;
     use std::sync::Arc;
     use zmtp::curve::{CurveServer, SecretKey};
+    use zmtp::plain::{Password, PlainClient};
 
     fn side(port: u16) -> SocketConfig {
         let endpoint = Endpoint::parse_bind(&format!("tcp://127.0.0.1:{port}")).expect("legal");
@@ -514,8 +549,14 @@ mod tests {
             };
             assert_eq!(problem.place, Place::Bind(0, name, nth));
             assert_eq!(problem.fault, Fault::Exposed("tcp://*:9".to_owned()));
-            let plain = |socket: &mut SocketConfig| socket.mechanism = MechanismConfig::PlainServer;
-            assert_eq!(exposed(name, &plain).problems().len(), 1);
+            let plain = exposed(name, &|socket| {
+                let network = "10.0.0.0/8".parse().expect("a network");
+                socket.options.tcp_accept_filter.push(network);
+                socket.mechanism = MechanismConfig::PlainServer;
+            });
+            let problem = plain.problems().swap_remove(0);
+            assert_eq!(problem.place, Place::Bind(0, name, nth));
+            assert_eq!(problem.fault, Fault::Cleartext("tcp://*:9".to_owned()));
             let restrictions: [&dyn Fn(&mut SocketConfig); 3] = [
                 &|socket| socket.options.insecure = true,
                 &|socket| {
@@ -527,6 +568,34 @@ mod tests {
             for restrict in restrictions {
                 assert_eq!(exposed(name, restrict).problems(), []);
             }
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_sent_to_another_machine_in_the_clear() {
+        let mut proxy = proxy("a", 1);
+        let plain = PlainClient::new(b"user", Password::new(b"secret")).expect("short");
+        proxy.backend.mechanism = MechanismConfig::PlainClient(Arc::new(plain));
+        for (text, is_refused) in [
+            ("tcp://127.0.0.1:9", false),
+            ("ipc:///run/a", false),
+            ("tcp://10.0.0.1:9", true),
+            ("tcp://server:9", true),
+        ] {
+            let endpoint: Endpoint = text.parse().expect(text);
+            proxy.backend.connect = vec![endpoint.into()];
+            proxy.backend.options.insecure = false;
+            let config = |proxy: &ProxyConfig| Config {
+                proxies: vec![proxy.clone()],
+                ..Config::default()
+            };
+            let fault = Fault::Cleartext(text.to_owned());
+            let place = Place::Connect(0, SocketName::Backend, 0);
+            let expected = is_refused.then_some(Problem { fault, place });
+            let problems = config(&proxy).problems();
+            assert_eq!(problems.into_iter().next(), expected, "{text}");
+            proxy.backend.options.insecure = true;
+            assert_eq!(config(&proxy).check(), Ok(()));
         }
     }
 

@@ -20,13 +20,13 @@ mod options;
 mod suggest;
 mod units;
 
-pub use admission::{Admission, Client, ClientKeys};
+pub use admission::{Admission, Client, ClientKeys, Users};
 pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
 pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::{ConfigError, ConfigErrors};
-pub use keys::{KeyError, public_key, read_secret_key};
+pub use keys::{KeyError, UserFile, public_key, read_secret_key};
 pub use kind::{Kind, PairError, socket};
 pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,

@@ -1,6 +1,8 @@
 //! Whether a peer may come in: by the list of its socket, or as the embedding program decides.
 
+use crate::config::Admission;
 use crate::core::admin::page_of;
+use crate::core::turn::cost;
 use crate::core::{Action, Admin, AdminError, Core};
 use crate::ids::{ConnId, ProxyId};
 use crate::view::{Page, PageQuery, UndecidedPeerView};
@@ -20,6 +22,9 @@ impl Core {
     pub(super) fn decide(&mut self, id: ConnId, credentials: Credentials) {
         if let Some(conn) = self.conns.get_mut(id) {
             let admission = &self.sockets[conn.socket].admission;
+            if let (Admission::Users(_), Credentials::Plain { .. }) = (admission, &credentials) {
+                self.turn.charge(cost::PASSWORD);
+            }
             let decision = match admission.decide(&credentials, conn.peer) {
                 Some(authorization) => Decision::Made(authorization),
                 None => Decision::Awaited(credentials),

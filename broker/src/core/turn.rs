@@ -40,6 +40,8 @@ pub(super) mod cost {
     pub(crate) const LINE: u64 = 10_000;
     /// A message is found and routed.
     pub(crate) const MESSAGE: u64 = 60;
+    /// A password is compared with a hash.
+    pub(crate) const PASSWORD: u64 = 200_000;
     /// A system call that reads.
     pub(crate) const READ: u64 = 2_000;
     /// A peer subscribes or cancels.

@@ -2,7 +2,9 @@
 //! shares.
 
 use crate::play::{Play, bound, listener_at, listening, proxy};
-use broker::config::{Config, ProxyConfig, SocketConfig, SocketName, SocketOptions};
+use broker::config::{
+    Admission, Config, ProxyConfig, SocketConfig, SocketName, SocketOptions, Users,
+};
 use broker::limits::WORK_PER_TURN;
 use broker::reason::DropReason;
 use broker::{Action, ConnId, Core, Flow, SLICES_MAX};
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zmtp::curve::{CurveClient, CurveServer, PublicKey, SecretKey};
 use zmtp::encode::{append_command, append_frame, append_message};
+use zmtp::plain::{Password, PasswordHash};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
 use zmtp::{MechanismConfig, Session, SessionConfig, SocketType};
@@ -421,6 +424,56 @@ fn handshakes_with_curve_share_the_turn() {
         ANSWERED,
         "the flood delays it"
     );
+    driver.assert_bounded();
+}
+
+/// The greeting and the HELLO of a PLAIN client.
+fn plain_hello(password: &str) -> Vec<u8> {
+    let mut hello = Vec::new();
+    Greeting::new("PLAIN").emit(&mut hello);
+    let mut body = b"\x05HELLO\x04user".to_vec();
+    body.push(u8::try_from(password.len()).expect("short"));
+    body.extend_from_slice(password.as_bytes());
+    hello.extend([4, u8::try_from(body.len()).expect("short")]);
+    [hello, body].concat()
+}
+
+/// A flood of wrong passwords takes a bounded part of each turn, keeps nothing, and delays neither
+/// the traffic of others nor a client that came before it.
+#[test]
+fn wrong_passwords_share_the_turn() {
+    let mut users = Users::default();
+    let hash = PasswordHash::new(&Password::new(b"secret")).expect("a salt");
+    users.insert("user", hash);
+    let mut config = proxy("streamer");
+    config.frontend.mechanism = MechanismConfig::PlainServer;
+    config.frontend.admission = Admission::Users(Arc::new(users));
+    let mut driver = Loop::new(vec![config]);
+    let join = |driver: &mut Loop, password: &str| {
+        let id = driver.accept(0, SocketName::Frontend);
+        driver.send(id, &plain_hello(password));
+        id
+    };
+    let before = join(&mut driver, "secret");
+    let mut refused = 0;
+    for turn in 0..40 {
+        for _ in 0..100 {
+            join(&mut driver, "Secret");
+        }
+        driver.turn();
+        let counters = &driver.core.statistics()[0].counters;
+        let now = counters.closed_for("not-authorised");
+        // Some close in the next turn.
+        assert!(
+            now - refused <= 8,
+            "{} hashes in turn {turn}",
+            now - refused
+        );
+        refused = now;
+    }
+    assert!(refused > 20, "{refused}");
+    // The greeting, and WELCOME with its header.
+    assert_eq!(driver.sent_to(before), 64 + 10, "the flood delays it");
     driver.assert_bounded();
 }
 

@@ -20,6 +20,7 @@ mod model;
 mod net;
 mod node;
 mod peers;
+mod plain;
 mod random;
 mod scenario;
 mod trace;

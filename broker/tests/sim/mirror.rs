@@ -3,6 +3,7 @@
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
 use crate::net::Plug;
+use crate::plain;
 use crate::random::digest;
 use crate::watch::Passing;
 use broker::config::{Admission, Network, SocketConfig, SocketName, SocketOptions};
@@ -342,6 +343,14 @@ impl Mirror {
                     }
                     _ => Some(key.to_string().into()),
                 };
+                self.is_denied = user.is_none();
+                self.decision = Some(match user {
+                    None => Authorization::Denied { is_told: false },
+                    user => Authorization::Granted { user },
+                });
+            }
+            (Admission::Users(_), Credentials::Plain { password, user }) => {
+                let user = plain::name_of(user, password);
                 self.is_denied = user.is_none();
                 self.decision = Some(match user {
                     None => Authorization::Denied { is_told: false },

@@ -8,6 +8,7 @@ mod ctl;
 mod export;
 mod keygen;
 mod man;
+mod passwd;
 mod proxy;
 mod replay;
 mod run;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Replay(replay::ReplayArgs),
     Export(export::ExportArgs),
     Keygen(keygen::KeygenArgs),
+    Passwd(passwd::PasswdArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -49,6 +51,7 @@ pub(crate) fn dispatch(
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Keygen(args)) => keygen::run(&args),
         Some(Command::Man(args)) => man::run(&args, definition()),
+        Some(Command::Passwd(args)) => passwd::run(&args),
         Some(Command::Proxy(command)) => proxy::run(command),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Run(args)) => run::run(&args),

@@ -1,5 +1,6 @@
 //! The real binary: help, messages, exit codes, output at start.
 
+mod passwd;
 mod recordings;
 mod refusals;
 

@@ -1,7 +1,8 @@
-//! ZMTP: CURVE, limits, heartbeats, mechanisms, and peers of version 2.0.
+//! ZMTP: CURVE, PLAIN, limits, heartbeats, mechanisms, and peers of version 2.0.
 
 mod curve;
 mod heartbeats;
 mod limits;
 mod mechanisms;
+mod plain;
 mod zmtp2;

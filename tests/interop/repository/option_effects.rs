@@ -52,6 +52,21 @@ const EFFECTS: &[(&str, &str, &str)] = &[
         "a_side_is_a_client_of_a_libzmq_server",
     ),
     (
+        "plain_users",
+        PLAIN,
+        "only_users_with_their_password_come_in",
+    ),
+    (
+        "plain_username",
+        PLAIN,
+        "a_side_is_a_client_of_a_libzmq_server",
+    ),
+    (
+        "plain_password_file",
+        PLAIN,
+        "a_side_is_a_client_of_a_libzmq_server",
+    ),
+    (
         "insecure",
         "tests/interop/patterns/queue.rs",
         "one_side_binds_and_connects_several_endpoints",
@@ -293,6 +308,7 @@ const DRIVER: &str = "broker/src/driver/tests.rs";
 const HEARTBEATS: &str = "tests/interop/protocol/heartbeats.rs";
 const IPC: &str = "tests/interop/transports/ipc.rs";
 const CURVE: &str = "tests/interop/protocol/curve.rs";
+const PLAIN: &str = "tests/interop/protocol/plain.rs";
 const LIMITS: &str = "tests/interop/protocol/limits.rs";
 const OVERFLOW: &str = "tests/interop/flow_control/overflow.rs";
 const RECEIVE_HWM: &str = "tests/interop/flow_control/receive_hwm.rs";

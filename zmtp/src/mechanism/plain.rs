@@ -8,6 +8,10 @@
 //!           ◄──                      READY  metadata
 //! ```
 
+mod hash;
+
+pub use hash::{PasswordHash, PasswordHashError};
+
 use super::expect::{expect, expect_or_refusal};
 use super::{Credentials, Progress};
 use crate::config::SessionConfig;

@@ -500,7 +500,8 @@ impl Reader {
                 !self.broken.contains(&index)
             }
             (Fault::NoSubscriber(_), Place::Connect(index, ..))
-            | (Fault::Exposed(_), Place::Bind(index, ..)) => !self.broken.contains(&index),
+            | (Fault::Cleartext(_) | Fault::Exposed(_), Place::Bind(index, ..))
+            | (Fault::Cleartext(_), Place::Connect(index, ..)) => !self.broken.contains(&index),
             _ => true,
         }
     }

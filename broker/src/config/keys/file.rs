@@ -225,7 +225,8 @@ fn parse<K: std::str::FromStr<Err = zmtp::curve::KeyError>>(
     })
 }
 
-fn read(path: &str, is_secret: bool) -> Result<String, KeyError> {
+/// The text of a file. One with secrets is refused if users other than its owner may read it.
+pub(super) fn read(path: &str, is_secret: bool) -> Result<String, KeyError> {
     let failed = |error: io::Error| KeyError::Read {
         error: error.to_string(),
         path: path.to_owned(),

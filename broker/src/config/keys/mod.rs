@@ -1,6 +1,7 @@
-//! CURVE keys: from the files that options name to the mechanism of a socket.
+//! Keys, users and passwords: from the files that options name to the mechanism of a socket.
 
 mod file;
+mod plain;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,8 @@ pub(super) const ANY: &str = "any";
 /// The reason why the keys of a socket cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Users other than its owner may read a file with a secret key.
-    #[error("{path} has a secret key, and other users may read it: chmod 600 {path}")]
+    /// Users other than its owner may read a file with secrets.
+    #[error("{path} has secrets, and other users may read it: chmod 600 {path}")]
     Exposed {
         /// The file.
         path: String,
@@ -27,6 +28,12 @@ pub enum KeyError {
         /// The reason.
         error: zmtp::curve::KeyError,
         /// The file, with the line in a list.
+        place: String,
+    },
+    /// A line of a user file that is not a user.
+    #[error("{place}: write NAME:HASH, as zmqd passwd does; a name has up to 255 bytes")]
+    MalformedUser {
+        /// The file and the line.
         place: String,
     },
     /// The public key of a certificate does not belong to its secret key.
@@ -61,6 +68,12 @@ pub enum KeyError {
         /// The file.
         path: String,
     },
+    /// The password of a client is empty or too long.
+    #[error("{path} must have one line, with a password of 1 to 255 bytes")]
+    Password {
+        /// The file.
+        path: String,
+    },
     /// The file cannot be read.
     #[error("cannot read {path}: {error}")]
     Read {
@@ -84,6 +97,14 @@ pub enum KeyError {
         key: PublicKey,
         /// The second name.
         second: String,
+    },
+    /// Two lines for one user.
+    #[error("{place}: the user {name} is listed before: remove one of the lines")]
+    UserTwice {
+        /// The name.
+        name: String,
+        /// The file and the second line.
+        place: String,
     },
     /// A word after the name of a client that is not known, or comes a second time.
     #[error("{place}: \"{word}\" after the name: write KEY NAME, or KEY NAME from=NETWORK,NETWORK")]
@@ -111,9 +132,11 @@ pub fn public_key(text: &str) -> Result<PublicKey, KeyError> {
     file::public_key(text)
 }
 
+pub use plain::UserFile;
+
 impl Config {
-    /// Reads the key files that options name, and gives each socket its mechanism. A socket whose
-    /// options name no key keeps the mechanism that it has.
+    /// Reads the files with keys, users and passwords that options name, and gives each socket its
+    /// mechanism. A socket whose options name none keeps the mechanism that it has.
     ///
     /// # Errors
     /// Every socket whose keys cannot be used.
@@ -140,8 +163,17 @@ impl Config {
 impl SocketConfig {
     fn load_keys(&mut self) -> Result<(), KeyError> {
         let options = &self.options;
-        let has_keys = !options.curve_secret.is_empty() && self.has_endpoint();
-        if !has_keys || !options.contradictions().is_empty() {
+        if !self.has_endpoint() || !options.contradictions().is_empty() {
+            return Ok(());
+        }
+        if !options.plain_users.is_empty() {
+            self.admission = Admission::Users(Arc::new(plain::users(&options.plain_users)?));
+            self.mechanism = MechanismConfig::PlainServer;
+        } else if !options.plain_username.is_empty() {
+            let client = plain::client(&options.plain_username, &options.plain_password_file)?;
+            self.mechanism = MechanismConfig::PlainClient(Arc::new(client));
+        }
+        if options.curve_secret.is_empty() {
             return Ok(());
         }
         let secret = file::read_secret(&options.curve_secret)?;
@@ -156,13 +188,15 @@ impl SocketConfig {
         Ok(())
     }
 
-    /// Whether options for CURVE are set, and no mechanism protects the socket.
+    /// Whether options for a mechanism are set, and the socket has none.
     pub(super) fn lacks_keys(&self) -> bool {
         let options = &self.options;
         let names = [
             &options.curve_secret,
             &options.curve_clients,
             &options.curve_server,
+            &options.plain_username,
+            &options.plain_users,
         ];
         self.has_endpoint()
             && self.mechanism == MechanismConfig::Null

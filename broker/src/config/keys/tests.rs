@@ -1,10 +1,12 @@
 use super::*;
 use crate::config::Attach;
+use crate::config::{SocketOption, SocketOptions};
 use crate::peer::PeerAddress;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use zmtp::Credentials;
+use zmtp::plain::{Password, PasswordHash, PlainClient};
 
 /// The test keys of libzmq's manual.
 const PUBLIC: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
@@ -217,4 +219,180 @@ fn a_socket_gets_the_mechanism_that_its_options_name() {
     socket.load_keys().expect("a client");
     assert!(!socket.mechanism.is_server());
     assert_eq!(socket.mechanism.name(), "CURVE");
+}
+
+/// A configuration whose frontend has these options, with its files read.
+fn loaded(set: impl FnOnce(&mut SocketConfig)) -> Result<SocketConfig, Vec<Problem>> {
+    let mut config = Config::embedded_default();
+    set(&mut config.proxies[0].frontend);
+    config.load_keys()?;
+    Ok(config.proxies[0].frontend.clone())
+}
+
+#[test]
+fn users_are_read_from_their_file() {
+    let files = Files::new("users");
+    let path = files.write("users", 0o600, "# all users\n\n");
+    let mut file = UserFile::read(&path).expect("legal");
+    let hash = |text: &str| PasswordHash::new(&Password::new(text.as_bytes())).expect("a salt");
+    for (name, password) in [("weather", "rain"), ("maps", "flat"), ("weather", "sunny")] {
+        file.set(name, &hash(password));
+    }
+    file.set("gone", &hash("away"));
+    assert!(file.remove("gone") && !file.remove("gone"));
+    assert_eq!(file.text().lines().count(), 4, "{}", file.text());
+    assert!(file.text().starts_with("# all users\n\nweather:$argon2id$"));
+    let path = files.write("users", 0o600, &file.text());
+    let server = loaded(|side| side.options.plain_users = path).expect("legal");
+    assert_eq!(server.mechanism, MechanismConfig::PlainServer);
+    let Admission::Users(users) = server.admission else {
+        panic!("users come in");
+    };
+    let verify = |user: &str, text: &str| {
+        let user = users.verify(user.as_bytes(), &Password::new(text.as_bytes()));
+        user.map(|name| name.to_string())
+    };
+    assert_eq!(verify("weather", "sunny").as_deref(), Some("weather"));
+    assert_eq!(verify("maps", "flat").as_deref(), Some("maps"));
+    assert_eq!(
+        [verify("weather", "rain"), verify("gone", "away")],
+        [None, None]
+    );
+    let none = UserFile::read(&format!("{}/none", files.0.display())).expect("no users");
+    assert_eq!(none.text(), "");
+}
+
+#[test]
+fn unusable_files_for_plain_are_refused_with_the_remedy() {
+    let files = Files::new("plain");
+    let hash = PasswordHash::of_unknown_user();
+    let line = format!("weather:{}\n", hash.as_str());
+    for (mode, text, expected) in [
+        (0o644, line.clone(), "other users may read it: chmod 600"),
+        (
+            0o600,
+            format!("{line}{line}"),
+            ":2: the user weather is listed before",
+        ),
+        (
+            0o600,
+            "weather sunny\n".to_owned(),
+            ":1: write NAME:HASH, as zmqd passwd",
+        ),
+        (0o600, "weather:sunny\n".to_owned(), ":1: write NAME:HASH"),
+        (0o600, line.replace("weather", ""), ":1: write NAME:HASH"),
+        (0o600, line.replace("t=2", "t=9"), ":1: write NAME:HASH"),
+    ] {
+        let path = files.write("users", mode, &text);
+        let problems = loaded(|side| side.options.plain_users = path.clone());
+        let sentence = problems.expect_err(expected)[0].to_string();
+        assert!(
+            sentence.contains(expected) && sentence.contains(&path),
+            "{sentence}"
+        );
+    }
+    for (mode, text, expected) in [
+        (0o640, "secret", "other users may read it: chmod 600"),
+        (0o600, "", "a password of 1 to 255 bytes"),
+        (0o600, "one\ntwo\n", "a password of 1 to 255 bytes"),
+        (0o600, &"x".repeat(256), "a password of 1 to 255 bytes"),
+    ] {
+        let path = files.write("password", mode, text);
+        let client = loaded(|side| {
+            side.options.plain_username = "weather".to_owned();
+            side.options.plain_password_file = path.clone();
+        });
+        let sentence = client.expect_err(expected)[0].to_string();
+        assert!(
+            sentence.contains(expected) && sentence.contains(&path),
+            "{sentence}"
+        );
+    }
+    for text in ["secret", "secret\n", "secret\r\n"] {
+        let path = files.write("password", 0o600, text);
+        let client = loaded(|side| {
+            side.options.plain_username = "weather".to_owned();
+            side.options.plain_password_file = path;
+        });
+        let expected = PlainClient::new(b"weather", Password::new(b"secret")).expect("short");
+        let expected = MechanismConfig::PlainClient(Arc::new(expected));
+        assert_eq!(client.expect("legal").mechanism, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn names_of_users_fit_a_line() {
+    for (name, is_name) in [
+        ("weather", true),
+        ("two words", true),
+        ("ü", true),
+        (&"x".repeat(255), true),
+        (&"x".repeat(256), false),
+        ("", false),
+        (" weather", false),
+        ("a:b", false),
+        ("#weather", false),
+        ("a\nb", false),
+        ("a\u{202e}b", false),
+    ] {
+        assert_eq!(UserFile::is_name(name), is_name, "{name:?}");
+    }
+}
+
+/// Neither half of PLAIN is left out, and none is beside CURVE.
+#[test]
+fn options_for_plain_agree() {
+    let options = |set: &[(&str, &str)]| {
+        let mut options = SocketOptions::default();
+        for (name, text) in set {
+            let option = SocketOption::find(name).expect(name);
+            let value = option.parse(text).expect(text);
+            option.set(&mut options, value).expect(text);
+        }
+        options.contradictions().first().map(ToString::to_string)
+    };
+    let (users, name) = (("plain_users", "file"), ("plain_username", "weather"));
+    let password = ("plain_password_file", "file");
+    assert_eq!(options(&[users]), None);
+    assert_eq!(options(&[name, password]), None);
+    for (set, expected) in [
+        (
+            &[users, name, password][..],
+            "plain_users makes this side a PLAIN server",
+        ),
+        (
+            &[users, password],
+            "plain_users makes this side a PLAIN server",
+        ),
+        (
+            &[name],
+            "plain_username is set and plain_password_file is not",
+        ),
+        (
+            &[password],
+            "plain_password_file is set and plain_username is not",
+        ),
+        (
+            &[users, ("curve_secret", "x"), ("curve_clients", "any")],
+            "one mechanism",
+        ),
+        (
+            &[users, ("accept_zmtp2", "true")],
+            "accept_zmtp2 has no effect with plain_users",
+        ),
+        (
+            &[name, password, ("accept_zmtp2", "true")],
+            "no effect with plain_username",
+        ),
+    ] {
+        let found = options(set).expect(expected);
+        assert!(found.contains(expected), "{found}");
+    }
+    // Nothing has read the file: the broker must not start in the clear.
+    let mut config = Config::embedded_default();
+    config.proxies[0].backend.options.plain_users = "file".to_owned();
+    assert_eq!(
+        config.check().map_err(|it| it.fault),
+        Err(Fault::KeysNotLoaded)
+    );
 }

@@ -78,6 +78,13 @@ pub struct SocketOptions {
     pub overflow: Overflow,
     /// The time that a queue may be full before [`Overflow::Disconnect`] closes its peer.
     pub overflow_timeout: Duration,
+    /// The file with the password of a PLAIN client.
+    pub plain_password_file: String,
+    /// The user name of a PLAIN client; empty means that this side is none.
+    pub plain_username: String,
+    /// The file with the users of a PLAIN server and their passwords; empty means that this side is
+    /// none. [`super::Config::load_keys`] reads it.
+    pub plain_users: String,
     /// Whether new peers get an empty message, so that a ROUTER learns of them at once.
     pub probe_router: bool,
     /// Kernel receive buffer in bytes; [`None`] leaves it to the system.
@@ -164,6 +171,9 @@ impl SocketOptions {
         maxmsgframes: 8192,
         overflow: Overflow::Standard,
         overflow_timeout: Duration::from_secs(10),
+        plain_password_file: String::new(),
+        plain_username: String::new(),
+        plain_users: String::new(),
         probe_router: false,
         rcvbuf: None,
         // Waiting messages are safest in their senders.
@@ -208,6 +218,7 @@ impl SocketOptions {
             errors.push(OptionError::AbsentReady);
         }
         errors.extend(self.curve_errors());
+        errors.extend(self.plain_errors());
         if self.conflate && self.xpub_nodrop {
             errors.push(OptionError::ConflateWithoutDrop);
         }
@@ -240,8 +251,39 @@ impl SocketOptions {
             }),
             (true, true, true) => Some(OptionError::CurveBothRoles),
             (true, false, false) => Some(OptionError::CurveRoleMissing),
-            (true, ..) if self.accept_zmtp2 => Some(OptionError::CurveWithoutZmtp2),
+            (true, ..) if self.accept_zmtp2 => Some(OptionError::Zmtp2 {
+                name: "curve_secret",
+            }),
             (true, ..) => None,
+        }
+    }
+
+    /// Contradictions among the options for PLAIN, and between those and others.
+    fn plain_errors(&self) -> Option<OptionError> {
+        let is_server = !self.plain_users.is_empty();
+        let has_name = !self.plain_username.is_empty();
+        let has_password = !self.plain_password_file.is_empty();
+        let curve = [&self.curve_secret, &self.curve_clients, &self.curve_server];
+        match (is_server, has_name, has_password) {
+            (false, false, false) => None,
+            _ if curve.iter().any(|text| !text.is_empty()) => Some(OptionError::PlainAndCurve),
+            (true, true, _) | (true, _, true) => Some(OptionError::PlainBothRoles),
+            (false, false, true) => Some(OptionError::PlainIncomplete {
+                has: "plain_password_file",
+                lacks: "plain_username",
+            }),
+            (false, true, false) => Some(OptionError::PlainIncomplete {
+                has: "plain_username",
+                lacks: "plain_password_file",
+            }),
+            _ if self.accept_zmtp2 => Some(OptionError::Zmtp2 {
+                name: if is_server {
+                    "plain_users"
+                } else {
+                    "plain_username"
+                },
+            }),
+            _ => None,
         }
     }
 
@@ -340,9 +382,6 @@ pub enum OptionError {
         /// The option.
         name: &'static str,
     },
-    /// A peer of ZMTP 2.0 has no CURVE.
-    #[error("accept_zmtp2 has no effect with curve_secret: set it to false")]
-    CurveWithoutZmtp2,
     /// A value of the wrong kind.
     #[error("write {kind}")]
     ValueKind {
@@ -375,6 +414,23 @@ pub enum OptionError {
         /// The value of `overflow`.
         overflow: &'static str,
     },
+    /// A side has one mechanism.
+    #[error("options for CURVE and for PLAIN are set: a side has one mechanism; leave out one")]
+    PlainAndCurve,
+    /// A side is either a PLAIN server or a PLAIN client.
+    #[error(
+        "plain_users makes this side a PLAIN server and plain_username a client: leave out one of \
+         them"
+    )]
+    PlainBothRoles,
+    /// A user name without a password, or the reverse.
+    #[error("{has} is set and {lacks} is not: a PLAIN client needs both")]
+    PlainIncomplete {
+        /// The option that is set.
+        has: &'static str,
+        /// The option that is missing.
+        lacks: &'static str,
+    },
     /// Out of range.
     #[error("{value} is out of range: {}", value::range(kind))]
     Range {
@@ -397,6 +453,12 @@ pub enum OptionError {
     Unknown {
         /// The name.
         name: String,
+    },
+    /// A peer of ZMTP 2.0 has no mechanism.
+    #[error("accept_zmtp2 has no effect with {name}: set it to false")]
+    Zmtp2 {
+        /// The option that needs a mechanism.
+        name: &'static str,
     },
 }
 

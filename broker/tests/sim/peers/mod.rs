@@ -4,7 +4,7 @@ use crate::context::{Context, Dial, Event, MILLISECOND, Nanos, Owner, SECOND};
 use crate::message::header_of;
 use crate::net::Plug;
 use wire::{Pulled, Told, Wire};
-use zmtp::{HeartbeatConfig, SocketType};
+use zmtp::{HeartbeatConfig, MechanismConfig, SocketType};
 
 pub(crate) mod misbehaving;
 pub(crate) mod monitors;
@@ -31,8 +31,7 @@ pub(crate) struct Spec {
     pub(crate) is_listening: bool,
     /// It speaks ZMTP 2.0.
     pub(crate) is_v2: bool,
-    /// The number of its CURVE key, if it has one.
-    pub(crate) key: Option<u8>,
+    pub(crate) mechanism: MechanismConfig,
     pub(crate) minor: u8,
     /// Bytes queued before it stops sending for a while.
     pub(crate) out_max: usize,

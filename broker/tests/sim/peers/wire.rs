@@ -2,7 +2,6 @@
 
 use super::Spec;
 use crate::context::Context;
-use crate::curve;
 use crate::message::{Header, append};
 use crate::net::{Plug, Received, Written};
 use crate::random::Random;
@@ -13,7 +12,7 @@ use zmtp::encode::{append_command, append_frame};
 use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::header::LONG;
-use zmtp::{Coder, Error, Event, Frames, MechanismConfig, Peer, Session, SessionConfig, Version};
+use zmtp::{Coder, Error, Event, Frames, Peer, Session, SessionConfig, Version};
 
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -64,7 +63,7 @@ impl Wire {
             accept_zmtp2: spec.is_v2,
             heartbeat: spec.heartbeat,
             identity: spec.identity.clone(),
-            mechanism: spec.key.map_or(MechanismConfig::Null, curve::client),
+            mechanism: spec.mechanism.clone(),
             ..SessionConfig::new(spec.socket_type)
         };
         let mut out = Vec::new();

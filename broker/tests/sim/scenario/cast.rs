@@ -2,12 +2,14 @@
 
 use super::{KEYS, Plan, STRANGER, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
+use crate::curve;
 use crate::message::Profile;
 use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
 use crate::peers::monitors::{Reader, Steerer};
 use crate::peers::request::{Client, Worker};
 use crate::peers::spread::{Publisher, Sink, Source, Subscriber};
 use crate::peers::{Peer, Role, Spec};
+use crate::plain;
 use broker::config::{Config, ProxyConfig, SocketName};
 use std::time::Duration;
 use zmtp::{HeartbeatConfig, MechanismConfig, SocketType};
@@ -43,14 +45,17 @@ impl Scene {
             spec.minor = 0;
             spec.knows_ping = false;
         }
-        if proxy.socket(side).mechanism != MechanismConfig::Null {
-            spec.key = Some(self.random.pick(&KEYS.collect::<Vec<_>>()));
-            // Nothing waits for a peer that only sends or subscribes.
-            let is_needed = matches!(socket_type, SocketType::Dealer | SocketType::Push);
-            if !is_needed && self.random.chance(10) {
-                spec.key = Some(STRANGER);
-            }
-        }
+        // Nothing waits for a peer that only sends or subscribes.
+        let is_needed = matches!(socket_type, SocketType::Dealer | SocketType::Push);
+        let key = self.random.pick(&KEYS.collect::<Vec<_>>());
+        let is_stranger = !is_needed && self.random.chance(10);
+        spec.mechanism = match proxy.socket(side).mechanism {
+            MechanismConfig::CurveServer(_) if is_stranger => curve::client(STRANGER),
+            MechanismConfig::CurveServer(_) => curve::client(key),
+            MechanismConfig::PlainServer if is_stranger => plain::intruder(&mut self.random),
+            MechanismConfig::PlainServer => plain::client(key),
+            _ => MechanismConfig::Null,
+        };
         if !proxy.socket(side).options.router_handover {
             // Two peers that want one identity wait for each other, which is tested elsewhere.
             spec.identity.clear();
@@ -137,7 +142,7 @@ impl Scene {
             identity,
             is_listening,
             is_v2: false,
-            key: None,
+            mechanism: MechanismConfig::Null,
             knows_ping: minor > 0 || random.chance(50),
             minor,
             out_max: random.pick(&[1, 1000, 100_000]),

@@ -7,6 +7,7 @@ use crate::context::{Context, Listener, Owner, SocketKey};
 use crate::curve;
 use crate::message::{Profile, Style};
 use crate::node::Repertoire;
+use crate::plain;
 use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
@@ -19,7 +20,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
-use zmtp::SocketType;
+use zmtp::{MechanismConfig, SocketType};
 
 /// The arrangement of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,7 +337,12 @@ impl Scene {
         // A peer of ZMTP 2.0 cannot authenticate.
         socket.options.accept_zmtp2 = false;
         socket.admission = Admission::Program;
-        if self.random.chance(70) {
+        if self.random.chance(20) {
+            socket.mechanism = MechanismConfig::PlainServer;
+            if self.random.chance(70) {
+                socket.admission = Admission::Users(plain::users());
+            }
+        } else if self.random.chance(70) {
             socket.mechanism = curve::server();
             socket.admission = match self.random.below(3) {
                 0 => Admission::Any,

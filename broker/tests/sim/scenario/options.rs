@@ -190,6 +190,9 @@ const NOT_DRAWN: &[(&str, &str)] = &[
     ("curve_secret", THE_MECHANISMS),
     ("curve_clients", THE_MECHANISMS),
     ("curve_server", THE_MECHANISMS),
+    ("plain_users", THE_MECHANISMS),
+    ("plain_username", THE_MECHANISMS),
+    ("plain_password_file", THE_MECHANISMS),
     (
         "insecure",
         "the check of a configuration reads it, and nothing that runs",

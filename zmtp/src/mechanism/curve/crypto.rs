@@ -1,4 +1,5 @@
-//! The cryptography of CurveZMQ as it is used here: the only file that uses crates for it.
+//! The cryptography of CurveZMQ as it is used here, and the hash of passwords: the only file that
+//! uses crates for it.
 //!
 //! ```text
 //! k    = HSalsa20(X25519(secret, public), 0)         one per pair of keys, for both directions
@@ -13,7 +14,7 @@
 //! short messages then take two blocks of Salsa20 rather than three. `dryoc` has no entrance for
 //! that, so those two blocks come from `salsa20`.
 //!
-//! Nothing here allocates, and no text is decrypted before its tag is verified. Keys are wiped.
+//! Boxes need no allocation, and no text is decrypted before its tag is verified. Keys are wiped.
 //! Key streams are not: each belongs to one message, which stands in the clear beside it.
 
 use dryoc::classic::crypto_box::{
@@ -24,6 +25,9 @@ use dryoc::classic::crypto_core::{
     crypto_core_hsalsa20, crypto_scalarmult, crypto_scalarmult_base,
 };
 use dryoc::classic::crypto_onetimeauth::{crypto_onetimeauth, crypto_onetimeauth_verify};
+use dryoc::classic::crypto_pwhash::{
+    crypto_pwhash_str, crypto_pwhash_str_needs_rehash, crypto_pwhash_str_verify,
+};
 use salsa20::SalsaCore;
 use salsa20::cipher::{KeyIvInit, StreamCipherCore, consts::U10};
 use std::fmt;
@@ -61,6 +65,34 @@ pub(super) fn derive_public_key(secret: &[u8; KEY_SIZE]) -> [u8; KEY_SIZE] {
 pub(super) fn is_low_order(public: &[u8; KEY_SIZE]) -> bool {
     let any_secret = [1; KEY_SIZE];
     crypto_scalarmult(&mut [0; KEY_SIZE], &any_secret, public).is_err()
+}
+
+/// The hash of a password with a new salt: Argon2id in the text form of libsodium, `None` without
+/// random bytes. `memory` is in KiB.
+pub(crate) fn hash_password(password: &[u8], passes: u32, memory: u32) -> Option<String> {
+    // The crate would panic.
+    if !fill_from_system(&mut [0]) {
+        return None;
+    }
+    crypto_pwhash_str(password, u64::from(passes), memory_bytes(memory)).ok()
+}
+
+/// Whether the text is a hash with these costs, in the only form that [`hash_password`] writes.
+pub(crate) fn is_password_hash(text: &str, passes: u32, memory: u32) -> bool {
+    let prefix = format!("$argon2id$v=19$m={memory},t={passes},p=1$");
+    let needs =
+        || crypto_pwhash_str_needs_rehash(text, u64::from(passes), memory_bytes(memory)).ok();
+    // 16 bytes of salt and 32 of the hash, in base64.
+    text.len() == prefix.len() + 22 + 1 + 43 && text.starts_with(&prefix) && needs() == Some(false)
+}
+
+/// Whether the password has this hash, in a time that does not depend on the bytes of either.
+pub(crate) fn verify_password(hash: &str, password: &[u8]) -> bool {
+    crypto_pwhash_str_verify(hash, password).is_ok()
+}
+
+fn memory_bytes(kib: u32) -> usize {
+    kib as usize * 1024
 }
 
 /// Fills `bytes` from the random numbers of the system.
