@@ -45,10 +45,11 @@ impl Scene {
             spec.minor = 0;
             spec.knows_ping = false;
         }
-        // Nothing waits for a peer that only sends or subscribes.
+        // Nothing waits for a peer that only sends or subscribes. To one that listens, a broker
+        // would connect again and again.
         let is_needed = matches!(socket_type, SocketType::Dealer | SocketType::Push);
         let key = self.random.pick(&KEYS.collect::<Vec<_>>());
-        let is_stranger = !is_needed && self.random.chance(10);
+        let is_stranger = !(is_needed || is_listening) && self.random.chance(10);
         spec.mechanism = match proxy.socket(side).mechanism {
             MechanismConfig::CurveServer(_) if is_stranger => curve::client(STRANGER),
             MechanismConfig::CurveServer(_) => curve::client(key),
