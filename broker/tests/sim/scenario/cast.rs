@@ -45,18 +45,20 @@ impl Scene {
             spec.minor = 0;
             spec.knows_ping = false;
         }
-        // Nothing waits for a peer that only sends or subscribes. To one that listens, a broker
-        // would connect again and again.
-        let is_needed = matches!(socket_type, SocketType::Dealer | SocketType::Push);
-        let key = self.random.pick(&KEYS.collect::<Vec<_>>());
-        let is_stranger = !(is_needed || is_listening) && self.random.chance(10);
-        spec.mechanism = match proxy.socket(side).mechanism {
-            MechanismConfig::CurveServer(_) if is_stranger => curve::client(STRANGER),
-            MechanismConfig::CurveServer(_) => curve::client(key),
-            MechanismConfig::PlainServer if is_stranger => plain::intruder(&mut self.random),
-            MechanismConfig::PlainServer => plain::client(key),
-            _ => MechanismConfig::Null,
-        };
+        let mechanism = &proxy.socket(side).mechanism;
+        if *mechanism != MechanismConfig::Null {
+            // Nothing waits for a peer that only sends or subscribes. To one that listens, a broker
+            // would connect again and again.
+            let is_needed = matches!(socket_type, SocketType::Dealer | SocketType::Push);
+            let key = self.random.pick(&KEYS.collect::<Vec<_>>());
+            let is_stranger = !is_needed && !is_listening && self.random.chance(10);
+            spec.mechanism = match (mechanism, is_stranger) {
+                (MechanismConfig::PlainServer, true) => plain::intruder(&mut self.random),
+                (MechanismConfig::PlainServer, false) => plain::client(key),
+                (_, true) => curve::client(STRANGER),
+                (_, false) => curve::client(key),
+            };
+        }
         if !proxy.socket(side).options.router_handover {
             // Two peers that want one identity wait for each other, which is tested elsewhere.
             spec.identity.clear();
