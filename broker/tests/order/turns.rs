@@ -39,14 +39,10 @@ impl Loop {
         clippy::disallowed_methods,
         reason = "any instant works: the test moves it"
     )]
-    fn new(proxies: Vec<ProxyConfig>) -> Self {
-        let config = Config {
-            proxies,
-            ..Config::default()
-        };
+    fn run(config: &Config) -> Self {
         let now = Instant::now();
         Self {
-            core: bound(now, &config, 1),
+            core: bound(now, config, 1),
             is_stalled: false,
             now,
             received: BTreeMap::new(),
@@ -54,6 +50,13 @@ impl Loop {
             sent: BTreeMap::new(),
             work_max: 0,
         }
+    }
+
+    fn new(proxies: Vec<ProxyConfig>) -> Self {
+        Self::run(&Config {
+            proxies,
+            ..Config::default()
+        })
     }
 
     fn accept(&mut self, proxy: usize, side: SocketName) -> ConnId {
@@ -580,4 +583,30 @@ fn a_control_answers_one_question_in_a_turn() {
     }
     driver.settle();
     assert!(driver.sent_to(asker) > 90 * answer_size);
+}
+
+/// Messages that the end of a turn leaves for the next are whole, and soon gone: their memory is
+/// not freed by closing their sender.
+#[test]
+fn messages_left_for_the_next_turn_are_not_given_up_at_the_memory_limit() {
+    let limit = 300_000;
+    let mut driver = Loop::run(&Config {
+        memory_limit: limit,
+        proxies: vec![proxy("streamer")],
+        ..Config::default()
+    });
+    let sink = driver.join(0, SocketName::Backend, SocketType::Pull, &[]);
+    let source = driver.join(0, SocketName::Frontend, SocketType::Push, &[]);
+    driver.start();
+    let burst = message(2).repeat(65_000);
+    driver.send(source, &burst);
+    driver.turn();
+    assert!(driver.core.is_cut(source), "too much for one turn");
+    let inputs = driver.core.memory().inputs;
+    assert!(
+        inputs > limit / 2,
+        "{inputs} bytes are no more than inputs may take"
+    );
+    driver.settle();
+    assert_eq!(driver.sent_to(sink), burst.len());
 }
