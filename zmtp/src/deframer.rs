@@ -152,7 +152,7 @@ impl Deframer {
     ///
     /// The caller itself drops a command between messages.
     pub fn skip_command(&mut self, body: &Range<usize>) {
-        debug_assert!(self.frames > 0, "there is no message around this command");
+        debug_assert!(self.frames > 0, "the command is inside a message");
         self.gap = body.end - self.scanned;
     }
 

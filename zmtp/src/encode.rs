@@ -4,7 +4,7 @@ use bytes::BufMut;
 
 pub use crate::wire::frame::{append_command, append_frame};
 
-/// Appends a message of these frames; nothing if there are none.
+/// Appends a message of these frames; without frames, nothing.
 pub fn append_message<B: AsRef<[u8]>>(out: &mut impl BufMut, frames: &[B]) {
     for (index, frame) in frames.iter().enumerate() {
         append_frame(out, frame.as_ref(), index + 1 < frames.len());

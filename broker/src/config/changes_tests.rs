@@ -139,10 +139,10 @@ fn a_change_must_fit() {
             .map_err(|error| error.to_string())
     };
     assert_eq!(fit(Change::Unbind(at.clone(), endpoint(1))), Ok(()));
-    let error = fit(Change::Unbind(at, endpoint(9))).expect_err("it has no such endpoint");
+    let error = fit(Change::Unbind(at, endpoint(9))).expect_err("the endpoint is unknown");
     let expected = "a.frontend does not have the endpoint tcp://127.0.0.1:9: name one that it has";
     assert_eq!(error, expected);
-    let error = fit(Change::ProxyRemoved("c".to_owned())).expect_err("there is no such proxy");
+    let error = fit(Change::ProxyRemoved("c".to_owned())).expect_err("the proxy is unknown");
     assert_eq!(error, "no proxy is called \"c\": name one that is there");
 }
 

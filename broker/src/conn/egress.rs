@@ -270,7 +270,7 @@ impl Egress {
         }
     }
 
-    /// Appends the messages of a queue of which no byte was written.
+    /// Appends the messages of a queue, none of which was begun.
     pub(crate) fn append(&mut self, mut other: Self, store: &mut Store) {
         debug_assert!(other.written + other.preamble == 0 && other.open.messages == 0);
         debug_assert!(self.open.messages == 0 && other.leaning == 0);
@@ -307,14 +307,14 @@ impl Egress {
         store.queued += bytes as u64;
     }
 
-    /// Removes the oldest message of which no byte was written; false if there is none. Only for
-    /// messages that are kept apart, like the next two functions.
+    /// Removes the oldest unsent message; false without one. Only for messages that are kept apart,
+    /// like the next two functions.
     pub(crate) fn drop_oldest(&mut self, store: &mut Store) -> bool {
         self.drop_apart(store, |apart, store| apart.drop_oldest(1, None, store)) > 0
     }
 
-    /// Removes the messages of which no byte was written, or only those whose first frame is
-    /// `topic`; returns their number.
+    /// Removes the unsent messages, or only those whose first frame is `topic`; returns their
+    /// number.
     pub(crate) fn drop_unsent(&mut self, topic: Option<&[u8]>, store: &mut Store) -> u32 {
         self.drop_apart(store, |apart, store| match topic {
             Some(topic) => apart.drop_topic(topic, store),
@@ -322,8 +322,8 @@ impl Egress {
         })
     }
 
-    /// Removes the messages with this stamp or an earlier one of which no byte was written, at most
-    /// `most`; returns their number.
+    /// Removes the unsent messages with this stamp or an earlier one, at most `most`; returns their
+    /// number.
     pub(crate) fn drop_expired(&mut self, latest: u64, most: u32, store: &mut Store) -> u32 {
         self.drop_apart(store, |apart, store| {
             apart.drop_oldest(most, Some(latest), store)
@@ -477,7 +477,7 @@ impl Egress {
         self.messages
     }
 
-    /// Messages of which no byte was written, in a queue that keeps messages apart.
+    /// Unsent messages in a queue that keeps messages apart.
     pub(crate) fn unsent(&self) -> u32 {
         let is_begun = self.apart.as_ref().is_some_and(|apart| apart.is_begun());
         self.messages - u32::from(is_begun)

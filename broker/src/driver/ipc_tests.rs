@@ -236,7 +236,7 @@ fn owners_are_looked_up_by_name() {
         ..SocketOptions::DEFAULT
     };
     let path = directory.path("socket");
-    let error = listen(&IpcName::Path(path), &options).expect_err("there is no such user");
+    let error = listen(&IpcName::Path(path), &options).expect_err("the user is unknown");
     assert!(
         error.to_string().contains("no user \"no-such-user\" in"),
         "{error}"

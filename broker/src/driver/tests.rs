@@ -252,7 +252,7 @@ fn a_full_backlog_keeps_the_others_waiting_until_connect_timeout() {
     // Linux accepts one more than the backlog.
     let _waiting = [connect(), connect()].map(|stream| stream.expect("there is room"));
     let outcome = Dialler::new(&target, "connect_timeout = 50").outcome();
-    let error = outcome.expect_err("there is no room");
+    let error = outcome.expect_err("the queue is full");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
     assert!(error.to_string().contains("connect_timeout"), "{error}");
 }

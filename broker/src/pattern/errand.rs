@@ -7,7 +7,7 @@ use crate::ids::ConnId;
 
 /// The place of the last request that a socket has sent.
 ///
-/// Invariant: a request of which no byte was written has exactly `behind` others after it.
+/// Invariant: an unsent request has exactly `behind` others after it.
 #[derive(Debug, Default)]
 pub(crate) struct Errand {
     /// Older requests whose peers left, and which were queued after this one.
@@ -30,7 +30,7 @@ pub(crate) enum Place {
 }
 
 impl Errand {
-    /// A request is queued for this peer, or dropped if there is no peer.
+    /// A request is queued for this peer, or dropped for lack of a peer.
     pub(crate) fn begin(&mut self, peer: Option<ConnId>) {
         self.behind = 0;
         self.place = peer.map_or(Place::Lost, Place::Peer);

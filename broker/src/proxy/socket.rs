@@ -221,7 +221,7 @@ impl Socket {
         conn.phase == Phase::Ready && !has_subscriptions
     }
 
-    /// Drops the messages queued for this peer of which no byte was written, and returns their
+    /// Drops the unsent messages queued for this peer, and returns their
     /// number. The queue may refer to `input`.
     pub(crate) fn shed(
         &mut self,

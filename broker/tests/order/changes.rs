@@ -549,7 +549,7 @@ fn the_drain_timeout_and_the_memory_limit_change_at_once() {
     assert_eq!(
         play.core.statistics()[0].waiting,
         0,
-        "there is no limit any more"
+        "the limit was removed"
     );
     play.core.handle_stop(play.now);
     play.actions();

@@ -476,7 +476,7 @@ impl Mirror {
         units
     }
 
-    /// The queued messages of which no byte was written; `None` if not all are visible.
+    /// The unsent messages; `None` if not all are visible.
     pub(crate) fn unsent(&self, queued: &[IoSlice<'_>]) -> Option<Vec<Vec<u8>>> {
         if queued.len() == SLICES_MAX {
             return None;

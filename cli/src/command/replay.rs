@@ -69,7 +69,7 @@ Examples:
 /// Sends all messages, and logs their number.
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let filter = Filter::new(&args.filter);
-    // Before it connects: a file that cannot be read is no reason to disturb a proxy.
+    // Before it connects: a file that cannot be read must not disturb a proxy.
     let recordings = Recordings::open(&args.files)?;
     let mut peers = Peers::gather(&args.to, args.socket, args.peers, args.timeout)?;
     let pace = if args.max {

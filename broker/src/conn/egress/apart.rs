@@ -481,7 +481,7 @@ impl Apart {
         messages
     }
 
-    /// Separates the messages of which no byte was written from the rest, and puts them into
+    /// Separates the unsent messages from the rest, and puts them into
     /// `taken`, if given. Returns the same as [`Self::drop_oldest`].
     pub(super) fn sift(&mut self, mut taken: Option<&mut Unsent>, store: &mut Store) -> (u32, u64) {
         self.drop_index(store);

@@ -268,7 +268,7 @@ impl World {
         }
     }
 
-    /// Messages in the input are dropped, from the end, if there is no allowance for them.
+    /// Messages in the input are dropped, from the end, beyond their allowance.
     fn keep(&mut self, queue: usize) {
         let allowance = [u64::MAX, 0, 5000][self.random.below(3)];
         let before = self.content(queue);
@@ -387,7 +387,7 @@ impl World {
         }
     }
 
-    /// A queue of which no byte was written is appended to the other.
+    /// A queue without a begun message is appended to the other.
     fn append(&mut self, queue: usize) {
         let mut other = Egress::default();
         if self.is_apart {

@@ -10,8 +10,8 @@ use std::ops::Range;
 use zmtp::Frames;
 use zmtp::wire::header::COMMAND;
 
-/// Messages that were queued, and of which no byte was written, in order. The store counts their
-/// bytes as queued, and their memory, until they are delivered or discarded.
+/// Unsent messages, in order: queued, and not begun, since no byte of them was written. The store
+/// counts their bytes as queued, and their memory, until they are delivered or discarded.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
     bytes: u64,
@@ -145,7 +145,7 @@ impl Unsent {
 }
 
 impl Egress {
-    /// The same as [`Self::close`], but returns the messages of which no byte was written.
+    /// The same as [`Self::close`], but returns the unsent messages.
     pub(crate) fn close_and_take(&mut self, store: &mut Store) -> Unsent {
         let unsent = self.take_unsent(&[], store);
         self.close(store);
@@ -172,7 +172,7 @@ impl Egress {
         };
     }
 
-    /// Drops the messages of which no byte was written; returns their number. Partly written
+    /// Drops the unsent messages; returns their number. Partly written
     /// messages and commands stay. `input` is the buffer that the queue refers to, or empty.
     pub(crate) fn shed(&mut self, input: &[u8], store: &mut Store) -> u32 {
         self.sift(input, None, store)

@@ -43,7 +43,7 @@ impl Node {
         }
     }
 
-    /// Does the core's actions until there are none left; returns whether there were any.
+    /// Does all actions of the core; returns whether it had any.
     pub(super) fn finish_turn(&mut self, ctx: &mut Context, now: Instant) -> bool {
         let mut has_acted = false;
         loop {

@@ -53,7 +53,7 @@ impl Node {
         let plug = host.plug;
         let mut input = self.core.begin_input(id, &mut self.scratch);
         let spare = input.spare();
-        assert!(!spare.is_empty(), "there is no room for reading");
+        assert!(!spare.is_empty(), "the input has no room");
         match ctx.read(plug, spare) {
             Received::Nothing => host.can_read = false,
             // Waiting messages go first; then the end is reported again.

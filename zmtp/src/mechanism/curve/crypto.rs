@@ -119,7 +119,7 @@ impl BoxKey {
     /// Seals the text behind the first 16 bytes of `sealed` in place and writes the tag there.
     ///
     /// # Panics
-    /// If there are no 16 bytes.
+    /// If fewer than 16 bytes are given.
     pub(super) fn seal(&self, nonce: &[u8; NONCE_SIZE], sealed: &mut [u8]) {
         let (tag, text) = split_tag(sealed);
         crypto_box_detached_afternm_inplace(text, tag, nonce, &self.0);

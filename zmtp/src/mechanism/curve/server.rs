@@ -94,7 +94,7 @@ impl ServerHandshake {
     /// Continues after [`Progress::Authenticate`]: appends READY, which ends the handshake.
     ///
     /// # Errors
-    /// If there is no client to be welcomed.
+    /// If no HELLO has arrived.
     pub(crate) fn authorize(
         &mut self,
         config: &SessionConfig,
