@@ -60,6 +60,7 @@ mod driver;
 mod ids;
 mod pattern;
 mod peer;
+mod permit;
 mod proxy;
 mod table;
 

@@ -45,6 +45,19 @@ pub const CONNECTION_MEMORY: u64 = 1024;
 /// Memory of the coder of a connection whose mechanism encrypts traffic, even if idle.
 pub const CODER_MEMORY: u64 = 512;
 
+/// Memory of a connection whose user has a role: decisions about topics, and a share of the user.
+pub const PERMIT_MEMORY: u64 = 2048;
+
+/// Users without a connection whose debts are remembered: more than reconnect within seconds.
+pub const IDLE_USERS_MAX: usize = 1000;
+
+/// Denied topics of one user that the log names.
+pub const USER_REPORTS_MAX: usize = 16;
+
+/// Subscriptions of one peer that are narrowed anew in one go when its role changes; a peer with
+/// more is closed, and subscribes again.
+pub const NARROWED_AT_ONCE_MAX: usize = 10_000;
+
 /// Bytes of PONGs that wait for a peer to read them. A peer that does not read needs no more.
 pub const PONG_BYTES_MAX: u64 = 4096;
 

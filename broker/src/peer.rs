@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use zmtp::show;
 
 /// The other end of a connection; displayed in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +24,26 @@ pub enum PeerAddress {
     /// An address of the network.
     Tcp(SocketAddr),
 }
+
+/// A peer as the log names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedPeer {
+    pub(crate) address: PeerAddress,
+    pub(crate) user: Option<Arc<str>>,
+}
+
+impl fmt::Display for NamedPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        match &self.user {
+            Some(user) => write!(f, " (user {})", show(user.as_bytes()).up_to(USER_LEN_MAX)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Characters of a user name in the log.
+const USER_LEN_MAX: usize = 64;
 
 /// Mapped IPv4 addresses of an IPv6 socket become plain IPv4 addresses.
 impl From<SocketAddr> for PeerAddress {

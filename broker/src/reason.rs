@@ -6,6 +6,8 @@ use std::io;
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
+    /// The role of its sender does not permit it.
+    Denied,
     /// It was queued for longer than `max_age`.
     Expired,
     /// The process reached its memory limit, and this queue was the largest.
@@ -30,7 +32,8 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in alphabetical order: the order of [`crate::stats::SocketStats::drops`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::Denied,
         Self::Expired,
         Self::MemoryLimit,
         Self::NoSuchPeer,
@@ -47,6 +50,7 @@ impl DropReason {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Denied => "denied",
             Self::Expired => "expired",
             Self::MemoryLimit => "memory-shed",
             Self::NoSuchPeer => "no-such-peer",
@@ -92,10 +96,17 @@ pub enum CloseReason {
     Protocol(zmtp::Error),
     /// A new peer has taken over the identity.
     Replaced,
+    /// The role of its user does not permit this side of this proxy, or its subscriptions cannot be
+    /// limited there.
+    RoleForbids,
+    /// The role of its user has changed, and it has many subscriptions: it may come again.
+    RoleChanged,
     /// The broker stops.
     Stopping,
     /// The publisher does not read its subscriptions.
     SubscriptionsUnread,
+    /// Its user has as many connections as its role permits.
+    TooManyConnections,
     /// The peer has more subscriptions than the limit.
     TooManySubscriptions,
     /// Its queue stayed full for longer than `overflow_timeout`.
@@ -121,8 +132,11 @@ impl CloseReason {
             Self::PeerClosed => "peer-closed",
             Self::Protocol(error) => error.label(),
             Self::Replaced => "replaced",
+            Self::RoleForbids => "role-forbids",
+            Self::RoleChanged => "role-changed",
             Self::Stopping => "stopping",
             Self::SubscriptionsUnread => "subscriptions-unread",
+            Self::TooManyConnections => "too-many-connections",
             Self::TooManySubscriptions => "too-many-subscriptions",
             Self::TooSlow => "too-slow",
         }
@@ -171,8 +185,13 @@ impl fmt::Display for CloseReason {
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Protocol(error) => write!(f, "{error}"),
             Self::Replaced => f.write_str("another peer came with the same identity"),
+            Self::RoleForbids => f.write_str("the role of its user does not permit this side"),
+            Self::RoleChanged => f.write_str("the role of its user has changed"),
             Self::Stopping => f.write_str("the broker stops"),
             Self::SubscriptionsUnread => f.write_str("it does not read its subscriptions"),
+            Self::TooManyConnections => {
+                f.write_str("its user has as many connections as its role permits")
+            }
             Self::TooManySubscriptions => f.write_str("too many subscriptions"),
             Self::TooSlow => f.write_str("its queue stayed full for too long"),
         }

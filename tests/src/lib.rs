@@ -51,4 +51,4 @@ pub use network::{Host, Network};
 pub use python::Python;
 pub use raw::Raw;
 pub use scratch::Scratch;
-pub use zmqd::{ANY, CURVE_KEYS, Finished, Zmqd, vacant_endpoint};
+pub use zmqd::{ANY, CURVE_KEYS, Finished, Zmqd, binary, vacant_endpoint};

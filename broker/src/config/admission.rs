@@ -29,6 +29,8 @@ pub enum Admission {
 pub struct Client {
     /// The networks that it may connect from; empty: any address, also ipc and inproc.
     pub from: Vec<Network>,
+    /// The name of its role; [`None`]: see [`super::Config::users`].
+    pub role: Option<Arc<str>>,
     /// Its user name.
     pub user: Arc<str>,
 }
@@ -46,6 +48,7 @@ impl From<&str> for Client {
     fn from(user: &str) -> Self {
         Self {
             from: Vec::new(),
+            role: None,
             user: user.into(),
         }
     }
@@ -55,12 +58,23 @@ impl From<&str> for Client {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientKeys {
     clients: BTreeMap<[u8; PublicKey::SIZE], Client>,
+    /// The roles of the users that have one here.
+    roles: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 impl ClientKeys {
     /// Adds a client; returns the one that the key had before.
     pub fn insert(&mut self, key: &PublicKey, client: impl Into<Client>) -> Option<Client> {
-        self.clients.insert(*key.as_bytes(), client.into())
+        let client = client.into();
+        if let Some(role) = &client.role {
+            self.roles.insert(client.user.clone(), role.clone());
+        }
+        self.clients.insert(*key.as_bytes(), client)
+    }
+
+    /// Users and their roles, as far as the list names them.
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.roles.iter()
     }
 
     /// The client with this key.
@@ -106,6 +120,14 @@ impl Default for Users {
 }
 
 impl Admission {
+    /// The role that the list gives a user.
+    pub(crate) fn role_of(&self, user: &str) -> Option<&Arc<str>> {
+        match self {
+            Self::Keys(keys) => keys.roles.get(user),
+            Self::Any | Self::Program | Self::Users(_) => None,
+        }
+    }
+
     /// Whether a peer with these credentials may come in from this address; `None` if the program
     /// decides.
     pub(crate) fn decide(

@@ -1,7 +1,7 @@
 //! Differences between two configurations, and the time at which each takes effect.
 
-use super::{Config, Connect, Endpoint, ProxyConfig, SocketName, SocketOption, Value};
-use std::collections::BTreeMap;
+use super::{Config, Connect, Endpoint, ProxyConfig, RoleConfig, SocketName, SocketOption, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -90,8 +90,26 @@ pub enum Change {
     ProxyAdded(Box<ProxyConfig>),
     /// A proxy ends: it sends queued messages within the drain timeout.
     ProxyRemoved(String),
+    /// A role is added, removed or changed.
+    Role {
+        /// The name.
+        name: String,
+        /// The former role, if there was one.
+        from: Option<Box<RoleConfig>>,
+        /// The new role, if it stays.
+        to: Option<Box<RoleConfig>>,
+    },
     /// Stop listening on an endpoint; its peers stay connected.
     Unbind(SocketPath, Endpoint),
+    /// A user has another role.
+    User {
+        /// The name of the user.
+        name: String,
+        /// The former role, if the user had one.
+        from: Option<String>,
+        /// The new role, if the user has one.
+        to: Option<String>,
+    },
 }
 
 impl Change {
@@ -117,6 +135,8 @@ impl Change {
             Self::Other(key) => key.clone(),
             Self::ProxyAdded(config) => config.name.clone(),
             Self::ProxyRemoved(name) => name.clone(),
+            Self::Role { name, .. } => format!("role.{name}"),
+            Self::User { name, .. } => format!("users.{}", zmtp::show(name)),
         }
     }
 }
@@ -138,7 +158,14 @@ impl fmt::Display for Change {
             Self::Other(_) => f.write_str("changed"),
             Self::ProxyAdded(_) => f.write_str("proxy added"),
             Self::ProxyRemoved(_) => f.write_str("proxy removed"),
+            Self::Role { from: None, .. } => f.write_str("role added"),
+            Self::Role { to: None, .. } => f.write_str("role removed"),
+            Self::Role { .. } => f.write_str("role changed"),
             Self::Unbind(_, endpoint) => write!(f, "{endpoint} removed"),
+            Self::User { from, to, .. } => {
+                let [from, to] = [from, to].map(|role| role.as_deref().unwrap_or("no role"));
+                write!(f, "{to} (was {from})")
+            }
         }?;
         write!(f, ", {}", self.applies())
     }
@@ -206,6 +233,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
             to: new.memory_limit,
         });
     }
+    compare_roles(old, new, &mut list);
     let (before, after) = (by_name(old), by_name(new));
     let (mut removed, mut added, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     for proxy in &old.proxies {
@@ -222,6 +250,32 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     }
     list.extend(removed.into_iter().chain(changed).chain(added));
     Changes { list }
+}
+
+/// The differences between roles, and between the roles of users.
+fn compare_roles(old: &Config, new: &Config, list: &mut Vec<Change>) {
+    let role_of = |config: &Config, name: &str| {
+        let mut roles = config.roles.iter();
+        let role = roles.find(|role| role.name == name);
+        role.map(|role| Box::new(role.clone()))
+    };
+    let names = old.roles.iter().chain(&new.roles).map(|role| &role.name);
+    let names: BTreeSet<&String> = names.collect();
+    for name in names {
+        let (from, to) = (role_of(old, name), role_of(new, name));
+        if from != to {
+            let name = name.clone();
+            list.push(Change::Role { name, from, to });
+        }
+    }
+    let names: BTreeSet<&String> = old.users.keys().chain(new.users.keys()).collect();
+    for name in names {
+        let [from, to] = [old, new].map(|config| config.users.get(name).cloned());
+        if from != to {
+            let name = name.clone();
+            list.push(Change::User { name, from, to });
+        }
+    }
 }
 
 fn by_name(config: &Config) -> BTreeMap<&str, &ProxyConfig> {
@@ -341,6 +395,14 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
             proxy_mut(config, name)?;
             config.proxies.retain(|proxy| proxy.name != *name);
         }
+        Change::Role { name, to, .. } => {
+            config.roles.retain(|role| role.name != *name);
+            config.roles.extend(to.as_deref().cloned());
+        }
+        Change::User { name, to, .. } => match to {
+            Some(role) => drop(config.users.insert(name.clone(), role.clone())),
+            None => drop(config.users.remove(name)),
+        },
         Change::Unbind(at, endpoint) => {
             let socket = proxy_mut(config, &at.proxy)?.socket_mut(at.socket);
             take(&mut socket.bind, endpoint).ok_or_else(|| no_such(at, endpoint))?;

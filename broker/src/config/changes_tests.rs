@@ -79,6 +79,40 @@ fn every_difference_is_a_line_with_its_key_and_its_time() {
 }
 
 #[test]
+fn roles_and_the_roles_of_users_change_at_once() {
+    let role = |name: &str, message_rate| RoleConfig {
+        message_rate,
+        name: name.to_owned(),
+        ..RoleConfig::default()
+    };
+    let (mut old, mut new) = (two(), two());
+    old.roles = vec![role("gone", 0), role("other", 1), role("same", 0)];
+    new.roles = vec![role("same", 0), role("new", 0), role("other", 2)];
+    for (config, users) in [
+        (&mut old, [("ann", "same"), ("bob", "gone")]),
+        (&mut new, [("ann", "other"), ("eve", "new")]),
+    ] {
+        let users = users.map(|(user, role)| (user.to_owned(), role.to_owned()));
+        config.users.extend(users);
+    }
+    let changes = diff(&old, &new);
+    let lines: Vec<String> = changes.list.iter().map(Change::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "role.gone: role removed, at once",
+            "role.new: role added, at once",
+            "role.other: role changed, at once",
+            "users.ann: other (was same), at once",
+            "users.bob: no role (was gone), at once",
+            "users.eve: new (was no role), at once",
+        ]
+    );
+    changes.apply_to(&mut old).expect("they fit");
+    assert_eq!(diff(&old, &new).list.len(), 0);
+}
+
+#[test]
 fn endpoints_are_counted() {
     let any: Endpoint = "tcp://127.0.0.1:0".parse().expect("an endpoint");
     let lines = made(|config| {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::endpoint::Overlaps;
 use super::{
-    CaptureConfig, Config, Connect, ControlConfig, Endpoint, KeyError, OptionError, ProxyConfig,
-    SocketConfig, SocketName,
+    Admission, CaptureConfig, Config, Connect, ControlConfig, Endpoint, KeyError, OptionError,
+    ProxyConfig, SocketConfig, SocketName,
 };
 use zmtp::{MechanismConfig, SocketType, show};
 
@@ -30,10 +30,14 @@ pub enum Place {
     Connect(usize, SocketName, usize),
     /// The name of a proxy.
     Name(usize),
+    /// A role.
+    Role(usize),
     /// A socket of a proxy, options included.
     Socket(usize, SocketName),
     /// The type of an auxiliary socket.
     SocketType(usize, SocketName),
+    /// A user, in the order of [`Config::users`].
+    User(usize),
     /// The whole configuration.
     Whole,
 }
@@ -68,7 +72,7 @@ pub enum Fault {
          show(.0))]
     NameMalformed(String),
     /// The name of another proxy.
-    #[error("another proxy has the name \"{0}\": rename one of them")]
+    #[error("another one has the name \"{0}\": rename one of them")]
     NameTwice(String),
     /// A side that neither binds nor connects.
     #[error("the {0} has no endpoint: give it one to bind, or one to connect to")]
@@ -79,6 +83,21 @@ pub enum Fault {
     /// Endpoints of a backend that does not exist.
     #[error("an echo has no backend: remove its endpoints, or give it a socket")]
     EchoBackend,
+    /// A role that no table of the configuration describes.
+    #[error(
+        "{user} has the role \"{}\", which is not configured: add [role.{}]",
+        show(role),
+        show(role)
+    )]
+    NoRole {
+        /// The role.
+        role: String,
+        /// The user.
+        user: String,
+    },
+    /// A proxy in a role that is not configured.
+    #[error("no proxy is called \"{}\": name one that is configured", show(.0))]
+    NoSuchProxy(String),
     /// A configuration without proxies.
     #[error("the configuration has no proxy: add a [[proxy]] table")]
     NoProxy,
@@ -139,7 +158,7 @@ impl Config {
                 break;
             }
             let mut note = |place, fault| problems.push(Problem { fault, place });
-            if let Err(fault) = check_name(proxy, &mut names) {
+            if let Err(fault) = check_name(&proxy.name, &mut names) {
                 note(Place::Name(index), fault);
             }
             for name in SocketName::ALL {
@@ -154,11 +173,59 @@ impl Config {
                 note(Place::CapturePrefix(index), fault);
             }
         }
+        problems.extend(self.role_problems());
         let left = |problems: &Vec<_>| Self::PROBLEMS_MAX.saturating_sub(problems.len());
         problems.extend(self.overlaps().take(left(&problems)));
         problems.extend(self.lost_connects().take(left(&problems)));
         problems.extend(self.exposed().take(left(&problems)));
         problems.truncate(Self::PROBLEMS_MAX);
+        problems
+    }
+
+    /// Proxies in roles that are not configured. Texts must not have them; a running broker may,
+    /// since proxies come and go.
+    pub(super) fn unknown_proxies(&self) -> impl Iterator<Item = Problem> {
+        let known: HashSet<&str> = self.proxies.iter().map(|proxy| &*proxy.name).collect();
+        let roles = self.roles.iter().enumerate();
+        let named = roles.flat_map(|(index, role)| {
+            let proxies = role.proxies.iter().flatten();
+            proxies.map(move |proxy| (index, proxy))
+        });
+        let unknown = named.filter(move |(_, proxy)| !known.contains(&***proxy));
+        unknown.map(|(index, proxy)| Problem {
+            fault: Fault::NoSuchProxy(proxy.clone()),
+            place: Place::Role(index),
+        })
+    }
+
+    /// Names of roles that are illegal, or that no role has.
+    fn role_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut names = HashSet::new();
+        for (index, role) in self.roles.iter().enumerate() {
+            if let Err(fault) = check_name(&role.name, &mut names) {
+                let place = Place::Role(index);
+                problems.push(Problem { fault, place });
+            }
+        }
+        let mut check = |place, user: &str, role: &str| {
+            if !names.contains(role) {
+                let (role, user) = (role.to_owned(), user.to_owned());
+                let fault = Fault::NoRole { role, user };
+                problems.push(Problem { fault, place });
+            }
+        };
+        for (index, (user, role)) in self.users.iter().enumerate() {
+            check(Place::User(index), user, role);
+        }
+        for (index, proxy) in self.proxies.iter().enumerate() {
+            for name in SocketName::ALL {
+                if let Admission::Keys(keys) = &proxy.socket(name).admission {
+                    let roles = keys.roles();
+                    roles.for_each(|(user, role)| check(Place::Socket(index, name), user, role));
+                }
+            }
+        }
         problems
     }
 
@@ -289,15 +356,14 @@ impl SocketConfig {
     }
 }
 
-/// Checks the name of a proxy; `before` are the names of earlier proxies.
-fn check_name<'a>(proxy: &'a ProxyConfig, before: &mut HashSet<&'a str>) -> Result<(), Fault> {
-    let name = &proxy.name;
+/// Checks the name of a proxy or role; `before` are the names of earlier ones.
+fn check_name<'a>(name: &'a str, before: &mut HashSet<&'a str>) -> Result<(), Fault> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if name.is_empty() || name.len() > NAME_LEN_MAX || !name.bytes().all(legal) {
-        return Err(Fault::NameMalformed(name.clone()));
+        return Err(Fault::NameMalformed(name.to_owned()));
     }
     if !before.insert(name) {
-        return Err(Fault::NameTwice(name.clone()));
+        return Err(Fault::NameTwice(name.to_owned()));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! whether the broker can run them.
 
 use crate::record::RecordConfig;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use zmtp::{MechanismConfig, SocketType};
 
@@ -17,6 +18,7 @@ mod file;
 mod keys;
 mod kind;
 mod options;
+mod role;
 mod suggest;
 mod units;
 
@@ -32,6 +34,7 @@ pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
     TIME_MS_MAX, Unit, Value, ValueKind,
 };
+pub use role::{RoleConfig, RoleSide, TopicRule};
 pub use suggest::hint;
 pub use units::{parse_size, parse_time};
 
@@ -45,6 +48,11 @@ pub struct Config {
     pub memory_limit: u64,
     /// The proxies, in the order they were configured.
     pub proxies: Vec<ProxyConfig>,
+    /// The roles that users may have. The role [`RoleConfig::DEFAULT`], if it is there, is that of
+    /// all users without another. Without it such users may do everything.
+    pub roles: Vec<RoleConfig>,
+    /// The roles of users, by the names of both; for users that [`Client::role`] gives none.
+    pub users: BTreeMap<String, String>,
 }
 
 /// One proxy: two sockets that exchange messages.
@@ -115,6 +123,8 @@ impl Default for Config {
             drain_timeout: Self::DRAIN_TIMEOUT,
             memory_limit: Self::MEMORY_LIMIT,
             proxies: Vec::new(),
+            roles: Vec::new(),
+            users: BTreeMap::new(),
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::conn::liveness::Liveness;
 use crate::core::authorize::Decision;
 use crate::core::names::Contest;
 use crate::ids::{LinkId, ProxyId, SocketId};
-use crate::peer::PeerAddress;
+use crate::peer::{NamedPeer, PeerAddress};
+use crate::permit::Permit;
 use crate::proxy::loop_peers::LoopPeer;
 use std::sync::Arc;
 use std::time::Instant;
@@ -160,6 +161,8 @@ pub(crate) struct Conn {
     pub(crate) opener: Option<Box<Opener>>,
     pub(crate) origin: Origin,
     pub(crate) peer: PeerAddress,
+    /// What the role of its user permits, if that has one.
+    pub(crate) permit: Option<Box<Permit>>,
     pub(crate) phase: Phase,
     pub(crate) proxy: ProxyId,
     /// Its place in the line of suspended connections.
@@ -211,6 +214,7 @@ impl Conn {
             opener: None,
             origin,
             peer,
+            permit: None,
             phase: Phase::Handshake,
             proxy,
             place: None,
@@ -240,6 +244,27 @@ impl Conn {
         match *made {
             Decision::Made(authorization) => Some(authorization),
             Decision::Awaited(_) => None,
+        }
+    }
+
+    /// Whether the role of its user limits the topics of the messages that it may send.
+    #[inline]
+    pub(crate) fn limits_topics(&self) -> bool {
+        let permit = self.permit.as_ref();
+        permit.is_some_and(|permit| permit.limits_topics())
+    }
+
+    /// Whether it is not read until its user may send again.
+    #[inline]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.permit.as_ref().is_some_and(|permit| permit.is_paused)
+    }
+
+    /// Its peer as the log names it: by address, and user if known.
+    pub(crate) fn named(&self) -> NamedPeer {
+        NamedPeer {
+            address: self.peer,
+            user: self.user.clone(),
         }
     }
 

@@ -206,7 +206,7 @@ impl Core {
                 Pattern::Xpub(xpub) => xpub.subscriptions_of(id),
                 _ => 0,
             },
-            user: conn.user.as_deref().map(str::to_owned),
+            user: conn.user.as_deref().filter(|_| is_ready).map(str::to_owned),
             version: is_ready.then_some(conn.version),
         })
     }
@@ -405,7 +405,7 @@ impl Admin<'_> {
         let mut found = Vec::new();
         let socket = &mut self.core.sockets[id];
         if let Pattern::Xpub(xpub) = &mut socket.pattern {
-            xpub.find(topic);
+            xpub.find_permitted(topic);
             xpub.found(&self.core.conns, &socket.options, &mut found);
         }
         found.sort_unstable_by_key(|id| id.slot);

@@ -297,6 +297,15 @@ impl Core {
         self.closed_limits = ClosedLimits::of(&self.reconfiguration.config);
         self.set_options(now, &opening.changes);
         let config = &self.reconfiguration.config;
+        let have_changed = (&former.roles, &former.users) != (&config.roles, &config.users);
+        let concerns_roles = |change: &Change| match change {
+            Change::Option { option, .. } => option.name == "invert_matching",
+            _ => false,
+        };
+        if have_changed || opening.changes.list.iter().any(concerns_roles) {
+            self.reassess_peers();
+        }
+        let config = &self.reconfiguration.config;
         self.shutdown.set_drain_timeout(config.drain_timeout);
         let limit = config.memory_limit;
         if limit != former.memory_limit {

@@ -12,6 +12,7 @@ use crate::core::turn::{self, Turn, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
+use crate::reason::DropReason;
 use std::ops::Range;
 
 /// Targets share a copy of a run of at least this size; of a shorter run each has its own copy,
@@ -28,6 +29,10 @@ pub(super) struct ForwardPlan {
     pub(super) has_runs: bool,
     /// Their sender.
     pub(super) id: ConnId,
+    /// Whether a peer may not get every message to which it subscribes.
+    pub(super) is_filtered: bool,
+    /// Whether the role of the sender limits what it may send.
+    pub(super) is_limited: bool,
     /// Whether messages are only routed and queued: their admission needs no decision.
     pub(super) is_plain: bool,
     /// Whether observers take note of them.
@@ -340,7 +345,37 @@ impl<'a> Forwarder<'a> {
             return Admit::Wait;
         }
         self.envelope.clear();
-        self.from.pattern.admit(self.plan.id, wire)
+        let admitted = self.from.pattern.admit(self.plan.id, wire);
+        match admitted {
+            Admit::Pass { skip } if self.plan.is_limited || self.plan.is_filtered => {
+                self.admit_by_role(&wire[skip..], admitted)
+            }
+            _ => admitted,
+        }
+    }
+
+    /// Lets the roles of the sender and of the receivers decide on a message that is otherwise
+    /// admitted.
+    fn admit_by_role(&mut self, wire: &[u8], admitted: Admit) -> Admit {
+        let message = Outgoing {
+            is_matched: false,
+            prefix: self.prefix,
+            sender: self.plan.id,
+            wire,
+        };
+        let topic = message.first();
+        // A subscription in the form of a message is no publication; its sender may receive all.
+        let is_subscription = || self.to.pattern.is_xsub() && message.subscription().is_some();
+        if self.plan.is_limited
+            && let Some(conn) = self.conns.get_mut(self.plan.id)
+            && let Some(permit) = &mut conn.permit
+            && !is_subscription()
+            && !permit.may_publish(topic)
+        {
+            return Admit::Drop(DropReason::Denied);
+        }
+        self.is_matched = self.plan.is_filtered && self.to.pattern.match_permitted(topic);
+        admitted
     }
 
     /// Whether a message of this size has so many targets that a copy for each would cost more than

@@ -31,6 +31,9 @@ pub enum Flow {
     /// The budget of the turn is used up: end the input, and continue it in the next turn; see
     /// [`Core::is_cut`].
     More,
+    /// The user of the peer has used up its rate: end the input.
+    /// [`crate::core::Action::Resume`] tells when it continues; nothing is read until then.
+    Paused,
     /// The next message waits for a receiver with room. More may be read only up to the receive
     /// high-water mark; [`crate::core::Action::Resume`] tells when there is room again.
     Suspended,
@@ -89,7 +92,7 @@ impl Core {
         if self.is_suspended(id) {
             return self.buffer_more(now, id, input);
         }
-        let flow = self.pump(id, input, u32::MAX, false);
+        let flow = self.pump_at_rate(id, input, u32::MAX, false);
         self.outbox.end_runs(&mut self.conns, input);
         if flow == Flow::Suspended
             && let Some(conn) = self.conns.get_mut(id)
@@ -180,10 +183,10 @@ impl Core {
                 u32::MAX
             };
             let mut input = self.take_tail(id);
-            let flow = self.pump(id, &mut input, quota, true);
+            let flow = self.pump_at_rate(id, &mut input, quota, true);
             self.outbox.end_runs(&mut self.conns, &input);
             if let Some(conn) = self.conns.get_mut(id) {
-                conn.is_suspended = !matches!(flow, Flow::Done | Flow::Closed);
+                conn.is_suspended = !matches!(flow, Flow::Done | Flow::Closed | Flow::Paused);
             }
             self.update_room(id, &input);
             self.keep(id, input);
@@ -191,7 +194,7 @@ impl Core {
             match flow {
                 Flow::Flush | Flow::Suspended => return,
                 Flow::More => socket.suspended.rotate(&mut self.conns),
-                Flow::Done | Flow::Closed => {
+                Flow::Done | Flow::Closed | Flow::Paused => {
                     socket.suspended.pop_front(&mut self.conns);
                     waiting -= 1;
                     if socket.suspended.is_empty() {
@@ -221,11 +224,18 @@ impl Core {
 
     /// Steps through `input`, at most `quota` messages. `is_resumed` if this connection has waited
     /// for its turn; others must line up behind the suspended senders.
-    fn pump(&mut self, id: ConnId, input: &mut Input, mut quota: u32, is_resumed: bool) -> Flow {
+    pub(super) fn pump(
+        &mut self,
+        id: ConnId,
+        input: &mut Input,
+        mut quota: u32,
+        is_resumed: bool,
+    ) -> Flow {
         let Some(conn) = self.conns.get(id) else {
             return Flow::Closed;
         };
-        let plan = self.plan(id, conn.socket, is_resumed);
+        let is_limited = conn.limits_topics();
+        let plan = self.plan(id, conn.socket, (is_resumed, is_limited));
         let plan = plan.as_ref();
         self.scratch.envelope.clear();
         self.take_prefix(id);
@@ -330,6 +340,10 @@ impl Core {
     /// handled yet.
     fn try_take_in(&mut self, id: ConnId, peer: &Peer) -> Option<Flow> {
         match self.take_in(id, peer) {
+            // What follows is handled in the role of its user.
+            Ok(true) if self.conns.get(id).is_some_and(|it| it.permit.is_some()) => {
+                Some(Flow::More)
+            }
             Ok(true) => {
                 self.take_prefix(id);
                 None
@@ -370,18 +384,27 @@ impl Core {
     }
 
     /// The path of a peer's messages; an auxiliary socket has none.
-    fn plan(&self, id: ConnId, socket: SocketId, is_resumed: bool) -> Option<ForwardPlan> {
+    fn plan(
+        &self,
+        id: ConnId,
+        socket: SocketId,
+        (is_resumed, is_limited): (bool, bool),
+    ) -> Option<ForwardPlan> {
         let from = &self.sockets[socket];
         let (side, to_id) = (from.name.side()?, from.across?);
         let (proxy, to) = (&self.proxies[from.proxy], &self.sockets[to_id]);
         let must_wait = (proxy.is_paused || !from.suspended.is_empty()) && !is_resumed;
-        let is_plain = !must_wait && from.takes_plainly() && to.sends_plainly();
+        let is_filtered = to.pattern.has_filters();
+        let has_roles = is_limited || is_filtered;
+        let is_plain = !(must_wait || has_roles) && from.takes_plainly() && to.sends_plainly();
         let is_watched = proxy.observers.is_active();
         let is_short = is_plain && (!is_watched || proxy.has_steady_copies(&self.sockets));
         Some(ForwardPlan {
             goes_singly: is_short && to.pattern.sends_singly(),
             has_runs: is_short && !from.pattern.is_router() && !to.keeps_apart,
             id,
+            is_filtered,
+            is_limited,
             is_plain,
             is_watched,
             must_wait,
@@ -455,6 +478,9 @@ impl Core {
             if let Some(conn) = self.conns.get_mut(plan.id) {
                 conn.traffic.count_received(messages, bytes);
             }
+            if plan.is_limited {
+                self.report_denied_message(plan.id);
+            }
             match halt {
                 ForwardEnd::Empty => return None,
                 ForwardEnd::Stopped(flow) => return Some(flow),
@@ -501,15 +527,15 @@ impl Core {
 
     /// Attaches a peer after its handshake.
     pub(super) fn attach(&mut self, id: ConnId, peer: &Peer) -> Result<(), CloseReason> {
+        let role = self.may_enter(id, peer)?;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
-        conn.user.clone_from(&peer.user);
         conn.version = peer.version;
         conn.traffic.socket_type = peer.socket_type;
         conn.egress.begin_traffic();
         conn.liveness = Liveness::beyond(conn.bytes_meant_for_it());
-        let (socket_id, origin, address) = (conn.socket, conn.origin, conn.peer);
+        let (socket_id, origin) = (conn.socket, conn.origin);
         let kept = self.take_down_link_queue(origin);
         let socket = &mut self.sockets[socket_id];
         if let Some(replaced) = socket.pattern.attach(id, &peer.identity, &mut self.conns)? {
@@ -534,7 +560,7 @@ impl Core {
         let first = socket.first_message();
         let is_xsub = matches!(socket.pattern, Pattern::Xsub(_));
         let is_balancer = socket.pattern.balancer().is_some();
-        log::debug!("{} {}: {address} attached", proxy.name, socket.name);
+        log::debug!("{} {}: {} attached", proxy.name, socket.name, conn.named());
         if let Origin::Dialled(link) = origin {
             self.link_is_up(link);
         }
@@ -547,6 +573,7 @@ impl Core {
                 conn.egress.keep_apart();
             }
         }
+        self.enter(id, role.as_ref());
         self.hand_over(id, kept);
         self.count_subscriptions(socket_id);
         if is_xsub {

@@ -74,7 +74,8 @@ impl Core {
         conn.reminder = None;
         // A peer may not be read once a stop has begun, or while memory for input is short.
         let proxy = &self.proxies[conn.proxy];
-        let is_unread = conn.is_suspended || proxy.stop != Stop::No || would_wait;
+        let is_unread =
+            conn.is_suspended || conn.is_paused() || proxy.stop != Stop::No || would_wait;
         let had_answer = conn.session.has_answer();
         let mut is_examined = false;
         if conn.phase == Phase::Ready {
@@ -292,6 +293,7 @@ impl Core {
         }
         self.take_tail(id);
         self.forget_coder(id);
+        self.leave(id);
         self.timers.forget(id);
         if let Some(closing) = self.conns.begin_closing(id, has_messages)
             && was_ready

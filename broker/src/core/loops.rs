@@ -249,7 +249,7 @@ impl Core {
     /// The name of a connection in the configuration: its endpoint, or the address of its peer.
     pub(super) fn address_of(&self, conn: &Conn) -> String {
         match conn.origin {
-            Origin::Accepted => conn.peer.to_string(),
+            Origin::Accepted => conn.named().to_string(),
             Origin::Dialled(link) => self.endpoint(link).to_string(),
         }
     }

@@ -21,7 +21,7 @@ use crate::conn::{Conn, Input, Phase};
 use crate::core::report::Shed;
 use crate::core::{Action, Core};
 use crate::ids::{ConnId, SocketId};
-use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY};
+use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY};
 use crate::pattern::balancer::Balancer;
 use crate::reason::{CloseReason, DropReason};
 
@@ -190,7 +190,9 @@ impl Core {
     }
 
     fn connection_memory(&self) -> u64 {
-        self.conns.len() as u64 * CONNECTION_MEMORY + self.memory.coders * CODER_MEMORY
+        self.conns.len() as u64 * CONNECTION_MEMORY
+            + self.memory.coders * CODER_MEMORY
+            + self.users.permits() * PERMIT_MEMORY
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

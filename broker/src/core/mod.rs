@@ -35,6 +35,7 @@ use crate::reason::{CloseReason, DropReason};
 use crate::record::Tape;
 use crate::stats::TurnTimes;
 use crate::table::Table;
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,7 @@ mod observe;
 mod query;
 mod receive_hwm;
 pub(crate) mod report;
+mod roles;
 mod shutdown;
 mod subscriptions;
 mod timers;
@@ -89,6 +91,7 @@ pub use memory::MemoryUse;
 use observe::Copies;
 pub use query::Query;
 use report::ROOM_AGAIN;
+use roles::Users;
 use shutdown::Shutdown;
 use subscriptions::Pending;
 use timers::{Owner, Timers};
@@ -119,6 +122,7 @@ pub struct Core {
     sockets: Sockets,
     timers: Timers,
     turn: Turn,
+    users: Users,
 }
 
 /// Buffers of one call, kept for the next, so that messages need no allocation.
@@ -156,6 +160,8 @@ impl Core {
             random: Random::new(seed),
             reconfiguration: Reconfiguration::of(Config {
                 proxies: Vec::new(),
+                roles: Vec::new(),
+                users: BTreeMap::new(),
                 ..*config
             }),
             recorded: Vec::new(),
@@ -164,6 +170,7 @@ impl Core {
             sockets: Table::new(0),
             timers: Timers::default(),
             turn: Turn::default(),
+            users: Users::default(),
         };
         let _ = core.begin_change(config.clone(), &Changes::default());
         core
@@ -331,6 +338,7 @@ impl Core {
                 Owner::Greeting(id) => self.check_greeting(id),
                 Owner::Link(id) => self.check_link(now, id),
                 Owner::Queue(id) => self.check_queue(heard_until, id),
+                Owner::Rate(id) => self.check_rate(id),
                 Owner::Reports(proxy) => self.sum_up_reports(proxy),
                 Owner::Shed => self.sum_up_shed(),
                 Owner::Trial(id) => self.check_trial(id),
@@ -516,6 +524,7 @@ impl Core {
             let is_held = conn.is_suspended && !conn.backlog.has_room();
             let is_full = conn.is_undecided() && conn.tail.held().len() >= UNDECIDED_SIZE_MAX;
             !conn.closes_later
+                && !conn.is_paused()
                 && !is_full
                 && self.is_read_in_stop(conn)
                 && !is_held

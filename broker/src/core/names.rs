@@ -7,6 +7,9 @@
 //!     the holder has ended, or is silent for NAME_PATIENCE ──► the newcomer gets the identity
 //! ```
 //!
+//! An identity belongs to the user that announced it: a peer of another user never gets it from a
+//! connected peer. All peers without a user name count as one user.
+//!
 //! So a client whose network failed is served again, and the messages that it sent meanwhile are
 //! not lost; and a peer that announces the identity of a live peer gets no messages for that peer.
 
@@ -34,6 +37,12 @@ impl Core {
     /// Attaches a peer after its handshake; false if another peer has its identity and was asked
     /// for a sign of life. The newcomer then waits until [`Self::check_contest`].
     pub(super) fn take_in(&mut self, id: ConnId, peer: &Peer) -> Result<bool, CloseReason> {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.user.clone_from(&peer.user);
+        }
+        if self.is_of_other_user(id, peer) {
+            return Err(CloseReason::IdentityTaken);
+        }
         let Some(holder) = self.rival(id, peer) else {
             return self.attach(id, peer).map(|()| true);
         };
@@ -52,6 +61,18 @@ impl Core {
         }
         self.timers.insert(now + NAME_PATIENCE, Owner::Contest(id));
         Ok(false)
+    }
+
+    /// Whether the announced identity of a newcomer belongs to the peer of another user, which
+    /// keeps it as long as it is connected.
+    fn is_of_other_user(&self, id: ConnId, peer: &Peer) -> bool {
+        let Some(conn) = self.conns.get(id) else {
+            return false;
+        };
+        let pattern = &self.sockets[conn.socket].pattern;
+        let holder = pattern.holder(&peer.identity, &self.conns);
+        let holder = holder.and_then(|holder| self.conns.get(holder));
+        holder.is_some_and(|holder| holder.user != peer.user)
     }
 
     /// The peer that may keep its identity from a newcomer.
@@ -90,6 +111,9 @@ impl Core {
         if conn.phase != Phase::Handshake {
             return;
         }
+        if self.is_of_other_user(id, &contest.peer) {
+            return self.close_later(id, CloseReason::IdentityTaken);
+        }
         if let Some(rival) = self.rival(id, &contest.peer)
             && (rival != contest.holder || self.may_be_there(rival, contest.asked_at))
         {
@@ -112,7 +136,8 @@ impl Core {
         if conn.session.has_heard_since(asked_at) {
             return true;
         }
-        let is_excused = conn.is_suspended || !is_read || may_be_slow(&self.sockets, conn);
+        let is_excused =
+            conn.is_suspended || conn.is_paused() || !is_read || may_be_slow(&self.sockets, conn);
         if is_excused {
             self.deferred.act(Action::CheckAcks(id));
         }

@@ -13,7 +13,7 @@ use crate::core::turn::cost;
 use crate::core::{Core, LinkId};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{LINK_LINES_MAX, REPORT_INTERVAL, REPORTS_KEPT_MAX};
-use crate::peer::PeerAddress;
+use crate::peer::{NamedPeer, PeerAddress};
 use crate::proxy::Socket;
 use crate::reason::{CloseReason, DropReason};
 use log::Level;
@@ -363,10 +363,15 @@ impl Core {
             label: why.label(),
             source,
         };
-        let peer = what.peer;
+        let peer = &what.peer;
         let Origin::Dialled(link) = what.origin else {
             let level = if why.is_notable() {
-                self.level_of_report(id, key(Subject::Closed, peer.into()), 0, Level::Warn)
+                self.level_of_report(
+                    id,
+                    key(Subject::Closed, peer.address.into()),
+                    0,
+                    Level::Warn,
+                )
             } else {
                 Level::Debug
             };
@@ -386,7 +391,7 @@ impl Core {
             return;
         }
         let (name, _) = self.names(id);
-        let target = self.target_of(link, peer);
+        let target = self.target_of(link, peer.address);
         if is_early {
             log::log!(
                 level,
@@ -411,7 +416,10 @@ impl Core {
     pub(super) fn report_rejected_address(&mut self, id: SocketId, peer: PeerAddress) {
         let accepted = Ended {
             origin: Origin::Accepted,
-            peer,
+            peer: NamedPeer {
+                address: peer,
+                user: None,
+            },
             was_greeting: true,
         };
         self.report_close(id, &accepted, &CloseReason::AddressRejected);
@@ -505,7 +513,7 @@ impl Core {
         };
         let (missed, id) = (conn.traffic.misses_no_more(), conn.socket);
         if let Some(missed) = missed {
-            let (source, peer) = (source_of(conn), conn.peer);
+            let (source, peer) = (source_of(conn), conn.named());
             let peer = match conn.origin {
                 Origin::Accepted => peer.to_string(),
                 Origin::Dialled(link) => self.endpoint(link).to_string(),
@@ -591,10 +599,10 @@ impl Core {
 }
 
 /// A connection that was closed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ended {
     origin: Origin,
-    peer: PeerAddress,
+    peer: NamedPeer,
     /// The peer had not finished its greeting.
     was_greeting: bool,
 }
@@ -603,7 +611,7 @@ impl Ended {
     pub(super) fn of(conn: &Conn) -> Self {
         Self {
             origin: conn.origin,
-            peer: conn.peer,
+            peer: conn.named(),
             was_greeting: conn.phase == Phase::Handshake && conn.session.is_greeting(),
         }
     }

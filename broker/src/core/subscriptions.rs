@@ -5,13 +5,15 @@
 //! has gone, the publisher gets the newest state of each topic that it does not know yet. A new
 //! publisher gets the table of topics in the same way, a part in each turn.
 
+use crate::config::SocketOptions;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnTable, Origin};
 use crate::core::Core;
 use crate::core::deferred::Deferred;
+use crate::core::roles::Wish;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{CANCELS_IN_A_ROW_MAX, TELLS_IN_A_ROW_MAX, UPSTREAM_BYTES_MAX};
-use crate::pattern::xpub::Notice;
+use crate::pattern::xpub::{Notice, Xpub};
 use crate::pattern::xsub::publisher::{Change, Publisher, Telling};
 use crate::pattern::{Outgoing, Pattern, Route, count_missing, split_missing};
 use crate::proxy::{Socket, Sockets};
@@ -55,27 +57,55 @@ impl Core {
             return;
         };
         let own = conn.socket;
-        let (socket, across) = both_sides(&mut self.sockets, own);
+        let is_permitted = self.change_subscriptions(id, own, |xpub, options, tell| {
+            xpub.handle_subscription(id, (topic, add), options, tell)
+        });
+        if add && !is_permitted {
+            self.report_denied(id, Wish::Subscribe, topic);
+        }
+    }
+
+    /// Lets `change` alter the subscriptions of a peer of an XPUB. It calls its last argument with
+    /// each topic that changes, which is told to those that it concerns. Returns its result; if it
+    /// fails, the peer is closed.
+    pub(super) fn change_subscriptions(
+        &mut self,
+        id: ConnId,
+        own: SocketId,
+        change: impl FnOnce(
+            &mut Xpub,
+            &SocketOptions,
+            &mut dyn FnMut(&[u8], Notice),
+        ) -> Result<bool, CloseReason>,
+    ) -> bool {
+        let is_watched = self.proxies[self.sockets[own].proxy].observers.is_active();
+        let (socket, mut across) = both_sides(&mut self.sockets, own);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
-            return;
+            return true;
         };
-        match xpub.subscribe(id, topic, add, &socket.options) {
-            Err(why) => self.close_later(id, why),
-            Ok(notice) => {
-                let mut upstream = Upstream {
-                    conns: &mut self.conns,
-                    session_out: &mut self.scratch.session_out,
-                    deferred: &mut self.deferred,
-                    outbox: &mut self.outbox,
-                    telling: &mut self.pending.telling,
-                };
-                upstream.tell(id, across, topic, notice);
-                if notice.to_others {
-                    self.observe_subscription(id, own, topic, add);
-                }
+        let mut upstream = Upstream {
+            conns: &mut self.conns,
+            session_out: &mut self.scratch.session_out,
+            deferred: &mut self.deferred,
+            outbox: &mut self.outbox,
+            telling: &mut self.pending.telling,
+        };
+        let mut shown = Vec::new();
+        let mut tell = |topic: &[u8], notice: Notice| {
+            upstream.tell(id, across.as_deref_mut(), topic, notice);
+            if is_watched && notice.to_others {
+                shown.push((topic.to_vec(), notice.is_add));
             }
+        };
+        let changed = change(xpub, &socket.options, &mut tell);
+        for (topic, add) in shown {
+            self.observe_subscription(id, own, &topic, add);
         }
         self.count_subscriptions(own);
+        changed.unwrap_or_else(|why| {
+            self.close_later(id, why);
+            true
+        })
     }
 
     /// A peer across an XSUB subscribes or cancels by a message, as users of XSUB sockets do.
@@ -405,7 +435,7 @@ impl Upstream<'_> {
         let mut wire = Vec::with_capacity(body.len() + 9);
         append_frame(&mut wire, &body, false);
         let message = Outgoing {
-            is_matched: false,
+            is_matched: across.pattern.match_permitted(&body),
             prefix: &[],
             sender: from,
             wire: &wire,

@@ -24,6 +24,8 @@ pub(crate) enum Owner {
     Shed,
     /// The queue of a connection: checks whether it has been full for too long.
     Queue(ConnId),
+    /// A connection whose user has used up its rate: reads from it again.
+    Rate(ConnId),
     /// A connection on trial: ends the trial, if no loop was found.
     Trial(ConnId),
 }
@@ -88,6 +90,7 @@ impl Timers {
             Owner::Contest,
             Owner::Greeting,
             Owner::Queue,
+            Owner::Rate,
             Owner::Trial,
         ];
         for owner in owners.map(|owner| owner(id)) {

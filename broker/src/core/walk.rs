@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::core::memory::MemoryUse;
 use crate::core::timers::Owner;
 use crate::ids::{LinkId, ProxyId};
-use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY};
+use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY};
 
 impl Core {
     /// The value that [`Self::memory`] must have between two turns. Visits every connection, queue,
@@ -20,6 +20,9 @@ impl Core {
             found.connections += CONNECTION_MEMORY;
             if conn.opener.is_some() {
                 found.connections += CODER_MEMORY;
+            }
+            if conn.permit.is_some() {
+                found.connections += PERMIT_MEMORY;
             }
             found.inputs += conn.tail.memory(conn.need);
             walk.visit(&conn.egress);

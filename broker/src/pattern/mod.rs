@@ -131,7 +131,7 @@ impl<'a> Outgoing<'a> {
 
     /// Whether it is a subscription (true) or a cancel (false) in the form of a message: one frame
     /// that begins with 1 or 0.
-    fn subscription(&self) -> Option<bool> {
+    pub(crate) fn subscription(&self) -> Option<bool> {
         let only = Frames::new(self.wire).next().filter(|frame| !frame.more)?;
         match only.body.first() {
             Some(first @ (0 | 1)) if self.prefix.is_empty() => Some(*first == 1),
@@ -212,7 +212,7 @@ impl Pattern {
     /// The value of [`Self::subscription_memory`], recounted.
     pub(crate) fn walk_subscriptions(&self) -> u64 {
         match self {
-            Self::Xpub(xpub) => xpub.memory(),
+            Self::Xpub(xpub) => xpub.walk(),
             Self::Xsub(xsub) => xsub.walk(),
             _ => 0,
         }
@@ -358,6 +358,23 @@ impl Pattern {
         }
     }
 
+    /// Whether peers may not get every message to which they subscribe: call
+    /// [`Self::match_permitted`] before [`Self::route`].
+    pub(crate) fn has_filters(&self) -> bool {
+        matches!(self, Self::Xpub(xpub) if xpub.has_filters())
+    }
+
+    /// Matches a topic with the subscriptions of the peers that may get it; false if all may.
+    pub(crate) fn match_permitted(&mut self, topic: &[u8]) -> bool {
+        match self {
+            Self::Xpub(xpub) if xpub.has_filters() => {
+                xpub.find_permitted(topic);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether orphaned messages wait for another peer.
     pub(crate) fn has_orphaned(&self) -> bool {
         match self {
@@ -441,6 +458,11 @@ impl Pattern {
     /// Whether it puts the sender's identity in front of received messages.
     pub(crate) fn is_router(&self) -> bool {
         matches!(self, Self::Router(_))
+    }
+
+    /// Whether it sends subscriptions to its peers.
+    pub(crate) fn is_xsub(&self) -> bool {
+        matches!(self, Self::Xsub(_))
     }
 
     /// Whether it sends the next request only after the last one was answered.

@@ -1,4 +1,5 @@
 mod policies;
+mod roles;
 
 use super::xpub::Notice;
 use super::xsub::publisher::Change;

@@ -285,6 +285,21 @@ impl Trie {
         self.topics() > usize::from(has_empty)
     }
 
+    /// Calls `visit` with each topic that `peer` holds, newest first.
+    pub fn topics_of(&self, peer: u32, mut visit: impl FnMut(&[u8])) {
+        let mut next = self.lists.get(peer as usize).map_or(NONE, |list| list.head);
+        let mut topic = Vec::new();
+        while next != NONE {
+            self.nodes.topic_of(next, &mut topic);
+            visit(&topic);
+            let holders = self.nodes.leaves[next].holders;
+            next = self
+                .crowds
+                .link(holders, peer)
+                .map_or(NONE, |link| link.next);
+        }
+    }
+
     /// Distinct topics.
     pub const fn topics(&self) -> usize {
         self.nodes.leaves.live()

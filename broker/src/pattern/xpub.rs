@@ -7,15 +7,26 @@ use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::pattern::xsub::publisher::Change;
 use crate::reason::CloseReason;
-use std::collections::BTreeSet;
+use narrowed::Narrowed;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use zmtp::SocketType;
+
+mod narrowed;
+
+pub(crate) use narrowed::Limits;
 
 /// The subscribers of each topic.
 #[derive(Debug)]
 pub(crate) struct Xpub {
+    /// Peers that may not get every message to which they subscribe.
+    filters: usize,
     /// The slots of the receivers of the last message.
     last_slots: Vec<u32>,
+    /// Peers whose roles limit what they receive, by their slots.
+    narrowed: BTreeMap<u32, Narrowed>,
+    /// The memory of these.
+    narrowed_bytes: u64,
     /// Peers in the order of their ids, for messages that go to peers without a subscription.
     peers: BTreeSet<ConnId>,
     /// The slots of the peers that match the last topic.
@@ -43,7 +54,10 @@ pub(crate) struct Notice {
 impl Xpub {
     pub(crate) fn new(socket_type: SocketType) -> Self {
         Self {
+            filters: 0,
             last_slots: Vec::new(),
+            narrowed: BTreeMap::new(),
+            narrowed_bytes: 0,
             peers: BTreeSet::new(),
             slots: Vec::new(),
             socket_type,
@@ -68,6 +82,7 @@ impl Xpub {
 
     pub(crate) fn detach(&mut self, id: ConnId) {
         self.peers.remove(&id);
+        self.take_narrowed(id);
     }
 
     /// Whether it is a PUB: only subscriptions of its peers count, not their messages.
@@ -87,13 +102,22 @@ impl Xpub {
         add: bool,
         options: &SocketOptions,
     ) -> Result<Notice, CloseReason> {
+        let most = options.subscriptions_max as usize;
+        self.subscribe_up_to(most, (id, topic, add), options)
+    }
+
+    /// The same, with another limit for the subscriptions of the peer.
+    fn subscribe_up_to(
+        &mut self,
+        subscriptions_max: usize,
+        (id, topic, add): (ConnId, &[u8], bool),
+        options: &SocketOptions,
+    ) -> Result<Notice, CloseReason> {
         let is_pub = self.is_pub();
         let (change, is_news) = if add {
             let inserted = self.trie.insert(topic, id.slot);
             let held = self.trie.subscriptions_of(id.slot);
-            if held > options.subscriptions_max as usize
-                || self.trie.bytes() > SUBSCRIPTION_BYTES_MAX
-            {
+            if held > subscriptions_max || self.trie.bytes() > SUBSCRIPTION_BYTES_MAX {
                 // No publisher has got the subscription, so none must get the cancel.
                 if inserted != Inserted::Already {
                     self.trie.remove(topic, id.slot);
@@ -149,12 +173,20 @@ impl Xpub {
     pub(crate) fn memory(&self) -> u64 {
         let slots = self.slots.capacity() + self.last_slots.capacity();
         let stamps = self.stamps.capacity();
-        (self.trie.bytes() + slots * size_of::<u32>() + stamps * size_of::<u64>()) as u64
+        let lists = slots * size_of::<u32>() + stamps * size_of::<u64>();
+        (self.trie.bytes() + lists) as u64 + self.narrowed_bytes
+    }
+
+    /// The same, recounted.
+    pub(crate) fn walk(&self) -> u64 {
+        let narrowed = self.narrowed.values().map(Narrowed::memory);
+        self.memory() - self.narrowed_bytes + narrowed.sum::<u64>()
     }
 
     /// The approximate bytes of memory of a peer's subscriptions.
     pub(crate) fn memory_of(&self, id: ConnId) -> u64 {
-        self.trie.bytes_of(id.slot)
+        let narrowed = self.narrowed.get(&id.slot);
+        self.trie.bytes_of(id.slot) + narrowed.map_or(0, Narrowed::memory)
     }
 
     /// Distinct topics.
@@ -228,11 +260,13 @@ impl Xpub {
             is_new(&mut self.stamps, *slot, self.stamp);
         }
         let (stamp, stamps) = (self.stamp, &mut self.stamps);
-        targets.extend(
-            self.peers
-                .iter()
-                .filter(|id| is_new(stamps, id.slot, stamp)),
-        );
+        // A role that limits subscriptions cannot limit what they leave out.
+        let may = |id: &&ConnId| {
+            let peer = self.narrowed.get(&id.slot);
+            peer.is_none_or(Narrowed::may_get_all)
+        };
+        let peers = self.peers.iter().filter(may);
+        targets.extend(peers.filter(|id| is_new(stamps, id.slot, stamp)));
     }
 }
 

@@ -143,14 +143,14 @@ impl World {
 /// A queue is as large as its content.
 pub(crate) fn check_size(id: ConnId, egress: &Egress) {
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    let count = if egress.is_empty() {
+    let mut count = if egress.is_empty() {
         0
     } else {
         egress.slices(&[], &mut slices)
     };
     let mut bytes: u64 = slices[..count].iter().map(|slice| slice.len() as u64).sum();
     if egress.is_sealed() {
-        let count = egress.plain_slices(&[], &mut slices);
+        count = egress.plain_slices(&[], &mut slices);
         bytes += slices[..count]
             .iter()
             .map(|it| it.len() as u64)
@@ -370,7 +370,13 @@ fn check_input(
         let is_all = left <= across.excused || across.is_loose;
         assert!(is_all, "{what}: {refused} of {heard} refused");
     } else {
-        let handled = counters.messages_in + counters.dropped(DropReason::WithoutEnvelope);
+        let denied = counters.dropped(DropReason::Denied);
+        let forbidden: u64 = mirrors.iter().map(|mirror| mirror.denied).sum();
+        assert!(
+            denied <= forbidden,
+            "{what}: {denied} messages denied, {forbidden} forbidden"
+        );
+        let handled = counters.messages_in + counters.dropped(DropReason::WithoutEnvelope) + denied;
         assert!(handled <= heard, "{what}: messages in");
         let left = heard - handled;
         assert!(
@@ -412,7 +418,8 @@ fn check_reasons(what: &str, node: &Node, own: &SocketView, socket: &SocketModel
             socket.socket_type == SocketType::Router
         }
         DropReason::Stopping => node.has_cut_off(proxy),
-        DropReason::NotExpected
+        DropReason::Denied
+        | DropReason::NotExpected
         | DropReason::TooManySubscriptions
         | DropReason::WithoutEnvelope => true,
     };

@@ -27,6 +27,11 @@ pub(crate) fn public_key(number: u8) -> PublicKey {
     secret(number).public_key()
 }
 
+/// The public keys of all peers that have one.
+pub(crate) fn client_keys() -> impl Iterator<Item = PublicKey> {
+    (2..=5).map(public_key)
+}
+
 fn secret(number: u8) -> SecretKey {
     SecretKey::from_bytes(&[number; 32]).expect("a usable key")
 }

@@ -2,6 +2,7 @@
 
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
+use crate::model::Part;
 use crate::net::Plug;
 use crate::plain;
 use crate::random::digest;
@@ -60,6 +61,8 @@ pub(crate) struct Mirror {
     pub(crate) begun_messages: u64,
     /// The proved credentials of the peer.
     pub(crate) credentials: Option<Credentials>,
+    /// Messages that its role forbids.
+    pub(crate) denied: u64,
     /// The program's decision, which the session has not got yet.
     pub(crate) decision: Option<Authorization>,
     pub(crate) expected: VecDeque<Expected>,
@@ -105,13 +108,17 @@ pub(crate) struct Mirror {
     pub(crate) passed_late: u64,
     /// Messages whose destination is decided when they go on.
     pub(crate) pending: VecDeque<Pending>,
+    /// The role of its user, if that has one.
+    pub(crate) part: Option<Part>,
     pub(crate) phase: Phase,
     pub(crate) plug: Plug,
     pub(crate) socket: SocketKey,
     /// The input of the last missing message.
     pub(crate) skipped: Option<u64>,
-    /// Its subscriptions.
+    /// Its subscriptions, as far as its role permits them.
     pub(crate) topics: BTreeSet<Vec<u8>>,
+    /// Its subscriptions as it made them.
+    pub(crate) wanted: BTreeSet<Vec<u8>>,
     /// The name under which the program has let it in.
     pub(crate) user: Option<Arc<str>>,
     /// The subscriptions of others that it was sent.
@@ -217,6 +224,7 @@ impl Mirror {
             begun_messages: 0,
             credentials: None,
             decision: None,
+            denied: 0,
             expected: VecDeque::new(),
             first: Vec::new(),
             given: None,
@@ -245,6 +253,7 @@ impl Mirror {
             passed_late: 0,
             passed_steps: 0,
             pending: VecDeque::new(),
+            part: None,
             phase: Phase::Handshake,
             plug,
             is_last_message: false,
@@ -256,6 +265,7 @@ impl Mirror {
             start: 0,
             style,
             topics: BTreeSet::new(),
+            wanted: BTreeSet::new(),
             user: None,
             view: BTreeSet::new(),
             was_ready: false,

@@ -1,6 +1,7 @@
 //! The messages that a broker must send for its input, decided independently and compared.
 
 mod answers;
+mod roles;
 mod routing;
 mod written;
 
@@ -10,12 +11,15 @@ use crate::mirror::{Expected, Heard, Mirror, Pending, Phase, Unit};
 use crate::net::Plug;
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
 use broker::config::{
-    Balance, Config, Overflow, ProxyConfig, SocketConfig, SocketName, SocketOptions,
+    Admission, Balance, Config, Overflow, ProxyConfig, RoleConfig, SocketConfig, SocketName,
+    SocketOptions,
 };
 use broker::{ConnId, Core};
+pub(crate) use roles::Part;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::time::Instant;
+use zmtp::curve::PublicKey;
 use zmtp::wire::command::Command;
 use zmtp::{Authorization, Frames, LoopCommand, SocketType};
 
@@ -24,6 +28,12 @@ pub(crate) struct Model {
     /// New questions to a control.
     asked: usize,
     batch: u64,
+    /// The keys of all peers.
+    clients: Vec<PublicKey>,
+    /// The names of proxies.
+    names: Vec<String>,
+    roles: Vec<RoleConfig>,
+    users: BTreeMap<String, String>,
     /// When the broker's turn began.
     pub(crate) now: Instant,
     /// Connections with input whose destination is decided when it goes on.
@@ -111,6 +121,10 @@ impl Model {
         let mut model = Self {
             asked: 0,
             batch: 0,
+            clients: crate::curve::client_keys().collect(),
+            names: Vec::new(),
+            roles: config.roles.clone(),
+            users: config.users.clone(),
             now,
             pending: BTreeSet::new(),
             kicked: Vec::new(),
@@ -132,6 +146,7 @@ impl Model {
     /// One more proxy, behind the others.
     pub(crate) fn add_proxy(&mut self, proxy: &ProxyConfig) {
         let may_shed = self.may_shed;
+        self.names.push(proxy.name.clone());
         let sockets = SocketName::ALL.map(|side| SocketModel {
             config: proxy.socket(side).clone(),
             closed: 0,
@@ -212,6 +227,10 @@ impl Model {
                 Heard::Ready(_) if self.is_pair_taken(id) => break,
                 // So is the input of a peer that announces an identity of the generated form.
                 Heard::Ready(peer) if self.is_reserved(id, &peer.identity) => break,
+                // And that of a peer that may not take an identity from another user.
+                Heard::Ready(peer) if self.is_of_other_user(id, &peer) => break,
+                // And that of a peer whose role does not permit it to be there.
+                Heard::Ready(peer) if !self.take_part(id, peer.user.as_deref()) => break,
                 Heard::Ready(peer) => {
                     let mirror = self.mirrors.get_mut(&id).expect("it is connected");
                     assert!(!mirror.is_denied, "{id:?} was denied, and came in");
@@ -223,16 +242,7 @@ impl Model {
                         socket.names.insert(peer.identity.to_vec(), id);
                     }
                 }
-                Heard::Subscription { add, topic } => {
-                    let mirror = self.mirrors.get_mut(&id).expect("it is connected");
-                    let options = &self.sockets[index(mirror.socket)].options;
-                    let has_room = mirror.topics.len() < options.subscriptions_max as usize;
-                    if !add {
-                        mirror.topics.remove(&topic);
-                    } else if has_room {
-                        mirror.topics.insert(topic);
-                    }
-                }
+                Heard::Subscription { add, topic } => self.subscribed(id, topic, add),
                 Heard::Command(command) => self.asked(id, &command),
                 Heard::Loops(said) => {
                     // The peer claims that this connection is part of a loop, which ends it.
@@ -247,6 +257,12 @@ impl Model {
                     size,
                 } => {
                     let key = message.key;
+                    if self.is_forbidden(id, &message.first) {
+                        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+                        mirror.heard_messages += 1;
+                        mirror.denied += 1;
+                        continue;
+                    }
                     self.count(id, (key, is_enveloped), size);
                     self.note_lie(id, key);
                     let pending = Pending {
@@ -292,9 +308,10 @@ impl Model {
 
     /// Whether messages of this peer may wait, though their receivers are determined.
     fn decides_late(&self, id: ConnId) -> bool {
-        let own = self.mirrors[&id].socket;
-        own.across()
-            .is_some_and(|across| self.sockets[index(across)].blocks())
+        let mirror = &self.mirrors[&id];
+        let is_paced = mirror.part.as_ref().is_some_and(Part::is_paced);
+        let across = mirror.socket.across();
+        across.is_some_and(|across| is_paced || self.sockets[index(across)].blocks())
     }
 
     /// Whether messages of this peer go to one of many.
@@ -326,7 +343,16 @@ impl Model {
                 let message = mirror.pending.pop_front();
                 let message =
                     message.unwrap_or_else(|| panic!("{id:?}: more messages went on than arrived"));
-                self.expect_all(id, &message);
+                for target in self.expect_all(id, &message) {
+                    let options = &self.socket(target).options;
+                    let is_full =
+                        core.is_blocked(target) && is_at_high_water(core, target, options);
+                    let mirror = self.mirrors.get_mut(&target).expect("it is connected");
+                    if let Some(expected) = mirror.expected.back_mut() {
+                        expected.is_excused |= is_full;
+                        expected.is_single = false;
+                    }
+                }
             }
             if self.mirrors[&id].pending.is_empty() {
                 self.pending.remove(&id);
@@ -559,45 +585,6 @@ impl Model {
         }
     }
 
-    /// Compares the written messages with the required ones.
-    pub(crate) fn reconcile(&mut self) {
-        for (id, mirror) in &mut self.mirrors {
-            while let Some(key) = mirror.begun.pop_front() {
-                if self.sockets[index(mirror.socket)].blocks() {
-                    take_in_order(*id, mirror, key);
-                    continue;
-                }
-                let expected = loop {
-                    let expected = mirror.expected.pop_front();
-                    let expected = expected.unwrap_or_else(|| {
-                        panic!("{id:?} was sent {key:?}: not for it, or twice, or out of order")
-                    });
-                    if expected.key == key {
-                        break expected;
-                    }
-                    assert!(
-                        expected.is_excused,
-                        "{id:?} missed {:?} though its queue was not full; then came {key:?}",
-                        expected.key
-                    );
-                    mirror.missed += 1;
-                    mirror.skipped = expected.is_single.then_some(expected.batch);
-                };
-                let socket = &self.sockets[index(mirror.socket)];
-                let (max_age, age) = (socket.options.max_age, self.now - expected.at);
-                assert!(
-                    max_age.is_zero() || socket.blocks() || age <= max_age,
-                    "{id:?} was sent {key:?} after {age:?}, {max_age:?} are allowed"
-                );
-                let is_lossy = socket.is_lossy;
-                assert!(
-                    is_lossy || mirror.skipped != Some(expected.batch),
-                    "{id:?} was sent {key:?} though its queue had been full before"
-                );
-            }
-        }
-    }
-
     /// The input of `id` waits. If only subscriptions may wait, and messages after them, it is
     /// unknown when a subscription takes effect.
     pub(crate) fn parked(&mut self, id: ConnId) {
@@ -674,7 +661,9 @@ impl Model {
             socket.requeued = None;
         }
         if is_excused || self.may_shed && mirror.heard_messages > received {
-            let left = mirror.heard_messages - received;
+            let left = mirror
+                .heard_messages
+                .saturating_sub(received + mirror.denied);
             if let Some(across) = mirror.socket.across() {
                 self.sockets[index(across)].excused += left;
             }
@@ -734,27 +723,6 @@ fn may_drop(socket_type: SocketType, options: &SocketOptions) -> bool {
     let overflow = overflow(socket_type, options);
     let drops = matches!(overflow, Overflow::DropNewest | Overflow::Disconnect);
     overflow.takes_back() || !options.max_age.is_zero() || is_balanced(socket_type) && drops
-}
-
-/// Removes a message that `id` was sent from those that it must be sent. If messages of several
-/// senders had to wait, the order between senders is unknown.
-fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) {
-    let sender = |key| match key {
-        Key::Numbered(_, sender, _) => Some(sender),
-        Key::Other(_) => None,
-    };
-    let found = mirror.expected.iter().position(|it| it.key == key);
-    let at = found.unwrap_or_else(|| panic!("{id:?} was sent {key:?}: not for it, or twice"));
-    let before = mirror.expected.iter().take(at);
-    let missed = before.filter(|it| sender(it.key).is_some() && sender(it.key) == sender(key));
-    for expected in missed {
-        assert!(
-            expected.is_excused,
-            "{id:?} missed {:?} though it had to wait; then came {key:?}",
-            expected.key
-        );
-    }
-    mirror.expected.remove(at);
 }
 
 /// The key by which the source of a message knows it that a socket of this type sends.

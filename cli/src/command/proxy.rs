@@ -58,6 +58,7 @@ fn config(ProxyCommand { mut args, kind }: ProxyCommand) -> Config {
         drain_timeout: args.drain_timeout,
         memory_limit: args.memory_limit,
         proxies: vec![proxy],
+        ..Config::default()
     }
 }
 
@@ -117,6 +118,7 @@ fn explain(problem: &Problem) -> String {
         (fault, Place::Socket(_, side)) => format!("--set {side}: {fault}"),
         (fault, Place::SocketType(_, side)) => format!("--{side}-socket: {fault}"),
         (fault, Place::Name(_)) => format!("--name: {fault}"),
-        (fault, Place::Whole) => fault.to_string(),
+        // Options have neither roles nor users.
+        (fault, Place::Role(_) | Place::User(_) | Place::Whole) => fault.to_string(),
     }
 }

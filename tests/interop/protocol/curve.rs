@@ -9,10 +9,10 @@ use zmqd_tests::raw::{COMMAND, frame, greeting, ready};
 use zmqd_tests::{ANY, CURVE_KEYS, Python, Raw, Zmqd};
 
 /// A directory with keys that `zmqd keygen` has made; removed when dropped.
-struct Keys(PathBuf);
+pub(super) struct Keys(PathBuf);
 
 impl Keys {
-    fn new(name: &str, owners: &[&str]) -> Self {
+    pub(super) fn new(name: &str, owners: &[&str]) -> Self {
         let path = env::temp_dir().join(format!("zmqd-curve-{name}-{}", process::id()));
         fs::create_dir_all(&path).expect("a directory");
         let keys = Self(path);
@@ -25,7 +25,7 @@ impl Keys {
         keys
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.0.join(name).to_string_lossy().into_owned()
     }
 

@@ -1,8 +1,9 @@
-//! ZMTP: CURVE, PLAIN, limits, heartbeats, mechanisms, and peers of version 2.0.
+//! ZMTP: CURVE, PLAIN, roles, limits, heartbeats, mechanisms, and peers of version 2.0.
 
 mod curve;
 mod heartbeats;
 mod limits;
 mod mechanisms;
 mod plain;
+mod roles;
 mod zmtp2;

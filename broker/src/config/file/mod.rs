@@ -23,6 +23,7 @@ use crate::limits::CONFIG_SIZE_MAX;
 use crate::record::RecordConfig;
 
 mod error;
+mod role;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors};
@@ -97,6 +98,8 @@ impl Reader {
                 "memory_limit",
                 "options",
                 "proxy",
+                "role",
+                "users",
             ],
         );
         if let Some((value, node)) = get(table, &node, "drain_timeout")
@@ -110,6 +113,7 @@ impl Reader {
             config.memory_limit = limit;
         }
         let options = self.shared_options(table, &node);
+        self.roles(table, &node, &mut config);
         let is_shared_broken = self.fail_count > 0;
         self.proxies(table, &node, &options, &mut config.proxies);
         if is_shared_broken {
@@ -119,6 +123,7 @@ impl Reader {
         let unread = config.load_keys().err().unwrap_or_default();
         let mut problems = config.problems();
         problems.retain(|problem| problem.fault != Fault::KeysNotLoaded);
+        problems.extend(config.unknown_proxies());
         for problem in unread.into_iter().chain(problems) {
             if self.is_certain(&problem) {
                 self.fail(self.locate(&problem));

@@ -40,7 +40,7 @@ fn a_duplicate_name_is_refused_at_the_second_place() {
                 frontend.bind = 'tcp://127.0.0.1:3'\nbackend.bind = 'tcp://127.0.0.1:4'\n";
     assert_eq!(
         refusal(text),
-        "test.toml:8: proxy.name: another proxy has the name \"a\": rename one of them"
+        "test.toml:8: proxy.name: another one has the name \"a\": rename one of them"
     );
 }
 

@@ -2,7 +2,9 @@
 
 use super::refusals::refusal;
 use super::*;
-use crate::config::{Endpoint, Overflow, Value as OptionValue, ValueKind};
+use crate::config::{
+    Endpoint, Overflow, RoleConfig, RoleSide, TopicRule, Value as OptionValue, ValueKind,
+};
 use std::time::Duration;
 
 fn read(text: &str) -> Config {
@@ -491,4 +493,117 @@ fn a_listener_beyond_loopback_is_no_error_beside_another() {
                 frontend = { bind = 'tcp://*:1', tcp_acept_filter = '10.0.0.0/8' }\n";
     let errors = Config::from_toml(text, "test.toml").expect_err("an unknown key");
     assert_eq!(errors.to_string().lines().count(), 1, "{errors}");
+}
+
+const ROLES: &str = "
+[role.sensor]
+publish = ['s/%u/', '=alarm']
+publish_deny = 's/%u/x'
+subscribe = 'config/'
+max_connections = 2
+max_subscriptions = 10
+message_rate = 100
+byte_rate = '64KiB'
+
+[role.operator]
+subscribe = ''
+proxies = 'weather'
+sides = ['subscriber', 'control']
+
+[role.default]
+
+[users]
+ann = 'operator'
+\"bob b\" = 'sensor'
+
+[[proxy]]
+kind = 'forwarder'
+name = 'weather'
+frontend.bind = 'tcp://[::1]:1'
+backend.bind = 'tcp://[::1]:2'
+";
+
+#[test]
+fn roles_and_users_are_tables() {
+    let config = read(ROLES);
+    let rules = |texts: &[&str]| -> Vec<TopicRule> {
+        let rules = texts.iter().map(|text| text.parse().expect(text));
+        rules.collect()
+    };
+    let role = |name: &str| {
+        let mut roles = config.roles.iter();
+        roles.find(|role| role.name == name).expect(name)
+    };
+    let sensor = RoleConfig {
+        byte_rate: 64 << 10,
+        max_connections: 2,
+        max_subscriptions: 10,
+        message_rate: 100,
+        name: "sensor".to_owned(),
+        publish: rules(&["s/%u/", "=alarm"]),
+        publish_deny: rules(&["s/%u/x"]),
+        subscribe: rules(&["config/"]),
+        ..RoleConfig::default()
+    };
+    assert_eq!(*role("sensor"), sensor);
+    let operator = RoleConfig {
+        name: "operator".to_owned(),
+        proxies: Some(vec!["weather".to_owned()]),
+        sides: Some(vec![RoleSide::Subscriber, RoleSide::Control]),
+        subscribe: rules(&[""]),
+        ..RoleConfig::default()
+    };
+    assert_eq!(*role("operator"), operator);
+    assert_eq!(role("default").sides, None);
+    let users: Vec<(&str, &str)> = config.users.iter().map(|(a, b)| (&**a, &**b)).collect();
+    assert_eq!(users, [("ann", "operator"), ("bob b", "sensor")]);
+}
+
+#[test]
+fn wrong_roles_are_refused_where_they_are() {
+    for (from, to, expected) in [
+        (
+            "subscribe = ''",
+            "subscribes = ''",
+            "test.toml:12: role.operator.subscribes: unknown key",
+        ),
+        (
+            "'=alarm'",
+            "'%alarm'",
+            "test.toml:3: role.sensor.publish: \"%alarm\" has a %",
+        ),
+        (
+            "'control'",
+            "'boss'",
+            "test.toml:14: role.operator.sides: unknown side \"boss\"",
+        ),
+        (
+            "'weather'",
+            "'wether'",
+            "no proxy is called \"weather\": name one that is configured",
+        ),
+        (
+            "= 100",
+            "= -1",
+            "test.toml:8: role.sensor.message_rate: -1 is out of range",
+        ),
+        (
+            "ann = 'operator'",
+            "ann = 'boss'",
+            "test.toml:19: users.ann: ann has the role \"boss\", which is not configured: add \
+             [role.boss]",
+        ),
+        ("[role.default]", "[role.'a b']", "\"a b\" is not a name"),
+    ] {
+        let text = if from == "'weather'" {
+            ROLES.replace("name = 'weather'", "name = 'wether'")
+        } else {
+            ROLES.replacen(from, to, 1)
+        };
+        let refusal = refusal(&text);
+        assert!(
+            refusal.contains(expected),
+            "expected: {expected}\nfound: {refusal}"
+        );
+    }
 }

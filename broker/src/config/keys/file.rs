@@ -21,14 +21,16 @@ const OTHERS_READ: u32 = 0o044;
 struct Certificate<'a> {
     /// The networks of the client, separated by commas.
     from: Option<&'a str>,
+    /// The role of the client.
+    role: Option<&'a str>,
     public: Option<&'a str>,
     secret: Option<&'a str>,
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads the lines `public-key = "…"` and `secret-key = "…"`, and `from = "…"` below
-    /// `metadata`; others have no effect. A text without a key in such a line is a key if it is one
-    /// word.
+    /// Reads the lines `public-key = "…"` and `secret-key = "…"`, and `role = "…"` and `from = "…"`
+    /// below `metadata`; others have no effect. A text without a key in such a line is a key if it
+    /// is one word.
     fn parse(text: &'a str) -> Self {
         let mut found = Self::default();
         let mut is_metadata = false;
@@ -49,6 +51,7 @@ impl<'a> Certificate<'a> {
                 "public-key" => found.public = value,
                 "secret-key" => found.secret = value,
                 "from" if is_metadata => found.from = value,
+                "role" if is_metadata => found.role = value,
                 _ => {}
             }
         }
@@ -148,6 +151,7 @@ fn client_in(line: &str, place: String) -> Result<(PublicKey, Client), KeyError>
             Some(("from", networks)) if client.from.is_empty() => {
                 client.from = parse_networks(networks, &place)?;
             }
+            Some(("role", role)) if client.role.is_none() => client.role = Some(role.into()),
             _ => {
                 let word = show(word).to_string();
                 return Err(KeyError::Word { place, word });
@@ -168,6 +172,7 @@ fn client_of(
     if let Some(networks) = certificate.from {
         client.from = parse_networks(networks, path)?;
     }
+    client.role = certificate.role.map(Into::into);
     Ok((key, client))
 }
 

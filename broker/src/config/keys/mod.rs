@@ -6,6 +6,7 @@ mod plain;
 mod tests;
 
 use super::{Admission, ClientKeys, Config, Fault, Place, Problem, SocketConfig, SocketName};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use zmtp::MechanismConfig;
 use zmtp::curve::{CurveClient, CurveServer, PublicKey, SecretKey};
@@ -88,6 +89,12 @@ pub enum KeyError {
         /// The file.
         path: String,
     },
+    /// Keys of one user with different roles.
+    #[error("the keys of {user} have different roles: give all of them the same")]
+    Roles {
+        /// The user.
+        user: String,
+    },
     /// One key with two names.
     #[error("the key {key} has the names {first} and {second}: remove one of them")]
     Twice {
@@ -107,7 +114,10 @@ pub enum KeyError {
         place: String,
     },
     /// A word after the name of a client that is not known, or comes a second time.
-    #[error("{place}: \"{word}\" after the name: write KEY NAME, or KEY NAME from=NETWORK,NETWORK")]
+    #[error(
+        "{place}: \"{word}\" after the name: write KEY NAME, and behind it role=ROLE or \
+         from=NETWORK,NETWORK, each at most once"
+    )]
     Word {
         /// The file and the line.
         place: String,
@@ -219,7 +229,15 @@ fn admission(clients: &str) -> Result<Admission, KeyError> {
         return Ok(Admission::Any);
     }
     let mut keys = ClientKeys::default();
+    let mut roles: BTreeMap<Arc<str>, Option<Arc<str>>> = BTreeMap::new();
     for (key, client) in file::clients(clients)? {
+        let role = roles
+            .entry(client.user.clone())
+            .or_insert_with(|| client.role.clone());
+        if *role != client.role {
+            let user = client.user.to_string();
+            return Err(KeyError::Roles { user });
+        }
         let second = client.user.to_string();
         if let Some(first) = keys.insert(&key, client) {
             return Err(KeyError::Twice {

@@ -137,11 +137,12 @@ fn clients_come_from_a_directory_or_a_list() {
 #[test]
 fn the_networks_of_a_client_come_from_its_line_or_certificate() {
     let files = Files::new("networks");
-    let list = format!("{PUBLIC} weather from=10.0.0.0/8,fd00::/8\n{OTHER} maps\n");
+    let list = format!("{PUBLIC} weather role=sensor from=10.0.0.0/8,fd00::/8\n{OTHER} maps\n");
     let list = files.write("list", 0o644, &list);
     // As `zmq.auth.create_certificates` writes metadata, and as `zcert_save` does.
     let unquoted = format!(
-        "metadata\n    from = 10.0.0.0/8, fd00::/8\ncurve\n    public-key = \"{PUBLIC}\"\n"
+        "metadata\n    role = sensor\n    from = 10.0.0.0/8, fd00::/8\ncurve\n    \
+         public-key = \"{PUBLIC}\"\n"
     );
     let quoted = unquoted.replace("10.0.0.0/8, fd00::/8", "\"10.0.0.0/8,fd00::/8\"");
     let unquoted = files.write("unquoted.key", 0o644, &unquoted);
@@ -150,9 +151,12 @@ fn the_networks_of_a_client_come_from_its_line_or_certificate() {
         let Ok(Admission::Keys(keys)) = admission(&path) else {
             panic!("{path} has keys");
         };
-        let client = keys.client(&public(PUBLIC)).expect("it is listed");
+        let client = keys.client(&public(PUBLIC)).expect("it is listed").clone();
         let networks: Vec<String> = client.from.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "fd00::/8"], "{path}");
+        assert_eq!(client.role.as_deref(), Some("sensor"), "{path}");
+        let role = Admission::Keys(keys).role_of(&client.user).cloned();
+        assert_eq!(role.as_deref(), Some("sensor"), "{path}");
     }
     let other = "curve\n    from = \"x\"\n    public-key = \"{PUBLIC}\"\n";
     let other = files.write("other.key", 0o644, &other.replace("{PUBLIC}", PUBLIC));
@@ -166,8 +170,16 @@ fn a_wrong_list_of_clients_is_refused_with_its_line() {
         (format!("{PUBLIC} a\n{PUBLIC} b\n"), "has the names a and b"),
         (format!("{PUBLIC} a\n{OTHER}\n"), "list:2: write KEY NAME"),
         (
-            format!("{PUBLIC} a role=x\n"),
-            "list:1: \"role=x\" after the name",
+            format!("{PUBLIC} a roll=x\n"),
+            "list:1: \"roll=x\" after the name",
+        ),
+        (
+            format!("{PUBLIC} a role=x role=y\n"),
+            "list:1: \"role=y\" after the name",
+        ),
+        (
+            format!("{PUBLIC} a role=x\n{OTHER} a\n"),
+            "the keys of a have different roles",
         ),
         (
             format!("{PUBLIC} a\n{OTHER} from=::1\n"),

@@ -284,7 +284,6 @@ impl Crowds {
     }
 
     /// The link of `peer`, if it is among the holders.
-    #[cfg(test)]
     pub(super) fn link(&self, holders: Holders, peer: u32) -> Option<Link> {
         match holders {
             Holders::One { peer: other, link } => (other.peer() == peer).then_some(link),

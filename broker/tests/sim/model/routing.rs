@@ -13,11 +13,8 @@ impl Model {
         let socket = &self.sockets[index(target)];
         match (self.sockets[index(own)].socket_type, socket.socket_type) {
             (SocketType::Xsub, _) => {
-                let wants = |mirror: &Mirror| {
-                    let mut topics = mirror.topics.iter();
-                    let is_match = topics.any(|topic| first.starts_with(topic));
-                    is_match != socket.options.invert_matching
-                };
+                let wants =
+                    |mirror: &Mirror| mirror.is_for(first) != socket.options.invert_matching;
                 let live = self.live(target).filter(|(_, mirror)| wants(mirror));
                 live.map(|(id, _)| id).collect()
             }

@@ -11,6 +11,45 @@ impl Model {
         }
     }
 
+    /// Compares the written messages with the required ones.
+    pub(crate) fn reconcile(&mut self) {
+        for (id, mirror) in &mut self.mirrors {
+            while let Some(key) = mirror.begun.pop_front() {
+                if self.sockets[index(mirror.socket)].blocks() {
+                    take_in_order(*id, mirror, key);
+                    continue;
+                }
+                let expected = loop {
+                    let expected = mirror.expected.pop_front();
+                    let expected = expected.unwrap_or_else(|| {
+                        panic!("{id:?} was sent {key:?}: not for it, or twice, or out of order")
+                    });
+                    if expected.key == key {
+                        break expected;
+                    }
+                    assert!(
+                        expected.is_excused,
+                        "{id:?} missed {:?} though its queue was not full; then came {key:?}",
+                        expected.key
+                    );
+                    mirror.missed += 1;
+                    mirror.skipped = expected.is_single.then_some(expected.batch);
+                };
+                let socket = &self.sockets[index(mirror.socket)];
+                let (max_age, age) = (socket.options.max_age, self.now - expected.at);
+                assert!(
+                    max_age.is_zero() || socket.blocks() || age <= max_age,
+                    "{id:?} was sent {key:?} after {age:?}, {max_age:?} are allowed"
+                );
+                let is_lossy = socket.is_lossy;
+                assert!(
+                    is_lossy || mirror.skipped != Some(expected.batch),
+                    "{id:?} was sent {key:?} though its queue had been full before"
+                );
+            }
+        }
+    }
+
     pub(super) fn begun(&mut self, id: ConnId, unit: &Unit) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let socket = index(mirror.socket);
@@ -137,6 +176,27 @@ impl Model {
         let former = socket.given.insert(identity.to_vec(), source);
         assert_eq!(former, None, "the identity {shown} was given away twice");
     }
+}
+
+/// Removes a message that `id` was sent from those that it must be sent. If messages of several
+/// senders had to wait, the order between senders is unknown.
+fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) {
+    let sender = |key| match key {
+        Key::Numbered(_, sender, _) => Some(sender),
+        Key::Other(_) => None,
+    };
+    let found = mirror.expected.iter().position(|it| it.key == key);
+    let at = found.unwrap_or_else(|| panic!("{id:?} was sent {key:?}: not for it, or twice"));
+    let before = mirror.expected.iter().take(at);
+    let missed = before.filter(|it| sender(it.key).is_some() && sender(it.key) == sender(key));
+    for expected in missed {
+        assert!(
+            expected.is_excused,
+            "{id:?} missed {:?} though it had to wait; then came {key:?}",
+            expected.key
+        );
+    }
+    mirror.expected.remove(at);
 }
 
 /// Whether `unit` is a subscription or cancel for a publisher.

@@ -6,7 +6,7 @@ use crate::context::{Context, SocketKey};
 use crate::model::{index, is_balanced};
 use crate::random::Random;
 use broker::config::{
-    Attach, Balance, Config, Endpoint, ProxyConfig, SocketName, SocketOptions, diff,
+    Attach, Balance, Config, Endpoint, ProxyConfig, RoleConfig, SocketName, SocketOptions, diff,
 };
 use broker::view::SocketView;
 use broker::{Action, Admin, Applied, ChangeError, ChangeId, ConnId, ProxyId};
@@ -22,6 +22,8 @@ pub(crate) struct Repertoire {
     pub(crate) is_any: bool,
     /// Proxies to add. Peers are there for them.
     pub(crate) late: Vec<ProxyConfig>,
+    /// What the roles may be instead.
+    pub(crate) roles: Vec<Vec<RoleConfig>>,
     /// Whether the program pauses, resumes and ends proxies.
     pub(crate) steers: bool,
 }
@@ -62,7 +64,13 @@ const OPTIONS: &[fn(&mut Random, &mut SocketOptions)] = &[
 impl Node {
     /// Changes something, if the run is about that.
     pub(super) fn reconfigure(&mut self, ctx: &mut Context, now: Instant) {
-        if !self.repertoire.is_any || self.stopped_at.is_some() || ctx.is_calm {
+        if self.stopped_at.is_some() || ctx.is_calm {
+            return;
+        }
+        if !self.repertoire.is_any {
+            if !self.repertoire.roles.is_empty() {
+                self.change_roles(ctx, now);
+            }
             return;
         }
         match ctx.random.below(6) {
@@ -70,6 +78,7 @@ impl Node {
             1 => self.remove_proxy(ctx, now),
             2 => self.add_endpoint(ctx, now),
             3 => self.remove_endpoint(ctx, now),
+            4 if !self.repertoire.roles.is_empty() => self.change_roles(ctx, now),
             _ => self.change_options(ctx, now),
         }
         // Each connection may have been given a reason to be looked at.
@@ -214,6 +223,29 @@ impl Node {
         ctx.coverage.add("options changed", 1);
     }
 
+    /// Gives users other roles. What waits would be judged by the new ones.
+    fn change_roles(&mut self, ctx: &mut Context, now: Instant) {
+        if self
+            .hosts
+            .keys()
+            .any(|id| self.core.is_suspended(*id) || self.core.is_cut(*id))
+        {
+            return;
+        }
+        let mut next = self.admin(now).config().clone();
+        let choice = &self.repertoire.roles;
+        next.roles
+            .clone_from(&choice[ctx.random.below(choice.len())]);
+        let applied = self.change(ctx, now, |admin| {
+            let changes = diff(admin.config(), &next);
+            admin.apply(&changes)
+        });
+        assert!(applied.is_some(), "nothing is bound");
+        self.config.roles.clone_from(&next.roles);
+        self.model.set_roles(&next);
+        ctx.coverage.add("roles changed", 1);
+    }
+
     /// The proxy of a socket that is there and not about to go.
     pub(super) fn changeable(&self, key: SocketKey) -> Option<ProxyId> {
         let is_ending = self.model.terminated.contains_key(&key.proxy);
@@ -325,7 +357,7 @@ impl Node {
         let present = proxies.filter(|((_, id), key)| id.is_some() && !is_ended(key));
         Config {
             proxies: present.map(|((config, _), _)| config.clone()).collect(),
-            ..self.config
+            ..self.config.clone()
         }
     }
 

@@ -182,7 +182,8 @@ impl Node {
         });
         let subscribers: Vec<ConnId> = subscribers.map(|(id, _)| *id).collect();
         // The broker has not seen the input of a suspended peer after the waiting message.
-        if subscribers.iter().any(|id| self.core.is_suspended(*id)) {
+        let is_behind = |id: &ConnId| self.core.is_suspended(*id) || self.core.is_cut(*id);
+        if subscribers.iter().any(is_behind) {
             return;
         }
         let mut wanted: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
@@ -209,9 +210,7 @@ impl Node {
         mut subscribers: Vec<ConnId>,
     ) {
         // A peer that cannot be written to any more is still subscribed, but gets no messages.
-        let wants = |mirror: &Mirror| {
-            mirror.is_live() && mirror.topics.iter().any(|it| topic.starts_with(it))
-        };
+        let wants = |mirror: &Mirror| mirror.is_live() && mirror.is_for(topic);
         subscribers.retain(|id| wants(&self.model.mirrors[id]));
         subscribers.sort_by_key(|id| id.slot());
         let listed = pages(

@@ -121,6 +121,12 @@ impl Node {
                     self.hosts.get_mut(&id).expect("it is there").is_suspended = true;
                 }
                 Flow::Done => {}
+                Flow::Paused => {
+                    ctx.coverage.add("paused for their rate", 1);
+                    self.hosts.get_mut(&id).expect("it is there").is_cut = true;
+                    self.reminders += 1;
+                    self.model.paused(id);
+                }
                 Flow::More => {
                     ctx.coverage.add("cut by the end of a turn", 1);
                     // The receivers and order of the rest are known only if it goes on now.

@@ -2,6 +2,7 @@
 
 mod cast;
 mod options;
+mod roles;
 
 use crate::context::{Context, Listener, Owner, SocketKey};
 use crate::curve;
@@ -149,7 +150,7 @@ impl Scene {
                 options.sndhwm_bytes = options.sndhwm_bytes.max(1 << 20);
             }
             for side in SocketName::SIDES {
-                if self.random.chance(15) {
+                if self.random.chance(25) {
                     self.secure(proxy.socket_mut(side));
                 }
                 let is_connecting = self.random.chance(connects);
@@ -169,7 +170,10 @@ impl Scene {
             }
             config.proxies.push(proxy);
         }
-        let repertoire = self.repertoire(&mut config);
+        let mut repertoire = self.repertoire(&mut config);
+        if !matches!(self.plan, Plan::Lockstep | Plan::Handover) {
+            self.roles(&mut config, &mut repertoire);
+        }
         self.world.add_node(config.clone(), repertoire.clone());
         for (key, attach, endpoint) in &repertoire.endpoints {
             let mut proxy = config.proxies[key.proxy as usize].clone();
@@ -328,7 +332,7 @@ impl Scene {
                 0 => self.random.pick(&[300_000, 1 << 20, 4 << 20]),
                 _ => 0,
             },
-            proxies: Vec::new(),
+            ..Config::default()
         }
     }
 
@@ -346,7 +350,7 @@ impl Scene {
             socket.mechanism = curve::server();
             socket.admission = match self.random.below(3) {
                 0 => Admission::Any,
-                1 => Admission::Keys(Arc::new(client_keys())),
+                1 => Admission::Keys(Arc::new(client_keys(None))),
                 _ => Admission::Program,
             };
         }
@@ -384,8 +388,9 @@ impl Scene {
     }
 }
 
-/// The keys of all peers that have one. That of a stranger is for another network.
-fn client_keys() -> ClientKeys {
+/// The keys of all peers that have one. That of a stranger is for another network, and another may
+/// have a role.
+fn client_keys(role: Option<&str>) -> ClientKeys {
     let mut keys = ClientKeys::default();
     for number in KEYS.chain([STRANGER]) {
         let networks: &[&str] = match number {
@@ -396,6 +401,7 @@ fn client_keys() -> ClientKeys {
         let networks = networks.iter().map(|text| text.parse().expect(text));
         let client = Client {
             from: networks.collect(),
+            role: role.filter(|_| number == 4).map(Into::into),
             user: format!("client-{number}").into(),
         };
         keys.insert(&curve::public_key(number), client);
