@@ -88,6 +88,8 @@ pub enum CloseReason {
     Loop,
     /// The process reached its memory limit, and this peer used the most.
     MemoryLimit,
+    /// The configuration has changed, and does not admit it any more.
+    NotAdmitted,
     /// Its PAIR has another peer already.
     PairTaken,
     /// The peer closed it.
@@ -101,6 +103,8 @@ pub enum CloseReason {
     RoleForbids,
     /// The role of its user has changed, and it has many subscriptions: it may come again.
     RoleChanged,
+    /// The configuration does not have its socket any more.
+    SocketRemoved,
     /// The broker stops.
     Stopping,
     /// The publisher does not read its subscriptions.
@@ -128,12 +132,14 @@ impl CloseReason {
             Self::LeftInGreeting => "left-in-greeting",
             Self::Loop => "loop",
             Self::MemoryLimit => "memory-shed",
+            Self::NotAdmitted => "not-admitted",
             Self::PairTaken => "pair-taken",
             Self::PeerClosed => "peer-closed",
             Self::Protocol(error) => error.label(),
             Self::Replaced => "replaced",
             Self::RoleForbids => "role-forbids",
             Self::RoleChanged => "role-changed",
+            Self::SocketRemoved => "socket-removed",
             Self::Stopping => "stopping",
             Self::SubscriptionsUnread => "subscriptions-unread",
             Self::TooManyConnections => "too-many-connections",
@@ -147,7 +153,7 @@ impl CloseReason {
     pub(crate) fn lingers(&self) -> bool {
         match self {
             Self::Protocol(error) => error.has_final_bytes(),
-            _ => matches!(self, Self::Loop | Self::Stopping),
+            _ => matches!(self, Self::Loop | Self::SocketRemoved | Self::Stopping),
         }
     }
 
@@ -157,7 +163,12 @@ impl CloseReason {
         // A loop is logged when it is found.
         !matches!(
             self,
-            Self::EndpointRemoved | Self::Io(_) | Self::Loop | Self::PeerClosed | Self::Stopping
+            Self::EndpointRemoved
+                | Self::Io(_)
+                | Self::Loop
+                | Self::PeerClosed
+                | Self::SocketRemoved
+                | Self::Stopping
         )
     }
 }
@@ -181,12 +192,14 @@ impl fmt::Display for CloseReason {
             Self::MemoryLimit => {
                 f.write_str("the memory limit was reached and this peer used the most")
             }
+            Self::NotAdmitted => f.write_str("the configuration does not admit it any more"),
             Self::PairTaken => f.write_str("the PAIR has a peer already"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Protocol(error) => write!(f, "{error}"),
             Self::Replaced => f.write_str("another peer came with the same identity"),
             Self::RoleForbids => f.write_str("the role of its user does not permit this side"),
             Self::RoleChanged => f.write_str("the role of its user has changed"),
+            Self::SocketRemoved => f.write_str("its socket was removed"),
             Self::Stopping => f.write_str("the broker stops"),
             Self::SubscriptionsUnread => f.write_str("it does not read its subscriptions"),
             Self::TooManyConnections => {

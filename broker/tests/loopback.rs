@@ -1,10 +1,12 @@
 //! The real broker: its driver on 127.0.0.1, against sessions over blocking sockets.
 
 use broker::config::{
-    Attach, Config, Endpoint, Fault, Kind, ProxyConfig, SocketName, SocketOption, Value,
+    Attach, Config, Endpoint, Fault, Kind, ProxyConfig, SocketName, SocketOption, Value, diff,
 };
+use broker::record::{Entry, Reader, RecordConfig};
 use broker::view::{PageQuery, PeerFilter, SocketView, StopState};
 use broker::{Admin, BindError, Bound, Broker, ChangeError, Handle};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -599,4 +601,88 @@ fn an_endpoint_in_use_is_an_error_and_changes_nothing() {
         assert!(applied.is_ok());
     }
     broker.stop();
+}
+
+#[test]
+fn an_endpoint_is_replaced_by_one_that_overlaps_with_it() {
+    let broker = Running::new(
+        "insecure = true\n[[proxy]]\nkind = \"queue\"\n\
+         frontend = { bind = \"tcp://127.0.0.1:0\" }\n\
+         backend = { bind = \"tcp://127.0.0.1:0\" }\n",
+    );
+    let port = broker.addresses[0]
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .to_owned();
+    let client = broker.front(SocketType::Req);
+    let replace = |to: &str| {
+        let to: Endpoint = to.parse().expect("legal");
+        let begin = move |admin: &mut Admin<'_>| {
+            let mut next = admin.config().clone();
+            next.proxies[0].frontend.bind = vec![to];
+            let changes = diff(admin.config(), &next);
+            admin.apply(&changes)
+        };
+        broker.handle.change(begin).expect("it runs")
+    };
+    for host in ["*", "127.0.0.1", "*"] {
+        let to = format!("tcp://{host}:{port}");
+        let applied = replace(&to).expect("it can be bound");
+        assert_eq!(applied.bound[0].endpoint.to_string(), to);
+        let peer = TcpStream::connect(format!("127.0.0.1:{port}"));
+        drop(peer.expect("it is listened on"));
+    }
+    drop(client);
+    broker.stop();
+}
+
+#[test]
+fn recordings_begin_and_end_while_messages_pass() {
+    let broker = Running::of_kind("streamer");
+    let folder = std::env::temp_dir().join(format!("zmqd-record-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let paths = ["one", "other"].map(|name| folder.join(name));
+    let (mut source, mut sink) = (
+        broker.front(SocketType::Push),
+        broker.back(SocketType::Pull),
+    );
+    let record = |path: Option<&std::path::PathBuf>| {
+        let record = path.map(RecordConfig::new);
+        let begin = move |admin: &mut Admin<'_>| {
+            let mut next = admin.config().clone();
+            next.proxies[0].record = record;
+            let changes = diff(admin.config(), &next);
+            admin.apply(&changes)
+        };
+        broker
+            .handle
+            .change(begin)
+            .expect("it runs")
+            .expect("it can be recorded to");
+    };
+    let mut pass = |body: &str| {
+        source.send(&[body.as_bytes()]);
+        assert_eq!(sink.recv(), [body.as_bytes()]);
+    };
+    pass("unseen");
+    record(Some(&paths[0]));
+    pass("first");
+    record(Some(&paths[1]));
+    pass("second");
+    record(None);
+    pass("unseen");
+    broker.stop();
+    for (path, expected) in paths.iter().zip(["first", "second"]) {
+        let mut reader = Reader::new(File::open(path).expect("it was recorded to"));
+        let mut bodies = Vec::new();
+        while let Some(entry) = reader.read().expect("it is whole") {
+            if let Entry::Message(message) = entry {
+                let frames = Frames::new(message.frames);
+                bodies.extend(frames.map(|frame| frame.body.to_vec()));
+            }
+        }
+        assert_eq!(bodies, [expected.as_bytes()]);
+    }
+    std::fs::remove_dir_all(&folder).expect("it is there");
 }

@@ -2,7 +2,7 @@
 
 use crate::heartbeat::HeartbeatConfig;
 use crate::limits::Limits;
-use crate::mechanism::curve::{CurveClient, CurveServer};
+use crate::mechanism::curve::{CurveClient, CurveServer, PublicKey};
 use crate::mechanism::plain::PlainClient;
 use crate::socket_type::SocketType;
 use crate::wire::loop_check::{LoopCheck, PROPERTY};
@@ -60,6 +60,16 @@ impl MechanismConfig {
             Self::CurveClient(_) | Self::CurveServer(_) => "CURVE",
             Self::Null => "NULL",
             Self::PlainClient(_) | Self::PlainServer => "PLAIN",
+        }
+    }
+
+    /// The public key of our side; `None` without CURVE.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        match self {
+            Self::CurveClient(curve) => Some(curve.public_key()),
+            Self::CurveServer(curve) => Some(curve.public_key()),
+            Self::Null | Self::PlainClient(_) | Self::PlainServer => None,
         }
     }
 

@@ -82,6 +82,12 @@ impl ClientKeys {
     pub fn client(&self, key: &PublicKey) -> Option<&Client> {
         self.clients.get(key.as_bytes())
     }
+
+    /// The number of keys here that the other list does not have.
+    pub(super) fn count_beyond(&self, other: &Self) -> usize {
+        let keys = self.clients.keys();
+        keys.filter(|key| !other.clients.contains_key(*key)).count()
+    }
 }
 
 /// The users of a PLAIN server, each with the hash of its password.
@@ -125,6 +131,29 @@ impl Admission {
         match self {
             Self::Keys(keys) => keys.roles.get(user),
             Self::Any | Self::Program | Self::Users(_) => None,
+        }
+    }
+
+    /// In a few words.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Any => "any peer".to_owned(),
+            Self::Keys(keys) => format!("{} keys", keys.clients.len()),
+            Self::Program => "the program decides".to_owned(),
+            Self::Users(users) => format!("{} users", users.users.len()),
+        }
+    }
+
+    /// Whether a PLAIN client may stay that came in under this name by `former`: its password is not
+    /// known any more, so its entry must be the same.
+    pub(crate) fn keeps(&self, former: &Self, user: Option<&str>) -> bool {
+        match (self, former, user) {
+            (Self::Program, ..) => true,
+            (Self::Users(to), Self::Users(from), Some(user)) => {
+                let hash = to.users.get(user);
+                hash.is_some() && hash == from.users.get(user)
+            }
+            _ => false,
         }
     }
 

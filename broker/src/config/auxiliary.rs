@@ -1,6 +1,6 @@
 //! The auxiliary sockets of a proxy: capture and control.
 
-use super::{Overflow, SocketConfig};
+use super::{Overflow, ProxyConfig, Side, SocketConfig, SocketName};
 use zmtp::SocketType;
 
 /// The capture, which sends copies of all messages of a proxy.
@@ -27,6 +27,52 @@ pub struct ControlConfig {
     pub socket_type: SocketType,
 }
 
+/// The configuration of one auxiliary socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auxiliary {
+    /// A capture.
+    Capture(CaptureConfig),
+    /// A control.
+    Control(ControlConfig),
+}
+
+impl Auxiliary {
+    /// That of a proxy; `None` for the sides.
+    pub(super) fn of(config: &ProxyConfig, name: SocketName) -> Option<Self> {
+        match name {
+            SocketName::Frontend | SocketName::Backend => None,
+            SocketName::Capture => Some(Self::Capture(config.capture.clone())),
+            SocketName::Control => Some(Self::Control(config.control.clone())),
+        }
+    }
+
+    /// The name of the socket.
+    #[must_use]
+    pub fn name(&self) -> SocketName {
+        match self {
+            Self::Capture(_) => SocketName::Capture,
+            Self::Control(_) => SocketName::Control,
+        }
+    }
+
+    /// Gives it to a proxy.
+    pub(super) fn put_into(self, config: &mut ProxyConfig) {
+        match self {
+            Self::Capture(capture) => config.capture = capture,
+            Self::Control(control) => config.control = control,
+        }
+    }
+
+    /// Takes the auxiliary socket with this name from a proxy.
+    pub(super) fn remove_from(config: &mut ProxyConfig, name: SocketName) {
+        match name {
+            SocketName::Frontend | SocketName::Backend => {}
+            SocketName::Capture => config.capture = CaptureConfig::default(),
+            SocketName::Control => config.control = ControlConfig::default(),
+        }
+    }
+}
+
 /// The format of copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CaptureFormat {
@@ -49,6 +95,22 @@ impl CaptureConfig {
 }
 
 impl CaptureConfig {
+    /// The prefix of copies of messages that this side received.
+    pub(super) fn prefix(&self, side: Side) -> &str {
+        match side {
+            Side::Backend => &self.out_prefix,
+            Side::Frontend => &self.in_prefix,
+        }
+    }
+
+    /// The same, to change it.
+    pub(super) fn prefix_mut(&mut self, side: Side) -> &mut String {
+        match side {
+            Side::Backend => &mut self.out_prefix,
+            Side::Frontend => &mut self.in_prefix,
+        }
+    }
+
     /// Whether messages wait until a reader has room for their copies. A PUB never waits, as in
     /// libzmq.
     pub(crate) fn blocks(&self) -> bool {

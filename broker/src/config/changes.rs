@@ -1,9 +1,14 @@
 //! Differences between two configurations, and the time at which each takes effect.
 
-use super::{Config, Connect, Endpoint, ProxyConfig, RoleConfig, SocketName, SocketOption, Value};
+use super::{
+    Admission, Auxiliary, CaptureFormat, Config, Connect, Endpoint, ProxyConfig, RoleConfig, Side,
+    SocketName, SocketOption, Value,
+};
+use crate::record::RecordConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
+use zmtp::MechanismConfig;
 
 /// The time at which the new value of a setting takes effect in a running broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +58,41 @@ impl fmt::Display for SocketPath {
 /// One difference.
 #[derive(Clone, Debug)]
 pub enum Change {
+    /// Other peers may come in. Connected peers that may not any more are closed.
+    Admission {
+        /// The socket.
+        at: SocketPath,
+        /// The former value.
+        from: Admission,
+        /// The new value.
+        to: Admission,
+    },
+    /// The proxy with this name gets a capture or control.
+    AuxiliaryAdded(String, Box<Auxiliary>),
+    /// A capture or control goes, and its peers are closed; they still get what is queued for them.
+    AuxiliaryRemoved(SocketPath),
     /// Listen on one more endpoint.
     Bind(SocketPath, Endpoint),
+    /// Another format of the copies that a capture sends.
+    CaptureFormat {
+        /// The name of the proxy.
+        proxy: String,
+        /// The former value.
+        from: CaptureFormat,
+        /// The new value.
+        to: CaptureFormat,
+    },
+    /// Another prefix of the copies of messages that this side received.
+    CapturePrefix {
+        /// The name of the proxy.
+        proxy: String,
+        /// The side.
+        side: Side,
+        /// The former value.
+        from: String,
+        /// The new value.
+        to: String,
+    },
     /// Connect to one more endpoint.
     Connect(SocketPath, Connect),
     /// Disconnect from an endpoint; a connection to it is closed.
@@ -65,6 +103,16 @@ pub enum Change {
         from: Duration,
         /// The new value.
         to: Duration,
+    },
+    /// Another mechanism or other keys, for new connections. Open connections are closed if their
+    /// mechanism has another name.
+    Mechanism {
+        /// The socket.
+        at: SocketPath,
+        /// The former value.
+        from: MechanismConfig,
+        /// The new value.
+        to: MechanismConfig,
     },
     /// Another [`Config::memory_limit`].
     MemoryLimit {
@@ -84,8 +132,6 @@ pub enum Change {
         /// The new value.
         to: Value,
     },
-    /// A setting of a proxy that is neither an endpoint nor a socket option, by its key.
-    Other(String),
     /// One more proxy.
     ProxyAdded(Box<ProxyConfig>),
     /// A proxy ends: it sends queued messages within the drain timeout.
@@ -98,6 +144,15 @@ pub enum Change {
         from: Option<Box<RoleConfig>>,
         /// The new role, if it stays.
         to: Option<Box<RoleConfig>>,
+    },
+    /// A recording begins, ends, or goes on with other limits or in another file.
+    Record {
+        /// The name of the proxy.
+        proxy: String,
+        /// The former recording.
+        from: Option<Box<RecordConfig>>,
+        /// The new recording.
+        to: Option<Box<RecordConfig>>,
     },
     /// Stop listening on an endpoint; its peers stay connected.
     Unbind(SocketPath, Endpoint),
@@ -118,7 +173,7 @@ impl Change {
     pub fn applies(&self) -> Applies {
         match self {
             Self::Option { option, .. } => option.applies,
-            Self::Other(_) => Applies::Restart,
+            Self::Mechanism { .. } => Applies::NewConnections,
             _ => Applies::Live,
         }
     }
@@ -127,16 +182,25 @@ impl Change {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
+            Self::Admission { at, .. } => format!("{at}.admission"),
+            Self::AuxiliaryAdded(proxy, auxiliary) => format!("{proxy}.{}", auxiliary.name()),
+            Self::AuxiliaryRemoved(at) => at.to_string(),
             Self::Bind(at, _) | Self::Unbind(at, _) => format!("{at}.bind"),
+            Self::CaptureFormat { proxy, .. } => format!("{proxy}.capture.format"),
+            Self::CapturePrefix { proxy, side, .. } => match side {
+                Side::Backend => format!("{proxy}.capture.out_prefix"),
+                Side::Frontend => format!("{proxy}.capture.in_prefix"),
+            },
             Self::Connect(at, _) | Self::Disconnect(at, _) => format!("{at}.connect"),
             Self::DrainTimeout { .. } => "drain_timeout".to_owned(),
+            Self::Mechanism { at, .. } => format!("{at}.mechanism"),
             Self::MemoryLimit { .. } => "memory_limit".to_owned(),
             Self::Option { at, option, .. } => format!("{at}.{}", option.name),
-            Self::Other(key) => key.clone(),
             Self::ProxyAdded(config) => config.name.clone(),
             Self::ProxyRemoved(name) => name.clone(),
             Self::Role { name, .. } => format!("role.{name}"),
             Self::User { name, .. } => format!("users.{}", zmtp::show(name)),
+            Self::Record { proxy, .. } => format!("{proxy}.record"),
         }
     }
 }
@@ -146,21 +210,31 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.key())?;
         match self {
+            Self::Admission { from, to, .. } => f.write_str(&describe_admission(from, to)),
+            Self::AuxiliaryAdded(..) => f.write_str("added"),
+            Self::AuxiliaryRemoved(_) => f.write_str("removed"),
             Self::Bind(_, endpoint) => write!(f, "{endpoint} added"),
+            Self::CaptureFormat { from, to, .. } => {
+                write!(f, "{} (was {})", to.name(), from.name())
+            }
+            Self::CapturePrefix { from, to, .. } => write!(f, "{to:?} (was {from:?})"),
             Self::Connect(_, connect) => write!(f, "{} added", connect.endpoint),
             Self::Disconnect(_, connect) => write!(f, "{} removed", connect.endpoint),
             Self::DrainTimeout { from, to } => {
                 let [from, to] = [from, to].map(Duration::as_millis);
                 write!(f, "{to} ms (was {from} ms)")
             }
+            Self::Mechanism { from, to, .. } => f.write_str(&describe_mechanism(from, to)),
             Self::MemoryLimit { from, to } => write!(f, "{to} bytes (was {from} bytes)"),
             Self::Option { from, to, .. } => write!(f, "{to} (was {from})"),
-            Self::Other(_) => f.write_str("changed"),
             Self::ProxyAdded(_) => f.write_str("proxy added"),
             Self::ProxyRemoved(_) => f.write_str("proxy removed"),
             Self::Role { from: None, .. } => f.write_str("role added"),
             Self::Role { to: None, .. } => f.write_str("role removed"),
             Self::Role { .. } => f.write_str("role changed"),
+            Self::Record { from, to, .. } => {
+                f.write_str(&describe_record(from.as_deref(), to.as_deref()))
+            }
             Self::Unbind(_, endpoint) => write!(f, "{endpoint} removed"),
             Self::User { from, to, .. } => {
                 let [from, to] = [from, to].map(|role| role.as_deref().unwrap_or("no role"));
@@ -168,6 +242,39 @@ impl fmt::Display for Change {
             }
         }?;
         write!(f, ", {}", self.applies())
+    }
+}
+
+fn describe_admission(from: &Admission, to: &Admission) -> String {
+    match (from, to) {
+        (Admission::Keys(from), Admission::Keys(to)) => {
+            let (added, removed) = (to.count_beyond(from), from.count_beyond(to));
+            format!("{added} keys added, {removed} keys removed")
+        }
+        (from, to) => format!("{} (was {})", to.describe(), from.describe()),
+    }
+}
+
+fn describe_mechanism(from: &MechanismConfig, to: &MechanismConfig) -> String {
+    let describe = |mechanism: &MechanismConfig| match mechanism.public_key() {
+        Some(key) => format!("{} with the public key {key}", mechanism.name()),
+        None => mechanism.name().to_owned(),
+    };
+    match (describe(from), describe(to)) {
+        (before, after) if before == after => format!("{after}, with other keys of the server"),
+        (before, after) => format!("{after} (was {before})"),
+    }
+}
+
+fn describe_record(from: Option<&RecordConfig>, to: Option<&RecordConfig>) -> String {
+    match (from, to) {
+        (Some(from), Some(to)) if from.path == to.path => "other limits".to_owned(),
+        (Some(from), Some(to)) => {
+            format!("{} (was {})", to.path.display(), from.path.display())
+        }
+        (None, Some(to)) => format!("{} added", to.path.display()),
+        (Some(from), None) => format!("{} removed", from.path.display()),
+        (None, None) => String::new(),
     }
 }
 
@@ -285,73 +392,114 @@ fn by_name(config: &Config) -> BTreeMap<&str, &ProxyConfig> {
 
 /// Whether one proxy can become the other.
 fn is_same(old: &ProxyConfig, new: &ProxyConfig) -> bool {
-    let has_type = |name: &SocketName| {
-        let is_there = |proxy: &ProxyConfig| proxy.socket(*name).has_endpoint();
-        let is_auxiliary = name.side().is_none();
-        is_auxiliary && !(is_there(old) && is_there(new))
-            || old.socket_type(*name) == new.socket_type(*name)
-    };
-    SocketName::ALL.iter().all(has_type)
+    let mut sides = SocketName::SIDES.into_iter();
+    sides.all(|name| old.socket_type(name) == new.socket_type(name))
 }
 
 /// The differences between two configurations of one proxy.
 fn compare(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>) {
-    let mut gone = Vec::new();
+    let (mut endpoints, mut added) = (Vec::new(), Vec::new());
     for socket in SocketName::ALL {
         let at = SocketPath {
             proxy: new.name.clone(),
             socket,
         };
-        let (before, after) = (old.socket(socket), new.socket(socket));
         if socket.side().is_none() {
-            match (before.has_endpoint(), after.has_endpoint()) {
-                (false, false) => continue,
-                (true, true) => {}
-                _ => {
-                    list.push(Change::Other(at.to_string()));
-                    continue;
+            let is_there = |proxy: &ProxyConfig| proxy.socket(socket).has_endpoint();
+            let has_other_type = old.socket_type(socket) != new.socket_type(socket);
+            let (before, after) = (is_there(old), is_there(new));
+            if !(before && after) || has_other_type {
+                if before {
+                    list.push(Change::AuxiliaryRemoved(at));
                 }
+                if after && let Some(auxiliary) = Auxiliary::of(new, socket) {
+                    let proxy = new.name.clone();
+                    added.push(Change::AuxiliaryAdded(proxy, Box::new(auxiliary)));
+                }
+                continue;
             }
         }
-        for option in SocketOption::ALL {
-            let (from, to) = (option.get(&before.options), option.get(&after.options));
-            if from != to {
-                let at = at.clone();
-                list.push(Change::Option {
-                    at,
-                    from,
-                    option,
-                    to,
-                });
-            }
+        compare_sockets(at, (old, new), list, &mut endpoints);
+        if socket == SocketName::Capture {
+            compare_captures(old, new, list);
         }
-        if before.admission != after.admission {
-            list.push(Change::Other(format!("{at}.admission")));
-        }
-        if before.mechanism != after.mechanism {
-            list.push(Change::Other(format!("{at}.mechanism")));
-        }
-        let connects = missing(&before.connect, &after.connect).into_iter();
-        gone.extend(connects.map(|connect| Change::Disconnect(at.clone(), connect)));
-        let binds = missing(&before.bind, &after.bind).into_iter();
-        gone.extend(binds.map(|endpoint| Change::Unbind(at.clone(), endpoint)));
-        let binds = missing(&after.bind, &before.bind).into_iter();
-        gone.extend(binds.map(|endpoint| Change::Bind(at.clone(), endpoint)));
-        let connects = missing(&after.connect, &before.connect).into_iter();
-        gone.extend(connects.map(|connect| Change::Connect(at.clone(), connect)));
     }
-    list.append(&mut gone);
+    list.append(&mut endpoints);
+    if old.record != new.record {
+        list.push(Change::Record {
+            proxy: new.name.clone(),
+            from: old.record.clone().map(Box::new),
+            to: new.record.clone().map(Box::new),
+        });
+    }
+    list.append(&mut added);
+}
+
+/// The differences between two configurations of one socket; those of its endpoints go to a list of
+/// their own.
+fn compare_sockets(
+    at: SocketPath,
+    (old, new): (&ProxyConfig, &ProxyConfig),
+    list: &mut Vec<Change>,
+    endpoints: &mut Vec<Change>,
+) {
+    let (before, after) = (old.socket(at.socket), new.socket(at.socket));
+    for option in SocketOption::ALL {
+        let (from, to) = (option.get(&before.options), option.get(&after.options));
+        if from != to {
+            let at = at.clone();
+            list.push(Change::Option {
+                at,
+                from,
+                option,
+                to,
+            });
+        }
+    }
+    if before.mechanism != after.mechanism {
+        list.push(Change::Mechanism {
+            at: at.clone(),
+            from: before.mechanism.clone(),
+            to: after.mechanism.clone(),
+        });
+    }
+    if before.admission != after.admission {
+        list.push(Change::Admission {
+            at: at.clone(),
+            from: before.admission.clone(),
+            to: after.admission.clone(),
+        });
+    }
+    let connects = missing(&before.connect, &after.connect).into_iter();
+    endpoints.extend(connects.map(|connect| Change::Disconnect(at.clone(), connect)));
+    let binds = missing(&before.bind, &after.bind).into_iter();
+    endpoints.extend(binds.map(|endpoint| Change::Unbind(at.clone(), endpoint)));
+    let binds = missing(&after.bind, &before.bind).into_iter();
+    endpoints.extend(binds.map(|endpoint| Change::Bind(at.clone(), endpoint)));
+    let connects = missing(&after.connect, &before.connect).into_iter();
+    endpoints.extend(connects.map(|connect| Change::Connect(at.clone(), connect)));
+}
+
+/// The differences between the copies that two captures send.
+fn compare_captures(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>) {
     let (before, after) = (&old.capture, &new.capture);
-    let others = [
-        ("capture.format", before.format != after.format),
-        ("capture.in_prefix", before.in_prefix != after.in_prefix),
-        ("capture.out_prefix", before.out_prefix != after.out_prefix),
-    ];
-    let has_capture = before.socket.has_endpoint() && after.socket.has_endpoint();
-    let others = others.into_iter().filter(|_| has_capture);
-    let record = ("record", old.record != new.record);
-    for (key, _) in others.chain([record]).filter(|(_, differs)| *differs) {
-        list.push(Change::Other(format!("{}.{key}", new.name)));
+    if before.format != after.format {
+        list.push(Change::CaptureFormat {
+            proxy: new.name.clone(),
+            from: before.format,
+            to: after.format,
+        });
+    }
+    for side in Side::ALL {
+        let (from, to) = (before.prefix(side), after.prefix(side));
+        if from != to {
+            list.push(Change::CapturePrefix {
+                proxy: new.name.clone(),
+                side,
+                from: from.to_owned(),
+                to: to.to_owned(),
+            });
+        }
     }
 }
 
@@ -370,6 +518,25 @@ fn missing<T: Clone + PartialEq>(these: &[T], those: &[T]) -> Vec<T> {
 
 fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
     match change {
+        Change::Admission { at, to, .. } => {
+            proxy_mut(config, &at.proxy)?
+                .socket_mut(at.socket)
+                .admission
+                .clone_from(to);
+        }
+        Change::AuxiliaryAdded(proxy, auxiliary) => {
+            auxiliary.clone().put_into(proxy_mut(config, proxy)?);
+        }
+        Change::AuxiliaryRemoved(at) => {
+            Auxiliary::remove_from(proxy_mut(config, &at.proxy)?, at.socket);
+        }
+        Change::CaptureFormat { proxy, to, .. } => proxy_mut(config, proxy)?.capture.format = *to,
+        Change::CapturePrefix {
+            proxy, side, to, ..
+        } => {
+            let capture = &mut proxy_mut(config, proxy)?.capture;
+            capture.prefix_mut(*side).clone_from(to);
+        }
         Change::Bind(at, endpoint) => {
             let bind = &mut proxy_mut(config, &at.proxy)?.socket_mut(at.socket).bind;
             bind.push(endpoint.clone());
@@ -383,13 +550,18 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
             take(&mut socket.connect, connect).ok_or_else(|| no_such(at, &connect.endpoint))?;
         }
         Change::DrainTimeout { to, .. } => config.drain_timeout = *to,
+        Change::Mechanism { at, to, .. } => {
+            proxy_mut(config, &at.proxy)?
+                .socket_mut(at.socket)
+                .mechanism
+                .clone_from(to);
+        }
         Change::MemoryLimit { to, .. } => config.memory_limit = *to,
         Change::Option { at, option, to, .. } => {
             let socket = proxy_mut(config, &at.proxy)?.socket_mut(at.socket);
             let set = option.set(&mut socket.options, to.clone());
             debug_assert!(set.is_ok(), "{}: {to} is legal", option.name);
         }
-        Change::Other(_) => {}
         Change::ProxyAdded(proxy) => config.proxies.push((**proxy).clone()),
         Change::ProxyRemoved(name) => {
             proxy_mut(config, name)?;
@@ -403,6 +575,9 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
             Some(role) => drop(config.users.insert(name.clone(), role.clone())),
             None => drop(config.users.remove(name)),
         },
+        Change::Record { proxy, to, .. } => {
+            proxy_mut(config, proxy)?.record = to.as_deref().cloned();
+        }
         Change::Unbind(at, endpoint) => {
             let socket = proxy_mut(config, &at.proxy)?.socket_mut(at.socket);
             take(&mut socket.bind, endpoint).ok_or_else(|| no_such(at, endpoint))?;

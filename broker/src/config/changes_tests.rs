@@ -1,7 +1,9 @@
 //! What differs is found, and making it leads from one configuration to the other.
 
 use super::*;
-use crate::config::{CaptureFormat, Kind, SocketOptions};
+use crate::config::{CaptureConfig, CaptureFormat, ClientKeys, ControlConfig, Kind, SocketOptions};
+use std::sync::Arc;
+use zmtp::curve::{CurveServer, SecretKey};
 
 fn endpoint(port: u16) -> Endpoint {
     let text = format!("tcp://127.0.0.1:{port}");
@@ -143,21 +145,92 @@ fn a_proxy_of_another_kind_is_another_proxy() {
 fn what_needs_a_restart_is_named_and_left_out() {
     let (told, left) = told(|config| {
         config.proxies[0].frontend.options.backlog = 7;
-        config.proxies[0].capture.socket.bind.push(endpoint(9));
-        config.proxies[1].record = Some(crate::record::RecordConfig::new("file"));
     });
-    let lines = [
-        "a.frontend.backlog: 7 (was 4096), after a restart",
-        "a.capture: changed, after a restart",
-        "b.record: changed, after a restart",
-    ];
+    let lines = ["a.frontend.backlog: 7 (was 4096), after a restart"];
     assert_eq!(told, lines);
     assert_eq!(left, lines);
+}
+
+#[test]
+fn captures_controls_and_recordings_come_and_go() {
+    let lines = made(|config| {
+        config.proxies[0].capture.socket.bind.push(endpoint(9));
+        config.proxies[0].control.socket.bind.push(endpoint(10));
+        config.proxies[1].record = Some(RecordConfig::new("file"));
+    });
+    let expected = [
+        "a.capture: added, at once",
+        "a.control: added, at once",
+        "b.record: file added, at once",
+    ];
+    assert_eq!(lines, expected);
     let mut old = two();
     old.proxies[0].capture.socket.bind.push(endpoint(9));
+    old.proxies[0].control.socket.bind.push(endpoint(10));
+    old.proxies[1].record = Some(RecordConfig::new("file"));
+    let lines = |new: &Config| -> Vec<String> {
+        let changes = diff(&old, new);
+        let mut made = old.clone();
+        changes.apply_to(&mut made).expect("they fit");
+        assert_eq!(diff(&made, new).list.len(), 0);
+        changes.list.iter().map(Change::to_string).collect()
+    };
+    let expected = [
+        "a.capture: removed, at once",
+        "a.control: removed, at once",
+        "b.record: file removed, at once",
+    ];
+    assert_eq!(lines(&two()), expected);
     let mut new = old.clone();
-    new.proxies[0].capture.format = CaptureFormat::Proxy;
-    assert_eq!(diff(&old, &new).needing_restart(), ["a.capture.format"]);
+    let capture = &mut new.proxies[0].capture;
+    capture.format = CaptureFormat::Proxy;
+    capture.in_prefix = "from".to_owned();
+    new.proxies[0].control.socket_type = zmtp::SocketType::Pair;
+    new.proxies[1].record = Some(RecordConfig {
+        files_max: 7,
+        ..RecordConfig::new("file")
+    });
+    let expected = [
+        "a.capture.format: proxy (was monitored), at once",
+        "a.capture.in_prefix: \"from\" (was \"in\"), at once",
+        "a.control: removed, at once",
+        "a.control: added, at once",
+        "b.record: other limits, at once",
+    ];
+    assert_eq!(lines(&new), expected);
+    let mut new = old.clone();
+    new.proxies[1].record = Some(RecordConfig::new("other"));
+    assert_eq!(lines(&new), ["b.record: other (was file), at once"]);
+}
+
+#[test]
+fn keys_are_compared_and_not_shown() {
+    let secret = |first: u8| SecretKey::from_bytes(&[first; 32]).expect("a usable key");
+    let mut keys = ClientKeys::default();
+    let mut secure = |config: &mut Config, first: u8, client: u8| {
+        let socket = &mut config.proxies[0].frontend;
+        let server = CurveServer::new(secret(first));
+        socket.mechanism = MechanismConfig::CurveServer(Arc::new(server));
+        keys.insert(&secret(client).public_key(), "name");
+        socket.admission = Admission::Keys(Arc::new(keys.clone()));
+    };
+    let lines = made(|config| secure(config, 1, 2));
+    let public = secret(1).public_key();
+    let expected = [
+        format!(
+            "a.frontend.mechanism: CURVE with the public key {public} (was NULL), for new \
+             connections"
+        ),
+        "a.frontend.admission: 1 keys (was any peer), at once".to_owned(),
+    ];
+    assert_eq!(lines, expected);
+    let (mut old, mut new) = (two(), two());
+    secure(&mut old, 1, 3);
+    secure(&mut new, 1, 4);
+    let changes = diff(&old, &new);
+    let lines: Vec<String> = changes.list.iter().map(Change::to_string).collect();
+    let expected = ["a.frontend.admission: 1 keys added, 0 keys removed, at once"];
+    assert_eq!(lines, expected);
 }
 
 #[test]
@@ -203,12 +276,27 @@ fn differences_lead_from_one_configuration_to_another() {
                         socket.connect.push(endpoint(port).into());
                     }
                 }
+                if draw(2) == 0 {
+                    socket.admission = Admission::Program;
+                }
                 socket.options = SocketOptions {
                     sndhwm: draw(3),
                     max_age: Duration::from_millis(draw(3).into()),
                     ..SocketOptions::default()
                 };
             }
+            if draw(2) == 0 {
+                proxy.capture.socket.bind.push(endpoint(20));
+                proxy.capture.in_prefix = ["in", "from"][draw(2) as usize].to_owned();
+                proxy.capture.format = CaptureFormat::ALL[draw(2) as usize];
+                proxy.capture.socket_type = CaptureConfig::SOCKETS[draw(2) as usize];
+            }
+            if draw(2) == 0 {
+                proxy.control.socket.connect.push(endpoint(21).into());
+                proxy.control.socket_type = ControlConfig::SOCKETS[draw(2) as usize];
+            }
+            proxy.record =
+                [None, Some("one"), Some("other")][draw(3) as usize].map(RecordConfig::new);
             proxies.push(proxy);
         }
         Config {

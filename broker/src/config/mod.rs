@@ -23,7 +23,7 @@ mod suggest;
 mod units;
 
 pub use admission::{Admission, Client, ClientKeys, Users};
-pub use auxiliary::{CaptureConfig, CaptureFormat, ControlConfig};
+pub use auxiliary::{Auxiliary, CaptureConfig, CaptureFormat, ControlConfig};
 pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};

@@ -11,6 +11,7 @@ use crate::permit::Permit;
 use crate::proxy::loop_peers::LoopPeer;
 use std::sync::Arc;
 use std::time::Instant;
+use zmtp::curve::PublicKey;
 use zmtp::limits::SIGNATURE_SIZE;
 use zmtp::{Authorization, Opener, Session, Version};
 
@@ -128,6 +129,8 @@ pub(crate) struct Conn {
     pub(crate) contest: Option<Box<Contest>>,
     /// Whether it may come in, if that has to be decided and its session has not heard of it yet.
     pub(crate) decision: Option<Box<Decision>>,
+    /// The public key that it has proved to own, if its mechanism is CURVE and our side the server.
+    pub(crate) key: Option<Box<PublicKey>>,
     /// Whether the peer may be silent because it has much to read.
     pub(crate) liveness: Liveness,
     pub(crate) egress: Egress,
@@ -197,6 +200,7 @@ impl Conn {
             backlog: Backlog::default(),
             contest: None,
             decision: None,
+            key: None,
             liveness: Liveness::default(),
             egress: Egress::default(),
             fullness: None,

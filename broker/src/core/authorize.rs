@@ -1,12 +1,14 @@
 //! Whether a peer may come in: by the list of its socket, or as the embedding program decides.
 
-use crate::config::Admission;
+use crate::config::{Admission, Change, Changes};
+use crate::conn::Phase;
 use crate::core::admin::page_of;
 use crate::core::turn::cost;
 use crate::core::{Action, Admin, AdminError, Core};
-use crate::ids::{ConnId, ProxyId};
+use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::reason::CloseReason;
 use crate::view::{Page, PageQuery, UndecidedPeerView};
-use zmtp::{Authorization, Credentials};
+use zmtp::{Authorization, Credentials, MechanismConfig};
 
 /// The decision about a peer in its handshake.
 #[derive(Debug)]
@@ -21,6 +23,9 @@ impl Core {
     /// Decides whether a peer may come in, or lets its handshake wait for [`Admin::authorize`].
     pub(super) fn decide(&mut self, id: ConnId, credentials: Credentials) {
         if let Some(conn) = self.conns.get_mut(id) {
+            if let Credentials::Curve(key) = &credentials {
+                conn.key = Some(Box::new(*key));
+            }
             let admission = &self.sockets[conn.socket].admission;
             if let (Admission::Users(_), Credentials::Plain { .. }) = (admission, &credentials) {
                 self.turn.charge(cost::PASSWORD);
@@ -30,6 +35,93 @@ impl Core {
                 None => Decision::Awaited(credentials),
             };
             conn.decision = Some(Box::new(decision));
+        }
+    }
+}
+
+impl Core {
+    /// Gives each socket that these changes concern its new keys. Peers that may not come in any
+    /// more are closed.
+    pub(super) fn set_keys(&mut self, changes: &Changes) {
+        let mut changed: Vec<(SocketId, bool, Admission)> = Vec::new();
+        for change in &changes.list {
+            let (at, has_other_name) = match change {
+                Change::Admission { at, .. } => (at, false),
+                Change::Mechanism { at, from, to } => (at, from.name() != to.name()),
+                _ => continue,
+            };
+            let Some(id) = self.socket_at(at) else {
+                continue;
+            };
+            match changed.iter_mut().find(|(other, ..)| *other == id) {
+                Some((_, is_other, _)) => *is_other |= has_other_name,
+                None => {
+                    let former = self.sockets[id].admission.clone();
+                    changed.push((id, has_other_name, former));
+                }
+            }
+            if let Some(config) = self.config_of(&at.proxy) {
+                let config = config.socket(at.socket).clone();
+                self.sockets[id].set_keys(&config);
+            }
+        }
+        for (id, has_other_mechanism, former) in changed {
+            let conns = self.conns.iter();
+            let own = conns.filter(|(_, it)| it.socket == id && !it.is_down_link_queue());
+            let own: Vec<ConnId> = own.map(|(conn, _)| conn).collect();
+            for conn in own {
+                if has_other_mechanism {
+                    self.close_later(conn, CloseReason::NotAdmitted);
+                } else {
+                    self.review(conn, &former);
+                }
+            }
+        }
+    }
+
+    /// Looks again whether a peer may come in, by what its socket admits now; `former` let it in.
+    fn review(&mut self, id: ConnId, former: &Admission) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let socket = &self.sockets[conn.socket];
+        let is_client = !socket.session.mechanism.is_server();
+        let is_asked = conn.phase == Phase::Ready || conn.decision.is_some();
+        if !is_asked && socket.session.authenticate && !conn.session.config().authenticate {
+            // Its session would let it in without asking.
+            return self.close_later(id, CloseReason::NotAdmitted);
+        }
+        let is_plain = socket.session.mechanism == MechanismConfig::PlainServer;
+        if is_plain && is_asked && !conn.is_undecided() {
+            if !socket.admission.keeps(former, conn.user.as_deref()) {
+                self.close_later(id, CloseReason::NotAdmitted);
+            }
+            return;
+        }
+        let credentials = match (conn.decision.as_deref(), &conn.key) {
+            (Some(Decision::Awaited(credentials)), _) => credentials.clone(),
+            (_, Some(key)) => Credentials::Curve(**key),
+            // A client of a mechanism has chosen its peer, whose key it knows.
+            (_, None) if is_client && socket.session.mechanism != MechanismConfig::Null => return,
+            (_, None) if is_asked => Credentials::Null,
+            (_, None) => return,
+        };
+        match socket.admission.decide(&credentials, conn.peer) {
+            None => {}
+            Some(Authorization::Denied { .. }) => self.close_later(id, CloseReason::NotAdmitted),
+            Some(Authorization::Granted { user }) => {
+                if conn.decision.is_some() {
+                    let is_waiting = conn.is_undecided();
+                    let authorization = Authorization::Granted { user };
+                    conn.decision = Some(Box::new(Decision::Made(authorization)));
+                    conn.is_cut |= is_waiting;
+                    if is_waiting {
+                        self.deferred.act(Action::Resume(id));
+                    }
+                } else if conn.key.is_some() {
+                    conn.user = user;
+                }
+            }
         }
     }
 }

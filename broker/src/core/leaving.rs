@@ -1,7 +1,7 @@
-//! Proxies and links that were removed from the configuration: each stays as long as one of its
-//! connections, and leaves nothing behind.
+//! Proxies, auxiliary sockets and links that were removed from the configuration: each stays as long
+//! as one of its connections, and leaves nothing behind.
 
-use crate::conn::{Conn, Origin, Overflowing};
+use crate::conn::{Origin, Overflowing};
 use crate::core::Core;
 use crate::ids::{LinkId, ProxyId, SocketId};
 use crate::pattern::Pattern;
@@ -9,33 +9,36 @@ use crate::proxy::Stop;
 use crate::reason::DropReason;
 use std::collections::BTreeSet;
 
-/// Removed proxies and links that still have connections.
+/// Removed proxies, auxiliary sockets and links that still have connections.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
     pub(super) links: Vec<LinkId>,
     pub(super) proxies: Vec<ProxyId>,
+    pub(super) sockets: Vec<SocketId>,
 }
 
 impl Leaving {
     pub(super) fn len(&self) -> usize {
-        self.links.len() + self.proxies.len()
+        self.links.len() + self.proxies.len() + self.sockets.len()
     }
 }
 
 impl Core {
-    /// Frees removed proxies and links without connections.
+    /// Frees what was removed and has no connections.
     pub(super) fn free_what_left(&mut self) {
         if self.leaving.len() == 0 {
             return;
         }
         self.charge_walk();
         let (mut links, mut proxies) = (BTreeSet::new(), BTreeSet::new());
+        let mut sockets = BTreeSet::new();
         let open = self.conns.iter();
-        let open = open.map(|(_, Conn { origin, proxy, .. })| (*origin, *proxy));
+        let open = open.map(|(_, conn)| (conn.origin, conn.proxy, conn.socket));
         let closing = self.conns.closing();
-        let closing = closing.map(|(_, closing)| (closing.origin, closing.proxy));
-        for (origin, proxy) in open.chain(closing) {
+        let closing = closing.map(|(_, it)| (it.origin, it.proxy, it.socket));
+        for (origin, proxy, socket) in open.chain(closing) {
             proxies.insert(proxy);
+            sockets.insert(socket);
             if let Origin::Dialled(link) = origin {
                 links.insert(link);
             }
@@ -47,10 +50,17 @@ impl Core {
             .collect();
         let leaving = self.leaving.links.iter().copied();
         let ended: Vec<LinkId> = leaving.filter(|id| !links.contains(id)).collect();
+        let leaving = self.leaving.sockets.iter().copied();
+        let freed: Vec<SocketId> = leaving.filter(|id| !sockets.contains(id)).collect();
         self.leaving.proxies.retain(|id| !gone.contains(id));
+        self.leaving.sockets.retain(|id| !freed.contains(id));
         self.leaving.links.retain(|id| !ended.contains(id));
         for id in ended {
             self.free_link(id);
+        }
+        for id in freed {
+            self.log_missed(id);
+            self.free_socket(id);
         }
         for id in gone {
             self.free_proxy(id);
@@ -73,7 +83,9 @@ impl Core {
     /// Frees a proxy without connections.
     pub(super) fn free_proxy(&mut self, id: ProxyId) {
         self.log_sums(id);
-        let sockets: Vec<SocketId> = self.proxies[id].sockets().collect();
+        let mut sockets: Vec<SocketId> = self.proxies[id].sockets().collect();
+        let is_its = |socket: &mut SocketId| self.sockets[*socket].proxy == id;
+        sockets.extend(self.leaving.sockets.extract_if(.., is_its));
         for socket in &sockets {
             self.log_missed(*socket);
         }
@@ -94,7 +106,7 @@ impl Core {
         self.proxies.remove(id);
     }
 
-    fn free_socket(&mut self, id: SocketId) {
+    pub(super) fn free_socket(&mut self, id: SocketId) {
         let socket = &mut self.sockets[id];
         socket.shed_orphaned(DropReason::Stopping, &mut self.outbox.store);
         self.memory.closed -= socket.closed.memory();

@@ -21,6 +21,21 @@ pub(super) struct Listener {
     pub(super) socket: SocketId,
 }
 
+impl Listener {
+    fn bound_endpoint(&self) -> &Endpoint {
+        self.bound.as_ref().unwrap_or(&self.endpoint)
+    }
+
+    /// Whether it may be the reason why this endpoint is in use: whether two hosts overlap is left
+    /// to the system.
+    pub(super) fn may_block(&self, endpoint: &Endpoint) -> bool {
+        match (self.bound_endpoint(), endpoint) {
+            (Endpoint::Tcp { port, .. }, Endpoint::Tcp { port: other, .. }) => port == other,
+            (own, other) => own == other,
+        }
+    }
+}
+
 /// One endpoint that the broker listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -53,7 +68,10 @@ impl Core {
         match self.listeners.get_mut(id) {
             Some(listener) => {
                 listener.bound = Some(endpoint);
-                self.change_has_answer();
+                // One that is open already was closed for a change that has failed.
+                if !listener.is_open {
+                    self.change_has_answer();
+                }
             }
             // The change that it was for has failed.
             None => self.deferred.open(Action::StopListening(id)),
@@ -66,6 +84,13 @@ impl Core {
         let Some(listener) = self.listeners.get(id) else {
             return;
         };
+        if listener.is_open {
+            return self.lose_listener(id, &error);
+        }
+        if error.kind() == io::ErrorKind::AddrInUse && self.listen_later(id) {
+            return;
+        }
+        let listener = &self.listeners[id];
         let (proxy, side) = self.names(listener.socket);
         let failure = ListenError {
             endpoint: Box::new(listener.endpoint.clone()),
@@ -75,6 +100,30 @@ impl Core {
         };
         self.listeners.remove(id);
         self.fail_change(failure.into());
+    }
+
+    /// A listener that was closed for a change cannot be opened again after the change has failed:
+    /// the configuration loses its endpoint.
+    fn lose_listener(&mut self, id: ListenerId, error: &io::Error) {
+        let Some(Listener {
+            endpoint, socket, ..
+        }) = self.listeners.remove(id)
+        else {
+            return;
+        };
+        let (proxy, side) = self.names(socket);
+        log::error!(
+            "{proxy} {side}: cannot bind {endpoint} again: {error}; peers cannot connect there \
+             until a change adds it"
+        );
+        let name = proxy.to_owned();
+        let proxies = &mut self.reconfiguration.config.proxies;
+        if let Some(config) = proxies.iter_mut().find(|config| config.name == name) {
+            let bind = &mut config.socket_mut(side).bind;
+            if let Some(index) = bind.iter().position(|other| *other == endpoint) {
+                bind.remove(index);
+            }
+        }
     }
 
     /// A peer connected to an endpoint; `None` if it is to be disconnected: its address may not
@@ -107,12 +156,13 @@ impl Core {
             .map(|(id, _)| id)
     }
 
-    /// The endpoint of a listener, as it was configured, and the options of its socket.
+    /// The endpoint that a listener is to bind, and the options of its socket. It is as configured;
+    /// for a listener that was open before, it has the former port or path.
     #[must_use]
     pub fn listener(&self, id: ListenerId) -> Option<(&Endpoint, &SocketOptions)> {
         let listener = self.listeners.get(id)?;
         let socket = &self.sockets[listener.socket];
-        Some((&listener.endpoint, &socket.options))
+        Some((listener.bound_endpoint(), &socket.options))
     }
 
     /// What the broker listens on: proxies in the order of their slots, and the sockets of each in

@@ -32,7 +32,7 @@ use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Sockets};
 use crate::reason::{CloseReason, DropReason};
-use crate::record::Tape;
+use crate::record::{RecordConfig, Tape};
 use crate::stats::TurnTimes;
 use crate::table::Table;
 use std::collections::BTreeMap;
@@ -43,6 +43,7 @@ mod actions;
 mod admin;
 mod agenda;
 pub(crate) mod authorize;
+mod auxiliary;
 mod change;
 mod clock;
 mod closed;
@@ -62,6 +63,7 @@ mod loops;
 mod memory;
 pub(crate) mod names;
 mod observe;
+mod opening;
 mod query;
 mod receive_hwm;
 pub(crate) mod report;
@@ -75,7 +77,6 @@ mod walk;
 pub use actions::Action;
 pub use admin::{Admin, AdminError};
 use agenda::Agenda;
-use change::Reconfiguration;
 pub use change::{Applied, ChangeError, ChangeId, ChangeResult};
 use clock::Clock;
 use closed::ClosedLimits;
@@ -89,6 +90,7 @@ pub use listeners::{Bound, ListenError};
 use memory::Memory;
 pub use memory::MemoryUse;
 use observe::Copies;
+use opening::Reconfiguration;
 pub use query::Query;
 use report::ROOM_AGAIN;
 use roles::Users;
@@ -353,10 +355,23 @@ impl Core {
         self.run_deferred(now);
     }
 
-    /// Starts to record every message of this proxy.
-    pub fn record(&mut self, proxy: ProxyId, tape: Box<dyn Tape>) {
+    /// Records every message of this proxy from now on, or none any more.
+    pub(super) fn record(&mut self, proxy: ProxyId, tape: Option<Box<dyn Tape>>) {
+        self.recorded.retain(|other| *other != proxy);
+        if tape.is_some() {
+            self.recorded.push(proxy);
+        }
         self.proxies[proxy].observers.set_tape(tape);
-        self.recorded.push(proxy);
+    }
+
+    /// The recording of a proxy ends, or has other limits; one that needs another file is begun
+    /// elsewhere.
+    pub(super) fn change_recording(&mut self, proxy: ProxyId, to: Option<&RecordConfig>) {
+        match (to, self.proxies[proxy].observers.recording.tape_mut()) {
+            (Some(to), Some(tape)) if tape.path() == to.path => tape.set_limits(to),
+            (None, Some(_)) => self.record(proxy, None),
+            _ => {}
+        }
     }
 
     /// Tells the recordings that the turn is over.

@@ -47,7 +47,7 @@ impl Core {
     /// their ids. A proxy or endpoint that was removed leaves none behind.
     #[doc(hidden)]
     #[must_use]
-    pub fn walk_tables(&self) -> [(&'static str, usize); 6] {
+    pub fn walk_tables(&self) -> [(&'static str, usize); 7] {
         [
             ("proxies", self.proxies.len()),
             ("sockets", self.sockets.len()),
@@ -55,6 +55,7 @@ impl Core {
             ("listeners", self.listeners.len()),
             ("recordings", self.recorded.len()),
             ("leaving", self.leaving.len()),
+            ("leaving sockets", self.leaving.sockets.len()),
         ]
     }
 

@@ -28,6 +28,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use stream::{Socket, State, Stream};
+use tape::Endings;
 
 mod ack_check;
 mod address;
@@ -88,6 +89,7 @@ pub struct Broker {
     core: Core,
     created_at: Instant,
     diagnosis: Diagnosis,
+    endings: Endings,
     /// Turns in a row in which the kernel may have had more events than it could report.
     full_turns: usize,
     handle: Handle,
@@ -143,6 +145,7 @@ impl Broker {
             created_at: now,
             crowded: VecDeque::new(),
             diagnosis: Diagnosis::default(),
+            endings: Endings::default(),
             full_turns: 0,
             handle: Handle {
                 commands: sender,

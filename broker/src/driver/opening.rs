@@ -63,7 +63,7 @@ impl Broker {
         match Recorder::open(config) {
             Err(error) => self.core.handle_record_failed(proxy, error),
             Ok(recorder) => {
-                let tape = Box::new(Tape::new(recorder));
+                let tape = Box::new(Tape::new(recorder, &self.endings));
                 self.core.handle_recording(proxy, tape);
             }
         }

@@ -83,15 +83,29 @@ impl Observers {
         self.is_active
     }
 
+    /// Capture and control are as in this configuration from now on; the capture has this number of
+    /// peers. Counting begins anew with a new control.
+    pub(crate) fn set_config(&mut self, config: &ProxyConfig, readers: usize) {
+        self.capture = Capture::new(config, self.recording.types);
+        let has_control = config.control.socket.has_endpoint();
+        if self.counters.has_control != has_control {
+            self.counters = Counters {
+                has_control,
+                passed: Default::default(),
+            };
+        }
+        self.set_readers(readers);
+    }
+
     /// Sets the number of the capture's peers.
     pub(crate) fn set_readers(&mut self, peers: usize) {
         self.capture.has_readers = peers > 0;
         self.decide();
     }
 
-    /// Starts to record every message.
-    pub(crate) fn set_tape(&mut self, tape: Box<dyn Tape>) {
-        self.recording.tape = Some(tape);
+    /// Records every message from now on, or none any more.
+    pub(crate) fn set_tape(&mut self, tape: Option<Box<dyn Tape>>) {
+        self.recording.tape = tape;
         self.decide();
     }
 

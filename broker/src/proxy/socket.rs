@@ -1,6 +1,6 @@
 //! A socket of a proxy: its pattern, its options, and state that its peers share.
 
-use crate::config::{Admission, Overflow, ProxyConfig, SocketName, SocketOptions};
+use crate::config::{Admission, Overflow, ProxyConfig, SocketConfig, SocketName, SocketOptions};
 use crate::conn::egress::{Store, Unsent};
 use crate::conn::line::Line;
 use crate::conn::{Conn, ConnTable, Phase};
@@ -99,11 +99,7 @@ impl Socket {
             name,
             loop_peers: LoopPeers::default(),
             pattern: Pattern::new(socket_type, &options),
-            session: Arc::new(SessionConfig {
-                authenticate: config.admission == Admission::Program,
-                mechanism: config.mechanism.clone(),
-                ..session_config(socket_type, &options)
-            }),
+            session: Arc::new(secure(config, session_config(socket_type, &options))),
             options,
             peers: 0,
             proxy,
@@ -125,6 +121,12 @@ impl Socket {
             ..session_config(socket_type, &options)
         });
         self.options = options;
+    }
+
+    /// Takes over other keys, for connections that begin from now on.
+    pub(crate) fn set_keys(&mut self, config: &SocketConfig) {
+        self.admission = config.admission.clone();
+        self.session = Arc::new(secure(config, (*self.session).clone()));
     }
 
     /// A message that any of its peers could get was dropped for lack of room, and counted: true if
@@ -336,6 +338,15 @@ impl Socket {
             _ => {}
         }
         message
+    }
+}
+
+/// Gives sessions the mechanism of their socket.
+fn secure(config: &SocketConfig, session: SessionConfig) -> SessionConfig {
+    SessionConfig {
+        authenticate: config.admission == Admission::Program,
+        mechanism: config.mechanism.clone(),
+        ..session
     }
 }
 

@@ -19,12 +19,12 @@ mod rotation;
 #[doc(hidden)]
 pub mod fuzzing;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use format::{Direction, Lost, Message, Origin, RECORD_SIZE_MAX, VERSION};
 pub use reader::{Damage, Entry, Fault, ReadError, Reader};
-pub use recorder::{OpenError, Recorder, Statistics};
+pub use recorder::{Ending, OpenError, Recorder, Statistics};
 
 /// The file of a recording, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +52,14 @@ pub trait Tape: std::fmt::Debug + Send {
     /// The turn is over.
     fn flush(&mut self);
 
+    /// The current file, as it was configured.
+    fn path(&self) -> &Path;
+
     /// A message goes on, given as the parts of its wire form.
     fn push(&mut self, origin: &Origin<'_>, parts: &[&[u8]]);
+
+    /// Other limits apply from now on; the path is the same.
+    fn set_limits(&mut self, config: &RecordConfig);
 
     /// The figures so far.
     fn statistics(&self) -> Statistics;

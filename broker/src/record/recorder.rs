@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -40,8 +40,16 @@ pub struct Recorder {
     jobs: Option<Sender<Job>>,
     /// Messages lost since the last record.
     lost: Lost,
+    path: PathBuf,
     shared: Arc<Shared>,
     spares: Receiver<Vec<u8>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The thread of a recording that has ended, which may still write. A drop waits for it.
+#[derive(Debug)]
+#[must_use = "dropped at once, it waits for the thread"]
+pub struct Ending {
     thread: Option<JoinHandle<()>>,
 }
 
@@ -85,6 +93,8 @@ fn remedy(error: &io::Error) -> &'static str {
 enum Job {
     /// Send an answer when this job is reached.
     Answer(SyncSender<()>),
+    /// Keep to other limits from now on.
+    Limit(Box<RecordConfig>),
     Write(Vec<u8>),
 }
 
@@ -134,6 +144,7 @@ impl Recorder {
             buffer_size_max: config.buffer_size_max,
             jobs: Some(sender),
             lost: Lost::default(),
+            path: config.path.clone(),
             shared,
             spares,
             thread: Some(thread),
@@ -200,11 +211,37 @@ impl Recorder {
         }
     }
 
+    /// The file, as it was configured.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps to the limits of this configuration from now on; its path is not looked at.
+    pub fn set_limits(&mut self, config: &RecordConfig) {
+        self.buffer_size_max = config.buffer_size_max;
+        self.flush();
+        let path = self.path.clone();
+        let config = config.clone();
+        self.ask(Job::Limit(Box::new(RecordConfig { path, ..config })));
+    }
+
     /// Writes all pushed messages and ends the recording.
     #[must_use]
     pub fn finish(mut self) -> Statistics {
-        self.end();
+        drop(self.end());
         self.statistics()
+    }
+
+    /// Ends the recording without waiting: the thread writes all pushed messages, then it ends. A
+    /// message that is pushed later is lost.
+    pub fn end(&mut self) -> Ending {
+        // No message follows the lost ones, so their time is unknown.
+        self.append_lost(0);
+        self.flush();
+        self.jobs = None;
+        let thread = self.thread.take();
+        Ending { thread }
     }
 
     fn ask(&self, job: Job) {
@@ -220,12 +257,18 @@ impl Recorder {
             format::append_lost(&mut self.batch, Lost { time_ns, ..lost });
         }
     }
+}
 
-    fn end(&mut self) {
-        // No message follows the lost ones, so their time is unknown.
-        self.append_lost(0);
-        self.flush();
-        self.jobs = None;
+impl Ending {
+    /// Whether everything is written, so that a drop does not wait.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
             // A panic was printed when it happened.
             drop(thread.join());
@@ -235,7 +278,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.end();
+        drop(self.end());
     }
 }
 
@@ -320,6 +363,11 @@ impl Writer {
             let mut batch = match job {
                 Job::Answer(answer) => {
                     let _ = answer.send(());
+                    continue;
+                }
+                Job::Limit(config) => {
+                    self.files.set_count(config.files_max);
+                    self.config = *config;
                     continue;
                 }
                 Job::Write(batch) => batch,

@@ -38,6 +38,11 @@ impl Files {
         }
     }
 
+    /// Keeps this number of files from the next one on; zero is all.
+    pub(super) fn set_count(&mut self, files_max: u32) {
+        self.files_max = files_max;
+    }
+
     /// Whether another file can be begun.
     pub(super) fn can_rotate(&self) -> bool {
         self.is_regular
@@ -133,7 +138,7 @@ impl Files {
             Ok(file) => match file.try_lock() {
                 Err(TryLockError::WouldBlock) => Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
-                    "another process records there; stop it, or choose another file",
+                    "another recording is being written there; end it, or choose another file",
                 )),
                 outcome => Ok(outcome?),
             },

@@ -15,7 +15,7 @@ use zmtp::encode::append_frame;
 const FRONT: SocketName = SocketName::Frontend;
 const BACK: SocketName = SocketName::Backend;
 
-fn endpoint(port: u16) -> Endpoint {
+pub(crate) fn endpoint(port: u16) -> Endpoint {
     let text = format!("tcp://127.0.0.1:{port}");
     text.parse().expect("an endpoint")
 }
@@ -30,13 +30,13 @@ fn named(name: &str, kind: &str, port: u16) -> ProxyConfig {
 }
 
 /// A broker with a streamer called "main".
-fn main_only() -> Play {
+pub(crate) fn main_only() -> Play {
     Play::of(named("main", "streamer", 1))
 }
 
 impl Play {
     /// Makes a change; the driver opens whatever it is told to.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         begin: impl FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError>,
     ) -> Result<Applied, ChangeError> {
@@ -48,7 +48,7 @@ impl Play {
         outcome
     }
 
-    fn id(&mut self, name: &str) -> ProxyId {
+    pub(crate) fn id(&mut self, name: &str) -> ProxyId {
         let proxies = self.core.admin(self.now).proxies();
         let found = proxies.iter().find(|proxy| proxy.name == name);
         found.expect("the proxy is there").id
@@ -62,7 +62,7 @@ impl Play {
     }
 
     /// Everything that the core asks the driver for; connections are closed at once.
-    fn actions(&mut self) -> Vec<Action> {
+    pub(crate) fn actions(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         loop {
             while let Some(action) = self.core.poll_action() {
@@ -116,7 +116,7 @@ impl Play {
     }
 
     #[track_caller]
-    fn has_no_trace(&self) {
+    pub(crate) fn has_no_trace(&self) {
         assert_eq!(self.core.walk_stale_ids(), 0, "ids of what is gone");
         assert_eq!(self.core.memory(), self.core.walk_memory());
     }
@@ -294,13 +294,13 @@ fn what_is_not_legal_is_refused_as_a_whole() {
     assert_eq!(fault, Fault::NoProxy);
     let absent = play.change(|admin| admin.detach(id, BACK, Attach::Connect, &endpoint(9)));
     assert!(matches!(absent, Err(ChangeError::Misfit(_))), "{absent:?}");
-    let capture =
-        play.change(|admin| admin.attach(id, SocketName::Capture, Attach::Bind, endpoint(9)));
-    let key = match capture {
-        Err(ChangeError::NeedsRestart(key)) => key,
+    let keys = SocketOption::find("curve_clients").expect("an option");
+    let keys = play.change(|admin| admin.set_option(id, FRONT, keys, Value::Text("x".into())));
+    let fault = match keys {
+        Err(ChangeError::Illegal(problem)) => problem.fault,
         other => panic!("{other:?}"),
     };
-    assert_eq!(key, "main.capture");
+    assert_eq!(fault, Fault::KeysNotLoaded);
     let begun = play
         .core
         .admin(play.now)
@@ -412,7 +412,8 @@ fn a_proxy_that_was_terminated_can_be_removed() {
 /// it says that nothing happens before a restart, here.
 #[test]
 fn options_that_need_a_restart_are_named_and_stay_as_they_are() {
-    for option in SocketOption::ALL {
+    // A key takes effect together with its file, which nothing has read here.
+    for option in SocketOption::ALL.iter().filter(|it| !it.names_keys()) {
         let mut play = main_only();
         let mut new = play.core.admin(play.now).config().clone();
         let options = &mut new.proxies[0].backend.options;
@@ -697,10 +698,16 @@ fn a_change_cannot_let_every_peer_in() {
     ));
     let mut next = play.core.admin(play.now).config().clone();
     next.proxies[0].backend.bind.push(wildcard.clone());
-    // A key that needs a restart restricts nothing before it.
-    next.proxies[0].backend.options.curve_secret = "secret".to_owned();
+    // The name of a key restricts nothing.
+    let options = &mut next.proxies[0].backend.options;
+    options.curve_secret = "secret".to_owned();
+    options.curve_clients = "any".to_owned();
     let changes = diff(play.core.admin(play.now).config(), &next);
-    assert!(is_exposed(play.change(|admin| admin.apply(&changes))));
+    let refused = match play.change(|admin| admin.apply(&changes)) {
+        Err(ChangeError::Illegal(problem)) => problem.fault,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused, Fault::KeysNotLoaded);
     play.set(BACK, "insecure", Value::Flag(true));
     play.change(|admin| admin.attach(id, BACK, Attach::Bind, wildcard))
         .expect("it is permitted");

@@ -10,6 +10,7 @@ mod play;
 mod questions;
 mod reports;
 mod requests;
+mod settings;
 mod shortened;
 mod sizes;
 mod taken;

@@ -1,5 +1,6 @@
 //! State that everything in a run shares: the clock, future events, cables, numbers, records.
 
+use crate::curve::SERVER_KEYS;
 use crate::message::{Header, Purpose, Style};
 use crate::net::{Cable, Plug};
 use crate::random::Random;
@@ -162,6 +163,8 @@ pub(crate) struct Context {
     /// Requests and items that reached a peer: each at most once.
     received: BTreeSet<(Purpose, u32, u32)>,
     pub(crate) senders: Vec<Sender>,
+    /// The ports behind which brokers have their second key.
+    pub(crate) second_keys: BTreeSet<u16>,
     /// The time at which a worker or sink last completed its part of a handshake.
     pub(crate) taker_at: Nanos,
     pub(crate) style: Style,
@@ -192,10 +195,16 @@ impl Context {
             random: Random::new(random.next()),
             received: BTreeSet::new(),
             senders: Vec::new(),
+            second_keys: BTreeSet::new(),
             taker_at: 0,
             style,
             trace: Trace::new(is_loud),
         }
+    }
+
+    /// The number of the key that brokers have behind a port.
+    pub(crate) fn server_key(&self, port: u16) -> u8 {
+        SERVER_KEYS[usize::from(self.second_keys.contains(&port))]
     }
 
     pub(crate) fn instant(&self) -> Instant {

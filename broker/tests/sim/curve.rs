@@ -5,24 +5,42 @@ use std::sync::{Arc, OnceLock};
 use zmtp::MechanismConfig;
 use zmtp::curve::{CurveClient, CurveServer, Entropy, EntropyError, PublicKey, SecretKey};
 
-/// The mechanism of brokers. Their connections all begin with the same random bytes, so that a
+/// The number of the first key of each broker, and that of the key that may take its place.
+pub(crate) const SERVER_KEYS: [u8; 2] = [1, 9];
+
+/// The mechanism of brokers with the key of this number. Their connections all begin with the same random bytes, so that a
 /// mirror of one has the same keys; those of different peers differ all the same.
-pub(crate) fn server() -> MechanismConfig {
-    static SERVER: OnceLock<Arc<CurveServer>> = OnceLock::new();
-    let server = SERVER.get_or_init(|| {
-        let server = CurveServer::new(secret(1));
-        Arc::new(server.with_entropy(Entropy::new(fill_alike)))
+pub(crate) fn server(number: u8) -> MechanismConfig {
+    static SERVERS: OnceLock<[Arc<CurveServer>; 2]> = OnceLock::new();
+    let servers = SERVERS.get_or_init(|| {
+        SERVER_KEYS.map(|number| {
+            let server = CurveServer::new(secret(number));
+            Arc::new(server.with_entropy(Entropy::new(fill_alike)))
+        })
     });
-    MechanismConfig::CurveServer(server.clone())
+    MechanismConfig::CurveServer(servers[usize::from(number != SERVER_KEYS[0])].clone())
 }
 
-/// The mechanism of a peer with the key of this number.
-pub(crate) fn client(number: u8) -> MechanismConfig {
-    let client = CurveClient::new(secret(number), secret(1).public_key());
+/// The mechanism of a peer with the key of this number, for a broker with that of the other.
+pub(crate) fn client(number: u8, server: u8) -> MechanismConfig {
+    let client = CurveClient::new(secret(number), public_key(server));
     MechanismConfig::CurveClient(Arc::new(client.with_entropy(Entropy::new(fill_random))))
 }
 
-/// The public key of a peer.
+/// The mechanism of a peer, for a broker with the key of this number.
+pub(crate) fn for_server(mechanism: &MechanismConfig, server: u8) -> MechanismConfig {
+    let MechanismConfig::CurveClient(own) = mechanism else {
+        return mechanism.clone();
+    };
+    if server == SERVER_KEYS[0] {
+        return mechanism.clone();
+    }
+    let mut numbers = 2..SERVER_KEYS[1];
+    let number = numbers.find(|number| own.public_key() == public_key(*number));
+    client(number.expect("peers have these keys"), server)
+}
+
+/// The public key of this number.
 pub(crate) fn public_key(number: u8) -> PublicKey {
     secret(number).public_key()
 }

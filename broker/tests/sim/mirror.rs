@@ -14,6 +14,7 @@ use std::io::IoSlice;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
+use zmtp::curve::PublicKey;
 use zmtp::encode::append_frame;
 use zmtp::limits::{GREETING_SIZE, GREETING_V2_SIZE, SIGNATURE_SIZE};
 use zmtp::{
@@ -54,7 +55,7 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    admission: Admission,
+    pub(crate) admission: Admission,
     /// Partly written messages that were not compared with [`Self::expected`] yet.
     pub(crate) begun: VecDeque<Key>,
     pub(crate) begun_bytes: u64,
@@ -343,16 +344,7 @@ impl Mirror {
         match (&self.admission, &credentials) {
             (Admission::Program, _) => self.is_undecided = true,
             (admission, Credentials::Curve(key)) => {
-                let user = match admission {
-                    Admission::Keys(keys) => {
-                        let client = keys.client(key).expect("it is listed");
-                        // All peers come from the loopback interface.
-                        let is_local = |it: &Network| it.contains(Ipv4Addr::LOCALHOST.into());
-                        let may = client.from.is_empty() || client.from.iter().any(is_local);
-                        may.then(|| client.user.clone())
-                    }
-                    _ => Some(key.to_string().into()),
-                };
+                let user = user_of(admission, key);
                 self.is_denied = user.is_none();
                 self.decision = Some(match user {
                     None => Authorization::Denied { is_told: false },
@@ -370,6 +362,20 @@ impl Mirror {
             other => panic!("it is not asked for: {other:?}"),
         }
         self.credentials = Some(credentials);
+    }
+
+    /// Other peers may come in from now on; returns whether this one may stay.
+    pub(crate) fn readmit(&mut self, admission: &Admission) -> bool {
+        self.admission = admission.clone();
+        let Some(Credentials::Curve(key)) = &self.credentials else {
+            return true;
+        };
+        let user = user_of(admission, key);
+        let may_stay = user.is_some();
+        if self.user.is_some() {
+            self.user = user;
+        }
+        may_stay
     }
 
     /// The handshake is over: with CURVE, all later bytes are encrypted.
@@ -516,6 +522,20 @@ impl Mirror {
         self.phase = Phase::Closed;
         self.input = Vec::new();
         self.start = 0;
+    }
+}
+
+/// The name of the client with this key; `None` if it may not come in.
+fn user_of(admission: &Admission, key: &PublicKey) -> Option<Arc<str>> {
+    match admission {
+        Admission::Keys(keys) => {
+            let client = keys.client(key)?;
+            // All peers come from the loopback interface.
+            let is_local = |it: &Network| it.contains(Ipv4Addr::LOCALHOST.into());
+            let may = client.from.is_empty() || client.from.iter().any(is_local);
+            may.then(|| client.user.clone())
+        }
+        _ => Some(key.to_string().into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The messages that a broker must send for its input, decided independently and compared.
 
 mod answers;
+mod changes;
 mod roles;
 mod routing;
 mod written;

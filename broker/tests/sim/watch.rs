@@ -62,7 +62,7 @@ struct Copy {
     order: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Reader {
     awaited: BTreeMap<ConnId, VecDeque<Copy>>,
     /// Copies that it missed because its queue was full.
@@ -92,7 +92,7 @@ pub(crate) enum Answer {
 }
 
 /// The capture and the control of one proxy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Watch {
     answers: BTreeMap<ConnId, VecDeque<Answer>>,
     /// Messages do not go on without a copy.
@@ -170,6 +170,33 @@ impl Watch {
             unanswered: 0,
             unsure: 0,
         })
+    }
+
+    /// The capture or the control comes or goes: what is known of its former peers is forgotten.
+    pub(crate) fn renew(&mut self, side: SocketName, config: &ProxyConfig) {
+        let flags = (self.may_shed, self.is_lossy);
+        let Some(new) = Self::new(config, flags, self.style) else {
+            return;
+        };
+        if side == SocketName::Control {
+            self.answers.clear();
+            (self.expired, self.passed, self.unanswered) = (0, new.passed, 0);
+            return;
+        }
+        *self = Self {
+            answers: std::mem::take(&mut self.answers),
+            calls: self.calls,
+            expired: self.expired,
+            is_paused: self.is_paused,
+            passed: self.passed,
+            unanswered: self.unanswered,
+            ..new
+        };
+    }
+
+    /// The capture goes: messages do not wait for it any more.
+    pub(crate) fn end_copies(&mut self) {
+        self.blocks = false;
     }
 
     /// The core was called once more, with these readers of the capture. Some of its peers may not

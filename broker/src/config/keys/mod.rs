@@ -5,7 +5,9 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
-use super::{Admission, ClientKeys, Config, Fault, Place, Problem, SocketConfig, SocketName};
+use super::{
+    Admission, ClientKeys, Config, Fault, Place, Problem, SocketConfig, SocketName, SocketOption,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zmtp::MechanismConfig;
@@ -170,6 +172,15 @@ impl Config {
     }
 }
 
+impl SocketOption {
+    /// Whether its value says where keys are: a change has an effect only together with the keys,
+    /// which [`Config::load_keys`] reads.
+    #[must_use]
+    pub fn names_keys(&self) -> bool {
+        self.name.starts_with("curve_") || self.name.starts_with("plain_")
+    }
+}
+
 impl SocketConfig {
     fn load_keys(&mut self) -> Result<(), KeyError> {
         let options = &self.options;
@@ -216,11 +227,7 @@ impl SocketConfig {
     /// The public key of this side, which its peers must know; [`None`] without CURVE.
     #[must_use]
     pub fn public_key(&self) -> Option<PublicKey> {
-        match &self.mechanism {
-            MechanismConfig::CurveClient(curve) => Some(curve.public_key()),
-            MechanismConfig::CurveServer(curve) => Some(curve.public_key()),
-            _ => None,
-        }
+        self.mechanism.public_key()
     }
 }
 

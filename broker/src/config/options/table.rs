@@ -92,7 +92,7 @@ impl SocketOption {
         Self {
             name: "curve_secret",
             libzmq: None,
-            applies: Applies::Restart,
+            applies: Applies::NewConnections,
             kind: ValueKind::Text { size_max: 4096 },
             doc: "File with this side's CURVE secret key; empty: no CURVE",
             field: |options| &options.curve_secret,
@@ -101,7 +101,7 @@ impl SocketOption {
         Self {
             name: "curve_clients",
             libzmq: None,
-            applies: Applies::Restart,
+            applies: Applies::Live,
             kind: ValueKind::Text { size_max: 4096 },
             doc: "CURVE clients that may come in: any, a directory, or a file",
             field: |options| &options.curve_clients,
@@ -110,7 +110,7 @@ impl SocketOption {
         Self {
             name: "curve_server",
             libzmq: None,
-            applies: Applies::Restart,
+            applies: Applies::NewConnections,
             kind: ValueKind::Text { size_max: 4096 },
             doc: "CURVE server to connect to: its public key, or the file with it",
             field: |options| &options.curve_server,
@@ -119,7 +119,7 @@ impl SocketOption {
         Self {
             name: "plain_users",
             libzmq: None,
-            applies: Applies::Restart,
+            applies: Applies::Live,
             kind: ValueKind::Text { size_max: 4096 },
             doc: "File with the PLAIN users that may come in; empty: no PLAIN server",
             field: |options| &options.plain_users,
@@ -128,7 +128,7 @@ impl SocketOption {
         Self {
             name: "plain_username",
             libzmq: Some("ZMQ_PLAIN_USERNAME"),
-            applies: Applies::Restart,
+            applies: Applies::NewConnections,
             kind: ValueKind::Text { size_max: 255 },
             doc: "User name of a PLAIN client; empty: no PLAIN client",
             field: |options| &options.plain_username,
@@ -137,7 +137,7 @@ impl SocketOption {
         Self {
             name: "plain_password_file",
             libzmq: None,
-            applies: Applies::Restart,
+            applies: Applies::NewConnections,
             kind: ValueKind::Text { size_max: 4096 },
             doc: "File with the password of a PLAIN client",
             field: |options| &options.plain_password_file,

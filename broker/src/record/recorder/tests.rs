@@ -217,7 +217,7 @@ fn unusable_targets_are_refused_at_once() {
     let first = Recorder::open(&folder.config()).unwrap();
     let refusal = Recorder::open(&folder.config()).unwrap_err().to_string();
     assert!(
-        refusal.contains("another process records there"),
+        refusal.contains("another recording is being written there"),
         "{refusal}"
     );
     assert_eq!(folder.names(), ["r"], "the first goes on undisturbed");
@@ -302,4 +302,51 @@ fn a_failed_write_is_counted_and_another_file_begun() {
     let second = i64::try_from(REST_NS).unwrap();
     assert_eq!(told(&folder.0.join("r")), [-13, second + 1, second + 2]);
     assert_eq!(folder.names(), ["r", "r.000001"]);
+}
+
+#[test]
+fn other_limits_apply_to_the_next_messages() {
+    let folder = Folder::new("limits");
+    let mut recorder = Recorder::open(&folder.config()).unwrap();
+    assert!(push(&mut recorder, 1, b"a"));
+    recorder.sync();
+    recorder.set_limits(&RecordConfig {
+        file_size_max: 1,
+        files_max: 2,
+        ..RecordConfig::new("not looked at")
+    });
+    for time in 2..6 {
+        assert!(push(&mut recorder, time, b"b"));
+        recorder.sync();
+    }
+    assert_eq!(folder.names(), ["r", "r.000004"]);
+    recorder.set_limits(&RecordConfig {
+        buffer_size_max: 1,
+        ..folder.config()
+    });
+    assert!(!push(&mut recorder, 6, b"c"), "there is no room");
+}
+
+#[test]
+fn an_end_does_not_wait_for_the_file() {
+    let folder = Folder::new("end");
+    let path = folder.0.join("r");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("it is everywhere").success());
+    // Open at both ends, and unread: the thread waits as soon as the pipe is full.
+    let mut pipe = fs::OpenOptions::new();
+    let mut pipe = pipe.read(true).write(true).open(&path).unwrap();
+    let mut recorder = Recorder::open(&folder.config()).unwrap();
+    assert!(push(&mut recorder, 1, &vec![0; 1 << 20]));
+    let ending = recorder.end();
+    drop(recorder);
+    assert!(!ending.is_over(), "the pipe is full");
+    let reader = thread::spawn(move || {
+        let mut rest = vec![0; 1 << 20];
+        io::Read::read_exact(&mut pipe, &mut rest).unwrap();
+        pipe
+    });
+    // It waits for the thread, which writes the rest.
+    drop(ending);
+    drop(reader.join().unwrap());
 }

@@ -8,7 +8,7 @@ use crate::random::mix;
 use broker::config::Endpoint;
 use broker::limits::LINGER;
 use broker::{Action, ConnId, ListenerId, SLICES_MAX};
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::time::Instant;
 
 impl Node {
@@ -184,7 +184,7 @@ impl Node {
                 }
             }
             Action::Listen(id) => self.listen(ctx, id),
-            Action::Record(_) => unreachable!("no recording is configured"),
+            Action::Record(proxy) => self.begin_recording(now, proxy),
             // The core refuses an attempt that succeeds nevertheless.
             Action::StopConnecting(_) => {}
             Action::StopListening(id) => self.stop_listening(ctx, id),
@@ -194,6 +194,13 @@ impl Node {
     fn listen(&mut self, ctx: &mut Context, id: ListenerId) {
         let (endpoint, _) = self.core.listener(id).expect("it is asked for");
         let endpoint = endpoint.clone();
+        // Another listener of this port overlaps with it, whatever their addresses.
+        let former = ctx.ports.get(&port(&endpoint));
+        let former = former.filter(|it| it.owner == Owner::Node(self.index));
+        if former.is_some_and(|it| it.socket.is_some_and(|(_, other)| other != id)) {
+            let error = ErrorKind::AddrInUse.into();
+            return self.core.handle_listen_failed(id, error);
+        }
         let listener = Listener {
             is_up: true,
             owner: Owner::Node(self.index),
@@ -225,7 +232,7 @@ impl Node {
     }
 }
 
-fn port(endpoint: &Endpoint) -> u16 {
+pub(super) fn port(endpoint: &Endpoint) -> u16 {
     match endpoint {
         Endpoint::Tcp { port, .. } => *port,
         _ => unreachable!("the simulated network has nothing else"),

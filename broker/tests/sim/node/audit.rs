@@ -7,10 +7,10 @@ use crate::context::Context;
 use crate::context::SocketKey;
 use crate::model::{index, is_balanced};
 use crate::watch::is_at_high_water;
-use broker::config::{Balance, Overflow, SocketName, SocketOptions};
+use broker::config::{Admission, Balance, Overflow, SocketName, SocketOptions};
 use broker::limits::{UPSTREAM_BYTES_MAX, WORK_PER_TURN};
 use broker::{ConnId, Core, Egress};
-use zmtp::SocketType;
+use zmtp::{Credentials, SocketType};
 
 impl Node {
     /// Checks the conditions of a turn.
@@ -57,6 +57,15 @@ impl Node {
                     "{id:?}: {} bytes queued",
                     egress.bytes()
                 );
+            }
+            // A peer that is not admitted any more is closed, at the latest when its input goes on.
+            if let Some(Credentials::Curve(key)) = &self.model.mirrors[id].credentials
+                && let Admission::Keys(keys) = &self.model.mirrors[id].admission
+                && host.state == State::Open
+                && keys.client(key).is_none()
+            {
+                let is_read = self.core.wants_input(*id) && !self.core.is_cut(*id);
+                assert!(!is_read, "{id:?} is not admitted, and is read");
             }
             if host.state == State::Open && host.can_read && self.core.wants_input(*id) {
                 let is_queued = self.core.is_read_later(*id);

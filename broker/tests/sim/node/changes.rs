@@ -2,14 +2,15 @@
 
 use super::Node;
 use crate::check::check_lost;
-use crate::context::{Context, SocketKey};
+use crate::context::{Context, Owner, SocketKey};
 use crate::model::{index, is_balanced};
 use crate::random::Random;
 use broker::config::{
     Attach, Balance, Config, Endpoint, ProxyConfig, RoleConfig, SocketName, SocketOptions, diff,
 };
+use broker::record::OpenError;
 use broker::view::SocketView;
-use broker::{Action, Admin, Applied, ChangeError, ChangeId, ConnId, ProxyId};
+use broker::{Action, Admin, Applied, ChangeError, ChangeId, ConnId, ListenerId, ProxyId};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -73,12 +74,17 @@ impl Node {
             }
             return;
         }
-        match ctx.random.below(6) {
-            0 => self.add_proxy(ctx, now),
-            1 => self.remove_proxy(ctx, now),
-            2 => self.add_endpoint(ctx, now),
-            3 => self.remove_endpoint(ctx, now),
-            4 if !self.repertoire.roles.is_empty() => self.change_roles(ctx, now),
+        self.check_tapes(now);
+        match ctx.random.below(12) {
+            0 | 1 => self.add_proxy(ctx, now),
+            2 | 3 => self.remove_proxy(ctx, now),
+            4 => self.add_endpoint(ctx, now),
+            5 => self.remove_endpoint(ctx, now),
+            6 => self.move_endpoint(ctx, now),
+            7 => self.change_auxiliary(ctx, now),
+            8 => self.change_keys(ctx, now),
+            9 => self.change_recording(ctx, now),
+            10 if !self.repertoire.roles.is_empty() => self.change_roles(ctx, now),
             _ => self.change_options(ctx, now),
         }
         // Each connection may have been given a reason to be looked at.
@@ -130,6 +136,7 @@ impl Node {
             // The same again, for the same peers.
             let mut config = self.config.proxies[index].clone();
             config.name.push('r');
+            config.record = None;
             self.model.add_proxy(&config);
             self.config.proxies.push(config);
             self.proxies.push(None);
@@ -137,14 +144,7 @@ impl Node {
     }
 
     fn add_endpoint(&mut self, ctx: &mut Context, now: Instant) {
-        let endpoints = &self.repertoire.endpoints;
-        if endpoints.is_empty() {
-            return;
-        }
-        let (key, attach, endpoint) = endpoints[ctx.random.below(endpoints.len())].clone();
-        let config = &self.config.proxies[key.proxy as usize];
-        let has_it = has_endpoint(config, key.side, &endpoint);
-        let Some(id) = self.changeable(key).filter(|_| !has_it) else {
+        let Some((id, key, attach, endpoint)) = self.draw_endpoint(ctx, false) else {
             return;
         };
         let added = endpoint.clone();
@@ -159,15 +159,25 @@ impl Node {
         }
     }
 
-    fn remove_endpoint(&mut self, ctx: &mut Context, now: Instant) {
+    /// An endpoint of the repertoire that its socket has, or has not.
+    fn draw_endpoint(
+        &self,
+        ctx: &mut Context,
+        is_there: bool,
+    ) -> Option<(ProxyId, SocketKey, Attach, Endpoint)> {
         let endpoints = &self.repertoire.endpoints;
         if endpoints.is_empty() {
-            return;
+            return None;
         }
         let (key, attach, endpoint) = endpoints[ctx.random.below(endpoints.len())].clone();
         let config = &self.config.proxies[key.proxy as usize];
         let has_it = has_endpoint(config, key.side, &endpoint);
-        let Some(id) = self.changeable(key).filter(|_| has_it) else {
+        let id = self.changeable(key).filter(|_| has_it == is_there)?;
+        Some((id, key, attach, endpoint))
+    }
+
+    fn remove_endpoint(&mut self, ctx: &mut Context, now: Instant) {
+        let Some((id, key, attach, endpoint)) = self.draw_endpoint(ctx, true) else {
             return;
         };
         let begin = |admin: &mut Admin<'_>| admin.detach(id, key.side, attach, &endpoint);
@@ -253,13 +263,14 @@ impl Node {
     }
 
     /// Makes a change. Now and then an endpoint cannot be bound: then nothing has changed.
-    fn change(
+    pub(super) fn change(
         &mut self,
         ctx: &mut Context,
         now: Instant,
         begin: impl FnOnce(&mut Admin<'_>) -> Result<ChangeId, ChangeError>,
     ) -> Option<Applied> {
         let before = (self.admin(now).config().clone(), self.core.walk_tables());
+        let listened = self.listened(ctx);
         let id = begin(&mut self.admin(now)).expect("it is legal");
         let mut fails = ctx.random.chance(20);
         let mut has_failed = false;
@@ -267,8 +278,14 @@ impl Node {
             match self.core.poll_action().expect("something is to be opened") {
                 Action::Listen(listener) if std::mem::take(&mut fails) => {
                     has_failed = true;
-                    let error = ErrorKind::AddrInUse.into();
+                    let error = ErrorKind::AddrNotAvailable.into();
                     self.core.handle_listen_failed(listener, error);
+                }
+                Action::Record(proxy) if std::mem::take(&mut fails) => {
+                    has_failed = true;
+                    let (path, source) = ("full".into(), ErrorKind::StorageFull.into());
+                    self.core
+                        .handle_record_failed(proxy, OpenError { path, source });
                 }
                 action => {
                     // Those that are opened before one fails.
@@ -287,9 +304,18 @@ impl Node {
         if has_failed {
             let after = (self.admin(now).config().clone(), self.core.walk_tables());
             assert_eq!(before, after, "a change that failed");
+            assert_eq!(listened, self.listened(ctx), "ports after a failed change");
             ctx.coverage.add("changes that failed", 1);
         }
         outcome.ok()
+    }
+
+    /// The ports on which it listens, each with its listener.
+    fn listened(&self, ctx: &Context) -> Vec<(u16, ListenerId)> {
+        let ports = ctx.ports.iter();
+        let own = ports.filter(|(_, it)| it.owner == Owner::Node(self.index));
+        own.filter_map(|(port, it)| Some((*port, it.socket?.1)))
+            .collect()
     }
 
     /// Before the core may free a proxy: takes note of its figures.
@@ -304,6 +330,7 @@ impl Node {
     /// or counted.
     pub(super) fn check_left(&mut self) {
         assert_eq!(self.core.walk_stale_ids(), 0, "ids of what is gone");
+        self.forget_ghosts();
         let there: Vec<ProxyId> = self.core.proxies().collect();
         for proxy in 0..self.proxies.len() {
             if self.proxies[proxy].is_some_and(|id| !there.contains(&id)) {
@@ -327,7 +354,13 @@ impl Node {
             links += socket.connect.len();
         }
         let tables = self.core.walk_tables();
-        let found = [tables[1].1, tables[2].1 - tables[5].1, tables[3].1];
+        // Links and sockets that were removed wait for the ends of their connections.
+        let (leaving, leaving_sockets) = (tables[5].1, tables[6].1);
+        let found = [
+            tables[1].1 - leaving_sockets,
+            tables[2].1 - (leaving - leaving_sockets),
+            tables[3].1,
+        ];
         assert_eq!(found, [count, links, listeners], "{tables:?}");
     }
 
@@ -339,6 +372,7 @@ impl Node {
             !self.hosts.keys().any(is_its),
             "a proxy that is gone has peers"
         );
+        self.check_tape_over(key);
         let name = &self.config.proxies[proxy].name;
         let own = |figures: &&SocketView| figures.proxy == *name;
         for figures in self.last_figures.iter().filter(own) {

@@ -20,6 +20,7 @@ mod changes;
 mod closing;
 mod decisions;
 mod questions;
+mod settings;
 mod steering;
 mod traffic;
 
@@ -43,6 +44,12 @@ pub(crate) struct Node {
     pub(crate) repertoire: Repertoire,
     /// Connections that a stop closed with time left, although their input had a receiver.
     cut_off: BTreeSet<ConnId>,
+    /// The proxies of the model that have the peers of removed captures and controls.
+    ghosts: Vec<u32>,
+    /// Captures and controls that were removed and may come again.
+    shelved: BTreeMap<SocketKey, Vec<Endpoint>>,
+    /// The recordings, by the index of the proxy.
+    tapes: BTreeMap<u32, settings::Recording>,
     /// When a stop began to close connections.
     pub(crate) drained_at: Option<Nanos>,
     /// Connections that the core will close with its deferred work.
@@ -128,6 +135,9 @@ impl Node {
             proxies,
             repertoire,
             cut_off: BTreeSet::new(),
+            ghosts: Vec::new(),
+            shelved: BTreeMap::new(),
+            tapes: BTreeMap::new(),
             drained_at: None,
             dying: Vec::new(),
             gone_at: None,
@@ -205,6 +215,7 @@ impl Node {
             self.ask(ctx, now);
         }
         self.decide(ctx, now);
+        self.let_back_in(ctx, now);
         if ctx.random.chance(4) {
             self.reconfigure(ctx, now);
         }
@@ -323,8 +334,9 @@ impl Node {
         }
     }
 
-    /// The configuration names every endpoint once, but that a proxy may come again.
+    /// The configuration names every port once, but that a proxy may come again.
     fn socket_of(&self, endpoint: &Endpoint) -> SocketKey {
+        let is_it = |other: &Endpoint| actions::port(other) == actions::port(endpoint);
         let sockets = (0..).zip(&self.config.proxies).flat_map(|(proxy, config)| {
             SocketName::ALL.map(|side| (SocketKey { proxy, side }, config.socket(side)))
         });
@@ -333,10 +345,10 @@ impl Node {
         let mut sockets = sockets.into_iter();
         let found = sockets.find(|(_, side)| {
             let mut connects = side.connect.iter();
-            side.bind.contains(endpoint) || connects.any(|connect| connect.endpoint == *endpoint)
+            side.bind.iter().any(is_it) || connects.any(|connect| is_it(&connect.endpoint))
         });
         let mut others = self.repertoire.endpoints.iter();
-        let other = others.find(|(.., other)| other == endpoint);
+        let other = others.find(|(.., other)| is_it(other));
         let found = found
             .map(|(key, _)| key)
             .or_else(|| other.map(|(key, ..)| *key));

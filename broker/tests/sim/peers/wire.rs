@@ -2,6 +2,7 @@
 
 use super::Spec;
 use crate::context::Context;
+use crate::curve;
 use crate::message::{Header, append};
 use crate::net::{Plug, Received, Written};
 use crate::random::Random;
@@ -63,7 +64,7 @@ impl Wire {
             accept_zmtp2: spec.is_v2,
             heartbeat: spec.heartbeat,
             identity: spec.identity.clone(),
-            mechanism: spec.mechanism.clone(),
+            mechanism: curve::for_server(&spec.mechanism, ctx.server_key(spec.port)),
             ..SessionConfig::new(spec.socket_type)
         };
         let mut out = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::{KEYS, Plan, STRANGER, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
-use crate::curve;
+use crate::curve::{self, SERVER_KEYS};
 use crate::message::Profile;
 use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
 use crate::peers::monitors::{Reader, Steerer};
@@ -55,8 +55,8 @@ impl Scene {
             spec.mechanism = match (mechanism, is_stranger) {
                 (MechanismConfig::PlainServer, true) => plain::intruder(&mut self.random),
                 (MechanismConfig::PlainServer, false) => plain::client(key),
-                (_, true) => curve::client(STRANGER),
-                (_, false) => curve::client(key),
+                (_, true) => curve::client(STRANGER, SERVER_KEYS[0]),
+                (_, false) => curve::client(key, SERVER_KEYS[0]),
             };
         }
         if !proxy.socket(side).options.router_handover {

@@ -97,7 +97,7 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
 }
 
 /// The numbers of the keys that peers have.
-const KEYS: RangeInclusive<u8> = 2..=4;
+pub(crate) const KEYS: RangeInclusive<u8> = 2..=4;
 
 /// The number of the key of peers that lists do not let in from where they are.
 const STRANGER: u8 = 5;
@@ -327,9 +327,9 @@ impl Scene {
                 _ if self.plan == Plan::Lockstep => 0,
                 // If waiting messages fill the memory, workers that could take them cannot connect.
                 0 if self.world.ctx.style.profile != Profile::Tiny => {
-                    self.random.pick(&[1 << 20, 8 << 20])
+                    self.random.pick(&[1 << 20, 2 << 20])
                 }
-                0 => self.random.pick(&[300_000, 1 << 20, 4 << 20]),
+                0 => self.random.pick(&[150_000, 300_000, 1 << 20]),
                 _ => 0,
             },
             ..Config::default()
@@ -347,7 +347,7 @@ impl Scene {
                 socket.admission = Admission::Users(plain::users());
             }
         } else if self.random.chance(70) {
-            socket.mechanism = curve::server();
+            socket.mechanism = curve::server(curve::SERVER_KEYS[0]);
             socket.admission = match self.random.below(3) {
                 0 => Admission::Any,
                 1 => Admission::Keys(Arc::new(client_keys(None))),
@@ -390,7 +390,7 @@ impl Scene {
 
 /// The keys of all peers that have one. That of a stranger is for another network, and another may
 /// have a role.
-fn client_keys(role: Option<&str>) -> ClientKeys {
+pub(crate) fn client_keys(role: Option<&str>) -> ClientKeys {
     let mut keys = ClientKeys::default();
     for number in KEYS.chain([STRANGER]) {
         let networks: &[&str] = match number {
