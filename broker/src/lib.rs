@@ -67,7 +67,7 @@ mod table;
 pub use conn::{Egress, Input, SLICES_MAX};
 pub use core::{
     Action, Admin, AdminError, Applied, Bound, ChangeError, ChangeId, ChangeResult, Core, Flow,
-    ListenError, MemoryUse, Query,
+    ListenError, MemoryUse, Query, Reloaded,
 };
 pub use driver::{BindError, Broker, Handle};
 pub use ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};

@@ -17,6 +17,15 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The reasons.
+    pub(crate) fn into_sentences(self) -> Vec<String> {
+        match self {
+            Self::BrokenPipe => Vec::new(),
+            Self::Running(sentence) => vec![sentence],
+            Self::Usage(sentences) => sentences,
+        }
+    }
+
     /// One error of the command line.
     pub(crate) fn usage(sentence: impl Into<String>) -> Self {
         Self::Usage(vec![sentence.into()])

@@ -144,8 +144,8 @@ impl Admission {
         }
     }
 
-    /// Whether a PLAIN client may stay that came in under this name by `former`: its password is not
-    /// known any more, so its entry must be the same.
+    /// Whether a PLAIN client may stay that came in under this name by `former`: its password is
+    /// not known any more, so its entry must be the same.
     pub(crate) fn keeps(&self, former: &Self, user: Option<&str>) -> bool {
         match (self, former, user) {
             (Self::Program, ..) => true,

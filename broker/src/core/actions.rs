@@ -30,6 +30,9 @@ pub enum Action {
     /// Begin the recording that [`crate::Core::record_config`] has for this proxy, then call
     /// [`crate::Core::handle_recording`] or [`crate::Core::handle_record_failed`].
     Record(ProxyId),
+    /// A peer of a control asks for a reload: read the configuration again, apply it, then call
+    /// [`crate::Core::handle_reloaded`]. The peers that asked wait for that.
+    Reload,
     /// Give up the attempt to connect this link.
     StopConnecting(LinkId),
     /// Close this listener: nothing is listened on under its id any more.

@@ -132,7 +132,8 @@ impl Admin<'_> {
         })
     }
 
-    /// Reverts [`Self::attach`]. With its last endpoint, a capture or control goes. An endpoint to listen on may be given with its real port or path;
+    /// Reverts [`Self::attach`]. With its last endpoint, a capture or control goes. An endpoint to
+    /// listen on may be given with its real port or path;
     /// its peers stay connected. A connection to an endpoint is closed; messages queued for its
     /// peer go to other peers if any peer may get them.
     ///

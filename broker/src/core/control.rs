@@ -21,6 +21,8 @@ enum Answer {
     /// libzmq's answer to a command that only has an effect: an empty message from a REP, which
     /// must answer, and none from others.
     Done,
+    /// It comes with the result of a reload.
+    Later,
     /// A message in wire form.
     Wire(Vec<u8>),
 }
@@ -55,7 +57,7 @@ impl Core {
         let answer = self.command(id, proxy, command);
         let answer_size = match &answer {
             Answer::Body(bytes) | Answer::Wire(bytes) => bytes.len() as u64,
-            Answer::Done => 0,
+            Answer::Done | Answer::Later => 0,
         };
         self.turn
             .charge(cost::ANSWER + answer_size * cost::ANSWER_BYTE);
@@ -70,6 +72,9 @@ impl Core {
                 append_frame(&mut message, b"", false);
             }
             Answer::Done => message.clear(),
+            Answer::Later => {
+                self.reload.add(id, std::mem::take(&mut message));
+            }
             Answer::Wire(wire) => message.extend_from_slice(&wire),
         }
         self.send_answer(id, socket_id, &message);
@@ -77,14 +82,14 @@ impl Core {
     }
 
     /// Whether a peer of a control has had an answer in this turn: its next question waits for the
-    /// next turn.
+    /// next turn. One that waits for a reload asks nothing else.
     pub(super) fn has_answered(&self, id: ConnId) -> bool {
         let answered_in = self.conns.get(id).map(|conn| conn.answered_in);
         answered_in == Some(self.turn.number)
     }
 
     /// Queues an answer, unless the peer asks and never reads.
-    fn send_answer(&mut self, id: ConnId, socket_id: SocketId, message: &[u8]) {
+    pub(super) fn send_answer(&mut self, id: ConnId, socket_id: SocketId, message: &[u8]) {
         let socket = &mut self.sockets[socket_id];
         if message.is_empty() {
             return;
@@ -101,7 +106,10 @@ impl Core {
     fn command(&mut self, id: ConnId, proxy: ProxyId, command: &[u8]) -> Answer {
         match command {
             b"STATISTICS" => Answer::Wire(self.steering_statistics(proxy)),
-            [b'{', ..] => Answer::Body(self.answer_query(id, proxy, command)),
+            [b'{', ..] => {
+                let answer = self.answer_query(id, proxy, command);
+                answer.map_or(Answer::Later, Answer::Body)
+            }
             _ => {
                 // The answer does not depend on the effect, as in libzmq.
                 let _ = match command {

@@ -1,5 +1,5 @@
-//! Proxies, auxiliary sockets and links that were removed from the configuration: each stays as long
-//! as one of its connections, and leaves nothing behind.
+//! Proxies, auxiliary sockets and links that were removed from the configuration: each stays as
+//! long as one of its connections, and leaves nothing behind.
 
 use crate::conn::{Origin, Overflowing};
 use crate::core::Core;

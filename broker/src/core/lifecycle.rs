@@ -292,6 +292,7 @@ impl Core {
             self.detach(id, socket_id);
         }
         self.take_tail(id);
+        self.reload.forget(id);
         self.forget_coder(id);
         self.leave(id);
         self.timers.forget(id);

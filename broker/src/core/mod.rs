@@ -66,6 +66,7 @@ mod observe;
 mod opening;
 mod query;
 mod receive_hwm;
+mod reload;
 pub(crate) mod report;
 mod roles;
 mod shutdown;
@@ -92,6 +93,8 @@ pub use memory::MemoryUse;
 use observe::Copies;
 use opening::Reconfiguration;
 pub use query::Query;
+use reload::Reload;
+pub use reload::Reloaded;
 use report::ROOM_AGAIN;
 use roles::Users;
 use shutdown::Shutdown;
@@ -117,6 +120,7 @@ pub struct Core {
     proxies: Table<ProxyId, Proxy>,
     random: Random,
     reconfiguration: Reconfiguration,
+    reload: Reload,
     /// Proxies that are recorded.
     recorded: Vec<ProxyId>,
     scratch: Scratch,
@@ -167,6 +171,7 @@ impl Core {
                 ..*config
             }),
             recorded: Vec::new(),
+            reload: Reload::default(),
             scratch: Scratch::default(),
             shutdown: Shutdown::new(config.drain_timeout),
             sockets: Table::new(0),

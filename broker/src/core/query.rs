@@ -1,6 +1,7 @@
 //! JSON for the control socket: parses a request, asks [`Admin`], and renders the view.
 
 use crate::config::SocketName;
+use crate::core::reload::Reloaded;
 use crate::core::{Admin, Core};
 use crate::ids::{ConnId, ProxyId};
 use crate::reason::DropReason;
@@ -21,7 +22,16 @@ pub struct Query {
     pub keys: &'static [&'static str],
     /// The value of `command`.
     pub name: &'static str,
-    answer: fn(&mut Admin<'_>, &Request<'_>) -> Result<Value, String>,
+    way: Way,
+}
+
+/// The way to an answer.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// It is known at once.
+    Now(fn(&mut Admin<'_>, &Request<'_>) -> Result<Value, String>),
+    /// It is known once the driver has read the configuration again.
+    AfterReload,
 }
 
 impl Query {
@@ -32,70 +42,97 @@ impl Query {
             keys: &["all", "limit"],
             doc: "The peers that were closed last, the latest first, and why; with all those of \
                   capture and control too",
-            answer: list_closed,
+            way: Way::Now(list_closed),
         },
         Self {
             name: "commands",
             keys: &[],
             doc: "These commands",
-            answer: |_, _| Ok(list_commands()),
+            way: Way::Now(|_, _| Ok(list_commands())),
         },
         Self {
             name: "kick",
             keys: &["id", "address", "identity", "identity_hex"],
             doc: "Closes the peers with this id, address or identity, but never the sender",
-            answer: kick,
+            way: Way::Now(kick),
         },
         Self {
             name: "peers",
             keys: &["all", "side", "after", "limit"],
             doc: "The connected peers; with `all`, those of capture and control too",
-            answer: list_peers,
+            way: Way::Now(list_peers),
+        },
+        Self {
+            name: "reload",
+            keys: &[],
+            doc: "Reads the configuration again and applies it as a whole, or rejects it",
+            way: Way::AfterReload,
         },
         Self {
             name: "statistics",
             keys: &[],
             doc: "The counters of each socket of the proxy",
-            answer: list_sockets,
+            way: Way::Now(list_sockets),
         },
         Self {
             name: "subscriptions",
             keys: &["prefix", "prefix_hex", "after", "after_hex", "limit"],
             doc: "Topics with a prefix, and the number of subscribers of each",
-            answer: list_topics,
+            way: Way::Now(list_topics),
         },
         Self {
             name: "who",
             keys: &["topic", "topic_hex", "after", "limit"],
             doc: "The peers that would get a message with this topic",
-            answer: list_subscribers,
+            way: Way::Now(list_subscribers),
         },
     ];
 }
 
 impl Core {
-    /// Answers a request in JSON about a proxy, from a peer of its control. An error is an answer
-    /// too.
+    /// Answers a request in JSON about a proxy, from a peer of its control; `None` if the answer
+    /// comes later. An error is an answer too.
     pub(crate) fn answer_query(
         &mut self,
         asker: ConnId,
         proxy: ProxyId,
         request: &[u8],
-    ) -> Vec<u8> {
+    ) -> Option<Vec<u8>> {
         let answer = match serde_json::from_slice(request) {
             Err(error) => Err(format!("invalid JSON: {error}")),
             Ok(Value::Object(object)) => {
                 let object = &object;
-                answer(&mut self.admin_of(asker), &Request { object, proxy })
+                let request = Request { object, proxy };
+                match find(&request) {
+                    Err(sentence) => Err(sentence),
+                    Ok(Way::AfterReload) => {
+                        self.ask_for_reload();
+                        return None;
+                    }
+                    Ok(Way::Now(answer)) => answer(&mut self.admin_of(asker), &request),
+                }
             }
             Ok(_) => Err("write an object: {\"command\": \"peers\"}".to_owned()),
         };
         let answer = answer.unwrap_or_else(|sentence| json!({ "error": sentence }));
-        answer.to_string().into_bytes()
+        Some(answer.to_string().into_bytes())
     }
 }
 
-fn answer(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+/// The answer to a peer that asked for a reload.
+pub(super) fn render_reload(outcome: &Result<Reloaded, String>) -> Vec<u8> {
+    let answer = match outcome {
+        Ok(Reloaded {
+            changes,
+            needs_restart,
+        }) => json!({ "changes": changes, "needs_restart": needs_restart }),
+        Err(sentence) => json!({ "error": sentence }),
+    };
+    answer.to_string().into_bytes()
+}
+
+/// Finds the command of a request.
+fn find(request: &Request<'_>) -> Result<Way, String> {
     let names = || Query::ALL.iter().map(|query| query.name);
     let choice = || names().collect::<Vec<_>>().join(", ");
     let Some(Value::String(name)) = request.object.get("command") else {
@@ -115,7 +152,7 @@ fn answer(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String>
         let key = show(key);
         return Err(format!("{name} has no key \"{key}\": its keys are {keys}"));
     }
-    (query.answer)(admin, request)
+    Ok(query.way)
 }
 
 /// A request, and the proxy whose control received it.

@@ -1,5 +1,6 @@
 //! Controls a running broker from other threads.
 
+use crate::config::Config;
 use crate::core::{Admin, ChangeError, ChangeId, ChangeResult};
 use mio::Waker;
 use std::fmt;
@@ -28,6 +29,8 @@ pub(super) enum Command {
         name: String,
         reply: mpsc::Sender<io::Result<UnixStream>>,
     },
+    /// The configuration was read again, or could not be.
+    Reloaded(Box<Result<Config, Vec<String>>>),
     /// Stop, like SIGTERM.
     Stop,
 }
@@ -38,6 +41,7 @@ impl fmt::Debug for Command {
             Self::Call(_) => "Call",
             Self::Change { .. } => "Change",
             Self::ConnectInproc { .. } => "ConnectInproc",
+            Self::Reloaded(_) => "Reloaded",
             Self::Stop => "Stop",
         })
     }
@@ -138,7 +142,7 @@ impl Handle {
         receiver.recv().map_err(|_| has_stopped())?
     }
 
-    fn send(&self, command: Command) {
+    pub(super) fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             // If the loop cannot be woken, it has ended or is awake.
             let _ = self.waker.wake();

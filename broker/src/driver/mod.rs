@@ -19,6 +19,7 @@ use listener::Listener;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
+use reload::Reload;
 use signal_hook_mio::v1_0::Signals;
 use std::collections::{VecDeque, hash_map::RandomState};
 use std::fmt;
@@ -39,6 +40,7 @@ mod handle;
 mod ipc;
 mod listener;
 mod opening;
+mod reload;
 mod signals;
 mod stream;
 mod tape;
@@ -102,6 +104,7 @@ pub struct Broker {
     /// Listeners with peers to accept, in the order of their turns.
     crowded: VecDeque<usize>,
     poll: Poll,
+    reload: Reload,
     scratch: Vec<u8>,
     signals: Option<Signals>,
     /// Connections being closed that may be able to proceed.
@@ -155,6 +158,7 @@ impl Broker {
             listeners: Vec::new(),
             lingering: VecDeque::new(),
             poll,
+            reload: Reload::default(),
             scratch: vec![0; SCRATCH_SIZE],
             signals: None,
             stirred: VecDeque::new(),
@@ -341,6 +345,7 @@ impl Broker {
                     let stream = self.connect_inproc(now, &name, PeerAddress::Program);
                     drop(reply.send(stream));
                 }
+                Command::Reloaded(read) => self.handle_read_again(*read),
                 Command::Stop => self.stop(now),
             }
             if !self.core.may_call() {
@@ -619,6 +624,7 @@ impl Broker {
             }
             Action::Listen(id) => self.listen(id),
             Action::Record(proxy) => self.record(proxy),
+            Action::Reload => self.reload(),
             Action::StopConnecting(link) => self.connector.stop(link),
             Action::StopListening(id) => {
                 if let Some(slot) = self.listeners.get_mut(id.slot())

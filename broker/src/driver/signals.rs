@@ -9,7 +9,8 @@ use std::time::Instant;
 
 impl Broker {
     /// Makes SIGINT and SIGTERM end [`Self::run`] after queued messages were sent; a second one
-    /// ends it at once. SIGHUP, SIGUSR1 and SIGUSR2, which end other programs, have no effect.
+    /// ends it at once. SIGHUP reads the configuration again: [`Self::reload_from`]. SIGUSR1 and
+    /// SIGUSR2, which end other programs, have no effect.
     ///
     /// # Errors
     /// The error of the system.
@@ -29,9 +30,7 @@ impl Broker {
             signals.map_or_else(Vec::new, |signals| signals.pending().collect());
         for signal in signals {
             match signal {
-                SIGHUP => log::warn!(
-                    "SIGHUP: this version has no reload yet; restart zmqd to apply changes"
-                ),
+                SIGHUP => self.reload(),
                 SIGINT | SIGTERM => {
                     let name = if signal == SIGINT {
                         "SIGINT"

@@ -248,6 +248,10 @@ impl Driver {
                         }
                     }
                     Action::Record(_) => unreachable!("no recording is configured"),
+                    Action::Reload => {
+                        let outcome = Err("nothing to reload".to_owned());
+                        self.core.handle_reloaded(&outcome);
+                    }
                     Action::StopConnecting(link) => self.links.retain(|other| *other != link),
                 }
             }

@@ -30,6 +30,7 @@ impl World {
                     .show(|| format!("{:#?}", node.core.statistics()));
             }
             assert_eq!((left.inputs, left.queues), (0, 0), "memory in use");
+            assert_eq!(node.model.reloading, [], "peers that wait for a reload");
             check_figures(node, &mut self.ctx);
             check_nothing_lost(&node.model);
             check_subscriptions(&node.model);

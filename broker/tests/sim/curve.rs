@@ -8,8 +8,9 @@ use zmtp::curve::{CurveClient, CurveServer, Entropy, EntropyError, PublicKey, Se
 /// The number of the first key of each broker, and that of the key that may take its place.
 pub(crate) const SERVER_KEYS: [u8; 2] = [1, 9];
 
-/// The mechanism of brokers with the key of this number. Their connections all begin with the same random bytes, so that a
-/// mirror of one has the same keys; those of different peers differ all the same.
+/// The mechanism of brokers with the key of this number. Their connections all begin with the same
+/// random bytes, so that a mirror of one has the same keys; those of different peers differ all the
+/// same.
 pub(crate) fn server(number: u8) -> MechanismConfig {
     static SERVERS: OnceLock<[Arc<CurveServer>; 2]> = OnceLock::new();
     let servers = SERVERS.get_or_init(|| {

@@ -155,6 +155,7 @@ const COVERED: &[&str] = &[
     "queued for a link that is down",
     "read while parked",
     "recordings changed",
+    "reloads answered",
     "replaced",
     "replies to a former self",
     "requeued",

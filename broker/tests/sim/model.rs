@@ -52,6 +52,8 @@ pub(crate) struct Model {
     pub(crate) terminated: BTreeMap<u32, Instant>,
     /// Proxies that were removed.
     pub(crate) removed: BTreeSet<u32>,
+    /// Peers of controls that wait for the result of a reload, once for each time they asked.
+    pub(crate) reloading: Vec<ConnId>,
     /// By proxy.
     pub(crate) watches: Vec<Option<Watch>>,
 }
@@ -111,6 +113,9 @@ pub(crate) struct Fate {
     taken_back: Option<u64>,
 }
 
+/// The question that is answered later.
+const RELOAD: &[u8] = br#"{"command": "reload"}"#;
+
 /// The index of a socket among all sockets.
 pub(crate) fn index(socket: SocketKey) -> usize {
     socket.proxy as usize * SocketName::ALL.len() + socket.side as usize
@@ -136,6 +141,7 @@ impl Model {
             sockets: Vec::new(),
             style,
             terminated: BTreeMap::new(),
+            reloading: Vec::new(),
             watches: Vec::new(),
         };
         for proxy in &config.proxies {
@@ -461,6 +467,9 @@ impl Model {
         let Some(command) = frames.next().map(|frame| frame.body) else {
             return;
         };
+        if command == RELOAD {
+            return self.reloading.push(id);
+        }
         if command == b"TERMINATE" {
             self.terminate(proxy);
         }
@@ -673,6 +682,23 @@ impl Model {
         self.passing.remove(&id);
         self.pending.remove(&id);
         self.kicked.retain(|kicked| *kicked != id);
+        self.reloading.retain(|asker| *asker != id);
+    }
+
+    /// A control has queued this number of results of a reload for a peer that asked; a full one
+    /// gets none.
+    pub(crate) fn reloaded(&mut self, id: ConnId, count: usize, is_full: bool) {
+        let own = self.mirrors[&id].socket;
+        let watch = &mut self.watches[own.proxy as usize];
+        let watch = watch.as_mut().expect("there is a control");
+        for _ in 0..count {
+            let at = self.reloading.iter().position(|asker| *asker == id);
+            self.reloading.remove(at.expect("it has asked"));
+            watch.answer_later(id);
+        }
+        let before = self.reloading.len();
+        self.reloading.retain(|asker| *asker != id || !is_full);
+        watch.unanswered += (before - self.reloading.len()) as u64;
     }
 
     /// Excuses the loss of messages that wait on a socket without a peer, or without a peer that

@@ -431,6 +431,12 @@ impl Watch {
         count
     }
 
+    /// The control answers a question that it got earlier.
+    pub(crate) fn answer_later(&mut self, id: ConnId) {
+        let answer = Answer::Json("\"changes\":[\"a change\"]".to_owned());
+        self.answers.entry(id).or_default().push_back(answer);
+    }
+
     /// This number of answers is queued: those before them have expired.
     pub(crate) fn keep_answers(&mut self, id: ConnId, queued: u32) {
         let answers = self.answers.entry(id).or_default();

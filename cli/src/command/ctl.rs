@@ -56,6 +56,8 @@ enum CtlCommand {
     Resume,
     /// End the proxy; zmqd ends with its last proxy
     Terminate,
+    /// Make zmqd read its configuration again and apply the changes, or reject it as a whole
+    Reload,
     /// Show the counters of each socket
     Statistics,
     /// Show the connected peers
@@ -109,6 +111,7 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
         CtlCommand::Pause => control.steer("PAUSE")?,
         CtlCommand::Resume => control.steer("RESUME")?,
         CtlCommand::Terminate => control.steer("TERMINATE")?,
+        CtlCommand::Reload => control.ask(&json!({ "command": "reload" }))?,
         CtlCommand::Statistics => control.statistics()?,
         CtlCommand::Peers { side, all, rates } => {
             let mut request = json!({ "command": "peers" });

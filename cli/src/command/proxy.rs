@@ -9,7 +9,7 @@ use broker::config::{
 pub(super) use self::args::ProxyCommand;
 
 use self::args::Setting;
-use super::serve;
+use super::serve::{self, Source};
 use crate::output::Failure;
 use crate::value::Attached;
 
@@ -21,7 +21,7 @@ pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {
     if !problems.is_empty() {
         return Err(Failure::Usage(explain_all(&problems)));
     }
-    serve::serve(&config, "command line", |_| String::new())
+    serve::serve(&config, Source::Fixed("command line"), |_| String::new())
 }
 
 fn config(ProxyCommand { mut args, kind }: ProxyCommand) -> Config {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use broker::Bound;
 use broker::config::{Config, SocketName};
 
-use super::{config_file, serve};
+use super::config_file;
+use super::serve::{self, Source};
 use crate::output::{Failure, print};
 
 /// Run the proxies of a configuration file
@@ -22,6 +23,7 @@ pub(crate) struct RunArgs {
 const EXAMPLES: &str = "\
 zmqd prints a line for each bound endpoint, with the real port: NAME SIDE bound ENDPOINT.
 SIGINT or SIGTERM stops it after it has sent queued messages; a second signal stops it at once.
+SIGHUP reads the file again and applies the changes, or rejects it as a whole.
 
 Examples:
   zmqd run
@@ -35,12 +37,12 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     match &args.config {
         Some(path) => {
-            let source = path.display().to_string();
-            serve::serve(&config_file::read(path)?, &source, |_| String::new())
+            let source = Source::File(path.clone());
+            serve::serve(&config_file::read(path)?, source, |_| String::new())
         }
         None => serve::serve(
             &Config::embedded_default(),
-            "built-in configuration",
+            Source::Fixed("built-in configuration"),
             things_to_try,
         ),
     }

@@ -1,19 +1,54 @@
 //! Runs a broker: binds, prints its endpoints, runs until a signal.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::config::{Config, Endpoint, SocketName};
 use broker::{BindError, Bound, Broker, ChangeError, ListenError};
 use zmtp::show;
 
+use super::config_file;
 use crate::output::{Failure, print};
+
+/// Where a configuration is from.
+pub(super) enum Source {
+    /// This place, which cannot be read again; the key files that it names can.
+    Fixed(&'static str),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Self::Fixed(name) => (*name).to_owned(),
+            Self::File(path) => show(&path.display().to_string()).whole().to_string(),
+        }
+    }
+
+    /// Reads the configuration again, of which this is the first reading.
+    fn read_again(&self, config: &Config) -> Result<Config, Vec<String>> {
+        match self {
+            Self::Fixed(name) => {
+                log::info!("the configuration is the {name}: only its key files are read again");
+                let mut config = config.clone();
+                let problems = config.load_keys().err().unwrap_or_default();
+                if problems.is_empty() {
+                    return Ok(config);
+                }
+                Err(problems.iter().map(ToString::to_string).collect())
+            }
+            Self::File(path) => config_file::read_again(path).map_err(Failure::into_sentences),
+        }
+    }
+}
 
 /// Runs `config`, which is from `source`, until a signal stops it; prints a line for each bound
 /// endpoint, and the result of `afterwards`.
 pub(super) fn serve(
     config: &Config,
-    source: &str,
+    source: Source,
     afterwards: impl FnOnce(&[Bound]) -> String,
 ) -> Result<(), Failure> {
     let mut broker = Broker::bind(config).map_err(|error| Failure::Running(explain(&error)))?;
@@ -21,7 +56,10 @@ pub(super) fn serve(
     broker
         .stop_on_signals()
         .map_err(|error| Failure::Running(format!("cannot wait for signals: {error}")))?;
-    log::info!("{}", started(config, source));
+    let name = source.name();
+    log::info!("{}", started(config, &name));
+    let first = config.clone();
+    broker.reload_from(name, move || source.read_again(&first));
     log_public_keys(config);
     let bound = broker.bound();
     let mut text = String::new();
@@ -65,7 +103,7 @@ fn started(config: &Config, source: &str) -> String {
         "zmqd {} (pid {}) started: {}, {}, {}",
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
-        show(source).whole(),
+        source,
         counted(config.proxies.len() as u64, "proxy"),
         counted(endpoints as u64, "endpoint")
     )

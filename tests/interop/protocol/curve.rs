@@ -9,10 +9,10 @@ use zmqd_tests::raw::{COMMAND, frame, greeting, ready};
 use zmqd_tests::{ANY, CURVE_KEYS, Python, Raw, Zmqd};
 
 /// A directory with keys that `zmqd keygen` has made; removed when dropped.
-pub(super) struct Keys(PathBuf);
+pub(crate) struct Keys(PathBuf);
 
 impl Keys {
-    pub(super) fn new(name: &str, owners: &[&str]) -> Self {
+    pub(crate) fn new(name: &str, owners: &[&str]) -> Self {
         let path = env::temp_dir().join(format!("zmqd-curve-{name}-{}", process::id()));
         fs::create_dir_all(&path).expect("a directory");
         let keys = Self(path);
@@ -25,12 +25,12 @@ impl Keys {
         keys
     }
 
-    pub(super) fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).to_string_lossy().into_owned()
     }
 
     /// The setting of an option to a file here.
-    fn set(&self, option: &str, file: &str) -> String {
+    pub(crate) fn set(&self, option: &str, file: &str) -> String {
         format!("{option}={}", self.path(file))
     }
 }

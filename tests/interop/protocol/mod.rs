@@ -1,6 +1,6 @@
 //! ZMTP: CURVE, PLAIN, roles, limits, heartbeats, mechanisms, and peers of version 2.0.
 
-mod curve;
+pub(crate) mod curve;
 mod heartbeats;
 mod limits;
 mod mechanisms;

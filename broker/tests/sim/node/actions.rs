@@ -60,6 +60,7 @@ impl Node {
                 Action::Connect(_)
                 | Action::Listen(_)
                 | Action::Record(_)
+                | Action::Reload
                 | Action::ResumeAll
                 | Action::StopConnecting(_)
                 | Action::StopListening(_) => mix(salt),
@@ -185,6 +186,12 @@ impl Node {
             }
             Action::Listen(id) => self.listen(ctx, id),
             Action::Record(proxy) => self.begin_recording(now, proxy),
+            Action::Reload => {
+                let later = ctx.random.range(0..=20 * MILLISECOND);
+                self.wake(ctx, ctx.now + later);
+                self.reminders += 1;
+                self.is_reloading = true;
+            }
             // The core refuses an attempt that succeeds nevertheless.
             Action::StopConnecting(_) => {}
             Action::StopListening(id) => self.stop_listening(ctx, id),

@@ -52,6 +52,8 @@ pub(crate) struct Node {
     tapes: BTreeMap<u32, settings::Recording>,
     /// When a stop began to close connections.
     pub(crate) drained_at: Option<Nanos>,
+    /// The configuration is being read again.
+    is_reloading: bool,
     /// Connections that the core will close with its deferred work.
     dying: Vec<ConnId>,
     /// The time at which its stop had ended.
@@ -140,6 +142,7 @@ impl Node {
             tapes: BTreeMap::new(),
             drained_at: None,
             dying: Vec::new(),
+            is_reloading: false,
             gone_at: None,
             hosts: BTreeMap::new(),
             idle_turns: 0,
@@ -216,6 +219,7 @@ impl Node {
         }
         self.decide(ctx, now);
         self.let_back_in(ctx, now);
+        self.answer_reload(ctx);
         if ctx.random.chance(4) {
             self.reconfigure(ctx, now);
         }

@@ -7,10 +7,11 @@ use crate::context::{Context, SocketKey};
 use crate::curve;
 use crate::model::index;
 use crate::scenario::{KEYS, client_keys};
+use crate::watch::is_at_high_water;
 use broker::config::endpoint::Host;
 use broker::config::{Admission, CaptureFormat, ClientKeys, Config, Endpoint, SocketName, diff};
 use broker::record::{Origin, RecordConfig, Statistics};
-use broker::{Applied, ConnId, ProxyId};
+use broker::{Applied, ConnId, Egress, ProxyId, Reloaded};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -283,6 +284,29 @@ impl Node {
                     while !self.reload_keys(ctx, now, key, former.clone()) {}
                 }
             }
+        }
+    }
+
+    /// A reload that a peer of a control asked for is over.
+    pub(super) fn answer_reload(&mut self, ctx: &mut Context) {
+        if !std::mem::take(&mut self.is_reloading) {
+            return;
+        }
+        let mut askers = self.model.reloading.clone();
+        askers.sort();
+        askers.dedup();
+        let queued = |node: &Self, id: ConnId| node.core.egress(id).map_or(0, Egress::messages);
+        let before: Vec<u32> = askers.iter().map(|id| queued(self, *id)).collect();
+        self.core.handle_reloaded(&Ok(Reloaded {
+            changes: vec!["a change".to_owned()],
+            needs_restart: Vec::new(),
+        }));
+        for (id, before) in askers.into_iter().zip(before) {
+            let count = (queued(self, id) - before) as usize;
+            let options = &self.model.socket(id).options;
+            let is_full = is_at_high_water(&self.core, id, options) || self.model.may_shed;
+            self.model.reloaded(id, count, is_full);
+            ctx.coverage.add("reloads answered", count as u64);
         }
     }
 

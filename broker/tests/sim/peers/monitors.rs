@@ -118,7 +118,7 @@ impl Steerer {
 
     fn command(&self, tools: &mut Tools<'_>) -> Vec<u8> {
         let random = &mut tools.ctx.random;
-        let command = match random.below(12) {
+        let command = match random.below(13) {
             4 if self.terminates => "TERMINATE",
             0 | 1 if self.pauses => "PAUSE",
             0..=3 => "RESUME",
@@ -126,6 +126,7 @@ impl Steerer {
             7 => r#"{"command": "peers"}"#,
             8 => r#"{"command": "statistics"}"#,
             9 => "NONSENSE",
+            10 => r#"{"command": "reload"}"#,
             _ => {
                 // A recent peer, or none.
                 let cables = tools.ctx.cables.len();

@@ -111,6 +111,25 @@ fn describe_turns(turns: &Value) -> String {
     text
 }
 
+/// A line for each change, and one with the keys that need a restart.
+fn describe_reload(answer: &Value) -> String {
+    let texts = |list: &str| {
+        let items = answer[list].as_array().map_or(&[][..], Vec::as_slice);
+        let texts = items.iter().filter_map(Value::as_str);
+        texts
+            .map(|text| show(text).whole().to_string())
+            .collect::<Vec<_>>()
+    };
+    let (mut lines, keys) = (texts("changes"), texts("needs_restart"));
+    if !keys.is_empty() {
+        lines.push(format!("restart zmqd to change: {}", keys.join(", ")));
+    }
+    if lines.is_empty() {
+        lines.push("no changes".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
 /// The answer to a command as text.
 pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
     let rows = |list: &str| answer[list].as_array().map_or(&[][..], Vec::as_slice);
@@ -118,6 +137,7 @@ pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
         CtlCommand::Pause => steered(answer, "paused"),
         CtlCommand::Resume => steered(answer, "resumed"),
         CtlCommand::Terminate => steered(answer, "terminated"),
+        CtlCommand::Reload => describe_reload(answer),
         CtlCommand::Statistics => {
             let is_ours = answer.get("proxy").is_some();
             let columns = if is_ours { SOCKETS } else { STEERED };

@@ -1,0 +1,66 @@
+//! Reloads that peers of controls ask for. The driver reads the configuration; the core keeps the
+//! peers that wait for the result.
+
+use crate::core::query::render_reload;
+use crate::core::{Action, Core};
+use crate::ids::ConnId;
+use zmtp::SocketType;
+use zmtp::encode::append_frame;
+
+/// The effect of a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The changes that were made, each in a line.
+    pub changes: Vec<String>,
+    /// The keys of the settings that need a restart, and were left out.
+    pub needs_restart: Vec<String>,
+}
+
+/// Peers that wait for the result of a reload.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    /// Each with the envelope of its answer; a peer may ask again before it is answered.
+    askers: Vec<(ConnId, Vec<u8>)>,
+}
+
+/// Answers that one peer may wait for.
+const ASKS_MAX: usize = 8;
+
+impl Reload {
+    /// A peer waits for the result, unless it waits often enough already.
+    pub(super) fn add(&mut self, id: ConnId, envelope: Vec<u8>) {
+        let own = self.askers.iter().filter(|(other, _)| *other == id);
+        if own.count() < ASKS_MAX {
+            self.askers.push((id, envelope));
+        }
+    }
+
+    /// A peer has left.
+    pub(super) fn forget(&mut self, id: ConnId) {
+        self.askers.retain(|(other, _)| *other != id);
+    }
+}
+
+impl Core {
+    /// A peer of a control asks for a reload.
+    pub(super) fn ask_for_reload(&mut self) {
+        self.deferred.withdraw(Action::Reload);
+        self.deferred.act(Action::Reload);
+    }
+
+    /// The driver has applied the configuration again, or could not: the peers that asked for that
+    /// get the result. An error is one sentence, or several in lines of their own.
+    pub fn handle_reloaded(&mut self, outcome: &Result<Reloaded, String>) {
+        let body = render_reload(outcome);
+        for (id, mut message) in std::mem::take(&mut self.reload.askers) {
+            let Some(conn) = self.conns.get(id) else {
+                continue;
+            };
+            let socket = conn.socket;
+            if self.sockets[socket].session.socket_type != SocketType::Sub {
+                append_frame(&mut message, &body, false);
+                self.send_answer(id, socket, &message);
+            }
+        }
+    }
+}
