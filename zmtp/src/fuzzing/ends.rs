@@ -306,7 +306,7 @@ impl Ends {
                 end.came_in_at.get_or_insert(before);
             }
             while let Some(deadline) = end.session.poll_timeout().filter(|at| *at <= self.now) {
-                // One that was over from the beginning, as after a late decision, is dealt with now.
+                // One that was over from the beginning, as after a late decision, is due now.
                 let deadline = deadline.max(before);
                 let Err(error) = end.session.handle_timeout(deadline, &mut end.out) else {
                     let next = end.session.poll_timeout();
