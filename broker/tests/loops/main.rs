@@ -40,14 +40,14 @@ impl Link {
             (self.from, SocketName::Backend)
         };
         let port = 1000 + 2 * broker + usize::from(side == SocketName::Backend);
-        format!("tcp://10.0.0.1:{port}")
+        format!("tcp://127.0.0.1:{port}")
     }
 }
 
 /// The endpoint for peers.
 fn entrance(broker: usize, side: SocketName) -> String {
     let port = 3000 + 2 * broker + usize::from(side == SocketName::Backend);
-    format!("tcp://10.0.0.1:{port}")
+    format!("tcp://127.0.0.1:{port}")
 }
 
 /// The configuration of one of the brokers with these links, and further lines.
@@ -251,14 +251,14 @@ fn echoes_and_captures_close_rings_too() {
         )
     };
     let mut net = Net::new(1);
-    net.add(0, &echo("tcp://10.0.0.1:1", "[]"));
-    net.add(1, &echo("tcp://10.0.0.1:2", "['tcp://10.0.0.1:1']"));
+    net.add(0, &echo("tcp://127.0.0.1:1", "[]"));
+    net.add(1, &echo("tcp://127.0.0.1:2", "['tcp://127.0.0.1:1']"));
     net.run(LONG);
     assert!(net.loops() > 0, "two echoes answer each other without end");
 
     let mut net = Net::new(1);
-    let text = "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://10.0.0.1:1'\n\
-                frontend.connect = 'tcp://10.0.0.1:2'\ncapture.bind = 'tcp://10.0.0.1:2'\n";
+    let text = "[[proxy]]\nkind = 'forwarder'\nbackend.bind = 'tcp://127.0.0.1:1'\n\
+                frontend.connect = 'tcp://127.0.0.1:2'\ncapture.bind = 'tcp://127.0.0.1:2'\n";
     net.add(0, text);
     net.run(LONG);
     assert!(net.loops() > 0, "a broker hears its own copies");

@@ -56,7 +56,7 @@ enum CtlCommand {
     Resume,
     /// End the proxy; zmqd ends with its last proxy
     Terminate,
-    /// Make zmqd read its configuration again and apply the changes, or reject it as a whole
+    /// Read the configuration again, and apply or reject it as a whole
     Reload,
     /// Show the counters of each socket
     Statistics,

@@ -194,7 +194,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["ctl"],
-        "zmqd ctl needs a subcommand: pause, resume, terminate, statistics, peers, closed, ",
+        "zmqd ctl needs a subcommand: pause, resume, terminate, reload, statistics, peers, ",
     ),
     (
         &["ctl", "tcp://a:1"],
