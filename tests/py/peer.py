@@ -52,6 +52,25 @@ def be_client(made, directory, server="server", client="client"):
     made.curve_publickey, made.curve_secretkey = keys
 
 
+def be_server(made, directory, server="server"):
+    """Makes a socket a CURVE server with the keys of this name in a directory."""
+    made.curve_server = True
+    keys = zmq.auth.load_certificate(f"{directory}/{server}.key_secret")
+    made.curve_publickey, made.curve_secretkey = keys
+
+
+def clients_of(directory, server="server"):
+    """A function that connects a socket with the keys of a name to this CURVE server."""
+
+    def client(kind, endpoint, name="client", **options):
+        made = socket(kind, **options)
+        be_client(made, directory, server=server, client=name)
+        made.connect(endpoint)
+        return made
+
+    return client
+
+
 def connect(kind, *endpoints, **options):
     """A socket that has shaken hands at every endpoint."""
     made = socket(kind, **options)

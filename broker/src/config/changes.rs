@@ -361,11 +361,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
 
 /// The differences between roles, and between the roles of users.
 fn compare_roles(old: &Config, new: &Config, list: &mut Vec<Change>) {
-    let role_of = |config: &Config, name: &str| {
-        let mut roles = config.roles.iter();
-        let role = roles.find(|role| role.name == name);
-        role.map(|role| Box::new(role.clone()))
-    };
+    let role_of = |config: &Config, name: &str| config.role(name).cloned().map(Box::new);
     let names = old.roles.iter().chain(&new.roles).map(|role| &role.name);
     let names: BTreeSet<&String> = names.collect();
     for name in names {
@@ -587,8 +583,7 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
 }
 
 fn proxy_mut<'a>(config: &'a mut Config, name: &str) -> Result<&'a mut ProxyConfig, Misfit> {
-    let mut proxies = config.proxies.iter_mut();
-    let found = proxies.find(|proxy| proxy.name == name);
+    let found = config.proxy_mut(name);
     found.ok_or_else(|| Misfit::NoSuchProxy(name.to_owned()))
 }
 

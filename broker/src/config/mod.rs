@@ -114,6 +114,23 @@ impl Config {
 
     /// The default memory limit.
     pub const MEMORY_LIMIT: u64 = 512 << 20;
+
+    /// The proxy with this name.
+    #[must_use]
+    pub fn proxy(&self, name: &str) -> Option<&ProxyConfig> {
+        self.proxies.iter().find(|proxy| proxy.name == name)
+    }
+
+    /// The proxy with this name, to change it.
+    pub fn proxy_mut(&mut self, name: &str) -> Option<&mut ProxyConfig> {
+        self.proxies.iter_mut().find(|proxy| proxy.name == name)
+    }
+
+    /// The role with this name.
+    #[must_use]
+    pub fn role(&self, name: &str) -> Option<&RoleConfig> {
+        self.roles.iter().find(|role| role.name == name)
+    }
 }
 
 impl Default for Config {

@@ -43,7 +43,7 @@ impl Core {
     /// Gives each socket that these changes concern its new keys. Peers that may not come in any
     /// more are closed.
     pub(super) fn set_keys(&mut self, changes: &Changes) {
-        let mut changed: Vec<(SocketId, bool, Admission)> = Vec::new();
+        let mut changed: Vec<(SocketId, bool)> = Vec::new();
         for change in &changes.list {
             let (at, has_other_name) = match change {
                 Change::Admission { at, .. } => (at, false),
@@ -53,19 +53,18 @@ impl Core {
             let Some(id) = self.socket_at(at) else {
                 continue;
             };
-            match changed.iter_mut().find(|(other, ..)| *other == id) {
-                Some((_, is_other, _)) => *is_other |= has_other_name,
-                None => {
-                    let former = self.sockets[id].admission.clone();
-                    changed.push((id, has_other_name, former));
-                }
-            }
-            if let Some(config) = self.config_of(&at.proxy) {
-                let config = config.socket(at.socket).clone();
-                self.sockets[id].set_keys(&config);
+            match changed.iter_mut().find(|(other, _)| *other == id) {
+                Some((_, is_other)) => *is_other |= has_other_name,
+                None => changed.push((id, has_other_name)),
             }
         }
-        for (id, has_other_mechanism, former) in changed {
+        for (id, has_other_mechanism) in changed {
+            let socket = &mut self.sockets[id];
+            let former = socket.admission.clone();
+            let proxy = &self.proxies[socket.proxy].name;
+            if let Some(config) = self.reconfiguration.config.proxy(proxy) {
+                socket.set_keys(config.socket(socket.name));
+            }
             let conns = self.conns.iter();
             let own = conns.filter(|(_, it)| it.socket == id && !it.is_down_link_queue());
             let own: Vec<ConnId> = own.map(|(conn, _)| conn).collect();

@@ -1,9 +1,9 @@
 //! Captures and controls that come and go while the broker runs.
 
-use crate::config::{ProxyConfig, SocketName};
+use crate::config::SocketName;
 use crate::core::Core;
 use crate::core::opening::Opening;
-use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
+use crate::ids::{LinkId, ProxyId, SocketId};
 use crate::proxy::Socket;
 use crate::reason::CloseReason;
 
@@ -16,8 +16,7 @@ impl Core {
         proxy: ProxyId,
         name: SocketName,
     ) {
-        let mut configs = opening.next.proxies.iter();
-        let Some(config) = configs.find(|config| config.name == self.proxies[proxy].name) else {
+        let Some(config) = opening.next.proxy(&self.proxies[proxy].name) else {
             return;
         };
         let config = config.clone();
@@ -32,35 +31,29 @@ impl Core {
     /// Gives a proxy the socket that [`Self::prepare_auxiliary`] made.
     pub(super) fn add_auxiliary(&mut self, id: ProxyId, socket: SocketId) {
         let name = self.sockets[socket].name;
-        let Some(config) = self.config_of(&self.proxies[id].name).cloned() else {
-            return;
-        };
         let proxy = &mut self.proxies[id];
         if name == SocketName::Capture {
             proxy.capture = Some(socket);
         } else {
             proxy.control = Some(socket);
         }
-        proxy.observers.set_config(&config, 0);
-        self.connect_socket(socket, &config.socket(name).connect);
+        self.set_observers(id);
+        let config = self.reconfiguration.config.proxy(&self.proxies[id].name);
+        let connects = config.map(|config| config.socket(name).connect.clone());
+        self.connect_socket(socket, &connects.unwrap_or_default());
     }
 
     /// Takes its capture or control from a proxy. The peers are closed, and the socket goes with
     /// the last of them.
     pub(super) fn remove_auxiliary(&mut self, socket: SocketId) {
         let Socket { name, proxy, .. } = self.sockets[socket];
-        let Some(config) = self.config_of(&self.proxies[proxy].name).cloned() else {
-            return;
-        };
         let own = &mut self.proxies[proxy];
         if name == SocketName::Capture {
             own.capture = None;
-            own.observers.set_config(&config, 0);
         } else {
             own.control = None;
-            let readers = own.capture.map_or(0, |capture| self.sockets[capture].peers);
-            own.observers.set_config(&config, readers);
         }
+        self.set_observers(proxy);
         let links = self.links.iter();
         let links: Vec<LinkId> = links
             .filter(|(_, link)| link.socket == socket && !link.is_removed)
@@ -69,35 +62,20 @@ impl Core {
         for link in links {
             self.remove_link(link);
         }
-        let conns = self.conns.iter();
-        let conns: Vec<ConnId> = conns
-            .filter(|(_, conn)| conn.socket == socket)
-            .map(|(id, _)| id)
-            .collect();
-        for conn in conns {
-            self.close_later(conn, CloseReason::SocketRemoved);
-        }
+        self.close_all_later(CloseReason::SocketRemoved, |conn| conn.socket == socket);
         self.leaving.sockets.push(socket);
         // Messages may have waited for a reader of the capture.
         self.wake_both(proxy);
     }
 
-    /// The copies of a proxy's messages take the form of the running configuration.
-    pub(super) fn set_capture_form(&mut self, name: &str) {
-        let (Some(id), Some(config)) = (self.proxy_named(name), self.config_of(name).cloned())
-        else {
-            return;
-        };
+    /// What a proxy does with its messages beside passing them on becomes as in the running
+    /// configuration.
+    pub(super) fn set_observers(&mut self, id: ProxyId) {
         let proxy = &mut self.proxies[id];
-        let readers = proxy
-            .capture
-            .map_or(0, |capture| self.sockets[capture].peers);
-        proxy.observers.set_config(&config, readers);
-    }
-
-    /// The running configuration of the proxy with this name.
-    pub(super) fn config_of(&self, name: &str) -> Option<&ProxyConfig> {
-        let mut proxies = self.reconfiguration.config.proxies.iter();
-        proxies.find(|config| config.name == name)
+        if let Some(config) = self.reconfiguration.config.proxy(&proxy.name) {
+            let capture = proxy.capture;
+            let readers = capture.map_or(0, |capture| self.sockets[capture].peers);
+            proxy.observers.set_config(config, readers);
+        }
     }
 }

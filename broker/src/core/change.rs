@@ -161,11 +161,8 @@ impl Admin<'_> {
                 Change::Unbind(at, configured.unwrap_or_else(|| endpoint.clone()))
             }
             Attach::Connect => {
-                let config = self.config().proxies.iter();
-                let mut sockets = config
-                    .filter(|config| config.name == at.proxy)
-                    .map(|config| config.socket(socket));
-                let connects = sockets.next().map(|socket| &socket.connect[..]);
+                let config = self.config().proxy(&at.proxy);
+                let connects = config.map(|config| &config.socket(socket).connect[..]);
                 let mut connects = connects.unwrap_or_default().iter();
                 let found = connects.find(|connect| connect.endpoint == *endpoint);
                 let connect = found.cloned();

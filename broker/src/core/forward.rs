@@ -364,7 +364,7 @@ impl<'a> Forwarder<'a> {
             wire,
         };
         let topic = message.first();
-        // A subscription in the form of a message is no publication; its sender may receive all.
+        // A subscription in the form of a message publishes nothing; its sender may receive all.
         let is_subscription = || self.to.pattern.is_xsub() && message.subscription().is_some();
         if self.plan.is_limited
             && let Some(conn) = self.conns.get_mut(self.plan.id)

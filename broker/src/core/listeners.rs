@@ -117,8 +117,7 @@ impl Core {
              until a change adds it"
         );
         let name = proxy.to_owned();
-        let proxies = &mut self.reconfiguration.config.proxies;
-        if let Some(config) = proxies.iter_mut().find(|config| config.name == name) {
+        if let Some(config) = self.reconfiguration.config.proxy_mut(&name) {
             let bind = &mut config.socket_mut(side).bind;
             if let Some(index) = bind.iter().position(|other| *other == endpoint) {
                 bind.remove(index);

@@ -21,8 +21,7 @@ impl Core {
                 && !changed.contains(&socket)
             {
                 changed.push(socket);
-                let mut proxies = self.reconfiguration.config.proxies.iter();
-                if let Some(config) = proxies.find(|config| config.name == at.proxy) {
+                if let Some(config) = self.reconfiguration.config.proxy(&at.proxy) {
                     let options = config.socket(at.socket).options.clone();
                     self.sockets[socket].set_options(options);
                 }

@@ -97,9 +97,7 @@ impl Core {
     pub fn record_config(&self, proxy: ProxyId) -> Option<&RecordConfig> {
         let opening = self.reconfiguration.opening.as_ref()?;
         let name = &self.proxies.get(proxy)?.name;
-        let mut proxies = opening.next.proxies.iter();
-        let config = proxies.find(|config| config.name == *name)?;
-        config.record.as_ref()
+        opening.next.proxy(name)?.record.as_ref()
     }
 
     /// The driver has started the recording that [`Action::Record`] requested.
@@ -400,7 +398,9 @@ impl Core {
                 }
             }
             Change::CaptureFormat { proxy, .. } | Change::CapturePrefix { proxy, .. } => {
-                self.set_capture_form(proxy);
+                if let Some(proxy) = self.proxy_named(proxy) {
+                    self.set_observers(proxy);
+                }
             }
             Change::Connect(at, connect) => {
                 if let Some(socket) = self.socket_at(at) {

@@ -160,8 +160,7 @@ impl Core {
         let of_list = socket.admission.role_of(user).map(|role| &**role);
         let named = of_list.or_else(|| config.users.get(user).map(|role| &**role));
         let name = named.unwrap_or(RoleConfig::DEFAULT);
-        let mut roles = config.roles.iter();
-        let Some(role) = roles.find(|role| role.name == name) else {
+        let Some(role) = config.role(name) else {
             // Without the role that it was given, a user may do nothing.
             return named.map_or(Ok(None), |_| Err(CloseReason::RoleForbids));
         };

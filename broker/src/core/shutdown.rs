@@ -120,7 +120,8 @@ impl Core {
         }
         let is_unfinished =
             |conn: &Conn| conn.phase == Phase::Handshake || conn.is_down_link_queue();
-        self.close_all_later(|conn| conn.proxy == id && is_unfinished(conn));
+        let is_meant = |conn: &Conn| conn.proxy == id && is_unfinished(conn);
+        self.close_all_later(CloseReason::Stopping, is_meant);
     }
 
     /// Advances the stops in progress. Returns whether one has ended, so that more work is due.
@@ -214,14 +215,14 @@ impl Core {
                 log::warn!("{name} {}: {loss}", socket.name);
             }
         }
-        self.close_all_later(|conn| conn.proxy == id);
+        self.close_all_later(CloseReason::Stopping, |conn| conn.proxy == id);
     }
 
-    fn close_all_later(&mut self, is_meant: impl Fn(&Conn) -> bool) {
+    pub(super) fn close_all_later(&mut self, why: CloseReason, is_meant: impl Fn(&Conn) -> bool) {
         let meant = self.conns.iter().filter(|(_, conn)| is_meant(conn));
         let ids: Vec<ConnId> = meant.map(|(id, _)| id).collect();
         for id in ids {
-            self.close_later(id, CloseReason::Stopping);
+            self.close_later(id, why);
         }
     }
 

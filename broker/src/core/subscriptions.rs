@@ -79,16 +79,10 @@ impl Core {
         ) -> Result<bool, CloseReason>,
     ) -> bool {
         let is_watched = self.proxies[self.sockets[own].proxy].observers.is_active();
-        let (socket, mut across) = both_sides(&mut self.sockets, own);
+        let (sockets, mut upstream) = self.upstream();
+        let (socket, mut across) = both_sides(sockets, own);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
             return true;
-        };
-        let mut upstream = Upstream {
-            conns: &mut self.conns,
-            session_out: &mut self.scratch.session_out,
-            deferred: &mut self.deferred,
-            outbox: &mut self.outbox,
-            telling: &mut self.pending.telling,
         };
         let mut shown = Vec::new();
         let mut tell = |topic: &[u8], notice: Notice| {
@@ -108,18 +102,24 @@ impl Core {
         })
     }
 
-    /// A peer across an XSUB subscribes or cancels by a message, as users of XSUB sockets do.
-    pub(super) fn subscribe_by_message(&mut self, to: SocketId, add: bool, topic: &[u8]) {
-        let socket = &mut self.sockets[to];
-        let Pattern::Xsub(xsub) = &mut socket.pattern else {
-            return;
-        };
-        let mut upstream = Upstream {
+    /// The sockets, and what sending their subscriptions upstream needs.
+    fn upstream(&mut self) -> (&mut Sockets, Upstream<'_>) {
+        let upstream = Upstream {
             conns: &mut self.conns,
             session_out: &mut self.scratch.session_out,
             deferred: &mut self.deferred,
             outbox: &mut self.outbox,
             telling: &mut self.pending.telling,
+        };
+        (&mut self.sockets, upstream)
+    }
+
+    /// A peer across an XSUB subscribes or cancels by a message, as users of XSUB sockets do.
+    pub(super) fn subscribe_by_message(&mut self, to: SocketId, add: bool, topic: &[u8]) {
+        let (sockets, mut upstream) = self.upstream();
+        let socket = &mut sockets[to];
+        let Pattern::Xsub(xsub) = &mut socket.pattern else {
+            return;
         };
         let has_room = xsub.subscribe((topic, add), &socket.options, |publisher, topic, change| {
             upstream.tell_publisher(publisher, topic, change);
@@ -274,18 +274,12 @@ impl Core {
             return (0, true);
         };
         let is_watched = self.proxies[self.sockets[own].proxy].observers.is_active();
-        let (socket, mut across) = both_sides(&mut self.sockets, own);
+        let (sockets, mut upstream) = self.upstream();
+        let (socket, mut across) = both_sides(sockets, own);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
             return (0, true);
         };
         let is_pub = xpub.is_pub();
-        let mut upstream = Upstream {
-            conns: &mut self.conns,
-            session_out: &mut self.scratch.session_out,
-            deferred: &mut self.deferred,
-            outbox: &mut self.outbox,
-            telling: &mut self.pending.telling,
-        };
         let is_shown = is_watched && !is_pub;
         let mut shown = Vec::new();
         let before = xpub.subscriptions_of(id);

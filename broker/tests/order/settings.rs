@@ -109,6 +109,26 @@ fn the_form_of_copies_changes_for_the_same_readers() {
 }
 
 #[test]
+fn a_control_that_comes_and_goes_leaves_the_readers_of_the_capture_alone() {
+    let mut config = proxy("streamer");
+    config.name = "main".to_owned();
+    config.backend.bind = vec![endpoint(2)];
+    config.capture.socket.bind.push(endpoint(9));
+    let mut play = Play::of(config);
+    let source = play.join(FRONT);
+    play.join(BACK);
+    let reader = play.reader(SocketType::Sub);
+    play.reload(|config| config.proxies[0].control.socket.bind.push(endpoint(8)))
+        .expect("legal");
+    play.send(source, &["1"]);
+    assert_eq!(play.write(reader), ["in", "1"]);
+    play.reload(|config| config.proxies[0].control.socket.bind.clear())
+        .expect("legal");
+    play.send(source, &["2"]);
+    assert_eq!(play.write(reader), ["in", "2"]);
+}
+
+#[test]
 fn messages_wait_for_a_capture_that_blocks_only_as_long_as_it_is_there() {
     let mut play = main_only();
     let (source, sink) = (play.join(FRONT), play.join(BACK));

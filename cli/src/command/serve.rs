@@ -33,11 +33,10 @@ impl Source {
             Self::Fixed(name) => {
                 log::info!("the configuration is the {name}: only its key files are read again");
                 let mut config = config.clone();
-                let problems = config.load_keys().err().unwrap_or_default();
-                if problems.is_empty() {
-                    return Ok(config);
+                match config.load_keys() {
+                    Ok(()) => Ok(config),
+                    Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
                 }
-                Err(problems.iter().map(ToString::to_string).collect())
             }
             Self::File(path) => config_file::read_again(path).map_err(Failure::into_sentences),
         }

@@ -200,12 +200,7 @@ fn a_key_that_was_removed_closes_its_connections() {
     python.set("keys", &keys.path(""));
     python.run(
         r#"
-        def client(kind, endpoint, name):
-            made = socket(kind)
-            be_client(made, keys, client=name)
-            made.connect(endpoint)
-            return made
-
+        client = clients_of(keys)
         sink = client(zmq.PULL, backend, "first")
         first, second = (client(zmq.PUSH, frontend, name) for name in ("first", "second"))
         for number in range(10):

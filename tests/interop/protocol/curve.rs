@@ -75,15 +75,10 @@ fn only_clients_with_the_servers_key_come_in() {
     python.set("keys", &keys.path(""));
     python.run(
         r#"
-        def client(kind, endpoint, server):
-            made = socket(kind)
-            be_client(made, keys, server=server)
-            made.connect(endpoint)
-            return made
-
-        stranger = client(zmq.DEALER, backend, "other")
+        client = clients_of(keys)
+        stranger = clients_of(keys, server="other")(zmq.DEALER, backend)
         plain = dial(zmq.DEALER, backend)
-        worker, asker = client(zmq.REP, backend, "server"), client(zmq.REQ, frontend, "server")
+        worker, asker = client(zmq.REP, backend), client(zmq.REQ, frontend)
         for number in range(300):
             asker.send_multipart([b"%d" % number, b"x" * number * 300])
             assert worker.recv_multipart() == [b"%d" % number, b"x" * number * 300]
@@ -112,12 +107,7 @@ fn only_listed_clients_come_in() {
     python.set("keys", &keys.path(""));
     python.run(
         r#"
-        def client(kind, endpoint, name):
-            made = socket(kind)
-            be_client(made, keys, client=name)
-            made.connect(endpoint)
-            return made
-
+        client = clients_of(keys)
         unlisted = client(zmq.PULL, backend, "unlisted")
         sink = client(zmq.PULL, backend, "clients/listed")
         source = client(zmq.PUSH, frontend, "clients/listed")
@@ -158,12 +148,7 @@ fn a_list_limits_the_addresses_of_its_clients() {
     python.set("keys", &keys.path(""));
     python.run(
         r#"
-        def client(kind, endpoint, name):
-            made = socket(kind)
-            be_client(made, keys, client=name)
-            made.connect(endpoint)
-            return made
-
+        client = clients_of(keys)
         far = client(zmq.PULL, backend, "far")
         sink, source = client(zmq.PULL, backend, "near"), client(zmq.PUSH, frontend, "near")
         for number in range(100):
@@ -182,9 +167,7 @@ fn a_side_is_a_client_of_a_libzmq_server() {
     python.run(
         r#"
         sink = socket(zmq.PULL)
-        sink.curve_server = True
-        secret = zmq.auth.load_certificate(f"{keys}server.key_secret")
-        sink.curve_publickey, sink.curve_secretkey = secret
+        be_server(sink, keys)
         sink.bind("tcp://127.0.0.1:0")
         "#,
     );
@@ -229,12 +212,7 @@ fn the_command_line_gives_both_sides_their_keys() {
     python.set("keys", &keys.path(""));
     python.run(
         r#"
-        def client(kind, endpoint, name):
-            made = socket(kind)
-            be_client(made, keys, client=name)
-            made.connect(endpoint)
-            return made
-
+        client = clients_of(keys)
         stranger = client(zmq.REP, backend, "client")
         worker, asker = client(zmq.REP, backend, "worker"), client(zmq.REQ, frontend, "client")
         asker.send(b"question")
@@ -249,9 +227,7 @@ fn the_command_line_gives_both_sides_their_keys() {
     python.run(
         r#"
         sink = socket(zmq.PULL)
-        sink.curve_server = True
-        secret = zmq.auth.load_certificate(f"{keys}server.key_secret")
-        sink.curve_publickey, sink.curve_secretkey = secret
+        be_server(sink, keys)
         sink.bind("tcp://127.0.0.1:0")
         "#,
     );

@@ -23,19 +23,10 @@ fn list(keys: &Keys, clients: &[(&str, &str)]) {
     fs::write(keys.path("clients"), lines.collect::<String>()).expect("a list");
 }
 
-/// A function that makes a socket with the keys of a name.
-const CONNECT: &str = r#"
-def client(kind, endpoint, name, **options):
-    made = socket(kind, **options)
-    be_client(made, keys, server="broker", client=name)
-    made.connect(endpoint)
-    return made
-"#;
-
 fn python(broker: &Zmqd, keys: &Keys) -> Python {
     let mut python = Python::beside(broker);
     python.set("keys", &keys.path(""));
-    python.run(CONNECT);
+    python.run(r#"client = clients_of(keys, server="broker")"#);
     python
 }
 

@@ -324,7 +324,10 @@ fn other_limits_apply_to_the_next_messages() {
         buffer_size_max: 1,
         ..folder.config()
     });
-    assert!(!push(&mut recorder, 6, b"c"), "there is no room");
+    assert!(
+        !push(&mut recorder, 6, b"c"),
+        "the recorder has room for it"
+    );
 }
 
 #[test]

@@ -109,7 +109,7 @@ pub(crate) struct Setting {
 }
 
 impl ProxyArgs {
-    /// The settings of all sockets or of some, those that others override first.
+    /// The settings of all sockets and of one, each in the order in which they take effect.
     pub(crate) fn take_settings(&mut self) -> Vec<Setting> {
         let both = [
             ("curve_secret", self.curve_secret.take()),
@@ -122,12 +122,8 @@ impl ProxyArgs {
         let insecure = self
             .insecure
             .then(|| setting("insecure", None, &Value::Flag(true)));
-        // General settings before particular ones, in any order on the command line.
-        let (one, all): (Vec<Setting>, Vec<Setting>) = std::mem::take(&mut self.set)
-            .into_iter()
-            .partition(|setting| setting.side.is_some());
-        let shared = insecure.into_iter().chain(all);
-        shared.chain(both.flatten()).chain(one).collect()
+        let own = insecure.into_iter().chain(both.flatten());
+        own.chain(std::mem::take(&mut self.set)).collect()
     }
 }
 
