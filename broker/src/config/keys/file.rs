@@ -88,11 +88,15 @@ pub(super) fn read_secret(path: &str) -> Result<SecretKey, KeyError> {
     Ok(key)
 }
 
-/// A public key, or the name of the file that has it.
+/// A public key, or the name of the file that has it. The name of an existing file is one, although
+/// a path of 40 characters can also be a key.
 ///
 /// # Errors
 /// See [`KeyError`].
 pub(super) fn public_key(text: &str) -> Result<PublicKey, KeyError> {
+    if fs::metadata(text).is_ok_and(|metadata| metadata.is_file()) {
+        return read_public(text);
+    }
     text.parse().or_else(|_| read_public(text))
 }
 

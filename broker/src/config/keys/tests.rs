@@ -60,6 +60,25 @@ fn a_secret_key_is_read_from_a_certificate_or_alone() {
     }
 }
 
+/// Z85 has the characters of paths, so that a path of 40 characters can be taken for a key.
+#[test]
+fn the_name_of_a_file_is_no_key() {
+    let files = Files::new("name");
+    let directory = files.0.to_string_lossy().len() + 1;
+    let name = "x".repeat(40_usize.saturating_sub(directory).max(1));
+    let path = files.write(
+        &name,
+        0o644,
+        &format!("curve\n  public-key = \"{PUBLIC}\"\n"),
+    );
+    assert_eq!(public_key(&path), Ok(public(PUBLIC)), "{path}");
+    assert_eq!(public_key(OTHER), Ok(public(OTHER)));
+    fs::remove_file(&path).expect("the file");
+    if path.len() == 40 {
+        assert_ne!(public_key(&path), Ok(public(PUBLIC)), "it would be a key");
+    }
+}
+
 #[test]
 fn unusable_secret_files_are_refused_with_the_remedy() {
     let files = Files::new("refused");
