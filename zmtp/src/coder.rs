@@ -9,8 +9,10 @@
 //! plain ZMTP. Without a coder the bytes on the wire are plain.
 
 use crate::error::Error;
+use crate::frames::Frames;
 use crate::limits::Limits;
 use crate::mechanism::curve::traffic;
+use crate::wire::header::{COMMAND, MORE};
 
 /// Both directions of one connection's traffic.
 #[derive(Debug)]
@@ -69,5 +71,30 @@ impl Sealer {
     /// The keys are used up.
     pub fn seal(&mut self, flags: u8, body: &[u8], out: &mut [u8]) -> Result<(), Error> {
         self.0.seal(flags, body, out)
+    }
+
+    /// Seals the whole frames at the front of `plain`, and appends them to `out` until that has
+    /// `size_max` bytes or more. Returns the number of plain bytes that were sealed.
+    ///
+    /// # Errors
+    /// The keys are used up.
+    pub fn append_sealed(
+        &mut self,
+        plain: &[u8],
+        size_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Error> {
+        let mut frames = Frames::new(plain);
+        while out.len() < size_max
+            && let Some(frame) = frames.next()
+        {
+            let more = if frame.more { MORE } else { 0 };
+            let command = if frame.command { COMMAND } else { 0 };
+            let start = out.len();
+            out.resize(start + self.sealed_size(frame.body.len()), 0);
+            let room = out.get_mut(start..).unwrap_or_default();
+            self.seal(more | command, frame.body, room)?;
+        }
+        Ok(plain.len() - frames.rest().len())
     }
 }
