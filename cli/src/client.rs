@@ -9,37 +9,79 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use broker::config::endpoint::Endpoint;
-use zmtp::{Event, HeartbeatConfig, Peer, Session, SessionConfig, SocketType, Version, encode};
+use zmtp::{
+    Coder, Event, HeartbeatConfig, Incompatible, MechanismConfig, Opener, Peer, Sealer, Session,
+    SessionConfig, SocketType, Version, encode,
+};
 
+mod advice;
+mod security;
 mod stream;
 
+pub(crate) use advice::Advice;
+pub(crate) use security::SecurityArgs;
 pub(crate) use stream::{Listener, Stream};
+
+/// What all connections of one command have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientConfig {
+    pub(crate) mechanism: MechanismConfig,
+    pub(crate) socket_type: SocketType,
+    /// For connecting, and again for the handshake. Later, a write that makes no progress for this
+    /// long fails.
+    pub(crate) timeout: Duration,
+}
 
 /// One connection after its handshake.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// Received bytes; those before `taken` are handled.
+    /// Received plain bytes; those before `taken` are handled.
     input: Vec<u8>,
+    /// Opens received frames, if the mechanism encrypts them.
+    opener: Option<Opener>,
+    /// Plain bytes to be sent.
     out: Vec<u8>,
+    outgoing: Arc<Mutex<Outgoing>>,
+    /// Received frames that are not opened yet.
+    raw: Vec<u8>,
     /// The size of the next read: it grows each time that the buffer was too small.
     read_size: usize,
     session: Session,
+    /// Steps of the handshake so far: the greeting, and then commands of the peer.
+    steps: u32,
     stream: Arc<Stream>,
     taken: usize,
-    turn: Arc<Mutex<()>>,
     version: Version,
+}
+
+/// The sending direction of a connection. It is locked during a write, so that writes do not
+/// interleave and frames leave in the order in which they are sealed.
+#[derive(Debug, Default)]
+struct Outgoing {
+    sealed: Vec<u8>,
+    /// Seals frames before they are sent, if the mechanism encrypts them.
+    sealer: Option<Sealer>,
 }
 
 /// Sends on a client's connection from another thread, while the client receives.
 #[derive(Debug)]
 pub(crate) struct Sender {
+    outgoing: Arc<Mutex<Outgoing>>,
     stream: Arc<Stream>,
-    /// Held during a write, so that writes do not interleave.
-    turn: Arc<Mutex<()>>,
+}
+
+/// A connection after its handshake, without the session.
+#[derive(Debug)]
+pub(crate) struct BareConnection {
+    /// What its bytes pass through, if its mechanism encrypts them.
+    pub(crate) coder: Option<Box<Coder>>,
+    /// Bytes that were received and not returned.
+    pub(crate) received: Vec<u8>,
+    pub(crate) stream: TcpStream,
 }
 
 /// Received by [`Client::recv`].
@@ -56,6 +98,8 @@ pub(crate) enum Received<'a> {
 pub(crate) enum ClientError {
     /// The peer closed the connection.
     Closed,
+    /// The handshake of a mechanism with keys or passwords failed, and what to check.
+    Handshake(Box<Self>, Advice),
     /// A system call failed.
     Io(io::Error),
     /// One side violated the protocol, or both are incompatible.
@@ -65,35 +109,24 @@ pub(crate) enum ClientError {
 }
 
 impl Client {
-    /// Connects and shakes hands, with `timeout` for each. Later, a write that makes no progress
-    /// for this long fails.
+    /// Connects and shakes hands.
     ///
     /// # Errors
     /// Nothing listens there, the peer refuses us, or the time is over.
-    pub(crate) fn connect(
-        endpoint: &Endpoint,
-        socket_type: SocketType,
-        identity: &[u8],
-        timeout: Duration,
-    ) -> Result<Self, ClientError> {
-        let stream = Stream::connect(endpoint, timeout)?;
-        Self::over(stream, socket_type, identity, timeout)
+    pub(crate) fn connect(endpoint: &Endpoint, config: &ClientConfig) -> Result<Self, ClientError> {
+        let stream = Stream::connect(endpoint, config.timeout)?;
+        Self::over(stream, config)
     }
 
-    /// Shakes hands on a connection within `timeout`; otherwise as [`Self::connect`].
-    pub(crate) fn over(
-        stream: Stream,
-        socket_type: SocketType,
-        identity: &[u8],
-        timeout: Duration,
-    ) -> Result<Self, ClientError> {
-        let config = SessionConfig {
-            handshake_timeout: Some(timeout),
+    /// Shakes hands on a connection; otherwise as [`Self::connect`].
+    pub(crate) fn over(stream: Stream, config: &ClientConfig) -> Result<Self, ClientError> {
+        let session = SessionConfig {
+            handshake_timeout: Some(config.timeout),
             heartbeat: Some(HEARTBEAT),
-            identity: identity.to_vec(),
-            ..SessionConfig::new(socket_type)
+            mechanism: config.mechanism.clone(),
+            ..SessionConfig::new(config.socket_type)
         };
-        Self::shake_hands(stream, config, timeout)
+        Self::shake_hands(stream, session, config.timeout)
     }
 
     fn shake_hands(
@@ -107,21 +140,46 @@ impl Client {
         let session = Session::new(Arc::new(config), now, &mut out);
         let mut client = Self {
             input: Vec::new(),
+            opener: None,
             out,
+            outgoing: Arc::default(),
+            raw: Vec::new(),
             read_size: READ_SIZE_MIN,
             session,
+            steps: 0,
             stream: Arc::new(stream),
             taken: 0,
-            turn: Arc::default(),
             version: Version::V3_0,
         };
-        match client.advance(Some(now + timeout))? {
-            Heard::Ready(peer) => client.version = peer.version,
-            Heard::Message(_) | Heard::Subscription { .. } => {
+        match client.advance(Some(now + timeout)) {
+            Ok(Heard::Ready(peer)) => client.version = peer.version,
+            Ok(Heard::Message(_) | Heard::Subscription { .. }) => {
                 unreachable!("a session reports nothing else before it is ready")
+            }
+            Err(error) => {
+                let mechanism = &client.session.config().mechanism;
+                return Err(match Advice::new(mechanism, client.steps, &error) {
+                    Some(advice) => ClientError::Handshake(Box::new(error), advice),
+                    None => error,
+                });
             }
         }
         Ok(client)
+    }
+
+    /// The handshake is over: if the mechanism encrypts traffic, what is received and sent from
+    /// now on passes through its coder.
+    fn begin_coding(&mut self) {
+        if let Some(coder) = self.session.take_coder() {
+            self.raw = self.input.split_off(self.taken);
+            self.opener = Some(coder.opener);
+            self.outgoing().sealer = Some(coder.sealer);
+        }
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        let locked = self.outgoing.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one message with these frames.
@@ -163,15 +221,15 @@ impl Client {
         if self.out.is_empty() {
             return Ok(());
         }
-        let turn = match self.turn.try_lock() {
-            Ok(turn) => turn,
+        let mut outgoing = match self.outgoing.try_lock() {
+            Ok(outgoing) => outgoing,
             // Our sender is writing. An answer to PING can wait: sent data is a sign of life, and
             // waiting for a peer that itself waits for us to read would be a deadlock.
             Err(TryLockError::WouldBlock) => return Ok(()),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         };
-        (&*self.stream).write_all(&self.out)?;
-        drop(turn);
+        outgoing.write(&self.stream, &self.out)?;
+        drop(outgoing);
         self.out.clear();
         Ok(())
     }
@@ -180,8 +238,8 @@ impl Client {
     pub(crate) fn sender(&self) -> io::Result<Sender> {
         self.stream.set_write_timeout(None)?;
         Ok(Sender {
+            outgoing: Arc::clone(&self.outgoing),
             stream: Arc::clone(&self.stream),
-            turn: Arc::clone(&self.turn),
         })
     }
 
@@ -191,15 +249,21 @@ impl Client {
         self.stream.try_clone()
     }
 
-    /// The bare connection, for a caller that knows the wire form, and the bytes that were received
-    /// and not yet returned.
+    /// The bare connection, for a caller that knows the wire form.
     ///
     /// # Errors
     /// It is not over TCP, or a sender exists for it.
-    pub(crate) fn into_tcp(mut self) -> Result<(TcpStream, Vec<u8>), String> {
+    pub(crate) fn into_tcp(mut self) -> Result<BareConnection, String> {
         self.input.drain(..self.taken);
+        self.input.append(&mut self.raw);
+        let sealer = self.outgoing().sealer.take();
+        let coder = self.opener.take().zip(sealer);
         match Arc::into_inner(self.stream) {
-            Some(Stream::Tcp(stream)) => Ok((stream, self.input)),
+            Some(Stream::Tcp(stream)) => Ok(BareConnection {
+                coder: coder.map(|(opener, sealer)| Box::new(Coder { opener, sealer })),
+                received: self.input,
+                stream,
+            }),
             _ => Err("only tcp://HOST:PORT can be put under load".to_owned()),
         }
     }
@@ -232,9 +296,11 @@ impl Client {
                 }
                 // The client lets in the peer that it has connected to.
                 Event::Authenticate(_) | Event::Undecided => {}
-                Event::LoopCheck(_) | Event::Progress | Event::Trial(_) => {}
+                Event::LoopCheck(_) | Event::Trial(_) => {}
+                Event::Progress => self.steps = self.steps.saturating_add(1),
                 Event::Ready(peer) => {
                     self.flush()?;
+                    self.begin_coding();
                     return Ok(Heard::Ready(peer));
                 }
                 Event::Subscription { add, topic } => {
@@ -247,9 +313,27 @@ impl Client {
         }
     }
 
+    /// Opens the whole frames that were received; returns whether there were any.
+    fn open(&mut self) -> Result<bool, ClientError> {
+        let Some(opener) = &mut self.opener else {
+            return Ok(false);
+        };
+        let limits = &self.session.config().limits;
+        let opened = opener.open(&mut self.raw, limits);
+        let opened = opened.map_err(ClientError::Protocol)?;
+        self.input.extend_from_slice(&self.raw[..opened.plain]);
+        self.raw.drain(..opened.consumed);
+        Ok(opened.plain > 0)
+    }
+
     /// Waits for bytes, or until a heartbeat is due. The buffer grows with received bytes, not with
     /// announced sizes.
     fn read(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
+        self.input.drain(..self.taken);
+        self.taken = 0;
+        if self.open()? {
+            return Ok(());
+        }
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Err(ClientError::TimedOut);
@@ -258,13 +342,14 @@ impl Client {
         // A deadline that passed before this call still gets a short read.
         let timeout = |wake: Instant| wake.saturating_duration_since(now).max(MOMENT);
         self.stream.set_read_timeout(wake.min().map(timeout))?;
-        self.input.drain(..self.taken);
-        self.taken = 0;
-        let have = self.input.len();
-        self.input.resize(have + self.read_size, 0);
-        let received = (&*self.stream).read(&mut self.input[have..]);
-        self.input
-            .truncate(have + received.as_ref().map_or(0, |size| *size));
+        let buffer = match &self.opener {
+            Some(_) => &mut self.raw,
+            None => &mut self.input,
+        };
+        let have = buffer.len();
+        buffer.resize(have + self.read_size, 0);
+        let received = (&*self.stream).read(&mut buffer[have..]);
+        buffer.truncate(have + received.as_ref().map_or(0, |size| *size));
         match received {
             Ok(0) => Err(ClientError::Closed),
             Ok(size) => {
@@ -296,10 +381,9 @@ impl Sender {
     /// # Errors
     /// The connection is closed.
     pub(crate) fn send_wire(&self, wire: &[u8]) -> Result<(), ClientError> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        (&*self.stream).write_all(wire)?;
-        drop(turn);
-        Ok(())
+        let outgoing = self.outgoing.lock();
+        let mut outgoing = outgoing.unwrap_or_else(PoisonError::into_inner);
+        outgoing.write(&self.stream, wire)
     }
 
     /// Closes the sending direction, while the client goes on receiving.
@@ -308,6 +392,22 @@ impl Sender {
     /// The connection is closed.
     pub(crate) fn end(&self) -> Result<(), ClientError> {
         Ok(self.stream.shutdown(Shutdown::Write)?)
+    }
+}
+
+impl Outgoing {
+    /// Sends whole frames, and waits until the kernel has them.
+    fn write(&mut self, mut stream: &Stream, mut plain: &[u8]) -> Result<(), ClientError> {
+        let Some(sealer) = &mut self.sealer else {
+            return Ok(stream.write_all(plain)?);
+        };
+        while !plain.is_empty() {
+            self.sealed.clear();
+            let size = sealer.append_sealed(plain, READ_SIZE_MAX, &mut self.sealed);
+            plain = &plain[size.map_err(ClientError::Protocol)?..];
+            stream.write_all(&self.sealed)?;
+        }
+        Ok(())
     }
 }
 
@@ -332,7 +432,13 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the peer closed the connection"),
+            Self::Handshake(error, advice) => write!(f, "{error} {advice}"),
             Self::Io(error) => error.fmt(f),
+            Self::Protocol(error @ zmtp::Error::Incompatible(Incompatible::Mechanism { .. })) => {
+                let remedy =
+                    "choose its mechanism with --curve-server, --plain-username or neither";
+                write!(f, "{error}; {remedy}")
+            }
             Self::Protocol(error) => error.fmt(f),
             Self::TimedOut => f.write_str("no answer in time"),
         }
@@ -362,6 +468,14 @@ pub(crate) mod tests {
     use std::thread;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn config(socket_type: SocketType, timeout: Duration) -> ClientConfig {
+        ClientConfig {
+            mechanism: MechanismConfig::Null,
+            socket_type,
+            timeout,
+        }
+    }
 
     fn listen() -> (TcpListener, Endpoint) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -401,8 +515,8 @@ pub(crate) mod tests {
 
     fn pair(front: SocketType, back: SocketType) -> (Client, Client) {
         let (frontend, backend) = relay(|_| {});
-        let front = thread::spawn(move || Client::connect(&frontend, front, b"me", TIMEOUT));
-        let back = Client::connect(&backend, back, b"", TIMEOUT).unwrap();
+        let front = thread::spawn(move || Client::connect(&frontend, &config(front, TIMEOUT)));
+        let back = Client::connect(&backend, &config(back, TIMEOUT)).unwrap();
         (front.join().unwrap().unwrap(), back)
     }
 
@@ -414,7 +528,7 @@ pub(crate) mod tests {
             stream.write_all(bytes).unwrap();
             while stays && stream.read(&mut [0; 64]).is_ok_and(|size| size > 0) {}
         });
-        let refusal = Client::connect(&endpoint, SocketType::Sub, b"", timeout).unwrap_err();
+        let refusal = Client::connect(&endpoint, &config(SocketType::Sub, timeout)).unwrap_err();
         peer.join().unwrap();
         refusal
     }
@@ -481,7 +595,7 @@ pub(crate) mod tests {
         };
         let (listener, endpoint) = listen();
         let peer =
-            thread::spawn(move || Client::connect(&endpoint, SocketType::Dealer, b"", TIMEOUT));
+            thread::spawn(move || Client::connect(&endpoint, &config(SocketType::Dealer, TIMEOUT)));
         let stream = Stream::Tcp(listener.accept().unwrap().0);
         let mut client = Client::shake_hands(stream, heartbeat(1, 50), TIMEOUT).unwrap();
         // The peer has shaken hands and stops reading.
@@ -494,7 +608,8 @@ pub(crate) mod tests {
 
         let (listener, endpoint) = listen();
         let peer = thread::spawn(move || {
-            let mut peer = Client::connect(&endpoint, SocketType::Dealer, b"", TIMEOUT).unwrap();
+            let mut peer =
+                Client::connect(&endpoint, &config(SocketType::Dealer, TIMEOUT)).unwrap();
             drop(peer.recv(Some(Instant::now() + TIMEOUT)).map(|_| ()));
         });
         let stream = Stream::Tcp(listener.accept().unwrap().0);
@@ -525,13 +640,13 @@ pub(crate) mod tests {
                 );
                 let connect = endpoint.clone();
                 let front = thread::spawn(move || {
-                    let mut front = Client::connect(&connect, SocketType::Push, b"", TIMEOUT);
+                    let mut front = Client::connect(&connect, &config(SocketType::Push, TIMEOUT));
                     front.as_mut().unwrap().send(&["local"]).unwrap();
                 });
                 // The first connection is that of the second attempt to bind.
                 let mut back = loop {
                     let stream = listener.accept().unwrap();
-                    if let Ok(back) = Client::over(stream, SocketType::Pull, b"", TIMEOUT) {
+                    if let Ok(back) = Client::over(stream, &config(SocketType::Pull, TIMEOUT)) {
                         break back;
                     }
                 };
@@ -543,7 +658,7 @@ pub(crate) mod tests {
         std::fs::remove_file(path).unwrap();
         let none = "inproc://here".parse().unwrap();
         assert!(Listener::bind(&none).is_err());
-        assert!(Client::connect(&none, SocketType::Pull, b"", TIMEOUT).is_err());
+        assert!(Client::connect(&none, &config(SocketType::Pull, TIMEOUT)).is_err());
     }
 
     #[test]
@@ -553,7 +668,8 @@ pub(crate) mod tests {
         front.send(&["two"]).unwrap();
         back.recv(Some(Instant::now() + TIMEOUT)).unwrap();
         drop(front);
-        let (mut stream, mut received) = back.into_tcp().unwrap();
+        let bare = back.into_tcp().unwrap();
+        let (mut stream, mut received) = (bare.stream, bare.received);
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.read_to_end(&mut received).unwrap();
         assert_eq!(received, b"\x00\x03two");
@@ -575,7 +691,7 @@ pub(crate) mod tests {
         );
         let (listener, endpoint) = listen();
         drop(listener);
-        let refused = Client::connect(&endpoint, SocketType::Sub, b"", TIMEOUT).unwrap_err();
+        let refused = Client::connect(&endpoint, &config(SocketType::Sub, TIMEOUT)).unwrap_err();
         assert!(matches!(refused, ClientError::Io(_)), "{refused}");
     }
 }

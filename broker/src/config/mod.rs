@@ -28,7 +28,7 @@ pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::{ConfigError, ConfigErrors};
-pub use keys::{KeyError, UserFile, public_key, read_secret_key};
+pub use keys::{KeyError, UserFile, plain_client, public_key, read_secret_key};
 pub use kind::{Kind, PairError, socket};
 pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,

@@ -3,6 +3,7 @@
 //! The messages are encoded before the run, workers send back the bytes they receive and receivers
 //! only count, so the process in the middle is the bottleneck.
 
+mod coded;
 mod crowd;
 mod engine;
 mod handshakes;
@@ -24,12 +25,14 @@ use std::time::Duration;
 
 use broker::config::endpoint::Endpoint;
 use clap::{Args, Subcommand};
+use zmtp::MechanismConfig;
 
 use self::engine::Timing;
 use self::process::Process;
 use self::report::Report;
 use self::sides::Sides;
 use self::works::Plan;
+use crate::client::SecurityArgs;
 use crate::output::{Failure, print};
 use crate::value::{size, time, timeout};
 
@@ -177,13 +180,15 @@ struct CommonArgs {
     /// Where workers, subscribers and sinks connect
     #[arg(long, value_name = "ENDPOINT", value_parser = Endpoint::parse_connect)]
     backend: Endpoint,
+    #[command(flatten)]
+    security: SecurityArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
     /// The proxy's process, to report its processor time and memory
     #[arg(long)]
     pid: Option<u32>,
-    /// Longest wait for a connection or the last messages
+    /// Longest wait, for a connection or last messages
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
 }
@@ -210,9 +215,16 @@ struct TimeArgs {
 /// Puts a load on a proxy and prints the measurements. Fails if a connection fails, or if nothing
 /// is delivered.
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let report = args.work.run().map_err(Failure::Running)?;
-    let json = args.work.common().json;
-    print(&if json { report.json() } else { report.text() })?;
+    let common = args.work.common();
+    let mechanism = common
+        .security
+        .mechanism(&[&common.frontend, &common.backend])?;
+    let report = args.work.run(mechanism).map_err(Failure::Running)?;
+    print(&if common.json {
+        report.json()
+    } else {
+        report.text()
+    })?;
     for warning in report.warnings() {
         // If stderr is closed, the warning is lost.
         drop(writeln!(io::stderr(), "zmqd: {warning}"));
@@ -234,7 +246,7 @@ impl Work {
         }
     }
 
-    fn run(&self) -> Result<Report, String> {
+    fn run(&self, mechanism: MechanismConfig) -> Result<Report, String> {
         let CommonArgs {
             frontend,
             backend,
@@ -245,6 +257,7 @@ impl Work {
         let sides = Sides {
             backend: backend.clone(),
             frontend: frontend.clone(),
+            mechanism,
         };
         let process = pid.map(Process::new);
         let timing = |time: &TimeArgs| Timing {

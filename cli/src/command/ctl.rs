@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use zmtp::{Frames, SocketType, show};
 
 use crate::capture::json;
-use crate::client::{Client, ClientError, Received};
+use crate::client::{Client, ClientConfig, ClientError, Received, SecurityArgs};
 use crate::output::{Failure, print};
 use crate::value::timeout;
 
@@ -34,6 +34,8 @@ pub(crate) struct CtlArgs {
     /// Time that the proxy has to answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = timeout, global = true)]
     timeout: Duration,
+    #[command(flatten)]
+    security: SecurityArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -65,10 +67,10 @@ enum CtlCommand {
         /// Only peers of one socket: frontend, backend, capture or control
         #[arg(long)]
         side: Option<String>,
-        /// Include peers of capture and control, such as this command itself
+        /// Include peers of capture and control, such as this command
         #[arg(long, conflicts_with = "side")]
         all: bool,
-        /// Also show messages and bytes per second, measured over one second
+        /// Also show messages and bytes per second, over one second
         #[arg(long)]
         rates: bool,
     },
@@ -171,9 +173,15 @@ impl Control {
     /// no answers.
     fn connect(args: &CtlArgs) -> Result<Self, Failure> {
         let (endpoint, timeout) = (&args.endpoint, args.timeout);
+        let mut config = ClientConfig {
+            mechanism: args.security.mechanism(&[endpoint])?,
+            socket_type: SocketType::Req,
+            timeout,
+        };
         let mut refusal = ClientError::Closed;
         for socket_type in [SocketType::Req, SocketType::Pair, SocketType::Pub] {
-            match Client::connect(endpoint, socket_type, &[], timeout) {
+            config.socket_type = socket_type;
+            match Client::connect(endpoint, &config) {
                 Ok(client) => {
                     return Ok(Self {
                         client,
@@ -184,6 +192,12 @@ impl Control {
                 }
                 // The types do not match: this side notices it, or the peer does and closes.
                 Err(error @ (ClientError::Closed | ClientError::Protocol(_))) => refusal = error,
+                Err(ClientError::Handshake(error, advice))
+                    if advice.is_about_socket_types()
+                        && !matches!(*error, ClientError::TimedOut) =>
+                {
+                    refusal = ClientError::Handshake(error, advice);
+                }
                 Err(error) => return Err(failed(endpoint, &error)),
             }
         }
@@ -369,6 +383,8 @@ fn failed(endpoint: &Endpoint, error: &ClientError) -> Failure {
         ClientError::Closed | ClientError::Protocol(_) => {
             "; check that it is the control of a proxy"
         }
+        // It says what to check.
+        ClientError::Handshake(..) => "",
         ClientError::Io(_) => "; a proxy listens there if it has --control",
         ClientError::TimedOut => "; --timeout sets a longer wait",
     };

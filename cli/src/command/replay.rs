@@ -17,6 +17,7 @@ use zmtp::SocketType;
 use self::pace::{Pace, Schedule};
 use self::peers::Peers;
 use crate::capture::{Filter, FilterArgs, Recordings, split};
+use crate::client::{ClientConfig, SecurityArgs};
 use crate::output::Failure;
 use crate::value::{Attached, connect_by_habit, time, timeout};
 
@@ -46,12 +47,14 @@ pub(crate) struct ReplayArgs {
     /// Send the identity in front of a message too
     #[arg(long)]
     keep_identity: bool,
-    /// A DEALER's wait for the next reply after the last message
+    /// A DEALER's wait for each of the last replies
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     wait: Duration,
-    /// Time for connecting, the handshake, and the last messages
+    /// Time for connecting, handshake and last messages
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
+    #[command(flatten)]
+    security: SecurityArgs,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -71,7 +74,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let filter = Filter::new(&args.filter);
     // Before it connects: a file that cannot be read must not disturb a proxy.
     let recordings = Recordings::open(&args.files)?;
-    let mut peers = Peers::gather(&args.to, args.socket, args.peers, args.timeout)?;
+    let client = ClientConfig {
+        mechanism: args.security.mechanism(&[&args.to.1])?,
+        socket_type: args.socket,
+        timeout: args.timeout,
+    };
+    let mut peers = Peers::gather(&args.to, &client, args.peers)?;
     let pace = if args.max {
         Pace::Unlimited
     } else {

@@ -22,6 +22,7 @@ use self::show::Style;
 use self::stats::Stats;
 use self::tap::{Event, Tap};
 use crate::capture::{Filter, FilterArgs, FormatArgs, RecordArgs, Recordings, time};
+use crate::client::{ClientConfig, SecurityArgs};
 use crate::output::{Failure, print};
 use crate::value::{Attached, bind_by_habit, connect_by_habit, size, timeout};
 
@@ -45,6 +46,8 @@ pub(crate) struct SniffArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,
     #[command(flatten)]
+    security: SecurityArgs,
+    #[command(flatten)]
     format: FormatArgs,
     /// One JSON object per line
     #[arg(long)]
@@ -58,7 +61,7 @@ pub(crate) struct SniffArgs {
     /// Show rates and round trips every second instead of messages
     #[arg(long)]
     stats: bool,
-    /// Only messages that contain this, each with the time since the last
+    /// Only messages with this, each with the time since the last
     #[arg(long, value_name = "TEXT", conflicts_with = "stats")]
     follow: Option<String>,
     #[command(flatten)]
@@ -81,7 +84,8 @@ Examples:
   zmqd sniff tcp://127.0.0.1:5570 --record today.zrec --record-size 100MB --record-files 10
   zmqd sniff --read today.zrec.* today.zrec --text error
   zmqd sniff tcp://edge:5570 tcp://core:5570 --follow 4bf92f3577b34da6
-  zmqd sniff --bind 'tcp://*:5571' --socket PULL";
+  zmqd sniff --bind 'tcp://*:5571' --socket PULL
+  zmqd sniff tcp://edge:5570 --curve-server edge.key --curve-secret me.key_secret";
 
 /// Shows, counts or records until the end of the input, the requested number, or a signal.
 pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {
@@ -96,13 +100,18 @@ pub(super) fn run(args: &SniffArgs) -> Result<(), Failure> {
             "--format proxy has no directions: leave out --direction",
         ));
     }
+    let places: Vec<_> = endpoints.iter().map(|(_, endpoint)| endpoint).collect();
+    let client = ClientConfig {
+        mechanism: args.security.mechanism(&places)?,
+        socket_type: args.socket,
+        timeout: args.timeout,
+    };
     let mut sniffer = Sniffer::new(args, endpoints.len())?;
     let integrity = Recordings::open(&args.read)?.read(|message| sniffer.take_recorded(message))?;
     if !endpoints.is_empty() && !sniffer.is_done() {
         let tap = Tap {
+            client,
             format: args.format.clone(),
-            socket_type: args.socket,
-            timeout: args.timeout,
             topic: args.format.topic(sniffer.filter.direction()).to_vec(),
         };
         sniffer.listen(&tap::start(tap, &endpoints)?)?;

@@ -4,4 +4,5 @@ mod ctl;
 mod reload;
 mod replay;
 mod run;
+mod security;
 mod sniff;

@@ -4,6 +4,7 @@ pub(crate) mod curve;
 mod heartbeats;
 mod limits;
 mod mechanisms;
-mod plain;
+pub(crate) mod plain;
 mod roles;
+mod secrets;
 mod zmtp2;

@@ -19,7 +19,7 @@ def client(kind, endpoint, user, password):
 "#;
 
 /// A file with the user "weather" and the password "sunny".
-fn users() -> Scratch {
+pub(crate) fn users() -> Scratch {
     let file = Scratch::absent("users");
     let mut passwd = Command::new(binary())
         .args(["passwd", file.path(), "weather"])
@@ -34,7 +34,7 @@ fn users() -> Scratch {
 }
 
 /// A file with a password that only its owner can read.
-fn password(text: &str) -> Scratch {
+pub(crate) fn password(text: &str) -> Scratch {
     let file = Scratch::new("password", text);
     fs::set_permissions(file.path(), Permissions::from_mode(0o600)).expect("its owner");
     file

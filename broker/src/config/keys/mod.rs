@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use zmtp::MechanismConfig;
 use zmtp::curve::{CurveClient, CurveServer, PublicKey, SecretKey};
+use zmtp::plain::PlainClient;
 
 /// The value of `curve_clients` that lets every client in.
 pub(super) const ANY: &str = "any";
@@ -144,6 +145,14 @@ pub fn public_key(text: &str) -> Result<PublicKey, KeyError> {
     file::public_key(text)
 }
 
+/// A PLAIN client with this user name, and the password that a file has on its only line.
+///
+/// # Errors
+/// The file cannot be read, other users may read it, or it has no password of 1 to 255 bytes.
+pub fn plain_client(user: &str, password_file: &str) -> Result<PlainClient, KeyError> {
+    plain::client(user, password_file)
+}
+
 pub use plain::UserFile;
 
 impl Config {
@@ -191,7 +200,7 @@ impl SocketConfig {
             self.admission = Admission::Users(Arc::new(plain::users(&options.plain_users)?));
             self.mechanism = MechanismConfig::PlainServer;
         } else if !options.plain_username.is_empty() {
-            let client = plain::client(&options.plain_username, &options.plain_password_file)?;
+            let client = plain_client(&options.plain_username, &options.plain_password_file)?;
             self.mechanism = MechanismConfig::PlainClient(Arc::new(client));
         }
         if options.curve_secret.is_empty() {

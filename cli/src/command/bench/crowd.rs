@@ -4,26 +4,27 @@
     reason = "a load generator reads the clock"
 )]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use zmtp::SocketType;
 
+use super::coded::Coded;
 use super::histogram::Histogram;
-use super::latency::{beside_echo, describe_latency};
+use super::latency::{beside_echo, blocking, describe_latency};
 use super::load::{Load, Tally};
 use super::process::Process;
 use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
-use crate::client::Client;
+use crate::client::{BareConnection, Client};
 
 /// One client, and its outstanding request.
 #[derive(Debug)]
 struct Requester {
     asked: Option<Instant>,
-    stream: TcpStream,
+    stream: Coded<TcpStream>,
     tally: Tally,
 }
 
@@ -51,7 +52,7 @@ pub(super) fn crowd(plan: &Plan<'_>, clients: usize, interval: Duration) -> Resu
         },
         || plan.sides.connect_back(SocketType::Dealer, 1, timeout),
     )?;
-    let worker = back.pop().ok_or("there is one worker")?.into_tcp()?.0;
+    let worker = blocking(back.pop().ok_or("there is one worker")?)?;
     let load = Load::new(plan.body_size);
     let mut crowd = Crowd::new(front, &load)?;
     beside_echo(worker, || crowd.measure(plan, interval))
@@ -62,13 +63,13 @@ impl<'a> Crowd<'a> {
         let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
         let mut requesters = Vec::with_capacity(clients.len());
         for (index, client) in clients.into_iter().enumerate() {
-            let (stream, _) = client.into_tcp()?;
+            let BareConnection { coder, stream, .. } = client.into_tcp()?;
             let stream = stream.set_nonblocking(true).map(|()| stream);
             let registered = stream.and_then(|stream| {
                 let mut stream = TcpStream::from_std(stream);
                 poll.registry()
                     .register(&mut stream, Token(index), Interest::READABLE)?;
-                Ok(stream)
+                Ok(Coded::new(stream, coder))
             });
             requesters.push(Requester {
                 asked: None,
@@ -176,7 +177,7 @@ impl<'a> Crowd<'a> {
         let request = &self.load.block()[..self.load.message_size()];
         // The kernel has room, since all previous requests were read.
         match requester.stream.write(request) {
-            Ok(size) if size == request.len() => {
+            Ok((size, false)) if size == request.len() => {
                 requester.asked = Some(Instant::now());
                 Ok(())
             }
@@ -191,13 +192,15 @@ impl<'a> Crowd<'a> {
 impl Requester {
     /// Reads all available bytes; returns the duration of the request, if this was its reply.
     fn hear(&mut self, load: &Load) -> Result<Option<Duration>, String> {
-        let mut buffer = [0; 4096];
+        let mut buffer = vec![0; 4096];
         let before = self.tally.messages();
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err("the proxy closed the connection".to_owned()),
-                Ok(size) => {
-                    let fed = self.tally.feed(load, &buffer[..size]);
+                Ok(heard) if heard.raw == 0 => {
+                    return Err("the proxy closed the connection".to_owned());
+                }
+                Ok(heard) => {
+                    let fed = self.tally.feed(load, &buffer[..heard.plain]);
                     fed.map_err(|_| "the proxy delivered bytes that were not sent")?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
+use super::coded::Coded;
 use super::load::{BLOCK_SIZE, Load};
 use super::peer::{Peer, Role};
 use super::process::Process;
-use crate::client::Client;
+use crate::client::{BareConnection, Client};
 
 /// Peers, and the loop that moves their bytes.
 #[derive(Debug)]
@@ -93,11 +94,11 @@ impl Engine {
 
     /// Adds a peer after its handshake.
     pub(super) fn add(&mut self, client: Client, role: Role) -> Result<(), String> {
-        let (stream, received) = client.into_tcp()?;
-        if !received.is_empty() {
+        let connection = client.into_tcp()?;
+        if !connection.received.is_empty() {
             return Err("the proxy delivered bytes before any were sent".to_owned());
         }
-        self.register(stream, role)
+        self.register(connection, role)
             .map_err(|error| format!("cannot poll a connection: {error}"))
     }
 
@@ -131,14 +132,16 @@ impl Engine {
         })
     }
 
-    fn register(&mut self, stream: std::net::TcpStream, role: Role) -> io::Result<()> {
+    fn register(&mut self, connection: BareConnection, role: Role) -> io::Result<()> {
+        let BareConnection { coder, stream, .. } = connection;
         stream.set_nonblocking(true)?;
         let interest = match role {
             Role::Echo { .. } | Role::Requester { .. } => Interest::READABLE | Interest::WRITABLE,
             Role::Sink { .. } => Interest::READABLE,
             Role::Source { .. } => Interest::WRITABLE,
         };
-        let mut peer = Peer::new(mio::net::TcpStream::from_std(stream), role);
+        let stream = Coded::new(mio::net::TcpStream::from_std(stream), coder);
+        let mut peer = Peer::new(stream, role);
         let token = Token(self.peers.len());
         self.poll
             .registry()

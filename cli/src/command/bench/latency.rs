@@ -4,18 +4,21 @@
     reason = "a load generator reads the clock"
 )]
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use zmtp::SocketType;
 
+use super::coded::Coded;
 use super::histogram::Histogram;
 use super::load::Load;
 use super::process::Process;
 use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
+use crate::client::Client;
 
 /// DEALER to DEALER and back, over blocking sockets: between a request and its reply are only the
 /// proxy and the kernel's wake-ups.
@@ -28,24 +31,41 @@ pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
     let (Some(client), Some(worker)) = (front.pop(), back.pop()) else {
         unreachable!("one of each was asked for");
     };
-    let (client, worker) = (client.into_tcp()?.0, worker.into_tcp()?.0);
+    let (client, worker) = (blocking(client)?, blocking(worker)?);
     for stream in [&client, &worker] {
         stream
+            .stream()
             .set_read_timeout(Some(timeout))
             .map_err(|error| error.to_string())?;
     }
     beside_echo(worker, || measure(plan, client))
 }
 
+/// The connection of a client after its handshake.
+pub(super) fn blocking(client: Client) -> Result<Coded<TcpStream>, String> {
+    let connection = client.into_tcp()?;
+    Ok(Coded::new(connection.stream, connection.coder))
+}
+
 /// The result of `measure`, while another thread echoes on `worker`.
 pub(super) fn beside_echo(
-    worker: TcpStream,
+    worker: Coded<TcpStream>,
     measure: impl FnOnce() -> Result<Report, String>,
 ) -> Result<Report, String> {
-    let stop = worker.try_clone().map_err(|error| error.to_string())?;
+    let stop = worker
+        .stream()
+        .try_clone()
+        .map_err(|error| error.to_string())?;
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let echo = scope.spawn(move || echo(worker));
+        let is_over = &is_over;
+        let echo = scope.spawn(move || match echo(worker) {
+            // The last replies may have no reader.
+            Err(_) if is_over.load(Ordering::Acquire) => Ok(()),
+            echoed => echoed,
+        });
         let report = measure();
+        is_over.store(true, Ordering::Release);
         // The worker is blocked in a read; this ends it, unless it has ended by itself.
         let _ = stop.shutdown(Shutdown::Both);
         let echoed = echo
@@ -57,13 +77,13 @@ pub(super) fn beside_echo(
     })
 }
 
-fn measure(plan: &Plan<'_>, mut client: TcpStream) -> Result<Report, String> {
+fn measure(plan: &Plan<'_>, mut client: Coded<TcpStream>) -> Result<Report, String> {
     let load = Load::new(plan.body_size);
     let request = &load.block()[..load.message_size()];
-    let mut reply = vec![0; request.len()];
+    let mut buffer = vec![0; BUFFER_SIZE];
     let mut ping = || -> Result<Duration, String> {
         let start = Instant::now();
-        round_trip(&mut client, request, &mut reply).map_err(|error| match error.kind() {
+        round_trip(&mut client, request, &mut buffer).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => "no reply came in time".to_owned(),
             _ => format!("the client's connection broke off: {error}"),
         })?;
@@ -114,27 +134,41 @@ pub(super) fn describe_latency(report: &mut Report, histogram: &Histogram) {
     report.microseconds("max_us", histogram.max());
 }
 
-fn round_trip(client: &mut TcpStream, request: &[u8], reply: &mut [u8]) -> io::Result<()> {
+fn round_trip(
+    client: &mut Coded<TcpStream>,
+    request: &[u8],
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
     client.write_all(request)?;
-    client.read_exact(reply)?;
-    if request != reply {
-        return Err(io::Error::new(
-            ErrorKind::InvalidData,
-            "the reply is not the request",
-        ));
+    let mut expected = request;
+    while !expected.is_empty() {
+        let heard = client.read(buffer)?;
+        if heard.raw == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let Some(rest) = expected.strip_prefix(&buffer[..heard.plain]) else {
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "the reply is not the request",
+            ));
+        };
+        expected = rest;
     }
     Ok(())
 }
 
 /// Sends back all bytes until the connection ends.
-fn echo(mut worker: TcpStream) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
+fn echo(mut worker: Coded<TcpStream>) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_SIZE];
     loop {
         match worker.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(size) => worker.write_all(&buffer[..size])?,
+            Ok(heard) if heard.raw == 0 => return Ok(()),
+            Ok(heard) => worker.write_all(&buffer[..heard.plain])?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
 }
+
+/// Bytes of one read.
+const BUFFER_SIZE: usize = 64 << 10;

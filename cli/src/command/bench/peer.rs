@@ -4,10 +4,11 @@
 //! source ──► proxy ──► sink             requester ◄──► proxy ◄──► echo
 //! ```
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use mio::net::TcpStream;
 
+use super::coded::{Coded, Heard};
 use super::load::{Load, Tally};
 
 /// A connection and its role.
@@ -50,7 +51,7 @@ pub(super) enum Role {
 
 impl Peer {
     /// A peer on a connection after its handshake, which has received nothing since.
-    pub(super) fn new(stream: TcpStream, role: Role) -> Self {
+    pub(super) fn new(stream: Coded<TcpStream>, role: Role) -> Self {
         // Edge-triggered polling reports only changes, so the first attempt needs no event.
         let wire = Wire {
             is_closing: false,
@@ -63,7 +64,7 @@ impl Peer {
 
     /// The connection, to be registered with a poll.
     pub(super) fn stream_mut(&mut self) -> &mut TcpStream {
-        &mut self.wire.stream
+        self.wire.stream.stream_mut()
     }
 
     /// Notes an event of the poll.
@@ -78,7 +79,7 @@ impl Peer {
     ///
     /// # Errors
     /// The connection is closed, or delivers bytes that were not sent.
-    pub(super) fn turn(&mut self, load: &Load, goal: u64, scratch: &mut [u8]) -> io::Result<()> {
+    pub(super) fn turn(&mut self, load: &Load, goal: u64, scratch: &mut Vec<u8>) -> io::Result<()> {
         let wire = &mut self.wire;
         match &mut self.role {
             Role::Echo { pending, start } => echo(wire, pending, start, scratch),
@@ -103,6 +104,9 @@ impl Peer {
             is_writable,
             ..
         } = self.wire;
+        if is_writable && self.wire.stream.has_unsent() {
+            return true;
+        }
         match &self.role {
             Role::Echo { pending, .. } if pending.is_empty() => is_readable,
             Role::Echo { .. } => is_writable,
@@ -145,21 +149,22 @@ struct Wire {
     is_closing: bool,
     is_readable: bool,
     is_writable: bool,
-    stream: TcpStream,
+    stream: Coded<TcpStream>,
 }
 
 impl Wire {
-    /// Zero if nothing is available. A short read means that no more was available (epoll(7)),
+    /// The number of plain bytes. Zero if nothing is available. A short read means that no more was available (epoll(7)),
     /// which saves another read.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let room = buffer.len();
         match self.stream.read(buffer) {
-            Ok(0) => Err(io::Error::new(
+            Ok(Heard { raw: 0, .. }) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "closed by the proxy",
             )),
-            Ok(size) => {
-                self.is_readable = self.is_closing || size == buffer.len();
-                Ok(size)
+            Ok(Heard { plain, raw }) => {
+                self.is_readable = self.is_closing || raw == room;
+                Ok(plain)
             }
             Err(error) => none_if_blocked(error, &mut self.is_readable),
         }
@@ -168,8 +173,8 @@ impl Wire {
     /// Zero if the kernel has no room.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.stream.write(bytes) {
-            Ok(size) => {
-                self.is_writable = size == bytes.len();
+            Ok((size, is_blocked)) => {
+                self.is_writable = !is_blocked;
                 Ok(size)
             }
             Err(error) => none_if_blocked(error, &mut self.is_writable),
@@ -190,8 +195,11 @@ fn echo(
     wire: &mut Wire,
     pending: &mut Vec<u8>,
     start: &mut usize,
-    scratch: &mut [u8],
+    scratch: &mut Vec<u8>,
 ) -> io::Result<()> {
+    if wire.stream.has_unsent() && wire.is_writable {
+        wire.write(&[])?;
+    }
     if pending.is_empty() && wire.is_readable {
         let size = wire.read(scratch)?;
         let received = &scratch[..size];
@@ -211,7 +219,12 @@ fn echo(
     Ok(())
 }
 
-fn receive(wire: &mut Wire, tally: &mut Tally, load: &Load, scratch: &mut [u8]) -> io::Result<()> {
+fn receive(
+    wire: &mut Wire,
+    tally: &mut Tally,
+    load: &Load,
+    scratch: &mut Vec<u8>,
+) -> io::Result<()> {
     if !wire.is_readable {
         return Ok(());
     }
@@ -226,7 +239,7 @@ fn receive(wire: &mut Wire, tally: &mut Tally, load: &Load, scratch: &mut [u8]) 
 
 fn send(wire: &mut Wire, sent: &mut u64, load: &Load, goal: u64) -> io::Result<()> {
     let due = due(*sent, load, goal);
-    if due > 0 && wire.is_writable {
+    if (due > 0 || wire.stream.has_unsent()) && wire.is_writable {
         let block = load.block();
         let start = usize::try_from(*sent % block.len() as u64).unwrap_or_default();
         let end = block.len().min(start.saturating_add(due));

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use broker::config::Endpoint;
-use zmtp::SocketType;
+use zmtp::{MechanismConfig, SocketType};
 
-use crate::client::Client;
+use crate::client::{Client, ClientConfig};
 
 /// The two ends of the proxy.
 #[derive(Debug)]
 pub(super) struct Sides {
     pub(super) backend: Endpoint,
     pub(super) frontend: Endpoint,
+    pub(super) mechanism: MechanismConfig,
 }
 
 impl Sides {
@@ -21,7 +22,7 @@ impl Sides {
         count: usize,
         timeout: Duration,
     ) -> Result<Vec<Client>, String> {
-        connect(&self.frontend, socket_type, count, timeout)
+        self.connect(&self.frontend, socket_type, count, timeout)
     }
 
     pub(super) fn connect_back(
@@ -30,20 +31,27 @@ impl Sides {
         count: usize,
         timeout: Duration,
     ) -> Result<Vec<Client>, String> {
-        connect(&self.backend, socket_type, count, timeout)
+        self.connect(&self.backend, socket_type, count, timeout)
     }
-}
 
-fn connect(
-    endpoint: &Endpoint,
-    socket_type: SocketType,
-    count: usize,
-    timeout: Duration,
-) -> Result<Vec<Client>, String> {
-    (0..count)
-        .map(|_| {
-            Client::connect(endpoint, socket_type, b"", timeout)
-                .map_err(|error| format!("cannot connect a {socket_type} to {endpoint}: {error}"))
-        })
-        .collect()
+    fn connect(
+        &self,
+        endpoint: &Endpoint,
+        socket_type: SocketType,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Client>, String> {
+        let config = ClientConfig {
+            mechanism: self.mechanism.clone(),
+            socket_type,
+            timeout,
+        };
+        (0..count)
+            .map(|_| {
+                Client::connect(endpoint, &config).map_err(|error| {
+                    format!("cannot connect a {socket_type} to {endpoint}: {error}")
+                })
+            })
+            .collect()
+    }
 }

@@ -1,6 +1,8 @@
 //! Whole runs, with a byte relay for a proxy: the two ends shake hands with each other.
 
+use broker::config::Endpoint;
 use clap::{Args as _, FromArgMatches as _};
+use zmtp::MechanismConfig;
 
 use super::BenchArgs;
 use super::report::Report;
@@ -14,7 +16,16 @@ fn bench(sides: &Sides, work: &str) -> Result<Report, String> {
     );
     let command = BenchArgs::augment_args(clap::Command::new("bench"));
     let matches = command.try_get_matches_from(words.split(' ')).unwrap();
-    BenchArgs::from_arg_matches(&matches).unwrap().work.run()
+    let args = BenchArgs::from_arg_matches(&matches).unwrap();
+    args.work.run(sides.mechanism.clone())
+}
+
+fn sides(frontend: Endpoint, backend: Endpoint) -> Sides {
+    Sides {
+        backend,
+        frontend,
+        mechanism: MechanismConfig::Null,
+    }
 }
 
 fn through(
@@ -22,7 +33,7 @@ fn through(
     work: &str,
 ) -> Result<Report, String> {
     let (frontend, backend) = relay(change);
-    bench(&Sides { backend, frontend }, work)
+    bench(&sides(frontend, backend), work)
 }
 
 /// A number of the report, parsed from its JSON; NaN for `null`.
@@ -141,10 +152,7 @@ fn bytes_that_were_not_sent_are_a_failure() {
 fn a_refused_connection_is_a_failure_that_names_the_endpoint() {
     let (frontend, backend) = relay(|_| {});
     let closed = "tcp://127.0.0.1:1".parse().unwrap();
-    let sides = Sides {
-        backend,
-        frontend: closed,
-    };
+    let sides = sides(closed, backend);
     let failure = bench(&sides, "stream --timeout 0.05").unwrap_err();
     assert!(
         failure.starts_with("cannot connect a PUSH to tcp://127.0.0.1:1: "),
@@ -156,7 +164,7 @@ fn a_refused_connection_is_a_failure_that_names_the_endpoint() {
 #[test]
 fn memory_needs_a_process_to_inspect() {
     let (frontend, backend) = relay(|_| {});
-    let sides = Sides { backend, frontend };
+    let sides = sides(frontend, backend);
     let failure = bench(&sides, "idle").unwrap_err();
     assert!(failure.contains("--pid"), "{failure}");
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use broker::config::Attach;
 use zmtp::SocketType;
 
-use crate::client::{Client, ClientError, Listener, Received, Sender};
+use crate::client::{Client, ClientConfig, ClientError, Listener, Received, Sender};
 use crate::output::Failure;
 use crate::value::Attached;
 
@@ -54,14 +54,13 @@ impl Peers {
     /// Connects, or waits for this number of peers.
     pub(super) fn gather(
         (attach, endpoint): &Attached,
-        socket_type: SocketType,
+        config: &ClientConfig,
         count: u32,
-        timeout: Duration,
     ) -> Result<Self, Failure> {
         let mut clients = Vec::new();
         match attach {
             Attach::Connect => {
-                let client = Client::connect(endpoint, socket_type, b"", timeout);
+                let client = Client::connect(endpoint, config);
                 clients.push(client.map_err(|error| {
                     Failure::Running(format!("cannot connect to {endpoint}: {error}"))
                 })?);
@@ -75,7 +74,7 @@ impl Peers {
                     let stream = listener.accept().map_err(|error| {
                         Failure::Running(format!("{bound}: cannot accept a connection: {error}"))
                     })?;
-                    match Client::over(stream, socket_type, b"", timeout) {
+                    match Client::over(stream, config) {
                         Ok(client) => clients.push(client),
                         Err(error) => log::warn!("{bound}: {error}"),
                     }
@@ -102,8 +101,8 @@ impl Peers {
             peers,
             replies: 0,
             sent: 0,
-            socket_type,
-            timeout,
+            socket_type: config.socket_type,
+            timeout: config.timeout,
         })
     }
 

@@ -19,7 +19,7 @@ use signal_hook::low_level::pipe;
 use zmtp::SocketType;
 
 use crate::capture::{FormatArgs, OwnedMessage, time};
-use crate::client::{Client, ClientError, Listener, Received};
+use crate::client::{Client, ClientConfig, ClientError, Listener, Received};
 use crate::output::Failure;
 use crate::value::Attached;
 
@@ -37,9 +37,8 @@ pub(super) enum Event {
 /// How to read captures; the same for every endpoint.
 #[derive(Debug)]
 pub(super) struct Tap {
+    pub(super) client: ClientConfig,
     pub(super) format: FormatArgs,
-    pub(super) socket_type: SocketType,
-    pub(super) timeout: Duration,
     /// The topic of a SUB.
     pub(super) topic: Vec<u8>,
 }
@@ -88,7 +87,7 @@ fn stay_connected(tap: &Arc<Tap>, endpoint: &Endpoint, sender: &SyncSender<Event
     let mut pause = PAUSE_MIN;
     let mut is_first = true;
     loop {
-        match Client::connect(endpoint, tap.socket_type, b"", tap.timeout) {
+        match Client::connect(endpoint, &tap.client) {
             Ok(client) => {
                 log::info!("{endpoint}: connected");
                 pause = PAUSE_MIN;
@@ -123,7 +122,7 @@ fn accept(tap: &Arc<Tap>, listener: &Listener, endpoint: &Endpoint, sender: &Syn
         };
         let (tap, sender, endpoint) = (Arc::clone(tap), sender.clone(), endpoint.clone());
         thread::spawn(move || {
-            let ended = match Client::over(stream, tap.socket_type, b"", tap.timeout) {
+            let ended = match Client::over(stream, &tap.client) {
                 Ok(client) => {
                     log::info!("{endpoint}: a peer connected");
                     tap.listen(client, &endpoint, &sender)
@@ -146,7 +145,7 @@ impl Tap {
         endpoint: &Endpoint,
         sender: &SyncSender<Event>,
     ) -> Option<ClientError> {
-        if self.socket_type == SocketType::Sub {
+        if self.client.socket_type == SocketType::Sub {
             client.append_subscription(&self.topic, true);
             if let Err(error) = client.flush() {
                 return Some(error);
