@@ -4,17 +4,7 @@ use zmqd_tests::{ANY, Python, Zmqd};
 
 /// A proxy of these sockets, and a Python beside it.
 fn proxy(sockets: &str, more: &[&str]) -> (Zmqd, Python) {
-    let mut arguments = vec![
-        "proxy",
-        "--sockets",
-        sockets,
-        "--frontend",
-        ANY,
-        "--backend",
-        ANY,
-    ];
-    arguments.extend(more);
-    let broker = Zmqd::start(&arguments);
+    let broker = Zmqd::proxy("proxy", &[&["--sockets", sockets], more].concat());
     let python = Python::beside(&broker);
     (broker, python)
 }

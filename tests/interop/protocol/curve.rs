@@ -41,12 +41,13 @@ impl Drop for Keys {
     }
 }
 
-/// The tests of the three kinds of proxy once more, with all their sockets encrypted.
+/// The tests of the three kinds of proxy, and of PAIR, once more, with all their sockets encrypted.
 #[test]
 fn queue_forwarder_and_streamer_pass_their_tests_with_curve() {
     let keys = Keys::new("patterns", &["server", "client"]);
     let mut again = Command::new(env::current_exe().expect("this binary"));
     again.args([
+        "patterns::any_sockets::pairs_exchange",
         "patterns::queue",
         "patterns::forwarder",
         "patterns::streamer",
@@ -341,4 +342,44 @@ fn two_brokers_encrypt_what_passes_between_them() {
         assert take(subscriber, 100) == [[b"a%d" % n, b"z" * n * 100] for n in range(100)]
         "#,
     );
+}
+
+/// Connections that stop before or after the greeting, and never send a command.
+#[test]
+fn hundreds_of_half_handshakes_do_not_keep_a_client_out() {
+    let keys = Keys::new("half", &["server", "client"]);
+    let secret = keys.set("curve_secret", "server.key_secret");
+    let broker = Zmqd::queue(&["--set", &secret, "--set", "curve_clients=any"]);
+    let before = broker.rss_bytes();
+    let mut half: Vec<Raw> = (0..400).map(|_| Raw::connect(broker.frontend())).collect();
+    for raw in &mut half[..200] {
+        raw.send(&greeting("CURVE"))
+            .expect("the broker reads greetings");
+    }
+    let mut python = Python::beside(&broker);
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        def client(kind, endpoint):
+            made = socket(kind)
+            be_client(made, keys)
+            made.connect(endpoint)
+            return made
+
+        worker = client(zmq.REP, backend)
+        for number in range(50):
+            asker = client(zmq.REQ, frontend)
+            asker.send(b"%d" % number)
+            assert worker.recv() == b"%d" % number
+            worker.send(b"answer")
+            assert asker.recv() == b"answer"
+            asker.close()
+        "#,
+    );
+    let grown = broker.rss_bytes().saturating_sub(before);
+    assert!(
+        grown < 4 << 20,
+        "{grown} bytes more for 400 half handshakes"
+    );
+    drop(half);
 }
