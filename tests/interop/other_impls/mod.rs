@@ -2,6 +2,7 @@
 //! the crates that speak ZMTP, each on both sides of the broker and each paired with pyzmq; and
 //! random traffic compared with libzmq's proxy.
 
+mod encryption;
 mod libzmq_proxy;
 mod omq_tokio;
 mod pyzmq;
