@@ -41,13 +41,14 @@ class Work:
     """A load: the kind of proxy, the arguments of `zmqd bench`, and the figures of the table."""
 
     def __init__(self, name, kind, arguments, figures, relay=True, one_core=False, once=False,
-                 proxies=None):
+                 proxies=None, encrypted=False):
         self.name = name
         self.kind = kind
         self.arguments = arguments.split()
         self.figures = figures
         self.proxies = proxies or ((ZMQD, LIBZMQ, RELAY) if relay else (ZMQD, LIBZMQ))
         self.one_core = one_core
+        self.encrypted = encrypted
         # Measurements of memory vary less than times, and take long.
         self.once = once
 
@@ -95,6 +96,7 @@ def works():
     yield from round_trip_works()
     yield from crowd_works()
     yield from memory_works()
+    yield from encrypted_works()
 
 
 def one_way_works():
@@ -205,6 +207,56 @@ def memory_works():
     )
 
 
+def encrypted_works():
+    """Both sides of the proxy are CURVE servers. A relay cannot be one."""
+
+    def one_way(bench, kind, label, arguments, limit):
+        figures = [
+            Figure(CPU_NS, "CPU ns/msg", Goal(limit, LIBZMQ)),
+            Figure(RATE, "M msg/s", scale=1e-6),
+            Figure(SHARE, "delivered share"),
+        ]
+        name = f"CURVE: {kind} {label}"
+        return Work(name, kind, f"{bench} {arguments}", figures, relay=False, encrypted=True)
+
+    for label, size, limit in (("64 B", 64, 0.5), ("1 KiB", 1024, 0.7), ("16 KiB", 16384, 0.9)):
+        yield one_way("stream", STREAM, f"1:1, {label}", f"--size {size}", limit)
+        yield one_way("forward", FORWARD, f"1:1, {label}", f"--size {size}", limit)
+    yield one_way("forward", FORWARD, "1:50, 64 B, per delivered message", "--subscribers 50", 0.6)
+    yield Work(
+        "CURVE: queue, 64 B, 1 client × 256, 1 worker",
+        QUEUE,
+        "queue --window 256",
+        [
+            Figure(CPU_NS, "CPU ns/round trip", Goal(0.5, LIBZMQ)),
+            Figure(RATE, "M/s", scale=1e-6),
+        ],
+        relay=False,
+        encrypted=True,
+    )
+    yield Work(
+        "CURVE: handshakes, 2 clients at a time",
+        QUEUE,
+        "handshakes",
+        [
+            Figure("handshakes_per_cpu_second", "per CPU second",
+                   Goal(1.5, LIBZMQ, at_least=True)),
+            Figure("handshakes_per_second", "per second"),
+        ],
+        relay=False,
+        encrypted=True,
+    )
+    yield Work(
+        "CURVE: idle connection with one subscription",
+        FORWARD,
+        "idle --connections 5000 --timeout 20",
+        [Figure("bytes_per_connection", "bytes each of 5,000", Goal(1536))],
+        relay=False,
+        once=True,
+        encrypted=True,
+    )
+
+
 def capture_works():
     proxies = (ZMQD, IDLE_CAPTURE, READ_CAPTURE)
     figures = [Figure(CPU_NS, "CPU ns/round trip")]
@@ -235,7 +287,7 @@ class Reader(threading.Thread):
 class Proxy:
     """A running proxy; closed at the end of a `with`."""
 
-    def __init__(self, name, kind, programs, core=None):
+    def __init__(self, name, kind, programs, core=None, keys=None):
         endpoint = "tcp://127.0.0.1:0"
         command = {
             ZMQD: [programs / "zmqd", kind, "--frontend", endpoint, "--backend", endpoint],
@@ -244,6 +296,10 @@ class Proxy:
         }
         is_watched = name in (IDLE_CAPTURE, READ_CAPTURE)
         command = command.get(name) or command[ZMQD] + ["--capture", endpoint]
+        if keys:
+            secret = [f"{keys}/server.key_secret"]
+            server = ["--curve-clients", "any", "--curve-secret", *secret]
+            command += server if name == ZMQD else secret
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -288,11 +344,15 @@ def bench(work, name, options):
     arguments = list(work.arguments)
     if not work.once and "--duration" not in arguments:
         arguments += ["--duration", str(options.seconds), "--warmup", str(options.warmup)]
-    with Proxy(name, work.kind, options.programs, core) as proxy:
+    keys = options.keys if work.encrypted else None
+    with Proxy(name, work.kind, options.programs, core, keys) as proxy:
         command = [options.programs / "zmqd", "bench", *arguments, "--json"]
         command += ["--pid", str(proxy.pid)]
         for side, endpoint in proxy.endpoints.items():
             command += [f"--{side}", endpoint]
+        if keys:
+            command += ["--curve-server", f"{keys}/server.key"]
+            command += ["--curve-secret", f"{keys}/client.key_secret"]
         # The load goes elsewhere when the proxy is held to one core.
         outside = None if core is None else lambda: os.sched_setaffinity(0, set(cores) - {core})
         try:
@@ -308,6 +368,12 @@ def bench(work, name, options):
     if result.returncode != 0:
         return None, result.stderr.strip()
     return json.loads(result.stdout), result.stderr.strip()
+
+
+def make_keys(options):
+    for owner in ("server", "client"):
+        command = [options.programs / "zmqd", "keygen", f"{options.keys}/{owner}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def measure(chosen, options):
@@ -446,7 +512,9 @@ def main():
     if options.into and RESULTS_START not in options.into.read_text():
         parser.error(f"{options.into} has no place for the table")
     lines = list(machine(options))
-    results = measure(chosen + captures, options)
+    with tempfile.TemporaryDirectory() as options.keys:
+        make_keys(options)
+        results = measure(chosen + captures, options)
     lines += table(chosen, results)
     if not options.only:
         lines += at_rest(options)
