@@ -1,5 +1,5 @@
-//! What to check when a handshake with keys or passwords fails: servers of CURVE close the connection
-//! without a word.
+//! What to check when a handshake with keys or passwords fails: servers of CURVE close the
+//! connection without a word.
 
 use std::fmt;
 

@@ -12,7 +12,12 @@ use crate::output::Failure;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct SecurityArgs {
     /// CURVE: the server's public key, or the file with it
-    #[arg(long, value_name = "KEY|FILE", global = true)]
+    #[arg(
+        long,
+        value_name = "KEY|FILE",
+        global = true,
+        allow_hyphen_values = true
+    )]
     curve_server: Option<String>,
     /// CURVE: the file with the client's secret key [default: new]
     #[arg(long, value_name = "FILE", global = true)]

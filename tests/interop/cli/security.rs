@@ -174,6 +174,19 @@ fn faulty_options_are_refused_before_anything_connects() {
     }
 }
 
+/// One key in 85 begins like an option.
+#[test]
+fn a_key_may_begin_with_a_hyphen() {
+    let key = "-".repeat(39) + "0";
+    for command in [
+        &["ctl", "tcp://127.0.0.1:1", "peers"][..],
+        &["sniff", "tcp://127.0.0.1:1"],
+    ] {
+        let complaint = fail(1, command, &["--curve-server".to_owned(), key.clone()]);
+        assert!(complaint.contains("refused"), "{complaint}");
+    }
+}
+
 #[test]
 fn users_of_plain_come_in_by_their_password() {
     let (users, password) = (plain::users(), plain::password("sunny"));

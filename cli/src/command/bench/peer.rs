@@ -153,8 +153,8 @@ struct Wire {
 }
 
 impl Wire {
-    /// The number of plain bytes. Zero if nothing is available. A short read means that no more was available (epoll(7)),
-    /// which saves another read.
+    /// The number of plain bytes; zero if nothing is available. A short read means that no more was
+    /// available (epoll(7)), which saves another read.
     fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let room = buffer.len();
         match self.stream.read(buffer) {

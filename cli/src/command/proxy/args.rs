@@ -83,7 +83,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DIR|FILE|any", value_parser = file)]
     pub(crate) curve_clients: Option<Value>,
     /// CURVE: the public key of the server, as a client
-    #[arg(long, value_name = "KEY|FILE", value_parser = file)]
+    #[arg(long, value_name = "KEY|FILE", value_parser = file, allow_hyphen_values = true)]
     pub(crate) curve_server: Option<Value>,
     /// Listen beyond loopback although any peer may come in
     #[arg(long)]
