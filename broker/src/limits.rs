@@ -97,6 +97,16 @@ pub const ACK_CHECKS_PER_TURN_MAX: usize = 64;
 /// Bytes of a peer that are kept while its handshake waits for a decision.
 pub const UNDECIDED_SIZE_MAX: usize = 4 << 10;
 
+/// Peers of one proxy that wait for answers of ZAP handlers: all clients of a large system, which
+/// come back at once after a restart. Others are refused, and come again.
+pub const ZAP_REQUESTS_MAX: usize = 10_000;
+
+/// Memory of a peer that waits for the answer of a ZAP handler, in addition to the queued request.
+pub const ZAP_REQUEST_MEMORY: u64 = 512;
+
+/// Bytes of the answer of a ZAP handler, of which all but the metadata are few.
+pub const ZAP_ANSWER_SIZE_MAX: u64 = 64 << 10;
+
 /// The pause of a listener when the process or the system has no free descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -115,6 +115,66 @@ pub enum CloseReason {
     TooManySubscriptions,
     /// Its queue stayed full for longer than `overflow_timeout`.
     TooSlow,
+    /// No ZAP handler has let it in.
+    Zap(ZapRefusal),
+}
+
+/// Why a peer was refused about which ZAP handlers decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZapRefusal {
+    /// Too many peers wait for answers, or the queues of the handlers are full.
+    Busy,
+    /// The handler answered 400: it does not let the peer in.
+    Denied,
+    /// The handler answered 500: it has failed.
+    HandlerError,
+    /// The connection to the handler ended before its answer.
+    Lost,
+    /// The answer does not have the form of ZAP 1.0.
+    Malformed,
+    /// No handler is connected.
+    NotConnected,
+    /// The handler answered 300: it cannot decide now.
+    Temporary,
+    /// No answer came within `zap_timeout`.
+    TimedOut,
+}
+
+impl ZapRefusal {
+    /// The label: a short constant name.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Busy => "zap-busy",
+            Self::Denied => "zap-denied",
+            Self::HandlerError => "zap-handler-error",
+            Self::Lost => "zap-lost",
+            Self::Malformed => "zap-malformed",
+            Self::NotConnected => "zap-not-connected",
+            Self::Temporary => "zap-temporary",
+            Self::TimedOut => "zap-timed-out",
+        }
+    }
+
+    /// Whether the handler has decided about this peer; otherwise the handler is the problem.
+    pub(crate) fn is_decision(self) -> bool {
+        self == Self::Denied
+    }
+}
+
+impl fmt::Display for ZapRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "too many peers wait for answers of the ZAP handler",
+            Self::Denied => "the ZAP handler does not let it in",
+            Self::HandlerError => "the ZAP handler has failed (status 500)",
+            Self::Lost => "the connection to the ZAP handler ended before its answer",
+            Self::Malformed => "the answer of the ZAP handler is malformed",
+            Self::NotConnected => "no ZAP handler is connected: start it, or check zap.connect",
+            Self::Temporary => "the ZAP handler cannot decide now (status 300)",
+            Self::TimedOut => "the ZAP handler did not answer in time (zap_timeout)",
+        })
+    }
 }
 
 impl CloseReason {
@@ -145,6 +205,7 @@ impl CloseReason {
             Self::TooManyConnections => "too-many-connections",
             Self::TooManySubscriptions => "too-many-subscriptions",
             Self::TooSlow => "too-slow",
+            Self::Zap(refusal) => refusal.label(),
         }
     }
 
@@ -207,6 +268,7 @@ impl fmt::Display for CloseReason {
             }
             Self::TooManySubscriptions => f.write_str("too many subscriptions"),
             Self::TooSlow => f.write_str("its queue stayed full for too long"),
+            Self::Zap(refusal) => write!(f, "{refusal}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The auxiliary sockets of a proxy: capture and control.
+//! The auxiliary sockets of a proxy: capture, control, and the one that asks ZAP handlers.
 
 use super::{Overflow, ProxyConfig, Side, SocketConfig, SocketName};
 use zmtp::SocketType;
@@ -34,6 +34,8 @@ pub enum Auxiliary {
     Capture(CaptureConfig),
     /// A control.
     Control(ControlConfig),
+    /// The connections to ZAP handlers.
+    Zap(SocketConfig),
 }
 
 impl Auxiliary {
@@ -43,6 +45,7 @@ impl Auxiliary {
             SocketName::Frontend | SocketName::Backend => None,
             SocketName::Capture => Some(Self::Capture(config.capture.clone())),
             SocketName::Control => Some(Self::Control(config.control.clone())),
+            SocketName::Zap => Some(Self::Zap(config.zap.clone())),
         }
     }
 
@@ -52,6 +55,7 @@ impl Auxiliary {
         match self {
             Self::Capture(_) => SocketName::Capture,
             Self::Control(_) => SocketName::Control,
+            Self::Zap(_) => SocketName::Zap,
         }
     }
 
@@ -60,6 +64,7 @@ impl Auxiliary {
         match self {
             Self::Capture(capture) => config.capture = capture,
             Self::Control(control) => config.control = control,
+            Self::Zap(zap) => config.zap = zap,
         }
     }
 
@@ -69,6 +74,7 @@ impl Auxiliary {
             SocketName::Frontend | SocketName::Backend => {}
             SocketName::Capture => config.capture = CaptureConfig::default(),
             SocketName::Control => config.control = ControlConfig::default(),
+            SocketName::Zap => config.zap = SocketConfig::default(),
         }
     }
 }

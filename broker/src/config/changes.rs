@@ -67,9 +67,9 @@ pub enum Change {
         /// The new value.
         to: Admission,
     },
-    /// The proxy with this name gets a capture or control.
+    /// The proxy with this name gets an auxiliary socket.
     AuxiliaryAdded(String, Box<Auxiliary>),
-    /// A capture or control goes, and its peers are closed; they still get what is queued for them.
+    /// An auxiliary socket goes, and its peers are closed; they still get what is queued for them.
     AuxiliaryRemoved(SocketPath),
     /// Listen on one more endpoint.
     Bind(SocketPath, Endpoint),

@@ -126,6 +126,30 @@ pub enum Fault {
     /// Options that contradict each other.
     #[error(transparent)]
     Options(#[from] OptionError),
+    /// Both the embedding program and ZAP handlers would decide about peers.
+    #[error("the program and ZAP handlers decide about the peers of the {0}: leave out zap_domain")]
+    ZapAndProgram(SocketName),
+    /// An endpoint for ZAP handlers to connect to.
+    #[error("a ZAP handler binds its endpoint: write zap.connect")]
+    ZapBinds,
+    /// Credentials and decisions would pass the network in the clear.
+    #[error(
+        "credentials of peers would pass the network of {0} in the clear, and other machines could \
+         decide: use ipc or loopback, or set zap.curve_secret and zap.curve_server"
+    )]
+    ZapExposed(String),
+    /// A domain without a handler.
+    #[error(
+        "the {0} has a zap_domain, but no handler is asked: write zap.connect, or leave out \
+         zap_domain"
+    )]
+    ZapMissing(SocketName),
+    /// A handler without a domain.
+    #[error(
+        "no socket has a zap_domain, so that the ZAP handler decides about no peer: set \
+         zap_domain, or leave out zap"
+    )]
+    ZapUnused,
 }
 
 impl Config {
@@ -171,6 +195,9 @@ impl Config {
             }
             if let Err(fault) = check_prefixes(&proxy.capture) {
                 note(Place::CapturePrefix(index), fault);
+            }
+            for (name, fault) in check_zap(proxy) {
+                note(Place::Socket(index, name), fault);
             }
         }
         problems.extend(self.role_problems());
@@ -278,6 +305,10 @@ impl Config {
             let text = || endpoint.to_string();
             match (socket.has_plain(), socket.options.insecure) {
                 _ if !endpoint.is_beyond_loopback() => None,
+                _ if name == SocketName::Zap => {
+                    let is_safe = socket.has_curve() || socket.options.insecure;
+                    (!is_safe).then(|| Fault::ZapExposed(text()))
+                }
                 (true, false) => Some(Fault::Cleartext(text())),
                 (false, false) if listens && socket.is_open_to_all() => {
                     Some(Fault::Exposed(text()))
@@ -336,13 +367,17 @@ impl Config {
 impl SocketConfig {
     /// Whether any peer of the network may connect, unless `insecure` is set.
     fn is_open_to_all(&self) -> bool {
-        let has_curve = matches!(
+        let options = &self.options;
+        !self.has_curve() && options.tcp_accept_filter.is_empty() && !options.asks_zap()
+    }
+
+    /// Whether its traffic is encrypted. Keys that are not loaded are a problem of their own.
+    fn has_curve(&self) -> bool {
+        let has_mechanism = matches!(
             self.mechanism,
             MechanismConfig::CurveClient(_) | MechanismConfig::CurveServer(_)
         );
-        // Keys that are not loaded are a problem of their own.
-        let has_keys = has_curve || !self.options.curve_secret.is_empty();
-        !has_keys && self.options.tcp_accept_filter.is_empty()
+        has_mechanism || !self.options.curve_secret.is_empty()
     }
 
     /// Whether passwords pass its connections.
@@ -393,13 +428,40 @@ fn check_socket(proxy: &ProxyConfig, name: SocketName) -> Vec<Fault> {
     faults
 }
 
+/// Whether handlers are asked about peers where there are handlers, and only there.
+fn check_zap(proxy: &ProxyConfig) -> Vec<(SocketName, Fault)> {
+    let has_handler = proxy.zap.has_endpoint();
+    let mut faults = Vec::new();
+    let mut is_asked = false;
+    for name in proxy.sockets().filter(|name| *name != SocketName::Zap) {
+        let socket = proxy.socket(name);
+        if !socket.options.asks_zap() {
+            continue;
+        }
+        is_asked = true;
+        if !has_handler {
+            faults.push((name, Fault::ZapMissing(name)));
+        }
+        if socket.admission == Admission::Program {
+            faults.push((name, Fault::ZapAndProgram(name)));
+        }
+    }
+    if !proxy.zap.bind.is_empty() {
+        faults.push((SocketName::Zap, Fault::ZapBinds));
+    }
+    if has_handler && !is_asked {
+        faults.push((SocketName::Zap, Fault::ZapUnused));
+    }
+    faults
+}
+
 fn check_socket_type(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault> {
     let socket = proxy.socket_type(side);
     let choice: &'static [SocketType] = match side {
         SocketName::Capture => &CaptureConfig::SOCKETS,
         SocketName::Control => &ControlConfig::SOCKETS,
-        // Their types are checked where the kind is made.
-        SocketName::Frontend | SocketName::Backend => return Ok(()),
+        // Their types are checked where the kind is made, and that for ZAP is always the same.
+        SocketName::Frontend | SocketName::Backend | SocketName::Zap => return Ok(()),
     };
     if choice.contains(&socket) {
         return Ok(());
@@ -607,7 +669,11 @@ mod tests {
         };
         let secret = || SecretKey::from_bytes(&[7; 32]).expect("not zero");
         let curve = || MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret())));
-        for name in SocketName::ALL {
+        // A ZAP handler binds, and zmqd connects to it.
+        let binding = SocketName::ALL
+            .into_iter()
+            .filter(|name| *name != SocketName::Zap);
+        for name in binding {
             let problems = exposed(name, &|_| ()).problems();
             let nth = usize::from(name.side().is_some());
             let [problem] = &problems[..] else {

@@ -72,6 +72,9 @@ pub struct ProxyConfig {
     pub name: String,
     /// The recording of every message.
     pub record: Option<RecordConfig>,
+    /// The connections to ZAP handlers, which decide about the peers of sockets that have a
+    /// [`SocketOptions::zap_domain`]; without an endpoint there are none.
+    pub zap: SocketConfig,
 }
 
 /// One side of a proxy: a socket with any number of endpoints.
@@ -158,6 +161,7 @@ impl ProxyConfig {
             kind,
             name: name.into(),
             record: None,
+            zap: SocketConfig::default(),
         }
     }
 
@@ -169,6 +173,7 @@ impl ProxyConfig {
             SocketName::Backend => &self.backend,
             SocketName::Capture => &self.capture.socket,
             SocketName::Control => &self.control.socket,
+            SocketName::Zap => &self.zap,
         }
     }
 
@@ -179,6 +184,7 @@ impl ProxyConfig {
             SocketName::Backend => &mut self.backend,
             SocketName::Capture => &mut self.capture.socket,
             SocketName::Control => &mut self.control.socket,
+            SocketName::Zap => &mut self.zap,
         }
     }
 
@@ -190,6 +196,7 @@ impl ProxyConfig {
             SocketName::Backend => self.kind.backend,
             SocketName::Capture => self.capture.socket_type,
             SocketName::Control => self.control.socket_type,
+            SocketName::Zap => SocketType::Dealer,
         }
     }
 
@@ -251,11 +258,19 @@ pub enum SocketName {
     Capture,
     /// Receives commands and questions.
     Control,
+    /// Asks ZAP handlers about peers of the others.
+    Zap,
 }
 
 impl SocketName {
     /// All, in the order of their values.
-    pub const ALL: [Self; 4] = [Self::Frontend, Self::Backend, Self::Capture, Self::Control];
+    pub const ALL: [Self; 5] = [
+        Self::Frontend,
+        Self::Backend,
+        Self::Capture,
+        Self::Control,
+        Self::Zap,
+    ];
 
     /// The sides, frontend first.
     pub const SIDES: [Self; 2] = [Self::Frontend, Self::Backend];
@@ -266,7 +281,7 @@ impl SocketName {
         match self {
             Self::Frontend => Some(Side::Frontend),
             Self::Backend => Some(Side::Backend),
-            Self::Capture | Self::Control => None,
+            Self::Capture | Self::Control | Self::Zap => None,
         }
     }
 
@@ -278,6 +293,7 @@ impl SocketName {
             Self::Backend => "backend",
             Self::Capture => "capture",
             Self::Control => "control",
+            Self::Zap => "zap",
         }
     }
 }

@@ -110,7 +110,8 @@ impl RoleSide {
             (_, SocketType::Sub | SocketType::Xsub | SocketType::Pull) => Self::Publisher,
             (_, SocketType::Pub | SocketType::Xpub | SocketType::Push) => Self::Subscriber,
             (SocketName::Frontend, _) => Self::Client,
-            (SocketName::Backend, _) => Self::Worker,
+            // A ZAP handler answers, as a worker does. It has no user, and so no role.
+            (SocketName::Backend | SocketName::Zap, _) => Self::Worker,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::config::SocketOptions;
 use crate::conn::backlog::Backlog;
 use crate::conn::liveness::Liveness;
-use crate::core::authorize::Decision;
+use crate::core::authorize::{Asked, Decision};
 use crate::core::names::Contest;
 use crate::ids::{LinkId, ProxyId, SocketId};
 use crate::peer::{NamedPeer, PeerAddress};
@@ -247,7 +247,15 @@ impl Conn {
             .take_if(|decision| matches!(**decision, Decision::Made(_)))?;
         match *made {
             Decision::Made(authorization) => Some(authorization),
-            Decision::Awaited(_) => None,
+            Decision::Asked(_) | Decision::Awaited(_) => None,
+        }
+    }
+
+    /// The request to a ZAP handler whose answer its handshake waits for.
+    pub(crate) fn asked(&self) -> Option<&Asked> {
+        match self.decision.as_deref() {
+            Some(Decision::Asked(asked)) => Some(asked),
+            _ => None,
         }
     }
 
@@ -274,6 +282,11 @@ impl Conn {
 
     /// Whether its handshake waits for a decision.
     pub(crate) fn is_undecided(&self) -> bool {
+        self.asked().is_some() || self.waits_for_program()
+    }
+
+    /// Whether the embedding program is to decide about its peer.
+    pub(crate) fn waits_for_program(&self) -> bool {
         matches!(self.decision.as_deref(), Some(Decision::Awaited(_)))
     }
 

@@ -1,6 +1,7 @@
-//! Whether a peer may come in: by the list of its socket, or as the embedding program decides.
+//! Whether a peer may come in: by the list of its socket, as a ZAP handler decides, or as the
+//! embedding program decides.
 
-use crate::config::{Admission, Change, Changes};
+use crate::config::{Admission, Change, Changes, Value};
 use crate::conn::Phase;
 use crate::core::admin::page_of;
 use crate::core::turn::cost;
@@ -8,33 +9,68 @@ use crate::core::{Action, Admin, AdminError, Core};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::reason::CloseReason;
 use crate::view::{Page, PageQuery, UndecidedPeerView};
+use std::sync::Arc;
 use zmtp::{Authorization, Credentials, MechanismConfig};
 
 /// The decision about a peer in its handshake.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// Not made yet; with the peer's credentials.
+    /// Not made yet: a ZAP handler was asked.
+    Asked(Asked),
+    /// Not made yet: the embedding program makes it; with the peer's credentials.
     Awaited(Credentials),
     /// Made; the session gets it when its input continues.
     Made(Authorization),
 }
 
+/// A request to a ZAP handler about a peer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The connection to the handler.
+    pub(crate) handler: ConnId,
+    /// The number of the request.
+    pub(crate) number: u64,
+    /// The name of the peer by the list of its socket.
+    pub(crate) user: Option<Arc<str>>,
+    /// The socket that connects to the handler.
+    pub(crate) zap: SocketId,
+}
+
 impl Core {
-    /// Decides whether a peer may come in, or lets its handshake wait for [`Admin::authorize`].
+    /// Decides whether a peer may come in, or lets its handshake wait for a ZAP handler or for
+    /// [`Admin::authorize`]. Where both a list and a handler decide, the list comes first.
     pub(super) fn decide(&mut self, id: ConnId, credentials: Credentials) {
         if let Some(conn) = self.conns.get_mut(id) {
             if let Credentials::Curve(key) = &credentials {
                 conn.key = Some(Box::new(*key));
             }
-            let admission = &self.sockets[conn.socket].admission;
+            let socket = &self.sockets[conn.socket];
+            let (admission, asks_zap) = (&socket.admission, socket.options.asks_zap());
             if let (Admission::Users(_), Credentials::Plain { .. }) = (admission, &credentials) {
                 self.turn.charge(cost::PASSWORD);
             }
-            let decision = match admission.decide(&credentials, conn.peer) {
-                Some(authorization) => Decision::Made(authorization),
-                None => Decision::Awaited(credentials),
+            let listed = match (admission, &credentials) {
+                // The handler compares the password.
+                (Admission::Any, Credentials::Plain { .. }) if asks_zap => {
+                    Some(Authorization::Granted { user: None })
+                }
+                _ => admission.decide(&credentials, conn.peer),
             };
-            conn.decision = Some(Box::new(decision));
+            match listed {
+                None => conn.decision = Some(Box::new(Decision::Awaited(credentials))),
+                Some(Authorization::Granted { user }) if asks_zap => {
+                    let user = user.filter(|_| *admission != Admission::Any);
+                    self.ask_handler(id, &credentials, user);
+                }
+                Some(authorization) => self.decided(id, authorization),
+            }
+        }
+    }
+
+    /// The decision about a peer is made: its handshake goes on with it.
+    pub(super) fn decided(&mut self, id: ConnId, authorization: Authorization) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.decision = Some(Box::new(Decision::Made(authorization)));
         }
     }
 }
@@ -45,20 +81,24 @@ impl Core {
     pub(super) fn set_keys(&mut self, changes: &Changes) {
         let mut changed: Vec<(SocketId, bool)> = Vec::new();
         for change in &changes.list {
-            let (at, has_other_name) = match change {
+            let (at, must_come_again) = match change {
                 Change::Admission { at, .. } => (at, false),
                 Change::Mechanism { at, from, to } => (at, from.name() != to.name()),
+                // No handler was asked in this domain about the peers that are there.
+                Change::Option { at, option, to, .. } if option.name == "zap_domain" => {
+                    (at, *to != Value::Text(String::new()))
+                }
                 _ => continue,
             };
             let Some(id) = self.socket_at(at) else {
                 continue;
             };
             match changed.iter_mut().find(|(other, _)| *other == id) {
-                Some((_, is_other)) => *is_other |= has_other_name,
-                None => changed.push((id, has_other_name)),
+                Some((_, must)) => *must |= must_come_again,
+                None => changed.push((id, must_come_again)),
             }
         }
-        for (id, has_other_mechanism) in changed {
+        for (id, must_come_again) in changed {
             let socket = &mut self.sockets[id];
             let former = socket.admission.clone();
             let proxy = &self.proxies[socket.proxy].name;
@@ -69,7 +109,7 @@ impl Core {
             let own = conns.filter(|(_, it)| it.socket == id && !it.is_down_link_queue());
             let own: Vec<ConnId> = own.map(|(conn, _)| conn).collect();
             for conn in own {
-                if has_other_mechanism {
+                if must_come_again {
                     self.close_later(conn, CloseReason::NotAdmitted);
                 } else {
                     self.review(conn, &former);
@@ -83,6 +123,10 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        if conn.asked().is_some() {
+            // The handler was asked as one that is admitted by the former list.
+            return self.close_later(id, CloseReason::NotAdmitted);
+        }
         let socket = &self.sockets[conn.socket];
         let is_client = !socket.session.mechanism.is_server();
         let is_asked = conn.phase == Phase::Ready || conn.decision.is_some();
@@ -108,6 +152,9 @@ impl Core {
         match socket.admission.decide(&credentials, conn.peer) {
             None => {}
             Some(Authorization::Denied { .. }) => self.close_later(id, CloseReason::NotAdmitted),
+            // It has the name that the handler gave it.
+            Some(Authorization::Granted { .. })
+                if socket.options.asks_zap() && socket.admission == Admission::Any => {}
             Some(Authorization::Granted { user }) => {
                 if conn.decision.is_some() {
                     let is_waiting = conn.is_undecided();
@@ -142,7 +189,7 @@ impl Admin<'_> {
         self.core.charge_walk();
         let core = &*self.core;
         let conns = core.conns.iter();
-        let waiting = conns.filter(|(_, conn)| conn.proxy == proxy && conn.is_undecided());
+        let waiting = conns.filter(|(_, conn)| conn.proxy == proxy && conn.waits_for_program());
         let page = page_of(waiting.map(|(id, _)| id), page, |id| {
             let conn = core.conns.get(id)?;
             let Some(Decision::Awaited(credentials)) = conn.decision.as_deref() else {
@@ -169,13 +216,11 @@ impl Admin<'_> {
         peer: ConnId,
         authorization: Authorization,
     ) -> Result<(), AdminError> {
-        let conn = self.core.conns.get_mut(peer);
-        let conn = conn.filter(|conn| conn.is_undecided() && !conn.closes_later);
-        let conn = conn.ok_or(AdminError::NoSuchPeer)?;
-        conn.decision = Some(Box::new(Decision::Made(authorization)));
-        // Its input continues as if it had been left for this turn, even without pending bytes.
-        conn.is_cut = true;
-        self.core.deferred.act(Action::Resume(peer));
+        let conn = self.core.conns.get(peer);
+        conn.filter(|conn| conn.waits_for_program() && !conn.closes_later)
+            .ok_or(AdminError::NoSuchPeer)?;
+        self.core.decided(peer, authorization);
+        self.core.resume_handshake(peer);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Captures and controls that come and go while the broker runs.
+//! Auxiliary sockets that come and go while the broker runs.
 
 use crate::config::SocketName;
 use crate::core::Core;
@@ -8,8 +8,7 @@ use crate::proxy::Socket;
 use crate::reason::CloseReason;
 
 impl Core {
-    /// Makes a socket for a capture or control and listens on its endpoints; the proxy does not
-    /// have it yet.
+    /// Makes an auxiliary socket and listens on its endpoints; the proxy does not have it yet.
     pub(super) fn prepare_auxiliary(
         &mut self,
         opening: &mut Opening,
@@ -32,27 +31,19 @@ impl Core {
     pub(super) fn add_auxiliary(&mut self, id: ProxyId, socket: SocketId) {
         let name = self.sockets[socket].name;
         let proxy = &mut self.proxies[id];
-        if name == SocketName::Capture {
-            proxy.capture = Some(socket);
-        } else {
-            proxy.control = Some(socket);
-        }
+        proxy.set_auxiliary(name, Some(socket));
         self.set_observers(id);
         let config = self.reconfiguration.config.proxy(&self.proxies[id].name);
         let connects = config.map(|config| config.socket(name).connect.clone());
         self.connect_socket(socket, &connects.unwrap_or_default());
     }
 
-    /// Takes its capture or control from a proxy. The peers are closed, and the socket goes with
-    /// the last of them.
+    /// Takes an auxiliary socket from its proxy. The peers are closed, and the socket goes with the
+    /// last of them.
     pub(super) fn remove_auxiliary(&mut self, socket: SocketId) {
         let Socket { name, proxy, .. } = self.sockets[socket];
         let own = &mut self.proxies[proxy];
-        if name == SocketName::Capture {
-            own.capture = None;
-        } else {
-            own.control = None;
-        }
+        own.set_auxiliary(name, None);
         self.set_observers(proxy);
         let links = self.links.iter();
         let links: Vec<LinkId> = links

@@ -28,15 +28,18 @@ enum Answer {
 }
 
 impl Core {
-    /// Handles the message at the front of `input`, which a capture or control received, and
+    /// Handles the message at the front of `input`, which an auxiliary socket received, and
     /// consumes it.
     pub(super) fn handle_auxiliary(&mut self, id: ConnId, input: &mut Input, size: usize) {
         let Some(conn) = self.conns.get_mut(id) else {
             return input.consume(size);
         };
-        let wire = &input.bytes()[..size];
         let socket_id = conn.socket;
         let socket = &mut self.sockets[socket_id];
+        if socket.name == SocketName::Zap {
+            return self.handle_zap_answer(id, input, size);
+        }
+        let wire = &input.bytes()[..size];
         let envelope_size = match (socket.name, socket.pattern.admit(id, wire)) {
             (SocketName::Control, Admit::Pass { skip }) => skip,
             (_, Admit::Drop(reason)) => {

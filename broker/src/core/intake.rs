@@ -546,8 +546,7 @@ impl Core {
                 conn.closes_later = true;
             }
         }
-        socket.peers += 1;
-        socket.stats.peers_attached += 1;
+        socket.count_attached(id);
         let proxy = &mut self.proxies[socket.proxy];
         if proxy.capture == Some(socket_id) {
             proxy.observers.set_readers(socket.peers);

@@ -192,7 +192,8 @@ impl Core {
     }
 
     /// Keeps the unsent messages of a dead peer until its link is up again, or gives them to other
-    /// peers, if any peer will do. An answer of a control is only for the peer that asked.
+    /// peers, if any peer will do. An answer of a control is only for the peer that asked, and a
+    /// request to a ZAP handler only for that handler.
     pub(super) fn requeue(
         &mut self,
         now: Instant,
@@ -205,7 +206,7 @@ impl Core {
         let socket = &mut self.sockets[id];
         let mut place = kept_by.map_or(Place::Lost, Place::Peer);
         if let Some(balancer) = socket.pattern.balancer()
-            && socket.name != SocketName::Control
+            && !matches!(socket.name, SocketName::Control | SocketName::Zap)
         {
             balancer.requeue(unsent, &mut self.outbox.store);
             socket.stats.requeued += u64::from(messages);
@@ -293,6 +294,7 @@ impl Core {
         }
         self.take_tail(id);
         self.reload.forget(id);
+        self.forget_request(id);
         self.forget_coder(id);
         self.leave(id);
         self.timers.forget(id);
@@ -320,6 +322,8 @@ impl Core {
         let socket = &mut self.sockets[socket_id];
         socket.peers -= 1;
         socket.pattern.detach(id, &mut self.conns);
+        self.lose_handler(socket_id, id);
+        let socket = &self.sockets[socket_id];
         let proxy = &mut self.proxies[socket.proxy];
         if proxy.capture == Some(socket_id) {
             proxy.observers.set_readers(socket.peers);

@@ -21,7 +21,7 @@ use crate::conn::{Conn, Input, Phase};
 use crate::core::report::Shed;
 use crate::core::{Action, Core};
 use crate::ids::{ConnId, SocketId};
-use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY};
+use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY, ZAP_REQUEST_MEMORY};
 use crate::pattern::balancer::Balancer;
 use crate::reason::{CloseReason, DropReason};
 
@@ -51,6 +51,8 @@ impl MemoryUse {
 /// The memory in use, as far as it is tracked, and its limit.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// Peers that wait for answers of ZAP handlers.
+    pub(super) asked: u64,
     /// Bytes of the closed peers that are remembered.
     pub(super) closed: u64,
     /// Open connections that have a coder.
@@ -193,6 +195,7 @@ impl Core {
         self.conns.len() as u64 * CONNECTION_MEMORY
             + self.memory.coders * CODER_MEMORY
             + self.users.permits() * PERMIT_MEMORY
+            + self.memory.asked * ZAP_REQUEST_MEMORY
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

@@ -74,6 +74,7 @@ mod subscriptions;
 mod timers;
 mod turn;
 mod walk;
+pub(crate) mod zap;
 
 pub use actions::Action;
 pub use admin::{Admin, AdminError};
@@ -349,6 +350,7 @@ impl Core {
                 Owner::Reports(proxy) => self.sum_up_reports(proxy),
                 Owner::Shed => self.sum_up_shed(),
                 Owner::Trial(id) => self.check_trial(id),
+                Owner::Zap(id) => self.check_zap(id),
             }
         }
         self.turn.work_on(Kind::Subscriptions);

@@ -366,12 +366,12 @@ impl Core {
         let peer = &what.peer;
         let Origin::Dialled(link) = what.origin else {
             let level = if why.is_notable() {
-                self.level_of_report(
-                    id,
-                    key(Subject::Closed, peer.address.into()),
-                    0,
-                    Level::Warn,
-                )
+                let source = match why {
+                    // The trouble is with the handler, whatever the peer.
+                    CloseReason::Zap(refusal) if !refusal.is_decision() => Source::Any,
+                    _ => peer.address.into(),
+                };
+                self.level_of_report(id, key(Subject::Closed, source), 0, Level::Warn)
             } else {
                 Level::Debug
             };

@@ -28,6 +28,8 @@ pub(crate) enum Owner {
     Rate(ConnId),
     /// A connection on trial: ends the trial, if no loop was found.
     Trial(ConnId),
+    /// A connection whose handshake waits for the answer of a ZAP handler: refuses the peer.
+    Zap(ConnId),
 }
 
 /// Timers, the earliest first.
@@ -72,6 +74,11 @@ impl Timers {
         self.forget_owner(Owner::Link(id));
     }
 
+    /// Removes the timer of a peer that waited for the answer of a ZAP handler.
+    pub(crate) fn forget_zap(&mut self, id: ConnId) {
+        self.forget_owner(Owner::Zap(id));
+    }
+
     /// Removes the timer of a proxy.
     pub(crate) fn forget_proxy(&mut self, id: ProxyId) {
         self.forget_owner(Owner::Reports(id));
@@ -92,6 +99,7 @@ impl Timers {
             Owner::Queue,
             Owner::Rate,
             Owner::Trial,
+            Owner::Zap,
         ];
         for owner in owners.map(|owner| owner(id)) {
             self.forget_owner(owner);

@@ -60,6 +60,10 @@ pub(super) mod cost {
     pub(crate) const WALK: u64 = 20;
     /// A system call that writes.
     pub(crate) const WRITE: u64 = 6_000;
+    /// The answer of a ZAP handler is read.
+    pub(crate) const ZAP_ANSWER: u64 = 2_000;
+    /// A ZAP handler is asked about a peer.
+    pub(crate) const ZAP_REQUEST: u64 = 2_000;
 
     /// A message is queued for this number of peers, or dropped because their queues are full.
     #[inline]

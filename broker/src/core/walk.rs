@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::core::memory::MemoryUse;
 use crate::core::timers::Owner;
 use crate::ids::{LinkId, ProxyId};
-use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY};
+use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY, ZAP_REQUEST_MEMORY};
 
 impl Core {
     /// The value that [`Self::memory`] must have between two turns. Visits every connection, queue,
@@ -27,6 +27,7 @@ impl Core {
             found.inputs += conn.tail.memory(conn.need);
             walk.visit(&conn.egress);
         }
+        found.connections += self.walk_requests() * ZAP_REQUEST_MEMORY;
         for (_, closing) in self.conns.closing() {
             found.connections += CONNECTION_MEMORY;
             walk.visit(&closing.egress);

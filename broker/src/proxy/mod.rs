@@ -48,6 +48,8 @@ pub(crate) struct Proxy {
     pub(crate) reports: Reports,
     /// The stage of its end.
     pub(crate) stop: Stop,
+    /// Its connections to ZAP handlers.
+    pub(crate) zap: Option<SocketId>,
 }
 
 impl Proxy {
@@ -56,7 +58,8 @@ impl Proxy {
         let mut add = |name| sockets.insert_with(|socket| Socket::new(socket, id, name, config));
         let [frontend, backend] = SocketName::SIDES.map(&mut add);
         let mut auxiliary = |name| config.socket(name).has_endpoint().then(|| add(name));
-        let [capture, control] = [SocketName::Capture, SocketName::Control].map(&mut auxiliary);
+        let auxiliaries = [SocketName::Capture, SocketName::Control, SocketName::Zap];
+        let [capture, control, zap] = auxiliaries.map(&mut auxiliary);
         let (front, back) = sockets.pair_mut(frontend, backend);
         (front.across, back.across) = (Some(backend), Some(frontend));
         if config.kind.is_echo {
@@ -77,6 +80,7 @@ impl Proxy {
             observers: Observers::new(config),
             reports: Reports::default(),
             stop: Stop::No,
+            zap,
         }
     }
 
@@ -87,7 +91,8 @@ impl Proxy {
 
     /// All its sockets, in the order of [`SocketName::ALL`].
     pub(crate) fn sockets(&self) -> impl Iterator<Item = SocketId> + use<> {
-        let auxiliary = [self.capture, self.control].into_iter().flatten();
+        let auxiliary = [self.capture, self.control, self.zap];
+        let auxiliary = auxiliary.into_iter().flatten();
         self.sides().into_iter().chain(auxiliary)
     }
 
@@ -98,6 +103,17 @@ impl Proxy {
             SocketName::Backend => Some(self.backend),
             SocketName::Capture => self.capture,
             SocketName::Control => self.control,
+            SocketName::Zap => self.zap,
+        }
+    }
+
+    /// Gives it an auxiliary socket, or takes one from it.
+    pub(crate) fn set_auxiliary(&mut self, name: SocketName, socket: Option<SocketId>) {
+        match name {
+            SocketName::Frontend | SocketName::Backend => {}
+            SocketName::Capture => self.capture = socket,
+            SocketName::Control => self.control = socket,
+            SocketName::Zap => self.zap = socket,
         }
     }
 

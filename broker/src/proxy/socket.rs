@@ -5,8 +5,9 @@ use crate::conn::egress::{Store, Unsent};
 use crate::conn::line::Line;
 use crate::conn::{Conn, ConnTable, Phase};
 use crate::core::ClosedPeers;
+use crate::core::zap::ZapRequests;
 use crate::ids::{ConnId, ProxyId, SocketId};
-use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
+use crate::limits::{UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE, ZAP_ANSWER_SIZE_MAX};
 use crate::pattern::Pattern;
 use crate::pattern::errand::Errand;
 use crate::proxy::loop_peers::LoopPeers;
@@ -54,6 +55,8 @@ pub(crate) struct Socket {
     pub(crate) suspended: Line,
     /// The messages that a stop dropped.
     pub(crate) undelivered: Undelivered,
+    /// Its requests to ZAP handlers, if it connects to them.
+    pub(crate) zap: ZapRequests,
 }
 
 /// The queues of a socket that a stop dropped.
@@ -99,7 +102,7 @@ impl Socket {
             name,
             loop_peers: LoopPeers::default(),
             pattern: Pattern::new(socket_type, &options),
-            session: Arc::new(secure(config, session_config(socket_type, &options))),
+            session: Arc::new(secure(config, session_config(name, socket_type, &options))),
             options,
             peers: 0,
             proxy,
@@ -107,6 +110,16 @@ impl Socket {
             subscription_bytes: 0,
             suspended: Line::default(),
             undelivered: Undelivered::default(),
+            zap: ZapRequests::default(),
+        }
+    }
+
+    /// A peer has completed its handshake.
+    pub(crate) fn count_attached(&mut self, id: ConnId) {
+        self.peers += 1;
+        self.stats.peers_attached += 1;
+        if self.name == SocketName::Zap {
+            self.zap.add_handler(id);
         }
     }
 
@@ -116,9 +129,9 @@ impl Socket {
         options.overflow = options.overflow_on(socket_type);
         self.keeps_apart |= options.keeps_apart();
         self.session = Arc::new(SessionConfig {
-            authenticate: self.session.authenticate,
+            authenticate: authenticates(&self.admission, &options),
             mechanism: self.session.mechanism.clone(),
-            ..session_config(socket_type, &options)
+            ..session_config(self.name, socket_type, &options)
         });
         self.options = options;
     }
@@ -344,17 +357,29 @@ impl Socket {
 /// Gives sessions the mechanism of their socket.
 fn secure(config: &SocketConfig, session: SessionConfig) -> SessionConfig {
     SessionConfig {
-        authenticate: config.admission == Admission::Program,
+        authenticate: authenticates(&config.admission, &config.options),
         mechanism: config.mechanism.clone(),
         ..session
     }
 }
 
+/// Whether the core decides about peers that have no credentials.
+fn authenticates(admission: &Admission, options: &SocketOptions) -> bool {
+    *admission == Admission::Program || options.asks_zap()
+}
+
 /// What sessions of a socket with these options have in common.
-fn session_config(socket_type: SocketType, options: &SocketOptions) -> SessionConfig {
+fn session_config(
+    name: SocketName,
+    socket_type: SocketType,
+    options: &SocketOptions,
+) -> SessionConfig {
     let limits = Limits {
         message_frames_max: options.maxmsgframes,
-        message_size_max: options.maxmsgsize,
+        message_size_max: match name {
+            SocketName::Zap => options.maxmsgsize.min(ZAP_ANSWER_SIZE_MAX),
+            _ => options.maxmsgsize,
+        },
         topic_size_max: u64::from(options.topic_size_max),
         ..Limits::default()
     };

@@ -111,7 +111,7 @@ impl Direction {
         match side {
             SocketName::Frontend => Some(Self::In),
             SocketName::Backend => Some(Self::Out),
-            SocketName::Capture | SocketName::Control => None,
+            SocketName::Capture | SocketName::Control | SocketName::Zap => None,
         }
     }
 

@@ -17,6 +17,7 @@ mod taken;
 mod trial;
 mod turns;
 mod upstream;
+mod zap;
 
 use broker::config::{SocketName, SocketOptions};
 use play::Play;

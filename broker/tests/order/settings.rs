@@ -88,6 +88,22 @@ fn a_capture_comes_and_goes_while_messages_pass() {
     }
 }
 
+/// A new control does not hide the readers of the capture.
+#[test]
+fn a_capture_keeps_its_readers_when_a_control_comes() {
+    let mut config = proxy("streamer");
+    config.name = "main".to_owned();
+    config.backend.bind = vec![endpoint(2)];
+    config.capture.socket.bind.push(endpoint(9));
+    let mut play = Play::of(config);
+    let (source, _sink) = (play.join(FRONT), play.join(BACK));
+    let reader = play.reader(SocketType::Sub);
+    play.reload(|config| config.proxies[0].control.socket.bind.push(endpoint(8)))
+        .expect("legal");
+    play.send(source, &["seen"]);
+    assert_eq!(play.write(reader), ["in", "seen"]);
+}
+
 #[test]
 fn the_form_of_copies_changes_for_the_same_readers() {
     let mut config = proxy("streamer");

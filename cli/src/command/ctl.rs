@@ -64,10 +64,10 @@ enum CtlCommand {
     Statistics,
     /// Show the connected peers
     Peers {
-        /// Only peers of one socket: frontend, backend, capture or control
+        /// Only peers of one socket: frontend, backend, capture, control or zap
         #[arg(long)]
         side: Option<String>,
-        /// Include peers of capture and control, such as this command
+        /// Include peers of capture, control and zap, such as this command
         #[arg(long, conflicts_with = "side")]
         all: bool,
         /// Also show messages and bytes per second, over one second
@@ -76,7 +76,7 @@ enum CtlCommand {
     },
     /// Show the peers that were closed last, with the reasons
     Closed {
-        /// Include peers of capture and control
+        /// Include peers of capture, control and zap
         #[arg(long)]
         all: bool,
     },

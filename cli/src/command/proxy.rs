@@ -39,6 +39,7 @@ fn config(ProxyCommand { mut args, kind }: ProxyCommand) -> Config {
     proxy.record = args.record.config();
     proxy.control.socket_type = args.control_socket;
     proxy.control.socket = side(args.control, Vec::new());
+    proxy.zap = side(args.zap, Vec::new());
     let (for_all, for_one): (Vec<Setting>, Vec<Setting>) = settings
         .into_iter()
         .partition(|setting| setting.side.is_none());
@@ -113,6 +114,9 @@ fn explain(problem: &Problem) -> String {
             )
         }
         (fault, Place::Bind(_, side, _)) => format!("--{side}: {fault}"),
+        (fault, Place::Connect(_, SocketName::Zap, _) | Place::Socket(_, SocketName::Zap)) => {
+            format!("--zap: {fault}")
+        }
         (fault, Place::Connect(_, side, _)) => format!("--{side}-connect: {fault}"),
         (fault, Place::CapturePrefix(_)) => format!("--in-prefix, --out-prefix: {fault}"),
         (fault, Place::Socket(_, side)) => format!("--set {side}: {fault}"),

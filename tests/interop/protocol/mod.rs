@@ -1,4 +1,4 @@
-//! ZMTP: CURVE, PLAIN, roles, limits, heartbeats, mechanisms, and peers of version 2.0.
+//! ZMTP: CURVE, PLAIN, ZAP, roles, limits, heartbeats, mechanisms, and peers of version 2.0.
 
 pub(crate) mod curve;
 mod heartbeats;
@@ -7,4 +7,5 @@ mod mechanisms;
 pub(crate) mod plain;
 mod roles;
 mod secrets;
+mod zap;
 mod zmtp2;

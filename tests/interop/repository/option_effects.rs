@@ -66,6 +66,12 @@ const EFFECTS: &[(&str, &str, &str)] = &[
         PLAIN,
         "a_side_is_a_client_of_a_libzmq_server",
     ),
+    ("zap_domain", ZAP, "null_peers_come_in_by_their_address"),
+    (
+        "zap_timeout",
+        ZAP,
+        "peers_wait_outside_while_no_handler_answers",
+    ),
     (
         "insecure",
         "tests/interop/patterns/queue.rs",
@@ -309,6 +315,7 @@ const HEARTBEATS: &str = "tests/interop/protocol/heartbeats.rs";
 const IPC: &str = "tests/interop/transports/ipc.rs";
 const CURVE: &str = "tests/interop/protocol/curve.rs";
 const PLAIN: &str = "tests/interop/protocol/plain.rs";
+const ZAP: &str = "tests/interop/protocol/zap.rs";
 const LIMITS: &str = "tests/interop/protocol/limits.rs";
 const OVERFLOW: &str = "tests/interop/flow_control/overflow.rs";
 const RECEIVE_HWM: &str = "tests/interop/flow_control/receive_hwm.rs";

@@ -71,7 +71,7 @@ struct Reader {
 }
 
 /// The socket types in the text for the sockets of one proxy, by [`SocketName`].
-type SocketTypes = [Option<(SocketType, Node)>; 4];
+type SocketTypes = [Option<(SocketType, Node)>; SocketName::ALL.len()];
 
 impl Reader {
     fn config(&mut self, text: &str) -> Config {
@@ -205,7 +205,7 @@ impl Reader {
             }
         }
         let keys = [
-            "backend", "capture", "control", "frontend", "kind", "name", "record",
+            "backend", "capture", "control", "frontend", "kind", "name", "record", "zap",
         ];
         self.refuse_unknown_but(table, node, &keys, &misplaced);
         let before = self.fail_count;
@@ -297,6 +297,7 @@ impl Reader {
     ) -> SocketConfig {
         let socket_type = socket_type.unwrap_or_else(|| match name {
             SocketName::Control => ControlConfig::default().socket_type,
+            SocketName::Zap => SocketType::Dealer,
             _ => CaptureConfig::default().socket_type,
         });
         let mut config = SocketConfig {
@@ -322,7 +323,10 @@ impl Reader {
         let Some(table) = self.keep(as_table(value, &node, instead)) else {
             return config;
         };
-        let mut keys = vec!["bind", "connect", "socket"];
+        let mut keys = vec!["bind", "connect"];
+        if name != SocketName::Zap {
+            keys.push("socket");
+        }
         if name == SocketName::Capture {
             keys.extend(["format", "in_prefix", "out_prefix"]);
         }

@@ -14,7 +14,8 @@ use zmtp::MechanismConfig;
 use zmtp::curve::{CurveClient, CurveServer, PublicKey, SecretKey};
 use zmtp::plain::PlainClient;
 
-/// The value of `curve_clients` that lets every client in.
+/// The value of `curve_clients` and `plain_users` that lets every client in, unless ZAP handlers
+/// decide.
 pub(super) const ANY: &str = "any";
 
 /// The reason why the keys of a socket cannot be used.
@@ -196,7 +197,10 @@ impl SocketConfig {
         if !self.has_endpoint() || !options.contradictions().is_empty() {
             return Ok(());
         }
-        if !options.plain_users.is_empty() {
+        if options.plain_users == ANY {
+            self.admission = Admission::Any;
+            self.mechanism = MechanismConfig::PlainServer;
+        } else if !options.plain_users.is_empty() {
             self.admission = Admission::Users(Arc::new(plain::users(&options.plain_users)?));
             self.mechanism = MechanismConfig::PlainServer;
         } else if !options.plain_username.is_empty() {
@@ -240,8 +244,9 @@ impl SocketConfig {
     }
 }
 
+/// Without a list, ZAP handlers decide alone.
 fn admission(clients: &str) -> Result<Admission, KeyError> {
-    if clients == ANY {
+    if clients == ANY || clients.is_empty() {
         return Ok(Admission::Any);
     }
     let mut keys = ClientKeys::default();

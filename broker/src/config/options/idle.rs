@@ -92,8 +92,40 @@ const IDLE: &[Idle] = &[
     },
 ];
 
+/// The options that have an effect on the connections to ZAP handlers.
+const OF_ZAP: &[&str] = &[
+    "bindtodevice",
+    "connect_timeout",
+    "curve_secret",
+    "curve_server",
+    "handshake_ivl",
+    "heartbeat_ivl",
+    "heartbeat_timeout",
+    "heartbeat_ttl",
+    "insecure",
+    "ipv6",
+    "plain_password_file",
+    "plain_username",
+    "rcvbuf",
+    "reconnect_ivl",
+    "reconnect_ivl_max",
+    "routing_id",
+    "sndbuf",
+    "sndhwm",
+    "sndhwm_bytes",
+    "tcp_keepalive",
+    "tcp_keepalive_cnt",
+    "tcp_keepalive_idle",
+    "tcp_keepalive_intvl",
+    "tcp_maxrt",
+    "tos",
+];
+
+/// The reason why all others have none.
+const IDLE_ON_ZAP: &str = "it only connects to ZAP handlers and asks them about peers";
+
 impl SocketOptions {
-    /// The options that are set but have no effect on a capture or control of this type.
+    /// The options that are set but have no effect on an auxiliary socket of this type.
     pub(crate) fn idle_options(
         &self,
         side: SocketName,
@@ -101,10 +133,10 @@ impl SocketOptions {
     ) -> impl Iterator<Item = OptionError> {
         SocketOption::ALL.iter().filter_map(move |option| {
             let value = option.get(self);
-            let idle = self.idle(option, side, socket_type)?;
+            let reason = self.idle(option, side, socket_type)?;
             (value != option.default_value()).then(|| OptionError::Idle {
                 name: option.name,
-                reason: idle.reason,
+                reason,
                 side,
                 value: value.to_string(),
             })
@@ -113,12 +145,16 @@ impl SocketOptions {
 
     /// The options that a socket inherits from those of all sockets. An auxiliary socket does not
     /// inherit options without effect. A capture does not inherit a policy that blocks, because an
-    /// unread capture would stop its proxy.
+    /// unread capture would stop its proxy. Connections to ZAP handlers inherit nothing: they are
+    /// not for peers.
     #[must_use]
     pub fn shared_with(&self, side: SocketName, socket_type: SocketType) -> Self {
         let mut options = self.clone();
         if side.side().is_some() {
             return options;
+        }
+        if side == SocketName::Zap {
+            return Self::default();
         }
         if options.overflow == Overflow::Block {
             options.overflow = Overflow::Standard;
@@ -136,9 +172,12 @@ impl SocketOptions {
         option: &SocketOption,
         side: SocketName,
         socket_type: SocketType,
-    ) -> Option<&'static Idle> {
+    ) -> Option<&'static str> {
+        if side == SocketName::Zap {
+            return (!OF_ZAP.contains(&option.name)).then_some(IDLE_ON_ZAP);
+        }
         let idle = IDLE.iter().find(|idle| idle.names.contains(&option.name))?;
-        (idle.is_idle)(side, socket_type, self).then_some(idle)
+        (idle.is_idle)(side, socket_type, self).then_some(idle.reason)
     }
 }
 

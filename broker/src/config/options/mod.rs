@@ -10,7 +10,7 @@ mod policy;
 mod table;
 mod value;
 
-use super::{SocketName, suggest};
+use super::{SocketName, keys::ANY, suggest};
 pub use ipc::{IpcMode, IpcOwner};
 pub use network::Network;
 pub use policy::{Balance, Overflow};
@@ -138,6 +138,11 @@ pub struct SocketOptions {
     pub xpub_verboser: bool,
     /// The first message to each new subscriber; empty means none.
     pub xpub_welcome_msg: String,
+    /// The ZAP domain of its peers, about which ZAP handlers decide; empty means that none is
+    /// asked.
+    pub zap_domain: String,
+    /// The time until a ZAP handler must have answered; a peer without an answer is refused.
+    pub zap_timeout: Duration,
 }
 
 impl SocketOptions {
@@ -201,6 +206,8 @@ impl SocketOptions {
         xpub_verbose: false,
         xpub_verboser: false,
         xpub_welcome_msg: String::new(),
+        zap_domain: String::new(),
+        zap_timeout: Duration::from_secs(5),
     };
 
     /// All contradictions: `reconnect_ivl_max` is below `reconnect_ivl`; `immediate` is off where
@@ -219,6 +226,7 @@ impl SocketOptions {
         }
         errors.extend(self.curve_errors());
         errors.extend(self.plain_errors());
+        errors.extend(self.zap_errors());
         if self.conflate && self.xpub_nodrop {
             errors.push(OptionError::ConflateWithoutDrop);
         }
@@ -250,7 +258,9 @@ impl SocketOptions {
                 name: "curve_server",
             }),
             (true, true, true) => Some(OptionError::CurveBothRoles),
-            (true, false, false) => Some(OptionError::CurveRoleMissing),
+            (true, false, false) if self.zap_domain.is_empty() => {
+                Some(OptionError::CurveRoleMissing)
+            }
             (true, ..) if self.accept_zmtp2 => Some(OptionError::Zmtp2 {
                 name: "curve_secret",
             }),
@@ -285,6 +295,31 @@ impl SocketOptions {
             }),
             _ => None,
         }
+    }
+
+    /// Contradictions between the domain of ZAP and other options.
+    fn zap_errors(&self) -> Option<OptionError> {
+        let has_mechanism = [&self.curve_secret, &self.plain_users];
+        let has_mechanism = has_mechanism.iter().any(|text| !text.is_empty());
+        match self.zap_domain.is_empty() {
+            true if self.plain_users == ANY => Some(OptionError::PlainAny),
+            true => None,
+            false if !self.curve_server.is_empty() => Some(OptionError::ZapClient {
+                name: "curve_server",
+            }),
+            false if !self.plain_username.is_empty() => Some(OptionError::ZapClient {
+                name: "plain_username",
+            }),
+            false if self.accept_zmtp2 && !has_mechanism => {
+                Some(OptionError::Zmtp2 { name: "zap_domain" })
+            }
+            false => None,
+        }
+    }
+
+    /// Whether ZAP handlers decide about peers.
+    pub(crate) fn asks_zap(&self) -> bool {
+        !self.zap_domain.is_empty()
     }
 
     /// Whether single messages may have to be removed from a queue.
@@ -431,6 +466,12 @@ pub enum OptionError {
         /// The option that is missing.
         lacks: &'static str,
     },
+    /// Any password, and no handler that compares it.
+    #[error(
+        "plain_users is \"any\" and zap_domain is not set: set zap_domain, so that a ZAP handler \
+         compares the passwords, or plain_users to a file"
+    )]
+    PlainAny,
     /// Out of range.
     #[error("{value} is out of range: {}", value::range(kind))]
     Range {
@@ -453,6 +494,14 @@ pub enum OptionError {
     Unknown {
         /// The name.
         name: String,
+    },
+    /// A client of a mechanism has chosen its server, and asks nothing about it.
+    #[error(
+        "zap_domain has no effect with {name}: a client chooses its server; leave out one of them"
+    )]
+    ZapClient {
+        /// The option that makes this side a client.
+        name: &'static str,
     },
     /// A peer of ZMTP 2.0 has no mechanism.
     #[error("accept_zmtp2 has no effect with {name}: set it to false")]

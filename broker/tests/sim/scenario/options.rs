@@ -193,6 +193,8 @@ const NOT_DRAWN: &[(&str, &str)] = &[
     ("plain_users", THE_MECHANISMS),
     ("plain_username", THE_MECHANISMS),
     ("plain_password_file", THE_MECHANISMS),
+    ("zap_domain", THE_HANDLERS),
+    ("zap_timeout", THE_HANDLERS),
     (
         "insecure",
         "the check of a configuration reads it, and nothing that runs",
@@ -216,6 +218,8 @@ const NOT_DRAWN: &[(&str, &str)] = &[
 
 #[cfg(test)]
 const THE_MECHANISMS: &str = "it names a file; the scenarios draw mechanism and admission";
+const THE_HANDLERS: &str = "tests/order/zap.rs draws the behaviour of ZAP handlers";
+#[cfg(test)]
 const THE_DRIVERS: &str = "the driver applies it before the core knows of a connection";
 #[cfg(test)]
 const THE_KERNELS: &str = "it is an option of kernel sockets, which the simulator does not have";
