@@ -34,6 +34,7 @@ SHARE = "delivered_share"
 MIB = 1 << 20
 
 RESULTS_START = "<!-- results: written by tests/bench/compare.sh --into -->"
+ENCRYPTED_START = "<!-- results: written by tests/bench/compare.sh --encrypted --into -->"
 RESULTS_END = "<!-- end of results -->"
 
 
@@ -96,7 +97,6 @@ def works():
     yield from round_trip_works()
     yield from crowd_works()
     yield from memory_works()
-    yield from encrypted_works()
 
 
 def one_way_works():
@@ -208,7 +208,7 @@ def memory_works():
 
 
 def encrypted_works():
-    """Both sides of the proxy are CURVE servers. A relay cannot be one."""
+    """Works for proxies whose sides are CURVE servers, which a relay cannot be."""
 
     def one_way(bench, kind, label, arguments, limit):
         figures = [
@@ -216,7 +216,7 @@ def encrypted_works():
             Figure(RATE, "M msg/s", scale=1e-6),
             Figure(SHARE, "delivered share"),
         ]
-        name = f"CURVE: {kind} {label}"
+        name = f"{kind} {label}"
         return Work(name, kind, f"{bench} {arguments}", figures, relay=False, encrypted=True)
 
     for label, size, limit in (("64 B", 64, 0.5), ("1 KiB", 1024, 0.7), ("16 KiB", 16384, 0.9)):
@@ -224,7 +224,7 @@ def encrypted_works():
         yield one_way("forward", FORWARD, f"1:1, {label}", f"--size {size}", limit)
     yield one_way("forward", FORWARD, "1:50, 64 B, per delivered message", "--subscribers 50", 0.6)
     yield Work(
-        "CURVE: queue, 64 B, 1 client × 256, 1 worker",
+        "queue, 64 B, 1 client × 256, 1 worker",
         QUEUE,
         "queue --window 256",
         [
@@ -235,7 +235,7 @@ def encrypted_works():
         encrypted=True,
     )
     yield Work(
-        "CURVE: handshakes, 2 clients at a time",
+        "handshakes, 2 clients at a time",
         QUEUE,
         "handshakes",
         [
@@ -247,7 +247,7 @@ def encrypted_works():
         encrypted=True,
     )
     yield Work(
-        "CURVE: idle connection with one subscription",
+        "idle connection with one subscription",
         FORWARD,
         "idle --connections 5000 --timeout 20",
         [Figure("bytes_per_connection", "bytes each of 5,000", Goal(1536))],
@@ -487,11 +487,11 @@ def machine(options):
     yield ""
 
 
-def write_into(path, text):
-    """Replaces the text between the two markers of a document."""
-    before, rest = path.read_text().split(RESULTS_START)
-    _, after = rest.split(RESULTS_END)
-    path.write_text(f"{before}{RESULTS_START}\n{text}\n{RESULTS_END}{after}")
+def write_into(path, start, text):
+    """Replaces the text between a marker of a document and the next end of results."""
+    before, rest = path.read_text().split(start)
+    _, after = rest.split(RESULTS_END, 1)
+    path.write_text(f"{before}{start}\n{text}\n{RESULTS_END}{after}")
 
 
 def main():
@@ -501,27 +501,30 @@ def main():
     parser.add_argument("--seconds", type=float, default=1.5, help="measured in each run")
     parser.add_argument("--warmup", type=float, default=0.3, help="seconds before that")
     parser.add_argument("--only", default="", help="works whose name contains this")
+    parser.add_argument("--encrypted", action="store_true", help="proxies with CURVE")
     parser.add_argument("--into", type=pathlib.Path, help="a document with a place for the table")
     parser.add_argument("--json", type=pathlib.Path, help="a file for every figure of every run")
     options = parser.parse_args()
     options.programs = options.programs.resolve()
-    chosen = [work for work in works() if options.only in work.name]
-    captures = [work for work in capture_works() if options.only in work.name]
+    kinds = (encrypted_works(), ()) if options.encrypted else (works(), capture_works())
+    chosen, captures = ([work for work in kind if options.only in work.name] for kind in kinds)
+    start = ENCRYPTED_START if options.encrypted else RESULTS_START
     if not chosen + captures:
         parser.error(f'no work has "{options.only}" in its name')
-    if options.into and RESULTS_START not in options.into.read_text():
+    if options.into and start not in options.into.read_text():
         parser.error(f"{options.into} has no place for the table")
     lines = list(machine(options))
     with tempfile.TemporaryDirectory() as options.keys:
         make_keys(options)
         results = measure(chosen + captures, options)
     lines += table(chosen, results)
-    if not options.only:
+    if not options.only and not options.encrypted:
         lines += at_rest(options)
-    lines += watched(captures, results)
+    if captures:
+        lines += watched(captures, results)
     print("\n".join(lines))
     if options.into:
-        write_into(options.into, "\n".join(lines))
+        write_into(options.into, start, "\n".join(lines))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 

@@ -2,8 +2,8 @@
 # Measures zmqd, libzmq's proxy and a bytes-only relay side by side and prints the tables of
 # docs/performance.md. Needs Linux, python3 and, the first time, a package index for pyzmq.
 #
-#   tests/bench/compare.sh [--rounds N] [--seconds S] [--only WORD] [--json FILE]
-#                         [--into docs/performance.md]
+#   tests/bench/compare.sh [--rounds N] [--seconds S] [--only WORD] [--encrypted]
+#                         [--json FILE] [--into docs/performance.md]
 set -eu
 
 cd "$(dirname "$0")/../.."
