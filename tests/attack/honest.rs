@@ -8,13 +8,15 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zmqd_tests::clock::poll_for;
 use zmqd_tests::raw::{COMMAND, LONG, MORE, frame, greeting, ready};
 use zmqd_tests::{Pace, Stopwatch};
+use zmtp::{Event, Session, SessionConfig};
 
 use crate::urgent;
+use crate::wire::{Incoming, Outgoing};
 
 /// The time between two messages of one sender.
 const INTERVAL: Duration = Duration::from_millis(4);
@@ -52,8 +54,8 @@ pub(crate) struct Peers {
 /// One connection: receives whole frames, and answers PINGs.
 #[derive(Debug)]
 pub(crate) struct Link {
-    reader: BufReader<TcpStream>,
-    writer: Arc<Mutex<TcpStream>>,
+    reader: BufReader<Incoming>,
+    writer: Arc<Mutex<Outgoing>>,
 }
 
 impl Peers {
@@ -91,7 +93,8 @@ impl Peers {
         Self::one_way(source, sink, TOPIC)
     }
 
-    fn round_trips(client: Link, mut worker: Link) -> Self {
+    /// As [`Self::requests`], on these connections.
+    pub(crate) fn round_trips(client: Link, mut worker: Link) -> Self {
         let connections = vec![client.stream(), worker.stream()];
         urgent("worker", move || {
             let mut answer = Vec::new();
@@ -119,7 +122,7 @@ impl Peers {
 
     fn start(
         connections: Vec<TcpStream>,
-        writer: Arc<Mutex<TcpStream>>,
+        writer: Arc<Mutex<Outgoing>>,
         mut sink: Link,
         topic: &'static [u8],
     ) -> Self {
@@ -234,18 +237,50 @@ impl Link {
         let stream = TcpStream::connect(endpoint.trim_start_matches("tcp://"))
             .unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error}"));
         stream.set_nodelay(true).expect("loopback is TCP");
-        let reader = BufReader::with_capacity(64 << 10, clone(&stream));
+        let writer = Outgoing::new(clone(&stream), None);
+        Self::over(Incoming::new(stream, None, Vec::new()), writer)
+    }
+
+    fn over(reader: Incoming, writer: Outgoing) -> Self {
         Self {
-            reader,
-            writer: Arc::new(Mutex::new(stream)),
+            reader: BufReader::with_capacity(64 << 10, reader),
+            writer: Arc::new(Mutex::new(writer)),
         }
     }
 
-    pub(crate) fn stream(&self) -> TcpStream {
-        clone(self.reader.get_ref())
+    /// Connects and shakes hands with any mechanism.
+    #[track_caller]
+    pub(crate) fn open_with(endpoint: &str, config: &SessionConfig) -> Self {
+        let mut stream = Self::bare(endpoint).stream();
+        let (mut session, mut out) = begin(config);
+        let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            let step = session.handle_input(&mut input, &mut out);
+            let step = step.expect("the broker lets honest peers in");
+            input.drain(..step.consumed);
+            stream.write_all(&out).expect("the broker reads");
+            out.clear();
+            match step.event {
+                Event::Ready(_) => break,
+                Event::Need(_) => {
+                    let size = stream.read(&mut buffer).expect("the broker answers");
+                    assert!(size > 0, "the broker closed an honest connection");
+                    input.extend_from_slice(&buffer[..size]);
+                }
+                _ => {}
+            }
+        }
+        let coder = session.take_coder();
+        let (opener, sealer) = coder.map(|coder| (coder.opener, coder.sealer)).unzip();
+        let writer = Outgoing::new(clone(&stream), sealer);
+        Self::over(Incoming::new(stream, opener, input), writer)
     }
 
-    pub(crate) fn writer(&self) -> Arc<Mutex<TcpStream>> {
+    pub(crate) fn stream(&self) -> TcpStream {
+        clone(&self.reader.get_ref().stream)
+    }
+
+    pub(crate) fn writer(&self) -> Arc<Mutex<Outgoing>> {
         Arc::clone(&self.writer)
     }
 
@@ -306,9 +341,29 @@ impl Link {
     }
 }
 
-fn write(writer: &Mutex<TcpStream>, bytes: &[u8]) -> io::Result<()> {
-    let mut stream = writer.lock().unwrap_or_else(PoisonError::into_inner);
-    stream.write_all(bytes)
+fn write(writer: &Mutex<Outgoing>, bytes: &[u8]) -> io::Result<()> {
+    let mut outgoing = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    outgoing.send(bytes)
+}
+
+/// A session, and the first bytes that it sends.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a session wants the time, although nothing here depends on it"
+)]
+fn begin(config: &SessionConfig) -> (Session, Vec<u8>) {
+    let mut out = Vec::new();
+    let session = Session::new(Arc::new(config.clone()), Instant::now(), &mut out);
+    (session, out)
+}
+
+/// All that such a peer sends to a server with this greeting, before the first answer.
+pub(crate) fn hello_of(config: &SessionConfig, greeting: &[u8]) -> Vec<u8> {
+    let (mut session, mut out) = begin(config);
+    let mut input = greeting.to_vec();
+    let step = session.handle_input(&mut input, &mut out);
+    assert!(step.is_ok(), "a legal greeting");
+    out
 }
 
 fn clone(stream: &TcpStream) -> TcpStream {

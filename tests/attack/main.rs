@@ -24,10 +24,12 @@ mod inputs;
 mod queues;
 mod report;
 mod scene;
+mod security;
 mod storms;
 mod subscribers;
 mod swarm;
 mod topics;
+mod wire;
 
 use std::env;
 use std::fs;
@@ -171,6 +173,7 @@ fn it_stays_itself() {
         brokers::ATTACKS,
         controls::ATTACKS,
         storms::ATTACKS,
+        security::ATTACKS,
     ]
     .concat();
     let chosen: Vec<Attack> = all

@@ -11,6 +11,7 @@ use zmqd_tests::{Scratch, Stopwatch, Zmqd};
 
 use crate::honest::{Peers, Tally};
 use crate::report::{FILES_SLACK, Figures, at_most, rest_max, shown};
+use crate::security::Files;
 use crate::{Attack, Same, URGENT};
 
 /// The time for memory and files to return after the attackers have left.
@@ -23,6 +24,8 @@ pub(crate) struct Scene {
     /// Makes connections that exist when the broker is told to stop.
     pub(crate) before_the_stop: Option<Box<dyn FnOnce() -> Vec<TcpStream>>>,
     pub(crate) broker: Zmqd,
+    /// The messages of honest peers that the attack itself has started on the attacked proxy.
+    pub(crate) honest: Option<Tally>,
     /// The kind of the attacked proxy.
     pub(crate) kind: &'static str,
     /// Times that exceeded the attack's own goals.
@@ -63,11 +66,12 @@ impl Scene {
                 "\n[[proxy]]\nname = \"{name}\"\nkind = \"{kind}\"\nfrontend.{any}\nbackend.{any}\n"
             )
         });
+        let files = Files::new();
         let text = format!(
             "{limit}[[proxy]]\nname = \"attacked\"\nkind = \"{}\"\nfrontend.bind = [{listeners}]\n\
              backend.{any}\ncontrol.{any}\n{}\n{}",
             attack.kind,
-            attack.options,
+            files.name_in(attack.options),
             others.concat()
         );
         let config = Scratch::new("toml", &text);
@@ -76,6 +80,7 @@ impl Scene {
         Self {
             before_the_stop: None,
             broker,
+            honest: None,
             kind: attack.kind,
             late: Vec::new(),
             limit: attack.limit.unwrap_or(LIMIT_DEFAULT),
@@ -186,6 +191,7 @@ pub(crate) fn run(attack: &Attack, share: Duration) -> Figures {
     let (rest, files) = scene.rest(&before);
     let limit = scene.limit;
     let late = std::mem::take(&mut scene.late);
+    let same = same.or_else(|| scene.honest.take());
     Figures {
         files: (before.files, files),
         lasted,

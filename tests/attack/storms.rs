@@ -64,7 +64,7 @@ fn storm(scene: &mut Scene, said: &[u8]) -> String {
 }
 
 /// The number of connections of one attacker.
-fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> usize {
+pub(crate) fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> usize {
     let mut count = 0;
     let mut held = Vec::with_capacity(HELD);
     for endpoint in endpoints.iter().cycle() {
