@@ -94,6 +94,16 @@ pub const FINISHED_PER_TURN_MAX: usize = 64;
 /// Silent peers per turn about which the kernel is asked, at some microseconds each.
 pub const ACK_CHECKS_PER_TURN_MAX: usize = 64;
 
+/// The time until the first refused peer of an address is closed: less would let clients of libzmq,
+/// which connect again within 100 ms, cost a handshake each time.
+pub const REFUSAL_DELAY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such time: the handshake of libzmq gives up after as long.
+pub const REFUSAL_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// Addresses of refused peers that are remembered: about 200 KiB.
+pub const REFUSALS_KEPT_MAX: usize = 1024;
+
 /// Bytes of a peer that are kept while its handshake waits for a decision.
 pub const UNDECIDED_SIZE_MAX: usize = 4 << 10;
 

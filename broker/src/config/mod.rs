@@ -31,8 +31,8 @@ pub use file::{ConfigError, ConfigErrors};
 pub use keys::{KeyError, UserFile, plain_client, public_key, read_secret_key};
 pub use kind::{Kind, PairError, socket};
 pub use options::{
-    Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, SocketOption, SocketOptions,
-    TIME_MS_MAX, Unit, Value, ValueKind,
+    Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, Reject, SocketOption,
+    SocketOptions, TIME_MS_MAX, Unit, Value, ValueKind,
 };
 pub use role::{RoleConfig, RoleSide, TopicRule};
 pub use suggest::hint;

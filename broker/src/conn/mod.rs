@@ -9,6 +9,7 @@ use crate::ids::{LinkId, ProxyId, SocketId};
 use crate::peer::{NamedPeer, PeerAddress};
 use crate::permit::Permit;
 use crate::proxy::loop_peers::LoopPeer;
+use crate::reason::CloseReason;
 use std::sync::Arc;
 use std::time::Instant;
 use zmtp::curve::PublicKey;
@@ -247,7 +248,7 @@ impl Conn {
             .take_if(|decision| matches!(**decision, Decision::Made(_)))?;
         match *made {
             Decision::Made(authorization) => Some(authorization),
-            Decision::Asked(_) | Decision::Awaited(_) => None,
+            Decision::Asked(_) | Decision::Awaited(_) | Decision::Refused(_) => None,
         }
     }
 
@@ -255,6 +256,14 @@ impl Conn {
     pub(crate) fn asked(&self) -> Option<&Asked> {
         match self.decision.as_deref() {
             Some(Decision::Asked(asked)) => Some(asked),
+            _ => None,
+        }
+    }
+
+    /// The reason for which its peer was refused: it is not read, and will be closed.
+    pub(crate) fn refusal(&self) -> Option<CloseReason> {
+        match self.decision.as_deref() {
+            Some(Decision::Refused(why)) => Some(*why),
             _ => None,
         }
     }

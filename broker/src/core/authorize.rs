@@ -1,7 +1,7 @@
 //! Whether a peer may come in: by the list of its socket, as a ZAP handler decides, or as the
 //! embedding program decides.
 
-use crate::config::{Admission, Change, Changes, Value};
+use crate::config::{Admission, Change, Changes, Reject, Value};
 use crate::conn::Phase;
 use crate::core::admin::page_of;
 use crate::core::turn::cost;
@@ -21,6 +21,8 @@ pub(crate) enum Decision {
     Awaited(Credentials),
     /// Made; the session gets it when its input continues.
     Made(Authorization),
+    /// The peer was refused for this reason, and does not know it yet.
+    Refused(CloseReason),
 }
 
 /// A request to a ZAP handler about a peer.
@@ -61,6 +63,10 @@ impl Core {
                 Some(Authorization::Granted { user }) if asks_zap => {
                     let user = user.filter(|_| *admission != Admission::Any);
                     self.ask_handler(id, &credentials, user);
+                }
+                Some(Authorization::Denied { .. }) => {
+                    let is_told = socket.options.reject == Reject::Error;
+                    self.decided(id, Authorization::Denied { is_told });
                 }
                 Some(authorization) => self.decided(id, authorization),
             }

@@ -283,7 +283,7 @@ impl Core {
         let mut step = match step {
             Ok(step) => step,
             Err(error) => {
-                self.close_later(id, CloseReason::Protocol(error));
+                self.fail_session(id, error);
                 return Some(Flow::Closed);
             }
         };

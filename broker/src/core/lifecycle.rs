@@ -72,6 +72,9 @@ impl Core {
             return;
         }
         conn.reminder = None;
+        if conn.refusal().is_some() {
+            return;
+        }
         // A peer may not be read once a stop has begun, or while memory for input is short.
         let proxy = &self.proxies[conn.proxy];
         let is_unread =
@@ -249,17 +252,7 @@ impl Core {
             let origin = conn.origin;
             return self.give_up_down_link_queue(now, origin);
         }
-        // libzmq closes without an ERROR if it does not accept our socket type, and 3.2 if it does
-        // not accept our greeting.
-        let why = match why {
-            CloseReason::Io(_) | CloseReason::PeerClosed if conn.session.is_in_handshake() => {
-                CloseReason::GaveUp
-            }
-            CloseReason::Io(_) | CloseReason::PeerClosed if conn.has_signature_only() => {
-                CloseReason::LeftInGreeting
-            }
-            why => why,
-        };
+        let (is_refused, why) = (conn.refusal().is_some(), cause_of(conn, why));
         let (socket_id, origin, ended) = (conn.socket, conn.origin, Ended::of(conn));
         let was_ready = conn.phase == Phase::Ready;
         let was_suspended = std::mem::take(&mut conn.is_suspended);
@@ -287,7 +280,10 @@ impl Core {
             }
         }
         self.remember_closed(now, id, why);
-        self.report_close(socket_id, &ended, &why);
+        // A refusal was reported when it was made.
+        if !is_refused {
+            self.report_close(socket_id, &ended, &why, None);
+        }
         self.remove_loop_peer(id);
         if was_ready {
             self.detach(id, socket_id);
@@ -330,6 +326,21 @@ impl Core {
             // A message may wait for this reader's queue to be written.
             self.wake_for(socket_id);
         }
+    }
+}
+
+/// The reason for the end of a connection, given what the driver knows of it.
+fn cause_of(conn: &Conn, why: CloseReason) -> CloseReason {
+    if !matches!(why, CloseReason::Io(_) | CloseReason::PeerClosed) {
+        return why;
+    }
+    // libzmq closes without an ERROR if it does not accept our socket type, and 3.2 if it does not
+    // accept our greeting.
+    match conn.refusal() {
+        Some(why) => why,
+        None if conn.session.is_in_handshake() => CloseReason::GaveUp,
+        None if conn.has_signature_only() => CloseReason::LeftInGreeting,
+        None => why,
     }
 }
 

@@ -28,7 +28,7 @@ use crate::reason::{CloseReason, DropReason};
 /// Memory by use, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// The closed peers that are remembered.
+    /// The closed peers that are remembered, and the addresses of refused ones.
     pub closed: u64,
     /// The fixed cost of each connection, even if idle.
     pub connections: u64,
@@ -125,7 +125,7 @@ impl Core {
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         MemoryUse {
-            closed: self.memory.closed,
+            closed: self.memory.closed + self.refusals.memory(),
             connections: self.connection_memory(),
             inputs: self.memory.inputs,
             queues: self.outbox.store.memory() - self.outbox.store.spare(),

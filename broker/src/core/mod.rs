@@ -66,6 +66,7 @@ mod observe;
 mod opening;
 mod query;
 mod receive_hwm;
+mod refusals;
 mod reload;
 pub(crate) mod report;
 mod roles;
@@ -94,6 +95,7 @@ pub use memory::MemoryUse;
 use observe::Copies;
 use opening::Reconfiguration;
 pub use query::Query;
+use refusals::Refusals;
 use reload::Reload;
 pub use reload::Reloaded;
 use report::ROOM_AGAIN;
@@ -124,6 +126,7 @@ pub struct Core {
     reload: Reload,
     /// Proxies that are recorded.
     recorded: Vec<ProxyId>,
+    refusals: Refusals,
     scratch: Scratch,
     shutdown: Shutdown,
     sockets: Sockets,
@@ -173,6 +176,7 @@ impl Core {
             }),
             recorded: Vec::new(),
             reload: Reload::default(),
+            refusals: Refusals::default(),
             scratch: Scratch::default(),
             shutdown: Shutdown::new(config.drain_timeout),
             sockets: Table::new(0),
@@ -347,6 +351,7 @@ impl Core {
                 Owner::Link(id) => self.check_link(now, id),
                 Owner::Queue(id) => self.check_queue(heard_until, id),
                 Owner::Rate(id) => self.check_rate(id),
+                Owner::Refusal(id) => self.end_refusal(id),
                 Owner::Reports(proxy) => self.sum_up_reports(proxy),
                 Owner::Shed => self.sum_up_shed(),
                 Owner::Trial(id) => self.check_trial(id),
@@ -547,6 +552,7 @@ impl Core {
             let is_full = conn.is_undecided() && conn.tail.held().len() >= UNDECIDED_SIZE_MAX;
             !conn.closes_later
                 && !conn.is_paused()
+                && conn.refusal().is_none()
                 && !is_full
                 && self.is_read_in_stop(conn)
                 && !is_held

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use zmtp::Frames;
+use zmtp::curve::PublicKey;
 
 /// The end of a series of dropped messages.
 pub(super) const ROOM_AGAIN: &str = "its queue had room again";
@@ -355,7 +356,13 @@ impl Core {
     }
 
     /// Logs why a connection was closed.
-    pub(super) fn report_close(&mut self, id: SocketId, what: &Ended, why: &CloseReason) {
+    pub(super) fn report_close(
+        &mut self,
+        id: SocketId,
+        what: &Ended,
+        why: &CloseReason,
+        refused: Option<PublicKey>,
+    ) {
         let side = self.sockets[id].name;
         let key = |subject, source| Key {
             subject,
@@ -376,6 +383,11 @@ impl Core {
                 Level::Debug
             };
             let (name, _) = self.names(id);
+            if let Some(key) = refused {
+                // Enough to find it in a list.
+                let key = &key.to_string()[..8];
+                return log::log!(level, "{name} {side}: closed {peer}: {why} (key {key}…)");
+            }
             return log::log!(level, "{name} {side}: closed {peer}: {why}");
         };
         // A server that accepts connections and sends nothing is probably another program.
@@ -422,7 +434,7 @@ impl Core {
             },
             was_greeting: true,
         };
-        self.report_close(id, &accepted, &CloseReason::AddressRejected);
+        self.report_close(id, &accepted, &CloseReason::AddressRejected, None);
     }
 
     /// Logs that a link is up; its next event is a line again.

@@ -18,6 +18,8 @@ pub(crate) enum Owner {
     /// A connection that waits for an identity: checks whether the holder has given a sign of life.
     Contest(ConnId),
     Link(LinkId),
+    /// A connection whose peer was refused: closes it.
+    Refusal(ConnId),
     /// The reports of this proxy: sums them up.
     Reports(ProxyId),
     /// The memory freed at the limit: logs a sum.
@@ -98,6 +100,7 @@ impl Timers {
             Owner::Greeting,
             Owner::Queue,
             Owner::Rate,
+            Owner::Refusal,
             Owner::Trial,
             Owner::Zap,
         ];

@@ -14,7 +14,10 @@ impl Core {
     #[doc(hidden)]
     #[must_use]
     pub fn walk_memory(&self) -> MemoryUse {
-        let mut found = MemoryUse::default();
+        let mut found = MemoryUse {
+            closed: self.refusals.memory(),
+            ..MemoryUse::default()
+        };
         let mut walk = Walk::default();
         for (_, conn) in self.conns.iter() {
             found.connections += CONNECTION_MEMORY;

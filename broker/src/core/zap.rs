@@ -5,7 +5,7 @@
 //! in only by a well-formed answer with the status 200 to its own request, from the handler that
 //! was asked, within `zap_timeout`. In every other case it is refused.
 
-use crate::config::SocketName;
+use crate::config::{Reject, SocketName};
 use crate::conn::Input;
 use crate::core::authorize::{Asked, Decision};
 use crate::core::timers::Owner;
@@ -160,7 +160,7 @@ impl Core {
         user: Option<Arc<str>>,
     ) {
         if let Err(refusal) = self.try_to_ask(id, credentials, user) {
-            self.close_later(id, CloseReason::Zap(refusal));
+            self.refuse(id, CloseReason::Zap(refusal));
         }
     }
 
@@ -257,13 +257,25 @@ impl Core {
                 "{name} {side}: {refusal}: \"{}\"",
                 show(answer.text).up_to(TEXT_LEN_MAX)
             );
-            return self.close_later(peer, CloseReason::Zap(refusal));
+            return self.refuse_by_answer(peer, refusal);
         }
         // The name in a list of the broker has its role there.
         let named = answer.outcome.ok().flatten().map(Into::into);
         let user = listed.or(named);
         self.decided(peer, Authorization::Granted { user });
         self.resume_handshake(peer);
+    }
+
+    /// A handler has refused a peer, which is told if the options say so.
+    fn refuse_by_answer(&mut self, id: ConnId, refusal: ZapRefusal) {
+        let socket = self.conns.get(id).map(|conn| &self.sockets[conn.socket]);
+        let is_told = socket.is_some_and(|socket| socket.options.reject == Reject::Error);
+        if is_told && refusal == ZapRefusal::Denied {
+            self.decided(id, Authorization::Denied { is_told });
+            self.resume_handshake(id);
+        } else {
+            self.refuse(id, CloseReason::Zap(refusal));
+        }
     }
 
     /// Continues the handshake of a peer that was decided about, as if its input had been left for
@@ -282,7 +294,7 @@ impl Core {
             .get(id)
             .is_some_and(|conn| conn.asked().is_some())
         {
-            self.close_later(id, CloseReason::Zap(ZapRefusal::TimedOut));
+            self.refuse(id, CloseReason::Zap(ZapRefusal::TimedOut));
         }
     }
 
@@ -313,7 +325,7 @@ impl Core {
         for peer in waiting {
             let asked = self.conns.get(peer).and_then(|conn| conn.asked());
             if asked.is_some_and(|asked| asked.handler == id) {
-                self.close_later(peer, CloseReason::Zap(ZapRefusal::Lost));
+                self.refuse(peer, CloseReason::Zap(ZapRefusal::Lost));
             }
         }
     }

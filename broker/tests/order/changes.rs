@@ -426,6 +426,7 @@ fn options_that_need_a_restart_are_named_and_stay_as_they_are() {
             Value::Text(_) if option.name == "ipc_owner" => Value::Text("root:0".to_owned()),
             Value::Text(_) if option.name == "balance" => Value::Text("least-queued".to_owned()),
             Value::Text(_) if option.name == "overflow" => Value::Text("block".to_owned()),
+            Value::Text(_) if option.name == "reject" => Value::Text("error".to_owned()),
             Value::Text(_) => Value::Text("x".to_owned()),
         };
         option.set(options, value.clone()).expect(option.name);

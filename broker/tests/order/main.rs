@@ -8,6 +8,7 @@ mod monitors;
 mod names;
 mod play;
 mod questions;
+mod refusals;
 mod reports;
 mod requests;
 mod settings;

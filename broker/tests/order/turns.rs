@@ -3,7 +3,7 @@
 
 use crate::play::{Play, bound, listener_at, listening, proxy};
 use broker::config::{
-    Admission, Config, ProxyConfig, SocketConfig, SocketName, SocketOptions, Users,
+    Admission, Config, ProxyConfig, Reject, SocketConfig, SocketName, SocketOptions, Users,
 };
 use broker::limits::WORK_PER_TURN;
 use broker::reason::DropReason;
@@ -451,6 +451,8 @@ fn wrong_passwords_share_the_turn() {
     let mut config = proxy("streamer");
     config.frontend.mechanism = MechanismConfig::PlainServer;
     config.frontend.admission = Admission::Users(Arc::new(users));
+    // Each is closed at once, so that the hashes can be counted.
+    config.frontend.options.reject = Reject::Error;
     let mut driver = Loop::new(vec![config]);
     let join = |driver: &mut Loop, password: &str| {
         let id = driver.accept(0, SocketName::Frontend);

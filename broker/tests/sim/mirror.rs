@@ -7,7 +7,7 @@ use crate::net::Plug;
 use crate::plain;
 use crate::random::digest;
 use crate::watch::Passing;
-use broker::config::{Admission, Network, SocketConfig, SocketName, SocketOptions};
+use broker::config::{Admission, Network, Reject, SocketConfig, SocketName, SocketOptions};
 use broker::{ConnId, SLICES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
@@ -80,6 +80,8 @@ pub(crate) struct Mirror {
     pub(crate) is_denied: bool,
     /// It will be closed soon.
     pub(crate) is_dying: bool,
+    /// Denied peers get an ERROR.
+    is_told: bool,
     /// How many messages in its queue were unsent when that was last looked at.
     pub(crate) unsent_before: u64,
     /// The broker cannot write to it any more.
@@ -243,6 +245,7 @@ impl Mirror {
             is_mute: false,
             is_neighbour: false,
             is_sealing: false,
+            is_told: options.reject == Reject::Error,
             is_undecided: false,
             is_wild: false,
             missed: 0,
@@ -347,7 +350,9 @@ impl Mirror {
                 let user = user_of(admission, key);
                 self.is_denied = user.is_none();
                 self.decision = Some(match user {
-                    None => Authorization::Denied { is_told: false },
+                    None => Authorization::Denied {
+                        is_told: self.is_told,
+                    },
                     user => Authorization::Granted { user },
                 });
             }
@@ -355,7 +360,9 @@ impl Mirror {
                 let user = plain::name_of(user, password);
                 self.is_denied = user.is_none();
                 self.decision = Some(match user {
-                    None => Authorization::Denied { is_told: false },
+                    None => Authorization::Denied {
+                        is_told: self.is_told,
+                    },
                     user => Authorization::Granted { user },
                 });
             }

@@ -118,7 +118,9 @@ fn only_listed_clients_come_in() {
         assert is_silent(unlisted)
         ask = questioner(control)
         peers = ask("peers")["peers"]
-        assert {peer["user"] for peer in peers if peer["socket"] != "control"} == {"listed"}, peers
+        # The one that is refused is still connected.
+        ready = [peer for peer in peers if peer["phase"] == "ready"]
+        assert {peer["user"] for peer in ready} == {"listed"}, peers
         "#,
     );
     broker.signal("TERM");
@@ -158,6 +160,52 @@ fn a_list_limits_the_addresses_of_its_clients() {
         assert is_silent(far)
         "#,
     );
+}
+
+/// A libzmq client gives the endpoint up after an ERROR. After a mere close it comes back, and
+/// waits longer each time.
+#[test]
+fn a_refused_client_tries_again_unless_it_is_told() {
+    let keys = Keys::new("reject", &["server", "listed", "client"]);
+    let secret = keys.set("frontend.curve_secret", "server.key_secret");
+    let clients = keys.set("frontend.curve_clients", "listed.key");
+    for reject in ["close", "error"] {
+        let reject = format!("frontend.reject={reject}");
+        let control = ["--control", ANY];
+        let options = ["--set", &secret, "--set", &clients, "--set", &reject];
+        let broker = Zmqd::streamer(&[&options[..], &control].concat());
+        let mut python = Python::beside(&broker);
+        python.set("keys", &keys.path(""));
+        python.set("reject", &reject);
+        python.run(
+            r#"
+            ask = questioner(control)
+            client = socket(zmq.PUSH)
+            be_client(client, keys)
+            told, untold = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            is_told = reject.endswith("error")
+            wait = watch(client, told | untold)
+            begin = time.monotonic()
+            client.connect(frontend)
+            assert wait() == (told if is_told else untold)
+            if not is_told:
+                assert wait() == untold
+                # One second, and then two.
+                assert time.monotonic() - begin > 2.9
+            count = 1 if is_told else 2
+            assert counters(ask, "frontend")["closed"] == {"not-authorised": count}
+            "#,
+        );
+        let line = broker.wait_log("not authorised (key ");
+        let key = fs::read_to_string(keys.path("client.key")).expect("the file");
+        let key = key.split('"').nth(1).expect("a public key");
+        assert!(line.contains(&key[..8]) && !line.contains(key), "{line}");
+        assert_eq!(
+            broker.log_count("not authorised"),
+            1,
+            "one line for all attempts"
+        );
+    }
 }
 
 #[test]

@@ -73,6 +73,16 @@ const EFFECTS: &[(&str, &str, &str)] = &[
         "peers_wait_outside_while_no_handler_answers",
     ),
     (
+        "reject=close",
+        CURVE,
+        "a_refused_client_tries_again_unless_it_is_told",
+    ),
+    (
+        "reject=error",
+        CURVE,
+        "a_refused_client_tries_again_unless_it_is_told",
+    ),
+    (
         "insecure",
         "tests/interop/patterns/queue.rs",
         "one_side_binds_and_connects_several_endpoints",

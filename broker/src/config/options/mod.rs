@@ -13,7 +13,7 @@ mod value;
 use super::{SocketName, keys::ANY, suggest};
 pub use ipc::{IpcMode, IpcOwner};
 pub use network::Network;
-pub use policy::{Balance, Overflow};
+pub use policy::{Balance, Overflow, Reject};
 pub use table::SocketOption;
 pub use value::{TIME_MS_MAX, Unit, Value, ValueKind};
 
@@ -98,6 +98,8 @@ pub struct SocketOptions {
     pub reconnect_ivl: Duration,
     /// The longest such wait; each failure doubles the wait up to this limit.
     pub reconnect_ivl_max: Duration,
+    /// The treatment of peers that may not come in.
+    pub reject: Reject,
     /// Whether a newcomer takes an identity from a live peer that has it.
     pub router_handover: bool,
     /// Whether to log messages for peers that are not connected.
@@ -186,6 +188,7 @@ impl SocketOptions {
         rcvhwm_bytes: 64 << 20,
         reconnect_ivl: Duration::from_millis(100),
         reconnect_ivl_max: Duration::from_secs(5),
+        reject: Reject::Close,
         router_handover: false,
         router_mandatory: false,
         routing_id: String::new(),

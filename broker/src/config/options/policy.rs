@@ -14,6 +14,16 @@ pub enum Balance {
     RoundRobin,
 }
 
+/// The treatment of peers that may not come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reject {
+    /// They are closed without a word, later with each attempt; they may try again.
+    #[default]
+    Close,
+    /// They are told at once by an ERROR command. libzmq does not connect again after one.
+    Error,
+}
+
 /// The treatment of a message for a peer whose queue is at its high-water mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -57,6 +67,11 @@ impl Balance {
     pub(super) const NAMES: &'static [&'static str] = &names::<3, Self>(Self::ALL);
 }
 
+impl Reject {
+    /// Every name.
+    pub(super) const NAMES: &'static [&'static str] = &names::<2, Self>(Self::ALL);
+}
+
 impl Overflow {
     /// Every name.
     pub(super) const NAMES: &'static [&'static str] = &names::<7, Self>(Self::ALL);
@@ -80,6 +95,10 @@ impl Choice for Balance {
         ("least-queued", Self::LeastQueued),
         ("ready", Self::Ready),
     ];
+}
+
+impl Choice for Reject {
+    const ALL: &'static [(&'static str, Self)] = &[("close", Self::Close), ("error", Self::Error)];
 }
 
 impl Choice for Overflow {

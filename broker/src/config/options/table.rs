@@ -3,7 +3,7 @@
 //! To add one: a field of [`SocketOptions`], a row of [`SocketOption::ALL`], a line in the guide.
 
 use super::value::{Field, TIME_MAX, Unit, Value, ValueKind};
-use super::{Balance, OptionError, Overflow, SocketOptions};
+use super::{Balance, OptionError, Overflow, Reject, SocketOptions};
 use crate::config::Applies;
 
 /// One socket option: a row of [`SocketOption::ALL`].
@@ -160,6 +160,15 @@ impl SocketOption {
             doc: "Milliseconds until a ZAP handler must have answered about a peer",
             field: |options| &options.zap_timeout,
             field_mut: |options| &mut options.zap_timeout,
+        },
+        Self {
+            name: "reject",
+            libzmq: None,
+            applies: Applies::Live,
+            kind: ValueKind::Choice(Reject::NAMES),
+            doc: "Treatment of peers that may not come in: close late, or ERROR at once",
+            field: |options| &options.reject,
+            field_mut: |options| &mut options.reject,
         },
         Self {
             name: "insecure",

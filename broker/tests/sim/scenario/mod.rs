@@ -14,7 +14,7 @@ use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
     Admission, Attach, CaptureFormat, Client, ClientKeys, Config, Endpoint, Fault, Kind,
-    OptionError, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions,
+    OptionError, ProxyConfig, Reject, SocketConfig, SocketName, SocketOption, SocketOptions,
 };
 use options::Dice;
 use std::net::Ipv4Addr;
@@ -340,6 +340,11 @@ impl Scene {
     fn secure(&mut self, socket: &mut SocketConfig) {
         // A peer of ZMTP 2.0 cannot authenticate.
         socket.options.accept_zmtp2 = false;
+        // Ports are drawn; so is this, without another number of the seed.
+        socket.options.reject = match self.port % 2 {
+            0 => Reject::Close,
+            _ => Reject::Error,
+        };
         socket.admission = Admission::Program;
         if self.random.chance(20) {
             socket.mechanism = MechanismConfig::PlainServer;

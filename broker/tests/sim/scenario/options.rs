@@ -190,6 +190,10 @@ const NOT_DRAWN: &[(&str, &str)] = &[
     ("curve_secret", THE_MECHANISMS),
     ("curve_clients", THE_MECHANISMS),
     ("curve_server", THE_MECHANISMS),
+    (
+        "reject",
+        "the scenarios draw it together with the mechanism",
+    ),
     ("plain_users", THE_MECHANISMS),
     ("plain_username", THE_MECHANISMS),
     ("plain_password_file", THE_MECHANISMS),
