@@ -9,7 +9,7 @@
 //! box  = tag(16) || text
 //! ```
 //!
-//! `dryoc` computes all of it, with vector instructions where the processor has them. The nonces of
+//! `dryoc` computes all of this, with vector instructions where the processor has them. The nonces of
 //! MESSAGE begin with the same 16 bytes in one direction, so [`MessageKey`] computes `sub` once;
 //! short messages then take two blocks of Salsa20 rather than three. `dryoc` has no entrance for
 //! that, so those two blocks come from `salsa20`.
@@ -17,6 +17,8 @@
 //! Boxes need no allocation, and no text is decrypted before its tag is verified. Keys are wiped.
 //! Key streams are not: each belongs to one message, which stands in the clear beside it.
 
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64ct::{Base64Unpadded, Encoding};
 use dryoc::classic::crypto_box::{
     crypto_box_beforenm, crypto_box_detached_afternm_inplace,
     crypto_box_open_detached_afternm_inplace,
@@ -25,14 +27,12 @@ use dryoc::classic::crypto_core::{
     crypto_core_hsalsa20, crypto_scalarmult, crypto_scalarmult_base,
 };
 use dryoc::classic::crypto_onetimeauth::{crypto_onetimeauth, crypto_onetimeauth_verify};
-use dryoc::classic::crypto_pwhash::{
-    crypto_pwhash_str, crypto_pwhash_str_needs_rehash, crypto_pwhash_str_verify,
-};
 use salsa20::SalsaCore;
 use salsa20::cipher::{KeyIvInit, StreamCipherCore, consts::U10};
+use std::cell::RefCell;
 use std::fmt;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of a key of any kind.
 pub(super) const KEY_SIZE: usize = 32;
@@ -67,32 +67,83 @@ pub(super) fn is_low_order(public: &[u8; KEY_SIZE]) -> bool {
     crypto_scalarmult(&mut [0; KEY_SIZE], &any_secret, public).is_err()
 }
 
-/// The hash of a password with a new salt: Argon2id in the text form of libsodium, `None` without
-/// random bytes. `memory` is in KiB.
-pub(crate) fn hash_password(password: &[u8], passes: u32, memory: u32) -> Option<String> {
-    // The crate would panic.
-    if !fill_from_system(&mut [0]) {
+/// Costs of the hash of a password: Argon2id, in one lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PasswordCosts {
+    /// Memory in KiB.
+    pub(crate) memory: u32,
+    /// The number of passes over the memory.
+    pub(crate) passes: u32,
+}
+
+const SALT_SIZE: usize = 16;
+const PASSWORD_HASH_SIZE: usize = 32;
+
+/// The hash of a password with a new salt, in the text form of libsodium; `None` without random
+/// bytes.
+pub(crate) fn hash_password(password: &[u8], costs: PasswordCosts) -> Option<String> {
+    let mut salt = [0; SALT_SIZE];
+    if !fill_from_system(&mut salt) {
         return None;
     }
-    crypto_pwhash_str(password, u64::from(passes), memory_bytes(memory)).ok()
+    let hash = argon2id(password, &salt, costs)?;
+    let [salt, hash] = [&salt[..], &hash[..]].map(Base64Unpadded::encode_string);
+    Some(format!("{}{salt}${hash}", prefix(costs)))
 }
 
 /// Whether the text is a hash with these costs, in the only form that [`hash_password`] writes.
-pub(crate) fn is_password_hash(text: &str, passes: u32, memory: u32) -> bool {
-    let prefix = format!("$argon2id$v=19$m={memory},t={passes},p=1$");
-    let needs =
-        || crypto_pwhash_str_needs_rehash(text, u64::from(passes), memory_bytes(memory)).ok();
-    // 16 bytes of salt and 32 of the hash, in base64.
-    text.len() == prefix.len() + 22 + 1 + 43 && text.starts_with(&prefix) && needs() == Some(false)
+pub(crate) fn is_password_hash(text: &str, costs: PasswordCosts) -> bool {
+    parse_password_hash(text, costs).is_some()
 }
 
 /// Whether the password has this hash, in a time that does not depend on the bytes of either.
-pub(crate) fn verify_password(hash: &str, password: &[u8]) -> bool {
-    crypto_pwhash_str_verify(hash, password).is_ok()
+pub(crate) fn verify_password(text: &str, costs: PasswordCosts, password: &[u8]) -> bool {
+    let found = parse_password_hash(text, costs).and_then(|(salt, hash)| {
+        let own = argon2id(password, &salt, costs)?;
+        Some(is_equal(&own[..], &hash))
+    });
+    found == Some(true)
 }
 
-fn memory_bytes(kib: u32) -> usize {
-    kib as usize * 1024
+fn parse_password_hash(
+    text: &str,
+    costs: PasswordCosts,
+) -> Option<([u8; SALT_SIZE], [u8; PASSWORD_HASH_SIZE])> {
+    let (salt, hash) = text.strip_prefix(&prefix(costs))?.split_once('$')?;
+    Some((from_base64(salt)?, from_base64(hash)?))
+}
+
+fn prefix(PasswordCosts { memory, passes }: PasswordCosts) -> String {
+    format!("$argon2id$v=19$m={memory},t={passes},p=1$")
+}
+
+fn from_base64<const SIZE: usize>(text: &str) -> Option<[u8; SIZE]> {
+    let mut bytes = [0; SIZE];
+    let size = Base64Unpadded::decode(text, &mut bytes).ok()?.len();
+    (size == SIZE).then_some(bytes)
+}
+
+/// Computes a hash. Its memory is kept for the next: if each hash had memory of its own, small
+/// blocks that are allocated in between would leave it in pieces that no later hash fits into.
+fn argon2id(
+    password: &[u8],
+    salt: &[u8],
+    costs: PasswordCosts,
+) -> Option<Secret<PASSWORD_HASH_SIZE>> {
+    thread_local! {
+        static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+    }
+    let params = Params::new(costs.memory, costs.passes, 1, Some(PASSWORD_HASH_SIZE)).ok()?;
+    let mut hash = Secret::default();
+    MEMORY.with_borrow_mut(|memory| {
+        memory.resize(params.block_count(), Block::new());
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let result =
+            argon2.hash_password_into_with_memory(password, salt, &mut hash[..], &mut memory[..]);
+        memory.iter_mut().for_each(Zeroize::zeroize);
+        result.ok()
+    })?;
+    Some(hash)
 }
 
 /// Fills `bytes` from the random numbers of the system.

@@ -26,7 +26,9 @@ pub(crate) mod traffic;
 mod z85;
 
 pub(crate) use client::ClientHandshake;
-pub(crate) use crypto::{hash_password, is_equal, is_password_hash, verify_password};
+pub(crate) use crypto::{
+    PasswordCosts, hash_password, is_equal, is_password_hash, verify_password,
+};
 pub(crate) use server::ServerHandshake;
 
 pub use keys::{Entropy, EntropyError, KeyError, PublicKey, SecretKey, SecretText};

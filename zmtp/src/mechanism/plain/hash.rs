@@ -1,7 +1,9 @@
 //! Salted hashes of passwords, for the files of a server.
 
 use super::Password;
-use crate::mechanism::curve::{hash_password, is_equal, is_password_hash, verify_password};
+use crate::mechanism::curve::{
+    PasswordCosts, hash_password, is_equal, is_password_hash, verify_password,
+};
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,11 +28,11 @@ pub enum PasswordHashError {
     Malformed,
 }
 
-/// The number of passes over the memory.
-const PASSES: u32 = 2;
-
-/// The memory of a hash in KiB.
-const MEMORY: u32 = 256;
+/// The costs of every hash.
+const COSTS: PasswordCosts = PasswordCosts {
+    memory: 256,
+    passes: 2,
+};
 
 impl PasswordHash {
     /// The hash of a password, with a salt of its own.
@@ -38,7 +40,7 @@ impl PasswordHash {
     /// # Errors
     /// [`PasswordHashError::Entropy`].
     pub fn new(password: &Password) -> Result<Self, PasswordHashError> {
-        let hash = hash_password(password.as_bytes(), PASSES, MEMORY);
+        let hash = hash_password(password.as_bytes(), COSTS);
         let hash = hash.ok_or(PasswordHashError::Entropy)?;
         Ok(Self(hash.into()))
     }
@@ -53,7 +55,7 @@ impl PasswordHash {
     /// Whether this is the password; takes a time that depends on its size alone.
     #[must_use]
     pub fn verify(&self, password: &Password) -> bool {
-        verify_password(&self.0, password.as_bytes())
+        verify_password(&self.0, COSTS, password.as_bytes())
     }
 
     /// Its text, as [`FromStr`] reads it.
@@ -86,7 +88,7 @@ impl FromStr for PasswordHash {
     type Err = PasswordHashError;
 
     fn from_str(text: &str) -> Result<Self, PasswordHashError> {
-        if !is_password_hash(text, PASSES, MEMORY) {
+        if !is_password_hash(text, COSTS) {
             return Err(PasswordHashError::Malformed);
         }
         Ok(Self(text.into()))
