@@ -6,16 +6,17 @@ mod fuzz;
 #[path = "../../zmtp/tests/support/random.rs"]
 mod random;
 
-use broker::fuzzing::{fuzz_config, fuzz_core, fuzz_endpoint, fuzz_query, fuzz_trie};
+use broker::fuzzing::{fuzz_config, fuzz_core, fuzz_endpoint, fuzz_query, fuzz_reload, fuzz_trie};
 use fuzz::{Target, byte, replay_seeds, try_inputs};
 
 #[test]
 fn seeds_of_every_target() {
-    let targets: [(&str, Target); 5] = [
+    let targets: [(&str, Target); 6] = [
         ("config", fuzz_config),
         ("core", fuzz_core),
         ("endpoint", fuzz_endpoint),
         ("query", fuzz_query),
+        ("reload", fuzz_reload),
         ("trie", fuzz_trie),
     ];
     replay_seeds(&targets);
@@ -24,6 +25,11 @@ fn seeds_of_every_target() {
 #[test]
 fn whole_brokers() {
     try_numbers(fuzz_core, 1000, 1500);
+}
+
+#[test]
+fn changed_configurations() {
+    try_numbers(fuzz_reload, 3000, 800);
 }
 
 #[test]

@@ -389,7 +389,8 @@ fn by_name(config: &Config) -> BTreeMap<&str, &ProxyConfig> {
 /// Whether one proxy can become the other.
 fn is_same(old: &ProxyConfig, new: &ProxyConfig) -> bool {
     let mut sides = SocketName::SIDES.into_iter();
-    sides.all(|name| old.socket_type(name) == new.socket_type(name))
+    let is_echo = old.kind.is_echo == new.kind.is_echo;
+    is_echo && sides.all(|name| old.socket_type(name) == new.socket_type(name))
 }
 
 /// The differences between two configurations of one proxy.

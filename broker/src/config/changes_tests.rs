@@ -115,6 +115,21 @@ fn roles_and_the_roles_of_users_change_at_once() {
 }
 
 #[test]
+fn a_proxy_that_answers_itself_is_another_proxy() {
+    let (mut old, mut new) = (two(), two());
+    old.proxies[0].kind = "REP".parse().expect("a pair");
+    new.proxies[0].kind = "REP:REQ".parse().expect("a pair");
+    let changes = diff(&old, &new);
+    let lines: Vec<String> = changes.list.iter().map(Change::to_string).collect();
+    assert_eq!(
+        lines,
+        ["a: proxy removed, at once", "a: proxy added, at once"]
+    );
+    changes.apply_to(&mut old).expect("they fit");
+    assert_eq!(diff(&old, &new).list.len(), 0);
+}
+
+#[test]
 fn endpoints_are_counted() {
     let any: Endpoint = "tcp://127.0.0.1:0".parse().expect("an endpoint");
     let lines = made(|config| {

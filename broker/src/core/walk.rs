@@ -3,10 +3,13 @@
 
 use crate::conn::egress::walk::Walk;
 use crate::core::Core;
+use crate::core::listeners::Listener;
 use crate::core::memory::MemoryUse;
 use crate::core::timers::Owner;
-use crate::ids::{LinkId, ProxyId};
+use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
 use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY, ZAP_REQUEST_MEMORY};
+use crate::proxy::Socket;
+use zmtp::SocketType;
 
 impl Core {
     /// The value that [`Self::memory`] must have between two turns. Visits every connection, queue,
@@ -61,6 +64,69 @@ impl Core {
             ("leaving", self.leaving.len()),
             ("leaving sockets", self.leaving.sockets.len()),
         ]
+    }
+
+    /// All that the configuration determines, in an order of its own: two brokers with the same
+    /// configuration are described by the same lines, whatever has happened to them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn walk_configured(&self) -> Vec<String> {
+        let place = |socket: SocketId| {
+            let (proxy, side) = self.names(socket);
+            format!("{proxy} {side}")
+        };
+        let sockets = self.sockets.iter().map(|(id, socket)| {
+            let Socket {
+                admission,
+                linger,
+                options,
+                session,
+                ..
+            } = socket;
+            format!(
+                "{}: {options:?} {admission:?} {session:?} {linger:?}",
+                place(id)
+            )
+        });
+        let listeners = self.listeners.iter().map(|(_, listener)| {
+            let Listener {
+                bound,
+                endpoint,
+                is_open,
+                socket,
+            } = listener;
+            format!(
+                "{} listens at {endpoint}: {bound:?} {is_open}",
+                place(*socket)
+            )
+        });
+        let links = self.links.iter().map(|(_, link)| {
+            format!(
+                "{} connects to {:?}: {}",
+                place(link.socket),
+                link.connect,
+                link.filter
+            )
+        });
+        let proxies = self
+            .proxies
+            .iter()
+            .map(|(_, proxy)| format!("{}: {:?}", proxy.name, proxy.observers.configured()));
+        let mut lines: Vec<String> = sockets
+            .chain(listeners)
+            .chain(links)
+            .chain(proxies)
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// The types of socket that the peer of a connection may have.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn walk_peer_types(&self, id: ConnId) -> &'static [SocketType] {
+        let socket = self.conns.get(id).map(|conn| &self.sockets[conn.socket]);
+        socket.map_or(&[], |socket| socket.session.socket_type.peers())
     }
 
     /// Ids that are remembered though what they named is gone; none between two turns.

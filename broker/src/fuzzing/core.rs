@@ -1,24 +1,15 @@
 //! A whole core by operations: peers that connect, send, read, stall and leave, in any order.
 
 use super::Feed;
+use super::driver::Driver;
 use crate::config::{
     CaptureConfig, Config, ControlConfig, Endpoint, Kind, Overflow, ProxyConfig, SocketConfig,
-    SocketName, SocketOptions,
+    SocketOptions,
 };
-use crate::conn::SLICES_MAX;
-use crate::limits::SCRATCH_SIZE;
-use crate::{Action, ConnId, Core, Flow};
-use std::collections::BTreeMap;
-use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use zmtp::SocketType;
-use zmtp::encode::{append_command, append_frame, append_message};
-use zmtp::wire::greeting::Greeting;
-use zmtp::wire::metadata::{IDENTITY, SOCKET_TYPE, append_property};
 
 /// Pairs of sockets that treat messages differently.
-const PAIRS: [&str; 10] = [
+pub(super) const PAIRS: [&str; 10] = [
     "ROUTER:DEALER",
     "XSUB:XPUB",
     "PULL:PUSH",
@@ -31,14 +22,23 @@ const PAIRS: [&str; 10] = [
     "ROUTER",
 ];
 
-/// More than any queue may contain: a publisher's unread subscriptions, and a margin.
-const QUEUE_BYTES_MAX: u64 = 2 << 20;
-
 /// Reads `data` as events for a broker. It must not panic, must keep its limits, and must end with
 /// nothing left when it is stopped.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant works: time moves by operations"
+)]
 pub fn fuzz_core(data: &[u8]) {
     let mut feed = Feed { rest: data };
-    let mut driver = Driver::new(&mut feed);
+    let kind: Kind = PAIRS[feed.below(PAIRS.len())]
+        .parse()
+        .expect("a legal pair");
+    let config = Config {
+        proxies: vec![proxy(kind, "fuzz", &mut feed)],
+        memory_limit: 1 << (17 + feed.below(6)),
+        ..Config::default()
+    };
+    let mut driver = Driver::of(Instant::now(), &config);
     // Long inputs find nothing that short ones do not.
     for _ in 0..400 {
         let Some(operation) = feed.byte() else { break };
@@ -48,276 +48,8 @@ pub fn fuzz_core(data: &[u8]) {
     driver.stop();
 }
 
-/// The driver's state of one connection.
-struct Line {
-    is_closing: bool,
-    /// Bytes for which the kernel has room.
-    room: usize,
-    socket: SocketType,
-}
-
-struct Driver {
-    core: Core,
-    lines: BTreeMap<ConnId, Line>,
-    links: Vec<crate::LinkId>,
-    now: Instant,
-    peers_total: u16,
-    proxy: ProxyConfig,
-    scratch: Vec<u8>,
-}
-
-impl Driver {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant works: time moves by operations"
-    )]
-    fn new(feed: &mut Feed<'_>) -> Self {
-        let kind: Kind = PAIRS[feed.below(PAIRS.len())]
-            .parse()
-            .expect("a legal pair");
-        let proxy = proxy(kind, feed);
-        let config = Config {
-            memory_limit: 1 << (17 + feed.below(6)),
-            proxies: vec![proxy.clone()],
-            ..Config::default()
-        };
-        let now = Instant::now();
-        Self {
-            core: Core::new(now, &config, 1),
-            lines: BTreeMap::new(),
-            links: Vec::new(),
-            now,
-            peers_total: 0,
-            proxy,
-            scratch: vec![0; SCRATCH_SIZE],
-        }
-    }
-
-    fn operate(&mut self, operation: u8, feed: &mut Feed<'_>) {
-        let line = |driver: &Self, feed: &mut Feed<'_>| {
-            let count = driver.lines.len();
-            (count > 0)
-                .then(|| driver.lines.keys().nth(feed.below(count)).copied())
-                .flatten()
-        };
-        match operation % 16 {
-            0 | 1 => self.accept(SocketName::ALL[feed.below(4)], feed),
-            2 => self.now += Duration::from_millis(1 << feed.below(16)),
-            3 => {
-                if let Some(id) = line(self, feed) {
-                    self.core.handle_read_closed(id, None);
-                }
-            }
-            4 => {
-                if let Some(id) = line(self, feed) {
-                    self.core.handle_write_failed(id);
-                }
-            }
-            5..=7 => {
-                let Some(id) = line(self, feed) else { return };
-                if let Some(line) = self.lines.get_mut(&id) {
-                    line.room += 1 << feed.below(18);
-                    self.core.handle_writable(id);
-                }
-            }
-            8 => {
-                let Some(link) = self.links.pop() else { return };
-                if feed.below(3) == 0 {
-                    let error = std::io::ErrorKind::ConnectionRefused.into();
-                    self.core.handle_connect_failed(self.now, link, &error);
-                } else {
-                    let address = self.address();
-                    let id = self.core.handle_connected(self.now, link, address);
-                    id.into_iter()
-                        .for_each(|id| self.begin(id, SocketName::Backend, feed));
-                }
-            }
-            9 | 10 => {
-                let Some(id) = line(self, feed) else { return };
-                let size = feed.below(64);
-                let bytes = feed.bytes(size);
-                self.receive(id, bytes);
-            }
-            _ => {
-                let Some(id) = line(self, feed) else { return };
-                let bytes = said(feed);
-                self.receive(id, &bytes);
-            }
-        }
-    }
-
-    fn address(&mut self) -> SocketAddr {
-        self.peers_total = self.peers_total.wrapping_add(1);
-        SocketAddr::from(([127, 0, 0, 1], self.peers_total))
-    }
-
-    fn accept(&mut self, side: SocketName, feed: &mut Feed<'_>) {
-        let proxy = self.core.proxies().next();
-        let Some(socket) = proxy.and_then(|proxy| self.core.socket(proxy, side)) else {
-            return;
-        };
-        let Some(listener) = self.core.listeners(socket).next() else {
-            return;
-        };
-        let address = self.address();
-        if let Some(id) = self.core.handle_accepted(self.now, listener, address) {
-            self.begin(id, side, feed);
-        }
-    }
-
-    /// Most peers shake hands correctly; identities are often equal.
-    fn begin(&mut self, id: ConnId, side: SocketName, feed: &mut Feed<'_>) {
-        let peers = self.proxy.socket_type(side).peers();
-        let socket = peers[feed.below(peers.len())];
-        let line = Line {
-            is_closing: false,
-            room: 1 << 16,
-            socket,
-        };
-        self.lines.insert(id, line);
-        if feed.below(8) > 0 {
-            let name = &b"abc"[..feed.below(4)];
-            self.receive(id, &handshake(socket, name));
-        }
-    }
-
-    /// Plays the driver for as many reads as necessary, one turn each.
-    fn receive(&mut self, id: ConnId, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.lines.contains_key(&id) && self.core.wants_input(id) {
-            let mut input = self.core.begin_input(id, &mut self.scratch);
-            let spare = input.spare();
-            let (now, later) = bytes.split_at(bytes.len().min(spare.len()));
-            spare[..now.len()].copy_from_slice(now);
-            input.filled(now.len());
-            bytes = later;
-            loop {
-                let flow = self.core.handle_input(self.now, id, &mut input);
-                while let Some(target) = self.core.poll_urgent() {
-                    self.write(target, input.buffer());
-                    self.core.keep_rest(target, &input);
-                }
-                match flow {
-                    Flow::Flush => {}
-                    Flow::More => self.core.begin_turn(self.now),
-                    _ => break,
-                }
-            }
-            self.core.end_input(id, input, &mut self.scratch);
-            self.finish_turn();
-        }
-    }
-
-    fn write(&mut self, id: ConnId, input: &[u8]) {
-        while let Some(line) = self.lines.get_mut(&id) {
-            if self.core.is_blocked(id) {
-                return;
-            }
-            let egress = self.core.egress_to_write(id, input);
-            let Some(egress) = egress.filter(|egress| !egress.is_empty()) else {
-                return;
-            };
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = egress.slices(input, &mut slices);
-            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            assert!(offered > 0, "a queue that is not empty offers bytes");
-            let size = offered.min(line.room);
-            line.room -= size;
-            self.core.handle_written(id, size, size < offered);
-        }
-    }
-
-    fn finish_turn(&mut self) {
-        self.core.begin_turn(self.now);
-        self.core.handle_timeout(self.now, self.now);
-        loop {
-            while let Some(action) = self.core.poll_action() {
-                match action {
-                    Action::Connect(link) => self.links.push(link),
-                    Action::Close { id, lingers } => match self.lines.get_mut(&id) {
-                        Some(line) if lingers => line.is_closing = true,
-                        _ => self.close(id),
-                    },
-                    Action::CheckAcks(_)
-                    | Action::Resume(_)
-                    | Action::ResumeAll
-                    | Action::StopListening(_) => {}
-                    Action::Listen(id) => {
-                        if let Some((endpoint, _)) = self.core.listener(id) {
-                            let endpoint = endpoint.clone();
-                            self.core.handle_listening(id, endpoint);
-                        }
-                    }
-                    Action::Record(_) => unreachable!("no recording is configured"),
-                    Action::Reload => {
-                        let outcome = Err("nothing to reload".to_owned());
-                        self.core.handle_reloaded(&outcome);
-                    }
-                    Action::StopConnecting(link) => self.links.retain(|other| *other != link),
-                }
-            }
-            while let Some(id) = self.core.poll_dirty() {
-                self.write(id, &[]);
-            }
-            if !self.core.run_deferred(self.now) {
-                break;
-            }
-        }
-        let is_flushed = |(id, line): (&ConnId, &Line)| {
-            let is_empty = self.core.egress(*id).is_none_or(crate::Egress::is_empty);
-            (line.is_closing && is_empty).then_some(*id)
-        };
-        let flushed: Vec<ConnId> = self.lines.iter().filter_map(is_flushed).collect();
-        for id in flushed {
-            self.close(id);
-        }
-        self.check();
-    }
-
-    fn close(&mut self, id: ConnId) {
-        self.lines.remove(&id);
-        self.core.handle_closed(self.now, id);
-    }
-
-    /// The parts add up to the whole, and no part is too large.
-    fn check(&self) {
-        for (id, line) in &self.lines {
-            let egress = self.core.egress(*id).expect("it is open");
-            let bytes = egress.bytes();
-            assert!(bytes <= QUEUE_BYTES_MAX, "{} to {}", bytes, line.socket);
-            assert_eq!(egress.is_empty(), bytes == 0);
-        }
-        for socket in self.core.statistics() {
-            assert!(socket.peers <= self.lines.len());
-            assert!(socket.waiting <= self.lines.len());
-        }
-    }
-
-    /// Two calls drop everything that is left.
-    fn stop(&mut self) {
-        self.core.handle_stop(self.now);
-        self.finish_turn();
-        self.core.handle_stop(self.now);
-        // Closing many peers, and cancelling their subscriptions, takes turns.
-        for _ in 0..1000 {
-            if self.core.is_stopped() {
-                break;
-            }
-            self.finish_turn();
-            let lingering = self.lines.iter().filter(|(_, line)| line.is_closing);
-            let lingering: Vec<ConnId> = lingering.map(|(id, _)| *id).collect();
-            for id in lingering {
-                self.close(id);
-            }
-        }
-        assert!(self.core.is_stopped(), "it does not end");
-        let left = self.core.memory();
-        assert_eq!((left.connections, left.inputs, left.queues), (0, 0, 0));
-        assert!(left.subscriptions <= 16 << 10, "{left:?}");
-    }
-}
-
 /// A proxy with all possible parts, and small limits.
-fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
+fn proxy(kind: Kind, name: &str, feed: &mut Feed<'_>) -> ProxyConfig {
     let overflows = [
         Overflow::Standard,
         Overflow::Block,
@@ -352,7 +84,7 @@ fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
             socket: side(),
             ..ControlConfig::default()
         },
-        ..ProxyConfig::new(kind, "fuzz")
+        ..ProxyConfig::new(kind, name)
     };
     if kind.is_echo {
         proxy.backend = SocketConfig::default();
@@ -361,38 +93,3 @@ fn proxy(kind: Kind, feed: &mut Feed<'_>) -> ProxyConfig {
     }
     proxy
 }
-
-/// The bytes that a peer of this type sends before its first message.
-fn handshake(socket: SocketType, name: &[u8]) -> Vec<u8> {
-    let (mut out, mut metadata) = (Vec::new(), Vec::new());
-    Greeting::new("NULL").emit(&mut out);
-    append_property(&mut metadata, SOCKET_TYPE, socket.name().as_bytes());
-    append_property(&mut metadata, IDENTITY, name);
-    append_command(&mut out, "READY", &metadata);
-    out
-}
-
-/// Bytes that real peers send.
-fn said(feed: &mut Feed<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    let topics: [&[u8]; 5] = [b"", b"a", b"ab", b"b", b"\x01x"];
-    let topic = topics[feed.below(topics.len())];
-    match feed.below(10) {
-        0 | 1 => append_command(&mut out, "SUBSCRIBE", topic),
-        2 => append_command(&mut out, "CANCEL", topic),
-        3 => append_command(&mut out, "PING", b"\0\x05"),
-        4 => append_message(&mut out, &[&b"a"[..], b"", topic]),
-        5 => append_message(&mut out, &[&b""[..], topic, &vec![b'x'; 70_000]]),
-        6 => append_message(&mut out, &[&b""[..], br#"{"command": "peers"}"#]),
-        7 => append_message(&mut out, &[&b""[..], COMMANDS[feed.below(COMMANDS.len())]]),
-        8 => {
-            for _ in 0..feed.below(40) {
-                append_message(&mut out, &[topic, b"small"]);
-            }
-        }
-        _ => append_frame(&mut out, topic, feed.below(2) == 0),
-    }
-    out
-}
-
-const COMMANDS: [&[u8]; 4] = [b"PAUSE", b"RESUME", b"TERMINATE", b"STATISTICS"];

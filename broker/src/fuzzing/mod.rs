@@ -2,10 +2,13 @@
 //! corpus.
 
 mod core;
+mod driver;
+mod reload;
 mod text;
 mod topics;
 
 pub use self::core::fuzz_core;
+pub use reload::fuzz_reload;
 pub use text::{fuzz_config, fuzz_endpoint, fuzz_query};
 pub use topics::fuzz_trie;
 

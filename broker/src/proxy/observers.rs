@@ -109,6 +109,12 @@ impl Observers {
         self.decide();
     }
 
+    /// All that the configuration determines, but for the recording.
+    pub(crate) fn configured(&self) -> String {
+        let (capture, has_control) = (&self.capture, self.counters.has_control);
+        format!("{capture:?}, control: {has_control}, {}", self.is_active)
+    }
+
     fn decide(&mut self) {
         let Capture {
             blocks,
