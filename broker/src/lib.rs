@@ -54,6 +54,15 @@ pub mod fuzzing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Views as the JSON objects that a control sends.
+pub mod json {
+    pub use crate::core::{
+        render_closed as closed_peer, render_drops as drops, render_peer as peer,
+        render_record as record, render_socket as socket, render_topic as topic,
+        render_turns as turns,
+    };
+}
+
 mod conn;
 mod core;
 mod driver;
@@ -69,7 +78,7 @@ pub use core::{
     Action, Admin, AdminError, Applied, Bound, ChangeError, ChangeId, ChangeResult, Core, Flow,
     ListenError, MemoryUse, Query, Reloaded,
 };
-pub use driver::{BindError, Broker, Handle};
+pub use driver::{BindError, Broker, Handle, HttpServer};
 pub use ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};
 pub use peer::PeerAddress;
 

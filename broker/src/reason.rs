@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io;
 
+/// The labels of errors of the protocol: see [`CloseReason::Protocol`].
+pub const PROTOCOL_LABELS: [&str; zmtp::Error::LABELS.len()] = zmtp::Error::LABELS;
+
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
@@ -178,6 +181,33 @@ impl fmt::Display for ZapRefusal {
 }
 
 impl CloseReason {
+    /// Every label of a reason that is not an error of the protocol; [`PROTOCOL_LABELS`] has the
+    /// others.
+    pub const LABELS: [&'static str; 22] = [
+        "endpoint-removed",
+        "gave-up",
+        "identity-reserved",
+        "identity-taken",
+        "io-error",
+        "kept-out",
+        "kicked",
+        "left-in-greeting",
+        "loop",
+        "memory-shed",
+        "not-admitted",
+        "pair-taken",
+        "peer-closed",
+        "replaced",
+        "role-changed",
+        "role-forbids",
+        "socket-removed",
+        "stopping",
+        "subscriptions-unread",
+        "too-many-connections",
+        "too-many-subscriptions",
+        "too-slow",
+    ];
+
     /// The label: a short constant name.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -270,5 +300,30 @@ impl fmt::Display for CloseReason {
             Self::TooSlow => f.write_str("its queue stayed full for too long"),
             Self::Zap(refusal) => write!(f, "{refusal}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_of_a_close_is_listed() {
+        let source = include_str!("reason.rs");
+        let start = source.find("impl CloseReason").expect("it is there");
+        let rest = &source[start..];
+        let start = rest.find("pub fn label").expect("the function is there");
+        let body = rest[start..]
+            .split("\n    }\n")
+            .next()
+            .expect("it has an end");
+        let mut found: Vec<&str> = body.split('"').skip(1).step_by(2).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, CloseReason::LABELS);
+        let twice = found
+            .iter()
+            .find(|label| zmtp::Error::LABELS.contains(label));
+        assert_eq!(twice, None, "a label of two kinds of reason");
     }
 }

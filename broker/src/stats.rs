@@ -120,6 +120,8 @@ pub struct TurnTimes {
     pub cut_short: u64,
     /// The longest turn.
     pub longest: Duration,
+    /// The time of all turns.
+    pub total: Duration,
 }
 
 impl TurnTimes {
@@ -143,6 +145,7 @@ impl TurnTimes {
         let bucket = (u128::BITS - micros.leading_zeros()) as usize;
         self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
         self.longest = self.longest.max(duration);
+        self.total += duration;
     }
 }
 

@@ -4,7 +4,7 @@
 //! rendering. Lists that peers can make long come in pages of at most [`PAGE_LEN_MAX`] items.
 
 use crate::config::{Endpoint, SocketName};
-use crate::core::MemoryUse;
+use crate::core::{MemoryUse, Reloaded};
 use crate::ids::{ConnId, ProxyId};
 use crate::peer::PeerAddress;
 use crate::reason::{CloseReason, DropReason};
@@ -23,6 +23,8 @@ pub struct BrokerView {
     pub memory: MemoryUse,
     /// Bytes of memory that peers may cause; 0: unlimited.
     pub memory_limit: u64,
+    /// The last reload of the configuration, if there was one.
+    pub reload: Option<ReloadView>,
     /// The stage of a stop of the broker.
     pub stop: StopState,
     /// Durations of the turns of the event loop.
@@ -31,6 +33,16 @@ pub struct BrokerView {
     pub uptime: Duration,
     /// The version of this library, such as `0.1.0`.
     pub version: &'static str,
+}
+
+/// The last reload of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadView {
+    /// Time since then.
+    pub ago: Duration,
+    /// The changes that were made and the settings that need a restart, or the reason why nothing
+    /// has changed: one sentence, or several in lines of their own.
+    pub outcome: Result<Reloaded, String>,
 }
 
 /// One proxy.
@@ -177,6 +189,8 @@ pub struct TopicView {
 pub struct PeerFilter {
     /// The other end of the connection, as [`PeerAddress`] displays it.
     pub address: Option<String>,
+    /// Bytes that the address, as displayed, the identity or the name of the user must contain.
+    pub contains: Option<Vec<u8>>,
     /// The handle of the connection.
     pub id: Option<ConnId>,
     /// The identity under which a ROUTER addresses the peer; an empty one matches every peer
@@ -214,6 +228,60 @@ impl PeerFilter {
             && (self.identity.as_deref()).is_none_or(|wanted| wanted == identity)
             && (self.address.as_ref()).is_none_or(|wanted| *wanted == address.to_string())
     }
+
+    /// Whether one of these names of a peer has the text, if one is wanted.
+    pub(crate) fn names_match(
+        &self,
+        address: PeerAddress,
+        identity: &[u8],
+        user: Option<&str>,
+    ) -> bool {
+        let Some(wanted) = self.contains.as_deref().filter(|it| !it.is_empty()) else {
+            return true;
+        };
+        let has = |name: &[u8]| name.windows(wanted.len()).any(|part| part == wanted);
+        has(identity)
+            || user.is_some_and(|user| has(user.as_bytes()))
+            || has(address.to_string().as_bytes())
+    }
+}
+
+/// A figure by which peers are ordered, the largest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerOrder {
+    /// [`PeerView::age`].
+    Age,
+    /// [`PeerView::bytes_received`].
+    BytesReceived,
+    /// [`PeerView::bytes_sent`].
+    BytesSent,
+    /// All of [`PeerView::drops`].
+    Dropped,
+    /// [`PeerView::messages_received`].
+    MessagesReceived,
+    /// [`PeerView::messages_sent`].
+    MessagesSent,
+    /// [`PeerView::queued_bytes`].
+    QueuedBytes,
+    /// [`PeerView::queued_messages`].
+    QueuedMessages,
+    /// [`PeerView::subscriptions`].
+    Subscriptions,
+}
+
+impl PeerOrder {
+    /// Every order, with the key of its figure in JSON.
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("age_seconds", Self::Age),
+        ("bytes_received", Self::BytesReceived),
+        ("bytes_sent", Self::BytesSent),
+        ("dropped", Self::Dropped),
+        ("messages_received", Self::MessagesReceived),
+        ("messages_sent", Self::MessagesSent),
+        ("queued_bytes", Self::QueuedBytes),
+        ("queued_messages", Self::QueuedMessages),
+        ("subscriptions", Self::Subscriptions),
+    ];
 }
 
 /// Selects a page of a list. `K` is the key of an item: the handle of a peer, or a topic.

@@ -228,6 +228,46 @@ pub enum Deadline {
 }
 
 impl Error {
+    /// Every label, in alphabetical order.
+    pub const LABELS: [&'static str; 36] = [
+        "both-servers",
+        "box-not-verified",
+        "command-in-message",
+        "command-too-large",
+        "curve-version",
+        "frame-too-large",
+        "handshake-timeout",
+        "heartbeat-timeout",
+        "illegal-flags",
+        "low-order-key",
+        "malformed-command",
+        "malformed-metadata",
+        "malformed-ping",
+        "malformed-probe",
+        "mechanism-mismatch",
+        "message-in-handshake",
+        "message-too-large",
+        "no-entropy",
+        "nonce-repeated",
+        "nonces-used-up",
+        "not-authorised",
+        "not-encrypted",
+        "not-zmtp",
+        "refused-by-peer",
+        "socket-type-mismatch",
+        "too-many-frames",
+        "topic-too-long",
+        "trial-timeout",
+        "ttl-expired",
+        "unexpected-command",
+        "unknown-socket-type",
+        "vouch-not-verified",
+        "wrong-cookie",
+        "wrong-server-key",
+        "zmtp-1",
+        "zmtp-2",
+    ];
+
     /// A short constant name for metrics and for counting by reason.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -375,5 +415,24 @@ impl fmt::Display for Reason {
 impl fmt::Debug for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_is_listed() {
+        let source = include_str!("error.rs");
+        let start = source.find("pub fn label").expect("the function is there");
+        let body = source[start..]
+            .split("\n    }\n")
+            .next()
+            .expect("it has an end");
+        let mut found: Vec<&str> = body.split('"').skip(1).step_by(2).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, Error::LABELS);
     }
 }

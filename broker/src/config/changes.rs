@@ -1,8 +1,8 @@
 //! Differences between two configurations, and the time at which each takes effect.
 
 use super::{
-    Admission, Auxiliary, CaptureFormat, Config, Connect, Endpoint, ProxyConfig, RoleConfig, Side,
-    SocketName, SocketOption, Value,
+    Admission, Auxiliary, CaptureFormat, Config, Connect, Endpoint, HttpConfig, ProxyConfig,
+    RoleConfig, Side, SocketName, SocketOption, Value,
 };
 use crate::record::RecordConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,6 +104,13 @@ pub enum Change {
         /// The new value.
         to: Duration,
     },
+    /// Another [`Config::http`].
+    Http {
+        /// The former value.
+        from: Box<HttpConfig>,
+        /// The new value.
+        to: Box<HttpConfig>,
+    },
     /// Another mechanism or other keys, for new connections. Open connections are closed if their
     /// mechanism has another name.
     Mechanism {
@@ -193,6 +200,7 @@ impl Change {
             },
             Self::Connect(at, _) | Self::Disconnect(at, _) => format!("{at}.connect"),
             Self::DrainTimeout { .. } => "drain_timeout".to_owned(),
+            Self::Http { .. } => "http".to_owned(),
             Self::Mechanism { at, .. } => format!("{at}.mechanism"),
             Self::MemoryLimit { .. } => "memory_limit".to_owned(),
             Self::Option { at, option, .. } => format!("{at}.{}", option.name),
@@ -224,6 +232,7 @@ impl fmt::Display for Change {
                 let [from, to] = [from, to].map(Duration::as_millis);
                 write!(f, "{to} ms (was {from} ms)")
             }
+            Self::Http { from, to } => f.write_str(&describe_http(from, to)),
             Self::Mechanism { from, to, .. } => f.write_str(&describe_mechanism(from, to)),
             Self::MemoryLimit { from, to } => write!(f, "{to} bytes (was {from} bytes)"),
             Self::Option { from, to, .. } => write!(f, "{to} (was {from})"),
@@ -253,6 +262,24 @@ fn describe_admission(from: &Admission, to: &Admission) -> String {
         }
         (from, to) => format!("{} (was {})", to.describe(), from.describe()),
     }
+}
+
+fn describe_http(from: &HttpConfig, to: &HttpConfig) -> String {
+    let describe = |config: &HttpConfig| match config.address {
+        Some(address) => address.to_string(),
+        None => "off".to_owned(),
+    };
+    if from.address != to.address {
+        return format!("{} (was {})", describe(to), describe(from));
+    }
+    let parts = [
+        (from.hosts != to.hosts, "host names"),
+        (from.token_file != to.token_file, "token file"),
+        (from.token != to.token, "token"),
+    ];
+    let parts = parts.into_iter().filter(|(differs, _)| *differs);
+    let parts: Vec<&str> = parts.map(|(_, part)| part).collect();
+    format!("{} changed", parts.join(" and "))
 }
 
 fn describe_mechanism(from: &MechanismConfig, to: &MechanismConfig) -> String {
@@ -332,6 +359,12 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
         list.push(Change::DrainTimeout {
             from: old.drain_timeout,
             to: new.drain_timeout,
+        });
+    }
+    if old.http != new.http {
+        list.push(Change::Http {
+            from: Box::new(old.http.clone()),
+            to: Box::new(new.http.clone()),
         });
     }
     if old.memory_limit != new.memory_limit {
@@ -547,6 +580,7 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
             take(&mut socket.connect, connect).ok_or_else(|| no_such(at, &connect.endpoint))?;
         }
         Change::DrainTimeout { to, .. } => config.drain_timeout = *to,
+        Change::Http { to, .. } => config.http.clone_from(to),
         Change::Mechanism { at, to, .. } => {
             proxy_mut(config, &at.proxy)?
                 .socket_mut(at.socket)

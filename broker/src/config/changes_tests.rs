@@ -1,7 +1,9 @@
 //! What differs is found, and making it leads from one configuration to the other.
 
 use super::*;
-use crate::config::{CaptureConfig, CaptureFormat, ClientKeys, ControlConfig, Kind, SocketOptions};
+use crate::config::{
+    CaptureConfig, CaptureFormat, ClientKeys, ControlConfig, HttpToken, Kind, SocketOptions,
+};
 use std::sync::Arc;
 use zmtp::curve::{CurveServer, SecretKey};
 
@@ -42,6 +44,23 @@ fn made(change: impl FnOnce(&mut Config)) -> Vec<String> {
     let (told, left) = told(change);
     assert_eq!(left, [""; 0]);
     told
+}
+
+#[test]
+fn the_address_for_http_changes_at_once_and_a_token_is_not_shown() {
+    let address = |text: &str| Some(text.parse().expect("an address"));
+    let lines = made(|config| config.http.address = address("127.0.0.1:9090"));
+    assert_eq!(lines, ["http: 127.0.0.1:9090 (was off), at once"]);
+    let mut old = two();
+    old.http.address = address("127.0.0.1:9090");
+    let mut new = old.clone();
+    new.http.hosts = vec!["box".to_owned()];
+    new.http.token = HttpToken::new("0123456789abcdef");
+    let changes = diff(&old, &new);
+    let lines: Vec<String> = changes.list.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["http: host names and token changed, at once"]);
+    changes.apply_to(&mut old).expect("it fits");
+    assert_eq!(old, new);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::endpoint::Overlaps;
 use super::{
-    Admission, CaptureConfig, Config, Connect, ControlConfig, Endpoint, KeyError, OptionError,
-    ProxyConfig, SocketConfig, SocketName,
+    Admission, CaptureConfig, Config, Connect, ControlConfig, Endpoint, HttpAddress, KeyError,
+    OptionError, ProxyConfig, SocketConfig, SocketName, http,
 };
 use zmtp::{MechanismConfig, SocketType, show};
 
@@ -28,6 +28,12 @@ pub enum Place {
     Bind(usize, SocketName, usize),
     /// An endpoint of `connect`: the proxy, its socket, the endpoint.
     Connect(usize, SocketName, usize),
+    /// The address for HTTP.
+    Http,
+    /// A name in `http_hosts`, by its index.
+    HttpHost(usize),
+    /// The file with the token for HTTP.
+    HttpToken,
     /// The name of a proxy.
     Name(usize),
     /// A role.
@@ -67,6 +73,15 @@ pub enum Fault {
          loopback, or set insecure = true"
     )]
     Cleartext(String),
+    /// An address for HTTP that other machines can reach, without a token.
+    #[error(
+        "other machines can reach {0}, and any of them may read there: set http_token_file, or use \
+         127.0.0.1"
+    )]
+    HttpExposed(HttpAddress),
+    /// A name that `Host` cannot have.
+    #[error("\"{}\" is not a host name: write one such as zmqd.example.org", show(.0))]
+    HttpHost(String),
     /// A name that would make logs and output ambiguous.
     #[error("\"{}\" is not a name: use up to 64 letters, digits, dots, hyphens and underscores",
          show(.0))]
@@ -200,6 +215,7 @@ impl Config {
                 note(Place::Socket(index, name), fault);
             }
         }
+        problems.extend(self.http_problems());
         problems.extend(self.role_problems());
         let left = |problems: &Vec<_>| Self::PROBLEMS_MAX.saturating_sub(problems.len());
         problems.extend(self.overlaps().take(left(&problems)));
@@ -207,6 +223,21 @@ impl Config {
         problems.extend(self.exposed().take(left(&problems)));
         problems.truncate(Self::PROBLEMS_MAX);
         problems
+    }
+
+    /// Problems of the HTTP server.
+    fn http_problems(&self) -> impl Iterator<Item = Problem> {
+        let config = &self.http;
+        let exposed = config.address.filter(|_| config.needs_token());
+        let exposed = exposed.filter(|_| config.token_file.is_empty());
+        let exposed = exposed.map(|address| (Place::Http, Fault::HttpExposed(address)));
+        let is_unread = !config.token_file.is_empty() && config.token.is_none();
+        let unread = is_unread.then_some((Place::HttpToken, Fault::KeysNotLoaded));
+        let hosts = config.hosts.iter().enumerate();
+        let hosts = hosts.filter(|(_, name)| !http::is_host_name(name));
+        let hosts = hosts.map(|(nth, name)| (Place::HttpHost(nth), Fault::HttpHost(name.clone())));
+        let problems = exposed.into_iter().chain(unread).chain(hosts);
+        problems.map(|(place, fault)| Problem { fault, place })
     }
 
     /// Proxies in roles that are not configured. Texts must not have them; a running broker may,

@@ -15,6 +15,7 @@ mod changes;
 mod check;
 pub mod endpoint;
 mod file;
+mod http;
 mod keys;
 mod kind;
 mod options;
@@ -28,6 +29,7 @@ pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::{ConfigError, ConfigErrors};
+pub use http::{HttpAddress, HttpConfig, HttpToken};
 pub use keys::{KeyError, UserFile, plain_client, public_key, read_secret_key};
 pub use kind::{Kind, PairError, socket};
 pub use options::{
@@ -43,6 +45,8 @@ pub use units::{parse_size, parse_time};
 pub struct Config {
     /// The longest time that a stop spends sending queued messages; zero stops at once.
     pub drain_timeout: Duration,
+    /// The HTTP server for metrics, health and the dashboard.
+    pub http: HttpConfig,
     /// Bytes of memory that all peers together may cause; zero is unlimited. The process needs more
     /// memory than that.
     pub memory_limit: u64,
@@ -141,6 +145,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             drain_timeout: Self::DRAIN_TIMEOUT,
+            http: HttpConfig::default(),
             memory_limit: Self::MEMORY_LIMIT,
             proxies: Vec::new(),
             roles: Vec::new(),

@@ -27,12 +27,19 @@ pub enum Action {
     /// Open the endpoint of this listener, which [`crate::Core::listener`] has, then call
     /// [`crate::Core::handle_listening`] or [`crate::Core::handle_listen_failed`].
     Listen(ListenerId),
+    /// Listen on the address of [`crate::Core::http_to_open`], but serve nothing there yet; call
+    /// [`crate::Core::handle_http_open`] or [`crate::Core::handle_http_failed`].
+    OpenHttp,
     /// Begin the recording that [`crate::Core::record_config`] has for this proxy, then call
     /// [`crate::Core::handle_recording`] or [`crate::Core::handle_record_failed`].
     Record(ProxyId),
     /// A peer of a control asks for a reload: read the configuration again, apply it, then call
     /// [`crate::Core::handle_reloaded`]. The peers that asked wait for that.
     Reload,
+    /// Serve HTTP by the configuration in [`crate::Admin::config`]: at the address that
+    /// [`Self::OpenHttp`] opened last, if it has that one; otherwise where it is served already.
+    /// An address that the configuration does not have is closed.
+    ServeHttp,
     /// Give up the attempt to connect this link.
     StopConnecting(LinkId),
     /// Close this listener: nothing is listened on under its id any more.

@@ -180,7 +180,7 @@ impl Core {
         }
     }
 
-    fn view_peer(&self, id: ConnId) -> Option<PeerView> {
+    pub(super) fn view_peer(&self, id: ConnId) -> Option<PeerView> {
         let conn = self.conns.get(id)?;
         let socket = &self.sockets[conn.socket];
         let (is_ready, traffic) = (conn.phase == Phase::Ready, &conn.traffic);
@@ -241,6 +241,7 @@ impl Admin<'_> {
         BrokerView {
             memory: core.memory(),
             memory_limit: core.memory.limit(),
+            reload: core.view_reload(),
             stop: core.view_stop(core.shutdown.stop()),
             turn_times: core.turn.times,
             uptime: core.clock.uptime(),
@@ -270,6 +271,18 @@ impl Admin<'_> {
         self.charge_views(self.core.proxies[id].sockets().count());
         let core = &self.core;
         Ok(core.view_proxy(id, &core.proxies[id], &core.queued()))
+    }
+
+    /// The proxy with this name; of one that is being removed and one that takes its place, the
+    /// latter.
+    #[must_use]
+    pub fn proxy_named(&self, name: &str) -> Option<ProxyId> {
+        let leaving = || {
+            let mut proxies = self.core.proxies.iter();
+            proxies.find(|(_, proxy)| proxy.name == name)
+        };
+        let running = self.core.proxy_named(name);
+        running.or_else(|| leaving().map(|(id, _)| id))
     }
 
     /// Every socket of every proxy, in the order of the configuration, frontends first; no peer can
@@ -319,8 +332,10 @@ impl Admin<'_> {
         let mut walked = 0;
         for socket in sockets {
             walked += socket.closed.len() as u64;
-            let matches =
-                |it: &&Closed| filter.matches(socket.name, (it.id, it.peer), &it.identity);
+            let matches = |it: &&Closed| {
+                filter.matches(socket.name, (it.id, it.peer), &it.identity)
+                    && filter.names_match(it.peer, &it.identity, None)
+            };
             let closed = socket.closed.iter().filter(matches);
             found.extend(closed.map(|closed| (socket, closed)));
         }
@@ -442,7 +457,11 @@ impl Admin<'_> {
     }
 
     /// The connected peers of a proxy that match a filter, in the order of their slots.
-    fn matching(&self, proxy: ProxyId, filter: &PeerFilter) -> impl Iterator<Item = ConnId> {
+    pub(super) fn matching(
+        &self,
+        proxy: ProxyId,
+        filter: &PeerFilter,
+    ) -> impl Iterator<Item = ConnId> {
         let core = &*self.core;
         let conns = core.conns.iter();
         let is_meant = move |(id, conn): &(ConnId, &Conn)| {
@@ -450,6 +469,7 @@ impl Admin<'_> {
             conn.proxy == proxy
                 && !conn.is_down_link_queue()
                 && filter.matches(socket, (*id, conn.peer), identity(conn))
+                && filter.names_match(conn.peer, identity(conn), conn.user.as_deref())
         };
         conns.filter(is_meant).map(|(id, _)| id)
     }
@@ -507,6 +527,12 @@ impl Admin<'_> {
             self.core.close_later(*id, CloseReason::Kicked);
         }
         Ok(kicked)
+    }
+
+    /// Reads the configuration again and applies it, as on SIGHUP. The log, and later
+    /// [`BrokerView::reload`], have the result.
+    pub fn reload(&mut self) {
+        self.core.ask_for_reload();
     }
 
     /// Forwards no messages of a proxy until it is resumed. Handshakes and heartbeats go on.

@@ -4,14 +4,16 @@
 //! broker begins with a change from the empty configuration.
 
 use crate::config::{
-    Attach, Change, Changes, Config, Endpoint, Fault, Misfit, Place, Problem, ProxyConfig,
-    SocketName, SocketOption, SocketPath, Value, diff,
+    Attach, Change, Changes, Config, Endpoint, Fault, HttpAddress, Misfit, Place, Problem,
+    ProxyConfig, SocketName, SocketOption, SocketPath, Value, diff,
 };
 use crate::core::admin::Admin;
 use crate::core::{Bound, ListenError};
 use crate::ids::{ListenerId, ProxyId};
 use crate::proxy::Stop;
 use crate::record::OpenError;
+use std::io;
+use std::net::SocketAddr;
 
 /// A change that was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +36,14 @@ pub enum ChangeError {
     /// Another change is in progress.
     #[error("another change is in progress: wait for its result")]
     Busy,
+    /// The address for HTTP could not be opened.
+    #[error("cannot listen on http://{address}: {source}")]
+    Http {
+        /// The address.
+        address: HttpAddress,
+        /// The reason of the system.
+        source: io::Error,
+    },
     /// The resulting configuration would be illegal.
     #[error("the new configuration is illegal: {0}")]
     Illegal(#[from] Problem),
@@ -70,6 +80,12 @@ impl Admin<'_> {
     #[must_use]
     pub fn bound(&self) -> Vec<Bound> {
         self.core.bound()
+    }
+
+    /// The address at which HTTP is served, with the real port; `None` if it is off.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.core.reconfiguration.http
     }
 
     /// Makes all changes that need no restart, or none of them: [`diff`] finds the changes that

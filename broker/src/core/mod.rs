@@ -23,7 +23,7 @@
 //!     end the loop when run_deferred() has no more work
 //! ```
 
-use crate::config::{Changes, Config, SocketName};
+use crate::config::{Changes, Config, HttpConfig, SocketName};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnTable, Egress, Origin, Phase};
 use crate::ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};
@@ -65,6 +65,7 @@ pub(crate) mod names;
 mod observe;
 mod opening;
 mod query;
+mod ranking;
 mod receive_hwm;
 mod refusals;
 mod reload;
@@ -95,6 +96,10 @@ pub use memory::MemoryUse;
 use observe::Copies;
 use opening::Reconfiguration;
 pub use query::Query;
+pub use query::{
+    render_closed, render_drops, render_peer, render_record, render_socket, render_topic,
+    render_turns,
+};
 use refusals::Refusals;
 use reload::Reload;
 pub use reload::Reloaded;
@@ -169,6 +174,7 @@ impl Core {
             proxies: Table::new(0),
             random: Random::new(seed),
             reconfiguration: Reconfiguration::of(Config {
+                http: HttpConfig::default(),
                 proxies: Vec::new(),
                 roles: Vec::new(),
                 users: BTreeMap::new(),

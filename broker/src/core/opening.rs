@@ -12,7 +12,8 @@
 //! again.
 
 use crate::config::{
-    Change, Changes, Config, Connect, Endpoint, ProxyConfig, SocketName, SocketPath, diff,
+    Change, Changes, Config, Connect, Endpoint, HttpConfig, ProxyConfig, SocketName, SocketPath,
+    diff,
 };
 use crate::core::change::{Applied, ChangeError, ChangeId, ChangeResult};
 use crate::core::closed::ClosedLimits;
@@ -20,6 +21,8 @@ use crate::core::{Action, Core};
 use crate::ids::{LinkId, ListenerId, ProxyId, SocketId};
 use crate::proxy::{Proxy, Stop};
 use crate::record::{OpenError, RecordConfig, Tape};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// The running configuration, and the change in progress.
@@ -27,6 +30,8 @@ use std::time::Instant;
 pub(super) struct Reconfiguration {
     /// The running configuration.
     pub(super) config: Config,
+    /// Where the driver listens for HTTP, with the real port.
+    pub(super) http: Option<SocketAddr>,
     /// The number of changes begun.
     count: u64,
     pub(super) opening: Option<Opening>,
@@ -44,6 +49,8 @@ pub(super) struct Opening {
     changes: Changes,
     /// Listeners that end with the change.
     going: Vec<ListenerId>,
+    /// Where the driver listens for HTTP, if that is new.
+    http: Option<SocketAddr>,
     id: ChangeId,
     /// New listeners.
     listeners: Vec<ListenerId>,
@@ -118,6 +125,28 @@ impl Core {
         }
     }
 
+    /// The configuration whose address [`Action::OpenHttp`] requests.
+    #[must_use]
+    pub fn http_to_open(&self) -> Option<&HttpConfig> {
+        let opening = self.reconfiguration.opening.as_ref()?;
+        Some(&opening.next.http)
+    }
+
+    /// The driver listens as [`Action::OpenHttp`] requested, at this address with its real port.
+    pub fn handle_http_open(&mut self, address: SocketAddr) {
+        if let Some(opening) = &mut self.reconfiguration.opening {
+            opening.http = Some(address);
+            self.change_has_answer();
+        }
+    }
+
+    /// The driver cannot listen as [`Action::OpenHttp`] requested: the whole change fails.
+    pub fn handle_http_failed(&mut self, source: io::Error) {
+        if let Some(address) = self.http_to_open().and_then(|config| config.address) {
+            self.fail_change(ChangeError::Http { address, source });
+        }
+    }
+
     /// Begins the change that leads to `next`; those in `later` are left out.
     pub(super) fn begin_change(&mut self, next: Config, later: &Changes) -> ChangeId {
         let changes = diff(&self.reconfiguration.config, &next);
@@ -130,6 +159,7 @@ impl Core {
             blocked: Vec::new(),
             going: self.going(&changes),
             changes,
+            http: None,
             id,
             listeners: Vec::new(),
             moving: Vec::new(),
@@ -165,6 +195,10 @@ impl Core {
                 if let Some(proxy) = self.proxy_named(proxy) {
                     self.prepare_auxiliary(opening, proxy, auxiliary.name());
                 }
+            }
+            Change::Http { from, to } if to.address.is_some() && to.address != from.address => {
+                opening.waits_for += 1;
+                self.deferred.open(Action::OpenHttp);
             }
             Change::ProxyAdded(config) => self.prepare_proxy(opening, config),
             Change::Record { proxy, from, to } => {
@@ -310,6 +344,11 @@ impl Core {
         for id in opening.listeners {
             self.remove_listener(id);
         }
+        let concerns_http = |change: &Change| matches!(change, Change::Http { .. });
+        if opening.changes.list.iter().any(concerns_http) {
+            self.deferred.withdraw(Action::OpenHttp);
+            self.deferred.open(Action::ServeHttp);
+        }
         // Once their places are free again.
         for id in opening.suspended {
             self.deferred.open(Action::Listen(id));
@@ -344,7 +383,13 @@ impl Core {
         self.set_options(now, &opening.changes);
         let config = &self.reconfiguration.config;
         self.shutdown.set_drain_timeout(config.drain_timeout);
-        let limit = config.memory_limit;
+        if config.http != former.http {
+            if config.http.address != former.http.address {
+                self.reconfiguration.http = opening.http;
+            }
+            self.deferred.act(Action::ServeHttp);
+        }
+        let limit = self.reconfiguration.config.memory_limit;
         if limit != former.memory_limit {
             self.set_memory_limit(limit);
         }

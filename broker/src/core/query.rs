@@ -243,6 +243,7 @@ fn list_closed(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, St
 fn kick(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
     let filter = PeerFilter {
         address: request.text("address")?.map(str::to_owned),
+        contains: None,
         id: request.id("id")?,
         identity: request.bytes("identity")?,
         sockets: Vec::new(),
@@ -311,7 +312,8 @@ fn render<T>(page: &Page<T>, item: impl Fn(&T) -> Value) -> Vec<Value> {
     page.items.iter().map(item).collect()
 }
 
-fn render_closed(peer: &ClosedPeerView) -> Value {
+/// A peer that was closed.
+pub fn render_closed(peer: &ClosedPeerView) -> Value {
     let mut object = json!({
         "address": peer.address.to_string(),
         "detail": peer.reason.to_string(),
@@ -325,7 +327,8 @@ fn render_closed(peer: &ClosedPeerView) -> Value {
     object
 }
 
-fn render_peer(peer: &PeerView) -> Value {
+/// A connected peer.
+pub fn render_peer(peer: &PeerView) -> Value {
     let mut object = json!({
         "address": peer.address.to_string(),
         "age_seconds": peer.age.as_secs_f64(),
@@ -351,7 +354,8 @@ fn render_peer(peer: &PeerView) -> Value {
     object
 }
 
-fn render_socket(socket: &SocketView) -> Value {
+/// A socket and its counters.
+pub fn render_socket(socket: &SocketView) -> Value {
     let stats = &socket.counters;
     let closed = stats.closed.iter();
     let closed: Map<String, Value> = closed
@@ -376,7 +380,8 @@ fn render_socket(socket: &SocketView) -> Value {
     })
 }
 
-fn render_record(record: &record::Statistics) -> Value {
+/// A recording.
+pub fn render_record(record: &record::Statistics) -> Value {
     json!({
         "bytes": record.bytes,
         "failing": record.is_failing,
@@ -385,14 +390,15 @@ fn render_record(record: &record::Statistics) -> Value {
     })
 }
 
-fn render_topic(topic: &TopicView) -> Value {
+/// A topic and the number of its subscribers.
+pub fn render_topic(topic: &TopicView) -> Value {
     let mut object = json!({ "peers": topic.peers, "side": topic.socket.name() });
     put_bytes(&mut object, "topic", &topic.topic);
     object
 }
 
 /// The durations of turns, without empty buckets.
-fn render_turns(times: &TurnTimes) -> Value {
+pub fn render_turns(times: &TurnTimes) -> Value {
     let buckets = times.buckets.iter().enumerate();
     let buckets: Vec<Value> = buckets
         .filter(|(_, count)| **count > 0)
@@ -410,7 +416,7 @@ fn render_turns(times: &TurnTimes) -> Value {
 }
 
 /// Only reasons with at least one dropped message.
-fn render_drops(drops: &[u64; DropReason::ALL.len()]) -> Value {
+pub fn render_drops(drops: &[u64; DropReason::ALL.len()]) -> Value {
     let counted = DropReason::ALL
         .iter()
         .zip(drops)

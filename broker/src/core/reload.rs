@@ -4,6 +4,8 @@
 use crate::core::query::render_reload;
 use crate::core::{Action, Core};
 use crate::ids::ConnId;
+use crate::view::ReloadView;
+use std::time::Instant;
 use zmtp::SocketType;
 use zmtp::encode::append_frame;
 
@@ -21,10 +23,15 @@ pub struct Reloaded {
 pub(super) struct Reload {
     /// Each with the envelope of its answer; a peer may ask again before it is answered.
     askers: Vec<(ConnId, Vec<u8>)>,
+    /// The last reload and its time.
+    last: Option<(Instant, Result<Reloaded, String>)>,
 }
 
 /// Answers that one peer may wait for.
 const ASKS_MAX: usize = 8;
+
+/// Changes of the last reload that are remembered.
+const CHANGES_KEPT_MAX: usize = 100;
 
 impl Reload {
     /// A peer waits for the result, unless it waits often enough already.
@@ -48,10 +55,23 @@ impl Core {
         self.deferred.act(Action::Reload);
     }
 
+    pub(super) fn view_reload(&self) -> Option<ReloadView> {
+        let (at, outcome) = self.reload.last.as_ref()?;
+        Some(ReloadView {
+            ago: self.clock.now().saturating_duration_since(*at),
+            outcome: outcome.clone(),
+        })
+    }
+
     /// The driver has applied the configuration again, or could not: the peers that asked for that
     /// get the result. An error is one sentence, or several in lines of their own.
     pub fn handle_reloaded(&mut self, outcome: &Result<Reloaded, String>) {
         let body = render_reload(outcome);
+        let mut kept = outcome.clone();
+        if let Ok(reloaded) = &mut kept {
+            reloaded.changes.truncate(CHANGES_KEPT_MAX);
+        }
+        self.reload.last = Some((self.clock.now(), kept));
         for (id, mut message) in std::mem::take(&mut self.reload.askers) {
             let Some(conn) = self.conns.get(id) else {
                 continue;

@@ -102,6 +102,17 @@ impl Handle {
         Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
+    /// Runs `ask` like [`Self::call`], without waiting for it: `ask` sends its result to where it
+    /// is wanted. False if the broker has stopped. One that stops first drops `ask`.
+    ///
+    /// A panic of `ask` ends it alone.
+    pub fn post(&self, ask: impl FnOnce(&mut Admin<'_>) + Send + 'static) -> bool {
+        self.send(Command::Call(Box::new(move |admin| {
+            // The hook for panics has reported it.
+            let _ = catch_unwind(AssertUnwindSafe(|| ask(admin)));
+        })))
+    }
+
     /// Changes the configuration of the running broker, and returns when that is done: endpoints
     /// are bound then, or everything is as it was before. `None` if the broker stops first or has
     /// stopped. `begin` is run as by [`Self::call`], and begins the change:
@@ -142,10 +153,13 @@ impl Handle {
         receiver.recv().map_err(|_| has_stopped())?
     }
 
-    pub(super) fn send(&self, command: Command) {
-        if self.commands.send(command).is_ok() {
+    /// Returns whether the broker can get it.
+    pub(super) fn send(&self, command: Command) -> bool {
+        let is_sent = self.commands.send(command).is_ok();
+        if is_sent {
             // If the loop cannot be woken, it has ended or is awake.
             let _ = self.waker.wake();
         }
+        is_sent
     }
 }

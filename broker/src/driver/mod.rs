@@ -15,6 +15,7 @@ use crate::peer::PeerAddress;
 use ack_check::Diagnosis;
 use connector::{Connector, Dial, Outcome};
 use handle::Command;
+use http::Http;
 use listener::Listener;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -37,6 +38,7 @@ mod connector;
 mod crowd;
 mod descriptors;
 mod handle;
+mod http;
 mod ipc;
 mod listener;
 mod opening;
@@ -47,6 +49,7 @@ mod tape;
 mod tune;
 
 pub use handle::Handle;
+pub use http::HttpServer;
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -97,6 +100,7 @@ pub struct Broker {
     handle: Handle,
     /// Other threads may have sent commands.
     has_commands: bool,
+    http: Http,
     /// By the slot of their id.
     listeners: Vec<Option<Listener>>,
     /// Connections being closed, the earliest deadline first.
@@ -123,10 +127,27 @@ impl Broker {
     /// The first problem of [`Config::check`], or the first endpoint that could not be bound, and
     /// the reason.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
+        Self::bind_with(config, Http::default())
+    }
+
+    /// The same, with a server for HTTP. It begins with [`Self::run`], if [`Config::http`] has an
+    /// address, and ends with the broker.
+    ///
+    /// # Errors
+    /// As [`Self::bind`], or the address for HTTP could not be bound.
+    pub fn bind_with_http(
+        config: &Config,
+        server: impl HttpServer + 'static,
+    ) -> Result<Self, BindError> {
+        Self::bind_with(config, Http::new(Box::new(server)))
+    }
+
+    fn bind_with(config: &Config, http: Http) -> Result<Self, BindError> {
         config.check().map_err(ChangeError::from)?;
         let now = Instant::now();
         let core = Core::new(now, config, RandomState::new().hash_one(0));
         let mut broker = Self::with_core(now, core)?;
+        broker.http = http;
         broker.open(now);
         if let Some(Err(error)) = broker.core.take_first_outcome() {
             return Err(error.into());
@@ -155,6 +176,7 @@ impl Broker {
                 waker,
             },
             has_commands: false,
+            http: Http::default(),
             listeners: Vec::new(),
             lingering: VecDeque::new(),
             poll,
@@ -623,8 +645,10 @@ impl Broker {
                 ids.into_iter().for_each(|id| self.read_later(id));
             }
             Action::Listen(id) => self.listen(id),
+            Action::OpenHttp => self.open_http(),
             Action::Record(proxy) => self.record(proxy),
             Action::Reload => self.reload(),
+            Action::ServeHttp => self.serve_http(now),
             Action::StopConnecting(link) => self.connector.stop(link),
             Action::StopListening(id) => {
                 if let Some(slot) = self.listeners.get_mut(id.slot())

@@ -56,6 +56,22 @@ impl Broker {
         }
     }
 
+    /// Listens on the new address for HTTP; it is served when the change is complete.
+    pub(super) fn open_http(&mut self) {
+        let Some(address) = self.core.http_to_open().and_then(|config| config.address) else {
+            return;
+        };
+        match self.http.open(address) {
+            Ok(bound) => self.core.handle_http_open(bound),
+            Err(error) => self.core.handle_http_failed(error),
+        }
+    }
+
+    pub(super) fn serve_http(&mut self, now: Instant) {
+        let config = self.core.admin(now).config().http.clone();
+        self.http.serve(&config, &self.handle);
+    }
+
     pub(super) fn record(&mut self, proxy: ProxyId) {
         let Some(config) = self.core.record_config(proxy) else {
             return;

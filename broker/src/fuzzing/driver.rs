@@ -224,6 +224,13 @@ impl Driver {
                             }
                         }
                     }
+                    Action::OpenHttp => {
+                        let config = self.core.http_to_open();
+                        if let Some(address) = config.and_then(|config| config.address) {
+                            self.core.handle_http_open(address.0);
+                        }
+                    }
+                    Action::ServeHttp => {}
                     Action::Record(_) => unreachable!("no recording is configured"),
                     Action::Reload => {
                         let outcome = Err("nothing to reload".to_owned());

@@ -129,6 +129,7 @@ const COVERED: &[&str] = &[
     "half-open deaths",
     "handshake-timeout",
     "heartbeat-timeout",
+    "HTTP changed",
     "impatient clients",
     "items",
     "kicked",

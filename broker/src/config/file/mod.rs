@@ -23,6 +23,7 @@ use crate::limits::CONFIG_SIZE_MAX;
 use crate::record::RecordConfig;
 
 mod error;
+mod http;
 mod role;
 mod value;
 
@@ -94,6 +95,9 @@ impl Reader {
             &node,
             &[
                 "drain_timeout",
+                "http",
+                "http_hosts",
+                "http_token_file",
                 INSECURE,
                 "memory_limit",
                 "options",
@@ -112,6 +116,7 @@ impl Reader {
         {
             config.memory_limit = limit;
         }
+        self.http(table, &node, &mut config.http);
         let options = self.shared_options(table, &node);
         self.roles(table, &node, &mut config);
         let is_shared_broken = self.fail_count > 0;

@@ -233,6 +233,26 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
         "drain_timeout = 1.5",
         "drain_timeout: write a number of ms, or a time such as \"5s\": this is of type float",
     ),
+    ("http = 9090", "http: write a text"),
+    (
+        "http = '9090'",
+        "test.toml:1: http: cannot read \"9090\": write ADDRESS:PORT, such as 127.0.0.1:9090",
+    ),
+    (
+        "http = '*:9090'\n[[proxy]]\nkind = 'queue'\n\
+         frontend.bind = 'inproc://a'\nbackend.bind = 'inproc://b'",
+        "test.toml:1: http: other machines can reach 0.0.0.0:9090, and any of them may read there: \
+         set http_token_file, or use 127.0.0.1",
+    ),
+    (
+        "http_hosts = ['a', 'http://b']\n[[proxy]]\nkind = 'queue'\n\
+         frontend.bind = 'inproc://a'\nbackend.bind = 'inproc://b'",
+        "test.toml:1: http_hosts: \"http://b\" is not a host name",
+    ),
+    (
+        "http_token_file = '/nonexistent/token'",
+        "test.toml:1: http_token_file: cannot read /nonexistent/token",
+    ),
     ("drain_timeout = -1", "drain_timeout: -1 is out of range"),
     (
         "drain_timeout = 2147483648",

@@ -6,7 +6,8 @@ mod plain;
 mod tests;
 
 use super::{
-    Admission, ClientKeys, Config, Fault, Place, Problem, SocketConfig, SocketName, SocketOption,
+    Admission, ClientKeys, Config, Fault, HttpToken, Place, Problem, SocketConfig, SocketName,
+    SocketOption,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +71,12 @@ pub enum KeyError {
     /// A certificate without a secret key.
     #[error("{path} has no line secret-key = \"…\": name the file with the secret key")]
     NoSecret {
+        /// The file.
+        path: String,
+    },
+    /// The token for HTTP is too short, too long, or has other characters than visible ones.
+    #[error("{path} must have one line, with a token of 16 to 256 visible ASCII characters")]
+    HttpToken {
         /// The file.
         path: String,
     },
@@ -156,14 +163,30 @@ pub fn plain_client(user: &str, password_file: &str) -> Result<PlainClient, KeyE
 
 pub use plain::UserFile;
 
+/// The token for HTTP in a file.
+pub(super) fn read_http_token(path: &str) -> Result<HttpToken, KeyError> {
+    let text = file::read(path, true)?;
+    let token = HttpToken::new(text.trim_ascii_end());
+    token.ok_or_else(|| KeyError::HttpToken {
+        path: path.to_owned(),
+    })
+}
+
 impl Config {
     /// Reads the files with keys, users and passwords that options name, and gives each socket its
-    /// mechanism. A socket whose options name none keeps the mechanism that it has.
+    /// mechanism; reads the token for HTTP. A socket whose options name none keeps the mechanism
+    /// that it has.
     ///
     /// # Errors
-    /// Every socket whose keys cannot be used.
+    /// Every socket whose keys cannot be used, and a token that cannot be used.
     pub fn load_keys(&mut self) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
+        if let Err(error) = self.http.load_token() {
+            problems.push(Problem {
+                fault: Fault::Keys(error),
+                place: Place::HttpToken,
+            });
+        }
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
             for name in SocketName::ALL {
                 if let Err(error) = proxy.socket_mut(name).load_keys() {

@@ -427,3 +427,47 @@ fn options_for_plain_agree() {
         Err(Fault::KeysNotLoaded)
     );
 }
+
+#[test]
+fn a_token_for_http_is_one_line_that_no_other_user_reads() {
+    let files = Files::new("http-token");
+    let load = |mode, text| {
+        let mut config = Config::default();
+        config.http.token_file = files.write("token", mode, text);
+        let loaded = config
+            .load_keys()
+            .map_err(|problems| problems[0].to_string());
+        loaded.map(|()| config.http.token)
+    };
+    let token = load(0o600, "0123456789abcdef\n").expect("legal");
+    assert_eq!(token, HttpToken::new("0123456789abcdef"));
+    for (mode, text, error) in [
+        (
+            0o644,
+            "0123456789abcdef\n",
+            "has secrets, and other users may read it: chmod 600",
+        ),
+        (
+            0o600,
+            "0123456789abcde\n",
+            "a token of 16 to 256 visible ASCII characters",
+        ),
+        (
+            0o600,
+            "0123456789 abcdef\n",
+            "a token of 16 to 256 visible ASCII characters",
+        ),
+        (0o600, "", "a token of 16 to 256 visible ASCII characters"),
+    ] {
+        let found = load(mode, text).expect_err(error);
+        assert!(found.contains(error), "{found}");
+    }
+    let mut config = Config::default();
+    config.http.token_file = "a file that nothing has read".to_owned();
+    let faults = config.problems().into_iter().map(|problem| problem.fault);
+    assert!(
+        faults
+            .into_iter()
+            .any(|fault| fault == Fault::KeysNotLoaded)
+    );
+}

@@ -59,9 +59,11 @@ impl Node {
                 }
                 Action::Connect(_)
                 | Action::Listen(_)
+                | Action::OpenHttp
                 | Action::Record(_)
                 | Action::Reload
                 | Action::ResumeAll
+                | Action::ServeHttp
                 | Action::StopConnecting(_)
                 | Action::StopListening(_) => mix(salt),
             });
@@ -178,6 +180,7 @@ impl Node {
                 }
                 self.read_later(id);
             }
+            Action::ServeHttp => self.serve_http(now),
             Action::ResumeAll => {
                 let all: Vec<ConnId> = self.hosts.keys().copied().collect();
                 for id in all {
@@ -185,17 +188,20 @@ impl Node {
                 }
             }
             Action::Listen(id) => self.listen(ctx, id),
+            Action::OpenHttp => self.open_http(),
             Action::Record(proxy) => self.begin_recording(now, proxy),
-            Action::Reload => {
-                let later = ctx.random.range(0..=20 * MILLISECOND);
-                self.wake(ctx, ctx.now + later);
-                self.reminders += 1;
-                self.is_reloading = true;
-            }
+            Action::Reload => self.begin_reload(ctx),
             // The core refuses an attempt that succeeds nevertheless.
             Action::StopConnecting(_) => {}
             Action::StopListening(id) => self.stop_listening(ctx, id),
         }
+    }
+
+    fn begin_reload(&mut self, ctx: &mut Context) {
+        let later = ctx.random.range(0..=20 * MILLISECOND);
+        self.wake(ctx, ctx.now + later);
+        self.reminders += 1;
+        self.is_reloading = true;
     }
 
     fn listen(&mut self, ctx: &mut Context, id: ListenerId) {

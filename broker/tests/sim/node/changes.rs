@@ -75,7 +75,7 @@ impl Node {
             return;
         }
         self.check_tapes(now);
-        match ctx.random.below(12) {
+        match ctx.random.below(13) {
             0 | 1 => self.add_proxy(ctx, now),
             2 | 3 => self.remove_proxy(ctx, now),
             4 => self.add_endpoint(ctx, now),
@@ -84,6 +84,7 @@ impl Node {
             7 => self.change_auxiliary(ctx, now),
             8 => self.change_keys(ctx, now),
             9 => self.change_recording(ctx, now),
+            12 => self.change_http(ctx, now),
             10 if !self.repertoire.roles.is_empty() => self.change_roles(ctx, now),
             _ => self.change_options(ctx, now),
         }
@@ -280,6 +281,11 @@ impl Node {
                     has_failed = true;
                     let error = ErrorKind::AddrNotAvailable.into();
                     self.core.handle_listen_failed(listener, error);
+                }
+                Action::OpenHttp if std::mem::take(&mut fails) => {
+                    has_failed = true;
+                    let error = ErrorKind::AddrInUse.into();
+                    self.core.handle_http_failed(error);
                 }
                 Action::Record(proxy) if std::mem::take(&mut fails) => {
                     has_failed = true;

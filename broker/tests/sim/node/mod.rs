@@ -19,6 +19,7 @@ mod audit;
 mod changes;
 mod closing;
 mod decisions;
+mod http;
 mod questions;
 mod settings;
 mod steering;
@@ -53,6 +54,7 @@ pub(crate) struct Node {
     /// When a stop began to close connections.
     pub(crate) drained_at: Option<Nanos>,
     /// The configuration is being read again.
+    http: http::Http,
     is_reloading: bool,
     /// Connections that the core will close with its deferred work.
     dying: Vec<ConnId>,
@@ -142,6 +144,7 @@ impl Node {
             tapes: BTreeMap::new(),
             drained_at: None,
             dying: Vec::new(),
+            http: http::Http::default(),
             is_reloading: false,
             gone_at: None,
             hosts: BTreeMap::new(),
