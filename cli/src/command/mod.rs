@@ -6,6 +6,7 @@ mod completions;
 mod config_file;
 mod ctl;
 mod export;
+mod http_args;
 mod keygen;
 mod man;
 mod passwd;

@@ -9,6 +9,7 @@ use broker::config::{
 pub(super) use self::args::ProxyCommand;
 
 use self::args::Setting;
+use super::http_args;
 use super::serve::{self, Source};
 use crate::output::Failure;
 use crate::value::Attached;
@@ -57,6 +58,7 @@ fn config(ProxyCommand { mut args, kind }: ProxyCommand) -> Config {
     }
     Config {
         drain_timeout: args.drain_timeout,
+        http: args.http.config(),
         memory_limit: args.memory_limit,
         proxies: vec![proxy],
         ..Config::default()
@@ -123,6 +125,6 @@ fn explain(problem: &Problem) -> String {
         (fault, Place::SocketType(_, side)) => format!("--{side}-socket: {fault}"),
         (fault, Place::Name(_)) => format!("--name: {fault}"),
         // Options have neither roles nor users.
-        (fault, Place::Role(_) | Place::User(_) | Place::Whole) => fault.to_string(),
+        (fault, _) => http_args::explain(problem).unwrap_or_else(|| fault.to_string()),
     }
 }

@@ -6,6 +6,7 @@ use broker::Bound;
 use broker::config::{Config, SocketName};
 
 use super::config_file;
+use super::http_args::HttpArgs;
 use super::serve::{self, Source};
 use crate::output::{Failure, print};
 
@@ -18,6 +19,8 @@ pub(crate) struct RunArgs {
     /// Print the embedded default file and run nothing
     #[arg(long, conflicts_with = "config")]
     pub(crate) print_default: bool,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -28,6 +31,7 @@ SIGHUP reads the file again and applies the changes, or rejects it as a whole.
 Examples:
   zmqd run
   zmqd run zmqd.toml
+  zmqd run zmqd.toml --http 127.0.0.1:9090
   zmqd run --print-default > zmqd.toml";
 
 /// Runs until a signal stops it.
@@ -37,14 +41,17 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     match &args.config {
         Some(path) => {
-            let source = Source::File(path.clone());
-            serve::serve(&config_file::read(path)?, source, |_| String::new())
+            let source = Source::File(path.clone(), args.http.clone());
+            let mut config = config_file::read(path)?;
+            args.http.override_in(&mut config)?;
+            serve::serve(&config, source, |_| String::new())
         }
-        None => serve::serve(
-            &Config::embedded_default(),
-            Source::Fixed("built-in configuration"),
-            things_to_try,
-        ),
+        None => {
+            let source = Source::Fixed("built-in configuration");
+            let mut config = Config::embedded_default();
+            args.http.override_in(&mut config)?;
+            serve::serve(&config, source, things_to_try)
+        }
     }
 }
 

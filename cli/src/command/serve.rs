@@ -9,21 +9,22 @@ use broker::{BindError, Bound, Broker, ChangeError, ListenError};
 use zmtp::show;
 
 use super::config_file;
+use super::http_args::HttpArgs;
 use crate::output::{Failure, print};
 
 /// Where a configuration is from.
 pub(super) enum Source {
     /// This place, which cannot be read again; the key files that it names can.
     Fixed(&'static str),
-    /// A file.
-    File(PathBuf),
+    /// A file, and options that override it.
+    File(PathBuf, HttpArgs),
 }
 
 impl Source {
     fn name(&self) -> String {
         match self {
             Self::Fixed(name) => (*name).to_owned(),
-            Self::File(path) => show(&path.display().to_string()).whole().to_string(),
+            Self::File(path, _) => show(&path.display().to_string()).whole().to_string(),
         }
     }
 
@@ -38,7 +39,13 @@ impl Source {
                     Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
                 }
             }
-            Self::File(path) => config_file::read_again(path).map_err(Failure::into_sentences),
+            Self::File(path, http) => {
+                let read = config_file::read_again(path).and_then(|mut config| {
+                    http.override_in(&mut config)?;
+                    Ok(config)
+                });
+                read.map_err(Failure::into_sentences)
+            }
         }
     }
 }
@@ -50,7 +57,8 @@ pub(super) fn serve(
     source: Source,
     afterwards: impl FnOnce(&[Bound]) -> String,
 ) -> Result<(), Failure> {
-    let mut broker = Broker::bind(config).map_err(|error| Failure::Running(explain(&error)))?;
+    let broker = Broker::bind_with_http(config, http::Server::default());
+    let mut broker = broker.map_err(|error| Failure::Running(explain(&error)))?;
     // Before the lines below: their reader may send a signal.
     broker
         .stop_on_signals()
@@ -69,6 +77,9 @@ pub(super) fn serve(
     } in &bound
     {
         text.push_str(&format!("{proxy} {side} bound {endpoint}\n"));
+    }
+    if let Some(address) = broker.admin().http_address() {
+        text.push_str(&format!("http bound http://{address}/\n"));
     }
     text.push_str(&afterwards(&bound));
     match print(&text) {
@@ -144,12 +155,23 @@ fn rough(duration: Duration) -> String {
     parts.join(" ")
 }
 
+/// The remedy where another process listens on a port.
+const PORT_IN_USE: &str = "stop the process that listens there, or choose another port";
+
 /// Adds the remedy to an error.
 fn explain(error: &BindError) -> String {
     let advice = match error {
         BindError::Config(ChangeError::Listen(ListenError {
             endpoint, source, ..
         })) => advice(endpoint, source.kind()),
+        BindError::Config(ChangeError::Http { source, .. }) => match source.kind() {
+            ErrorKind::AddrInUse => Some(PORT_IN_USE),
+            ErrorKind::AddrNotAvailable => Some("use an address of this machine, or * for all"),
+            ErrorKind::PermissionDenied => {
+                Some("use a port above 1023, or allow CAP_NET_BIND_SERVICE")
+            }
+            _ => None,
+        },
         BindError::Config(_) | BindError::EventLoop(_) => None,
     };
     advice.map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
@@ -158,9 +180,7 @@ fn explain(error: &BindError) -> String {
 fn advice(endpoint: &Endpoint, kind: ErrorKind) -> Option<&'static str> {
     let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
     match kind {
-        ErrorKind::AddrInUse if is_tcp => {
-            Some("stop the process that listens there, or choose another port")
-        }
+        ErrorKind::AddrInUse if is_tcp => Some(PORT_IN_USE),
         ErrorKind::AddrInUse => Some("stop the other process, or choose another name"),
         ErrorKind::AddrNotAvailable if is_tcp => {
             Some("use an address of this machine, or * for all")

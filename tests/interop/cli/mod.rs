@@ -1,6 +1,7 @@
 //! The command line: the process, and each subcommand that talks to one.
 
 mod ctl;
+mod http;
 mod reload;
 mod replay;
 mod run;

@@ -12,6 +12,7 @@ use clap::{ArgMatches, Args as _, Subcommand};
 use zmtp::{SocketType, show};
 
 use crate::capture::RecordArgs;
+use crate::command::http_args::HttpArgs;
 use crate::value::{Attached, bind_by_habit, connect_by_habit, size};
 
 /// One proxy, configured on the command line; the name of the subcommand is its kind.
@@ -77,6 +78,8 @@ pub(crate) struct ProxyArgs {
     pub(crate) zap: Vec<Attached>,
     #[command(flatten)]
     pub(crate) record: RecordArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
     /// The name in logs and output; by default the kind
     #[arg(long)]
     pub(crate) name: Option<String>,
