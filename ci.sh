@@ -16,6 +16,8 @@ usage: ./ci.sh JOB [ARGUMENT...]
   doc              rustdoc, warnings are errors
   test             every test of the workspace
   system-impls     zmqd with npm's zeromq and the system's libzmq (needs node, npm, cc, libzmq)
+  http             metrics with promtool and a real Prometheus, the dashboard in a real Chromium
+                   (installs both on Debian; needs node)
   faults           zmqd on networks that fail, clocks that jump and with little memory (needs root
                    and Linux's taps)
   sim [...]        the simulator: --seeds N runs, 5000 by default, --from SEED, 0 by default
@@ -58,7 +60,7 @@ lint() {
     say "lint: clippy, every target, warnings are errors"
     run cargo clippy --workspace --all-targets --locked -- -D warnings
     # Not among all targets, since it needs more than Cargo to run.
-    run cargo clippy --package zmqd-tests --test system_impls --test faults --test soak \
+    run cargo clippy --package zmqd-tests --test system_impls --test http --test faults --test soak \
         --test attack --locked -- -D warnings
 }
 
@@ -75,6 +77,13 @@ test() {
 system-impls() {
     say "system-impls: npm's zeromq and the system's libzmq"
     run cargo test --package zmqd-tests --test system_impls --locked
+}
+
+http() {
+    say "http: promtool, a Prometheus that scrapes, and the dashboard in Chromium"
+    need_package promtool prometheus
+    need_package chromium chromium
+    run cargo test --package zmqd-tests --test http --locked
 }
 
 faults() {
@@ -424,7 +433,7 @@ all() {
 
 main() {
     case "${1:-}" in
-    all | fmt | lint | doc | test | system-impls | faults | sim | soak | attack | mutants | deny | \
+    all | fmt | lint | doc | test | system-impls | http | faults | sim | soak | attack | mutants | deny | \
         msrv | semver | narrow | fuzz | coverage | wireshark | static | bench)
         "$@"
         ;;
