@@ -576,7 +576,7 @@ function nowhere(only) {
   const places = proxy ? proxy.sockets.filter((it) => it.side === only || !only && /end$/.test(it.side)) : [];
   const listens = places.filter((it) => it.bind.length);
   const where = listens.map((it) => it.side + ' ' + it.bind.join(', ')).join('; ');
-  return 'No peer is connected.' + (where ? ' They connect to: ' + where + '.' : '');
+  return 'No peer is connected.' + (where ? ' Peers connect to: ' + where + '.' : '');
 }
 
 function kick(peer) {
