@@ -114,6 +114,9 @@ pub const ZAP_REQUESTS_MAX: usize = 10_000;
 /// Memory of a peer that waits for the answer of a ZAP handler, in addition to the queued request.
 pub const ZAP_REQUEST_MEMORY: u64 = 512;
 
+/// Memory of a peer whose password waits to be compared: name, password, and its places in line.
+pub const PASSWORD_MEMORY: u64 = 1024;
+
 /// Bytes of the answer of a ZAP handler, of which all but the metadata are few.
 pub const ZAP_ANSWER_SIZE_MAX: u64 = 64 << 10;
 

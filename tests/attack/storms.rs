@@ -1,6 +1,7 @@
 //! Connections that arrive faster than a broker can accept them.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use zmqd_tests::clock::idle;
 
 use crate::scene::Scene;
-use crate::swarm::{Buffers, connect, hello};
+use crate::swarm::{Buffers, connect, connect_from, hello};
 use crate::{Attack, Same, peers};
 
 pub(crate) const ATTACKS: &[Attack] = &[
@@ -44,7 +45,8 @@ fn storm(scene: &mut Scene, said: &[u8]) -> String {
         let (is_over, endpoints) = (Arc::clone(&is_over), endpoints.clone());
         let said = said.to_vec();
         threads.push(thread::spawn(move || {
-            come_and_go(&endpoints[number % endpoints.len()..], &said, &is_over)
+            let endpoints = &endpoints[number % endpoints.len()..];
+            come_and_go(endpoints, Ipv4Addr::LOCALHOST, &said, &is_over)
         }));
     }
     while scene.again() {
@@ -64,7 +66,12 @@ fn storm(scene: &mut Scene, said: &[u8]) -> String {
 }
 
 /// The number of connections of one attacker.
-pub(crate) fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBool) -> usize {
+pub(crate) fn come_and_go(
+    endpoints: &[String],
+    from: Ipv4Addr,
+    said: &[u8],
+    is_over: &AtomicBool,
+) -> usize {
     let mut count = 0;
     let mut held = Vec::with_capacity(HELD);
     for endpoint in endpoints.iter().cycle() {
@@ -75,7 +82,7 @@ pub(crate) fn come_and_go(endpoints: &[String], said: &[u8], is_over: &AtomicBoo
         if is_over.load(Ordering::Relaxed) {
             break;
         }
-        if let Ok(mut stream) = connect(endpoint, Buffers::Default) {
+        if let Ok(mut stream) = connect_from(from, endpoint, Buffers::Default) {
             // Fails if the broker has closed already, which is allowed.
             drop(stream.write_all(said));
             held.push(stream);

@@ -1,7 +1,7 @@
 //! Thousands of connections.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -67,6 +67,15 @@ impl Swarm {
 
 /// One connection that ends with a reset and leaves nothing behind in the kernel.
 pub(crate) fn connect(endpoint: &str, buffers: Buffers) -> io::Result<TcpStream> {
+    connect_from(Ipv4Addr::LOCALHOST, endpoint, buffers)
+}
+
+/// The same, from another address of this machine.
+pub(crate) fn connect_from(
+    from: Ipv4Addr,
+    endpoint: &str,
+    buffers: Buffers,
+) -> io::Result<TcpStream> {
     let address: SocketAddr = endpoint
         .trim_start_matches("tcp://")
         .parse()
@@ -76,6 +85,9 @@ pub(crate) fn connect(endpoint: &str, buffers: Buffers) -> io::Result<TcpStream>
         socket.set_recv_buffer_size(SMALL_BUFFER)?;
     }
     socket.set_linger(Some(Duration::ZERO))?;
+    if from != Ipv4Addr::LOCALHOST {
+        socket.bind(&SockAddr::from(SocketAddr::from((from, 0))))?;
+    }
     socket.connect_timeout(&SockAddr::from(address), CONNECT_PATIENCE)?;
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;

@@ -248,7 +248,10 @@ impl Conn {
             .take_if(|decision| matches!(**decision, Decision::Made(_)))?;
         match *made {
             Decision::Made(authorization) => Some(authorization),
-            Decision::Asked(_) | Decision::Awaited(_) | Decision::Refused(_) => None,
+            Decision::Asked(_)
+            | Decision::Awaited(_)
+            | Decision::Refused(_)
+            | Decision::Unchecked(_) => None,
         }
     }
 
@@ -291,7 +294,12 @@ impl Conn {
 
     /// Whether its handshake waits for a decision.
     pub(crate) fn is_undecided(&self) -> bool {
-        self.asked().is_some() || self.waits_for_program()
+        self.asked().is_some() || self.waits_for_program() || self.has_unchecked_password()
+    }
+
+    /// Whether its password waits to be compared.
+    pub(crate) fn has_unchecked_password(&self) -> bool {
+        matches!(self.decision.as_deref(), Some(Decision::Unchecked(_)))
     }
 
     /// Whether the embedding program is to decide about its peer.

@@ -113,10 +113,16 @@ impl Core {
         self.next_entry(Kind::Reading, |agenda| &mut agenda.established)
     }
 
-    /// The next connection to read that is in its handshake.
+    /// The next connection to read that is in its handshake. When all are read, passwords are
+    /// compared, whose peers follow.
     #[must_use]
     pub fn poll_newcomer(&mut self) -> Option<ConnId> {
-        self.next_entry(Kind::Newcomers, |agenda| &mut agenda.newcomers)
+        loop {
+            let next = self.next_entry(Kind::Newcomers, |agenda| &mut agenda.newcomers);
+            if next.is_some() || !self.check_password() {
+                return next;
+            }
+        }
     }
 
     /// The next connection of a list that may still be read, while this kind of work has budget.

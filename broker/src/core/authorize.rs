@@ -4,7 +4,7 @@
 use crate::config::{Admission, Change, Changes, Reject, Value};
 use crate::conn::Phase;
 use crate::core::admin::page_of;
-use crate::core::turn::cost;
+use crate::core::passwords::Unchecked;
 use crate::core::{Action, Admin, AdminError, Core};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::reason::CloseReason;
@@ -23,6 +23,8 @@ pub(crate) enum Decision {
     Made(Authorization),
     /// The peer was refused for this reason, and does not know it yet.
     Refused(CloseReason),
+    /// Not made yet: the password waits to be compared.
+    Unchecked(Unchecked),
 }
 
 /// A request to a ZAP handler about a peer.
@@ -39,18 +41,28 @@ pub(crate) struct Asked {
 }
 
 impl Core {
-    /// Decides whether a peer may come in, or lets its handshake wait for a ZAP handler or for
-    /// [`Admin::authorize`]. Where both a list and a handler decide, the list comes first.
+    /// Decides whether a peer may come in, or lets its handshake wait: until its password is
+    /// compared, for a ZAP handler, or for [`Admin::authorize`].
     pub(super) fn decide(&mut self, id: ConnId, credentials: Credentials) {
+        let conn = self.conns.get(id);
+        let admission = conn.map(|conn| &self.sockets[conn.socket].admission);
+        match (admission, &credentials) {
+            (Some(Admission::Users(_)), Credentials::Plain { .. }) => {
+                self.check_later(id, credentials);
+            }
+            _ => self.admit(id, credentials),
+        }
+    }
+
+    /// Decides about a peer by the list of its socket. Where a handler decides too, the list comes
+    /// first.
+    pub(super) fn admit(&mut self, id: ConnId, credentials: Credentials) {
         if let Some(conn) = self.conns.get_mut(id) {
             if let Credentials::Curve(key) = &credentials {
                 conn.key = Some(Box::new(*key));
             }
             let socket = &self.sockets[conn.socket];
             let (admission, asks_zap) = (&socket.admission, socket.options.asks_zap());
-            if let (Admission::Users(_), Credentials::Plain { .. }) = (admission, &credentials) {
-                self.turn.charge(cost::PASSWORD);
-            }
             let listed = match (admission, &credentials) {
                 // The handler compares the password.
                 (Admission::Any, Credentials::Plain { .. }) if asks_zap => {
@@ -129,6 +141,10 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        if conn.refusal().is_some() || conn.has_unchecked_password() {
+            // It comes again; or its password will be compared with what the list says then.
+            return;
+        }
         if conn.asked().is_some() {
             // The handler was asked as one that is admitted by the former list.
             return self.close_later(id, CloseReason::NotAdmitted);

@@ -291,6 +291,7 @@ impl Core {
         self.take_tail(id);
         self.reload.forget(id);
         self.forget_request(id);
+        self.forget_password(id);
         self.forget_coder(id);
         self.leave(id);
         self.timers.forget(id);

@@ -196,6 +196,7 @@ impl Core {
             + self.memory.coders * CODER_MEMORY
             + self.users.permits() * PERMIT_MEMORY
             + self.memory.asked * ZAP_REQUEST_MEMORY
+            + self.passwords.memory()
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

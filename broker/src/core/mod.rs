@@ -64,6 +64,7 @@ mod memory;
 pub(crate) mod names;
 mod observe;
 mod opening;
+mod passwords;
 mod query;
 mod ranking;
 mod receive_hwm;
@@ -95,6 +96,7 @@ use memory::Memory;
 pub use memory::MemoryUse;
 use observe::Copies;
 use opening::Reconfiguration;
+use passwords::Passwords;
 pub use query::Query;
 pub use query::{
     render_closed, render_drops, render_peer, render_record, render_socket, render_topic,
@@ -124,6 +126,7 @@ pub struct Core {
     listeners: Table<ListenerId, Listener>,
     memory: Memory,
     outbox: Outbox,
+    passwords: Passwords,
     pending: Pending,
     proxies: Table<ProxyId, Proxy>,
     random: Random,
@@ -170,6 +173,7 @@ impl Core {
             listeners: Table::new(0),
             memory: Memory::new(config.memory_limit),
             outbox: Outbox::default(),
+            passwords: Passwords::default(),
             pending: Pending::default(),
             proxies: Table::new(0),
             random: Random::new(seed),
@@ -525,6 +529,7 @@ impl Core {
     pub fn has_backlog(&self) -> bool {
         !(self.deferred.is_empty()
             && self.agenda.is_empty()
+            && self.passwords.is_empty()
             && !self.has_pending_subscriptions()
             && self.conns.overflowing.is_empty()
             && !self.outbox.has_dirty()

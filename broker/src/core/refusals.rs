@@ -32,6 +32,17 @@ impl Refusals {
         (self.by_source.len() as u64) * REFUSAL_MEMORY
     }
 
+    /// Whether a peer of this address was refused lately.
+    pub(super) fn knows(&self, now: Instant, source: Source) -> bool {
+        let known = self.by_source.get(&source);
+        known.is_some_and(|(_, until)| now < *until)
+    }
+
+    /// A peer was refused that is closed at once.
+    pub(super) fn note(&mut self, now: Instant, source: Source) {
+        let _ = self.delay(now, source);
+    }
+
     /// The delay of the close of one more refused peer. Beyond the limit of known addresses, others
     /// have the shortest.
     fn delay(&mut self, now: Instant, source: Source) -> Duration {
@@ -86,6 +97,7 @@ impl Core {
             return self.close_later(id, why);
         }
         self.forget_request(id);
+        self.forget_password(id);
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };

@@ -33,7 +33,7 @@ impl Core {
             found.inputs += conn.tail.memory(conn.need);
             walk.visit(&conn.egress);
         }
-        found.connections += self.walk_requests() * ZAP_REQUEST_MEMORY;
+        found.connections += self.walk_requests() * ZAP_REQUEST_MEMORY + self.walk_passwords();
         for (_, closing) in self.conns.closing() {
             found.connections += CONNECTION_MEMORY;
             walk.visit(&closing.egress);
