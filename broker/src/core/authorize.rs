@@ -5,7 +5,7 @@ use crate::config::{Admission, Change, Changes, Reject, Value};
 use crate::conn::Phase;
 use crate::core::admin::page_of;
 use crate::core::passwords::Unchecked;
-use crate::core::{Action, Admin, AdminError, Core};
+use crate::core::{Admin, AdminError, Core};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::reason::CloseReason;
 use crate::view::{Page, PageQuery, UndecidedPeerView};
@@ -85,8 +85,22 @@ impl Core {
         }
     }
 
-    /// The decision about a peer is made: its handshake goes on with it.
+    /// The decision about a peer is made: its handshake goes on with it. A peer whose role does not
+    /// permit it to be there is refused.
     pub(super) fn decided(&mut self, id: ConnId, authorization: Authorization) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let permitted = match &authorization {
+            Authorization::Granted { user: Some(user) } => self.may_be_at(conn.socket, user),
+            _ => Ok(()),
+        };
+        let is_told = self.sockets[conn.socket].options.reject == Reject::Error;
+        let authorization = match permitted {
+            Ok(()) => authorization,
+            Err(_) if is_told => Authorization::Denied { is_told },
+            Err(why) => return self.refuse(id, why),
+        };
         if let Some(conn) = self.conns.get_mut(id) {
             conn.decision = Some(Box::new(Decision::Made(authorization)));
         }
@@ -180,11 +194,9 @@ impl Core {
             Some(Authorization::Granted { user }) => {
                 if conn.decision.is_some() {
                     let is_waiting = conn.is_undecided();
-                    let authorization = Authorization::Granted { user };
-                    conn.decision = Some(Box::new(Decision::Made(authorization)));
-                    conn.is_cut |= is_waiting;
+                    self.decided(id, Authorization::Granted { user });
                     if is_waiting {
-                        self.deferred.act(Action::Resume(id));
+                        self.resume_handshake(id);
                     }
                 } else if conn.key.is_some() {
                     conn.user = user;

@@ -174,6 +174,11 @@ impl Core {
         Ok(Some(role))
     }
 
+    /// Whether the role of a user permits its peers to be at this socket.
+    pub(super) fn may_be_at(&self, socket: SocketId, user: &str) -> Result<(), CloseReason> {
+        self.role_of(socket, user).map(drop)
+    }
+
     /// Whether messages that pass a socket have topics, and how those that it sends can be limited.
     fn reception(&self, id: SocketId) -> Reception {
         let socket = &self.sockets[id];

@@ -281,7 +281,10 @@ impl Core {
     /// Continues the handshake of a peer that was decided about, as if its input had been left for
     /// this turn, even without pending bytes.
     pub(super) fn resume_handshake(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id) {
+        let is_made = |decision: &Decision| matches!(decision, Decision::Made(_));
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.decision.as_deref().is_some_and(is_made)
+        {
             conn.is_cut = true;
             self.deferred.act(Action::Resume(id));
         }

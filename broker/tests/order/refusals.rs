@@ -260,6 +260,26 @@ fn a_waiting_password_is_compared_with_the_users_of_that_moment() {
     assert_eq!(play.check_passwords(), [(id, Flow::Closed)]);
 }
 
+/// The right password of a user whose role forbids the side gets no WELCOME.
+#[test]
+fn a_role_that_forbids_the_side_is_refused_in_the_handshake() {
+    for (reject, label) in [
+        (Reject::Close, "role-forbids"),
+        (Reject::Error, "not-authorised"),
+    ] {
+        let mut play = with_users(reject);
+        let id = play.knock_as("reader", "secret");
+        play.check_passwords();
+        let sent = play.write_up_to(id, usize::MAX);
+        let error = if reject == Reject::Error { 12 } else { 0 };
+        assert_eq!(sent.len(), GREETING_SIZE + error, "{}", sent.escape_ascii());
+        play.pass(SECOND);
+        assert_eq!(play.closes(), [id]);
+        let counters = &play.core.statistics()[0].counters;
+        assert_eq!(counters.closed_for(label), 1);
+    }
+}
+
 /// The client that CURVE refuses is named by the beginning of its key; one that does not know the
 /// key of the server waits too.
 #[test]

@@ -81,7 +81,7 @@ pub(crate) struct Mirror {
     /// It will be closed soon.
     pub(crate) is_dying: bool,
     /// Denied peers get an ERROR.
-    is_told: bool,
+    pub(crate) is_told: bool,
     /// How many messages in its queue were unsent when that was last looked at.
     pub(crate) unsent_before: u64,
     /// The broker cannot write to it any more.
@@ -124,6 +124,8 @@ pub(crate) struct Mirror {
     pub(crate) wanted: BTreeSet<Vec<u8>>,
     /// The name under which the program has let it in.
     pub(crate) user: Option<Arc<str>>,
+    /// The user with its password, if that is right; the password waits to be compared.
+    pub(crate) unchecked: Option<Option<Arc<str>>>,
     /// The subscriptions of others that it was sent.
     pub(crate) view: BTreeSet<Vec<u8>>,
     /// Messages that it should have been sent and was not.
@@ -269,6 +271,7 @@ impl Mirror {
             start: 0,
             style,
             topics: BTreeSet::new(),
+            unchecked: None,
             wanted: BTreeSet::new(),
             user: None,
             view: BTreeSet::new(),
@@ -281,7 +284,8 @@ impl Mirror {
     }
 
     /// The events that the broker must see in these bytes.
-    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Vec<Heard> {
+    /// `may_be_here` says whether the role of a user permits it.
+    pub(crate) fn hear(&mut self, bytes: &[u8], may_be_here: &dyn Fn(&str) -> bool) -> Vec<Heard> {
         self.input.drain(..self.start);
         self.start = 0;
         let is_coded = self.opener.is_some();
@@ -305,7 +309,7 @@ impl Mirror {
                 }
                 Event::LoopCheck(said) => heard.push(Heard::Loops(said)),
                 Event::Progress => {}
-                Event::Authenticate(credentials) => self.authenticate(credentials),
+                Event::Authenticate(credentials) => self.authenticate(credentials, may_be_here),
                 Event::Undecided => break,
                 Event::Trial(peer) => {
                     self.begin_coding();
@@ -343,32 +347,28 @@ impl Mirror {
     }
 
     /// Expects the decision about a peer with these credentials.
-    fn authenticate(&mut self, credentials: Credentials) {
+    fn authenticate(&mut self, credentials: Credentials, may_be_here: &dyn Fn(&str) -> bool) {
         match (&self.admission, &credentials) {
             (Admission::Program, _) => self.is_undecided = true,
             (admission, Credentials::Curve(key)) => {
                 let user = user_of(admission, key);
-                self.is_denied = user.is_none();
-                self.decision = Some(match user {
-                    None => Authorization::Denied {
-                        is_told: self.is_told,
-                    },
-                    user => Authorization::Granted { user },
-                });
+                self.decide(user.filter(|user| may_be_here(user)), self.is_told);
             }
             (Admission::Users(_), Credentials::Plain { password, user }) => {
-                let user = plain::name_of(user, password);
-                self.is_denied = user.is_none();
-                self.decision = Some(match user {
-                    None => Authorization::Denied {
-                        is_told: self.is_told,
-                    },
-                    user => Authorization::Granted { user },
-                });
+                self.unchecked = Some(plain::name_of(user, password));
             }
             other => panic!("it is not asked for: {other:?}"),
         }
         self.credentials = Some(credentials);
+    }
+
+    /// Expects that the user comes in, or no peer.
+    pub(crate) fn decide(&mut self, user: Option<Arc<str>>, is_told: bool) {
+        self.is_denied = user.is_none();
+        self.decision = Some(match user {
+            None => Authorization::Denied { is_told },
+            user => Authorization::Granted { user },
+        });
     }
 
     /// Other peers may come in from now on; returns whether this one may stay.
@@ -491,6 +491,12 @@ impl Mirror {
                 bytes: bytes[at..at + size].to_vec(),
                 is_command,
             });
+            let body = bytes[at..at + size].get(2..).unwrap_or_default();
+            let is_ready = is_command && body.starts_with(b"\x05READY");
+            assert!(
+                !(is_ready && self.is_denied),
+                "it was denied, and gets READY"
+            );
             self.greeting_left = self.greeting_left.saturating_sub(size);
             self.is_last_message = !is_command;
             at += size;

@@ -207,6 +207,13 @@ impl Model {
 
     /// The program has decided about a peer; its input is heard when the broker goes on with it.
     pub(crate) fn decided(&mut self, id: ConnId, authorization: Authorization) {
+        let at = self.mirrors[&id].socket;
+        let authorization = match authorization {
+            Authorization::Granted { user: Some(user) } if !self.may_be_at(at, &user) => {
+                Authorization::Denied { is_told: false }
+            }
+            other => other,
+        };
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         mirror.is_denied = matches!(authorization, Authorization::Denied { .. });
         mirror.is_undecided = false;
@@ -216,6 +223,13 @@ impl Model {
     /// The broker goes on with the rest of a peer's input, after it has learned of a new decision
     /// about the peer.
     pub(crate) fn hear_decision(&mut self, id: ConnId) -> BTreeSet<ConnId> {
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        if let Some(user) = mirror.unchecked.take() {
+            let (at, is_told) = (mirror.socket, mirror.is_told);
+            let user = user.filter(|user| self.may_be_at(at, user));
+            let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+            mirror.decide(user, is_told);
+        }
         if self.mirrors[&id].decision.is_none() {
             return BTreeSet::new();
         }
@@ -226,9 +240,12 @@ impl Model {
     /// something.
     pub(crate) fn hear(&mut self, id: ConnId, bytes: &[u8]) -> BTreeSet<ConnId> {
         self.batch += 1;
-        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let mut mirror = self.mirrors.remove(&id).expect("it is connected");
+        let at = mirror.socket;
+        let all = mirror.hear(bytes, &|user| self.may_be_at(at, user));
+        self.mirrors.insert(id, mirror);
         let mut targets = BTreeSet::new();
-        for heard in mirror.hear(bytes) {
+        for heard in all {
             match heard {
                 // A PAIR's second peer is refused, and its input is ignored.
                 Heard::Ready(_) if self.is_pair_taken(id) => break,

@@ -77,14 +77,11 @@ impl Model {
         let own = self.mirrors[&id].socket;
         let socket = &self.sockets[index(own)];
         let Some(user) = user else { return true };
-        let part = self.part(&socket.config.admission, user);
-        let Some(part) = part else { return true };
-        let side = RoleSide::of(own.side, socket.socket_type);
-        let is_inverted = socket.socket_type == SocketType::Xpub && socket.options.invert_matching;
-        let name = &self.names[own.proxy as usize];
-        if !part.role.permits(name, side) || is_inverted && !part.may_receive_all() {
+        if !self.may_be_at(own, user) {
             return false;
         }
+        let part = self.part(&socket.config.admission, user);
+        let Some(part) = part else { return true };
         let is_same = |other: &Mirror| {
             let other = other.part.as_ref().filter(|_| other.phase == Phase::Ready);
             other.is_some_and(|other| other.user == part.user && other.role.name == part.role.name)
@@ -97,6 +94,18 @@ impl Model {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         mirror.part = Some(part);
         true
+    }
+
+    /// Whether the role of a user permits its peers to be at a socket.
+    pub(super) fn may_be_at(&self, at: SocketKey, user: &str) -> bool {
+        let socket = &self.sockets[index(at)];
+        let Some(part) = self.part(&socket.config.admission, user) else {
+            return true;
+        };
+        let side = RoleSide::of(at.side, socket.socket_type);
+        let is_inverted = socket.socket_type == SocketType::Xpub && socket.options.invert_matching;
+        let name = &self.names[at.proxy as usize];
+        part.role.permits(name, side) && (!is_inverted || part.may_receive_all())
     }
 
     fn part(&self, admission: &Admission, user: &str) -> Option<Part> {
