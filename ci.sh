@@ -34,6 +34,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   narrow           the codec and the broker where addresses have 32 bits (x86_64 only)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
   coverage         how much of the codec the seeds of its fuzz targets reach
+  systemd          the units in examples/systemd as systemd-analyze sees them (needs systemd)
   wireshark        an exported recording as tshark sees it (installs tshark on Debian)
   static           static stripped binaries for x86_64 and aarch64, tried out
   bench [...]      zmqd beside zmq.proxy and a bare relay; arguments go to tests/bench/compare.sh
@@ -423,6 +424,26 @@ bench() {
     run bash tests/bench/compare.sh "$@"
 }
 
+systemd() {
+    local folder unit
+    say "systemd: the units are correct, and hardened"
+    command -v systemd-analyze >/dev/null || {
+        echo "install systemd, whose systemd-analyze judges units" >&2
+        return 1
+    }
+    run cargo build --release --locked --package zmqd
+    folder="$(mktemp -d)"
+    for unit in zmqd.service zmqd@.service; do
+        # The binary and the pages of the manual are not installed here.
+        sed -e "s#/usr/bin/zmqd#$(realpath "$TARGET_DIR")/release/zmqd#" -e '/^Documentation=/d' \
+            "examples/systemd/$unit" >"$folder/$unit"
+        run systemd-analyze verify "$folder/${unit/@/@main}"
+        # In tenths: 1.9 of 10.
+        run systemd-analyze security --offline=yes --threshold=19 "$folder/$unit"
+    done
+    rm -r "$folder"
+}
+
 all() {
     fmt
     lint
@@ -434,7 +455,7 @@ all() {
 main() {
     case "${1:-}" in
     all | fmt | lint | doc | test | system-impls | http | faults | sim | soak | attack | mutants | deny | \
-        msrv | semver | narrow | fuzz | coverage | wireshark | static | bench)
+        msrv | semver | narrow | fuzz | coverage | systemd | wireshark | static | bench)
         "$@"
         ;;
     "" | help | -h | --help) usage ;;

@@ -578,6 +578,12 @@ impl Core {
         waits && self.memory.is_input_tight()
     }
 
+    /// Whether the broker has begun to stop, or has stopped.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.stop() != crate::proxy::Stop::No
+    }
+
     /// Whether a stop has ended: no connection is open any more.
     #[must_use]
     pub fn is_stopped(&self) -> bool {

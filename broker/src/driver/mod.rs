@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
 use reload::Reload;
 use signal_hook_mio::v1_0::Signals;
+use stage::Stages;
 use std::collections::{VecDeque, hash_map::RandomState};
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -44,12 +45,14 @@ mod listener;
 mod opening;
 mod reload;
 mod signals;
+mod stage;
 mod stream;
 mod tape;
 mod tune;
 
 pub use handle::Handle;
 pub use http::HttpServer;
+pub use stage::Stage;
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -111,6 +114,7 @@ pub struct Broker {
     reload: Reload,
     scratch: Vec<u8>,
     signals: Option<Signals>,
+    stages: Stages,
     /// Connections being closed that may be able to proceed.
     stirred: VecDeque<ConnId>,
     stops: u32,
@@ -183,6 +187,7 @@ impl Broker {
             reload: Reload::default(),
             scratch: vec![0; SCRATCH_SIZE],
             signals: None,
+            stages: Stages::default(),
             stirred: VecDeque::new(),
             stops: 0,
             streams: Vec::new(),
@@ -217,6 +222,7 @@ impl Broker {
         self.began_at = now;
         self.core.begin_turn(now);
         self.finish_work(now);
+        self.enter(Stage::Running);
         while !self.core.is_stopped() && self.stops < 2 {
             self.turn(&mut events)?;
         }
@@ -258,6 +264,9 @@ impl Broker {
         self.take_in_newcomers(now);
         self.core.flush_tapes();
         self.finish_lingering(now);
+        if self.core.is_stopping() {
+            self.enter(Stage::Stopping);
+        }
         Ok(())
     }
 

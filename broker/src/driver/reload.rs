@@ -3,8 +3,8 @@
 //! A thread of its own reads and parses, so that messages pass meanwhile; the event loop compares
 //! the result with the running configuration, and applies the differences.
 
-use super::Broker;
 use super::handle::Command;
+use super::{Broker, Stage};
 use crate::config::{Applies, Config, diff};
 use crate::core::{Applied, Reloaded};
 use std::fmt;
@@ -58,7 +58,10 @@ impl Broker {
             handle.send(Command::Reloaded(Box::new(result)));
         });
         match begun {
-            Ok(_) => self.reload.is_reading = true,
+            Ok(_) => {
+                self.reload.is_reading = true;
+                self.enter(Stage::Reloading);
+            }
             Err(error) => self.finish_reload(Err(vec![format!("cannot start a thread: {error}")])),
         }
     }
@@ -113,6 +116,7 @@ impl Broker {
         }
         let outcome = outcome.map_err(|sentences| sentences.join("\n"));
         self.core.handle_reloaded(&outcome);
+        self.enter(Stage::Running);
     }
 }
 

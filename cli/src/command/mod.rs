@@ -15,6 +15,7 @@ mod replay;
 mod run;
 mod serve;
 mod sniff;
+mod systemd;
 
 use clap::Subcommand;
 

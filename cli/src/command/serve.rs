@@ -8,8 +8,8 @@ use broker::config::{Config, Endpoint, SocketName};
 use broker::{BindError, Bound, Broker, ChangeError, ListenError};
 use zmtp::show;
 
-use super::config_file;
 use super::http_args::HttpArgs;
+use super::{config_file, systemd};
 use crate::output::{Failure, print};
 
 /// Where a configuration is from.
@@ -82,6 +82,9 @@ pub(super) fn serve(
         text.push_str(&format!("http bound http://{address}/\n"));
     }
     text.push_str(&afterwards(&bound));
+    if let Some(tell) = systemd::supervised_by(broker.handle()) {
+        broker.on_stage(tell);
+    }
     match print(&text) {
         // A broker works even if the reader of its endpoints has closed stdout.
         Ok(()) | Err(Failure::BrokenPipe) => {}
@@ -131,7 +134,7 @@ fn log_public_keys(config: &Config) {
 }
 
 /// A count with its noun.
-fn counted(count: u64, noun: &str) -> String {
+pub(super) fn counted(count: u64, noun: &str) -> String {
     match (count, noun.strip_suffix('y')) {
         (1, _) => format!("1 {noun}"),
         (_, Some(stem)) => format!("{count} {stem}ies"),

@@ -7,3 +7,4 @@ mod replay;
 mod run;
 mod security;
 mod sniff;
+mod systemd;
