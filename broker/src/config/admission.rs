@@ -24,7 +24,7 @@ pub enum Admission {
     Users(Arc<Users>),
 }
 
-/// A CURVE client in a list.
+/// A client in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The networks that it may connect from; empty: any address, also ipc and inproc.
@@ -94,24 +94,36 @@ impl ClientKeys {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Users {
     unknown: PasswordHash,
-    users: BTreeMap<Arc<str>, PasswordHash>,
+    users: BTreeMap<Arc<str>, (PasswordHash, Client)>,
 }
 
 impl Users {
     /// Adds a user; returns the hash that the user had before.
-    pub fn insert(&mut self, name: &str, hash: PasswordHash) -> Option<PasswordHash> {
-        self.users.insert(name.into(), hash)
+    pub fn insert(
+        &mut self,
+        client: impl Into<Client>,
+        hash: PasswordHash,
+    ) -> Option<PasswordHash> {
+        let client = client.into();
+        let former = self.users.insert(client.user.clone(), (hash, client));
+        former.map(|(hash, _)| hash)
     }
 
     /// The user with this name, if this is the password. Computes one hash, whether the name is
     /// known or not.
     #[must_use]
-    pub fn verify(&self, name: &[u8], password: &Password) -> Option<&Arc<str>> {
+    pub fn verify(&self, name: &[u8], password: &Password) -> Option<&Client> {
         let name = str::from_utf8(name).ok();
-        let known = name.and_then(|name| self.users.get_key_value(name));
-        let hash = known.map_or(&self.unknown, |(_, hash)| hash);
+        let known = name.and_then(|name| self.users.get(name));
+        let hash = known.map_or(&self.unknown, |(hash, _)| hash);
         let is_right = hash.verify(password);
-        known.filter(|_| is_right).map(|(name, _)| name)
+        known.filter(|_| is_right).map(|(_, client)| client)
+    }
+
+    /// Users and their roles, as far as the list names them.
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        let clients = self.users.values().map(|(_, client)| client);
+        clients.filter_map(|client| Some((&client.user, client.role.as_ref()?)))
     }
 }
 
@@ -130,7 +142,17 @@ impl Admission {
     pub(crate) fn role_of(&self, user: &str) -> Option<&Arc<str>> {
         match self {
             Self::Keys(keys) => keys.roles.get(user),
-            Self::Any | Self::Program | Self::Users(_) => None,
+            Self::Users(users) => users.users.get(user)?.1.role.as_ref(),
+            Self::Any | Self::Program => None,
+        }
+    }
+
+    /// Users and their roles, as far as the list names them.
+    pub(super) fn roles(&self) -> Vec<(&Arc<str>, &Arc<str>)> {
+        match self {
+            Self::Keys(keys) => keys.roles().collect(),
+            Self::Users(users) => users.roles().collect(),
+            Self::Any | Self::Program => Vec::new(),
         }
     }
 
@@ -144,14 +166,17 @@ impl Admission {
         }
     }
 
-    /// Whether a PLAIN client may stay that came in under this name by `former`: its password is
-    /// not known any more, so its entry must be the same.
-    pub(crate) fn keeps(&self, former: &Self, user: Option<&str>) -> bool {
-        match (self, former, user) {
-            (Self::Program, ..) => true,
-            (Self::Users(to), Self::Users(from), Some(user)) => {
-                let hash = to.users.get(user);
-                hash.is_some() && hash == from.users.get(user)
+    /// Whether a PLAIN client may stay that came in from this address, under this name, by
+    /// `former`: its password is not known any more, so its hash must be the same.
+    pub(crate) fn keeps(&self, former: &Self, user: Option<&str>, address: PeerAddress) -> bool {
+        let (to, from, user) = match (self, former, user) {
+            (Self::Program, ..) => return true,
+            (Self::Users(to), Self::Users(from), Some(user)) => (to, from, user),
+            _ => return false,
+        };
+        match (to.users.get(user), from.users.get(user)) {
+            (Some((hash, client)), Some((former, _))) => {
+                hash == former && client.may_come_from(address)
             }
             _ => false,
         }
@@ -174,7 +199,9 @@ impl Admission {
                 client.map(|client| client.user.clone())
             }
             (Self::Users(users), Credentials::Plain { password, user }) => {
-                users.verify(user, password).cloned()
+                let client = users.verify(user, password);
+                let client = client.filter(|client| client.may_come_from(address));
+                client.map(|client| client.user.clone())
             }
             _ => None,
         };
@@ -275,6 +302,40 @@ mod tests {
         let null = users.decide(&Credentials::Null, PeerAddress::Inproc);
         let curve = users.decide(&Credentials::Curve(key(1)), PeerAddress::Inproc);
         assert_eq!([null, curve], [denied.clone(), denied]);
+    }
+
+    #[test]
+    fn a_user_comes_in_and_stays_only_in_its_networks() {
+        let hash = PasswordHash::new(&Password::new(b"sunny")).expect("a salt");
+        let list = |network: &str, hash: &PasswordHash| {
+            let mut users = Users::default();
+            let client = Client {
+                from: vec![network.parse().expect(network)],
+                role: Some("sensor".into()),
+                ..Client::from("weather")
+            };
+            users.insert(client, hash.clone());
+            Admission::Users(Arc::new(users))
+        };
+        let users = list("10.0.0.0/8", &hash);
+        let credentials = Credentials::Plain {
+            password: Password::new(b"sunny"),
+            user: b"weather"[..].into(),
+        };
+        let [near, far] = ["10.1.2.3:7", "11.0.0.1:7"].map(|text| {
+            let address: std::net::SocketAddr = text.parse().expect(text);
+            PeerAddress::from(address)
+        });
+        let denied = Some(Authorization::Denied { is_told: false });
+        assert_eq!(users.decide(&credentials, near), granted("weather"));
+        assert_eq!(users.decide(&credentials, far), denied);
+        assert_eq!(users.role_of("weather").map(|role| &**role), Some("sensor"));
+        assert_eq!(users.role_of("maps"), None);
+        let stays = |now: &Admission| now.keeps(&users, Some("weather"), near);
+        assert!(stays(&list("10.1.0.0/16", &hash)));
+        assert!(!stays(&list("11.0.0.0/8", &hash)));
+        let other = PasswordHash::new(&Password::new(b"sunny")).expect("a salt");
+        assert!(!stays(&list("10.0.0.0/8", &other)));
     }
 
     #[test]

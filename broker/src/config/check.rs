@@ -278,9 +278,8 @@ impl Config {
         }
         for (index, proxy) in self.proxies.iter().enumerate() {
             for name in SocketName::ALL {
-                if let Admission::Keys(keys) = &proxy.socket(name).admission {
-                    let roles = keys.roles();
-                    roles.for_each(|(user, role)| check(Place::Socket(index, name), user, role));
+                for (user, role) in proxy.socket(name).admission.roles() {
+                    check(Place::Socket(index, name), user, role);
                 }
             }
         }

@@ -172,7 +172,8 @@ impl Core {
         }
         let is_plain = socket.session.mechanism == MechanismConfig::PlainServer;
         if is_plain && is_asked && !conn.is_undecided() {
-            if !socket.admission.keeps(former, conn.user.as_deref()) {
+            let user = conn.user.as_deref();
+            if !socket.admission.keeps(former, user, conn.peer) {
                 self.close_later(id, CloseReason::NotAdmitted);
             }
             return;

@@ -34,7 +34,7 @@ pub(crate) fn users() -> Arc<Users> {
         let mut users = Users::default();
         for number in USERS {
             let hash = PasswordHash::new(&password(number));
-            users.insert(&user(number), hash.expect("the system has random bytes"));
+            users.insert(&*user(number), hash.expect("the system has random bytes"));
         }
         Arc::new(users)
     };

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::str::SplitWhitespace;
 use zmtp::curve::{PublicKey, SecretKey};
 use zmtp::show;
 
@@ -149,20 +150,31 @@ fn client_in(line: &str, place: String) -> Result<(PublicKey, Client), KeyError>
     let Some(name) = name else {
         return Err(KeyError::NoName { place });
     };
+    Ok((key, client_with(name, words, &place)?))
+}
+
+/// The client with this name; `words` say more about it.
+pub(super) fn client_with(
+    name: &str,
+    words: SplitWhitespace<'_>,
+    place: &str,
+) -> Result<Client, KeyError> {
     let mut client = Client::from(name);
     for word in words {
         match word.split_once('=') {
             Some(("from", networks)) if client.from.is_empty() => {
-                client.from = parse_networks(networks, &place)?;
+                client.from = parse_networks(networks, place)?;
             }
             Some(("role", role)) if client.role.is_none() => client.role = Some(role.into()),
             _ => {
-                let word = show(word).to_string();
-                return Err(KeyError::Word { place, word });
+                return Err(KeyError::Word {
+                    place: place.to_owned(),
+                    word: show(word).to_string(),
+                });
             }
         }
     }
-    Ok((key, client))
+    Ok(client)
 }
 
 /// The client of a certificate, which is known by the name of the file.

@@ -124,10 +124,10 @@ pub enum KeyError {
         /// The file and the second line.
         place: String,
     },
-    /// A word after the name of a client that is not known, or comes a second time.
+    /// A word behind a client that is not known, or comes a second time.
     #[error(
-        "{place}: \"{word}\" after the name: write KEY NAME, and behind it role=ROLE or \
-         from=NETWORK,NETWORK, each at most once"
+        "{place}: \"{word}\" behind the client: write KEY NAME or NAME:HASH, and behind it \
+         role=ROLE or from=NETWORK,NETWORK, each at most once"
     )]
     Word {
         /// The file and the line.

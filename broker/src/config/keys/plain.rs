@@ -1,7 +1,7 @@
 //! Files for PLAIN: the users of a server, and the password of a client.
 
 use super::KeyError;
-use super::file::read;
+use super::file::{client_with, read};
 use crate::config::Users;
 use std::fs;
 use std::io::ErrorKind;
@@ -28,8 +28,9 @@ pub(super) fn client(name: &str, path: &str) -> Result<PlainClient, KeyError> {
     })
 }
 
-/// A file with the users of a PLAIN server: `NAME:HASH` in each line. Empty lines and lines that
-/// begin with `#` have no meaning, and stay as they are.
+/// A file with the users of a PLAIN server: `NAME:HASH` in each line, and behind it `role=ROLE` and
+/// `from=NETWORK,NETWORK`, if the user has a role or networks. Empty lines and lines that begin
+/// with `#` have no meaning, and stay as they are.
 #[derive(Clone, Debug)]
 pub struct UserFile {
     lines: Vec<String>,
@@ -61,14 +62,16 @@ impl UserFile {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
-            let user = line.split_once(':').and_then(|(name, hash)| {
-                let hash: PasswordHash = hash.trim_end().parse().ok()?;
-                Self::is_name(name).then_some((name, hash))
+            let user = line.split_once(':').and_then(|(name, rest)| {
+                let mut words = rest.split_whitespace();
+                let hash: PasswordHash = words.next()?.parse().ok()?;
+                Self::is_name(name).then_some((name, hash, words))
             });
-            let Some((name, hash)) = user else {
+            let Some((name, hash, words)) = user else {
                 return Err(KeyError::MalformedUser { place: place() });
             };
-            if users.insert(name, hash).is_some() {
+            let client = client_with(name, words, &place())?;
+            if users.insert(client, hash).is_some() {
                 let name = name.to_owned();
                 return Err(KeyError::UserTwice {
                     name,
@@ -95,11 +98,18 @@ impl UserFile {
         (1..=FIELD_SIZE_MAX).contains(&password.as_bytes().len())
     }
 
-    /// Adds a user, or gives one another password.
+    /// Adds a user, or gives one another password; the rest of its line stays.
     pub fn set(&mut self, name: &str, hash: &PasswordHash) {
-        let line = format!("{name}:{}", hash.as_str());
+        let mut line = format!("{name}:{}", hash.as_str());
         match self.lines.iter_mut().find(|line| has_name(line, name)) {
-            Some(former) => *former = line,
+            Some(former) => {
+                let rest = &former[name.len()..];
+                for word in rest.split_whitespace().skip(1) {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                *former = line;
+            }
             None => self.lines.push(line),
         }
     }

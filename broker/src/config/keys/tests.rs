@@ -190,11 +190,11 @@ fn a_wrong_list_of_clients_is_refused_with_its_line() {
         (format!("{PUBLIC} a\n{OTHER}\n"), "list:2: write KEY NAME"),
         (
             format!("{PUBLIC} a roll=x\n"),
-            "list:1: \"roll=x\" after the name",
+            "list:1: \"roll=x\" behind the client",
         ),
         (
             format!("{PUBLIC} a role=x role=y\n"),
-            "list:1: \"role=y\" after the name",
+            "list:1: \"role=y\" behind the client",
         ),
         (
             format!("{PUBLIC} a role=x\n{OTHER} a\n"),
@@ -214,7 +214,7 @@ fn a_wrong_list_of_clients_is_refused_with_its_line() {
         ),
         (
             format!("{PUBLIC} a from=::1 from=::2\n"),
-            "list:1: \"from=::2\" after the name",
+            "list:1: \"from=::2\" behind the client",
         ),
         ("short a\n".to_owned(), "list:1: "),
     ] {
@@ -281,7 +281,7 @@ fn users_are_read_from_their_file() {
     };
     let verify = |user: &str, text: &str| {
         let user = users.verify(user.as_bytes(), &Password::new(text.as_bytes()));
-        user.map(|name| name.to_string())
+        user.map(|client| client.user.to_string())
     };
     assert_eq!(verify("weather", "sunny").as_deref(), Some("weather"));
     assert_eq!(verify("maps", "flat").as_deref(), Some("maps"));
@@ -291,6 +291,56 @@ fn users_are_read_from_their_file() {
     );
     let none = UserFile::read(&format!("{}/none", files.0.display())).expect("no users");
     assert_eq!(none.text(), "");
+}
+
+#[test]
+fn a_new_password_keeps_the_role_and_the_networks() {
+    let files = Files::new("roles");
+    let hash = |text: &str| PasswordHash::new(&Password::new(text.as_bytes())).expect("a salt");
+    let line = format!(
+        "two words:{}\trole=sensor  from=10.0.0.0/8\n",
+        hash("rain").as_str()
+    );
+    let path = files.write("users", 0o600, &line);
+    let mut file = UserFile::read(&path).expect("legal");
+    file.set("two words", &hash("sunny"));
+    assert!(
+        file.text().ends_with(" role=sensor from=10.0.0.0/8\n"),
+        "{}",
+        file.text()
+    );
+    let path = files.write("users", 0o600, &file.text());
+    let admission = loaded(|side| side.options.plain_users = path)
+        .expect("legal")
+        .admission;
+    let role = admission.role_of("two words");
+    assert_eq!(role.map(|role| &**role), Some("sensor"));
+    let Admission::Users(users) = admission else {
+        panic!("users come in");
+    };
+    let client = users
+        .verify(b"two words", &Password::new(b"sunny"))
+        .expect("it is right");
+    assert_eq!(client.from.len(), 1);
+    assert_eq!(users.verify(b"two words", &Password::new(b"rain")), None);
+}
+
+/// A role that is not configured would permit everything.
+#[test]
+fn an_unknown_role_of_a_user_is_refused() {
+    let files = Files::new("unknown");
+    let hash = PasswordHash::of_unknown_user();
+    let path = files.write(
+        "users",
+        0o600,
+        &format!("weather:{} role=x\n", hash.as_str()),
+    );
+    let mut config = Config::embedded_default();
+    config.proxies[0].frontend.options.plain_users = path;
+    config.load_keys().expect("legal");
+    let problems = config.problems();
+    let is_named = problems.iter().any(|it| it.to_string().contains("weather"));
+    assert!(is_named, "{problems:?}");
 }
 
 #[test]
@@ -313,6 +363,21 @@ fn unusable_files_for_plain_are_refused_with_the_remedy() {
         (0o600, "weather:sunny\n".to_owned(), ":1: write NAME:HASH"),
         (0o600, line.replace("weather", ""), ":1: write NAME:HASH"),
         (0o600, line.replace("t=2", "t=9"), ":1: write NAME:HASH"),
+        (
+            0o600,
+            line.replace('\n', " roll=x\n"),
+            ":1: \"roll=x\" behind the client",
+        ),
+        (
+            0o600,
+            line.replace('\n', " role=x role=y\n"),
+            ":1: \"role=y\" behind the client",
+        ),
+        (
+            0o600,
+            line.replace('\n', " from=x\n"),
+            ":1: from=\"x\" is not a network",
+        ),
     ] {
         let path = files.write("users", mode, &text);
         let problems = loaded(|side| side.options.plain_users = path.clone());
