@@ -50,8 +50,8 @@ pub fn fuzz_reload(data: &[u8]) {
         assert_eq!(changed, started);
     }
     assert_eq!(driver.core.walk_tables(), fresh.core.walk_tables());
-    // A peer that has left may have messages that wait for a receiver. Those for a link may wait for
-    // it in any number.
+    // A peer that has left may have messages that wait for a receiver. Those for a link may wait
+    // for it in any number.
     let left = driver.core.memory();
     let is_clean = driver.lines.is_empty() && (left.inputs, left.queues) == (0, 0);
     if is_clean && !has_links {

@@ -84,7 +84,11 @@ fn only_event_loops_name_the_event_library() {
         let code = line.split("//").next().unwrap_or_default();
         let words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
         // The load generator of `zmqd bench` is another program in the same binary.
-        let loops = ["broker/src/driver/", "cli/src/command/bench/", "http/src/"];
+        let loops = [
+            "broker/src/driver/",
+            "cli/src/command/bench/",
+            "cli/http/src/",
+        ];
         let is_loop = loops.iter().any(|folder| shown(path).starts_with(folder));
         (!is_loop && words.into_iter().any(|word| word == name)).then(|| format!("names {name}"))
     });

@@ -13,10 +13,13 @@ pub(crate) type Target = fn(&[u8]);
 
 /// Runs targets on the files of `fuzz/seeds`, each on those in the folder with its name.
 pub(crate) fn replay_seeds(targets: &[(&str, Target)]) {
+    // The crate is one or two folders below the workspace.
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut seeds = above.map(|folder| folder.join("fuzz/seeds"));
+    let seeds = seeds.find(|folder| folder.is_dir());
+    let seeds = seeds.expect("the seeds of the workspace");
     for (name, target) in targets {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/seeds")
-            .join(name);
+        let folder = seeds.join(name);
         let mut replayed = 0;
         for entry in fs::read_dir(&folder).expect("a folder of seeds") {
             let path = entry.expect("a directory entry").path();

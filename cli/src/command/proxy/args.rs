@@ -72,7 +72,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "TYPE", default_value = "REP", requires = "control")]
     #[arg(value_parser = socket)]
     pub(crate) control_socket: SocketType,
-    /// ZAP handlers to connect to; they decide about peers of sockets with a zap_domain
+    /// ZAP handlers, which decide about the peers of sockets with a zap_domain
     #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) zap: Vec<Attached>,

@@ -9,8 +9,8 @@
 //! box  = tag(16) || text
 //! ```
 //!
-//! `dryoc` computes all of this, with vector instructions where the processor has them. The nonces of
-//! MESSAGE begin with the same 16 bytes in one direction, so [`MessageKey`] computes `sub` once;
+//! `dryoc` computes all of this, with vector instructions where the processor has them. The nonces
+//! of MESSAGE begin with the same 16 bytes in one direction, so [`MessageKey`] computes `sub` once;
 //! short messages then take two blocks of Salsa20 rather than three. `dryoc` has no entrance for
 //! that, so those two blocks come from `salsa20`.
 //!

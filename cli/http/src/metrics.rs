@@ -493,10 +493,10 @@ mod tests {
     #[test]
     fn the_examples_name_metrics_that_exist() {
         let files = [
-            include_str!("../../examples/prometheus/zmqd.rules.yml"),
-            include_str!("../../examples/prometheus/zmqd.rules.test.yml"),
-            include_str!("../../examples/grafana/zmqd.json"),
-            include_str!("../../docs/guide.md"),
+            include_str!("../../../examples/prometheus/zmqd.rules.yml"),
+            include_str!("../../../examples/prometheus/zmqd.rules.test.yml"),
+            include_str!("../../../examples/grafana/zmqd.json"),
+            include_str!("../../../docs/guide.md"),
         ];
         for file in files {
             let words = file.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');

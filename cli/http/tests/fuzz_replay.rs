@@ -1,8 +1,8 @@
 //! The fuzz target without a fuzzer: on the seeds in `fuzz/seeds`, and on changed requests.
 
-#[path = "../../zmtp/tests/support/fuzz.rs"]
+#[path = "../../../zmtp/tests/support/fuzz.rs"]
 mod fuzz;
-#[path = "../../zmtp/tests/support/random.rs"]
+#[path = "../../../zmtp/tests/support/random.rs"]
 mod random;
 
 use fuzz::{byte, replay_seeds, try_inputs};
