@@ -23,8 +23,12 @@ pub struct BrokerView {
     pub memory: MemoryUse,
     /// Bytes of memory that peers may cause; 0: unlimited.
     pub memory_limit: u64,
+    /// The process; 0: unknown.
+    pub pid: u32,
     /// The last reload of the configuration, if there was one.
     pub reload: Option<ReloadView>,
+    /// The name of the configuration; empty: unknown.
+    pub source: String,
     /// The stage of a stop of the broker.
     pub stop: StopState,
     /// Durations of the turns of the event loop.

@@ -1,6 +1,7 @@
 //! The auxiliary sockets of a proxy: capture, control, and the one that asks ZAP handlers.
 
-use super::{Overflow, ProxyConfig, Side, SocketConfig, SocketName};
+use super::endpoint::IpcName;
+use super::{Endpoint, Kind, Overflow, ProxyConfig, Side, SocketConfig, SocketName};
 use zmtp::SocketType;
 
 /// The capture, which sends copies of all messages of a proxy.
@@ -25,6 +26,82 @@ pub struct ControlConfig {
     pub socket: SocketConfig,
     /// One of [`ControlConfig::SOCKETS`].
     pub socket_type: SocketType,
+}
+
+/// Where the broker listens for questions about all its proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum BrokerControl {
+    /// On this endpoint: the path of an ipc socket, which only the user of the broker may use.
+    At(Endpoint),
+    /// Nowhere.
+    Off,
+    /// As the program decides that runs the broker; the library listens nowhere.
+    #[default]
+    Unset,
+}
+
+impl BrokerControl {
+    /// The word for [`Self::Off`] in configuration files and on the command line.
+    pub const OFF: &str = "none";
+
+    /// Reads an endpoint, or [`Self::OFF`].
+    ///
+    /// # Errors
+    /// The text is not the endpoint of an ipc socket with a path.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        if text == Self::OFF {
+            return Ok(Self::Off);
+        }
+        let at = Endpoint::parse_bind(text).map(Self::At);
+        let at = at.map_err(|error| error.to_string())?;
+        if at.is_private() {
+            Ok(at)
+        } else {
+            Err(Self::not_private())
+        }
+    }
+
+    /// The endpoint that the broker listens on.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::At(endpoint) => Some(endpoint),
+            Self::Off | Self::Unset => None,
+        }
+    }
+
+    /// Whether the mode of a file can keep other users away.
+    pub(super) fn is_private(&self) -> bool {
+        let is_path = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Ipc(IpcName::Path(_)));
+        self.endpoint().is_none_or(is_path)
+    }
+
+    /// What to write instead of an endpoint that is not private.
+    pub(super) fn not_private() -> String {
+        "the control of the broker is for its own user: write ipc:///PATH or none".to_owned()
+    }
+
+    /// The proxy without messages to which the control of the broker belongs.
+    pub(crate) fn proxy(&self) -> Option<ProxyConfig> {
+        let endpoint = self.endpoint()?.clone();
+        let mut proxy = ProxyConfig::new(Kind::ALL[0], Self::PROXY);
+        let control = &mut proxy.control.socket;
+        control.bind.push(endpoint);
+        control.options.ipc_mode = "600".parse().ok();
+        Some(proxy)
+    }
+
+    /// The name of that proxy, which a configured one cannot have.
+    pub(crate) const PROXY: &str = "(broker)";
+}
+
+impl std::fmt::Display for BrokerControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(endpoint) => endpoint.fmt(f),
+            Self::Off | Self::Unset => f.write_str(Self::OFF),
+        }
+    }
 }
 
 /// The configuration of one auxiliary socket.

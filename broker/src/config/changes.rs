@@ -1,8 +1,8 @@
 //! Differences between two configurations, and the time at which each takes effect.
 
 use super::{
-    Admission, Auxiliary, CaptureFormat, Config, Connect, Endpoint, HttpConfig, ProxyConfig,
-    RoleConfig, Side, SocketName, SocketOption, Value,
+    Admission, Auxiliary, BrokerControl, CaptureFormat, Config, Connect, Endpoint, HttpConfig,
+    ProxyConfig, RoleConfig, Side, SocketName, SocketOption, Value,
 };
 use crate::record::RecordConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +73,13 @@ pub enum Change {
     AuxiliaryRemoved(SocketPath),
     /// Listen on one more endpoint.
     Bind(SocketPath, Endpoint),
+    /// The control of the broker comes, goes or moves.
+    BrokerControl {
+        /// The former place.
+        from: BrokerControl,
+        /// The new place.
+        to: BrokerControl,
+    },
     /// Another format of the copies that a capture sends.
     CaptureFormat {
         /// The name of the proxy.
@@ -193,6 +200,7 @@ impl Change {
             Self::AuxiliaryAdded(proxy, auxiliary) => format!("{proxy}.{}", auxiliary.name()),
             Self::AuxiliaryRemoved(at) => at.to_string(),
             Self::Bind(at, _) | Self::Unbind(at, _) => format!("{at}.bind"),
+            Self::BrokerControl { .. } => "broker_control".to_owned(),
             Self::CaptureFormat { proxy, .. } => format!("{proxy}.capture.format"),
             Self::CapturePrefix { proxy, side, .. } => match side {
                 Side::Backend => format!("{proxy}.capture.out_prefix"),
@@ -222,6 +230,7 @@ impl fmt::Display for Change {
             Self::AuxiliaryAdded(..) => f.write_str("added"),
             Self::AuxiliaryRemoved(_) => f.write_str("removed"),
             Self::Bind(_, endpoint) => write!(f, "{endpoint} added"),
+            Self::BrokerControl { from, to } => write!(f, "{to} (was {from})"),
             Self::CaptureFormat { from, to, .. } => {
                 write!(f, "{} (was {})", to.name(), from.name())
             }
@@ -355,6 +364,12 @@ impl Changes {
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut list = Vec::new();
+    if old.broker_control.endpoint() != new.broker_control.endpoint() {
+        list.push(Change::BrokerControl {
+            from: old.broker_control.clone(),
+            to: new.broker_control.clone(),
+        });
+    }
     if old.drain_timeout != new.drain_timeout {
         list.push(Change::DrainTimeout {
             from: old.drain_timeout,
@@ -567,6 +582,7 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
             let capture = &mut proxy_mut(config, proxy)?.capture;
             capture.prefix_mut(*side).clone_from(to);
         }
+        Change::BrokerControl { to, .. } => config.broker_control.clone_from(to),
         Change::Bind(at, endpoint) => {
             let bind = &mut proxy_mut(config, &at.proxy)?.socket_mut(at.socket).bind;
             bind.push(endpoint.clone());

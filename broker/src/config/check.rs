@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::endpoint::Overlaps;
 use super::{
-    Admission, CaptureConfig, Config, Connect, ControlConfig, Endpoint, HttpAddress, KeyError,
-    OptionError, ProxyConfig, SocketConfig, SocketName, http,
+    Admission, BrokerControl, CaptureConfig, Config, Connect, ControlConfig, Endpoint, HttpAddress,
+    KeyError, OptionError, ProxyConfig, SocketConfig, SocketName, http,
 };
 use zmtp::{MechanismConfig, SocketType, show};
 
@@ -113,6 +113,9 @@ pub enum Fault {
     /// A proxy in a role that is not configured.
     #[error("no proxy is called \"{}\": name one that is configured", show(.0))]
     NoSuchProxy(String),
+    /// A control of the broker that other users could connect to.
+    #[error("broker_control: {}", BrokerControl::not_private())]
+    BrokerControlOpen,
     /// A configuration without proxies.
     #[error("the configuration has no proxy: add a [[proxy]] table")]
     NoProxy,
@@ -188,6 +191,12 @@ impl Config {
         if self.proxies.is_empty() {
             problems.push(Problem {
                 fault: Fault::NoProxy,
+                place: Place::Whole,
+            });
+        }
+        if !self.broker_control.is_private() {
+            problems.push(Problem {
+                fault: Fault::BrokerControlOpen,
                 place: Place::Whole,
             });
         }

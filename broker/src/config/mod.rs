@@ -24,7 +24,7 @@ mod suggest;
 mod units;
 
 pub use admission::{Admission, Client, ClientKeys, Users};
-pub use auxiliary::{Auxiliary, CaptureConfig, CaptureFormat, ControlConfig};
+pub use auxiliary::{Auxiliary, BrokerControl, CaptureConfig, CaptureFormat, ControlConfig};
 pub use changes::{Applies, Change, Changes, Misfit, SocketPath, diff};
 pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
@@ -43,6 +43,8 @@ pub use units::{parse_size, parse_time};
 /// A whole broker: any number of proxies on one event loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The control that answers for all proxies.
+    pub broker_control: BrokerControl,
     /// The longest time that a stop spends sending queued messages; zero stops at once.
     pub drain_timeout: Duration,
     /// The HTTP server for metrics, health and the dashboard.
@@ -144,6 +146,7 @@ impl Default for Config {
     /// A configuration without proxies, with the default limits.
     fn default() -> Self {
         Self {
+            broker_control: BrokerControl::default(),
             drain_timeout: Self::DRAIN_TIMEOUT,
             http: HttpConfig::default(),
             memory_limit: Self::MEMORY_LIMIT,

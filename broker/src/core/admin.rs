@@ -108,7 +108,7 @@ impl Core {
     #[must_use]
     pub fn statistics(&self) -> Vec<SocketView> {
         let queued = self.queued();
-        let proxies = self.proxies.iter();
+        let proxies = self.proxies.iter().filter(|(_, proxy)| !proxy.is_own);
         let views = proxies.flat_map(|(_, proxy)| self.view_sockets(proxy, &queued));
         views.collect()
     }
@@ -241,9 +241,11 @@ impl Admin<'_> {
         BrokerView {
             memory: core.memory(),
             memory_limit: core.memory.limit(),
+            pid: core.reload.pid,
             reload: core.view_reload(),
             stop: core.view_stop(core.shutdown.stop()),
             turn_times: core.turn.times,
+            source: core.reload.source.clone(),
             uptime: core.clock.uptime(),
             version: env!("CARGO_PKG_VERSION"),
         }
@@ -256,7 +258,7 @@ impl Admin<'_> {
         self.charge_views(self.core.sockets.len());
         let core = &*self.core;
         let queued = core.queued();
-        let proxies = core.proxies.iter();
+        let proxies = core.proxies.iter().filter(|(_, proxy)| !proxy.is_own);
         let views = proxies.map(|(id, proxy)| core.view_proxy(id, proxy, &queued));
         views.collect()
     }
@@ -564,9 +566,10 @@ impl Admin<'_> {
         }
         self.log(proxy, "terminated");
         let core = &mut self.core;
-        let has_ended = |(id, other): (ProxyId, &Proxy)| id == proxy || other.stop != Stop::No;
+        let has_ended =
+            |(id, other): (ProxyId, &Proxy)| id == proxy || other.is_own || other.stop != Stop::No;
         let is_last = core.proxies.iter().all(has_ended);
-        if is_last {
+        if is_last || core.proxies[proxy].is_own {
             // Not in the middle of an input.
             core.deferred.is_stop_asked = true;
         } else {
@@ -576,13 +579,21 @@ impl Admin<'_> {
     }
 
     fn set_paused(&mut self, proxy: ProxyId, is_paused: bool) -> Result<bool, AdminError> {
-        if self.find(proxy)?.is_paused == is_paused {
+        let found = self.find(proxy)?;
+        if found.is_paused == is_paused && !found.is_own {
             return Ok(false);
         }
         self.log(proxy, if is_paused { "paused" } else { "resumed" });
-        self.core.proxies[proxy].is_paused = is_paused;
-        if !is_paused {
-            self.core.wake_both(proxy);
+        let core = &mut *self.core;
+        let ids = match core.proxies[proxy].is_own {
+            true => core.proxies.handles(),
+            false => vec![proxy],
+        };
+        for id in ids {
+            core.proxies[id].is_paused = is_paused;
+            if !is_paused {
+                core.wake_both(id);
+            }
         }
         Ok(true)
     }

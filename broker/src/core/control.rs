@@ -129,20 +129,17 @@ impl Core {
     /// Eight numbers in the order of `zmq_proxy_steerable`, each a frame in this machine's byte
     /// order: frames and bytes received and sent, of the frontend and then of the backend.
     fn steering_statistics(&self, id: ProxyId) -> Vec<u8> {
-        let counters = &self.proxies[id].observers.counters;
-        let (front, back) = (
-            counters.passed(Side::Frontend),
-            counters.passed(Side::Backend),
-        );
+        let is_meant = |other: ProxyId| other == id || self.proxies[id].is_own;
+        let passed = |side| {
+            let meant = self.proxies.iter().filter(|(other, _)| is_meant(*other));
+            meant.fold((0_u64, 0_u64), |(frames, bytes), (_, proxy)| {
+                let passed = proxy.observers.counters.passed(side);
+                (frames + passed.frames, bytes + passed.bytes)
+            })
+        };
+        let (front, back) = (passed(Side::Frontend), passed(Side::Backend));
         let frames = [
-            front.frames,
-            front.bytes,
-            back.frames,
-            back.bytes,
-            back.frames,
-            back.bytes,
-            front.frames,
-            front.bytes,
+            front.0, front.1, back.0, back.1, back.0, back.1, front.0, front.1,
         ];
         let mut wire = Vec::new();
         append_message(&mut wire, &frames.map(u64::to_ne_bytes));

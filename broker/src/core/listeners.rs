@@ -164,11 +164,12 @@ impl Core {
         Some((listener.bound_endpoint(), &socket.options))
     }
 
-    /// What the broker listens on: proxies in the order of their slots, and the sockets of each in
+    /// What the proxies listen on: these in the order of their slots, and the sockets of each in
     /// the order of [`SocketName::ALL`].
     #[must_use]
     pub fn bound(&self) -> Vec<Bound> {
-        let sockets = self.proxies.iter().flat_map(|(_, proxy)| proxy.sockets());
+        let proxies = self.proxies.iter().filter(|(_, proxy)| !proxy.is_own);
+        let sockets = proxies.flat_map(|(_, proxy)| proxy.sockets());
         let listeners = sockets.flat_map(|socket| self.listeners(socket));
         listeners.filter_map(|id| self.bound_as(id)).collect()
     }

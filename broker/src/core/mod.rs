@@ -23,7 +23,7 @@
 //!     end the loop when run_deferred() has no more work
 //! ```
 
-use crate::config::{Changes, Config, HttpConfig, SocketName};
+use crate::config::{BrokerControl, Changes, Config, HttpConfig, SocketName};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnTable, Egress, Origin, Phase};
 use crate::ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};
@@ -178,6 +178,7 @@ impl Core {
             proxies: Table::new(0),
             random: Random::new(seed),
             reconfiguration: Reconfiguration::of(Config {
+                broker_control: BrokerControl::Off,
                 http: HttpConfig::default(),
                 proxies: Vec::new(),
                 roles: Vec::new(),
@@ -201,7 +202,8 @@ impl Core {
     /// Every proxy: in the order of the configuration, as long as none was removed; one that is
     /// added takes the first free place.
     pub fn proxies(&self) -> impl Iterator<Item = ProxyId> {
-        self.proxies.iter().map(|(id, _)| id)
+        let proxies = self.proxies.iter().filter(|(_, proxy)| !proxy.is_own);
+        proxies.map(|(id, _)| id)
     }
 
     /// The socket of a proxy with this name; auxiliary sockets exist if they are configured.

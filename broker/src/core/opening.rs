@@ -12,8 +12,8 @@
 //! again.
 
 use crate::config::{
-    Change, Changes, Config, Connect, Endpoint, HttpConfig, ProxyConfig, SocketName, SocketPath,
-    diff,
+    BrokerControl, Change, Changes, Config, Connect, Endpoint, HttpConfig, ProxyConfig, SocketName,
+    SocketPath, diff,
 };
 use crate::core::change::{Applied, ChangeError, ChangeId, ChangeResult};
 use crate::core::closed::ClosedLimits;
@@ -196,6 +196,11 @@ impl Core {
                     self.prepare_auxiliary(opening, proxy, auxiliary.name());
                 }
             }
+            Change::BrokerControl { to, .. } => {
+                if let Some(config) = to.proxy() {
+                    self.prepare_proxy(opening, &config);
+                }
+            }
             Change::Http { from, to } if to.address.is_some() && to.address != from.address => {
                 opening.waits_for += 1;
                 self.deferred.open(Action::OpenHttp);
@@ -219,9 +224,14 @@ impl Core {
     fn going(&self, changes: &Changes) -> Vec<ListenerId> {
         let mut going: Vec<ListenerId> = Vec::new();
         for change in &changes.list {
+            let removed = match change {
+                Change::BrokerControl { .. } => Some(BrokerControl::PROXY),
+                Change::ProxyRemoved(name) => Some(&name[..]),
+                _ => None,
+            };
             match change {
-                Change::ProxyRemoved(name) => {
-                    if let Some(id) = self.proxy_named(name) {
+                Change::BrokerControl { .. } | Change::ProxyRemoved(_) => {
+                    if let Some(id) = removed.and_then(|name| self.proxy_named(name)) {
                         let sockets = self.proxies[id].sockets();
                         going.extend(sockets.flat_map(|socket| self.listeners(socket)));
                     }
@@ -442,6 +452,11 @@ impl Core {
                     self.remove_auxiliary(socket);
                 }
             }
+            Change::BrokerControl { .. } => {
+                if let Some(id) = self.former_proxy(BrokerControl::PROXY, added) {
+                    self.remove_proxy(now, id);
+                }
+            }
             Change::CaptureFormat { proxy, .. } | Change::CapturePrefix { proxy, .. } => {
                 if let Some(proxy) = self.proxy_named(proxy) {
                     self.set_observers(proxy);
@@ -523,7 +538,7 @@ impl Core {
             self.stop_proxy(now, id);
         }
         let mut others = self.proxies.iter();
-        if others.all(|(_, proxy)| proxy.stop != Stop::No) {
+        if others.all(|(_, proxy)| proxy.is_own || proxy.stop != Stop::No) {
             self.deferred.is_stop_asked = true;
         }
     }

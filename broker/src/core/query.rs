@@ -1,14 +1,15 @@
 //! JSON for the control socket: parses a request, asks [`Admin`], and renders the view.
 
-use crate::config::SocketName;
+use crate::config::{ProxyConfig, SocketConfig, SocketName};
 use crate::core::reload::Reloaded;
-use crate::core::{Admin, Core};
+use crate::core::{Admin, AdminError, Bound, Core};
 use crate::ids::{ConnId, ProxyId};
 use crate::reason::DropReason;
 use crate::record;
 use crate::stats::TurnTimes;
 use crate::view::{
-    ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView, TopicView,
+    BrokerView, ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, ProxyView,
+    SocketView, StopState, TopicView,
 };
 use serde_json::{Map, Value, json};
 use zmtp::{is_hidden, show};
@@ -22,7 +23,21 @@ pub struct Query {
     pub keys: &'static [&'static str],
     /// The value of `command`.
     pub name: &'static str,
+    /// What it concerns.
+    about: About,
     way: Way,
+}
+
+/// What a request to the control of the broker concerns; one to the control of a proxy concerns
+/// that proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// All proxies, or the one that the key `proxy` names.
+    All,
+    /// The broker; there is no key `proxy`.
+    Broker,
+    /// The proxy that the key `proxy` names, or the only one.
+    One,
 }
 
 /// The way to an answer.
@@ -42,48 +57,84 @@ impl Query {
             keys: &["all", "limit"],
             doc: "The peers that were closed last, the latest first, and why; with all those of \
                   capture and control too",
+            about: About::One,
             way: Way::Now(list_closed),
         },
         Self {
             name: "commands",
             keys: &[],
             doc: "These commands",
+            about: About::Broker,
             way: Way::Now(|_, _| Ok(list_commands())),
         },
         Self {
             name: "kick",
             keys: &["id", "address", "identity", "identity_hex"],
             doc: "Closes the peers with this id, address or identity, but never the sender",
+            about: About::One,
             way: Way::Now(kick),
         },
         Self {
             name: "peers",
             keys: &["all", "side", "after", "limit"],
             doc: "The connected peers; with `all`, those of capture and control too",
+            about: About::One,
             way: Way::Now(list_peers),
+        },
+        Self {
+            name: "pause",
+            keys: &[],
+            doc: "Stops forwarding; peers wait",
+            about: About::All,
+            way: Way::Now(pause),
         },
         Self {
             name: "reload",
             keys: &[],
             doc: "Reads the configuration again and applies it as a whole, or rejects it",
+            about: About::Broker,
             way: Way::AfterReload,
+        },
+        Self {
+            name: "resume",
+            keys: &[],
+            doc: "Forwards again",
+            about: About::All,
+            way: Way::Now(resume),
         },
         Self {
             name: "statistics",
             keys: &[],
             doc: "The counters of each socket of the proxy",
+            about: About::One,
             way: Way::Now(list_sockets),
+        },
+        Self {
+            name: "status",
+            keys: &[],
+            doc: "The broker as a whole: its configuration, memory, proxies and their sockets",
+            about: About::All,
+            way: Way::Now(show_status),
         },
         Self {
             name: "subscriptions",
             keys: &["prefix", "prefix_hex", "after", "after_hex", "limit"],
             doc: "Topics with a prefix, and the number of subscribers of each",
+            about: About::One,
             way: Way::Now(list_topics),
+        },
+        Self {
+            name: "terminate",
+            keys: &[],
+            doc: "Ends the proxy; the broker ends with its last proxy",
+            about: About::All,
+            way: Way::Now(terminate),
         },
         Self {
             name: "who",
             keys: &["topic", "topic_hex", "after", "limit"],
             doc: "The peers that would get a message with this topic",
+            about: About::One,
             way: Way::Now(list_subscribers),
         },
     ];
@@ -100,24 +151,62 @@ impl Core {
     ) -> Option<Vec<u8>> {
         let answer = match serde_json::from_slice(request) {
             Err(error) => Err(format!("invalid JSON: {error}")),
-            Ok(Value::Object(object)) => {
-                let object = &object;
-                let request = Request { object, proxy };
-                match find(&request) {
-                    Err(sentence) => Err(sentence),
-                    Ok(Way::AfterReload) => {
-                        self.ask_for_reload();
-                        return None;
-                    }
-                    Ok(Way::Now(answer)) => answer(&mut self.admin_of(asker), &request),
+            Ok(Value::Object(object)) => match self.find_query(proxy, &object) {
+                Err(sentence) => Err(sentence),
+                Ok((Way::AfterReload, _)) => {
+                    self.ask_for_reload();
+                    return None;
                 }
-            }
+                Ok((Way::Now(answer), proxy)) => {
+                    let object = &object;
+                    let request = Request { object, proxy };
+                    answer(&mut self.admin_of(asker), &request)
+                }
+            },
             Ok(_) => Err("write an object: {\"command\": \"peers\"}".to_owned()),
         };
         let answer = answer.unwrap_or_else(|sentence| json!({ "error": sentence }));
         Some(answer.to_string().into_bytes())
     }
+
+    /// Finds the command of a request to the control of this proxy, and the proxy that it concerns.
+    fn find_query(
+        &self,
+        proxy: ProxyId,
+        object: &Map<String, Value>,
+    ) -> Result<(Way, ProxyId), String> {
+        let is_own = self.proxies[proxy].is_own;
+        let query = find(object, is_own)?;
+        if !is_own || query.about == About::Broker {
+            return Ok((query.way, proxy));
+        }
+        let others = || self.proxies.iter().filter(|(_, other)| !other.is_own);
+        let names = || others().map(|(_, other)| &other.name[..]);
+        let choice = || names().collect::<Vec<_>>().join(", ");
+        let found = match object.get(PROXY) {
+            Some(Value::String(name)) => {
+                let found = others().find(|(_, other)| other.name == *name);
+                found.ok_or_else(|| {
+                    let name = show(name);
+                    format!("no proxy is called \"{name}\": name one of {}", choice())
+                })?
+            }
+            Some(_) => return Err(format!("{PROXY}: write a text")),
+            None if query.about == About::All => return Ok((query.way, proxy)),
+            None => {
+                let mut all = others();
+                match (all.next(), all.next()) {
+                    (Some(only), None) => only,
+                    _ => return Err(format!("{PROXY}: name one of {}", choice())),
+                }
+            }
+        };
+        Ok((query.way, found.0))
+    }
 }
+
+/// The key of a request to the control of the broker that names a proxy.
+const PROXY: &str = "proxy";
 
 /// The answer to a peer that asked for a reload.
 pub(super) fn render_reload(outcome: &Result<Reloaded, String>) -> Vec<u8> {
@@ -131,11 +220,11 @@ pub(super) fn render_reload(outcome: &Result<Reloaded, String>) -> Vec<u8> {
     answer.to_string().into_bytes()
 }
 
-/// Finds the command of a request.
-fn find(request: &Request<'_>) -> Result<Way, String> {
+/// Finds the command of a request, which may name a proxy if it came to the control of the broker.
+fn find(object: &Map<String, Value>, is_own: bool) -> Result<&'static Query, String> {
     let names = || Query::ALL.iter().map(|query| query.name);
     let choice = || names().collect::<Vec<_>>().join(", ");
-    let Some(Value::String(name)) = request.object.get("command") else {
+    let Some(Value::String(name)) = object.get("command") else {
         return Err(format!("command: write one of {}", choice()));
     };
     let known = Query::ALL.iter().find(|query| query.name == name);
@@ -146,13 +235,15 @@ fn find(request: &Request<'_>) -> Result<Way, String> {
             choice()
         )
     })?;
-    let is_known = |key: &&String| *key == "command" || query.keys.contains(&key.as_str());
-    if let Some(key) = request.object.keys().find(|key| !is_known(key)) {
-        let keys = query.keys.join(", ");
-        let key = show(key);
+    let names_proxy = is_own && query.about != About::Broker;
+    let own = names_proxy.then_some(PROXY);
+    let keys: Vec<&str> = query.keys.iter().copied().chain(own).collect();
+    let is_known = |key: &&String| *key == "command" || keys.contains(&key.as_str());
+    if let Some(key) = object.keys().find(|key| !is_known(key)) {
+        let (key, keys) = (show(key), keys.join(", "));
         return Err(format!("{name} has no key \"{key}\": its keys are {keys}"));
     }
-    Ok(query.way)
+    Ok(query)
 }
 
 /// A request, and the proxy whose control received it.
@@ -295,6 +386,48 @@ fn list_subscribers(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Valu
     Ok(json!({ "peers": render(&peers, render_peer), "total": peers.total }))
 }
 
+fn pause(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    done("pause", admin.pause(request.proxy))
+}
+
+fn resume(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    done("resume", admin.resume(request.proxy))
+}
+
+fn terminate(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    done("terminate", admin.terminate(request.proxy))
+}
+
+/// The answer to a command that only has an effect.
+fn done(name: &str, outcome: Result<bool, AdminError>) -> Result<Value, String> {
+    outcome
+        .map(|_| json!({ "done": name }))
+        .map_err(|error| error.to_string())
+}
+
+/// One answer for a whole screen: no peer can make it longer.
+fn show_status(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let (broker, bound) = (admin.broker(), admin.bound());
+    let mut proxies = admin.proxies();
+    if proxies.iter().any(|proxy| proxy.id == request.proxy) {
+        proxies.retain(|proxy| proxy.id == request.proxy);
+    }
+    let proxies: Vec<Value> = proxies
+        .iter()
+        .map(|proxy| render_proxy(proxy, admin.config().proxy(&proxy.name), &bound))
+        .collect();
+    Ok(json!({
+        "configuration": render_configuration(&broker),
+        "memory_in_use": broker.memory.total(),
+        "memory_limit": broker.memory_limit,
+        "pid": broker.pid,
+        "proxies": proxies,
+        "stop": render_stop(broker.stop),
+        "uptime_seconds": broker.uptime.as_secs_f64(),
+        "version": broker.version,
+    }))
+}
+
 fn list_commands() -> Value {
     let commands: Vec<Value> = Query::ALL
         .iter()
@@ -378,6 +511,62 @@ pub fn render_socket(socket: &SocketView) -> Value {
         "topics": socket.topics,
         "waiting": socket.waiting,
     })
+}
+
+/// A proxy; endpoints are the bound ones, and those that it connects to.
+fn render_proxy(proxy: &ProxyView, config: Option<&ProxyConfig>, bound: &[Bound]) -> Value {
+    let sockets = proxy.sockets.iter().map(|socket| {
+        let mut object = render_socket(socket);
+        let own = bound.iter().filter(|it| it.proxy == proxy.name);
+        let own = own.filter(|it| it.side == socket.socket);
+        let own: Vec<String> = own.map(|it| it.endpoint.to_string()).collect();
+        let config = config.map(|config| config.socket(socket.socket));
+        let connects = config.map_or(&[][..], |config| &config.connect[..]).iter();
+        let connects: Vec<String> = connects.map(|it| it.endpoint.to_string()).collect();
+        object["binds"] = json!(own);
+        object["connects"] = json!(connects);
+        object["public_key"] = json!(
+            config
+                .and_then(SocketConfig::public_key)
+                .map(|key| key.to_string())
+        );
+        object
+    });
+    json!({
+        "paused": proxy.is_paused,
+        "proxy": proxy.name,
+        "record": proxy.record.as_ref().map(render_record),
+        "sockets": sockets.collect::<Vec<Value>>(),
+        "stop": render_stop(proxy.stop),
+    })
+}
+
+/// The source of the configuration, and the last reload.
+fn render_configuration(broker: &BrokerView) -> Value {
+    let mut object = json!({ "source": broker.source, "state": "as started" });
+    let Some(reload) = &broker.reload else {
+        return object;
+    };
+    object["seconds_ago"] = json!(reload.ago.as_secs_f64());
+    match &reload.outcome {
+        Ok(Reloaded { needs_restart, .. }) => {
+            object["state"] = json!("reloaded");
+            object["needs_restart"] = json!(needs_restart);
+        }
+        Err(sentence) => {
+            object["state"] = json!("last reload rejected");
+            object["error"] = json!(sentence);
+        }
+    }
+    object
+}
+
+fn render_stop(stop: StopState) -> &'static str {
+    match stop {
+        StopState::Running => "running",
+        StopState::Draining(_) => "draining",
+        StopState::Closing => "closing",
+    }
 }
 
 /// A recording.

@@ -18,13 +18,17 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
 }
 
-/// Peers that wait for the result of a reload.
+/// The source of the configuration, the last reload, and the peers that wait for the next.
 #[derive(Debug, Default)]
 pub(super) struct Reload {
     /// Each with the envelope of its answer; a peer may ask again before it is answered.
     askers: Vec<(ConnId, Vec<u8>)>,
     /// The last reload and its time.
     last: Option<(Instant, Result<Reloaded, String>)>,
+    /// The process; 0: unknown.
+    pub(super) pid: u32,
+    /// The name of the configuration; empty: unknown.
+    pub(super) source: String,
 }
 
 /// Answers that one peer may wait for.
@@ -49,6 +53,12 @@ impl Reload {
 }
 
 impl Core {
+    /// Names the process and the source of the configuration, for [`crate::view::BrokerView`].
+    pub fn set_source(&mut self, pid: u32, source: &str) {
+        self.reload.pid = pid;
+        source.clone_into(&mut self.reload.source);
+    }
+
     /// A peer of a control asks for a reload.
     pub(super) fn ask_for_reload(&mut self) {
         self.deferred.withdraw(Action::Reload);

@@ -92,6 +92,10 @@ impl Core {
         let deadline = now + self.shutdown.drain_timeout;
         self.shutdown.stop = Stop::Draining(deadline);
         for id in self.proxies.handles() {
+            // The control of the broker answers until the end.
+            if self.proxies[id].is_own {
+                continue;
+            }
             self.begin_stop(now, id, deadline);
         }
         self.run_deferred(now);
@@ -193,6 +197,9 @@ impl Core {
     /// Drops all queued messages, and closes every connection.
     fn close_all(&mut self, now: Instant) {
         for id in self.proxies.handles() {
+            if self.proxies[id].is_own {
+                self.remove_listeners(id);
+            }
             self.close_proxy(now, id);
         }
         self.shutdown.stopping.clear();

@@ -35,7 +35,9 @@ impl Broker {
         name: impl Into<String>,
         read: impl Fn() -> Result<Config, Vec<String>> + Send + Sync + 'static,
     ) {
-        self.reload.source = Some((name.into(), Arc::new(read)));
+        let name = name.into();
+        self.core.set_source(std::process::id(), &name);
+        self.reload.source = Some((name, Arc::new(read)));
     }
 
     /// Begins to read the configuration again, or does so once more if it is being read.

@@ -1,6 +1,6 @@
 //! A proxy: two sockets, each of which sends the messages that the other receives.
 
-use crate::config::{ProxyConfig, SocketName};
+use crate::config::{BrokerControl, ProxyConfig, SocketName};
 use crate::core::report::Reports;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::Pattern;
@@ -40,6 +40,8 @@ pub(crate) struct Proxy {
     pub(crate) frontend: SocketId,
     /// Messages are not forwarded for now.
     pub(crate) is_paused: bool,
+    /// It belongs to the control of the broker, and has no messages.
+    pub(crate) is_own: bool,
     /// The configuration does not have it any more: it goes when its last connection has gone.
     pub(crate) is_removed: bool,
     pub(crate) name: String,
@@ -75,6 +77,7 @@ impl Proxy {
             departing: VecDeque::new(),
             frontend,
             is_paused: false,
+            is_own: config.name == BrokerControl::PROXY,
             is_removed: false,
             name: config.name.clone(),
             observers: Observers::new(config),

@@ -110,6 +110,7 @@ const COVERED: &[&str] = &[
     "answers without a question",
     "blocked",
     "broken while writing",
+    "broker controls moved",
     "brokers killed",
     "captures and controls added",
     "captures and controls removed",

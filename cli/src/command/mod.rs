@@ -4,10 +4,12 @@ mod bench;
 mod check;
 mod completions;
 mod config_file;
+mod control;
 mod ctl;
 mod export;
 mod http_args;
 mod keygen;
+mod local;
 mod man;
 mod passwd;
 mod proxy;
@@ -15,6 +17,7 @@ mod replay;
 mod run;
 mod serve;
 mod sniff;
+mod status;
 mod systemd;
 
 use clap::Subcommand;
@@ -27,6 +30,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Proxy(proxy::ProxyCommand),
     Run(run::RunArgs),
+    Status(status::StatusArgs),
     Check(check::CheckArgs),
     Bench(bench::BenchArgs),
     Ctl(ctl::CtlArgs),
@@ -58,5 +62,6 @@ pub(crate) fn dispatch(
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Sniff(args)) => sniff::run(&args),
+        Some(Command::Status(args)) => status::run(&args),
     }
 }

@@ -22,7 +22,9 @@ pub(super) fn run(command: ProxyCommand) -> Result<(), Failure> {
     if !problems.is_empty() {
         return Err(Failure::Usage(explain_all(&problems)));
     }
-    serve::serve(&config, Source::Fixed("command line"), |_| String::new())
+    serve::serve(config, Source::Fixed("command line"), None, |_| {
+        String::new()
+    })
 }
 
 fn config(ProxyCommand { mut args, kind }: ProxyCommand) -> Config {
@@ -57,6 +59,7 @@ fn config(ProxyCommand { mut args, kind }: ProxyCommand) -> Config {
         }
     }
     Config {
+        broker_control: args.broker_control.unwrap_or_default(),
         drain_timeout: args.drain_timeout,
         http: args.http.config(),
         memory_limit: args.memory_limit,

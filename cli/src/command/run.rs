@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use broker::Bound;
-use broker::config::{Config, SocketName};
+use broker::config::{BrokerControl, Config, SocketName};
 
 use super::config_file;
 use super::http_args::HttpArgs;
@@ -21,6 +21,9 @@ pub(crate) struct RunArgs {
     pub(crate) print_default: bool,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
+    /// Where the broker listens for status, top and ctl: an ipc endpoint, or none
+    #[arg(long, value_name = "ENDPOINT|none", value_parser = BrokerControl::from_text)]
+    pub(crate) broker_control: Option<BrokerControl>,
 }
 
 const EXAMPLES: &str = "\
@@ -39,18 +42,19 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.print_default {
         return print(Config::DEFAULT_TOML);
     }
+    let control = args.broker_control.clone();
     match &args.config {
         Some(path) => {
             let source = Source::File(path.clone(), args.http.clone());
             let mut config = config_file::read(path)?;
             args.http.override_in(&mut config)?;
-            serve::serve(&config, source, |_| String::new())
+            serve::serve(config, source, control, |_| String::new())
         }
         None => {
             let source = Source::Fixed("built-in configuration");
             let mut config = Config::embedded_default();
             args.http.override_in(&mut config)?;
-            serve::serve(&config, source, things_to_try)
+            serve::serve(config, source, control, things_to_try)
         }
     }
 }

@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use broker::config::{Config, Endpoint, SocketName};
+use broker::config::{BrokerControl, Config, Endpoint, SocketName};
 use broker::{BindError, Bound, Broker, ChangeError, ListenError};
 use zmtp::show;
 
 use super::http_args::HttpArgs;
-use super::{config_file, systemd};
+use super::{config_file, local, systemd};
 use crate::output::{Failure, print};
 
 /// Where a configuration is from.
@@ -53,12 +53,20 @@ impl Source {
 /// Runs `config`, which is from `source`, until a signal stops it; prints a line for each bound
 /// endpoint, and the result of `afterwards`.
 pub(super) fn serve(
-    config: &Config,
+    mut config: Config,
     source: Source,
+    ordered: Option<BrokerControl>,
     afterwards: impl FnOnce(&[Bound]) -> String,
 ) -> Result<(), Failure> {
-    let broker = Broker::bind_with_http(config, http::Server::default());
-    let mut broker = broker.map_err(|error| Failure::Running(explain(&error)))?;
+    let choose = move |control: &mut BrokerControl| {
+        if let Some(ordered) = &ordered {
+            control.clone_from(ordered);
+        }
+    };
+    choose(&mut config.broker_control);
+    let bound = bind(&mut config).map_err(|error| Failure::Running(explain(&error)))?;
+    let (mut broker, usual) = bound;
+    let config = &config;
     // Before the lines below: their reader may send a signal.
     broker
         .stop_on_signals()
@@ -66,7 +74,17 @@ pub(super) fn serve(
     let name = source.name();
     log::info!("{}", started(config, &name));
     let first = config.clone();
-    broker.reload_from(name, move || source.read_again(&first));
+    broker.reload_from(name, move || {
+        let mut config = source.read_again(&first)?;
+        choose(&mut config.broker_control);
+        if config.broker_control == BrokerControl::Unset {
+            config.broker_control.clone_from(&usual);
+        }
+        Ok(config)
+    });
+    if let Some(endpoint) = config.broker_control.endpoint() {
+        log::info!("zmqd status and zmqd ctl ask at {endpoint}");
+    }
     log_public_keys(config);
     let bound = broker.bound();
     let mut text = String::new();
@@ -103,6 +121,44 @@ pub(super) fn serve(
         counted(drops.sum(), "message")
     );
     Ok(())
+}
+
+/// Makes a broker, with a control at the usual place unless the configuration has one; returns that
+/// place too. Without a place where it can listen, the broker runs without a control.
+fn bind(config: &mut Config) -> Result<(Broker, BrokerControl), BindError> {
+    let usual = local::prepare().map_or_else(
+        |sentence| {
+            if config.broker_control == BrokerControl::Unset {
+                warn_of_no_control(&sentence);
+            }
+            BrokerControl::Off
+        },
+        BrokerControl::At,
+    );
+    if config.broker_control != BrokerControl::Unset {
+        return Ok((
+            Broker::bind_with_http(config, http::Server::default())?,
+            usual,
+        ));
+    }
+    config.broker_control.clone_from(&usual);
+    match Broker::bind_with_http(config, http::Server::default()) {
+        Err(BindError::Config(ChangeError::Listen(error)))
+            if usual.endpoint() == Some(&*error.endpoint) =>
+        {
+            warn_of_no_control(&error.to_string());
+            config.broker_control = BrokerControl::Off;
+            Ok((
+                Broker::bind_with_http(config, http::Server::default())?,
+                BrokerControl::Off,
+            ))
+        }
+        broker => Ok((broker?, usual)),
+    }
+}
+
+fn warn_of_no_control(sentence: &str) {
+    log::warn!("zmqd status will not find this broker: {sentence}; --broker-control moves it");
 }
 
 /// The first line of the log.

@@ -7,4 +7,5 @@ mod replay;
 mod run;
 mod security;
 mod sniff;
+mod status;
 mod systemd;

@@ -15,9 +15,9 @@ use self::value::{
     read_value,
 };
 use super::{
-    Attach, CaptureConfig, CaptureFormat, Config, Connect, ControlConfig, Fault, Kind, Place,
-    Problem, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions, Unit, socket,
-    suggest,
+    Attach, BrokerControl, CaptureConfig, CaptureFormat, Config, Connect, ControlConfig, Fault,
+    Kind, Place, Problem, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions, Unit,
+    socket, suggest,
 };
 use crate::limits::CONFIG_SIZE_MAX;
 use crate::record::RecordConfig;
@@ -94,6 +94,7 @@ impl Reader {
             table,
             &node,
             &[
+                BROKER_CONTROL,
                 "drain_timeout",
                 "http",
                 "http_hosts",
@@ -106,6 +107,11 @@ impl Reader {
                 "users",
             ],
         );
+        if let Some((value, node)) = get(table, &node, BROKER_CONTROL) {
+            let control = as_text(value, &node)
+                .and_then(|text| BrokerControl::from_text(text).map_err(|fault| node.fail(fault)));
+            config.broker_control = self.keep(control).unwrap_or_default();
+        }
         if let Some((value, node)) = get(table, &node, "drain_timeout")
             && let Some(timeout) = self.keep(read_time(value, &node))
         {
@@ -647,6 +653,9 @@ const ECHO: &str = "echo";
 
 /// The key of an option that the root of a file may set for all sockets.
 const INSECURE: &str = "insecure";
+
+/// The key for the control that answers for all proxies.
+const BROKER_CONTROL: &str = "broker_control";
 
 /// The key of the topics of one connection, as for a whole side.
 const SUBSCRIBE: &str = "subscribe";

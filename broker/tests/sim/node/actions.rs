@@ -207,6 +207,11 @@ impl Node {
     fn listen(&mut self, ctx: &mut Context, id: ListenerId) {
         let (endpoint, _) = self.core.listener(id).expect("it is asked for");
         let endpoint = endpoint.clone();
+        if matches!(endpoint, Endpoint::Ipc(_)) {
+            // The simulated network has no peers for the control of the broker.
+            self.broker_controls.insert(id);
+            return self.core.handle_listening(id, endpoint);
+        }
         // Another listener of this port overlaps with it, whatever their addresses.
         let former = ctx.ports.get(&port(&endpoint));
         let former = former.filter(|it| it.owner == Owner::Node(self.index));
@@ -223,7 +228,10 @@ impl Node {
         self.core.handle_listening(id, endpoint);
     }
 
-    fn stop_listening(&self, ctx: &mut Context, id: ListenerId) {
+    fn stop_listening(&mut self, ctx: &mut Context, id: ListenerId) {
+        if self.broker_controls.remove(&id) {
+            return;
+        }
         let is_running = self.stopped_at.is_none();
         let what = "sockets closed while others run";
         ctx.coverage.add(what, u64::from(is_running));

@@ -75,7 +75,7 @@ impl Node {
             return;
         }
         self.check_tapes(now);
-        match ctx.random.below(13) {
+        match ctx.random.below(14) {
             0 | 1 => self.add_proxy(ctx, now),
             2 | 3 => self.remove_proxy(ctx, now),
             4 => self.add_endpoint(ctx, now),
@@ -85,7 +85,8 @@ impl Node {
             8 => self.change_keys(ctx, now),
             9 => self.change_recording(ctx, now),
             12 => self.change_http(ctx, now),
-            10 if !self.repertoire.roles.is_empty() => self.change_roles(ctx, now),
+            10 => self.move_broker_control(ctx, now),
+            11 if !self.repertoire.roles.is_empty() => self.change_roles(ctx, now),
             _ => self.change_options(ctx, now),
         }
         // Each connection may have been given a reason to be looked at.

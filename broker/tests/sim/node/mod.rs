@@ -49,6 +49,8 @@ pub(crate) struct Node {
     ghosts: Vec<u32>,
     /// Captures and controls that were removed and may come again.
     shelved: BTreeMap<SocketKey, Vec<Endpoint>>,
+    /// The listeners of the control of the broker: one, or none.
+    broker_controls: BTreeSet<ListenerId>,
     /// The recordings, by the index of the proxy.
     tapes: BTreeMap<u32, settings::Recording>,
     /// When a stop began to close connections.
@@ -141,6 +143,7 @@ impl Node {
             cut_off: BTreeSet::new(),
             ghosts: Vec::new(),
             shelved: BTreeMap::new(),
+            broker_controls: BTreeSet::new(),
             tapes: BTreeMap::new(),
             drained_at: None,
             dying: Vec::new(),

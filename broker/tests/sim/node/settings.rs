@@ -9,7 +9,9 @@ use crate::model::index;
 use crate::scenario::{KEYS, client_keys};
 use crate::watch::is_at_high_water;
 use broker::config::endpoint::Host;
-use broker::config::{Admission, CaptureFormat, ClientKeys, Config, Endpoint, SocketName, diff};
+use broker::config::{
+    Admission, BrokerControl, CaptureFormat, ClientKeys, Config, Endpoint, SocketName, diff,
+};
 use broker::record::{Origin, RecordConfig, Statistics};
 use broker::{Applied, ConnId, Egress, ProxyId, Reloaded};
 use std::net::Ipv4Addr;
@@ -130,6 +132,36 @@ impl Node {
         if self.reload(ctx, now, key.proxy, former) {
             ctx.coverage
                 .add("endpoints replaced by overlapping ones", 1);
+        }
+    }
+
+    /// The control of the broker comes, goes or moves: it listens where it should and nowhere else,
+    /// and is none of the proxies.
+    pub(super) fn move_broker_control(&mut self, ctx: &mut Context, now: Instant) {
+        let to = ctx.random.pick(&["none", "ipc:///a.ctl", "ipc:///b.ctl"]);
+        let to = BrokerControl::from_text(to).expect("it is private");
+        let mut next = self.admin(now).config().clone();
+        next.broker_control = to.clone();
+        let proxies: Vec<_> = self.core.proxies().collect();
+        let applied = self.change(ctx, now, |admin| {
+            let changes = diff(admin.config(), &next);
+            admin.apply(&changes)
+        });
+        while let Some(action) = self.core.poll_action() {
+            self.act(ctx, now, action);
+        }
+        assert_eq!(self.core.proxies().collect::<Vec<_>>(), proxies, "proxies");
+        let running = self.admin(now).config().broker_control.clone();
+        let listening = self.broker_controls.iter();
+        let listening = listening.filter_map(|id| self.core.listener(*id));
+        let listening: Vec<Endpoint> = listening.map(|(endpoint, _)| endpoint.clone()).collect();
+        let expected: Vec<Endpoint> = running.endpoint().cloned().into_iter().collect();
+        assert_eq!(listening, expected, "the control of the broker");
+        assert_eq!(self.broker_controls.len(), expected.len());
+        if applied.is_some() {
+            assert_eq!(running, to);
+            self.config.broker_control = to;
+            ctx.coverage.add("broker controls moved", 1);
         }
     }
 

@@ -9,10 +9,13 @@ use super::CtlCommand;
 const CELL_LEN_MAX: usize = 200;
 
 /// A column: its heading, and its cell for a row.
-struct Column(&'static str, fn(&Value) -> String);
+pub(in crate::command) struct Column(
+    pub(in crate::command) &'static str,
+    pub(in crate::command) fn(&Value) -> String,
+);
 
 /// Renders a table; numbers are aligned to the right, texts to the left.
-fn render(columns: &[Column], rows: &[Value]) -> String {
+pub(in crate::command) fn render(columns: &[Column], rows: &[Value]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -77,7 +80,7 @@ fn describe_process(answer: &Value) -> String {
 }
 
 /// A size in its largest suitable unit.
-fn size(bytes: u64) -> String {
+pub(in crate::command) fn size(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units.into_iter().find(|(unit, _)| bytes >= *unit);
     unit.map_or_else(
@@ -236,7 +239,7 @@ const SUBSCRIPTIONS: &[Column] = &[
     Column("SIDE", |row| text(row, "side")),
 ];
 
-fn text(row: &Value, key: &str) -> String {
+pub(in crate::command) fn text(row: &Value, key: &str) -> String {
     match &row[key] {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -245,7 +248,7 @@ fn text(row: &Value, key: &str) -> String {
 }
 
 /// A text, in quotes if it could be mistaken for hexadecimal digits or for an empty cell.
-fn bytes(row: &Value, key: &str) -> String {
+pub(in crate::command) fn bytes(row: &Value, key: &str) -> String {
     match (&row[key], &row[format!("{key}_hex")]) {
         (_, Value::String(digits)) => format!("0x{digits}"),
         (Value::String(text), _) if key == "topic" && text.is_empty() => "(all)".to_owned(),
@@ -255,7 +258,7 @@ fn bytes(row: &Value, key: &str) -> String {
     }
 }
 
-fn reasons(row: &Value, key: &str) -> String {
+pub(in crate::command) fn reasons(row: &Value, key: &str) -> String {
     let counted = row[key].as_object().into_iter().flatten();
     let texts: Vec<String> = counted
         .map(|(reason, count)| format!("{reason} {count}"))
@@ -274,7 +277,7 @@ fn state(row: &Value) -> String {
 }
 
 /// Seconds in the two largest units.
-fn duration(row: &Value, key: &str) -> String {
+pub(in crate::command) fn duration(row: &Value, key: &str) -> String {
     let seconds = row[key].as_f64().unwrap_or_default();
     let whole = seconds.max(0.0).floor();
     // Seconds since the start of a process fit; a cast saturates.
@@ -292,7 +295,7 @@ fn duration(row: &Value, key: &str) -> String {
     }
 }
 
-fn rate(row: &Value, key: &str) -> String {
+pub(in crate::command) fn rate(row: &Value, key: &str) -> String {
     row[key]
         .as_f64()
         .map_or_else(String::new, |rate| format!("{rate:.0}"))

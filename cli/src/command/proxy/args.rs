@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use broker::config::{
-    CaptureFormat, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, hint, parse_time, socket,
+    BrokerControl, CaptureFormat, Kind, SocketName, SocketOption, TIME_MS_MAX, Value, hint,
+    parse_time, socket,
 };
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Subcommand};
@@ -68,6 +69,9 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) control: Vec<Attached>,
+    /// Where the broker listens for status, top and ctl: an ipc endpoint, or none
+    #[arg(long, value_name = "ENDPOINT|none", value_parser = BrokerControl::from_text)]
+    pub(crate) broker_control: Option<BrokerControl>,
     /// Its socket type: REP, PAIR or SUB
     #[arg(long, value_name = "TYPE", default_value = "REP", requires = "control")]
     #[arg(value_parser = socket)]
