@@ -88,6 +88,13 @@ impl Core {
     /// The decision about a peer is made: its handshake goes on with it. A peer whose role does not
     /// permit it to be there is refused.
     pub(super) fn decided(&mut self, id: ConnId, authorization: Authorization) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Authorization::Granted { user } = &authorization {
+            // Also for the log, if its role forbids what it wants.
+            conn.user.clone_from(user);
+        }
         let Some(conn) = self.conns.get(id) else {
             return;
         };

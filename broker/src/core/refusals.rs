@@ -79,8 +79,8 @@ impl Core {
             Error::Refused(Refused::ByUs { .. }) | Error::Unverified(_)
         );
         let why = CloseReason::Protocol(error);
-        if is_refused && !error.has_final_bytes() {
-            self.refuse(id, why);
+        if is_refused {
+            self.refuse_peer(id, why, error.has_final_bytes());
         } else {
             self.close_later(id, why);
         }
@@ -88,12 +88,17 @@ impl Core {
 
     /// A peer in its handshake may not come in: it is closed late, and without a word.
     pub(super) fn refuse(&mut self, id: ConnId, why: CloseReason) {
+        self.refuse_peer(id, why, false);
+    }
+
+    /// The same; a peer that is told of it is closed at once.
+    fn refuse_peer(&mut self, id: ConnId, why: CloseReason, is_told: bool) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         // The broker itself decides when it connects again.
         let is_dialled = matches!(conn.origin, Origin::Dialled(_));
-        if is_dialled || conn.phase != Phase::Handshake || conn.closes_later {
+        if conn.phase != Phase::Handshake || conn.closes_later {
             return self.close_later(id, why);
         }
         self.forget_request(id);
@@ -105,8 +110,15 @@ impl Core {
         let key = conn.key.as_deref().copied();
         conn.decision = Some(Box::new(Decision::Refused(why)));
         self.report_close(socket, &ended, &why, key);
+        if is_told || is_dialled {
+            return self.close_later(id, why);
+        }
         let now = self.clock.now();
-        let delay = self.refusals.delay(now, peer.into());
+        let delay = match why {
+            // The trouble is with the handler: the peer may come in as soon as that is over.
+            CloseReason::Zap(refusal) if !refusal.is_decision() => REFUSAL_DELAY_MIN,
+            _ => self.refusals.delay(now, peer.into()),
+        };
         self.timers.insert(now + delay, Owner::Refusal(id));
     }
 

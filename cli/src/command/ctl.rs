@@ -21,7 +21,7 @@ pub(crate) struct CtlArgs {
     /// Print the answer as one line of JSON
     #[arg(long, global = true)]
     json: bool,
-    /// The proxy to steer or query, at the control of a broker with several
+    /// The proxy to steer or query, if the broker has several
     #[arg(long, value_name = "NAME", global = true)]
     proxy: Option<String>,
     #[command(flatten)]

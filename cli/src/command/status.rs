@@ -347,7 +347,7 @@ mod tests {
             let hidden = |one: char| one != '\n' && zmtp::is_hidden(one);
             assert!(!output.contains(hidden), "{output:?}");
         }
-        assert_eq!(describe(&status, false).lines().count(), 9);
+        assert_eq!(describe(&status, false).lines().count(), 10);
         assert!(describe(&status, true).contains("\x1b[31mdropped 3"));
     }
 

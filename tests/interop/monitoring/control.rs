@@ -386,7 +386,8 @@ fn wrong_queries_are_answered_with_the_reason() {
         assert complaint(b'{"command": "closed", "limit": 1001}').startswith("limit: ")
         names = [found["name"] for found in ask(command="commands")["commands"]]
         assert names == [
-            "closed", "commands", "kick", "peers", "reload", "statistics", "subscriptions", "who"]
+            "closed", "commands", "kick", "pause", "peers", "reload", "resume", "statistics",
+            "status", "subscriptions", "terminate", "who"]
         "#,
     );
 }

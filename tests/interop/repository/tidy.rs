@@ -219,6 +219,10 @@ fn crate_roots(sources: &[PathBuf]) -> BTreeSet<PathBuf> {
 /// Whether Cargo takes a file as the root of a crate by its place.
 fn is_found(path: &Path) -> bool {
     let shown = shown(path);
+    // One crate is in the folder of another.
+    let shown = shown
+        .strip_prefix("cli/http")
+        .map_or(&shown[..], |rest| rest);
     let parts: Vec<&str> = shown.split('/').collect();
     matches!(
         parts[..],

@@ -223,7 +223,7 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
     ),
     (
         "z = 1\na = 1",
-        "test.toml:1: z: unknown key: write one of drain_timeout",
+        "test.toml:1: z: unknown key: write one of broker_control, drain_timeout",
     ),
     (
         "drain_timeout = '5 years'",

@@ -354,7 +354,9 @@ impl Node {
         let present = self.present();
         let sockets = present.proxies.iter();
         let sockets = sockets.flat_map(|proxy| proxy.sockets().map(|it| proxy.socket(it)));
-        let (mut count, mut listeners, mut links) = (0, 0, 0);
+        // The control of the broker is that of a proxy without messages.
+        let own = self.broker_controls.len();
+        let (mut count, mut listeners, mut links) = (3 * own, own, 0);
         for socket in sockets {
             count += 1;
             listeners += socket.bind.len();
