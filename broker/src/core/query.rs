@@ -75,18 +75,18 @@ impl Query {
             way: Way::Now(kick),
         },
         Self {
-            name: "peers",
-            keys: &["all", "side", "after", "limit"],
-            doc: "The connected peers; with `all`, those of capture and control too",
-            about: About::One,
-            way: Way::Now(list_peers),
-        },
-        Self {
             name: "pause",
             keys: &[],
             doc: "Stops forwarding; peers wait",
             about: About::All,
             way: Way::Now(pause),
+        },
+        Self {
+            name: "peers",
+            keys: &["all", "side", "after", "limit"],
+            doc: "The connected peers; with `all`, those of capture and control too",
+            about: About::One,
+            way: Way::Now(list_peers),
         },
         Self {
             name: "reload",

@@ -99,7 +99,7 @@ struct ForwardArgs {
     /// Number of subscribers
     #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
     subscribers: usize,
-    /// Messages by which the publisher may be ahead; by default unlimited
+    /// Largest lead of the publisher in messages; unlimited by default
     #[arg(long, value_name = "N", value_parser = count)]
     window: Option<usize>,
 }
@@ -164,7 +164,7 @@ struct IdleArgs {
 struct SubscriptionsArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// Number of subscriptions, to topics of twelve bytes
+    /// Subscriptions, of twelve bytes each
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = count)]
     count: usize,
     /// Number of connections that share them

@@ -57,7 +57,7 @@ enum CtlCommand {
     Statistics,
     /// Show the connected peers
     Peers {
-        /// Only peers of one socket: frontend, backend, capture, control or zap
+        /// Only those of frontend, backend, capture, control or zap
         #[arg(long)]
         side: Option<String>,
         /// Include peers of capture, control and zap, such as this command

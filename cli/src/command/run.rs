@@ -21,7 +21,7 @@ pub(crate) struct RunArgs {
     pub(crate) print_default: bool,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
-    /// Where the broker listens for status, top and ctl: an ipc endpoint, or none
+    /// Where zmqd status and ctl ask: an ipc endpoint, or none
     #[arg(long, value_name = "ENDPOINT|none", value_parser = BrokerControl::from_text)]
     pub(crate) broker_control: Option<BrokerControl>,
 }

@@ -69,14 +69,14 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "ENDPOINT", value_parser = bind_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) control: Vec<Attached>,
-    /// Where the broker listens for status, top and ctl: an ipc endpoint, or none
+    /// Where zmqd status and ctl ask: an ipc endpoint, or none
     #[arg(long, value_name = "ENDPOINT|none", value_parser = BrokerControl::from_text)]
     pub(crate) broker_control: Option<BrokerControl>,
     /// Its socket type: REP, PAIR or SUB
     #[arg(long, value_name = "TYPE", default_value = "REP", requires = "control")]
     #[arg(value_parser = socket)]
     pub(crate) control_socket: SocketType,
-    /// ZAP handlers, which decide about the peers of sockets with a zap_domain
+    /// ZAP handlers for the sockets with a zap_domain
     #[arg(long, value_name = "ENDPOINT", value_parser = connect_by_habit)]
     #[arg(num_args = 1.., value_delimiter = ',')]
     pub(crate) zap: Vec<Attached>,
