@@ -57,9 +57,9 @@ struct Readme;
 /// Views as the JSON objects that a control sends.
 pub mod json {
     pub use crate::core::{
-        render_closed as closed_peer, render_drops as drops, render_peer as peer,
-        render_record as record, render_socket as socket, render_topic as topic,
-        render_turns as turns,
+        endpoints, from_hex, render_closed as closed_peer, render_drops as drops,
+        render_peer as peer, render_record as record, render_socket as socket,
+        render_statistics as statistics, render_topic as topic, render_turns as turns,
     };
 }
 

@@ -77,6 +77,18 @@ pub enum StopState {
     Closing,
 }
 
+impl StopState {
+    /// The name in answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Draining(_) => "draining",
+            Self::Closing => "closing",
+        }
+    }
+}
+
 /// One socket of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketView {

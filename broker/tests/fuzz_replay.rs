@@ -1,12 +1,15 @@
 //! The fuzz targets without a fuzzer: on the seeds in `fuzz/seeds`, and on inputs from random
 //! numbers.
 
+#[path = "../../zmtp/tests/support/changed.rs"]
+mod changed;
 #[path = "../../zmtp/tests/support/fuzz.rs"]
 mod fuzz;
 #[path = "../../zmtp/tests/support/random.rs"]
 mod random;
 
 use broker::fuzzing::{fuzz_config, fuzz_core, fuzz_endpoint, fuzz_query, fuzz_reload, fuzz_trie};
+use changed::try_changed;
 use fuzz::{Target, byte, replay_seeds, try_inputs};
 
 #[test]
@@ -40,19 +43,24 @@ fn subscriptions() {
 #[test]
 fn questions_and_configurations() {
     let questions = br#"{"command": "peers", "side": "frontend", "after": "1-2", "limit": 3}"#;
-    try_changed(fuzz_query, questions);
+    try_changed(fuzz_query, 1000, questions);
     try_changed(
         fuzz_query,
+        1000,
         br#"{"command": "who", "topic_hex": "00ff", "limit": 1}"#,
     );
-    try_changed(fuzz_config, broker::config::Config::DEFAULT_TOML.as_bytes());
+    try_changed(
+        fuzz_config,
+        1000,
+        broker::config::Config::DEFAULT_TOML.as_bytes(),
+    );
     for endpoint in [
         "tcp://eth0:1;[::1%2]:3",
         "ipc://@a",
         "tcp://*:*",
         "inproc://x",
     ] {
-        try_changed(fuzz_endpoint, endpoint.as_bytes());
+        try_changed(fuzz_endpoint, 1000, endpoint.as_bytes());
     }
 }
 
@@ -61,26 +69,5 @@ fn try_numbers(target: Target, inputs: usize, size_max: usize) {
     try_inputs(target, inputs, |random| {
         let size = random.below(size_max);
         (0..size).map(|_| byte(random)).collect()
-    });
-}
-
-/// A legal input with some of its bytes changed, removed or doubled.
-fn try_changed(target: Target, legal: &[u8]) {
-    target(legal);
-    try_inputs(target, 1000, |random| {
-        let mut input = legal.to_vec();
-        for _ in 0..=random.below(4) {
-            let at = random.below(input.len());
-            match random.below(4) {
-                0 => input[at] ^= 1 << random.below(8),
-                1 => input.truncate(at.max(1)),
-                2 => input.insert(at, byte(random)),
-                _ => {
-                    let end = (at + random.below(16)).min(input.len());
-                    input.extend_from_within(at..end);
-                }
-            }
-        }
-        input
     });
 }

@@ -200,16 +200,8 @@ fn a_prometheus_scrapes_a_busy_broker() {
 }
 
 #[test]
-fn the_dashboard_shows_every_state() {
+fn the_dashboard_without_peers() {
     let scene = Scene::new();
-    let shots = std::env::var_os("SHOTS").map(PathBuf::from);
-    let shot = |name: &str| {
-        let path = shots
-            .as_ref()
-            .map(|folder| folder.join(format!("{name}.png")));
-        let path = path.unwrap_or_else(|| Path::new("/dev/null").to_owned());
-        format!("shot={}", path.display())
-    };
     browse(
         &scene.address,
         &[
@@ -225,6 +217,11 @@ fn the_dashboard_shows_every_state() {
             &shot("empty-phone"),
         ],
     );
+}
+
+#[test]
+fn the_dashboard_of_a_busy_broker() {
+    let scene = Scene::new();
     let mut python = scene.python();
     python.run(BUSY);
     browse(
@@ -262,6 +259,13 @@ fn the_dashboard_shows_every_state() {
             "shows=backend.sndhwm",
         ],
     );
+}
+
+#[test]
+fn the_dashboard_while_messages_are_dropped() {
+    let scene = Scene::new();
+    let mut python = scene.python();
+    python.run(BUSY);
     python.run("begin(subscribe, b'', 0.05)");
     browse(
         &scene.address,
@@ -280,7 +284,13 @@ fn the_dashboard_shows_every_state() {
             &shot("dropping-phone"),
         ],
     );
-    // A kick needs the token; the page asks for it once.
+}
+
+#[test]
+fn commands_of_the_dashboard_need_the_token_once() {
+    let scene = Scene::new();
+    let mut python = scene.python();
+    python.run(BUSY);
     browse(
         &scene.address,
         &[
@@ -307,6 +317,13 @@ fn the_dashboard_shows_every_state() {
             "shows=running",
         ],
     );
+}
+
+#[test]
+fn the_dashboard_after_the_end_of_the_broker() {
+    let scene = Scene::new();
+    let mut python = scene.python();
+    python.run(BUSY);
     let stop = format!("stop={}", scene.broker.pid());
     browse(
         &scene.address,
@@ -325,6 +342,14 @@ fn the_dashboard_shows_every_state() {
             &shot("disconnected-phone"),
         ],
     );
+}
+
+/// The step that takes a picture: into the folder `SHOTS`, if the environment names it.
+fn shot(name: &str) -> String {
+    let folder = std::env::var_os("SHOTS").map(PathBuf::from);
+    let path = folder.map(|folder| folder.join(format!("{name}.png")));
+    let path = path.unwrap_or_else(|| Path::new("/dev/null").to_owned());
+    format!("shot={}", path.display())
 }
 
 /// Runs steps of `dashboard.cjs` in one browser.

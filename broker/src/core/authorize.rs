@@ -95,14 +95,12 @@ impl Core {
             // Also for the log, if its role forbids what it wants.
             conn.user.clone_from(user);
         }
-        let Some(conn) = self.conns.get(id) else {
-            return;
-        };
+        let socket = conn.socket;
         let permitted = match &authorization {
-            Authorization::Granted { user: Some(user) } => self.may_be_at(conn.socket, user),
+            Authorization::Granted { user: Some(user) } => self.may_be_at(socket, user),
             _ => Ok(()),
         };
-        let is_told = self.sockets[conn.socket].options.reject == Reject::Error;
+        let is_told = self.sockets[socket].options.reject == Reject::Error;
         let authorization = match permitted {
             Ok(()) => authorization,
             Err(_) if is_told => Authorization::Denied { is_told },

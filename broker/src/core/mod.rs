@@ -99,8 +99,8 @@ use opening::Reconfiguration;
 use passwords::Passwords;
 pub use query::Query;
 pub use query::{
-    render_closed, render_drops, render_peer, render_record, render_socket, render_topic,
-    render_turns,
+    endpoints, from_hex, render_closed, render_drops, render_peer, render_record, render_socket,
+    render_statistics, render_topic, render_turns,
 };
 use refusals::Refusals;
 use reload::Reload;

@@ -9,7 +9,7 @@ use crate::record;
 use crate::stats::TurnTimes;
 use crate::view::{
     BrokerView, ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, ProxyView,
-    SocketView, StopState, TopicView,
+    SocketView, TopicView,
 };
 use serde_json::{Map, Value, json};
 use zmtp::{is_hidden, show};
@@ -34,7 +34,7 @@ pub struct Query {
 enum About {
     /// All proxies, or the one that the key `proxy` names.
     All,
-    /// The broker; there is no key `proxy`.
+    /// The broker: such a request may not name a proxy.
     Broker,
     /// The proxy that the key `proxy` names, or the only one.
     One,
@@ -355,18 +355,7 @@ fn list_peers(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, Str
 fn list_sockets(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
     let proxy = admin.proxy(request.proxy);
     let proxy = proxy.map_err(|error| error.to_string())?;
-    let broker = admin.broker();
-    let sockets: Vec<Value> = proxy.sockets.iter().map(render_socket).collect();
-    Ok(json!({
-        "memory_in_use": broker.memory.total(),
-        "paused": proxy.is_paused,
-        "proxy": proxy.name,
-        "record": proxy.record.as_ref().map(render_record),
-        "sockets": sockets,
-        "turns": render_turns(&broker.turn_times),
-        "uptime_seconds": broker.uptime.as_secs_f64(),
-        "version": broker.version,
-    }))
+    Ok(render_statistics(&proxy, &admin.broker()))
 }
 
 fn list_topics(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
@@ -422,7 +411,7 @@ fn show_status(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, St
         "memory_limit": broker.memory_limit,
         "pid": broker.pid,
         "proxies": proxies,
-        "stop": render_stop(broker.stop),
+        "stop": broker.stop.name(),
         "uptime_seconds": broker.uptime.as_secs_f64(),
         "version": broker.version,
     }))
@@ -443,6 +432,21 @@ fn list_commands() -> Value {
 /// The items of a page.
 fn render<T>(page: &Page<T>, item: impl Fn(&T) -> Value) -> Vec<Value> {
     page.items.iter().map(item).collect()
+}
+
+/// The counters of a proxy's sockets, and what concerns the broker as a whole.
+pub fn render_statistics(proxy: &ProxyView, broker: &BrokerView) -> Value {
+    let sockets: Vec<Value> = proxy.sockets.iter().map(render_socket).collect();
+    json!({
+        "memory_in_use": broker.memory.total(),
+        "paused": proxy.is_paused,
+        "proxy": proxy.name,
+        "record": proxy.record.as_ref().map(render_record),
+        "sockets": sockets,
+        "turns": render_turns(&broker.turn_times),
+        "uptime_seconds": broker.uptime.as_secs_f64(),
+        "version": broker.version,
+    })
 }
 
 /// A peer that was closed.
@@ -517,14 +521,10 @@ pub fn render_socket(socket: &SocketView) -> Value {
 fn render_proxy(proxy: &ProxyView, config: Option<&ProxyConfig>, bound: &[Bound]) -> Value {
     let sockets = proxy.sockets.iter().map(|socket| {
         let mut object = render_socket(socket);
-        let own = bound.iter().filter(|it| it.proxy == proxy.name);
-        let own = own.filter(|it| it.side == socket.socket);
-        let own: Vec<String> = own.map(|it| it.endpoint.to_string()).collect();
-        let config = config.map(|config| config.socket(socket.socket));
-        let connects = config.map_or(&[][..], |config| &config.connect[..]).iter();
-        let connects: Vec<String> = connects.map(|it| it.endpoint.to_string()).collect();
-        object["binds"] = json!(own);
+        let (binds, connects) = endpoints(&proxy.name, socket.socket, config, bound);
+        object["binds"] = json!(binds);
         object["connects"] = json!(connects);
+        let config = config.map(|config| config.socket(socket.socket));
         object["public_key"] = json!(
             config
                 .and_then(SocketConfig::public_key)
@@ -537,8 +537,25 @@ fn render_proxy(proxy: &ProxyView, config: Option<&ProxyConfig>, bound: &[Bound]
         "proxy": proxy.name,
         "record": proxy.record.as_ref().map(render_record),
         "sockets": sockets.collect::<Vec<Value>>(),
-        "stop": render_stop(proxy.stop),
+        "stop": proxy.stop.name(),
     })
+}
+
+/// The endpoints of a proxy's socket: those that it listens on, of all that are `bound`, and those
+/// that it connects to.
+pub fn endpoints(
+    proxy: &str,
+    socket: SocketName,
+    config: Option<&ProxyConfig>,
+    bound: &[Bound],
+) -> (Vec<String>, Vec<String>) {
+    let own = |it: &&Bound| it.proxy == proxy && it.side == socket;
+    let binds = bound.iter().filter(own);
+    let connects = config.map_or(&[][..], |config| &config.socket(socket).connect[..]);
+    (
+        binds.map(|it| it.endpoint.to_string()).collect(),
+        connects.iter().map(|it| it.endpoint.to_string()).collect(),
+    )
 }
 
 /// The source of the configuration, and the last reload.
@@ -559,14 +576,6 @@ fn render_configuration(broker: &BrokerView) -> Value {
         }
     }
     object
-}
-
-fn render_stop(stop: StopState) -> &'static str {
-    match stop {
-        StopState::Running => "running",
-        StopState::Draining(_) => "draining",
-        StopState::Closing => "closing",
-    }
 }
 
 /// A recording.
@@ -628,7 +637,8 @@ fn put_bytes(object: &mut Value, key: &str, bytes: &[u8]) {
     }
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+/// The bytes of hexadecimal digits, two for each.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) {
         return None;

@@ -254,7 +254,7 @@ fn endpoint(feed: &mut Feed<'_>) -> Endpoint {
     text.parse().expect("an endpoint")
 }
 
-/// Sets any option to any legal value, or leaves it if there is none.
+/// Sets any option to any legal value, unless its values have a form of their own.
 fn option(options: &mut SocketOptions, feed: &mut Feed<'_>) {
     let option = &SocketOption::ALL[feed.below(SocketOption::ALL.len())];
     if option.names_keys() {

@@ -12,7 +12,7 @@ use broker::view::{PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerOrder};
 use broker::{Admin, AdminError, ConnId, ProxyId};
 use serde_json::{Value, json};
 
-/// An answer, or why there is none.
+/// An answer, or the reason for its absence.
 type Outcome<T> = Result<T, Refusal>;
 
 /// Why a question or command was refused.
@@ -296,24 +296,12 @@ fn bytes(head: &Head, name: &str) -> Outcome<Option<Vec<u8>>> {
         (Some(_), Some(_)) => Err(Refusal::Parameter(format!("write {name} or {hex_name}"))),
         (Some(bytes), None) => Ok(Some(bytes.to_vec())),
         (None, None) => Ok(None),
-        (None, Some(digits)) => from_hex(digits).map(Some).ok_or_else(|| {
+        (None, Some(digits)) => json::from_hex(digits).map(Some).ok_or_else(|| {
             Refusal::Parameter(format!(
                 "{hex_name}: write two hexadecimal digits for each byte"
             ))
         }),
     }
-}
-
-fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let digits = digits.as_bytes();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let value = |digit: u8| char::from(digit).to_digit(16);
-    digits
-        .chunks(2)
-        .map(|pair| u8::try_from(value(pair[0])? * 16 + value(pair[1])?).ok())
-        .collect()
 }
 
 /// The peers that a list covers: those of both sides, or of one socket, or of all with `all`, whose

@@ -289,7 +289,7 @@ impl Loop {
                 &self.poll,
                 (now, stream, self.serial),
             );
-            // It may have sent its request already; then there is no event for it.
+            // A request that has arrived already causes no event.
             self.ready.extend(slot);
         }
     }

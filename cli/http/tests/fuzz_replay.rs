@@ -1,11 +1,14 @@
 //! The fuzz target without a fuzzer: on the seeds in `fuzz/seeds`, and on changed requests.
 
+#[path = "../../../zmtp/tests/support/changed.rs"]
+mod changed;
 #[path = "../../../zmtp/tests/support/fuzz.rs"]
 mod fuzz;
 #[path = "../../../zmtp/tests/support/random.rs"]
 mod random;
 
-use fuzz::{byte, replay_seeds, try_inputs};
+use changed::try_changed;
+use fuzz::replay_seeds;
 use http::fuzzing::fuzz_head;
 
 const LEGAL: &[u8] =
@@ -19,21 +22,5 @@ fn seeds_of_the_target() {
 
 #[test]
 fn changed_heads() {
-    fuzz_head(LEGAL);
-    try_inputs(fuzz_head, 3000, |random| {
-        let mut input = LEGAL.to_vec();
-        for _ in 0..=random.below(4) {
-            let at = random.below(input.len());
-            match random.below(4) {
-                0 => input[at] ^= 1 << random.below(8),
-                1 => input.truncate(at.max(1)),
-                2 => input.insert(at, byte(random)),
-                _ => {
-                    let end = (at + random.below(16)).min(input.len());
-                    input.extend_from_within(at..end);
-                }
-            }
-        }
-        input
-    });
+    try_changed(fuzz_head, 3000, LEGAL);
 }

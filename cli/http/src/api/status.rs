@@ -77,19 +77,7 @@ pub(super) fn statistics(proxy: String) -> Reply {
     about(
         proxy,
         |admin, id| Ok((admin.proxy(id)?, admin.broker())),
-        |(proxy, broker)| {
-            let sockets: Vec<Value> = proxy.sockets.iter().map(json::socket).collect();
-            json!({
-                "memory_in_use": broker.memory.total(),
-                "paused": proxy.is_paused,
-                "proxy": proxy.name,
-                "record": proxy.record.as_ref().map(json::record),
-                "sockets": sockets,
-                "turns": json::turns(&broker.turn_times),
-                "uptime_seconds": broker.uptime.as_secs_f64(),
-                "version": broker.version,
-            })
-        },
+        |(proxy, broker)| json::statistics(proxy, broker),
     )
 }
 
@@ -102,19 +90,11 @@ pub(super) fn config() -> Reply {
 }
 
 fn proxy(admin: &mut Admin<'_>, view: ProxyView, bound: &[Bound]) -> Proxy {
-    let config = admin.config().proxies.iter();
-    let config = config.clone().find(|config| config.name == view.name);
+    let config = admin.config().proxy(&view.name);
     let endpoints = view.sockets.iter().map(|socket| {
         let name = socket.socket;
-        let own = |it: &&Bound| it.proxy == view.name && it.side == name;
-        let binds = bound.iter().filter(own);
-        let connects = config.map(|config| &config.socket(name).connect[..]);
-        let connects = connects.unwrap_or_default().iter();
-        (
-            name,
-            binds.map(|it| it.endpoint.to_string()).collect(),
-            connects.map(|it| it.endpoint.to_string()).collect(),
-        )
+        let (binds, connects) = json::endpoints(&view.name, name, config, bound);
+        (name, binds, connects)
     });
     let endpoints = endpoints.collect();
     let kind = config.map_or("proxy", |config| config.kind.name);
@@ -218,7 +198,7 @@ fn render_broker(broker: &BrokerView, may_command: bool) -> Value {
         "pid": std::process::id(),
         "reload": broker.reload.as_ref().map(render_reload),
         "resident_bytes": process.resident_bytes,
-        "stop": render_stop(broker.stop),
+        "stop": broker.stop.name(),
         "turns": json::turns(&broker.turn_times),
         "uptime_seconds": broker.uptime.as_secs_f64(),
         "version": broker.version,
@@ -234,14 +214,6 @@ fn render_reload(reload: &ReloadView) -> Value {
             "seconds_ago": ago,
         }),
         Err(sentence) => json!({ "error": sentence, "seconds_ago": ago }),
-    }
-}
-
-fn render_stop(stop: StopState) -> &'static str {
-    match stop {
-        StopState::Running => "running",
-        StopState::Draining(_) => "draining",
-        StopState::Closing => "closing",
     }
 }
 
@@ -265,7 +237,7 @@ fn render_proxy(proxy: &Proxy, (level, reason): (Level, String)) -> Value {
         "record": view.record.as_ref().map(json::record),
         "sockets": sockets,
         "state": reason,
-        "stop": render_stop(view.stop),
+        "stop": view.stop.name(),
     })
 }
 
