@@ -496,7 +496,7 @@ mod tests {
             include_str!("../../../examples/prometheus/zmqd.rules.yml"),
             include_str!("../../../examples/prometheus/zmqd.rules.test.yml"),
             include_str!("../../../examples/grafana/zmqd.json"),
-            include_str!("../../../docs/guide.md"),
+            include_str!("../../../docs/guide/http.md"),
         ];
         for file in files {
             let words = file.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');

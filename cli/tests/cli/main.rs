@@ -341,7 +341,7 @@ fn completions_and_manual_pages_know_every_subcommand() {
 
 #[test]
 fn the_guide_documents_every_option_kind_and_subcommand() {
-    let guide = std::fs::read_to_string(repository().join("docs/guide.md")).expect("readable");
+    let guide = guide();
     let rows: Vec<String> = SocketOption::ALL.iter().map(row_of).collect();
     let found: Vec<&str> = guide
         .lines()
@@ -391,6 +391,15 @@ fn the_guide_documents_every_option_kind_and_subcommand() {
             );
         }
     }
+}
+
+/// All pages of the guide.
+fn guide() -> String {
+    let folder = std::fs::read_dir(repository().join("docs/guide")).expect("a folder");
+    let pages = folder.map(|entry| entry.expect("an entry").path());
+    pages
+        .map(|page| std::fs::read_to_string(page).expect("readable"))
+        .collect()
 }
 
 /// The row of an option in the guide.

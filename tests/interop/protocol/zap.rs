@@ -11,10 +11,9 @@ const POLICY: &str = "    auth.configure_plain(\"orders\", {\"weather\": \"sunny
 
 /// The handler that the guide shows.
 fn handler_of_guide() -> String {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide.md");
-    let guide = fs::read_to_string(guide).expect("the guide");
-    let (_, chapter) = guide.split_once("### ZAP handlers\n").expect("a chapter");
-    let (_, rest) = chapter.split_once("```python\n").expect("a handler");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/zap.md");
+    let page = fs::read_to_string(page).expect("a page of the guide");
+    let (_, rest) = page.split_once("```python\n").expect("a handler");
     let handler = rest.split("```").next().expect("a block").to_owned();
     assert!(handler.lines().count() <= 30);
     assert!(handler.contains(POLICY), "{handler}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 #[test]
@@ -122,17 +122,47 @@ fn every_file_is_part_of_a_crate() {
 #[test]
 fn links_in_the_documentation_have_targets() {
     refuse_lines(&["md"], |path, line| {
-        let folder = path.parent()?;
-        let targets = line
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split([')', '#']).next());
-        let is_lost = |target: &&str| {
-            !target.is_empty() && !target.contains(':') && !folder.join(target).exists()
-        };
-        let lost = targets.into_iter().find(is_lost)?;
-        Some(format!("{lost} does not exist"))
+        let mut targets = line.split("](").skip(1);
+        let lost = targets.find_map(|rest| {
+            let target = rest.split(')').next()?;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => path.to_owned(),
+                file => path.parent()?.join(file),
+            };
+            let is_there = target.contains(':')
+                || file.exists() && (anchor.is_empty() || anchors(&file).contains(anchor));
+            (!is_there).then_some(target)
+        });
+        Some(format!("{} does not exist", lost?))
     });
+}
+
+#[test]
+fn the_index_of_the_guide_has_every_page() {
+    let guide = root().join("docs/guide");
+    let index = read(&guide.join("README.md"));
+    let pages = files(&["md"]).into_iter();
+    let mut pages = pages.filter(|path| path.starts_with(&guide) && !path.ends_with("README.md"));
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    let lost =
+        pages.find(|path| !index.contains(&format!("]({})", name(path).unwrap_or_default())));
+    assert_eq!(lost, None);
+}
+
+/// The names of a page's headings in links.
+fn anchors(page: &Path) -> BTreeSet<String> {
+    let text = read(page);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let letters = heading.trim_start_matches('#').trim().chars();
+        let letters = letters.filter(|it| it.is_alphanumeric() || " -_".contains(*it));
+        letters.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
 }
 
 #[test]
@@ -263,7 +293,7 @@ fn reach(path: &Path, roots: &BTreeSet<PathBuf>, reached: &mut BTreeSet<PathBuf>
             continue;
         }
         let candidates = match given.take() {
-            Some(given) => vec![folder.join(given)],
+            Some(given) => vec![resolve(&folder.join(given))],
             None => vec![
                 children.join(format!("{name}.rs")),
                 children.join(name).join("mod.rs"),
@@ -273,6 +303,18 @@ fn reach(path: &Path, roots: &BTreeSet<PathBuf>, reached: &mut BTreeSet<PathBuf>
             reach(candidate, roots, reached);
         }
     }
+}
+
+/// The path without `..`.
+fn resolve(path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(resolved.pop()),
+            part => resolved.push(part),
+        }
+    }
+    resolved
 }
 
 /// Fails with all objections to lines of files with these extensions.
