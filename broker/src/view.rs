@@ -19,6 +19,9 @@ pub const PAGE_LEN_MAX: usize = 100;
 /// The broker as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerView {
+    /// Messages dropped since the broker was created, for whatever reason, also by sockets that
+    /// were removed since.
+    pub dropped_messages: u64,
     /// Bytes of memory in use by what peers have caused, by purpose.
     pub memory: MemoryUse,
     /// Bytes of memory that peers may cause; 0: unlimited.

@@ -239,6 +239,7 @@ impl Admin<'_> {
         self.charge_views(1);
         let core = &*self.core;
         BrokerView {
+            dropped_messages: core.dropped_messages(),
             memory: core.memory(),
             memory_limit: core.memory.limit(),
             pid: core.reload.pid,
@@ -600,11 +601,15 @@ impl Admin<'_> {
 
     /// Logs a command and its sender.
     fn log(&self, proxy: ProxyId, what: &str) {
-        let name = &self.core.proxies[proxy].name;
+        let name = &*self.core.proxies[proxy].name;
         let asker = self.asker.and_then(|id| self.core.conns.get(id));
         match asker {
-            Some(conn) => log::info!("{name}: {what} by {}", conn.peer),
-            None => log::info!("{name}: {what} by this program"),
+            Some(conn) => log::info!(
+                proxy = name, peer:% = conn.peer;
+                "{name}: {what} by {}",
+                conn.peer
+            ),
+            None => log::info!(proxy = name; "{name}: {what} by this program"),
         }
     }
 }

@@ -559,7 +559,11 @@ impl Core {
         let first = socket.first_message();
         let is_xsub = matches!(socket.pattern, Pattern::Xsub(_));
         let is_balancer = socket.pattern.balancer().is_some();
-        log::debug!("{} {}: {} attached", proxy.name, socket.name, conn.named());
+        let (name, side, named) = (&*proxy.name, socket.name, conn.named());
+        log::debug!(
+            proxy = name, side:% = side, peer:% = named;
+            "{name} {side}: {named} attached"
+        );
         if let Origin::Dialled(link) = origin {
             self.link_is_up(link);
         }

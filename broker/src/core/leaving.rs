@@ -106,11 +106,23 @@ impl Core {
         self.proxies.remove(id);
     }
 
+    /// All messages that were dropped, also by sockets that were removed. Answers of the control of
+    /// the broker are not messages.
+    pub(super) fn dropped_messages(&self) -> u64 {
+        let sockets = self.sockets.iter().map(|(_, socket)| socket);
+        let sockets = sockets.filter(|socket| !self.proxies[socket.proxy].is_own);
+        let present: u64 = sockets.flat_map(|socket| socket.stats.drops).sum();
+        self.dropped_before + present
+    }
+
     pub(super) fn free_socket(&mut self, id: SocketId) {
         let socket = &mut self.sockets[id];
         socket.shed_orphaned(DropReason::Stopping, &mut self.outbox.store);
         self.memory.closed -= socket.closed.memory();
         self.pending.subtract(socket.subscription_bytes);
+        if !self.proxies[socket.proxy].is_own {
+            self.dropped_before += socket.stats.drops.iter().sum::<u64>();
+        }
         self.deferred.forget(id);
         let overflowing = &mut self.conns.overflowing;
         overflowing.retain(|it| !matches!(it, Overflowing::Socket(socket) if *socket == id));

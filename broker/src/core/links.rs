@@ -212,7 +212,7 @@ impl Core {
             log::Level::Warn
         };
         log::log!(
-            level,
+            level, proxy = name, side:% = side, peer:% = entry.connect.endpoint;
             "{name} {side}: cannot connect to {}: {error}; retrying",
             entry.connect.endpoint
         );

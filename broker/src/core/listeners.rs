@@ -113,6 +113,7 @@ impl Core {
         };
         let (proxy, side) = self.names(socket);
         log::error!(
+            proxy, side:% = side;
             "{proxy} {side}: cannot bind {endpoint} again: {error}; peers cannot connect there \
              until a change adds it"
         );

@@ -229,7 +229,7 @@ impl Core {
         };
         let (name, side) = self.names(socket);
         log::log!(
-            level,
+            level, proxy = name, side:% = side, peer = *here;
             "{name} {side}: closing {here}, a loop of brokers: {course}; take one connection of \
              the loop out of its configuration"
         );

@@ -121,6 +121,8 @@ pub struct Core {
     closed_limits: ClosedLimits,
     conns: ConnTable,
     deferred: Deferred,
+    /// Messages dropped by sockets that were removed.
+    dropped_before: u64,
     leaving: Leaving,
     links: Table<LinkId, Link>,
     listeners: Table<ListenerId, Listener>,
@@ -168,6 +170,7 @@ impl Core {
             closed_limits: ClosedLimits::of(config),
             conns: ConnTable::new(Random::new(seed).number()),
             deferred: Deferred::default(),
+            dropped_before: 0,
             leaving: Leaving::default(),
             links: Table::new(0),
             listeners: Table::new(0),

@@ -407,6 +407,7 @@ fn show_status(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, St
         .collect();
     Ok(json!({
         "configuration": render_configuration(&broker),
+        "dropped_messages": broker.dropped_messages,
         "memory_in_use": broker.memory.total(),
         "memory_limit": broker.memory_limit,
         "pid": broker.pid,

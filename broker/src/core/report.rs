@@ -128,6 +128,21 @@ pub(crate) struct Sum {
     total: u64,
 }
 
+impl Sum {
+    /// The most frequent cause.
+    fn main_cause(&self) -> &'static str {
+        self.causes.first().map_or("", |(label, _)| label)
+    }
+
+    /// The number of messages that were dropped, or else of reports.
+    fn count(&self) -> u64 {
+        match self.subject {
+            Subject::Room => self.messages,
+            _ => self.total,
+        }
+    }
+}
+
 impl Reports {
     /// Notes a report about this number of messages: true if it is a line of its own.
     fn note(&mut self, key: Key, messages: u64) -> bool {
@@ -277,8 +292,11 @@ impl Core {
     pub(super) fn log_missed(&mut self, id: SocketId) {
         if let Some(missed) = self.sockets[id].overflows_no_more() {
             let (name, side) = self.names(id);
-            let missed = counted(missed, "message");
-            log::info!("{name} {side}: dropped {missed} until the stop");
+            log::info!(
+                proxy = name, side:% = side, count = missed;
+                "{name} {side}: dropped {} until the stop",
+                counted(missed, "message")
+            );
         }
     }
 
@@ -290,37 +308,57 @@ impl Core {
         let lines = sums.len() as u64;
         self.turn.charge(entries * cost::ENTRY + lines * cost::LINE);
         for sum in &sums {
-            let name = &self.proxies[proxy].name;
+            let name = &*self.proxies[proxy].name;
             let (side, total) = (sum.side, |noun| more(sum.total, noun));
             let (source, causes) = (self.sources_of(sum), causes_of(sum));
-            match sum.subject {
-                Subject::Closed => log::warn!(
-                    "{name} {side}: closed {} from {source} in the last minute: {causes}",
-                    total("peer")
+            let (level, text) = match sum.subject {
+                Subject::Closed => (
+                    Level::Warn,
+                    format!(
+                        "closed {} from {source} in the last minute: {causes}",
+                        total("peer")
+                    ),
                 ),
-                Subject::Connected => log::info!(
-                    "{name} {side}: connected {} to {source} in the last minute",
-                    total("time")
+                Subject::Connected => (
+                    Level::Info,
+                    format!("connected {} to {source} in the last minute", total("time")),
                 ),
-                Subject::Lost => log::warn!(
-                    "{name} {side}: lost {} to {source} in the last minute: {causes}",
-                    total("connection")
+                Subject::Lost => (
+                    Level::Warn,
+                    format!(
+                        "lost {} to {source} in the last minute: {causes}",
+                        total("connection")
+                    ),
                 ),
-                Subject::Overflow => log::warn!(
-                    "{name} {side}: began {} to drop messages for {source} in the last minute",
-                    total("time")
+                Subject::Overflow => (
+                    Level::Warn,
+                    format!(
+                        "began {} to drop messages for {source} in the last minute",
+                        total("time")
+                    ),
                 ),
-                Subject::Room => log::info!(
-                    "{name} {side}: stopped {} to drop messages for {source} in the last minute: \
-                     dropped {} until then",
-                    total("time"),
-                    counted(sum.messages, "message")
+                Subject::Room => (
+                    Level::Info,
+                    format!(
+                        "stopped {} to drop messages for {source} in the last minute: dropped {} \
+                         until then",
+                        total("time"),
+                        counted(sum.messages, "message")
+                    ),
                 ),
-                Subject::Undelivered => log::warn!(
-                    "{name} {side}: did not deliver {} in the last minute: {causes}",
-                    total("message")
+                Subject::Undelivered => (
+                    Level::Warn,
+                    format!(
+                        "did not deliver {} in the last minute: {causes}",
+                        total("message")
+                    ),
                 ),
-            }
+            };
+            log::log!(
+                level, proxy = name, side:% = side, peer = *source, reason = sum.main_cause(),
+                count = sum.count();
+                "{name} {side}: {text}"
+            );
         }
     }
 
@@ -386,9 +424,15 @@ impl Core {
             if let Some(key) = refused {
                 // Enough to find it in a list.
                 let key = &key.to_string()[..8];
-                return log::log!(level, "{name} {side}: closed {peer}: {why} (key {key}…)");
+                return log::log!(
+                    level, proxy = name, side:% = side, peer:% = peer, reason = why.label();
+                    "{name} {side}: closed {peer}: {why} (key {key}…)"
+                );
             }
-            return log::log!(level, "{name} {side}: closed {peer}: {why}");
+            return log::log!(
+                level, proxy = name, side:% = side, peer:% = peer, reason = why.label();
+                "{name} {side}: closed {peer}: {why}"
+            );
         };
         // A server that accepts connections and sends nothing is probably another program.
         let is_early =
@@ -406,11 +450,14 @@ impl Core {
         let target = self.target_of(link, peer.address);
         if is_early {
             log::log!(
-                level,
+                level, proxy = name, side:% = side, peer = *target, reason = why.label();
                 "{name} {side}: lost {target} before its greeting: {why}"
             );
         } else {
-            log::log!(level, "{name} {side}: closed {target}: {why}");
+            log::log!(
+                level, proxy = name, side:% = side, peer = *target, reason = why.label();
+                "{name} {side}: closed {target}: {why}"
+            );
         }
     }
 
@@ -451,8 +498,11 @@ impl Core {
             source: Source::Link(link),
         };
         let level = self.level_of_report(id, key, 0, Level::Info);
-        let (name, endpoint) = (&self.proxies[proxy].name, self.endpoint(link));
-        log::log!(level, "{name} {side}: connected to {endpoint}");
+        let (name, endpoint) = (&*self.proxies[proxy].name, self.endpoint(link));
+        log::log!(
+            level, proxy = name, side:% = side, peer:% = endpoint;
+            "{name} {side}: connected to {endpoint}"
+        );
     }
 
     /// The time for the peer's greeting on a connection that the broker made is over.
@@ -471,6 +521,7 @@ impl Core {
         let (name, side) = self.names(conn.socket);
         let target = self.target_of(index, conn.peer);
         log::warn!(
+            proxy = name, side:% = side, peer = *target;
             "{name} {side}: connected to {target}, no greeting yet: is it the port of a ZeroMQ \
              socket?"
         );
@@ -498,7 +549,7 @@ impl Core {
         let level = self.level_of_report(id, key, 0, Level::Warn);
         let (name, side) = self.names(id);
         log::log!(
-            level,
+            level, proxy = name, side:% = side, peer = *source, reason = key.label;
             "{name} {side}: dropping messages for {source}: its queue is full with {messages} \
              messages of {bytes} bytes (sndhwm, sndhwm_bytes)"
         );
@@ -510,7 +561,7 @@ impl Core {
         let level = self.level_of_report(id, key, 0, Level::Warn);
         let (name, side) = self.names(id);
         log::log!(
-            level,
+            level, proxy = name, side:% = side, reason = key.label;
             "{name} {side}: dropping messages: the queues of all peers are full (sndhwm, \
              sndhwm_bytes)"
         );
@@ -534,7 +585,8 @@ impl Core {
             let level = self.level_of_report(id, key, missed, Level::Info);
             let (name, side) = self.names(id);
             log::log!(
-                level,
+                level, proxy = name, side:% = side, peer = *peer, reason = key.label,
+                count = missed;
                 "{name} {side}: dropped {} for {peer} until {until}",
                 counted(missed, "message")
             );
@@ -547,7 +599,7 @@ impl Core {
             let level = self.level_of_report(id, key, missed, Level::Info);
             let (name, side) = self.names(id);
             log::log!(
-                level,
+                level, proxy = name, side:% = side, reason = key.label, count = missed;
                 "{name} {side}: dropped {} until a queue had room again",
                 counted(missed, "message")
             );
@@ -567,7 +619,7 @@ impl Core {
         let level = self.level_of_report(id, key, 1, Level::Warn);
         let (name, _) = self.names(id);
         log::log!(
-            level,
+            level, proxy = name, side:% = side, reason = label;
             "{name} {side}: not delivered, {label}: {}",
             Frames::new(wire)
         );
@@ -673,120 +725,5 @@ fn causes_of(sum: &Sum) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::table::Handle;
-
-    const CURVE: &str = "mechanism-mismatch";
-    const LATE: &str = "handshake-timeout";
-
-    fn link(slot: u8) -> LinkId {
-        LinkId::new(u32::from(slot), 0)
-    }
-
-    fn closed(label: &'static str, last: u8) -> Key {
-        Key {
-            subject: Subject::Closed,
-            side: SocketName::Frontend,
-            label,
-            source: Source::Address([10, 0, 0, last].into()),
-        }
-    }
-
-    #[test]
-    fn a_cause_from_an_address_is_a_line_once_and_a_sum_afterwards() {
-        let mut reports = Reports::default();
-        let news = |reports: &mut Reports, key| (0..4).filter(|_| reports.note(key, 2)).count();
-        for key in [closed(CURVE, 1), closed(CURVE, 2), closed(LATE, 1)] {
-            assert_eq!(news(&mut reports, key), 1, "{key:?}");
-        }
-        assert!(!reports.note(closed(LATE, 1), 2));
-        let sums = reports.sum_up();
-        let expected = Sum {
-            causes: vec![(CURVE, 6), (LATE, 4)],
-            has_unlisted: false,
-            main: Some(closed(LATE, 1).source),
-            messages: 20,
-            others: 1,
-            side: SocketName::Frontend,
-            subject: Subject::Closed,
-            total: 10,
-        };
-        assert_eq!(sums, [expected]);
-        assert!(!reports.note(closed(LATE, 1), 2), "it is not forgotten yet");
-        assert_eq!(reports.sum_up()[0].total, 1);
-        assert_eq!(reports.sum_up(), [], "no case for a minute");
-        assert_eq!((reports.len(), reports.kept), (0, [0; Subject::COUNT]));
-        assert!(reports.note(closed(LATE, 1), 2), "it is a line again");
-    }
-
-    #[test]
-    fn reports_beyond_the_limit_are_summed_by_cause() {
-        let mut reports = Reports::default();
-        let last = u8::try_from(REPORTS_KEPT_MAX - 1).expect("few");
-        let lines = (0..=last).filter(|last| reports.note(closed(CURVE, *last), 2));
-        assert_eq!(lines.count(), REPORTS_KEPT_MAX);
-        for address in 0..100 {
-            assert!(!reports.note(closed(LATE, last.wrapping_add(1 + address)), 2));
-        }
-        let other = Key {
-            subject: Subject::Undelivered,
-            ..closed(LATE, 0)
-        };
-        assert!(reports.note(other, 2), "each subject has room of its own");
-        assert_eq!(reports.len(), REPORTS_KEPT_MAX + 2);
-        let sums = reports.sum_up();
-        assert_eq!(sums.len(), 1);
-        assert_eq!(sums[0].causes, [(LATE, 100)]);
-        assert!(sums[0].has_unlisted && sums[0].main.is_none());
-    }
-
-    /// In any order, every report is a line or part of a sum.
-    #[test]
-    fn no_report_is_lost() {
-        let (mut reports, mut state) = (Reports::default(), 7_u32);
-        let (mut noted, mut lines, mut summed) = (0_u64, 0_u64, 0_u64);
-        for _ in 0..20_000 {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let [kind, address, ..] = state.to_be_bytes();
-            match kind {
-                0 => summed += reports.sum_up().iter().map(|sum| sum.total).sum::<u64>(),
-                1 => reports.renew(link(address)),
-                _ => {
-                    let label = [CURVE, LATE][usize::from(kind % 2)];
-                    let mut key = closed(label, address);
-                    if kind % 8 == 2 {
-                        key.source = Source::Link(link(address));
-                    }
-                    noted += 1;
-                    lines += u64::from(reports.note(key, 2));
-                }
-            }
-        }
-        summed += reports.sum_up().iter().map(|sum| sum.total).sum::<u64>();
-        assert_eq!(lines + summed, noted);
-        assert!(
-            lines > 100 && summed > 100,
-            "{lines} lines, {summed} in sums"
-        );
-    }
-
-    #[test]
-    fn a_flapping_link_has_few_lines_a_minute() {
-        let mut reports = Reports::default();
-        let key = Key {
-            source: Source::Link(link(3)),
-            ..closed(LATE, 1)
-        };
-        let lines = (0..50).filter(|_| {
-            reports.renew(link(3));
-            reports.note(key, 2)
-        });
-        assert_eq!(lines.count(), LINK_LINES_MAX as usize);
-        assert_eq!(reports.sum_up()[0].total, 50 - u64::from(LINK_LINES_MAX));
-        reports.renew(link(4));
-        assert!(!reports.note(key, 2), "another link is up");
-        reports.renew(link(3));
-        assert!(reports.note(key, 2));
-    }
-}
+#[path = "report_tests.rs"]
+mod tests;

@@ -337,6 +337,7 @@ impl Core {
             Wish::Subscribe => "subscribe to",
         };
         log::warn!(
+            proxy = name, side:% = side, peer:% = conn.named();
             "{name} {side}: {} may not {verb} \"{}\": the role {role} does not permit it{}",
             conn.named(),
             show(topic),

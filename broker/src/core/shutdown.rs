@@ -215,11 +215,15 @@ impl Core {
         self.end_linger(now);
         let proxy = &mut self.proxies[id];
         proxy.stop = Stop::Closing;
-        let name = &proxy.name;
+        let name = &*proxy.name;
         for socket in proxy.sockets().map(|socket| &self.sockets[socket]) {
-            if socket.stats.dropped(DropReason::Stopping) > 0 {
-                let loss = self.shutdown.describe_loss(socket);
-                log::warn!("{name} {}: {loss}", socket.name);
+            let dropped = socket.stats.dropped(DropReason::Stopping);
+            if dropped > 0 {
+                let (side, loss) = (socket.name, self.shutdown.describe_loss(socket));
+                log::warn!(
+                    proxy = name, side:% = side, count = dropped;
+                    "{name} {side}: {loss}"
+                );
             }
         }
         self.close_all_later(CloseReason::Stopping, |conn| conn.proxy == id);

@@ -254,6 +254,7 @@ impl Core {
         if let Err(refusal) = answer.outcome {
             let (name, side) = self.names(zap);
             log::debug!(
+                proxy = name, side:% = side;
                 "{name} {side}: {refusal}: \"{}\"",
                 show(answer.text).up_to(TEXT_LEN_MAX)
             );

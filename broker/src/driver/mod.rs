@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
 use reload::Reload;
 use signal_hook_mio::v1_0::Signals;
+use signals::AtSigusr1;
 use stage::Stages;
 use std::collections::{VecDeque, hash_map::RandomState};
 use std::fmt;
@@ -88,6 +89,7 @@ pub enum BindError {
 
 /// A broker whose endpoints are bound.
 pub struct Broker {
+    at_sigusr1: AtSigusr1,
     /// The time at which the work of the turn began.
     began_at: Instant,
     /// System calls since the last read of the clock, with bytes counted as calls.
@@ -165,6 +167,7 @@ impl Broker {
         let (sender, commands) = mpsc::channel();
         Ok(Self {
             ack_checks: VecDeque::new(),
+            at_sigusr1: AtSigusr1::default(),
             began_at: now,
             calls: 0,
             commands,

@@ -7,10 +7,14 @@ use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::time::Instant;
 
+/// What SIGUSR1 does, if anything.
+#[derive(Default)]
+pub(super) struct AtSigusr1(Option<Box<dyn FnMut() + Send>>);
+
 impl Broker {
     /// Makes SIGINT and SIGTERM end [`Self::run`] after queued messages were sent; a second one
-    /// ends it at once. SIGHUP reads the configuration again: [`Self::reload_from`]. SIGUSR1 and
-    /// SIGUSR2, which end other programs, have no effect.
+    /// ends it at once. SIGHUP reads the configuration again: [`Self::reload_from`]. SIGUSR1 does
+    /// what [`Self::on_sigusr1`] says. SIGUSR2, which ends other programs, has no effect.
     ///
     /// # Errors
     /// The error of the system.
@@ -22,6 +26,12 @@ impl Broker {
             .register(&mut signals, token, Interest::READABLE)?;
         self.signals = Some(signals);
         Ok(())
+    }
+
+    /// Calls `listener` at each SIGUSR1, which has no effect otherwise. It is called on the thread
+    /// of the broker: all messages wait meanwhile.
+    pub fn on_sigusr1(&mut self, listener: impl FnMut() + Send + 'static) {
+        self.at_sigusr1.0 = Some(Box::new(listener));
     }
 
     pub(super) fn handle_signals(&mut self, now: Instant) {
@@ -44,7 +54,10 @@ impl Broker {
                     }
                     self.stop(now);
                 }
-                SIGUSR1 => log::info!("SIGUSR1 has no effect"),
+                SIGUSR1 => match &mut self.at_sigusr1.0 {
+                    Some(listener) => listener(),
+                    None => log::info!("SIGUSR1 has no effect"),
+                },
                 _ => {}
             }
         }

@@ -181,6 +181,8 @@ fn a_proxy_that_is_removed_ends_at_the_drain_timeout() {
     assert_eq!(play.core.memory(), before);
     play.has_no_trace();
     assert!(!play.core.is_stopped());
+    let lost = play.core.admin(play.now).broker().dropped_messages;
+    assert_eq!(lost, 3, "what it dropped stays counted");
 }
 
 #[test]

@@ -53,6 +53,13 @@ fn strangers_from_one_address_are_a_line_and_a_sum_a_minute() {
     let sum = "WARN queue frontend: closed 43 more peers from 10.0.0.7 and 1 other in the \
                last minute: not-zmtp (43)";
     assert_eq!(log::taken(), [sum]);
+    let all = "proxy=queue side=frontend";
+    let fields = [
+        format!("{all} peer=10.0.0.7:1 reason=not-zmtp"),
+        format!("{all} peer=10.0.0.8:1 reason=not-zmtp"),
+        format!("{all} peer=10.0.0.7 and 1 other reason=not-zmtp count=43"),
+    ];
+    assert_eq!(log::taken_fields(), fields);
     play.strangers(0, [10, 0, 0, 8], 1);
     assert_eq!(log::taken(), [""; 0], "it is not forgotten yet");
     play.pass(MINUTE);
@@ -296,6 +303,10 @@ fn a_slow_subscriber_is_reported_when_it_begins_to_miss_messages_and_when_it_has
          minute: dropped 6 messages until then",
     ];
     assert_eq!(log::taken(), sums);
+    let fields_of = "proxy=forwarder side=backend peer=10.0.0.7:5 reason=peer-full";
+    let fields =
+        ["", " count=3", " count=3", " count=6"].map(|count| format!("{fields_of}{count}"));
+    assert_eq!(log::taken_fields(), fields);
     play.pass(MINUTE * 2);
     play.send(publisher, &["1", "2", "3", "4", "5"]);
     assert_eq!(log::taken().len(), 1, "no case for a minute");
@@ -353,6 +364,9 @@ fn dropping_messages_because_all_sinks_are_full_is_reported() {
     play.write(sink);
     let line = "INFO streamer backend: dropped 3 messages until a queue had room again";
     assert_eq!(log::taken(), [line]);
+    let fields = ["", " count=3"];
+    let fields = fields.map(|count| format!("proxy=streamer side=backend reason=peer-full{count}"));
+    assert_eq!(log::taken_fields(), fields);
     play.send(source, &["1", "2", "3", "4"]);
     assert_eq!(log::taken(), [""; 0], "within a minute it is counted");
     play.core.finish_reports();

@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) core: Core,
     /// The endpoints that connections were made to.
     dialled: BTreeMap<ConnId, Endpoint>,
+    /// All dropped messages, as last told.
+    dropped_messages: u64,
     /// Figures of all sockets, from before a proxy may have been freed.
     last_figures: Vec<SocketView>,
     /// The proxies of the configuration that the core has.
@@ -137,6 +139,7 @@ impl Node {
             by_cable: BTreeMap::new(),
             core,
             dialled: BTreeMap::new(),
+            dropped_messages: 0,
             last_figures: Vec::new(),
             proxies,
             repertoire,

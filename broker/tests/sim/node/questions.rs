@@ -24,6 +24,7 @@ impl Node {
         if self.core.has_backlog() || self.core.is_stopped() {
             return;
         }
+        self.ask_for_losses(now);
         let known = self.known();
         let (proxy, index) = ctx.random.pick(&known);
         let sockets = self.admin(now).proxy(proxy).expect("it is configured");
@@ -40,6 +41,18 @@ impl Node {
         if !ctx.is_calm && self.stopped_at.is_none() && ctx.random.chance(15) {
             self.kick(ctx, now, proxy, &peers);
         }
+    }
+
+    /// The sum of the dropped messages has those of removed proxies too.
+    fn ask_for_losses(&mut self, now: Instant) {
+        let told = self.admin(now).broker().dropped_messages;
+        let sockets = self.core.statistics();
+        let present: u64 = sockets.iter().flat_map(|it| it.counters.drops).sum();
+        let former = std::mem::replace(&mut self.dropped_messages, told);
+        assert!(
+            told >= present && told >= former,
+            "{told} dropped messages, {present} by sockets that are there, {former} before"
+        );
     }
 
     /// Questions as the driver would ask them: those beyond the budget of a turn wait for the next.
