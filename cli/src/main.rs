@@ -20,8 +20,9 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let outcome = match args::Args::try_parse() {
         Ok(args) => {
-            logger::start(args.verbosity);
-            command::dispatch(args.command, args::definition)
+            let log = args.command.as_ref().and_then(command::Command::log);
+            let started = logger::start(args.verbosity, log);
+            started.and_then(|()| command::dispatch(args.command, args::definition))
         }
         Err(error) if error.use_stderr() => Err(args::explain(&error)),
         // Help or version was requested.

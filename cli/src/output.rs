@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use zmtp::show;
 
+use crate::logger;
+
 /// Why a command failed: sentences with the remedy, and the exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -39,6 +41,9 @@ pub(crate) fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
         Err(Failure::Running(sentence)) => (vec![sentence], 1),
         Err(Failure::Usage(sentences)) => (sentences, 2),
     };
+    if logger::log_errors(&sentences) {
+        return ExitCode::from(code);
+    }
     let lines = sentences
         .iter()
         .map(|line| format!("zmqd: {}\n", show(line).whole()));

@@ -22,6 +22,7 @@ mod systemd;
 
 use clap::Subcommand;
 
+use crate::logger::LogArgs;
 use crate::output::Failure;
 
 /// The subcommands.
@@ -41,6 +42,17 @@ pub(crate) enum Command {
     Passwd(passwd::PasswdArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+}
+
+impl Command {
+    /// The log of a command that has options for it.
+    pub(crate) fn log(&self) -> Option<&LogArgs> {
+        match self {
+            Self::Proxy(command) => Some(&command.args.log),
+            Self::Run(args) => Some(&args.log),
+            _ => None,
+        }
+    }
 }
 
 /// Runs a subcommand. `definition` is the whole command line, for completions and manual pages.

@@ -8,6 +8,7 @@ use broker::config::{BrokerControl, Config, SocketName};
 use super::config_file;
 use super::http_args::HttpArgs;
 use super::serve::{self, Source};
+use crate::logger::LogArgs;
 use crate::output::{Failure, print};
 
 /// Run the proxies of a configuration file
@@ -24,17 +25,21 @@ pub(crate) struct RunArgs {
     /// Where zmqd status and ctl ask: an ipc endpoint, or none
     #[arg(long, value_name = "ENDPOINT|none", value_parser = BrokerControl::from_text)]
     pub(crate) broker_control: Option<BrokerControl>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 const EXAMPLES: &str = "\
 zmqd prints a line for each bound endpoint, with the real port: NAME SIDE bound ENDPOINT.
 SIGINT or SIGTERM stops it after it has sent queued messages; a second signal stops it at once.
-SIGHUP reads the file again and applies the changes, or rejects it as a whole.
+SIGHUP reads the file again and applies the changes, or rejects it as a whole. SIGUSR1 opens the
+log file again.
 
 Examples:
   zmqd run
   zmqd run zmqd.toml
   zmqd run zmqd.toml --http 127.0.0.1:9090
+  zmqd run zmqd.toml --log-format json --log-file /var/log/zmqd.log
   zmqd run --print-default > zmqd.toml";
 
 /// Runs until a signal stops it.

@@ -10,6 +10,7 @@ use zmtp::show;
 
 use super::http_args::HttpArgs;
 use super::{config_file, local, systemd};
+use crate::logger;
 use crate::output::{Failure, print};
 
 /// Where a configuration is from.
@@ -71,6 +72,9 @@ pub(super) fn serve(
     broker
         .stop_on_signals()
         .map_err(|error| Failure::Running(format!("cannot wait for signals: {error}")))?;
+    if let Some(reopen) = logger::reopener() {
+        broker.on_sigusr1(reopen);
+    }
     let name = source.name();
     log::info!("{}", started(config, &name));
     let first = config.clone();
@@ -85,24 +89,14 @@ pub(super) fn serve(
     if let Some(endpoint) = config.broker_control.endpoint() {
         log::info!("zmqd status and zmqd ctl ask at {endpoint}");
     }
-    log_public_keys(config);
     let bound = broker.bound();
-    let mut text = String::new();
-    for Bound {
-        endpoint,
-        proxy,
-        side,
-    } in &bound
-    {
-        text.push_str(&format!("{proxy} {side} bound {endpoint}\n"));
-    }
-    if let Some(address) = broker.admin().http_address() {
-        text.push_str(&format!("http bound http://{address}/\n"));
-    }
+    log_proxies(config, &bound);
+    let mut text = announcement(&mut broker, &bound);
     text.push_str(&afterwards(&bound));
-    if let Some(tell) = systemd::supervised_by(broker.handle()) {
+    let supervisor = systemd::supervised_by(broker.handle()).map(|(tell, thread)| {
         broker.on_stage(tell);
-    }
+        thread
+    });
     match print(&text) {
         // A broker works even if the reader of its endpoints has closed stdout.
         Ok(()) | Err(Failure::BrokenPipe) => {}
@@ -112,15 +106,36 @@ pub(super) fn serve(
     broker
         .run()
         .map_err(|error| Failure::Running(format!("the event loop failed: {error}")))?;
-    let mut admin = broker.admin();
-    let sockets = admin.sockets();
-    let drops = sockets.iter().flat_map(|socket| socket.counters.drops);
+    let end = broker.admin().broker();
     log::info!(
+        count = end.dropped_messages;
         "stopped after {}: {} dropped",
-        rough(admin.broker().uptime),
-        counted(drops.sum(), "message")
+        rough(end.uptime),
+        counted(end.dropped_messages, "message")
     );
+    drop(broker);
+    if let Some(thread) = supervisor {
+        // Its panic is on stderr.
+        let _ = thread.join();
+    }
     Ok(())
+}
+
+/// A line for each endpoint, which scripts can rely on.
+fn announcement(broker: &mut Broker, bound: &[Bound]) -> String {
+    let mut text = String::new();
+    for Bound {
+        endpoint,
+        proxy,
+        side,
+    } in bound
+    {
+        text.push_str(&format!("{proxy} {side} bound {endpoint}\n"));
+    }
+    if let Some(address) = broker.admin().http_address() {
+        text.push_str(&format!("http bound http://{address}/\n"));
+    }
+    text
 }
 
 /// Makes a broker, with a control at the usual place unless the configuration has one; returns that
@@ -178,12 +193,28 @@ fn started(config: &Config, source: &str) -> String {
     )
 }
 
-/// Logs the public keys that peers must know.
-fn log_public_keys(config: &Config) {
+/// Logs the endpoints of each socket, and the public keys that peers must know.
+fn log_proxies(config: &Config, bound: &[Bound]) {
     for proxy in &config.proxies {
-        for side in SocketName::ALL {
+        let name = &*proxy.name;
+        for side in proxy.sockets() {
+            let own = |it: &&Bound| it.proxy == name && it.side == side;
+            let binds = bound.iter().filter(own);
+            let binds = binds.map(|it| format!("at {}", it.endpoint));
+            let connects = proxy.socket(side).connect.iter();
+            let connects = connects.map(|it| format!("to {}", it.endpoint));
+            let endpoints: Vec<String> = binds.chain(connects).collect();
+            log::info!(
+                proxy = name, side:% = side;
+                "{name} {side}: {} {}",
+                proxy.socket_type(side).name(),
+                endpoints.join(", ")
+            );
             if let Some(key) = proxy.socket(side).public_key() {
-                log::info!("{} {side}: CURVE with the public key {key}", proxy.name);
+                log::info!(
+                    proxy = name, side:% = side;
+                    "{name} {side}: CURVE with the public key {key}"
+                );
             }
         }
     }

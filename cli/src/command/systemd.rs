@@ -8,10 +8,9 @@ use super::serve::counted;
 use std::env;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use broker::reason::DropReason;
 use broker::{Admin, Handle, Stage};
 use sd_notify::NotifyState;
 
@@ -19,8 +18,11 @@ use sd_notify::NotifyState;
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Begins to tell systemd about the broker, if systemd has started the process and wants to know.
-/// The result takes the stages of the broker.
-pub(crate) fn supervised_by(broker: Handle) -> Option<impl FnMut(Stage) + Send + 'static> {
+/// The result takes the stages of the broker, and is the thread that tells systemd about them: it
+/// ends after the broker, when the last stage was told.
+pub(crate) fn supervised_by(
+    broker: Handle,
+) -> Option<(impl FnMut(Stage) + Send + 'static, JoinHandle<()>)> {
     env::var_os("NOTIFY_SOCKET")?;
     let (sender, stages) = mpsc::channel();
     // Two signs of life within the time of the watchdog, as systemd recommends.
@@ -32,14 +34,18 @@ pub(crate) fn supervised_by(broker: Handle) -> Option<impl FnMut(Stage) + Send +
             log::warn!("cannot tell systemd about the state of zmqd: {error}");
         }
     });
-    if let Err(error) = begun {
-        log::warn!("cannot start a thread that tells systemd about the state of zmqd: {error}");
-        return None;
-    }
-    Some(move |stage| {
+    let thread = match begun {
+        Ok(thread) => thread,
+        Err(error) => {
+            log::warn!("cannot start a thread that tells systemd about the state of zmqd: {error}");
+            return None;
+        }
+    };
+    let tell = move |stage| {
         // The thread may have ended with an error, which is in the log.
         let _ = sender.send(stage);
-    })
+    };
+    Some((tell, thread))
 }
 
 /// Tells systemd about each stage, and the state in each interval, until the broker ends.
@@ -48,7 +54,7 @@ fn tell(broker: &Handle, stages: &Receiver<Stage>, interval: Duration) -> io::Re
         match stages.recv_timeout(interval) {
             Ok(Stage::Running) => {
                 let Some(state) = broker.call(describe) else {
-                    return Ok(());
+                    continue;
                 };
                 sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&state)])?;
             }
@@ -62,8 +68,9 @@ fn tell(broker: &Handle, stages: &Receiver<Stage>, interval: Duration) -> io::Re
                 NotifyState::Status("stopping: sending queued messages"),
             ])?,
             Err(RecvTimeoutError::Timeout) => {
+                // A broker that has ended answers nothing; its last stage is still to be told.
                 let Some(state) = broker.call(describe) else {
-                    return Ok(());
+                    continue;
                 };
                 sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(&state)])?;
             }
@@ -78,10 +85,7 @@ fn describe(admin: &mut Admin<'_>) -> String {
     let sum = |count: &dyn Fn(&broker::view::SocketView) -> u64| sockets.iter().map(count).sum();
     let peers: u64 = sum(&|socket| socket.peers as u64);
     let queued: u64 = sum(&|socket| socket.queued_messages);
-    let dropped: u64 = sum(&|socket| {
-        let drops = DropReason::ALL.map(|reason| socket.counters.dropped(reason));
-        drops.iter().sum()
-    });
+    let dropped = admin.broker().dropped_messages;
     format!(
         "{}, {}, {} queued, {} dropped",
         counted(admin.proxies().len() as u64, "proxy"),

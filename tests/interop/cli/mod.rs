@@ -2,6 +2,7 @@
 
 mod ctl;
 mod http;
+mod log;
 mod reload;
 mod replay;
 mod run;

@@ -14,6 +14,7 @@ use zmtp::{SocketType, show};
 
 use crate::capture::RecordArgs;
 use crate::command::http_args::HttpArgs;
+use crate::logger::LogArgs;
 use crate::value::{Attached, bind_by_habit, connect_by_habit, size};
 
 /// One proxy, configured on the command line; the name of the subcommand is its kind.
@@ -109,6 +110,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "TIME", default_value = DRAIN_TIMEOUT)]
     #[arg(value_parser = drain_timeout, allow_negative_numbers = true)]
     pub(crate) drain_timeout: Duration,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// A value of an option, for one socket or for both sides.
