@@ -37,9 +37,6 @@ impl Core {
     /// Attaches a peer after its handshake; false if another peer has its identity and was asked
     /// for a sign of life. The newcomer then waits until [`Self::check_contest`].
     pub(super) fn take_in(&mut self, id: ConnId, peer: &Peer) -> Result<bool, CloseReason> {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.user.clone_from(&peer.user);
-        }
         if self.is_of_other_user(id, peer) {
             return Err(CloseReason::IdentityTaken);
         }
@@ -72,7 +69,7 @@ impl Core {
         let pattern = &self.sockets[conn.socket].pattern;
         let holder = pattern.holder(&peer.identity, &self.conns);
         let holder = holder.and_then(|holder| self.conns.get(holder));
-        holder.is_some_and(|holder| holder.user != peer.user)
+        holder.is_some_and(|holder| holder.user != conn.user)
     }
 
     /// The peer that may keep its identity from a newcomer.

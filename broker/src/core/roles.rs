@@ -214,7 +214,10 @@ impl Core {
         id: ConnId,
         peer: &Peer,
     ) -> Result<Option<RoleConfig>, CloseReason> {
-        let (Some(conn), Some(user)) = (self.conns.get(id), &peer.user) else {
+        let Some(conn) = self.conns.get(id) else {
+            return Ok(None);
+        };
+        let Some(user) = &conn.user else {
             return Ok(None);
         };
         let Some(role) = self.role_of(conn.socket, user)? else {

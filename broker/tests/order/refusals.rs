@@ -15,7 +15,7 @@ use zmtp::curve::{CurveClient, CurveServer, SecretKey};
 use zmtp::limits::GREETING_SIZE;
 use zmtp::plain::{Password, PasswordHash};
 use zmtp::wire::greeting::Greeting;
-use zmtp::{MechanismConfig, Session, SessionConfig, SocketType};
+use zmtp::{Event, MechanismConfig, Session, SessionConfig, SocketType};
 
 const FRONT: SocketName = SocketName::Frontend;
 const SECOND: Duration = Duration::from_secs(1);
@@ -280,12 +280,55 @@ fn a_role_that_forbids_the_side_is_refused_in_the_handshake() {
     }
 }
 
+/// The secret key of this number.
+pub(crate) fn secret(number: u8) -> SecretKey {
+    SecretKey::from_bytes(&[number; 32]).expect("a usable key")
+}
+
+impl Play {
+    /// A peer with the first key connects to the frontend, which it believes to have the second;
+    /// returns whether its handshake succeeds.
+    pub(crate) fn knock_with_key(
+        &mut self,
+        (own, server): (u8, u8),
+        socket_type: SocketType,
+        identity: &[u8],
+    ) -> (ConnId, bool) {
+        let client = CurveClient::new(secret(own), secret(server).public_key());
+        let config = SessionConfig {
+            identity: identity.to_vec(),
+            mechanism: MechanismConfig::CurveClient(Arc::new(client)),
+            ..SessionConfig::new(socket_type)
+        };
+        let mut out = Vec::new();
+        let mut session = Session::new(Arc::new(config), self.now, &mut out);
+        let (id, mut input) = (self.accept(), Vec::new());
+        loop {
+            let flow = self.feed(id, &std::mem::take(&mut out));
+            input.extend(self.write_up_to(id, usize::MAX));
+            if flow == Flow::Closed {
+                return (id, false);
+            }
+            while !input.is_empty() {
+                let step = session
+                    .handle_input(&mut input, &mut out)
+                    .expect("a broker");
+                match step.event {
+                    Event::Ready(_) => return (id, true),
+                    Event::Need(_) => break,
+                    _ => {}
+                }
+                input.drain(..step.consumed);
+            }
+        }
+    }
+}
+
 /// The client that CURVE refuses is named by the beginning of its key; one that does not know the
 /// key of the server waits too.
 #[test]
 fn a_refused_key_is_logged_by_its_beginning() {
     log::keep();
-    let secret = |first: u8| SecretKey::from_bytes(&[first; 32]).expect("a usable key");
     let mut config = proxy("streamer");
     config.frontend.mechanism = MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret(1))));
     config.frontend.admission = Admission::Keys(Arc::new(ClientKeys::default()));
@@ -294,28 +337,8 @@ fn a_refused_key_is_logged_by_its_beginning() {
         (1, "the peer is not authorised (key "),
         (9, "HELLO does not open"),
     ] {
-        let client = CurveClient::new(secret(2), secret(server).public_key());
-        let config = SessionConfig {
-            mechanism: MechanismConfig::CurveClient(Arc::new(client)),
-            ..SessionConfig::new(SocketType::Push)
-        };
-        let mut out = Vec::new();
-        let mut session = Session::new(Arc::new(config), play.now, &mut out);
-        let id = play.accept();
-        let (mut flow, mut input) = (Flow::Done, Vec::new());
-        while flow != Flow::Closed {
-            flow = play.feed(id, &std::mem::take(&mut out));
-            input.extend(play.write_up_to(id, usize::MAX));
-            while flow != Flow::Closed && !input.is_empty() {
-                let step = session
-                    .handle_input(&mut input, &mut out)
-                    .expect("a broker");
-                if step.consumed == 0 {
-                    break;
-                }
-                input.drain(..step.consumed);
-            }
-        }
+        let (id, is_in) = play.knock_with_key((2, server), SocketType::Push, b"");
+        assert!(!is_in);
         assert_eq!(play.closes(), []);
         play.pass(4 * SECOND);
         assert_eq!(play.closes(), [id]);

@@ -3,8 +3,9 @@
 
 use crate::changes::{endpoint, main_only};
 use crate::play::{Play, hello, proxy};
+use crate::refusals::secret;
 use broker::config::{
-    Admission, Attach, CaptureFormat, Config, Endpoint, Overflow, SocketName, diff,
+    Admission, Attach, CaptureFormat, ClientKeys, Config, Endpoint, Overflow, SocketName, diff,
 };
 use broker::reason::CloseReason;
 use broker::record::{OpenError, Origin, RecordConfig, Statistics, Tape};
@@ -13,7 +14,9 @@ use broker::{Action, Applied, ChangeError, ConnId, ListenerId};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use zmtp::{Authorization, SocketType};
+use std::time::Duration;
+use zmtp::curve::CurveServer;
+use zmtp::{Authorization, MechanismConfig, SocketType};
 
 const FRONT: SocketName = SocketName::Frontend;
 const BACK: SocketName = SocketName::Backend;
@@ -265,6 +268,42 @@ impl Drop for TestTape {
     fn drop(&mut self) {
         self.0.lock().expect("no panic").is_over = true;
     }
+}
+
+/// Once it got the name of the list that let it in, which was not in force any more.
+#[test]
+fn a_peer_that_waits_for_an_identity_is_named_by_the_newest_list() {
+    let list = |user: &str| {
+        let mut keys = ClientKeys::default();
+        keys.insert(&secret(2).public_key(), user);
+        Admission::Keys(Arc::new(keys))
+    };
+    let mut config = proxy("queue");
+    config.name = "main".to_owned();
+    config.frontend.mechanism = MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret(1))));
+    config.frontend.admission = list("former");
+    config.backend.bind = vec![endpoint(2)];
+    let mut play = Play::of(config);
+    let join = |play: &mut Play| {
+        let (id, is_in) = play.knock_with_key((2, 1), SocketType::Dealer, b"name");
+        assert!(is_in);
+        id
+    };
+    let (holder, newcomer) = (join(&mut play), join(&mut play));
+    play.reload(|config| config.proxies[0].frontend.admission = list("present"))
+        .expect("legal");
+    // The holder gives no sign of life, so the newcomer gets the identity.
+    play.pass(Duration::from_secs(2));
+    let actions = play.actions();
+    let is_lost = |action: &Action| matches!(action, Action::Close { id, .. } if *id == holder);
+    assert!(actions.iter().any(is_lost), "{actions:?}");
+    let id = play.id("main");
+    let (filter, page) = (PeerFilter::default(), PageQuery::default());
+    let peers = play.core.admin(play.now).peers(id, &filter, &page);
+    let peers = peers.expect("it is there").items;
+    let peer = peers.iter().find(|peer| peer.id == newcomer);
+    let user = peer.and_then(|peer| peer.user.as_deref());
+    assert_eq!(user, Some("present"));
 }
 
 #[test]

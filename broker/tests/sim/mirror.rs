@@ -421,7 +421,10 @@ impl Mirror {
     }
 
     fn meet(&mut self, peer: &Peer) {
-        self.user.clone_from(&peer.user);
+        // Since a trial began, another list may have given it another name.
+        if self.user.is_none() {
+            self.user.clone_from(&peer.user);
+        }
         let checks = [peer.loop_check, self.session.config().loop_check];
         self.is_neighbour |= !checks.contains(&LoopCheck::Off);
     }

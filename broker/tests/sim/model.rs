@@ -254,7 +254,7 @@ impl Model {
                 // And that of a peer that may not take an identity from another user.
                 Heard::Ready(peer) if self.is_of_other_user(id, &peer) => break,
                 // And that of a peer whose role does not permit it to be there.
-                Heard::Ready(peer) if !self.take_part(id, peer.user.as_deref()) => break,
+                Heard::Ready(peer) if !self.take_part(id, &peer.identity) => break,
                 Heard::Ready(peer) => {
                     let mirror = self.mirrors.get_mut(&id).expect("it is connected");
                     assert!(!mirror.is_denied, "{id:?} was denied, and came in");

@@ -73,20 +73,27 @@ impl Part {
 
 impl Model {
     /// The role of a peer that is about to come in; false if it may not.
-    pub(super) fn take_part(&mut self, id: ConnId, user: Option<&str>) -> bool {
+    pub(super) fn take_part(&mut self, id: ConnId, identity: &[u8]) -> bool {
         let own = self.mirrors[&id].socket;
         let socket = &self.sockets[index(own)];
-        let Some(user) = user else { return true };
-        if !self.may_be_at(own, user) {
+        let Some(user) = self.mirrors[&id].user.clone() else {
+            return true;
+        };
+        if !self.may_be_at(own, &user) {
             return false;
         }
-        let part = self.part(&socket.config.admission, user);
+        let part = self.part(&socket.config.admission, &user);
         let Some(part) = part else { return true };
         let is_same = |other: &Mirror| {
             let other = other.part.as_ref().filter(|_| other.phase == Phase::Ready);
             other.is_some_and(|other| other.user == part.user && other.role.name == part.role.name)
         };
-        let others = self.mirrors.values().filter(|other| is_same(other)).count();
+        // A peer that comes again replaces its former self.
+        let is_router = socket.socket_type == SocketType::Router;
+        let former = socket.names.get(identity).filter(|_| is_router);
+        let others = self.mirrors.iter();
+        let others = others.filter(|(other, mirror)| is_same(mirror) && Some(*other) != former);
+        let others = others.count();
         let most = part.role.max_connections as usize;
         if most > 0 && others >= most {
             return false;
@@ -154,7 +161,7 @@ impl Model {
         let holder = holder.map(|holder| &self.mirrors[holder]);
         let holder = holder.filter(|holder| holder.phase == Phase::Ready);
         self.sockets[index(own)].socket_type == SocketType::Router
-            && holder.is_some_and(|holder| holder.user != peer.user)
+            && holder.is_some_and(|holder| holder.user != self.mirrors[&id].user)
     }
 
     /// The input of `id` waits because its user has used up its rate. It is unknown when its
