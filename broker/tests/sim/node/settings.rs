@@ -236,6 +236,10 @@ impl Node {
             proxy: self.draw_proxy(ctx),
             side: ctx.random.pick(&SocketName::SIDES),
         };
+        // What is not applied must not be in the configuration, which another change would apply.
+        if self.changeable(key).is_none() {
+            return;
+        }
         let former = self.config.clone();
         let config = self.config.proxies[key.proxy as usize].socket_mut(key.side);
         let is_server = matches!(config.mechanism, MechanismConfig::CurveServer(_));
@@ -262,7 +266,7 @@ impl Node {
                 _ => Admission::Keys(Arc::new(some_keys(ctx))),
             };
         }
-        if self.changeable(key).is_none() || !self.reload_keys(ctx, now, key, former) {
+        if !self.reload_keys(ctx, now, key, former) {
             return;
         }
         if has_other_key {
