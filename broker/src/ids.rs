@@ -70,8 +70,10 @@ impl ConnId {
         self.slot as usize
     }
 
-    /// Both as one number, never zero.
-    pub(crate) fn number(self) -> u64 {
+    /// The number of the connection in recordings, never zero; see
+    /// [`Origin::connection`](crate::record::Origin::connection).
+    #[must_use]
+    pub fn number(self) -> u64 {
         (u64::from(self.generation) << 32 | u64::from(self.slot)).wrapping_add(1)
     }
 }

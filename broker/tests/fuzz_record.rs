@@ -40,6 +40,8 @@ fn recording(random: &mut Random) -> Vec<u8> {
             // A message, up to its peer, source and frames.
             _ => {
                 let mut body = vec![2; 12];
+                body[10] = byte(random) % 4;
+                let has_user = body[10] & 2 != 0;
                 body.extend([0; 8]);
                 body.extend(match random.below(4) {
                     0 => vec![0],
@@ -48,6 +50,9 @@ fn recording(random: &mut Random) -> Vec<u8> {
                     _ => [&[6][..], &[7; 22]].concat(),
                 });
                 body.extend([3, 0, b's', b'r', b'c']);
+                if has_user {
+                    body.extend([&[2][..], b"me"].concat());
+                }
                 for _ in 0..random.below(3) {
                     body.extend([1, 1, b'f']);
                 }

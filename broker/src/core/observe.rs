@@ -165,7 +165,8 @@ impl Observer<'_> {
         } = &mut *self.parts;
         counters.count(side, prefix, bytes);
         if recording.tape().is_some() {
-            let peer = conns.get(id).map(|conn| conn.peer);
+            let conn = conns.get(id);
+            let peer = conn.map(|conn| (conn.peer, conn.user.as_deref()));
             recording.record(side, id, peer, &[prefix, bytes]);
         }
         if let Some(capture) = &mut self.capture {

@@ -146,12 +146,13 @@ impl Counters {
 }
 
 impl Recording {
-    /// Records a message from `id` that `side` received and that goes on.
+    /// Records a message from `id` that `side` received and that goes on. `peer` is the sender: its
+    /// address, and its user name if known.
     pub(crate) fn record(
         &mut self,
         side: Side,
         id: ConnId,
-        peer: Option<PeerAddress>,
+        peer: Option<(PeerAddress, Option<&str>)>,
         parts: &[&[u8]],
     ) {
         let Some(tape) = &mut self.tape else {
@@ -164,9 +165,10 @@ impl Recording {
                 Side::Frontend => Direction::In,
             }),
             is_routed: self.types.contains(&SocketType::Router),
-            peer,
+            peer: peer.map(|(address, _)| address),
             socket_type: Some(self.types[index(side)]),
             source: &self.name,
+            user: peer.and_then(|(_, user)| user),
         };
         tape.push(&origin, parts);
     }

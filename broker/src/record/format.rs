@@ -6,6 +6,7 @@
 //! begin:    01 | version, 2 | program that wrote it, text to the end
 //! message:  02 | time, 8 | direction, 1 | flags, 1 | socket type, 1 | connection, 8
 //!           | peer: kind, 1, and its address | size of the source, 2 | source, text
+//!           | if a flag says so: size of the user name, 1 | user name, text
 //!           | frames as ZMTP has them on the wire, to the end
 //! lost:     03 | time, 8 | messages, 8 | bytes, 8
 //! ```
@@ -20,8 +21,9 @@ use zmtp::{Deframer, Found, Limits, SocketType, Version};
 use crate::config::SocketName;
 use crate::peer::PeerAddress;
 
-/// The version of the format, in the first record of each file.
-pub const VERSION: u16 = 1;
+/// The version of the format, in the first record of each file. It rises when older readers would
+/// misread a record; a reader reads all versions up to its own. Version 2 has user names.
+pub const VERSION: u16 = 2;
 
 /// The largest body of a record. Longer messages are not recorded but counted as lost, and a reader
 /// treats a larger size as damage.
@@ -42,6 +44,9 @@ const MESSAGE_FIXED_SIZE: usize = 20;
 
 /// The bit of the flags for "the first frame is an identity".
 const ROUTED: u8 = 1;
+
+/// The bit of the flags for "a user name follows the source", since version 2.
+const HAS_USER: u8 = 2;
 
 /// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +73,8 @@ pub struct Origin<'a> {
     pub socket_type: Option<SocketType>,
     /// The name of the proxy, or the endpoint of the capture.
     pub source: &'a str,
+    /// The user name of its sender; `None` if unknown. At most 255 bytes are recorded.
+    pub user: Option<&'a str>,
 }
 
 /// One message of a recording.
@@ -160,7 +167,8 @@ pub(super) fn message_size(origin: &Origin<'_>, parts: &[&[u8]]) -> u64 {
         Some(PeerAddress::Tcp(SocketAddr::V6(_))) => 22,
     };
     let source_size = source_of(origin).len() as u64;
-    MESSAGE_FIXED_SIZE as u64 + 1 + peer_size + 2 + source_size + size_of_all(parts)
+    let user_size = user_of(origin).map_or(0, |user| 1 + user.len() as u64);
+    MESSAGE_FIXED_SIZE as u64 + 1 + peer_size + 2 + source_size + user_size + size_of_all(parts)
 }
 
 /// Bytes of all parts of a message.
@@ -185,7 +193,11 @@ pub(super) fn append_message(
         Some(Direction::In) => 1,
         Some(Direction::Out) => 2,
     };
+    let user = user_of(origin);
     fixed[10] = if origin.is_routed { ROUTED } else { 0 };
+    if user.is_some() {
+        fixed[10] |= HAS_USER;
+    }
     fixed[11] = origin.socket_type.map_or(0, code_of);
     LittleEndian::write_u64(&mut fixed[12..20], origin.connection);
     out.extend_from_slice(&fixed);
@@ -197,6 +209,10 @@ pub(super) fn append_message(
             .to_le_bytes(),
     );
     out.extend_from_slice(source.as_bytes());
+    if let Some(user) = user {
+        out.push(u8::try_from(user.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(user.as_bytes());
+    }
     for part in parts {
         out.extend_from_slice(part);
     }
@@ -278,7 +294,15 @@ fn parse_message(body: &[u8]) -> Option<Message<'_>> {
     let (fixed, rest) = body.split_first_chunk::<MESSAGE_FIXED_SIZE>()?;
     let (peer, rest) = parse_peer(rest)?;
     let (size, rest) = rest.split_first_chunk::<2>()?;
-    let (source, frames) = rest.split_at_checked(LittleEndian::read_u16(size).into())?;
+    let (source, rest) = rest.split_at_checked(LittleEndian::read_u16(size).into())?;
+    let (user, frames) = match fixed[10] & HAS_USER {
+        0 => (None, rest),
+        _ => {
+            let (size, rest) = rest.split_first()?;
+            let (user, frames) = rest.split_at_checked(usize::from(*size))?;
+            (Some(str::from_utf8(user).ok()?), frames)
+        }
+    };
     Some(Message {
         frames,
         origin: Origin {
@@ -294,6 +318,7 @@ fn parse_message(body: &[u8]) -> Option<Message<'_>> {
                 .get(usize::from(fixed[11]).checked_sub(1).unwrap_or(usize::MAX))
                 .copied(),
             source: str::from_utf8(source).ok()?,
+            user,
         },
         time_ns: LittleEndian::read_u64(&fixed[1..9]),
     })
@@ -381,6 +406,13 @@ fn code_of(socket_type: SocketType) -> u8 {
 fn source_of<'a>(origin: &Origin<'a>) -> &'a str {
     let end = origin.source.floor_char_boundary(usize::from(u16::MAX));
     &origin.source[..end]
+}
+
+/// The user name, truncated if its size would not fit.
+fn user_of<'a>(origin: &Origin<'a>) -> Option<&'a str> {
+    let user = origin.user?;
+    let end = user.floor_char_boundary(usize::from(u8::MAX));
+    Some(&user[..end])
 }
 
 /// Appends a header without sizes and checksums, and returns its position.

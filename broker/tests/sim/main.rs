@@ -156,6 +156,7 @@ const COVERED: &[&str] = &[
     "proxies removed",
     "queued for a link that is down",
     "read while parked",
+    "recorded users",
     "recordings changed",
     "reloads answered",
     "replaced",

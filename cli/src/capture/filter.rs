@@ -23,6 +23,9 @@ pub(crate) struct FilterArgs {
     /// Only messages from this proxy or endpoint
     #[arg(long, value_name = "NAME", help_heading = FILTERS)]
     pub(crate) source: Vec<String>,
+    /// In recordings, only messages from peers with this user name
+    #[arg(long, value_name = "NAME", help_heading = FILTERS)]
+    pub(crate) user: Vec<String>,
 }
 
 const FILTERS: &str = "Filters";
@@ -51,6 +54,7 @@ pub(crate) struct Filter {
     sources: Vec<String>,
     texts: Vec<Vec<u8>>,
     topics: Vec<Vec<u8>>,
+    users: Vec<String>,
 }
 
 impl Filter {
@@ -62,6 +66,7 @@ impl Filter {
             sources: args.source.clone(),
             texts: bytes(&args.text),
             topics: bytes(&args.topic),
+            users: args.user.clone(),
         }
     }
 
@@ -83,10 +88,12 @@ impl Filter {
             sources,
             texts,
             topics,
+            users,
         } = self;
         let (identity, mut frames) = split(message);
         (direction.is_none() || message.origin.direction == *direction)
             && any(sources, |source| source == message.origin.source)
+            && any(users, |user| Some(&**user) == message.origin.user)
             && any(identities, |wanted| identity == Some(wanted))
             && any(texts, |text| has_text(message, text))
             && (topics.is_empty() || {
@@ -165,6 +172,7 @@ mod tests {
             peer: None,
             socket_type: None,
             source: "queue",
+            user: Some("anna"),
         };
         Filter::new(&args).accepts(&Message {
             frames: &wire,
@@ -253,6 +261,14 @@ mod tests {
         assert!(accepts(set, None, false, &[b"x"]));
         let set = |args: &mut FilterArgs| args.source = texts(&["que"]);
         assert!(!accepts(set, None, false, &[b"x"]));
+        for (users, expected) in [
+            (&["anna"][..], true),
+            (&["ann"], false),
+            (&["b", "anna"], true),
+        ] {
+            let set = |args: &mut FilterArgs| args.user = texts(users);
+            assert_eq!(accepts(set, None, false, &[b"x"]), expected, "{users:?}");
+        }
         let both = |args: &mut FilterArgs| {
             args.text = texts(&["x"]);
             args.topic = texts(&["y"]);

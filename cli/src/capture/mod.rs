@@ -29,12 +29,21 @@ pub(crate) struct OwnedMessage {
     socket_type: Option<SocketType>,
     source: Arc<str>,
     time_ns: u64,
+    user: Option<Arc<str>>,
 }
 
 impl OwnedMessage {
-    /// A copy of `message`, whose source is `source`.
-    pub(crate) fn new(message: &Message<'_>, source: &Arc<str>) -> Self {
+    /// A copy of `message`, whose source is `source`, and whose user may be that of the last one.
+    pub(crate) fn new(
+        message: &Message<'_>,
+        source: &Arc<str>,
+        last_user: Option<&Arc<str>>,
+    ) -> Self {
         let origin = &message.origin;
+        let user = origin.user.map(|user| match last_user {
+            Some(last) if **last == *user => Arc::clone(last),
+            _ => user.into(),
+        });
         Self {
             connection: origin.connection,
             direction: origin.direction,
@@ -44,7 +53,12 @@ impl OwnedMessage {
             socket_type: origin.socket_type,
             source: Arc::clone(source),
             time_ns: message.time_ns,
+            user,
         }
+    }
+
+    pub(crate) fn user(&self) -> Option<&Arc<str>> {
+        self.user.as_ref()
     }
 
     pub(crate) fn message(&self) -> Message<'_> {
@@ -57,6 +71,7 @@ impl OwnedMessage {
                 peer: self.peer,
                 socket_type: self.socket_type,
                 source: &self.source,
+                user: self.user.as_deref(),
             },
             time_ns: self.time_ns,
         }

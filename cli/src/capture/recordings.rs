@@ -99,6 +99,7 @@ impl Open {
     /// Advances to the next message; returns the number of damaged places before it.
     fn advance(&mut self) -> Result<u64, Failure> {
         let (mut damaged, path) = (0, self.path.display());
+        let last = self.next.take();
         self.next = loop {
             match self
                 .reader
@@ -109,7 +110,8 @@ impl Open {
                     if *self.source != *message.origin.source {
                         self.source = message.origin.source.into();
                     }
-                    break Some(OwnedMessage::new(&message, &self.source));
+                    let user = last.as_ref().and_then(OwnedMessage::user);
+                    break Some(OwnedMessage::new(&message, &self.source, user));
                 }
                 Some(Entry::Lost(lost)) => log::warn!(
                     "{path}: {} messages of {} bytes are missing here, they were not recorded",

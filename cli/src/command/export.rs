@@ -7,6 +7,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use broker::record::Message;
+use zmtp::show;
+
 use self::flow::Flows;
 use self::pcapng::Writer;
 use crate::capture::{Filter, FilterArgs, Recordings};
@@ -56,9 +59,11 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let integrity = recordings.read(|message| {
         if filter.accepts(message) {
             messages += 1;
+            // One comment for each message, on its first packet.
+            let mut comment = comment_of(message);
             let write = |packet: &[u8]| {
                 packets += 1;
-                writer.packet(message.time_ns, packet)
+                writer.packet(message.time_ns, packet, &std::mem::take(&mut comment))
             };
             flows.message(message, write).map_err(refuse)?;
         }
@@ -71,6 +76,15 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         ))?;
     }
     integrity.check()
+}
+
+/// The comment on a message: the user name of its sender, if known. Readers of the file show it as
+/// it is, so hidden characters are escaped.
+fn comment_of(message: &Message<'_>) -> String {
+    let user = message.origin.user;
+    user.map_or_else(String::new, |user| {
+        format!("user {}", show(user.as_bytes()).whole())
+    })
 }
 
 /// Creates a file. Replaces an existing file only with `overwrite`; writes to a pipe or device as

@@ -165,6 +165,7 @@ mod tests {
                     peer: None,
                     socket_type: None,
                     source: "",
+                    user: None,
                 },
                 time_ns: 0,
             };

@@ -55,6 +55,7 @@ const ORIGIN: Origin<'static> = Origin {
     peer: None,
     socket_type: None,
     source: "weather",
+    user: None,
 };
 
 /// Messages that a queue and a forwarder passed on.
@@ -494,6 +495,57 @@ fn an_export_has_blocks_packets_and_streams() {
     assert_eq!(piped.stdout, exported, "- is stdout");
     let work = run(&["export", &path, "--pcapng", "-", "--source", "work"]);
     assert_eq!(streams_of(&work.stdout).len(), 2, "those of the worker");
+}
+
+/// A name may have any characters; no output has those that would change what it seems to say.
+#[test]
+fn user_names_are_shown_filtered_and_exported_without_hidden_characters() {
+    let folder = folder("named");
+    let path = at(&folder, "day");
+    let hostile = "a\n\x1b[2J\u{202e}";
+    let from = |user| Origin {
+        user: Some(user),
+        ..ORIGIN
+    };
+    record(
+        &path,
+        &[
+            (SECOND, from("anna"), &[b"1"]),
+            (2 * SECOND, from(hostile), &[b"2"]),
+            (3 * SECOND, ORIGIN, &[b"3"]),
+            (4 * SECOND, from("anna"), &[b"4"]),
+        ],
+    );
+    let shown = stdout_of(&["sniff", "--read", &path]);
+    let ends = [
+        "-   - (user anna) [1]",
+        "-   - (user a\\n\\x1b[2J\\u{202e}) [2]",
+        "-   - [3]",
+        "-   - (user anna) [4]",
+    ];
+    assert_eq!(shown.lines().count(), ends.len());
+    for (line, end) in shown.lines().zip(ends) {
+        assert!(line.ends_with(end), "{line}");
+    }
+    let json = stdout_of(&["sniff", "--read", &path, "--json", "--user", hostile]);
+    let user = "\"user\":\"a\\n\\u001b[2J\\u202e\",";
+    assert!(json.lines().count() == 1 && json.contains(user), "{json}");
+    let copy = at(&folder, "copy");
+    let copied = [
+        "sniff", "--read", &path, "--user", "anna", "--record", &copy,
+    ];
+    stdout_of(&copied);
+    let shown = stdout_of(&["sniff", "--read", &copy]);
+    assert_eq!(shown.matches("(user anna)").count(), 2, "{shown}");
+    let exported = run(&["export", &path, "--pcapng", "-"]).stdout;
+    let comments = |text: &str| {
+        let mut option = vec![1, 0, u8::try_from(text.len()).expect("short"), 0];
+        option.extend_from_slice(text.as_bytes());
+        let windows = exported.windows(option.len());
+        windows.filter(|window| *window == option).count()
+    };
+    assert_eq!(comments("user anna"), 2, "one for each message");
+    assert_eq!(comments("user a\\n\\x1b[2J\\u{202e}"), 1);
 }
 
 /// Reads a pcapng file block by block and puts its streams together: `4:PORT > 4:PORT` by version

@@ -1,5 +1,6 @@
 //! A proxy that records its messages.
 
+use crate::protocol::plain::users;
 use zmqd_tests::{ANY, Python, Scratch, Zmqd};
 
 const TRAFFIC: &str = r#"
@@ -42,6 +43,36 @@ fn a_killed_broker_leaves_a_complete_recording() {
         .iter()
         .filter(|line| line.contains(r#""direction":"in""#));
     assert_eq!(incoming.count(), 100);
+}
+
+/// The worker has a user name, the client has none.
+#[test]
+fn messages_are_recorded_with_the_user_name_of_their_sender() {
+    let (file, users) = (Scratch::absent("zrec"), users());
+    let secured = format!("backend.plain_users={}", users.path());
+    let broker = Zmqd::queue(&["--record", file.path(), "--set", &secured]);
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        worker = socket(zmq.REP)
+        worker.plain_username, worker.plain_password = b"weather", b"sunny"
+        worker.connect(backend)
+        client = connect(zmq.REQ, frontend)
+        client.send(b"question")
+        worker.recv()
+        worker.send(b"answer")
+        assert client.recv() == b"answer"
+        "#,
+    );
+    broker.signal("TERM");
+    assert_eq!(broker.wait().code, Some(0));
+    let lines = read(file.path());
+    let has_user = |line: &String| line.contains(r#""user":"weather""#);
+    let found: Vec<bool> = lines.iter().map(has_user).collect();
+    assert_eq!(found, [false, true], "{lines:?}");
+    let finished = Zmqd::finish(&["sniff", "--read", file.path(), "--user", "weather"]);
+    assert_eq!(finished.stdout.lines().count(), 1, "{}", finished.stdout);
+    assert!(finished.stdout.contains("(user weather) [][answer]"));
 }
 
 #[test]

@@ -12,7 +12,17 @@ const ORIGIN: Origin<'static> = Origin {
     peer: None,
     socket_type: None,
     source: "queue",
+    user: None,
 };
+
+/// User names, some of which look like parts of a record.
+const USERS: [Option<&str>; 5] = [
+    None,
+    Some(""),
+    Some("anna"),
+    Some("\0\u{7}\x1b[2J\u{202e}ö"),
+    Some("\u{2}\0\0\u{1}\u{1}x"),
+];
 
 fn begin() -> Vec<u8> {
     let mut recording = Vec::new();
@@ -79,6 +89,7 @@ fn every_origin_reads_back() {
                 peer,
                 socket_type,
                 source: ["", "queue", "tcp://[::1]:5555", "ö"][index % 4],
+                user: USERS[origins.len() % USERS.len()],
             });
         }
     }
@@ -102,7 +113,8 @@ fn every_origin_reads_back() {
     assert!(matches!(reader.read(), Ok(None)));
 }
 
-/// The bytes of version 1, which all later versions must be able to read.
+/// The bytes of version 1, which all later versions must be able to read: without a user name,
+/// messages are still as they were.
 #[test]
 fn the_bytes_are_those_of_the_description() {
     let mut recording = Vec::new();
@@ -113,6 +125,7 @@ fn the_bytes_are_those_of_the_description() {
         peer: Some(PeerAddress::Tcp(([127, 0, 0, 1], 5560).into())),
         socket_type: Some(SocketType::Router),
         source: "q",
+        user: None,
     };
     append(&mut recording, 0x0102, &origin, &[b"id", b"hi"]);
     let expected: &[u8] = b"\xf7zqr\x26\0\0\0\x37\x25\x96\xac\xeb\x23\x8b\x04\
@@ -122,6 +135,50 @@ fn the_bytes_are_those_of_the_description() {
         recording.escape_ascii().to_string(),
         expected.escape_ascii().to_string()
     );
+    let mut old = record(b"\x01\x01\0zmqd 0.1.0");
+    old.extend_from_slice(&recording);
+    let mut reader = Reader::new(&old[..]);
+    let read = reader.read().expect("version 1 is read");
+    assert!(matches!(read, Some(Entry::Message(message)) if message.origin == origin));
+}
+
+#[test]
+fn a_user_name_follows_the_source() {
+    let mut recording = Vec::new();
+    let origin = Origin {
+        user: Some("an\0a"),
+        ..ORIGIN
+    };
+    append(&mut recording, 0, &origin, &[b"hi"]);
+    let expected: &[u8] = b"\x02\0\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\x05\0queue\
+        \x04an\0a\0\x02hi";
+    assert_eq!(
+        recording[HEADER_SIZE..].escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    );
+}
+
+/// A name beyond 255 bytes is cut between characters; the size that is reserved is that of the
+/// record.
+#[test]
+fn a_long_user_name_is_cut() {
+    for (name, expected_size) in [("x".repeat(255), 255), ("ö".repeat(200), 254)] {
+        let origin = Origin {
+            user: Some(&name),
+            ..ORIGIN
+        };
+        let (mut recording, mut message) = (begin(), Vec::new());
+        let start = recording.len();
+        append(&mut recording, 7, &origin, &[b"hi"]);
+        append_message(&mut message, &[b"hi"]);
+        let size = format::message_size(&origin, &[&message]);
+        assert_eq!((recording.len() - start - HEADER_SIZE) as u64, size);
+        let mut reader = Reader::new(&recording[..]);
+        let Ok(Some(Entry::Message(read))) = reader.read() else {
+            panic!("it is read");
+        };
+        assert_eq!(read.origin.user, Some(&name[..expected_size]));
+    }
 }
 
 #[test]
@@ -183,7 +240,7 @@ fn bytes_between_records_are_skipped_and_counted() {
 #[test]
 fn records_with_a_valid_checksum_may_be_malformed() {
     let good = three().0;
-    let bodies: [&[u8]; 6] = [
+    let bodies: [&[u8]; 9] = [
         b"",
         b"\x02",
         b"\x03\0",
@@ -191,6 +248,10 @@ fn records_with_a_valid_checksum_may_be_malformed() {
         b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x09\0\0\0\0",
         b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0q\0\0",
         b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\xff\0\0",
+        // A user name without a size, one beyond the end, one that is not text.
+        b"\x02\0\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\x02\0\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\x05a\0\0",
+        b"\x02\0\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\x01\xff\0\0",
     ];
     // No frame, half a frame, MORE without another frame, two messages, a command, reserved bits.
     let frames: [&[u8]; 6] = [
@@ -245,8 +306,8 @@ fn unknown_kinds_are_skipped_and_later_versions_refused() {
         b"\x03\x05\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0 and more",
     ));
     assert_eq!(told(&recording), ["7 lost"]);
-    let later = record(b"\x01\x02\0zmqd 9");
-    assert!(told(&later)[0].contains("version 2 of the format"));
+    let later = record(b"\x01\x03\0zmqd 9");
+    assert!(told(&later)[0].contains("version 3 of the format"));
 }
 
 #[test]

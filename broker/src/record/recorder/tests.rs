@@ -11,6 +11,7 @@ const ORIGIN: Origin<'static> = Origin {
     peer: None,
     socket_type: None,
     source: "streamer",
+    user: None,
 };
 
 /// A folder of its own, removed at the end.

@@ -75,6 +75,7 @@ impl Node {
             return;
         }
         self.check_tapes(now);
+        self.check_recorded_users(ctx);
         match ctx.random.below(14) {
             0 | 1 => self.add_proxy(ctx, now),
             2 | 3 => self.remove_proxy(ctx, now),

@@ -254,6 +254,7 @@ impl Node {
         self.finish_closing(ctx, now);
         self.model.reconcile();
         self.check_turn(ctx);
+        self.check_recorded_users(ctx);
         self.check_left();
         self.check_work();
         assert!(self.model.kicked.is_empty(), "kicked, and still there");

@@ -14,6 +14,7 @@ use broker::config::{
 };
 use broker::record::{Origin, RecordConfig, Statistics};
 use broker::{Applied, ConnId, Egress, ProxyId, Reloaded};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,9 @@ struct TapeState {
     config: RecordConfig,
     is_over: bool,
     messages: u64,
+    /// The connections and user names of the senders since the last look; `None` for the name is a
+    /// peer without one.
+    senders: BTreeSet<(u64, Option<String>)>,
 }
 
 #[derive(Debug)]
@@ -54,8 +58,17 @@ impl broker::record::Tape for Tape {
         &self.path
     }
 
-    fn push(&mut self, _: &Origin<'_>, _: &[&[u8]]) {
-        self.with(|state| state.messages += 1);
+    fn push(&mut self, origin: &Origin<'_>, _: &[&[u8]]) {
+        let sender = (origin.connection, origin.user.map(str::to_owned));
+        // Of a peer that has left, whose subscriptions are cancelled, nothing is known any more.
+        let is_known = origin.peer.is_some();
+        assert!(is_known || origin.user.is_none(), "{origin:?}");
+        self.with(|state| {
+            state.messages += 1;
+            if is_known {
+                state.senders.insert(sender);
+            }
+        });
     }
 
     fn set_limits(&mut self, config: &RecordConfig) {
@@ -400,6 +413,7 @@ impl Node {
             config: config.clone(),
             is_over: false,
             messages: 0,
+            senders: BTreeSet::new(),
         }));
         let mut proxies = self.proxies.iter().zip(0..);
         let (_, proxy) = proxies
@@ -432,6 +446,27 @@ impl Node {
                 state.lock().expect("no panic").is_over,
                 "a recording goes on"
             );
+        }
+    }
+
+    /// Each recorded message has the user name of its sender, and no other. Called before a name
+    /// can change, and at the end of a turn.
+    pub(super) fn check_recorded_users(&mut self, ctx: &mut Context) {
+        for Recording { state, .. } in self.tapes.values() {
+            let mut state = state.lock().expect("no panic");
+            for (number, user) in std::mem::take(&mut state.senders) {
+                let mut mirrors = self.model.mirrors.iter();
+                let (id, mirror) = mirrors
+                    .find(|(id, _)| id.number() == number)
+                    .expect("a recorded connection is one of the broker's");
+                assert_eq!(
+                    user.as_deref(),
+                    mirror.user.as_deref(),
+                    "{id:?} is recorded"
+                );
+                ctx.coverage
+                    .add("recorded users", u64::from(user.is_some()));
+            }
         }
     }
 

@@ -15,6 +15,7 @@ const LINKTYPE_RAW: u16 = 101;
 
 /// Options, by their numbers.
 const OPTION_END: u16 = 0;
+const OPTION_COMMENT: u16 = 1;
 const OPTION_SECTION_PROGRAM: u16 = 4;
 const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_INTERFACE_RESOLUTION: u16 = 9;
@@ -51,8 +52,8 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Writes a packet.
-    pub(super) fn packet(&mut self, time_ns: u64, packet: &[u8]) -> io::Result<()> {
+    /// Writes a packet, with a comment unless that is empty.
+    pub(super) fn packet(&mut self, time_ns: u64, packet: &[u8], comment: &str) -> io::Result<()> {
         let block = &mut self.block;
         let size = u32::try_from(packet.len()).map_err(io::Error::other)?;
         let [a, b, c, d, e, f, g, h] = time_ns.to_le_bytes();
@@ -62,6 +63,10 @@ impl<W: Write> Writer<W> {
         block.extend_from_slice(&size.to_le_bytes()); // original size
         block.extend_from_slice(packet);
         pad(block);
+        if !comment.is_empty() {
+            append_option(block, OPTION_COMMENT, comment.as_bytes());
+            append_option(block, OPTION_END, b"");
+        }
         self.end_block(PACKET)
     }
 
@@ -102,7 +107,10 @@ mod tests {
     fn blocks_are_those_of_the_specification() {
         let mut out = Vec::new();
         let mut writer = Writer::begin(&mut out).unwrap();
-        writer.packet(0x0102_0304_0506_0708, b"\x45five").unwrap();
+        writer
+            .packet(0x0102_0304_0506_0708, b"\x45five", "")
+            .unwrap();
+        writer.packet(1, b"\x45bye", "user a").unwrap();
         writer.finish().unwrap();
         let version = env!("CARGO_PKG_VERSION");
         let program = format!("zmqd {version}");
@@ -119,6 +127,9 @@ mod tests {
         expected.extend(b"\x02\0\x04\0zmqd\x09\0\x01\0\x09\0\0\0\0\0\0\0\x28\0\0\0");
         expected.extend(b"\x06\0\0\0\x28\0\0\0\0\0\0\0\x04\x03\x02\x01\x08\x07\x06\x05");
         expected.extend(b"\x05\0\0\0\x05\0\0\0\x45five\0\0\0\x28\0\0\0");
+        expected.extend(b"\x06\0\0\0\x34\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0");
+        expected.extend(b"\x04\0\0\0\x04\0\0\0\x45bye");
+        expected.extend(b"\x01\0\x06\0user a\0\0\0\0\0\0\x34\0\0\0");
         assert_eq!(
             out.escape_ascii().to_string(),
             expected.escape_ascii().to_string()

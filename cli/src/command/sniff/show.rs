@@ -11,6 +11,9 @@ use crate::capture::{json, size_of, split, time};
 /// The largest frame that is examined for JSON.
 const JSON_SIZE_MAX: usize = 64 << 10;
 
+/// Characters shown of a user name in a text line.
+const USER_LEN_MAX: usize = 64;
+
 /// The style of lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
@@ -77,6 +80,10 @@ impl Style {
                 self.append_frame(&mut shown, identity);
                 self.paint(out, YELLOW, &shown);
             }
+        }
+        if let Some(user) = message.origin.user {
+            let shown = format!(" (user {})", show(user.as_bytes()).up_to(USER_LEN_MAX));
+            self.paint(out, YELLOW, &shown);
         }
         out.push(' ');
         for frame in frames {
@@ -147,6 +154,10 @@ fn append_json(out: &mut String, message: &Message<'_>, since: Option<Option<Dur
     if let Some(peer) = message.origin.peer {
         out.push_str(",\"peer\":");
         json::append_string(out, &peer.to_string());
+    }
+    if let Some(user) = message.origin.user {
+        out.push_str(",\"user\":");
+        json::append_string(out, user);
     }
     if let Some(identity) = identity {
         out.push(',');
@@ -261,6 +272,14 @@ mod tests {
     };
 
     fn line(style: Style, direction: Option<Direction>, frames: &[&[u8]]) -> String {
+        line_of(style, (direction, None), frames)
+    }
+
+    fn line_of(
+        style: Style,
+        (direction, user): (Option<Direction>, Option<&str>),
+        frames: &[&[u8]],
+    ) -> String {
         let (mut out, mut wire) = (String::new(), Vec::new());
         append_message(&mut wire, frames);
         let message = Message {
@@ -272,6 +291,7 @@ mod tests {
                 peer: direction.map(|_| PeerAddress::Inproc),
                 socket_type: None,
                 source: "orders",
+                user,
             },
             time_ns: 1_001_002_003,
         };
@@ -297,6 +317,36 @@ mod tests {
             line(several, None, &[b"hi"]),
             "1970-01-01T00:00:01.001002Z orders -   - [hi]\n"
         );
+    }
+
+    /// A name may have any characters, and must not change what the line seems to say.
+    #[test]
+    fn a_user_name_is_shown_on_its_line_without_hidden_characters() {
+        let long = "x".repeat(65);
+        for (user, expected) in [
+            ("anna", "me (user anna) [hi]\n".to_owned()),
+            ("", "me (user ) [hi]\n".to_owned()),
+            (
+                "a\n\u{1b}[2J\u{202e}\u{9b}",
+                "me (user a\\n\\x1b[2J\\u{202e}\\u{9b}) [hi]\n".to_owned(),
+            ),
+            (
+                &long,
+                format!("me (user {}…(+1 byte)) [hi]\n", "x".repeat(64)),
+            ),
+        ] {
+            let shown = line_of(STYLE, (Some(Direction::In), Some(user)), &[b"me", b"hi"]);
+            assert_eq!(shown, format!("1970-01-01T00:00:01.001002Z in  {expected}"));
+        }
+        let json = Style {
+            is_json: true,
+            ..STYLE
+        };
+        let user = "\",\"x\":\"\n\u{202e}";
+        let shown = line_of(json, (Some(Direction::In), Some(user)), &[b"me", b"hi"]);
+        let expected = "\"user\":\"\\\",\\\"x\\\":\\\"\\n\\u202e\",\"identity\":\"me\",";
+        assert!(shown.contains(expected), "{shown}");
+        assert_eq!(shown.lines().count(), 1);
     }
 
     #[test]

@@ -390,6 +390,7 @@ mod tests {
                 peer: None,
                 socket_type: None,
                 source: "queue",
+                user: None,
             },
             time_ns,
         });

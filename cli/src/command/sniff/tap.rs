@@ -190,10 +190,13 @@ impl Tap {
                     peer: None,
                     socket_type: None,
                     source,
+                    user: None,
                 },
                 time_ns,
             };
-            batch.messages.push(OwnedMessage::new(&message, source));
+            batch
+                .messages
+                .push(OwnedMessage::new(&message, source, None));
         }
         Ok(())
     }

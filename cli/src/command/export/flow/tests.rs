@@ -9,6 +9,7 @@ const ORIGIN: Origin<'static> = Origin {
     peer: None,
     socket_type: None,
     source: "q",
+    user: None,
 };
 
 /// The bytes that each side of a flow sent, by `client > broker`.
