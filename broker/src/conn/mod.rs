@@ -318,9 +318,10 @@ impl Conn {
         self.phase == Phase::Handshake && tail.len() >= SIGNATURE_SIZE && tail[0] == 0xff
     }
 
-    /// Bytes sent to it, or queued for it.
+    /// Bytes sent to it, or queued for it, without those that sealing adds: they do not change when
+    /// a queue is sealed.
     pub(crate) fn bytes_meant_for_it(&self) -> u64 {
-        self.traffic.bytes_sent + self.egress.bytes()
+        self.traffic.bytes_sent + self.egress.bytes() - self.egress.sealing_growth()
     }
 
     /// Whether its queue has reached a high-water mark, or `size_max` bytes, the limit for lack of

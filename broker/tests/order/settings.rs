@@ -284,6 +284,8 @@ fn a_peer_that_waits_for_an_identity_is_named_by_the_newest_list() {
     config.frontend.admission = list("former");
     config.backend.bind = vec![endpoint(2)];
     let mut play = Play::of(config);
+    let worker = play.join_as(BACK, SocketType::Dealer);
+    play.write(worker);
     let join = |play: &mut Play| {
         let (id, is_in) = play.knock_with_key((2, 1), SocketType::Dealer, b"name");
         assert!(is_in);
@@ -292,7 +294,8 @@ fn a_peer_that_waits_for_an_identity_is_named_by_the_newest_list() {
     let (holder, newcomer) = (join(&mut play), join(&mut play));
     play.reload(|config| config.proxies[0].frontend.admission = list("present"))
         .expect("legal");
-    // The holder gives no sign of life, so the newcomer gets the identity.
+    // The holder is asked for a sign of life, and gives none.
+    play.write_up_to(holder, usize::MAX);
     play.pass(Duration::from_secs(2));
     let actions = play.actions();
     let is_lost = |action: &Action| matches!(action, Action::Close { id, .. } if *id == holder);

@@ -27,6 +27,8 @@ const SEALED_SIZE_MAX: usize = 64 << 10;
 pub(super) struct Sealed {
     /// Sealed frames, or the end of the handshake. Without memory when all of it is written.
     pub(super) buffer: Buffer,
+    /// Bytes that sealing has added so far.
+    growth: u64,
     /// How many messages end in it.
     messages: u32,
     sealer: Sealer,
@@ -39,6 +41,7 @@ impl Egress {
     pub(crate) fn begin_sealing(&mut self, sealer: Sealer, store: &mut Store) {
         let mut sealed = Box::new(Sealed {
             buffer: Buffer::default(),
+            growth: 0,
             messages: 0,
             sealer,
             written: 0,
@@ -130,10 +133,16 @@ impl Egress {
         let messages = self.messages;
         self.advance_plain(plain, store);
         sealed.messages = messages - self.messages;
+        sealed.growth += (buffer.len() - plain) as u64;
         self.messages = messages;
         self.bytes += buffer.len() as u64;
         store.queued += buffer.len() as u64;
         sealed.buffer = buffer;
+    }
+
+    /// The bytes that sealing has added to all that was queued.
+    pub(crate) fn sealing_growth(&self) -> u64 {
+        self.sealed.as_ref().map_or(0, |sealed| sealed.growth)
     }
 
     /// The sealed bytes that were not written.
