@@ -451,7 +451,7 @@ impl Node {
 
     /// Each recorded message has the user name of its sender, and no other. Called before a name
     /// can change, and at the end of a turn.
-    pub(super) fn check_recorded_users(&mut self, ctx: &mut Context) {
+    pub(super) fn check_recorded_users(&self, ctx: &mut Context) {
         for Recording { state, .. } in self.tapes.values() {
             let mut state = state.lock().expect("no panic");
             for (number, user) in std::mem::take(&mut state.senders) {
