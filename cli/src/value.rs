@@ -23,6 +23,18 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// A time between two looks, which must leave the other side time for its work.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time < INTERVAL_MIN {
+        return Err(format!(
+            "write a time of at least {} ms",
+            INTERVAL_MIN.as_millis()
+        ));
+    }
+    Ok(time)
+}
+
 /// A size in bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "write a size such as 65536, 64KiB or 10MB".to_owned())
@@ -35,6 +47,8 @@ pub(crate) fn bind_by_habit(text: &str) -> Result<Attached, EndpointError> {
 pub(crate) fn connect_by_habit(text: &str) -> Result<Attached, EndpointError> {
     attach(text, Attach::Connect)
 }
+
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// Above this, sums of times could overflow: a hundred years.
 const TIME_MAX: Duration = Duration::from_secs(36_500 * 86_400);
@@ -52,6 +66,8 @@ mod tests {
             assert!(time(text).is_err(), "{text}");
         }
         assert!(timeout("0").is_err());
+        assert_eq!(interval("100ms"), Ok(Duration::from_millis(100)));
+        assert!(interval("99ms").is_err());
         assert_eq!(size("64KiB"), Ok(65_536));
         assert!(size("64 Mo").is_err());
     }

@@ -5,6 +5,7 @@
     reason = "the command line reads the clock"
 )]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -236,12 +237,22 @@ impl Control {
         &mut self,
         list: &str,
         key: &str,
+        request: Value,
+    ) -> Result<Value, Failure> {
+        self.ask_up_to(usize::MAX, (list, key), request)
+    }
+
+    /// The same, until the list has this many items or one page more.
+    pub(super) fn ask_up_to(
+        &mut self,
+        limit: usize,
+        (list, key): (&str, &str),
         mut request: Value,
     ) -> Result<Value, Failure> {
         let mut answer = self.ask(&request)?;
         let mut all = take_list(&mut answer, list);
         let mut last_size = all.len();
-        while last_size > 0 {
+        while last_size > 0 && all.len() < limit {
             let last = all.last().unwrap_or(&Value::Null);
             let hex_key = format!("{key}_hex");
             let request = request.as_object_mut();
@@ -259,6 +270,9 @@ impl Control {
         }
         let mut whole = Map::new();
         whole.insert(list.to_owned(), Value::Array(all));
+        if limit < usize::MAX {
+            whole.insert("total".to_owned(), answer["total"].take());
+        }
         Ok(Value::Object(whole))
     }
 
@@ -316,13 +330,15 @@ pub(super) fn take_list(answer: &mut Value, list: &str) -> Vec<Value> {
 }
 
 /// Adds the rates since `before` to each peer.
-fn put_rates(before: &Value, after: &mut Value) {
-    let earlier = items(before, "peers");
+pub(super) fn put_rates(before: &Value, after: &mut Value) {
+    let earlier = items(before, "peers").iter();
+    let earlier = earlier.filter_map(|peer| Some((peer["id"].as_str()?, peer)));
+    let earlier: BTreeMap<&str, &Value> = earlier.collect();
     let Some(peers) = after["peers"].as_array_mut() else {
         return;
     };
     for peer in peers {
-        let found = earlier.iter().find(|found| found["id"] == peer["id"]);
+        let found = peer["id"].as_str().and_then(|id| earlier.get(id).copied());
         let Some(found) = found else { continue };
         let age = |peer: &Value| peer["age_seconds"].as_f64().unwrap_or_default();
         put_rates_of(found, peer, age(peer) - age(found));

@@ -19,6 +19,7 @@ mod serve;
 mod sniff;
 mod status;
 mod systemd;
+mod top;
 
 use clap::Subcommand;
 
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Proxy(proxy::ProxyCommand),
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     Check(check::CheckArgs),
     Bench(bench::BenchArgs),
     Ctl(ctl::CtlArgs),
@@ -75,5 +77,6 @@ pub(crate) fn dispatch(
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Sniff(args)) => sniff::run(&args),
         Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Top(args)) => top::run(&args),
     }
 }

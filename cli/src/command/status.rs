@@ -300,14 +300,14 @@ fn shown(row: &Value, key: &str) -> String {
 
 /// Colours, if the terminal shows them.
 #[derive(Clone, Copy)]
-struct Paint(bool);
+pub(super) struct Paint(pub(super) bool);
 
 impl Paint {
-    fn bold(self, text: &str) -> String {
+    pub(super) fn bold(self, text: &str) -> String {
         self.within("1", text)
     }
 
-    fn red(self, text: &str) -> String {
+    pub(super) fn red(self, text: &str) -> String {
         self.within("31", text)
     }
 

@@ -10,3 +10,4 @@ mod security;
 mod sniff;
 mod status;
 mod systemd;
+mod top;

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use zmqd_tests::{ANY, Finished, Python, Scratch, Zmqd};
 
 /// A user's directory for sockets, with no broker in it.
-struct Home {
+pub(super) struct Home {
     path: PathBuf,
-    variable: String,
+    pub(super) variable: String,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let scratch = Scratch::absent("run");
         let path = PathBuf::from(format!("/tmp/{}", name_of(scratch.path())));
         fs::create_dir(&path).expect("a new directory");
@@ -22,7 +22,7 @@ impl Home {
         Self { path, variable }
     }
 
-    fn start(&self, endpoints: usize, arguments: &[&str]) -> Zmqd {
+    pub(super) fn start(&self, endpoints: usize, arguments: &[&str]) -> Zmqd {
         let wrapper = ["env", "-u", "RUNTIME_DIRECTORY", &self.variable];
         Zmqd::start_under_expecting(endpoints, &wrapper, arguments)
     }
@@ -33,7 +33,7 @@ impl Home {
 
     /// The output of a command that succeeds.
     #[track_caller]
-    fn run(&self, arguments: &[&str]) -> String {
+    pub(super) fn run(&self, arguments: &[&str]) -> String {
         let finished = self.finish(arguments);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
         finished.stdout
