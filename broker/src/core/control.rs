@@ -7,6 +7,7 @@
 use crate::config::{Side, SocketName};
 use crate::conn::Input;
 use crate::core::Core;
+use crate::core::query::render_unanswered;
 use crate::core::turn::cost;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::Admit;
@@ -75,9 +76,9 @@ impl Core {
                 append_frame(&mut message, b"", false);
             }
             Answer::Done => message.clear(),
-            Answer::Later => {
-                self.reload.add(id, std::mem::take(&mut message));
-            }
+            Answer::Later if self.reload.add(id, &message) => message.clear(),
+            // What was asked for is done all the same, and a later question has the result.
+            Answer::Later => append_frame(&mut message, &render_unanswered(), false),
             Answer::Wire(wire) => message.extend_from_slice(&wire),
         }
         self.send_answer(id, socket_id, &message);

@@ -197,6 +197,7 @@ impl Core {
             + self.users.permits() * PERMIT_MEMORY
             + self.memory.asked * ZAP_REQUEST_MEMORY
             + self.passwords.memory()
+            + self.reload.memory()
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

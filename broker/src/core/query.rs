@@ -220,6 +220,14 @@ pub(super) fn render_reload(outcome: &Result<Reloaded, String>) -> Vec<u8> {
     answer.to_string().into_bytes()
 }
 
+/// The answer to a peer that asked for a reload and cannot wait for the result.
+pub(super) fn render_unanswered() -> Vec<u8> {
+    let sentence = "the broker reads its configuration again, but keeps the result for this peer no \
+                    more than eight times, and only with an envelope of at most 4096 bytes; ask \
+                    for the status later";
+    json!({ "error": sentence }).to_string().into_bytes()
+}
+
 /// Finds the command of a request, which may name a proxy if it came to the control of the broker.
 fn find(object: &Map<String, Value>, is_own: bool) -> Result<&'static Query, String> {
     let names = || Query::ALL.iter().map(|query| query.name);

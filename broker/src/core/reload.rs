@@ -23,6 +23,8 @@ pub struct Reloaded {
 pub(super) struct Reload {
     /// Each with the envelope of its answer; a peer may ask again before it is answered.
     askers: Vec<(ConnId, Vec<u8>)>,
+    /// The memory of [`Self::askers`], in bytes.
+    memory: u64,
     /// The last reload and its time.
     last: Option<(Instant, Result<Reloaded, String>)>,
     /// The process; 0: unknown.
@@ -34,22 +36,53 @@ pub(super) struct Reload {
 /// Answers that one peer may wait for.
 const ASKS_MAX: usize = 8;
 
+/// Bytes of the envelope of an answer that is given later: more than those of the identities that
+/// ten proxies in a row add.
+const ENVELOPE_SIZE_MAX: usize = 4096;
+
+/// Bytes of a peer that waits for an answer, besides the envelope.
+const ASKER_MEMORY: u64 = size_of::<(ConnId, Vec<u8>)>() as u64;
+
 /// Changes of the last reload that are remembered.
 const CHANGES_KEPT_MAX: usize = 100;
 
 impl Reload {
-    /// A peer waits for the result, unless it waits often enough already.
-    pub(super) fn add(&mut self, id: ConnId, envelope: Vec<u8>) {
+    /// A peer waits for the result, unless it waits often enough already, or the envelope is too
+    /// long to be kept; returns whether it waits.
+    pub(super) fn add(&mut self, id: ConnId, envelope: &[u8]) -> bool {
         let own = self.askers.iter().filter(|(other, _)| *other == id);
-        if own.count() < ASKS_MAX {
-            self.askers.push((id, envelope));
+        let may_wait = own.count() < ASKS_MAX && envelope.len() <= ENVELOPE_SIZE_MAX;
+        if may_wait {
+            self.memory += asker_memory(envelope);
+            self.askers.push((id, envelope.to_vec()));
         }
+        may_wait
     }
 
     /// A peer has left.
     pub(super) fn forget(&mut self, id: ConnId) {
-        self.askers.retain(|(other, _)| *other != id);
+        let memory = &mut self.memory;
+        self.askers.retain(|(other, envelope)| {
+            let is_other = *other != id;
+            *memory -= if is_other { 0 } else { asker_memory(envelope) };
+            is_other
+        });
     }
+
+    /// The memory of the peers that wait, in bytes.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// The same, counted anew.
+    pub(super) fn walk(&self) -> u64 {
+        let askers = self.askers.iter();
+        askers.map(|(_, envelope)| asker_memory(envelope)).sum()
+    }
+}
+
+fn asker_memory(envelope: &[u8]) -> u64 {
+    ASKER_MEMORY + envelope.len() as u64
 }
 
 impl Core {
@@ -82,6 +115,7 @@ impl Core {
             reloaded.changes.truncate(CHANGES_KEPT_MAX);
         }
         self.reload.last = Some((self.clock.now(), kept));
+        self.reload.memory = 0;
         for (id, mut message) in std::mem::take(&mut self.reload.askers) {
             let Some(conn) = self.conns.get(id) else {
                 continue;

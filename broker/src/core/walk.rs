@@ -34,6 +34,7 @@ impl Core {
             walk.visit(&conn.egress);
         }
         found.connections += self.walk_requests() * ZAP_REQUEST_MEMORY + self.walk_passwords();
+        found.connections += self.reload.walk();
         for (_, closing) in self.conns.closing() {
             found.connections += CONNECTION_MEMORY;
             walk.visit(&closing.egress);

@@ -5,7 +5,7 @@ use broker::config::{ProxyConfig, SocketName};
 use broker::limits::WORK_PER_TURN;
 use broker::reason::CloseReason;
 use broker::view::{PageQuery, PeerFilter, StopState};
-use broker::{AdminError, ConnId, ProxyId};
+use broker::{AdminError, ConnId, ProxyId, Reloaded};
 use std::time::Duration;
 use zmtp::SocketType;
 
@@ -156,4 +156,44 @@ fn questions_without_an_answer_are_refused_with_the_reason() {
     assert_eq!(closed, Err(AdminError::Forgotten));
     assert_eq!(other.core.admin(other.now).terminate(foreign), Ok(true));
     assert_eq!(other.core.admin(other.now).terminate(foreign), Ok(false));
+}
+
+/// An envelope of a few hundred bytes is that of a long way; one of megabytes would be memory that
+/// a peer takes for nothing.
+#[test]
+fn peers_that_wait_for_a_reload_are_bounded_and_counted() {
+    let mut config = proxy("streamer");
+    config.backend.bind = vec!["tcp://127.0.0.1:2".parse().expect("an endpoint")];
+    config.control.socket.bind = vec!["tcp://127.0.0.1:3".parse().expect("an endpoint")];
+    let mut play = Play::of(config);
+    let peer = play.join_as(SocketName::Control, SocketType::Dealer);
+    play.write(peer);
+    let before = play.core.memory();
+    let mut ask = |play: &mut Play, size: usize| {
+        let reload: &[u8] = br#"{"command": "reload"}"#;
+        play.send_frames(peer, &[&vec![b'e'; size], b"", reload]);
+        play.turns(1);
+        let memory = play.core.memory();
+        assert_eq!(memory, play.core.walk_memory(), "the account of memory");
+        let answers = play.write(peer);
+        (memory.connections - before.connections, answers)
+    };
+    let (kept, answers) = ask(&mut play, 1 << 20);
+    assert_eq!(kept, 0, "a long envelope is not kept");
+    assert!(answers[2].contains("4096 bytes"), "{answers:?}");
+    for number in 1..=8 {
+        let (kept, answers) = ask(&mut play, 4000);
+        assert!((number * 4000..number * 4096).contains(&kept), "{kept}");
+        assert_eq!(answers, [""; 0], "the answer comes later");
+    }
+    let (kept, answers) = ask(&mut play, 4000);
+    assert!(kept < 8 * 4096 && answers[2].contains("eight times"));
+    play.core.handle_reloaded(&Ok(Reloaded::default()));
+    assert_eq!(play.core.memory(), play.core.walk_memory());
+    let answers = play.write(peer);
+    assert_eq!(answers.len(), 8 * 3, "eight answers with their envelopes");
+    assert!(answers[2].contains("changes"), "{}", answers[2]);
+    ask(&mut play, 100);
+    play.lose(peer);
+    assert_eq!(play.core.memory(), play.core.walk_memory());
 }
