@@ -328,8 +328,12 @@ impl Core {
                 // Messages received before it are queued before it.
                 self.outbox.end_runs(&mut self.conns, input);
                 self.turn.charge(cost::SUBSCRIPTION);
-                self.subscribe(id, &input.bytes()[topic], add);
+                let is_closed = self.subscribe(id, &input.bytes()[topic], add);
                 *quota -= 1;
+                if is_closed {
+                    input.consume(step.consumed);
+                    return Some(Flow::Closed);
+                }
             }
         }
         input.consume(step.consumed);

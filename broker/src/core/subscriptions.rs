@@ -7,7 +7,7 @@
 
 use crate::config::SocketOptions;
 use crate::conn::outbox::Outbox;
-use crate::conn::{ConnTable, Origin};
+use crate::conn::{Conn, ConnTable, Origin};
 use crate::core::Core;
 use crate::core::deferred::Deferred;
 use crate::core::roles::Wish;
@@ -51,18 +51,21 @@ impl Pending {
 }
 
 impl Core {
-    /// A peer of an XPUB subscribes or cancels.
-    pub(super) fn subscribe(&mut self, id: ConnId, topic: &[u8], add: bool) {
+    /// A peer of an XPUB subscribes or cancels. Returns whether it is closed for that, so that
+    /// nothing that follows is handled.
+    pub(super) fn subscribe(&mut self, id: ConnId, topic: &[u8], add: bool) -> bool {
         let Some(conn) = self.conns.get(id) else {
-            return;
+            return true;
         };
-        let own = conn.socket;
+        let (own, was_closing) = (conn.socket, conn.closes_later);
         let is_permitted = self.change_subscriptions(id, own, |xpub, options, tell| {
             xpub.handle_subscription(id, (topic, add), options, tell)
         });
         if add && !is_permitted {
             self.report_denied(id, Wish::Subscribe, topic);
         }
+        let is_closing = |conn: &Conn| conn.closes_later && !was_closing;
+        self.conns.get(id).is_none_or(is_closing)
     }
 
     /// Lets `change` alter the subscriptions of a peer of an XPUB. It calls its last argument with

@@ -169,7 +169,7 @@ fn peers_that_wait_for_a_reload_are_bounded_and_counted() {
     let peer = play.join_as(SocketName::Control, SocketType::Dealer);
     play.write(peer);
     let before = play.core.memory();
-    let mut ask = |play: &mut Play, size: usize| {
+    let ask = |play: &mut Play, size: usize| {
         let reload: &[u8] = br#"{"command": "reload"}"#;
         play.send_frames(peer, &[&vec![b'e'; size], b"", reload]);
         play.turns(1);

@@ -6,7 +6,7 @@ use broker::limits::{CANCELS_PER_TURN_MAX, UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE
 use broker::{Action, ConnId, Egress, Flow};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use zmtp::encode::append_command;
+use zmtp::encode::{append_command, append_frame};
 use zmtp::limits::GREETING_SIZE;
 use zmtp::wire::command::Command;
 use zmtp::{Frames, SocketType};
@@ -279,4 +279,26 @@ fn the_memory_of_subscriptions_is_known_and_freed() {
     knowledge.read_all(&mut play, publisher);
     let after = play.core.subscription_memory();
     assert!(after < before + 20_000, "{before}, {memory}, {after}");
+}
+
+/// The broker closes the peer for the second subscription. What came with it was handled, or not,
+/// as the input happened to be cut.
+#[test]
+fn nothing_is_handled_behind_a_subscription_too_many() {
+    let mut config = proxy("forwarder");
+    config.backend.options.subscriptions_max = 1;
+    let mut play = Play::of(config);
+    let publisher = play.join_as(SocketName::Frontend, SocketType::Xpub);
+    let peer = play.join_as(SocketName::Backend, SocketType::Xsub);
+    play.write(publisher);
+    let mut wire = Vec::new();
+    append_frame(&mut wire, b"early", false);
+    for topic in [b"a", b"b"] {
+        append_command(&mut wire, "SUBSCRIBE", topic);
+    }
+    append_frame(&mut wire, b"late", false);
+    assert_eq!(play.feed(peer, &wire), Flow::Closed);
+    let written = play.write(publisher);
+    assert!(written.iter().any(|body| body == "early"), "{written:?}");
+    assert!(!written.iter().any(|body| body == "late"), "{written:?}");
 }
