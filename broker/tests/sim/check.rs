@@ -35,11 +35,16 @@ impl World {
             check_nothing_lost(&node.model);
             check_subscriptions(&node.model);
             check_shown_subscriptions(&node.model);
+            node.model.check_requests();
+            let let_in = node.model.let_in;
+            self.ctx.coverage.add("peers that handlers let in", let_in);
         }
         for node in self.nodes.iter().filter(|node| !node.is_dead) {
             for (id, host) in &node.hosts {
                 let mirror = &node.model.mirrors[id];
                 let is_whole = self.ctx.is_whole(host.plug.cable);
+                let may_wait = self.script.beats || !mirror.is_denied;
+                assert!(may_wait, "{id:?} was denied, and is not closed");
                 if mirror.phase == Phase::Ready && is_whole {
                     self.check_connection(*id, mirror);
                 }
@@ -216,6 +221,8 @@ fn check_figures(node: &Node, ctx: &mut Context) {
             check_reasons(&what, node, snapshot, socket);
             check_output(&what, snapshot, across, socket);
             check_missed(&what, snapshot, &mirrors);
+        } else if own.side == SocketName::Zap {
+            check_handlers(&what, snapshot, &mirrors, socket);
         } else {
             check_auxiliary(&what, node, snapshot, &mirrors);
             if own.side == SocketName::Capture {
@@ -223,6 +230,7 @@ fn check_figures(node: &Node, ctx: &mut Context) {
                 ctx.coverage.add("copies missed", missed);
             }
         }
+        check_forgers(&what, snapshot, &mirrors);
         for reason in DropReason::ALL {
             ctx.coverage
                 .add(reason.label(), snapshot.counters.dropped(reason));
@@ -246,6 +254,36 @@ fn socket_of(node: &Node, snapshot: &SocketView) -> SocketKey {
         proxy: found.expect("it is configured").0,
         side: snapshot.socket,
     }
+}
+
+/// Only peers that forged frames are closed for that.
+fn check_forgers(what: &str, own: &SocketView, mirrors: &[&Mirror]) {
+    const LABELS: [&str; 2] = ["nonce-repeated", "not-encrypted"];
+    for label in LABELS {
+        let forgers = mirrors.iter().filter(|it| it.forged == Some(label));
+        let (count, most) = (own.counters.closed_for(label), forgers.count() as u64);
+        assert!(
+            count <= most,
+            "{what}: {count} closed, {label}, {most} forged"
+        );
+    }
+}
+
+/// Each request was queued for a handler, and each message of one was counted.
+fn check_handlers(what: &str, own: &SocketView, mirrors: &[&Mirror], socket: &SocketModel) {
+    let counters = &own.counters;
+    let heard: u64 = mirrors.iter().map(|mirror| mirror.heard_messages).sum();
+    assert_eq!(counters.messages_out, socket.expected, "{what}: requests");
+    // Some may have arrived with the end of their handler.
+    let is_whole = mirrors.iter().all(|mirror| mirror.phase != Phase::Closed);
+    let is_right = counters.messages_in == heard || !is_whole && counters.messages_in < heard;
+    assert!(
+        is_right,
+        "{what}: {heard} answers, {} in",
+        counters.messages_in
+    );
+    let refused = counters.dropped(DropReason::NotExpected);
+    assert!(refused <= counters.messages_in, "{what}: {refused} dropped");
 }
 
 /// A capture has queued or dropped its copies, a control its answers.

@@ -56,6 +56,10 @@ pub(crate) struct Pending {
 #[derive(Debug)]
 pub(crate) struct Mirror {
     pub(crate) admission: Admission,
+    /// A ZAP handler decides about it, of those that the list admits.
+    asks_handler: bool,
+    /// It waits for the answer of a handler; the name is that of the list, if it has one.
+    pub(crate) asking: Option<Option<Arc<str>>>,
     /// Partly written messages that were not compared with [`Self::expected`] yet.
     pub(crate) begun: VecDeque<Key>,
     pub(crate) begun_bytes: u64,
@@ -67,6 +71,8 @@ pub(crate) struct Mirror {
     /// The program's decision, which the session has not got yet.
     pub(crate) decision: Option<Authorization>,
     pub(crate) expected: VecDeque<Expected>,
+    /// The label of what is wrong with its first frame that does not open.
+    pub(crate) forged: Option<&'static str>,
     /// For a peer of a ROUTER: the identity in front of its messages.
     pub(crate) given: Option<Vec<u8>>,
     pub(crate) heard_bytes: u64,
@@ -78,6 +84,8 @@ pub(crate) struct Mirror {
     pub(crate) greetings: u64,
     /// The program has denied it.
     pub(crate) is_denied: bool,
+    /// The broker closes it for what it has said, and handles nothing that it says later.
+    pub(crate) is_deaf: bool,
     /// It will be closed soon.
     pub(crate) is_dying: bool,
     /// Denied peers get an ERROR.
@@ -188,7 +196,7 @@ fn session_config(socket_type: SocketType, config: &SocketConfig) -> SessionConf
     };
     SessionConfig {
         accept_zmtp2: options.accept_zmtp2,
-        authenticate: config.admission == Admission::Program,
+        authenticate: config.admission == Admission::Program || !options.zap_domain.is_empty(),
         limits,
         loop_check: if options.loop_check {
             LoopCheck::On
@@ -213,17 +221,15 @@ impl Mirror {
             socket_type,
             SocketType::Dealer | SocketType::Req | SocketType::Router
         );
-        let identity_size = if announces {
-            options.routing_id.len()
-        } else {
-            0
-        };
+        let identity_size = options.routing_id.len() * usize::from(announces);
         let greeting_v2_size = options
             .accept_zmtp2
             .then_some(GREETING_V2_SIZE + 2 + identity_size);
         let session_config = session_config(socket_type, config);
         Self {
             admission: config.admission.clone(),
+            asks_handler: !options.zap_domain.is_empty(),
+            asking: None,
             begun: VecDeque::new(),
             begun_bytes: 0,
             begun_messages: 0,
@@ -232,6 +238,7 @@ impl Mirror {
             denied: 0,
             expected: VecDeque::new(),
             first: Vec::new(),
+            forged: None,
             given: None,
             greeting: first_message(socket_type, options),
             greeting_v2_size,
@@ -241,6 +248,7 @@ impl Mirror {
             identity: Vec::new(),
             input: Vec::new(),
             greeting_left: GREETING_SIZE,
+            is_deaf: false,
             is_denied: false,
             is_dying: false,
             unsent_before: 0,
@@ -297,6 +305,9 @@ impl Mirror {
         heard.extend_from_slice(bytes);
         self.look_for_v2(bytes);
         let mut heard = Vec::new();
+        if self.is_deaf {
+            return heard;
+        }
         while let Ok(step) = self.step() {
             let input = &self.input[self.start..];
             self.start += step.consumed;
@@ -349,6 +360,13 @@ impl Mirror {
     /// Expects the decision about a peer with these credentials.
     fn authenticate(&mut self, credentials: Credentials, may_be_here: &dyn Fn(&str) -> bool) {
         match (&self.admission, &credentials) {
+            (Admission::Keys(_), Credentials::Curve(key)) if self.asks_handler => {
+                match user_of(&self.admission, key) {
+                    None => self.decide(None, self.is_told),
+                    user => self.asking = Some(user),
+                }
+            }
+            _ if self.asks_handler => self.asking = Some(None),
             (Admission::Program, _) => self.is_undecided = true,
             (admission, Credentials::Curve(key)) => {
                 let user = user_of(admission, key);
@@ -395,12 +413,17 @@ impl Mirror {
 
     /// Decrypts received frames; returns false if no frame was whole.
     fn open_more(&mut self) -> bool {
-        let Some(opener) = &mut self.opener else {
+        let Some(opener) = self.opener.as_mut().filter(|_| self.forged.is_none()) else {
             return false;
         };
         let limits = &self.session.config().limits;
-        let opened = opener.open(&mut self.raw, limits);
-        let opened = opened.expect("peers encrypt as they should");
+        let opened = match opener.open(&mut self.raw, limits) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.forged = Some(error.label());
+                return false;
+            }
+        };
         self.input.extend_from_slice(&self.raw[..opened.plain]);
         self.raw.drain(..opened.consumed);
         opened.plain > 0
@@ -442,7 +465,7 @@ impl Mirror {
     }
 
     fn message(&self, message: &[u8]) -> Heard {
-        if self.socket.side == SocketName::Control {
+        if matches!(self.socket.side, SocketName::Control | SocketName::Zap) {
             return Heard::Command(message.to_vec());
         }
         let mut frames = Frames::new(message);
@@ -497,8 +520,8 @@ impl Mirror {
             let body = bytes[at..at + size].get(2..).unwrap_or_default();
             let is_ready = is_command && body.starts_with(b"\x05READY");
             assert!(
-                !(is_ready && self.is_denied),
-                "it was denied, and gets READY"
+                !(is_ready && (self.is_denied || self.asking.is_some())),
+                "it was denied, or not decided about, and gets READY"
             );
             self.greeting_left = self.greeting_left.saturating_sub(size);
             self.is_last_message = !is_command;

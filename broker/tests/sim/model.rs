@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod handlers;
 mod roles;
 mod routing;
 mod written;
@@ -31,8 +32,11 @@ pub(crate) struct Model {
     batch: u64,
     /// The keys of all peers.
     clients: Vec<PublicKey>,
-    /// The names of proxies.
     names: Vec<String>,
+    /// Requests to ZAP handlers, by proxy.
+    requests: BTreeMap<u32, handlers::Requests>,
+    /// Peers that handlers have let in.
+    pub(crate) let_in: u64,
     roles: Vec<RoleConfig>,
     users: BTreeMap<String, String>,
     /// When the broker's turn began.
@@ -129,6 +133,8 @@ impl Model {
             batch: 0,
             clients: crate::curve::client_keys().collect(),
             names: Vec::new(),
+            let_in: 0,
+            requests: BTreeMap::new(),
             roles: config.roles.clone(),
             users: config.users.clone(),
             now,
@@ -266,7 +272,11 @@ impl Model {
                         socket.names.insert(peer.identity.to_vec(), id);
                     }
                 }
-                Heard::Subscription { add, topic } => self.subscribed(id, topic, add),
+                Heard::Subscription { add, topic } => {
+                    if !self.subscribed(id, topic, add) {
+                        break;
+                    }
+                }
                 Heard::Command(command) => self.asked(id, &command),
                 Heard::Loops(said) => {
                     // The peer claims that this connection is part of a loop, which ends it.
@@ -472,6 +482,9 @@ impl Model {
 
     /// A control received this message.
     fn asked(&mut self, id: ConnId, message: &[u8]) {
+        if self.mirrors[&id].socket.side == SocketName::Zap {
+            return self.heard_answer(id, message);
+        }
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         mirror.heard_messages += 1;
         mirror.heard_bytes += message.len() as u64;
@@ -530,6 +543,9 @@ impl Model {
     fn begun_beside(&mut self, id: ConnId, message: &[u8]) {
         let mirrors = &self.mirrors;
         let socket = mirrors[&id].socket;
+        if socket.side == SocketName::Zap {
+            return self.requested(id, message);
+        }
         let is_rep = self.sockets[index(socket)].socket_type == SocketType::Rep;
         let watch = &mut self.watches[socket.proxy as usize];
         let watch = watch.as_mut().expect("the proxy has a capture or control");
@@ -696,26 +712,11 @@ impl Model {
             }
         }
         mirror.close();
+        self.forget_asked(id);
         self.passing.remove(&id);
         self.pending.remove(&id);
         self.kicked.retain(|kicked| *kicked != id);
         self.reloading.retain(|asker| *asker != id);
-    }
-
-    /// A control has queued this number of results of a reload for a peer that asked; a full one
-    /// gets none.
-    pub(crate) fn reloaded(&mut self, id: ConnId, count: usize, is_full: bool) {
-        let own = self.mirrors[&id].socket;
-        let watch = &mut self.watches[own.proxy as usize];
-        let watch = watch.as_mut().expect("there is a control");
-        for _ in 0..count {
-            let at = self.reloading.iter().position(|asker| *asker == id);
-            self.reloading.remove(at.expect("it has asked"));
-            watch.answer_later(id);
-        }
-        let before = self.reloading.len();
-        self.reloading.retain(|asker| *asker != id || !is_full);
-        watch.unanswered += (before - self.reloading.len()) as u64;
     }
 
     /// Excuses the loss of messages that wait on a socket without a peer, or without a peer that

@@ -1,4 +1,4 @@
-//! The peers to which a REP owes an answer.
+//! The peers to which a REP or a control owes an answer.
 
 use super::*;
 use crate::context::SocketKey;
@@ -57,5 +57,21 @@ impl Model {
                 socket.requester = asker;
             }
         }
+    }
+
+    /// A control has queued this number of results of a reload for a peer that asked; a full one
+    /// gets none.
+    pub(crate) fn reloaded(&mut self, id: ConnId, count: usize, is_full: bool) {
+        let own = self.mirrors[&id].socket;
+        let watch = &mut self.watches[own.proxy as usize];
+        let watch = watch.as_mut().expect("there is a control");
+        for _ in 0..count {
+            let at = self.reloading.iter().position(|asker| *asker == id);
+            self.reloading.remove(at.expect("it has asked"));
+            watch.answer_later(id);
+        }
+        let before = self.reloading.len();
+        self.reloading.retain(|asker| *asker != id || !is_full);
+        watch.unanswered += (before - self.reloading.len()) as u64;
     }
 }

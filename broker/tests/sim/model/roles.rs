@@ -173,8 +173,9 @@ impl Model {
         }
     }
 
-    /// A peer subscribes or cancels.
-    pub(super) fn subscribed(&mut self, id: ConnId, topic: Vec<u8>, add: bool) {
+    /// A peer subscribes or cancels; false if it has too many subscriptions, for which the broker
+    /// closes it and handles nothing that follows.
+    pub(super) fn subscribed(&mut self, id: ConnId, topic: Vec<u8>, add: bool) -> bool {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let options = &self.sockets[index(mirror.socket)].options;
         let of_role = mirror.part.as_ref().map(|part| part.role.max_subscriptions);
@@ -182,10 +183,16 @@ impl Model {
         let most = options.subscriptions_max.min(of_role) as usize;
         if !add {
             mirror.wanted.remove(&topic);
-        } else if mirror.wanted.len() < most {
+        } else {
+            let is_new = !mirror.wanted.contains(&topic);
+            if mirror.wanted.len() + usize::from(is_new) > most {
+                mirror.is_deaf = true;
+                return false;
+            }
             mirror.wanted.insert(topic);
         }
         mirror.narrow();
+        true
     }
 
     /// Whether the role of a peer forbids it to send a message with this topic.

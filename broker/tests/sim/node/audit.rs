@@ -58,6 +58,11 @@ impl Node {
                     egress.bytes()
                 );
             }
+            // What is in front of a forged frame may wait; the peer is closed when that has gone on.
+            let is_forger = self.model.mirrors[id].forged.is_some() && host.state == State::Open;
+            let waits = host.is_suspended || host.is_cut || self.core.is_cut(*id);
+            let may_stay = !is_forger || waits || self.core.has_backlog();
+            assert!(may_stay, "{id:?} has forged a frame, and is not closed");
             // A peer that is not admitted any more is closed, at the latest when its input goes on.
             if let Some(Credentials::Curve(key)) = &self.model.mirrors[id].credentials
                 && let Admission::Keys(keys) = &self.model.mirrors[id].admission

@@ -253,6 +253,10 @@ impl Node {
         put_off.into_iter().for_each(|id| self.read_later(id));
         self.finish_closing(ctx, now);
         self.model.reconcile();
+        if !self.core.has_backlog() {
+            ctx.coverage
+                .add("peers that handlers let wait", self.model.expire_asked());
+        }
         self.check_turn(ctx);
         self.check_recorded_users(ctx);
         self.check_left();

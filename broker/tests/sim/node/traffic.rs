@@ -1,10 +1,11 @@
 //! A broker's reading and writing.
 
 use super::{Node, State};
-use crate::context::Context;
+use crate::context::{Context, SocketKey};
 use crate::model::index;
 use crate::net::{Received, Written};
 use crate::watch::is_at_high_water;
+use broker::config::SocketName;
 use broker::{ConnId, Egress, Flow, Input, SLICES_MAX};
 use std::collections::BTreeSet;
 use std::io::IoSlice;
@@ -89,7 +90,19 @@ impl Node {
         let mut before = self.core.egress(id).map_or(0, Egress::messages);
         loop {
             goes += 1;
+            let asking = self.model.mirrors[&id].asking.is_some();
+            let handlers = if asking {
+                self.handlers_of(id)
+            } else {
+                Vec::new()
+            };
             let flow = self.core.handle_input(now, id, input);
+            for (handler, queued) in handlers {
+                let has = self.core.egress(handler).map_or(0, Egress::messages);
+                if has > queued {
+                    self.model.asked_handler(id, handler);
+                }
+            }
             self.model.called(&self.core, &[]);
             if flow != Flow::More {
                 self.check_answers(ctx, id, before);
@@ -143,6 +156,18 @@ impl Node {
         if self.hosts.get(&id).is_some_and(|host| host.is_suspended) {
             self.model.parked(id);
         }
+    }
+
+    /// The handlers that may be asked about a peer, and the messages in their queues.
+    fn handlers_of(&self, id: ConnId) -> Vec<(ConnId, u32)> {
+        let zap = SocketKey {
+            side: SocketName::Zap,
+            ..self.model.mirrors[&id].socket
+        };
+        let all = self.hosts.keys().copied();
+        let own = all.filter(|other| self.model.mirrors[other].socket == zap);
+        own.map(|id| (id, self.core.egress(id).map_or(0, Egress::messages)))
+            .collect()
     }
 
     /// A control answers at once, even if its proxy is blocked, unless its queue is full.

@@ -15,6 +15,9 @@ pub(crate) enum Misbehaviour {
     Garbage,
     /// A frame larger than the peer will ever send.
     Huge,
+    /// A peer with the right keys that repeats, alters or omits encryption, or ends its handshake
+    /// half-way.
+    Forger,
     /// An identity that the broker may have generated for another peer.
     Identity,
     /// Loop commands, some of which end its own connection.
@@ -51,6 +54,8 @@ pub(crate) struct Misbehaving {
     /// The time at which it ends this connection.
     leaves_at: Nanos,
     lives: u32,
+    /// Reads before it reads no more; a forger that stops in its handshake has few.
+    reads_left: u32,
     /// The time at which it sends one more byte.
     says_at: Nanos,
     /// Whether it reads.
@@ -63,6 +68,7 @@ impl Misbehaving {
             leaves_at: 0,
             kind,
             lives: 1 + u32::try_from(random.below(5)).expect("small"),
+            reads_left: u32::MAX,
             says_at: 0,
             reads: random.chance(80),
         }
@@ -73,10 +79,21 @@ impl Misbehaving {
         self.lives > 0
     }
 
-    /// Prepares all bytes that it will send on a new connection.
-    pub(crate) fn connected(&mut self, ctx: &mut Context, spec: &Spec, sender: u32) -> Vec<u8> {
+    /// Prepares all bytes that it will send on a new connection; `None` if it shakes hands as it
+    /// should.
+    pub(crate) fn connected(
+        &mut self,
+        ctx: &mut Context,
+        spec: &Spec,
+        sender: u32,
+    ) -> Option<Vec<u8>> {
         self.leaves_at = ctx.now + ctx.random.range(MILLISECOND..=3 * SECOND);
         let random = &mut ctx.random;
+        if self.kind == Misbehaviour::Forger {
+            self.says_at = 0;
+            self.reads_left = random.pick(&[1, 2, 3, u32::MAX, u32::MAX]);
+            return None;
+        }
         let mut out = Vec::new();
         if self.kind != Misbehaviour::Silence || random.chance(70) {
             greeting(&mut out, spec.minor);
@@ -106,7 +123,7 @@ impl Misbehaving {
                 out[at] ^= 1 << random.below(8);
             }
         }
-        out
+        Some(out)
     }
 
     /// The bytes after its part of the handshake.
@@ -146,6 +163,7 @@ impl Misbehaving {
                     loop_command(random).append(out);
                 }
             }
+            Misbehaviour::Forger => {}
             Misbehaviour::Stall => {
                 out.push(2);
                 let size = random.pick(&[70_000, 600_000, 100 << 20]);
@@ -194,10 +212,24 @@ impl Misbehaving {
         )
     }
 
+    /// Whether it reads as peers do, but only so many times.
+    pub(crate) fn reads_well(&mut self) -> bool {
+        let reads = self.kind == Misbehaviour::Forger && self.reads_left > 0;
+        self.reads_left = self.reads_left.saturating_sub(u32::from(reads));
+        reads
+    }
+
     pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {
         let ctx = &mut *tools.ctx;
         if ctx.is_calm || ctx.now >= self.leaves_at {
             return Wish::Close;
+        }
+        if self.kind == Misbehaviour::Forger && tools.wire.is_ready && self.says_at == 0 {
+            self.says_at = ctx.now;
+            let header = Header::new(Purpose::Item, tools.wire.sender, 0);
+            tools.wire.send(ctx, &[], &header, false);
+            tools.wire.forge(&mut ctx.random);
+            ctx.coverage.add("forged frames", 1);
         }
         let says_more = matches!(self.kind, Misbehaviour::Loops | Misbehaviour::Stall);
         if !says_more {

@@ -6,12 +6,14 @@ use crate::net::Plug;
 use wire::{Pulled, Told, Wire};
 use zmtp::{HeartbeatConfig, MechanismConfig, SocketType};
 
+pub(crate) mod handler;
 pub(crate) mod misbehaving;
 pub(crate) mod monitors;
 pub(crate) mod request;
 pub(crate) mod spread;
 pub(crate) mod wire;
 
+use handler::Handler;
 use misbehaving::Misbehaving;
 use monitors::{Reader, Steerer};
 use request::{Client, Worker};
@@ -51,6 +53,7 @@ pub(crate) struct Spec {
 #[derive(Debug)]
 pub(crate) enum Role {
     Client(Client),
+    Handler(Handler),
     Misbehaving(Misbehaving),
     Publisher(Publisher),
     Reader(Reader),
@@ -149,8 +152,11 @@ impl Peer {
         let mut wire = Wire::new(ctx, plug, &self.spec, sender);
         match &mut self.role {
             Role::Client(client) => client.connected(),
+            Role::Handler(handler) => handler.connected(),
             Role::Misbehaving(misbehaving) => {
-                wire.replace(misbehaving.connected(ctx, &self.spec, sender))
+                if let Some(out) = misbehaving.connected(ctx, &self.spec, sender) {
+                    wire.replace(out);
+                }
             }
             Role::Publisher(publisher) => publisher.connected(),
             Role::Reader(reader) => reader.connected(),
@@ -290,7 +296,9 @@ impl Peer {
         let (limit, pause) = self.spec.read;
         self.read_at = ctx.now + pause;
         let limit = if ctx.is_calm { 64 << 10 } else { limit };
-        if let Role::Misbehaving(misbehaving) = &self.role {
+        if let Role::Misbehaving(misbehaving) = &mut self.role
+            && !misbehaving.reads_well()
+        {
             return misbehaving.reads(ctx, wire.plug);
         }
         let before = wire.received();
@@ -326,6 +334,7 @@ impl Role {
     fn hear(&mut self, tools: &mut Tools<'_>, told: Told) {
         match self {
             Self::Client(client) => client.hear(tools, told),
+            Self::Handler(handler) => handler.hear(tools, &told),
             Self::Misbehaving(_) => {}
             Self::Publisher(publisher) => publisher.hear(tools, told),
             Self::Reader(reader) => reader.hear(tools, &told),
@@ -349,6 +358,7 @@ impl Role {
         }
         match self {
             Self::Client(client) => client.turn(tools),
+            Self::Handler(handler) => handler.turn(tools),
             Self::Misbehaving(_) | Self::Sink(_) => Wish::Wait,
             Self::Publisher(publisher) => publisher.turn(tools),
             Self::Reader(reader) => reader.turn(tools),

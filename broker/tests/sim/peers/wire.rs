@@ -240,6 +240,36 @@ impl Wire {
         self.out.clear();
     }
 
+    /// Sends the last queued frame, and then one that no peer with the right keys sends: the same
+    /// again, an altered one, a plain one, or garbage.
+    pub(crate) fn forge(&mut self, random: &mut Random) {
+        let plain = self.out.clone();
+        let mut at = self.cable.len();
+        self.stage();
+        // The last frame of those.
+        while let Some((_, size)) =
+            front(&self.cable[at..]).filter(|(_, it)| at + it < self.cable.len())
+        {
+            at += size;
+        }
+        let sealed = self.cable[at..].to_vec();
+        match random.below(4) {
+            0 => self.cable.extend(&sealed),
+            1 => {
+                // Behind its header and name: the nonce, the tag, or what is encrypted.
+                let from = sealed.len().min(17);
+                let index = at + from + random.below(sealed.len() - from);
+                self.cable[index] ^= 1 << random.below(8);
+            }
+            2 => self.cable.extend(&plain),
+            _ => {
+                let size = 1 + random.below(300);
+                let garbage = (0..size).map(|_| random.next().to_le_bytes()[0]);
+                self.cable.extend(garbage);
+            }
+        }
+    }
+
     /// Whether the bytes after the first `before` ones completed the broker's greeting, so that the
     /// peer sends the rest of its handshake.
     pub(crate) fn is_greeted(&self, before: usize) -> bool {

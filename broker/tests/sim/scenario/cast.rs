@@ -4,6 +4,7 @@ use super::{KEYS, Plan, STRANGER, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::curve::{self, SERVER_KEYS};
 use crate::message::Profile;
+use crate::peers::handler::Handler;
 use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
 use crate::peers::monitors::{Reader, Steerer};
 use crate::peers::request::{Client, Worker};
@@ -200,6 +201,30 @@ impl Scene {
         }
     }
 
+    /// Peers with the right keys that do not encrypt as they should.
+    pub(super) fn forgers(&mut self, config: &Config) {
+        if self.world.ctx.is_fair || self.plan == Plan::Lockstep {
+            return;
+        }
+        for proxy in &config.proxies {
+            for side in SocketName::SIDES {
+                let socket = proxy.socket(side);
+                let is_encrypted = matches!(socket.mechanism, MechanismConfig::CurveServer(_));
+                let Some(endpoint) = socket.bind.first().filter(|_| is_encrypted) else {
+                    continue;
+                };
+                for _ in 0..self.random.below(3) {
+                    let mut spec = self.spec(proxy.socket_type(side), port(endpoint), false);
+                    spec.identity.clear();
+                    let key = self.random.pick(&KEYS.collect::<Vec<_>>());
+                    spec.mechanism = curve::client(key, SERVER_KEYS[0]);
+                    let forger = Misbehaving::new(&mut self.random, Misbehaviour::Forger);
+                    self.add_peer(spec, Role::Misbehaving(forger));
+                }
+            }
+        }
+    }
+
     /// The peers of the capture and the control.
     pub(super) fn watchers_of(&mut self, proxy: &ProxyConfig) {
         if let Some(endpoint) = proxy.capture.socket.bind.first() {
@@ -223,6 +248,18 @@ impl Scene {
                 let steerer = Steerer::new(spec.socket_type, (pauses, terminates), window);
                 self.add_peer(spec, Role::Steerer(steerer));
             }
+        }
+    }
+
+    /// The ZAP handlers of a proxy.
+    pub(super) fn handlers_of(&mut self, proxy: &ProxyConfig) {
+        for connect in &proxy.zap.connect {
+            let mut spec = self.spec(SocketType::Dealer, port(&connect.endpoint), true);
+            spec.socket_type = self.random.pick(&[SocketType::Rep, SocketType::Router]);
+            if self.random.chance(80) {
+                spec.read = (64 << 10, MILLISECOND);
+            }
+            self.add_peer(spec, Role::Handler(Handler::default()));
         }
     }
 

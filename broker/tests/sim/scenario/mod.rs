@@ -168,6 +168,9 @@ impl Scene {
             if self.plan != Plan::Lockstep {
                 self.watch(&mut proxy);
             }
+            if !matches!(self.plan, Plan::Lockstep | Plan::Handover) && self.random.chance(30) {
+                self.guard(&mut proxy);
+            }
             config.proxies.push(proxy);
         }
         let mut repertoire = self.repertoire(&mut config);
@@ -187,15 +190,19 @@ impl Scene {
                 self.peers_of(proxy, side);
             }
             self.watchers_of(proxy);
+            self.handlers_of(proxy);
         }
         self.liars(&config);
+        self.forgers(&config);
     }
 
     /// What may change in a broker while it runs.
     fn repertoire(&mut self, config: &mut Config) -> Repertoire {
         let steers = self.random.chance(20);
         let is_excused = matches!(self.plan, Plan::Lockstep | Plan::Handover);
-        if is_excused || self.random.chance(50) {
+        // A proxy that comes again would need its handler again.
+        let has_handlers = config.proxies.iter().any(|it| it.zap.has_endpoint());
+        if is_excused || has_handlers || self.random.chance(50) {
             return Repertoire {
                 steers,
                 ..Repertoire::default()
@@ -358,6 +365,37 @@ impl Scene {
                 1 => Admission::Keys(Arc::new(client_keys(None))),
                 _ => Admission::Program,
             };
+        }
+    }
+
+    /// Lets a ZAP handler decide about the peers of a proxy.
+    fn guard(&mut self, proxy: &mut ProxyConfig) {
+        for side in SocketName::SIDES {
+            // Messages would wait for workers and sinks that stay out.
+            let is_needed = matches!(
+                proxy.socket_type(side),
+                SocketType::Dealer | SocketType::Push
+            );
+            let socket = proxy.socket_mut(side);
+            if is_needed || socket.bind.is_empty() {
+                continue;
+            }
+            if matches!(socket.admission, Admission::Program | Admission::Users(_)) {
+                socket.admission = Admission::Any;
+            }
+            let options = &mut socket.options;
+            options.accept_zmtp2 = false;
+            options.zap_domain = "lobby".to_owned();
+            options.zap_timeout = Duration::from_millis(self.random.pick(&[50, 500, 2000]));
+            if !proxy.zap.has_endpoint() {
+                let port = self.next_port();
+                let options = &mut proxy.zap.options;
+                options.reconnect_ivl = Duration::from_millis(10);
+                if !self.world.script.beats {
+                    options.heartbeat_ivl = Duration::ZERO;
+                }
+                proxy.zap.attach(Attach::Connect, endpoint(port));
+            }
         }
     }
 

@@ -222,7 +222,7 @@ const NOT_DRAWN: &[(&str, &str)] = &[
 
 #[cfg(test)]
 const THE_MECHANISMS: &str = "it names a file; the scenarios draw mechanism and admission";
-const THE_HANDLERS: &str = "tests/order/zap.rs draws the behaviour of ZAP handlers";
+const THE_HANDLERS: &str = "the scenarios draw it together with a handler";
 #[cfg(test)]
 const THE_DRIVERS: &str = "the driver applies it before the core knows of a connection";
 #[cfg(test)]

@@ -136,5 +136,6 @@ impl Scene {
 
 /// Whether peers of a socket may have a user name.
 fn has_users(socket: &SocketConfig) -> bool {
-    socket.mechanism != MechanismConfig::Null || socket.admission == Admission::Program
+    let is_named = socket.admission == Admission::Program || !socket.options.zap_domain.is_empty();
+    socket.mechanism != MechanismConfig::Null || is_named
 }
