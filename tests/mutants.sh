@@ -16,6 +16,7 @@ readonly PATCHES="tests/mutants"
 # The cheapest first.
 readonly BROKER=(broker:lib broker:order broker:memory broker:loops broker:fuzz_replay broker:sim)
 readonly ZMTP=(zmtp:lib zmtp:opening zmtp:sizes zmtp:transcripts zmtp:fuzz_replay)
+readonly WATCH=(watch:lib watch:fuzz_replay watch:sim)
 # A test that takes longer does not end at all.
 readonly SECONDS_MAX=900
 JOBS="${JOBS:-2}"
@@ -125,7 +126,9 @@ git_apply() {
 # the crates above.
 tests_for() {
     local first all=("${BROKER[@]}")
-    if grep --quiet '^+++ b/zmtp/' "$1"; then
+    if grep --quiet '^+++ b/cli/watch/' "$1"; then
+        all=("${WATCH[@]}")
+    elif grep --quiet '^+++ b/zmtp/' "$1"; then
         all=("${ZMTP[@]}" "${BROKER[@]}")
     fi
     read -r -a first <<<"$(sed -n '2s/^# try: //p' "$1")"

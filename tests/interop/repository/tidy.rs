@@ -87,6 +87,7 @@ fn only_event_loops_name_the_event_library() {
         let loops = [
             "broker/src/driver/",
             "cli/src/command/bench/",
+            "cli/src/command/watch/",
             "cli/http/src/",
         ];
         let is_loop = loops.iter().any(|folder| shown(path).starts_with(folder));
@@ -249,10 +250,11 @@ fn crate_roots(sources: &[PathBuf]) -> BTreeSet<PathBuf> {
 /// Whether Cargo takes a file as the root of a crate by its place.
 fn is_found(path: &Path) -> bool {
     let shown = shown(path);
-    // One crate is in the folder of another.
-    let shown = shown
-        .strip_prefix("cli/http")
-        .map_or(&shown[..], |rest| rest);
+    // Some crates are in the folder of another.
+    let inner = ["cli/http", "cli/watch"].into_iter();
+    let shown = inner.fold(&shown[..], |it, folder| {
+        it.strip_prefix(folder).unwrap_or(it)
+    });
     let parts: Vec<&str> = shown.split('/').collect();
     matches!(
         parts[..],

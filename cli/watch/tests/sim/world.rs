@@ -1,0 +1,474 @@
+//! Services, processes and the clock.
+
+#![expect(clippy::disallowed_methods, reason = "any time to count from")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use watch::config::{Command, Config, ProcessConfig, SignConfig};
+use watch::{Heartbeat, Outcome, Output, RunId, Signal, Watcher};
+
+use crate::Coverage;
+use crate::rules::Rules;
+use crate::scenario::{self, Random};
+
+/// The length of a run.
+const END: Duration = Duration::from_secs(1200);
+
+/// What happens at a time of its own.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Beat(usize),
+    Broker(bool),
+    Crash(usize),
+    Gap,
+    Hang(usize),
+    HangAll,
+    Heal(usize),
+    Look,
+    Pause(usize, bool),
+    ProcessEnds(RunId, i32),
+    Reload,
+}
+
+#[derive(Debug)]
+struct Process {
+    index: usize,
+    is_service: bool,
+    /// Whether it ends on TERM.
+    minds_term: bool,
+    term_at: Option<Duration>,
+}
+
+pub(crate) struct World {
+    agenda: BTreeMap<(Duration, u64), Happening>,
+    /// Since when the broker does not answer; at first the question is pending, for this long.
+    broker_away: Option<(Duration, Duration)>,
+    config: Config,
+    /// Since when every watch that is silent has had to act, in calm runs.
+    hung_at: Vec<Option<Duration>>,
+    is_calm: bool,
+    is_dry: bool,
+    is_hung: Vec<bool>,
+    messages: Vec<u64>,
+    now: Duration,
+    processes: BTreeMap<RunId, Process>,
+    random: Random,
+    rules: Rules,
+    serial: u64,
+    start: Instant,
+    watcher: Watcher,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let (is_calm, is_dry) = (random.chance(40), random.chance(10));
+        let config = scenario::config(&mut random, is_calm);
+        let start = Instant::now();
+        let count = config.watches.len();
+        let mut rules = Rules::default();
+        rules.configure(&config, Duration::ZERO);
+        Self {
+            agenda: BTreeMap::new(),
+            broker_away: None,
+            watcher: Watcher::new(config.clone(), is_dry, start),
+            config,
+            hung_at: vec![None; count],
+            is_calm,
+            is_dry,
+            is_hung: vec![false; count],
+            messages: vec![0; count],
+            now: Duration::ZERO,
+            processes: BTreeMap::new(),
+            random,
+            rules,
+            serial: 0,
+            start,
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Coverage {
+        if self.is_dry {
+            self.rules.count("dry runs");
+        }
+        self.plan();
+        self.drain();
+        while self.now < END {
+            let timer = self.watcher.poll_timeout().map(|at| at - self.start);
+            let timer = timer.expect("there are watches").max(self.now);
+            let first = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            match first {
+                Some(at) if at <= timer => {
+                    self.now = self.now.max(at);
+                    let (_, happening) = self.agenda.pop_first().expect("it is there");
+                    self.happen(happening);
+                }
+                _ => {
+                    self.now = timer;
+                    self.watcher.handle_timeout(self.start + self.now);
+                }
+            }
+            self.drain();
+            self.check_promptness();
+        }
+        self.stop();
+        self.rules.coverage
+    }
+
+    fn at(&self) -> Instant {
+        self.start + self.now
+    }
+
+    fn add(&mut self, delay: Duration, happening: Happening) {
+        self.serial += 1;
+        self.agenda
+            .insert((self.now + delay, self.serial), happening);
+    }
+
+    fn plan(&mut self) {
+        for index in 0..self.config.watches.len() {
+            self.add(Duration::ZERO, Happening::Beat(index));
+        }
+        self.add(Duration::ZERO, Happening::Look);
+        let troubles = if self.is_calm {
+            1
+        } else {
+            self.random.range(1, 25)
+        };
+        for _ in 0..troubles {
+            let at = self.random.time(0, 1_000_000);
+            let count = self.config.watches.len() as u64;
+            let index = usize::try_from(self.random.range(0, count - 1)).expect("small");
+            let happening = match self.random.range(0, 9) {
+                _ if self.is_calm => Happening::Hang(index),
+                0 | 1 => Happening::Crash(index),
+                2 => Happening::HangAll,
+                3 => Happening::Broker(false),
+                4 => Happening::Pause(index, true),
+                5 => Happening::Gap,
+                6 => Happening::Reload,
+                _ => Happening::Hang(index),
+            };
+            self.add(at, happening);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Beat(index) => self.beat(index),
+            Happening::Broker(answers) => {
+                if !answers {
+                    self.rules.count("broker away");
+                    let back = self.random.time(1000, 60_000);
+                    self.add(back, Happening::Broker(true));
+                }
+                let pending = self.random.time(0, 8000);
+                self.broker_away = (!answers).then_some((self.now, pending));
+            }
+            Happening::Crash(index) => {
+                let mut services = self.processes.iter();
+                let found = services.find(|(_, it)| it.index == index && it.is_service);
+                if let Some(id) = found.map(|(id, _)| *id) {
+                    self.rules.count("crashes");
+                    self.happen(Happening::ProcessEnds(id, 1));
+                }
+            }
+            Happening::Gap => {
+                self.rules.count("gaps");
+                self.now += self.random.time(20_000, 200_000);
+                self.watcher.handle_gap(self.at());
+                self.rules.give_grace(self.now, |_| true);
+            }
+            Happening::Hang(index) => self.hang(index),
+            Happening::HangAll => (0..self.is_hung.len()).for_each(|index| self.hang(index)),
+            Happening::Heal(index) => self.is_hung[index] = false,
+            Happening::Look => self.look(),
+            Happening::Pause(index, is_paused) => self.pause(index, is_paused),
+            Happening::ProcessEnds(id, code) => {
+                if let Some(process) = self.processes.remove(&id) {
+                    if process.is_service {
+                        self.is_hung[process.index] = true;
+                    }
+                    let outcome = Outcome::Exited(code);
+                    self.watcher
+                        .handle_exit(id, &outcome, "written\n", self.at());
+                }
+            }
+            Happening::Reload => self.reload(),
+        }
+    }
+
+    /// One watch changes.
+    fn reload(&mut self) {
+        self.rules.count("reloads");
+        let count = self.config.watches.len() as u64;
+        let index = usize::try_from(self.random.range(0, count - 1)).expect("small");
+        let changed = scenario::watch(&mut self.random, index, false);
+        let mut config = self.config.clone();
+        config.watches[index] = changed;
+        self.config = config.clone();
+        let acting = self.acting();
+        self.rules.configure(&config, self.now);
+        if acting == Some(scenario::name(index)) {
+            self.rules.forget_action();
+        }
+        self.watcher.reload(config, self.at());
+    }
+
+    fn acting(&self) -> Option<String> {
+        let status = self.watcher.status(self.at());
+        let mut watches = status["watches"].as_array().expect("a list").iter();
+        let acting = watches.find(|watch| watch["state"] == "acting");
+        acting.map(|watch| watch["name"].as_str().expect("a text").to_owned())
+    }
+
+    /// A service hangs, and may come back by itself.
+    fn hang(&mut self, index: usize) {
+        self.is_hung[index] = true;
+        if self.is_calm {
+            self.hung_at[index] = Some(self.now);
+            let own = SignConfig::Process(ProcessConfig::Own);
+            if self.config.watches[index].sign == own {
+                self.happen(Happening::Crash(index));
+            }
+        } else if self.random.chance(50) {
+            let back = self.random.time(1000, 200_000);
+            self.add(back, Happening::Heal(index));
+        }
+    }
+
+    /// A sign of life, if the service lives; and the next one.
+    fn beat(&mut self, index: usize) {
+        let after = self.config.watches[index].after;
+        let period = self.random.time(100, 1600);
+        self.add(period.min(after / 4), Happening::Beat(index));
+        if self.is_hung[index] {
+            return;
+        }
+        self.messages[index] += 1;
+        if let SignConfig::Heartbeat { service, .. } = &self.config.watches[index].sign {
+            let name = service.clone().expect("it has a name");
+            let heartbeat = Heartbeat::from_frame(name.as_bytes()).expect("a name");
+            self.watcher.handle_heartbeat(&heartbeat, self.at());
+        }
+    }
+
+    fn look(&mut self) {
+        let (generation, questions) = self.watcher.questions();
+        assert!(questions.len() <= 1, "no watch here asks for peers");
+        let is_pending = self
+            .broker_away
+            .is_some_and(|(since, pending)| self.now < since + pending);
+        if !questions.is_empty() && !is_pending {
+            let answers = [Ok(self.status_of_broker())];
+            let answers = self.broker_away.is_none().then_some(&answers[..]);
+            self.watcher.handle_look(generation, answers, self.at());
+        }
+        let interval = self.watcher.look_interval();
+        self.add(interval, Happening::Look);
+    }
+
+    fn status_of_broker(&self) -> Value {
+        let proxy = |index: usize| {
+            let peers = u64::from(!self.is_hung[index]);
+            json!({ "proxy": scenario::name(index), "paused": false, "sockets": [
+                { "side": "frontend", "messages_received": self.messages[index] },
+                { "side": "backend", "peers": peers },
+            ] })
+        };
+        let proxies: Vec<Value> = (0..self.is_hung.len()).map(proxy).collect();
+        json!({ "pid": 1, "uptime_seconds": self.now.as_secs_f64(), "proxies": proxies })
+    }
+
+    fn pause(&mut self, index: usize, is_paused: bool) {
+        let name = scenario::name(index);
+        self.rules.pause(&name, is_paused, self.now);
+        if is_paused {
+            self.watcher.pause(&name).expect("it exists");
+            let back = self.random.time(1000, 200_000);
+            self.add(back, Happening::Pause(index, false));
+        } else {
+            self.rules.count("resumed");
+            self.watcher.resume(&name, self.at()).expect("it exists");
+        }
+    }
+
+    /// Does what the watcher asks for.
+    fn drain(&mut self) {
+        let (mut begun, mut is_news) = (None, false);
+        while let Some(output) = self.watcher.poll_output() {
+            is_news |= matches!(output, Output::Event(_));
+            match output {
+                Output::CheckPidFile { path, watch } => {
+                    let name = path.display().to_string();
+                    let index = name[1..].parse::<usize>().expect("a number");
+                    let lives = !self.is_hung[index];
+                    self.watcher.handle_process(watch, lives, self.at());
+                }
+                Output::Event(event) => {
+                    if event.kind == "acting" {
+                        self.check_informed(&event.watch);
+                        begun = Some(event.watch.clone());
+                    }
+                    self.rules.note(&event, self.now);
+                }
+                Output::Log(_, line) => {
+                    if std::env::var_os("TRACE").is_some() {
+                        println!("{:?} {line}", self.now);
+                    }
+                    if line.starts_with("this process has stood still") {
+                        self.rules.give_grace(self.now, |_| true);
+                    }
+                }
+                Output::Run {
+                    command,
+                    id,
+                    is_service,
+                    ..
+                } => self.start_process(&command, id, is_service),
+                Output::Signal(id, signal) => self.signal(id, signal),
+            }
+        }
+        if is_news {
+            let status = self.watcher.status(self.at());
+            self.rules.check(&status, begun.as_deref());
+        }
+    }
+
+    /// Nothing is done about a service that only a broker knows, while that does not answer.
+    fn check_informed(&self, name: &str) {
+        let index = name[1..].parse::<usize>().expect("a number");
+        let watch = &self.config.watches[index];
+        if let Some((since, _)) = self.broker_away.filter(|_| watch.sign.asks_broker())
+            && watch.start.is_none()
+        {
+            let known = since + 2 * watch.interval();
+            assert!(
+                self.now <= known,
+                "{name} acts, and the broker is away since {since:?}"
+            );
+        }
+    }
+
+    fn start_process(&mut self, command: &Command, id: RunId, is_service: bool) {
+        assert!(!self.is_dry, "a dry run starts {command}");
+        let [word, name] = &command.0[..] else {
+            panic!("two words");
+        };
+        let index = name[1..].parse::<usize>().expect("a number");
+        let time = self.random.time(1, 900);
+        if word == "absent" {
+            let outcome = Outcome::NotStarted("no such file".to_owned());
+            self.watcher.handle_exit(id, &outcome, "", self.at());
+            return;
+        }
+        let process = Process {
+            index,
+            is_service,
+            minds_term: word != "stubborn" && (self.is_calm || !self.random.chance(10)),
+            term_at: None,
+        };
+        self.processes.insert(id, process);
+        match &word[..] {
+            "fix" => {
+                self.is_hung[index] = false;
+                self.add(
+                    time.min(Duration::from_millis(400)),
+                    Happening::ProcessEnds(id, 0),
+                );
+            }
+            "service" => {
+                let is_well = self.is_calm || self.random.chance(70);
+                self.is_hung[index] = !is_well;
+            }
+            "fail" => self.add(time, Happening::ProcessEnds(id, 3)),
+            "page" => self.add(time, Happening::ProcessEnds(id, 0)),
+            _ => {}
+        }
+    }
+
+    fn signal(&mut self, id: RunId, signal: Signal) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        match signal {
+            Signal::Term => {
+                assert_eq!(process.term_at, None, "TERM comes once");
+                process.term_at = Some(self.now);
+                if process.minds_term {
+                    self.add(Duration::from_millis(20), Happening::ProcessEnds(id, 143));
+                }
+            }
+            Signal::Kill => {
+                assert!(process.term_at.is_some(), "KILL comes behind TERM");
+                self.rules.count("killed");
+                self.add(Duration::from_millis(1), Happening::ProcessEnds(id, 137));
+            }
+        }
+    }
+
+    /// In calm runs, a service that hangs is restarted in time.
+    fn check_promptness(&mut self) {
+        for index in 0..self.hung_at.len() {
+            let Some(since) = self.hung_at[index] else {
+                continue;
+            };
+            let watch = &self.config.watches[index];
+            let status = self.watcher.status(self.at());
+            let seen = &status["watches"][index];
+            if seen["actions"] != 0 {
+                self.rules.count("acted in time");
+                self.hung_at[index] = None;
+                continue;
+            }
+            let has_lived = watch.expect || since > watch.after;
+            if !has_lived {
+                self.hung_at[index] = None;
+                continue;
+            }
+            let grace = watch.grace.max(since);
+            let confirmed = watch.interval() * (watch.confirm + 2);
+            let latest = grace.max(since + watch.after) + confirmed + Duration::from_millis(500);
+            assert!(
+                self.now <= latest,
+                "{}: no action at {latest:?}: {seen}",
+                watch.name
+            );
+        }
+    }
+
+    /// Everything ends in time.
+    fn stop(&mut self) {
+        self.watcher.stop(self.at());
+        self.drain();
+        let deadline = self.now + Duration::from_secs(30);
+        while !self.watcher.has_stopped() {
+            assert!(
+                self.now < deadline,
+                "it does not stop: {:?}",
+                self.processes
+            );
+            let timer = self.watcher.poll_timeout().map(|at| at - self.start);
+            let first = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            let timer = timer.map_or(deadline, |timer| timer.max(self.now));
+            match first {
+                Some(at) if at <= timer => {
+                    self.now = self.now.max(at);
+                    let (_, happening) = self.agenda.pop_first().expect("it is there");
+                    if matches!(happening, Happening::ProcessEnds(..)) {
+                        self.happen(happening);
+                    }
+                }
+                _ => {
+                    self.now = timer;
+                    self.watcher.handle_timeout(self.at());
+                }
+            }
+            self.drain();
+        }
+        let left = self.processes.values().filter(|it| it.is_service).count();
+        assert_eq!(left, 0, "services remain");
+    }
+}
