@@ -8,6 +8,8 @@ use broker::config::{
     Value, ValueKind, diff,
 };
 
+use watch::config::WatchConfig;
+
 use super::config_file;
 use crate::output::{Failure, print};
 
@@ -32,8 +34,10 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         return print(&lines.collect::<String>());
     }
     args.config.iter().try_for_each(|path| {
-        let config = config_file::read(path)?;
-        print(&Meaning(&config).to_string())
+        let (broker, watches) = config_file::read_with_watches(path)?;
+        let broker = broker.as_ref().map(|config| Meaning(config).to_string());
+        let watches = watches.watches.iter().map(describe_watch);
+        print(&(broker.unwrap_or_default() + &watches.collect::<String>()))
     })
 }
 
@@ -61,6 +65,23 @@ impl fmt::Display for Meaning<'_> {
         writeln!(f, "drain_timeout: {} ms", config.drain_timeout.as_millis())?;
         writeln!(f, "memory_limit: {} bytes", config.memory_limit)
     }
+}
+
+fn describe_watch(watch: &WatchConfig) -> String {
+    let (name, sign, after) = (&watch.name, watch.sign.name(), watch.after.as_millis());
+    let (grace, confirm) = (watch.grace.as_millis(), watch.confirm);
+    let mut text =
+        format!("watch {name}: {sign}, after {after} ms, {confirm} checks, grace {grace} ms\n");
+    for (word, commands) in [
+        ("start", watch.start.as_slice()),
+        ("action", &watch.actions[..]),
+        ("escalate", watch.escalate.as_slice()),
+    ] {
+        for command in commands {
+            text.push_str(&format!("  {word} {command}\n"));
+        }
+    }
+    text
 }
 
 fn describe_format(capture: &CaptureConfig, f: &mut fmt::Formatter<'_>) -> fmt::Result {

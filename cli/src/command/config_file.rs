@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use broker::config::{Config, ConfigErrors};
+use broker::config::{Config, ConfigError, ConfigErrors, Fault, hint};
 use broker::limits::CONFIG_SIZE_MAX;
 use zmtp::show;
 
@@ -47,12 +47,33 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     });
     read.map_err(|error| {
         let shown = show(&name).whole();
-        Failure::usage(format!("cannot read {shown}: {error}{}", hint(&error)))
+        Failure::usage(format!("cannot read {shown}: {error}{}", example(&error)))
     })?;
     Ok(bytes)
 }
 
 fn parse(path: &Path, bytes: Vec<u8>) -> Result<Config, Failure> {
+    parse_both(path, bytes)?.0.map_err(|errors| refuse(&errors))
+}
+
+/// Reads the watches of a file, and its broker if it has one.
+pub(super) fn read_with_watches(path: &Path) -> Result<(Option<Config>, watch::Config), Failure> {
+    let (broker, watches) = parse_both(path, bytes(path)?)?;
+    match broker {
+        Ok(broker) => Ok((Some(broker), watches)),
+        Err(errors) if !watches.watches.is_empty() && lacks_only_proxies(&errors) => {
+            Ok((None, watches))
+        }
+        Err(errors) => Err(refuse(&errors)),
+    }
+}
+
+/// Parses both the broker and the watches of a file. Errors of the watches are a failure, together
+/// with those of the broker.
+fn parse_both(
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<(Result<Config, ConfigErrors>, watch::Config), Failure> {
     let name = path.display().to_string();
     if bytes.len() > CONFIG_SIZE_MAX {
         return Err(refuse(&ConfigErrors::too_large(&name)));
@@ -60,14 +81,58 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<Config, Failure> {
     let text = String::from_utf8(bytes).map_err(|error| {
         Failure::usage(format!("{} is not UTF-8: {error}", show(&name).whole()))
     })?;
-    Config::from_toml(&text, &name).map_err(|errors| refuse(&errors))
+    let broker = Config::from_toml(&text, &name);
+    match (watch::Config::from_toml(&text, &name), &broker) {
+        (Ok(watches), Ok(broker)) => match unknown_proxies(broker, &watches, &name) {
+            sentences if sentences.is_empty() => Ok((Ok(broker.clone()), watches)),
+            sentences => Err(Failure::Usage(sentences)),
+        },
+        (Ok(watches), Err(_)) => Ok((broker, watches)),
+        (Err(errors), broker) => {
+            let mut all: Vec<&ConfigError> = errors.0.iter().collect();
+            if let Err(others) = broker
+                && !lacks_only_proxies(others)
+            {
+                // Text that is not TOML is the same error twice.
+                all.extend(others.iter().filter(|it| !errors.0.contains(it)));
+            }
+            all.sort_by_key(|error| error.line);
+            Err(Failure::Usage(
+                all.iter().map(ToString::to_string).collect(),
+            ))
+        }
+    }
+}
+
+/// Whether the only error is that the file has no proxy.
+fn lacks_only_proxies(errors: &ConfigErrors) -> bool {
+    let mut errors = errors.iter();
+    let is_lack = |error: &ConfigError| error.sentence == Fault::NoProxy.to_string();
+    errors.next().is_some_and(is_lack) && errors.next().is_none()
+}
+
+/// A sentence for each watch of a proxy that the broker in the same file does not have.
+fn unknown_proxies(broker: &Config, watches: &watch::Config, file: &str) -> Vec<String> {
+    let names: Vec<&str> = broker.proxies.iter().map(|proxy| &proxy.name[..]).collect();
+    let watches = watches.watches.iter();
+    let unknown = watches.filter_map(|watch| {
+        let proxy = watch.sign.proxy().filter(|proxy| !names.contains(proxy))?;
+        Some(format!(
+            "{}: watch {}: no proxy is called \"{}\": {}",
+            show(file).whole(),
+            watch.name,
+            show(proxy),
+            hint(proxy, &names)
+        ))
+    });
+    unknown.collect()
 }
 
 fn refuse(errors: &ConfigErrors) -> Failure {
     Failure::Usage(errors.to_string().lines().map(str::to_owned).collect())
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn example(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "; zmqd run --print-default prints an example",
         _ => "",

@@ -11,18 +11,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use broker::config::Endpoint;
+use log::Level;
 use serde_json::{Map, Value, json};
 use zmtp::{Frames, SocketType, show};
 
-use super::local;
+use super::local::{self, Kind};
 use crate::client::{Client, ClientConfig, ClientError, Received, SecurityArgs};
 use crate::output::Failure;
 use crate::value::timeout;
 
 /// The broker to ask, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct ControlArgs {
-    /// The broker with this process id, if several run
+    /// The process with this id, if several run
     #[arg(long, global = true)]
     pid: Option<u32>,
     /// Time to answer
@@ -30,6 +31,9 @@ pub(super) struct ControlArgs {
     timeout: Duration,
     #[command(flatten)]
     security: SecurityArgs,
+    /// Whether brokers that do not answer are only debug messages.
+    #[arg(skip)]
+    pub(super) is_quiet: bool,
 }
 
 /// The key of a request that names a proxy.
@@ -49,34 +53,45 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Connects to the broker of this user, or to the one of several that `args` names.
+    /// Connects to the process of this kind and user, or to the one of several that `args` names.
     ///
     /// # Errors
-    /// No broker is found, or which one of several is open.
-    pub(super) fn of_broker(args: &ControlArgs) -> Result<Self, Failure> {
-        let mut found = Self::find_all(args)?;
+    /// No such process is found, or which one of several is open.
+    pub(super) fn of(kind: Kind, args: &ControlArgs) -> Result<Self, Failure> {
+        let mut found = Self::find_all(kind, args)?;
+        let (one, many, lister) = kind.words();
         match (found.len(), args.pid) {
             (1, _) => Ok(found.remove(0).0),
             (0, Some(pid)) => Err(Failure::Running(format!(
-                "no broker of this user has the process id {pid}: zmqd status lists them"
+                "no {one} of this user has the process id {pid}: {lister} lists them"
             ))),
-            (0, None) => Err(nothing_runs()),
+            (0, None) => Err(Self::none_runs(kind)),
             (count, _) => {
                 let pids = found.iter().map(|(_, status)| status["pid"].to_string());
                 let pids = pids.collect::<Vec<_>>().join(", ");
                 Err(Failure::Running(format!(
-                    "{count} brokers run: write --pid with one of {pids}, which zmqd status \
-                     describes"
+                    "{count} {many} run: write --pid with one of {pids}, which {lister} describes"
                 )))
             }
         }
     }
 
-    /// Connects to every broker of this user, or to those that `args` names; each with its status.
-    pub(super) fn find_all(args: &ControlArgs) -> Result<Vec<(Self, Value)>, Failure> {
+    /// The failure if no process of this kind and user runs.
+    pub(super) fn none_runs(kind: Kind) -> Failure {
+        Failure::Running(match kind {
+            Kind::Broker => "no broker of this user runs: start one with zmqd run, or name the \
+                             endpoint of a control"
+                .to_owned(),
+            Kind::Watch => "no watch of this user runs: start one with zmqd watch FILE".to_owned(),
+        })
+    }
+
+    /// Connects to every process of this kind and user, or to those that `args` names; each with
+    /// its status.
+    pub(super) fn find_all(kind: Kind, args: &ControlArgs) -> Result<Vec<(Self, Value)>, Failure> {
         let mut found = Vec::new();
         let mut forbidden = None;
-        for endpoint in local::find() {
+        for endpoint in local::find(kind) {
             let mut control = match Self::try_connect(&endpoint, args) {
                 Ok(control) => control,
                 Err(Refusal::Usage(failure)) => return Err(failure),
@@ -87,11 +102,16 @@ impl Control {
                     continue;
                 }
                 Err(Refusal::Client(error)) => {
-                    log::warn!("{endpoint}: {error}");
+                    let level = if args.is_quiet {
+                        Level::Debug
+                    } else {
+                        Level::Warn
+                    };
+                    log::log!(level, "{endpoint}: {error}");
                     continue;
                 }
             };
-            // A broker may end at this moment.
+            // A process may end at this moment.
             let Ok(status) = control.ask(&json!({ "command": "status" })) else {
                 continue;
             };
@@ -101,7 +121,8 @@ impl Control {
         }
         match forbidden.filter(|_| found.is_empty()) {
             Some(endpoint) => Err(Failure::Running(format!(
-                "{endpoint}: the broker runs as another user: ask as that user, with sudo -u"
+                "{endpoint}: the {} runs as another user: ask as that user, with sudo -u",
+                kind.words().0
             ))),
             None => Ok(found),
         }
@@ -208,6 +229,16 @@ impl Control {
 
     /// Asks a question; an error in the answer is a failure.
     pub(super) fn ask(&mut self, request: &Value) -> Result<Value, Failure> {
+        self.try_ask(request)?.map_err(|sentence| {
+            // A key of the request, and an option of this command.
+            let is_open = sentence.starts_with(PROXY);
+            let dashes = if is_open { "--" } else { "" };
+            Failure::Running(format!("{dashes}{sentence}"))
+        })
+    }
+
+    /// Asks a question; the inner error is the sentence of the control.
+    pub(super) fn try_ask(&mut self, request: &Value) -> Result<Result<Value, String>, Failure> {
         let mut request = request.clone();
         if let Some(proxy) = &self.proxy {
             request[PROXY] = json!(proxy);
@@ -220,14 +251,8 @@ impl Control {
             Failure::Running(format!("{}: {sentence}", self.endpoint))
         })?;
         match answer.get("error").and_then(Value::as_str) {
-            Some(sentence) => {
-                let shown = show(sentence).up_to(ERROR_LEN_MAX).to_string();
-                // A key of the request, and an option of this command.
-                let is_open = shown.starts_with(PROXY);
-                let dashes = if is_open { "--" } else { "" };
-                Err(Failure::Running(format!("{dashes}{shown}")))
-            }
-            None => Ok(answer),
+            Some(sentence) => Ok(Err(show(sentence).up_to(ERROR_LEN_MAX).to_string())),
+            None => Ok(Ok(answer)),
         }
     }
 
@@ -382,14 +407,6 @@ fn failed(endpoint: &Endpoint, error: &ClientError) -> Failure {
 enum Refusal {
     Client(ClientError),
     Usage(Failure),
-}
-
-/// No broker of this user runs.
-pub(super) fn nothing_runs() -> Failure {
-    Failure::Running(
-        "no broker of this user runs: start one with zmqd run, or name the endpoint of a control"
-            .to_owned(),
-    )
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use broker::config::Endpoint;
 use serde_json::{Value, json};
 
 use super::control::{Control, ControlArgs};
+use super::local::Kind;
 use crate::capture::json;
 use crate::output::{Failure, print};
 
@@ -103,7 +104,7 @@ enum CtlCommand {
 pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
     let mut control = match &args.endpoint {
         Some(endpoint) => Control::connect(endpoint, &args.control)?,
-        None => Control::of_broker(&args.control)?,
+        None => Control::of(Kind::Broker, &args.control)?,
     };
     control.choose(args.proxy.as_deref());
     let answer = match &args.command {

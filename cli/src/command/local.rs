@@ -19,8 +19,35 @@ use zmtp::show;
 /// The directory of a system service.
 const SYSTEM_DIRECTORY: &str = "/run/zmqd";
 
-/// The name of the control of a service that has a directory of its own.
-const SERVICE_NAME: &str = "zmqd.ctl";
+/// A kind of process with a control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Broker,
+    Watch,
+}
+
+impl Kind {
+    /// The extension of the names of sockets.
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Broker => "ctl",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Words for one process, several, and the command that lists them.
+    pub(super) fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Broker => ("broker", "brokers", "zmqd status"),
+            Self::Watch => ("watch", "watches", "zmqd watch status"),
+        }
+    }
+
+    /// The name in a directory that belongs to one service.
+    fn service_name(self) -> String {
+        format!("zmqd.{}", self.extension())
+    }
+}
 
 /// Brokers that a command looks at; a user has few.
 const BROKERS_MAX: usize = 100;
@@ -29,9 +56,9 @@ const BROKERS_MAX: usize = 100;
 ///
 /// # Errors
 /// No directory can be used; the sentence says why.
-pub(super) fn prepare() -> Result<Endpoint, String> {
+pub(super) fn prepare(kind: Kind) -> Result<Endpoint, String> {
     if let Some(directory) = runtime_directory() {
-        return endpoint(&directory.join(SERVICE_NAME));
+        return endpoint(&directory.join(kind.service_name()));
     }
     let directory = user_directory();
     make_private(&directory).map_err(|error| {
@@ -40,13 +67,13 @@ pub(super) fn prepare() -> Result<Endpoint, String> {
             show(&directory.display().to_string()).whole()
         )
     })?;
-    remove_stale(&directory);
-    endpoint(&directory.join(format!("{}.ctl", process::id())))
+    remove_stale(&directory, kind);
+    endpoint(&directory.join(format!("{}.{}", process::id(), kind.extension())))
 }
 
-/// The controls that a command of this user may ask, the sockets of running brokers or of ended
+/// The controls that a command of this user may ask, the sockets of running processes or of ended
 /// ones.
-pub(super) fn find() -> Vec<Endpoint> {
+pub(super) fn find(kind: Kind) -> Vec<Endpoint> {
     let mut directories: Vec<PathBuf> = runtime_directory().into_iter().collect();
     if check_private(&user_directory()).is_ok() {
         directories.push(user_directory());
@@ -54,7 +81,7 @@ pub(super) fn find() -> Vec<Endpoint> {
     directories.push(SYSTEM_DIRECTORY.into());
     let mut found: Vec<PathBuf> = directories
         .iter()
-        .flat_map(|path| sockets_in(path))
+        .flat_map(|path| sockets_in(path, kind))
         .collect();
     found.sort_unstable();
     found.dedup();
@@ -104,9 +131,9 @@ fn check_private(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// Removes the sockets of brokers that were killed.
-fn remove_stale(directory: &Path) {
-    for path in sockets_in(directory) {
+/// Removes the sockets of processes that were killed.
+fn remove_stale(directory: &Path, kind: Kind) {
+    for path in sockets_in(directory, kind) {
         let name = path.file_stem().and_then(|name| name.to_str());
         let pid: Option<u32> = name.and_then(|name| name.parse().ok());
         let is_gone = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
@@ -121,11 +148,15 @@ fn remove_stale(directory: &Path) {
 }
 
 /// The sockets with the name of a control in a directory.
-fn sockets_in(directory: &Path) -> Vec<PathBuf> {
+fn sockets_in(directory: &Path, kind: Kind) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let sockets = entries.filter(|entry| {
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
-        is_socket && entry.path().extension().is_some_and(|end| end == "ctl")
+        is_socket
+            && entry
+                .path()
+                .extension()
+                .is_some_and(|end| end == kind.extension())
     });
     sockets
         .map(|entry| entry.path())

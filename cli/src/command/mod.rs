@@ -20,6 +20,7 @@ mod sniff;
 mod status;
 mod systemd;
 mod top;
+mod watch;
 
 use clap::Subcommand;
 
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
     Top(top::TopArgs),
+    Watch(Box<watch::WatchArgs>),
     Check(check::CheckArgs),
     Bench(bench::BenchArgs),
     Ctl(ctl::CtlArgs),
@@ -78,5 +80,6 @@ pub(crate) fn dispatch(
         Some(Command::Sniff(args)) => sniff::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Top(args)) => top::run(&args),
+        Some(Command::Watch(args)) => watch::run(&args),
     }
 }

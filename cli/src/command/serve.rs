@@ -141,7 +141,7 @@ fn announcement(broker: &mut Broker, bound: &[Bound]) -> String {
 /// Makes a broker, with a control at the usual place unless the configuration has one; returns that
 /// place too. Without a place where it can listen, the broker runs without a control.
 fn bind(config: &mut Config) -> Result<(Broker, BrokerControl), BindError> {
-    let usual = local::prepare().map_or_else(
+    let usual = local::prepare(local::Kind::Broker).map_or_else(
         |sentence| {
             if config.broker_control == BrokerControl::Unset {
                 warn_of_no_control(&sentence);

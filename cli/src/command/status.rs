@@ -9,8 +9,9 @@ use broker::config::Endpoint;
 use serde_json::{Value, json};
 use zmtp::show;
 
-use super::control::{Control, ControlArgs, items, nothing_runs, put_rates_of};
+use super::control::{Control, ControlArgs, items, put_rates_of};
 use super::ctl::table::{duration, rate, size, text};
+use super::local::Kind;
 use crate::capture::json;
 use crate::output::{Failure, print};
 
@@ -56,10 +57,10 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
             let status = ask(&mut control)?;
             vec![(control, status)]
         }
-        None => Control::find_all(&args.ask)?,
+        None => Control::find_all(Kind::Broker, &args.ask)?,
     };
     if found.is_empty() {
-        return Err(nothing_runs());
+        return Err(Control::none_runs(Kind::Broker));
     }
     if found.len() > 1 && !args.json {
         let statuses: Vec<&Value> = found.iter().map(|(_, status)| status).collect();

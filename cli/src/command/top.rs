@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use self::page::{Page, View};
 use self::screen::{Key, Screen};
 use super::control::{Control, ControlArgs, items, put_rates};
+use super::local::Kind;
 use super::status::{self, Paint};
 use crate::output::{Failure, print};
 use crate::value::interval;
@@ -61,7 +62,7 @@ const ROWS_MAX: usize = 2000;
 pub(super) fn run(args: &TopArgs) -> Result<(), Failure> {
     let mut control = match &args.control {
         Some(endpoint) => Control::connect(endpoint, &args.ask)?,
-        None => Control::of_broker(&args.ask)?,
+        None => Control::of(Kind::Broker, &args.ask)?,
     };
     let mut view = args.view;
     let mut former = Sample::take(&mut control)?;

@@ -11,3 +11,4 @@ mod sniff;
 mod status;
 mod systemd;
 mod top;
+mod watch;

@@ -27,7 +27,7 @@ impl Home {
         Zmqd::start_under_expecting(endpoints, &wrapper, arguments)
     }
 
-    fn finish(&self, arguments: &[&str]) -> Finished {
+    pub(super) fn finish(&self, arguments: &[&str]) -> Finished {
         self.start(0, arguments).wait()
     }
 

@@ -105,6 +105,8 @@ impl Reader {
                 "proxy",
                 "role",
                 "users",
+                WATCHES[0],
+                WATCHES[1],
             ],
         );
         if let Some((value, node)) = get(table, &node, BROKER_CONTROL) {
@@ -656,6 +658,9 @@ const INSECURE: &str = "insecure";
 
 /// The key for the control that answers for all proxies.
 const BROKER_CONTROL: &str = "broker_control";
+
+/// The keys of `zmqd watch`, which reads and checks them itself.
+const WATCHES: [&str; 2] = ["watch", "watcher"];
 
 /// The key of the topics of one connection, as for a whole side.
 const SUBSCRIBE: &str = "subscribe";
