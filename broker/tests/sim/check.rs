@@ -29,7 +29,12 @@ impl World {
                     .trace
                     .show(|| format!("{:#?}", node.core.statistics()));
             }
-            assert_eq!((left.inputs, left.queues), (0, 0), "memory in use");
+            // A refused peer is closed late, and some of its input may be left until then.
+            let mirrors = node.hosts.keys().map(|id| &node.model.mirrors[id]);
+            let has_refused = mirrors.into_iter().any(|mirror| mirror.is_denied);
+            let may_wait = self.script.beats && has_refused;
+            assert!(left.inputs == 0 || may_wait, "{} bytes kept", left.inputs);
+            assert_eq!(left.queues, 0, "memory in use");
             assert_eq!(node.model.reloading, [], "peers that wait for a reload");
             check_figures(node, &mut self.ctx);
             check_nothing_lost(&node.model);
