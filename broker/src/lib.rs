@@ -78,7 +78,7 @@ pub use core::{
     Action, Admin, AdminError, Applied, Bound, ChangeError, ChangeId, ChangeResult, Core, Flow,
     ListenError, MemoryUse, Query, Reloaded,
 };
-pub use driver::{BindError, Broker, Handle, HttpServer, Stage};
+pub use driver::{BindError, Broker, Handle, HttpServer, PassedSocket, Stage};
 pub use ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};
 pub use peer::PeerAddress;
 

@@ -165,6 +165,13 @@ impl Core {
         Some((listener.bound_endpoint(), &socket.options))
     }
 
+    /// The proxy and the socket of a listener, by name.
+    #[must_use]
+    pub fn names_of_listener(&self, id: ListenerId) -> Option<(&str, SocketName)> {
+        let listener = self.listeners.get(id)?;
+        Some(self.names(listener.socket))
+    }
+
     /// What the proxies listen on: these in the order of their slots, and the sockets of each in
     /// the order of [`SocketName::ALL`].
     #[must_use]

@@ -4,8 +4,9 @@ use crate::config::endpoint::Host;
 use crate::config::{Endpoint, SocketOptions};
 use crate::driver::address;
 use crate::driver::ipc::{self, SocketFile};
+use crate::driver::passed::ipc_name;
 use crate::driver::stream::Socket;
-use crate::driver::tune::tune_tcp;
+use crate::driver::tune::{tune_buffers, tune_tcp};
 use crate::ids::ListenerId;
 use crate::limits::ACCEPT_PAUSE;
 use crate::peer::PeerAddress;
@@ -85,11 +86,60 @@ impl Listener {
         })
     }
 
+    /// Takes a socket that listens already, for this endpoint. Its file, if it has one, is that of
+    /// the process that has opened it.
+    pub(super) fn adopt(
+        endpoint: &Endpoint,
+        id: ListenerId,
+        options: &SocketOptions,
+        socket: socket2::Socket,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let (acceptor, endpoint) = match endpoint {
+            Endpoint::Tcp { host, .. } => {
+                tune_tcp(&socket, socket.domain()?, options)?;
+                let socket = TcpListener::from_std(socket.into());
+                let endpoint = real_endpoint(host, &socket)?;
+                (Acceptor::Tcp(socket), endpoint)
+            }
+            Endpoint::Ipc(_) | Endpoint::Inproc(_) => {
+                tune_buffers(&socket, options)?;
+                let name = ipc_name(&socket.local_addr()?);
+                let endpoint = name.map_or_else(|| endpoint.clone(), Endpoint::Ipc);
+                let acceptor = Acceptor::Unix {
+                    _file: None,
+                    socket: UnixListener::from_std(socket.into()),
+                };
+                (acceptor, endpoint)
+            }
+        };
+        Ok(Self {
+            acceptor,
+            can_accept: true,
+            endpoint,
+            id,
+            paused_until: None,
+        })
+    }
+
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.acceptor {
             Acceptor::Inproc => Ok(()),
             Acceptor::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
             Acceptor::Unix { socket, .. } => registry.register(socket, token, Interest::READABLE),
+        }
+    }
+
+    /// Ends listening. Closing the descriptor would not take a passed socket out of the poll, since
+    /// the process that has opened it has it too.
+    pub(super) fn leave(mut self, registry: &Registry) {
+        let left = match &mut self.acceptor {
+            Acceptor::Inproc => Ok(()),
+            Acceptor::Tcp(socket) => registry.deregister(socket),
+            Acceptor::Unix { socket, .. } => registry.deregister(socket),
+        };
+        if let Err(error) = left {
+            log::debug!("cannot take a listener out of the poll: {error}");
         }
     }
 

@@ -20,6 +20,7 @@ use listener::Listener;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
+use passed::Assigned;
 use reload::Reload;
 use signal_hook_mio::v1_0::Signals;
 use signals::AtSigusr1;
@@ -44,6 +45,7 @@ mod http;
 mod ipc;
 mod listener;
 mod opening;
+mod passed;
 mod reload;
 mod signals;
 mod stage;
@@ -53,6 +55,7 @@ mod tune;
 
 pub use handle::Handle;
 pub use http::HttpServer;
+pub use passed::PassedSocket;
 pub use stage::Stage;
 
 /// Readiness events taken from the kernel at once.
@@ -85,6 +88,9 @@ pub enum BindError {
     /// The system refused an event loop.
     #[error("cannot make an event loop: {0}")]
     EventLoop(#[from] io::Error),
+    /// A passed socket is not for exactly one endpoint.
+    #[error("{0}")]
+    Passed(String),
 }
 
 /// A broker whose endpoints are bound.
@@ -112,6 +118,8 @@ pub struct Broker {
     lingering: VecDeque<(Instant, ConnId)>,
     /// Listeners with peers to accept, in the order of their turns.
     crowded: VecDeque<usize>,
+    /// Sockets that another process has opened, with the endpoints that they are for.
+    passed: Vec<Assigned>,
     poll: Poll,
     reload: Reload,
     scratch: Vec<u8>,
@@ -133,7 +141,7 @@ impl Broker {
     /// The first problem of [`Config::check`], or the first endpoint that could not be bound, and
     /// the reason.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
-        Self::bind_with(config, Http::default())
+        Self::bind_with(config, Http::default(), &[])
     }
 
     /// The same, with a server for HTTP. It begins with [`Self::run`], if [`Config::http`] has an
@@ -145,15 +153,30 @@ impl Broker {
         config: &Config,
         server: impl HttpServer + 'static,
     ) -> Result<Self, BindError> {
-        Self::bind_with(config, Http::new(Box::new(server)))
+        Self::bind_with_sockets(config, server, &[])
     }
 
-    fn bind_with(config: &Config, http: Http) -> Result<Self, BindError> {
+    /// The same, with listening sockets that another process has opened: the endpoints that they
+    /// are for are not bound. Each must be for exactly one endpoint, which covers its address: by
+    /// its name or, without that of a socket of a proxy, by its address and port.
+    ///
+    /// # Errors
+    /// As [`Self::bind_with_http`], or a socket is for no endpoint or for several.
+    pub fn bind_with_sockets(
+        config: &Config,
+        server: impl HttpServer + 'static,
+        passed: &[PassedSocket],
+    ) -> Result<Self, BindError> {
+        Self::bind_with(config, Http::new(Box::new(server)), passed)
+    }
+
+    fn bind_with(config: &Config, http: Http, passed: &[PassedSocket]) -> Result<Self, BindError> {
         config.check().map_err(ChangeError::from)?;
         let now = Instant::now();
         let core = Core::new(now, config, RandomState::new().hash_one(0));
         let mut broker = Self::with_core(now, core)?;
         broker.http = http;
+        broker.passed = passed::assign(config, passed).map_err(BindError::Passed)?;
         broker.open(now);
         if let Some(Err(error)) = broker.core.take_first_outcome() {
             return Err(error.into());
@@ -186,6 +209,7 @@ impl Broker {
             http: Http::default(),
             listeners: Vec::new(),
             lingering: VecDeque::new(),
+            passed: Vec::new(),
             poll,
             reload: Reload::default(),
             scratch: vec![0; SCRATCH_SIZE],
@@ -664,10 +688,9 @@ impl Broker {
             Action::StopConnecting(link) => self.connector.stop(link),
             Action::StopListening(id) => {
                 if let Some(slot) = self.listeners.get_mut(id.slot())
-                    && slot.as_ref().is_some_and(|listener| listener.id == id)
+                    && let Some(listener) = slot.take_if(|listener| listener.id == id)
                 {
-                    // Closing the descriptor takes it out of the poll.
-                    *slot = None;
+                    listener.leave(self.poll.registry());
                     self.crowded.retain(|index| *index != id.slot());
                 }
             }

@@ -34,11 +34,25 @@ impl Broker {
     }
 
     pub(super) fn listen(&mut self, id: ListenerId) {
-        let Some((endpoint, options)) = self.core.listener(id) else {
+        let (Some((endpoint, options)), Some((proxy, side))) =
+            (self.core.listener(id), self.core.names_of_listener(id))
+        else {
             return;
         };
         let token = token(KIND_LISTENER, id.slot());
-        let listener = Listener::bind(endpoint, id, options).and_then(|mut listener| {
+        let mut passed = self.passed.iter();
+        let listener = match passed.find(|passed| passed.is_for(endpoint, proxy, side)) {
+            Some(passed) => {
+                log::info!(
+                    proxy, side:% = side;
+                    "{proxy} {side}: listening on a passed socket for {endpoint}"
+                );
+                let socket = passed.socket();
+                socket.and_then(|socket| Listener::adopt(endpoint, id, options, socket))
+            }
+            None => Listener::bind(endpoint, id, options),
+        };
+        let listener = listener.and_then(|mut listener| {
             listener.register(self.poll.registry(), token)?;
             Ok(listener)
         });

@@ -11,6 +11,7 @@ mod http_args;
 mod keygen;
 mod local;
 mod man;
+mod passed;
 mod passwd;
 mod proxy;
 mod replay;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::config::{BrokerControl, Config, Endpoint, SocketName};
-use broker::{BindError, Bound, Broker, ChangeError, ListenError};
+use broker::{BindError, Bound, Broker, ChangeError, ListenError, PassedSocket};
 use zmtp::show;
 
 use super::http_args::HttpArgs;
-use super::{config_file, local, systemd};
+use super::{config_file, local, passed, systemd};
 use crate::logger;
 use crate::output::{Failure, print};
 
@@ -65,7 +65,8 @@ pub(super) fn serve(
         }
     };
     choose(&mut config.broker_control);
-    let bound = bind(&mut config).map_err(|error| Failure::Running(explain(&error)))?;
+    let passed = passed::take()?;
+    let bound = bind(&mut config, &passed).map_err(|error| Failure::Running(explain(&error)))?;
     let (mut broker, usual) = bound;
     let config = &config;
     // Before the lines below: their reader may send a signal.
@@ -140,7 +141,12 @@ fn announcement(broker: &mut Broker, bound: &[Bound]) -> String {
 
 /// Makes a broker, with a control at the usual place unless the configuration has one; returns that
 /// place too. Without a place where it can listen, the broker runs without a control.
-fn bind(config: &mut Config) -> Result<(Broker, BrokerControl), BindError> {
+fn bind(
+    config: &mut Config,
+    passed: &[PassedSocket],
+) -> Result<(Broker, BrokerControl), BindError> {
+    let bind_here =
+        |config: &Config| Broker::bind_with_sockets(config, http::Server::default(), passed);
     let usual = local::prepare(local::Kind::Broker).map_or_else(
         |sentence| {
             if config.broker_control == BrokerControl::Unset {
@@ -151,22 +157,16 @@ fn bind(config: &mut Config) -> Result<(Broker, BrokerControl), BindError> {
         BrokerControl::At,
     );
     if config.broker_control != BrokerControl::Unset {
-        return Ok((
-            Broker::bind_with_http(config, http::Server::default())?,
-            usual,
-        ));
+        return Ok((bind_here(config)?, usual));
     }
     config.broker_control.clone_from(&usual);
-    match Broker::bind_with_http(config, http::Server::default()) {
+    match bind_here(config) {
         Err(BindError::Config(ChangeError::Listen(error)))
             if usual.endpoint() == Some(&*error.endpoint) =>
         {
             warn_of_no_control(&error.to_string());
             config.broker_control = BrokerControl::Off;
-            Ok((
-                Broker::bind_with_http(config, http::Server::default())?,
-                BrokerControl::Off,
-            ))
+            Ok((bind_here(config)?, BrokerControl::Off))
         }
         broker => Ok((broker?, usual)),
     }
@@ -262,7 +262,7 @@ fn explain(error: &BindError) -> String {
             }
             _ => None,
         },
-        BindError::Config(_) | BindError::EventLoop(_) => None,
+        BindError::Config(_) | BindError::EventLoop(_) | BindError::Passed(_) => None,
     };
     advice.map_or_else(|| error.to_string(), |advice| format!("{error}; {advice}"))
 }

@@ -1,5 +1,6 @@
 //! The command line: the process, and each subcommand that talks to one.
 
+mod activation;
 mod ctl;
 mod http;
 mod log;
