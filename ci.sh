@@ -4,7 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-always}"
-TARGET_DIR="${CARGO_TARGET_DIR:-target}"
+TARGET_DIR="$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")"
+
+# shellcheck source=cli/packages/jobs.sh
+source cli/packages/jobs.sh
 
 usage() {
     cat <<'USAGE'
@@ -36,7 +39,12 @@ usage: ./ci.sh JOB [ARGUMENT...]
   coverage         how much of the codec the seeds of its fuzz targets reach
   systemd          the units in examples/systemd as systemd-analyze sees them (needs systemd)
   wireshark        an exported recording as tshark sees it (installs tshark on Debian)
-  static           static stripped binaries for x86_64 and aarch64, tried out
+  tarballs [ARCHITECTURE...]
+                   archives with a static binary for amd64, arm64, armhf and i386, tried out
+  deb              the Debian package, tried in a new Debian (needs root)
+  image            the files of the container image, tried in an empty root (needs root)
+  wheel            the Python package, tried in a new environment
+  crates           every crate builds from what would be published of it
   bench [...]      zmqd beside zmq.proxy and a bare relay; arguments go to tests/bench/compare.sh
 USAGE
 }
@@ -336,32 +344,6 @@ dissect() {
     echo "$what: as expected"
 }
 
-static() {
-    local architecture target binary
-    for architecture in x86_64 aarch64; do
-        target="$architecture-unknown-linux-musl"
-        binary="$TARGET_DIR/$target/release/zmqd"
-        say "static: $target, linked by rust-lld, without a C toolchain for it"
-        run rustup target add "$target"
-        RUSTFLAGS="-C linker=rust-lld -C link-self-contained=yes" \
-            CARGO_PROFILE_RELEASE_STRIP=symbols \
-            run cargo build --release --locked --package zmqd --target "$target"
-        check_static "$binary"
-        echo "$binary: $(($(stat --format %s "$binary") / 1024)) KiB"
-    done
-    for architecture in x86_64 aarch64; do
-        binary="$TARGET_DIR/$architecture-unknown-linux-musl/release/zmqd"
-        if [ "$(uname -m)" = "$architecture" ]; then
-            say "static: the $architecture binary runs"
-            try_binary "$binary"
-        else
-            say "static: the $architecture binary runs, under qemu"
-            need_package "qemu-$architecture" qemu-user
-            try_binary "qemu-$architecture" "$binary"
-        fi
-    done
-}
-
 # Installs the package, by Debian's name, that a program is in, if it is missing.
 need_package() {
     if command -v "$1" >/dev/null; then
@@ -374,50 +356,6 @@ need_package() {
     run apt-get update --quiet
     DEBIAN_FRONTEND=noninteractive run apt-get install --yes --quiet --no-install-recommends "$2"
 }
-
-# Fails unless the binary asks for no interpreter and no library.
-check_static() {
-    if command -v readelf >/dev/null; then
-        if readelf --program-headers --dynamic --wide "$1" | grep -E 'INTERP|\(NEEDED\)'; then
-            echo "$1 is not static" >&2
-            return 1
-        fi
-    elif command -v file >/dev/null; then
-        file "$1" | grep --quiet --extended-regexp 'statically linked|static-pie linked'
-    else
-        echo "neither readelf nor file is there to see whether $1 is static" >&2
-        return 1
-    fi
-    echo "$1 is static"
-}
-
-# Runs a zmqd, perhaps under qemu: it tells its version, and a queue of it passes the requests of
-# the native one. A process of its own, so that the queue always ends with it.
-try_binary() (
-    run "$@" --version
-    log="$(mktemp)"
-    pid=""
-    trap 'kill -KILL "$pid" 2>/dev/null || true; rm --force "$log"' EXIT
-    "$@" queue --frontend 'tcp://127.0.0.1:0' --backend 'tcp://127.0.0.1:0' >"$log" 2>&1 &
-    pid=$!
-    for _ in $(seq 100); do
-        mapfile -t endpoints < <(grep -o 'tcp://127\.0\.0\.1:[1-9][0-9]*' "$log" || true)
-        if [ "${#endpoints[@]}" -ge 2 ] || ! kill -0 "$pid" 2>/dev/null; then
-            break
-        fi
-        sleep 0.1
-    done
-    if [ "${#endpoints[@]}" -lt 2 ]; then
-        echo "no two endpoints within 10 s:" >&2
-        cat "$log" >&2
-        exit 1
-    fi
-    run "$TARGET_DIR/$(uname -m)-unknown-linux-musl/release/zmqd" bench queue --duration 1 \
-        --frontend "${endpoints[0]}" --backend "${endpoints[1]}"
-    kill -TERM "$pid"
-    wait "$pid"
-    echo "stopped by SIGTERM, exit code 0"
-)
 
 bench() {
     say "bench: zmqd beside zmq.proxy and a bare relay"
@@ -457,7 +395,8 @@ all() {
 main() {
     case "${1:-}" in
     all | fmt | lint | doc | test | system-impls | http | faults | sim | soak | attack | mutants | deny | \
-        msrv | semver | narrow | fuzz | coverage | systemd | wireshark | static | bench)
+        msrv | semver | narrow | fuzz | coverage | systemd | wireshark | tarballs | deb | image | \
+        wheel | crates | bench)
         "$@"
         ;;
     "" | help | -h | --help) usage ;;

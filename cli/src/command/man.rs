@@ -1,24 +1,30 @@
 //! `zmqd man`: the manual pages.
 
+mod file;
+
 use clap_mangen::Man;
 
 use crate::output::{Failure, print};
 
-/// Print the manual page
+/// Print a manual page
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ManArgs {
-    /// The subcommand; without it, the page of zmqd itself
+    /// A subcommand, or zmqd.toml for the file; without either, the page of zmqd itself
     pub(crate) subcommand: Option<String>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   zmqd man > zmqd.1 && man ./zmqd.1
-  zmqd man queue > zmqd-queue.1";
+  zmqd man queue > zmqd-queue.1
+  zmqd man zmqd.toml > zmqd.toml.5";
 
-/// Prints the page of zmqd or of one subcommand.
+/// Prints the page of zmqd, of one subcommand, or of the configuration file.
 pub(super) fn run(args: &ManArgs, mut whole: clap::Command) -> Result<(), Failure> {
+    if args.subcommand.as_deref() == Some("zmqd.toml") {
+        return print(&file::page());
+    }
     // Gives the subcommands their full names, such as `zmqd queue`.
     whole.build();
     let page = match &args.subcommand {

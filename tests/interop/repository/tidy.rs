@@ -384,7 +384,7 @@ fn shown(path: &Path) -> String {
         .into_owned()
 }
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     let member = Path::new(env!("CARGO_MANIFEST_DIR"));
     member
         .parent()

@@ -28,7 +28,7 @@ pub(super) fn without_port(text: &str) -> String {
         Some(port) => format!("tcp://127.0.0.1:{port}"),
         None => format!("tcp://{text}:5559"),
     };
-    if guess.parse::<Endpoint>().is_ok() {
+    if !text.is_empty() && guess.parse::<Endpoint>().is_ok() {
         guess
     } else {
         "tcp://127.0.0.1:5559".to_owned()

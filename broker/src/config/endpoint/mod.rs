@@ -73,9 +73,6 @@ pub enum EndpointFault {
         show(.0)
     )]
     HostMalformed(String),
-    /// Nothing between `://` and the port.
-    #[error("has no host: write tcp://*:{} to bind every interface, or name a host", show(.0))]
-    HostMissing(String),
     /// A path longer than the system's address of a local socket.
     #[error("has a path of {size} bytes: write one of at most {size_max}")]
     IpcNameTooLong {

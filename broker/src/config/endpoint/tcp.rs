@@ -107,18 +107,15 @@ fn parse_pair(text: &str) -> Result<(Host, u16), EndpointFault> {
     // As in libzmq, the last colon separates, which makes the brackets of IPv6 optional.
     match text.rsplit_once(':') {
         Some((host, port)) if !port.is_empty() && !port.ends_with(']') => {
-            let port_number = parse_port(port)?;
-            if host.is_empty() {
-                return Err(EndpointFault::HostMissing(port.to_owned()));
-            }
-            Ok((parse_host(host)?, port_number))
+            let port = parse_port(port)?;
+            Ok((parse_host(host)?, port))
         }
         _ => Err(EndpointFault::PortMissing(guess::without_port(text))),
     }
 }
 
 fn parse_host(text: &str) -> Result<Host, EndpointFault> {
-    if text == "*" {
+    if text == "*" || text.is_empty() {
         return Ok(Host::Any);
     }
     let unbracketed = text

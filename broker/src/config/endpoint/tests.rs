@@ -21,6 +21,7 @@ fn only_loopback_addresses_and_localhost_stay_within_the_machine() {
         ("tcp://localhost:5", false),
         ("tcp://a.LOCALHOST.:5", false),
         ("tcp://*:5", true),
+        ("tcp://:5", true),
         ("tcp://*:*", true),
         ("tcp://0.0.0.0:5", true),
         ("tcp://[::]:5", true),
@@ -42,6 +43,7 @@ fn legal_endpoints_are_displayed_as_libzmq_writes_them() {
     for (text, displayed) in [
         ("tcp://*:5555", "tcp://*:5555"),
         ("tcp://*:*", "tcp://*:0"),
+        ("tcp://:5555", "tcp://*:5555"),
         ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0"),
         ("tcp://127.0.0.1:65535", "tcp://127.0.0.1:65535"),
         ("tcp://[::1]:5555", "tcp://[::1]:5555"),
@@ -113,6 +115,7 @@ fn endpoints_only_for_binding_are_refused_on_connect() {
     for (text, expected) in [
         ("tcp://*:5555", "* is only for binding"),
         ("tcp://*:*", "* is only for binding"),
+        ("tcp://:5555", "has no host to connect to"),
         ("tcp://localhost:0", "0 and * are only for binding"),
         ("tcp://localhost:*", "0 and * are only for binding"),
         ("ipc://*", "has no path to connect to"),
@@ -267,7 +270,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ),
     ("tcp://[::1]", "has no port: write tcp://[::1]:5559"),
     ("tcp://::1", "has the host \":\""),
-    ("tcp://:5555", "has no host: write tcp://*:5555"),
+    ("tcp://[]:5555", "has the host \"[]\""),
     ("tcp://:http", "has the port \"http\""),
     (
         "tcp://localhost:65536",
