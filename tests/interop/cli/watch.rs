@@ -106,7 +106,8 @@ def send(kind, port):
 
 with open(sys.argv[2], "a") as pids:
     print(os.getpid(), file=pids)
-while True:
+parent = os.getppid()
+while os.getppid() == parent:  # a test that fails kills the watch, which cannot end its services
     send("heartbeat", int(sys.argv[1]))
     time.sleep(0.05)
 "#;
@@ -224,7 +225,7 @@ fn children_of_a_service_end_with_it() {
     let pids = Scratch::absent("pids");
     // It ignores TERM, and so do its children.
     let shell = format!(
-        "trap '' TERM; sleep 300 & echo $! >> {0}; sleep 300 & echo $! >> {0}; wait; wait",
+        "trap '' TERM; sleep 30 & echo $! >> {0}; sleep 30 & echo $! >> {0}; wait; wait",
         pids.path()
     );
     let config = restarts(&format!(
@@ -247,7 +248,7 @@ fn children_of_a_service_end_with_it() {
 fn a_flood_of_output_and_a_daemon_hold_up_nothing() {
     let config = restarts(
         "start = [\"yes\"]\nmax_actions = 2\n\
-         action = [[\"sh\", \"-c\", \"timeout 5 yes & timeout 5 sleep 300 &\"],\
+         action = [[\"sh\", \"-c\", \"timeout 5 yes & timeout 5 sleep 30 &\"],\
          [\"sh\", \"-c\", \"echo the end of it\"]]",
     );
     let watching = Watching::start(&config);
@@ -263,7 +264,7 @@ fn a_flood_of_output_and_a_daemon_hold_up_nothing() {
 fn an_action_has_its_time_and_a_failed_watch_is_an_error_once() {
     let file = Scratch::absent("page");
     let keys = format!(
-        "action = [\"sh\", \"-c\", \"trap '' TERM; echo begun; sleep 300\"]\n\
+        "action = [\"sh\", \"-c\", \"trap '' TERM; echo begun; sleep 30\"]\n\
          action_timeout = \"200ms\"\nmax_actions = 1\n\
          escalate = [\"sh\", \"-c\", \"echo $ZMQD_WATCH $ZMQD_STATE $HOSTILE > {}\"]",
         file.path()
@@ -591,14 +592,14 @@ fn a_dry_run_starts_nothing_and_says_what_it_would_do() {
 
 #[test]
 fn a_reload_takes_all_or_nothing() {
-    let watching = Watching::start(&restarts("start = [\"sleep\", \"300\"]\nmax_actions = 1"));
+    let watching = Watching::start(&restarts("start = [\"sleep\", \"30\"]\nmax_actions = 1"));
     watching.wait_state("a", "failed");
     fs::write(watching.file.path(), "[[watch]]\nname = 3\n").expect("the file is ours");
     watching.process.signal("HUP");
     let _ = watching.process.wait_log("reload rejected");
     assert_eq!(watching.state("a"), "failed");
     let log = Scratch::absent("log");
-    let more = "[[watch]]\nname = \"b\"\nheartbeat = {}\nstart = [\"sleep\", \"300\"]\n";
+    let more = "[[watch]]\nname = \"b\"\nheartbeat = {}\nstart = [\"sleep\", \"30\"]\n";
     let config = format!("{more}[watcher]\nlog = {{ path = \"{}\" }}\n", log.path());
     let config = format!("{config}heartbeat.tcp = \"127.0.0.1:0\"\n");
     fs::write(watching.file.path(), config).expect("the file is ours");
