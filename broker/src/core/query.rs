@@ -222,9 +222,9 @@ pub(super) fn render_reload(outcome: &Result<Reloaded, String>) -> Vec<u8> {
 
 /// The answer to a peer that asked for a reload and cannot wait for the result.
 pub(super) fn render_unanswered() -> Vec<u8> {
-    let sentence = "the broker reads its configuration again, but keeps the result for this peer no \
-                    more than eight times, and only with an envelope of at most 4096 bytes; ask \
-                    for the status later";
+    let sentence = "the broker reads its configuration again, but keeps the result for this peer \
+                    no more than eight times, and only with an envelope of at most 4096 bytes; \
+                    ask for the status later";
     json!({ "error": sentence }).to_string().into_bytes()
 }
 

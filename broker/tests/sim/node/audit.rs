@@ -58,7 +58,7 @@ impl Node {
                     egress.bytes()
                 );
             }
-            // What is in front of a forged frame may wait; the peer is closed when that has gone on.
+            // What is in front of a forged frame may wait; the peer is closed when that is gone.
             let is_forger = self.model.mirrors[id].forged.is_some() && host.state == State::Open;
             let waits = host.is_suspended || host.is_cut || self.core.is_cut(*id);
             let may_stay = !is_forger || waits || self.core.has_backlog();
