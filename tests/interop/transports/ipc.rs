@@ -160,7 +160,7 @@ fn ipc_links_connect_and_reconnect() {
             server.close()
         "#,
     );
-    let log = broker.wait_log(&front);
+    let log = broker.wait_log(&format!("cannot connect to {front}"));
     assert!(log.contains("retrying"), "{log}");
 }
 

@@ -77,7 +77,7 @@ fn connect_timeout_ends_an_unanswered_attempt() {
     let port: u16 = python.ask("full.getsockname()[1]");
     let target = format!("tcp://127.0.0.1:{port}");
     let broker = Zmqd::queue(&["--frontend-connect", &target, "--set", "connect_timeout=20"]);
-    let line = broker.wait_log(&target);
+    let line = broker.wait_log(&format!("cannot connect to {target}"));
     assert!(line.contains("no answer within connect_timeout"), "{line}");
 }
 

@@ -1,4 +1,4 @@
-"""The package beside pyzmq: ``python -m unittest``, with the binary in ``ZMQD_BIN`` or installed."""
+"""The package and pyzmq: ``python -m unittest``, with the binary installed or in ``ZMQD_BIN``."""
 
 import gc
 import inspect

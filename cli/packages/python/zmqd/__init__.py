@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import IO, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import IO, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 __all__ = ["Broker", "StartError", "binary", "forwarder", "proxy", "queue", "run", "streamer"]
 
@@ -106,7 +106,8 @@ class Broker:
                     return
             if self._process.poll() is not None:
                 self._reader.join()
-                raise StartError(self.log or f"zmqd ended with exit code {self._process.returncode}")
+                code = self._process.returncode
+                raise StartError(self.log or f"zmqd ended with exit code {code}")
             if time.monotonic() > deadline:
                 raise StartError(f"zmqd was not ready within {timeout} s\n{self.log}")
 
@@ -211,19 +212,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
-def queue(frontend: Endpoints = ANY, backend: Endpoints = ANY, **others: object) -> Broker:
+def queue(frontend: Endpoints = ANY, backend: Endpoints = ANY, **others: Any) -> Broker:
     """A queue: ROUTER in front, DEALER behind. :func:`proxy` explains the other arguments."""
-    return _proxy(["queue"], frontend, backend, **others)  # type: ignore[arg-type]
+    return _proxy(["queue"], frontend, backend, **others)
 
 
-def forwarder(frontend: Endpoints = ANY, backend: Endpoints = ANY, **others: object) -> Broker:
+def forwarder(frontend: Endpoints = ANY, backend: Endpoints = ANY, **others: Any) -> Broker:
     """A forwarder: XSUB in front, XPUB behind. :func:`proxy` explains the other arguments."""
-    return _proxy(["forwarder"], frontend, backend, **others)  # type: ignore[arg-type]
+    return _proxy(["forwarder"], frontend, backend, **others)
 
 
-def streamer(frontend: Endpoints = ANY, backend: Endpoints = ANY, **others: object) -> Broker:
+def streamer(frontend: Endpoints = ANY, backend: Endpoints = ANY, **others: Any) -> Broker:
     """A streamer: PULL in front, PUSH behind. :func:`proxy` explains the other arguments."""
-    return _proxy(["streamer"], frontend, backend, **others)  # type: ignore[arg-type]
+    return _proxy(["streamer"], frontend, backend, **others)
 
 
 def proxy(
@@ -231,7 +232,7 @@ def proxy(
     backend_socket: Optional[str] = None,
     frontend: Endpoints = ANY,
     backend: Endpoints = ANY,
-    **others: object,
+    **others: Any,
 ) -> Broker:
     """A proxy of any two sockets, such as ``proxy("PULL", "PUB")``; or of one, which echoes.
 
@@ -243,9 +244,9 @@ def proxy(
     - ``timeout``: seconds until the broker must be ready
     """
     if backend_socket is None:
-        return _proxy(["proxy", "--sockets", frontend_socket], frontend, (), **others)  # type: ignore[arg-type]
+        return _proxy(["proxy", "--sockets", frontend_socket], frontend, (), **others)
     sockets = f"{frontend_socket}:{backend_socket}"
-    return _proxy(["proxy", "--sockets", sockets], frontend, backend, **others)  # type: ignore[arg-type]
+    return _proxy(["proxy", "--sockets", sockets], frontend, backend, **others)
 
 
 def run(config: Union[str, os.PathLike[str]], *arguments: str, timeout: float = 10.0) -> Broker:
