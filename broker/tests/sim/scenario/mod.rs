@@ -177,6 +177,11 @@ impl Scene {
         if !matches!(self.plan, Plan::Lockstep | Plan::Handover) {
             self.roles(&mut config, &mut repertoire);
         }
+        // A quarter of the memory is for connections. With less, sinks of many proxies could not
+        // come in, and senders would wait for them without an end.
+        if config.memory_limit > 0 && config.proxies.len() + repertoire.late.len() > 2 {
+            config.memory_limit = config.memory_limit.max(400_000);
+        }
         self.world.add_node(config.clone(), repertoire.clone());
         for (key, attach, endpoint) in &repertoire.endpoints {
             let mut proxy = config.proxies[key.proxy as usize].clone();
