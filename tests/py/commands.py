@@ -31,6 +31,7 @@ ELSEWHERE = {
     "cargo test --workspace": "the second, which runs this",
     "cargo install --path cli": "installs into the user's folder",
     "zmqd": "has ports of its own: tests/interop/cli/run.rs",
+    "zmqd watch ": "needs services that hang: tests/interop/cli/watch.rs",
     "sudo ": "changes the system: ci.sh deb does the same in a new one",
     "systemctl ": "needs systemd: ci.sh systemd",
     "docker ": "needs an engine: ci.sh image",
