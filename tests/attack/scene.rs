@@ -14,8 +14,9 @@ use crate::report::{FILES_SLACK, Figures, at_most, rest_max, shown};
 use crate::security::Files;
 use crate::{Attack, Same, URGENT};
 
-/// The time for memory and files to return after the attackers have left.
-const REST_PATIENCE: Duration = Duration::from_secs(15);
+/// The time for memory and files to return after the attackers have left. A refused peer has its
+/// connection for up to 30 s.
+const REST_PATIENCE: Duration = Duration::from_secs(45);
 /// The longest stop, with a drain timeout of 5 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 

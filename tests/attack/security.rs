@@ -53,7 +53,7 @@ const LOGIN_PAUSE: Duration = Duration::from_millis(20);
 /// the connections that the broker accepts.
 const REQUEST_MAX: Duration = Duration::from_millis(50);
 const KEY_LOGIN_MAX: Duration = Duration::from_secs(2);
-const PASSWORD_LOGIN_MAX: Duration = Duration::from_secs(30);
+const PASSWORD_LOGIN_MAX: Duration = Duration::from_secs(2);
 
 /// The files that the options of these attacks name.
 #[derive(Debug)]
