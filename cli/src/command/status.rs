@@ -12,6 +12,7 @@ use zmtp::show;
 use super::control::{Control, ControlArgs, items, put_rates_of};
 use super::ctl::table::{duration, rate, size, text};
 use super::local::Kind;
+use super::serve::counted;
 use crate::capture::json;
 use crate::output::{Failure, print};
 
@@ -235,10 +236,14 @@ fn describe_socket(socket: &Value, paint: Paint) -> String {
             size(number("queued_bytes"))
         ));
     }
-    for (key, words) in [("waiting", "senders wait"), ("topics", "topics")] {
-        if number(key) > 0 {
-            parts.push(format!("{} {words}", number(key)));
-        }
+    let waiting = number("waiting");
+    if waiting > 0 {
+        let verb = if waiting == 1 { "waits" } else { "wait" };
+        parts.push(format!("{} {verb}", counted(waiting, "sender")));
+    }
+    let topics = number("topics");
+    if topics > 0 {
+        parts.push(counted(topics, "topic"));
     }
     output.push_str(&format!("{INDENT}{}\n", parts.join(", ")));
     for (reason, count) in socket["dropped"].as_object().into_iter().flatten() {
