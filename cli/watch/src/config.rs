@@ -127,29 +127,9 @@ pub struct Backoff {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignConfig {
     /// Enough peers are connected.
-    Absent {
-        /// The identity that one of the peers must have.
-        identity: Option<String>,
-        /// The fewest peers.
-        min_peers: u64,
-        /// The proxy.
-        proxy: String,
-        /// The side.
-        side: SocketName,
-        /// The user that one of the peers must be.
-        user: Option<String>,
-    },
+    Absent(AbsentConfig),
     /// The queues of a side are short.
-    Backlog {
-        /// The age of the oldest message that waits.
-        age: Option<Duration>,
-        /// Bytes of all messages that wait.
-        bytes: Option<u64>,
-        /// The proxy.
-        proxy: String,
-        /// The side whose peers receive the messages.
-        side: SocketName,
-    },
+    Backlog(BacklogConfig),
     /// The control of the broker answers.
     Broker,
     /// The service sends heartbeats.
@@ -162,14 +142,7 @@ pub enum SignConfig {
     /// A process runs: the one in a file, that of a unit of systemd, or that of `start`.
     Process(ProcessConfig),
     /// A proxy receives messages.
-    Silent {
-        /// Only from peers with this identity.
-        identity: Option<String>,
-        /// The proxy.
-        proxy: String,
-        /// The side that receives them; [`None`]: any.
-        side: Option<SocketName>,
-    },
+    Silent(SilentConfig),
     /// Workers answer.
     Stuck {
         /// The proxy.
@@ -177,6 +150,45 @@ pub enum SignConfig {
         /// The side of the workers.
         side: SocketName,
     },
+}
+
+/// The peers that must be connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsentConfig {
+    /// The identity that one of the peers must have.
+    pub identity: Option<String>,
+    /// The fewest peers.
+    pub min_peers: u64,
+    /// The proxy.
+    pub proxy: String,
+    /// The side.
+    pub side: SocketName,
+    /// The user that one of the peers must be.
+    pub user: Option<String>,
+}
+
+/// The bounds of queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BacklogConfig {
+    /// The age of the oldest message that waits.
+    pub age: Option<Duration>,
+    /// Bytes of all messages that wait.
+    pub bytes: Option<u64>,
+    /// The proxy.
+    pub proxy: String,
+    /// The side whose peers receive the messages.
+    pub side: SocketName,
+}
+
+/// The messages that a proxy must receive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilentConfig {
+    /// Only from peers with this identity.
+    pub identity: Option<String>,
+    /// The proxy.
+    pub proxy: String,
+    /// The side that receives them; [`None`]: any.
+    pub side: Option<SocketName>,
 }
 
 /// The process to look for.
@@ -235,12 +247,12 @@ impl SignConfig {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Absent { .. } => "absent",
-            Self::Backlog { .. } => "backlog",
+            Self::Absent(_) => "absent",
+            Self::Backlog(_) => "backlog",
             Self::Broker => "broker",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Process(_) => "process",
-            Self::Silent { .. } => "silent",
+            Self::Silent(_) => "silent",
             Self::Stuck { .. } => "stuck",
         }
     }
@@ -249,12 +261,12 @@ impl SignConfig {
     #[must_use]
     pub fn trouble(&self) -> &'static str {
         match self {
-            Self::Absent { .. } => "peers are absent",
-            Self::Backlog { .. } => "messages wait",
+            Self::Absent(_) => "peers are absent",
+            Self::Backlog(_) => "messages wait",
             Self::Broker => "the broker does not answer",
             Self::Heartbeat { .. } => "no heartbeat",
             Self::Process(_) => "no process",
-            Self::Silent { .. } => "no message",
+            Self::Silent(_) => "no message",
             Self::Stuck { .. } => "no answer",
         }
     }
@@ -269,9 +281,9 @@ impl SignConfig {
     #[must_use]
     pub fn proxy(&self) -> Option<&str> {
         match self {
-            Self::Absent { proxy, .. }
-            | Self::Backlog { proxy, .. }
-            | Self::Silent { proxy, .. }
+            Self::Absent(AbsentConfig { proxy, .. })
+            | Self::Backlog(BacklogConfig { proxy, .. })
+            | Self::Silent(SilentConfig { proxy, .. })
             | Self::Stuck { proxy, .. } => Some(proxy),
             Self::Broker | Self::Heartbeat { .. } | Self::Process(_) => None,
         }
@@ -290,10 +302,7 @@ impl WatchConfig {
             confirm: 2,
             depends: Vec::new(),
             escalate: None,
-            expect: !matches!(
-                sign,
-                SignConfig::Heartbeat { .. } | SignConfig::Silent { .. }
-            ),
+            expect: !matches!(sign, SignConfig::Heartbeat { .. } | SignConfig::Silent(_)),
             grace: Duration::from_secs(60),
             max_actions: 5,
             max_window: Duration::from_secs(3600),

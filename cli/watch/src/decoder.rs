@@ -23,7 +23,7 @@ pub struct Decoder {
     objects: u64,
 }
 
-/// Why bytes are no sequence of objects.
+/// Why bytes cannot be read as a sequence of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// The connection ended inside an object.
@@ -32,7 +32,7 @@ pub enum Flaw {
     Empty,
     /// An object is not JSON.
     NotJson,
-    /// Something else than an object begins.
+    /// A value begins that is not an object.
     NotObject,
     /// An object has more than [`OBJECT_SIZE_MAX`] bytes.
     TooLarge,
@@ -141,7 +141,9 @@ impl fmt::Display for Flaw {
             Self::Cut => "the connection ended inside an object",
             Self::Empty => "the connection ended without an object",
             Self::NotJson => "an object is not JSON",
-            Self::NotObject => "something else than an object begins: send {\"type\": …}",
+            Self::NotObject => {
+                "the text begins with a value that is not an object: send {\"type\": …}"
+            }
             Self::TooLarge => "an object has more than 64 KiB",
         })
     }

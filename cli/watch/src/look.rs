@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use broker::config::SocketName;
 use serde_json::{Value, json};
 
-use crate::config::{Config, SignConfig};
+use crate::config::{AbsentConfig, BacklogConfig, Config, SignConfig, SilentConfig};
 use crate::limits::PEERS_MAX;
 
 /// The answers to all questions, in their order; an error is a sentence of the broker.
@@ -68,20 +68,20 @@ pub(crate) fn questions(config: &Config) -> Vec<Value> {
 /// The question about peers that a sign needs.
 fn about_peers(sign: &SignConfig) -> Option<Value> {
     let (proxy, side) = match sign {
-        SignConfig::Absent {
+        SignConfig::Absent(AbsentConfig {
             identity: None,
             user: None,
             ..
-        }
-        | SignConfig::Backlog { age: None, .. }
-        | SignConfig::Silent { identity: None, .. }
+        })
+        | SignConfig::Backlog(BacklogConfig { age: None, .. })
+        | SignConfig::Silent(SilentConfig { identity: None, .. })
         | SignConfig::Broker
         | SignConfig::Heartbeat { .. }
         | SignConfig::Process(_) => return None,
-        SignConfig::Absent { proxy, side, .. }
-        | SignConfig::Backlog { proxy, side, .. }
+        SignConfig::Absent(AbsentConfig { proxy, side, .. })
+        | SignConfig::Backlog(BacklogConfig { proxy, side, .. })
         | SignConfig::Stuck { proxy, side } => (proxy, Some(*side)),
-        SignConfig::Silent { proxy, side, .. } => (proxy, *side),
+        SignConfig::Silent(SilentConfig { proxy, side, .. }) => (proxy, *side),
     };
     let mut question = json!({ "command": "peers", "proxy": proxy });
     if let Some(side) = side {
@@ -154,10 +154,10 @@ impl Evidence {
     /// The result of a look for a sign that asks the broker.
     pub(crate) fn judge(&mut self, sign: &SignConfig, look: &Look<'_>) -> Finding {
         let found = match sign {
-            SignConfig::Absent { .. } => absent(sign, look),
-            SignConfig::Backlog { .. } => self.backlog(sign, look),
-            SignConfig::Silent { .. } => self.silent(sign, look),
-            SignConfig::Stuck { .. } => self.stuck(sign, look),
+            SignConfig::Absent(config) => absent(config, sign, look),
+            SignConfig::Backlog(config) => self.backlog(config, sign, look),
+            SignConfig::Silent(config) => self.silent(config, sign, look),
+            SignConfig::Stuck { proxy, .. } => self.stuck(proxy, sign, look),
             SignConfig::Broker => Ok(Finding::Good(look.now)),
             SignConfig::Heartbeat { .. } | SignConfig::Process(_) => {
                 Ok(Finding::Blind("the broker does not know it".to_owned()))
@@ -167,18 +167,15 @@ impl Evidence {
     }
 
     /// Any message since the last look.
-    fn silent(&mut self, sign: &SignConfig, look: &Look<'_>) -> Result<Finding, Finding> {
-        let SignConfig::Silent {
-            identity,
-            proxy: name,
-            side,
-        } = sign
-        else {
-            return Ok(Finding::Blind(String::new()));
-        };
-        let proxy = look.proxy(name)?;
+    fn silent(
+        &mut self,
+        config: &SilentConfig,
+        sign: &SignConfig,
+        look: &Look<'_>,
+    ) -> Result<Finding, Finding> {
+        let proxy = look.proxy(&config.proxy)?;
         let received = |object: &Value| number(object, "messages_received");
-        let counts: BTreeMap<String, u64> = match identity {
+        let counts: BTreeMap<String, u64> = match &config.identity {
             Some(identity) => {
                 let peers = look.peers(sign)?.iter();
                 let meant = peers.filter(|peer| peer["identity"] == **identity);
@@ -186,7 +183,9 @@ impl Evidence {
                 meant.map(|peer| (id(peer), received(peer))).collect()
             }
             None => {
-                let sides = side.map_or(SocketName::SIDES.to_vec(), |side| vec![side]);
+                let sides = config
+                    .side
+                    .map_or_else(|| SocketName::SIDES.to_vec(), |side| vec![side]);
                 let sides = sides.into_iter();
                 sides
                     .map(|side| (side.name().to_owned(), received(socket(proxy, side))))
@@ -206,8 +205,13 @@ impl Evidence {
     }
 
     /// The oldest unanswered request of any worker.
-    fn stuck(&mut self, sign: &SignConfig, look: &Look<'_>) -> Result<Finding, Finding> {
-        look.proxy(sign.proxy().unwrap_or_default())?;
+    fn stuck(
+        &mut self,
+        proxy: &str,
+        sign: &SignConfig,
+        look: &Look<'_>,
+    ) -> Result<Finding, Finding> {
+        look.proxy(proxy)?;
         let peers = look.peers(sign)?.iter();
         let counts = peers.map(|peer| {
             let (asked, answered) = (
@@ -228,20 +232,16 @@ impl Evidence {
     }
 
     /// The queues of a side, and the senders that wait for room in them.
-    fn backlog(&mut self, sign: &SignConfig, look: &Look<'_>) -> Result<Finding, Finding> {
-        let SignConfig::Backlog {
-            age: age_max,
-            bytes: bytes_max,
-            proxy: name,
-            side,
-        } = sign
-        else {
-            return Ok(Finding::Blind(String::new()));
-        };
-        let proxy = look.proxy(name)?;
-        let bytes = number(socket(proxy, *side), "queued_bytes");
+    fn backlog(
+        &mut self,
+        config: &BacklogConfig,
+        sign: &SignConfig,
+        look: &Look<'_>,
+    ) -> Result<Finding, Finding> {
+        let proxy = look.proxy(&config.proxy)?;
+        let bytes = number(socket(proxy, config.side), "queued_bytes");
         let mut age = Duration::ZERO;
-        if age_max.is_some() {
+        if config.age.is_some() {
             let peers = look.peers(sign)?.iter();
             let counts = peers.map(|peer| {
                 let removed = ["expired", "memory-shed", "replaced"];
@@ -253,7 +253,7 @@ impl Evidence {
             let since = oldest.map(|(since, _)| since);
             let since = since
                 .into_iter()
-                .chain(self.waiting(proxy, *side, look.now));
+                .chain(self.waiting(proxy, config.side, look.now));
             age = since
                 .map(|since| look.now.saturating_duration_since(since))
                 .max()
@@ -261,8 +261,12 @@ impl Evidence {
         }
         // What was over the bound is over it until it has fallen to half.
         let share = if self.is_over { 2 } else { 1 };
-        let is_old = age_max.is_some_and(|max| age.saturating_mul(share) > max);
-        let is_large = bytes_max.is_some_and(|max| bytes.saturating_mul(share.into()) > max);
+        let is_old = config
+            .age
+            .is_some_and(|max| age.saturating_mul(share) > max);
+        let is_large = config
+            .bytes
+            .is_some_and(|max| bytes.saturating_mul(share.into()) > max);
         self.is_over = is_old || is_large;
         Ok(match self.is_over {
             false => Finding::Good(look.now),
@@ -291,18 +295,15 @@ impl Evidence {
 }
 
 /// Enough peers, or one with the identity or user.
-fn absent(sign: &SignConfig, look: &Look<'_>) -> Result<Finding, Finding> {
-    let SignConfig::Absent {
+fn absent(config: &AbsentConfig, sign: &SignConfig, look: &Look<'_>) -> Result<Finding, Finding> {
+    let AbsentConfig {
         identity,
         min_peers,
-        proxy: name,
+        proxy,
         side,
         user,
-    } = sign
-    else {
-        return Ok(Finding::Blind(String::new()));
-    };
-    let proxy = look.proxy(name)?;
+    } = config;
+    let proxy = look.proxy(proxy)?;
     let found = if identity.is_none() && user.is_none() {
         number(socket(proxy, *side), "peers")
     } else {

@@ -34,7 +34,7 @@ class StartError(RuntimeError):
 def binary() -> str:
     """The path of the binary: ``ZMQD_BIN``, the one of this package, or one in ``PATH``.
 
-    Raises FileNotFoundError if there is none.
+    Raises FileNotFoundError if none of these exists.
     """
     named = os.environ.get("ZMQD_BIN")
     if named:

@@ -10,8 +10,8 @@ use zmtp::{SocketType, show};
 pub use super::reader::ConfigErrors;
 use super::reader::{Node, Reader};
 use super::{
-    Backoff, Config, HeartbeatConfig, LogConfig, ProcessConfig, SignConfig, Url, WatchConfig,
-    WatcherConfig,
+    AbsentConfig, BacklogConfig, Backoff, Config, HeartbeatConfig, LogConfig, ProcessConfig,
+    SignConfig, SilentConfig, Url, WatchConfig, WatcherConfig,
 };
 use crate::limits::WATCHES_MAX;
 
@@ -375,20 +375,20 @@ impl Reader<'_> {
         Some(match key {
             "absent" => {
                 let min_peers = self.number(&node, "min_peers", 1..=1_000_000).unwrap_or(1);
-                SignConfig::Absent {
+                SignConfig::Absent(AbsentConfig {
                     identity: self.text(&node, "identity"),
                     min_peers: min_peers.into(),
                     proxy,
                     side: side.unwrap_or(SocketName::Backend),
                     user: self.text(&node, "user"),
-                }
+                })
             }
             "backlog" => self.backlog(&node, proxy, side)?,
-            "silent" => SignConfig::Silent {
+            "silent" => SignConfig::Silent(SilentConfig {
                 identity: self.text(&node, "identity"),
                 proxy,
                 side,
-            },
+            }),
             _ => SignConfig::Stuck {
                 proxy,
                 side: side.unwrap_or(SocketName::Backend),
@@ -408,12 +408,12 @@ impl Reader<'_> {
             self.fail(&node.at, &node.key, sentence);
             return None;
         }
-        Some(SignConfig::Backlog {
+        Some(SignConfig::Backlog(BacklogConfig {
             age,
             bytes,
             proxy,
             side: side.unwrap_or(SocketName::Backend),
-        })
+        }))
     }
 
     fn process(&mut self, node: &Node<'_, '_>, is_owned: bool) -> Option<SignConfig> {

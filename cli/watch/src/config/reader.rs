@@ -190,22 +190,9 @@ impl<'a> Reader<'a> {
 
     /// A time; a plain number counts milliseconds.
     pub(super) fn time(&mut self, node: &Node<'_, '_>, key: &str) -> Option<Duration> {
-        let found = node.get(key)?;
-        let text = match found.value {
-            DeValue::Integer(integer) => integer.as_str(),
-            DeValue::String(text) => text,
-            _ => {
-                self.refuse_type(&found, "write a time such as \"30s\"");
-                return None;
-            }
-        };
-        let time = parse_time(text, Duration::from_millis(1)).filter(|time| *time <= TIME_MAX);
-        if time.is_none() {
-            let shown = show(text);
-            let sentence = format!("cannot read \"{shown}\": write a time such as \"30s\"");
-            self.fail(&found.at, &found.key, sentence);
-        }
-        time
+        self.quantity(node, key, "a time such as \"30s\"", |text| {
+            parse_time(text, Duration::from_millis(1)).filter(|time| *time <= TIME_MAX)
+        })
     }
 
     /// As [`Self::time`], above zero.
@@ -221,24 +208,32 @@ impl<'a> Reader<'a> {
 
     /// A size in bytes.
     pub(super) fn size(&mut self, node: &Node<'_, '_>, key: &str) -> Option<u64> {
+        self.quantity(node, key, "a size such as \"64KiB\"", parse_size)
+    }
+
+    /// A number, or a text with a unit.
+    fn quantity<T>(
+        &mut self,
+        node: &Node<'_, '_>,
+        key: &str,
+        what: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
         let found = node.get(key)?;
         let text = match found.value {
             DeValue::Integer(integer) => integer.as_str(),
             DeValue::String(text) => text,
             _ => {
-                self.refuse_type(&found, "write a size such as \"64KiB\"");
+                self.refuse_type(&found, &format!("write {what}"));
                 return None;
             }
         };
-        let size = parse_size(text);
-        if size.is_none() {
-            let sentence = format!(
-                "cannot read \"{}\": write a size such as \"64KiB\"",
-                show(text)
-            );
+        let quantity = read(text);
+        if quantity.is_none() {
+            let sentence = format!("cannot read \"{}\": write {what}", show(text));
             self.fail(&found.at, &found.key, sentence);
         }
-        size
+        quantity
     }
 
     /// A whole number within bounds.

@@ -53,11 +53,11 @@ fn every_key_has_its_place() {
         panic!("two watches");
     };
     let side = Some(SocketName::Frontend);
-    let silent = SignConfig::Silent {
+    let silent = SignConfig::Silent(SilentConfig {
         identity: None,
         proxy: "forwarder".into(),
         side,
-    };
+    });
     assert_eq!(camera.sign, silent);
     assert_eq!(camera.grace, Duration::from_millis(500));
     assert_eq!((camera.confirm, camera.max_actions), (3, 4));

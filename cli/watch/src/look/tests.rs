@@ -43,11 +43,11 @@ fn judge(
 }
 
 fn silent(identity: Option<&str>) -> SignConfig {
-    SignConfig::Silent {
+    SignConfig::Silent(SilentConfig {
         identity: identity.map(str::to_owned),
         proxy: "q".to_owned(),
         side: None,
-    }
+    })
 }
 
 fn stuck() -> SignConfig {
@@ -58,12 +58,12 @@ fn stuck() -> SignConfig {
 }
 
 fn backlog(age: Option<Duration>, bytes: Option<u64>) -> SignConfig {
-    SignConfig::Backlog {
+    SignConfig::Backlog(BacklogConfig {
         age,
         bytes,
         proxy: "q".to_owned(),
         side: SocketName::Backend,
-    }
+    })
 }
 
 #[test]
@@ -173,12 +173,14 @@ fn the_oldest_message_in_a_queue_or_a_sender_has_an_age() {
 #[test]
 fn peers_are_counted_or_looked_for() {
     let now = Instant::now();
-    let sign = |min_peers, identity: Option<&str>| SignConfig::Absent {
-        identity: identity.map(str::to_owned),
-        min_peers,
-        proxy: "q".to_owned(),
-        side: SocketName::Backend,
-        user: None,
+    let sign = |min_peers, identity: Option<&str>| {
+        SignConfig::Absent(AbsentConfig {
+            identity: identity.map(str::to_owned),
+            min_peers,
+            proxy: "q".to_owned(),
+            side: SocketName::Backend,
+            user: None,
+        })
     };
     let is_good = |sign: &SignConfig| {
         let peers = [peer("a", 0, 0, 0)];

@@ -19,8 +19,8 @@ pub struct Heartbeat {
 const USUAL: &str = "heartbeat";
 
 impl Heartbeat {
-    /// The heartbeat in a JSON object; [`None`] if its `type` or `service` is no short text without
-    /// hidden characters, or the type is one of the topics of events.
+    /// The heartbeat in a JSON object; [`None`] if its `type` or `service` is not a short text, has
+    /// hidden characters, or if the type is one of the topics of events.
     #[must_use]
     pub fn from_object(object: &Map<String, Value>) -> Option<Self> {
         let text = |key: &str| match object.get(key) {

@@ -128,7 +128,7 @@ impl Watcher {
     }
 
     /// The questions for the control of the broker, with a number for [`Self::handle_look`]; the
-    /// answer to one about peers has all pages. Without a watch that asks the broker, none.
+    /// answer to one about peers has all pages. The list is empty if no watch asks the broker.
     #[must_use]
     pub fn questions(&self) -> (u64, &[Value]) {
         match self.config.asks_broker() {
@@ -419,7 +419,7 @@ impl Watcher {
         found.map(|other| &other.config.name[..])
     }
 
-    /// More than half of all watches are down at once: that has one cause, and it is none of them.
+    /// More than half of all watches are down at once: their cause is elsewhere.
     fn note_storm(&mut self, now: Instant) {
         let own = self
             .watches
@@ -507,7 +507,7 @@ impl Watcher {
         }
     }
 
-    /// The next output, until there are none.
+    /// The next output; [`None`] when all are taken.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::config::{Command, Url};
 
 /// The handle of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub(super) u64);
 
 /// The handle of a watch.

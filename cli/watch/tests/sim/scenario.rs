@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use broker::config::SocketName;
-use watch::config::{Backoff, Command, Config, ProcessConfig, SignConfig, WatchConfig};
+use watch::config::{
+    AbsentConfig, Backoff, Command, Config, ProcessConfig, SignConfig, SilentConfig, WatchConfig,
+};
 
 /// Random numbers from a seed: SplitMix64.
 #[derive(Clone, Debug)]
@@ -54,18 +56,18 @@ pub(crate) fn watch(random: &mut Random, index: usize, is_calm: bool) -> WatchCo
             true => ProcessConfig::Own,
             false => ProcessConfig::PidFile(own.clone().into()),
         }),
-        1 => SignConfig::Absent {
+        1 => SignConfig::Absent(AbsentConfig {
             identity: None,
             min_peers: 1,
             proxy: own.clone(),
             side: SocketName::Backend,
             user: None,
-        },
-        2 => SignConfig::Silent {
+        }),
+        2 => SignConfig::Silent(SilentConfig {
             identity: None,
             proxy: own.clone(),
             side: Some(SocketName::Frontend),
-        },
+        }),
         _ => SignConfig::Heartbeat {
             kind: None,
             service: Some(own.clone()),
