@@ -8,15 +8,16 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use clap::ArgAction;
 use env_logger::fmt::Formatter;
-use env_logger::{Builder, Env, Target};
+use env_logger::{Builder, Env};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Record};
 
-use self::file::LogFile;
+pub(crate) use self::file::{LogFile, Rotation};
 use crate::capture::json;
 use crate::capture::time::{now_ns, utc};
 use crate::output::Failure;
@@ -50,6 +51,13 @@ pub(crate) struct LogArgs {
     log_file: Option<PathBuf>,
 }
 
+impl LogArgs {
+    /// Whether the log is in a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.log_file.is_some()
+    }
+}
+
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
@@ -61,7 +69,8 @@ enum Format {
 /// The log of this process.
 #[derive(Debug, Default)]
 struct Log {
-    file: Option<LogFile>,
+    /// The file that is written to; without one, stderr is.
+    file: Mutex<Option<LogFile>>,
     format: Format,
     /// Stderr is the journal of systemd, which has times of its own and reads priorities.
     is_journal: bool,
@@ -78,11 +87,15 @@ pub(crate) fn start(verbosity: Verbosity, args: Option<&LogArgs>) -> Result<(), 
         log_format,
         log_file,
     } = args.cloned().unwrap_or_default();
-    let file = log_file.map(LogFile::open).transpose()?;
+    let open = |path: PathBuf| {
+        let shown = zmtp::show(&path.display().to_string()).whole().to_string();
+        LogFile::open(path, None, now())
+            .map_err(|error| Failure::Running(format!("--log-file: cannot open {shown}: {error}")))
+    };
     let log = Log {
+        file: Mutex::new(log_file.map(open).transpose()?),
         format: log_format,
-        is_journal: file.is_none() && is_journal(),
-        file,
+        is_journal: is_journal(),
     };
     let log = LOG.get_or_init(|| log);
     let mut builder = Builder::new();
@@ -90,17 +103,38 @@ pub(crate) fn start(verbosity: Verbosity, args: Option<&LogArgs>) -> Result<(), 
         Some(level) => builder.filter_level(level),
         None => builder.parse_env(Env::default().default_filter_or("info")),
     };
-    if let Some(file) = &log.file {
-        builder.target(Target::Pipe(Box::new(file)));
-    }
     builder.format(|out, record| log.write(out, record));
     builder.init();
     Ok(())
 }
 
-/// What SIGUSR1 does: opens the log file again, if there is one.
-pub(crate) fn reopener() -> Option<impl FnMut() + Send + 'static> {
-    LOG.get()?.file.as_ref().map(|file| || file.reopen())
+/// Writes the log to this file from now on, or to stderr.
+pub(crate) fn write_to(file: Option<LogFile>) {
+    if let Some(log) = LOG.get() {
+        *log.file() = file;
+    }
+}
+
+/// What SIGUSR1 does: opens the log file again, if the log has one.
+pub(crate) fn reopener() -> Option<fn()> {
+    let has_file = LOG.get().is_some_and(|log| log.file().is_some());
+    has_file.then_some(reopen)
+}
+
+/// Opens the log file again, if the log has one.
+pub(crate) fn reopen() {
+    let reopened = LOG.get().and_then(|log| {
+        let mut file = log.file();
+        let file = file.as_mut()?;
+        Some((file.reopen(now()), file.shown()))
+    });
+    match reopened {
+        None => {}
+        Some((Ok(()), _)) => log::info!("opened the log file again (SIGUSR1)"),
+        Some((Err(error), path)) => {
+            log::error!("cannot open {path} again: {error}; the log goes on in the old file");
+        }
+    }
 }
 
 /// Logs the errors that end the process, if the log is in a file or in JSON. True if they are on
@@ -109,13 +143,19 @@ pub(crate) fn log_errors(sentences: &[String]) -> bool {
     let Some(log) = LOG.get() else {
         return false;
     };
-    if log.file.is_none() && log.format == Format::Text {
+    let has_file = log.file().is_some();
+    if !has_file && log.format == Format::Text {
         return false;
     }
     for sentence in sentences {
         log::error!("{sentence}");
     }
-    log.file.is_none() && log::log_enabled!(Level::Error)
+    !has_file && log::log_enabled!(Level::Error)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the age of a log file counts")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Whether stderr is the stream to the journal that systemd names by device and inode. A process
@@ -130,21 +170,33 @@ fn is_journal() -> bool {
 }
 
 impl Log {
+    fn file(&self) -> MutexGuard<'_, Option<LogFile>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a record as one line: to the file, or to stderr.
     fn write(&self, out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
         let level = record.level();
+        let is_json = self.format == Format::Json;
+        if let Some(file) = &mut *self.file() {
+            let line = match is_json {
+                true => json_of(record),
+                false => format!("[{} {level:<5}] {}\n", time(), one_line(record)),
+            };
+            file.write(line.as_bytes(), now());
+            return Ok(());
+        }
         if self.is_journal {
             out.write_all(priority(level).as_bytes())?;
         }
-        match self.format {
-            Format::Json => out.write_all(json_of(record).as_bytes()),
-            Format::Text => {
-                if !self.is_journal {
-                    let (time, style) = (time(), out.default_level_style(level));
-                    write!(out, "[{time} {style}{level:<5}{style:#}] ")?;
-                }
-                writeln!(out, "{}", one_line(record))
-            }
+        if is_json {
+            return out.write_all(json_of(record).as_bytes());
         }
+        if !self.is_journal {
+            let (time, style) = (time(), out.default_level_style(level));
+            write!(out, "[{time} {style}{level:<5}{style:#}] ")?;
+        }
+        writeln!(out, "{}", one_line(record))
     }
 }
 

@@ -55,6 +55,7 @@ impl Command {
         match self {
             Self::Proxy(command) => Some(&command.args.log),
             Self::Run(args) => Some(&args.log),
+            Self::Watch(args) => Some(&args.log),
             _ => None,
         }
     }

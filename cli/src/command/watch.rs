@@ -10,14 +10,16 @@ use watch::config::Config;
 
 use super::config_file;
 use super::control::ControlArgs;
+use crate::logger::LogArgs;
 use crate::output::Failure;
 
 mod children;
 mod client;
+mod counters;
 mod engine;
 mod follower;
 mod json;
-mod log_file;
+mod opening;
 mod post;
 mod process;
 mod socket;
@@ -42,6 +44,8 @@ pub(crate) struct WatchArgs {
     dry_run: bool,
     #[command(flatten)]
     ask: ControlArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Questions and commands for a watch that runs.
@@ -68,7 +72,8 @@ enum WatchCommand {
 const EXAMPLES: &str = "\
 zmqd watch is a process of its own: it follows a broker through its control, receives heartbeats,
 and runs commands when a service is silent. SIGHUP reads the file again; SIGINT or SIGTERM ends it,
-and the services that it has started. docs/guide/watch.md explains the tables.
+and the services that it has started; SIGUSR1 opens the log file again. docs/guide/watch.md explains
+the tables.
 
 Examples:
   zmqd watch zmqd.toml

@@ -112,7 +112,7 @@ fn a_renamed_log_file_is_opened_again() {
 #[test]
 fn a_log_file_that_cannot_be_written_does_no_harm() {
     let broker = Zmqd::start(&[&QUEUE[..], &["--log-file", "/dev/full"]].concat());
-    let line = broker.wait_log("--log-file /dev/full: cannot write");
+    let line = broker.wait_log("log file /dev/full: cannot write");
     assert!(line.contains("lines are lost until it works"), "{line}");
     let mut python = Python::new();
     python.set("ends", broker.frontend());

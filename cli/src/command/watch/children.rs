@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 use watch::config::Command;
 use watch::{Outcome, RunId};
 
+use super::sources::Progress;
+
 /// The processes that run.
 #[derive(Debug, Default)]
 pub(super) struct Children {
@@ -35,6 +37,12 @@ struct Written {
 
 /// Bytes that are kept of what a process writes.
 const WRITTEN_MAX: usize = 4 << 10;
+
+/// Bytes that are read from one pipe before others have their turn.
+const READ_SIZE: usize = 16 << 10;
+
+/// The most that a pipe holds, unless its owner makes it larger than usual.
+const PIPE_SIZE_MAX: usize = 64 << 10;
 
 /// Variables that commands get from this process; everything else is left out.
 const VARIABLES: [&str; 9] = [
@@ -75,24 +83,32 @@ impl Children {
         Ok(receiver)
     }
 
-    /// Reads what a process, or one that it has left behind, has written. Returns whether more can
-    /// follow.
-    pub(super) fn read(&mut self, id: RunId, pipe: &mut Receiver) -> bool {
-        let mut buffer = [0; 16 << 10];
-        // A process that writes without end does not keep the others waiting.
-        for _ in 0..16 {
-            match pipe.read(&mut buffer) {
-                Ok(0) => return false,
-                Ok(size) => {
-                    if let Some(running) = self.runs.get_mut(&id) {
-                        running.written.append(&buffer[..size]);
-                    }
+    /// Reads some of what a process, or one that it has left behind, has written; [`None`]: nothing
+    /// follows.
+    pub(super) fn read(&mut self, id: RunId, pipe: &mut Receiver) -> Option<Progress> {
+        let mut buffer = [0; READ_SIZE];
+        match pipe.read(&mut buffer) {
+            Ok(0) => None,
+            Ok(size) => {
+                if let Some(running) = self.runs.get_mut(&id) {
+                    running.written.append(&buffer[..size]);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+                Some(Progress::More)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(Progress::More),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Some(Progress::Waits),
+            Err(_) => None,
+        }
+    }
+
+    /// Reads the rest of what a process that has ended has written, which is what a pipe holds.
+    /// Processes that it has left behind may write without end.
+    pub(super) fn read_rest(&mut self, id: RunId, pipe: &mut Receiver) {
+        for _ in 0..PIPE_SIZE_MAX / READ_SIZE {
+            if self.read(id, pipe) != Some(Progress::More) {
+                return;
             }
         }
-        true
     }
 
     /// Sends a signal to the process group of a command that runs.
@@ -190,7 +206,23 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    /// The kernel tells of new bytes only: what a turn leaves has to follow without another event.
+    #[test]
+    fn what_one_turn_does_not_read_follows_in_the_next() {
+        let (mut sender, mut receiver) = pipe::new().unwrap();
+        sender.write_all(&[b'x'; 2 * READ_SIZE]).unwrap();
+        let mut children = Children::default();
+        let mut turn = || children.read(RunId::default(), &mut receiver);
+        assert_eq!(turn(), Some(Progress::More));
+        assert_eq!(turn(), Some(Progress::More));
+        assert_eq!(turn(), Some(Progress::Waits));
+        drop(sender);
+        assert_eq!(turn(), None);
+    }
 
     #[test]
     fn the_end_of_what_is_written_is_kept() {

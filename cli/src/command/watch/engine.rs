@@ -13,22 +13,24 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use nix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState;
 use serde_json::{Map, Value, json};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::low_level::pipe;
 use watch::config::Config;
 use watch::{Event, Flaw, Heartbeat, Level, Output, Watcher};
 use zmtp::SocketType;
 
 use super::children::Children;
+use super::counters::{Counters, Trouble};
 use super::follower::Follower;
-use super::json::{self, Reading};
-use super::log_file::LogFile;
+use super::json::Reading;
+use super::opening::{self, Open};
 use super::post::Poster;
-use super::socket::{self, Role};
-use super::sources::{Source, Sources, TICK};
+use super::socket::Role;
+use super::sources::{Progress, Source, Sources, TICK};
 use super::{WatchArgs, read_config};
 use crate::capture::time;
 use crate::command::local;
+use crate::logger;
 use crate::output::{Failure, print};
 
 const WAKER: Token = Token(usize::MAX);
@@ -37,7 +39,7 @@ const WAKER: Token = Token(usize::MAX);
 const SIGNAL: usize = usize::MAX - 1;
 
 /// The signals that this process handles.
-const SIGNALS: [i32; 4] = [SIGCHLD, SIGHUP, SIGINT, SIGTERM];
+const SIGNALS: [i32; 5] = [SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1];
 
 /// The time between two pings, and two lines for systemd.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -52,13 +54,9 @@ pub(super) struct Engine {
     children: Children,
     /// The socket of the control.
     control: Option<PathBuf>,
-    /// Connections of plain TCP clients that ended with a flaw.
-    flawed: u64,
-    follower: Option<Follower>,
-    /// Objects and messages that are no heartbeats.
-    foreign: u64,
-    log_file: Option<LogFile>,
+    counters: Counters,
     look_at: Instant,
+    open: Open,
     path: PathBuf,
     ping_at: Instant,
     poll: Poll,
@@ -96,26 +94,13 @@ impl Engine {
         let registry = poll.registry().try_clone().map_err(failed)?;
         let signals = signals(&poll).map_err(failed)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(failed)?);
-        let follower = match config.asks_broker() {
-            true => {
-                let endpoint = args
-                    .control
-                    .clone()
-                    .or_else(|| config.watcher.broker.clone());
-                let follower = Follower::start(args.ask.clone(), endpoint, waker);
-                Some(follower.map_err(failed)?)
-            }
-            false => None,
-        };
         let now = now();
         let mut engine = Self {
             children: Children::default(),
             control: None,
-            flawed: 0,
-            follower,
-            foreign: 0,
-            log_file: None,
+            counters: Counters::default(),
             look_at: now,
+            open: Open::new(args, waker),
             path,
             ping_at: now,
             poll,
@@ -129,7 +114,7 @@ impl Engine {
             tick_at: now,
             watcher: Watcher::new(Config::default(), args.dry_run, now),
         };
-        let mut lines = engine.open(&config, now)?;
+        let mut lines = engine.open.change(&config, &mut engine.sources, now)?;
         lines.push_str(&engine.open_control());
         engine.watcher.reload(config, now);
         match print(&lines) {
@@ -140,96 +125,21 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens the log file and the endpoints that differ from those that are open; returns a line
-    /// for each endpoint.
-    fn open(&mut self, config: &Config, now: Instant) -> Result<String, Failure> {
-        let before = self.watcher.config().clone();
-        let mut lines = String::new();
-        let (wanted, open) = (&config.watcher, &before.watcher);
-        if wanted.log != open.log {
-            let opened = wanted.log.as_ref().map(|log| {
-                let opened = LogFile::open(log, now);
-                opened.map_err(|error| {
-                    let path = log.path.display();
-                    Failure::Running(format!("{path}: {error}: write another path"))
-                })
-            });
-            self.log_file = opened.transpose()?;
-        }
-        if config.heartbeat_tcp() != before.heartbeat_tcp() {
-            self.sources.close_listeners(None);
-            if let Some(text) = config.heartbeat_tcp() {
-                lines.push_str(&self.listen_for_json(text)?);
-            }
-        }
-        let sockets = [
-            (Role::Events, &wanted.events, &open.events, SocketType::Pub),
-            (
-                Role::Heartbeat,
-                &wanted.heartbeat.zmtp,
-                &open.heartbeat.zmtp,
-                wanted.heartbeat.socket,
-            ),
-        ];
-        for (role, wanted, open, socket_type) in sockets {
-            if wanted == open {
-                continue;
-            }
-            self.sources.close_listeners(Some(role));
-            if let Some(endpoint) = wanted {
-                let bound = self.listen(endpoint, role, socket_type)?;
-                lines.push_str(&format!("{} bound {bound}\n", role.name()));
-            }
-        }
-        Ok(lines)
-    }
-
-    fn listen_for_json(&mut self, text: &str) -> Result<String, Failure> {
-        let failed = |error: io::Error| {
-            Failure::Running(format!(
-                "cannot listen at {text}: {error}; heartbeat.tcp in [watcher] chooses another \
-                 address, or \"\" for none"
-            ))
-        };
-        let mut lines = String::new();
-        for listener in json::listen(text).map_err(failed)? {
-            let address = listener.local_addr().map_err(failed)?;
-            lines.push_str(&format!("json bound {address}\n"));
-            self.sources
-                .add(Source::JsonListener(listener))
-                .map_err(failed)?;
-        }
-        Ok(lines)
-    }
-
-    fn listen(
-        &mut self,
-        endpoint: &Endpoint,
-        role: Role,
-        socket_type: SocketType,
-    ) -> Result<Endpoint, Failure> {
-        let failed =
-            |error: io::Error| Failure::Running(format!("cannot bind {endpoint}: {error}"));
-        let (listener, bound) =
-            socket::Listener::bind(endpoint, role, socket_type).map_err(failed)?;
-        self.sources
-            .add(Source::ZmtpListener(listener))
-            .map_err(failed)?;
-        Ok(bound)
-    }
-
     /// Opens the control at the usual place. Without one, the watch works all the same.
     fn open_control(&mut self) -> String {
         let opened = local::prepare(local::Kind::Watch).and_then(|endpoint| {
-            self.listen(&endpoint, Role::Control, SocketType::Rep)
-                .map_err(|failure| failure.into_sentences().join("; "))
+            let (listener, line) = opening::listen(&endpoint, Role::Control, SocketType::Rep)
+                .map_err(|failure| failure.into_sentences().join("; "))?;
+            let added = self.sources.add(listener);
+            added.map_err(|error| error.to_string())?;
+            Ok((endpoint, line))
         });
         match opened {
-            Ok(bound) => {
-                if let Endpoint::Ipc(IpcName::Path(path)) = &bound {
+            Ok((endpoint, line)) => {
+                if let Endpoint::Ipc(IpcName::Path(path)) = endpoint {
                     self.control = Some(path.into());
                 }
-                format!("control bound {bound}\n")
+                line
             }
             Err(sentence) => {
                 log::warn!("zmqd watch status will not find this watch: {sentence}");
@@ -241,12 +151,18 @@ impl Engine {
     /// Runs until a signal stops it and all processes have ended.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         let count = self.watcher.config().watches.len();
-        self.write_log(Level::Info, &format!("zmqd watch started: {count} watches"));
+        write_log(
+            Level::Info,
+            &format!("zmqd watch started: {}", counted(count)),
+        );
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let mut events = Events::with_capacity(256);
         while !(self.stops > 0 && self.watcher.has_stopped()) {
             self.drain_outputs();
-            let timeout = self.timeout().saturating_duration_since(now());
+            let timeout = match self.sources.ready() {
+                0 => self.timeout().saturating_duration_since(now()),
+                _ => Duration::ZERO,
+            };
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -260,13 +176,16 @@ impl Engine {
                     Token(token) if token > SIGNAL - SIGNALS.len() => {
                         self.handle_signal(SIGNAL - token, now);
                     }
-                    Token(key) => self.handle_source(key, now),
+                    Token(key) => self.sources.wake(key),
                 }
             }
+            self.give_turns(now);
             self.handle_time(now);
         }
         self.drain_outputs();
-        self.write_log(Level::Info, "zmqd watch stopped");
+        // The last events leave.
+        self.give_turns(now());
+        write_log(Level::Info, "zmqd watch stopped");
         if let Some(path) = &self.control {
             // What stays does no harm.
             let _ = std::fs::remove_file(path);
@@ -278,7 +197,7 @@ impl Engine {
     fn timeout(&self) -> Instant {
         let mut wake = self.tick_at.min(self.status_at);
         wake = wake.min(self.watcher.poll_timeout().unwrap_or(wake));
-        if self.follower.is_some() {
+        if self.open.follower.is_some() {
             wake = wake.min(self.look_at);
         }
         wake
@@ -286,12 +205,13 @@ impl Engine {
 
     fn handle_time(&mut self, now: Instant) {
         self.take_ends(now);
-        let look = self.follower.as_mut().and_then(Follower::take);
+        let look = self.open.follower.as_mut().and_then(Follower::take);
         if let Some(look) = look {
             let answers = look.answers.as_deref();
             self.watcher.handle_look(look.generation, answers, now);
         }
-        if let Some(follower) = self.follower.as_mut().filter(|_| self.look_at <= now) {
+        let follower = self.open.follower.as_mut();
+        if let Some(follower) = follower.filter(|_| self.look_at <= now) {
             let (generation, questions) = self.watcher.questions();
             if !questions.is_empty() {
                 follower.ask(generation, questions);
@@ -302,11 +222,12 @@ impl Engine {
         if self.tick_at <= now {
             self.tick_at = now + TICK;
             self.close_silent(now);
+            self.sources.wake_listeners();
         }
         if self.ping_at <= now {
             self.ping_at = now + MINUTE;
             if let Some(url) = self.watcher.config().watcher.ping.clone() {
-                self.poster.send(&url, None);
+                self.poster.send(&url, None, &mut self.counters);
             }
         }
         let state = self.watcher.summary();
@@ -335,9 +256,10 @@ impl Engine {
         match SIGNALS[index] {
             SIGCHLD => {}
             SIGHUP => self.reload(now),
+            SIGUSR1 => logger::reopen(),
             _ => {
                 self.stops += 1;
-                self.write_log(Level::Info, "stopping: ends the services of this watch");
+                write_log(Level::Info, "stopping: ends the services of this watch");
                 let _ = sd_notify::notify(&[NotifyState::Stopping]);
                 self.watcher.stop(now);
             }
@@ -347,18 +269,22 @@ impl Engine {
     /// Reads the configuration again, and takes it as a whole or not at all.
     fn reload(&mut self, now: Instant) {
         let read = read_config(&self.path).and_then(|config| {
-            self.open(&config, now)?;
-            Ok(config)
+            let lines = self.open.change(&config, &mut self.sources, now)?;
+            Ok((config, lines))
         });
         match read {
-            Ok(config) => {
+            Ok((config, lines)) => {
                 let count = config.watches.len();
                 self.watcher.reload(config, now);
-                self.write_log(Level::Info, &format!("reloaded: {count} watches"));
+                self.look_at = now;
+                write_log(Level::Info, &format!("reloaded: {}", counted(count)));
+                for line in lines.lines() {
+                    write_log(Level::Info, line);
+                }
             }
             Err(failure) => {
                 for sentence in failure.into_sentences() {
-                    self.write_log(Level::Error, &format!("reload rejected: {sentence}"));
+                    write_log(Level::Error, &format!("reload rejected: {sentence}"));
                 }
             }
         }
@@ -371,7 +297,7 @@ impl Engine {
             let keys = sources.keys(|it| matches!(it, Source::Pipe(owner, _) if *owner == id));
             for key in keys {
                 if let Some(Source::Pipe(_, pipe)) = sources.get_mut(key) {
-                    children.read(id, pipe);
+                    children.read_rest(id, pipe);
                 }
             }
         });
@@ -380,70 +306,95 @@ impl Engine {
         }
     }
 
-    fn handle_source(&mut self, key: usize, now: Instant) {
-        match self.sources.get_mut(key) {
-            None => {}
-            Some(Source::JsonListener(_) | Source::ZmtpListener(_)) => {
-                for key in self.sources.accept(key, now) {
-                    self.handle_source(key, now);
-                }
-            }
-            Some(Source::Pipe(id, pipe)) => {
-                let id = *id;
-                if !self.children.read(id, pipe) {
-                    self.sources.remove(key);
-                }
-            }
-            Some(Source::Json(connection)) => {
-                let mut objects = Vec::new();
-                let reading = connection.read(now, &mut |object| objects.push(object));
-                if let Reading::Ended(end) = reading {
-                    self.sources.remove(key);
-                    self.note_end(end);
-                }
-                for object in objects {
-                    self.handle_object(&object, now);
-                }
-            }
-            Some(Source::Zmtp(connection)) => {
-                let (role, mut messages) = (connection.role, Vec::new());
-                let watcher = &mut self.watcher;
-                let outcome = connection.advance(now, &mut |frames| {
-                    if role == Role::Control {
-                        return answer(watcher, frames, now);
-                    }
-                    let frames = frames.iter().map(|frame| frame.to_vec());
-                    messages.push(frames.collect::<Vec<_>>());
-                    None
-                });
-                if let Err(error) = outcome {
-                    log::debug!("{}: {error}", role.name());
-                    self.sources.remove(key);
-                }
-                for message in messages {
-                    self.handle_message(&message, now);
-                }
+    /// Gives each source that has something to do a turn.
+    fn give_turns(&mut self, now: Instant) {
+        for _ in 0..self.sources.ready() {
+            if let Some(key) = self.sources.next_ready()
+                && self.handle_source(key, now) == Progress::More
+            {
+                self.sources.wake(key);
             }
         }
     }
 
-    /// A connection of a plain TCP client is over. One without any byte is no trouble: it may be a
-    /// look at the port.
-    fn note_end(&mut self, end: Result<(), Flaw>) {
-        let Err(flaw) = end else {
-            return;
+    fn handle_source(&mut self, key: usize, now: Instant) -> Progress {
+        let (sources, counters) = (&mut self.sources, &mut self.counters);
+        match sources.get_mut(key) {
+            None => Progress::Waits,
+            Some(Source::JsonListener(_) | Source::ZmtpListener(_)) => {
+                sources.accept(key, now, counters)
+            }
+            Some(Source::Pipe(id, pipe)) => match self.children.read(*id, pipe) {
+                Some(progress) => progress,
+                None => {
+                    sources.remove(key);
+                    Progress::Waits
+                }
+            },
+            Some(Source::Json(connection)) => {
+                let mut objects = Vec::new();
+                let reading = connection.read(now, &mut |object| objects.push(object));
+                let progress = match reading {
+                    Reading::Open(progress) => progress,
+                    Reading::Ended(end) => {
+                        sources.remove(key);
+                        self.note_end(end);
+                        Progress::Waits
+                    }
+                };
+                for object in objects {
+                    self.handle_object(&object, now);
+                }
+                progress
+            }
+            Some(Source::Zmtp(_)) => self.advance(key, now),
+        }
+    }
+
+    /// The turn of a connection of a ZeroMQ peer.
+    fn advance(&mut self, key: usize, now: Instant) -> Progress {
+        let Some(Source::Zmtp(connection)) = self.sources.get_mut(key) else {
+            return Progress::Waits;
         };
-        self.flawed += 1;
-        if self.flawed == 1 {
-            let line = format!("a heartbeat cannot be read: {flaw}; further ones are counted");
-            self.write_log(Level::Warn, &line);
+        let (role, mut messages) = (connection.role, Vec::new());
+        let (watcher, counters) = (&mut self.watcher, &mut self.counters);
+        let counts = match role {
+            Role::Control => counters.to_json(),
+            Role::Events | Role::Heartbeat => Value::Null,
+        };
+        let advanced = connection.advance(now, counters, &mut |frames| {
+            if role == Role::Control {
+                return answer(watcher, &counts, frames, now);
+            }
+            // The last frame has all; the others are an envelope.
+            messages.push(frames.last().map_or_else(Vec::new, |it| it.to_vec()));
+            None
+        });
+        let progress = advanced.unwrap_or_else(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                let detail = format_args!("the {} socket: {error}", role.name());
+                self.counters.note(Trouble::Refused, &detail);
+            }
+            self.sources.remove(key);
+            Progress::Waits
+        });
+        for message in messages {
+            self.handle_message(&message, now);
+        }
+        progress
+    }
+
+    /// A connection of a plain TCP client is over.
+    fn note_end(&mut self, end: Result<(), Flaw>) {
+        if let Err(flaw) = end {
+            self.counters.note(Trouble::Flawed, &flaw);
         }
     }
 
     /// An object of a plain TCP client: a sign of life, and data for others.
     fn handle_object(&mut self, object: &Map<String, Value>, now: Instant) {
         let Some(heartbeat) = Heartbeat::from_object(object) else {
-            return self.note_foreign();
+            return self.counters.note(Trouble::Foreign, &FOREIGN);
         };
         self.watcher.handle_heartbeat(&heartbeat, now);
         let body = Value::Object(object.clone()).to_string();
@@ -451,22 +402,12 @@ impl Engine {
     }
 
     /// A message at the ZeroMQ socket: its last frame is a name or an object.
-    fn handle_message(&mut self, frames: &[Vec<u8>], now: Instant) {
-        let last = frames.last().map_or(&[][..], Vec::as_slice);
-        let Some(heartbeat) = Heartbeat::from_frame(last) else {
-            return self.note_foreign();
+    fn handle_message(&mut self, frame: &[u8], now: Instant) {
+        let Some(heartbeat) = Heartbeat::from_frame(frame) else {
+            return self.counters.note(Trouble::Foreign, &FOREIGN);
         };
         self.watcher.handle_heartbeat(&heartbeat, now);
-        self.publish(&[heartbeat.kind.as_bytes(), last]);
-    }
-
-    fn note_foreign(&mut self) {
-        self.foreign += 1;
-        if self.foreign == 1 {
-            let line = "an object is no heartbeat: its type or service is no short text; further \
-                        ones are counted";
-            self.write_log(Level::Warn, line);
-        }
+        self.publish(&[heartbeat.kind.as_bytes(), frame]);
     }
 
     fn publish(&mut self, frames: &[&[u8]]) {
@@ -474,9 +415,9 @@ impl Engine {
             |source: &Source| matches!(source, Source::Zmtp(it) if it.role == Role::Events);
         for key in self.sources.keys(is_reader) {
             if let Some(Source::Zmtp(reader)) = self.sources.get_mut(key)
-                && reader.publish(frames).is_err()
+                && reader.publish(frames, &mut self.counters)
             {
-                self.sources.remove(key);
+                self.sources.wake(key);
             }
         }
     }
@@ -513,7 +454,7 @@ impl Engine {
                     self.watcher.handle_process(watch, lives, now());
                 }
                 Output::Event(event) => self.tell(&event),
-                Output::Log(level, line) => self.write_log(level, &line),
+                Output::Log(level, line) => write_log(level, &line),
                 Output::Run {
                     command,
                     environment,
@@ -521,7 +462,8 @@ impl Engine {
                     is_service,
                 } => {
                     let started = self.children.start(id, &command, environment, is_service);
-                    let started = started.and_then(|pipe| self.sources.add_pipe(id, pipe));
+                    let started = started
+                        .and_then(|pipe| self.sources.add_pipe(id, pipe, &mut self.counters));
                     if let Err(error) = started {
                         let outcome = watch::Outcome::NotStarted(error.to_string());
                         self.watcher.handle_exit(id, &outcome, "", now());
@@ -546,26 +488,37 @@ impl Engine {
         self.publish(&[topic.as_bytes(), body.as_bytes()]);
         let usual = self.watcher.config().watcher.webhook.clone();
         if let Some(url) = event.webhook.clone().or(usual) {
-            self.poster.send(&url, Some(body));
-        }
-    }
-
-    fn write_log(&mut self, level: Level, line: &str) {
-        let (level, name) = match level {
-            Level::Error => (log::Level::Error, "ERROR"),
-            Level::Warn => (log::Level::Warn, "WARN"),
-            Level::Info => (log::Level::Info, "INFO"),
-        };
-        log::log!(level, "{line}");
-        if let Some(file) = &mut self.log_file {
-            let line = format!("{} {name} {line}", time::utc(time::now_ns()));
-            file.write(&line, now());
+            self.poster.send(&url, Some(body), &mut self.counters);
         }
     }
 }
 
+/// Why an object or a message is not a heartbeat.
+const FOREIGN: &str = "its type and service must be short texts";
+
+fn counted(watches: usize) -> String {
+    match watches {
+        1 => "1 watch".to_owned(),
+        count => format!("{count} watches"),
+    }
+}
+
+fn write_log(level: Level, line: &str) {
+    let level = match level {
+        Level::Error => log::Level::Error,
+        Level::Warn => log::Level::Warn,
+        Level::Info => log::Level::Info,
+    };
+    log::log!(level, "{line}");
+}
+
 /// Answers a request to the control.
-fn answer(watcher: &mut Watcher, frames: &[&[u8]], now: Instant) -> Option<Vec<Vec<u8>>> {
+fn answer(
+    watcher: &mut Watcher,
+    counters: &Value,
+    frames: &[&[u8]],
+    now: Instant,
+) -> Option<Vec<Vec<u8>>> {
     let [envelope @ .., body] = frames else {
         return None;
     };
@@ -578,6 +531,7 @@ fn answer(watcher: &mut Watcher, frames: &[&[u8]], now: Instant) -> Option<Vec<V
     let answer = match request["command"].as_str() {
         Some("status") => {
             let mut status = watcher.status(now);
+            status["counters"] = counters.clone();
             status["pid"] = json!(std::process::id());
             status
         }

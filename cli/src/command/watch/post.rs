@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use watch::config::Url;
 
+use super::counters::{Counters, Trouble};
+
 /// Requests that wait; more are dropped.
 const WAITING_MAX: usize = 64;
 
@@ -18,7 +20,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The thread.
 #[derive(Debug)]
 pub(super) struct Poster {
-    dropped: u64,
     requests: SyncSender<Request>,
 }
 
@@ -38,20 +39,14 @@ impl Poster {
                 send_logged(&request);
             }
         })?;
-        Ok(Self {
-            dropped: 0,
-            requests,
-        })
+        Ok(Self { requests })
     }
 
     /// Posts JSON, or asks for the URL without a body.
-    pub(super) fn send(&mut self, url: &Url, body: Option<String>) {
+    pub(super) fn send(&self, url: &Url, body: Option<String>, counters: &mut Counters) {
         let url = url.clone();
         if self.requests.try_send(Request { body, url }).is_err() {
-            if self.dropped == 0 {
-                log::warn!("webhooks are too slow: {WAITING_MAX} requests wait, more are dropped");
-            }
-            self.dropped += 1;
+            counters.note(Trouble::Unsent, &format_args!("at most {WAITING_MAX} wait"));
         }
     }
 }

@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn a_file_names_a_process_that_runs() {
         let path = std::env::temp_dir().join(format!("zmqd-lives-{}.pid", std::process::id()));
-        assert!(!lives(&path), "there is no file");
+        assert!(!lives(&path), "a file that does not exist names no process");
         for (text, expected) in [
             (format!("{}\n", std::process::id()), true),
             ("4194305".to_owned(), false),

@@ -1,5 +1,6 @@
 //! ZeroMQ sockets that listen: PULL or SUB for heartbeats, PUB for events, REP for the control.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use broker::config::Endpoint;
 use zmtp::encode::append_message;
 use zmtp::{Event, Frames, HeartbeatConfig, Limits, Peer, Session, SessionConfig, SocketType};
 
+use super::counters::{Counters, Trouble};
+use super::sources::Progress;
 use crate::client;
 
 /// The purpose of a socket.
@@ -37,6 +40,8 @@ impl Role {
 #[derive(Debug)]
 pub(super) struct Listener {
     config: Arc<SessionConfig>,
+    /// The endpoint as the configuration has it.
+    pub(super) endpoint: Endpoint,
     inner: client::Listener,
     pub(super) role: Role,
 }
@@ -44,31 +49,46 @@ pub(super) struct Listener {
 /// A connection of one of them.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// The last time that bytes arrived, or the begin of the connection.
+    pub(super) heard_at: Instant,
     /// Received bytes that are not handled.
     input: Vec<u8>,
+    /// Whether its input waits until it has read more of what is for it.
+    is_held: bool,
     is_ready: bool,
-    /// Messages that a reader that is too slow has missed.
-    missed: u64,
     out: Vec<u8>,
     pub(super) role: Role,
     session: Session,
     stream: client::Stream,
-    topics: Vec<Vec<u8>>,
+    topics: Topics,
+}
+
+/// The subscriptions of a reader.
+#[derive(Debug, Default)]
+struct Topics {
+    list: Vec<Vec<u8>>,
+    /// The bytes of all.
+    size: usize,
 }
 
 /// Most connections of each socket; more are closed.
 pub(super) const CONNECTIONS_MAX: usize = 64;
 
-/// Largest message that a peer may send.
+/// Largest message that a peer may send. An object may have as much over plain TCP; this is also
+/// the most input that is kept of a peer, besides one read.
 const MESSAGE_SIZE_MAX: u64 = 64 << 10;
 
-/// Bytes that wait for a reader; it misses what does not fit.
+/// Bytes that wait for a peer. A reader of events misses those that do not fit; a peer with that
+/// many answers is not read from.
 const OUT_SIZE_MAX: usize = 1 << 20;
 
-/// Subscriptions of one reader; one with more is closed.
+/// Subscriptions of one reader, and the bytes of all; one with more is closed.
 const TOPICS_MAX: usize = 1000;
+const TOPICS_SIZE_MAX: usize = 64 << 10;
 
-const READ_SIZE: usize = 16 << 10;
+/// Bytes that are read from one connection before others have their turn. They hold at most 2048
+/// messages.
+const READ_SIZE: usize = 4 << 10;
 
 impl Listener {
     pub(super) fn bind(
@@ -78,30 +98,23 @@ impl Listener {
     ) -> io::Result<(Self, Endpoint)> {
         let (inner, bound) = client::Listener::bind(endpoint)?;
         inner.set_nonblocking()?;
-        let limits = Limits {
-            message_frames_max: 64,
-            message_size_max: MESSAGE_SIZE_MAX,
-            ..Limits::default()
+        let listener = Self {
+            config: session_config(socket_type),
+            endpoint: endpoint.clone(),
+            inner,
+            role,
         };
-        let config = SessionConfig {
-            handshake_timeout: Some(Duration::from_secs(10)),
-            heartbeat: Some(HeartbeatConfig {
-                interval: Duration::from_secs(10),
-                timeout: Duration::from_secs(30),
-                ttl: Duration::ZERO,
-            }),
-            limits,
-            ..SessionConfig::new(socket_type)
-        };
-        let config = Arc::new(config);
-        Ok((
-            Self {
-                config,
-                inner,
-                role,
-            },
-            bound,
-        ))
+        Ok((listener, bound))
+    }
+
+    pub(super) fn socket_type(&self) -> SocketType {
+        self.config.socket_type
+    }
+
+    /// Takes another purpose for all connections from now on.
+    pub(super) fn change(&mut self, role: Role, socket_type: SocketType) {
+        self.config = session_config(socket_type);
+        self.role = role;
     }
 
     /// The number of its descriptor, for events.
@@ -116,14 +129,15 @@ impl Listener {
         let mut out = Vec::new();
         let session = Session::new(Arc::clone(&self.config), now, &mut out);
         Ok(Connection {
+            heard_at: now,
             input: Vec::new(),
+            is_held: false,
             is_ready: false,
-            missed: 0,
             out,
             role: self.role,
             session,
             stream,
-            topics: Vec::new(),
+            topics: Topics::default(),
         })
     }
 }
@@ -134,31 +148,51 @@ impl Connection {
         self.stream.as_raw_fd()
     }
 
-    /// Reads, handles what has arrived, and writes; each message goes to `found` as frames, and the
-    /// frames that it returns are sent back.
+    /// Reads some of what has arrived, handles it, and writes; each message goes to `found` as
+    /// frames, and the frames that it returns are sent back. A peer that does not read its answers
+    /// is not read from either.
     ///
     /// # Errors
     /// The connection is over.
     pub(super) fn advance(
         &mut self,
         now: Instant,
+        counters: &mut Counters,
         found: &mut impl FnMut(&[&[u8]]) -> Option<Vec<Vec<u8>>>,
-    ) -> io::Result<()> {
-        let mut buffer = [0; READ_SIZE];
-        loop {
-            let received = (&self.stream).read(&mut buffer);
-            match received {
+    ) -> io::Result<Progress> {
+        let was_held = std::mem::take(&mut self.is_held);
+        self.handle(found)?;
+        let mut progress = Progress::Waits;
+        if !self.is_held {
+            let mut buffer = [0; READ_SIZE];
+            match (&self.stream).read(&mut buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(size) => {
+                    self.heard_at = now;
                     self.session.handle_received(now);
                     self.input.extend_from_slice(&buffer[..size]);
                     self.handle(found)?;
+                    progress = Progress::More;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.flush(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => progress = Progress::More,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
+        self.flush()?;
+        if self.is_held && self.has_room() {
+            self.is_held = false;
+            progress = Progress::More;
+        }
+        if self.is_held && !was_held {
+            let detail = format_args!("the {} socket", self.role.name());
+            counters.note(Trouble::Held, &detail);
+        }
+        Ok(progress)
+    }
+
+    fn has_room(&self) -> bool {
+        self.out.len() < OUT_SIZE_MAX
     }
 
     fn handle(
@@ -167,13 +201,18 @@ impl Connection {
     ) -> io::Result<()> {
         let mut start = 0;
         loop {
+            if !self.has_room() {
+                self.is_held = start < self.input.len();
+                self.input.drain(..start);
+                return Ok(());
+            }
             let step = self
                 .session
                 .handle_input(&mut self.input[start..], &mut self.out);
             let step = step.map_err(|error| {
                 // The ERROR for the peer; a failure to send it does not matter.
                 let _ = self.flush();
-                io::Error::other(error.to_string())
+                refusal(&error)
             })?;
             let from = start;
             start += step.consumed;
@@ -200,7 +239,7 @@ impl Connection {
                 }
                 Event::Subscription { add, topic } => {
                     let topic = &self.input[from + topic.start..from + topic.end];
-                    subscribe(&mut self.topics, topic, add)?;
+                    self.topics.change(topic, add)?;
                 }
                 Event::Authenticate(_)
                 | Event::LoopCheck(_)
@@ -211,24 +250,22 @@ impl Connection {
         }
     }
 
-    /// Publishes a message to this reader, if it subscribes to its first frame.
-    ///
-    /// # Errors
-    /// The connection is over.
-    pub(super) fn publish(&mut self, frames: &[&[u8]]) -> io::Result<()> {
+    /// Queues a message for this reader, if it subscribes to its first frame; returns whether there
+    /// is something to send.
+    pub(super) fn publish(&mut self, frames: &[&[u8]], counters: &mut Counters) -> bool {
         let is_wanted = |topic: &Vec<u8>| frames.first().is_some_and(|it| it.starts_with(topic));
-        if !self.is_ready || !self.topics.iter().any(is_wanted) {
-            return Ok(());
+        if !self.is_ready || !self.topics.list.iter().any(is_wanted) {
+            return false;
         }
-        if self.out.len() >= OUT_SIZE_MAX {
-            if self.missed == 0 {
-                log::warn!("a reader of events is too slow and misses some");
-            }
-            self.missed += 1;
-            return Ok(());
+        if !self.has_room() {
+            counters.note(
+                Trouble::Missed,
+                &format_args!("at most {OUT_SIZE_MAX} bytes wait"),
+            );
+            return false;
         }
         append_message(&mut self.out, frames);
-        self.flush()
+        true
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -260,19 +297,46 @@ impl Connection {
     /// The connection is over.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> io::Result<()> {
         let beat = self.session.handle_timeout(now, &mut self.out);
-        beat.map_err(|error| io::Error::other(error.to_string()))?;
+        beat.map_err(|error| refusal(&error))?;
         self.flush()
     }
 }
 
-fn subscribe(topics: &mut Vec<Vec<u8>>, topic: &[u8], add: bool) -> io::Result<()> {
-    if add {
-        if topics.len() == TOPICS_MAX {
-            return Err(io::Error::other("too many subscriptions"));
+impl Topics {
+    fn change(&mut self, topic: &[u8], add: bool) -> io::Result<()> {
+        if add {
+            self.size += topic.len();
+            if self.list.len() == TOPICS_MAX || self.size > TOPICS_SIZE_MAX {
+                return Err(refusal(&"too many subscriptions"));
+            }
+            self.list.push(topic.to_vec());
+        } else if let Some(index) = self.list.iter().position(|it| it == topic) {
+            self.size -= topic.len();
+            self.list.swap_remove(index);
         }
-        topics.push(topic.to_vec());
-    } else if let Some(index) = topics.iter().position(|it| it == topic) {
-        topics.swap_remove(index);
+        Ok(())
     }
-    Ok(())
+}
+
+/// Why a connection ends, by the fault of the peer.
+fn refusal(reason: &dyn Display) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, reason.to_string())
+}
+
+fn session_config(socket_type: SocketType) -> Arc<SessionConfig> {
+    let limits = Limits {
+        message_frames_max: 64,
+        message_size_max: MESSAGE_SIZE_MAX,
+        ..Limits::default()
+    };
+    Arc::new(SessionConfig {
+        handshake_timeout: Some(Duration::from_secs(10)),
+        heartbeat: Some(HeartbeatConfig {
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
+            ttl: Duration::ZERO,
+        }),
+        limits,
+        ..SessionConfig::new(socket_type)
+    })
 }

@@ -1,49 +1,71 @@
 //! Everything that the event loop waits for: listeners, connections and pipes.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::unix::pipe::Receiver;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 use watch::RunId;
 
+use super::counters::{Counters, Trouble};
 use super::{json, socket};
 
 /// One of them.
 #[derive(Debug)]
 pub(super) enum Source {
     Json(json::Connection),
-    JsonListener(TcpListener),
+    JsonListener(json::Listener),
     /// What a process writes.
     Pipe(RunId, Receiver),
     Zmtp(Box<socket::Connection>),
     ZmtpListener(socket::Listener),
 }
 
-/// All of them, by their tokens.
-#[derive(Debug)]
-pub(super) struct Sources {
-    list: Slab<Source>,
-    registry: Registry,
-    /// Connections that were closed because there were too many.
-    surplus: u64,
+/// Whether a source has more to do at once, or waits for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Progress {
+    More,
+    Waits,
 }
 
-/// The time in which deadlines of connections are looked at again.
+/// All of them, by their tokens.
+///
+/// A source does a little in each turn, so that none keeps the others waiting. Events come once for
+/// each change of a descriptor, so a source that has more to do is kept in a list until then.
+#[derive(Debug)]
+pub(super) struct Sources {
+    list: Slab<Entry>,
+    /// The keys of those that have something to do.
+    ready: VecDeque<usize>,
+    registry: Registry,
+}
+
+#[derive(Debug)]
+struct Entry {
+    is_ready: bool,
+    source: Source,
+}
+
+/// The time in which deadlines of connections are looked at again, and listeners that could not
+/// accept.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Pipes that processes have left open; more are closed, the oldest first.
 const PIPES_MAX: usize = 256;
 
+/// Connections that a listener accepts in one turn.
+const ACCEPTS_PER_TURN: usize = 16;
+
 impl Source {
     fn fd(&self) -> RawFd {
         match self {
             Self::Json(connection) => connection.stream.as_raw_fd(),
-            Self::JsonListener(listener) => listener.as_raw_fd(),
+            Self::JsonListener(listener) => listener.inner.as_raw_fd(),
             Self::Pipe(_, pipe) => pipe.as_raw_fd(),
             Self::Zmtp(connection) => connection.fd(),
             Self::ZmtpListener(listener) => listener.fd(),
@@ -56,130 +78,236 @@ impl Source {
             _ => Interest::READABLE,
         }
     }
+
+    fn is_listener(&self) -> bool {
+        matches!(self, Self::JsonListener(_) | Self::ZmtpListener(_))
+    }
+
+    /// The last sign of life of a connection.
+    fn heard_at(&self) -> Option<Instant> {
+        match self {
+            Self::Json(connection) => Some(connection.heard_at),
+            Self::Zmtp(connection) => Some(connection.heard_at),
+            _ => None,
+        }
+    }
+
+    fn run_id(&self) -> Option<RunId> {
+        match self {
+            Self::Pipe(id, _) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Whether it counts against the same limit, and that limit.
+    fn limit(&self, other: &Self) -> Option<usize> {
+        match (self, other) {
+            (Self::Json(_), Self::Json(_)) => Some(json::CONNECTIONS_MAX),
+            (Self::Pipe(..), Self::Pipe(..)) => Some(PIPES_MAX),
+            (Self::Zmtp(it), Self::Zmtp(other)) if it.role == other.role => {
+                Some(socket::CONNECTIONS_MAX)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Sources {
     pub(super) fn new(registry: Registry) -> Self {
         Self {
             list: Slab::new(),
+            ready: VecDeque::new(),
             registry,
-            surplus: 0,
         }
     }
 
-    /// Begins to wait for one more.
+    /// Begins to wait for one more, which has its first turn soon.
     pub(super) fn add(&mut self, source: Source) -> io::Result<usize> {
         let (fd, interest) = (source.fd(), source.interest());
-        let key = self.list.insert(source);
-        let registered = self
-            .registry
-            .register(&mut SourceFd(&fd), Token(key), interest);
-        if registered.is_err() {
+        let key = self.list.insert(Entry {
+            is_ready: false,
+            source,
+        });
+        let mut fd = SourceFd(&fd);
+        if let Err(error) = self.registry.register(&mut fd, Token(key), interest) {
             self.list.remove(key);
+            return Err(error);
         }
-        registered.map(|()| key)
+        self.wake(key);
+        Ok(key)
     }
 
     pub(super) fn remove(&mut self, key: usize) {
-        if let Some(source) = self.list.try_remove(key) {
+        if let Some(entry) = self.list.try_remove(key) {
             // It fails only for a descriptor that is closed.
-            let _ = self.registry.deregister(&mut SourceFd(&source.fd()));
+            let _ = self.registry.deregister(&mut SourceFd(&entry.source.fd()));
         }
     }
 
+    pub(super) fn remove_all(&mut self, is_meant: impl Fn(usize, &Source) -> bool) {
+        let list = self.list.iter();
+        let meant = list.filter(|(key, it)| is_meant(*key, &it.source));
+        let meant: Vec<usize> = meant.map(|(key, _)| key).collect();
+        meant.into_iter().for_each(|key| self.remove(key));
+    }
+
+    pub(super) fn get(&self, key: usize) -> Option<&Source> {
+        self.list.get(key).map(|entry| &entry.source)
+    }
+
     pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Source> {
-        self.list.get_mut(key)
+        self.list.get_mut(key).map(|entry| &mut entry.source)
     }
 
     /// The keys of those that are meant.
     pub(super) fn keys(&self, is_meant: impl Fn(&Source) -> bool) -> Vec<usize> {
         let list = self.list.iter();
-        list.filter(|(_, it)| is_meant(it))
+        list.filter(|(_, it)| is_meant(&it.source))
             .map(|(key, _)| key)
             .collect()
     }
 
-    /// Closes all that listens or is connected, for another configuration.
-    pub(super) fn close_listeners(&mut self, role: Option<socket::Role>) {
-        let keys = self.keys(|source| match (source, role) {
-            (Source::ZmtpListener(listener), Some(role)) => listener.role == role,
-            (Source::JsonListener(_), None) => true,
-            _ => false,
-        });
-        for key in keys {
-            self.remove(key);
+    /// Gives a source a turn, soon.
+    pub(super) fn wake(&mut self, key: usize) {
+        if let Some(entry) = self.list.get_mut(key)
+            && !entry.is_ready
+        {
+            entry.is_ready = true;
+            self.ready.push_back(key);
         }
     }
 
-    /// Takes the connections that wait at a listener; returns their keys.
-    pub(super) fn accept(&mut self, key: usize, now: Instant) -> Vec<usize> {
-        let mut taken = Vec::new();
-        loop {
-            let accepted = match self.list.get(key) {
+    /// A listener that could not accept, because the process had too many files, tries it again.
+    pub(super) fn wake_listeners(&mut self) {
+        for key in self.keys(Source::is_listener) {
+            self.wake(key);
+        }
+    }
+
+    /// The number of those that have something to do.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The next one that has something to do.
+    pub(super) fn next_ready(&mut self) -> Option<usize> {
+        let key = self.ready.pop_front()?;
+        if let Some(entry) = self.list.get_mut(key) {
+            entry.is_ready = false;
+        }
+        Some(key)
+    }
+
+    /// Takes connections that wait at a listener.
+    pub(super) fn accept(&mut self, key: usize, now: Instant, counters: &mut Counters) -> Progress {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let accepted = match self.get(key) {
                 Some(Source::JsonListener(listener)) => listener
+                    .inner
                     .accept()
                     .map(|(stream, _)| Source::Json(json::Connection::new(stream, now))),
                 Some(Source::ZmtpListener(listener)) => listener
                     .accept(now)
                     .map(|connection| Source::Zmtp(Box::new(connection))),
-                _ => return taken,
+                _ => return Progress::Waits,
             };
             match accepted {
                 Ok(source) => {
-                    self.make_room(&source);
-                    taken.extend(self.add(source).ok());
+                    self.make_room(&source, counters);
+                    if let Err(error) = self.add(source) {
+                        counters.note(Trouble::Refused, &error);
+                    }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return taken,
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Waits,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted | ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => {
-                    log::warn!("cannot accept a connection: {error}");
-                    return taken;
+                    counters.note(Trouble::Refused, &format_args!("cannot accept: {error}"));
+                    return Progress::Waits;
                 }
             }
         }
+        Progress::More
     }
 
-    /// Closes the connection that has been silent for longest, if there are too many.
-    fn make_room(&mut self, newcomer: &Source) {
-        let oldest = match newcomer {
-            Source::Json(_) => {
-                let keys = self.keys(|source| matches!(source, Source::Json(_)));
-                let is_full = keys.len() >= json::CONNECTIONS_MAX;
-                let heard_at = |key: &usize| match &self.list[*key] {
-                    Source::Json(connection) => Some(connection.heard_at),
-                    _ => None,
-                };
-                keys.into_iter().min_by_key(heard_at).filter(|_| is_full)
-            }
-            Source::Zmtp(newcomer) => {
-                let role = newcomer.role;
-                let is_alike =
-                    |source: &Source| matches!(source, Source::Zmtp(it) if it.role == role);
-                let keys = self.keys(is_alike);
-                let is_full = keys.len() >= socket::CONNECTIONS_MAX;
-                keys.into_iter().min().filter(|_| is_full)
-            }
-            Source::Pipe(..) => {
-                let keys = self.keys(|source| matches!(source, Source::Pipe(..)));
-                let is_full = keys.len() >= PIPES_MAX;
-                keys.into_iter().min().filter(|_| is_full)
-            }
-            _ => None,
+    /// Closes the connection that has been silent for longest, or the oldest pipe, if there are too
+    /// many.
+    fn make_room(&mut self, newcomer: &Source, counters: &mut Counters) {
+        let keys = self.keys(|source| newcomer.limit(source).is_some());
+        let Some(max) = newcomer.limit(newcomer).filter(|max| keys.len() >= *max) else {
+            return;
         };
-        if let Some(key) = oldest {
-            if self.surplus == 0 {
-                log::warn!("too many connections: the one that is silent for longest is closed");
-            }
-            self.surplus += 1;
+        let rank = |key: &usize| {
+            let source = self.get(*key);
+            source.map(|source| (source.heard_at(), source.run_id()))
+        };
+        if let Some(key) = keys.into_iter().min_by_key(rank) {
+            counters.note(Trouble::Surplus, &format_args!("at most {max}"));
             self.remove(key);
         }
     }
 
     /// Adds the pipe of a process.
-    pub(super) fn add_pipe(&mut self, id: RunId, pipe: Receiver) -> io::Result<()> {
+    pub(super) fn add_pipe(
+        &mut self,
+        id: RunId,
+        pipe: Receiver,
+        counters: &mut Counters,
+    ) -> io::Result<()> {
         let source = Source::Pipe(id, pipe);
-        self.make_room(&source);
+        self.make_room(&source, counters);
         self.add(source).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any time to count from")]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_takes_a_few_connections_in_each_turn() {
+        let poll = mio::Poll::new().unwrap();
+        let mut sources = Sources::new(poll.registry().try_clone().unwrap());
+        let (mut listeners, _) = json::listen("127.0.0.1:0", &[]).unwrap();
+        let inner = listeners.remove(0);
+        let address = inner.local_addr().unwrap();
+        let text = String::new();
+        let listener = Source::JsonListener(json::Listener { inner, text });
+        let key = sources.add(listener).unwrap();
+        let clients = [(); ACCEPTS_PER_TURN + 1].map(|()| TcpStream::connect(address).unwrap());
+        let (now, mut counters) = (Instant::now(), Counters::default());
+        let mut turn = || {
+            let progress = sources.accept(key, now, &mut counters);
+            let taken = sources.keys(|it| matches!(it, Source::Json(_))).len();
+            (progress, taken)
+        };
+        assert_eq!(turn(), (Progress::More, ACCEPTS_PER_TURN));
+        assert_eq!(turn(), (Progress::Waits, clients.len()));
+    }
+
+    #[test]
+    fn a_source_waits_once_for_its_turn() {
+        let poll = mio::Poll::new().unwrap();
+        let mut sources = Sources::new(poll.registry().try_clone().unwrap());
+        let (_sender, receiver) = mio::unix::pipe::new().unwrap();
+        let mut counters = Counters::default();
+        let id = RunId::default();
+        sources.add_pipe(id, receiver, &mut counters).unwrap();
+        assert_eq!(sources.ready(), 1, "a new one has a turn");
+        let key = sources.next_ready().unwrap();
+        assert_eq!(sources.next_ready(), None);
+        sources.wake(key);
+        sources.wake(key);
+        assert_eq!((sources.next_ready(), sources.ready()), (Some(key), 0));
+        sources.wake(key);
+        sources.remove(key);
+        assert_eq!(sources.next_ready(), Some(key));
+        assert!(sources.get(key).is_none(), "it left before its turn");
     }
 }

@@ -1,0 +1,244 @@
+//! Endpoints, the log file and the thread that follows the broker. What is new is opened first;
+//! only if all of it succeeded, the rest is closed.
+
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use broker::config::Endpoint;
+use mio::Waker;
+use watch::config::{Config, LogConfig};
+use zmtp::SocketType;
+
+use super::WatchArgs;
+use super::follower::Follower;
+use super::json;
+use super::socket::{self, Role};
+use super::sources::{Source, Sources};
+use crate::command::control::ControlArgs;
+use crate::logger::{self, LogFile, Rotation};
+use crate::output::Failure;
+
+/// What a configuration has opened, besides the sources.
+#[derive(Debug)]
+pub(super) struct Open {
+    ask: ControlArgs,
+    /// The control of the broker, by the command line.
+    control: Option<Endpoint>,
+    /// The endpoint that the follower was told.
+    followed: Option<Endpoint>,
+    pub(super) follower: Option<Follower>,
+    /// Whether the command line names the log file, for the whole life of the process.
+    has_log_file: bool,
+    log: Option<LogConfig>,
+    waker: Arc<Waker>,
+}
+
+/// What another configuration changes.
+#[derive(Debug, Default)]
+struct Plan {
+    follower: Option<Option<Follower>>,
+    /// The listeners for plain TCP that stay.
+    json: Vec<usize>,
+    /// A line for each endpoint that is new.
+    lines: String,
+    log: Option<Option<LogFile>>,
+    new: Vec<Source>,
+    /// The listeners for ZeroMQ that stay, and their purpose from now on.
+    zmtp: Vec<(usize, Role, SocketType)>,
+}
+
+impl Open {
+    pub(super) fn new(args: &WatchArgs, waker: Arc<Waker>) -> Self {
+        Self {
+            ask: args.ask.clone(),
+            control: args.control.clone(),
+            followed: None,
+            follower: None,
+            has_log_file: args.log.has_file(),
+            log: None,
+            waker,
+        }
+    }
+
+    /// Opens what a configuration needs and closes what it does not need; returns a line for each
+    /// new endpoint.
+    ///
+    /// # Errors
+    /// An endpoint, file or thread cannot be opened; then nothing has changed.
+    pub(super) fn change(
+        &mut self,
+        config: &Config,
+        sources: &mut Sources,
+        now: Instant,
+    ) -> Result<String, Failure> {
+        let (watcher, heartbeat) = (&config.watcher, &config.watcher.heartbeat);
+        let mut plan = Plan::default();
+        plan.open_json(config.heartbeat_tcp(), sources)?;
+        plan.open_socket(
+            watcher.events.as_ref(),
+            Role::Events,
+            SocketType::Pub,
+            sources,
+        )?;
+        plan.open_socket(
+            heartbeat.zmtp.as_ref(),
+            Role::Heartbeat,
+            heartbeat.socket,
+            sources,
+        )?;
+        if watcher.log != self.log && !self.has_log_file {
+            let opened = watcher.log.as_ref().map(|log| open_log(log, now));
+            plan.log = Some(opened.transpose()?);
+        }
+        let endpoint = self.control.as_ref().or(watcher.broker.as_ref());
+        let must_follow = config.asks_broker();
+        let is_same = must_follow == self.follower.is_some();
+        if !is_same || must_follow && self.followed.as_ref() != endpoint {
+            let waker = Arc::clone(&self.waker);
+            let start = || Follower::start(self.ask.clone(), endpoint.cloned(), waker);
+            let started = must_follow.then(start).transpose();
+            let started = started.map_err(|error| failed("cannot follow the broker", &error))?;
+            plan.follower = Some(started);
+        }
+        let followed = endpoint.cloned();
+        let (lines, follower) = plan.make(sources)?;
+        if let Some(follower) = follower {
+            self.follower = follower;
+            self.followed = followed;
+        }
+        self.log.clone_from(&watcher.log);
+        Ok(lines)
+    }
+}
+
+impl Plan {
+    fn open_json(&mut self, text: Option<&str>, sources: &Sources) -> Result<(), Failure> {
+        let Some(text) = text else {
+            return Ok(());
+        };
+        let is_same = |it: &Source| matches!(it, Source::JsonListener(it) if it.text == text);
+        self.json = sources.keys(is_same);
+        if !self.json.is_empty() {
+            return Ok(());
+        }
+        let address = |key: usize| match sources.get(key) {
+            Some(Source::JsonListener(listener)) => Some((key, listener.inner.local_addr().ok()?)),
+            _ => None,
+        };
+        let open = sources.keys(|it| matches!(it, Source::JsonListener(_)));
+        let open: Vec<(usize, SocketAddr)> = open.into_iter().filter_map(address).collect();
+        let what = format!("cannot listen at {text}");
+        let failed = |error: io::Error| {
+            let remedy = "heartbeat.tcp in [watcher] chooses another address, or \"\" for none";
+            failed(&what, &format_args!("{error}; {remedy}"))
+        };
+        let addresses: Vec<SocketAddr> = open.iter().map(|(_, address)| *address).collect();
+        let (listeners, shared) = json::listen(text, &addresses).map_err(failed)?;
+        for inner in listeners {
+            let address = inner.local_addr().map_err(failed)?;
+            self.lines.push_str(&format!("json bound {address}\n"));
+            let text = text.to_owned();
+            let listener = json::Listener { inner, text };
+            self.new.push(Source::JsonListener(listener));
+        }
+        let open = open.into_iter();
+        let open = open.filter(|(_, address)| shared.contains(address));
+        self.json.extend(open.map(|(key, _)| key));
+        Ok(())
+    }
+
+    fn open_socket(
+        &mut self,
+        endpoint: Option<&Endpoint>,
+        role: Role,
+        socket_type: SocketType,
+        sources: &Sources,
+    ) -> Result<(), Failure> {
+        let Some(endpoint) = endpoint else {
+            return Ok(());
+        };
+        let is_there = |source: &Source| match source {
+            Source::ZmtpListener(it) => it.role != Role::Control && it.endpoint == *endpoint,
+            _ => false,
+        };
+        let is_free = |key: &usize| self.zmtp.iter().all(|(used, ..)| used != key);
+        let open = sources.keys(is_there).into_iter().find(is_free);
+        if let Some(key) = open {
+            self.zmtp.push((key, role, socket_type));
+            return Ok(());
+        }
+        let (listener, line) = listen(endpoint, role, socket_type)?;
+        self.lines.push_str(&line);
+        self.new.push(listener);
+        Ok(())
+    }
+
+    /// Makes the changes; returns the lines, and the follower if it is another.
+    fn make(self, sources: &mut Sources) -> Result<(String, Option<Option<Follower>>), Failure> {
+        let mut new = Vec::new();
+        for source in self.new {
+            match sources.add(source) {
+                Ok(key) => new.push(key),
+                Err(error) => {
+                    new.into_iter().for_each(|key| sources.remove(key));
+                    return Err(failed("cannot wait for connections", &error));
+                }
+            }
+        }
+        let mut unchanged = vec![Role::Control];
+        let mut stay = [new, self.json].concat();
+        for (key, role, socket_type) in self.zmtp {
+            stay.push(key);
+            if let Some(Source::ZmtpListener(listener)) = sources.get_mut(key) {
+                if (listener.role, listener.socket_type()) == (role, socket_type) {
+                    unchanged.push(role);
+                } else {
+                    listener.change(role, socket_type);
+                }
+            }
+        }
+        sources.remove_all(|key, source| match source {
+            Source::JsonListener(_) => !stay.contains(&key),
+            Source::ZmtpListener(it) => it.role != Role::Control && !stay.contains(&key),
+            // Its peer spoke with another socket.
+            Source::Zmtp(connection) => !unchanged.contains(&connection.role),
+            Source::Json(_) | Source::Pipe(..) => false,
+        });
+        if let Some(file) = self.log {
+            logger::write_to(file);
+        }
+        Ok((self.lines, self.follower))
+    }
+}
+
+/// Opens a socket for ZeroMQ peers; returns a line about it too.
+pub(super) fn listen(
+    endpoint: &Endpoint,
+    role: Role,
+    socket_type: SocketType,
+) -> Result<(Source, String), Failure> {
+    let (listener, bound) = socket::Listener::bind(endpoint, role, socket_type)
+        .map_err(|error| failed(&format!("cannot bind {endpoint}"), &error))?;
+    let line = format!("{} bound {bound}\n", role.name());
+    Ok((Source::ZmtpListener(listener), line))
+}
+
+fn open_log(log: &LogConfig, now: Instant) -> Result<LogFile, Failure> {
+    let rotation = Rotation {
+        age_max: log.age_max,
+        files_max: log.files_max,
+        size_max: log.size_max,
+    };
+    LogFile::open(log.path.clone(), Some(rotation), now).map_err(|error| {
+        let path = log.path.display().to_string();
+        let path = zmtp::show(&path).whole().to_string();
+        failed(&path, &format_args!("{error}: write another path"))
+    })
+}
+
+fn failed(what: &str, error: &dyn Display) -> Failure {
+    Failure::Running(format!("{what}: {error}"))
+}
