@@ -5,6 +5,7 @@ mod format;
 pub(crate) mod json;
 mod record;
 mod recordings;
+pub(crate) mod show;
 pub(crate) mod time;
 
 use std::sync::Arc;

@@ -6,11 +6,9 @@
 //! recordings, merged by time ──────────────┘
 //! ```
 
-mod show;
 mod stats;
 mod tap;
 
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -18,9 +16,9 @@ use std::time::Duration;
 use broker::record::{Message, RecordConfig, Recorder};
 use zmtp::SocketType;
 
-use self::show::Style;
 use self::stats::Stats;
 use self::tap::{Event, Tap};
+use crate::capture::show::{Form, Style, has_colour};
 use crate::capture::{Filter, FilterArgs, FormatArgs, RecordArgs, Recordings, time};
 use crate::client::{ClientConfig, SecurityArgs};
 use crate::output::{Failure, print};
@@ -171,7 +169,7 @@ impl Sniffer {
                 cut: usize::try_from(args.cut).unwrap_or(usize::MAX),
                 has_colour: has_colour(),
                 has_source: endpoint_count > 1 || !args.read.is_empty(),
-                is_json: args.json,
+                form: if args.json { Form::Json } else { Form::Line },
             },
         })
     }
@@ -317,13 +315,6 @@ impl Output {
         self.text.clear();
         Ok(())
     }
-}
-
-/// Whether stdout is a terminal that supports colours.
-fn has_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none()
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-        && io::stdout().is_terminal()
 }
 
 /// Parses the socket type for a capture.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broker::record::{Direction, Message};
 
-use super::show::{Style, append_json_identity};
+use crate::capture::show::{self, Form, Style, append_json_identity};
 use crate::capture::{size_of, split, time};
 
 /// The length of an interval.
@@ -205,12 +205,12 @@ impl Tally {
         busiest.sort_by_key(|(_, traffic)| std::cmp::Reverse(traffic.messages()));
         let more = busiest.len().saturating_sub(SHOWN_MAX);
         busiest.truncate(SHOWN_MAX);
-        if style.is_json {
+        if style.form == Form::Json {
             self.append_json(span, what, &busiest, out);
             return;
         }
         let (started_ns, length_ns) = span;
-        style.paint(out, super::show::DIM, &time::utc(started_ns));
+        style.paint(out, show::DIM, &time::utc(started_ns));
         let _ = write!(out, " {what:<6} ");
         self.all.append_text(length_ns, out);
         out.push('\n');
@@ -218,7 +218,7 @@ impl Tally {
             let mut shown = String::new();
             style.append_frame(&mut shown, identity);
             out.push_str("    ");
-            style.paint(out, super::show::YELLOW, &format!("{shown:<20}"));
+            style.paint(out, show::YELLOW, &format!("{shown:<20}"));
             out.push(' ');
             traffic.append_text(length_ns, out);
             out.push('\n');
@@ -370,11 +370,11 @@ mod tests {
         cut: 0,
         has_colour: false,
         has_source: false,
-        is_json: false,
+        form: Form::Line,
     };
 
     const JSON: Style = Style {
-        is_json: true,
+        form: Form::Json,
         ..PLAIN
     };
 

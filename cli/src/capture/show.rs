@@ -1,12 +1,13 @@
 //! A message as a line: as text, or as a JSON object.
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use broker::record::{Direction, Message};
 use zmtp::{Frames, show};
 
-use crate::capture::{json, size_of, split, time};
+use super::{json, size_of, split, time};
 
 /// The largest frame that is examined for JSON.
 const JSON_SIZE_MAX: usize = 64 << 10;
@@ -16,13 +17,26 @@ const USER_LEN_MAX: usize = 64;
 
 /// The style of lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
+pub(crate) struct Style {
     /// Bytes shown of a frame in a text line; 0 is all.
-    pub(super) cut: usize,
-    pub(super) has_colour: bool,
+    pub(crate) cut: usize,
+    pub(crate) has_colour: bool,
     /// Whether there are several sources, so that lines name the source.
-    pub(super) has_source: bool,
-    pub(super) is_json: bool,
+    pub(crate) has_source: bool,
+    pub(crate) form: Form,
+}
+
+/// What a line has of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The identity and the frames.
+    Frames,
+    /// The same in hexadecimal, and whole.
+    Hex,
+    /// Everything, as a JSON object.
+    Json,
+    /// Everything, as text.
+    Line,
 }
 
 /// The best representation of a frame.
@@ -35,16 +49,23 @@ enum Shown<'a> {
 impl Style {
     /// Appends a line; `since` is the time since the last message of those followed, `Some(None)`
     /// for the first.
-    pub(super) fn append(
+    pub(crate) fn append(
         &self,
         out: &mut String,
         message: &Message<'_>,
         since: Option<Option<Duration>>,
     ) {
-        if self.is_json {
-            append_json(out, message, since);
-        } else {
-            self.append_text(out, message, since);
+        match self.form {
+            Form::Frames | Form::Hex => {
+                let (identity, frames) = split(message);
+                if let Some(identity) = identity {
+                    self.append_identity(out, identity);
+                    out.push(' ');
+                }
+                self.append_frames(out, frames);
+            }
+            Form::Json => append_json(out, message, since),
+            Form::Line => self.append_text(out, message, since),
         }
         out.push('\n');
     }
@@ -75,17 +96,23 @@ impl Style {
         out.push(' ');
         match identity {
             None => self.paint(out, DIM, "-"),
-            Some(identity) => {
-                let mut shown = String::new();
-                self.append_frame(&mut shown, identity);
-                self.paint(out, YELLOW, &shown);
-            }
+            Some(identity) => self.append_identity(out, identity),
         }
         if let Some(user) = message.origin.user {
             let shown = format!(" (user {})", show(user.as_bytes()).up_to(USER_LEN_MAX));
             self.paint(out, YELLOW, &shown);
         }
         out.push(' ');
+        self.append_frames(out, frames);
+    }
+
+    fn append_identity(&self, out: &mut String, identity: &[u8]) {
+        let mut shown = String::new();
+        self.append_frame(&mut shown, identity);
+        self.paint(out, YELLOW, &shown);
+    }
+
+    fn append_frames(&self, out: &mut String, frames: Frames<'_>) {
         for frame in frames {
             self.paint(out, DIM, "[");
             self.append_frame(out, frame.body);
@@ -94,13 +121,17 @@ impl Style {
     }
 
     /// Appends a frame; a cut frame is followed by its size.
-    pub(super) fn append_frame(&self, out: &mut String, body: &[u8]) {
+    pub(crate) fn append_frame(&self, out: &mut String, body: &[u8]) {
         let size_max = match self.cut {
             0 => usize::MAX,
             cut => cut,
         };
         let mut shown_size = body.len();
-        match shown(body) {
+        let shown = match self.form {
+            Form::Hex => Shown::Hex(body),
+            _ => shown(body),
+        };
+        match shown {
             Shown::Hex(bytes) => {
                 let bytes = &bytes[..bytes.len().min(size_max)];
                 shown_size = bytes.len();
@@ -128,7 +159,7 @@ impl Style {
     }
 
     /// Appends a text in a colour, if colours are on.
-    pub(super) fn paint(&self, out: &mut String, colour: &str, text: &str) {
+    pub(crate) fn paint(&self, out: &mut String, colour: &str, text: &str) {
         if self.has_colour {
             let _ = write!(out, "\x1b[{colour}m{text}\x1b[0m");
         } else {
@@ -178,7 +209,7 @@ fn append_json_frames(out: &mut String, frames: Frames<'_>) {
 }
 
 /// Appends the member with the identity; its name tells whether it is text, as in `zmqd ctl`.
-pub(super) fn append_json_identity(out: &mut String, identity: &[u8]) {
+pub(crate) fn append_json_identity(out: &mut String, identity: &[u8]) {
     match str::from_utf8(identity) {
         Ok(text) => {
             out.push_str("\"identity\":");
@@ -252,10 +283,17 @@ fn append_escaped(out: &mut String, text: &str) {
     let _ = write!(out, "{}", show(text).whole());
 }
 
-pub(super) const CYAN: &str = "36";
-pub(super) const DIM: &str = "2";
-pub(super) const GREEN: &str = "32";
-pub(super) const YELLOW: &str = "33";
+/// Whether stdout is a terminal that supports colours.
+pub(crate) fn has_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none()
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        && io::stdout().is_terminal()
+}
+
+pub(crate) const CYAN: &str = "36";
+pub(crate) const DIM: &str = "2";
+pub(crate) const GREEN: &str = "32";
+pub(crate) const YELLOW: &str = "33";
 
 #[cfg(test)]
 mod tests {
@@ -268,7 +306,7 @@ mod tests {
         cut: 12,
         has_colour: false,
         has_source: false,
-        is_json: false,
+        form: Form::Line,
     };
 
     fn line(style: Style, direction: Option<Direction>, frames: &[&[u8]]) -> String {
@@ -339,7 +377,7 @@ mod tests {
             assert_eq!(shown, format!("1970-01-01T00:00:01.001002Z in  {expected}"));
         }
         let json = Style {
-            is_json: true,
+            form: Form::Json,
             ..STYLE
         };
         let user = "\",\"x\":\"\n\u{202e}";
@@ -398,7 +436,7 @@ mod tests {
     #[test]
     fn json_has_every_byte() {
         let style = Style {
-            is_json: true,
+            form: Form::Json,
             ..STYLE
         };
         let frames: [&[u8]; 6] = [
