@@ -19,11 +19,18 @@ use zmtp::{
 };
 
 mod advice;
+mod connection;
+mod dialer;
+mod queue;
 mod security;
+mod signals;
+mod socket;
 mod stream;
+mod subscriptions;
 
 pub(crate) use advice::Advice;
 pub(crate) use security::SecurityArgs;
+pub(crate) use socket::{Arrival, Loss, News, PeerId, Socket, Waker};
 pub(crate) use stream::{Listener, Stream};
 
 /// What all connections of one command have in common.
@@ -104,6 +111,8 @@ pub(crate) enum ClientError {
     Io(io::Error),
     /// One side violated the protocol, or both are incompatible.
     Protocol(zmtp::Error),
+    /// This side has closed the connection.
+    Refused(&'static str),
     /// Nothing arrived before the deadline.
     TimedOut,
 }
@@ -440,6 +449,7 @@ impl fmt::Display for ClientError {
                 write!(f, "{error}; {remedy}")
             }
             Self::Protocol(error) => error.fmt(f),
+            Self::Refused(reason) => f.write_str(reason),
             Self::TimedOut => f.write_str("no answer in time"),
         }
     }

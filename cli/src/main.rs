@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Ok(args) => {
             let log = args.command.as_ref().and_then(command::Command::log);
             let started = logger::start(args.verbosity, log);
-            started.and_then(|()| command::dispatch(args.command, args::definition))
+            started.and_then(|()| command::dispatch(args.command, args.verbosity, args::definition))
         }
         Err(error) if error.use_stderr() => Err(args::explain(&error)),
         // Help or version was requested.

@@ -25,6 +25,8 @@ import zmq
 BINARY, REPOSITORY = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
 PATIENCE = 60
 SERVERS = ("queue", "forwarder", "streamer", "proxy", "run")
+# They run beside the commands that follow in their section.
+RECEIVERS = ("dealer", "pair", "pull", "rep", "router", "sub")
 # What this test cannot do, and where it is done.
 ELSEWHERE = {
     "cargo run --release": "the first of the set-up's two commands",
@@ -46,6 +48,7 @@ class Section:
         self.folder = Path(tempfile.mkdtemp(prefix="zmqd-"))
         self.ports = {}
         self.server = None
+        self.receivers = []
         self.ends = []
 
     def run(self):
@@ -82,12 +85,17 @@ class Section:
         mapped = self.mapped(command.split(" | tshark")[0])
         if words[0] == "zmqd" and words[1] in SERVERS:
             self.begin(mapped)
+        elif words[0] == "zmqd" and words[1] in RECEIVERS and "-n" not in words:
+            receiver = self.shell(mapped, stdin=subprocess.DEVNULL)
+            self.receivers.append((receiver, mapped, [self.mapped(line) for line in answer]))
         elif words[:2] == ["zmqd", "sniff"] and not {"--read", "--count"} & set(words):
             self.watch(mapped)
         else:
             output = self.finish(mapped)
             if words[:2] == ["zmqd", "check"] and answer:
                 assert output.splitlines() == [self.mapped(line) for line in answer], output
+            if words[:2] == ["zmqd", "req"]:
+                assert output.splitlines() == answer, output
 
     def shell(self, command, **others):
         environment = dict(
@@ -134,6 +142,14 @@ class Section:
         output, errors = process.communicate("secret\n", timeout=PATIENCE)
         assert process.returncode == 0, f"{command}: {output}{errors}"
         return output
+
+    def end_receivers(self):
+        """Each has printed what the page shows, and ends well."""
+        for process, command, answer in self.receivers:
+            lines = [process.stdout.readline().rstrip("\n") for _ in answer]
+            process.send_signal(signal.SIGINT)
+            output = process.communicate(timeout=PATIENCE)
+            assert (lines, process.returncode) == (answer, 0), f"{command}: {lines}{output[1]}"
 
     def end_server(self):
         if self.server is not None:
@@ -318,6 +334,7 @@ def main():
             try:
                 for _, reason in section.run():
                     run += reason is None
+                section.end_receivers()
             except BaseException:
                 print(f"{page}, below \"{heading}\":", file=sys.stderr)
                 raise

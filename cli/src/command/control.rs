@@ -396,7 +396,7 @@ fn failed(endpoint: &Endpoint, error: &ClientError) -> Failure {
             "; check that it is the control of a proxy"
         }
         // It says what to check.
-        ClientError::Handshake(..) => "",
+        ClientError::Handshake(..) | ClientError::Refused(_) => "",
         ClientError::Io(_) => "; a proxy listens there if it has --control",
         ClientError::TimedOut => "; --timeout sets a longer wait",
     };

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod clients;
 mod completions;
 mod config_file;
 mod control;
@@ -25,7 +26,7 @@ mod watch;
 
 use clap::Subcommand;
 
-use crate::logger::LogArgs;
+use crate::logger::{LogArgs, Verbosity};
 use crate::output::Failure;
 
 /// The subcommands.
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
     Top(top::TopArgs),
+    #[command(flatten)]
+    Client(clients::ClientCommand),
     Watch(Box<watch::WatchArgs>),
     Check(check::CheckArgs),
     Bench(bench::BenchArgs),
@@ -64,12 +67,14 @@ impl Command {
 /// Runs a subcommand. `definition` is the whole command line, for completions and manual pages.
 pub(crate) fn dispatch(
     command: Option<Command>,
+    verbosity: Verbosity,
     definition: fn() -> clap::Command,
 ) -> Result<(), Failure> {
     match command {
         None => run::run(&run::RunArgs::default()),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Client(command)) => clients::run(&command, verbosity),
         Some(Command::Completions(args)) => completions::run(&args, definition()),
         Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Export(args)) => export::run(&args),

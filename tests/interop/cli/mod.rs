@@ -1,6 +1,8 @@
 //! The command line: the process, and each subcommand that talks to one.
 
 mod activation;
+mod clients;
+mod clients_hostile;
 mod ctl;
 mod http;
 mod log;

@@ -86,6 +86,7 @@ fn only_event_loops_name_the_event_library() {
         // The load generator of `zmqd bench` is another program in the same binary.
         let loops = [
             "broker/src/driver/",
+            "cli/src/client/",
             "cli/src/command/bench/",
             "cli/src/command/watch/",
             "cli/http/src/",

@@ -1,0 +1,233 @@
+//! Clients with misbehaving peers, lost connections, and readers that go away.
+
+use zmqd_tests::raw::{self, Raw, frame, long_header};
+use zmqd_tests::{Python, Zmqd, vacant_endpoint, wait_until};
+
+use super::clients::{client, fail, fed, succeed};
+
+/// A listening client, and its endpoint.
+fn listening(kind: &str, words: &[&str]) -> (Zmqd, String) {
+    let endpoint = vacant_endpoint();
+    let listening = format!("@{endpoint}");
+    let client = client(&[&[kind, &listening], words].concat());
+    drop(client.wait_log("listening"));
+    (client, endpoint)
+}
+
+#[test]
+fn endless_messages_are_refused_and_others_are_served() {
+    let (puller, endpoint) = listening("pull", &["-n", "1"]);
+    // A frame that announces too much, and one frame after another without an end.
+    let mut large = Raw::connect(&endpoint);
+    large.handshake("PUSH");
+    large.send(&long_header(0, 1 << 40)).expect("a header");
+    large.read_until_closed();
+    let mut endless = Raw::connect(&endpoint);
+    endless.handshake("PUSH");
+    let frames = frame(raw::MORE, b"x").repeat(1000);
+    let sent = endless.send_until_closed(&frames, 64 << 20);
+    assert!(sent > 8192, "{sent}");
+    let mut python = Python::new();
+    python.set("endpoint", &endpoint);
+    python.run("source = dial(zmq.PUSH, endpoint); source.send(b'honest')");
+    assert_eq!(succeed(puller), "[honest]");
+}
+
+/// Each peer may begin a large message; all of them together may not.
+#[test]
+fn begun_messages_of_many_peers_have_a_common_limit() {
+    let (puller, endpoint) = listening("pull", &["-n", "1"]);
+    let mut peers: Vec<Raw> = (0..4).map(|_| Raw::connect(&endpoint)).collect();
+    for peer in &mut peers {
+        peer.handshake("PUSH");
+        peer.send(&long_header(0, 100 << 20)).expect("a legal size");
+    }
+    let chunk = vec![b'x'; 90 << 20];
+    for peer in &mut peers {
+        // One that is given up refuses the rest.
+        drop(peer.send(&chunk));
+    }
+    drop(puller.wait_log("the inputs of all peers are too large"));
+    let peak = puller.rss_peak_bytes();
+    assert!(peak < 640 << 20, "{peak}");
+    let mut python = Python::new();
+    python.set("endpoint", &endpoint);
+    python.run("source = dial(zmq.PUSH, endpoint); source.send(b'honest')");
+    assert_eq!(succeed(puller), "[honest]");
+}
+
+#[test]
+fn a_subscriber_that_reads_nothing_does_not_stop_the_others() {
+    let mut python = Python::new();
+    let endpoint = vacant_endpoint();
+    let publisher = fed(
+        "",
+        &[
+            "pub",
+            &format!("@{endpoint}"),
+            "--peers",
+            "2",
+            "-n",
+            "3000",
+            "--",
+            &"x".repeat(100_000),
+        ],
+    );
+    drop(publisher.wait_log("listening"));
+    let mut stuck = Raw::connect(&endpoint);
+    stuck.handshake("SUB");
+    stuck.send(&frame(0, b"\x01")).expect("a subscription");
+    python.set("endpoint", &endpoint);
+    python.run(
+        "reader = dial(zmq.SUB, endpoint, subscribe=b'')\n\
+         assert {len(reader.recv()) for _ in range(3000)} == {100_000}",
+    );
+    assert!(publisher.rss_peak_bytes() < 64 << 20);
+    let complaint = fail(1, publisher);
+    assert!(complaint.contains("a peer reads nothing"), "{complaint}");
+}
+
+#[test]
+fn a_replier_reads_nothing_from_a_peer_that_takes_no_replies() {
+    let (replier, endpoint) = listening("rep", &["--echo", "--cut", "1"]);
+    let mut python = Python::new();
+    python.set("endpoint", &endpoint);
+    python.run(
+        r#"
+        stuck = dial(zmq.DEALER, endpoint, rcvhwm=1, sndhwm=1)
+        while stuck.poll(1000, zmq.POLLOUT):
+            stuck.send_multipart([b"", b"x" * 10_000])
+        "#,
+    );
+    let peak = replier.rss_peak_bytes();
+    assert!(peak < 64 << 20, "{peak}");
+    python.run("asker = dial(zmq.REQ, endpoint); asker.send(b'q'); assert asker.recv() == b'q'");
+    replier.signal("INT");
+    succeed(replier);
+}
+
+#[test]
+fn a_thousand_peers_take_little_memory() {
+    let (puller, endpoint) = listening("pull", &[]);
+    let mut peers: Vec<Raw> = (0..1000).map(|_| Raw::connect(&endpoint)).collect();
+    for peer in &mut peers {
+        peer.handshake("PUSH");
+        peer.send(&frame(0, b"message")).expect("a message");
+    }
+    // Some shake no hands at all.
+    let silent: Vec<Raw> = (0..50).map(|_| Raw::connect(&endpoint)).collect();
+    puller.wait_connections(1050);
+    let size = puller.rss_bytes();
+    assert!(size < 64 << 20, "{size}");
+    drop((peers, silent));
+    puller.wait_connections(0);
+    puller.signal("TERM");
+    succeed(puller);
+}
+
+#[test]
+fn a_client_waits_for_its_peer_and_comes_back_to_it() {
+    let mut python = Python::new();
+    let endpoint = vacant_endpoint();
+    python.set("endpoint", &endpoint);
+    let subscriber = client(&["sub", &endpoint, "-n", "2"]);
+    drop(subscriber.wait_log("retrying"));
+    for number in 0..2 {
+        python.run(&format!(
+            r#"
+            publisher = bind(zmq.XPUB, endpoint)
+            assert publisher.recv() == b"\x01"
+            publisher.send(b"{number}")
+            "#,
+        ));
+        if number == 0 {
+            wait_until("the first line", || {
+                (subscriber.lines().len() == 1).then_some(())
+            });
+            python.run("publisher.close()");
+            drop(subscriber.wait_log("connecting again"));
+        }
+    }
+    assert_eq!(succeed(subscriber), "[0]\n[1]");
+}
+
+#[test]
+fn a_lost_peer_is_a_failure_of_what_it_was_sent() {
+    let mut python = Python::new();
+    python.run("router = bind(zmq.ROUTER)");
+    let endpoint: String = python.ask("last_endpoint(router)");
+    let asker = client(&["req", &endpoint, "question"]);
+    python.run("router.recv_multipart(); router.close()");
+    assert!(fail(1, asker).contains("before the reply"));
+    python.run("sink = bind(zmq.PULL, rcvhwm=1)");
+    let endpoint: String = python.ask("last_endpoint(sink)");
+    let pusher = client(&["push", &endpoint, "-n", "1000", &"x".repeat(100_000)]);
+    python.run("sink.recv(); sink.close()");
+    assert!(fail(1, pusher).contains("bytes were not sent"));
+}
+
+#[test]
+fn a_wrong_type_is_reported_and_wrong_usage_has_its_code() {
+    let mut python = Python::new();
+    python.run("sink = bind(zmq.PULL)");
+    let endpoint: String = python.ask("last_endpoint(sink)");
+    let complaint = fail(1, client(&["sub", &endpoint, "--timeout", "20"]));
+    assert!(
+        complaint.contains("PULL") || complaint.contains("closed"),
+        "{complaint}"
+    );
+    for words in [
+        &["pub", "hello"][..],
+        &["sub"],
+        &["sub", "tcp://127.0.0.1"],
+        &["push", &endpoint, "a", "-l"],
+        &["push", &endpoint, "-l", "-s"],
+        &["pull", &endpoint, "--raw", "--hex"],
+        &["rep", &endpoint, "--echo", "--exec", "cat"],
+        &["pair", &endpoint, &endpoint],
+        &["push", &endpoint, "-f", "/nonexistent"],
+    ] {
+        fail(2, client(words));
+    }
+    let nothing = vacant_endpoint();
+    let late = fail(
+        1,
+        client(&["pull", &format!("@{nothing}"), "--timeout", "100ms"]),
+    );
+    assert!(late.contains("no message arrived within 100 ms"), "{late}");
+    let late = fail(
+        1,
+        client(&["pub", &format!("@{nothing}"), "--timeout", "100ms", "x"]),
+    );
+    assert!(
+        late.contains("100 ms passed without 1 subscriber"),
+        "{late}"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_client_quietly() {
+    let (endpoint, mut python) = (vacant_endpoint(), Python::new());
+    let shell = "\"$0\" \"$@\" | head -1; exit ${PIPESTATUS[0]}";
+    let listening = format!("@{endpoint}");
+    let subscriber =
+        Zmqd::start_under_expecting(0, &["bash", "-c", shell], &["sub", &listening, "--hex"]);
+    python.set("endpoint", &endpoint);
+    python.run(
+        r#"
+        publisher = dial(zmq.XPUB, endpoint)
+        publisher.recv()
+        stopping = threading.Event()
+        def publish():
+            while not stopping.is_set():
+                publisher.send(b"x")
+                time.sleep(0.002)
+        publishing = in_background(publish)
+        "#,
+    );
+    let finished = subscriber.wait();
+    python.run("stopping.set(); publishing.result()");
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_eq!(finished.stdout, "[0x78]");
+    assert!(!finished.stderr.contains("zmqd: "), "{}", finished.stderr);
+}
