@@ -64,26 +64,25 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
-/// Three lines of Python that send a request through the queue.
+/// Commands that send a publication through the forwarder, and a request through the queue.
 fn things_to_try(bound: &[Bound]) -> String {
-    let endpoint_of = |side: SocketName| {
-        bound
-            .iter()
-            .find(|bound| bound.proxy == "queue" && bound.side == side)
-    };
-    let (Some(frontend), Some(backend)) = (
-        endpoint_of(SocketName::Frontend),
-        endpoint_of(SocketName::Backend),
-    ) else {
-        return String::new();
-    };
-    format!(
-        "\nTry it in Python, after `pip install pyzmq`:\n\
-         import zmq; new = zmq.Context().socket; client, worker = new(zmq.REQ), new(zmq.REP)\n\
-         client.connect(\"{}\"); worker.connect(\"{}\"); client.send(b\"hello\")\n\
-         print(worker.recv()); worker.send(b\"world\"); print(client.recv())\n",
-        frontend.endpoint, backend.endpoint
-    )
+    let mut text = String::new();
+    for (proxy, side, command) in [
+        ("forwarder", SocketName::Backend, ["sub", ""]),
+        ("forwarder", SocketName::Frontend, ["pub", " weather sunny"]),
+        ("queue", SocketName::Backend, ["rep", " --echo"]),
+        ("queue", SocketName::Frontend, ["req", " hello"]),
+    ] {
+        let mut bound = bound.iter();
+        if let Some(bound) = bound.find(|it| it.proxy == proxy && it.side == side) {
+            let [kind, rest] = command;
+            text.push_str(&format!("zmqd {kind} {}{rest}\n", bound.endpoint));
+        }
+    }
+    match &*text {
+        "" => text,
+        commands => format!("\nTry it from other terminals:\n{commands}"),
+    }
 }
 
 #[cfg(test)]
@@ -91,31 +90,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_python_lines_use_the_real_ports() {
-        let at = |side, port| Bound {
-            proxy: "queue".to_owned(),
+    fn the_commands_to_try_use_the_real_ports() {
+        let at = |proxy: &str, side, port| Bound {
+            proxy: proxy.to_owned(),
             side,
             endpoint: format!("tcp://127.0.0.1:{port}").parse().expect("legal"),
         };
         let text = things_to_try(&[
-            at(SocketName::Backend, 4002),
-            at(SocketName::Frontend, 4001),
+            at("forwarder", SocketName::Frontend, 4003),
+            at("forwarder", SocketName::Backend, 4004),
+            at("queue", SocketName::Backend, 4002),
+            at("queue", SocketName::Frontend, 4001),
         ]);
-        assert!(
-            text.contains("client.connect(\"tcp://127.0.0.1:4001\")"),
-            "{text}"
-        );
-        assert!(
-            text.contains("worker.connect(\"tcp://127.0.0.1:4002\")"),
-            "{text}"
-        );
-        let python = text.split(":\n").nth(1).expect("a heading");
         assert_eq!(
-            python.lines().count(),
-            3,
-            "to be pasted as they are: {text}"
+            text,
+            "\nTry it from other terminals:\n\
+             zmqd sub tcp://127.0.0.1:4004\n\
+             zmqd pub tcp://127.0.0.1:4003 weather sunny\n\
+             zmqd rep tcp://127.0.0.1:4002 --echo\n\
+             zmqd req tcp://127.0.0.1:4001 hello\n"
         );
-        assert!(python.lines().all(|line| !line.starts_with(' ')), "{text}");
-        assert_eq!(things_to_try(&[at(SocketName::Backend, 4002)]), "");
+        assert_eq!(things_to_try(&[]), "");
     }
 }
