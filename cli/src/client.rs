@@ -1,22 +1,24 @@
-//! A blocking ZMTP peer: a [`Session`] over a standard stream, for commands that are clients of a
-//! broker.
+//! Commands that are peers of a broker, or of any other ZeroMQ program.
+//!
+//! ```text
+//! Socket: many connections, an event loop ──┐
+//!                                           ├─► Connection: zmtp::Session ─► Wire: coder ─► Stream
+//! Client: one connection, which waits ──────┘
+//! ```
 #![expect(
     clippy::disallowed_methods,
     reason = "the command line reads the clock"
 )]
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::config::endpoint::Endpoint;
-use zmtp::{
-    Coder, Event, HeartbeatConfig, Incompatible, MechanismConfig, Opener, Peer, Sealer, Session,
-    SessionConfig, SocketType, Version, encode,
-};
+use zmtp::{HeartbeatConfig, Incompatible, MechanismConfig, SessionConfig, SocketType, encode};
+
+use self::connection::{Connection, Heard};
 
 mod advice;
 mod connection;
@@ -27,11 +29,13 @@ mod signals;
 mod socket;
 mod stream;
 mod subscriptions;
+mod wire;
 
 pub(crate) use advice::Advice;
 pub(crate) use security::SecurityArgs;
 pub(crate) use socket::{Arrival, Loss, News, PeerId, Socket, Waker};
 pub(crate) use stream::{Listener, Stream};
+pub(crate) use wire::Wire;
 
 /// What all connections of one command have in common.
 #[derive(Clone, Debug)]
@@ -43,52 +47,12 @@ pub(crate) struct ClientConfig {
     pub(crate) timeout: Duration,
 }
 
-/// One connection after its handshake.
+/// One connection after its handshake, which waits.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// Received plain bytes; those before `taken` are handled.
-    input: Vec<u8>,
-    /// Opens received frames, if the mechanism encrypts them.
-    opener: Option<Opener>,
-    /// Plain bytes to be sent.
-    out: Vec<u8>,
-    outgoing: Arc<Mutex<Outgoing>>,
-    /// Received frames that are not opened yet.
-    raw: Vec<u8>,
-    /// The size of the next read: it grows each time that the buffer was too small.
-    read_size: usize,
-    session: Session,
-    /// Steps of the handshake so far: the greeting, and then commands of the peer.
-    steps: u32,
-    stream: Arc<Stream>,
-    taken: usize,
-    version: Version,
-}
-
-/// The sending direction of a connection. It is locked during a write, so that writes do not
-/// interleave and frames leave in the order in which they are sealed.
-#[derive(Debug, Default)]
-struct Outgoing {
-    sealed: Vec<u8>,
-    /// Seals frames before they are sent, if the mechanism encrypts them.
-    sealer: Option<Sealer>,
-}
-
-/// Sends on a client's connection from another thread, while the client receives.
-#[derive(Debug)]
-pub(crate) struct Sender {
-    outgoing: Arc<Mutex<Outgoing>>,
-    stream: Arc<Stream>,
-}
-
-/// A connection after its handshake, without the session.
-#[derive(Debug)]
-pub(crate) struct BareConnection {
-    /// What its bytes pass through, if its mechanism encrypts them.
-    pub(crate) coder: Option<Box<Coder>>,
-    /// Bytes that were received and not returned.
-    pub(crate) received: Vec<u8>,
-    pub(crate) stream: TcpStream,
+    connection: Connection,
+    /// Room for the next read: it grows each time that it was too small.
+    scratch: Vec<u8>,
 }
 
 /// Received by [`Client::recv`].
@@ -124,18 +88,7 @@ impl Client {
     /// Nothing listens there, the peer refuses us, or the time is over.
     pub(crate) fn connect(endpoint: &Endpoint, config: &ClientConfig) -> Result<Self, ClientError> {
         let stream = Stream::connect(endpoint, config.timeout)?;
-        Self::over(stream, config)
-    }
-
-    /// Shakes hands on a connection; otherwise as [`Self::connect`].
-    pub(crate) fn over(stream: Stream, config: &ClientConfig) -> Result<Self, ClientError> {
-        let session = SessionConfig {
-            handshake_timeout: Some(config.timeout),
-            heartbeat: Some(HEARTBEAT),
-            mechanism: config.mechanism.clone(),
-            ..SessionConfig::new(config.socket_type)
-        };
-        Self::shake_hands(stream, session, config.timeout)
+        Self::shake_hands(stream, config.session(), config.timeout)
     }
 
     fn shake_hands(
@@ -145,50 +98,19 @@ impl Client {
     ) -> Result<Self, ClientError> {
         stream.set_write_timeout(Some(timeout))?;
         let now = Instant::now();
-        let mut out = Vec::new();
-        let session = Session::new(Arc::new(config), now, &mut out);
         let mut client = Self {
-            input: Vec::new(),
-            opener: None,
-            out,
-            outgoing: Arc::default(),
-            raw: Vec::new(),
-            read_size: READ_SIZE_MIN,
-            session,
-            steps: 0,
-            stream: Arc::new(stream),
-            taken: 0,
-            version: Version::V3_0,
+            connection: Connection::new(stream, Arc::new(config), now),
+            scratch: vec![0; READ_SIZE_MIN],
         };
         match client.advance(Some(now + timeout)) {
-            Ok(Heard::Ready(peer)) => client.version = peer.version,
+            Ok(Heard::Ready(_)) => {}
             Ok(Heard::Message(_) | Heard::Subscription { .. }) => {
                 unreachable!("a session reports nothing else before it is ready")
             }
-            Err(error) => {
-                let mechanism = &client.session.config().mechanism;
-                return Err(match Advice::new(mechanism, client.steps, &error) {
-                    Some(advice) => ClientError::Handshake(Box::new(error), advice),
-                    None => error,
-                });
-            }
+            Err(error) => return Err(client.connection.explain(error)),
         }
+        client.flush()?;
         Ok(client)
-    }
-
-    /// The handshake is over: if the mechanism encrypts traffic, what is received and sent from
-    /// now on passes through its coder.
-    fn begin_coding(&mut self) {
-        if let Some(coder) = self.session.take_coder() {
-            self.raw = self.input.split_off(self.taken);
-            self.opener = Some(coder.opener);
-            self.outgoing().sealer = Some(coder.sealer);
-        }
-    }
-
-    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
-        let locked = self.outgoing.lock();
-        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one message with these frames.
@@ -196,14 +118,14 @@ impl Client {
     /// # Errors
     /// The connection is closed or blocked.
     pub(crate) fn send<B: AsRef<[u8]>>(&mut self, frames: &[B]) -> Result<(), ClientError> {
-        encode::append_message(&mut self.out, frames);
+        encode::append_message(self.connection.out(), frames);
         self.flush()
     }
 
     /// Subscribes to a topic (`add`) or cancels it, in the form this peer understands. The next
     /// [`Self::send`] or [`Self::flush`] sends it, so that thousands can leave together.
     pub(crate) fn append_subscription(&mut self, topic: &[u8], add: bool) {
-        Peer::append_subscription(self.version, topic, add, &mut self.out);
+        self.connection.subscribe(topic, add);
     }
 
     /// Waits for the next message or subscription.
@@ -213,10 +135,10 @@ impl Client {
     /// repeated.
     pub(crate) fn recv(&mut self, deadline: Option<Instant>) -> Result<Received<'_>, ClientError> {
         match self.advance(deadline)? {
-            Heard::Message(at) => Ok(Received::Message(&self.input[at])),
+            Heard::Message(at) => Ok(Received::Message(self.connection.bytes(at))),
             Heard::Subscription { add, topic } => Ok(Received::Subscription {
                 add,
-                topic: &self.input[topic],
+                topic: self.connection.bytes(topic),
             }),
             Heard::Ready(_) => unreachable!("the handshake was over before"),
         }
@@ -227,208 +149,87 @@ impl Client {
     /// # Errors
     /// The connection is closed or blocked.
     pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
-        if self.out.is_empty() {
-            return Ok(());
+        self.connection.flush()?;
+        match self.connection.unsent() {
+            0 => Ok(()),
+            // The stream waits, so it took no more in its time.
+            _ => Err(ClientError::TimedOut),
         }
-        let mut outgoing = match self.outgoing.try_lock() {
-            Ok(outgoing) => outgoing,
-            // Our sender is writing. An answer to PING can wait: sent data is a sign of life, and
-            // waiting for a peer that itself waits for us to read would be a deadlock.
-            Err(TryLockError::WouldBlock) => return Ok(()),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        };
-        outgoing.write(&self.stream, &self.out)?;
-        drop(outgoing);
-        self.out.clear();
-        Ok(())
-    }
-
-    /// A sender for another thread. From now on writes wait for the peer without a limit.
-    pub(crate) fn sender(&self) -> io::Result<Sender> {
-        self.stream.set_write_timeout(None)?;
-        Ok(Sender {
-            outgoing: Arc::clone(&self.outgoing),
-            stream: Arc::clone(&self.stream),
-        })
     }
 
     /// Another handle to the connection: to shut it down from elsewhere, or to read without the
     /// session.
     pub(crate) fn try_clone_stream(&self) -> io::Result<Stream> {
-        self.stream.try_clone()
+        self.connection.stream().try_clone()
     }
 
-    /// The bare connection, for a caller that knows the wire form.
-    ///
-    /// # Errors
-    /// It is not over TCP, or a sender exists for it.
-    pub(crate) fn into_tcp(mut self) -> Result<BareConnection, String> {
-        self.input.drain(..self.taken);
-        self.input.append(&mut self.raw);
-        let sealer = self.outgoing().sealer.take();
-        let coder = self.opener.take().zip(sealer);
-        match Arc::into_inner(self.stream) {
-            Some(Stream::Tcp(stream)) => Ok(BareConnection {
-                coder: coder.map(|(opener, sealer)| Box::new(Coder { opener, sealer })),
-                received: self.input,
-                stream,
-            }),
-            _ => Err("only tcp://HOST:PORT can be put under load".to_owned()),
-        }
+    /// The bare connection, for a caller that knows the form of messages on the wire, and the bytes
+    /// that were received and not returned.
+    pub(crate) fn into_wire(self) -> (Wire, Vec<u8>) {
+        self.connection.into_wire()
     }
 
     /// Reads until something has arrived. The returned ranges are valid until the next call.
     fn advance(&mut self, deadline: Option<Instant>) -> Result<Heard, ClientError> {
         loop {
-            let start = self.taken;
-            let input = self.input.get_mut(start..).unwrap_or_default();
-            let step = match self.session.handle_input(input, &mut self.out) {
-                Ok(step) => step,
+            match self.connection.step() {
+                Ok(Some(heard)) => return Ok(heard),
+                Ok(None) => {}
                 Err(error) => {
                     // The ERROR for the peer; a failure to send it does not matter.
-                    let _ = self.flush();
-                    return Err(ClientError::Protocol(error));
-                }
-            };
-            self.taken += step.consumed;
-            match step.event {
-                Event::Message(span) => {
-                    self.session.accept();
-                    let at = self.taken..self.taken + span.size;
-                    self.taken = at.end;
-                    return Ok(Heard::Message(at));
-                }
-                Event::Need(_) => {
-                    self.input.truncate(self.input.len() - step.removed);
-                    self.flush()?;
-                    self.read(deadline)?;
-                }
-                // The client lets in the peer that it has connected to.
-                Event::Authenticate(_) | Event::Undecided => {}
-                Event::LoopCheck(_) | Event::Trial(_) => {}
-                Event::Progress => self.steps = self.steps.saturating_add(1),
-                Event::Ready(peer) => {
-                    self.flush()?;
-                    self.begin_coding();
-                    return Ok(Heard::Ready(peer));
-                }
-                Event::Subscription { add, topic } => {
-                    return Ok(Heard::Subscription {
-                        add,
-                        topic: start + topic.start..start + topic.end,
-                    });
+                    drop(self.flush());
+                    return Err(error);
                 }
             }
+            self.flush()?;
+            self.read(deadline)?;
         }
     }
 
-    /// Opens the whole frames that were received; returns whether there were any.
-    fn open(&mut self) -> Result<bool, ClientError> {
-        let Some(opener) = &mut self.opener else {
-            return Ok(false);
-        };
-        let limits = &self.session.config().limits;
-        let opened = opener.open(&mut self.raw, limits);
-        let opened = opened.map_err(ClientError::Protocol)?;
-        self.input.extend_from_slice(&self.raw[..opened.plain]);
-        self.raw.drain(..opened.consumed);
-        Ok(opened.plain > 0)
-    }
-
-    /// Waits for bytes, or until a heartbeat is due. The buffer grows with received bytes, not with
-    /// announced sizes.
+    /// Waits for bytes, or until a heartbeat is due.
     fn read(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
-        self.input.drain(..self.taken);
-        self.taken = 0;
-        if self.open()? {
-            return Ok(());
-        }
         let now = Instant::now();
-        if deadline.is_some_and(|deadline| deadline <= now) {
+        let is_late = |now| deadline.is_some_and(|deadline| deadline <= now);
+        if is_late(now) {
             return Err(ClientError::TimedOut);
         }
-        let wake = deadline.into_iter().chain(self.session.poll_timeout());
-        // A deadline that passed before this call still gets a short read.
+        let wake = deadline.into_iter().chain(self.connection.poll_timeout());
         let timeout = |wake: Instant| wake.saturating_duration_since(now).max(MOMENT);
-        self.stream.set_read_timeout(wake.min().map(timeout))?;
-        let buffer = match &self.opener {
-            Some(_) => &mut self.raw,
-            None => &mut self.input,
-        };
-        let have = buffer.len();
-        buffer.resize(have + self.read_size, 0);
-        let received = (&*self.stream).read(&mut buffer[have..]);
-        buffer.truncate(have + received.as_ref().map_or(0, |size| *size));
-        match received {
-            Ok(0) => Err(ClientError::Closed),
-            Ok(size) => {
-                if size == self.read_size {
-                    self.read_size = (2 * size).min(READ_SIZE_MAX);
-                }
-                self.session.handle_received(Instant::now());
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => match (error.into(), deadline) {
-                (ClientError::TimedOut, Some(deadline)) if deadline <= Instant::now() => {
-                    Err(ClientError::TimedOut)
-                }
-                (ClientError::TimedOut, _) => {
-                    let beat = self.session.handle_timeout(Instant::now(), &mut self.out);
-                    beat.map_err(ClientError::Protocol)?;
-                    self.flush()
-                }
-                (error, _) => Err(error),
-            },
+        let stream = self.connection.stream();
+        stream.set_read_timeout(wake.min().map(timeout))?;
+        let size = self.connection.read(&mut self.scratch, Instant::now())?;
+        if size == self.scratch.len() {
+            self.scratch.resize((2 * size).min(READ_SIZE_MAX), 0);
+        }
+        let now = Instant::now();
+        if size > 0 {
+            return Ok(());
+        }
+        if is_late(now) {
+            return Err(ClientError::TimedOut);
+        }
+        self.connection.handle_timeout(now, false)?;
+        self.flush()
+    }
+}
+
+impl ClientConfig {
+    fn session(&self) -> SessionConfig {
+        SessionConfig {
+            handshake_timeout: Some(self.timeout),
+            heartbeat: Some(HEARTBEAT),
+            mechanism: self.mechanism.clone(),
+            ..SessionConfig::new(self.socket_type)
         }
     }
-}
-
-impl Sender {
-    /// Sends whole messages in wire form, and waits until the kernel has them.
-    ///
-    /// # Errors
-    /// The connection is closed.
-    pub(crate) fn send_wire(&self, wire: &[u8]) -> Result<(), ClientError> {
-        let outgoing = self.outgoing.lock();
-        let mut outgoing = outgoing.unwrap_or_else(PoisonError::into_inner);
-        outgoing.write(&self.stream, wire)
-    }
-
-    /// Closes the sending direction, while the client goes on receiving.
-    ///
-    /// # Errors
-    /// The connection is closed.
-    pub(crate) fn end(&self) -> Result<(), ClientError> {
-        Ok(self.stream.shutdown(Shutdown::Write)?)
-    }
-}
-
-impl Outgoing {
-    /// Sends whole frames, and waits until the kernel has them.
-    fn write(&mut self, mut stream: &Stream, mut plain: &[u8]) -> Result<(), ClientError> {
-        let Some(sealer) = &mut self.sealer else {
-            return Ok(stream.write_all(plain)?);
-        };
-        while !plain.is_empty() {
-            self.sealed.clear();
-            let size = sealer.append_sealed(plain, READ_SIZE_MAX, &mut self.sealed);
-            plain = &plain[size.map_err(ClientError::Protocol)?..];
-            stream.write_all(&self.sealed)?;
-        }
-        Ok(())
-    }
-}
-
-/// The result of [`Client::advance`], by its place in the input.
-enum Heard {
-    Message(Range<usize>),
-    Ready(Peer),
-    Subscription { add: bool, topic: Range<usize> },
 }
 
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        if let Some(error) = inner {
+            return Self::Protocol(*error);
+        }
         match error.kind() {
             // The error of a blocking socket with a timeout, which depends on the system.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
@@ -474,7 +275,8 @@ const READ_SIZE_MAX: usize = 256 << 10;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::thread;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
@@ -656,7 +458,8 @@ pub(crate) mod tests {
                 // The first connection is that of the second attempt to bind.
                 let mut back = loop {
                     let stream = listener.accept().unwrap();
-                    if let Ok(back) = Client::over(stream, &config(SocketType::Pull, TIMEOUT)) {
+                    let session = SessionConfig::new(SocketType::Pull);
+                    if let Ok(back) = Client::shake_hands(stream, session, TIMEOUT) {
                         break back;
                     }
                 };
@@ -674,12 +477,12 @@ pub(crate) mod tests {
     #[test]
     fn the_bare_connection_keeps_bytes_that_were_not_returned() {
         let (mut front, mut back) = pair(SocketType::Push, SocketType::Pull);
-        encode::append_message(&mut front.out, &["one"]);
+        encode::append_message(front.connection.out(), &["one"]);
         front.send(&["two"]).unwrap();
         back.recv(Some(Instant::now() + TIMEOUT)).unwrap();
         drop(front);
-        let bare = back.into_tcp().unwrap();
-        let (mut stream, mut received) = (bare.stream, bare.received);
+        let (wire, mut received) = back.into_wire();
+        let mut stream = wire.stream();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.read_to_end(&mut received).unwrap();
         assert_eq!(received, b"\x00\x03two");

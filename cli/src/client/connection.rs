@@ -1,37 +1,31 @@
-//! One connection: a [`Session`] with its buffers, over a stream that does not wait.
+//! One connection: a [`Session`] with its buffers, over a stream that waits or does not.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::Shutdown;
 use std::ops::Range;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use zmtp::{Authorization, Event, Opener, Peer, Sealer, Session, SessionConfig, Version};
+use zmtp::{Authorization, Event, Peer, Session, SessionConfig, Version};
 
 use super::queue::Queue;
+use super::wire::Wire;
 use super::{Advice, ClientError, Stream};
 
 /// A connection, from its greeting on.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Received plain bytes; those before `taken` are handled.
+    /// Received bytes; those before `taken` are handled.
     input: Vec<u8>,
-    /// Opens received frames, if the mechanism encrypts them.
-    opener: Option<Opener>,
-    /// Plain bytes to be sent.
+    /// Bytes to be sent.
     out: Queue,
-    /// Received frames that are not opened yet.
-    raw: Vec<u8>,
-    /// Bytes for the stream, if the mechanism encrypts them.
-    sealed: Queue,
-    sealer: Option<Sealer>,
     session: Session,
     /// Steps of the handshake so far: the greeting, and then commands of the peer.
     steps: u32,
-    stream: Stream,
     taken: usize,
     version: Version,
+    wire: Wire,
 }
 
 /// The result of [`Connection::step`], by its place in the input.
@@ -42,39 +36,31 @@ pub(super) enum Heard {
     Subscription { add: bool, topic: Range<usize> },
 }
 
-/// Encrypted bytes that are made ahead of the stream, and at most a frame more.
-const SEALED_SIZE: usize = 64 << 10;
-
 /// A buffer without bytes keeps at most this much memory.
 const KEPT_SIZE_MAX: usize = 64 << 10;
 
 impl Connection {
     /// Begins a handshake on a stream.
-    pub(super) fn new(
-        stream: Stream,
-        config: Arc<SessionConfig>,
-        now: Instant,
-    ) -> Result<Self, ClientError> {
-        stream.set_nonblocking()?;
+    pub(super) fn new(stream: Stream, config: Arc<SessionConfig>, now: Instant) -> Self {
         let mut out = Queue::default();
         let session = Session::new(config, now, out.tail());
-        Ok(Self {
+        Self {
             input: Vec::new(),
-            opener: None,
             out,
-            raw: Vec::new(),
-            sealed: Queue::default(),
-            sealer: None,
             session,
             steps: 0,
-            stream,
             taken: 0,
             version: Version::V3_0,
-        })
+            wire: Wire::new(stream),
+        }
     }
 
     pub(super) fn fd(&self) -> RawFd {
-        self.stream.as_raw_fd()
+        self.stream().as_raw_fd()
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        self.wire.stream()
     }
 
     /// Handles received bytes up to the next message or subscription; [`None`] needs more bytes.
@@ -103,9 +89,7 @@ impl Connection {
                     if self.input.is_empty() {
                         self.input.shrink_to(KEPT_SIZE_MAX);
                     }
-                    if !self.open()? {
-                        return Ok(None);
-                    }
+                    return Ok(None);
                 }
                 // A client lets in the peer that it has connected to.
                 Event::Authenticate(_) => {
@@ -117,7 +101,13 @@ impl Connection {
                 Event::Progress => self.steps = self.steps.saturating_add(1),
                 Event::Ready(peer) => {
                     self.version = peer.version;
-                    self.begin_coding();
+                    if let Some(coder) = self.session.take_coder() {
+                        let limits = self.session.config().limits;
+                        let unsent = std::mem::take(&mut self.out);
+                        let received = self.input.split_off(self.taken);
+                        let opened = self.wire.encrypt(*coder, limits, unsent, received)?;
+                        self.input.extend_from_slice(&opened);
+                    }
                     return Ok(Some(Heard::Ready(peer)));
                 }
                 Event::Subscription { add, topic } => {
@@ -140,74 +130,64 @@ impl Connection {
     ///
     /// # Errors
     /// The peer has closed the connection, or it failed.
-    pub(super) fn read(&mut self, scratch: &mut [u8], now: Instant) -> Result<usize, ClientError> {
-        let size = match (&self.stream).read(scratch) {
-            Ok(0) => return Err(ClientError::Closed),
-            Ok(size) => size,
-            Err(error) => return not_yet(error),
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<usize, ClientError> {
+        let heard = match self.wire.read(scratch) {
+            Ok(heard) => heard,
+            Err(error) if is_not_yet(&error) => return Ok(0),
+            Err(error) => return Err(error.into()),
         };
+        if heard.raw == 0 {
+            return Err(ClientError::Closed);
+        }
         self.session.handle_received(now);
-        let buffer = match &self.opener {
-            Some(_) => &mut self.raw,
-            None => &mut self.input,
-        };
-        buffer.extend_from_slice(scratch.get(..size).unwrap_or_default());
-        Ok(size)
+        let plain = scratch.get(..heard.plain).unwrap_or_default();
+        self.input.extend_from_slice(plain);
+        Ok(heard.raw)
     }
 
-    /// Sends pending bytes, as far as the stream takes them; the number of bytes on the wire.
+    /// Sends pending bytes, as far as the stream takes them; whether it took any.
     ///
     /// # Errors
     /// The connection failed.
-    pub(super) fn flush(&mut self) -> Result<usize, ClientError> {
-        let mut written = 0;
-        loop {
-            let queue = match &mut self.sealer {
-                None if self.sealed.is_empty() => &mut self.out,
-                None => &mut self.sealed,
-                Some(sealer) => {
-                    if self.sealed.is_empty() && !self.out.is_empty() {
-                        let tail = self.sealed.tail();
-                        let size = sealer.append_sealed(self.out.pending(), SEALED_SIZE, tail);
-                        self.out.advance(size.map_err(ClientError::Protocol)?);
-                    }
-                    &mut self.sealed
+    pub(super) fn flush(&mut self) -> Result<bool, ClientError> {
+        let before = self.unsent();
+        let mut is_blocked = false;
+        while self.unsent() > 0 && !is_blocked {
+            match self.wire.write(self.out.pending()) {
+                Ok((taken, no_room)) => {
+                    self.out.advance(taken);
+                    is_blocked = no_room;
                 }
-            };
-            if queue.is_empty() {
-                return Ok(written);
-            }
-            match (&self.stream).write(queue.pending()) {
-                Ok(size) => {
-                    queue.advance(size);
-                    written += size;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(written),
-                Err(error) => {
-                    not_yet(error)?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_not_yet(&error) => break,
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(self.unsent() != before)
     }
 
-    /// The plain bytes to be sent, to append whole messages to.
+    /// The bytes to be sent, to append whole messages to.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         self.out.tail()
     }
 
     /// The number of bytes that wait to be sent.
     pub(super) fn unsent(&self) -> usize {
-        self.out.len() + self.sealed.len()
+        self.out.len() + self.wire.unsent()
     }
 
     /// The number of received bytes that are not handled.
     pub(super) fn unhandled(&self) -> usize {
-        self.input.len() + self.raw.len()
+        self.input.len() + self.wire.unopened()
     }
 
-    /// Subscribes to a topic, in the form that this peer understands.
-    pub(super) fn subscribe(&mut self, topic: &[u8]) {
-        Peer::append_subscription(self.version, topic, true, self.out.tail());
+    /// Subscribes to a topic (`add`) or cancels it, in the form that this peer understands.
+    pub(super) fn subscribe(&mut self, topic: &[u8], add: bool) {
+        Peer::append_subscription(self.version, topic, add, self.out.tail());
     }
 
     /// The time for [`Self::handle_timeout`].
@@ -233,6 +213,10 @@ impl Connection {
 
     /// Adds to the error of a handshake what to check.
     pub(super) fn explain(&self, error: ClientError) -> ClientError {
+        let error = match error {
+            ClientError::Protocol(zmtp::Error::TimedOut(_)) => ClientError::TimedOut,
+            error => error,
+        };
         match Advice::new(&self.session.config().mechanism, self.steps, &error) {
             Some(advice) => ClientError::Handshake(Box::new(error), advice),
             None => error,
@@ -242,42 +226,20 @@ impl Connection {
     /// Closes the sending direction.
     pub(super) fn end(&self) {
         // A connection that is over already needs no end.
-        drop(self.stream.shutdown(Shutdown::Write));
+        drop(self.stream().shutdown(Shutdown::Write));
     }
 
-    /// The handshake is over: if the mechanism encrypts traffic, what is received and sent from
-    /// now on passes through its coder.
-    fn begin_coding(&mut self) {
-        if let Some(coder) = self.session.take_coder() {
-            self.raw = self.input.split_off(self.taken);
-            self.opener = Some(coder.opener);
-            self.sealer = Some(coder.sealer);
-            // The rest of the handshake leaves as it is.
-            self.sealed = std::mem::take(&mut self.out);
-        }
-    }
-
-    /// Opens the whole frames that were received; returns whether there were any.
-    fn open(&mut self) -> Result<bool, ClientError> {
-        let Some(opener) = &mut self.opener else {
-            return Ok(false);
-        };
-        let limits = &self.session.config().limits;
-        let opened = opener.open(&mut self.raw, limits);
-        let opened = opened.map_err(ClientError::Protocol)?;
-        self.input.extend_from_slice(&self.raw[..opened.plain]);
-        self.raw.drain(..opened.consumed);
-        if self.raw.is_empty() {
-            self.raw.shrink_to(KEPT_SIZE_MAX);
-        }
-        Ok(opened.plain > 0)
+    /// The connection without its session, and the received bytes that are not handled.
+    pub(super) fn into_wire(mut self) -> (Wire, Vec<u8>) {
+        self.input.drain(..self.taken);
+        (self.wire, self.input)
     }
 }
 
-/// Zero bytes, if the stream only is not ready.
-fn not_yet(error: io::Error) -> Result<usize, ClientError> {
-    match error.kind() {
-        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(0),
-        _ => Err(ClientError::Io(error)),
-    }
+/// Whether a stream only is not ready.
+fn is_not_yet(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
 }

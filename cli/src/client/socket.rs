@@ -37,7 +37,7 @@ use super::connection::{Connection, Heard};
 use super::dialer::{Attempt, Dialers, PAUSE_MIN};
 use super::signals;
 use super::subscriptions::Subscriptions;
-use super::{ClientConfig, ClientError, HEARTBEAT, Listener, Stream};
+use super::{ClientConfig, ClientError, Listener, Stream};
 use crate::output::Failure;
 use crate::value::Attached;
 
@@ -194,12 +194,6 @@ impl Socket {
         let failed = |error: io::Error| Failure::Running(format!("cannot poll: {error}"));
         let poll = Poll::new().map_err(failed)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(failed)?);
-        let session = SessionConfig {
-            handshake_timeout: Some(config.timeout),
-            heartbeat: Some(HEARTBEAT),
-            mechanism: config.mechanism.clone(),
-            ..SessionConfig::new(config.socket_type)
-        };
         Ok(Self {
             beat_at: Instant::now(),
             dialers: Dialers::new(config.timeout, Arc::clone(&waker)),
@@ -216,7 +210,7 @@ impl Socket {
             ready: VecDeque::new(),
             scratch: vec![0; READ_SIZE],
             serial: 0,
-            session: Arc::new(session),
+            session: Arc::new(config.session()),
             stops: None,
             topics,
             turn: 0,
@@ -307,6 +301,12 @@ impl Socket {
             keys.into_iter().for_each(|key| self.queue(key));
         }
         self.is_paused = is_paused;
+    }
+
+    /// Whether a peer is at an endpoint that this socket connects to.
+    pub(crate) fn is_dialed(&self, peer: PeerId) -> bool {
+        let link = self.links.get(peer.key);
+        link.is_some_and(|link| link.dialer.is_some())
     }
 
     /// The peer with this identity, announced or made up.
@@ -465,7 +465,7 @@ impl Socket {
             self.dialers.succeed(dialer);
         }
         for topic in &self.topics {
-            link.connection.subscribe(topic);
+            link.connection.subscribe(topic, true);
         }
         self.members.push(key);
         self.mark(key);
@@ -651,7 +651,8 @@ impl Socket {
         dialer: Option<usize>,
         now: Instant,
     ) -> Result<(), ClientError> {
-        let connection = Connection::new(stream, Arc::clone(&self.session), now)?;
+        stream.set_nonblocking()?;
+        let connection = Connection::new(stream, Arc::clone(&self.session), now);
         let entry = self.links.vacant_entry();
         let (key, fd) = (entry.key(), connection.fd());
         let registry = self.poll.registry();

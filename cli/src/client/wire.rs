@@ -1,14 +1,17 @@
-//! A connection under load, whose bytes pass a coder if its mechanism encrypts them.
+//! The bytes of a connection, which pass a coder if its mechanism encrypts them.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 
 use zmtp::{Coder, Limits};
 
+use super::Stream;
+use super::queue::Queue;
+
 /// A stream of plain ZMTP, over a stream of the bytes on the wire.
 #[derive(Debug)]
-pub(super) struct Coded<S> {
+pub(crate) struct Wire {
     coding: Option<Box<Coding>>,
-    stream: S,
+    stream: Stream,
 }
 
 /// Both directions of an encrypted connection.
@@ -18,62 +21,91 @@ struct Coding {
     limits: Limits,
     /// Received bytes that are not opened yet.
     raw: Vec<u8>,
-    sealed: Vec<u8>,
-    /// The number of bytes of `sealed` that were sent.
-    written: usize,
+    sealed: Queue,
 }
 
-/// The result of [`Coded::read`].
+/// The result of [`Wire::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     /// Plain bytes, which are at the front of the buffer.
-    pub(super) plain: usize,
+    pub(crate) plain: usize,
     /// Bytes that the stream delivered.
-    pub(super) raw: usize,
+    pub(crate) raw: usize,
 }
 
-impl<S: Read + Write> Coded<S> {
-    pub(super) fn new(stream: S, coder: Option<Box<Coder>>) -> Self {
-        let coding = coder.map(|coder| {
-            Box::new(Coding {
-                coder: *coder,
-                limits: Limits::default(),
-                raw: Vec::new(),
-                sealed: Vec::new(),
-                written: 0,
-            })
-        });
-        Self { coding, stream }
+/// Sealed bytes of one write, and at most a frame more.
+const SEALED_SIZE: usize = 64 << 10;
+
+/// A buffer without bytes keeps at most this much memory.
+const KEPT_SIZE_MAX: usize = 64 << 10;
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            coding: None,
+            stream,
+        }
     }
 
-    pub(super) fn stream(&self) -> &S {
+    /// The handshake is over: what is sent and received from now on passes this coder, but not what
+    /// is still `unsent` of the handshake. Opens the bytes that were `received` behind it.
+    pub(super) fn encrypt(
+        &mut self,
+        coder: Coder,
+        limits: Limits,
+        unsent: Queue,
+        received: Vec<u8>,
+    ) -> io::Result<Vec<u8>> {
+        let mut coding = Box::new(Coding {
+            coder,
+            limits,
+            raw: received,
+            sealed: unsent,
+        });
+        let size = coding.open()?;
+        let plain = coding.raw[..size.plain].to_vec();
+        coding.raw.drain(..size.consumed);
+        self.coding = Some(coding);
+        Ok(plain)
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    pub(super) fn stream_mut(&mut self) -> &mut S {
-        &mut self.stream
+    /// Whether sealed bytes wait for the stream: [`Self::write`] sends them.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.unsent() > 0
     }
 
-    /// Whether sealed bytes wait for the stream: [`Self::write`] sends them.
-    pub(super) fn has_unsent(&self) -> bool {
+    /// The number of sealed bytes that wait for the stream.
+    pub(super) fn unsent(&self) -> usize {
         let coding = self.coding.as_deref();
-        coding.is_some_and(|coding| coding.written < coding.sealed.len())
+        coding.map_or(0, |coding| coding.sealed.len())
+    }
+
+    /// The number of received bytes that are not opened yet.
+    pub(super) fn unopened(&self) -> usize {
+        let coding = self.coding.as_deref();
+        coding.map_or(0, |coding| coding.raw.len())
     }
 
     /// Reads as many bytes as the buffer has, once. The buffer grows if more are opened.
-    pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Heard> {
-        let raw = self.stream.read(buffer)?;
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Heard> {
+        let raw = (&self.stream).read(buffer)?;
         let Some(coding) = &mut self.coding else {
             return Ok(Heard { plain: raw, raw });
         };
         coding.raw.extend_from_slice(&buffer[..raw]);
-        let opened = coding.coder.opener.open(&mut coding.raw, &coding.limits);
-        let opened = opened.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        let opened = coding.open()?;
         if buffer.len() < opened.plain {
             buffer.resize(opened.plain, 0);
         }
         buffer[..opened.plain].copy_from_slice(&coding.raw[..opened.plain]);
         coding.raw.drain(..opened.consumed);
+        if coding.raw.is_empty() {
+            coding.raw.shrink_to(KEPT_SIZE_MAX);
+        }
         Ok(Heard {
             plain: opened.plain,
             raw,
@@ -82,29 +114,27 @@ impl<S: Read + Write> Coded<S> {
 
     /// Sends bytes; an encrypted connection takes whole frames, which begin the bytes. Returns how
     /// many were taken, and whether the stream has no room for more.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<(usize, bool)> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<(usize, bool)> {
         let Some(coding) = &mut self.coding else {
-            let size = self.stream.write(bytes)?;
+            let size = (&self.stream).write(bytes)?;
             return Ok((size, size < bytes.len()));
         };
         let mut taken = 0;
-        if coding.written == coding.sealed.len() {
-            coding.sealed.clear();
-            coding.written = 0;
+        if coding.sealed.is_empty() {
             let sealer = &mut coding.coder.sealer;
-            let sealed = sealer.append_sealed(bytes, SEALED_SIZE, &mut coding.sealed);
+            let sealed = sealer.append_sealed(bytes, SEALED_SIZE, coding.sealed.tail());
             taken = sealed.map_err(io::Error::other)?;
         }
-        match self.stream.write(&coding.sealed[coding.written..]) {
-            Ok(size) => coding.written += size,
+        match (&self.stream).write(coding.sealed.pending()) {
+            Ok(size) => coding.sealed.advance(size),
             Err(error) if error.kind() == ErrorKind::WouldBlock && taken > 0 => {}
             Err(error) => return Err(error),
         }
-        Ok((taken, coding.written < coding.sealed.len()))
+        Ok((taken, !coding.sealed.is_empty()))
     }
 
     /// Sends whole frames on a blocking stream.
-    pub(super) fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() || self.has_unsent() {
             match self.write(bytes) {
                 Ok((size, _)) => bytes = &bytes[size..],
@@ -116,5 +146,10 @@ impl<S: Read + Write> Coded<S> {
     }
 }
 
-/// Sealed bytes of one write, and at most a frame more.
-const SEALED_SIZE: usize = 64 << 10;
+impl Coding {
+    /// Opens the whole frames that were received, in place.
+    fn open(&mut self) -> io::Result<zmtp::Opened> {
+        let opened = self.coder.opener.open(&mut self.raw, &self.limits);
+        opened.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    }
+}

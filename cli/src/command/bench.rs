@@ -3,7 +3,6 @@
 //! The messages are encoded before the run, workers send back the bytes they receive and receivers
 //! only count, so the process in the middle is the bottleneck.
 
-mod coded;
 mod crowd;
 mod engine;
 mod handshakes;

@@ -1,7 +1,7 @@
 //! `zmqd sniff`: shows, counts and records the messages of a proxy.
 //!
 //! ```text
-//! capture endpoints ─► tap: a thread each ─┐
+//! capture endpoints ─► tap: a thread ───────┐
 //!                                          ├─► Sniffer: filter ─► recording, lines, statistics
 //! recordings, merged by time ──────────────┘
 //! ```

@@ -95,7 +95,7 @@ fn pub_waits_for_its_subscribers() {
 }
 
 #[test]
-fn push_and_pull_carry_lines_texts_and_files() {
+fn push_sends_lines_texts_and_files() {
     let mut python = Python::new();
     python.run("sink = bind(zmq.PULL)");
     let endpoint: String = python.ask("last_endpoint(sink)");
@@ -114,31 +114,41 @@ fn push_and_pull_carry_lines_texts_and_files() {
     python.run("assert take(sink, 2) == [[b'\\0\\n' * 1_500_000]] * 2");
     succeed(client(&["push", &endpoint, "", "b", "--", "-x"]));
     python.run("assert sink.recv_multipart() == [b'', b'b', b'-x']");
-    // The other direction, to a file and as bytes.
+}
+
+/// A `zmqd pull` with these options, while Python executes `block` with its only peer `source`.
+#[track_caller]
+fn pull(python: &mut Python, options: &[&str], block: &str) -> Zmqd {
     python.run("source = bind(zmq.PUSH)");
     let endpoint: String = python.ask("last_endpoint(source)");
+    let puller = client(&[&["pull", &endpoint], options].concat());
+    python.run(block);
+    puller
+}
+
+#[test]
+fn pull_prints_in_several_forms_and_writes_files() {
+    let mut python = Python::new();
     let folder = Scratch::absent("folder");
-    let dumper = client(&["pull", &endpoint, "--dump", folder.path(), "-n", "2"]);
-    python.run("source.send_multipart([b'a', b'\\0b']); source.send(b'c')");
-    succeed(dumper);
+    let dump = ["--dump", folder.path(), "-n", "2"];
+    let block = "source.send_multipart([b'a', b'\\0b']); source.send(b'c')";
+    succeed(pull(&mut python, &dump, block));
     let read = |name: &str| fs::read(format!("{}/{name}", folder.path())).expect("a file");
     assert_eq!(read("00000001-1"), b"a");
     assert_eq!(read("00000001-2"), b"\0b");
     assert_eq!(read("00000002-1"), b"c");
-    let again = client(&["pull", &endpoint, "--dump", folder.path(), "-n", "1"]);
-    python.run("source.send(b'd')");
-    assert!(fail(1, again).contains("is there already: name an empty folder"));
+    let again = fail(1, pull(&mut python, &dump, "source.send(b'd')"));
+    assert!(
+        again.contains("is there already: name an empty folder"),
+        "{again}"
+    );
     assert_eq!(read("00000001-1"), b"a");
     fs::remove_dir_all(folder.path()).expect("a folder");
-    let raw = client(&["pull", &endpoint, "--raw", "-n", "1"]);
-    python.run("source.send_multipart([b'a\\n', b'b'])");
-    assert_eq!(succeed(raw), "a\nb");
-    let hex = client(&["pull", &endpoint, "--hex", "-n", "1"]);
-    python.run("source.send_multipart([b'a\\n', b''])");
-    assert_eq!(succeed(hex), "[0x610a][0x]");
-    let quiet = client(&["pull", &endpoint, "-q", "-n", "1"]);
-    python.run("source.send(b'a')");
-    assert_eq!(succeed(quiet), "");
+    for (option, shown) in [("--raw", "a\nb"), ("--hex", "[0x610a][0x62]"), ("-q", "")] {
+        let block = "source.send_multipart([b'a\\n', b'b'])";
+        let puller = pull(&mut python, &[option, "-n", "1"], block);
+        assert_eq!(succeed(puller), shown, "{option}");
+    }
 }
 
 #[test]

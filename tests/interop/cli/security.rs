@@ -209,6 +209,66 @@ fn users_of_plain_come_in_by_their_password() {
     assert!(complaint.contains(expected), "{complaint}");
 }
 
+/// Clients of the shell, through a broker and with a server of pyzmq.
+#[test]
+fn clients_for_the_shell_pass_curve_and_plain() {
+    let keys = Keys::new("cli-clients", &["server", "clients/anna", "stranger"]);
+    let broker = encrypted("forwarder", &keys, "clients");
+    let anna = client_of(&keys, "clients/anna");
+    let large = "x".repeat(100_000);
+    let subscribe = ["sub", broker.backend(), "-n", "1"];
+    let options: Vec<&str> = anna.iter().map(String::as_str).collect();
+    let subscriber = Zmqd::start_expecting(0, &[&subscribe[..], &options].concat());
+    succeed(&["pub", broker.frontend(), "topic", &large], &anna);
+    let Finished { code, stdout, .. } = subscriber.wait();
+    assert_eq!((code, stdout), (Some(0), format!("[topic][{large}]")));
+    let complaint = fail(1, &subscribe, &client_of(&keys, "stranger"));
+    let expected = format!("lets in the key {}", public_key(&keys, "stranger"));
+    assert!(complaint.contains(&expected), "{complaint}");
+
+    let mut python = Python::new();
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        server = socket(zmq.REP)
+        be_server(server, keys)
+        server.bind("tcp://127.0.0.1:0")
+        "#,
+    );
+    let endpoint: String = python.ask("last_endpoint(server)");
+    python.begin("for _ in range(2): server.send(server.recv() * 2)");
+    assert_eq!(
+        succeed(&["req", &endpoint, "hi", "-n", "2"], &anna),
+        "[hihi]\n[hihi]"
+    );
+    python.finish();
+
+    let (users, password) = (plain::users(), plain::password("sunny"));
+    let users = format!("plain_users={}", users.path());
+    let broker = Zmqd::streamer(&["--set", &users]);
+    let user = |name: &str| {
+        [
+            "--plain-username",
+            name,
+            "--plain-password-file",
+            password.path(),
+        ]
+        .map(str::to_owned)
+    };
+    succeed(&["push", broker.frontend(), "work"], &user("weather"));
+    let shown = succeed(&["pull", broker.backend(), "-n", "1"], &user("weather"));
+    assert_eq!(shown, "[work]");
+    let complaint = fail(
+        1,
+        &["push", "-q", broker.frontend(), "work"],
+        &user("climate"),
+    );
+    assert!(
+        complaint.contains("PLAIN handshake: check --plain-username"),
+        "{complaint}"
+    );
+}
+
 /// Each work of `zmqd bench`, with both sides of the proxy encrypted.
 #[test]
 fn bench_puts_encrypted_proxies_under_load() {

@@ -83,7 +83,8 @@ impl Socket {
     }
 
     /// Sends a message in wire form to all subscribers, or, with `is_for_all`, to all peers. False
-    /// if one has no room; one that has read nothing for a second misses the message instead.
+    /// if one has no room. Unless the message is for all, a peer that has read nothing for a second
+    /// misses it instead.
     pub(crate) fn publish(&mut self, wire: &[u8], is_for_all: bool) -> bool {
         let first = Frames::new(wire).next().map(|frame| frame.body);
         let first = first.unwrap_or_default();
@@ -100,7 +101,7 @@ impl Socket {
             }
             let now = Instant::now();
             let since = *self.links[*key].full_since.get_or_insert(now);
-            if now.duration_since(since) < STALL {
+            if is_for_all || now.duration_since(since) < STALL {
                 self.wants_room = true;
                 return false;
             }
@@ -159,8 +160,8 @@ impl Socket {
     pub(super) fn flush(&mut self, key: usize) {
         let link = &mut self.links[key];
         match link.connection.flush() {
-            Ok(0) => {}
-            Ok(_) => {
+            Ok(false) => {}
+            Ok(true) => {
                 link.full_since = None;
                 link.is_owed &= link.connection.unsent() > 0;
                 let has_room = self.has_room(key);

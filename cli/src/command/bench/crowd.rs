@@ -5,26 +5,26 @@
 )]
 
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use zmtp::SocketType;
 
-use super::coded::Coded;
 use super::histogram::Histogram;
-use super::latency::{beside_echo, blocking, describe_latency};
+use super::latency::{beside_echo, describe_latency};
 use super::load::{Load, Tally};
 use super::process::Process;
 use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
-use crate::client::{BareConnection, Client};
+use crate::client::{Client, Wire};
 
 /// One client, and its outstanding request.
 #[derive(Debug)]
 struct Requester {
     asked: Option<Instant>,
-    stream: Coded<TcpStream>,
+    stream: Wire,
     tally: Tally,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn crowd(plan: &Plan<'_>, clients: usize, interval: Duration) -> Resu
         },
         || plan.sides.connect_back(SocketType::Dealer, 1, timeout),
     )?;
-    let worker = blocking(back.pop().ok_or("there is one worker")?)?;
+    let (worker, _) = back.pop().ok_or("there is one worker")?.into_wire();
     let load = Load::new(plan.body_size);
     let mut crowd = Crowd::new(front, &load)?;
     beside_echo(worker, || crowd.measure(plan, interval))
@@ -63,13 +63,12 @@ impl<'a> Crowd<'a> {
         let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
         let mut requesters = Vec::with_capacity(clients.len());
         for (index, client) in clients.into_iter().enumerate() {
-            let BareConnection { coder, stream, .. } = client.into_tcp()?;
-            let stream = stream.set_nonblocking(true).map(|()| stream);
-            let registered = stream.and_then(|stream| {
-                let mut stream = TcpStream::from_std(stream);
-                poll.registry()
-                    .register(&mut stream, Token(index), Interest::READABLE)?;
-                Ok(Coded::new(stream, coder))
+            let (wire, _) = client.into_wire();
+            let registered = wire.stream().set_nonblocking().and_then(|()| {
+                let (fd, token) = (wire.stream().as_raw_fd(), Token(index));
+                let registry = poll.registry();
+                registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+                Ok(wire)
             });
             requesters.push(Requester {
                 asked: None,

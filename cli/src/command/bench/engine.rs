@@ -8,15 +8,16 @@
 )]
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::coded::Coded;
 use super::load::{BLOCK_SIZE, Load};
 use super::peer::{Peer, Role};
 use super::process::Process;
-use crate::client::{BareConnection, Client};
+use crate::client::{Client, Wire};
 
 /// Peers, and the loop that moves their bytes.
 #[derive(Debug)]
@@ -94,11 +95,11 @@ impl Engine {
 
     /// Adds a peer after its handshake.
     pub(super) fn add(&mut self, client: Client, role: Role) -> Result<(), String> {
-        let connection = client.into_tcp()?;
-        if !connection.received.is_empty() {
+        let (wire, received) = client.into_wire();
+        if !received.is_empty() {
             return Err("the proxy delivered bytes before any were sent".to_owned());
         }
-        self.register(connection, role)
+        self.register(wire, role)
             .map_err(|error| format!("cannot poll a connection: {error}"))
     }
 
@@ -132,21 +133,17 @@ impl Engine {
         })
     }
 
-    fn register(&mut self, connection: BareConnection, role: Role) -> io::Result<()> {
-        let BareConnection { coder, stream, .. } = connection;
-        stream.set_nonblocking(true)?;
+    fn register(&mut self, wire: Wire, role: Role) -> io::Result<()> {
+        wire.stream().set_nonblocking()?;
         let interest = match role {
             Role::Echo { .. } | Role::Requester { .. } => Interest::READABLE | Interest::WRITABLE,
             Role::Sink { .. } => Interest::READABLE,
             Role::Source { .. } => Interest::WRITABLE,
         };
-        let stream = Coded::new(mio::net::TcpStream::from_std(stream), coder);
-        let mut peer = Peer::new(stream, role);
-        let token = Token(self.peers.len());
-        self.poll
-            .registry()
-            .register(peer.stream_mut(), token, interest)?;
-        self.peers.push(peer);
+        let (fd, token) = (wire.stream().as_raw_fd(), Token(self.peers.len()));
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&fd), token, interest)?;
+        self.peers.push(Peer::new(wire, role));
         Ok(())
     }
 

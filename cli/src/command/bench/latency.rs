@@ -5,20 +5,19 @@
 )]
 
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use zmtp::SocketType;
 
-use super::coded::Coded;
 use super::histogram::Histogram;
 use super::load::Load;
 use super::process::Process;
 use super::report::{Report, describe, per_second};
 use super::works::{Plan, both};
-use crate::client::Client;
+use crate::client::Wire;
 
 /// DEALER to DEALER and back, over blocking sockets: between a request and its reply are only the
 /// proxy and the kernel's wake-ups.
@@ -31,7 +30,7 @@ pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
     let (Some(client), Some(worker)) = (front.pop(), back.pop()) else {
         unreachable!("one of each was asked for");
     };
-    let (client, worker) = (blocking(client)?, blocking(worker)?);
+    let (client, worker) = (client.into_wire().0, worker.into_wire().0);
     for stream in [&client, &worker] {
         stream
             .stream()
@@ -41,15 +40,9 @@ pub(super) fn latency(plan: &Plan<'_>) -> Result<Report, String> {
     beside_echo(worker, || measure(plan, client))
 }
 
-/// The connection of a client after its handshake.
-pub(super) fn blocking(client: Client) -> Result<Coded<TcpStream>, String> {
-    let connection = client.into_tcp()?;
-    Ok(Coded::new(connection.stream, connection.coder))
-}
-
 /// The result of `measure`, while another thread echoes on `worker`.
 pub(super) fn beside_echo(
-    worker: Coded<TcpStream>,
+    worker: Wire,
     measure: impl FnOnce() -> Result<Report, String>,
 ) -> Result<Report, String> {
     let stop = worker
@@ -77,7 +70,7 @@ pub(super) fn beside_echo(
     })
 }
 
-fn measure(plan: &Plan<'_>, mut client: Coded<TcpStream>) -> Result<Report, String> {
+fn measure(plan: &Plan<'_>, mut client: Wire) -> Result<Report, String> {
     let load = Load::new(plan.body_size);
     let request = &load.block()[..load.message_size()];
     let mut buffer = vec![0; BUFFER_SIZE];
@@ -134,11 +127,7 @@ pub(super) fn describe_latency(report: &mut Report, histogram: &Histogram) {
     report.microseconds("max_us", histogram.max());
 }
 
-fn round_trip(
-    client: &mut Coded<TcpStream>,
-    request: &[u8],
-    buffer: &mut Vec<u8>,
-) -> io::Result<()> {
+fn round_trip(client: &mut Wire, request: &[u8], buffer: &mut Vec<u8>) -> io::Result<()> {
     client.write_all(request)?;
     let mut expected = request;
     while !expected.is_empty() {
@@ -158,7 +147,7 @@ fn round_trip(
 }
 
 /// Sends back all bytes until the connection ends.
-fn echo(mut worker: Coded<TcpStream>) -> io::Result<()> {
+fn echo(mut worker: Wire) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_SIZE];
     loop {
         match worker.read(&mut buffer) {

@@ -6,10 +6,8 @@
 
 use std::io;
 
-use mio::net::TcpStream;
-
-use super::coded::{Coded, Heard};
 use super::load::{Load, Tally};
+use crate::client;
 
 /// A connection and its role.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ pub(super) enum Role {
 
 impl Peer {
     /// A peer on a connection after its handshake, which has received nothing since.
-    pub(super) fn new(stream: Coded<TcpStream>, role: Role) -> Self {
+    pub(super) fn new(stream: client::Wire, role: Role) -> Self {
         // Edge-triggered polling reports only changes, so the first attempt needs no event.
         let wire = Wire {
             is_closing: false,
@@ -60,11 +58,6 @@ impl Peer {
             stream,
         };
         Self { role, wire }
-    }
-
-    /// The connection, to be registered with a poll.
-    pub(super) fn stream_mut(&mut self) -> &mut TcpStream {
-        self.wire.stream.stream_mut()
     }
 
     /// Notes an event of the poll.
@@ -149,7 +142,7 @@ struct Wire {
     is_closing: bool,
     is_readable: bool,
     is_writable: bool,
-    stream: Coded<TcpStream>,
+    stream: client::Wire,
 }
 
 impl Wire {
@@ -158,13 +151,13 @@ impl Wire {
     fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let room = buffer.len();
         match self.stream.read(buffer) {
-            Ok(Heard { raw: 0, .. }) => Err(io::Error::new(
+            Ok(heard) if heard.raw == 0 => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "closed by the proxy",
             )),
-            Ok(Heard { plain, raw }) => {
-                self.is_readable = self.is_closing || raw == room;
-                Ok(plain)
+            Ok(heard) => {
+                self.is_readable = self.is_closing || heard.raw == room;
+                Ok(heard.plain)
             }
             Err(error) => none_if_blocked(error, &mut self.is_readable),
         }
