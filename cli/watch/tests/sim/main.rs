@@ -6,11 +6,12 @@
 //! SEEDS=20000 cargo test -p zmqd-watch --test sim this number of runs
 //! ```
 //!
-//! Reading order: [`world`] has services, processes and the clock; [`rules`] says what a watch must
-//! and must not do.
+//! Reading order: [`world`] has services, processes and the clock; [`traffic`] has what a broker
+//! counts; [`rules`] says what a watch must and must not do.
 
 mod rules;
 mod scenario;
+mod traffic;
 mod world;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,7 @@ fn watches_act_when_they_must_and_only_then() {
 /// Events that must occur in the default number of runs, which would prove less without them.
 const COVERED: &[&str] = &[
     "acted in time",
+    "acted in time for messages",
     "acting",
     "actions with a grace",
     "broker away",
@@ -78,6 +80,8 @@ const COVERED: &[&str] = &[
     "held for a cause",
     "held for a storm",
     "killed",
+    "late for a backlog",
+    "late for a request",
     "paused",
     "recovered",
     "recovered from failed",

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use broker::config::SocketName;
 use watch::config::{
-    AbsentConfig, Backoff, Command, Config, ProcessConfig, SignConfig, SilentConfig, WatchConfig,
+    AbsentConfig, BacklogConfig, Backoff, Command, Config, ProcessConfig, SignConfig, SilentConfig,
+    WatchConfig,
 };
 
 /// Random numbers from a seed: SplitMix64.
@@ -51,7 +52,7 @@ fn command(words: &[&str]) -> Command {
 pub(crate) fn watch(random: &mut Random, index: usize, is_calm: bool) -> WatchConfig {
     let own = name(index);
     let is_owned = random.chance(30);
-    let sign = match random.range(0, 4) {
+    let sign = match random.range(0, 6) {
         0 => SignConfig::Process(match is_owned {
             true => ProcessConfig::Own,
             false => ProcessConfig::PidFile(own.clone().into()),
@@ -68,6 +69,11 @@ pub(crate) fn watch(random: &mut Random, index: usize, is_calm: bool) -> WatchCo
             proxy: own.clone(),
             side: Some(SocketName::Frontend),
         }),
+        3 => SignConfig::Stuck {
+            proxy: own.clone(),
+            side: SocketName::Backend,
+        },
+        4 => SignConfig::Backlog(backlog(random, &own)),
         _ => SignConfig::Heartbeat {
             kind: None,
             service: Some(own.clone()),
@@ -107,6 +113,18 @@ pub(crate) fn watch(random: &mut Random, index: usize, is_calm: bool) -> WatchCo
         watch.depends = vec![name(usize::try_from(cause).expect("small"))];
     }
     watch
+}
+
+/// A bound for a queue, in time, in bytes, or both.
+fn backlog(random: &mut Random, proxy: &str) -> BacklogConfig {
+    let (age, bytes) = (random.time(500, 10_000), random.range(50, 2000));
+    let bounds = random.range(0, 2);
+    BacklogConfig {
+        age: (bounds != 1).then_some(age),
+        bytes: (bounds != 0).then_some(bytes),
+        proxy: proxy.to_owned(),
+        side: SocketName::Backend,
+    }
 }
 
 pub(crate) fn config(random: &mut Random, is_calm: bool) -> Config {

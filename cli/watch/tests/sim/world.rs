@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watch::config::{Command, Config, ProcessConfig, SignConfig};
-use watch::{Heartbeat, Outcome, Output, RunId, Signal, Watcher};
+use watch::config::{Command, Config, ProcessConfig, SignConfig, WatchConfig};
+use watch::{Event, Heartbeat, Outcome, Output, RunId, Signal, Watcher};
 
 use crate::Coverage;
 use crate::rules::Rules;
 use crate::scenario::{self, Random};
+use crate::traffic::Traffic;
 
 /// The length of a run.
 const END: Duration = Duration::from_secs(1200);
@@ -58,6 +59,8 @@ pub(crate) struct World {
     rules: Rules,
     serial: u64,
     start: Instant,
+    /// What waits for each service.
+    traffic: Vec<Traffic>,
     watcher: Watcher,
 }
 
@@ -86,6 +89,7 @@ impl World {
             rules,
             serial: 0,
             start,
+            traffic: (0..count).map(|_| Traffic::default()).collect(),
         }
     }
 
@@ -183,13 +187,15 @@ impl World {
             }
             Happening::Hang(index) => self.hang(index),
             Happening::HangAll => (0..self.is_hung.len()).for_each(|index| self.hang(index)),
-            Happening::Heal(index) => self.is_hung[index] = false,
+            Happening::Heal(index) => self.heal(index),
             Happening::Look => self.look(),
             Happening::Pause(index, is_paused) => self.pause(index, is_paused),
             Happening::ProcessEnds(id, code) => {
                 if let Some(process) = self.processes.remove(&id) {
                     if process.is_service {
-                        self.is_hung[process.index] = true;
+                        let index = process.index;
+                        self.is_hung[index] = true;
+                        self.traffic[index].disconnect(&self.config.watches[index].sign);
                     }
                     let outcome = Outcome::Exited(code);
                     self.watcher
@@ -239,11 +245,24 @@ impl World {
         }
     }
 
+    /// A service works again, as it was or on another connection.
+    fn heal(&mut self, index: usize) {
+        self.is_hung[index] = false;
+        let traffic = &mut self.traffic[index];
+        if self.random.chance(50) {
+            traffic.disconnect(&self.config.watches[index].sign);
+        }
+        traffic.connect();
+        traffic.finish();
+    }
+
     /// A sign of life, if the service lives; and the next one.
     fn beat(&mut self, index: usize) {
         let after = self.config.watches[index].after;
         let period = self.random.time(100, 1600);
         self.add(period.min(after / 4), Happening::Beat(index));
+        let is_hung = self.is_hung[index];
+        self.traffic[index].beat(is_hung, self.now, &mut self.random);
         if self.is_hung[index] {
             return;
         }
@@ -257,26 +276,49 @@ impl World {
 
     fn look(&mut self) {
         let (generation, questions) = self.watcher.questions();
-        assert!(questions.len() <= 1, "no watch here asks for peers");
+        let questions = questions.to_vec();
         let is_pending = self
             .broker_away
             .is_some_and(|(since, pending)| self.now < since + pending);
         if !questions.is_empty() && !is_pending {
-            let answers = [Ok(self.status_of_broker())];
+            let answers = questions.iter().map(|question| Ok(self.answer(question)));
+            let answers: Vec<Result<Value, String>> = answers.collect();
             let answers = self.broker_away.is_none().then_some(&answers[..]);
+            if answers.is_some() {
+                for traffic in &mut self.traffic {
+                    traffic.seen = traffic.waiting(self.now);
+                }
+            }
             self.watcher.handle_look(generation, answers, self.at());
         }
         let interval = self.watcher.look_interval();
         self.add(interval, Happening::Look);
     }
 
+    /// The answer of the broker to a question.
+    fn answer(&self, question: &Value) -> Value {
+        let Some(name) = question["proxy"].as_str() else {
+            return self.status_of_broker();
+        };
+        assert_eq!(question["command"], "peers");
+        let index = name[1..].parse::<usize>().expect("a number");
+        match self.config.watches[index].sign {
+            SignConfig::Backlog(_) => self.traffic[index].queue(),
+            _ => self.traffic[index].peers(),
+        }
+    }
+
     fn status_of_broker(&self) -> Value {
         let proxy = |index: usize| {
             let peers = u64::from(!self.is_hung[index]);
-            json!({ "proxy": scenario::name(index), "paused": false, "sockets": [
-                { "side": "frontend", "messages_received": self.messages[index] },
-                { "side": "backend", "peers": peers },
-            ] })
+            let sockets = match self.config.watches[index].sign {
+                SignConfig::Stuck { .. } | SignConfig::Backlog(_) => self.traffic[index].sockets(),
+                _ => json!([
+                    { "side": "frontend", "messages_received": self.messages[index] },
+                    { "side": "backend", "peers": peers },
+                ]),
+            };
+            json!({ "proxy": scenario::name(index), "paused": false, "sockets": sockets })
         };
         let proxies: Vec<Value> = (0..self.is_hung.len()).map(proxy).collect();
         json!({ "pid": 1, "uptime_seconds": self.now.as_secs_f64(), "proxies": proxies })
@@ -308,6 +350,9 @@ impl World {
                     self.watcher.handle_process(watch, lives, self.at());
                 }
                 Output::Event(event) => {
+                    if event.kind == "late" {
+                        self.check_justified(&event);
+                    }
                     if event.kind == "acting" {
                         self.check_informed(&event.watch);
                         begun = Some(event.watch.clone());
@@ -352,6 +397,27 @@ impl World {
         }
     }
 
+    /// A worker without a request, and a queue that is short enough, never alarm.
+    fn check_justified(&mut self, event: &Event) {
+        let index = event.watch[1..].parse::<usize>().expect("a number");
+        let WatchConfig { after, sign, .. } = &self.config.watches[index];
+        let has_ended = event.reason.starts_with("the service");
+        let traffic = &self.traffic[index];
+        assert!(
+            has_ended || traffic.justifies(sign, *after),
+            "{} is late without a reason: {}, in truth {:?}",
+            event.watch,
+            event.reason,
+            traffic.seen
+        );
+        match sign {
+            _ if has_ended => {}
+            SignConfig::Backlog(_) => self.rules.count("late for a backlog"),
+            SignConfig::Stuck { .. } => self.rules.count("late for a request"),
+            _ => {}
+        }
+    }
+
     fn start_process(&mut self, command: &Command, id: RunId, is_service: bool) {
         assert!(!self.is_dry, "a dry run starts {command}");
         let [word, name] = &command.0[..] else {
@@ -373,7 +439,7 @@ impl World {
         self.processes.insert(id, process);
         match &word[..] {
             "fix" => {
-                self.is_hung[index] = false;
+                self.heal(index);
                 self.add(
                     time.min(Duration::from_millis(400)),
                     Happening::ProcessEnds(id, 0),
@@ -382,6 +448,7 @@ impl World {
             "service" => {
                 let is_well = self.is_calm || self.random.chance(70);
                 self.is_hung[index] = !is_well;
+                self.traffic[index].connect();
             }
             "fail" => self.add(time, Happening::ProcessEnds(id, 3)),
             "page" => self.add(time, Happening::ProcessEnds(id, 0)),
@@ -412,14 +479,30 @@ impl World {
     /// In calm runs, a service that hangs is restarted in time.
     fn check_promptness(&mut self) {
         for index in 0..self.hung_at.len() {
-            let Some(since) = self.hung_at[index] else {
+            let Some(hung_at) = self.hung_at[index] else {
                 continue;
             };
             let watch = &self.config.watches[index];
+            let waits = matches!(
+                watch.sign,
+                SignConfig::Stuck { .. } | SignConfig::Backlog(_)
+            );
+            let since = match waits {
+                true => self.traffic[index].trouble_since(&watch.sign, self.now),
+                false => Some(hung_at),
+            };
+            let Some(since) = since else {
+                continue;
+            };
             let status = self.watcher.status(self.at());
             let seen = &status["watches"][index];
             if seen["actions"] != 0 {
-                self.rules.count("acted in time");
+                let what = if waits {
+                    "acted in time for messages"
+                } else {
+                    "acted in time"
+                };
+                self.rules.count(what);
                 self.hung_at[index] = None;
                 continue;
             }
@@ -429,7 +512,9 @@ impl World {
                 continue;
             }
             let grace = watch.grace.max(since);
-            let confirmed = watch.interval() * (watch.confirm + 2);
+            // A message that waits is noticed at a look, and is old enough at another.
+            let looks = watch.confirm + if waits { 4 } else { 2 };
+            let confirmed = watch.interval() * looks;
             let latest = grace.max(since + watch.after) + confirmed + Duration::from_millis(500);
             assert!(
                 self.now <= latest,
