@@ -111,6 +111,12 @@ pub const UNDECIDED_SIZE_MAX: usize = 4 << 10;
 /// come back at once after a restart. Others are refused, and come again.
 pub const ZAP_REQUESTS_MAX: usize = 10_000;
 
+/// Most counts by topic of one proxy: each costs a comparison for each message.
+pub const TOPIC_COUNTS_MAX: usize = 64;
+
+/// Longest topic of such a count, in bytes; longer ones are as rare as they are long.
+pub const TOPIC_COUNT_SIZE_MAX: usize = 255;
+
 /// Memory of a peer that waits for the answer of a ZAP handler, in addition to the queued request.
 pub const ZAP_REQUEST_MEMORY: u64 = 512;
 

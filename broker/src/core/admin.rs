@@ -1,10 +1,12 @@
 //! Questions and commands from outside the path of messages: typed, paged, and charged to the turn.
 
+use crate::config::Side;
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
 use crate::core::closed::{Closed, identity};
 use crate::core::turn::{Kind, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::limits::TOPIC_COUNT_SIZE_MAX;
 use crate::pattern::Pattern;
 use crate::proxy::{Proxy, Socket, Stop};
 use crate::reason::CloseReason;
@@ -49,6 +51,10 @@ pub enum AdminError {
     NoTopics,
     /// The only peer that matches the filter is the one that sent the command.
     OnlyAsker,
+    /// The proxy counts as many topics as it may.
+    TooManyCounts,
+    /// A topic to count has more than [`TOPIC_COUNT_SIZE_MAX`] bytes.
+    TopicTooLong,
 }
 
 impl std::fmt::Display for AdminError {
@@ -69,6 +75,10 @@ impl std::fmt::Display for AdminError {
             Self::OnlyAsker => {
                 "this connection sent the command, so it stays open: close it at your end"
             }
+            Self::TooManyCounts => {
+                "this proxy counts 64 topics, the most that it may: close clients that count others"
+            }
+            Self::TopicTooLong => "the topic has more than 255 bytes: count a beginning of it",
         })
     }
 }
@@ -364,6 +374,30 @@ impl Admin<'_> {
             items,
             total: Some(total),
         })
+    }
+
+    /// The messages that a side of a proxy, or any, has received and passed on, and whose first
+    /// frame begins with `topic`. The first question begins a count, with zero, which ends with the
+    /// connection that asked; a count of the program itself ends with the proxy. Only while there
+    /// are counts, each message costs a comparison with each of them.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchProxy`], [`AdminError::TooManyCounts`], [`AdminError::TopicTooLong`].
+    pub fn count(
+        &mut self,
+        proxy: ProxyId,
+        side: Option<Side>,
+        topic: &[u8],
+    ) -> Result<u64, AdminError> {
+        if topic.len() > TOPIC_COUNT_SIZE_MAX {
+            return Err(AdminError::TopicTooLong);
+        }
+        self.find(proxy)?;
+        let observers = &mut self.core.proxies[proxy].observers;
+        let messages = observers.count_topic(self.asker, side, topic);
+        self.core.account_topic_counts();
+        self.charge_views(1);
+        messages.ok_or(AdminError::TooManyCounts)
     }
 
     /// The topics with a prefix that peers of a proxy subscribe to, in the order of their bytes.

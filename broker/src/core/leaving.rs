@@ -100,6 +100,7 @@ impl Core {
         for socket in &sockets {
             self.free_socket(*socket);
         }
+        self.end_topic_counts(id);
         self.recorded.retain(|proxy| *proxy != id);
         self.pending.forget(id);
         self.timers.forget_proxy(id);

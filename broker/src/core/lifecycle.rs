@@ -289,6 +289,7 @@ impl Core {
             self.detach(id, socket_id);
         }
         self.take_tail(id);
+        self.forget_topic_counts(id);
         self.reload.forget(id);
         self.forget_request(id);
         self.forget_password(id);

@@ -69,6 +69,8 @@ pub(super) struct Memory {
     limit: u64,
     /// The memory freed at the limit since the last log line about it.
     pub(super) shed: Option<Shed>,
+    /// Bytes of counts by topic, for clients of controls.
+    pub(super) topic_counts: u64,
 }
 
 /// A holder of memory that can be freed.
@@ -198,6 +200,7 @@ impl Core {
             + self.memory.asked * ZAP_REQUEST_MEMORY
             + self.passwords.memory()
             + self.reload.memory()
+            + self.memory.topic_counts
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

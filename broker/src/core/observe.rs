@@ -11,7 +11,7 @@ use crate::conn::egress::Shared;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnTable, Input, Overflowing, Room};
 use crate::core::Core;
-use crate::ids::{ConnId, SocketId};
+use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::{Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::observers::Observers;
@@ -158,12 +158,8 @@ impl Observer<'_> {
     ) {
         let bytes = wire.bytes();
         let Sender { id, prefix, side } = sender;
-        let Observers {
-            counters,
-            recording,
-            ..
-        } = &mut *self.parts;
-        counters.count(side, prefix, bytes);
+        self.parts.count(side, prefix, bytes);
+        let recording = &mut self.parts.recording;
         if recording.tape().is_some() {
             let conn = conns.get(id);
             let peer = conn.map(|conn| (conn.peer, conn.user.as_deref()));
@@ -243,6 +239,28 @@ impl Copies {
 }
 
 impl Core {
+    /// The client of a control has left: its counts by topic end.
+    pub(super) fn forget_topic_counts(&mut self, owner: ConnId) {
+        if self.memory.topic_counts > 0 {
+            for (_, proxy) in self.proxies.iter_mut() {
+                proxy.observers.forget_topics(owner);
+            }
+            self.account_topic_counts();
+        }
+    }
+
+    /// A proxy is freed, with its counts by topic.
+    pub(super) fn end_topic_counts(&mut self, proxy: ProxyId) {
+        self.memory.topic_counts -= self.proxies[proxy].observers.memory();
+    }
+
+    /// Counts by topic have come or gone.
+    pub(super) fn account_topic_counts(&mut self) {
+        let sizes = self.proxies.iter();
+        let sizes = sizes.map(|(_, proxy)| proxy.observers.memory());
+        self.memory.topic_counts = sizes.sum();
+    }
+
     /// Lets observers take note of a subscription or cancel that an XPUB passes on, in the form
     /// that an application would get.
     pub(super) fn observe_subscription(

@@ -68,6 +68,13 @@ impl Query {
             way: Way::Now(|_, _| Ok(list_commands())),
         },
         Self {
+            name: "count",
+            keys: &["side", "topic", "topic_hex"],
+            doc: "The messages with this topic since this client has first asked, until it leaves",
+            about: About::One,
+            way: Way::Now(count),
+        },
+        Self {
             name: "kick",
             keys: &["id", "address", "identity", "identity_hex"],
             doc: "Closes the peers with this id, address or identity, but never the sender",
@@ -337,6 +344,22 @@ fn list_closed(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, St
     let closed = admin.closed_peers(request.proxy, &filter, &page);
     let closed = closed.map_err(|error| error.to_string())?;
     Ok(json!({ "closed": render(&closed, render_closed) }))
+}
+
+fn count(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let complaint = || "side: write frontend or backend".to_owned();
+    let side = match request.text("side")? {
+        None => None,
+        Some(name) => {
+            let mut sides = SocketName::SIDES.into_iter();
+            let found = sides.find(|side| side.name() == name);
+            Some(found.and_then(SocketName::side).ok_or_else(complaint)?)
+        }
+    };
+    let topic = request.bytes("topic")?.unwrap_or_default();
+    let messages = admin.count(request.proxy, side, &topic);
+    let messages = messages.map_err(|error| error.to_string())?;
+    Ok(json!({ "messages": messages }))
 }
 
 fn kick(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {

@@ -35,6 +35,8 @@ impl Core {
         }
         found.connections += self.walk_requests() * ZAP_REQUEST_MEMORY + self.walk_passwords();
         found.connections += self.reload.walk();
+        let proxies = self.proxies.iter();
+        found.connections += proxies.map(|(_, it)| it.observers.memory()).sum::<u64>();
         for (_, closing) in self.conns.closing() {
             found.connections += CONNECTION_MEMORY;
             walk.visit(&closing.egress);

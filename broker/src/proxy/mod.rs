@@ -11,6 +11,7 @@ use std::time::Instant;
 pub(crate) mod loop_peers;
 pub(crate) mod observers;
 pub(crate) mod socket;
+mod topic_counts;
 
 use observers::Observers;
 pub(crate) use socket::{Linger, Socket, Undelivered};

@@ -5,6 +5,7 @@
 use crate::config::{CaptureFormat, ProxyConfig, Side, SocketName};
 use crate::ids::ConnId;
 use crate::peer::PeerAddress;
+use crate::proxy::topic_counts::TopicCounts;
 use crate::record::{Direction, Origin, Tape};
 use zmtp::encode::append_frame;
 use zmtp::{Frames, SocketType};
@@ -17,6 +18,7 @@ pub(crate) struct Observers {
     /// Whether any of them takes note of messages; if not, forwarding skips them.
     is_active: bool,
     pub(crate) recording: Recording,
+    topics: TopicCounts,
 }
 
 /// Messages received by one side, as `zmq_proxy_steerable` counts them.
@@ -72,6 +74,7 @@ impl Observers {
                 tape: None,
                 types,
             },
+            topics: TopicCounts::default(),
         };
         observers.decide();
         observers
@@ -109,6 +112,39 @@ impl Observers {
         self.decide();
     }
 
+    /// The messages with this topic that `side` has received since the first question of this
+    /// client about them; `None`: too many are counted.
+    pub(crate) fn count_topic(
+        &mut self,
+        owner: Option<ConnId>,
+        side: Option<Side>,
+        prefix: &[u8],
+    ) -> Option<u64> {
+        let messages = self.topics.ask(owner, side, prefix);
+        self.decide();
+        messages
+    }
+
+    /// Ends the counts of a client of a control.
+    pub(crate) fn forget_topics(&mut self, owner: ConnId) {
+        if !self.topics.is_empty() {
+            self.topics.forget(owner);
+            self.decide();
+        }
+    }
+
+    /// Counts a message that `side` received and that goes on.
+    #[inline]
+    pub(crate) fn count(&mut self, side: Side, identity: &[u8], wire: &[u8]) {
+        self.counters.count(side, identity, wire);
+        self.topics.count(side, wire);
+    }
+
+    /// Bytes of the counts of clients.
+    pub(crate) fn memory(&self) -> u64 {
+        self.topics.memory()
+    }
+
     /// All that the configuration determines, but for the recording.
     pub(crate) fn configured(&self) -> String {
         let (capture, has_control) = (&self.capture, self.counters.has_control);
@@ -122,7 +158,7 @@ impl Observers {
             ..
         } = self.capture;
         let is_kept = self.counters.has_control || self.recording.tape.is_some();
-        self.is_active = blocks || has_readers || is_kept;
+        self.is_active = blocks || has_readers || is_kept || !self.topics.is_empty();
     }
 }
 

@@ -118,6 +118,7 @@ const COVERED: &[&str] = &[
     "changes that failed",
     "copies",
     "copies missed",
+    "counts by topic",
     "cut by the end of a turn",
     "decided by the program",
     "denied",

@@ -82,6 +82,11 @@ struct Reader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Empty,
+    /// The messages with a topic; if not exactly, at least these.
+    Count {
+        is_exact: bool,
+        messages: u64,
+    },
     /// JSON that contains this text.
     Json(String),
     /// Frames and bytes from the frontend and from the backend; if not exactly, at least these.
@@ -95,6 +100,8 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     answers: BTreeMap<ConnId, VecDeque<Answer>>,
+    /// The messages since a client of the control has first asked for those of a side with a topic.
+    counts: BTreeMap<(ConnId, usize, Vec<u8>), u64>,
     /// Messages do not go on without a copy.
     pub(crate) blocks: bool,
     calls: u64,
@@ -144,6 +151,7 @@ impl Watch {
         };
         (has(SocketName::Capture) || has(SocketName::Control)).then(|| Self {
             answers: BTreeMap::new(),
+            counts: BTreeMap::new(),
             blocks: has(SocketName::Capture)
                 && capture.socket_type != SocketType::Pub
                 && capture.socket.options.overflow == Overflow::Block,
@@ -186,6 +194,7 @@ impl Watch {
         *self = Self {
             answers: std::mem::take(&mut self.answers),
             calls: self.calls,
+            counts: std::mem::take(&mut self.counts),
             expired: self.expired,
             is_paused: self.is_paused,
             passed: self.passed,
@@ -228,6 +237,11 @@ impl Watch {
         );
         let side = usize::from(sender.side == SocketName::Backend);
         let is_labelled = self.types[side] == SocketType::Router;
+        for ((_, counted, topic), messages) in &mut self.counts {
+            if *counted == side && message.first.starts_with(topic) {
+                *messages += 1;
+            }
+        }
         let [frames, bytes] = &mut self.passed[side];
         *frames += message.frames + u64::from(is_labelled);
         *bytes += message.body_bytes;
@@ -417,6 +431,11 @@ impl Watch {
             [b'{', ..] => {
                 let text = String::from_utf8_lossy(command);
                 let word = text.split('"').nth(3).unwrap_or_default();
+                if word == "count" {
+                    let answer = self.count(id, &text);
+                    self.answers.entry(id).or_default().push_back(answer);
+                    return 1;
+                }
                 Some(Answer::Json(match word {
                     "kick" if kicked == 0 => "{\"error\":\"".to_owned(),
                     "kick" => "{\"kicked\":[\"".to_owned(),
@@ -429,6 +448,20 @@ impl Watch {
         let count = usize::from(answer.is_some());
         self.answers.entry(id).or_default().extend(answer);
         count
+    }
+
+    /// The answer to a question for a count by topic.
+    fn count(&mut self, id: ConnId, question: &str) -> Answer {
+        let value = |index| question.split('"').nth(index).unwrap_or_default();
+        let side = usize::from(value(7) == "backend");
+        let topic = value(11);
+        let topic = topic.as_bytes().to_vec();
+        let messages = self.counts.entry((id, side, topic)).or_default();
+        Answer::Count {
+            // Subscriptions that are passed on are messages too.
+            is_exact: side == 0 || self.types[1] != SocketType::Xpub,
+            messages: *messages,
+        }
     }
 
     /// The control answers a question that it got earlier.
@@ -463,6 +496,18 @@ impl Watch {
         let answer = self.answers.entry(id).or_default().pop_front();
         match answer.unwrap_or_else(|| panic!("{id:?} was answered without a question")) {
             Answer::Empty => assert_eq!(bodies, [b""], "the answer to a command"),
+            Answer::Count { is_exact, messages } => {
+                let [body] = bodies[..] else {
+                    panic!("an answer of {} frames", bodies.len())
+                };
+                let body = String::from_utf8_lossy(body);
+                let told = body.split([':', '}']).nth(1).map(str::parse::<u64>);
+                let Some(Ok(told)) = told else {
+                    panic!("{body} is not a count")
+                };
+                let is_right = told == messages || !is_exact && told > messages;
+                assert!(is_right, "{body} instead of {messages}");
+            }
             Answer::Json(text) => {
                 let [body] = bodies[..] else {
                     panic!("an answer of {} frames", bodies.len())

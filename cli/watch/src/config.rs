@@ -189,6 +189,8 @@ pub struct SilentConfig {
     pub proxy: String,
     /// The side that receives them; [`None`]: any.
     pub side: Option<SocketName>,
+    /// Only those whose first frame begins with it.
+    pub topic: Option<String>,
 }
 
 /// The process to look for.

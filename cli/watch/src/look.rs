@@ -33,7 +33,7 @@ pub(crate) enum Finding {
 /// What a watch remembers of the last look.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
-    /// The number of messages by side or peer.
+    /// The number of messages by side, peer or topic.
     counts: Option<BTreeMap<String, u64>>,
     is_over: bool,
     ledgers: BTreeMap<String, Ledger>,
@@ -56,7 +56,7 @@ const MARKS_MAX: usize = 32;
 pub(crate) fn questions(config: &Config) -> Vec<Value> {
     let mut questions = vec![json!({ "command": "status" })];
     for watch in &config.watches {
-        if let Some(question) = about_peers(&watch.sign)
+        if let Some(question) = question_of(&watch.sign)
             && !questions.contains(&question)
         {
             questions.push(question);
@@ -65,8 +65,9 @@ pub(crate) fn questions(config: &Config) -> Vec<Value> {
     questions
 }
 
-/// The question about peers that a sign needs.
-fn about_peers(sign: &SignConfig) -> Option<Value> {
+/// The question of its own that a sign needs.
+fn question_of(sign: &SignConfig) -> Option<Value> {
+    let mut question = json!({ "command": "peers" });
     let (proxy, side) = match sign {
         SignConfig::Absent(AbsentConfig {
             identity: None,
@@ -74,16 +75,25 @@ fn about_peers(sign: &SignConfig) -> Option<Value> {
             ..
         })
         | SignConfig::Backlog(BacklogConfig { age: None, .. })
-        | SignConfig::Silent(SilentConfig { identity: None, .. })
+        | SignConfig::Silent(SilentConfig {
+            identity: None,
+            topic: None,
+            ..
+        })
         | SignConfig::Broker
         | SignConfig::Heartbeat { .. }
         | SignConfig::Process(_) => return None,
         SignConfig::Absent(AbsentConfig { proxy, side, .. })
         | SignConfig::Backlog(BacklogConfig { proxy, side, .. })
         | SignConfig::Stuck { proxy, side } => (proxy, Some(*side)),
-        SignConfig::Silent(SilentConfig { proxy, side, .. }) => (proxy, *side),
+        SignConfig::Silent(config) => {
+            if let Some(topic) = &config.topic {
+                question = json!({ "command": "count", "topic": topic });
+            }
+            (&config.proxy, config.side)
+        }
     };
-    let mut question = json!({ "command": "peers", "proxy": proxy });
+    question["proxy"] = json!(proxy);
     if let Some(side) = side {
         question["side"] = json!(side.name());
     }
@@ -122,21 +132,25 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The peers for this sign, at most [`PEERS_MAX`].
-    fn peers(&self, sign: &SignConfig) -> Result<&'a [Value], Finding> {
-        let wanted = about_peers(sign);
+    /// The answer to the question of this sign.
+    fn answer(&self, sign: &SignConfig) -> Result<&'a Value, Finding> {
+        let wanted = question_of(sign);
         let index = self
             .questions
             .iter()
             .position(|it| Some(it) == wanted.as_ref());
         match index.and_then(|index| self.answers.get(index)) {
-            Some(Ok(answer)) => {
-                let peers = answer["peers"].as_array().map_or(&[][..], Vec::as_slice);
-                Ok(&peers[..peers.len().min(PEERS_MAX)])
-            }
+            Some(Ok(answer)) => Ok(answer),
             Some(Err(sentence)) => Err(Finding::Blind(sentence.clone())),
             None => Err(Finding::Blind("the broker gave no answer".to_owned())),
         }
+    }
+
+    /// The peers for this sign, at most [`PEERS_MAX`].
+    fn peers(&self, sign: &SignConfig) -> Result<&'a [Value], Finding> {
+        let peers = self.answer(sign)?["peers"].as_array();
+        let peers = peers.map_or(&[][..], Vec::as_slice);
+        Ok(&peers[..peers.len().min(PEERS_MAX)])
     }
 }
 
@@ -175,14 +189,18 @@ impl Evidence {
     ) -> Result<Finding, Finding> {
         let proxy = look.proxy(&config.proxy)?;
         let received = |object: &Value| number(object, "messages_received");
-        let counts: BTreeMap<String, u64> = match &config.identity {
-            Some(identity) => {
+        let counts: BTreeMap<String, u64> = match (&config.identity, &config.topic) {
+            (None, Some(topic)) => {
+                let messages = number(look.answer(sign)?, "messages");
+                [(topic.clone(), messages)].into()
+            }
+            (Some(identity), _) => {
                 let peers = look.peers(sign)?.iter();
                 let meant = peers.filter(|peer| peer["identity"] == **identity);
                 let id = |peer: &Value| peer["id"].as_str().unwrap_or_default().to_owned();
                 meant.map(|peer| (id(peer), received(peer))).collect()
             }
-            None => {
+            (None, None) => {
                 let sides = config
                     .side
                     .map_or_else(|| SocketName::SIDES.to_vec(), |side| vec![side]);
@@ -196,8 +214,11 @@ impl Evidence {
         let (Some(before), Some(counts)) = (before, &self.counts) else {
             return Ok(Finding::Bad("no message since the first look".to_owned()));
         };
-        let is_more =
-            |(key, count): (&String, &u64)| *count > before.get(key).copied().unwrap_or_default();
+        // A count that has become smaller has begun anew, with zero.
+        let is_more = |(key, count): (&String, &u64)| {
+            let before = before.get(key).filter(|before| *before <= count);
+            *count > before.copied().unwrap_or_default()
+        };
         Ok(match counts.iter().any(is_more) {
             true => Finding::Good(look.now),
             false => Finding::Bad(String::new()),

@@ -427,6 +427,40 @@ fn a_peer_that_goes_silent_while_connected_is_noticed() {
 }
 
 #[test]
+fn a_topic_that_goes_silent_is_told_from_others() {
+    let home = Home::new();
+    let forwarder = ["forwarder", "--frontend", ANY, "--backend", ANY];
+    let broker = home.start(2, &forwarder);
+    let config = "[[watch]]\nname = \"w\"\nafter = \"500ms\"\ngrace = \"200ms\"\n\
+                  silent = { proxy = \"forwarder\", side = \"frontend\", topic = \"rain.\" }\n\
+                  action = [\"true\"]\n";
+    let mut python = Python::beside(&broker);
+    python.run(
+        r#"
+        reader = connect(zmq.SUB, backend, subscribe=b"")
+        rain, sun = connect(zmq.PUB, frontend), connect(zmq.PUB, frontend)
+        "#,
+    );
+    let watching = Watching::start_in(home, config, &[]);
+    python.begin(
+        r#"
+        for n in range(40):
+            rain.send_multipart([b"rain.north", b"1"])
+            sun.send_multipart([b"sun", b"rain."])
+            time.sleep(0.05)
+        "#,
+    );
+    watching.wait_state("w", "up");
+    python.finish();
+    // The other topic goes on.
+    python.begin("for n in range(100): sun.send_multipart([b'sun', b'rain.']); time.sleep(0.05)");
+    watching.wait_actions("w", 1);
+    python.finish();
+    python.run("rain.send_multipart([b'rain.', b'1'])");
+    let _ = watching.process.wait_log("w: recovered");
+}
+
+#[test]
 fn a_worker_that_holds_a_request_is_told_from_idle_ones() {
     let home = Home::new();
     let (broker, config) = follow(&home, "stuck = { proxy = \"queue\" }\naction = [\"true\"]");

@@ -377,7 +377,7 @@ fn wrong_queries_are_answered_with_the_reason() {
             control.send(text)
             return json.loads(control.recv())["error"]
         assert "invalid JSON" in complaint(b"{nonsense")
-        assert complaint(b"{}").startswith("command: write one of closed, commands, kick")
+        assert complaint(b"{}").startswith("command: write one of closed, commands, count, kick")
         assert "unknown command \"peer\"" in complaint(b'{"command": "peer"}')
         assert "peers has no key \"sid\"" in complaint(b'{"command": "peers", "sid": "x"}')
         assert complaint(b'{"command": "peers", "limit": 0}').startswith("limit: ")
@@ -386,8 +386,8 @@ fn wrong_queries_are_answered_with_the_reason() {
         assert complaint(b'{"command": "closed", "limit": 1001}').startswith("limit: ")
         names = [found["name"] for found in ask(command="commands")["commands"]]
         assert names == [
-            "closed", "commands", "kick", "pause", "peers", "reload", "resume", "statistics",
-            "status", "subscriptions", "terminate", "who"]
+            "closed", "commands", "count", "kick", "pause", "peers", "reload", "resume",
+            "statistics", "status", "subscriptions", "terminate", "who"]
         "#,
     );
 }

@@ -118,7 +118,7 @@ impl Steerer {
 
     fn command(&self, tools: &mut Tools<'_>) -> Vec<u8> {
         let random = &mut tools.ctx.random;
-        let command = match random.below(13) {
+        let command = match random.below(15) {
             4 if self.terminates => "TERMINATE",
             0 | 1 if self.pauses => "PAUSE",
             0..=3 => "RESUME",
@@ -127,6 +127,14 @@ impl Steerer {
             8 => r#"{"command": "statistics"}"#,
             9 => "NONSENSE",
             10 => r#"{"command": "reload"}"#,
+            11 | 12 => {
+                let side = random.pick(&["frontend", "backend"]);
+                let topic = random.pick(&["", "a", "ab"]);
+                tools.ctx.coverage.add("counts by topic", 1);
+                let count =
+                    format!(r#"{{"command": "count", "side": "{side}", "topic": "{topic}"}}"#);
+                return count.into_bytes();
+            }
             _ => {
                 // A recent peer, or none.
                 let cables = tools.ctx.cables.len();

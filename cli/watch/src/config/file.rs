@@ -3,7 +3,7 @@
 //! The tables may stand in the file of a broker, whose other keys are left to it.
 
 use broker::config::{ConfigError, SocketName, hint};
-use broker::limits::CONFIG_SIZE_MAX;
+use broker::limits::{CONFIG_SIZE_MAX, TOPIC_COUNT_SIZE_MAX};
 use toml::de::{DeTable, DeValue};
 use zmtp::{SocketType, show};
 
@@ -351,7 +351,7 @@ impl Reader<'_> {
             "broker" => &[],
             "heartbeat" => &["service", "type"],
             "process" => &["pid_file", "unit"],
-            "silent" => &["identity", "proxy", "side"],
+            "silent" => &["identity", "proxy", "side", "topic"],
             _ => &["proxy", "side"],
         };
         self.refuse_unknown(&node, keys);
@@ -384,16 +384,39 @@ impl Reader<'_> {
                 })
             }
             "backlog" => self.backlog(&node, proxy, side)?,
-            "silent" => SignConfig::Silent(SilentConfig {
-                identity: self.text(&node, "identity"),
-                proxy,
-                side,
-            }),
+            "silent" => self.silent(&node, proxy, side)?,
             _ => SignConfig::Stuck {
                 proxy,
                 side: side.unwrap_or(SocketName::Backend),
             },
         })
+    }
+
+    fn silent(
+        &mut self,
+        node: &Node<'_, '_>,
+        proxy: String,
+        side: Option<SocketName>,
+    ) -> Option<SignConfig> {
+        let (identity, topic) = (self.text(node, "identity"), self.text(node, "topic"));
+        if identity.is_some() && topic.is_some() {
+            let sentence = "write identity or topic: the broker counts by one of them";
+            self.fail(&node.at, &node.key, sentence);
+            return None;
+        }
+        if topic
+            .as_ref()
+            .is_some_and(|it| it.len() > TOPIC_COUNT_SIZE_MAX)
+        {
+            let sentence = format!("write the first {TOPIC_COUNT_SIZE_MAX} bytes of the topic");
+            self.fail(&node.at, &node.join("topic"), sentence);
+        }
+        Some(SignConfig::Silent(SilentConfig {
+            identity,
+            proxy,
+            side,
+            topic,
+        }))
     }
 
     fn backlog(

@@ -18,7 +18,7 @@ kind = "forwarder"
 
 [[watch]]
 name = "camera"
-silent = { proxy = "forwarder", side = "frontend" }
+silent = { proxy = "forwarder", side = "frontend", topic = "weather." }
 after = "30s"
 grace = 500
 confirm = 3
@@ -57,6 +57,7 @@ fn every_key_has_its_place() {
         identity: None,
         proxy: "forwarder".into(),
         side,
+        topic: Some("weather.".into()),
     });
     assert_eq!(camera.sign, silent);
     assert_eq!(camera.grace, Duration::from_millis(500));

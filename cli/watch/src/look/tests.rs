@@ -47,6 +47,7 @@ fn silent(identity: Option<&str>) -> SignConfig {
         identity: identity.map(str::to_owned),
         proxy: "q".to_owned(),
         side: None,
+        topic: None,
     })
 }
 
@@ -77,6 +78,47 @@ fn a_counter_that_grows_is_a_sign_of_life() {
     );
     assert!(matches!(look(5), Finding::Bad(_)));
     assert_eq!(look(6), Finding::Good(now));
+}
+
+/// The broker counts by topic as long as the connection of the watch is open.
+#[test]
+fn a_count_by_topic_may_begin_anew() {
+    let mut config = Config::default();
+    let sign = SignConfig::Silent(SilentConfig {
+        identity: None,
+        proxy: "q".to_owned(),
+        side: Some(SocketName::Frontend),
+        topic: Some("weather.".to_owned()),
+    });
+    let watch = crate::config::WatchConfig::new("w", sign.clone());
+    config.watches.push(watch);
+    let questions = questions(&config);
+    let asked = json!({
+        "command": "count", "proxy": "q", "side": "frontend", "topic": "weather.",
+    });
+    assert_eq!(questions[1], asked);
+    let (mut evidence, now) = (Evidence::default(), Instant::now());
+    let mut look = |count: u64| {
+        let answers = [Ok(status(0, 0, 0)), Ok(json!({ "messages": count }))];
+        let look = Look {
+            answers: &answers,
+            now,
+            questions: &questions,
+        };
+        evidence.judge(&sign, &look)
+    };
+    assert!(matches!(look(0), Finding::Bad(_)), "it has just begun");
+    assert_eq!(look(7), Finding::Good(now));
+    assert!(matches!(look(7), Finding::Bad(_)));
+    assert!(matches!(look(0), Finding::Bad(_)), "another connection");
+    assert_eq!(look(1), Finding::Good(now));
+    assert!(matches!(look(1), Finding::Bad(_)));
+    assert_eq!(look(9), Finding::Good(now));
+    assert_eq!(
+        look(3),
+        Finding::Good(now),
+        "another connection, and messages"
+    );
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(crate) fn watch(random: &mut Random, index: usize, is_calm: bool) -> WatchCo
             identity: None,
             proxy: own.clone(),
             side: Some(SocketName::Frontend),
+            topic: random.chance(50).then(|| own.clone()),
         }),
         3 => SignConfig::Stuck {
             proxy: own.clone(),

@@ -47,6 +47,8 @@ pub(crate) struct World {
     /// Since when the broker does not answer; at first the question is pending, for this long.
     broker_away: Option<(Duration, Duration)>,
     config: Config,
+    /// The messages of each service before those that the broker counts by topic.
+    counted_since: Vec<u64>,
     /// Since when every watch that is silent has had to act, in calm runs.
     hung_at: Vec<Option<Duration>>,
     is_calm: bool,
@@ -78,6 +80,7 @@ impl World {
             broker_away: None,
             watcher: Watcher::new(config.clone(), is_dry, start),
             config,
+            counted_since: vec![0; count],
             hung_at: vec![None; count],
             is_calm,
             is_dry,
@@ -168,6 +171,7 @@ impl World {
                     let back = self.random.time(1000, 60_000);
                     self.add(back, Happening::Broker(true));
                 }
+                self.counted_since.clone_from(&self.messages);
                 let pending = self.random.time(0, 8000);
                 self.broker_away = (!answers).then_some((self.now, pending));
             }
@@ -300,8 +304,17 @@ impl World {
         let Some(name) = question["proxy"].as_str() else {
             return self.status_of_broker();
         };
-        assert_eq!(question["command"], "peers");
         let index = name[1..].parse::<usize>().expect("a number");
+        if question["command"] == "count" {
+            assert_eq!(
+                (&question["side"], &question["topic"]),
+                (&json!("frontend"), &json!(name))
+            );
+            // Counting begins with the first question, and anew on another connection.
+            let since = self.counted_since[index];
+            return json!({ "messages": self.messages[index] - since });
+        }
+        assert_eq!(question["command"], "peers");
         match self.config.watches[index].sign {
             SignConfig::Backlog(_) => self.traffic[index].queue(),
             _ => self.traffic[index].peers(),
