@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use broker::config::Admission;
 use broker::config::endpoint::Endpoint;
 use zmtp::{HeartbeatConfig, Incompatible, MechanismConfig, SessionConfig, SocketType, encode};
 
@@ -32,7 +33,7 @@ mod subscriptions;
 mod wire;
 
 pub(crate) use advice::Advice;
-pub(crate) use security::SecurityArgs;
+pub(crate) use security::{SecurityArgs, ServerArgs};
 pub(crate) use socket::{Arrival, Loss, News, PeerId, Socket, Waker};
 pub(crate) use stream::{Listener, Stream};
 pub(crate) use wire::Wire;
@@ -99,7 +100,7 @@ impl Client {
         stream.set_write_timeout(Some(timeout))?;
         let now = Instant::now();
         let mut client = Self {
-            connection: Connection::new(stream, Arc::new(config), now),
+            connection: Connection::new(stream, Arc::new(config), Admission::Any, now),
             scratch: vec![0; READ_SIZE_MIN],
         };
         match client.advance(Some(now + timeout)) {

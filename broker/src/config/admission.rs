@@ -184,11 +184,8 @@ impl Admission {
 
     /// Whether a peer with these credentials may come in from this address; `None` if the program
     /// decides.
-    pub(crate) fn decide(
-        &self,
-        credentials: &Credentials,
-        address: PeerAddress,
-    ) -> Option<Authorization> {
+    #[must_use]
+    pub fn decide(&self, credentials: &Credentials, address: PeerAddress) -> Option<Authorization> {
         let user = match (self, credentials) {
             (Self::Program, _) => return None,
             (Self::Any, Credentials::Null) => return Some(Authorization::Granted { user: None }),

@@ -30,7 +30,7 @@ pub use check::{Fault, Place, Problem};
 pub use endpoint::{Attach, Endpoint, EndpointError};
 pub use file::{ConfigError, ConfigErrors};
 pub use http::{HttpAddress, HttpConfig, HttpToken};
-pub use keys::{KeyError, UserFile, plain_client, public_key, read_secret_key};
+pub use keys::{KeyError, UserFile, curve_clients, plain_client, public_key, read_secret_key};
 pub use kind::{Kind, PairError, socket};
 pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, Reject, SocketOption,

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use zmtp::{Authorization, Event, Peer, Session, SessionConfig, Version};
+use broker::config::Admission;
+use zmtp::{Authorization, Credentials, Event, Peer, Session, SessionConfig, Version};
 
 use super::queue::Queue;
 use super::wire::Wire;
@@ -16,6 +17,8 @@ use super::{Advice, ClientError, Stream};
 /// A connection, from its greeting on.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Which peers may come in, if the mechanism asks.
+    admission: Admission,
     /// Received bytes; those before `taken` are handled.
     input: Vec<u8>,
     /// Bytes to be sent.
@@ -41,10 +44,16 @@ const KEPT_SIZE_MAX: usize = 64 << 10;
 
 impl Connection {
     /// Begins a handshake on a stream.
-    pub(super) fn new(stream: Stream, config: Arc<SessionConfig>, now: Instant) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        config: Arc<SessionConfig>,
+        admission: Admission,
+        now: Instant,
+    ) -> Self {
         let mut out = Queue::default();
         let session = Session::new(config, now, out.tail());
         Self {
+            admission,
             input: Vec::new(),
             out,
             session,
@@ -75,7 +84,11 @@ impl Connection {
             let step = self.session.handle_input(input, self.out.tail());
             let step = step.map_err(ClientError::Protocol)?;
             self.taken += step.consumed;
-            match step.event {
+            let event = match step.event {
+                Event::Authenticate(credentials) => self.admit(&credentials)?,
+                event => event,
+            };
+            match event {
                 Event::Message(span) => {
                     self.session.accept();
                     let at = self.taken..self.taken + span.size;
@@ -91,13 +104,10 @@ impl Connection {
                     }
                     return Ok(None);
                 }
-                // A client lets in the peer that it has connected to.
-                Event::Authenticate(_) => {
-                    let granted = Authorization::Granted { user: None };
-                    let decided = self.session.authorize(granted, self.out.tail());
-                    decided.map_err(ClientError::Protocol)?;
-                }
-                Event::LoopCheck(_) | Event::Trial(_) | Event::Undecided => {}
+                Event::Authenticate(_)
+                | Event::LoopCheck(_)
+                | Event::Trial(_)
+                | Event::Undecided => {}
                 Event::Progress => self.steps = self.steps.saturating_add(1),
                 Event::Ready(peer) => {
                     self.version = peer.version;
@@ -118,6 +128,16 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Decides about the peer; the answer is what happens next.
+    fn admit(&mut self, credentials: &Credentials) -> Result<Event, ClientError> {
+        let decision = self
+            .admission
+            .decide(credentials, self.stream().peer_address());
+        let decision = decision.unwrap_or(Authorization::Denied { is_told: false });
+        let next = self.session.authorize(decision, self.out.tail());
+        next.map_err(ClientError::Protocol)
     }
 
     /// Received bytes, by a range of [`Self::step`].

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use broker::config::{Endpoint, KeyError, plain_client, public_key, read_secret_key};
+use broker::config::{
+    Admission, Endpoint, KeyError, curve_clients, plain_client, public_key, read_secret_key,
+};
 use zmtp::MechanismConfig;
-use zmtp::curve::{CurveClient, Entropy, SecretKey};
+use zmtp::curve::{CurveClient, CurveServer, Entropy, SecretKey};
 
 use crate::output::Failure;
 
@@ -31,6 +33,38 @@ pub(crate) struct SecurityArgs {
     /// PLAIN: permit the password to pass a network in the clear
     #[arg(long, global = true)]
     insecure: bool,
+}
+
+/// The clients of a socket that is a CURVE server.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct ServerArgs {
+    /// CURVE: be the server, for these clients
+    #[arg(
+        long,
+        value_name = "DIR|FILE|any",
+        requires = "curve_secret",
+        conflicts_with = "curve_server"
+    )]
+    curve_clients: Option<String>,
+}
+
+impl ServerArgs {
+    /// The mechanism for connections to or at these endpoints, and which peers may come in.
+    ///
+    /// # Errors
+    /// As for [`SecurityArgs::mechanism`]; the list of clients cannot be used.
+    pub(crate) fn mechanism(
+        &self,
+        security: &SecurityArgs,
+        endpoints: &[&Endpoint],
+    ) -> Result<(MechanismConfig, Admission), Failure> {
+        let (Some(clients), Some(secret)) = (&self.curve_clients, &security.curve_secret) else {
+            return Ok((security.mechanism(endpoints)?, Admission::Any));
+        };
+        let secret = read_secret_key(secret).map_err(unusable)?;
+        let server = MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret)));
+        Ok((server, curve_clients(clients).map_err(unusable)?))
+    }
 }
 
 impl SecurityArgs {

@@ -26,7 +26,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::config::{Attach, Endpoint};
+use broker::config::{Admission, Attach, Endpoint};
 pub(crate) use mio::Waker;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -96,6 +96,7 @@ pub(crate) struct Loss {
 /// A socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
+    admission: Admission,
     /// When to look at the deadlines of all connections.
     beat_at: Instant,
     dialers: Dialers,
@@ -195,6 +196,7 @@ impl Socket {
         let poll = Poll::new().map_err(failed)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(failed)?);
         Ok(Self {
+            admission: Admission::Any,
             beat_at: Instant::now(),
             dialers: Dialers::new(config.timeout, Arc::clone(&waker)),
             dirty: Vec::new(),
@@ -254,6 +256,11 @@ impl Socket {
             retry_at: None,
         });
         Ok(Some(bound))
+    }
+
+    /// A CURVE server lets in only these clients; without a call, all.
+    pub(crate) fn admit(&mut self, admission: Admission) {
+        self.admission = admission;
     }
 
     /// From now on SIGINT and SIGTERM are [`News::Stop`].
@@ -652,7 +659,12 @@ impl Socket {
         now: Instant,
     ) -> Result<(), ClientError> {
         stream.set_nonblocking()?;
-        let connection = Connection::new(stream, Arc::clone(&self.session), now);
+        let connection = Connection::new(
+            stream,
+            Arc::clone(&self.session),
+            self.admission.clone(),
+            now,
+        );
         let entry = self.links.vacant_entry();
         let (key, fd) = (entry.key(), connection.fd());
         let registry = self.poll.registry();

@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as LocalAddress, UnixListener, UnixStream};
 use std::time::Duration;
 
+use broker::PeerAddress;
 use broker::config::endpoint::{Endpoint, Host, IpcName};
 
 /// A connection.
@@ -68,6 +69,15 @@ impl Stream {
             Self::Ipc(stream) => stream.shutdown(how),
             Self::Tcp(stream) => stream.shutdown(how),
         }
+    }
+
+    /// The address of the peer, for lists that name networks. A local socket has none.
+    pub(super) fn peer_address(&self) -> PeerAddress {
+        let address = match self {
+            Self::Ipc(_) => None,
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+        };
+        address.map_or(PeerAddress::Inproc, PeerAddress::from)
     }
 
     /// Another handle to the same connection.

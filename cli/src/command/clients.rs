@@ -46,8 +46,12 @@ struct Request<'a> {
 pub(super) fn run(command: &ClientCommand, verbosity: Verbosity) -> Result<(), Failure> {
     let request = Request::of(command)?;
     let places: Vec<_> = request.endpoints.iter().map(|(_, it)| it).collect();
+    let CommonArgs {
+        security, server, ..
+    } = request.common;
+    let (mechanism, admission) = server.mechanism(security, &places)?;
     let config = ClientConfig {
-        mechanism: request.common.security.mechanism(&places)?,
+        mechanism,
         socket_type: request.socket_type,
         timeout: args::HANDSHAKE_TIMEOUT,
     };
@@ -58,6 +62,7 @@ pub(super) fn run(command: &ClientCommand, verbosity: Verbosity) -> Result<(), F
     }
     let output = Output::new(&request, verbosity)?;
     let mut socket = Socket::new(&config, request.topics)?;
+    socket.admit(admission);
     let input = request.send.map(|(send, shape)| {
         Input::new(
             send,

@@ -42,10 +42,9 @@ fn begun_messages_of_many_peers_have_a_common_limit() {
         peer.handshake("PUSH");
         peer.send(&long_header(0, 100 << 20)).expect("a legal size");
     }
-    let chunk = vec![b'x'; 90 << 20];
-    for peer in &mut peers {
-        // One that is given up refuses the rest.
-        drop(peer.send(&chunk));
+    // The largest input is that of the last peer, which reaches the limit, and is given up then.
+    for (peer, size) in peers.iter_mut().zip([60, 60, 60, 90]) {
+        drop(peer.send(&vec![b'x'; size << 20]));
     }
     drop(puller.wait_log("the inputs of all peers are too large"));
     let peak = puller.rss_peak_bytes();

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process;
 
-use zmqd_tests::{ANY, Finished, Python, Zmqd};
+use zmqd_tests::{ANY, Finished, Python, Scratch, Zmqd, vacant_endpoint};
 
 use crate::protocol::curve::Keys;
 use crate::protocol::plain;
@@ -266,6 +266,54 @@ fn clients_for_the_shell_pass_curve_and_plain() {
     assert!(
         complaint.contains("PLAIN handshake: check --plain-username"),
         "{complaint}"
+    );
+}
+
+#[test]
+fn a_client_for_the_shell_can_be_the_server() {
+    let keys = Keys::new("cli-server", &["server", "clients/anna", "stranger"]);
+    let endpoint = vacant_endpoint();
+    let (listening, secret) = (format!("@{endpoint}"), keys.path("server.key_secret"));
+    let clients = keys.path("clients");
+    let curve = ["--curve-secret", &secret, "--curve-clients", &clients];
+    let rep = ["rep", &listening, "--echo", "-n", "1"];
+    let replier = Zmqd::start_expecting(0, &[&rep[..], &curve].concat());
+    drop(replier.wait_log("listening"));
+    let ask = &["req", &endpoint, "hi"][..];
+    let complaint = fail(1, &[ask, &["-q"]].concat(), &client_of(&keys, "stranger"));
+    assert!(complaint.contains("lets in the key"), "{complaint}");
+    let mut python = Python::new();
+    python.set("keys", &keys.path(""));
+    python.set("endpoint", &endpoint);
+    python.run(
+        r#"
+        anna = clients_of(keys)(zmq.REQ, endpoint, name="clients/anna")
+        anna.send(b"hello")
+        assert anna.recv() == b"hello"
+        "#,
+    );
+    let Finished { code, stdout, .. } = replier.wait();
+    assert_eq!((code, &*stdout), (Some(0), "[hello]"));
+    let complaint = fail(2, &[&rep[..], &curve[2..]].concat(), &[]);
+    assert!(complaint.contains("--curve-secret"), "{complaint}");
+}
+
+#[test]
+fn bench_puts_local_sockets_under_load() {
+    let [front, back] = [Scratch::absent("ipc"), Scratch::absent("ipc")]
+        .map(|file| format!("ipc://{}", file.path()));
+    let broker = Zmqd::start(&["streamer", "--frontend", &front, "--backend", &back]);
+    let sides = [
+        "--frontend",
+        broker.frontend(),
+        "--backend",
+        broker.backend(),
+    ];
+    let time = ["--duration", "0.2", "--warmup", "0.1"];
+    let report = succeed(&[&["bench", "stream"], &sides[..], &time].concat(), &[]);
+    assert!(
+        report.contains("delivered share                1.000"),
+        "{report}"
     );
 }
 

@@ -235,7 +235,7 @@ impl SocketConfig {
         }
         let secret = file::read_secret(&options.curve_secret)?;
         if options.curve_server.is_empty() {
-            self.admission = admission(&options.curve_clients)?;
+            self.admission = curve_clients(&options.curve_clients)?;
             self.mechanism = MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret)));
         } else {
             let server = file::public_key(&options.curve_server)?;
@@ -267,8 +267,12 @@ impl SocketConfig {
     }
 }
 
-/// Without a list, ZAP handlers decide alone.
-fn admission(clients: &str) -> Result<Admission, KeyError> {
+/// The CURVE clients of a list, as the option `curve_clients` names it: a directory, a file or
+/// `any`. Without a list, ZAP handlers decide alone.
+///
+/// # Errors
+/// The list cannot be read, or contradicts itself.
+pub fn curve_clients(clients: &str) -> Result<Admission, KeyError> {
     if clients == ANY || clients.is_empty() {
         return Ok(Admission::Any);
     }

@@ -139,7 +139,7 @@ fn clients_come_from_a_directory_or_a_list() {
         Some(zmtp::Authorization::Granted { user }) => user,
         _ => None,
     };
-    let of_directory = admission(&directory).expect("certificates");
+    let of_directory = curve_clients(&directory).expect("certificates");
     assert_eq!(
         user(&of_directory, public(PUBLIC)).as_deref(),
         Some("weather")
@@ -147,9 +147,9 @@ fn clients_come_from_a_directory_or_a_list() {
     assert_eq!(user(&of_directory, public(OTHER)), None);
     let list = format!("# clients\n\n{PUBLIC} weather\n{OTHER}\tmaps\n");
     let list = files.write("list", 0o644, &list);
-    let of_list = admission(&list).expect("a list");
+    let of_list = curve_clients(&list).expect("a list");
     assert_eq!(user(&of_list, public(OTHER)).as_deref(), Some("maps"));
-    let any = admission(ANY).expect("a word");
+    let any = curve_clients(ANY).expect("a word");
     assert_eq!(user(&any, public(OTHER)).as_deref(), Some(OTHER));
 }
 
@@ -167,7 +167,7 @@ fn the_networks_of_a_client_come_from_its_line_or_certificate() {
     let unquoted = files.write("unquoted.key", 0o644, &unquoted);
     let quoted = files.write("quoted.key", 0o644, &quoted);
     for path in [list, unquoted, quoted] {
-        let Ok(Admission::Keys(keys)) = admission(&path) else {
+        let Ok(Admission::Keys(keys)) = curve_clients(&path) else {
             panic!("{path} has keys");
         };
         let client = keys.client(&public(PUBLIC)).expect("it is listed").clone();
@@ -179,7 +179,7 @@ fn the_networks_of_a_client_come_from_its_line_or_certificate() {
     }
     let other = "curve\n    from = \"x\"\n    public-key = \"{PUBLIC}\"\n";
     let other = files.write("other.key", 0o644, &other.replace("{PUBLIC}", PUBLIC));
-    assert!(admission(&other).is_ok(), "only metadata counts");
+    assert!(curve_clients(&other).is_ok(), "only metadata counts");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_wrong_list_of_clients_is_refused_with_its_line() {
         ("short a\n".to_owned(), "list:1: "),
     ] {
         let path = files.write("list", 0o644, &text);
-        let error = admission(&path).expect_err(expected).to_string();
+        let error = curve_clients(&path).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

@@ -158,7 +158,10 @@ impl Socket {
     }
 
     pub(super) fn flush(&mut self, key: usize) {
-        let link = &mut self.links[key];
+        // The limit of all inputs may have ended any link.
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
         match link.connection.flush() {
             Ok(false) => {}
             Ok(true) => {

@@ -12,7 +12,7 @@ use zmtp::SocketType;
 use super::Request;
 use super::message::Shape;
 use super::talk::Answer;
-use crate::client::SecurityArgs;
+use crate::client::{SecurityArgs, ServerArgs};
 use crate::output::Failure;
 use crate::value::{Attached, connect_by_habit, size, time, timeout};
 
@@ -212,6 +212,8 @@ pub(super) struct CommonArgs {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) security: SecurityArgs,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
 }
 
 impl SendArgs {
@@ -410,7 +412,7 @@ the output of a command (--exec), which gets the bytes of all frames on stdin. N
 
 Examples:
   zmqd rep tcp://127.0.0.1:5560 --echo
-  zmqd rep '@tcp://*:5555' pong
+  zmqd rep '@tcp://*:5555' pong --curve-secret server.key_secret --curve-clients clients
   zmqd rep tcp://127.0.0.1:5560 --parallel 2 --exec tr a-z A-Z";
 
 const PUSH_EXAMPLES: &str = "\
