@@ -1,7 +1,7 @@
 //! Clients with misbehaving peers, lost connections, and readers that go away.
 
 use zmqd_tests::raw::{self, Raw, frame, long_header};
-use zmqd_tests::{Python, Zmqd, vacant_endpoint, wait_until};
+use zmqd_tests::{Python, Zmqd, binary, turns, vacant_endpoint, wait_until};
 
 use super::clients::{client, fail, fed, succeed};
 
@@ -107,6 +107,7 @@ fn a_replier_reads_nothing_from_a_peer_that_takes_no_replies() {
 
 #[test]
 fn a_thousand_peers_take_little_memory() {
+    let _turn = turns::many_connections();
     let (puller, endpoint) = listening("pull", &[]);
     let mut peers: Vec<Raw> = (0..1000).map(|_| Raw::connect(&endpoint)).collect();
     for peer in &mut peers {
@@ -122,6 +123,67 @@ fn a_thousand_peers_take_little_memory() {
     puller.wait_connections(0);
     puller.signal("TERM");
     succeed(puller);
+}
+
+/// Some publishers leave the filtering to their subscribers.
+#[test]
+fn a_subscriber_shows_only_its_topics() {
+    let (subscriber, endpoint) = listening("sub", &["-t", "a.", "-n", "2"]);
+    let mut publisher = Raw::connect(&endpoint);
+    publisher.handshake("PUB");
+    for topic in ["a.1", "b", "a", "", "a.2"] {
+        publisher
+            .send(&frame(0, topic.as_bytes()))
+            .expect("a message");
+    }
+    assert_eq!(succeed(subscriber), "[a.1]\n[a.2]");
+}
+
+#[test]
+fn a_pair_keeps_its_first_peer() {
+    let (pair, endpoint) = listening("pair", &["-n", "1"]);
+    let mut first = Raw::connect(&endpoint);
+    first.handshake("PAIR");
+    let mut second = Raw::connect(&endpoint);
+    let opening = [&raw::greeting("NULL")[..], &raw::ready("PAIR")].concat();
+    second.send(&opening).expect("a new connection");
+    second.read_until_closed();
+    first.send(&frame(0, b"first")).expect("a message");
+    assert_eq!(succeed(pair), "[first]");
+}
+
+/// As long as peers take all of it.
+#[test]
+fn a_sender_at_full_speed_hears_a_signal() {
+    let (_sink, endpoint) = listening("pull", &["--cut", "1"]);
+    let pusher = client(&["push", &endpoint, "-n", "1000000000", "-v", "x"]);
+    drop(pusher.wait_log("connected"));
+    pusher.signal("INT");
+    succeed(pusher);
+}
+
+#[test]
+fn long_sending_shows_its_progress_on_a_terminal() {
+    let mut python = Python::new();
+    python.set("binary", &binary().to_string_lossy());
+    python.run(
+        r#"
+        import pty, subprocess
+        sink = bind(zmq.PULL)
+        terminal, stderr = pty.openpty()
+        words = [binary, "push", last_endpoint(sink), "--rate", "50", "x" * 1000]
+        pusher = subprocess.Popen(words, stderr=stderr, stdin=subprocess.DEVNULL)
+        shown = b""
+        try:
+            while b"messages/s" not in shown:
+                shown += os.read(terminal, 1000)
+            assert b" messages, 0.0 MB" in shown or b" messages, 0.1 MB" in shown, shown
+            pusher.send_signal(2)
+            assert pusher.wait(20) == 0
+        finally:
+            pusher.kill()
+        "#,
+    );
 }
 
 #[test]

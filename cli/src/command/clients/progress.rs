@@ -39,11 +39,13 @@ impl Progress {
 
     /// Writes the line if it is due.
     pub(super) fn handle_timeout(&mut self, sent: u64, now: Instant) {
-        if self.due.is_none_or(|due| due > now) || sent == 0 {
-            self.due = self.due.map(|due| due.max(now + INTERVAL / 10));
+        if self.due.is_none_or(|due| due > now) {
             return;
         }
         self.due = Some(now + INTERVAL);
+        if sent == 0 {
+            return;
+        }
         self.is_shown = true;
         let line = describe(sent, self.size, now.duration_since(self.started));
         // Without its reader the line has no purpose.

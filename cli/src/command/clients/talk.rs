@@ -95,6 +95,9 @@ const HINT: Duration = Duration::from_secs(1);
 /// The wait for peers that read nothing, or do not close the connection, at the end.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// Messages that are sent before peers and signals are heard again.
+const SENT_MAX: u32 = 256;
+
 /// A buffer keeps at most this much memory.
 const SCRATCH_SIZE_MAX: usize = 1 << 20;
 
@@ -284,7 +287,12 @@ impl Talk {
     /// Sends the messages that are due, as far as peers have room. Returns when to go on, unless
     /// something happens before.
     fn send_due(&mut self) -> Result<Option<Instant>, Failure> {
+        let mut count = 0;
         while !self.is_input_over && self.may_send() {
+            count += 1;
+            if count > SENT_MAX {
+                return Ok(Some(Instant::now()));
+            }
             let Some(input) = &mut self.input else {
                 return Ok(None);
             };
