@@ -105,6 +105,8 @@ pub(crate) struct Socket {
     events: Events,
     /// Received bytes of all links that are not handled.
     held: usize,
+    /// Nothing is sent any more.
+    is_ended: bool,
     is_paused: bool,
     links: Slab<Link>,
     listeners: Vec<Listening>,
@@ -202,6 +204,7 @@ impl Socket {
             dirty: Vec::new(),
             events: Events::with_capacity(256),
             held: 0,
+            is_ended: false,
             is_paused: false,
             links: Slab::new(),
             listeners: Vec::new(),
@@ -332,6 +335,7 @@ impl Socket {
     /// when they have read everything.
     pub(crate) fn end(&mut self) {
         self.dialers.stop();
+        self.is_ended = true;
         for (_, link) in &self.links {
             link.connection.end();
         }

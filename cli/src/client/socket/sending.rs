@@ -158,6 +158,10 @@ impl Socket {
     }
 
     pub(super) fn flush(&mut self, key: usize) {
+        // An answer to a PING would fail, and end the wait for the peer.
+        if self.is_ended {
+            return;
+        }
         // The limit of all inputs may have ended any link.
         let Some(link) = self.links.get_mut(key) else {
             return;

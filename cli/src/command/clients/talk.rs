@@ -73,6 +73,8 @@ pub(super) struct Talk {
     progress: Progress,
     /// Messages that were received; of a REP, requests that were answered.
     received: u64,
+    /// Connections that ended before their handshake.
+    refused: u64,
     /// The message in work, in wire form.
     scratch: Vec<u8>,
     sent: u64,
@@ -94,6 +96,9 @@ const HINT: Duration = Duration::from_secs(1);
 
 /// The wait for peers that read nothing, or do not close the connection, at the end.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// Connections without a handshake of which the log has a warning; more could fill it.
+const REFUSALS_SHOWN_MAX: u64 = 100;
 
 /// Messages that are sent before peers and signals are heard again.
 const SENT_MAX: u32 = 256;
@@ -127,6 +132,7 @@ impl Talk {
             plan,
             problems: BTreeSet::new(),
             received: 0,
+            refused: 0,
             scratch: Vec::new(),
             sent: 0,
             socket,
@@ -457,7 +463,12 @@ impl Talk {
                 log::warn!("cannot connect to {endpoint}: {error}; retrying");
             }
             (None, true) => log::debug!("cannot connect to {endpoint}: {error}"),
-            (None, false) => log::warn!("{endpoint}: {error}"),
+            (None, false) => {
+                self.refused += 1;
+                let is_shown = self.refused <= REFUSALS_SHOWN_MAX;
+                let level = if is_shown { Level::Warn } else { Level::Debug };
+                log::log!(level, "{endpoint}: {error}");
+            }
         }
         Ok(())
     }
