@@ -1,5 +1,6 @@
 //! `zmqd replay` into pyzmq and into zmqd, from recordings that `zmqd sniff` made.
 
+use zmqd_tests::raw::{self, Raw};
 use zmqd_tests::{ANY, Finished, Python, Scratch, Stopwatch, Zmqd, vacant_endpoint};
 
 /// Records the list `messages` of Python, sent by a socket that acts as a capture.
@@ -259,4 +260,26 @@ fn a_wrong_socket_type_is_reported() {
     ]);
     assert_eq!(finished.code, Some(1));
     assert!(finished.stderr.contains("PUSH"), "{}", finished.stderr);
+}
+
+/// After the last message nothing is sent any more: an answer would fail, and the replay with it.
+#[test]
+fn pings_at_the_end_do_no_harm() {
+    let mut python = Python::new();
+    python.run("messages = [[b'x']]");
+    let file = record(&mut python);
+    let (listener, endpoint) = raw::listen();
+    let replay = ["replay", file.path(), "--to", &endpoint, "--socket", "PUSH"];
+    let player = Zmqd::start_expecting(0, &replay);
+    let mut sink = Raw::accept(&listener);
+    sink.handshake("PULL");
+    assert_eq!(sink.read_frame(), b"x");
+    assert_eq!(sink.read_until_closed(), b"");
+    let ping = raw::frame(raw::COMMAND, b"\x04PING\0\0");
+    for _ in 0..10_000 {
+        sink.send(&ping).expect("the replay reads on");
+    }
+    drop(sink);
+    let Finished { code, stderr, .. } = player.wait();
+    assert_eq!(code, Some(0), "{stderr}");
 }
