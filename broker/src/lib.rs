@@ -60,6 +60,7 @@ pub mod json {
         endpoints, from_hex, render_closed as closed_peer, render_drops as drops,
         render_peer as peer, render_record as record, render_socket as socket,
         render_statistics as statistics, render_topic as topic, render_turns as turns,
+        render_watch as watch,
     };
 }
 

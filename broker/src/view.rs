@@ -203,6 +203,21 @@ pub struct TopicView {
     pub topic: Vec<u8>,
 }
 
+/// A service that `zmqd watch` watches, as it reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchView {
+    /// The actions so far.
+    pub actions: u64,
+    /// The name of the watch.
+    pub name: String,
+    /// The reason for its state.
+    pub reason: String,
+    /// The sign of life.
+    pub sign: String,
+    /// The state: new, up, late, down, acting, paused or failed.
+    pub state: String,
+}
+
 /// Selects peers of a proxy: a peer must match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerFilter {

@@ -1,4 +1,4 @@
-//! Real faults of networks, clocks, disks and memory, between unmodified processes.
+//! Real faults of networks, clocks, disks, memory and processes, between unmodified processes.
 //!
 //! They need root, and packages that a Rust machine may lack: `./ci.sh faults`.
 
@@ -7,4 +7,5 @@ mod clock;
 mod disk;
 mod loss;
 mod memory;
+mod orphans;
 mod partition;

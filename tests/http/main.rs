@@ -209,6 +209,7 @@ fn the_dashboard_without_peers() {
             "open",
             "shows=no peers",
             "shows=No peer is connected.",
+            "is=document.querySelector('#watches').hidden",
             &shot("empty-light"),
             "dark",
             &shot("empty-dark"),
@@ -257,6 +258,38 @@ fn the_dashboard_of_a_busy_broker() {
             "shows=SUB",
             "click=#tabs button:nth-child(4)",
             "shows=backend.sndhwm",
+        ],
+    );
+}
+
+#[test]
+fn the_dashboard_shows_watches() {
+    let scene = Scene::new();
+    let line = scene.broker.wait_log("zmqd status and zmqd ctl ask at ");
+    let control = line.rsplit(' ').next().expect("an endpoint");
+    let watches = Scratch::new(
+        "toml",
+        "[[watch]]\nname = \"tills\"\nabsent = { proxy = \"orders\" }\nafter = \"300ms\"\n\
+         grace = 0\n[[watch]]\nname = \"hub\"\nbroker = {}\n",
+    );
+    let arguments = ["watch", "--control", control, watches.path()];
+    let watch = Zmqd::start_expecting(0, &arguments);
+    browse(
+        &scene.address,
+        &[
+            "light",
+            "open",
+            "shows=Watches",
+            "shows=tills",
+            "is=document.querySelector('#services .bad').innerText === 'down'",
+            "shows=0 of 1 peers",
+            "shows=it lives",
+            &shot("watches-light"),
+            "phone",
+            "is=document.documentElement.scrollWidth <= 390",
+            // With the watch, its states go.
+            &format!("stop={}", watch.pid()),
+            "is=document.querySelector('#watches').hidden",
         ],
     );
 }

@@ -30,7 +30,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Admin<'a> {
     /// The control connection of the request; `None`: the program itself.
-    asker: Option<ConnId>,
+    pub(super) asker: Option<ConnId>,
     pub(super) core: &'a mut Core,
 }
 

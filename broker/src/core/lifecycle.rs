@@ -290,6 +290,7 @@ impl Core {
         }
         self.take_tail(id);
         self.forget_topic_counts(id);
+        self.watches.forget(id);
         self.reload.forget(id);
         self.forget_request(id);
         self.forget_password(id);

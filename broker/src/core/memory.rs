@@ -201,6 +201,7 @@ impl Core {
             + self.passwords.memory()
             + self.reload.memory()
             + self.memory.topic_counts
+            + self.watches.memory()
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

@@ -77,6 +77,7 @@ mod subscriptions;
 mod timers;
 mod turn;
 mod walk;
+mod watches;
 pub(crate) mod zap;
 
 pub use actions::Action;
@@ -100,7 +101,7 @@ use passwords::Passwords;
 pub use query::Query;
 pub use query::{
     endpoints, from_hex, render_closed, render_drops, render_peer, render_record, render_socket,
-    render_statistics, render_topic, render_turns,
+    render_statistics, render_topic, render_turns, render_watch,
 };
 use refusals::Refusals;
 use reload::Reload;
@@ -111,6 +112,7 @@ use shutdown::Shutdown;
 use subscriptions::Pending;
 use timers::{Owner, Timers};
 use turn::{Kind, Turn, cost};
+use watches::Watches;
 
 /// The whole state of a broker.
 #[derive(Debug)]
@@ -143,6 +145,7 @@ pub struct Core {
     timers: Timers,
     turn: Turn,
     users: Users,
+    watches: Watches,
 }
 
 /// Buffers of one call, kept for the next, so that messages need no allocation.
@@ -197,6 +200,7 @@ impl Core {
             timers: Timers::default(),
             turn: Turn::default(),
             users: Users::default(),
+            watches: Watches::default(),
         };
         let _ = core.begin_change(config.clone(), &Changes::default());
         core

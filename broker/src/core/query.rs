@@ -9,7 +9,7 @@ use crate::record;
 use crate::stats::TurnTimes;
 use crate::view::{
     BrokerView, ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, ProxyView,
-    SocketView, TopicView,
+    SocketView, TopicView, WatchView,
 };
 use serde_json::{Map, Value, json};
 use zmtp::{is_hidden, show};
@@ -136,6 +136,13 @@ impl Query {
             doc: "Ends the proxy; the broker ends with its last proxy",
             about: About::All,
             way: Way::Now(terminate),
+        },
+        Self {
+            name: "watches",
+            keys: &["report"],
+            doc: "The services that zmqd watch watches; with `report`, it tells their states",
+            about: About::Broker,
+            way: Way::Now(watches),
         },
         Self {
             name: "who",
@@ -406,6 +413,29 @@ fn list_subscribers(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Valu
     Ok(json!({ "peers": render(&peers, render_peer), "total": peers.total }))
 }
 
+/// Lists the watches, or takes a report of them.
+fn watches(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let Some(report) = request.object.get("report") else {
+        let list: Vec<Value> = admin.watches().iter().map(render_watch).collect();
+        return Ok(json!({ "watches": list }));
+    };
+    let complaint = || "report: write a list of watches with name, state, sign, actions, reason";
+    let read = |watch: &Value| {
+        let text = |key: &str| watch.get(key)?.as_str().map(str::to_owned);
+        Some(WatchView {
+            actions: watch.get("actions")?.as_u64()?,
+            name: text("name")?,
+            reason: text("reason")?,
+            sign: text("sign")?,
+            state: text("state")?,
+        })
+    };
+    let list = report.as_array().ok_or_else(complaint)?.iter().map(read);
+    let list: Option<Vec<WatchView>> = list.collect();
+    let kept = admin.report_watches(list.ok_or_else(complaint)?);
+    Ok(json!({ "kept": kept }))
+}
+
 fn pause(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
     done("pause", admin.pause(request.proxy))
 }
@@ -625,6 +655,17 @@ pub fn render_topic(topic: &TopicView) -> Value {
     let mut object = json!({ "peers": topic.peers, "side": topic.socket.name() });
     put_bytes(&mut object, "topic", &topic.topic);
     object
+}
+
+/// A watch of the last report.
+pub fn render_watch(watch: &WatchView) -> Value {
+    json!({
+        "actions": watch.actions,
+        "name": watch.name,
+        "reason": watch.reason,
+        "sign": watch.sign,
+        "state": watch.state,
+    })
 }
 
 /// The durations of turns, without empty buckets.

@@ -34,7 +34,7 @@ impl Core {
             walk.visit(&conn.egress);
         }
         found.connections += self.walk_requests() * ZAP_REQUEST_MEMORY + self.walk_passwords();
-        found.connections += self.reload.walk();
+        found.connections += self.reload.walk() + self.watches.walk();
         let proxies = self.proxies.iter();
         found.connections += proxies.map(|(_, it)| it.observers.memory()).sum::<u64>();
         for (_, closing) in self.conns.closing() {

@@ -197,3 +197,39 @@ fn peers_that_wait_for_a_reload_are_bounded_and_counted() {
     play.lose(peer);
     assert_eq!(play.core.memory(), play.core.walk_memory());
 }
+
+#[test]
+fn a_report_of_watches_is_forgotten_with_the_peer_that_made_it() {
+    let mut config = proxy("streamer");
+    config.control.socket.bind = vec!["tcp://127.0.0.1:3".parse().expect("an endpoint")];
+    let mut play = Play::of(config);
+    let [reporter, other] = [(); 2].map(|()| play.join_as(SocketName::Control, SocketType::Req));
+    let watch = r#"{"name":"a","state":"down","sign":"silent","actions":7,"reason":"late"}"#;
+    let report = format!("{{\"command\":\"watches\",\"report\":[{watch}]}}");
+    play.write(reporter);
+    play.send_frames(reporter, &[b"", report.as_bytes()]);
+    play.turns(1);
+    assert_eq!(play.write(reporter).concat(), r#"{"kept":1}"#);
+    assert_eq!(play.core.memory(), play.core.walk_memory());
+    let told = |play: &mut Play| {
+        let watches = play.core.admin(play.now).watches();
+        watches.iter().map(|it| it.actions).collect::<Vec<u64>>()
+    };
+    play.lose(other);
+    assert_eq!(told(&mut play), [7]);
+    play.lose(reporter);
+    assert_eq!(told(&mut play), [0; 0]);
+    assert_eq!(play.core.memory(), play.core.walk_memory());
+    let last = play.join_as(SocketName::Control, SocketType::Req);
+    play.write(last);
+    for wrong in ["7", "[7]", r#"[{"name":"a"}]"#] {
+        let report = format!("{{\"command\":\"watches\",\"report\":{wrong}}}");
+        play.send_frames(last, &[b"", report.as_bytes()]);
+        play.turns(1);
+        let answer = play.write(last).concat();
+        assert!(
+            answer.contains("error\":\"report: write a list of watches"),
+            "{answer}"
+        );
+    }
+}

@@ -168,6 +168,7 @@ const COVERED: &[&str] = &[
     "reloads answered",
     "replaced",
     "replies to a former self",
+    "reports of watches",
     "requeued",
     "role-forbids",
     "roles changed",

@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::response::Response;
 use broker::reason::{CloseReason, DropReason, PROTOCOL_LABELS};
 use broker::stats::TurnTimes;
-use broker::view::{BrokerView, ProxyView, SocketView, StopState};
+use broker::view::{BrokerView, ProxyView, SocketView, StopState, WatchView};
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,15 +21,24 @@ pub(crate) struct Snapshot {
     now: f64,
     process: Process,
     pub(crate) proxies: Vec<ProxyView>,
+    watches: Vec<WatchView>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(broker: BrokerView, proxies: Vec<ProxyView>) -> Self {
+    pub(crate) fn new(
+        broker: BrokerView,
+        proxies: Vec<ProxyView>,
+        mut watches: Vec<WatchView>,
+    ) -> Self {
+        // A series may occur once.
+        watches.sort_by(|one, other| one.name.cmp(&other.name));
+        watches.dedup_by(|one, other| one.name == other.name);
         Self {
             broker,
             now: seconds_of_the_day(),
             process: Process::now(),
             proxies,
+            watches,
         }
     }
 }
@@ -97,6 +106,9 @@ impl Samples<'_> {
     }
 }
 
+/// The states of a watch.
+const WATCH_STATES: [&str; 7] = ["new", "up", "late", "down", "acting", "paused", "failed"];
+
 /// Every family.
 pub(crate) const FAMILIES: &[Family] = &[
     family(
@@ -113,6 +125,29 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Time since the broker began.",
         Source::Broker(|it, out| {
             out.put(it.broker.uptime.as_secs_f64());
+        }),
+    ),
+    family(
+        "zmqd_watch_state",
+        "gauge",
+        "The state of each service that zmqd watch reports: 1 for one of the states.",
+        Source::Broker(|it, out| {
+            for watch in &it.watches {
+                for state in WATCH_STATES {
+                    let labels = format!("watch=\"{}\",state=\"{state}\"", escape(&watch.name));
+                    out.put_for(&labels, u8::from(watch.state == state));
+                }
+            }
+        }),
+    ),
+    family(
+        "zmqd_watch_actions_total",
+        "counter",
+        "Actions of zmqd watch for each service.",
+        Source::Broker(|it, out| {
+            for watch in &it.watches {
+                out.put_for(&format!("watch=\"{}\"", escape(&watch.name)), watch.actions);
+            }
         }),
     ),
     family(
@@ -438,8 +473,35 @@ mod tests {
     use crate::tests::{broker_view, proxy_view};
     use std::collections::BTreeSet;
 
+    /// Two reports of one watch, with a name that needs escapes.
+    fn watches() -> Vec<WatchView> {
+        let watch = WatchView {
+            actions: 7,
+            name: "a\"b".to_owned(),
+            reason: String::new(),
+            sign: "silent".to_owned(),
+            state: "down".to_owned(),
+        };
+        vec![watch.clone(), watch]
+    }
+
+    #[test]
+    fn a_watch_is_in_one_state() {
+        let text = text(Vec::new());
+        let states = text
+            .lines()
+            .filter(|line| line.starts_with("zmqd_watch_state{"));
+        let ones: Vec<&str> = states.filter(|line| line.ends_with(" 1")).collect();
+        assert_eq!(
+            ones,
+            ["zmqd_watch_state{watch=\"a\\\"b\",state=\"down\"} 1"]
+        );
+        assert!(text.contains("zmqd_watch_actions_total{watch=\"a\\\"b\"} 7\n"));
+    }
+
     fn text(proxies: Vec<ProxyView>) -> String {
-        let Body::Parts(parts) = render(Snapshot::new(broker_view(), proxies)).body else {
+        let Body::Parts(parts) = render(Snapshot::new(broker_view(), proxies, watches())).body
+        else {
             panic!("it comes in parts");
         };
         let mut text = Vec::new();

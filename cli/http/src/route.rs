@@ -77,7 +77,8 @@ pub(crate) fn route(head: &Head, local: IpAddr, config: &HttpConfig) -> Reply {
     match path[..] {
         ["metrics"] => Reply::ask(|admin| {
             let (broker, proxies) = (admin.broker(), admin.proxies());
-            Box::new(move |_| metrics::render(Snapshot::new(broker, proxies)))
+            let watches = admin.watches();
+            Box::new(move |_| metrics::render(Snapshot::new(broker, proxies, watches)))
         }),
         ["api", "v1", ref rest @ ..] => api::question(head, rest, config),
         _ => Reply::error(

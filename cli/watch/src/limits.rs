@@ -15,6 +15,9 @@ pub const NAME_SIZE_MAX: usize = 128;
 /// peer. Ten answers of a hundred peers each take the broker about a millisecond.
 pub const PEERS_MAX: usize = 1000;
 
+/// Watches of a report to the broker, which keeps as many.
+pub const REPORT_MAX: usize = 256;
+
 /// The shortest time between two checks of a watch, and two looks at the broker.
 pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
 

@@ -8,29 +8,34 @@ use std::path::Path;
 use zmqd_tests::{ANY, PATIENCE, Scratch, Zmqd};
 
 /// The place of systemd.
-struct Supervisor {
+pub(super) struct Supervisor {
     path: Scratch,
     socket: UnixDatagram,
 }
 
 impl Supervisor {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let path = Scratch::absent("notify");
         let socket = UnixDatagram::bind(path.path()).expect("a new path");
         socket.set_read_timeout(Some(PATIENCE)).expect("a time");
         Self { path, socket }
     }
 
+    /// The variable that names its socket.
+    pub(super) fn variable(&self) -> String {
+        format!("NOTIFY_SOCKET={}", self.path.path())
+    }
+
     /// Starts a streamer as systemd does, with the time of a watchdog.
     fn start(&self, watchdog_us: u32) -> Zmqd {
-        let notify = format!("NOTIFY_SOCKET={}", self.path.path());
+        let notify = self.variable();
         let watchdog = format!("WATCHDOG_USEC={watchdog_us}");
         let proxy = ["streamer", "--frontend", ANY, "--backend", ANY];
         Zmqd::start_under(&["env", &notify, &watchdog], &proxy)
     }
 
     /// The assignments of the next message that has this one.
-    fn next_with(&self, wanted: &str) -> Vec<String> {
+    pub(super) fn next_with(&self, wanted: &str) -> Vec<String> {
         let mut message = [0; 4096];
         for _ in 0..100 {
             let size = self.socket.recv(&mut message).expect("a message in time");

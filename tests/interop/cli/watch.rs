@@ -10,6 +10,8 @@ use zmqd_tests::{ANY, PATIENCE, Python, Scratch, Zmqd, wait_until};
 use super::status::Home;
 
 mod load;
+mod metrics;
+mod processes;
 mod reload;
 
 /// A watch, and the directory in which it is found.

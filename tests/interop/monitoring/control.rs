@@ -387,7 +387,7 @@ fn wrong_queries_are_answered_with_the_reason() {
         names = [found["name"] for found in ask(command="commands")["commands"]]
         assert names == [
             "closed", "commands", "count", "kick", "pause", "peers", "reload", "resume",
-            "statistics", "status", "subscriptions", "terminate", "who"]
+            "statistics", "status", "subscriptions", "terminate", "watches", "who"]
         "#,
     );
 }

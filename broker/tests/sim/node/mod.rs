@@ -40,6 +40,8 @@ pub(crate) struct Node {
     dialled: BTreeMap<ConnId, Endpoint>,
     /// All dropped messages, as last told.
     dropped_messages: u64,
+    /// The last report of watches.
+    watches: Vec<broker::view::WatchView>,
     /// Figures of all sockets, from before a proxy may have been freed.
     last_figures: Vec<SocketView>,
     /// The proxies of the configuration that the core has.
@@ -140,6 +142,7 @@ impl Node {
             core,
             dialled: BTreeMap::new(),
             dropped_messages: 0,
+            watches: Vec::new(),
             last_figures: Vec::new(),
             proxies,
             repertoire,

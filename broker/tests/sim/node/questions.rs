@@ -7,6 +7,7 @@ use broker::config::SocketName;
 use broker::reason::CloseReason;
 use broker::view::{
     ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView, TopicView,
+    WatchView,
 };
 use broker::{Admin, AdminError, ConnId, ProxyId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ impl Node {
             return;
         }
         self.ask_for_losses(now);
+        self.report_watches(ctx, now);
         let known = self.known();
         let (proxy, index) = ctx.random.pick(&known);
         let sockets = self.admin(now).proxy(proxy).expect("it is configured");
@@ -53,6 +55,43 @@ impl Node {
             told >= present && told >= former,
             "{told} dropped messages, {present} by sockets that are there, {former} before"
         );
+    }
+
+    /// The last report of watches is told, cut to its limits, until the next.
+    fn report_watches(&mut self, ctx: &mut Context, now: Instant) {
+        assert_eq!(self.admin(now).watches(), self.watches, "the last report");
+        if !ctx.random.chance(20) {
+            return;
+        }
+        let len = ctx.random.pick(&[0, 1, 3, 300]);
+        let text = |ctx: &mut Context| "é".repeat(ctx.random.below(250));
+        let list: Vec<WatchView> = (0..len)
+            .map(|number| WatchView {
+                actions: ctx.random.next(),
+                name: format!("{number}{}", text(ctx)),
+                reason: text(ctx),
+                sign: text(ctx),
+                state: text(ctx),
+            })
+            .collect();
+        let kept = self.admin(now).report_watches(list.clone());
+        let cut = |text: String, len: usize| text.chars().take(len).collect::<String>();
+        let cut_all = |watch: WatchView| WatchView {
+            actions: watch.actions,
+            name: cut(watch.name, 64),
+            reason: cut(watch.reason, 200),
+            sign: cut(watch.sign, 64),
+            state: cut(watch.state, 64),
+        };
+        self.watches = list.into_iter().take(kept).map(cut_all).collect();
+        let texts = |it: &WatchView| [&it.name, &it.reason, &it.sign, &it.state].map(String::len);
+        let bytes: usize = self.watches.iter().flat_map(texts).sum();
+        let limit = self.config.memory_limit;
+        match limit {
+            0 => assert_eq!(kept, len.min(256), "without a limit"),
+            limit => assert!(kept <= 256 && bytes as u64 <= limit / 64, "{bytes} bytes"),
+        }
+        ctx.coverage.add("reports of watches", 1);
     }
 
     /// Questions as the driver would ask them: those beyond the budget of a turn wait for the next.

@@ -49,12 +49,15 @@ pub(super) fn status(may_command: bool) -> Reply {
         let broker = admin.broker();
         let views = admin.proxies();
         let bound = admin.bound();
+        let watches: Vec<Value> = admin.watches().iter().map(json::watch).collect();
         let proxies: Vec<Proxy> = views
             .into_iter()
             .map(|view| proxy(admin, view, &bound))
             .collect();
         Box::new(move |history| {
-            let head = render_broker(&broker, may_command).to_string();
+            let mut head = render_broker(&broker, may_command);
+            head["watches"] = json!(watches);
+            let head = head.to_string();
             let states: Vec<(Level, String)> =
                 proxies.iter().map(|it| state(it, history)).collect();
             // An object without its last brace, then the proxies one by one.

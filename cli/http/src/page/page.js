@@ -360,6 +360,23 @@ function showCards() {
   }
 }
 
+// ---- Watches
+
+const TROUBLE = { late: 'warning', acting: 'warning', paused: 'warning', down: 'bad', failed: 'bad' };
+
+function showWatches() {
+  const { watches } = here.status;
+  $('watches').hidden = !watches.length;
+  const state = (it) => make('span', { class: TROUBLE[it.state] }, visible(it.state));
+  $('services').replaceChildren(table([
+    { title: 'Watch', cell: (it) => visible(it.name) },
+    { title: 'State', cell: state },
+    { title: 'Sign', cell: (it) => visible(it.sign) },
+    { title: 'Actions', num: true, cell: (it) => count(it.actions) },
+    { title: 'Reason', cell: (it) => visible(it.reason) },
+  ], watches, ''));
+}
+
 // ---- The chosen proxy
 
 const TABS = {
@@ -724,6 +741,7 @@ async function tick() {
   await readHistory();
   showHeader();
   showCards();
+  showWatches();
   await refresh();
 }
 

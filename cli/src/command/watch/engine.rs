@@ -214,7 +214,11 @@ impl Engine {
         if let Some(follower) = follower.filter(|_| self.look_at <= now) {
             let (generation, questions) = self.watcher.questions();
             if !questions.is_empty() {
-                follower.ask(generation, questions);
+                // With the questions goes a report for the metrics and the dashboard of the broker,
+                // whose answer is not needed.
+                let report = json!({ "command": "watches", "report": self.watcher.report() });
+                let list = questions.iter().cloned().chain([report]);
+                follower.ask(generation, list.collect());
             }
             self.look_at = now + self.watcher.look_interval();
         }

@@ -72,11 +72,10 @@ impl Follower {
     }
 
     /// Asks, unless an earlier look is not over.
-    pub(super) fn ask(&mut self, generation: u64, list: &[Value]) {
+    pub(super) fn ask(&mut self, generation: u64, list: Vec<Value>) {
         if self.is_busy {
             return;
         }
-        let list = list.to_vec();
         self.is_busy = self.questions.send(Questions { generation, list }).is_ok();
     }
 

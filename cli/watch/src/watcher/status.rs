@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Watcher;
 use super::output::State;
 use super::watch::Watch;
+use crate::limits::REPORT_MAX;
 
 impl Watcher {
     /// The states of all watches as JSON; `now` is the present.
@@ -21,6 +22,21 @@ impl Watcher {
             "unknown_heartbeats": self.strangers,
             "watches": watches.collect::<Vec<Value>>(),
         })
+    }
+
+    /// The states of all watches for the metrics of a broker, which keeps no more than these keys.
+    #[must_use]
+    pub fn report(&self) -> Value {
+        let watches = self.watches.iter().take(REPORT_MAX).map(|watch| {
+            json!({
+                "actions": watch.total_actions,
+                "name": watch.config.name,
+                "reason": watch.blind().unwrap_or(&watch.reason),
+                "sign": watch.config.sign.name(),
+                "state": watch.state().name(),
+            })
+        });
+        watches.collect()
     }
 
     /// The states of all watches in one line.
