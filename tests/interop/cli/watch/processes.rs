@@ -151,8 +151,8 @@ fn a_start_that_takes_long_needs_a_grace_that_is_longer() {
 #[test]
 fn a_sub_socket_receives_heartbeats() {
     let config = "[watcher.heartbeat]\ntcp = \"\"\nzmtp = \"tcp://127.0.0.1:0\"\n\
-                  socket = \"SUB\"\n[[watch]]\nname = \"a\"\nheartbeat = { service = \"a\" }\nafter = \"300ms\"\n\
-                  grace = 0\n";
+                  socket = \"SUB\"\n[[watch]]\nname = \"a\"\n\
+                  heartbeat = { service = \"a\" }\nafter = \"300ms\"\ngrace = 0\n";
     let watching = Watching::start(config);
     let mut python = Python::new();
     python.set("heartbeats", &watching.bound("heartbeat"));
