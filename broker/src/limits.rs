@@ -26,6 +26,22 @@ pub const TELLS_PER_TURN_MAX: usize = 4000;
 /// Topics sent to one such publisher before the next one has its turn.
 pub const TELLS_IN_A_ROW_MAX: usize = 200;
 
+/// Topics or messages looked at when a peer subscribes or asks for messages, before other peers
+/// have their turn.
+pub const KEPT_AT_ONCE_MAX: usize = 256;
+
+/// Topics or messages looked at for one peer before the next one has its turn.
+pub const KEPT_IN_A_ROW_MAX: usize = 200;
+
+/// Topics or messages looked at per turn for peers that get last values or messages again.
+pub const KEPT_PER_TURN_MAX: usize = 4000;
+
+/// The longest topic that has a last value, in bytes.
+pub const CACHE_TOPIC_SIZE_MAX: usize = 1024;
+
+/// The longest topic in a request for messages that have passed, in bytes.
+pub const REPLAY_PREFIX_SIZE_MAX: usize = 1024;
+
 /// Subscriptions queued for one publisher. Beyond, changed topics are only noted, and sent when
 /// half of the queue has gone.
 pub const UPSTREAM_BYTES_MAX: u64 = 256 << 10;

@@ -55,6 +55,8 @@ pub struct ReloadView {
 /// One proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyView {
+    /// The last values that it keeps, if it does.
+    pub cache: Option<CacheView>,
     /// The handle of the proxy.
     pub id: ProxyId,
     /// Whether the proxy forwards no messages for now.
@@ -63,10 +65,32 @@ pub struct ProxyView {
     pub name: String,
     /// The recording, if the proxy is recorded.
     pub record: Option<record::Statistics>,
+    /// The messages that it can send again, if it keeps any.
+    pub replay: Option<ReplayView>,
     /// The sockets of the proxy, in the order of [`SocketName::ALL`].
     pub sockets: Vec<SocketView>,
     /// The stage of the end of the proxy.
     pub stop: StopState,
+}
+
+/// The last values of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheView {
+    /// Bytes of the values and their bookkeeping.
+    pub bytes: u64,
+    /// The number of topics that have a value.
+    pub values: u64,
+}
+
+/// The messages that a proxy can send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayView {
+    /// Bytes of the messages and their bookkeeping.
+    pub bytes: u64,
+    /// The number of messages.
+    pub messages: u64,
+    /// The sequence number of the next message.
+    pub next_sequence: u64,
 }
 
 /// The stage of the end of a proxy or of the broker.

@@ -73,7 +73,8 @@ impl Bench {
             accept(SocketName::Capture, readers),
         ];
         let mut bench = Self {
-            sent: vec![Vec::new(); sources.len() + sinks.len()],
+            // The first slot is that of the broker itself.
+            sent: vec![Vec::new(); 1 + sources.len() + sinks.len()],
             sources,
             sinks,
             core,

@@ -1,7 +1,7 @@
-//! The auxiliary sockets of a proxy: capture, control, and the one that asks ZAP handlers.
+//! The auxiliary sockets of a proxy: capture, control, replay, and the one that asks ZAP handlers.
 
 use super::endpoint::IpcName;
-use super::{Endpoint, Kind, Overflow, ProxyConfig, Side, SocketConfig, SocketName};
+use super::{Endpoint, Kind, Overflow, ProxyConfig, ReplayConfig, Side, SocketConfig, SocketName};
 use zmtp::SocketType;
 
 /// The capture, which sends copies of all messages of a proxy.
@@ -111,6 +111,8 @@ pub enum Auxiliary {
     Capture(CaptureConfig),
     /// A control.
     Control(ControlConfig),
+    /// A socket for replays, and the messages that it keeps.
+    Replay(ReplayConfig),
     /// The connections to ZAP handlers.
     Zap(SocketConfig),
 }
@@ -122,6 +124,7 @@ impl Auxiliary {
             SocketName::Frontend | SocketName::Backend => None,
             SocketName::Capture => Some(Self::Capture(config.capture.clone())),
             SocketName::Control => Some(Self::Control(config.control.clone())),
+            SocketName::Replay => Some(Self::Replay(config.replay.clone())),
             SocketName::Zap => Some(Self::Zap(config.zap.clone())),
         }
     }
@@ -132,6 +135,7 @@ impl Auxiliary {
         match self {
             Self::Capture(_) => SocketName::Capture,
             Self::Control(_) => SocketName::Control,
+            Self::Replay(_) => SocketName::Replay,
             Self::Zap(_) => SocketName::Zap,
         }
     }
@@ -141,6 +145,7 @@ impl Auxiliary {
         match self {
             Self::Capture(capture) => config.capture = capture,
             Self::Control(control) => config.control = control,
+            Self::Replay(replay) => config.replay = replay,
             Self::Zap(zap) => config.zap = zap,
         }
     }
@@ -151,6 +156,7 @@ impl Auxiliary {
             SocketName::Frontend | SocketName::Backend => {}
             SocketName::Capture => config.capture = CaptureConfig::default(),
             SocketName::Control => config.control = ControlConfig::default(),
+            SocketName::Replay => config.replay = ReplayConfig::default(),
             SocketName::Zap => config.zap = SocketConfig::default(),
         }
     }

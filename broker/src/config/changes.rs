@@ -1,8 +1,8 @@
 //! Differences between two configurations, and the time at which each takes effect.
 
 use super::{
-    Admission, Auxiliary, BrokerControl, CaptureFormat, Config, Connect, Endpoint, HttpConfig,
-    ProxyConfig, RoleConfig, Side, SocketName, SocketOption, Value,
+    Admission, Auxiliary, BrokerControl, CacheConfig, CaptureFormat, Config, Connect, Endpoint,
+    HttpConfig, ProxyConfig, ReplayConfig, RoleConfig, Side, SocketName, SocketOption, Value,
 };
 use crate::record::RecordConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +79,16 @@ pub enum Change {
         from: BrokerControl,
         /// The new place.
         to: BrokerControl,
+    },
+    /// Last values are kept from now on, or not any more, or others. Values that stay are not
+    /// dropped.
+    Cache {
+        /// The name of the proxy.
+        proxy: String,
+        /// The former cache.
+        from: Option<Box<CacheConfig>>,
+        /// The new cache.
+        to: Option<Box<CacheConfig>>,
     },
     /// Another format of the copies that a capture sends.
     CaptureFormat {
@@ -168,6 +178,16 @@ pub enum Change {
         /// The new recording.
         to: Option<Box<RecordConfig>>,
     },
+    /// Other limits for the messages that can be asked for again, or other messages for
+    /// subscribers.
+    Replay {
+        /// The name of the proxy.
+        proxy: String,
+        /// The former values; the socket in it has no meaning.
+        from: Box<ReplayConfig>,
+        /// The new values.
+        to: Box<ReplayConfig>,
+    },
     /// Stop listening on an endpoint; its peers stay connected.
     Unbind(SocketPath, Endpoint),
     /// A user has another role.
@@ -201,6 +221,7 @@ impl Change {
             Self::AuxiliaryRemoved(at) => at.to_string(),
             Self::Bind(at, _) | Self::Unbind(at, _) => format!("{at}.bind"),
             Self::BrokerControl { .. } => "broker_control".to_owned(),
+            Self::Cache { proxy, .. } => format!("{proxy}.cache"),
             Self::CaptureFormat { proxy, .. } => format!("{proxy}.capture.format"),
             Self::CapturePrefix { proxy, side, .. } => match side {
                 Side::Backend => format!("{proxy}.capture.out_prefix"),
@@ -217,6 +238,7 @@ impl Change {
             Self::Role { name, .. } => format!("role.{name}"),
             Self::User { name, .. } => format!("users.{}", zmtp::show(name)),
             Self::Record { proxy, .. } => format!("{proxy}.record"),
+            Self::Replay { proxy, .. } => format!("{proxy}.replay"),
         }
     }
 }
@@ -231,6 +253,9 @@ impl fmt::Display for Change {
             Self::AuxiliaryRemoved(_) => f.write_str("removed"),
             Self::Bind(_, endpoint) => write!(f, "{endpoint} added"),
             Self::BrokerControl { from, to } => write!(f, "{to} (was {from})"),
+            Self::Cache { from: None, .. } => f.write_str("added"),
+            Self::Cache { to: None, .. } => f.write_str("removed"),
+            Self::Cache { .. } => f.write_str("changed"),
             Self::CaptureFormat { from, to, .. } => {
                 write!(f, "{} (was {})", to.name(), from.name())
             }
@@ -253,6 +278,7 @@ impl fmt::Display for Change {
             Self::Record { from, to, .. } => {
                 f.write_str(&describe_record(from.as_deref(), to.as_deref()))
             }
+            Self::Replay { .. } => f.write_str("changed"),
             Self::Unbind(_, endpoint) => write!(f, "{endpoint} removed"),
             Self::User { from, to, .. } => {
                 let [from, to] = [from, to].map(|role| role.as_deref().unwrap_or("no role"));
@@ -465,11 +491,20 @@ fn compare(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>) {
             }
         }
         compare_sockets(at, (old, new), list, &mut endpoints);
-        if socket == SocketName::Capture {
-            compare_captures(old, new, list);
+        match socket {
+            SocketName::Capture => compare_captures(old, new, list),
+            SocketName::Replay => compare_replays(old, new, list),
+            _ => {}
         }
     }
     list.append(&mut endpoints);
+    if old.cache != new.cache {
+        list.push(Change::Cache {
+            proxy: new.name.clone(),
+            from: old.cache.clone().map(Box::new),
+            to: new.cache.clone().map(Box::new),
+        });
+    }
     if old.record != new.record {
         list.push(Change::Record {
             proxy: new.name.clone(),
@@ -548,6 +583,18 @@ fn compare_captures(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>
     }
 }
 
+/// The differences between the messages that two proxies can send again.
+fn compare_replays(old: &ProxyConfig, new: &ProxyConfig, list: &mut Vec<Change>) {
+    let former = new.replay.with_socket(old.replay.socket.clone());
+    if old.replay != former {
+        list.push(Change::Replay {
+            proxy: new.name.clone(),
+            from: Box::new(old.replay.clone()),
+            to: Box::new(new.replay.clone()),
+        });
+    }
+}
+
 /// The items that `these` has more often than `those`.
 fn missing<T: Clone + PartialEq>(these: &[T], those: &[T]) -> Vec<T> {
     let mut left: Vec<&T> = those.iter().collect();
@@ -583,6 +630,9 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
             capture.prefix_mut(*side).clone_from(to);
         }
         Change::BrokerControl { to, .. } => config.broker_control.clone_from(to),
+        Change::Cache { proxy, to, .. } => {
+            proxy_mut(config, proxy)?.cache = to.as_deref().cloned();
+        }
         Change::Bind(at, endpoint) => {
             let bind = &mut proxy_mut(config, &at.proxy)?.socket_mut(at.socket).bind;
             bind.push(endpoint.clone());
@@ -624,6 +674,10 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
         },
         Change::Record { proxy, to, .. } => {
             proxy_mut(config, proxy)?.record = to.as_deref().cloned();
+        }
+        Change::Replay { proxy, to, .. } => {
+            let replay = &mut proxy_mut(config, proxy)?.replay;
+            *replay = to.with_socket(std::mem::take(&mut replay.socket));
         }
         Change::Unbind(at, endpoint) => {
             let socket = proxy_mut(config, &at.proxy)?.socket_mut(at.socket);

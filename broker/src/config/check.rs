@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::endpoint::Overlaps;
 use super::{
     Admission, BrokerControl, CaptureConfig, Config, Connect, ControlConfig, Endpoint, HttpAddress,
-    KeyError, OptionError, ProxyConfig, SocketConfig, SocketName, http,
+    KeyError, OptionError, ProxyConfig, SocketConfig, SocketName, http, retained,
 };
 use zmtp::{MechanismConfig, SocketType, show};
 
@@ -22,6 +22,8 @@ pub struct Problem {
 /// A place in a [`Config`]; proxies and endpoints are counted from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
+    /// The last values that a proxy keeps: the proxy.
+    Cache(usize),
     /// The prefixes of a capture: the proxy.
     CapturePrefix(usize),
     /// An endpoint of `bind`: the proxy, its socket, the endpoint.
@@ -116,6 +118,38 @@ pub enum Fault {
     /// A control of the broker that other users could connect to.
     #[error("broker_control: {}", BrokerControl::not_private())]
     BrokerControlOpen,
+    /// Messages to keep, in a proxy that does not publish.
+    #[error(
+        "{0} keeps messages of publishers for subscribers: use it in a forwarder, or a proxy of \
+         XSUB or SUB and XPUB or PUB"
+    )]
+    KeepsNothing(&'static str),
+    /// A cache where subscriptions say which messages not to send.
+    #[error("with invert_matching no topic has subscribers to send its value to: leave out cache")]
+    CacheInverted,
+    /// Limits that keep no message.
+    #[error("{0} is 0, so that no message is kept: leave it out, or write a larger number")]
+    KeepsZero(&'static str),
+    /// No topic to keep values of.
+    #[error("topics is empty, so that no value is kept: leave it out for all topics")]
+    CacheWithoutTopics,
+    /// A topic that no message with a value has.
+    #[error("a topic of the cache has more than 1024 bytes: shorten it")]
+    CacheTopic,
+    /// More to keep than memory.
+    #[error(
+        "caches and replays may take {kept} bytes, more than half of memory_limit, {limit} bytes: \
+         lower their bytes, or raise memory_limit"
+    )]
+    KeepsTooMuch {
+        /// Bytes that all proxies together may keep.
+        kept: u64,
+        /// The memory limit, in bytes.
+        limit: u64,
+    },
+    /// A table for replays without an endpoint.
+    #[error("replay has no endpoint: write replay.bind")]
+    ReplayUnbound,
     /// A configuration without proxies.
     #[error("the configuration has no proxy: add a [[proxy]] table")]
     NoProxy,
@@ -220,11 +254,18 @@ impl Config {
             if let Err(fault) = check_prefixes(&proxy.capture) {
                 note(Place::CapturePrefix(index), fault);
             }
+            for fault in retained::check_cache(proxy) {
+                note(Place::Cache(index), fault);
+            }
+            for fault in retained::check_replay(proxy) {
+                note(Place::Socket(index, SocketName::Replay), fault);
+            }
             for (name, fault) in check_zap(proxy) {
                 note(Place::Socket(index, name), fault);
             }
         }
         problems.extend(self.http_problems());
+        problems.extend(self.kept_problem());
         problems.extend(self.role_problems());
         let left = |problems: &Vec<_>| Self::PROBLEMS_MAX.saturating_sub(problems.len());
         problems.extend(self.overlaps().take(left(&problems)));
@@ -499,8 +540,10 @@ fn check_socket_type(proxy: &ProxyConfig, side: SocketName) -> Result<(), Fault>
     let choice: &'static [SocketType] = match side {
         SocketName::Capture => &CaptureConfig::SOCKETS,
         SocketName::Control => &ControlConfig::SOCKETS,
-        // Their types are checked where the kind is made, and that for ZAP is always the same.
-        SocketName::Frontend | SocketName::Backend | SocketName::Zap => return Ok(()),
+        // The types of sides are checked where the kind is made, and the others never differ.
+        SocketName::Frontend | SocketName::Backend | SocketName::Replay | SocketName::Zap => {
+            return Ok(());
+        }
     };
     if choice.contains(&socket) {
         return Ok(());
@@ -698,6 +741,8 @@ mod tests {
     fn a_listener_beyond_loopback_needs_a_restriction_or_insecure() {
         let exposed = |name: SocketName, restrict: &dyn Fn(&mut SocketConfig)| {
             let mut proxy = proxy("a", 1);
+            // The only kind that may have every socket.
+            proxy.kind = Kind::from_name("forwarder").expect("a kind");
             let socket = proxy.socket_mut(name);
             socket.bind.push("tcp://*:9".parse().expect("legal"));
             restrict(socket);

@@ -19,6 +19,7 @@ mod http;
 mod keys;
 mod kind;
 mod options;
+mod retained;
 mod role;
 mod suggest;
 mod units;
@@ -36,6 +37,7 @@ pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, Reject, SocketOption,
     SocketOptions, TIME_MS_MAX, Unit, Value, ValueKind,
 };
+pub use retained::{CacheConfig, ReplayConfig};
 pub use role::{RoleConfig, RoleSide, TopicRule};
 pub use suggest::hint;
 pub use units::{parse_size, parse_time};
@@ -68,6 +70,9 @@ pub struct ProxyConfig {
     pub frontend: SocketConfig,
     /// The other side: workers, subscribers or sinks.
     pub backend: SocketConfig,
+    /// The last values that new subscribers get, if the proxy keeps them. Only for a proxy of XSUB
+    /// or SUB, and XPUB or PUB.
+    pub cache: Option<CacheConfig>,
     /// The capture; without an endpoint it does not exist.
     pub capture: CaptureConfig,
     /// The control; without an endpoint it does not exist.
@@ -78,6 +83,9 @@ pub struct ProxyConfig {
     pub name: String,
     /// The recording of every message.
     pub record: Option<RecordConfig>,
+    /// The messages that peers can ask for again; without an endpoint none are kept. Only for the
+    /// same proxies as [`Self::cache`].
+    pub replay: ReplayConfig,
     /// The connections to ZAP handlers, which decide about the peers of sockets that have a
     /// [`SocketOptions::zap_domain`]; without an endpoint there are none.
     pub zap: SocketConfig,
@@ -164,11 +172,13 @@ impl ProxyConfig {
         Self {
             frontend: SocketConfig::default(),
             backend: SocketConfig::default(),
+            cache: None,
             capture: CaptureConfig::default(),
             control: ControlConfig::default(),
             kind,
             name: name.into(),
             record: None,
+            replay: ReplayConfig::default(),
             zap: SocketConfig::default(),
         }
     }
@@ -181,6 +191,7 @@ impl ProxyConfig {
             SocketName::Backend => &self.backend,
             SocketName::Capture => &self.capture.socket,
             SocketName::Control => &self.control.socket,
+            SocketName::Replay => &self.replay.socket,
             SocketName::Zap => &self.zap,
         }
     }
@@ -192,6 +203,7 @@ impl ProxyConfig {
             SocketName::Backend => &mut self.backend,
             SocketName::Capture => &mut self.capture.socket,
             SocketName::Control => &mut self.control.socket,
+            SocketName::Replay => &mut self.replay.socket,
             SocketName::Zap => &mut self.zap,
         }
     }
@@ -204,8 +216,27 @@ impl ProxyConfig {
             SocketName::Backend => self.kind.backend,
             SocketName::Capture => self.capture.socket_type,
             SocketName::Control => self.control.socket_type,
+            SocketName::Replay => SocketType::Router,
             SocketName::Zap => SocketType::Dealer,
         }
+    }
+
+    /// The side of the publishers, if the other one sends to subscribers.
+    #[must_use]
+    pub fn publishers(&self) -> Option<Side> {
+        let mut sides = Side::ALL.into_iter();
+        sides.find(|side| {
+            let types = [*side, side.opposite()].map(|it| self.socket_type(it.into()));
+            matches!(types[0], SocketType::Xsub | SocketType::Sub)
+                && matches!(types[1], SocketType::Xpub | SocketType::Pub)
+        })
+    }
+
+    /// The topics for which publishers are asked even without subscribers, by prefix.
+    pub(crate) fn kept_topics(&self) -> impl Iterator<Item = &[u8]> {
+        let cache = self.cache.iter().flat_map(|cache| &cache.topics);
+        let replays = self.replay.socket.has_endpoint().then_some(&[][..]);
+        cache.map(String::as_bytes).chain(replays)
     }
 
     /// Its sockets: both sides, and each auxiliary socket that has an endpoint.
@@ -266,17 +297,20 @@ pub enum SocketName {
     Capture,
     /// Receives commands and questions.
     Control,
+    /// Sends messages again to peers that ask for them.
+    Replay,
     /// Asks ZAP handlers about peers of the others.
     Zap,
 }
 
 impl SocketName {
     /// All, in the order of their values.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Frontend,
         Self::Backend,
         Self::Capture,
         Self::Control,
+        Self::Replay,
         Self::Zap,
     ];
 
@@ -289,7 +323,7 @@ impl SocketName {
         match self {
             Self::Frontend => Some(Side::Frontend),
             Self::Backend => Some(Side::Backend),
-            Self::Capture | Self::Control | Self::Zap => None,
+            Self::Capture | Self::Control | Self::Replay | Self::Zap => None,
         }
     }
 
@@ -301,6 +335,7 @@ impl SocketName {
             Self::Backend => "backend",
             Self::Capture => "capture",
             Self::Control => "control",
+            Self::Replay => "replay",
             Self::Zap => "zap",
         }
     }

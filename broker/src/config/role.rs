@@ -107,6 +107,7 @@ impl RoleSide {
         match (socket, socket_type) {
             (SocketName::Capture, _) => Self::Capture,
             (SocketName::Control, _) => Self::Control,
+            (SocketName::Replay, _) => Self::Subscriber,
             (_, SocketType::Sub | SocketType::Xsub | SocketType::Pull) => Self::Publisher,
             (_, SocketType::Pub | SocketType::Xpub | SocketType::Push) => Self::Subscriber,
             (SocketName::Frontend, _) => Self::Client,

@@ -38,6 +38,8 @@ pub(crate) struct ConnTable {
 enum Slot {
     Closing(Closing),
     Open(Conn),
+    /// The broker itself, as a subscriber: see [`ConnTable::OWN_SLOT`].
+    Own,
 }
 
 impl Slot {
@@ -45,7 +47,7 @@ impl Slot {
     fn open(&self) -> Option<&Conn> {
         match self {
             Self::Open(conn) => Some(conn),
-            Self::Closing(_) => None,
+            Self::Closing(_) | Self::Own => None,
         }
     }
 
@@ -53,33 +55,46 @@ impl Slot {
     fn open_mut(&mut self) -> Option<&mut Conn> {
         match self {
             Self::Open(conn) => Some(conn),
-            Self::Closing(_) => None,
+            Self::Closing(_) | Self::Own => None,
         }
     }
 
     fn closing(&self) -> Option<&Closing> {
         match self {
             Self::Closing(closing) => Some(closing),
-            Self::Open(_) => None,
+            Self::Open(_) | Self::Own => None,
         }
     }
 
     fn closing_mut(&mut self) -> Option<&mut Closing> {
         match self {
             Self::Closing(closing) => Some(closing),
-            Self::Open(_) => None,
+            Self::Open(_) | Self::Own => None,
         }
     }
 }
 
 impl ConnTable {
+    /// A slot that no connection has. Patterns know peers by their slots, and the broker is the
+    /// subscriber in this one where it keeps messages.
+    pub(crate) const OWN_SLOT: u32 = 0;
+
+    /// The broker itself, as a subscriber.
+    pub(crate) const OWN: ConnId = ConnId {
+        generation: 0,
+        slot: Self::OWN_SLOT,
+    };
+
     /// An empty table. ROUTERs name peers by their ids, and replies to such a name may arrive after
     /// a restart of the broker: `first_generation` should differ between processes.
     pub(crate) fn new(first_generation: u32) -> Self {
+        let mut table: Table<ConnId, Slot> = Table::new(first_generation);
+        let own = table.insert_with(|_| Slot::Own);
+        debug_assert_eq!(own.slot, Self::OWN_SLOT, "the first slot comes first");
         Self {
             overflowing: VecDeque::new(),
             queue_size_max: u64::MAX,
-            table: Table::new(first_generation),
+            table,
         }
     }
 
@@ -93,7 +108,7 @@ impl ConnTable {
     pub(crate) fn begin_closing(&mut self, id: ConnId, has_messages: bool) -> Option<&mut Closing> {
         let slot = self.table.replace_with(id, |slot| match slot {
             Slot::Open(conn) => Slot::Closing(Closing::of(conn, has_messages)),
-            closing @ Slot::Closing(_) => closing,
+            other => other,
         });
         slot?.closing_mut()
     }
@@ -103,7 +118,7 @@ impl ConnTable {
         self.get(id)?;
         match self.table.remove(id)? {
             Slot::Open(conn) => Some(conn),
-            Slot::Closing(_) => None,
+            Slot::Closing(_) | Slot::Own => None,
         }
     }
 
@@ -112,7 +127,7 @@ impl ConnTable {
         self.closing_mut(id)?;
         match self.table.remove(id)? {
             Slot::Closing(closing) => Some(closing),
-            Slot::Open(_) => None,
+            Slot::Open(_) | Slot::Own => None,
         }
     }
 
@@ -172,7 +187,7 @@ impl ConnTable {
         match self.table.get(id) {
             Some(Slot::Open(conn)) => conn.traffic.messages_received,
             Some(Slot::Closing(closing)) => closing.messages_received,
-            None => 0,
+            Some(Slot::Own) | None => 0,
         }
     }
 
@@ -182,6 +197,7 @@ impl ConnTable {
         Some(match self.table.get(id)? {
             Slot::Open(conn) => &conn.egress,
             Slot::Closing(closing) => &closing.egress,
+            Slot::Own => return None,
         })
     }
 
@@ -191,6 +207,7 @@ impl ConnTable {
         Some(match self.table.get_mut(id)? {
             Slot::Open(conn) => &mut conn.egress,
             Slot::Closing(closing) => &mut closing.egress,
+            Slot::Own => return None,
         })
     }
 
@@ -200,7 +217,7 @@ impl ConnTable {
         match self.table.get(id) {
             Some(Slot::Open(conn)) => conn.is_blocked,
             Some(Slot::Closing(closing)) => closing.is_blocked,
-            None => false,
+            Some(Slot::Own) | None => false,
         }
     }
 
@@ -222,6 +239,7 @@ impl ConnTable {
                 is_newcomer: !closing.has_messages,
                 proxy: closing.proxy,
             },
+            Slot::Own => return None,
         })
     }
 
@@ -259,6 +277,6 @@ impl ConnTable {
 
     /// Connections, open and closing.
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() - 1
     }
 }

@@ -11,8 +11,8 @@ use crate::pattern::Pattern;
 use crate::proxy::{Proxy, Socket, Stop};
 use crate::reason::CloseReason;
 use crate::view::{
-    BrokerView, ClosedPeerView, Page, PageQuery, PeerFilter, PeerView, ProxyView, SocketView,
-    StopState, TopicView,
+    BrokerView, CacheView, ClosedPeerView, Page, PageQuery, PeerFilter, PeerView, ProxyView,
+    ReplayView, SocketView, StopState, TopicView,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -167,6 +167,10 @@ impl Core {
         queued: &BTreeMap<SocketId, Queued>,
     ) -> ProxyView {
         ProxyView {
+            cache: proxy.observers.cache().map(|cache| CacheView {
+                bytes: cache.size(),
+                values: cache.values() as u64,
+            }),
             id,
             is_paused: proxy.is_paused,
             name: proxy.name.clone(),
@@ -175,6 +179,11 @@ impl Core {
                 .recording
                 .tape()
                 .map(|tape| tape.statistics()),
+            replay: proxy.observers.ring().map(|ring| ReplayView {
+                bytes: ring.size(),
+                messages: ring.next() - ring.first(),
+                next_sequence: ring.next(),
+            }),
             sockets: self.view_sockets(proxy, queued),
             stop: self.view_stop(proxy.stop),
         }
@@ -424,6 +433,10 @@ impl Admin<'_> {
                 if items.len() == page.len_max() {
                     has_more = true;
                     return ControlFlow::Break(());
+                }
+                let peers = peers - usize::from(xpub.is_kept(topic));
+                if peers == 0 {
+                    return ControlFlow::Continue(());
                 }
                 items.push(TopicView {
                     peers,

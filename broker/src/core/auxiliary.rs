@@ -67,6 +67,8 @@ impl Core {
             let capture = proxy.capture;
             let readers = capture.map_or(0, |capture| self.sockets[capture].peers);
             proxy.observers.set_config(config, readers);
+            let config = config.clone();
+            self.set_kept(id, &config);
         }
     }
 }

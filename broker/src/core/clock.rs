@@ -9,6 +9,8 @@ pub(super) struct Clock {
     now: Instant,
     /// See [`Self::stamp`].
     stamp: u64,
+    /// See [`Self::unix`].
+    unix: Duration,
 }
 
 impl Clock {
@@ -17,6 +19,7 @@ impl Clock {
             began_at: now,
             now,
             stamp: 0,
+            unix: Duration::ZERO,
         }
     }
 
@@ -34,6 +37,20 @@ impl Clock {
 
     pub(super) fn now(&self) -> Instant {
         self.now
+    }
+
+    /// The time since the beginning of 1970, as the driver has told it last; zero if it has not.
+    pub(super) fn unix(&self) -> Duration {
+        self.unix
+    }
+
+    /// The same in nanoseconds.
+    pub(super) fn unix_nanos(&self) -> u64 {
+        u64::try_from(self.unix.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn set_unix(&mut self, unix: Duration) {
+        self.unix = unix;
     }
 
     /// The time since the beginning.

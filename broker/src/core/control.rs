@@ -37,8 +37,10 @@ impl Core {
         };
         let socket_id = conn.socket;
         let socket = &mut self.sockets[socket_id];
-        if socket.name == SocketName::Zap {
-            return self.handle_zap_answer(id, input, size);
+        match socket.name {
+            SocketName::Replay => return self.handle_request(id, input, size),
+            SocketName::Zap => return self.handle_zap_answer(id, input, size),
+            _ => {}
         }
         let wire = &input.bytes()[..size];
         let envelope_size = match (socket.name, socket.pattern.admit(id, wire)) {

@@ -12,6 +12,7 @@ use crate::core::turn::{self, Turn, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::pattern::{Admit, Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
+use crate::proxy::ring::append_numbered;
 use crate::reason::DropReason;
 use std::ops::Range;
 
@@ -33,6 +34,8 @@ pub(super) struct ForwardPlan {
     pub(super) is_filtered: bool,
     /// Whether the role of the sender limits what it may send.
     pub(super) is_limited: bool,
+    /// Whether messages get their numbers behind them.
+    pub(super) is_numbered: bool,
     /// Whether messages are only routed and queued: their admission needs no decision.
     pub(super) is_plain: bool,
     /// Whether observers take note of them.
@@ -123,6 +126,12 @@ impl<'a> Forwarder<'a> {
                     Ready::Now => {}
                     Ready::Wait => return ForwardEnd::Stopped(Flow::Suspended),
                 }
+                if self.plan.is_numbered {
+                    match self.forward_numbered(input, size, taken) {
+                        Some(end) => return end,
+                        None => continue,
+                    }
+                }
             }
             let has_run = self.plan.has_runs && !is_shared(input, size);
             let route = self.route(&input.bytes()[taken..size]);
@@ -176,6 +185,64 @@ impl<'a> Forwarder<'a> {
             input.consume(size);
         }
         goes_on
+    }
+
+    /// Queues the message at the front for the peers of its route with its number behind it, lets
+    /// observers take note of it as it came, and consumes it. Returns the reason if it goes to no
+    /// peer, or cannot go on yet.
+    #[inline(never)]
+    fn forward_numbered(
+        &mut self,
+        input: &mut Input,
+        size: usize,
+        taken: usize,
+    ) -> Option<ForwardEnd> {
+        let number = self.observer.parts.next_number(self.plan.side);
+        let route = self.route(&input.bytes()[taken..size]);
+        match route {
+            Route::Wait => return Some(ForwardEnd::Stopped(Flow::Suspended)),
+            Route::Flush(target) => return Some(self.flush_first(target)),
+            _ => self.from.stats.count_in(1, size),
+        }
+        if !self.plan.is_plain {
+            self.routed(&input.bytes()[..size], taken);
+        }
+        let wire = Wire::Range(input, input.start() + taken..input.start() + size);
+        let Route::Targets { full } = route else {
+            self.observe(&wire);
+            return Some(ForwardEnd::Nowhere { route, size });
+        };
+        let missing = split_missing(self.targets, full);
+        count_missing(&mut self.to.stats, self.conns, missing, 1);
+        self.envelope.clear();
+        let number = number.unwrap_or_default();
+        append_numbered(self.envelope, &input.bytes()[taken..size], number);
+        self.queue_numbered(full);
+        self.observe(&wire);
+        input.consume(size);
+        None
+    }
+
+    /// Queues the message that was put together in the envelope.
+    fn queue_numbered(&mut self, full: u32) {
+        let (message, targets) = (&self.envelope[..], self.targets.len());
+        self.to.stats.count_out(targets, 1, message.len());
+        let shares = targets > 1 && message.len() >= SHARED_SIZE_MIN;
+        let copies = if shares { 1 } else { targets as u64 };
+        let units = cost::targets(targets + full as usize) + copies * turn::bytes(message.len());
+        self.turn.charge(units);
+        if shares {
+            let shared = self.outbox.store.share_copy(message);
+            for target in self.targets.iter() {
+                self.outbox
+                    .push_shared(self.conns, *target, &[], shared.clone());
+            }
+        } else {
+            for target in self.targets.iter() {
+                self.outbox.push_bytes(self.conns, *target, message, 1);
+            }
+        }
+        self.envelope.clear();
     }
 
     /// The message at the front goes on once this peer was written.

@@ -409,6 +409,7 @@ impl Core {
             id,
             is_filtered,
             is_limited,
+            is_numbered: is_watched && proxy.observers.next_number(side).is_some(),
             is_plain,
             is_watched,
             must_wait,

@@ -101,6 +101,7 @@ impl Core {
             self.free_socket(*socket);
         }
         self.end_topic_counts(id);
+        self.keeping.retain(|proxy| *proxy != id);
         self.recorded.retain(|proxy| *proxy != id);
         self.pending.forget(id);
         self.timers.forget_proxy(id);

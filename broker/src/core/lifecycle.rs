@@ -293,6 +293,7 @@ impl Core {
         self.watches.forget(id);
         self.reload.forget(id);
         self.forget_request(id);
+        self.forget_kept(id);
         self.forget_password(id);
         self.forget_coder(id);
         self.leave(id);

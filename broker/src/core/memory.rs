@@ -13,6 +13,8 @@
 //!   and closes its peer.
 //! - **Subscriptions, connections.** Above their shares it closes the peer with the most
 //!   subscriptions, and does not accept new connections.
+//! - **Kept messages**, of caches and rings, have limits of their own, which a configuration may not
+//!   set above half of the limit.
 //! - **Closed peers** are remembered as far as they fit into a small share of the limit.
 //! - When the sum reaches the limit all the same, the largest holders are given up at once, until
 //!   an eighth of the limit is free.
@@ -34,6 +36,8 @@ pub struct MemoryUse {
     pub connections: u64,
     /// Stored input: unfinished and waiting messages.
     pub inputs: u64,
+    /// Last values and messages to be sent again, with their bookkeeping.
+    pub kept: u64,
     /// Queues for peers, and their bookkeeping. Spare buffers do not count: some megabytes at most.
     pub queues: u64,
     /// Subscriptions, and pending changes for publishers.
@@ -44,7 +48,15 @@ impl MemoryUse {
     /// The sum.
     #[must_use]
     pub fn total(self) -> u64 {
-        self.closed + self.connections + self.inputs + self.queues + self.subscriptions
+        let Self {
+            closed,
+            connections,
+            inputs,
+            kept,
+            queues,
+            subscriptions,
+        } = self;
+        closed + connections + inputs + kept + queues + subscriptions
     }
 }
 
@@ -126,11 +138,13 @@ impl Core {
     /// The memory that peers have caused, by use; see [`Self::memory_in_use`].
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
+        let (kept, shared) = self.kept_memory();
         MemoryUse {
             closed: self.memory.closed + self.refusals.memory(),
             connections: self.connection_memory(),
             inputs: self.memory.inputs,
-            queues: self.outbox.store.memory() - self.outbox.store.spare(),
+            kept,
+            queues: self.outbox.store.memory() - self.outbox.store.spare() - shared,
             subscriptions: self.subscription_memory(),
         }
     }

@@ -27,7 +27,9 @@ use crate::config::{BrokerControl, Changes, Config, HttpConfig, SocketName};
 use crate::conn::outbox::Outbox;
 use crate::conn::{Conn, ConnTable, Egress, Origin, Phase};
 use crate::ids::{ConnId, LinkId, ListenerId, ProxyId, SocketId};
-use crate::limits::{CANCELS_PER_TURN_MAX, TELLS_PER_TURN_MAX, UNDECIDED_SIZE_MAX};
+use crate::limits::{
+    CANCELS_PER_TURN_MAX, KEPT_PER_TURN_MAX, TELLS_PER_TURN_MAX, UNDECIDED_SIZE_MAX,
+};
 use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::{Proxy, Sockets};
@@ -70,12 +72,14 @@ mod ranking;
 mod receive_hwm;
 mod refusals;
 mod reload;
+mod replays;
 pub(crate) mod report;
 mod roles;
 mod shutdown;
 mod subscriptions;
 mod timers;
 mod turn;
+mod values;
 mod walk;
 mod watches;
 pub(crate) mod zap;
@@ -123,6 +127,8 @@ pub struct Core {
     closed_limits: ClosedLimits,
     conns: ConnTable,
     deferred: Deferred,
+    /// Proxies that keep messages.
+    keeping: Vec<ProxyId>,
     /// Messages dropped by sockets that were removed.
     dropped_before: u64,
     leaving: Leaving,
@@ -173,6 +179,7 @@ impl Core {
             closed_limits: ClosedLimits::of(config),
             conns: ConnTable::new(Random::new(seed).number()),
             deferred: Deferred::default(),
+            keeping: Vec::new(),
             dropped_before: 0,
             leaving: Leaving::default(),
             links: Table::new(0),
@@ -204,6 +211,22 @@ impl Core {
         };
         let _ = core.begin_change(config.clone(), &Changes::default());
         core
+    }
+
+    /// The time since the beginning of 1970: the first number of a ring of messages, and the time
+    /// of requests for them. Call this before anything else, and before requests are read.
+    pub fn set_unix_time(&mut self, unix: Duration) {
+        self.clock.set_unix(unix);
+        for id in &self.keeping {
+            let first = self.clock.unix_nanos();
+            self.proxies[*id].observers.number_from(first);
+        }
+    }
+
+    /// Whether [`Self::set_unix_time`] has an effect.
+    #[must_use]
+    pub fn wants_unix_time(&self) -> bool {
+        !self.keeping.is_empty()
     }
 
     /// Every proxy: in the order of the configuration, as long as none was removed; one that is
@@ -312,6 +335,7 @@ impl Core {
             self.wake_for(socket_id);
         }
         self.tell_later(id);
+        self.kept_later(id);
     }
 
     /// Whether messages wait for a peer of this socket.
@@ -381,6 +405,9 @@ impl Core {
         let done =
             self.cancel_departed(CANCELS_PER_TURN_MAX) + self.tell_publishers(TELLS_PER_TURN_MAX);
         self.turn.charge(done as u64 * cost::CANCEL);
+        if !self.keeping.is_empty() {
+            self.send_kept(KEPT_PER_TURN_MAX);
+        }
         self.enforce_limit(&[]);
         self.shutdown.inproc.turn();
         self.run_deferred(now);

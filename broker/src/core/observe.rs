@@ -165,6 +165,11 @@ impl Observer<'_> {
             let peer = conn.map(|conn| (conn.peer, conn.user.as_deref()));
             recording.record(side, id, peer, &[prefix, bytes]);
         }
+        let shared = match wire {
+            Wire::Shared(shared) => Some(*shared),
+            Wire::Bytes(_) | Wire::Range(..) => None,
+        };
+        self.parts.keep(side, (bytes, shared), &outbox.store);
         if let Some(capture) = &mut self.capture {
             self.copies.count(conns, outbox, capture, bytes);
             self.copies.queue(conns, outbox, wire);

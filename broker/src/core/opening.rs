@@ -261,6 +261,7 @@ impl Core {
             .proxies
             .insert_with(|id| Proxy::new(id, config, sockets));
         opening.proxies.push((id, Box::new(config.clone())));
+        self.set_kept(id, config);
         for name in SocketName::ALL {
             if let Some(socket) = self.socket(id, name) {
                 for endpoint in &config.socket(name).bind {
@@ -457,7 +458,10 @@ impl Core {
                     self.remove_proxy(now, id);
                 }
             }
-            Change::CaptureFormat { proxy, .. } | Change::CapturePrefix { proxy, .. } => {
+            Change::Cache { proxy, .. }
+            | Change::CaptureFormat { proxy, .. }
+            | Change::CapturePrefix { proxy, .. }
+            | Change::Replay { proxy, .. } => {
                 if let Some(proxy) = self.proxy_named(proxy) {
                     self.set_observers(proxy);
                 }

@@ -8,8 +8,8 @@ use crate::reason::DropReason;
 use crate::record;
 use crate::stats::TurnTimes;
 use crate::view::{
-    BrokerView, ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, ProxyView,
-    SocketView, TopicView, WatchView,
+    BrokerView, CacheView, ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView,
+    ProxyView, ReplayView, SocketView, TopicView, WatchView,
 };
 use serde_json::{Map, Value, json};
 use zmtp::{is_hidden, show};
@@ -500,10 +500,11 @@ fn render<T>(page: &Page<T>, item: impl Fn(&T) -> Value) -> Vec<Value> {
 pub fn render_statistics(proxy: &ProxyView, broker: &BrokerView) -> Value {
     let sockets: Vec<Value> = proxy.sockets.iter().map(render_socket).collect();
     json!({
-        "memory_in_use": broker.memory.total(),
+        "cache": proxy.cache.as_ref().map(render_cache),
         "paused": proxy.is_paused,
         "proxy": proxy.name,
         "record": proxy.record.as_ref().map(render_record),
+        "replay": proxy.replay.as_ref().map(render_replay),
         "sockets": sockets,
         "turns": render_turns(&broker.turn_times),
         "uptime_seconds": broker.uptime.as_secs_f64(),
@@ -595,9 +596,11 @@ fn render_proxy(proxy: &ProxyView, config: Option<&ProxyConfig>, bound: &[Bound]
         object
     });
     json!({
+        "cache": proxy.cache.as_ref().map(render_cache),
         "paused": proxy.is_paused,
         "proxy": proxy.name,
         "record": proxy.record.as_ref().map(render_record),
+        "replay": proxy.replay.as_ref().map(render_replay),
         "sockets": sockets.collect::<Vec<Value>>(),
         "stop": proxy.stop.name(),
     })
@@ -647,6 +650,20 @@ pub fn render_record(record: &record::Statistics) -> Value {
         "failing": record.is_failing,
         "lost_messages": record.lost_messages,
         "messages": record.messages,
+    })
+}
+
+/// Last values.
+pub(super) fn render_cache(cache: &CacheView) -> Value {
+    json!({ "bytes": cache.bytes, "values": cache.values })
+}
+
+/// Messages that can be sent again.
+pub(super) fn render_replay(replay: &ReplayView) -> Value {
+    json!({
+        "bytes": replay.bytes,
+        "messages": replay.messages,
+        "next_sequence": replay.next_sequence,
     })
 }
 

@@ -123,6 +123,11 @@ impl Users {
         number
     }
 
+    /// Whether the role of this user permits it to receive messages with this topic.
+    pub(super) fn may_receive(&self, number: usize, topic: &[u8]) -> bool {
+        self.users[number].subscribe.has(topic)
+    }
+
     /// One connection less of a user.
     fn leave(&mut self, number: usize) {
         self.permits -= 1;

@@ -18,7 +18,8 @@ use crate::pattern::xsub::publisher::{Change, Publisher, Telling};
 use crate::pattern::{Outgoing, Pattern, Route, count_missing, split_missing};
 use crate::proxy::{Socket, Sockets};
 use crate::reason::{CloseReason, DropReason};
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, VecDeque};
 use zmtp::Peer;
 use zmtp::encode::append_frame;
 
@@ -58,14 +59,43 @@ impl Core {
             return true;
         };
         let (own, was_closing) = (conn.socket, conn.closes_later);
+        let held = self.subscriptions_held(id, own);
         let is_permitted = self.change_subscriptions(id, own, |xpub, options, tell| {
             xpub.handle_subscription(id, (topic, add), options, tell)
         });
         if add && !is_permitted {
             self.report_denied(id, Wish::Subscribe, topic);
         }
+        if !self.keeping.is_empty() {
+            match self.subscriptions_held(id, own).cmp(&held) {
+                Ordering::Greater => self.offer_values(id, own, topic),
+                Ordering::Less => self.withdraw_values(id, own, topic),
+                Ordering::Equal => {}
+            }
+        }
         let is_closing = |conn: &Conn| conn.closes_later && !was_closing;
         self.conns.get(id).is_none_or(is_closing)
+    }
+
+    /// The number of subscriptions that a peer has made.
+    fn subscriptions_held(&self, id: ConnId, own: SocketId) -> usize {
+        match &self.sockets[own].pattern {
+            Pattern::Xpub(xpub) => xpub.wanted_of(id),
+            _ => 0,
+        }
+    }
+
+    /// The broker subscribes to these topics itself, and to no others.
+    pub(super) fn subscribe_itself(&mut self, own: SocketId, topics: &BTreeSet<Box<[u8]>>) {
+        let (sockets, mut upstream) = self.upstream();
+        let (socket, mut across) = both_sides(sockets, own);
+        if let Pattern::Xpub(xpub) = &mut socket.pattern {
+            let options = &socket.options;
+            xpub.subscribe_itself(topics, options, |topic, notice| {
+                upstream.tell(ConnTable::OWN, across.as_deref_mut(), topic, notice);
+            });
+        }
+        self.count_subscriptions(own);
     }
 
     /// Lets `change` alter the subscriptions of a peer of an XPUB. It calls its last argument with
@@ -235,6 +265,7 @@ impl Core {
     /// Whether work on subscriptions is pending that needs no event.
     pub(super) fn has_pending_subscriptions(&self) -> bool {
         !(self.pending.departing.is_empty() && self.pending.telling.is_empty())
+            || self.has_pending_kept()
     }
 
     /// A peer of an XPUB has left: its subscriptions are cancelled in small steps.

@@ -48,8 +48,18 @@ impl Core {
                 walk.visit_unsent(unsent);
             }
         }
+        let mut shared_bytes = 0;
+        for (_, proxy) in self.proxies.iter() {
+            found.kept += proxy.observers.walk_kept();
+            let cache = proxy.observers.cache().into_iter();
+            for block in cache.flat_map(|cache| cache.shared()) {
+                shared_bytes += block.block_size();
+                walk.visit_shared(block);
+            }
+        }
         walk.visit_store(&self.outbox.store);
-        found.queues = walk.total();
+        found.kept += shared_bytes;
+        found.queues = walk.total() - shared_bytes;
         found
     }
 
@@ -140,6 +150,7 @@ impl Core {
         let is_proxy = |id: &ProxyId| self.proxies.get(*id).is_some();
         let links = self.deferred.absent.iter().filter(|id| !is_link(id));
         let proxies = self.pending.proxies().chain(&self.recorded);
+        let proxies = proxies.chain(&self.keeping);
         let proxies = proxies.filter(|id| !is_proxy(id));
         let sockets = self.deferred.sockets();
         let sockets = sockets.filter(|id| self.sockets.get(**id).is_none());

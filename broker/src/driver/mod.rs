@@ -33,7 +33,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use stream::{Socket, State, Stream};
-use tape::Endings;
+use tape::{Endings, unix_time};
 
 mod ack_check;
 mod address;
@@ -184,7 +184,8 @@ impl Broker {
         Ok(broker)
     }
 
-    fn with_core(now: Instant, core: Core) -> io::Result<Self> {
+    fn with_core(now: Instant, mut core: Core) -> io::Result<Self> {
+        core.set_unix_time(unix_time());
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), token(KIND_WAKER, 0))?);
         let (sender, commands) = mpsc::channel();
@@ -273,6 +274,9 @@ impl Broker {
         let now = Instant::now();
         self.began_at = now;
         self.core.begin_turn(now);
+        if self.core.wants_unix_time() {
+            self.core.set_unix_time(unix_time());
+        }
         let mut count = 0;
         for event in events.iter() {
             self.handle_event(now, event);

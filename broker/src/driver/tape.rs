@@ -3,7 +3,7 @@
 use crate::record::{self, Ending, Origin, RecordConfig, Recorder, Statistics};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A recorder and its clock.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ impl Drop for Tape {
     }
 }
 
+/// The time since the beginning of 1970; zero if the clock is before that.
+pub(super) fn unix_time() -> Duration {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    time.unwrap_or_default()
+}
+
 impl record::Tape for Tape {
     fn flush(&mut self) {
         self.recorder.flush();
@@ -50,9 +56,8 @@ impl record::Tape for Tape {
     }
 
     fn push(&mut self, origin: &Origin<'_>, parts: &[&[u8]]) {
-        // The time is unknown before 1970 and after 2554.
-        let time = SystemTime::now().duration_since(UNIX_EPOCH);
-        let time_ns = time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
+        // The time is unknown after 2554.
+        let time_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(0);
         self.recorder.push(time_ns, origin, parts);
     }
 

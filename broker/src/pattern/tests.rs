@@ -29,6 +29,11 @@ fn store() -> Store {
     Store::boundless()
 }
 
+/// The number of a connection, in the order in which they were made.
+fn number(id: ConnId) -> u32 {
+    id.slot - 1 - ConnTable::OWN_SLOT
+}
+
 const STRANGER: ConnId = ConnId {
     generation: 9,
     slot: 9,
@@ -125,10 +130,10 @@ fn route(pattern: &mut Pattern, conns: &mut ConnTable, wire: &[u8]) -> Route {
     route_with(pattern, conns, wire, &mut Vec::new()).0
 }
 
-/// The slots of the next `count` peers with a turn.
+/// The numbers of the next `count` peers with a turn.
 fn rotation(pattern: &mut Pattern, conns: &mut ConnTable, count: usize) -> Vec<u32> {
     let mut next = || match route(pattern, conns, b"") {
-        Route::To { id, skip: 0 } => id.slot,
+        Route::To { id, skip: 0 } => number(id),
         other => panic!("a peer has room, but: {other:?}"),
     };
     (0..count).map(|_| next()).collect()
@@ -338,7 +343,7 @@ fn receivers(pattern: &mut Pattern, conns: &mut ConnTable, topic: &[u8]) -> (Vec
     match route_with(pattern, conns, &message(&[topic, b"body"]), &mut targets).0 {
         Route::Targets { full } => {
             split_missing(&mut targets, full);
-            let mut slots: Vec<_> = targets.iter().map(|id| id.slot).collect();
+            let mut slots: Vec<_> = targets.iter().map(|id| number(*id)).collect();
             slots.sort_unstable();
             (slots, full)
         }
@@ -615,7 +620,7 @@ fn each_publisher_gets_the_topics_that_its_link_allows() {
         let mut told = Vec::new();
         let change = (topic, Change::Subscribed);
         xsub.pass_on(change, &OPTIONS, |publisher, topic, _| {
-            told.push((publisher.id.slot, topic.escape_ascii().to_string()));
+            told.push((number(publisher.id), topic.escape_ascii().to_string()));
         });
         told.sort_unstable();
         told

@@ -181,6 +181,23 @@ impl Trie {
     ///
     /// O(length of the longest stored prefix + number of peers); allocates nothing.
     pub fn matches(&self, topic: &[u8], mut visit: impl FnMut(&[u32])) {
+        self.for_each_prefix(topic, |holders, _| self.crowds.visit(holders, &mut visit));
+    }
+
+    /// Calls `visit` with the length of each stored prefix of `topic` that `peer` holds, the
+    /// shortest first. Allocates nothing.
+    pub fn for_each_prefix_held(&self, topic: &[u8], peer: u32, mut visit: impl FnMut(usize)) {
+        self.for_each_prefix(topic, |holders, rest| {
+            if self.crowds.contains(holders, peer) {
+                visit(topic.len() - rest);
+            }
+        });
+    }
+
+    /// Calls `visit` with the peers of every stored prefix of `topic`, and the number of bytes that
+    /// follow it.
+    #[inline(always)]
+    fn for_each_prefix(&self, topic: &[u8], mut visit: impl FnMut(Holders, usize)) {
         if self.subscriptions == 0 {
             return;
         }
@@ -194,7 +211,7 @@ impl Trie {
         loop {
             let terminal = branches[branch].terminal;
             if terminal != NONE {
-                self.crowds.visit(leaves[terminal].holders, &mut visit);
+                visit(leaves[terminal].holders, rest.len());
             }
             let Some(&key) = rest.first() else { return };
             match self.nodes.child(branch, key) {
@@ -206,8 +223,8 @@ impl Trie {
                     (branch, rest) = (next, after);
                 }
                 Some(Node::Leaf(leaf)) => {
-                    if leaves[leaf].label.strip_from(rest, spills).is_some() {
-                        self.crowds.visit(leaves[leaf].holders, &mut visit);
+                    if let Some(after) = leaves[leaf].label.strip_from(rest, spills) {
+                        visit(leaves[leaf].holders, after.len());
                     }
                     return;
                 }
@@ -321,6 +338,18 @@ impl Trie {
     pub fn holders_of(&self, topic: &[u8]) -> usize {
         let leaf = self.nodes.find(topic);
         leaf.map_or(0, |leaf| self.nodes.leaves[leaf].holders.count())
+    }
+
+    /// Whether `peer` holds `topic` itself. O(length of the topic).
+    pub fn holds(&self, topic: &[u8], peer: u32) -> bool {
+        let leaf = self.nodes.find(topic);
+        leaf.is_some_and(|leaf| self.crowds.contains(self.nodes.leaves[leaf].holders, peer))
+    }
+
+    /// The only peer that holds `topic` itself. O(length of the topic).
+    pub fn only_holder_of(&self, topic: &[u8]) -> Option<u32> {
+        let leaf = self.nodes.find(topic)?;
+        self.nodes.leaves[leaf].holders.only()
     }
 
     /// The approximate heap bytes of `peer`: its topics and their bookkeeping. O(1).

@@ -71,7 +71,12 @@ impl Xpub {
     /// lists, whose memory is counted when peers join and subscribe.
     pub(crate) fn attach(&mut self, id: ConnId) {
         self.peers.insert(id);
-        let slots = id.slot as usize + 1;
+        self.make_room(id.slot);
+    }
+
+    /// Makes room for a slot in the lists of receivers.
+    fn make_room(&mut self, slot: u32) {
+        let slots = slot as usize + 1;
         for list in [&mut self.slots, &mut self.last_slots] {
             list.reserve(slots.saturating_sub(list.len()));
         }
@@ -143,11 +148,48 @@ impl Xpub {
         })
     }
 
+    /// The broker subscribes to these topics itself, and to no others; calls `tell` with each topic
+    /// that changes, and the publishers that must get it.
+    pub(crate) fn subscribe_itself(
+        &mut self,
+        topics: &BTreeSet<Box<[u8]>>,
+        options: &SocketOptions,
+        mut tell: impl FnMut(&[u8], Notice),
+    ) {
+        let own = ConnTable::OWN_SLOT;
+        if !topics.is_empty() {
+            self.make_room(own);
+        }
+        let mut held = BTreeSet::new();
+        self.trie.topics_of(own, |topic| {
+            held.insert(Box::<[u8]>::from(topic));
+        });
+        let is_verbose = options.xpub_verbose || options.xpub_verboser;
+        let changes = topics.difference(&held).map(|topic| (topic, true));
+        for (topic, is_add) in changes.chain(held.difference(topics).map(|topic| (topic, false))) {
+            let change = if is_add {
+                match self.trie.insert(topic, own) {
+                    Inserted::First => Some(Change::Subscribed),
+                    _ => is_verbose.then_some(Change::Repeated),
+                }
+            } else {
+                let removed = self.trie.remove(topic, own);
+                (removed == Removed::Last).then_some(Change::Cancelled)
+            };
+            let notice = Notice {
+                is_add,
+                to_others: false,
+                to_publishers: change.filter(|_| !self.is_pub()),
+            };
+            tell(topic, notice);
+        }
+    }
+
     /// Removes up to `limit` subscriptions of a departed peer, and calls `emptied` for each topic
     /// that no peer holds any more; returns whether the peer has none left.
     pub(crate) fn forget(&mut self, id: ConnId, limit: usize, emptied: impl FnMut(&[u8])) -> bool {
         let is_gone = self.trie.remove_peer(id.slot, limit, emptied);
-        if self.peers.is_empty() && self.trie.topics() == 0 {
+        if self.peers.is_empty() && self.trie.subscriptions() == 0 {
             (self.slots, self.last_slots) = (Vec::new(), Vec::new());
             self.stamps = Vec::new();
         }
@@ -162,6 +204,11 @@ impl Xpub {
         visit: impl FnMut(&[u8], usize) -> ControlFlow<()>,
     ) {
         self.trie.for_each_topic_from(first, visit);
+    }
+
+    /// Whether the broker itself subscribes to this topic.
+    pub(crate) fn is_kept(&self, topic: &[u8]) -> bool {
+        self.trie.holds(topic, ConnTable::OWN_SLOT)
     }
 
     /// The number of topics that a peer subscribes to.

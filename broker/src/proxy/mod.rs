@@ -8,8 +8,10 @@ use crate::table::Table;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+pub(crate) mod cache;
 pub(crate) mod loop_peers;
 pub(crate) mod observers;
+pub(crate) mod ring;
 pub(crate) mod socket;
 mod topic_counts;
 
@@ -47,6 +49,7 @@ pub(crate) struct Proxy {
     pub(crate) is_removed: bool,
     pub(crate) name: String,
     pub(crate) observers: Observers,
+    pub(crate) replay: Option<SocketId>,
     /// The log's reports about its peers.
     pub(crate) reports: Reports,
     /// The stage of its end.
@@ -61,8 +64,13 @@ impl Proxy {
         let mut add = |name| sockets.insert_with(|socket| Socket::new(socket, id, name, config));
         let [frontend, backend] = SocketName::SIDES.map(&mut add);
         let mut auxiliary = |name| config.socket(name).has_endpoint().then(|| add(name));
-        let auxiliaries = [SocketName::Capture, SocketName::Control, SocketName::Zap];
-        let [capture, control, zap] = auxiliaries.map(&mut auxiliary);
+        let auxiliaries = [
+            SocketName::Capture,
+            SocketName::Control,
+            SocketName::Replay,
+            SocketName::Zap,
+        ];
+        let [capture, control, replay, zap] = auxiliaries.map(&mut auxiliary);
         let (front, back) = sockets.pair_mut(frontend, backend);
         (front.across, back.across) = (Some(backend), Some(frontend));
         if config.kind.is_echo {
@@ -82,6 +90,7 @@ impl Proxy {
             is_removed: false,
             name: config.name.clone(),
             observers: Observers::new(config),
+            replay,
             reports: Reports::default(),
             stop: Stop::No,
             zap,
@@ -95,7 +104,7 @@ impl Proxy {
 
     /// All its sockets, in the order of [`SocketName::ALL`].
     pub(crate) fn sockets(&self) -> impl Iterator<Item = SocketId> + use<> {
-        let auxiliary = [self.capture, self.control, self.zap];
+        let auxiliary = [self.capture, self.control, self.replay, self.zap];
         let auxiliary = auxiliary.into_iter().flatten();
         self.sides().into_iter().chain(auxiliary)
     }
@@ -107,6 +116,7 @@ impl Proxy {
             SocketName::Backend => Some(self.backend),
             SocketName::Capture => self.capture,
             SocketName::Control => self.control,
+            SocketName::Replay => self.replay,
             SocketName::Zap => self.zap,
         }
     }
@@ -117,6 +127,7 @@ impl Proxy {
             SocketName::Frontend | SocketName::Backend => {}
             SocketName::Capture => self.capture = socket,
             SocketName::Control => self.control = socket,
+            SocketName::Replay => self.replay = socket,
             SocketName::Zap => self.zap = socket,
         }
     }

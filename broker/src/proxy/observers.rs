@@ -3,8 +3,11 @@
 //! Each has a type of its own, and takes note of a message in one method.
 
 use crate::config::{CaptureFormat, ProxyConfig, Side, SocketName};
+use crate::conn::egress::{Shared, Store};
 use crate::ids::ConnId;
 use crate::peer::PeerAddress;
+use crate::proxy::cache::{Cache, Passing};
+use crate::proxy::ring::Ring;
 use crate::proxy::topic_counts::TopicCounts;
 use crate::record::{Direction, Origin, Tape};
 use zmtp::encode::append_frame;
@@ -17,8 +20,18 @@ pub(crate) struct Observers {
     pub(crate) counters: Counters,
     /// Whether any of them takes note of messages; if not, forwarding skips them.
     is_active: bool,
+    kept: Kept,
     pub(crate) recording: Recording,
     topics: TopicCounts,
+}
+
+/// Keeps messages from publishers.
+#[derive(Debug, Default)]
+struct Kept {
+    cache: Option<Box<Cache>>,
+    /// The side of the publishers, if there is one.
+    from: Option<Side>,
+    ring: Option<Box<Ring>>,
 }
 
 /// Messages received by one side, as `zmq_proxy_steerable` counts them.
@@ -69,6 +82,7 @@ impl Observers {
                 passed: Default::default(),
             },
             is_active: false,
+            kept: Kept::new(config),
             recording: Recording {
                 name: config.name.clone(),
                 tape: None,
@@ -97,7 +111,113 @@ impl Observers {
                 passed: Default::default(),
             };
         }
+        self.kept.set_config(config);
         self.set_readers(readers);
+    }
+
+    /// Numbers the messages of a new ring from here on.
+    pub(crate) fn number_from(&mut self, first: u64) {
+        if let Some(ring) = &mut self.kept.ring {
+            ring.number_from(first);
+        }
+    }
+
+    /// Takes note of a message that `side` received and that goes on, if it is to be kept.
+    #[inline]
+    pub(crate) fn keep(
+        &mut self,
+        side: Side,
+        (wire, shared): (&[u8], Option<&Shared>),
+        store: &Store,
+    ) {
+        let Kept { cache, from, ring } = &mut self.kept;
+        if *from != Some(side) {
+            return;
+        }
+        let stamp = store.stamp;
+        let sequence = ring.as_ref().map_or(0, |ring| ring.next());
+        if let Some(ring) = ring {
+            ring.push(wire, stamp);
+        }
+        if let Some(cache) = cache {
+            let message = Passing {
+                sequence,
+                shared,
+                stamp,
+                wire,
+            };
+            cache.keep(&message, store);
+        }
+    }
+
+    /// Whether it keeps messages.
+    pub(crate) fn keeps(&self) -> bool {
+        self.kept.cache.is_some() || self.kept.ring.is_some()
+    }
+
+    /// Whether messages from publishers get their numbers behind them.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.kept.ring.as_ref().is_some_and(|ring| ring.is_shown)
+    }
+
+    /// The number of the next message that this side receives, if that gets it behind it.
+    pub(crate) fn next_number(&self, side: Side) -> Option<u64> {
+        let ring = self.kept.ring.as_ref()?;
+        (ring.is_shown && self.kept.from == Some(side)).then(|| ring.next())
+    }
+
+    /// The last values.
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.kept.cache.as_deref()
+    }
+
+    /// The last values, to be changed.
+    pub(crate) fn cache_mut(&mut self) -> Option<&mut Cache> {
+        self.kept.cache.as_deref_mut()
+    }
+
+    /// The messages that can be sent again.
+    pub(crate) fn ring(&self) -> Option<&Ring> {
+        self.kept.ring.as_deref()
+    }
+
+    /// The messages that can be sent again, to be changed.
+    pub(crate) fn ring_mut(&mut self) -> Option<&mut Ring> {
+        self.kept.ring.as_deref_mut()
+    }
+
+    /// A peer has gone.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        let Kept { cache, ring, .. } = &mut self.kept;
+        cache.iter_mut().for_each(|cache| cache.forget(id));
+        ring.iter_mut().for_each(|ring| ring.forget(id));
+    }
+
+    /// Puts a peer in line for what it waits for.
+    pub(crate) fn line_up(&mut self, id: ConnId) {
+        let Kept { cache, ring, .. } = &mut self.kept;
+        cache.iter_mut().for_each(|cache| cache.line_up(id));
+        ring.iter_mut().for_each(|ring| ring.line_up(id));
+    }
+
+    /// Whether a peer is in line.
+    pub(crate) fn has_line(&self) -> bool {
+        self.cache().is_some_and(Cache::has_line) || self.ring().is_some_and(Ring::has_line)
+    }
+
+    /// Heap bytes of all that it keeps, in constant time.
+    pub(crate) fn kept_memory(&self) -> u64 {
+        self.cache().map_or(0, Cache::memory) + self.ring().map_or(0, Ring::memory)
+    }
+
+    /// Bytes that it keeps and that queues may share; see [`Cache::shared_bytes`].
+    pub(crate) fn shared_bytes(&self) -> u64 {
+        self.cache().map_or(0, Cache::shared_bytes)
+    }
+
+    /// The same as [`Self::kept_memory`], recounted.
+    pub(crate) fn walk_kept(&self) -> u64 {
+        self.cache().map_or(0, Cache::walk) + self.ring().map_or(0, Ring::walk)
     }
 
     /// Sets the number of the capture's peers.
@@ -148,7 +268,10 @@ impl Observers {
     /// All that the configuration determines, but for the recording.
     pub(crate) fn configured(&self) -> String {
         let (capture, has_control) = (&self.capture, self.counters.has_control);
-        format!("{capture:?}, control: {has_control}, {}", self.is_active)
+        let cache = self.cache().map(Cache::config);
+        let ring = self.ring().map(Ring::limits);
+        let is_active = self.is_active;
+        format!("{capture:?}, control: {has_control}, {cache:?}, {ring:?}, {is_active}")
     }
 
     fn decide(&mut self) {
@@ -158,7 +281,35 @@ impl Observers {
             ..
         } = self.capture;
         let is_kept = self.counters.has_control || self.recording.tape.is_some();
-        self.is_active = blocks || has_readers || is_kept || !self.topics.is_empty();
+        self.is_active =
+            blocks || has_readers || is_kept || self.keeps() || !self.topics.is_empty();
+    }
+}
+
+impl Kept {
+    fn new(config: &ProxyConfig) -> Self {
+        let mut kept = Self {
+            from: config.publishers(),
+            ..Self::default()
+        };
+        kept.set_config(config);
+        kept
+    }
+
+    /// Keeps messages as in this configuration from now on.
+    fn set_config(&mut self, config: &ProxyConfig) {
+        match (&mut self.cache, &config.cache) {
+            (Some(cache), Some(config)) if cache.config() != config => {
+                cache.set_config(config.clone());
+            }
+            (Some(_), Some(_)) => {}
+            (cache, config) => *cache = config.clone().map(|it| Box::new(Cache::new(it))),
+        }
+        let replay = Some(&config.replay).filter(|it| it.socket.has_endpoint());
+        match (&mut self.ring, replay) {
+            (Some(ring), Some(replay)) => ring.set_config(replay),
+            (ring, replay) => *ring = replay.map(|it| Box::new(Ring::new(it))),
+        }
     }
 }
 

@@ -118,7 +118,9 @@ impl Direction {
         match side {
             SocketName::Frontend => Some(Self::In),
             SocketName::Backend => Some(Self::Out),
-            SocketName::Capture | SocketName::Control | SocketName::Zap => None,
+            SocketName::Capture | SocketName::Control | SocketName::Replay | SocketName::Zap => {
+                None
+            }
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn endpoint(port: u16) -> Endpoint {
 }
 
 /// A proxy with a name and ports of its own.
-fn named(name: &str, kind: &str, port: u16) -> ProxyConfig {
+pub(crate) fn named(name: &str, kind: &str, port: u16) -> ProxyConfig {
     let mut config = proxy(kind);
     config.name = name.to_owned();
     config.frontend.bind = vec![endpoint(port)];

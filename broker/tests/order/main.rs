@@ -2,6 +2,7 @@
 
 mod changes;
 mod closing;
+mod kept;
 mod log;
 mod memory;
 mod monitors;

@@ -2,7 +2,7 @@
 
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
-use crate::model::Part;
+use crate::model::{Offers, Part};
 use crate::net::Plug;
 use crate::plain;
 use crate::random::digest;
@@ -61,7 +61,7 @@ pub(crate) struct Mirror {
     /// It waits for the answer of a handler; the name is that of the list, if it has one.
     pub(crate) asking: Option<Option<Arc<str>>>,
     /// Partly written messages that were not compared with [`Self::expected`] yet.
-    pub(crate) begun: VecDeque<Key>,
+    pub(crate) begun: VecDeque<(Key, Vec<u8>)>,
     pub(crate) begun_bytes: u64,
     pub(crate) begun_messages: u64,
     /// The proved credentials of the peer.
@@ -107,6 +107,8 @@ pub(crate) struct Mirror {
     pub(crate) was_ready: bool,
     /// The number of the input from which the newest message written here came.
     pub(crate) newest_batch: u64,
+    /// The last values for it.
+    pub(crate) offers: Offers,
     /// The last position of each sender's messages that were written here.
     pub(crate) orders: BTreeMap<ConnId, u64>,
     /// The number of its messages that have gone on, and the others, if a capture or control
@@ -261,6 +263,7 @@ impl Mirror {
             missed: 0,
             opener: None,
             newest_batch: 0,
+            offers: Offers::default(),
             orders: BTreeMap::new(),
             passed: 0,
             passing: VecDeque::new(),
@@ -465,7 +468,10 @@ impl Mirror {
     }
 
     fn message(&self, message: &[u8]) -> Heard {
-        if matches!(self.socket.side, SocketName::Control | SocketName::Zap) {
+        if matches!(
+            self.socket.side,
+            SocketName::Control | SocketName::Replay | SocketName::Zap
+        ) {
             return Heard::Command(message.to_vec());
         }
         let mut frames = Frames::new(message);

@@ -3,6 +3,7 @@
 mod answers;
 mod changes;
 mod handlers;
+mod kept;
 mod roles;
 mod routing;
 mod written;
@@ -17,6 +18,7 @@ use broker::config::{
     SocketOptions,
 };
 use broker::{ConnId, Core};
+pub(crate) use kept::Offers;
 pub(crate) use roles::Part;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
@@ -83,12 +85,16 @@ pub(crate) struct SocketModel {
     pub(crate) is_loose: bool,
     /// A queued message may be dropped again, which is counted.
     pub(crate) is_lossy: bool,
+    /// XSUB: the topics that the broker itself asks publishers for.
+    pub(crate) kept: BTreeSet<Vec<u8>>,
     /// DEALER, PUSH: messages that were written after newer ones of the same sender.
     pub(crate) late: u64,
     /// Bytes of the largest message for one of its peers.
     pub(crate) largest: usize,
     /// ROUTER: the peers with announced identities.
     names: BTreeMap<Vec<u8>, ConnId>,
+    /// XPUB: last values that its peers may get.
+    pub(crate) offered: u64,
     pub(crate) options: SocketOptions,
     pub(crate) overflow: Overflow,
     /// DEALER, PUSH: unwritten messages of dead peers; `None` if they are not visible.
@@ -102,6 +108,8 @@ pub(crate) struct SocketModel {
     /// Messages that departed connections have sent, as far as read.
     pub(crate) received: u64,
     pub(crate) socket_type: SocketType,
+    /// XPUB: the last values, if they are kept.
+    values: Option<kept::Values>,
 }
 
 /// The fate of a message.
@@ -178,9 +186,11 @@ impl Model {
             is_loose: false,
             // The receivers of a REP's answers are checked elsewhere.
             is_vague: proxy.socket_type(side) == SocketType::Rep,
+            kept: BTreeSet::new(),
             late: 0,
             largest: 0,
             names: BTreeMap::new(),
+            offered: 0,
             options: proxy.socket(side).options.clone(),
             requeued: Some(0),
             requester: None,
@@ -188,8 +198,11 @@ impl Model {
             unasked: 0,
             received: 0,
             socket_type: proxy.socket_type(side),
+            values: None,
         });
+        let number = u32::try_from(self.sockets.len() / SocketName::ALL.len());
         self.sockets.extend(sockets);
+        self.set_cache(number.expect("few proxies"), proxy);
         let capture = &proxy.capture;
         let is_lossy = may_drop(capture.socket_type, &capture.socket.options);
         let watch = Watch::new(proxy, (may_shed, is_lossy), self.style);
@@ -357,6 +370,7 @@ impl Model {
 
     /// The receivers of a message, which are noted.
     fn expect_all(&mut self, id: ConnId, message: &Pending) -> Vec<ConnId> {
+        self.keep(id, message);
         let chosen = self.route(id, (&message.first, message.is_single_frame));
         for target in &chosen {
             self.expect(*target, message.key);
@@ -488,7 +502,10 @@ impl Model {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         mirror.heard_messages += 1;
         mirror.heard_bytes += message.len() as u64;
-        let SocketKey { proxy, .. } = mirror.socket;
+        let SocketKey { proxy, side } = mirror.socket;
+        if side == SocketName::Replay {
+            return;
+        }
         let is_rep = self.sockets[index(mirror.socket)].socket_type == SocketType::Rep;
         let mut frames = Frames::new(message);
         if is_rep {
@@ -543,8 +560,10 @@ impl Model {
     fn begun_beside(&mut self, id: ConnId, message: &[u8]) {
         let mirrors = &self.mirrors;
         let socket = mirrors[&id].socket;
-        if socket.side == SocketName::Zap {
-            return self.requested(id, message);
+        match socket.side {
+            SocketName::Replay => return,
+            SocketName::Zap => return self.requested(id, message),
+            _ => {}
         }
         let is_rep = self.sockets[index(socket)].socket_type == SocketType::Rep;
         let watch = &mut self.watches[socket.proxy as usize];

@@ -190,6 +190,7 @@ pub(crate) const FAMILIES: &[Family] = &[
                 ("closed", memory.closed),
                 ("connections", memory.connections),
                 ("inputs", memory.inputs),
+                ("kept", memory.kept),
                 ("queues", memory.queues),
                 ("subscriptions", memory.subscriptions),
             ] {
@@ -222,6 +223,30 @@ pub(crate) const FAMILIES: &[Family] = &[
         Source::Proxy(|it, out| {
             out.put(u8::from(it.is_paused));
         }),
+    ),
+    family(
+        "zmqd_cache_values",
+        "gauge",
+        "Topics that have a last value.",
+        Source::Proxy(|it, out| out.put_if(it.cache.map(|it| it.values))),
+    ),
+    family(
+        "zmqd_cache_bytes",
+        "gauge",
+        "Memory of last values.",
+        Source::Proxy(|it, out| out.put_if(it.cache.map(|it| it.bytes))),
+    ),
+    family(
+        "zmqd_replay_messages",
+        "gauge",
+        "Messages that can be sent again.",
+        Source::Proxy(|it, out| out.put_if(it.replay.map(|it| it.messages))),
+    ),
+    family(
+        "zmqd_replay_bytes",
+        "gauge",
+        "Memory of messages that can be sent again.",
+        Source::Proxy(|it, out| out.put_if(it.replay.map(|it| it.bytes))),
     ),
     family(
         "zmqd_recorded_messages_total",

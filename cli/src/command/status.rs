@@ -163,6 +163,7 @@ fn describe(status: &Value, is_coloured: bool) -> String {
         for socket in items(proxy, "sockets") {
             output.push_str(&describe_socket(socket, paint));
         }
+        output.push_str(&describe_kept(proxy));
         output.push_str(&describe_record(&proxy["record"], paint));
     }
     output
@@ -261,6 +262,23 @@ fn describe_socket(socket: &Value, paint: Paint) -> String {
 }
 
 const INDENT: &str = "                    ";
+
+/// The last values of a proxy, and the messages that it can send again.
+fn describe_kept(proxy: &Value) -> String {
+    let mut output = String::new();
+    for (key, count, one) in [
+        ("cache", "values", "value"),
+        ("replay", "messages", "message"),
+    ] {
+        if let (Some(bytes), Some(number)) =
+            (proxy[key]["bytes"].as_u64(), proxy[key][count].as_u64())
+        {
+            let count = if number == 1 { one } else { count };
+            output.push_str(&format!("  {key} {number} {count}, {}\n", size(bytes)));
+        }
+    }
+    output
+}
 
 fn describe_record(record: &Value, paint: Paint) -> String {
     if record.is_null() {

@@ -3,6 +3,7 @@
 mod any_sockets;
 mod asyncio;
 mod forwarder;
+mod late;
 mod message_shapes;
 mod queue;
 mod socket_options;

@@ -24,6 +24,7 @@ use crate::record::RecordConfig;
 
 mod error;
 mod http;
+mod retained;
 mod role;
 mod value;
 
@@ -218,7 +219,8 @@ impl Reader {
             }
         }
         let keys = [
-            "backend", "capture", "control", "frontend", "kind", "name", "record", "zap",
+            "backend", "cache", "capture", "control", "frontend", "kind", "name", "record",
+            "replay", "zap",
         ];
         self.refuse_unknown_but(table, node, &keys, &misplaced);
         let before = self.fail_count;
@@ -245,6 +247,8 @@ impl Reader {
                 self.socket(table, node, (index, name), (socket_type, options));
         }
         self.capture(table, node, index, &mut proxy.capture);
+        proxy.cache = self.cache(table, node, index);
+        self.replay(table, node, &mut proxy.replay);
         proxy.record = self.record(table, node);
         proxy
     }
@@ -310,6 +314,7 @@ impl Reader {
     ) -> SocketConfig {
         let socket_type = socket_type.unwrap_or_else(|| match name {
             SocketName::Control => ControlConfig::default().socket_type,
+            SocketName::Replay => SocketType::Router,
             SocketName::Zap => SocketType::Dealer,
             _ => CaptureConfig::default().socket_type,
         });
@@ -337,12 +342,12 @@ impl Reader {
             return config;
         };
         let mut keys = vec!["bind", "connect"];
-        if name != SocketName::Zap {
-            keys.push("socket");
-        }
-        if name == SocketName::Capture {
-            keys.extend(["format", "in_prefix", "out_prefix"]);
-        }
+        keys.extend(match name {
+            SocketName::Capture => &["format", "in_prefix", "out_prefix", "socket"][..],
+            SocketName::Replay => &["bytes", "messages", "sequence"],
+            SocketName::Zap => &[],
+            _ => &["socket"],
+        });
         keys.extend(SocketOption::names());
         self.refuse_unknown(table, &node, &keys);
         if let Some((value, bind_node)) = get(table, &node, "bind") {

@@ -481,7 +481,7 @@ fn the_root_of_a_file_permits_insecure_listeners_everywhere() {
                    capture.bind = 'tcp://*:3'\ncontrol.bind = 'tcp://*:4'\n";
     let config = read(&format!("insecure = true\n{sockets}"));
     let insecure = SocketName::ALL.map(|name| config.proxies[0].socket(name).options.insecure);
-    assert_eq!(insecure, [true, false, true, true, false]);
+    assert_eq!(insecure, [true, false, true, true, true, false]);
     let errors = Config::from_toml(sockets, "test.toml").expect_err("every peer may come in");
     assert_eq!(errors.to_string().lines().count(), 3, "{errors}");
 }

@@ -182,6 +182,16 @@ pub(super) fn as_table<'a, 't>(
     }
 }
 
+pub(super) fn as_flag(value: &Value<'_>, node: &Node) -> Result<bool, Fail> {
+    match value.get_ref() {
+        DeValue::Boolean(flag) => Ok(*flag),
+        other => Err(node.fail(format!(
+            "write true or false: this is of type {}",
+            other.type_str()
+        ))),
+    }
+}
+
 pub(super) fn as_text<'a>(value: &'a Value<'_>, node: &Node) -> Result<&'a str, Fail> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text),

@@ -121,6 +121,30 @@ const OF_ZAP: &[&str] = &[
     "tos",
 ];
 
+/// The options that have no effect on a socket for replays.
+const NOT_OF_REPLAY: &[&str] = &[
+    "balance",
+    "conflate",
+    "immediate",
+    "invert_matching",
+    "overflow",
+    "overflow_timeout",
+    "rcvhwm",
+    "rcvhwm_bytes",
+    "router_handover",
+    "router_mandatory",
+    "subscribe",
+    "subscriptions_max",
+    "topic_size_max",
+    "xpub_nodrop",
+    "xpub_verbose",
+    "xpub_verboser",
+    "xpub_welcome_msg",
+];
+
+/// The reason for that.
+const IDLE_ON_REPLAY: &str = "a peer gets each answer that it asked for, as fast as it reads";
+
 /// The reason why all others have none.
 const IDLE_ON_ZAP: &str = "it only connects to ZAP handlers and asks them about peers";
 
@@ -175,6 +199,11 @@ impl SocketOptions {
     ) -> Option<&'static str> {
         if side == SocketName::Zap {
             return (!OF_ZAP.contains(&option.name)).then_some(IDLE_ON_ZAP);
+        }
+        if side == SocketName::Replay {
+            return NOT_OF_REPLAY
+                .contains(&option.name)
+                .then_some(IDLE_ON_REPLAY);
         }
         let idle = IDLE.iter().find(|idle| idle.names.contains(&option.name))?;
         (idle.is_idle)(side, socket_type, self).then_some(idle.reason)

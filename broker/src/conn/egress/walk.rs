@@ -36,6 +36,11 @@ impl Walk {
             .for_each(|block| self.add(block));
     }
 
+    /// Counts bytes that queues may share.
+    pub(crate) fn visit_shared(&mut self, block: &Shared) {
+        self.add(block);
+    }
+
     /// The bytes of everything visited, each block once.
     pub(crate) fn total(&self) -> u64 {
         self.owned + self.blocks.values().sum::<u64>()

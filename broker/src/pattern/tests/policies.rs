@@ -146,7 +146,7 @@ fn the_peer_with_the_shortest_queue_gets_the_next_message() {
         };
         let conn = conns.get_mut(id).unwrap();
         conn.egress.push_bytes(b"\0\x01x", 1, &mut store());
-        order.push(id.slot);
+        order.push(super::number(id));
     }
     order[1..].sort_unstable();
     assert_eq!(order, [1, 0, 1, 1, 2, 2], "each peer gets three in the end");

@@ -78,6 +78,14 @@ impl Holders {
             Self::Many { count, .. } => count as usize,
         }
     }
+
+    /// The peer, if it is the only one.
+    pub(super) const fn only(self) -> Option<u32> {
+        match self {
+            Self::One { peer, .. } => Some(peer.peer()),
+            Self::Many { .. } => None,
+        }
+    }
 }
 
 impl PeerPlusOne {

@@ -165,10 +165,37 @@ impl Xpub {
         Ok(())
     }
 
-    /// The number of subscriptions that a peer with limits has made.
+    /// The number of subscriptions that a peer has made.
     pub(crate) fn wanted_of(&self, id: ConnId) -> usize {
-        let peer = self.narrowed.get(&id.slot);
-        peer.map_or(0, |peer| peer.wanted.subscriptions())
+        match self.narrowed.get(&id.slot) {
+            Some(peer) => peer.wanted.subscriptions(),
+            None => self.trie.subscriptions_of(id.slot),
+        }
+    }
+
+    /// Calls `visit` with each subscription that a peer has made and that matches `topic`.
+    pub(crate) fn for_each_wanted_prefix(
+        &self,
+        id: ConnId,
+        topic: &[u8],
+        mut visit: impl FnMut(&[u8]),
+    ) {
+        let (trie, slot) = match self.narrowed.get(&id.slot) {
+            Some(peer) => (&peer.wanted, 0),
+            None => (&self.trie, id.slot),
+        };
+        trie.for_each_prefix_held(topic, slot, |len| visit(&topic[..len]));
+    }
+
+    /// Whether a peer may get a message with this topic, to which it subscribes.
+    pub(crate) fn may_get(&mut self, id: ConnId, topic: &[u8]) -> bool {
+        let Some(peer) = self.narrowed.get_mut(&id.slot) else {
+            return true;
+        };
+        let mut is_held = false;
+        self.trie
+            .for_each_prefix_held(topic, id.slot, |_| is_held = true);
+        is_held && peer.may_get(topic)
     }
 
     /// Finds the peers that match `topic` and may get it, each once.

@@ -150,6 +150,7 @@ impl Model {
             let mirror = self.mirrors.get_mut(&id).expect("it is connected");
             mirror.part = part;
             mirror.narrow();
+            self.withdraw(id);
         }
     }
 
@@ -181,6 +182,7 @@ impl Model {
         let of_role = mirror.part.as_ref().map(|part| part.role.max_subscriptions);
         let of_role = of_role.filter(|most| *most > 0).unwrap_or(u32::MAX);
         let most = options.subscriptions_max.min(of_role) as usize;
+        let mut is_added = false;
         if !add {
             mirror.wanted.remove(&topic);
         } else {
@@ -189,9 +191,14 @@ impl Model {
                 mirror.is_deaf = true;
                 return false;
             }
-            mirror.wanted.insert(topic);
+            is_added = mirror.wanted.insert(topic.clone());
         }
         mirror.narrow();
+        if is_added {
+            self.offer(id, &topic);
+        } else if !add {
+            self.withdraw(id);
+        }
         true
     }
 

@@ -14,9 +14,14 @@ impl Model {
     /// Compares the written messages with the required ones.
     pub(crate) fn reconcile(&mut self) {
         for (id, mirror) in &mut self.mirrors {
-            while let Some(key) = mirror.begun.pop_front() {
+            while let Some((key, topic)) = mirror.begun.pop_front() {
+                let is_live = mirror.expected.iter().any(|expected| expected.key == key);
+                if !is_live && mirror.offers.take(key) {
+                    continue;
+                }
                 if self.sockets[index(mirror.socket)].blocks() {
-                    take_in_order(*id, mirror, key);
+                    let batch = take_in_order(*id, mirror, key);
+                    mirror.offers.supersede(&topic, batch);
                     continue;
                 }
                 let expected = loop {
@@ -35,6 +40,7 @@ impl Model {
                     mirror.missed += 1;
                     mirror.skipped = expected.is_single.then_some(expected.batch);
                 };
+                mirror.offers.supersede(&topic, expected.batch);
                 let socket = &self.sockets[index(mirror.socket)];
                 let (max_age, age) = (socket.options.max_age, self.now - expected.at);
                 assert!(
@@ -111,7 +117,10 @@ impl Model {
                 let key = key_of(self.style, &unit.bytes);
                 let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
                 if !(is_wild || mirror.is_wild || self.sockets[socket].is_vague) {
-                    mirror.begun.push_back(key);
+                    let topic = Frames::new(&unit.bytes).next();
+                    let topic = topic.map_or(&[][..], |frame| frame.body);
+                    let topic = topic[..topic.len().min(300)].to_vec();
+                    mirror.begun.push_back((key, topic));
                 }
             }
         }
@@ -178,9 +187,10 @@ impl Model {
     }
 }
 
-/// Removes a message that `id` was sent from those that it must be sent. If messages of several
+/// Removes a message that `id` was sent from those that it must be sent, and returns the number of
+/// its input. If messages of several
 /// senders had to wait, the order between senders is unknown.
-fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) {
+fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) -> u64 {
     let sender = |key| match key {
         Key::Numbered(_, sender, _) => Some(sender),
         Key::Other(_) => None,
@@ -196,7 +206,7 @@ fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) {
             expected.key
         );
     }
-    mirror.expected.remove(at);
+    mirror.expected.remove(at).map_or(0, |found| found.batch)
 }
 
 /// Whether `unit` is a subscription or cancel for a publisher.

@@ -76,7 +76,7 @@ impl Node {
         }
         self.check_tapes(now);
         self.check_recorded_users(ctx);
-        match ctx.random.below(14) {
+        match ctx.random.below(15) {
             0 | 1 => self.add_proxy(ctx, now),
             2 | 3 => self.remove_proxy(ctx, now),
             4 => self.add_endpoint(ctx, now),
@@ -88,6 +88,7 @@ impl Node {
             12 => self.change_http(ctx, now),
             10 => self.move_broker_control(ctx, now),
             11 if !self.repertoire.roles.is_empty() => self.change_roles(ctx, now),
+            13 => self.change_kept(ctx, now),
             _ => self.change_options(ctx, now),
         }
         // Each connection may have been given a reason to be looked at.

@@ -6,7 +6,7 @@ use super::actions::port;
 use crate::context::{Context, SocketKey};
 use crate::curve;
 use crate::model::index;
-use crate::scenario::{KEYS, client_keys};
+use crate::scenario::{KEYS, client_keys, draw_cache};
 use crate::watch::is_at_high_water;
 use broker::config::endpoint::Host;
 use broker::config::{
@@ -223,6 +223,31 @@ impl Node {
         self.config.proxies.push(ghost);
         self.proxies.push(None);
         ctx.coverage.add("captures and controls removed", 1);
+    }
+
+    /// A forwarder keeps other values than before, or none, and another number of messages.
+    pub(super) fn change_kept(&mut self, ctx: &mut Context, now: Instant) {
+        let key = SocketKey {
+            proxy: self.draw_proxy(ctx),
+            side: SocketName::Backend,
+        };
+        let (former, limit) = (self.config.clone(), self.config.memory_limit);
+        let config = &mut self.config.proxies[key.proxy as usize];
+        let publishes = config.publishers().is_some() && !config.backend.options.invert_matching;
+        if !publishes || self.changeable(key).is_none() {
+            return;
+        }
+        let config = &mut self.config.proxies[key.proxy as usize];
+        let keeps = ctx.random.chance(70);
+        config.cache = keeps.then(|| draw_cache(&mut ctx.random, limit));
+        if config.replay.socket.has_endpoint() {
+            config.replay.messages_max = ctx.random.pick(&[1, 20, 100_000]);
+        }
+        let config = config.clone();
+        if self.reload(ctx, now, key.proxy, former) {
+            self.model.set_cache(key.proxy, &config);
+            ctx.coverage.add("caches changed", 1);
+        }
     }
 
     /// The copies for readers that have left are of no interest any more.

@@ -6,6 +6,7 @@ use crate::net::Plug;
 use wire::{Pulled, Told, Wire};
 use zmtp::{HeartbeatConfig, MechanismConfig, SocketType};
 
+pub(crate) mod asker;
 pub(crate) mod handler;
 pub(crate) mod misbehaving;
 pub(crate) mod monitors;
@@ -13,6 +14,7 @@ pub(crate) mod request;
 pub(crate) mod spread;
 pub(crate) mod wire;
 
+use asker::Asker;
 use handler::Handler;
 use misbehaving::Misbehaving;
 use monitors::{Reader, Steerer};
@@ -52,6 +54,7 @@ pub(crate) struct Spec {
 
 #[derive(Debug)]
 pub(crate) enum Role {
+    Asker(Asker),
     Client(Client),
     Handler(Handler),
     Misbehaving(Misbehaving),
@@ -151,6 +154,7 @@ impl Peer {
         let sender = ctx.add_sender(&self.spec.identity, group, self.is_liar());
         let mut wire = Wire::new(ctx, plug, &self.spec, sender);
         match &mut self.role {
+            Role::Asker(asker) => asker.connected(),
             Role::Client(client) => client.connected(),
             Role::Handler(handler) => handler.connected(),
             Role::Misbehaving(misbehaving) => {
@@ -333,6 +337,7 @@ fn check_origin(ctx: &Context, message: &[u8], receiver: u32) {
 impl Role {
     fn hear(&mut self, tools: &mut Tools<'_>, told: Told) {
         match self {
+            Self::Asker(asker) => asker.hear(tools, &told),
             Self::Client(client) => client.hear(tools, told),
             Self::Handler(handler) => handler.hear(tools, &told),
             Self::Misbehaving(_) => {}
@@ -357,6 +362,7 @@ impl Role {
             tools.wire.ping(&mut tools.ctx.random);
         }
         match self {
+            Self::Asker(asker) => asker.turn(tools),
             Self::Client(client) => client.turn(tools),
             Self::Handler(handler) => handler.turn(tools),
             Self::Misbehaving(_) | Self::Sink(_) => Wish::Wait,

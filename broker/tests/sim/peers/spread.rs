@@ -53,7 +53,7 @@ impl Publisher {
             Told::Message(message) => {
                 if let Some(header) = honest(tools, &message, Purpose::Upstream, 0) {
                     tools.ctx.coverage.add("upstream messages", 1);
-                    in_order(&mut self.last, &header);
+                    in_order(&mut self.last, header.sender, &header);
                 }
             }
         }
@@ -85,20 +85,27 @@ pub(crate) struct Subscriber {
     /// It subscribes by messages, even where commands would do.
     is_old_fashioned: bool,
     is_subscribed: bool,
-    last: BTreeMap<u32, u32>,
+    /// It may get last values, which are in order for each topic only.
+    is_offered: bool,
+    last: BTreeMap<(u32, Vec<u8>), u32>,
     number: u32,
     pace: Pace,
     wanted: BTreeSet<Vec<u8>>,
 }
 
 impl Subscriber {
-    pub(crate) fn new(random: &mut Random, is_old_fashioned: bool, is_inverted: bool) -> Self {
+    pub(crate) fn new(
+        random: &mut Random,
+        is_old_fashioned: bool,
+        (is_inverted, is_offered): (bool, bool),
+    ) -> Self {
         let wanted = (0..random.below(4)).map(|_| topic(random)).collect();
         Self {
             ever: BTreeSet::new(),
             is_inverted,
             is_old_fashioned,
             is_subscribed: false,
+            is_offered,
             last: BTreeMap::new(),
             number: 0,
             pace: Pace::default(),
@@ -123,8 +130,17 @@ impl Subscriber {
             return;
         };
         tools.ctx.coverage.add("publications", 1);
-        in_order(&mut self.last, &header);
         let topic = header.topic(tools.ctx.style);
+        let within = if self.is_offered {
+            topic.clone()
+        } else {
+            Vec::new()
+        };
+        // With another subscription the last value comes again.
+        let key = (header.sender, within);
+        if !self.is_offered || self.last.get(&key) != Some(&header.number) {
+            in_order(&mut self.last, key, &header);
+        }
         assert_eq!(lead(message, 1)[0], topic, "the topic of {header:?}");
         assert!(
             self.is_inverted || self.ever.iter().any(|wanted| topic.starts_with(wanted)),
@@ -235,8 +251,8 @@ fn honest(tools: &mut Tools<'_>, message: &[u8], purpose: Purpose, lead: usize) 
     Some(header)
 }
 
-fn in_order(last: &mut BTreeMap<u32, u32>, header: &Header) {
-    if let Some(former) = last.insert(header.sender, header.number) {
+fn in_order<K: Ord>(last: &mut BTreeMap<K, u32>, key: K, header: &Header) {
+    if let Some(former) = last.insert(key, header.number) {
         assert!(former < header.number, "{header:?} came after {former}");
     }
 }

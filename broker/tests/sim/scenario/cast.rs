@@ -4,6 +4,7 @@ use super::{KEYS, Plan, STRANGER, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::curve::{self, SERVER_KEYS};
 use crate::message::Profile;
+use crate::peers::asker::Asker;
 use crate::peers::handler::Handler;
 use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
 use crate::peers::monitors::{Reader, Steerer};
@@ -92,7 +93,9 @@ impl Scene {
             SocketType::Xpub => {
                 let is_old_fashioned = random.chance(20);
                 let is_inverted = behind.invert_matching;
-                Role::Subscriber(Subscriber::new(random, is_old_fashioned, is_inverted))
+                // A reload may give it a cache.
+                let order = (is_inverted, proxy.publishers().is_some());
+                Role::Subscriber(Subscriber::new(random, is_old_fashioned, order))
             }
             SocketType::Pull => Role::Source(Source::default()),
             _ => Role::Sink(Sink::new(random.chance(15))),
@@ -247,6 +250,19 @@ impl Scene {
                 let terminates = may_end && self.random.chance(50);
                 let steerer = Steerer::new(spec.socket_type, (pauses, terminates), window);
                 self.add_peer(spec, Role::Steerer(steerer));
+            }
+        }
+    }
+
+    /// The peers that ask a proxy for messages again.
+    pub(super) fn askers_of(&mut self, proxy: &ProxyConfig) {
+        if let Some(endpoint) = proxy.replay.socket.bind.first() {
+            for _ in 0..1 + self.random.below(3) {
+                let mut spec = self.spec(SocketType::Router, port(endpoint), false);
+                spec.socket_type = SocketType::Dealer;
+                spec.identity.clear();
+                spec.quota = spec.quota.min(20);
+                self.add_peer(spec, Role::Asker(Asker::default()));
             }
         }
     }

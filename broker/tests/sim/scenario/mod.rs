@@ -13,8 +13,8 @@ use crate::random::Random;
 use crate::world::{World, script};
 use broker::config::endpoint::Host;
 use broker::config::{
-    Admission, Attach, CaptureFormat, Client, ClientKeys, Config, Endpoint, Fault, Kind,
-    OptionError, ProxyConfig, Reject, SocketConfig, SocketName, SocketOption, SocketOptions,
+    Admission, Attach, CacheConfig, CaptureFormat, Client, ClientKeys, Config, Endpoint, Fault,
+    Kind, OptionError, ProxyConfig, Reject, SocketConfig, SocketName, SocketOption, SocketOptions,
 };
 use options::Dice;
 use std::net::Ipv4Addr;
@@ -171,6 +171,7 @@ impl Scene {
             if !matches!(self.plan, Plan::Lockstep | Plan::Handover) && self.random.chance(30) {
                 self.guard(&mut proxy);
             }
+            self.keep(&mut proxy, config.memory_limit);
             config.proxies.push(proxy);
         }
         let mut repertoire = self.repertoire(&mut config);
@@ -195,6 +196,7 @@ impl Scene {
                 self.peers_of(proxy, side);
             }
             self.watchers_of(proxy);
+            self.askers_of(proxy);
             self.handlers_of(proxy);
         }
         self.liars(&config);
@@ -331,6 +333,27 @@ impl Scene {
         }
     }
 
+    /// Lets some forwarders keep messages.
+    fn keep(&mut self, proxy: &mut ProxyConfig, memory_limit: u64) {
+        if proxy.publishers().is_none() {
+            return;
+        }
+        if self.random.chance(40) && !proxy.backend.options.invert_matching {
+            proxy.cache = Some(draw_cache(&mut self.random, memory_limit));
+        }
+        if self.random.chance(30) {
+            let port = self.next_port();
+            let replay = &mut proxy.replay;
+            replay.messages_max = self.random.pick(&[1, 20, 100_000]);
+            replay.bytes_max = kept_bytes(&mut self.random, memory_limit);
+            replay.socket.options.sndhwm = self.random.pick(&[0, 1, 7, 1000]);
+            replay.socket.attach(Attach::Bind, endpoint(port));
+            if !self.world.script.beats {
+                replay.socket.options.heartbeat_ivl = Duration::ZERO;
+            }
+        }
+    }
+
     fn config(&mut self) -> Config {
         Config {
             drain_timeout: Duration::from_millis(self.random.pick(&[0, 100, 2000, 10_000])),
@@ -455,6 +478,28 @@ pub(crate) fn client_keys(role: Option<&str>) -> ClientKeys {
         keys.insert(&curve::public_key(number), client);
     }
     keys
+}
+
+/// Draws which last values a forwarder keeps.
+pub(crate) fn draw_cache(random: &mut Random, memory_limit: u64) -> CacheConfig {
+    let topics = random.pick(&[&[""][..], &[""], &["a"], &["a", "bb"]]);
+    CacheConfig {
+        age_max: random
+            .pick(&[None, None, Some(200), Some(5000)])
+            .map(Duration::from_millis),
+        bytes_max: kept_bytes(random, memory_limit),
+        empty_deletes: random.chance(50),
+        topics: topics.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Draws the memory for messages that are kept.
+fn kept_bytes(random: &mut Random, memory_limit: u64) -> u64 {
+    let bytes = random.pick(&[1000, 20_000, 16 << 20, 16 << 20]);
+    match memory_limit {
+        0 => bytes,
+        limit => bytes.min(limit / 16),
+    }
 }
 
 fn endpoint(port: u16) -> Endpoint {

@@ -656,7 +656,7 @@ async function showConfig(isWanted) {
   if (!isWanted()) return;
   const proxy = config.proxies.find((it) => it.proxy === here.chosen) || {};
   const rows = [['kind', proxy.kind], ['record', proxy.record]];
-  for (const name of ['frontend', 'backend', 'capture', 'control']) {
+  for (const name of ['frontend', 'backend', 'capture', 'control', 'replay']) {
     const socket = proxy[name];
     if (!socket) continue;
     rows.push([name, socket.socket + (socket.mechanism === 'NULL' ? '' : ', ' + socket.mechanism)],

@@ -93,6 +93,46 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
         "none",
     ),
     (
+        "proxy.cache",
+        "table: the last values that new subscribers of a forwarder get",
+        "none",
+    ),
+    (
+        "proxy.cache.topics",
+        "the topics that have values, by prefix: one, or a list",
+        "all",
+    ),
+    (
+        "proxy.cache.bytes",
+        "memory for the values, in bytes or with a unit",
+        "16MiB",
+    ),
+    (
+        "proxy.cache.max_age",
+        "the age at which a value is dropped, with a unit; 0: never",
+        "0",
+    ),
+    (
+        "proxy.cache.empty_deletes",
+        "true: a message with an empty body removes the value of its topic",
+        "false",
+    ),
+    (
+        "proxy.replay",
+        "table with the keys of a socket: a ROUTER that sends messages of a forwarder again",
+        "none",
+    ),
+    (
+        "proxy.replay.messages, proxy.replay.bytes",
+        "how many messages to keep, and the memory for them, in bytes or with a unit",
+        "100000, 64MiB",
+    ),
+    (
+        "proxy.replay.sequence",
+        "true: messages for subscribers end with a frame that has their number",
+        "false",
+    ),
+    (
         "proxy.control",
         "table with the keys of a socket: it steers the proxy",
         "none",

@@ -1,0 +1,227 @@
+//! Last values for new subscribers: see [`crate::proxy::cache`].
+
+use crate::config::{ProxyConfig, SocketOptions};
+use crate::conn::{Conn, ConnTable};
+use crate::core::Core;
+use crate::core::turn::{self, cost};
+use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::limits::{KEPT_AT_ONCE_MAX, KEPT_IN_A_ROW_MAX};
+use crate::pattern::Pattern;
+use crate::pattern::xpub::Xpub;
+use crate::proxy::cache::{Batch, Cache};
+use crate::proxy::ring::append_numbered;
+use std::collections::BTreeSet;
+
+impl Core {
+    /// The configuration of what a proxy keeps is new: asks publishers for the topics of that, and
+    /// numbers the messages of a new ring.
+    pub(super) fn set_kept(&mut self, id: ProxyId, config: &ProxyConfig) {
+        let first = self.clock.unix_nanos();
+        let proxy = &mut self.proxies[id];
+        proxy.observers.number_from(first);
+        self.keeping.retain(|other| *other != id);
+        if proxy.observers.keeps() {
+            self.keeping.push(id);
+        }
+        let topics: BTreeSet<Box<[u8]>> = config.kept_topics().map(Box::from).collect();
+        if let Some(socket) = self.xpub_of(id) {
+            self.subscribe_itself(socket, &topics);
+        }
+    }
+
+    /// The side that sends to subscribers.
+    fn xpub_of(&self, id: ProxyId) -> Option<SocketId> {
+        let mut sides = self.proxies[id].sides().into_iter();
+        sides.find(|side| matches!(self.sockets[*side].pattern, Pattern::Xpub(_)))
+    }
+
+    /// Bytes of all that proxies keep of passing messages, and those of them that the account of
+    /// the queues has too. Takes constant time.
+    pub(super) fn kept_memory(&self) -> (u64, u64) {
+        let proxies = self.keeping.iter().map(|id| &self.proxies[*id].observers);
+        proxies.fold((0, 0), |(kept, shared), it| {
+            let own = it.shared_bytes();
+            (kept + it.kept_memory() + own, shared + own)
+        })
+    }
+
+    /// The values for the subscribers of a socket. Those of a capture get none.
+    fn cache_behind(&mut self, socket: SocketId) -> Option<&mut Cache> {
+        let socket = &self.sockets[socket];
+        socket.across?;
+        self.proxies[socket.proxy].observers.cache_mut()
+    }
+
+    /// A peer has subscribed to a topic: it gets the values of that, as many as its queue has room
+    /// for at once.
+    pub(super) fn offer_values(&mut self, id: ConnId, socket: SocketId, topic: &[u8]) {
+        let now = self.clock.stamp();
+        let Some(cache) = self.cache_behind(socket) else {
+            return;
+        };
+        cache.expire(now);
+        let waits = cache.owes(id);
+        if cache.offer(id, topic) && !waits {
+            self.send_values(id, KEPT_AT_ONCE_MAX);
+        }
+    }
+
+    /// A peer has cancelled a subscription.
+    pub(super) fn withdraw_values(&mut self, id: ConnId, socket: SocketId, topic: &[u8]) {
+        if let Some(cache) = self.cache_behind(socket) {
+            cache.withdraw(id, topic);
+        }
+    }
+
+    /// A connection is about to be closed.
+    pub(super) fn forget_kept(&mut self, id: ConnId) {
+        for proxy in &self.keeping {
+            self.proxies[*proxy].observers.forget(id);
+        }
+    }
+
+    /// Puts a peer in line if it waits for values or messages and has room for them. Call this
+    /// whenever its queue gets shorter.
+    pub(super) fn kept_later(&mut self, id: ConnId) {
+        if self.keeping.is_empty() {
+            return;
+        }
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let socket = &self.sockets[conn.socket];
+        if room_for_kept(conn, &socket.options, &self.conns).is_some() {
+            self.proxies[socket.proxy].observers.line_up(id);
+        }
+    }
+
+    /// Whether values or messages can be sent without a further event.
+    pub(super) fn has_pending_kept(&self) -> bool {
+        let mut keeping = self.keeping.iter();
+        keeping.any(|id| self.proxies[*id].observers.has_line())
+    }
+
+    /// Sends values and messages to peers in line, some to each in turn, until about `limit` were
+    /// looked at; returns the number.
+    pub(super) fn send_kept(&mut self, limit: usize) -> usize {
+        let now = self.clock.stamp();
+        let mut done = 0;
+        for index in 0..self.keeping.len() {
+            let proxy = self.keeping[index];
+            if let Some(cache) = self.proxies[proxy].observers.cache_mut() {
+                cache.expire(now);
+            }
+            // Each proxy has its part of the limit, and what the ones before it have left.
+            let until = limit * (index + 1) / self.keeping.len();
+            while done < until {
+                let observers = &mut self.proxies[proxy].observers;
+                let most = KEPT_IN_A_ROW_MAX.min(until - done);
+                let subscriber = observers.cache_mut().and_then(|it| it.next_in_line());
+                let reader = observers.ring_mut().and_then(|it| it.next_in_line());
+                if subscriber.is_none() && reader.is_none() {
+                    break;
+                }
+                done += subscriber.map_or(0, |id| self.send_values(id, most));
+                done += reader.map_or(0, |id| self.send_again(id, most));
+            }
+        }
+        done
+    }
+
+    /// Sends a subscriber values while its queue has room, and looks at up to `limit` topics;
+    /// returns their number. If more are left, it lines up, now or when it has room.
+    fn send_values(&mut self, id: ConnId, limit: usize) -> usize {
+        let mut done = 0;
+        let mut batch = Batch::default();
+        while let Some(conn) = self.conns.get(id).filter(|conn| !conn.closes_later) {
+            let socket = &mut self.sockets[conn.socket];
+            let observers = &mut self.proxies[conn.proxy].observers;
+            let is_numbered = observers.is_numbered();
+            let (Pattern::Xpub(xpub), Some(cache)) = (&mut socket.pattern, observers.cache_mut())
+            else {
+                return done;
+            };
+            if !cache.owes(id) {
+                return done;
+            }
+            let Some(room) = room_for_kept(conn, &socket.options, &self.conns) else {
+                return done;
+            };
+            if done >= limit {
+                cache.line_up(id);
+                return done;
+            }
+            cache.take_batch(
+                (id, limit - done),
+                room,
+                &mut batch,
+                |topic, wish, is_later| may_get(xpub, id, (topic, wish), is_later),
+            );
+            done += batch.looked_at.max(1);
+            let mut numbered = Vec::new();
+            for offer in cache.offers(&batch) {
+                let size = offer.wire.len();
+                self.turn.charge(turn::bytes(size) + cost::TARGET);
+                let (conns, outbox) = (&mut self.conns, &mut self.outbox);
+                if socket.options.overflow.takes_back() {
+                    socket.make_room(conns, &mut outbox.store, &[id], offer.wire);
+                }
+                if is_numbered {
+                    numbered.clear();
+                    append_numbered(&mut numbered, offer.wire, offer.sequence);
+                    outbox.push_bytes(conns, id, &numbered, 1);
+                    socket.stats.count_out(1, 1, numbered.len());
+                } else {
+                    match offer.shared {
+                        Some(shared) => outbox.push_shared(conns, id, &[], shared.clone()),
+                        None => outbox.push_bytes(conns, id, offer.wire, 1),
+                    }
+                    socket.stats.count_out(1, 1, size);
+                }
+            }
+            self.turn.charge(batch.looked_at as u64 * cost::CANCEL);
+        }
+        done
+    }
+}
+
+/// Whether a subscriber may get the value of a topic for the subscription `wish`: its role permits
+/// it, and it does not get it for another subscription. For those that come later it was not sent
+/// yet.
+fn may_get(
+    xpub: &mut Xpub,
+    id: ConnId,
+    (topic, wish): (&[u8], &[u8]),
+    is_later: &dyn Fn(&[u8]) -> bool,
+) -> bool {
+    let mut is_first = true;
+    xpub.for_each_wanted_prefix(id, topic, |prefix| {
+        is_first &= prefix == wish || is_later(prefix);
+    });
+    is_first && xpub.may_get(id, topic)
+}
+
+/// The messages and bytes for which a peer has room, beside those that pass: half of its queue
+/// stays free for them. [`None`] if it has none.
+pub(super) fn room_for_kept(
+    conn: &Conn,
+    options: &SocketOptions,
+    conns: &ConnTable,
+) -> Option<(usize, u64)> {
+    if conn.egress.is_closed() {
+        return None;
+    }
+    let (messages, bytes) = (conn.egress.messages(), conn.egress.bytes());
+    let messages_max = match options.sndhwm {
+        0 => u32::MAX,
+        most => most.div_ceil(2),
+    };
+    let bytes_max = options.sndhwm_bytes.min(conns.queue_size_max) / 2;
+    let is_idle = messages == 0 && bytes == 0;
+    if is_idle || messages < messages_max && bytes < bytes_max {
+        let messages = messages_max.saturating_sub(messages).max(1);
+        let messages = usize::try_from(messages).unwrap_or(usize::MAX);
+        return Some((messages, bytes_max.saturating_sub(bytes).max(1)));
+    }
+    None
+}

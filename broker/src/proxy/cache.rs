@@ -1,0 +1,557 @@
+//! The last value of each topic, and the subscribers that are still to get some of them.
+//!
+//! ```text
+//!   topics:  "cfg.a" → 2    "cfg.b" → 0    "x" → 1       (in order, to find those of a prefix)
+//!   entries: 1 ⇄ 0 ⇄ 2                                   (the oldest first, to drop it)
+//! ```
+//!
+//! A new subscriber gets the values of its topics in the order of the topics, as fast as it takes
+//! them. A topic that changes meanwhile is left out: the subscriber has got the newer message on
+//! the usual way. So a subscriber that is slow costs a cursor, and no copy of the table.
+
+use crate::config::CacheConfig;
+use crate::conn::egress::{DIRECT_SIZE_MIN, Shared, Store};
+use crate::ids::ConnId;
+use crate::limits::CACHE_TOPIC_SIZE_MAX;
+use crate::pattern::trie::Trie;
+use slab::Slab;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use zmtp::Frames;
+
+/// The bookkeeping of a value, in bytes: its entry, and its topic in the trie. Tables grow by
+/// doubling, so that half of their memory may be unused.
+const ENTRY_BYTES: u64 = 2 * size_of::<Entry>() as u64 + TOPIC_BYTES + SPARE_MAX as u64;
+
+/// Most bytes of the trie for a topic, in addition to those of the topic itself.
+const TOPIC_BYTES: u64 = 192;
+
+/// The bookkeeping of a subscription whose values wait, in bytes.
+const WISH_BYTES: u64 = 320;
+
+/// Most unused bytes of the memory of a short value.
+const SPARE_MAX: usize = 128;
+
+/// The end of the list of entries.
+const NONE: u32 = u32::MAX;
+
+/// The last values of one proxy.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    config: CacheConfig,
+    entries: Slab<Entry>,
+    newest: u32,
+    oldest: u32,
+    /// Bytes of the values and their bookkeeping, as far as the limit counts them.
+    size: u64,
+    subscribers: Subscribers,
+    /// The topics of all entries, each held by the number of its entry.
+    topics: Trie,
+    /// Bytes of the values that queues may share, as the account of the queues counts them.
+    shared_bytes: u64,
+    /// The number of messages kept so far.
+    updates: u64,
+    /// Heap bytes of the other values.
+    values_bytes: u64,
+}
+
+/// The last message of a topic.
+#[derive(Debug)]
+struct Entry {
+    /// The entries before and behind it, by age.
+    newer: u32,
+    older: u32,
+    /// Its number among the messages that passed the ring, if there is one.
+    sequence: u64,
+    /// Microseconds since the broker began.
+    stamp: u64,
+    /// The number of updates when it came.
+    update: u64,
+    value: Value,
+}
+
+/// A message in wire form.
+#[derive(Debug)]
+enum Value {
+    /// Short enough to be copied to each queue.
+    Own(Vec<u8>),
+    Shared(Shared),
+}
+
+/// The subscribers that are still to get values.
+#[derive(Debug, Default)]
+struct Subscribers {
+    /// Heap bytes of the wishes.
+    bytes: u64,
+    /// Those whose queues have room, in the order of their turns.
+    line: VecDeque<ConnId>,
+    waiting: BTreeMap<ConnId, Waiting>,
+}
+
+/// A subscriber that is still to get values.
+#[derive(Debug, Default)]
+struct Waiting {
+    is_in_line: bool,
+    wishes: VecDeque<Wish>,
+}
+
+/// A new subscription, and how far its values were sent.
+#[derive(Debug)]
+struct Wish {
+    /// The first topic that was not looked at.
+    next: Vec<u8>,
+    /// The number of updates when it came: later ones have reached the subscriber.
+    since: u64,
+    topic: Box<[u8]>,
+}
+
+/// A message that passes, for [`Cache::keep`].
+#[derive(Debug)]
+pub(crate) struct Passing<'a> {
+    /// Its number in the ring; 0 without a ring.
+    pub(crate) sequence: u64,
+    /// The same bytes, if other queues share them.
+    pub(crate) shared: Option<&'a Shared>,
+    /// Microseconds since the broker began.
+    pub(crate) stamp: u64,
+    /// Its wire form.
+    pub(crate) wire: &'a [u8],
+}
+
+/// A value that a subscriber is to get.
+#[derive(Debug)]
+pub(crate) struct Offer<'a> {
+    /// Its number in the ring; 0 if it has none.
+    pub(crate) sequence: u64,
+    /// The same bytes, if they can be shared.
+    pub(crate) shared: Option<&'a Shared>,
+    /// Its wire form.
+    pub(crate) wire: &'a [u8],
+}
+
+/// The values to send to a subscriber next.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    entries: Vec<u32>,
+    /// Topics that were looked at.
+    pub(crate) looked_at: usize,
+}
+
+impl Cache {
+    pub(crate) fn new(config: CacheConfig) -> Self {
+        Self {
+            config,
+            entries: Slab::new(),
+            newest: NONE,
+            oldest: NONE,
+            size: 0,
+            subscribers: Subscribers::default(),
+            topics: Trie::new(),
+            shared_bytes: 0,
+            updates: 0,
+            values_bytes: 0,
+        }
+    }
+
+    /// Keeps values by this configuration from now on, and drops those that it does not keep.
+    pub(crate) fn set_config(&mut self, config: CacheConfig) {
+        let is_same = config.topics == self.config.topics;
+        self.config = config;
+        if !is_same {
+            let left: Vec<u32> = self
+                .entries
+                .iter()
+                .filter(|(_, entry)| !self.is_kept(topic_of(entry.value.bytes())))
+                .map(|(slot, _)| number(slot))
+                .collect();
+            for slot in left {
+                self.remove(slot);
+            }
+        }
+        self.make_room();
+    }
+
+    /// The configuration.
+    pub(crate) fn config(&self) -> &CacheConfig {
+        &self.config
+    }
+
+    /// The number of values.
+    pub(crate) fn values(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes of the values and their bookkeeping, as far as the limit counts them.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Heap bytes, in constant time, without [`Self::shared_bytes`].
+    pub(crate) fn memory(&self) -> u64 {
+        let entries = self.entries.capacity() * size_of::<Entry>();
+        self.values_bytes + (entries + self.topics.bytes()) as u64 + self.subscribers.bytes
+    }
+
+    /// The same, recounted.
+    pub(crate) fn walk(&self) -> u64 {
+        let values: u64 = self.entries.iter().map(|(_, it)| it.value.heap()).sum();
+        let wishes = self.subscribers.waiting.values();
+        let wishes = wishes.flat_map(|waiting| &waiting.wishes);
+        let wishes: u64 = wishes.map(Wish::memory).sum();
+        let entries = self.entries.capacity() * size_of::<Entry>();
+        values + (entries + self.topics.bytes()) as u64 + wishes
+    }
+
+    /// Bytes of the values that queues may share, in constant time.
+    pub(crate) fn shared_bytes(&self) -> u64 {
+        self.shared_bytes
+    }
+
+    /// These values.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = &Shared> {
+        self.entries
+            .iter()
+            .filter_map(|(_, entry)| match &entry.value {
+                Value::Own(_) => None,
+                Value::Shared(shared) => Some(shared),
+            })
+    }
+
+    /// Takes note of a passing message, which becomes the value of its topic.
+    pub(crate) fn keep(&mut self, message: &Passing<'_>, store: &Store) {
+        let mut frames = Frames::new(message.wire);
+        let topic = frames.next().map_or(&[][..], |frame| frame.body);
+        if topic.len() > CACHE_TOPIC_SIZE_MAX || !self.is_kept(topic) {
+            return;
+        }
+        self.expire(message.stamp);
+        let slot = self.topics.only_holder_of(topic);
+        let size = charge(topic, message.wire.len());
+        if size > self.config.bytes_max || self.config.empty_deletes && is_deletion(frames) {
+            // The value that it replaces is not the last one any more.
+            if let Some(slot) = slot {
+                self.remove(slot);
+            }
+            return;
+        }
+        self.updates += 1;
+        match slot {
+            Some(slot) => self.replace(slot, message, store),
+            None => self.insert(topic, message, store),
+        }
+        self.make_room();
+    }
+
+    fn insert(&mut self, topic: &[u8], message: &Passing<'_>, store: &Store) {
+        let value = Value::of(message, store);
+        self.size += charge(topic, message.wire.len());
+        self.count(&value);
+        let slot = number(self.entries.insert(Entry {
+            newer: NONE,
+            older: NONE,
+            sequence: message.sequence,
+            stamp: message.stamp,
+            update: self.updates,
+            value,
+        }));
+        self.topics.insert(topic, slot);
+        self.link(slot);
+    }
+
+    fn count(&mut self, value: &Value) {
+        self.values_bytes += value.heap();
+        self.shared_bytes += value.shared();
+    }
+
+    fn replace(&mut self, slot: u32, message: &Passing<'_>, store: &Store) {
+        self.unlink(slot);
+        let entry = &mut self.entries[slot as usize];
+        self.values_bytes -= entry.value.heap();
+        self.shared_bytes -= entry.value.shared();
+        self.size = self.size + message.wire.len() as u64 - entry.value.bytes().len() as u64;
+        entry.value.replace(message, store);
+        (entry.sequence, entry.stamp, entry.update) =
+            (message.sequence, message.stamp, self.updates);
+        self.values_bytes += entry.value.heap();
+        self.shared_bytes += entry.value.shared();
+        self.link(slot);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.unlink(slot);
+        let entry = self.entries.remove(slot as usize);
+        let (topic, wire) = (topic_of(entry.value.bytes()), entry.value.bytes());
+        self.topics.remove(topic, slot);
+        self.size -= charge(topic, wire.len());
+        self.values_bytes -= entry.value.heap();
+        self.shared_bytes -= entry.value.shared();
+        if self.entries.is_empty() {
+            self.entries = Slab::new();
+            self.topics = Trie::new();
+        }
+    }
+
+    /// Drops the oldest values until the others are within the limit.
+    fn make_room(&mut self) {
+        while self.size > self.config.bytes_max && self.oldest != NONE {
+            self.remove(self.oldest);
+        }
+    }
+
+    /// Drops values that are too old at this time.
+    pub(crate) fn expire(&mut self, now: u64) {
+        let Some(age_max) = self.config.age_max else {
+            return;
+        };
+        let age_max = u64::try_from(age_max.as_micros()).unwrap_or(u64::MAX);
+        while let Some(entry) = self.entries.get(self.oldest as usize)
+            && now.saturating_sub(entry.stamp) > age_max
+        {
+            self.remove(self.oldest);
+        }
+    }
+
+    /// Whether messages with this topic have values.
+    fn is_kept(&self, topic: &[u8]) -> bool {
+        let mut kept = self.config.topics.iter();
+        kept.any(|prefix| topic.starts_with(prefix.as_bytes()))
+    }
+
+    /// Puts an entry at the end of the list: it is the newest.
+    fn link(&mut self, slot: u32) {
+        let older = std::mem::replace(&mut self.newest, slot);
+        let entry = &mut self.entries[slot as usize];
+        (entry.older, entry.newer) = (older, NONE);
+        match self.entries.get_mut(older as usize) {
+            Some(entry) => entry.newer = slot,
+            None => self.oldest = slot,
+        }
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Entry { newer, older, .. } = self.entries[slot as usize];
+        match self.entries.get_mut(older as usize) {
+            Some(entry) => entry.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.entries.get_mut(newer as usize) {
+            Some(entry) => entry.older = older,
+            None => self.newest = older,
+        }
+    }
+
+    /// A peer has subscribed to a topic: it is to get the values of that. Returns false if there
+    /// are none.
+    pub(crate) fn offer(&mut self, id: ConnId, topic: &[u8]) -> bool {
+        let mut is_there = false;
+        self.topics.for_each_topic_from(topic, |found, _| {
+            is_there = found.starts_with(topic);
+            ControlFlow::Break(())
+        });
+        if !is_there {
+            return false;
+        }
+        let wish = Wish {
+            next: topic.to_vec(),
+            since: self.updates,
+            topic: topic.into(),
+        };
+        self.subscribers.bytes += wish.memory();
+        let waiting = self.subscribers.waiting.entry(id).or_default();
+        waiting.wishes.push_back(wish);
+        true
+    }
+
+    /// A peer has cancelled a subscription: it gets no more values for that.
+    pub(crate) fn withdraw(&mut self, id: ConnId, topic: &[u8]) {
+        let Subscribers { bytes, waiting, .. } = &mut self.subscribers;
+        if let Some(found) = waiting.get_mut(&id) {
+            found.wishes.retain(|wish| {
+                let is_kept = *wish.topic != *topic;
+                *bytes -= if is_kept { 0 } else { wish.memory() };
+                is_kept
+            });
+            if found.wishes.is_empty() {
+                waiting.remove(&id);
+            }
+        }
+    }
+
+    /// A peer has gone, or is to get no more values.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        let waiting = self.subscribers.waiting.remove(&id).unwrap_or_default();
+        self.subscribers.bytes -= waiting.wishes.iter().map(Wish::memory).sum::<u64>();
+    }
+
+    /// Whether a peer is still to get values.
+    pub(crate) fn owes(&self, id: ConnId) -> bool {
+        self.subscribers.waiting.contains_key(&id)
+    }
+
+    /// Puts a peer in line; call this when its queue has room.
+    pub(crate) fn line_up(&mut self, id: ConnId) {
+        if let Some(waiting) = self.subscribers.waiting.get_mut(&id)
+            && !std::mem::replace(&mut waiting.is_in_line, true)
+        {
+            self.subscribers.line.push_back(id);
+        }
+    }
+
+    /// The next peer in line.
+    pub(crate) fn next_in_line(&mut self) -> Option<ConnId> {
+        let Subscribers { line, waiting, .. } = &mut self.subscribers;
+        while let Some(id) = line.pop_front() {
+            if let Some(found) = waiting.get_mut(&id) {
+                found.is_in_line = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Whether a peer is in line.
+    pub(crate) fn has_line(&self) -> bool {
+        !self.subscribers.line.is_empty()
+    }
+
+    /// Looks at up to `limit` topics for a peer, and puts the values that it is to get into
+    /// `batch`, as many as the room in messages and bytes allows, but at least one. `may_get`
+    /// says of a topic whether the peer may get its value for a subscription, the second argument;
+    /// the third one tells of a subscription whether its values come later.
+    pub(crate) fn take_batch(
+        &mut self,
+        (id, limit): (ConnId, usize),
+        (messages, bytes_max): (usize, u64),
+        batch: &mut Batch,
+        mut may_get: impl FnMut(&[u8], &[u8], &dyn Fn(&[u8]) -> bool) -> bool,
+    ) {
+        batch.entries.clear();
+        batch.looked_at = 0;
+        let Subscribers { bytes, waiting, .. } = &mut self.subscribers;
+        let Some(Waiting { wishes, .. }) = waiting.get_mut(&id) else {
+            return;
+        };
+        let mut taken = 0;
+        while let Some(mut wish) = wishes.pop_front() {
+            *bytes -= wish.memory();
+            let is_later = |topic: &[u8]| wishes.iter().any(|other| *other.topic == *topic);
+            let (topics, entries) = (&self.topics, &self.entries);
+            let mut last = None;
+            topics.for_each_topic_from(&wish.next, |topic, _| {
+                if !topic.starts_with(&wish.topic) {
+                    return ControlFlow::Break(());
+                }
+                let is_full = batch.entries.len() >= messages || taken >= bytes_max;
+                if batch.looked_at == limit || is_full {
+                    last = Some(topic.to_vec());
+                    return ControlFlow::Break(());
+                }
+                batch.looked_at += 1;
+                if let Some(slot) = topics.only_holder_of(topic)
+                    && entries[slot as usize].update <= wish.since
+                    && may_get(topic, &wish.topic, &is_later)
+                {
+                    taken += entries[slot as usize].value.bytes().len() as u64;
+                    batch.entries.push(slot);
+                }
+                ControlFlow::Continue(())
+            });
+            if let Some(next) = last {
+                wish.next = next;
+                *bytes += wish.memory();
+                wishes.push_front(wish);
+                break;
+            }
+        }
+        if wishes.is_empty() {
+            waiting.remove(&id);
+        }
+    }
+
+    /// The values of a batch.
+    pub(crate) fn offers(&self, batch: &Batch) -> impl Iterator<Item = Offer<'_>> {
+        let entries = batch.entries.iter();
+        let entries = entries.filter_map(|slot| self.entries.get(*slot as usize));
+        entries.map(|entry| Offer {
+            sequence: entry.sequence,
+            shared: match &entry.value {
+                Value::Own(_) => None,
+                Value::Shared(shared) => Some(shared),
+            },
+            wire: entry.value.bytes(),
+        })
+    }
+}
+
+impl Value {
+    fn of(message: &Passing<'_>, store: &Store) -> Self {
+        match message.shared {
+            _ if message.wire.len() < DIRECT_SIZE_MIN => Self::Own(message.wire.to_vec()),
+            Some(shared) if shared.block_size() / 5 * 4 <= message.wire.len() as u64 => {
+                Self::Shared(shared.clone())
+            }
+            _ => Self::Shared(store.share_copy(message.wire)),
+        }
+    }
+
+    /// Becomes another message; a short one takes the same memory.
+    fn replace(&mut self, message: &Passing<'_>, store: &Store) {
+        match self {
+            Self::Own(bytes) if message.wire.len() < DIRECT_SIZE_MIN => {
+                bytes.clear();
+                bytes.reserve_exact(message.wire.len());
+                bytes.extend_from_slice(message.wire);
+                bytes.shrink_to(message.wire.len() + SPARE_MAX);
+            }
+            _ => *self = Self::of(message, store),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(shared) => shared,
+        }
+    }
+
+    /// Bytes that queues may share.
+    fn shared(&self) -> u64 {
+        match self {
+            Self::Own(_) => 0,
+            Self::Shared(shared) => shared.block_size(),
+        }
+    }
+
+    /// Heap bytes that no queue shares.
+    fn heap(&self) -> u64 {
+        match self {
+            Self::Own(bytes) => bytes.capacity() as u64,
+            Self::Shared(_) => 0,
+        }
+    }
+}
+
+impl Wish {
+    fn memory(&self) -> u64 {
+        WISH_BYTES + (self.topic.len() + self.next.capacity()) as u64
+    }
+}
+
+/// The bytes for which a value counts against the limit.
+fn charge(topic: &[u8], size: usize) -> u64 {
+    ENTRY_BYTES + (topic.len() + size) as u64
+}
+
+fn topic_of(wire: &[u8]) -> &[u8] {
+    Frames::new(wire).next().map_or(&[], |frame| frame.body)
+}
+
+/// Whether the frames behind the topic are there, and all empty.
+fn is_deletion(rest: Frames<'_>) -> bool {
+    let mut frames = rest.peekable();
+    frames.peek().is_some() && frames.all(|frame| frame.body.is_empty())
+}
+
+fn number(slot: usize) -> u32 {
+    u32::try_from(slot).expect("fewer values than memory has bytes for")
+}

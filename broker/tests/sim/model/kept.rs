@@ -1,0 +1,205 @@
+//! Last values: what new subscribers must get, and may get.
+
+use super::*;
+use broker::config::CacheConfig;
+
+/// The last values of a forwarder, as a broker must keep them.
+#[derive(Debug)]
+pub(crate) struct Values {
+    config: CacheConfig,
+    /// The newest message of each topic, and the number of its input.
+    newest: BTreeMap<Vec<u8>, (Key, u64)>,
+    /// Values may have given way to others, or to time.
+    may_end: bool,
+}
+
+/// A value that a subscriber must get, or may get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// The number of the input in which it came.
+    batch: u64,
+    is_due: bool,
+    key: Key,
+}
+
+/// The values for one subscriber.
+#[derive(Debug, Default)]
+pub(crate) struct Offers {
+    /// Values that it was not sent, by topic: one for each subscription.
+    waiting: BTreeMap<Vec<u8>, Vec<Offer>>,
+    /// The number of values that it was sent.
+    pub(crate) sent: u64,
+}
+
+impl Values {
+    pub(super) fn new(config: &CacheConfig, may_shed: bool) -> Self {
+        let is_small = config.bytes_max < CacheConfig::BYTES_MAX;
+        Self {
+            config: config.clone(),
+            newest: BTreeMap::new(),
+            may_end: may_shed || is_small || config.age_max.is_some(),
+        }
+    }
+
+    fn keeps(&self, topic: &[u8]) -> bool {
+        let mut kept = self.config.topics.iter();
+        kept.any(|prefix| topic.starts_with(prefix.as_bytes()))
+    }
+}
+
+impl Model {
+    /// The topics that the broker itself asks the publishers of a proxy for.
+    pub(crate) fn kept_topics(config: &ProxyConfig) -> BTreeSet<Vec<u8>> {
+        let cache = config.cache.iter().flat_map(|cache| &cache.topics);
+        let replay = config.replay.socket.has_endpoint().then(Vec::new);
+        let topics = cache.map(|topic| topic.clone().into_bytes());
+        topics.chain(replay).collect()
+    }
+
+    /// A proxy keeps other values from now on, or none.
+    pub(crate) fn set_cache(&mut self, proxy: u32, config: &ProxyConfig) {
+        let may_shed = self.may_shed;
+        let [front, back] = SocketName::SIDES.map(|side| SocketKey { proxy, side });
+        self.sockets[index(front)].kept = Self::kept_topics(config);
+        let values = &mut self.sockets[index(back)].values;
+        let former = values.take();
+        *values = config
+            .cache
+            .as_ref()
+            .map(|cache| Values::new(cache, may_shed));
+        if let (Some(values), Some(former)) = (values, former) {
+            values.may_end |= former.may_end;
+            values.newest = former.newest;
+            let kept: Vec<_> = values
+                .newest
+                .keys()
+                .filter(|it| !values.keeps(it))
+                .cloned()
+                .collect();
+            for topic in kept {
+                values.newest.remove(&topic);
+            }
+        }
+        for mirror in self.mirrors.values_mut() {
+            if mirror.socket == back {
+                mirror.offers.nothing_is_due();
+            }
+        }
+    }
+
+    /// A message of a publisher goes on.
+    pub(super) fn keep(&mut self, id: ConnId, message: &Pending) {
+        let own = self.mirrors[&id].socket;
+        let Some(across) = own.across() else { return };
+        if self.sockets[index(own)].socket_type == SocketType::Xsub
+            && let Some(values) = &mut self.sockets[index(across)].values
+            && values.keeps(&message.first)
+        {
+            let newest = (message.key, self.batch);
+            values.newest.insert(message.first.clone(), newest);
+        }
+    }
+
+    /// A peer has one more subscription: it gets the values that it did not get for another.
+    pub(super) fn offer(&mut self, id: ConnId, topic: &[u8]) {
+        let mirror = &self.mirrors[&id];
+        let socket = &self.sockets[index(mirror.socket)];
+        let Some(values) = &socket.values else { return };
+        let is_new = |found: &[u8]| {
+            let mut others = mirror.wanted.iter().filter(|other| ***other != *topic);
+            found.starts_with(topic) && !others.any(|other| found.starts_with(other))
+        };
+        let new = values.newest.iter();
+        let new = new.filter(|(found, _)| is_new(found) && mirror.is_for(found));
+        let is_due = !(values.may_end || socket.is_lossy);
+        let new: Vec<_> = new
+            .map(|(found, (key, batch))| {
+                let offer = Offer {
+                    batch: *batch,
+                    is_due,
+                    key: *key,
+                };
+                (found.clone(), offer)
+            })
+            .collect();
+        let count = new.len() as u64;
+        let at = index(mirror.socket);
+        self.sockets[at].offered += count;
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        for (topic, offer) in new {
+            mirror.offers.waiting.entry(topic).or_default().push(offer);
+        }
+    }
+
+    /// A peer has cancelled a subscription: values may still be in its queue, and any value may
+    /// come again for another subscription.
+    pub(super) fn withdraw(&mut self, id: ConnId) {
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let socket = &mut self.sockets[index(mirror.socket)];
+        mirror.offers.nothing_is_due();
+        let Some(values) = &socket.values else { return };
+        for (topic, (key, batch)) in &values.newest {
+            if mirror.is_for(topic) {
+                let offer = Offer {
+                    batch: *batch,
+                    is_due: false,
+                    key: *key,
+                };
+                let waiting = mirror.offers.waiting.entry(topic.clone());
+                waiting.or_default().push(offer);
+                socket.offered += 1;
+            }
+        }
+    }
+
+    /// Every value that a subscriber must get has come, unless a newer message took its place.
+    pub(crate) fn check_values(&self) {
+        for (id, mirror) in self.mirrors.iter().filter(|(_, mirror)| mirror.is_live()) {
+            let socket = &self.sockets[index(mirror.socket)];
+            let Some(values) = socket.values.as_ref().filter(|_| !socket.is_vague) else {
+                continue;
+            };
+            let waiting = mirror.offers.waiting.iter();
+            for (topic, offer) in
+                waiting.flat_map(|(topic, all)| all.iter().map(move |it| (topic, it)))
+            {
+                let is_newest = values.newest.get(topic) == Some(&(offer.key, offer.batch));
+                assert!(
+                    !(offer.is_due && is_newest),
+                    "{id:?} never got the value of {}: {:?}",
+                    topic.escape_ascii(),
+                    offer.key
+                );
+            }
+        }
+    }
+}
+
+impl Offers {
+    /// Notes that a message was sent; returns whether it is a value.
+    pub(super) fn take(&mut self, key: Key) -> bool {
+        let mut waiting = self.waiting.values_mut();
+        let found = waiting.find_map(|all| {
+            let at = all.iter().position(|offer| offer.key == key)?;
+            Some(all.swap_remove(at))
+        });
+        if found.is_none() {
+            return false;
+        }
+        self.sent += 1;
+        true
+    }
+
+    /// A message with this topic was sent: an older one must not follow.
+    pub(super) fn supersede(&mut self, topic: &[u8], batch: u64) {
+        if let Some(all) = self.waiting.get_mut(topic) {
+            all.retain(|offer| offer.batch >= batch);
+        }
+    }
+
+    fn nothing_is_due(&mut self) {
+        for offer in self.waiting.values_mut().flatten() {
+            offer.is_due = false;
+        }
+    }
+}
