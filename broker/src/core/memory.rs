@@ -13,8 +13,8 @@
 //!   and closes its peer.
 //! - **Subscriptions, connections.** Above their shares it closes the peer with the most
 //!   subscriptions, and does not accept new connections.
-//! - **Kept messages**, of caches and rings, have limits of their own, which a configuration may not
-//!   set above half of the limit.
+//! - **Kept messages**, of caches and rings, have limits of their own, which together are at most
+//!   half of the limit in every legal configuration.
 //! - **Closed peers** are remembered as far as they fit into a small share of the limit.
 //! - When the sum reaches the limit all the same, the largest holders are given up at once, until
 //!   an eighth of the limit is free.

@@ -1,8 +1,8 @@
 //! Requests for messages that have passed, and their answers: see [`crate::proxy::ring`].
 //!
 //! ```text
-//! request:  [delimiter] [from] [prefix]        an answer:  [delimiter] [number] [frame]…
-//!                                              the last:   [delimiter] [number of the next message]
+//! request:  [delimiter] [from] [prefix]      an answer:  [delimiter] [number] [frame]…
+//!                                            the last:   [delimiter] [number of the next one]
 //! ```
 
 use crate::conn::Input;

@@ -20,6 +20,7 @@ use broker::config::{
 use broker::{ConnId, Core};
 pub(crate) use kept::Offers;
 pub(crate) use roles::Part;
+use routing::may_drop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::time::Instant;
@@ -779,14 +780,6 @@ fn overflow(socket_type: SocketType, options: &SocketOptions) -> Overflow {
         Overflow::Standard => Overflow::DropNewest,
         overflow => overflow,
     }
-}
-
-/// Whether messages queued for a peer of a socket may be dropped again, or messages for one of its
-/// peers may go to none.
-fn may_drop(socket_type: SocketType, options: &SocketOptions) -> bool {
-    let overflow = overflow(socket_type, options);
-    let drops = matches!(overflow, Overflow::DropNewest | Overflow::Disconnect);
-    overflow.takes_back() || !options.max_age.is_zero() || is_balanced(socket_type) && drops
 }
 
 /// The key by which the source of a message knows it that a socket of this type sends.

@@ -29,8 +29,8 @@ fn keeping(lines: &str) -> (Zmqd, Scratch) {
     (broker, file)
 }
 
-/// What `pathopub` and `pathosub` of the ØMQ guide do: a thousand topics, each published once; and a
-/// subscriber of one of them, which comes late.
+/// What `pathopub` and `pathosub` of the ØMQ guide do: a thousand topics, each published once; and
+/// a subscriber of one of them, which comes late.
 #[test]
 fn the_clients_of_the_last_value_cache_work_as_they_are() {
     let (broker, _file) = keeping("cache = {}");

@@ -160,9 +160,8 @@ impl Model {
                 continue;
             };
             let waiting = mirror.offers.waiting.iter();
-            for (topic, offer) in
-                waiting.flat_map(|(topic, all)| all.iter().map(move |it| (topic, it)))
-            {
+            let waiting = waiting.flat_map(|(topic, all)| all.iter().map(move |it| (topic, it)));
+            for (topic, offer) in waiting {
                 let is_newest = values.newest.get(topic) == Some(&(offer.key, offer.batch));
                 assert!(
                     !(offer.is_due && is_newest),

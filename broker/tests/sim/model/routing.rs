@@ -64,3 +64,11 @@ impl Model {
         !blocks || self.live(capture).next().is_some()
     }
 }
+
+/// Whether messages queued for a peer of a socket may be dropped again, or messages for one of its
+/// peers may go to none.
+pub(super) fn may_drop(socket_type: SocketType, options: &SocketOptions) -> bool {
+    let overflow = overflow(socket_type, options);
+    let drops = matches!(overflow, Overflow::DropNewest | Overflow::Disconnect);
+    overflow.takes_back() || !options.max_age.is_zero() || is_balanced(socket_type) && drops
+}
