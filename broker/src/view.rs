@@ -78,8 +78,19 @@ pub struct ProxyView {
 pub struct CacheView {
     /// Bytes of the values and their bookkeeping.
     pub bytes: u64,
+    /// The number of messages that became values so far.
+    pub updates: u64,
     /// The number of topics that have a value.
     pub values: u64,
+}
+
+/// One last value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueView {
+    /// Time since the message has passed.
+    pub age: Duration,
+    /// The message in wire form, for `zmtp::Frames`.
+    pub wire: Vec<u8>,
 }
 
 /// The messages that a proxy can send again.

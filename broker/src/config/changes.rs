@@ -622,17 +622,12 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
         Change::AuxiliaryRemoved(at) => {
             Auxiliary::remove_from(proxy_mut(config, &at.proxy)?, at.socket);
         }
-        Change::CaptureFormat { proxy, to, .. } => proxy_mut(config, proxy)?.capture.format = *to,
-        Change::CapturePrefix {
-            proxy, side, to, ..
-        } => {
-            let capture = &mut proxy_mut(config, proxy)?.capture;
-            capture.prefix_mut(*side).clone_from(to);
-        }
+        Change::Cache { proxy, .. }
+        | Change::CaptureFormat { proxy, .. }
+        | Change::CapturePrefix { proxy, .. }
+        | Change::Record { proxy, .. }
+        | Change::Replay { proxy, .. } => apply_to_proxy(change, proxy_mut(config, proxy)?),
         Change::BrokerControl { to, .. } => config.broker_control.clone_from(to),
-        Change::Cache { proxy, to, .. } => {
-            proxy_mut(config, proxy)?.cache = to.as_deref().cloned();
-        }
         Change::Bind(at, endpoint) => {
             let bind = &mut proxy_mut(config, &at.proxy)?.socket_mut(at.socket).bind;
             bind.push(endpoint.clone());
@@ -672,19 +667,29 @@ fn apply(change: &Change, config: &mut Config) -> Result<(), Misfit> {
             Some(role) => drop(config.users.insert(name.clone(), role.clone())),
             None => drop(config.users.remove(name)),
         },
-        Change::Record { proxy, to, .. } => {
-            proxy_mut(config, proxy)?.record = to.as_deref().cloned();
-        }
-        Change::Replay { proxy, to, .. } => {
-            let replay = &mut proxy_mut(config, proxy)?.replay;
-            *replay = to.with_socket(std::mem::take(&mut replay.socket));
-        }
         Change::Unbind(at, endpoint) => {
             let socket = proxy_mut(config, &at.proxy)?.socket_mut(at.socket);
             take(&mut socket.bind, endpoint).ok_or_else(|| no_such(at, endpoint))?;
         }
     }
     Ok(())
+}
+
+/// Makes a difference in what a proxy does with its messages beside passing them on.
+fn apply_to_proxy(change: &Change, proxy: &mut ProxyConfig) {
+    match change {
+        Change::Cache { to, .. } => proxy.cache = to.as_deref().cloned(),
+        Change::CaptureFormat { to, .. } => proxy.capture.format = *to,
+        Change::CapturePrefix { side, to, .. } => {
+            proxy.capture.prefix_mut(*side).clone_from(to);
+        }
+        Change::Record { to, .. } => proxy.record = to.as_deref().cloned(),
+        Change::Replay { to, .. } => {
+            let socket = std::mem::take(&mut proxy.replay.socket);
+            proxy.replay = to.with_socket(socket);
+        }
+        _ => {}
+    }
 }
 
 fn proxy_mut<'a>(config: &'a mut Config, name: &str) -> Result<&'a mut ProxyConfig, Misfit> {

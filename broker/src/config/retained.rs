@@ -3,6 +3,7 @@
 
 use super::{Config, Fault, Place, Problem, ProxyConfig, SocketConfig};
 use crate::limits::CACHE_TOPIC_SIZE_MAX;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The last value of each topic, which new subscribers get first.
@@ -16,6 +17,10 @@ pub struct CacheConfig {
     /// Whether a message whose frames behind the topic are all empty removes the value of its
     /// topic.
     pub empty_deletes: bool,
+    /// The file that keeps the values while the broker does not run. The program that runs the
+    /// broker reads and writes it, by [`crate::Admin::last_values`] and
+    /// [`crate::Admin::restore_values`].
+    pub path: Option<PathBuf>,
     /// The topics, by prefix; publishers are asked for them even without subscribers.
     pub topics: Vec<String>,
 }
@@ -61,6 +66,7 @@ impl Default for CacheConfig {
             age_max: None,
             bytes_max: Self::BYTES_MAX,
             empty_deletes: false,
+            path: None,
             topics: vec![String::new()],
         }
     }

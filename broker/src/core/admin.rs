@@ -169,6 +169,7 @@ impl Core {
         ProxyView {
             cache: proxy.observers.cache().map(|cache| CacheView {
                 bytes: cache.size(),
+                updates: cache.updates(),
                 values: cache.values() as u64,
             }),
             id,

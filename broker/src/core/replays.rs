@@ -172,11 +172,12 @@ mod tests {
 
     #[test]
     fn a_request_begins_with_a_number_a_time_or_an_age() {
-        let seven = 7_u64.to_be_bytes();
-        let table: [(&[&[u8]], Option<From>, &[u8]); 10] = [
-            (&[&seven], Some(From::Sequence(7)), b""),
-            (&[&seven, b"cfg."], Some(From::Sequence(7)), b"cfg."),
-            (&[b"", &seven, b"a", b"more"], Some(From::Sequence(7)), b"a"),
+        type Row = (&'static [&'static [u8]], Option<From>, &'static [u8]);
+        const SEVEN: &[u8] = &7_u64.to_be_bytes();
+        const TABLE: [Row; 10] = [
+            (&[SEVEN], Some(From::Sequence(7)), b""),
+            (&[SEVEN, b"cfg."], Some(From::Sequence(7)), b"cfg."),
+            (&[b"", SEVEN, b"a", b"more"], Some(From::Sequence(7)), b"a"),
             (&[b"-30"], Some(From::Age(Duration::from_secs(30))), b""),
             (&[b"-0.5"], Some(From::Age(Duration::from_millis(500))), b""),
             (
@@ -189,7 +190,7 @@ mod tests {
             (&[b"7"], None, b""),
             (&[b""], None, b""),
         ];
-        for (frames, from, prefix) in table {
+        for (frames, from, prefix) in TABLE {
             let wire = request(frames);
             let (envelope, found, rest) = read(&wire);
             assert_eq!((found, rest), (from, prefix), "{frames:?}");

@@ -63,8 +63,8 @@ struct Entry {
     older: u32,
     /// Its number among the messages that passed the ring, if there is one.
     sequence: u64,
-    /// Microseconds since the broker began.
-    stamp: u64,
+    /// Microseconds since the broker began; less than 0 for a value of a former process.
+    stamp: i64,
     /// The number of updates when it came.
     update: u64,
     value: Value,
@@ -112,8 +112,8 @@ pub(crate) struct Passing<'a> {
     pub(crate) sequence: u64,
     /// The same bytes, if other queues share them.
     pub(crate) shared: Option<&'a Shared>,
-    /// Microseconds since the broker began.
-    pub(crate) stamp: u64,
+    /// Microseconds since the broker began; less than 0 before that.
+    pub(crate) stamp: i64,
     /// Its wire form.
     pub(crate) wire: &'a [u8],
 }
@@ -299,16 +299,55 @@ impl Cache {
     }
 
     /// Drops values that are too old at this time.
-    pub(crate) fn expire(&mut self, now: u64) {
-        let Some(age_max) = self.config.age_max else {
-            return;
-        };
-        let age_max = u64::try_from(age_max.as_micros()).unwrap_or(u64::MAX);
+    pub(crate) fn expire(&mut self, now: i64) {
         while let Some(entry) = self.entries.get(self.oldest as usize)
-            && now.saturating_sub(entry.stamp) > age_max
+            && self.is_too_old(entry.stamp, now)
         {
             self.remove(self.oldest);
         }
+    }
+
+    /// Whether a value with this stamp is too old now.
+    pub(crate) fn is_too_old(&self, stamp: i64, now: i64) -> bool {
+        self.config.age_max.is_some_and(|age_max| {
+            let age_max = i64::try_from(age_max.as_micros()).unwrap_or(i64::MAX);
+            now.saturating_sub(stamp) > age_max
+        })
+    }
+
+    /// Up to `most` values behind the topic `after`, in the order of their topics and with at most
+    /// about `bytes_max` bytes together: the time of each in microseconds since the broker began,
+    /// and its wire form.
+    pub(crate) fn page(
+        &self,
+        after: Option<&[u8]>,
+        most: usize,
+        bytes_max: usize,
+    ) -> Vec<(i64, Vec<u8>)> {
+        let first = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        self.topics.for_each_topic_from(&first, |topic, _| {
+            if let Some(slot) = self.topics.only_holder_of(topic) {
+                let entry = &self.entries[slot as usize];
+                bytes += entry.value.bytes().len();
+                page.push((entry.stamp, entry.value.bytes().to_vec()));
+            }
+            if page.len() >= most || bytes >= bytes_max {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        page
+    }
+
+    /// Whether a topic has a value.
+    pub(crate) fn has(&self, topic: &[u8]) -> bool {
+        self.topics.holders_of(topic) > 0
+    }
+
+    /// The number of messages that became values so far.
+    pub(crate) fn updates(&self) -> u64 {
+        self.updates
     }
 
     /// Whether messages with this topic have values.
@@ -542,7 +581,8 @@ fn charge(topic: &[u8], size: usize) -> u64 {
     ENTRY_BYTES + (topic.len() + size) as u64
 }
 
-fn topic_of(wire: &[u8]) -> &[u8] {
+/// The first frame of a message.
+pub(crate) fn topic_of(wire: &[u8]) -> &[u8] {
     Frames::new(wire).next().map_or(&[], |frame| frame.body)
 }
 

@@ -143,7 +143,7 @@ impl Observers {
             let message = Passing {
                 sequence,
                 shared,
-                stamp,
+                stamp: signed(stamp),
                 wire,
             };
             cache.keep(&message, store);
@@ -284,6 +284,11 @@ impl Observers {
         self.is_active =
             blocks || has_readers || is_kept || self.keeps() || !self.topics.is_empty();
     }
+}
+
+/// A time stamp that can be before the beginning.
+pub(crate) fn signed(stamp: u64) -> i64 {
+    i64::try_from(stamp).unwrap_or(i64::MAX)
 }
 
 impl Kept {

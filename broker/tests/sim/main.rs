@@ -190,6 +190,7 @@ const COVERED: &[&str] = &[
     "zap-malformed",
     "zap-not-connected",
     "zap-timed-out",
+    "values restored",
 ];
 
 #[test]

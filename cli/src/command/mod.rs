@@ -22,6 +22,7 @@ mod sniff;
 mod status;
 mod systemd;
 mod top;
+mod values;
 mod watch;
 
 use clap::Subcommand;

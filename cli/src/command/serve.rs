@@ -9,7 +9,7 @@ use broker::{BindError, Bound, Broker, ChangeError, ListenError, PassedSocket};
 use zmtp::show;
 
 use super::http_args::HttpArgs;
-use super::{config_file, local, passed, systemd};
+use super::{config_file, local, passed, systemd, values};
 use crate::logger;
 use crate::output::{Failure, print};
 
@@ -69,6 +69,7 @@ pub(super) fn serve(
     let bound = bind(&mut config, &passed).map_err(|error| Failure::Running(explain(&error)))?;
     let (mut broker, usual) = bound;
     let config = &config;
+    values::restore(&mut broker);
     // Before the lines below: their reader may send a signal.
     broker
         .stop_on_signals()
@@ -104,9 +105,10 @@ pub(super) fn serve(
         Err(Failure::Running(sentence)) => log::warn!("{sentence}"),
         Err(Failure::Usage(sentences)) => log::warn!("{}", sentences.join("; ")),
     }
-    broker
-        .run()
-        .map_err(|error| Failure::Running(format!("the event loop failed: {error}")))?;
+    let saver = values::Saver::start(&mut broker);
+    let ran = broker.run();
+    values::save(&mut broker, saver);
+    ran.map_err(|error| Failure::Running(format!("the event loop failed: {error}")))?;
     let end = broker.admin().broker();
     log::info!(
         count = end.dropped_messages;

@@ -212,3 +212,31 @@ fn the_other_cures_of_the_guide_work() {
         "#,
     );
 }
+
+#[test]
+fn values_come_back_after_a_restart() {
+    let values = Scratch::absent("values");
+    let lines = format!("cache = {{ path = \"{}\" }}", values.path());
+    let (broker, _file) = keeping(&lines);
+    Python::beside(&broker).run(
+        r#"
+        publisher = connect(zmq.PUB, frontend)
+        subscriber = connect(zmq.SUB, backend, subscribe=[b""])
+        settle([publisher], [subscriber])
+        for number in range(300):
+            publisher.send_multipart([b"%03d" % number, b"x" * (number * 100)])
+        take(subscriber, 300)
+        "#,
+    );
+    broker.signal("TERM");
+    assert_eq!(broker.wait().code, Some(0));
+    let (broker, _file) = keeping(&lines);
+    Python::beside(&broker).run(
+        r#"
+        subscriber = connect(zmq.SUB, backend, subscribe=[b"1", b"299"])
+        wanted = [number for number in range(300) if 100 <= number < 200] + [299]
+        got = take(subscriber, len(wanted))
+        assert got == [[b"%03d" % number, b"x" * (number * 100)] for number in wanted]
+        "#,
+    );
+}

@@ -19,7 +19,7 @@ impl Reader {
         self.places.push((Place::Cache(index), node.clone()));
         let instead = || "write cache = { topics = [\"cfg.\"] }, or cache = {} for all topics";
         let table = self.keep(as_table(value, &node, || instead().to_owned()))?;
-        let keys = ["bytes", "empty_deletes", "max_age", "topics"];
+        let keys = ["bytes", "empty_deletes", "max_age", "path", "topics"];
         self.refuse_unknown(table, &node, &keys);
         let mut cache = CacheConfig::default();
         if let Some((value, topics_node)) = get(table, &node, "topics") {
@@ -40,6 +40,12 @@ impl Reader {
         }
         if let Some((value, node)) = get(table, &node, "empty_deletes") {
             cache.empty_deletes = self.keep(as_flag(value, &node)).unwrap_or_default();
+        }
+        if let Some((value, node)) = get(table, &node, "path") {
+            let path = self
+                .keep(as_text(value, &node))
+                .filter(|path| !path.is_empty());
+            cache.path = path.map(Into::into);
         }
         Some(cache)
     }

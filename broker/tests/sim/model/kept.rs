@@ -2,6 +2,7 @@
 
 use super::*;
 use broker::config::CacheConfig;
+use broker::view::ValueView;
 
 /// The last values of a forwarder, as a broker must keep them.
 #[derive(Debug)]
@@ -83,6 +84,23 @@ impl Model {
         for mirror in self.mirrors.values_mut() {
             if mirror.socket == back {
                 mirror.offers.nothing_is_due();
+            }
+        }
+    }
+
+    /// A broker began with these values.
+    pub(crate) fn restored(&mut self, proxy: u32, restored: &[ValueView]) {
+        let side = SocketName::Backend;
+        let style = self.style;
+        let socket = &mut self.sockets[index(SocketKey { proxy, side })];
+        let Some(values) = &mut socket.values else {
+            return;
+        };
+        for value in restored {
+            let topic = Frames::new(&value.wire).next().expect("a frame").body;
+            if values.keeps(topic) {
+                let key = key_of(style, &value.wire);
+                values.newest.insert(topic.to_vec(), (key, 0));
             }
         }
     }

@@ -175,6 +175,7 @@ impl Node {
             terminated: BTreeMap::new(),
             wake_at: None,
         };
+        node.restore_values(ctx);
         while node.core.is_opening() {
             let action = node.core.poll_action().expect("something is to be opened");
             node.act(ctx, ctx.instant(), action);

@@ -13,12 +13,14 @@ use broker::config::{
     Admission, BrokerControl, CaptureFormat, ClientKeys, Config, Endpoint, SocketName, diff,
 };
 use broker::record::{Origin, RecordConfig, Statistics};
+use broker::view::ValueView;
 use broker::{Applied, ConnId, Egress, ProxyId, Reloaded};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use zmtp::encode::append_message;
 use zmtp::{MechanismConfig, SocketType};
 
 /// A recording that the broker was given.
@@ -223,6 +225,27 @@ impl Node {
         self.config.proxies.push(ghost);
         self.proxies.push(None);
         ctx.coverage.add("captures and controls removed", 1);
+    }
+
+    /// Caches begin with values of a former broker.
+    pub(super) fn restore_values(&mut self, ctx: &mut Context) {
+        let now = ctx.instant();
+        for (proxy, id) in (0..).zip(self.proxies.clone()) {
+            let Some(id) = id.filter(|_| ctx.random.chance(50)) else {
+                continue;
+            };
+            let topics: [&[u8]; 3] = [b"a", b"ab", b"bb"];
+            let age = Duration::from_secs(ctx.random.pick(&[0, 1, 10]));
+            let values = topics.map(|topic| {
+                let mut wire = Vec::new();
+                append_message(&mut wire, &[topic, b"restored"]);
+                ValueView { age, wire }
+            });
+            let taken = self.admin(now).restore_values(id, &values);
+            let taken = taken.expect("the proxy is there");
+            ctx.coverage.add("values restored", taken as u64);
+            self.model.restored(proxy, &values);
+        }
     }
 
     /// A forwarder keeps other values than before, or none, and another number of messages.

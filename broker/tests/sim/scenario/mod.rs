@@ -489,6 +489,8 @@ pub(crate) fn draw_cache(random: &mut Random, memory_limit: u64) -> CacheConfig 
             .map(Duration::from_millis),
         bytes_max: kept_bytes(random, memory_limit),
         empty_deletes: random.chance(50),
+        // The simulated broker has no program beside it.
+        path: None,
         topics: topics.iter().map(ToString::to_string).collect(),
     }
 }

@@ -113,6 +113,11 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
         "0",
     ),
     (
+        "proxy.cache.path",
+        "the file that keeps the values while zmqd does not run",
+        "none",
+    ),
+    (
         "proxy.cache.empty_deletes",
         "true: a message with an empty body removes the value of its topic",
         "false",

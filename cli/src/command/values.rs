@@ -1,0 +1,297 @@
+//! Last values while zmqd does not run: files that have the form of recordings.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use broker::record::{Entry, Origin, ReadError, Reader, RecordConfig, Recorder};
+use broker::view::ValueView;
+use broker::{Admin, Broker, ProxyId};
+use zmtp::Frames;
+
+use super::serve::counted;
+
+/// The time between two looks at whether values have changed. After a crash of zmqd or of the
+/// machine, the values of so long may be missing.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A proxy whose values have a file.
+#[derive(Debug)]
+struct Place {
+    id: ProxyId,
+    name: String,
+    path: PathBuf,
+    /// The number of messages that have become values.
+    updates: u64,
+}
+
+/// The thread that saves values while the broker runs.
+pub(super) struct Saver {
+    /// Dropped to end the thread.
+    stop: Sender<()>,
+    thread: JoinHandle<Vec<(PathBuf, u64)>>,
+}
+
+/// Gives each proxy of a broker that does not run yet the values of its file.
+pub(super) fn restore(broker: &mut Broker) {
+    let mut admin = broker.admin();
+    for place in places(&mut admin) {
+        let values = match read(&place.path) {
+            Ok(values) => values,
+            Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => {
+                let (name, path) = (&place.name, place.path.display());
+                log::warn!("{name}: cannot read the last values in {path}: {error}");
+                continue;
+            }
+        };
+        let taken = admin.restore_values(place.id, &values).unwrap_or(0);
+        log::info!(
+            proxy = place.name, count = taken;
+            "{}: {} from {}", place.name, counted(taken as u64, "last value"), place.path.display()
+        );
+    }
+}
+
+/// Saves the values of every proxy that has a file and new values.
+pub(super) fn save(broker: &mut Broker, saver: Option<Saver>) {
+    let saved = saver.map(Saver::stop).unwrap_or_default();
+    let mut admin = broker.admin();
+    for place in places(&mut admin) {
+        if saved.contains(&(place.path.clone(), place.updates)) {
+            continue;
+        }
+        let mut next = |after: Option<&[u8]>| admin.last_values(place.id, after).ok();
+        report(&place, write(&place, &mut next));
+    }
+}
+
+impl Saver {
+    /// Starts the thread, if a proxy can keep values. A file that a later change gives to another
+    /// proxy is written at the end only.
+    pub(super) fn start(broker: &mut Broker) -> Option<Self> {
+        let mut proxies = broker.admin().config().proxies.clone().into_iter();
+        proxies.find(|proxy| proxy.publishers().is_some())?;
+        let handle = broker.handle();
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("values".to_owned());
+        let thread = thread.spawn(move || {
+            let mut saved: Vec<(PathBuf, u64)> = Vec::new();
+            while stopped.recv_timeout(SAVE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                let Some(places) = handle.call(places) else {
+                    break;
+                };
+                for place in places {
+                    let now = (place.path.clone(), place.updates);
+                    if saved.contains(&now) {
+                        continue;
+                    }
+                    let id = place.id;
+                    let mut next = |after: Option<&[u8]>| {
+                        let after = after.map(<[u8]>::to_vec);
+                        let page = handle.call(move |it| it.last_values(id, after.as_deref()));
+                        page?.ok()
+                    };
+                    let result = write(&place, &mut next);
+                    let is_saved = result.is_ok();
+                    report(&place, result);
+                    saved.retain(|(path, _)| *path != place.path);
+                    saved.extend(is_saved.then_some(now));
+                }
+            }
+            saved
+        });
+        let thread = thread.inspect_err(|error| {
+            log::warn!("last values are saved at the end only: {error}");
+        });
+        Some(Self {
+            stop,
+            thread: thread.ok()?,
+        })
+    }
+
+    /// Ends the thread; returns the files that have the newest values, by their number of updates.
+    fn stop(self) -> Vec<(PathBuf, u64)> {
+        drop(self.stop);
+        // Its panic is on stderr.
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// The proxies whose values have a file.
+fn places(admin: &mut Admin<'_>) -> Vec<Place> {
+    let proxies = admin.proxies();
+    let config = admin.config();
+    let places = proxies.into_iter().filter_map(|proxy| {
+        let cache = config.proxy(&proxy.name)?.cache.as_ref()?;
+        Some(Place {
+            id: proxy.id,
+            path: cache.path.clone()?,
+            updates: proxy.cache?.updates,
+            name: proxy.name,
+        })
+    });
+    places.collect()
+}
+
+fn report(place: &Place, saved: io::Result<()>) {
+    if let Err(error) = saved {
+        let (name, path) = (&place.name, place.path.display());
+        log::error!("{name}: cannot save the last values to {path}: {error}");
+    }
+}
+
+/// Asks for the values behind a topic; [`None`] if the broker has stopped.
+type NextPage<'a> = dyn FnMut(Option<&[u8]>) -> Option<Vec<ValueView>> + 'a;
+
+/// Writes all values, page by page, to a file beside the former one, which it then replaces.
+fn write(place: &Place, next: &mut NextPage<'_>) -> io::Result<()> {
+    let mut beside = place.path.clone().into_os_string();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let _ = fs::remove_file(&beside);
+    let mut recorder = Recorder::open(&RecordConfig::new(&beside)).map_err(|it| it.source)?;
+    let origin = Origin {
+        connection: 0,
+        direction: None,
+        is_routed: false,
+        peer: None,
+        socket_type: None,
+        source: &place.name,
+        user: None,
+    };
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = next(after.as_deref()).ok_or(ErrorKind::Interrupted)?;
+        let Some(last) = page.last() else { break };
+        after = Some(topic_of(&last.wire).to_vec());
+        let now = unix_time();
+        for value in &page {
+            let time = now.saturating_sub(value.age).as_nanos();
+            let time_ns = u64::try_from(time).unwrap_or(0);
+            recorder.push(time_ns, &origin, &[&value.wire]);
+        }
+        // A page at a time waits to be written.
+        recorder.sync();
+    }
+    let end = recorder.finish();
+    if end.is_failing || end.lost_messages > 0 {
+        let _ = fs::remove_file(&beside);
+        return Err(io::Error::other("some values could not be written"));
+    }
+    File::open(&beside)?.sync_all()?;
+    fs::rename(&beside, &place.path)
+}
+
+/// The values in a file, the oldest first.
+fn read(path: &Path) -> Result<Vec<ValueView>, ReadError> {
+    let mut reader = Reader::new(File::open(path)?);
+    let now = unix_time();
+    let mut values = Vec::new();
+    while let Some(entry) = reader.read()? {
+        if let Entry::Message(message) = entry {
+            values.push(ValueView {
+                age: now.saturating_sub(Duration::from_nanos(message.time_ns)),
+                wire: message.frames.to_vec(),
+            });
+        }
+    }
+    values.sort_by_key(|value| std::cmp::Reverse(value.age));
+    Ok(values)
+}
+
+/// The time since the beginning of 1970.
+fn unix_time() -> Duration {
+    Duration::from_nanos(crate::capture::time::now_ns())
+}
+
+fn topic_of(wire: &[u8]) -> &[u8] {
+    Frames::new(wire).next().map_or(&[], |frame| frame.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker::config::Config;
+    use zmtp::encode::append_message;
+
+    fn value(topic: &str, body: &str, seconds: u64) -> ValueView {
+        let mut wire = Vec::new();
+        append_message(&mut wire, &[topic, body]);
+        ValueView {
+            age: Duration::from_secs(seconds),
+            wire,
+        }
+    }
+
+    fn broker(path: &Path) -> Broker {
+        let text = format!(
+            "[[proxy]]\nkind = 'forwarder'\nfrontend.bind = 'inproc://f'\n\
+             backend.bind = 'inproc://b'\n\
+             cache = {{ path = '{}', topics = ['a', 'b'], max_age = '1h' }}\n",
+            path.display()
+        );
+        let config = Config::from_toml(&text, "test.toml").expect("legal");
+        Broker::bind(&config).expect("nothing is bound")
+    }
+
+    /// A file that no other test has.
+    fn place(name: &str) -> PathBuf {
+        let name = format!("zmqd-values-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    fn values(broker: &mut Broker) -> Vec<ValueView> {
+        let mut admin = broker.admin();
+        let id = admin.proxies()[0].id;
+        admin.last_values(id, None).expect("it is there")
+    }
+
+    #[test]
+    fn values_and_their_ages_survive_a_restart() {
+        let path = place("restart");
+        let mut first = broker(&path);
+        restore(&mut first);
+        let mut all: Vec<ValueView> = (0..250)
+            .map(|number| value(&format!("a{number:03}"), "x", 1800 - number))
+            .collect();
+        all.push(value("b", "old", 3000));
+        let id = first.admin().proxies()[0].id;
+        all.sort_by_key(|value| std::cmp::Reverse(value.age));
+        let taken = first.admin().restore_values(id, &all);
+        assert_eq!(taken, Ok(251));
+        save(&mut first, None);
+        let mut second = broker(&path);
+        restore(&mut second);
+        let view = second.admin().proxies().remove(0);
+        assert_eq!(view.cache.map(|cache| cache.values), Some(251));
+        let page = values(&mut second);
+        assert_eq!(page.len(), 100);
+        assert_eq!(topic_of(&page[99].wire), b"a099");
+        let age = page[0].age.as_secs();
+        assert!((1799..1860).contains(&age), "{age} seconds");
+        let again = second.admin().restore_values(id, &[value("b", "older", 9)]);
+        assert_eq!(again, Ok(0), "it has a value");
+        let expired = value("a999", "x", 7200);
+        let _ = second.admin().restore_values(id, &[expired]);
+        let view = second.admin().proxies().remove(0);
+        assert_eq!(view.cache.map(|cache| cache.values), Some(251), "too old");
+        fs::remove_file(&path).expect("it is there");
+    }
+
+    #[test]
+    fn a_file_that_is_no_recording_is_left_alone_until_values_are_saved() {
+        let path = place("other");
+        fs::write(&path, "something else").expect("it is writable");
+        let mut broker = broker(&path);
+        restore(&mut broker);
+        assert_eq!(values(&mut broker), []);
+        assert_eq!(fs::read(&path).expect("it is there"), b"something else");
+        fs::remove_file(&path).expect("it is there");
+    }
+}
