@@ -10,9 +10,15 @@
 mod drive;
 
 use broker::Action;
+use broker::config::{CacheConfig, ProxyConfig};
 use drive::Bench;
 use std::time::{Duration, Instant};
 use zmtp::encode::append_command;
+
+/// A core with these peers.
+fn bench(kind: &str, peers: [usize; 3]) -> Bench {
+    Bench::new(Instant::now(), kind, peers, |_| ())
+}
 
 /// The number of allocations of a second run of `work`.
 #[track_caller]
@@ -37,7 +43,7 @@ fn small_messages_are_passed_on_without_allocating() {
         ("queue", [16, 4, 0]),
         ("queue", [1, 1, 1]),
     ] {
-        let mut bench = Bench::new(Instant::now(), kind, peers);
+        let mut bench = bench(kind, peers);
         let batch = drive::message(kind, 64).repeat(100);
         assert_allocates_nothing(&format!("{kind} {peers:?}"), || {
             bench.run_batches(&batch, 10);
@@ -46,8 +52,16 @@ fn small_messages_are_passed_on_without_allocating() {
 }
 
 #[test]
+fn the_last_value_of_a_topic_takes_the_place_of_the_one_before_without_allocating() {
+    let cache = |proxy: &mut ProxyConfig| proxy.cache = Some(CacheConfig::default());
+    let mut bench = Bench::new(Instant::now(), "forwarder", [1, 1, 0], cache);
+    let batch = drive::message("forwarder", 64).repeat(100);
+    assert_allocates_nothing("last values", || bench.run_batches(&batch, 10));
+}
+
+#[test]
 fn a_heartbeat_is_answered_and_asked_for_without_allocating() {
-    let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
+    let mut bench = bench("streamer", [1, 1, 0]);
     let (mut ping, mut pong) = (Vec::new(), Vec::new());
     append_command(&mut ping, "PING", b"\x00\x64context");
     append_command(&mut pong, "PONG", b"");
@@ -66,7 +80,7 @@ fn a_heartbeat_is_answered_and_asked_for_without_allocating() {
 
 #[test]
 fn unsent_messages_of_a_closed_peer_do_not_count_any_more() {
-    let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
+    let mut bench = bench("streamer", [1, 1, 0]);
     let message = drive::message("streamer", 100);
     bench.feed(bench.sources[0], &message);
     let queues = bench.core.memory().queues;
@@ -94,7 +108,7 @@ fn unsent_messages_of_a_closed_peer_do_not_count_any_more() {
 #[test]
 fn a_large_queue_that_is_given_up_is_not_copied() {
     const QUEUE_BYTES: u64 = 8 << 20;
-    let mut bench = Bench::new(Instant::now(), "streamer", [1, 2, 0]);
+    let mut bench = bench("streamer", [1, 2, 0]);
     let batch = drive::message("streamer", 10_000).repeat(2);
     // The queues of both sinks, neither of which reads.
     while bench.core.memory_in_use() < 2 * QUEUE_BYTES {
@@ -120,7 +134,7 @@ fn a_large_queue_that_is_given_up_is_not_copied() {
 #[test]
 fn large_messages_take_little_more_than_their_size() {
     for size in [66_000, 100_000, 1_000_000] {
-        let mut bench = Bench::new(Instant::now(), "streamer", [1, 1, 0]);
+        let mut bench = bench("streamer", [1, 1, 0]);
         let message = drive::message("streamer", size);
         // A message that arrives at once is written from the scratch, or copied.
         let (begin, rest) = message.split_at(40_000);
@@ -144,7 +158,7 @@ fn large_messages_take_little_more_than_their_size() {
 
 #[test]
 fn one_subscription_more_moves_no_more_than_a_block() {
-    let mut bench = Bench::new(Instant::now(), "forwarder", [1, 1, 0]);
+    let mut bench = bench("forwarder", [1, 1, 0]);
     let subscriber = bench.sinks[0];
     let mut largest = 0;
     for number in 0..300_000 {

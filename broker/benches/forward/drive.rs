@@ -32,8 +32,13 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// `sources` and `sinks` are the numbers of peers on each side of this kind of proxy, `readers`
-    /// the number of subscribers to all copies of its capture.
-    pub(crate) fn new(now: Instant, kind: &str, [sources, sinks, readers]: [usize; 3]) -> Self {
+    /// the number of subscribers to all copies of its capture; `change` alters its configuration.
+    pub(crate) fn new(
+        now: Instant,
+        kind: &str,
+        [sources, sinks, readers]: [usize; 3],
+        change: impl FnOnce(&mut ProxyConfig),
+    ) -> Self {
         let kind = Kind::from_name(kind).expect("a kind of the table");
         let endpoint: Endpoint = "tcp://127.0.0.1:1".parse().expect("an endpoint");
         let side = SocketConfig {
@@ -46,6 +51,7 @@ impl Bench {
             ..ProxyConfig::new(kind, kind.name)
         };
         proxy.capture.socket = side;
+        change(&mut proxy);
         let config = Config {
             proxies: vec![proxy],
             ..Config::default()

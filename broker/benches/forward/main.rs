@@ -10,6 +10,7 @@
 
 mod drive;
 
+use broker::config::{CacheConfig, ProxyConfig};
 use drive::{BATCH_SIZE, Bench};
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,13 @@ struct Work {
     /// Readers that subscribe to all copies of the capture.
     readers: usize,
     body_size: usize,
+    /// Alters the configuration of the proxy.
+    change: fn(&mut ProxyConfig),
     /// Messages of each source before the others have their turn; 0: as many as fit into a batch.
     window: usize,
 }
 
-const WORKS: [Work; 12] = [
+const WORKS: [Work; 15] = [
     Work::one_way("streamer, 1 sink, 64 B", "streamer", 1, 64),
     Work::one_way("streamer, 1 sink, 1 KiB", "streamer", 1, 1024),
     Work::one_way("streamer, 1 sink, 16 KiB", "streamer", 1, 16 << 10),
@@ -36,6 +39,9 @@ const WORKS: [Work; 12] = [
     Work::one_way("streamer, 4 sinks in turn", "streamer", 4, 64),
     Work::one_way("forwarder, 1 subscriber", "forwarder", 1, 64),
     Work::one_way("forwarder, 50 subscribers", "forwarder", 50, 64),
+    Work::one_way("forwarder with a cache", "forwarder", 1, 64).changed(cache),
+    Work::one_way("forwarder with a ring", "forwarder", 1, 64).changed(ring),
+    Work::one_way("forwarder with numbers", "forwarder", 1, 64).changed(number),
     Work::queue("queue, 1 x 256, 1 worker", 1, 256, 1),
     Work::queue("queue, 16 x 64, 4 workers", 16, 64, 4),
     Work::queue("queue, 1 x 1, 1 worker", 1, 1, 1),
@@ -57,8 +63,13 @@ impl Work {
             sinks,
             readers: 0,
             body_size,
+            change: |_| (),
             window: 0,
         }
+    }
+
+    const fn changed(self, change: fn(&mut ProxyConfig)) -> Self {
+        Self { change, ..self }
     }
 
     const fn watched(self) -> Self {
@@ -73,9 +84,26 @@ impl Work {
             sinks,
             readers: 0,
             body_size: 64,
+            change: |_| (),
             window,
         }
     }
+}
+
+/// The newest message of each topic is kept.
+fn cache(proxy: &mut ProxyConfig) {
+    proxy.cache = Some(CacheConfig::default());
+}
+
+/// The newest messages are kept.
+fn ring(proxy: &mut ProxyConfig) {
+    proxy.replay.socket = proxy.frontend.clone();
+}
+
+/// The same, and messages end with their numbers.
+fn number(proxy: &mut ProxyConfig) {
+    ring(proxy);
+    proxy.replay.sequence = true;
 }
 
 fn main() {
@@ -91,7 +119,7 @@ fn main() {
 
 fn report(work: &Work, batches: Option<u64>) {
     let peers = [work.sources, work.sinks, work.readers];
-    let mut bench = Bench::new(Instant::now(), work.kind, peers);
+    let mut bench = Bench::new(Instant::now(), work.kind, peers, work.change);
     let message = drive::message(work.kind, work.body_size);
     let count = match work.window {
         0 => (BATCH_SIZE / message.len()).max(1),

@@ -501,6 +501,7 @@ pub fn render_statistics(proxy: &ProxyView, broker: &BrokerView) -> Value {
     let sockets: Vec<Value> = proxy.sockets.iter().map(render_socket).collect();
     json!({
         "cache": proxy.cache.as_ref().map(render_cache),
+        "memory_in_use": broker.memory.total(),
         "paused": proxy.is_paused,
         "proxy": proxy.name,
         "record": proxy.record.as_ref().map(render_record),

@@ -150,6 +150,9 @@ pub(crate) struct Context {
     pub(crate) is_fair: bool,
     /// All cables are equally fast, so that bytes sent at once arrive at once.
     pub(crate) is_even: bool,
+    /// Messages that two brokers exchange may come over a former connection after those over its
+    /// successor.
+    pub(crate) may_overtake: bool,
     /// Heartbeats are in use, so networks must be fast enough for them.
     pub(crate) has_beats: bool,
     /// The final phase: no new faults, no slow peers, and no new messages.
@@ -186,6 +189,7 @@ impl Context {
             identities: Vec::new(),
             has_beats: false,
             is_even: false,
+            may_overtake: false,
             is_fair: false,
             is_calm: false,
             is_over: false,

@@ -197,7 +197,12 @@ impl Offers {
     pub(super) fn take(&mut self, key: Key) -> bool {
         let mut waiting = self.waiting.values_mut();
         let found = waiting.find_map(|all| {
-            let at = all.iter().position(|offer| offer.key == key)?;
+            let mut alike = (0..all.len()).filter(|at| all[*at].key == key);
+            // Of several, one that is due has come.
+            let at = alike
+                .clone()
+                .find(|at| all[*at].is_due)
+                .or_else(|| alike.next())?;
             Some(all.swap_remove(at))
         });
         if found.is_none() {

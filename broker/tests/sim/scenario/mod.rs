@@ -72,6 +72,7 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
     let mut ctx = Context::new(&mut random, style, is_loud);
     ctx.has_beats = script.beats;
     ctx.is_even = plan == Plan::Handover;
+    ctx.may_overtake = plan == Plan::Chain && script.fault_gap.is_some();
     ctx.is_fair = script.beats && script.fault_gap.is_none() && random.chance(50);
     if is_loud {
         eprintln!("{plan:?} {style:?} {script:?}");
