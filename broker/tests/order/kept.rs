@@ -347,6 +347,32 @@ fn a_slow_subscriber_of_many_topics_misses_nothing_and_gets_nothing_twice() {
 }
 
 #[test]
+fn what_a_peer_is_still_to_get_is_forgotten_when_it_leaves() {
+    let mut config = caching(&[""]);
+    config.backend.options.sndhwm = 2;
+    config.replay.socket.bind.push(endpoint(9));
+    config.replay.socket.options.sndhwm = 2;
+    let mut play = Play::of(config);
+    let publisher = play.publisher();
+    for number in 0..100 {
+        play.publish(publisher, &number.to_string(), "1");
+    }
+    let before = play.core.memory().kept;
+    let reader = play.reader_of(&[""]);
+    let asker = play.asker(SocketType::Dealer);
+    play.send_frames(asker, &[&0_u64.to_be_bytes()]);
+    assert!(
+        play.core.memory().kept > before + 400,
+        "a wish and a request"
+    );
+    for peer in [reader, asker] {
+        play.lose(peer);
+    }
+    assert_eq!(play.core.memory().kept, before);
+    play.check_memory();
+}
+
+#[test]
 fn messages_come_again_from_a_number_a_time_or_an_age_on() {
     let mut play = Play::of(replaying());
     play.core.set_unix_time(Duration::from_nanos(1000));
