@@ -37,11 +37,13 @@ fn the_clients_of_the_last_value_cache_work_as_they_are() {
     Python::beside(&broker).run(
         r#"
         publisher = context.socket(zmq.PUB)
+        publisher.sndhwm = 0
         publisher.connect(frontend)
-        time.sleep(1)
+        witness = connect(zmq.SUB, backend, subscribe=[b"999"])
+        settle([publisher], [witness])
         for topic in range(1000):
             publisher.send_multipart([b"%03d" % topic, b"Save Roger"])
-        time.sleep(0.5)
+        take(witness, 1)
         for topic in [0, 7, 999]:
             subscriber = context.socket(zmq.SUB)
             subscriber.connect(backend)
@@ -66,7 +68,8 @@ fn values_come_before_the_stream_while_a_publisher_never_stops() {
     Python::beside(&broker).run(
         r#"
         publisher = connect(zmq.PUB, frontend, sndhwm=0)
-        time.sleep(0.5)
+        witness = connect(zmq.SUB, backend, subscribe=[b""], rcvhwm=0)
+        settle([publisher], [witness])
         stop = threading.Event()
 
         def publish():
@@ -76,11 +79,12 @@ fn values_come_before_the_stream_while_a_publisher_never_stops() {
                 publisher.send_multipart([b"cfg.%d" % (number % 50), b"%d" % number])
                 publisher.send_multipart([b"other", b"%d" % number])
                 if number % 50 == 0:
-                    time.sleep(0.001)
+                    time.sleep(0.001)  # a rate that every subscriber keeps up with
 
         thread = threading.Thread(target=publish)
         thread.start()
-        time.sleep(0.3)
+        take(witness, 100)
+        witness.close()
         for _ in range(10):
             subscriber = connect(zmq.SUB, backend, subscribe=[b"cfg."], rcvhwm=0)
             got = [(topic, int(number)) for topic, number in take(subscriber, 1000)]
@@ -110,15 +114,15 @@ fn a_follower_that_is_killed_again_and_again_misses_nothing() {
         r#"
         import subprocess
 
-        publisher = connect(zmq.PUB, frontend, sndhwm=0)
-        time.sleep(0.5)
+        publisher = connect(zmq.XPUB, frontend, sndhwm=0)
+        assert publisher.recv() == b"\x01", "the broker itself subscribes"
         total = 6000
 
         def publish():
             for number in range(total):
                 publisher.send_multipart([b"t%d" % (number % 3), b"%d" % number])
                 if number % 20 == 0:
-                    time.sleep(0.005)
+                    time.sleep(0.005)  # longer than the lives of several followers
 
         thread = threading.Thread(target=publish)
         thread.start()
@@ -154,11 +158,12 @@ fn a_replay_answers_dealer_and_req() {
     python.run(
         r#"
         publisher = connect(zmq.PUB, frontend)
-        time.sleep(0.5)
+        witness = connect(zmq.SUB, backend, subscribe=[b""])
+        settle([publisher], [witness])
         before = time.time()
         for number in range(80):
             publisher.send_multipart([b"ab"[number % 2:][:1], b"%d" % number])
-        time.sleep(0.3)
+        take(witness, 80)
         dealer = connect(zmq.DEALER, replay)
 
         def ask(*frames):
@@ -202,8 +207,6 @@ fn the_other_cures_of_the_guide_work() {
         import subprocess
 
         publisher = subprocess.Popen([sys.executable, first, frontend])
-        time.sleep(0.5)
-        assert publisher.poll() is None, "it waits for a subscriber"
         subscriber = connect(zmq.SUB, backend, subscribe=[b"news"])
         assert take(subscriber, 1) == [[b"news", b"the first message"]]
         assert publisher.wait(10) == 0
