@@ -43,6 +43,14 @@ impl<'a> Frames<'a> {
         Self { rest: message }
     }
 
+    /// The body of the next frame, which stays the next one; empty at the end. In front of the first
+    /// frame it is the topic that subscriptions match.
+    #[must_use]
+    #[inline]
+    pub fn first(&self) -> &'a [u8] {
+        Self::clone(self).next().map_or(&[], |frame| frame.body)
+    }
+
     /// The remaining frames, in wire form: after the first call of `next`, the message without its
     /// first frame.
     #[must_use]

@@ -59,7 +59,7 @@ impl Core {
         let (proxy, socket_type) = (socket.proxy, socket.session.socket_type);
         let (envelope, rest) = wire.split_at(envelope_size);
         // As in libzmq, a command is one frame; further frames are ignored.
-        let command = Frames::new(rest).next().map_or(&[][..], |frame| frame.body);
+        let command = Frames::new(rest).first();
         let answer = self.command(id, proxy, command);
         let answer_size = match &answer {
             Answer::Body(bytes) | Answer::Wire(bytes) => bytes.len() as u64,

@@ -505,7 +505,7 @@ impl Core {
             Route::Drop(reason) => self.miss(to, None, reason, wire),
             Route::Full(id) => self.miss(to, Some(id), DropReason::PeerFull, wire),
             Route::Subscription { add } => {
-                let body = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+                let body = Frames::new(wire).first();
                 self.subscribe_by_message(to, add, body.get(1..).unwrap_or_default());
             }
             _ => {}

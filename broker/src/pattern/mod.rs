@@ -126,7 +126,7 @@ impl<'a> Outgoing<'a> {
         } else {
             self.prefix
         };
-        Frames::new(message).next().map_or(&[], |frame| frame.body)
+        Frames::new(message).first()
     }
 
     /// Whether it is a subscription (true) or a cancel (false) in the form of a message: one frame
@@ -314,7 +314,7 @@ impl Pattern {
     pub(crate) fn repeats(&mut self, wire: &[u8]) -> bool {
         match self {
             Self::Xpub(xpub) => {
-                let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+                let topic = Frames::new(wire).first();
                 xpub.repeats(topic)
             }
             _ => self.is_steady(),

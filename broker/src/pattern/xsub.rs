@@ -125,7 +125,7 @@ impl Xsub {
     #[inline]
     pub(crate) fn admit(&self, id: ConnId, wire: &[u8]) -> Admit {
         if self.is_sub() {
-            let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+            let topic = Frames::new(wire).first();
             if !self.filters[self.filter_of(id)].holds_prefix_of(topic) {
                 return Admit::Drop(DropReason::NotExpected);
             }

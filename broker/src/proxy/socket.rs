@@ -279,7 +279,7 @@ impl Socket {
         wire: &[u8],
     ) {
         let Self { options, stats, .. } = self;
-        let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+        let topic = Frames::new(wire).first();
         let size_max = conns.queue_size_max;
         for id in peers {
             let Some(conn) = conns.get_mut(*id) else {

@@ -35,7 +35,7 @@ impl TopicCounts {
         if self.list.is_empty() {
             return;
         }
-        let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+        let topic = Frames::new(wire).first();
         for count in &mut self.list {
             if count.side.is_none_or(|it| it == side) && topic.starts_with(&count.prefix) {
                 count.messages += 1;

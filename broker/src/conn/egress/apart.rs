@@ -596,5 +596,5 @@ impl Apart {
 
 /// The first frame of a message.
 fn topic(message: &[u8]) -> &[u8] {
-    Frames::new(message).next().map_or(&[], |frame| frame.body)
+    Frames::new(message).first()
 }
