@@ -77,6 +77,22 @@ pub struct Origin<'a> {
     pub user: Option<&'a str>,
 }
 
+impl<'a> Origin<'a> {
+    /// An origin of which only the source is known.
+    #[must_use]
+    pub fn of(source: &'a str) -> Self {
+        Self {
+            connection: 0,
+            direction: None,
+            is_routed: false,
+            peer: None,
+            socket_type: None,
+            source,
+            user: None,
+        }
+    }
+}
+
 /// One message of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {

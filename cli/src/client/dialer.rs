@@ -114,7 +114,7 @@ impl Dialers {
         self.list[dialer].pause = PAUSE_MIN;
     }
 
-    /// Notes that there is no connection: another attempt follows after a pause.
+    /// Plans another attempt after a pause: this one has failed, or the connection is lost.
     pub(super) fn retry(&mut self, dialer: usize, now: Instant) {
         if self.is_stopped {
             return;

@@ -159,13 +159,8 @@ mod tests {
             let message = Message {
                 frames: &wire,
                 origin: Origin {
-                    connection: 0,
-                    direction: None,
                     is_routed,
-                    peer: None,
-                    socket_type: None,
-                    source: "",
-                    user: None,
+                    ..Origin::of("")
                 },
                 time_ns: 0,
             };

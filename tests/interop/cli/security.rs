@@ -187,20 +187,18 @@ fn a_key_may_begin_with_a_hyphen() {
     }
 }
 
+/// The options of a client of PLAIN.
+fn plain_client(name: &str, password: &Scratch) -> [String; 4] {
+    let password = password.path();
+    ["--plain-username", name, "--plain-password-file", password].map(str::to_owned)
+}
+
 #[test]
 fn users_of_plain_come_in_by_their_password() {
     let (users, password) = (plain::users(), plain::password("sunny"));
     let users = format!("plain_users={}", users.path());
     let broker = Zmqd::queue(&["--control", ANY, "--set", &users]);
-    let user = |name: &str| {
-        [
-            "--plain-username",
-            name,
-            "--plain-password-file",
-            password.path(),
-        ]
-        .map(str::to_owned)
-    };
+    let user = |name: &str| plain_client(name, &password);
     let peers = ["ctl", broker.control(), "peers", "--all", "--json"];
     let peers = succeed(&peers, &user("weather"));
     assert!(peers.contains("\"user\":\"weather\""), "{peers}");
@@ -246,15 +244,7 @@ fn clients_for_the_shell_pass_curve_and_plain() {
     let (users, password) = (plain::users(), plain::password("sunny"));
     let users = format!("plain_users={}", users.path());
     let broker = Zmqd::streamer(&["--set", &users]);
-    let user = |name: &str| {
-        [
-            "--plain-username",
-            name,
-            "--plain-password-file",
-            password.path(),
-        ]
-        .map(str::to_owned)
-    };
+    let user = |name: &str| plain_client(name, &password);
     succeed(&["push", broker.frontend(), "work"], &user("weather"));
     let shown = succeed(&["pull", broker.backend(), "-n", "1"], &user("weather"));
     assert_eq!(shown, "[work]");

@@ -30,7 +30,7 @@ pub(crate) enum ClientCommand {
     Sub(SubArgs),
     /// Send requests, and print the replies
     #[command(after_help = REQ_EXAMPLES)]
-    Req(ReqArgs),
+    Req(BothArgs),
     /// Reply to requests
     #[command(after_help = REP_EXAMPLES)]
     Rep(RepArgs),
@@ -75,16 +75,6 @@ pub(crate) struct SubArgs {
     /// Only messages that begin with this, or one of several
     #[arg(short, long, value_name = "TOPIC")]
     topic: Vec<OsString>,
-    #[command(flatten)]
-    show: ShowArgs,
-    #[command(flatten)]
-    common: CommonArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ReqArgs {
-    #[command(flatten)]
-    send: SendArgs,
     #[command(flatten)]
     show: ShowArgs,
     #[command(flatten)]

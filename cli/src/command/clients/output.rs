@@ -80,13 +80,8 @@ impl Output {
         let message = Message {
             frames: wire,
             origin: Origin {
-                connection: 0,
-                direction: None,
                 is_routed,
-                peer: None,
-                socket_type: None,
-                source,
-                user: None,
+                ..Origin::of(source)
             },
             time_ns: time::now_ns(),
         };
