@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::config::{BrokerControl, Config, Endpoint, SocketName};
@@ -80,12 +81,16 @@ pub(super) fn serve(
     let name = source.name();
     log::info!("{}", started(config, &name));
     let first = config.clone();
+    let saver = Arc::new(values::Saver::new(broker.handle()));
+    saver.start_for(config);
+    let saves = Arc::clone(&saver);
     broker.reload_from(name, move || {
         let mut config = source.read_again(&first)?;
         choose(&mut config.broker_control);
         if config.broker_control == BrokerControl::Unset {
             config.broker_control.clone_from(&usual);
         }
+        saves.start_for(&config);
         Ok(config)
     });
     if let Some(endpoint) = config.broker_control.endpoint() {
@@ -105,9 +110,8 @@ pub(super) fn serve(
         Err(Failure::Running(sentence)) => log::warn!("{sentence}"),
         Err(Failure::Usage(sentences)) => log::warn!("{}", sentences.join("; ")),
     }
-    let saver = values::Saver::start(&mut broker);
     let ran = broker.run();
-    values::save(&mut broker, saver);
+    values::save(&mut broker, &saver);
     ran.map_err(|error| Failure::Running(format!("the event loop failed: {error}")))?;
     let end = broker.admin().broker();
     log::info!(

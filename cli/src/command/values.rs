@@ -3,13 +3,15 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use broker::config::{Config, ProxyConfig};
 use broker::record::{Entry, Origin, ReadError, Reader, RecordConfig, Recorder};
 use broker::view::ValueView;
-use broker::{Admin, Broker, ProxyId};
+use broker::{Admin, Broker, Handle, ProxyId};
 use zmtp::Frames;
 
 use super::serve::counted;
@@ -28,12 +30,20 @@ struct Place {
     updates: u64,
 }
 
-/// The thread that saves values while the broker runs.
+/// Saves values while the broker runs, in a thread of its own once a proxy has a file for them.
 pub(super) struct Saver {
+    handle: Handle,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
     /// Dropped to end the thread.
     stop: Sender<()>,
-    thread: JoinHandle<Vec<(PathBuf, u64)>>,
+    thread: JoinHandle<Saved>,
 }
+
+/// The files that have the values of so many updates.
+type Saved = Vec<(PathBuf, u64)>;
 
 /// Gives each proxy of a broker that does not run yet the values of its file.
 pub(super) fn restore(broker: &mut Broker) {
@@ -57,8 +67,8 @@ pub(super) fn restore(broker: &mut Broker) {
 }
 
 /// Saves the values of every proxy that has a file and new values.
-pub(super) fn save(broker: &mut Broker, saver: Option<Saver>) {
-    let saved = saver.map(Saver::stop).unwrap_or_default();
+pub(super) fn save(broker: &mut Broker, saver: &Saver) {
+    let saved = saver.stop();
     let mut admin = broker.admin();
     for place in places(&mut admin) {
         if saved.contains(&(place.path.clone(), place.updates)) {
@@ -70,55 +80,67 @@ pub(super) fn save(broker: &mut Broker, saver: Option<Saver>) {
 }
 
 impl Saver {
-    /// Starts the thread, if a proxy can keep values. A file that a later change gives to another
-    /// proxy is written at the end only.
-    pub(super) fn start(broker: &mut Broker) -> Option<Self> {
-        let mut proxies = broker.admin().config().proxies.clone().into_iter();
-        proxies.find(|proxy| proxy.publishers().is_some())?;
-        let handle = broker.handle();
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new().name("values".to_owned());
-        let thread = thread.spawn(move || {
-            let mut saved: Vec<(PathBuf, u64)> = Vec::new();
-            while stopped.recv_timeout(SAVE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let Some(places) = handle.call(places) else {
-                    break;
-                };
-                for place in places {
-                    let now = (place.path.clone(), place.updates);
-                    if saved.contains(&now) {
-                        continue;
-                    }
-                    let id = place.id;
-                    let mut next = |after: Option<&[u8]>| {
-                        let after = after.map(<[u8]>::to_vec);
-                        let page = handle.call(move |it| it.last_values(id, after.as_deref()));
-                        page?.ok()
-                    };
-                    let result = write(&place, &mut next);
-                    let is_saved = result.is_ok();
-                    report(&place, result);
-                    saved.retain(|(path, _)| *path != place.path);
-                    saved.extend(is_saved.then_some(now));
-                }
-            }
-            saved
-        });
-        let thread = thread.inspect_err(|error| {
-            log::warn!("last values are saved at the end only: {error}");
-        });
-        Some(Self {
-            stop,
-            thread: thread.ok()?,
-        })
+    pub(super) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            running: Mutex::new(None),
+        }
     }
 
-    /// Ends the thread; returns the files that have the newest values, by their number of updates.
-    fn stop(self) -> Vec<(PathBuf, u64)> {
-        drop(self.stop);
-        // Its panic is on stderr.
-        self.thread.join().unwrap_or_default()
+    /// Starts the thread, if it does not run and a proxy of this configuration has a file.
+    pub(super) fn start_for(&self, config: &Config) {
+        let cache = |proxy: &ProxyConfig| proxy.cache.as_ref().is_some_and(|it| it.path.is_some());
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.is_some() || !config.proxies.iter().any(cache) {
+            return;
+        }
+        let handle = self.handle.clone();
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("values".to_owned());
+        match thread.spawn(move || save_until(&stopped, &handle)) {
+            Ok(thread) => *running = Some(Running { stop, thread }),
+            Err(error) => log::warn!("last values are saved at the end only: {error}"),
+        }
     }
+
+    /// Ends the thread; returns the files that have the newest values.
+    fn stop(&self) -> Saved {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Running { stop, thread }) = running.take() else {
+            return Saved::new();
+        };
+        drop(stop);
+        // Its panic is on stderr.
+        thread.join().unwrap_or_default()
+    }
+}
+
+/// Saves new values again and again, until the other end of `stopped` is dropped.
+fn save_until(stopped: &Receiver<()>, handle: &Handle) -> Saved {
+    let mut saved = Saved::new();
+    while stopped.recv_timeout(SAVE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let Some(places) = handle.call(places) else {
+            break;
+        };
+        for place in places {
+            let now = (place.path.clone(), place.updates);
+            if saved.contains(&now) {
+                continue;
+            }
+            let id = place.id;
+            let mut next = |after: Option<&[u8]>| {
+                let after = after.map(<[u8]>::to_vec);
+                let page = handle.call(move |it| it.last_values(id, after.as_deref()));
+                page?.ok()
+            };
+            let result = write(&place, &mut next);
+            let is_saved = result.is_ok();
+            report(&place, result);
+            saved.retain(|(path, _)| *path != place.path);
+            saved.extend(is_saved.then_some(now));
+        }
+    }
+    saved
 }
 
 /// The proxies whose values have a file.
@@ -154,20 +176,12 @@ fn write(place: &Place, next: &mut NextPage<'_>) -> io::Result<()> {
     let beside = PathBuf::from(beside);
     let _ = fs::remove_file(&beside);
     let mut recorder = Recorder::open(&RecordConfig::new(&beside)).map_err(|it| it.source)?;
-    let origin = Origin {
-        connection: 0,
-        direction: None,
-        is_routed: false,
-        peer: None,
-        socket_type: None,
-        source: &place.name,
-        user: None,
-    };
+    let origin = Origin::of(&place.name);
     let mut after: Option<Vec<u8>> = None;
     loop {
         let page = next(after.as_deref()).ok_or(ErrorKind::Interrupted)?;
         let Some(last) = page.last() else { break };
-        after = Some(topic_of(&last.wire).to_vec());
+        after = Some(Frames::new(&last.wire).first().to_vec());
         let now = unix_time();
         for value in &page {
             let time = now.saturating_sub(value.age).as_nanos();
@@ -206,10 +220,6 @@ fn read(path: &Path) -> Result<Vec<ValueView>, ReadError> {
 /// The time since the beginning of 1970.
 fn unix_time() -> Duration {
     Duration::from_nanos(crate::capture::time::now_ns())
-}
-
-fn topic_of(wire: &[u8]) -> &[u8] {
-    Frames::new(wire).next().map_or(&[], |frame| frame.body)
 }
 
 #[cfg(test)]
@@ -265,14 +275,15 @@ mod tests {
         all.sort_by_key(|value| std::cmp::Reverse(value.age));
         let taken = first.admin().restore_values(id, &all);
         assert_eq!(taken, Ok(251));
-        save(&mut first, None);
+        let saver = Saver::new(first.handle());
+        save(&mut first, &saver);
         let mut second = broker(&path);
         restore(&mut second);
         let view = second.admin().proxies().remove(0);
         assert_eq!(view.cache.map(|cache| cache.values), Some(251));
         let page = values(&mut second);
         assert_eq!(page.len(), 100);
-        assert_eq!(topic_of(&page[99].wire), b"a099");
+        assert_eq!(Frames::new(&page[99].wire).first(), b"a099");
         let age = page[0].age.as_secs();
         assert!((1799..1860).contains(&age), "{age} seconds");
         let again = second.admin().restore_values(id, &[value("b", "older", 9)]);
