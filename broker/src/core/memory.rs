@@ -32,15 +32,16 @@ use crate::reason::{CloseReason, DropReason};
 pub struct MemoryUse {
     /// The closed peers that are remembered, and the addresses of refused ones.
     pub closed: u64,
-    /// The fixed cost of each connection, even if idle.
+    /// The fixed cost of each connection, even if idle, and of its requests.
     pub connections: u64,
     /// Stored input: unfinished and waiting messages.
     pub inputs: u64,
-    /// Last values and messages to be sent again, with their bookkeeping.
+    /// Last values, and messages that can be sent again.
     pub kept: u64,
     /// Queues for peers, and their bookkeeping. Spare buffers do not count: some megabytes at most.
     pub queues: u64,
-    /// Subscriptions, and pending changes for publishers.
+    /// Subscriptions, those whose last values are still to be sent, and pending changes for
+    /// publishers.
     pub subscriptions: u64,
 }
 
@@ -138,13 +139,13 @@ impl Core {
     /// The memory that peers have caused, by use; see [`Self::memory_in_use`].
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
-        let (kept, shared) = self.kept_memory();
+        let kept = self.kept_memory();
         MemoryUse {
             closed: self.memory.closed + self.refusals.memory(),
             connections: self.connection_memory(),
             inputs: self.memory.inputs,
-            kept,
-            queues: self.outbox.store.memory() - self.outbox.store.spare() - shared,
+            kept: kept.messages + kept.shared,
+            queues: self.outbox.store.memory() - self.outbox.store.spare() - kept.shared,
             subscriptions: self.subscription_memory(),
         }
     }
@@ -216,6 +217,7 @@ impl Core {
             + self.reload.memory()
             + self.memory.topic_counts
             + self.watches.memory()
+            + self.kept_memory().requests
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input
@@ -410,10 +412,11 @@ impl Core {
         all.filter(|(size, _)| *size > 0).collect()
     }
 
-    /// The memory of subscriptions that are being cancelled, which is free when that is done.
+    /// The memory of subscriptions of departed peers, which is free when all are cancelled.
     fn memory_being_freed(&self) -> u64 {
         let closing = self.conns.closing().filter(|(_, it)| it.is_cancelling);
-        closing.map(|(id, _)| self.subscription_memory_of(id)).sum()
+        let closing: u64 = closing.map(|(id, _)| self.subscription_memory_of(id)).sum();
+        closing + self.departed_wishes_memory()
     }
 
     /// Frees the memory of this holder.

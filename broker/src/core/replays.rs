@@ -92,7 +92,7 @@ impl Core {
             if room_for_kept(conn, &socket.options, &self.conns).is_none() {
                 return done;
             }
-            if done >= limit {
+            if done >= limit || done > 0 && self.turn.is_spent() {
                 ring.line_up(id);
                 return done;
             }
@@ -106,7 +106,7 @@ impl Core {
                 append_frame(&mut answer, &ring.next().to_be_bytes(), false);
             } else if let Some(wire) = ring.get(next) {
                 let permit = conn.permit.as_ref();
-                let topic = Frames::new(wire).next().map_or(&[][..], |frame| frame.body);
+                let topic = Frames::new(wire).first();
                 let may = permit.is_none_or(|permit| self.users.may_receive(permit.user, topic));
                 let is_wanted = topic.starts_with(&request.prefix) && may;
                 ring.sent_up_to(id, next + 1);

@@ -59,6 +59,7 @@ impl Core {
             return true;
         };
         let (own, was_closing) = (conn.socket, conn.closes_later);
+        let has_values = self.cache_behind(own).is_some();
         let held = self.subscriptions_held(id, own);
         let is_permitted = self.change_subscriptions(id, own, |xpub, options, tell| {
             xpub.handle_subscription(id, (topic, add), options, tell)
@@ -66,7 +67,7 @@ impl Core {
         if add && !is_permitted {
             self.report_denied(id, Wish::Subscribe, topic);
         }
-        if !self.keeping.is_empty() {
+        if has_values {
             match self.subscriptions_held(id, own).cmp(&held) {
                 Ordering::Greater => self.offer_values(id, own, topic),
                 Ordering::Less => self.withdraw_values(id, own, topic),
@@ -358,7 +359,7 @@ impl Core {
     /// Takes constant time.
     #[must_use]
     pub fn subscription_memory(&self) -> u64 {
-        self.pending.memory
+        self.pending.memory + self.kept_memory().wishes
     }
 
     /// The approximate memory in bytes of a peer's subscriptions, or of a publisher's pending
@@ -370,7 +371,7 @@ impl Core {
             return 0;
         };
         match &self.sockets[socket].pattern {
-            Pattern::Xpub(xpub) => xpub.memory_of(id),
+            Pattern::Xpub(xpub) => xpub.memory_of(id) + self.wishes_memory_of(id, socket),
             Pattern::Xsub(xsub) => xsub.memory_of(id, &self.conns),
             _ => 0,
         }

@@ -8,13 +8,13 @@ use crate::core::turn::{self, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{KEPT_AT_ONCE_MAX, KEPT_IN_A_ROW_MAX};
 use crate::pattern::Pattern;
-use crate::pattern::xpub::Xpub;
-use crate::proxy::cache::{Batch, Cache, Passing, topic_of};
-use crate::proxy::observers::signed;
+use crate::proxy::cache::{Batch, Cache, Passing};
+use crate::proxy::observers::{KeptMemory, signed};
 use crate::proxy::ring::append_numbered;
 use crate::view::{PAGE_LEN_MAX, ValueView};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use zmtp::Frames;
 
 impl Core {
     /// The configuration of what a proxy keeps is new: asks publishers for the topics of that, and
@@ -39,18 +39,28 @@ impl Core {
         sides.find(|side| matches!(self.sockets[*side].pattern, Pattern::Xpub(_)))
     }
 
-    /// Bytes of all that proxies keep of passing messages, and those of them that the account of
-    /// the queues has too. Takes constant time.
-    pub(super) fn kept_memory(&self) -> (u64, u64) {
+    /// Bytes of all that proxies keep of passing messages. Takes constant time.
+    pub(super) fn kept_memory(&self) -> KeptMemory {
         let proxies = self.keeping.iter().map(|id| &self.proxies[*id].observers);
-        proxies.fold((0, 0), |(kept, shared), it| {
-            let own = it.shared_bytes();
-            (kept + it.kept_memory() + own, shared + own)
-        })
+        let each = proxies.map(|observers| observers.kept_memory());
+        each.fold(KeptMemory::default(), KeptMemory::add)
+    }
+
+    /// Bytes of what a subscriber of a socket is still to get.
+    pub(super) fn wishes_memory_of(&self, id: ConnId, socket: SocketId) -> u64 {
+        let cache = self.proxies[self.sockets[socket].proxy].observers.cache();
+        cache.map_or(0, |cache| cache.wishes_memory_of(id))
+    }
+
+    /// Bytes of what departed subscribers were to get, which the next turns free.
+    pub(super) fn departed_wishes_memory(&self) -> u64 {
+        let proxies = self.keeping.iter().map(|id| &self.proxies[*id].observers);
+        let caches = proxies.filter_map(|observers| observers.cache());
+        caches.map(Cache::departed_memory).sum()
     }
 
     /// The values for the subscribers of a socket. Those of a capture get none.
-    fn cache_behind(&mut self, socket: SocketId) -> Option<&mut Cache> {
+    pub(super) fn cache_behind(&mut self, socket: SocketId) -> Option<&mut Cache> {
         let socket = &self.sockets[socket];
         socket.across?;
         self.proxies[socket.proxy].observers.cache_mut()
@@ -59,11 +69,9 @@ impl Core {
     /// A peer has subscribed to a topic: it gets the values of that, as many as its queue has room
     /// for at once.
     pub(super) fn offer_values(&mut self, id: ConnId, socket: SocketId, topic: &[u8]) {
-        let now = signed(self.clock.stamp());
         let Some(cache) = self.cache_behind(socket) else {
             return;
         };
-        cache.expire(now);
         let waits = cache.owes(id);
         if cache.offer(id, topic) && !waits {
             self.send_values(id, KEPT_AT_ONCE_MAX);
@@ -102,21 +110,24 @@ impl Core {
     /// Whether values or messages can be sent without a further event.
     pub(super) fn has_pending_kept(&self) -> bool {
         let mut keeping = self.keeping.iter();
-        keeping.any(|id| self.proxies[*id].observers.has_line())
+        keeping.any(|id| self.proxies[*id].observers.has_kept_work())
     }
 
     /// Sends values and messages to peers in line, some to each in turn, until about `limit` were
-    /// looked at; returns the number.
-    pub(super) fn send_kept(&mut self, limit: usize) -> usize {
+    /// looked at or the turn is spent; at least one peer of a proxy gets some.
+    pub(super) fn send_kept(&mut self, limit: usize) {
         let now = signed(self.clock.stamp());
         let mut done = 0;
         for index in 0..self.keeping.len() {
-            let proxy = self.keeping[index];
-            if let Some(cache) = self.proxies[proxy].observers.cache_mut() {
-                cache.expire(now);
-            }
             // Each proxy has its part of the limit, and what the ones before it have left.
             let until = limit * (index + 1) / self.keeping.len();
+            let proxy = self.keeping[index];
+            if let Some(cache) = self.proxies[proxy].observers.cache_mut() {
+                let expired = cache.expire(now, KEPT_IN_A_ROW_MAX);
+                let dropped = expired + cache.forget_departed(KEPT_IN_A_ROW_MAX);
+                self.turn.charge(dropped as u64 * cost::CANCEL);
+                done += dropped;
+            }
             while done < until {
                 let observers = &mut self.proxies[proxy].observers;
                 let most = KEPT_IN_A_ROW_MAX.min(until - done);
@@ -127,16 +138,20 @@ impl Core {
                 }
                 done += subscriber.map_or(0, |id| self.send_values(id, most));
                 done += reader.map_or(0, |id| self.send_again(id, most));
+                if self.turn.cuts() {
+                    // The next turn begins with the next proxy.
+                    self.keeping.rotate_left(index + 1);
+                    return;
+                }
             }
         }
-        done
     }
 
-    /// Sends a subscriber values while its queue has room, and looks at up to `limit` topics;
+    /// Sends a subscriber values while its queue has room, and looks at about `limit` topics;
     /// returns their number. If more are left, it lines up, now or when it has room.
     fn send_values(&mut self, id: ConnId, limit: usize) -> usize {
+        let now = signed(self.clock.stamp());
         let mut done = 0;
-        let mut batch = Batch::default();
         while let Some(conn) = self.conns.get(id).filter(|conn| !conn.closes_later) {
             let socket = &mut self.sockets[conn.socket];
             let observers = &mut self.proxies[conn.proxy].observers;
@@ -148,20 +163,18 @@ impl Core {
             if !cache.owes(id) {
                 return done;
             }
-            let Some(room) = room_for_kept(conn, &socket.options, &self.conns) else {
+            let Some((messages, bytes)) = room_for_kept(conn, &socket.options, &self.conns) else {
                 return done;
             };
-            if done >= limit {
+            if done >= limit || done > 0 && self.turn.is_spent() {
                 cache.line_up(id);
                 return done;
             }
-            cache.take_batch(
-                (id, limit - done),
-                room,
-                &mut batch,
-                |topic, wish, is_later| may_get(xpub, id, (topic, wish), is_later),
-            );
-            done += batch.looked_at.max(1);
+            let room = (messages, bytes.min(self.turn.bytes_left(1)).max(1));
+            let mut batch = Batch::new(now, room, limit - done);
+            cache.fill(&mut batch, id, xpub);
+            done += batch.looked_at;
+            self.turn.charge(batch.looked_at as u64 * cost::CANCEL);
             let mut numbered = Vec::new();
             for offer in cache.offers(&batch) {
                 let size = offer.wire.len();
@@ -183,26 +196,9 @@ impl Core {
                     socket.stats.count_out(1, 1, size);
                 }
             }
-            self.turn.charge(batch.looked_at as u64 * cost::CANCEL);
         }
         done
     }
-}
-
-/// Whether a subscriber may get the value of a topic for the subscription `wish`: its role permits
-/// it, and it does not get it for another subscription. For those that come later it was not sent
-/// yet.
-fn may_get(
-    xpub: &mut Xpub,
-    id: ConnId,
-    (topic, wish): (&[u8], &[u8]),
-    is_later: &dyn Fn(&[u8]) -> bool,
-) -> bool {
-    let mut is_first = true;
-    xpub.for_each_wanted_prefix(id, topic, |prefix| {
-        is_first &= prefix == wish || is_later(prefix);
-    });
-    is_first && xpub.may_get(id, topic)
 }
 
 /// The messages and bytes for which a peer has room, beside those that pass: half of its queue
@@ -285,7 +281,7 @@ impl Admin<'_> {
         for value in values {
             let age = i64::try_from(value.age.as_micros()).unwrap_or(i64::MAX);
             let is_late = cache.is_too_old(now.saturating_sub(age), now);
-            if is_late || cache.has(topic_of(&value.wire)) {
+            if is_late || cache.has(Frames::new(&value.wire).first()) {
                 continue;
             }
             let message = Passing {

@@ -9,6 +9,7 @@ use crate::core::timers::Owner;
 use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
 use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY, ZAP_REQUEST_MEMORY};
 use crate::proxy::Socket;
+use crate::proxy::observers::KeptMemory;
 use zmtp::SocketType;
 
 impl Core {
@@ -48,18 +49,19 @@ impl Core {
                 walk.visit_unsent(unsent);
             }
         }
-        let mut shared_bytes = 0;
+        let mut kept = KeptMemory::default();
         for (_, proxy) in self.proxies.iter() {
-            found.kept += proxy.observers.walk_kept();
+            kept = kept.add(proxy.observers.walk_kept());
             let cache = proxy.observers.cache().into_iter();
             for block in cache.flat_map(|cache| cache.shared()) {
-                shared_bytes += block.block_size();
                 walk.visit_shared(block);
             }
         }
         walk.visit_store(&self.outbox.store);
-        found.kept += shared_bytes;
-        found.queues = walk.total() - shared_bytes;
+        found.connections += kept.requests;
+        found.kept = kept.messages + kept.shared;
+        found.queues = walk.total() - kept.shared;
+        found.subscriptions += kept.wishes;
         found
     }
 

@@ -14,8 +14,11 @@ use crate::conn::egress::{DIRECT_SIZE_MIN, Shared, Store};
 use crate::ids::ConnId;
 use crate::limits::CACHE_TOPIC_SIZE_MAX;
 use crate::pattern::trie::Trie;
+use crate::pattern::xpub::Xpub;
+use crate::proxy::waiters::Waiters;
+use crate::proxy::wishes::Wishes;
 use slab::Slab;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use zmtp::Frames;
 
@@ -26,8 +29,14 @@ const ENTRY_BYTES: u64 = 2 * size_of::<Entry>() as u64 + TOPIC_BYTES + SPARE_MAX
 /// Most bytes of the trie for a topic, in addition to those of the topic itself.
 const TOPIC_BYTES: u64 = 192;
 
-/// The bookkeeping of a subscription whose values wait, in bytes.
-const WISH_BYTES: u64 = 320;
+/// Values that are sent to a subscriber before the turn is checked.
+const BATCH_LEN_MAX: usize = 64;
+
+/// Values that are dropped for their age when a message passes: more than come with it.
+const EXPIRED_AT_ONCE_MAX: usize = 2;
+
+/// Wishes of a departed peer that are dropped at once.
+const DEPARTED_AT_ONCE_MAX: usize = 100;
 
 /// Most unused bytes of the memory of a short value.
 const SPARE_MAX: usize = 128;
@@ -39,12 +48,17 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Cache {
     config: CacheConfig,
+    /// The wishes of peers that have gone, which are dropped in small steps.
+    departed: VecDeque<Wishes>,
     entries: Slab<Entry>,
+    /// Values that were too old were left for later.
+    is_expiring: bool,
     newest: u32,
     oldest: u32,
     /// Bytes of the values and their bookkeeping, as far as the limit counts them.
     size: u64,
-    subscribers: Subscribers,
+    /// The subscribers that are still to get values.
+    subscribers: Waiters<Wishes>,
     /// The topics of all entries, each held by the number of its entry.
     topics: Trie,
     /// Bytes of the values that queues may share, as the account of the queues counts them.
@@ -53,6 +67,8 @@ pub(crate) struct Cache {
     updates: u64,
     /// Heap bytes of the other values.
     values_bytes: u64,
+    /// Heap bytes of the wishes.
+    wishes_bytes: u64,
 }
 
 /// The last message of a topic.
@@ -76,33 +92,6 @@ enum Value {
     /// Short enough to be copied to each queue.
     Own(Vec<u8>),
     Shared(Shared),
-}
-
-/// The subscribers that are still to get values.
-#[derive(Debug, Default)]
-struct Subscribers {
-    /// Heap bytes of the wishes.
-    bytes: u64,
-    /// Those whose queues have room, in the order of their turns.
-    line: VecDeque<ConnId>,
-    waiting: BTreeMap<ConnId, Waiting>,
-}
-
-/// A subscriber that is still to get values.
-#[derive(Debug, Default)]
-struct Waiting {
-    is_in_line: bool,
-    wishes: VecDeque<Wish>,
-}
-
-/// A new subscription, and how far its values were sent.
-#[derive(Debug)]
-struct Wish {
-    /// The first topic that was not looked at.
-    next: Vec<u8>,
-    /// The number of updates when it came: later ones have reached the subscriber.
-    since: u64,
-    topic: Box<[u8]>,
 }
 
 /// A message that passes, for [`Cache::keep`].
@@ -130,26 +119,62 @@ pub(crate) struct Offer<'a> {
 }
 
 /// The values to send to a subscriber next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Batch {
+    /// Bytes of the values.
+    bytes: u64,
+    bytes_max: u64,
     entries: Vec<u32>,
-    /// Topics that were looked at.
+    /// Topics and subscriptions that were looked at.
     pub(crate) looked_at: usize,
+    looked_at_max: usize,
+    messages_max: usize,
+    /// Microseconds since the broker began.
+    now: i64,
+}
+
+impl Batch {
+    /// An empty one with room for so many messages and bytes, for which so many topics may be
+    /// looked at.
+    pub(crate) fn new(
+        now: i64,
+        (messages_max, bytes_max): (usize, u64),
+        looked_at_max: usize,
+    ) -> Self {
+        Self {
+            bytes: 0,
+            bytes_max,
+            entries: Vec::new(),
+            looked_at: 0,
+            looked_at_max,
+            messages_max: messages_max.min(BATCH_LEN_MAX),
+            now,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.looked_at >= self.looked_at_max
+            || self.entries.len() >= self.messages_max
+            || self.bytes >= self.bytes_max
+    }
 }
 
 impl Cache {
     pub(crate) fn new(config: CacheConfig) -> Self {
         Self {
             config,
+            departed: VecDeque::new(),
             entries: Slab::new(),
+            is_expiring: false,
             newest: NONE,
             oldest: NONE,
             size: 0,
-            subscribers: Subscribers::default(),
+            subscribers: Waiters::default(),
             topics: Trie::new(),
             shared_bytes: 0,
             updates: 0,
             values_bytes: 0,
+            wishes_bytes: 0,
         }
     }
 
@@ -161,7 +186,7 @@ impl Cache {
             let left: Vec<u32> = self
                 .entries
                 .iter()
-                .filter(|(_, entry)| !self.is_kept(topic_of(entry.value.bytes())))
+                .filter(|(_, entry)| !self.is_kept(Frames::new(entry.value.bytes()).first()))
                 .map(|(slot, _)| number(slot))
                 .collect();
             for slot in left {
@@ -186,20 +211,41 @@ impl Cache {
         self.size
     }
 
-    /// Heap bytes, in constant time, without [`Self::shared_bytes`].
+    /// Heap bytes of the values, in constant time, without [`Self::shared_bytes`].
     pub(crate) fn memory(&self) -> u64 {
-        let entries = self.entries.capacity() * size_of::<Entry>();
-        self.values_bytes + (entries + self.topics.bytes()) as u64 + self.subscribers.bytes
+        self.values_bytes + self.tables_bytes()
     }
 
     /// The same, recounted.
     pub(crate) fn walk(&self) -> u64 {
-        let values: u64 = self.entries.iter().map(|(_, it)| it.value.heap()).sum();
-        let wishes = self.subscribers.waiting.values();
-        let wishes = wishes.flat_map(|waiting| &waiting.wishes);
-        let wishes: u64 = wishes.map(Wish::memory).sum();
+        let values = self.entries.iter().map(|(_, it)| it.value.heap());
+        values.sum::<u64>() + self.tables_bytes()
+    }
+
+    fn tables_bytes(&self) -> u64 {
         let entries = self.entries.capacity() * size_of::<Entry>();
-        values + (entries + self.topics.bytes()) as u64 + wishes
+        (entries + self.topics.bytes()) as u64
+    }
+
+    /// Heap bytes of what subscribers are still to get, in constant time.
+    pub(crate) fn wishes_memory(&self) -> u64 {
+        self.wishes_bytes
+    }
+
+    /// The part of it that goes without a further event.
+    pub(crate) fn departed_memory(&self) -> u64 {
+        self.departed.iter().map(Wishes::memory).sum()
+    }
+
+    /// The same as [`Self::wishes_memory`], recounted.
+    pub(crate) fn walk_wishes(&self) -> u64 {
+        let wishes = self.subscribers.wanted().chain(&self.departed);
+        wishes.map(Wishes::walk).sum()
+    }
+
+    /// Heap bytes of what a subscriber is still to get.
+    pub(crate) fn wishes_memory_of(&self, id: ConnId) -> u64 {
+        self.subscribers.get(id).map_or(0, Wishes::memory)
     }
 
     /// Bytes of the values that queues may share, in constant time.
@@ -224,7 +270,7 @@ impl Cache {
         if topic.len() > CACHE_TOPIC_SIZE_MAX || !self.is_kept(topic) {
             return;
         }
-        self.expire(message.stamp);
+        self.expire(message.stamp, EXPIRED_AT_ONCE_MAX);
         let slot = self.topics.only_holder_of(topic);
         let size = charge(topic, message.wire.len());
         if size > self.config.bytes_max || self.config.empty_deletes && is_deletion(frames) {
@@ -280,7 +326,10 @@ impl Cache {
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
         let entry = self.entries.remove(slot as usize);
-        let (topic, wire) = (topic_of(entry.value.bytes()), entry.value.bytes());
+        let (topic, wire) = (
+            Frames::new(entry.value.bytes()).first(),
+            entry.value.bytes(),
+        );
         self.topics.remove(topic, slot);
         self.size -= charge(topic, wire.len());
         self.values_bytes -= entry.value.heap();
@@ -298,13 +347,21 @@ impl Cache {
         }
     }
 
-    /// Drops values that are too old at this time.
-    pub(crate) fn expire(&mut self, now: i64) {
+    /// Drops up to `most` values that are too old at this time; returns their number.
+    pub(crate) fn expire(&mut self, now: i64, most: usize) -> usize {
+        let mut expired = 0;
         while let Some(entry) = self.entries.get(self.oldest as usize)
             && self.is_too_old(entry.stamp, now)
         {
+            self.is_expiring = expired == most;
+            if self.is_expiring {
+                return expired;
+            }
             self.remove(self.oldest);
+            expired += 1;
         }
+        self.is_expiring = false;
+        expired
     }
 
     /// Whether a value with this stamp is too old now.
@@ -390,121 +447,139 @@ impl Cache {
         if !is_there {
             return false;
         }
-        let wish = Wish {
-            next: topic.to_vec(),
-            since: self.updates,
-            topic: topic.into(),
-        };
-        self.subscribers.bytes += wish.memory();
-        let waiting = self.subscribers.waiting.entry(id).or_default();
-        waiting.wishes.push_back(wish);
+        let is_new = self.subscribers.get(id).is_none();
+        let wishes = self.subscribers.get_or_default(id);
+        let before = if is_new { 0 } else { wishes.memory() };
+        wishes.add(topic, self.updates);
+        self.wishes_bytes = self.wishes_bytes - before + wishes.memory();
         true
     }
 
     /// A peer has cancelled a subscription: it gets no more values for that.
     pub(crate) fn withdraw(&mut self, id: ConnId, topic: &[u8]) {
-        let Subscribers { bytes, waiting, .. } = &mut self.subscribers;
-        if let Some(found) = waiting.get_mut(&id) {
-            found.wishes.retain(|wish| {
-                let is_kept = *wish.topic != *topic;
-                *bytes -= if is_kept { 0 } else { wish.memory() };
-                is_kept
-            });
-            if found.wishes.is_empty() {
-                waiting.remove(&id);
-            }
+        let Some(wishes) = self.subscribers.get_mut(id) else {
+            return;
+        };
+        self.wishes_bytes -= wishes.memory();
+        wishes.withdraw(topic);
+        self.wishes_bytes += wishes.memory();
+        if wishes.len() == 0 {
+            self.forget(id);
         }
     }
 
     /// A peer has gone, or is to get no more values.
     pub(crate) fn forget(&mut self, id: ConnId) {
-        let waiting = self.subscribers.waiting.remove(&id).unwrap_or_default();
-        self.subscribers.bytes -= waiting.wishes.iter().map(Wish::memory).sum::<u64>();
+        let Some(wishes) = self.subscribers.remove(id) else {
+            return;
+        };
+        if wishes.len() <= DEPARTED_AT_ONCE_MAX {
+            self.wishes_bytes -= wishes.memory();
+        } else {
+            self.departed.push_back(wishes);
+        }
+    }
+
+    /// Drops up to `most` wishes of departed peers; returns their number.
+    pub(crate) fn forget_departed(&mut self, most: usize) -> usize {
+        let mut dropped = 0;
+        while dropped < most
+            && let Some(wishes) = self.departed.front_mut()
+        {
+            self.wishes_bytes -= wishes.memory();
+            dropped += wishes.remove_some(most - dropped);
+            if wishes.len() == 0 {
+                self.departed.pop_front();
+            } else {
+                self.wishes_bytes += wishes.memory();
+            }
+        }
+        dropped
     }
 
     /// Whether a peer is still to get values.
     pub(crate) fn owes(&self, id: ConnId) -> bool {
-        self.subscribers.waiting.contains_key(&id)
+        self.subscribers.get(id).is_some()
     }
 
     /// Puts a peer in line; call this when its queue has room.
     pub(crate) fn line_up(&mut self, id: ConnId) {
-        if let Some(waiting) = self.subscribers.waiting.get_mut(&id)
-            && !std::mem::replace(&mut waiting.is_in_line, true)
-        {
-            self.subscribers.line.push_back(id);
-        }
+        self.subscribers.line_up(id);
     }
 
     /// The next peer in line.
     pub(crate) fn next_in_line(&mut self) -> Option<ConnId> {
-        let Subscribers { line, waiting, .. } = &mut self.subscribers;
-        while let Some(id) = line.pop_front() {
-            if let Some(found) = waiting.get_mut(&id) {
-                found.is_in_line = false;
-                return Some(id);
-            }
-        }
-        None
+        self.subscribers.next_in_line()
     }
 
-    /// Whether a peer is in line.
-    pub(crate) fn has_line(&self) -> bool {
-        !self.subscribers.line.is_empty()
+    /// Whether work is left that needs no event.
+    pub(crate) fn has_work(&self) -> bool {
+        self.subscribers.has_line() || !self.departed.is_empty() || self.is_expiring
     }
 
-    /// Looks at up to `limit` topics for a peer, and puts the values that it is to get into
-    /// `batch`, as many as the room in messages and bytes allows, but at least one. `may_get`
-    /// says of a topic whether the peer may get its value for a subscription, the second argument;
-    /// the third one tells of a subscription whether its values come later.
-    pub(crate) fn take_batch(
-        &mut self,
-        (id, limit): (ConnId, usize),
-        (messages, bytes_max): (usize, u64),
-        batch: &mut Batch,
-        mut may_get: impl FnMut(&[u8], &[u8], &dyn Fn(&[u8]) -> bool) -> bool,
-    ) {
-        batch.entries.clear();
-        batch.looked_at = 0;
-        let Subscribers { bytes, waiting, .. } = &mut self.subscribers;
-        let Some(Waiting { wishes, .. }) = waiting.get_mut(&id) else {
+    /// Fills a batch with values that a peer is to get next, at least one if there are any.
+    pub(crate) fn fill(&mut self, batch: &mut Batch, id: ConnId, xpub: &mut Xpub) {
+        let Some(mut wishes) = self.subscribers.get_mut(id).map(std::mem::take) else {
             return;
         };
-        let mut taken = 0;
-        while let Some(mut wish) = wishes.pop_front() {
-            *bytes -= wish.memory();
-            let is_later = |topic: &[u8]| wishes.iter().any(|other| *other.topic == *topic);
-            let (topics, entries) = (&self.topics, &self.entries);
-            let mut last = None;
-            topics.for_each_topic_from(&wish.next, |topic, _| {
-                if !topic.starts_with(&wish.topic) {
-                    return ControlFlow::Break(());
-                }
-                let is_full = batch.entries.len() >= messages || taken >= bytes_max;
-                if batch.looked_at == limit || is_full {
-                    last = Some(topic.to_vec());
-                    return ControlFlow::Break(());
-                }
-                batch.looked_at += 1;
-                if let Some(slot) = topics.only_holder_of(topic)
-                    && entries[slot as usize].update <= wish.since
-                    && may_get(topic, &wish.topic, &is_later)
-                {
-                    taken += entries[slot as usize].value.bytes().len() as u64;
-                    batch.entries.push(slot);
-                }
-                ControlFlow::Continue(())
-            });
-            if let Some(next) = last {
-                wish.next = next;
-                *bytes += wish.memory();
-                wishes.push_front(wish);
-                break;
+        self.wishes_bytes -= wishes.memory();
+        while !batch.is_full()
+            && let Some((topic, next, wish)) = wishes.first()
+        {
+            batch.looked_at += 1;
+            let next = if Wishes::is_inside_another(id, topic, xpub, &mut batch.looked_at) {
+                None
+            } else {
+                let may_get = |found: &[u8], update: u64, looked_at: &mut usize| {
+                    wishes.is_first_for(id, (found, update, topic), xpub, looked_at)
+                        && xpub.may_get(id, found)
+                };
+                self.fill_with(batch, (topic, next, wish.since), may_get)
+            };
+            match next {
+                Some(next) => wishes.go_on_with(next),
+                None => wishes.remove_first(),
             }
         }
-        if wishes.is_empty() {
-            waiting.remove(&id);
+        if wishes.len() == 0 {
+            self.subscribers.remove(id);
+        } else {
+            self.wishes_bytes += wishes.memory();
+            *self.subscribers.get_or_default(id) = wishes;
         }
+    }
+
+    /// Fills a batch with values of topics that begin with a prefix, from `next` on, no newer than
+    /// `since`; returns the topic to go on with if more are left. `may_get` says of a topic and
+    /// its number of updates whether the peer may get its value, and counts what it looks at.
+    fn fill_with(
+        &self,
+        batch: &mut Batch,
+        (prefix, next, since): (&[u8], &[u8], u64),
+        mut may_get: impl FnMut(&[u8], u64, &mut usize) -> bool,
+    ) -> Option<Box<[u8]>> {
+        let mut left = None;
+        self.topics.for_each_topic_from(next, |topic, _| {
+            if !topic.starts_with(prefix) {
+                return ControlFlow::Break(());
+            }
+            if batch.is_full() {
+                left = Some(topic.into());
+                return ControlFlow::Break(());
+            }
+            batch.looked_at += 1;
+            if let Some(slot) = self.topics.only_holder_of(topic)
+                && let entry = &self.entries[slot as usize]
+                && entry.update <= since
+                && !self.is_too_old(entry.stamp, batch.now)
+                && may_get(topic, entry.update, &mut batch.looked_at)
+            {
+                batch.bytes += entry.value.bytes().len() as u64;
+                batch.entries.push(slot);
+            }
+            ControlFlow::Continue(())
+        });
+        left
     }
 
     /// The values of a batch.
@@ -570,20 +645,9 @@ impl Value {
     }
 }
 
-impl Wish {
-    fn memory(&self) -> u64 {
-        WISH_BYTES + (self.topic.len() + self.next.capacity()) as u64
-    }
-}
-
 /// The bytes for which a value counts against the limit.
 fn charge(topic: &[u8], size: usize) -> u64 {
     ENTRY_BYTES + (topic.len() + size) as u64
-}
-
-/// The first frame of a message.
-pub(crate) fn topic_of(wire: &[u8]) -> &[u8] {
-    Frames::new(wire).next().map_or(&[], |frame| frame.body)
 }
 
 /// Whether the frames behind the topic are there, and all empty.

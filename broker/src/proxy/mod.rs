@@ -14,6 +14,8 @@ pub(crate) mod observers;
 pub(crate) mod ring;
 pub(crate) mod socket;
 mod topic_counts;
+mod waiters;
+mod wishes;
 
 use observers::Observers;
 pub(crate) use socket::{Linger, Socket, Undelivered};

@@ -200,24 +200,32 @@ impl Observers {
         ring.iter_mut().for_each(|ring| ring.line_up(id));
     }
 
-    /// Whether a peer is in line.
-    pub(crate) fn has_line(&self) -> bool {
-        self.cache().is_some_and(Cache::has_line) || self.ring().is_some_and(Ring::has_line)
+    /// Whether work on what it keeps is left that needs no event.
+    pub(crate) fn has_kept_work(&self) -> bool {
+        self.cache().is_some_and(Cache::has_work) || self.ring().is_some_and(Ring::has_line)
     }
 
-    /// Heap bytes of all that it keeps, in constant time.
-    pub(crate) fn kept_memory(&self) -> u64 {
-        self.cache().map_or(0, Cache::memory) + self.ring().map_or(0, Ring::memory)
+    /// Bytes of all that it keeps, in constant time.
+    pub(crate) fn kept_memory(&self) -> KeptMemory {
+        let (cache, ring) = (self.cache(), self.ring());
+        KeptMemory {
+            messages: cache.map_or(0, Cache::memory) + ring.map_or(0, Ring::memory),
+            requests: ring.map_or(0, Ring::requests_memory),
+            shared: cache.map_or(0, Cache::shared_bytes),
+            wishes: cache.map_or(0, Cache::wishes_memory),
+        }
     }
 
-    /// Bytes that it keeps and that queues may share; see [`Cache::shared_bytes`].
-    pub(crate) fn shared_bytes(&self) -> u64 {
-        self.cache().map_or(0, Cache::shared_bytes)
-    }
-
-    /// The same as [`Self::kept_memory`], recounted.
-    pub(crate) fn walk_kept(&self) -> u64 {
-        self.cache().map_or(0, Cache::walk) + self.ring().map_or(0, Ring::walk)
+    /// The same, recounted.
+    pub(crate) fn walk_kept(&self) -> KeptMemory {
+        let (cache, ring) = (self.cache(), self.ring());
+        let shared = cache.into_iter().flat_map(Cache::shared);
+        KeptMemory {
+            messages: cache.map_or(0, Cache::walk) + ring.map_or(0, Ring::walk),
+            requests: ring.map_or(0, Ring::walk_requests),
+            shared: shared.map(Shared::block_size).sum(),
+            wishes: cache.map_or(0, Cache::walk_wishes),
+        }
     }
 
     /// Sets the number of the capture's peers.
@@ -283,6 +291,31 @@ impl Observers {
         let is_kept = self.counters.has_control || self.recording.tape.is_some();
         self.is_active =
             blocks || has_readers || is_kept || self.keeps() || !self.topics.is_empty();
+    }
+}
+
+/// Bytes of what proxies keep of passing messages, by use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeptMemory {
+    /// Messages of caches and rings, without those that queues may share.
+    pub(crate) messages: u64,
+    /// Requests for messages of rings.
+    pub(crate) requests: u64,
+    /// Messages that queues may share, as the account of the queues counts them.
+    pub(crate) shared: u64,
+    /// Subscriptions whose last values are still to be sent.
+    pub(crate) wishes: u64,
+}
+
+impl KeptMemory {
+    /// The sum of each.
+    pub(crate) fn add(self, other: Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            requests: self.requests + other.requests,
+            shared: self.shared + other.shared,
+            wishes: self.wishes + other.wishes,
+        }
     }
 }
 

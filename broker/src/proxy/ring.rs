@@ -10,7 +10,8 @@
 
 use crate::config::ReplayConfig;
 use crate::ids::ConnId;
-use std::collections::{BTreeMap, VecDeque};
+use crate::proxy::waiters::Waiters;
+use std::collections::VecDeque;
 use zmtp::Frames;
 use zmtp::encode::append_frame;
 use zmtp::wire::header::MORE;
@@ -41,19 +42,12 @@ pub(crate) struct Ring {
     messages_max: u64,
     /// The number of the next message.
     next: u64,
-    readers: Readers,
+    /// Peers that are still to get messages.
+    readers: Waiters<Request>,
+    /// Heap bytes of the requests.
+    requests_bytes: u64,
     /// Bytes of the messages that are kept and their bookkeeping, as far as the limit counts them.
     size: u64,
-}
-
-/// Peers that are still to get messages.
-#[derive(Debug, Default)]
-struct Readers {
-    /// Heap bytes of the requests.
-    bytes: u64,
-    /// Those whose queues have room, in the order of their turns.
-    line: VecDeque<ConnId>,
-    requests: BTreeMap<ConnId, Request>,
 }
 
 /// Messages in a row.
@@ -78,7 +72,6 @@ struct Mark {
 pub(crate) struct Request {
     /// The bytes in front of each answer.
     pub(crate) envelope: Vec<u8>,
-    is_in_line: bool,
     /// The number of the next message to look at.
     pub(crate) next: u64,
     /// The topic that messages must begin with.
@@ -96,7 +89,8 @@ impl Ring {
             is_shown: config.sequence,
             messages_max: config.messages_max,
             next: 0,
-            readers: Readers::default(),
+            readers: Waiters::default(),
+            requests_bytes: 0,
             size: 0,
         }
     }
@@ -130,16 +124,24 @@ impl Ring {
         self.size
     }
 
-    /// Heap bytes, in constant time.
+    /// Heap bytes of the messages, in constant time.
     pub(crate) fn memory(&self) -> u64 {
-        self.chunk_bytes + self.readers.bytes
+        self.chunk_bytes
     }
 
     /// The same, recounted.
     pub(crate) fn walk(&self) -> u64 {
-        let chunks: u64 = self.chunks.iter().map(Chunk::memory).sum();
-        let requests = self.readers.requests.values();
-        chunks + requests.map(Request::memory).sum::<u64>()
+        self.chunks.iter().map(Chunk::memory).sum()
+    }
+
+    /// Heap bytes of the requests, in constant time.
+    pub(crate) fn requests_memory(&self) -> u64 {
+        self.requests_bytes
+    }
+
+    /// The same, recounted.
+    pub(crate) fn walk_requests(&self) -> u64 {
+        self.readers.wanted().map(Request::memory).sum()
     }
 
     /// Takes note of a passing message, given in wire form.
@@ -242,60 +244,48 @@ impl Ring {
 
     /// A peer is to get messages from this number on; an earlier request of the peer ends.
     pub(crate) fn ask(&mut self, id: ConnId, next: u64, prefix: &[u8], envelope: &[u8]) {
-        self.forget(id);
         let request = Request {
             envelope: envelope.to_vec(),
-            is_in_line: false,
             next,
             prefix: prefix.to_vec(),
         };
-        self.readers.bytes += request.memory();
-        self.readers.requests.insert(id, request);
+        self.requests_bytes -= self.readers.get(id).map_or(0, Request::memory);
+        self.requests_bytes += request.memory();
+        self.readers.insert(id, request);
     }
 
     /// A peer has got all that it asked for, or has gone.
     pub(crate) fn forget(&mut self, id: ConnId) {
-        if let Some(request) = self.readers.requests.remove(&id) {
-            self.readers.bytes -= request.memory();
+        if let Some(request) = self.readers.remove(id) {
+            self.requests_bytes -= request.memory();
         }
     }
 
     /// The request of a peer that is being answered.
     pub(crate) fn request(&self, id: ConnId) -> Option<&Request> {
-        self.readers.requests.get(&id)
+        self.readers.get(id)
     }
 
     /// The messages before this number were sent to a peer.
     pub(crate) fn sent_up_to(&mut self, id: ConnId, next: u64) {
-        if let Some(request) = self.readers.requests.get_mut(&id) {
+        if let Some(request) = self.readers.get_mut(id) {
             request.next = next;
         }
     }
 
     /// Puts a peer in line; call this when its queue has room.
     pub(crate) fn line_up(&mut self, id: ConnId) {
-        if let Some(request) = self.readers.requests.get_mut(&id)
-            && !std::mem::replace(&mut request.is_in_line, true)
-        {
-            self.readers.line.push_back(id);
-        }
+        self.readers.line_up(id);
     }
 
     /// The next peer in line.
     pub(crate) fn next_in_line(&mut self) -> Option<ConnId> {
-        let Readers { line, requests, .. } = &mut self.readers;
-        while let Some(id) = line.pop_front() {
-            if let Some(request) = requests.get_mut(&id) {
-                request.is_in_line = false;
-                return Some(id);
-            }
-        }
-        None
+        self.readers.next_in_line()
     }
 
     /// Whether a peer is in line.
     pub(crate) fn has_line(&self) -> bool {
-        !self.readers.line.is_empty()
+        self.readers.has_line()
     }
 }
 

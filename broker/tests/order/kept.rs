@@ -357,19 +357,64 @@ fn what_a_peer_is_still_to_get_is_forgotten_when_it_leaves() {
     for number in 0..100 {
         play.publish(publisher, &number.to_string(), "1");
     }
-    let before = play.core.memory().kept;
+    let before = play.core.memory();
     let reader = play.reader_of(&[""]);
     let asker = play.asker(SocketType::Dealer);
+    let idle = play.core.memory();
     play.send_frames(asker, &[&0_u64.to_be_bytes()]);
-    assert!(
-        play.core.memory().kept > before + 400,
-        "a wish and a request"
-    );
+    let asked = play.core.memory();
+    assert!(idle.subscriptions > before.subscriptions + 300, "a wish");
+    assert!(asked.connections > idle.connections + 100, "a request");
+    assert_eq!(asked.kept, before.kept);
     for peer in [reader, asker] {
         play.lose(peer);
     }
-    assert_eq!(play.core.memory().kept, before);
+    play.turns(1);
+    let after = play.core.memory();
+    assert_eq!(after.connections, before.connections);
+    // The table of subscriptions keeps some room.
+    assert!(after.subscriptions < before.subscriptions + 300);
     play.check_memory();
+}
+
+#[test]
+fn a_subscriber_of_everything_that_reads_nothing_is_closed_before_it_takes_the_memory() {
+    const LIMIT: u64 = 4 << 20;
+    let mut proxy = caching(&[""]);
+    proxy.backend.options.sndhwm = 2;
+    let mut play = Play::run(&Config {
+        memory_limit: LIMIT,
+        proxies: vec![proxy],
+        ..Config::default()
+    });
+    let publisher = play.publisher();
+    let honest = play.reader_of(&["a"]);
+    let topics: Vec<String> = (0..40)
+        .map(|it| format!("{it}{}", "x".repeat(900)))
+        .collect();
+    for topic in &topics {
+        play.publish(publisher, topic, "1");
+    }
+    let greedy = play.reader_of(&[]);
+    let closed = |play: &Play| play.core.statistics()[1].counters.closed_for("memory-shed");
+    // Every beginning of a topic has a value, and the longest is sent first.
+    let wishes = topics
+        .iter()
+        .flat_map(|it| (1..it.len()).rev().map(|len| &it[..len]));
+    for wish in wishes {
+        if closed(&play) > 0 {
+            break;
+        }
+        play.subscribe(greedy, wish);
+        assert!(play.core.memory_in_use() <= LIMIT);
+    }
+    assert_eq!(closed(&play), 1);
+    let before = play.core.memory().subscriptions;
+    play.turns(1000);
+    assert!(play.core.memory().subscriptions < before / 8);
+    play.check_memory();
+    play.publish(publisher, "a1", "2");
+    assert_eq!(play.read_all(honest), ["a1=2"]);
 }
 
 #[test]
