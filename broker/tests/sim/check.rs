@@ -430,7 +430,7 @@ fn check_input(
         assert!(is_all, "{what}: {refused} of {heard} refused");
     } else {
         let denied = counters.dropped(DropReason::Denied);
-        let forbidden: u64 = mirrors.iter().map(|mirror| mirror.denied).sum();
+        let forbidden: u64 = mirrors.iter().map(|it| it.denied.len() as u64).sum();
         assert!(
             denied <= forbidden,
             "{what}: {denied} messages denied, {forbidden} forbidden"
@@ -438,9 +438,17 @@ fn check_input(
         let handled = counters.messages_in + counters.dropped(DropReason::WithoutEnvelope) + denied;
         assert!(handled <= heard, "{what}: messages in");
         let left = heard - handled;
+        let closed = || {
+            let closed = mirrors.iter().filter_map(|mirror| {
+                let left = mirror.left(mirror.handled?);
+                (left > 0).then_some((mirror.plug, left))
+            });
+            closed.collect::<Vec<_>>()
+        };
         assert!(
             left <= across.excused || across.is_loose,
-            "{what}: {left} messages of {heard} are not handled"
+            "{what}: {left} messages of {heard} are not handled; left when closed: {:?}",
+            closed()
         );
         if counters.messages_in == heard {
             assert_eq!(counters.bytes_in, bytes, "{what}: bytes in");

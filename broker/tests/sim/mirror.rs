@@ -66,8 +66,8 @@ pub(crate) struct Mirror {
     pub(crate) begun_messages: u64,
     /// The proved credentials of the peer.
     pub(crate) credentials: Option<Credentials>,
-    /// Messages that its role forbids.
-    pub(crate) denied: u64,
+    /// The positions of the messages that its role forbids, among all that it sent.
+    pub(crate) denied: Vec<u64>,
     /// The program's decision, which the session has not got yet.
     pub(crate) decision: Option<Authorization>,
     pub(crate) expected: VecDeque<Expected>,
@@ -82,6 +82,8 @@ pub(crate) struct Mirror {
     pub(crate) greeting: Option<Vec<u8>>,
     /// The number of such messages sent.
     pub(crate) greetings: u64,
+    /// The number of its messages that went on before the broker closed it.
+    pub(crate) handled: Option<u64>,
     /// The program has denied it.
     pub(crate) is_denied: bool,
     /// The broker closes it for what it has said, and handles nothing that it says later.
@@ -237,7 +239,7 @@ impl Mirror {
             begun_messages: 0,
             credentials: None,
             decision: None,
-            denied: 0,
+            denied: Vec::new(),
             expected: VecDeque::new(),
             first: Vec::new(),
             forged: None,
@@ -245,6 +247,7 @@ impl Mirror {
             greeting: first_message(socket_type, options),
             greeting_v2_size,
             greetings: 0,
+            handled: None,
             heard_bytes: 0,
             heard_messages: 0,
             identity: Vec::new(),
@@ -288,6 +291,14 @@ impl Mirror {
             view: BTreeSet::new(),
             was_ready: false,
         }
+    }
+
+    /// The number of its messages that are left when `received` have gone on: those behind the last
+    /// of these, denied ones too.
+    pub(crate) fn left(&self, received: u64) -> u64 {
+        let before = |(order, at): &(u64, &u64)| **at - 1 - order < received;
+        let denied = (0..).zip(&self.denied).filter(before).count() as u64;
+        self.heard_messages.saturating_sub(received + denied)
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -308,7 +308,7 @@ impl Model {
                     if self.is_forbidden(id, &message.first) {
                         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
                         mirror.heard_messages += 1;
-                        mirror.denied += 1;
+                        mirror.denied.push(mirror.heard_messages);
                         continue;
                     }
                     self.count(id, (key, is_enveloped), size);
@@ -719,14 +719,13 @@ impl Model {
         let socket = &mut self.sockets[index(mirror.socket)];
         socket.closed += 1;
         socket.received += received;
+        mirror.handled = Some(received);
         // The broker declared it dead without looking at its queue.
         if is_balanced(socket.socket_type) && mirror.is_live() && !mirror.is_dying {
             socket.requeued = None;
         }
         if is_excused || self.may_shed && mirror.heard_messages > received {
-            let left = mirror
-                .heard_messages
-                .saturating_sub(received + mirror.denied);
+            let left = mirror.left(received);
             if let Some(across) = mirror.socket.across() {
                 self.sockets[index(across)].excused += left;
             }
