@@ -229,7 +229,7 @@ fn check_figures(node: &Node, ctx: &mut Context) {
             check_input(&what, snapshot, &mirrors, socket.socket_type, opposite);
             check_reasons(&what, node, snapshot, socket);
             check_output(&what, snapshot, across, socket);
-            check_missed(&what, snapshot, &mirrors);
+            check_missed(&what, snapshot, &mirrors, socket);
         } else if own.side == SocketName::Replay {
             check_askers(&what, snapshot, &mirrors);
         } else if own.side == SocketName::Zap {
@@ -587,9 +587,12 @@ pub(crate) fn check_lost(what: &str, own: &SocketView, socket: &SocketModel) {
 }
 
 /// Messages that connected peers of a socket missed were dropped and counted.
-fn check_missed(what: &str, own: &SocketView, mirrors: &[&Mirror]) {
+fn check_missed(what: &str, own: &SocketView, mirrors: &[&Mirror], socket: &SocketModel) {
     let live = mirrors.iter().filter(|mirror| mirror.is_live());
-    let missed = |mirror: &&Mirror| mirror.missed + mirror.expected.len() as u64;
+    let missed = |mirror: &&Mirror| {
+        let unseen = socket.missed_behind_values(mirror);
+        mirror.missed + mirror.expected.len() as u64 + unseen
+    };
     let missed: u64 = live.map(missed).sum();
     let dropped: u64 = own.counters.drops.iter().sum();
     assert!(

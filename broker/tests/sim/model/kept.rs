@@ -21,6 +21,12 @@ pub(crate) struct Offer {
     batch: u64,
     is_due: bool,
     key: Key,
+    /// The number of the input from which the subscription came: the value is queued behind all
+    /// that was queued before that.
+    made_in: u64,
+    /// The message itself came although the queue may have been full: if that was in truth this
+    /// value, the message was dropped.
+    may_have_come: bool,
 }
 
 /// The values for one subscriber.
@@ -136,6 +142,8 @@ impl Model {
                     batch: *batch,
                     is_due,
                     key: *key,
+                    made_in: self.batch,
+                    may_have_come: false,
                 };
                 (found.clone(), offer)
             })
@@ -162,6 +170,8 @@ impl Model {
                     batch: *batch,
                     is_due: false,
                     key: *key,
+                    made_in: self.batch,
+                    may_have_come: false,
                 };
                 let waiting = mirror.offers.waiting.entry(topic.clone());
                 waiting.or_default().push(offer);
@@ -174,15 +184,9 @@ impl Model {
     pub(crate) fn check_values(&self) {
         for (id, mirror) in self.mirrors.iter().filter(|(_, mirror)| mirror.is_live()) {
             let socket = &self.sockets[index(mirror.socket)];
-            let Some(values) = socket.values.as_ref().filter(|_| !socket.is_vague) else {
-                continue;
-            };
-            let waiting = mirror.offers.waiting.iter();
-            let waiting = waiting.flat_map(|(topic, all)| all.iter().map(move |it| (topic, it)));
-            for (topic, offer) in waiting {
-                let is_newest = values.newest.get(topic) == Some(&(offer.key, offer.batch));
+            for (topic, offer) in socket.owed(mirror) {
                 assert!(
-                    !(offer.is_due && is_newest),
+                    offer.may_have_come,
                     "{id:?} never got the value of {}: {:?}",
                     topic.escape_ascii(),
                     offer.key
@@ -192,24 +196,57 @@ impl Model {
     }
 }
 
+impl SocketModel {
+    /// The values that a subscriber must get and did not.
+    fn owed<'a>(&'a self, mirror: &'a Mirror) -> impl Iterator<Item = (&'a Vec<u8>, &'a Offer)> {
+        let values = self.values.as_ref().filter(|_| !self.is_vague);
+        let waiting = mirror.offers.waiting.iter();
+        let waiting = waiting.flat_map(|(topic, all)| all.iter().map(move |it| (topic, it)));
+        waiting.filter(move |(topic, it)| {
+            let newest = values.and_then(|values| values.newest.get(*topic));
+            it.is_due && newest == Some(&(it.key, it.batch))
+        })
+    }
+
+    /// The number of messages that a subscriber missed although they seem to have come: what came
+    /// were their values.
+    pub(crate) fn missed_behind_values(&self, mirror: &Mirror) -> u64 {
+        let owed = self.owed(mirror);
+        owed.filter(|(_, offer)| offer.may_have_come).count() as u64
+    }
+}
+
 impl Offers {
-    /// Notes that a message was sent; returns whether it is a value.
-    pub(super) fn take(&mut self, key: Key) -> bool {
+    /// Notes that a value was sent; returns the number of the input before which all that was
+    /// queued is in front of it. [`None`] if there is no such value.
+    pub(super) fn take(&mut self, key: Key) -> Option<u64> {
         let mut waiting = self.waiting.values_mut();
-        let found = waiting.find_map(|all| {
-            let mut alike = (0..all.len()).filter(|at| all[*at].key == key);
+        let made_in = waiting.find_map(|all| {
+            let alike = (0..all.len()).filter(|at| all[*at].key == key);
+            let made_in = alike.clone().map(|at| all[at].made_in).min()?;
             // Of several, one that is due has come.
-            let at = alike
-                .clone()
-                .find(|at| all[*at].is_due)
-                .or_else(|| alike.next())?;
-            Some(all.swap_remove(at))
-        });
-        if found.is_none() {
-            return false;
-        }
+            let due = alike.clone().find(|at| all[*at].is_due);
+            all.swap_remove(due.or_else(|| alike.clone().next())?);
+            Some(made_in)
+        })?;
         self.sent += 1;
-        true
+        Some(made_in)
+    }
+
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.waiting
+            .values()
+            .flatten()
+            .any(|offer| offer.key == key)
+    }
+
+    /// Notes that a message was sent that the queue may have had no room for.
+    pub(super) fn may_have_come(&mut self, message: &Expected) {
+        let mut alike = self.waiting.values_mut().flatten();
+        let is_it = |it: &&mut Offer| it.key == message.key && it.made_in > message.batch;
+        if let Some(offer) = alike.find(|it| is_it(it) && it.is_due && !it.may_have_come) {
+            offer.may_have_come = true;
+        }
     }
 
     /// A message with this topic was sent: an older one must not follow.

@@ -14,44 +14,24 @@ impl Model {
     /// Compares the written messages with the required ones.
     pub(crate) fn reconcile(&mut self) {
         for (id, mirror) in &mut self.mirrors {
+            let socket = &self.sockets[index(mirror.socket)];
             while let Some((key, topic)) = mirror.begun.pop_front() {
-                let is_live = mirror.expected.iter().any(|expected| expected.key == key);
-                if !is_live && mirror.offers.take(key) {
-                    continue;
-                }
-                if self.sockets[index(mirror.socket)].blocks() {
-                    let batch = take_in_order(*id, mirror, key);
-                    mirror.offers.supersede(&topic, batch);
-                    continue;
-                }
-                let expected = loop {
-                    let expected = mirror.expected.pop_front();
-                    let expected = expected.unwrap_or_else(|| {
-                        panic!("{id:?} was sent {key:?}: not for it, or twice, or out of order")
-                    });
-                    if expected.key == key {
-                        break expected;
+                let may_be_message = socket.may_be_next(mirror, key, self.now);
+                if !may_be_message && let Some(made_in) = mirror.offers.take(key) {
+                    if !socket.blocks() {
+                        mirror.miss_before(*id, made_in);
                     }
-                    assert!(
-                        expected.is_excused,
-                        "{id:?} missed {:?} though its queue was not full; then came {key:?}",
-                        expected.key
-                    );
-                    mirror.missed += 1;
-                    mirror.skipped = expected.is_single.then_some(expected.batch);
+                    continue;
+                }
+                let expected = if socket.blocks() {
+                    take_in_order(*id, mirror, key)
+                } else {
+                    take_next(*id, mirror, socket, (key, self.now))
                 };
                 mirror.offers.supersede(&topic, expected.batch);
-                let socket = &self.sockets[index(mirror.socket)];
-                let (max_age, age) = (socket.options.max_age, self.now - expected.at);
-                assert!(
-                    max_age.is_zero() || socket.blocks() || age <= max_age,
-                    "{id:?} was sent {key:?} after {age:?}, {max_age:?} are allowed"
-                );
-                let is_lossy = socket.is_lossy;
-                assert!(
-                    is_lossy || mirror.skipped != Some(expected.batch),
-                    "{id:?} was sent {key:?} though its queue had been full before"
-                );
+                if expected.is_excused {
+                    mirror.offers.may_have_come(&expected);
+                }
             }
         }
     }
@@ -187,10 +167,79 @@ impl Model {
     }
 }
 
-/// Removes a message that `id` was sent from those that it must be sent, and returns the number of
-/// its input. If messages of several
+impl SocketModel {
+    /// Whether what a peer was sent may be the message that it must be sent; if not, it is a value.
+    fn may_be_next(&self, mirror: &Mirror, key: Key, now: Instant) -> bool {
+        let found = mirror.expected.iter().position(|it| it.key == key);
+        let Some(at) = found else { return false };
+        if !mirror.offers.has(key) {
+            return true;
+        }
+        let expected = &mirror.expected[at];
+        let before = at.checked_sub(1).map(|before| &mirror.expected[before]);
+        let skipped = match before {
+            Some(before) => before.is_single.then_some(before.batch),
+            None => mirror.skipped,
+        };
+        let max_age = self.options.max_age;
+        let is_late = !max_age.is_zero() && now - expected.at > max_age;
+        self.blocks() || !is_late && (self.is_lossy || skipped != Some(expected.batch))
+    }
+}
+
+impl Mirror {
+    /// It was sent a value that was queued behind everything from before this input.
+    fn miss_before(&mut self, id: ConnId, batch: u64) {
+        while let Some(expected) = self.expected.pop_front_if(|it| it.batch < batch) {
+            assert!(
+                expected.is_excused,
+                "{id:?} missed {:?} though its queue was not full; then came a value",
+                expected.key
+            );
+            self.missed += 1;
+        }
+    }
+}
+
+/// Removes a message that `id` was sent from those that it must be sent. Those in front of it were
+/// dropped.
+fn take_next(
+    id: ConnId,
+    mirror: &mut Mirror,
+    socket: &SocketModel,
+    (key, now): (Key, Instant),
+) -> Expected {
+    let expected = loop {
+        let expected = mirror.expected.pop_front();
+        let expected = expected.unwrap_or_else(|| {
+            panic!("{id:?} was sent {key:?}: not for it, or twice, or out of order")
+        });
+        if expected.key == key {
+            break expected;
+        }
+        assert!(
+            expected.is_excused,
+            "{id:?} missed {:?} though its queue was not full; then came {key:?}",
+            expected.key
+        );
+        mirror.missed += 1;
+        mirror.skipped = expected.is_single.then_some(expected.batch);
+    };
+    let (max_age, age) = (socket.options.max_age, now - expected.at);
+    assert!(
+        max_age.is_zero() || age <= max_age,
+        "{id:?} was sent {key:?} after {age:?}, {max_age:?} are allowed"
+    );
+    assert!(
+        socket.is_lossy || mirror.skipped != Some(expected.batch),
+        "{id:?} was sent {key:?} though its queue had been full before"
+    );
+    expected
+}
+
+/// Removes a message that `id` was sent from those that it must be sent. If messages of several
 /// senders had to wait, the order between senders is unknown.
-fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) -> u64 {
+fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) -> Expected {
     let sender = |key| match key {
         Key::Numbered(_, sender, _) => Some(sender),
         Key::Other(_) => None,
@@ -206,7 +255,7 @@ fn take_in_order(id: ConnId, mirror: &mut Mirror, key: Key) -> u64 {
             expected.key
         );
     }
-    mirror.expected.remove(at).map_or(0, |found| found.batch)
+    mirror.expected.remove(at).expect("it is there")
 }
 
 /// Whether `unit` is a subscription or cancel for a publisher.
