@@ -159,6 +159,8 @@ pub(crate) struct Context {
     pub(crate) is_calm: bool,
     /// The brokers stop: closed peers do not reconnect.
     pub(crate) is_over: bool,
+    /// Ends of connections whose peers have waited for the end of a handshake for too long.
+    pub(crate) kept_waiting: Vec<Plug>,
     pub(crate) now: Nanos,
     pub(crate) ports: BTreeMap<u16, Listener>,
     pub(crate) queue: Queue,
@@ -193,6 +195,7 @@ impl Context {
             is_fair: false,
             is_calm: false,
             is_over: false,
+            kept_waiting: Vec::new(),
             now: 0,
             ports: BTreeMap::new(),
             queue,

@@ -157,10 +157,25 @@ impl World {
             }
             Event::Turn(index) => self.nodes[index].turn(ctx),
         }
+        self.check_kept_waiting();
         if self.ctx.taker_at != taker_at {
             for peer in self.peers.iter_mut().filter(|peer| peer.spec.follows) {
                 peer.notice(&mut self.ctx);
             }
+        }
+    }
+
+    /// Without faults, only refused peers wait in their handshakes for longer than they like: the
+    /// broker closes them later with each attempt.
+    fn check_kept_waiting(&mut self) {
+        for plug in self.ctx.kept_waiting.drain(..) {
+            let mut mirrors = self.nodes.iter().flat_map(|it| it.model.mirrors.values());
+            let mirror = mirrors.find(|mirror| mirror.plug == plug.other());
+            let is_refused = mirror.is_some_and(|mirror| mirror.is_denied);
+            assert!(
+                is_refused || !self.ctx.is_fair,
+                "a live broker keeps its peer waiting over {plug:?}"
+            );
         }
     }
 

@@ -233,7 +233,15 @@ impl Peer {
         let Some(wire) = &mut self.wire else { return };
         if !wire.beat(ctx) {
             ctx.coverage.add("peers that declared the broker dead", 1);
-            assert!(!ctx.is_fair, "a live broker gave no sign of life");
+            let (index, plug) = (self.index, wire.plug);
+            if wire.is_ready {
+                assert!(
+                    !ctx.is_fair,
+                    "a live broker gave peer {index} no sign of life over {plug:?}"
+                );
+            } else {
+                ctx.kept_waiting.push(plug);
+            }
             self.hang_up(ctx);
             return;
         }
