@@ -91,6 +91,18 @@ impl Permits {
         Self::new(&role.subscribe, &role.subscribe_deny, user)
     }
 
+    /// Every topic.
+    pub(crate) fn everything() -> Self {
+        let all = [b""[..].into()];
+        Self {
+            allowed: Topics {
+                prefixes: all.into(),
+                ..Topics::default()
+            },
+            denied: Topics::default(),
+        }
+    }
+
     fn new(allowed: &[TopicRule], denied: &[TopicRule], user: &str) -> Self {
         // The prefix of a user without a name would be that of every user.
         Self {

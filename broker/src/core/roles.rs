@@ -262,20 +262,32 @@ impl Core {
             permit.denied = denied;
             Box::new(permit)
         });
-        let limits = user.map(|user| Limits {
-            permits: user.subscribe.clone(),
-            subscriptions_max: match user.role.max_subscriptions {
-                0 => u32::MAX,
-                most => most,
-            },
-        });
+        let limits = self.limits(socket, user);
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         conn.permit = permit;
-        if self.reception(socket) == Reception::BySubscription {
-            self.limit_subscriptions(id, limits);
-        }
+        self.limit_subscriptions(id, limits);
+    }
+
+    /// How a role limits the subscriptions of a peer of this socket.
+    fn limits(&self, socket: SocketId, user: Option<&User>) -> Option<Limits> {
+        let user = user?;
+        let permits = if self.reception(socket) != Reception::Free {
+            user.subscribe.clone()
+        } else if user.role.max_subscriptions > 0 {
+            // A role does not know the topics of the copies that a capture sends.
+            Arc::new(Permits::everything())
+        } else {
+            return None;
+        };
+        Some(Limits {
+            permits,
+            subscriptions_max: match user.role.max_subscriptions {
+                0 => u32::MAX,
+                most => most,
+            },
+        })
     }
 
     /// A connection is about to be closed.
@@ -366,7 +378,7 @@ impl Core {
         }
     }
 
-    /// Gives the subscriptions of a peer other limits.
+    /// Gives the subscriptions of a peer other limits, if it can subscribe.
     fn limit_subscriptions(&mut self, id: ConnId, limits: Option<Limits>) {
         let Some(conn) = self.conns.get(id) else {
             return;

@@ -1,7 +1,7 @@
 //! Subscriptions on their way to slow publishers.
 
-use crate::play::{Play, proxy};
-use broker::config::SocketName;
+use crate::play::{Play, listening, proxy};
+use broker::config::{Admission, Config, RoleConfig, RoleSide, SocketName};
 use broker::limits::{CANCELS_PER_TURN_MAX, UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
 use broker::{Action, ConnId, Egress, Flow};
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use zmtp::encode::{append_command, append_frame};
 use zmtp::limits::GREETING_SIZE;
 use zmtp::wire::command::Command;
-use zmtp::{Frames, SocketType};
+use zmtp::{Authorization, Frames, SocketType};
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
@@ -301,4 +301,46 @@ fn nothing_is_handled_behind_a_subscription_too_many() {
     let written = play.write(publisher);
     assert!(written.iter().any(|body| body == "early"), "{written:?}");
     assert!(!written.iter().any(|body| body == "late"), "{written:?}");
+}
+
+/// Also where the role does not limit what a peer gets: with `invert_matching`, and at a capture.
+#[test]
+fn a_role_limits_the_number_of_subscriptions_wherever_its_peers_subscribe() {
+    for (name, inverts) in [
+        (SocketName::Backend, false),
+        (SocketName::Backend, true),
+        (SocketName::Capture, false),
+    ] {
+        let mut config = proxy("forwarder");
+        config.capture.socket = listening();
+        config.backend.options.invert_matching = inverts;
+        config.socket_mut(name).admission = Admission::Program;
+        let role = RoleConfig {
+            max_subscriptions: 2,
+            name: RoleConfig::DEFAULT.to_owned(),
+            sides: Some(vec![RoleSide::Capture, RoleSide::Subscriber]),
+            subscribe: vec!["".parse().expect("a rule")],
+            ..RoleConfig::default()
+        };
+        let mut play = Play::run(&Config {
+            proxies: vec![config],
+            roles: vec![role],
+            ..Config::default()
+        });
+        let peer = play.join_as(name, SocketType::Sub);
+        let granted = Authorization::Granted {
+            user: Some("reader".into()),
+        };
+        let done = play.core.admin(play.now).authorize(peer, granted);
+        assert_eq!(done, Ok(()));
+        play.feed(peer, &[]);
+        let mut subscribe = |topic: &[u8]| {
+            let mut wire = Vec::new();
+            append_command(&mut wire, "SUBSCRIBE", topic);
+            play.feed(peer, &wire)
+        };
+        let flows = [b"a", b"b", b"a", b"c"].map(|topic| subscribe(topic));
+        let expected = [Flow::Done, Flow::Done, Flow::Done, Flow::Closed];
+        assert_eq!(flows, expected, "{name:?}, inverts: {inverts}");
+    }
 }
