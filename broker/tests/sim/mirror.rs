@@ -8,6 +8,7 @@ use crate::plain;
 use crate::random::digest;
 use crate::watch::Passing;
 use broker::config::{Admission, Network, Reject, SocketConfig, SocketName, SocketOptions};
+use broker::limits::CACHE_TOPIC_SIZE_MAX;
 use broker::{ConnId, SLICES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
@@ -502,7 +503,7 @@ impl Mirror {
             message: Passing {
                 body_bytes: bodies.sum(),
                 digest: digest(self.style.salt, message),
-                first: first.body[..first.body.len().min(300)].to_vec(),
+                first: beginning(first.body),
                 frames: Frames::new(message).count() as u64,
                 key: key_of(self.style, known),
             },
@@ -593,6 +594,11 @@ fn user_of(admission: &Admission, key: &PublicKey) -> Option<Arc<str>> {
         }
         _ => Some(key.to_string().into()),
     }
+}
+
+/// As much of a first frame as the model needs: more than the longest topic that has a last value.
+pub(crate) fn beginning(first: &[u8]) -> Vec<u8> {
+    first[..first.len().min(CACHE_TOPIC_SIZE_MAX + 1)].to_vec()
 }
 
 /// The first message for a new peer of a socket, if there is one.

@@ -10,7 +10,7 @@ mod written;
 
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
-use crate::mirror::{Expected, Heard, Mirror, Pending, Phase, Unit};
+use crate::mirror::{Expected, Heard, Mirror, Pending, Phase, Unit, beginning};
 use crate::net::Plug;
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
 use broker::config::{

@@ -2,6 +2,7 @@
 
 use super::*;
 use broker::config::CacheConfig;
+use broker::limits::CACHE_TOPIC_SIZE_MAX;
 use broker::view::ValueView;
 
 /// The last values of a forwarder, as a broker must keep them.
@@ -50,7 +51,8 @@ impl Values {
 
     fn keeps(&self, topic: &[u8]) -> bool {
         let mut kept = self.config.topics.iter();
-        kept.any(|prefix| topic.starts_with(prefix.as_bytes()))
+        let is_short = topic.len() <= CACHE_TOPIC_SIZE_MAX;
+        is_short && kept.any(|prefix| topic.starts_with(prefix.as_bytes()))
     }
 }
 

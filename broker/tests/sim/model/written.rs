@@ -98,8 +98,7 @@ impl Model {
                 let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
                 if !(is_wild || mirror.is_wild || self.sockets[socket].is_vague) {
                     let topic = Frames::new(&unit.bytes).next();
-                    let topic = topic.map_or(&[][..], |frame| frame.body);
-                    let topic = topic[..topic.len().min(300)].to_vec();
+                    let topic = topic.map_or(Vec::new(), |frame| beginning(frame.body));
                     mirror.begun.push_back((key, topic));
                 }
             }
