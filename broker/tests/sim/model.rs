@@ -33,6 +33,8 @@ pub(crate) struct Model {
     /// New questions to a control.
     asked: usize,
     batch: u64,
+    /// Calls of the core after which messages that had waited were looked for.
+    calls: u64,
     /// The keys of all peers.
     clients: Vec<PublicKey>,
     names: Vec<String>,
@@ -140,6 +142,7 @@ impl Model {
         let mut model = Self {
             asked: 0,
             batch: 0,
+            calls: 0,
             clients: crate::curve::client_keys().collect(),
             names: Vec::new(),
             let_in: 0,
@@ -323,7 +326,7 @@ impl Model {
                         mirror.pending.push_back(pending);
                         self.pending.insert(id);
                     } else {
-                        targets.extend(self.expect_all(id, &pending));
+                        targets.extend(self.expect_all(id, &pending, None));
                     }
                     self.pass_later(id, message, size);
                 }
@@ -370,8 +373,8 @@ impl Model {
     }
 
     /// The receivers of a message, which are noted.
-    fn expect_all(&mut self, id: ConnId, message: &Pending) -> Vec<ConnId> {
-        self.keep(id, message);
+    fn expect_all(&mut self, id: ConnId, message: &Pending, call: Option<u64>) -> Vec<ConnId> {
+        self.keep(id, message, call);
         let chosen = self.route(id, (&message.first, message.is_single_frame));
         for target in &chosen {
             self.expect(*target, message.key);
@@ -381,6 +384,7 @@ impl Model {
 
     /// Decides about messages that have gone on since the last call.
     fn decide(&mut self, core: &Core) {
+        self.calls += 1;
         for id in self.pending.clone() {
             let received = core.messages_received(id);
             loop {
@@ -392,7 +396,7 @@ impl Model {
                 let message = mirror.pending.pop_front();
                 let message =
                     message.unwrap_or_else(|| panic!("{id:?}: more messages went on than arrived"));
-                for target in self.expect_all(id, &message) {
+                for target in self.expect_all(id, &message, Some(self.calls)) {
                     let options = &self.socket(target).options;
                     let is_full =
                         core.is_blocked(target) && is_at_high_water(core, target, options);

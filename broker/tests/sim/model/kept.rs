@@ -9,25 +9,50 @@ use broker::view::ValueView;
 #[derive(Debug)]
 pub(crate) struct Values {
     config: CacheConfig,
-    /// The newest message of each topic, and the number of its input.
-    newest: BTreeMap<Vec<u8>, (Key, u64)>,
+    /// The newest message of each topic.
+    newest: BTreeMap<Vec<u8>, Newest>,
     /// Values may have given way to others, or to time.
     may_end: bool,
 }
 
+/// The newest message of a topic. If several waiting senders went on at once, it is that of one of
+/// them.
+#[derive(Clone, Debug, Default)]
+struct Newest {
+    /// The number of the input in which it came.
+    batch: u64,
+    /// The call of the core in which waiting senders went on; none if it did not wait.
+    call: Option<u64>,
+    /// By sender, unless it is older than the broker.
+    keys: BTreeMap<Option<ConnId>, Key>,
+}
+
 /// A value that a subscriber must get, or may get.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Offer {
     /// The number of the input in which it came.
     batch: u64,
     is_due: bool,
-    key: Key,
+    /// One of these.
+    keys: BTreeSet<Key>,
     /// The number of the input from which the subscription came: the value is queued behind all
     /// that was queued before that.
     made_in: u64,
     /// The message itself came although the queue may have been full: if that was in truth this
     /// value, the message was dropped.
     may_have_come: bool,
+}
+
+/// A value that a subscriber was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Taken {
+    batch: u64,
+    /// Its key, if it was not known which of several messages became the value.
+    pub(super) is_news: bool,
+    key: Key,
+    /// The number of the input before which all that was queued is in front of it.
+    pub(super) made_in: u64,
+    topic: Vec<u8>,
 }
 
 /// The values for one subscriber.
@@ -107,22 +132,27 @@ impl Model {
         for value in restored {
             let topic = Frames::new(&value.wire).next().expect("a frame").body;
             if values.keeps(topic) {
+                let newest = values.newest.entry(topic.to_vec()).or_default();
                 let key = key_of(style, &value.wire);
-                values.newest.insert(topic.to_vec(), (key, 0));
+                newest.keys = [(None, key)].into();
             }
         }
     }
 
-    /// A message of a publisher goes on.
-    pub(super) fn keep(&mut self, id: ConnId, message: &Pending) {
+    /// A message of a publisher goes on: in this call, if it had to wait.
+    pub(super) fn keep(&mut self, id: ConnId, message: &Pending, call: Option<u64>) {
         let own = self.mirrors[&id].socket;
         let Some(across) = own.across() else { return };
         if self.sockets[index(own)].socket_type == SocketType::Xsub
             && let Some(values) = &mut self.sockets[index(across)].values
             && values.keeps(&message.first)
         {
-            let newest = (message.key, self.batch);
-            values.newest.insert(message.first.clone(), newest);
+            let newest = values.newest.entry(message.first.clone()).or_default();
+            if call.is_none() || newest.call != call {
+                newest.keys.clear();
+            }
+            (newest.batch, newest.call) = (self.batch, call);
+            newest.keys.insert(Some(id), message.key);
         }
     }
 
@@ -139,16 +169,7 @@ impl Model {
         let new = new.filter(|(found, _)| is_new(found) && mirror.is_for(found));
         let is_due = !(values.may_end || socket.is_lossy);
         let new: Vec<_> = new
-            .map(|(found, (key, batch))| {
-                let offer = Offer {
-                    batch: *batch,
-                    is_due,
-                    key: *key,
-                    made_in: self.batch,
-                    may_have_come: false,
-                };
-                (found.clone(), offer)
-            })
+            .map(|(found, newest)| (found.clone(), newest.offer(self.batch, is_due)))
             .collect();
         let count = new.len() as u64;
         let at = index(mirror.socket);
@@ -166,15 +187,9 @@ impl Model {
         let socket = &mut self.sockets[index(mirror.socket)];
         mirror.offers.nothing_is_due();
         let Some(values) = &socket.values else { return };
-        for (topic, (key, batch)) in &values.newest {
+        for (topic, newest) in &values.newest {
             if mirror.is_for(topic) {
-                let offer = Offer {
-                    batch: *batch,
-                    is_due: false,
-                    key: *key,
-                    made_in: self.batch,
-                    may_have_come: false,
-                };
+                let offer = newest.offer(self.batch, false);
                 let waiting = mirror.offers.waiting.entry(topic.clone());
                 waiting.or_default().push(offer);
                 socket.offered += 1;
@@ -191,14 +206,37 @@ impl Model {
                     offer.may_have_come,
                     "{id:?} never got the value of {}: {:?}",
                     topic.escape_ascii(),
-                    offer.key
+                    offer.keys
                 );
             }
         }
     }
 }
 
+impl Newest {
+    fn offer(&self, made_in: u64, is_due: bool) -> Offer {
+        Offer {
+            batch: self.batch,
+            is_due,
+            keys: self.keys.values().copied().collect(),
+            made_in,
+            may_have_come: false,
+        }
+    }
+}
+
 impl SocketModel {
+    /// A subscriber was sent a value: no other of its subscribers gets another one of that topic.
+    pub(super) fn learn_value(&mut self, taken: &Taken) {
+        let values = self.values.as_mut().filter(|_| taken.is_news);
+        let newest = values.and_then(|values| values.newest.get_mut(&taken.topic));
+        if let Some(newest) = newest.filter(|it| it.batch == taken.batch) {
+            newest.keys.retain(|_, key| *key == taken.key);
+            let topic = taken.topic.escape_ascii();
+            assert!(!newest.keys.is_empty(), "{topic} has two last values");
+        }
+    }
+
     /// The values that a subscriber must get and did not.
     fn owed<'a>(&'a self, mirror: &'a Mirror) -> impl Iterator<Item = (&'a Vec<u8>, &'a Offer)> {
         let values = self.values.as_ref().filter(|_| !self.is_vague);
@@ -206,7 +244,7 @@ impl SocketModel {
         let waiting = waiting.flat_map(|(topic, all)| all.iter().map(move |it| (topic, it)));
         waiting.filter(move |(topic, it)| {
             let newest = values.and_then(|values| values.newest.get(*topic));
-            it.is_due && newest == Some(&(it.key, it.batch))
+            it.is_due && newest.is_some_and(|newest| newest.batch == it.batch)
         })
     }
 
@@ -219,33 +257,44 @@ impl SocketModel {
 }
 
 impl Offers {
-    /// Notes that a value was sent; returns the number of the input before which all that was
-    /// queued is in front of it. [`None`] if there is no such value.
-    pub(super) fn take(&mut self, key: Key) -> Option<u64> {
-        let mut waiting = self.waiting.values_mut();
-        let made_in = waiting.find_map(|all| {
-            let alike = (0..all.len()).filter(|at| all[*at].key == key);
+    /// Notes that a value was sent; [`None`] if there is no such value.
+    pub(super) fn take(&mut self, key: Key) -> Option<Taken> {
+        let mut waiting = self.waiting.iter_mut();
+        let taken = waiting.find_map(|(topic, all)| {
+            let alike = (0..all.len()).filter(|at| all[*at].keys.contains(&key));
             let made_in = alike.clone().map(|at| all[at].made_in).min()?;
             // Of several, one that is due has come.
             let due = alike.clone().find(|at| all[*at].is_due);
-            all.swap_remove(due.or_else(|| alike.clone().next())?);
-            Some(made_in)
+            let offer = all.swap_remove(due.or_else(|| alike.clone().next())?);
+            Some(Taken {
+                batch: offer.batch,
+                is_news: offer.keys.len() > 1,
+                key,
+                made_in,
+                topic: topic.clone(),
+            })
         })?;
         self.sent += 1;
-        Some(made_in)
+        Some(taken)
     }
 
     pub(super) fn has(&self, key: Key) -> bool {
-        self.waiting
-            .values()
-            .flatten()
-            .any(|offer| offer.key == key)
+        let mut all = self.waiting.values().flatten();
+        all.any(|offer| offer.keys.contains(&key))
+    }
+
+    /// The value of a topic is known by now.
+    pub(super) fn learn(&mut self, taken: &Taken) {
+        let of_topic = self.waiting.get_mut(&taken.topic).into_iter().flatten();
+        for offer in of_topic.filter(|it| it.batch == taken.batch) {
+            offer.keys.retain(|key| *key == taken.key);
+        }
     }
 
     /// Notes that a message was sent that the queue may have had no room for.
     pub(super) fn may_have_come(&mut self, message: &Expected) {
         let mut alike = self.waiting.values_mut().flatten();
-        let is_it = |it: &&mut Offer| it.key == message.key && it.made_in > message.batch;
+        let is_it = |it: &&mut Offer| it.keys.contains(&message.key) && it.made_in > message.batch;
         if let Some(offer) = alike.find(|it| is_it(it) && it.is_due && !it.may_have_come) {
             offer.may_have_come = true;
         }

@@ -13,14 +13,16 @@ impl Model {
 
     /// Compares the written messages with the required ones.
     pub(crate) fn reconcile(&mut self) {
+        let mut news = Vec::new();
         for (id, mirror) in &mut self.mirrors {
             let socket = &self.sockets[index(mirror.socket)];
             while let Some((key, topic)) = mirror.begun.pop_front() {
                 let may_be_message = socket.may_be_next(mirror, key, self.now);
-                if !may_be_message && let Some(made_in) = mirror.offers.take(key) {
+                if !may_be_message && let Some(taken) = mirror.offers.take(key) {
                     if !socket.blocks() {
-                        mirror.miss_before(*id, made_in);
+                        mirror.miss_before(*id, taken.made_in);
                     }
+                    news.extend(taken.is_news.then_some((mirror.socket, taken)));
                     continue;
                 }
                 let expected = if socket.blocks() {
@@ -32,6 +34,13 @@ impl Model {
                 if expected.is_excused {
                     mirror.offers.may_have_come(&expected);
                 }
+            }
+        }
+        for (socket, taken) in news {
+            self.sockets[index(socket)].learn_value(&taken);
+            let mirrors = self.mirrors.values_mut();
+            for mirror in mirrors.filter(|mirror| mirror.socket == socket) {
+                mirror.offers.learn(&taken);
             }
         }
     }
