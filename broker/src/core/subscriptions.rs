@@ -61,9 +61,13 @@ impl Core {
         let (own, was_closing) = (conn.socket, conn.closes_later);
         let has_values = self.cache_behind(own).is_some();
         let held = self.subscriptions_held(id, own);
-        let is_permitted = self.change_subscriptions(id, own, |xpub, options, tell| {
+        let changed = self.change_subscriptions(id, own, |xpub, options, tell| {
             xpub.handle_subscription(id, (topic, add), options, tell)
         });
+        // It may have been about to be closed for something else.
+        let Some(is_permitted) = changed else {
+            return true;
+        };
         if add && !is_permitted {
             self.report_denied(id, Wish::Subscribe, topic);
         }
@@ -101,7 +105,7 @@ impl Core {
 
     /// Lets `change` alter the subscriptions of a peer of an XPUB. It calls its last argument with
     /// each topic that changes, which is told to those that it concerns. Returns its result; if it
-    /// fails, the peer is closed.
+    /// fails, [`None`], and the peer is closed.
     pub(super) fn change_subscriptions(
         &mut self,
         id: ConnId,
@@ -111,12 +115,12 @@ impl Core {
             &SocketOptions,
             &mut dyn FnMut(&[u8], Notice),
         ) -> Result<bool, CloseReason>,
-    ) -> bool {
+    ) -> Option<bool> {
         let is_watched = self.proxies[self.sockets[own].proxy].observers.is_active();
         let (sockets, mut upstream) = self.upstream();
         let (socket, mut across) = both_sides(sockets, own);
         let Pattern::Xpub(xpub) = &mut socket.pattern else {
-            return true;
+            return Some(true);
         };
         let mut shown = Vec::new();
         let mut tell = |topic: &[u8], notice: Notice| {
@@ -130,10 +134,7 @@ impl Core {
             self.observe_subscription(id, own, &topic, add);
         }
         self.count_subscriptions(own);
-        changed.unwrap_or_else(|why| {
-            self.close_later(id, why);
-            true
-        })
+        changed.map_err(|why| self.close_later(id, why)).ok()
     }
 
     /// The sockets, and what sending their subscriptions upstream needs.

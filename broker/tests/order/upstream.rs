@@ -3,6 +3,7 @@
 use crate::play::{Play, listening, proxy};
 use broker::config::{Admission, Config, RoleConfig, RoleSide, SocketName};
 use broker::limits::{CANCELS_PER_TURN_MAX, UPSTREAM_BYTES_MAX, UPSTREAM_PATIENCE};
+use broker::view::PeerFilter;
 use broker::{Action, ConnId, Egress, Flow};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -282,25 +283,36 @@ fn the_memory_of_subscriptions_is_known_and_freed() {
 }
 
 /// The broker closes the peer for the second subscription. What came with it was handled, or not,
-/// as the input happened to be cut.
+/// as the input happened to be cut. So it is if the peer was about to be closed for something else.
 #[test]
 fn nothing_is_handled_behind_a_subscription_too_many() {
-    let mut config = proxy("forwarder");
-    config.backend.options.subscriptions_max = 1;
-    let mut play = Play::of(config);
-    let publisher = play.join_as(SocketName::Frontend, SocketType::Xpub);
-    let peer = play.join_as(SocketName::Backend, SocketType::Xsub);
-    play.write(publisher);
-    let mut wire = Vec::new();
-    append_frame(&mut wire, b"early", false);
-    for topic in [b"a", b"b"] {
-        append_command(&mut wire, "SUBSCRIBE", topic);
+    for is_closing in [false, true] {
+        let mut config = proxy("forwarder");
+        config.backend.options.subscriptions_max = 1;
+        let mut play = Play::of(config);
+        let publisher = play.join_as(SocketName::Frontend, SocketType::Xpub);
+        let peer = play.join_as(SocketName::Backend, SocketType::Xsub);
+        play.write(publisher);
+        let mut wire = Vec::new();
+        append_frame(&mut wire, b"early", false);
+        for topic in [b"a", b"b"] {
+            append_command(&mut wire, "SUBSCRIBE", topic);
+        }
+        append_frame(&mut wire, b"late", false);
+        if is_closing {
+            let proxy = play.core.proxies().next().expect("one proxy");
+            let filter = PeerFilter {
+                id: Some(peer),
+                ..PeerFilter::default()
+            };
+            let kicked = play.core.admin(play.now).kick(proxy, &filter);
+            assert_eq!(kicked, Ok(vec![peer]));
+        }
+        assert_eq!(play.feed(peer, &wire), Flow::Closed, "{is_closing}");
+        let written = play.write(publisher);
+        assert!(written.iter().any(|body| body == "early"), "{written:?}");
+        assert!(!written.iter().any(|body| body == "late"), "{written:?}");
     }
-    append_frame(&mut wire, b"late", false);
-    assert_eq!(play.feed(peer, &wire), Flow::Closed);
-    let written = play.write(publisher);
-    assert!(written.iter().any(|body| body == "early"), "{written:?}");
-    assert!(!written.iter().any(|body| body == "late"), "{written:?}");
 }
 
 /// Also where the role does not limit what a peer gets: with `invert_matching`, and at a capture.
