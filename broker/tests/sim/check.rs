@@ -344,7 +344,8 @@ fn check_auxiliary(what: &str, node: &Node, snapshot: &SocketView, mirrors: &[&M
         assert_eq!(counters.requeued, requeued, "{what}: copies taken back");
     }
     let is_live = |id: ConnId| model.mirrors[&id].is_live();
-    watch.check_quiet(what, (dropped, requeued), is_live);
+    let is_ended = model.terminated.contains_key(&own.proxy);
+    watch.check_quiet(what, (dropped, requeued, is_ended), is_live);
     // The unsent subscriptions of a dead reader are unknown.
     let is_whole = mirrors
         .iter()
