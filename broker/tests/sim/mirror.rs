@@ -222,14 +222,6 @@ impl Mirror {
         style: Style,
     ) -> Self {
         let options = &config.options;
-        let announces = matches!(
-            socket_type,
-            SocketType::Dealer | SocketType::Req | SocketType::Router
-        );
-        let identity_size = options.routing_id.len() * usize::from(announces);
-        let greeting_v2_size = options
-            .accept_zmtp2
-            .then_some(GREETING_V2_SIZE + 2 + identity_size);
         let session_config = session_config(socket_type, config);
         Self {
             admission: config.admission.clone(),
@@ -246,7 +238,7 @@ impl Mirror {
             forged: None,
             given: None,
             greeting: first_message(socket_type, options),
-            greeting_v2_size,
+            greeting_v2_size: greeting_v2_size(socket_type, options),
             greetings: 0,
             handled: None,
             heard_bytes: 0,
@@ -594,6 +586,17 @@ fn user_of(admission: &Admission, key: &PublicKey) -> Option<Arc<str>> {
         }
         _ => Some(key.to_string().into()),
     }
+}
+
+/// The size of the broker's answer to a peer of ZMTP 2.0, if it accepts one.
+fn greeting_v2_size(socket_type: SocketType, options: &SocketOptions) -> Option<usize> {
+    let announces = matches!(
+        socket_type,
+        SocketType::Dealer | SocketType::Req | SocketType::Router
+    );
+    let identity_size = options.routing_id.len() * usize::from(announces);
+    let size = GREETING_V2_SIZE + 2 + identity_size;
+    options.accept_zmtp2.then_some(size)
 }
 
 /// As much of a first frame as the model needs: more than the longest topic that has a last value.

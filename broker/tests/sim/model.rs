@@ -128,9 +128,6 @@ pub(crate) struct Fate {
     taken_back: Option<u64>,
 }
 
-/// The question that is answered later.
-const RELOAD: &[u8] = br#"{"command": "reload"}"#;
-
 /// The index of a socket among all sockets.
 pub(crate) fn index(socket: SocketKey) -> usize {
     socket.proxy as usize * SocketName::ALL.len() + socket.side as usize
@@ -497,89 +494,6 @@ impl Model {
             }
             !mirror.passing.is_empty()
         });
-    }
-
-    /// A control received this message.
-    fn asked(&mut self, id: ConnId, message: &[u8]) {
-        if self.mirrors[&id].socket.side == SocketName::Zap {
-            return self.heard_answer(id, message);
-        }
-        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
-        mirror.heard_messages += 1;
-        mirror.heard_bytes += message.len() as u64;
-        let SocketKey { proxy, side } = mirror.socket;
-        if side == SocketName::Replay {
-            return;
-        }
-        let is_rep = self.sockets[index(mirror.socket)].socket_type == SocketType::Rep;
-        let mut frames = Frames::new(message);
-        if is_rep {
-            while frames.next().is_some_and(|frame| !frame.body.is_empty()) {}
-        }
-        let Some(command) = frames.next().map(|frame| frame.body) else {
-            return;
-        };
-        if command == RELOAD {
-            return self.reloading.push(id);
-        }
-        if command == b"TERMINATE" {
-            self.terminate(proxy);
-        }
-        let text = String::from_utf8_lossy(command);
-        let is_meant = |mirror: &Mirror| {
-            let address = crate::node::address(mirror.plug).to_string();
-            let quoted = format!("\"{address}\"");
-            mirror.socket.proxy == proxy
-                && mirror.phase != Phase::Closed
-                && text.contains("\"kick\"")
-                && text.contains(&quoted)
-        };
-        let mirrors = self.mirrors.iter().filter(|(_, mirror)| is_meant(mirror));
-        // The sender is spared.
-        let others = mirrors.map(|(id, _)| *id).filter(|other| *other != id);
-        let kicked: Vec<ConnId> = others.collect();
-        if let Some(watch) = &mut self.watches[proxy as usize] {
-            self.asked += watch.asked(id, command, kicked.len(), is_rep);
-        }
-        self.kicked.extend(kicked);
-    }
-
-    /// Bytes are about to be written to `id`: finds answers of a control that are too old.
-    pub(crate) fn writing(&mut self, core: &Core, id: ConnId) {
-        let mirror = &self.mirrors[&id];
-        let options = &self.sockets[index(mirror.socket)].options;
-        let has_ages = mirror.socket.side == SocketName::Control && !options.max_age.is_zero();
-        if let Some(egress) = core.egress(id).filter(|_| has_ages && mirror.is_live())
-            && let Some(watch) = &mut self.watches[mirror.socket.proxy as usize]
-        {
-            watch.keep_answers(id, egress.messages() - mirror.begun_last());
-        }
-    }
-
-    /// The number of questions since the last call.
-    pub(crate) fn take_asked(&mut self) -> usize {
-        std::mem::take(&mut self.asked)
-    }
-
-    /// A message to a reader of a capture, or to a peer of a control, is begun.
-    fn begun_beside(&mut self, id: ConnId, message: &[u8]) {
-        let mirrors = &self.mirrors;
-        let socket = mirrors[&id].socket;
-        match socket.side {
-            SocketName::Replay => return,
-            SocketName::Zap => return self.requested(id, message),
-            _ => {}
-        }
-        let is_rep = self.sockets[index(socket)].socket_type == SocketType::Rep;
-        let watch = &mut self.watches[socket.proxy as usize];
-        let watch = watch.as_mut().expect("the proxy has a capture or control");
-        if socket.side == SocketName::Control {
-            return watch.answered(id, message, is_rep);
-        }
-        let side_of = |sender: ConnId| mirrors[&sender].socket.side;
-        if let Some((sender, identity)) = watch.shown(id, message, side_of) {
-            self.learn(sender, identity);
-        }
     }
 
     /// Counts a message of a peer, and remembers it if it goes to one of many.
