@@ -19,8 +19,6 @@ use broker::config::Admission;
 use broker::config::endpoint::Endpoint;
 use zmtp::{HeartbeatConfig, Incompatible, MechanismConfig, SessionConfig, SocketType, encode};
 
-use self::connection::{Connection, Heard};
-
 mod advice;
 mod connection;
 mod dialer;
@@ -33,9 +31,11 @@ mod subscriptions;
 mod wire;
 
 pub(crate) use advice::Advice;
+pub(crate) use connection::{Connection, Heard};
 pub(crate) use security::{SecurityArgs, ServerArgs};
 pub(crate) use socket::{Arrival, Loss, News, PeerId, Socket, Waker};
 pub(crate) use stream::{Listener, Stream};
+pub(crate) use subscriptions::Subscriptions;
 pub(crate) use wire::Wire;
 
 /// What all connections of one command have in common.

@@ -382,19 +382,12 @@ impl Config {
     fn exposed(&self) -> impl Iterator<Item = Problem> {
         let fault = |name: SocketName, index: usize, endpoint: &Endpoint, listens: bool| {
             let socket = self.proxies[index].socket(name);
-            let text = || endpoint.to_string();
-            match (socket.has_plain(), socket.options.insecure) {
-                _ if !endpoint.is_beyond_loopback() => None,
-                _ if name == SocketName::Zap => {
-                    let is_safe = socket.has_curve() || socket.options.insecure;
-                    (!is_safe).then(|| Fault::ZapExposed(text()))
-                }
-                (true, false) => Some(Fault::Cleartext(text())),
-                (false, false) if listens && socket.is_open_to_all() => {
-                    Some(Fault::Exposed(text()))
-                }
-                _ => None,
+            if name != SocketName::Zap {
+                return socket.exposure(endpoint, listens);
             }
+            let is_safe = socket.has_curve() || socket.options.insecure;
+            let is_exposed = !is_safe && endpoint.is_beyond_loopback();
+            is_exposed.then(|| Fault::ZapExposed(endpoint.to_string()))
         };
         let binds = self
             .binds()
@@ -445,6 +438,21 @@ impl Config {
 }
 
 impl SocketConfig {
+    /// Why the socket must not listen at an endpoint (`listens`), or connect to it, as it is
+    /// configured: other machines can reach it, and any peer may come in, or passwords would pass
+    /// the network in the clear.
+    #[must_use]
+    pub fn exposure(&self, endpoint: &Endpoint, listens: bool) -> Option<Fault> {
+        if self.options.insecure || !endpoint.is_beyond_loopback() {
+            return None;
+        }
+        if self.has_plain() {
+            return Some(Fault::Cleartext(endpoint.to_string()));
+        }
+        let is_open = listens && self.is_open_to_all();
+        is_open.then(|| Fault::Exposed(endpoint.to_string()))
+    }
+
     /// Whether any peer of the network may connect, unless `insecure` is set.
     fn is_open_to_all(&self) -> bool {
         let options = &self.options;

@@ -16,7 +16,7 @@ use super::{Advice, ClientError, Stream};
 
 /// A connection, from its greeting on.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// Which peers may come in, if the mechanism asks.
     admission: Admission,
     /// Received bytes; those before `taken` are handled.
@@ -33,7 +33,7 @@ pub(super) struct Connection {
 
 /// The result of [`Connection::step`], by its place in the input.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     Message(Range<usize>),
     Ready(Peer),
     Subscription { add: bool, topic: Range<usize> },
@@ -44,7 +44,7 @@ const KEPT_SIZE_MAX: usize = 64 << 10;
 
 impl Connection {
     /// Begins a handshake on a stream.
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: Stream,
         config: Arc<SessionConfig>,
         admission: Admission,
@@ -64,11 +64,11 @@ impl Connection {
         }
     }
 
-    pub(super) fn fd(&self) -> RawFd {
+    pub(crate) fn fd(&self) -> RawFd {
         self.stream().as_raw_fd()
     }
 
-    pub(super) fn stream(&self) -> &Stream {
+    pub(crate) fn stream(&self) -> &Stream {
         self.wire.stream()
     }
 
@@ -77,7 +77,7 @@ impl Connection {
     ///
     /// # Errors
     /// The connection is over; the ERROR for the peer can still be sent.
-    pub(super) fn step(&mut self) -> Result<Option<Heard>, ClientError> {
+    pub(crate) fn step(&mut self) -> Result<Option<Heard>, ClientError> {
         loop {
             let start = self.taken;
             let input = self.input.get_mut(start..).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Connection {
     }
 
     /// Received bytes, by a range of [`Self::step`].
-    pub(super) fn bytes(&self, at: Range<usize>) -> &[u8] {
+    pub(crate) fn bytes(&self, at: Range<usize>) -> &[u8] {
         self.input.get(at).unwrap_or_default()
     }
 
@@ -150,7 +150,7 @@ impl Connection {
     ///
     /// # Errors
     /// The peer has closed the connection, or it failed.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         scratch: &mut Vec<u8>,
         now: Instant,
@@ -173,7 +173,7 @@ impl Connection {
     ///
     /// # Errors
     /// The connection failed.
-    pub(super) fn flush(&mut self) -> Result<bool, ClientError> {
+    pub(crate) fn flush(&mut self) -> Result<bool, ClientError> {
         let before = self.unsent();
         let mut is_blocked = false;
         while self.unsent() > 0 && !is_blocked {
@@ -191,27 +191,32 @@ impl Connection {
     }
 
     /// The bytes to be sent, to append whole messages to.
-    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
         self.out.tail()
     }
 
     /// The number of bytes that wait to be sent.
-    pub(super) fn unsent(&self) -> usize {
+    pub(crate) fn unsent(&self) -> usize {
         self.out.len() + self.wire.unsent()
     }
 
-    /// The number of received bytes that are not handled.
-    pub(super) fn unhandled(&self) -> usize {
+    /// Whether received bytes are not handled.
+    pub(crate) fn has_input(&self) -> bool {
+        self.input.len() > self.taken || self.wire.unopened() > 0
+    }
+
+    /// The number of received bytes that are not handled, or that the next step removes.
+    pub(crate) fn unhandled(&self) -> usize {
         self.input.len() + self.wire.unopened()
     }
 
     /// Subscribes to a topic (`add`) or cancels it, in the form that this peer understands.
-    pub(super) fn subscribe(&mut self, topic: &[u8], add: bool) {
+    pub(crate) fn subscribe(&mut self, topic: &[u8], add: bool) {
         Peer::append_subscription(self.version, topic, add, self.out.tail());
     }
 
     /// The time for [`Self::handle_timeout`].
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.session.poll_timeout()
     }
 
@@ -219,7 +224,7 @@ impl Connection {
     ///
     /// # Errors
     /// The handshake took too long, or the peer is silent for too long.
-    pub(super) fn handle_timeout(
+    pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
         is_paused: bool,
@@ -232,7 +237,7 @@ impl Connection {
     }
 
     /// Adds to the error of a handshake what to check.
-    pub(super) fn explain(&self, error: ClientError) -> ClientError {
+    pub(crate) fn explain(&self, error: ClientError) -> ClientError {
         let error = match error {
             ClientError::Protocol(zmtp::Error::TimedOut(_)) => ClientError::TimedOut,
             error => error,
@@ -244,13 +249,13 @@ impl Connection {
     }
 
     /// Closes the sending direction.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         // A connection that is over already needs no end.
         drop(self.stream().shutdown(Shutdown::Write));
     }
 
     /// The connection without its session, and the received bytes that are not handled.
-    pub(super) fn into_wire(mut self) -> (Wire, Vec<u8>) {
+    pub(crate) fn into_wire(mut self) -> (Wire, Vec<u8>) {
         self.input.drain(..self.taken);
         (self.wire, self.input)
     }

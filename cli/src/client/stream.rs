@@ -72,7 +72,7 @@ impl Stream {
     }
 
     /// The address of the peer, for lists that name networks. A local socket has none.
-    pub(super) fn peer_address(&self) -> PeerAddress {
+    pub(crate) fn peer_address(&self) -> PeerAddress {
         let address = match self {
             Self::Ipc(_) => None,
             Self::Tcp(stream) => stream.peer_addr().ok(),

@@ -5,7 +5,7 @@ use std::ops::Bound::{Included, Unbounded};
 
 /// Topics of one subscriber, each with the number of its subscriptions.
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions {
+pub(crate) struct Subscriptions {
     size: usize,
     topics: BTreeMap<Box<[u8]>, u32>,
 }
@@ -15,13 +15,13 @@ const TOPICS_MAX: usize = 100_000;
 const SIZE_MAX: usize = 4 << 20;
 
 impl Subscriptions {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
     /// Adds a subscription; false if the peer has too many.
     #[must_use]
-    pub(super) fn add(&mut self, topic: &[u8]) -> bool {
+    pub(crate) fn add(&mut self, topic: &[u8]) -> bool {
         if let Some(count) = self.topics.get_mut(topic) {
             *count = count.saturating_add(1);
             return true;
@@ -34,8 +34,13 @@ impl Subscriptions {
         true
     }
 
+    /// Whether there are more topics, or more bytes of all.
+    pub(crate) fn exceed(&self, topics: usize, size: usize) -> bool {
+        self.topics.len() > topics || self.size > size
+    }
+
     /// Cancels a subscription.
-    pub(super) fn remove(&mut self, topic: &[u8]) {
+    pub(crate) fn remove(&mut self, topic: &[u8]) {
         if let Some(count) = self.topics.get_mut(topic) {
             *count -= 1;
             if *count == 0 {
@@ -46,7 +51,7 @@ impl Subscriptions {
     }
 
     /// Whether a topic is a prefix of the first frame of a message.
-    pub(super) fn matches(&self, first: &[u8]) -> bool {
+    pub(crate) fn matches(&self, first: &[u8]) -> bool {
         // Prefixes of `first` sort before it, the longest last. Between two of them may stand other
         // topics: then the next candidate is what they have in common with it.
         let mut end = first;

@@ -34,7 +34,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         return print(&lines.collect::<String>());
     }
     args.config.iter().try_for_each(|path| {
-        let (broker, watches) = config_file::read_with_watches(path)?;
+        let (broker, mut watches) = config_file::read_with_watches(path)?;
+        config_file::load_keys(&mut watches, path)?;
         let broker = broker.as_ref().map(|config| Meaning(config).to_string());
         let watches = watches.watches.iter().map(describe_watch);
         print(&(broker.unwrap_or_default() + &watches.collect::<String>()))

@@ -68,6 +68,12 @@ pub(super) fn read_with_watches(path: &Path) -> Result<(Option<Config>, watch::C
     }
 }
 
+/// Reads the keys and users of the sockets of watches. A broker with the same file may not need them.
+pub(super) fn load_keys(watches: &mut watch::Config, path: &Path) -> Result<(), Failure> {
+    let read = watches.load_keys(&path.display().to_string());
+    read.map_err(|errors| Failure::Usage(errors.to_string().lines().map(str::to_owned).collect()))
+}
+
 /// Parses both the broker and the watches of a file. Errors of the watches are a failure, together
 /// with those of the broker.
 fn parse_both(

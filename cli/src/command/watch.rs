@@ -97,7 +97,8 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), Failure> {
 
 /// Reads the watches of a file; errors of the broker in it are errors too.
 fn read_config(path: &Path) -> Result<Config, Failure> {
-    let (_, config) = config_file::read_with_watches(path)?;
+    let (_, mut config) = config_file::read_with_watches(path)?;
+    config_file::load_keys(&mut config, path)?;
     if config.watches.is_empty() {
         let path = path.display().to_string();
         let path = zmtp::show(&path).whole().to_string();

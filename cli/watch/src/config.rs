@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use broker::config::{Endpoint, SocketName};
+use broker::config::{ConfigError, Endpoint, SocketConfig, SocketName};
 use zmtp::SocketType;
 
+mod access;
 mod file;
 mod reader;
 #[cfg(test)]
@@ -27,8 +28,8 @@ pub struct Config {
 pub struct WatcherConfig {
     /// The control of the broker; [`None`]: the broker of this user.
     pub broker: Option<Endpoint>,
-    /// Where a PUB socket for events and data listens.
-    pub events: Option<Endpoint>,
+    /// The PUB socket for events and data; without an endpoint there is none.
+    pub events: SocketConfig,
     /// Where services send heartbeats.
     pub heartbeat: HeartbeatConfig,
     /// The log file.
@@ -47,13 +48,14 @@ pub struct WatcherConfig {
 /// Where services send heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeartbeatConfig {
-    /// The socket at `zmtp`: PULL or SUB.
+    /// The type of `zmtp`: PULL or SUB.
     pub socket: SocketType,
     /// `HOST:PORT` for JSON over plain TCP; [`None`] opens the usual port if a watch waits for
     /// heartbeats, and an empty text opens none.
     pub tcp: Option<String>,
-    /// Where a ZeroMQ socket for heartbeats listens.
-    pub zmtp: Option<Endpoint>,
+    /// The ZeroMQ socket for heartbeats; without an endpoint there is none. Its option
+    /// `tcp_accept_filter` concerns plain TCP too.
+    pub zmtp: SocketConfig,
 }
 
 /// A log file that rotates.
@@ -237,6 +239,33 @@ impl Config {
         }
     }
 
+    /// Reads the files with keys and users; `file` is only the name of the configuration for
+    /// messages.
+    ///
+    /// # Errors
+    /// Every socket whose files cannot be used.
+    pub fn load_keys(&mut self, file: &str) -> Result<(), ConfigErrors> {
+        let watcher = &mut self.watcher;
+        let mut errors = Vec::new();
+        for (key, socket) in [
+            ("watcher.events", &mut watcher.events),
+            ("watcher.heartbeat", &mut watcher.heartbeat.zmtp),
+        ] {
+            if let Err(error) = socket.load_keys() {
+                errors.push(ConfigError {
+                    file: file.to_owned(),
+                    key: key.to_owned(),
+                    line: 0,
+                    sentence: error.to_string(),
+                });
+            }
+        }
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(ConfigErrors(errors)),
+        }
+    }
+
     /// Whether a watch asks the broker.
     #[must_use]
     pub fn asks_broker(&self) -> bool {
@@ -360,7 +389,7 @@ impl Default for WatcherConfig {
     fn default() -> Self {
         Self {
             broker: None,
-            events: None,
+            events: SocketConfig::default(),
             heartbeat: HeartbeatConfig::default(),
             log: None,
             max_actions_per_minute: 10,
@@ -376,7 +405,7 @@ impl Default for HeartbeatConfig {
         Self {
             socket: SocketType::Pull,
             tcp: None,
-            zmtp: None,
+            zmtp: SocketConfig::default(),
         }
     }
 }

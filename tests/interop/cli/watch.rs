@@ -13,6 +13,7 @@ mod load;
 mod metrics;
 mod processes;
 mod reload;
+mod security;
 
 /// A watch, and the directory in which it is found.
 struct Watching {

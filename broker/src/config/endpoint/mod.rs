@@ -135,6 +135,13 @@ impl Endpoint {
         matches!(self, Self::Tcp { host, .. } if !host.is_loopback())
     }
 
+    /// Whether both cannot be bound at the same time, as far as their texts show it.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let mut overlaps = Overlaps::default();
+        overlaps.add(self).is_none() && overlaps.add(other).is_some()
+    }
+
     /// Parses an endpoint to listen on; the host may be `*`, the port `*` or 0.
     ///
     /// # Errors

@@ -215,7 +215,11 @@ impl SocketOption {
 }
 
 impl SocketConfig {
-    fn load_keys(&mut self) -> Result<(), KeyError> {
+    /// As [`Config::load_keys`], for one socket.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn load_keys(&mut self) -> Result<(), KeyError> {
         let options = &self.options;
         if !self.has_endpoint() || !options.contradictions().is_empty() {
             return Ok(());

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::config::Endpoint;
 use broker::config::endpoint::IpcName;
+use broker::config::{Endpoint, SocketConfig};
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::time::{ClockId, clock_gettime};
@@ -25,10 +25,11 @@ use super::follower::Follower;
 use super::json::Reading;
 use super::opening::{self, Open};
 use super::post::Poster;
-use super::socket::Role;
+use super::socket::{Role, Rules};
 use super::sources::{Progress, Source, Sources, TICK};
 use super::{WatchArgs, read_config};
 use crate::capture::time;
+use crate::client::ClientError;
 use crate::command::local;
 use crate::logger;
 use crate::output::{Failure, print};
@@ -128,8 +129,9 @@ impl Engine {
     /// Opens the control at the usual place. Without one, the watch works all the same.
     fn open_control(&mut self) -> String {
         let opened = local::prepare(local::Kind::Watch).and_then(|endpoint| {
-            let (listener, line) = opening::listen(&endpoint, Role::Control, SocketType::Rep)
-                .map_err(|failure| failure.into_sentences().join("; "))?;
+            let rules = Rules::new(Role::Control, SocketType::Rep, &SocketConfig::default());
+            let (listener, line) =
+                opening::listen(&endpoint, rules).map_err(|error| error.to_string())?;
             let added = self.sources.add(listener);
             added.map_err(|error| error.to_string())?;
             Ok((endpoint, line))
@@ -195,12 +197,8 @@ impl Engine {
 
     /// The time of the next work without an event.
     fn timeout(&self) -> Instant {
-        let mut wake = self.tick_at.min(self.status_at);
-        wake = wake.min(self.watcher.poll_timeout().unwrap_or(wake));
-        if self.open.follower.is_some() {
-            wake = wake.min(self.look_at);
-        }
-        wake
+        let wake = self.tick_at.min(self.status_at).min(self.look_at);
+        wake.min(self.watcher.poll_timeout().unwrap_or(wake))
     }
 
     fn handle_time(&mut self, now: Instant) {
@@ -212,14 +210,12 @@ impl Engine {
         }
         let follower = self.open.follower.as_mut();
         if let Some(follower) = follower.filter(|_| self.look_at <= now) {
+            // With the questions, if there are any, goes a report for the metrics and the dashboard
+            // of the broker, whose answer is not needed.
             let (generation, questions) = self.watcher.questions();
-            if !questions.is_empty() {
-                // With the questions goes a report for the metrics and the dashboard of the broker,
-                // whose answer is not needed.
-                let report = json!({ "command": "watches", "report": self.watcher.report() });
-                let list = questions.iter().cloned().chain([report]);
-                follower.ask(generation, list.collect());
-            }
+            let report = json!({ "command": "watches", "report": self.watcher.report() });
+            let list = questions.iter().cloned().chain([report]);
+            follower.ask(generation, list.collect());
             self.look_at = now + self.watcher.look_interval();
         }
         self.watcher.handle_timeout(now);
@@ -375,8 +371,13 @@ impl Engine {
             None
         });
         let progress = advanced.unwrap_or_else(|error| {
-            if error.kind() == io::ErrorKind::InvalidData {
-                let detail = format_args!("the {} socket: {error}", role.name());
+            let detail = match &error {
+                ClientError::Protocol(error) => error.to_string(),
+                ClientError::Refused(reason) => (*reason).to_owned(),
+                _ => String::new(),
+            };
+            if !detail.is_empty() {
+                let detail = format_args!("the {} socket: {detail}", role.name());
                 self.counters.note(Trouble::Refused, &detail);
             }
             self.sources.remove(key);

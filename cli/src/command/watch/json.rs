@@ -4,11 +4,13 @@ use std::io::{self, ErrorKind, Read as _};
 use std::net::{self, SocketAddr, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
+use broker::config::Network;
 use mio::net::{TcpListener, TcpStream};
 use serde_json::{Map, Value};
 use watch::{Decoder, Flaw};
 
-use super::sources::Progress;
+use super::socket::admits;
+use super::sources::{Progress, Source};
 
 /// Most connections at a time; a new one replaces the one that has been silent for longest.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -24,6 +26,8 @@ const READ_SIZE: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) inner: TcpListener,
+    /// The networks that clients may come from; empty: any.
+    pub(super) networks: Vec<Network>,
     /// The address as the configuration has it.
     pub(super) text: String,
 }
@@ -44,6 +48,15 @@ pub(super) enum Reading {
     Ended(Result<(), Flaw>),
     /// It may send more.
     Open(Progress),
+}
+
+impl Listener {
+    /// The next connection that waits; [`None`] if it may not come from its address.
+    pub(super) fn accept(&self, now: Instant) -> io::Result<Option<Source>> {
+        let (stream, address) = self.inner.accept()?;
+        let is_admitted = admits(&self.networks, address.into());
+        Ok(is_admitted.then(|| Source::Json(Connection::new(stream, now))))
+    }
 }
 
 /// New listeners at all addresses of `HOST:PORT` except those that are `open`, and these. One

@@ -3,11 +3,11 @@
 
 use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use broker::config::Endpoint;
+use broker::config::{Endpoint, Network};
 use mio::Waker;
 use watch::config::{Config, LogConfig};
 use zmtp::SocketType;
@@ -15,7 +15,7 @@ use zmtp::SocketType;
 use super::WatchArgs;
 use super::follower::Follower;
 use super::json;
-use super::socket::{self, Role};
+use super::socket::{self, Role, Rules};
 use super::sources::{Source, Sources};
 use crate::command::control::ControlArgs;
 use crate::logger::{self, LogFile, Rotation};
@@ -39,15 +39,17 @@ pub(super) struct Open {
 /// What another configuration changes.
 #[derive(Debug, Default)]
 struct Plan {
-    follower: Option<Option<Follower>>,
+    follower: Option<Follower>,
     /// The listeners for plain TCP that stay.
     json: Vec<usize>,
     /// A line for each endpoint that is new.
     lines: String,
     log: Option<Option<LogFile>>,
     new: Vec<Source>,
-    /// The listeners for ZeroMQ that stay, and their purpose from now on.
-    zmtp: Vec<(usize, Role, SocketType)>,
+    /// The networks that plain TCP clients may come from.
+    networks: Vec<Network>,
+    /// The listeners for ZeroMQ that stay, and their rules from now on.
+    zmtp: Vec<(usize, Rules)>,
 }
 
 impl Open {
@@ -76,37 +78,26 @@ impl Open {
     ) -> Result<String, Failure> {
         let (watcher, heartbeat) = (&config.watcher, &config.watcher.heartbeat);
         let mut plan = Plan::default();
-        plan.open_json(config.heartbeat_tcp(), sources)?;
-        plan.open_socket(
-            watcher.events.as_ref(),
-            Role::Events,
-            SocketType::Pub,
-            sources,
-        )?;
-        plan.open_socket(
-            heartbeat.zmtp.as_ref(),
-            Role::Heartbeat,
-            heartbeat.socket,
-            sources,
-        )?;
+        plan.open_json(config, sources)?;
+        let events = Rules::new(Role::Events, SocketType::Pub, &watcher.events);
+        plan.open_socket(watcher.events.bind.first(), events, sources)?;
+        let beats = Rules::new(Role::Heartbeat, heartbeat.socket, &heartbeat.zmtp);
+        plan.open_socket(heartbeat.zmtp.bind.first(), beats, sources)?;
         if watcher.log != self.log && !self.has_log_file {
             let opened = watcher.log.as_ref().map(|log| open_log(log, now));
             plan.log = Some(opened.transpose()?);
         }
         let endpoint = self.control.as_ref().or(watcher.broker.as_ref());
-        let must_follow = config.asks_broker();
-        let is_same = must_follow == self.follower.is_some();
-        if !is_same || must_follow && self.followed.as_ref() != endpoint {
+        if self.follower.is_none() || self.followed.as_ref() != endpoint {
             let waker = Arc::clone(&self.waker);
-            let start = || Follower::start(self.ask.clone(), endpoint.cloned(), waker);
-            let started = must_follow.then(start).transpose();
+            let started = Follower::start(self.ask.clone(), endpoint.cloned(), waker);
             let started = started.map_err(|error| failed("cannot follow the broker", &error))?;
             plan.follower = Some(started);
         }
         let followed = endpoint.cloned();
         let (lines, follower) = plan.make(sources)?;
         if let Some(follower) = follower {
-            self.follower = follower;
+            self.follower = Some(follower);
             self.followed = followed;
         }
         self.log.clone_from(&watcher.log);
@@ -115,8 +106,10 @@ impl Open {
 }
 
 impl Plan {
-    fn open_json(&mut self, text: Option<&str>, sources: &Sources) -> Result<(), Failure> {
-        let Some(text) = text else {
+    fn open_json(&mut self, config: &Config, sources: &Sources) -> Result<(), Failure> {
+        let zmtp = &config.watcher.heartbeat.zmtp;
+        self.networks.clone_from(&zmtp.options.tcp_accept_filter);
+        let Some(text) = config.heartbeat_tcp() else {
             return Ok(());
         };
         let is_same = |it: &Source| matches!(it, Source::JsonListener(it) if it.text == text);
@@ -130,19 +123,24 @@ impl Plan {
         };
         let open = sources.keys(|it| matches!(it, Source::JsonListener(_)));
         let open: Vec<(usize, SocketAddr)> = open.into_iter().filter_map(address).collect();
-        let what = format!("cannot listen at {text}");
-        let failed = |error: io::Error| {
-            let remedy = "heartbeat.tcp in [watcher] chooses another address, or \"\" for none";
-            failed(&what, &format_args!("{error}; {remedy}"))
-        };
         let addresses: Vec<SocketAddr> = open.iter().map(|(_, address)| *address).collect();
-        let (listeners, shared) = json::listen(text, &addresses).map_err(failed)?;
+        let (listeners, shared) = json::listen(text, &addresses).map_err(|error| {
+            let remedy = match self.occupant(&endpoints(text), sources) {
+                Some(own) => restart(&own),
+                None => "choose another address, or \"\" for none".to_owned(),
+            };
+            let what = format!("watcher.heartbeat.tcp: cannot listen at {text}");
+            failed(&what, &format_args!("{error}: {remedy}"))
+        })?;
         for inner in listeners {
-            let address = inner.local_addr().map_err(failed)?;
+            let address = inner.local_addr();
+            let address = address.map_err(|error| failed("cannot listen", &error))?;
             self.lines.push_str(&format!("json bound {address}\n"));
-            let text = text.to_owned();
-            let listener = json::Listener { inner, text };
-            self.new.push(Source::JsonListener(listener));
+            self.new.push(Source::JsonListener(json::Listener {
+                inner,
+                networks: self.networks.clone(),
+                text: text.to_owned(),
+            }));
         }
         let open = open.into_iter();
         let open = open.filter(|(_, address)| shared.contains(address));
@@ -153,31 +151,53 @@ impl Plan {
     fn open_socket(
         &mut self,
         endpoint: Option<&Endpoint>,
-        role: Role,
-        socket_type: SocketType,
+        rules: Rules,
         sources: &Sources,
     ) -> Result<(), Failure> {
         let Some(endpoint) = endpoint else {
             return Ok(());
         };
         let is_there = |source: &Source| match source {
-            Source::ZmtpListener(it) => it.role != Role::Control && it.endpoint == *endpoint,
+            Source::ZmtpListener(it) => {
+                it.rules.role() != Role::Control && it.endpoint == *endpoint
+            }
             _ => false,
         };
-        let is_free = |key: &usize| self.zmtp.iter().all(|(used, ..)| used != key);
+        let is_free = |key: &usize| self.zmtp.iter().all(|(used, _)| used != key);
         let open = sources.keys(is_there).into_iter().find(is_free);
         if let Some(key) = open {
-            self.zmtp.push((key, role, socket_type));
+            self.zmtp.push((key, rules));
             return Ok(());
         }
-        let (listener, line) = listen(endpoint, role, socket_type)?;
+        let key = rules.role().key();
+        let (listener, line) = listen(endpoint, rules).map_err(|error| {
+            let remedy = match self.occupant(std::slice::from_ref(endpoint), sources) {
+                Some(own) => restart(&own),
+                None => "choose another endpoint".to_owned(),
+            };
+            let what = format!("{key}: cannot bind {endpoint}");
+            failed(&what, &format_args!("{error}: {remedy}"))
+        })?;
         self.lines.push_str(&line);
         self.new.push(listener);
         Ok(())
     }
 
+    /// The endpoint of this process, open or about to be, that overlaps one of these.
+    fn occupant(&self, wanted: &[Endpoint], sources: &Sources) -> Option<Endpoint> {
+        let open = sources.keys(|_| true);
+        let open = open.into_iter().filter_map(|key| sources.get(key));
+        let bound = open.chain(&self.new).filter_map(|source| match source {
+            Source::JsonListener(it) => endpoint(it.inner.local_addr().ok()?),
+            Source::ZmtpListener(it) => Some(it.bound.clone()),
+            Source::Json(_) | Source::Pipe(..) | Source::Zmtp(_) => None,
+        });
+        let mut bound = bound.filter(|own| wanted.iter().any(|it| it.overlaps(own)));
+        bound.next()
+    }
+
     /// Makes the changes; returns the lines, and the follower if it is another.
-    fn make(self, sources: &mut Sources) -> Result<(String, Option<Option<Follower>>), Failure> {
+    fn make(self, sources: &mut Sources) -> Result<(String, Option<Follower>), Failure> {
         let mut new = Vec::new();
         for source in self.new {
             match sources.add(source) {
@@ -190,20 +210,25 @@ impl Plan {
         }
         let mut unchanged = vec![Role::Control];
         let mut stay = [new, self.json].concat();
-        for (key, role, socket_type) in self.zmtp {
+        for (key, rules) in self.zmtp {
             stay.push(key);
             if let Some(Source::ZmtpListener(listener)) = sources.get_mut(key) {
-                if (listener.role, listener.socket_type()) == (role, socket_type) {
-                    unchanged.push(role);
+                if listener.rules == rules {
+                    unchanged.push(rules.role());
                 } else {
-                    listener.change(role, socket_type);
+                    listener.rules = rules;
                 }
+            }
+        }
+        for key in &stay {
+            if let Some(Source::JsonListener(listener)) = sources.get_mut(*key) {
+                listener.networks.clone_from(&self.networks);
             }
         }
         sources.remove_all(|key, source| match source {
             Source::JsonListener(_) => !stay.contains(&key),
-            Source::ZmtpListener(it) => it.role != Role::Control && !stay.contains(&key),
-            // Its peer spoke with another socket.
+            Source::ZmtpListener(it) => it.rules.role() != Role::Control && !stay.contains(&key),
+            // Its peer spoke with another socket, or came in by other rules.
             Source::Zmtp(connection) => !unchanged.contains(&connection.role),
             Source::Json(_) | Source::Pipe(..) => false,
         });
@@ -215,15 +240,26 @@ impl Plan {
 }
 
 /// Opens a socket for ZeroMQ peers; returns a line about it too.
-pub(super) fn listen(
-    endpoint: &Endpoint,
-    role: Role,
-    socket_type: SocketType,
-) -> Result<(Source, String), Failure> {
-    let (listener, bound) = socket::Listener::bind(endpoint, role, socket_type)
-        .map_err(|error| failed(&format!("cannot bind {endpoint}"), &error))?;
-    let line = format!("{} bound {bound}\n", role.name());
+pub(super) fn listen(endpoint: &Endpoint, rules: Rules) -> io::Result<(Source, String)> {
+    let listener = socket::Listener::bind(endpoint, rules)?;
+    let name = listener.rules.role().name();
+    let line = format!("{name} bound {}\n", listener.bound);
     Ok((Source::ZmtpListener(listener), line))
+}
+
+/// The endpoints of `HOST:PORT`, as far as its name has addresses.
+fn endpoints(text: &str) -> Vec<Endpoint> {
+    let addresses = text.to_socket_addrs().into_iter().flatten();
+    addresses.filter_map(endpoint).collect()
+}
+
+fn endpoint(address: SocketAddr) -> Option<Endpoint> {
+    Endpoint::parse_bind(&format!("tcp://{address}")).ok()
+}
+
+/// The remedy if this process has an endpoint already.
+fn restart(own: &Endpoint) -> String {
+    format!("this watch listens at {own}: restart it, or choose another port")
 }
 
 fn open_log(log: &LogConfig, now: Instant) -> Result<LogFile, Failure> {

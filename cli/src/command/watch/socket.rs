@@ -1,18 +1,18 @@
 //! ZeroMQ sockets that listen: PULL or SUB for heartbeats, PUB for events, REP for the control.
 
-use std::fmt::Display;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::config::Endpoint;
+use broker::PeerAddress;
+use broker::config::{Admission, Endpoint, Network, SocketConfig};
 use zmtp::encode::append_message;
-use zmtp::{Event, Frames, HeartbeatConfig, Limits, Peer, Session, SessionConfig, SocketType};
+use zmtp::{Frames, HeartbeatConfig, Limits, SessionConfig, SocketType};
 
 use super::counters::{Counters, Trouble};
-use super::sources::Progress;
-use crate::client;
+use super::sources::{Progress, Source};
+use crate::client::{self, ClientError, Heard, Subscriptions};
 
 /// The purpose of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,15 @@ pub(super) enum Role {
 }
 
 impl Role {
+    /// The key of its endpoint in the configuration.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Events => "watcher.events",
+            Self::Heartbeat => "watcher.heartbeat.zmtp",
+        }
+    }
+
     /// The name in lines about it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -36,14 +45,25 @@ impl Role {
     }
 }
 
+/// What all connections of a socket have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    admission: Admission,
+    /// The networks that peers may come from; empty: any.
+    networks: Vec<Network>,
+    role: Role,
+    session: Arc<SessionConfig>,
+}
+
 /// A socket that listens.
 #[derive(Debug)]
 pub(super) struct Listener {
-    config: Arc<SessionConfig>,
+    /// The endpoint with its real port.
+    pub(super) bound: Endpoint,
     /// The endpoint as the configuration has it.
     pub(super) endpoint: Endpoint,
     inner: client::Listener,
-    pub(super) role: Role,
+    pub(super) rules: Rules,
 }
 
 /// A connection of one of them.
@@ -51,24 +71,14 @@ pub(super) struct Listener {
 pub(super) struct Connection {
     /// The last time that bytes arrived, or the begin of the connection.
     pub(super) heard_at: Instant,
-    /// Received bytes that are not handled.
-    input: Vec<u8>,
+    inner: client::Connection,
     /// Whether its input waits until it has read more of what is for it.
     is_held: bool,
     is_ready: bool,
-    out: Vec<u8>,
     pub(super) role: Role,
-    session: Session,
-    stream: client::Stream,
-    topics: Topics,
-}
-
-/// The subscriptions of a reader.
-#[derive(Debug, Default)]
-struct Topics {
-    list: Vec<Vec<u8>>,
-    /// The bytes of all.
-    size: usize,
+    socket_type: SocketType,
+    /// The subscriptions of a reader.
+    topics: Subscriptions,
 }
 
 /// Most connections of each socket; more are closed.
@@ -90,31 +100,59 @@ const TOPICS_SIZE_MAX: usize = 64 << 10;
 /// messages.
 const READ_SIZE: usize = 4 << 10;
 
+impl Rules {
+    /// The rules of a socket, by its configuration.
+    pub(super) fn new(role: Role, socket_type: SocketType, config: &SocketConfig) -> Self {
+        let limits = Limits {
+            message_frames_max: 64,
+            message_size_max: MESSAGE_SIZE_MAX,
+            ..Limits::default()
+        };
+        let session = SessionConfig {
+            handshake_timeout: Some(Duration::from_secs(10)),
+            heartbeat: Some(HeartbeatConfig {
+                interval: Duration::from_secs(10),
+                timeout: Duration::from_secs(30),
+                ttl: Duration::ZERO,
+            }),
+            limits,
+            mechanism: config.mechanism.clone(),
+            ..SessionConfig::new(socket_type)
+        };
+        Self {
+            admission: config.admission.clone(),
+            networks: config.options.tcp_accept_filter.clone(),
+            role,
+            session: Arc::new(session),
+        }
+    }
+
+    /// The purpose of the socket.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+}
+
+/// Whether a peer may come from this address.
+pub(super) fn admits(networks: &[Network], peer: PeerAddress) -> bool {
+    match peer {
+        PeerAddress::Tcp(address) if !networks.is_empty() => {
+            networks.iter().any(|it| it.contains(address.ip()))
+        }
+        _ => true,
+    }
+}
+
 impl Listener {
-    pub(super) fn bind(
-        endpoint: &Endpoint,
-        role: Role,
-        socket_type: SocketType,
-    ) -> io::Result<(Self, Endpoint)> {
+    pub(super) fn bind(endpoint: &Endpoint, rules: Rules) -> io::Result<Self> {
         let (inner, bound) = client::Listener::bind(endpoint)?;
         inner.set_nonblocking()?;
-        let listener = Self {
-            config: session_config(socket_type),
+        Ok(Self {
+            bound,
             endpoint: endpoint.clone(),
             inner,
-            role,
-        };
-        Ok((listener, bound))
-    }
-
-    pub(super) fn socket_type(&self) -> SocketType {
-        self.config.socket_type
-    }
-
-    /// Takes another purpose for all connections from now on.
-    pub(super) fn change(&mut self, role: Role, socket_type: SocketType) {
-        self.config = session_config(socket_type);
-        self.role = role;
+            rules,
+        })
     }
 
     /// The number of its descriptor, for events.
@@ -122,30 +160,36 @@ impl Listener {
         self.inner.as_raw_fd()
     }
 
-    /// The next connection that waits.
-    pub(super) fn accept(&self, now: Instant) -> io::Result<Connection> {
+    /// The next connection that waits; [`None`] if its peer may not come from its address.
+    pub(super) fn accept(&self, now: Instant) -> io::Result<Option<Source>> {
+        let Rules {
+            admission,
+            networks,
+            role,
+            session,
+        } = &self.rules;
         let stream = self.inner.accept()?;
+        if !admits(networks, stream.peer_address()) {
+            return Ok(None);
+        }
         stream.set_nonblocking()?;
-        let mut out = Vec::new();
-        let session = Session::new(Arc::clone(&self.config), now, &mut out);
-        Ok(Connection {
+        let inner = client::Connection::new(stream, Arc::clone(session), admission.clone(), now);
+        Ok(Some(Source::Zmtp(Box::new(Connection {
             heard_at: now,
-            input: Vec::new(),
+            inner,
             is_held: false,
             is_ready: false,
-            out,
-            role: self.role,
-            session,
-            stream,
-            topics: Topics::default(),
-        })
+            role: *role,
+            socket_type: session.socket_type,
+            topics: Subscriptions::default(),
+        }))))
     }
 }
 
 impl Connection {
     /// The number of its descriptor, for events.
     pub(super) fn fd(&self) -> RawFd {
-        self.stream.as_raw_fd()
+        self.inner.fd()
     }
 
     /// Reads some of what has arrived, handles it, and writes; each message goes to `found` as
@@ -159,27 +203,16 @@ impl Connection {
         now: Instant,
         counters: &mut Counters,
         found: &mut impl FnMut(&[&[u8]]) -> Option<Vec<Vec<u8>>>,
-    ) -> io::Result<Progress> {
+    ) -> Result<Progress, ClientError> {
         let was_held = std::mem::take(&mut self.is_held);
         self.handle(found)?;
         let mut progress = Progress::Waits;
-        if !self.is_held {
-            let mut buffer = [0; READ_SIZE];
-            match (&self.stream).read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(size) => {
-                    self.heard_at = now;
-                    self.session.handle_received(now);
-                    self.input.extend_from_slice(&buffer[..size]);
-                    self.handle(found)?;
-                    progress = Progress::More;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => progress = Progress::More,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+        if !self.is_held && self.inner.read(&mut vec![0; READ_SIZE], now)? > 0 {
+            self.heard_at = now;
+            self.handle(found)?;
+            progress = Progress::More;
         }
-        self.flush()?;
+        self.inner.flush()?;
         if self.is_held && self.has_room() {
             self.is_held = false;
             progress = Progress::More;
@@ -192,69 +225,58 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        self.out.len() < OUT_SIZE_MAX
+        self.inner.unsent() < OUT_SIZE_MAX
     }
 
     fn handle(
         &mut self,
         found: &mut impl FnMut(&[&[u8]]) -> Option<Vec<Vec<u8>>>,
-    ) -> io::Result<()> {
-        let mut start = 0;
-        loop {
-            if !self.has_room() {
-                self.is_held = start < self.input.len();
-                self.input.drain(..start);
-                return Ok(());
-            }
-            let step = self
-                .session
-                .handle_input(&mut self.input[start..], &mut self.out);
-            let step = step.map_err(|error| {
-                // The ERROR for the peer; a failure to send it does not matter.
-                let _ = self.flush();
-                refusal(&error)
-            })?;
-            let from = start;
-            start += step.consumed;
-            match step.event {
-                Event::Message(span) => {
-                    self.session.accept();
-                    let wire = &self.input[start..start + span.size];
+    ) -> Result<(), ClientError> {
+        while self.has_room() {
+            let heard = match self.inner.step() {
+                Ok(Some(heard)) => heard,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    // The ERROR for the peer; a failure to send it does not matter.
+                    drop(self.inner.flush());
+                    return Err(error);
+                }
+            };
+            match heard {
+                Heard::Message(at) => {
+                    let wire = self.inner.bytes(at);
                     let frames: Vec<&[u8]> = Frames::new(wire).map(|it| it.body).collect();
                     if let Some(answer) = found(&frames) {
-                        append_message(&mut self.out, &answer);
+                        append_message(self.inner.out(), &answer);
                     }
-                    start += span.size;
                 }
-                Event::Need(_) => {
-                    self.input.truncate(self.input.len() - step.removed);
-                    self.input.drain(..start);
-                    return Ok(());
-                }
-                Event::Ready(peer) => {
+                Heard::Ready(_) => {
                     self.is_ready = true;
-                    if self.session.config().socket_type == SocketType::Sub {
-                        Peer::append_subscription(peer.version, b"", true, &mut self.out);
+                    if self.socket_type == SocketType::Sub {
+                        self.inner.subscribe(b"", true);
                     }
                 }
-                Event::Subscription { add, topic } => {
-                    let topic = &self.input[from + topic.start..from + topic.end];
-                    self.topics.change(topic, add)?;
+                Heard::Subscription { add, topic } => {
+                    let topic = self.inner.bytes(topic);
+                    if !add {
+                        self.topics.remove(topic);
+                    } else if !self.topics.add(topic)
+                        || self.topics.exceed(TOPICS_MAX, TOPICS_SIZE_MAX)
+                    {
+                        return Err(ClientError::Refused("the peer has too many subscriptions"));
+                    }
                 }
-                Event::Authenticate(_)
-                | Event::LoopCheck(_)
-                | Event::Progress
-                | Event::Trial(_)
-                | Event::Undecided => {}
             }
         }
+        self.is_held = self.inner.has_input();
+        Ok(())
     }
 
     /// Queues a message for this reader, if it subscribes to its first frame; returns whether there
     /// is something to send.
     pub(super) fn publish(&mut self, frames: &[&[u8]], counters: &mut Counters) -> bool {
-        let is_wanted = |topic: &Vec<u8>| frames.first().is_some_and(|it| it.starts_with(topic));
-        if !self.is_ready || !self.topics.list.iter().any(is_wanted) {
+        let is_wanted = frames.first().is_some_and(|it| self.topics.matches(it));
+        if !self.is_ready || !is_wanted {
             return false;
         }
         if !self.has_room() {
@@ -264,79 +286,21 @@ impl Connection {
             );
             return false;
         }
-        append_message(&mut self.out, frames);
+        append_message(self.inner.out(), frames);
         true
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        let outcome = loop {
-            if written == self.out.len() {
-                break Ok(());
-            }
-            match (&self.stream).write(&self.out[written..]) {
-                Ok(0) => break Err(ErrorKind::WriteZero.into()),
-                Ok(size) => written += size,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        self.out.drain(..written);
-        outcome
     }
 
     /// The time for [`Self::handle_timeout`].
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
+        self.inner.poll_timeout()
     }
 
     /// Sends a PING, or ends a connection that is silent for too long.
     ///
     /// # Errors
     /// The connection is over.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> io::Result<()> {
-        let beat = self.session.handle_timeout(now, &mut self.out);
-        beat.map_err(|error| refusal(&error))?;
-        self.flush()
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), ClientError> {
+        self.inner.handle_timeout(now, self.is_held)?;
+        self.inner.flush().map(|_| ())
     }
-}
-
-impl Topics {
-    fn change(&mut self, topic: &[u8], add: bool) -> io::Result<()> {
-        if add {
-            self.size += topic.len();
-            if self.list.len() == TOPICS_MAX || self.size > TOPICS_SIZE_MAX {
-                return Err(refusal(&"too many subscriptions"));
-            }
-            self.list.push(topic.to_vec());
-        } else if let Some(index) = self.list.iter().position(|it| it == topic) {
-            self.size -= topic.len();
-            self.list.swap_remove(index);
-        }
-        Ok(())
-    }
-}
-
-/// Why a connection ends, by the fault of the peer.
-fn refusal(reason: &dyn Display) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, reason.to_string())
-}
-
-fn session_config(socket_type: SocketType) -> Arc<SessionConfig> {
-    let limits = Limits {
-        message_frames_max: 64,
-        message_size_max: MESSAGE_SIZE_MAX,
-        ..Limits::default()
-    };
-    Arc::new(SessionConfig {
-        handshake_timeout: Some(Duration::from_secs(10)),
-        heartbeat: Some(HeartbeatConfig {
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(30),
-            ttl: Duration::ZERO,
-        }),
-        limits,
-        ..SessionConfig::new(socket_type)
-    })
 }

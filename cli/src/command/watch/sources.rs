@@ -58,6 +58,9 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Pipes that processes have left open; more are closed, the oldest first.
 const PIPES_MAX: usize = 256;
 
+/// Why a connection is closed at once.
+const FOREIGN: &str = "its address is not in tcp_accept_filter";
+
 /// Connections that a listener accepts in one turn.
 const ACCEPTS_PER_TURN: usize = 16;
 
@@ -202,22 +205,18 @@ impl Sources {
     pub(super) fn accept(&mut self, key: usize, now: Instant, counters: &mut Counters) -> Progress {
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = match self.get(key) {
-                Some(Source::JsonListener(listener)) => listener
-                    .inner
-                    .accept()
-                    .map(|(stream, _)| Source::Json(json::Connection::new(stream, now))),
-                Some(Source::ZmtpListener(listener)) => listener
-                    .accept(now)
-                    .map(|connection| Source::Zmtp(Box::new(connection))),
+                Some(Source::JsonListener(listener)) => listener.accept(now),
+                Some(Source::ZmtpListener(listener)) => listener.accept(now),
                 _ => return Progress::Waits,
             };
             match accepted {
-                Ok(source) => {
+                Ok(Some(source)) => {
                     self.make_room(&source, counters);
                     if let Err(error) = self.add(source) {
                         counters.note(Trouble::Refused, &error);
                     }
                 }
+                Ok(None) => counters.note(Trouble::Refused, &FOREIGN),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Waits,
                 Err(error)
                     if matches!(
@@ -278,7 +277,13 @@ mod tests {
         let inner = listeners.remove(0);
         let address = inner.local_addr().unwrap();
         let text = String::new();
-        let listener = Source::JsonListener(json::Listener { inner, text });
+        let networks = Vec::new();
+        let listener = json::Listener {
+            inner,
+            networks,
+            text,
+        };
+        let listener = Source::JsonListener(listener);
         let key = sources.add(listener).unwrap();
         let clients = [(); ACCEPTS_PER_TURN + 1].map(|()| TcpStream::connect(address).unwrap());
         let (now, mut counters) = (Instant::now(), Counters::default());

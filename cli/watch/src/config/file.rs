@@ -2,11 +2,12 @@
 //!
 //! The tables may stand in the file of a broker, whose other keys are left to it.
 
-use broker::config::{ConfigError, SocketName, hint};
+use broker::config::{ConfigError, SocketConfig, SocketName, hint};
 use broker::limits::{CONFIG_SIZE_MAX, TOPIC_COUNT_SIZE_MAX};
 use toml::de::{DeTable, DeValue};
 use zmtp::{SocketType, show};
 
+use super::access;
 pub use super::reader::ConfigErrors;
 use super::reader::{Node, Reader};
 use super::{
@@ -74,7 +75,10 @@ impl Config {
                 table: root.get_ref(),
             };
             let broker = reader.broker_control(&node);
-            config.watcher = reader.watcher(&node);
+            // The broker refuses wrong values.
+            let insecure = node.get(access::INSECURE).map(|found| found.value);
+            let is_insecure = matches!(insecure, Some(DeValue::Boolean(true)));
+            config.watcher = reader.watcher(&node, is_insecure);
             config.watcher.broker = config.watcher.broker.or(broker);
             config.watches = reader.watches(&node);
         }
@@ -92,7 +96,7 @@ impl Reader<'_> {
         }
     }
 
-    fn watcher(&mut self, root: &Node<'_, '_>) -> WatcherConfig {
+    fn watcher(&mut self, root: &Node<'_, '_>, is_insecure: bool) -> WatcherConfig {
         let mut watcher = WatcherConfig::default();
         let remedy = "write [watcher], and its keys below it";
         let Some(node) = self.table(root, "watcher", remedy) else {
@@ -110,8 +114,8 @@ impl Reader<'_> {
         ];
         self.refuse_unknown(&node, &keys);
         watcher.broker = self.endpoint(&node, "broker", false);
-        watcher.events = self.endpoint(&node, "events", true);
-        watcher.heartbeat = self.heartbeat(&node);
+        watcher.events = self.events(&node, is_insecure);
+        watcher.heartbeat = self.heartbeat(&node, is_insecure);
         watcher.log = self.log(&node);
         if let Some(number) = self.number(&node, "max_actions_per_minute", 1..=1000) {
             watcher.max_actions_per_minute = number;
@@ -124,13 +128,39 @@ impl Reader<'_> {
         watcher
     }
 
-    fn heartbeat(&mut self, watcher: &Node<'_, '_>) -> HeartbeatConfig {
+    /// The PUB: an endpoint, or a table with more.
+    fn events(&mut self, watcher: &Node<'_, '_>, is_insecure: bool) -> SocketConfig {
+        let Some(found) = watcher.get("events") else {
+            return SocketConfig::default();
+        };
+        let DeValue::Table(table) = found.value else {
+            let options = access::options(is_insecure);
+            return self.socket(watcher, "events", options);
+        };
+        let node = Node {
+            at: found.at,
+            key: found.key,
+            table,
+        };
+        self.refuse_unknown(&node, &[&["bind"], &access::KEYS[..]].concat());
+        let options = self.options(&node, is_insecure);
+        if node.get("bind").is_none() {
+            let sentence = "name the endpoint: write bind = \"ENDPOINT\"";
+            self.fail(&node.at, &node.key, sentence);
+        }
+        self.socket(&node, "bind", options)
+    }
+
+    fn heartbeat(&mut self, watcher: &Node<'_, '_>, is_insecure: bool) -> HeartbeatConfig {
         let mut heartbeat = HeartbeatConfig::default();
         let remedy = "write heartbeat = { tcp = \"localhost:5005\" }";
         let Some(node) = self.table(watcher, "heartbeat", remedy) else {
             return heartbeat;
         };
-        self.refuse_unknown(&node, &["socket", "tcp", "zmtp"]);
+        self.refuse_unknown(
+            &node,
+            &[&["socket", "tcp", "zmtp"], &access::KEYS[..]].concat(),
+        );
         let socket = self.parsed(&node, "socket", |text| match text {
             "PULL" => Ok(SocketType::Pull),
             "SUB" => Ok(SocketType::Sub),
@@ -144,7 +174,9 @@ impl Reader<'_> {
                 false => Err("write HOST:PORT, or \"\" for none".to_owned()),
             }
         });
-        heartbeat.zmtp = self.endpoint(&node, "zmtp", true);
+        let options = self.options(&node, is_insecure);
+        self.check_plain_tcp(&node, heartbeat.tcp.as_deref(), &options);
+        heartbeat.zmtp = self.socket(&node, "zmtp", options);
         heartbeat
     }
 

@@ -89,6 +89,14 @@ impl<'a> Reader<'a> {
         self.errors.push((start, error));
     }
 
+    /// As [`Self::fail`], at the key of a table.
+    pub(super) fn fail_at(&mut self, node: &Node<'_, '_>, key: &str, sentence: String) {
+        let at = node
+            .get(key)
+            .map_or_else(|| node.at.clone(), |found| found.at);
+        self.fail(&at, &node.join(key), sentence);
+    }
+
     /// Refuses every key that is not among `known`.
     pub(super) fn refuse_unknown(&mut self, node: &Node<'_, '_>, known: &[&str]) {
         for key in node.table.keys() {

@@ -102,6 +102,59 @@ fn the_usual_port_opens_only_for_a_watch_that_waits_there() {
 }
 
 #[test]
+fn sockets_have_the_keys_of_a_broker() {
+    let text = "insecure = true\n[watcher]\n\
+                heartbeat = { zmtp = 'tcp://*:1', plain_users = 'u', insecure = true }\n\
+                events = { bind = 'tcp://*:2', tcp_accept_filter = ['10.0.0.0/8', '::1'] }\n";
+    let WatcherConfig {
+        events, heartbeat, ..
+    } = read(text).watcher;
+    assert_eq!(heartbeat.zmtp.options.plain_users, "u");
+    let networks = events.options.tcp_accept_filter.iter();
+    let networks: Vec<String> = networks.map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
+    let bound = [&events, &heartbeat.zmtp].map(|it| it.bind[0].to_string());
+    assert_eq!(bound, ["tcp://*:2", "tcp://*:1"]);
+    assert!(events.options.insecure, "as the root says");
+    let mut config = read(text);
+    let errors = config.load_keys("w.toml").expect_err("no such file");
+    assert!(
+        errors
+            .to_string()
+            .starts_with("w.toml: watcher.heartbeat: ")
+    );
+}
+
+#[test]
+fn an_exposed_endpoint_is_refused_at_its_line() {
+    let exposed = "other machines can reach tcp://*:1";
+    for (text, key) in [
+        (
+            "[watcher]\nevents = 'tcp://*:1'",
+            "w.toml:2: watcher.events: ",
+        ),
+        (
+            "[watcher.events]\n\nbind = 'tcp://*:1'",
+            "w.toml:3: watcher.events.bind: ",
+        ),
+        (
+            "[watcher.heartbeat]\nzmtp = 'tcp://*:1'",
+            "w.toml:2: watcher.heartbeat.zmtp: ",
+        ),
+    ] {
+        refuse(text, &format!("{key}{exposed}"));
+        read(&format!("insecure = true\n{text}"));
+    }
+    for tcp in ["0.0.0.0:1", "[::]:1", "host:1", "192.0.2.7:1"] {
+        let expected = format!("w.toml:1: watcher.heartbeat.tcp: other machines can reach {tcp}");
+        refuse(&format!("watcher.heartbeat.tcp = '{tcp}'"), &expected);
+    }
+    for tcp in ["127.0.0.1:1", "[::1]:1", "localhost:1", ""] {
+        read(&format!("watcher.heartbeat.tcp = '{tcp}'"));
+    }
+}
+
+#[test]
 fn errors_name_line_key_and_remedy() {
     let text = "[[watch]]\nname = \"a\"\nbroker = {}\nafter = \"soon\"\nconfirm = 0\nacton = []\n";
     let errors = Config::from_toml(text, "w.toml")

@@ -128,7 +128,8 @@ impl Watcher {
     }
 
     /// The questions for the control of the broker, with a number for [`Self::handle_look`]; the
-    /// answer to one about peers has all pages. The list is empty if no watch asks the broker.
+    /// answer to one about peers has all pages. The list is empty if no watch asks the broker, which
+    /// then only gets [`Self::report`].
     #[must_use]
     pub fn questions(&self) -> (u64, &[Value]) {
         match self.config.asks_broker() {
@@ -156,7 +157,7 @@ impl Watcher {
         answers: Option<&[Result<Value, String>]>,
         now: Instant,
     ) {
-        if generation != self.generation {
+        if generation != self.generation || !self.config.asks_broker() {
             return;
         }
         let Some(answers) = answers else {

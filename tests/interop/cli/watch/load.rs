@@ -120,8 +120,13 @@ fn messages_and_subscriptions_have_limits_that_are_counted() {
     assert!(large.is_closed_within(PATIENCE), "its message is too large");
     let mut reader = Raw::connect(&watching.bound("events"));
     reader.handshake("SUB");
-    let topic = frame(0, &[&[1][..], &[b'x'; 200]].concat());
-    let _ = reader.send_until_closed(&topic, 1 << 30);
+    let topic = |number: u32| frame(0, format!("\x01{number:0200}").as_bytes());
+    // A topic that is subscribed to again is only counted.
+    reader.send(&topic(0).repeat(10_000)).expect("it reads");
+    assert_eq!(watching.counter("refused_peers"), 1);
+    let topics: Vec<u8> = (0..1000).flat_map(topic).collect();
+    let _ = reader.send(&topics);
+    assert!(reader.is_closed_within(PATIENCE), "it has too many topics");
     assert_eq!(watching.counter("refused_peers"), 2);
     assert_eq!(watching.process.log_count("a peer is refused"), 1);
 }

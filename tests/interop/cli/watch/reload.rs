@@ -85,6 +85,58 @@ fn an_endpoint_that_cannot_be_bound_leaves_all_as_it_was() {
     assert!(TcpStream::connect(&json).is_err(), "the old one is closed");
 }
 
+/// A listener that is open stands in the way of an overlapping one: the watch says so, names the
+/// key, and goes on as it was.
+#[test]
+fn an_endpoint_that_overlaps_an_open_one_is_refused_whole() {
+    let wide = |host: &str, port: &str| {
+        with(&format!(
+            "heartbeat = {{ insecure = true, tcp = \"{host}:{port}\" }}\n\
+             events = {{ insecure = true, bind = \"tcp://*:0\" }}"
+        ))
+    };
+    let watching = Watching::start(&wide("0.0.0.0", "0"));
+    let port = |what: &str| {
+        let address = watching.bound(what);
+        address.rsplit(':').next().expect("a port").to_owned()
+    };
+    let (json, events) = (port("json"), port("events"));
+    let other = "heartbeat.tcp = \"127.0.0.1:0\"";
+    let beats = format!("{other}\nheartbeat.zmtp = \"tcp://127.0.0.1:{json}\"");
+    for (config, line) in [
+        (
+            wide("127.0.0.1", &json),
+            format!(
+                "watcher.heartbeat.tcp: cannot listen at 127.0.0.1:{json}: Address already in use \
+                 (os error 98): this watch listens at tcp://0.0.0.0:{json}: restart it, or choose \
+                 another port"
+            ),
+        ),
+        (
+            with(&beats),
+            format!(
+                "watcher.heartbeat.zmtp: cannot bind tcp://127.0.0.1:{json}: Address already in \
+                 use (os error 98): this watch listens at tcp://0.0.0.0:{json}: restart it"
+            ),
+        ),
+        (
+            with(&format!("{other}\nevents = \"tcp://127.0.0.1:{events}\"")),
+            format!(
+                "watcher.events: cannot bind tcp://127.0.0.1:{events}: Address already in use (os \
+                 error 98): this watch listens at tcp://*:{events}: restart it"
+            ),
+        ),
+    ] {
+        watching.reload(&config.replace("\"a\"", "\"b\""));
+        let said = watching.process.wait_log(&line);
+        assert!(said.contains("reload rejected: "), "{said}");
+        assert_eq!(watching.state("a"), "new", "all stays as it was");
+        watching.connect();
+    }
+    watching.send("{\"service\": \"a\"}");
+    watching.wait_state("a", "up");
+}
+
 #[test]
 fn another_type_at_the_same_endpoint_takes_effect() {
     let endpoint = vacant_endpoint();
