@@ -68,7 +68,7 @@ pub(super) fn read_with_watches(path: &Path) -> Result<(Option<Config>, watch::C
     }
 }
 
-/// Reads the keys and users of the sockets of watches. A broker with the same file may not need them.
+/// Reads the keys and users of the sockets of watches. A broker of the same file can do without.
 pub(super) fn load_keys(watches: &mut watch::Config, path: &Path) -> Result<(), Failure> {
     let read = watches.load_keys(&path.display().to_string());
     read.map_err(|errors| Failure::Usage(errors.to_string().lines().map(str::to_owned).collect()))

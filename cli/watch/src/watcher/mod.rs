@@ -128,8 +128,8 @@ impl Watcher {
     }
 
     /// The questions for the control of the broker, with a number for [`Self::handle_look`]; the
-    /// answer to one about peers has all pages. The list is empty if no watch asks the broker, which
-    /// then only gets [`Self::report`].
+    /// answer to one about peers has all pages. The list is empty if no watch asks: the broker
+    /// then gets [`Self::report`] alone.
     #[must_use]
     pub fn questions(&self) -> (u64, &[Value]) {
         match self.config.asks_broker() {
@@ -157,6 +157,7 @@ impl Watcher {
         answers: Option<&[Result<Value, String>]>,
         now: Instant,
     ) {
+        self.note_gap(now);
         if generation != self.generation || !self.config.asks_broker() {
             return;
         }
@@ -230,6 +231,7 @@ impl Watcher {
 
     /// A heartbeat has arrived.
     pub fn handle_heartbeat(&mut self, heartbeat: &Heartbeat, now: Instant) {
+        self.note_gap(now);
         let mut is_known = false;
         for index in 0..self.watches.len() {
             if heartbeat.is_for(&self.watches[index].config.sign) {
@@ -244,6 +246,7 @@ impl Watcher {
 
     /// Whether the process of a watch lives, in answer to [`Output::CheckPidFile`].
     pub fn handle_process(&mut self, id: WatchId, lives: bool, now: Instant) {
+        self.note_gap(now);
         let Some(index) = self.watches.iter().position(|watch| watch.id == id) else {
             return;
         };
@@ -257,6 +260,7 @@ impl Watcher {
     /// A process that [`Output::Run`] has started, or could not start, has ended; `output` is the
     /// end of what it wrote.
     pub fn handle_exit(&mut self, id: RunId, outcome: &Outcome, output: &str, now: Instant) {
+        self.note_gap(now);
         if let Some(job) = &mut self.job
             && job.has_run(id)
         {
@@ -291,6 +295,17 @@ impl Watcher {
         self.log(Level::Warn, sentence.to_owned());
         for watch in &mut self.watches {
             watch.give_grace(now);
+            watch.check_at = watch.check_at.max(now);
+        }
+    }
+
+    /// Notices that this process has stood still, whatever is the first to happen behind that: a
+    /// service may have ended meanwhile.
+    fn note_gap(&mut self, now: Instant) {
+        let due = self.watches.iter().map(|watch| watch.check_at).min();
+        let is_late = due.is_some_and(|due| now.saturating_duration_since(due) > GAP);
+        if is_late && !self.is_stopping {
+            self.handle_gap(now);
         }
     }
 
@@ -311,10 +326,7 @@ impl Watcher {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due = self.watches.iter().map(|watch| watch.check_at).min();
-        if due.is_some_and(|due| now.saturating_duration_since(due) > GAP) {
-            self.handle_gap(now);
-        }
+        self.note_gap(now);
         for service in &mut self.leaving {
             service.handle_timeout(now, &mut self.outputs);
         }

@@ -76,7 +76,8 @@ const COVERED: &[&str] = &[
     "crashes",
     "dry runs",
     "failed",
-    "gaps",
+    "gaps that the clock counts",
+    "gaps that the clock does not count",
     "held for a cause",
     "held for a storm",
     "killed",
@@ -88,6 +89,7 @@ const COVERED: &[&str] = &[
     "reloads",
     "resumed",
     "second actions",
+    "stalls",
     "storm",
 ];
 

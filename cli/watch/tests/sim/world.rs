@@ -31,6 +31,7 @@ enum Happening {
     Pause(usize, bool),
     ProcessEnds(RunId, i32),
     Reload,
+    Stall,
 }
 
 #[derive(Debug)]
@@ -148,7 +149,7 @@ impl World {
             let at = self.random.time(0, 1_000_000);
             let count = self.config.watches.len() as u64;
             let index = usize::try_from(self.random.range(0, count - 1)).expect("small");
-            let happening = match self.random.range(0, 9) {
+            let happening = match self.random.range(0, 10) {
                 _ if self.is_calm => Happening::Hang(index),
                 0 | 1 => Happening::Crash(index),
                 2 => Happening::HangAll,
@@ -156,6 +157,7 @@ impl World {
                 4 => Happening::Pause(index, true),
                 5 => Happening::Gap,
                 6 => Happening::Reload,
+                7 => Happening::Stall,
                 _ => Happening::Hang(index),
             };
             self.add(at, happening);
@@ -184,9 +186,20 @@ impl World {
                 }
             }
             Happening::Gap => {
-                self.rules.count("gaps");
-                self.now += self.random.time(20_000, 200_000);
+                // Whether the clock counts the time of a suspension depends on the system.
+                if self.random.chance(50) {
+                    self.rules.count("gaps that the clock counts");
+                    self.now += self.random.time(20_000, 200_000);
+                } else {
+                    self.rules.count("gaps that the clock does not count");
+                }
                 self.watcher.handle_gap(self.at());
+                self.rules.give_grace(self.now, |_| true);
+            }
+            Happening::Stall => {
+                // The watch stands still, and the world does not: it has to notice by itself.
+                self.rules.count("stalls");
+                self.now += self.random.time(20_000, 200_000);
                 self.rules.give_grace(self.now, |_| true);
             }
             Happening::Hang(index) => self.hang(index),
