@@ -9,3 +9,4 @@ mod loss;
 mod memory;
 mod orphans;
 mod partition;
+mod standstill;
