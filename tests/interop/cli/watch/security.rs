@@ -173,72 +173,49 @@ fn complaint(watcher: &str, root: &str) -> String {
     checked.stderr
 }
 
+/// The ways out that a refusal names.
+const OPEN: &str = "set curve_secret and curve_clients, or tcp_accept_filter, or insecure = true";
+const PLAIN: &str = "set tcp_accept_filter, or insecure = true, or use localhost";
+const CLEAR: &str = "would pass the network of tcp://*:7006 in the clear";
+
+const NETWORK: &str = "tcp_accept_filter = \"10.0.0.0/8\"";
+const CONSENT: &str = "insecure = true";
+
+fn heartbeat(more: &str) -> String {
+    format!("heartbeat = {{ zmtp = \"tcp://*:7006\"{more} }}")
+}
+
+fn events(more: &str) -> String {
+    format!("events = {{ bind = \"tcp://*:7006\"{more} }}")
+}
+
+fn tcp(more: &str) -> String {
+    format!("heartbeat = {{ tcp = \"0.0.0.0:7006\"{more} }}")
+}
+
+#[track_caller]
+fn refuse(watcher: &str, key: &str, expected: &str) {
+    let said = complaint(watcher, "");
+    let is_right = said.contains(&format!("watcher.{key}: ")) && said.contains(expected);
+    assert!(is_right, "{watcher}: {said}");
+}
+
 #[test]
 fn endpoints_beyond_loopback_need_keys_networks_or_consent() {
+    refuse(&heartbeat(""), "heartbeat.zmtp", OPEN);
+    refuse(&events(""), "events.bind", OPEN);
+    refuse("events = \"tcp://*:7006\"", "events", OPEN);
+    refuse(&tcp(""), "heartbeat.tcp", PLAIN);
+    let beside = tcp(", zmtp = \"ipc://@no\"");
+    refuse(&beside, "heartbeat.tcp", PLAIN);
+    let users = plain::users();
+    let users = format!(", plain_users = \"{}\"", users.path());
+    refuse(&heartbeat(&users), "heartbeat.zmtp", CLEAR);
+    let filtered = heartbeat(&format!("{users}, {NETWORK}"));
+    refuse(&filtered, "heartbeat.zmtp", CLEAR);
     let keys = Keys::new("watch-open", &["server", "clients/a"]);
-    let (server, users) = (curve(&keys, "clients").replace('\n', ", "), plain::users());
-    let users = format!("plain_users = \"{}\"", users.path());
-    let (network, consent) = ("tcp_accept_filter = \"10.0.0.0/8\"", "insecure = true");
-    let open = "set curve_secret and curve_clients, or tcp_accept_filter, or insecure = true";
-    let clear = "would pass the network of tcp://*:7006 in the clear";
-    let plain = "set tcp_accept_filter, or insecure = true, or use localhost";
-    let heartbeat = |more: &str| format!("heartbeat = {{ zmtp = \"tcp://*:7006\"{more} }}");
-    let events = |more: &str| format!("events = {{ bind = \"tcp://*:7006\"{more} }}");
-    let tcp = |more: &str| format!("heartbeat = {{ tcp = \"0.0.0.0:7006\"{more} }}");
-    let refusals = [
-        (heartbeat(""), "watcher.heartbeat.zmtp: ", open),
-        (events(""), "watcher.events.bind: ", open),
-        (
-            "events = \"tcp://*:7006\"".to_owned(),
-            "watcher.events: ",
-            open,
-        ),
-        (tcp(""), "watcher.heartbeat.tcp: ", plain),
-        (
-            tcp(", zmtp = \"ipc://@no\""),
-            "watcher.heartbeat.tcp: ",
-            plain,
-        ),
-        (
-            heartbeat(&format!(", {users}")),
-            "watcher.heartbeat.zmtp: ",
-            clear,
-        ),
-        (
-            heartbeat(&format!(", {users}, {network}")),
-            "watcher.heartbeat.zmtp: ",
-            clear,
-        ),
-        (
-            "heartbeat = { curve_secret = \"s\", curve_clients = \"any\" }".to_owned(),
-            "watcher.heartbeat.curve_secret: ",
-            "write zmtp = \"ENDPOINT\"",
-        ),
-        (
-            "heartbeat = { zmtp = \"ipc://@no\", curve_clients = \"any\" }".to_owned(),
-            "watcher.heartbeat: ",
-            "curve_secret",
-        ),
-        (
-            "heartbeat = { tcp_accept_filter = \"10.0.0.1/8\" }".to_owned(),
-            "watcher.heartbeat.tcp_accept_filter: ",
-            "beyond its 8 bits",
-        ),
-        (
-            heartbeat(", curve_secret = \"/none\", curve_clients = \"any\""),
-            "watcher.heartbeat: ",
-            "cannot read /none",
-        ),
-        ("events = { }".to_owned(), "watcher.events: ", "bind = "),
-    ];
-    for (watcher, key, expected) in refusals {
-        let said = complaint(&watcher, "");
-        assert!(
-            said.contains(key) && said.contains(expected),
-            "{watcher}: {said}"
-        );
-    }
-    for keys in [&server[..], network, consent] {
+    let server = curve(&keys, "clients").replace('\n', ", ");
+    for keys in [&server[..], NETWORK, CONSENT] {
         for watcher in [
             heartbeat(&format!(", {keys}")),
             events(&format!(", {keys}")),
@@ -246,12 +223,35 @@ fn endpoints_beyond_loopback_need_keys_networks_or_consent() {
             assert_eq!(complaint(&watcher, ""), "", "{watcher}");
         }
     }
-    for keys in [network, consent] {
+    for keys in [NETWORK, CONSENT] {
         assert_eq!(complaint(&tcp(&format!(", {keys}")), ""), "");
     }
-    assert_eq!(complaint(&heartbeat(""), consent), "");
-    let said = complaint(&heartbeat(", insecure = false"), consent);
-    assert!(said.contains(open), "{said}");
+    assert_eq!(complaint(&heartbeat(""), CONSENT), "");
+    let said = complaint(&heartbeat(", insecure = false"), CONSENT);
+    assert!(said.contains(OPEN), "{said}");
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_refused() {
+    let any = "curve_clients = \"any\"";
+    refuse(
+        &format!("heartbeat = {{ curve_secret = \"s\", {any} }}"),
+        "heartbeat.curve_secret",
+        "write zmtp = \"ENDPOINT\"",
+    );
+    refuse(
+        &format!("heartbeat = {{ zmtp = \"ipc://@no\", {any} }}"),
+        "heartbeat",
+        "curve_secret",
+    );
+    refuse(
+        "heartbeat = { tcp_accept_filter = \"10.0.0.1/8\" }",
+        "heartbeat.tcp_accept_filter",
+        "beyond its 8 bits",
+    );
+    let absent = heartbeat(&format!(", curve_secret = \"/none\", {any}"));
+    refuse(&absent, "heartbeat", "cannot read /none");
+    refuse("events = { }", "events", "bind = ");
 }
 
 #[test]
