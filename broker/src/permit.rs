@@ -1,6 +1,7 @@
 //! What a role permits one user: topics, and a rate.
 
 use crate::config::{RoleConfig, TopicRule};
+use crate::pattern::begins_with;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ impl Topics {
     fn covers(&self, topic: &[u8]) -> bool {
         let after = self.prefixes.partition_point(|prefix| **prefix <= *topic);
         // Only the last prefix before the topic can be one of it.
-        after > 0 && topic.starts_with(&self.prefixes[after - 1])
+        after > 0 && begins_with(topic, &self.prefixes[after - 1])
     }
 
     fn has(&self, topic: &[u8]) -> bool {

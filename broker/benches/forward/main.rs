@@ -27,11 +27,13 @@ struct Work {
     body_size: usize,
     /// Alters the configuration of the proxy.
     change: fn(&mut ProxyConfig),
+    /// Each message of a batch has a topic of its own.
+    is_spread: bool,
     /// Messages of each source before the others have their turn; 0: as many as fit into a batch.
     window: usize,
 }
 
-const WORKS: [Work; 15] = [
+const WORKS: [Work; 18] = [
     Work::one_way("streamer, 1 sink, 64 B", "streamer", 1, 64),
     Work::one_way("streamer, 1 sink, 1 KiB", "streamer", 1, 1024),
     Work::one_way("streamer, 1 sink, 16 KiB", "streamer", 1, 16 << 10),
@@ -39,7 +41,14 @@ const WORKS: [Work; 15] = [
     Work::one_way("streamer, 4 sinks in turn", "streamer", 4, 64),
     Work::one_way("forwarder, 1 subscriber", "forwarder", 1, 64),
     Work::one_way("forwarder, 50 subscribers", "forwarder", 50, 64),
+    Work::one_way("forwarder, many topics", "forwarder", 1, 64).spread(),
     Work::one_way("forwarder with a cache", "forwarder", 1, 64).changed(cache),
+    Work::one_way("cache, many topics", "forwarder", 1, 64)
+        .changed(cache)
+        .spread(),
+    Work::one_way("cache, ever new topics", "forwarder", 1, 64)
+        .changed(small_cache)
+        .spread(),
     Work::one_way("forwarder with a ring", "forwarder", 1, 64).changed(ring),
     Work::one_way("forwarder with numbers", "forwarder", 1, 64).changed(number),
     Work::queue("queue, 1 x 256, 1 worker", 1, 256, 1),
@@ -64,12 +73,20 @@ impl Work {
             readers: 0,
             body_size,
             change: |_| (),
+            is_spread: false,
             window: 0,
         }
     }
 
     const fn changed(self, change: fn(&mut ProxyConfig)) -> Self {
         Self { change, ..self }
+    }
+
+    const fn spread(self) -> Self {
+        Self {
+            is_spread: true,
+            ..self
+        }
     }
 
     const fn watched(self) -> Self {
@@ -85,6 +102,7 @@ impl Work {
             readers: 0,
             body_size: 64,
             change: |_| (),
+            is_spread: false,
             window,
         }
     }
@@ -93,6 +111,14 @@ impl Work {
 /// The newest message of each topic is kept.
 fn cache(proxy: &mut ProxyConfig) {
     proxy.cache = Some(CacheConfig::default());
+}
+
+/// The same, with room for a part of the topics of a batch: each message takes the place of another.
+fn small_cache(proxy: &mut ProxyConfig) {
+    proxy.cache = Some(CacheConfig {
+        bytes_max: 256 << 10,
+        ..CacheConfig::default()
+    });
 }
 
 /// The newest messages are kept.
@@ -125,7 +151,14 @@ fn report(work: &Work, batches: Option<u64>) {
         0 => (BATCH_SIZE / message.len()).max(1),
         window => window,
     };
-    let batch = message.repeat(count);
+    let mut batch = message.repeat(count);
+    if work.is_spread {
+        for (number, message) in batch.chunks_mut(message.len()).enumerate() {
+            let topic = format!("{number:08}");
+            let start = message.len() - work.body_size;
+            message[start..][..topic.len()].copy_from_slice(topic.as_bytes());
+        }
+    }
     bench.run_batches(&batch, 1);
     let (mut messages, start) = (0, Instant::now());
     while messages == 0 || batches.is_none() && start.elapsed() < RUN_TIME {

@@ -11,6 +11,7 @@ use crate::core::turn::{self, cost};
 use crate::core::values::room_for_kept;
 use crate::ids::{ConnId, ProxyId};
 use crate::limits::{KEPT_AT_ONCE_MAX, REPLAY_PREFIX_SIZE_MAX};
+use crate::pattern::begins_with;
 use crate::reason::DropReason;
 use std::time::Duration;
 use zmtp::Frames;
@@ -108,7 +109,7 @@ impl Core {
                 let permit = conn.permit.as_ref();
                 let topic = Frames::new(wire).first();
                 let may = permit.is_none_or(|permit| self.users.may_receive(permit.user, topic));
-                let is_wanted = topic.starts_with(&request.prefix) && may;
+                let is_wanted = begins_with(topic, &request.prefix) && may;
                 ring.sent_up_to(id, next + 1);
                 if !is_wanted {
                     continue;

@@ -13,6 +13,7 @@ use crate::config::CacheConfig;
 use crate::conn::egress::{DIRECT_SIZE_MIN, Shared, Store};
 use crate::ids::ConnId;
 use crate::limits::CACHE_TOPIC_SIZE_MAX;
+use crate::pattern::begins_with;
 use crate::pattern::trie::Trie;
 use crate::pattern::xpub::Xpub;
 use crate::proxy::waiters::Waiters;
@@ -271,7 +272,7 @@ impl Cache {
             return;
         }
         self.expire(message.stamp, EXPIRED_AT_ONCE_MAX);
-        let slot = self.topics.only_holder_of(topic);
+        let slot = self.slot_of(topic);
         let size = charge(topic, message.wire.len());
         if size > self.config.bytes_max || self.config.empty_deletes && is_deletion(frames) {
             // The value that it replaces is not the last one any more.
@@ -286,6 +287,15 @@ impl Cache {
             None => self.insert(topic, message, store),
         }
         self.make_room();
+    }
+
+    /// The entry of a topic. Topics often come again at once.
+    fn slot_of(&self, topic: &[u8]) -> Option<u32> {
+        let newest = self.entries.get(self.newest as usize);
+        match newest {
+            Some(entry) if Frames::new(entry.value.bytes()).first() == topic => Some(self.newest),
+            _ => self.topics.only_holder_of(topic),
+        }
     }
 
     fn insert(&mut self, topic: &[u8], message: &Passing<'_>, store: &Store) {
@@ -310,7 +320,10 @@ impl Cache {
     }
 
     fn replace(&mut self, slot: u32, message: &Passing<'_>, store: &Store) {
-        self.unlink(slot);
+        if slot != self.newest {
+            self.unlink(slot);
+            self.link(slot);
+        }
         let entry = &mut self.entries[slot as usize];
         self.values_bytes -= entry.value.heap();
         self.shared_bytes -= entry.value.shared();
@@ -320,7 +333,6 @@ impl Cache {
             (message.sequence, message.stamp, self.updates);
         self.values_bytes += entry.value.heap();
         self.shared_bytes += entry.value.shared();
-        self.link(slot);
     }
 
     fn remove(&mut self, slot: u32) {
@@ -410,7 +422,7 @@ impl Cache {
     /// Whether messages with this topic have values.
     fn is_kept(&self, topic: &[u8]) -> bool {
         let mut kept = self.config.topics.iter();
-        kept.any(|prefix| topic.starts_with(prefix.as_bytes()))
+        kept.any(|prefix| begins_with(topic, prefix.as_bytes()))
     }
 
     /// Puts an entry at the end of the list: it is the newest.
@@ -441,7 +453,7 @@ impl Cache {
     pub(crate) fn offer(&mut self, id: ConnId, topic: &[u8]) -> bool {
         let mut is_there = false;
         self.topics.for_each_topic_from(topic, |found, _| {
-            is_there = found.starts_with(topic);
+            is_there = begins_with(found, topic);
             ControlFlow::Break(())
         });
         if !is_there {
@@ -560,7 +572,7 @@ impl Cache {
     ) -> Option<Box<[u8]>> {
         let mut left = None;
         self.topics.for_each_topic_from(next, |topic, _| {
-            if !topic.starts_with(prefix) {
+            if !begins_with(topic, prefix) {
                 return ControlFlow::Break(());
             }
             if batch.is_full() {
@@ -611,6 +623,9 @@ impl Value {
     /// Becomes another message; a short one takes the same memory.
     fn replace(&mut self, message: &Passing<'_>, store: &Store) {
         match self {
+            Self::Own(bytes) if bytes.len() == message.wire.len() => {
+                bytes.copy_from_slice(message.wire);
+            }
             Self::Own(bytes) if message.wire.len() < DIRECT_SIZE_MIN => {
                 bytes.clear();
                 bytes.reserve_exact(message.wire.len());

@@ -6,6 +6,7 @@
 use crate::config::Side;
 use crate::ids::ConnId;
 use crate::limits::TOPIC_COUNTS_MAX;
+use crate::pattern::begins_with;
 use zmtp::Frames;
 
 /// The counts of one proxy.
@@ -37,7 +38,7 @@ impl TopicCounts {
         }
         let topic = Frames::new(wire).first();
         for count in &mut self.list {
-            if count.side.is_none_or(|it| it == side) && topic.starts_with(&count.prefix) {
+            if count.side.is_none_or(|it| it == side) && begins_with(topic, &count.prefix) {
                 count.messages += 1;
             }
         }
