@@ -4,12 +4,14 @@
 //! [prefix of the pattern: topic, identities, delimiter] [header, filler] [extra]…
 //! ```
 //!
-//! The receiver builds the message again from its header and compares every byte.
+//! The receiver builds the message again from its header and compares every byte. A deletion is the
+//! topic of a publication and empty frames: the topic names both.
 
 use crate::random::{Random, digest, mix};
 use std::sync::LazyLock;
 use zmtp::Frames;
 use zmtp::encode::append_frame;
+use zmtp::wire::header::MORE;
 
 /// The purpose of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +22,8 @@ pub(crate) enum Purpose {
     /// From a subscriber to the publishers.
     Upstream,
     Item,
+    /// Of a topic: it has no content.
+    Deletion,
 }
 
 /// The first bytes of each message's header frame.
@@ -53,6 +57,8 @@ pub(crate) enum Profile {
 /// Properties that all messages of a run share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
+    /// Publishers have topics of their own, and delete them.
+    pub(crate) deletes: bool,
     pub(crate) profile: Profile,
     pub(crate) salt: u64,
 }
@@ -145,12 +151,51 @@ impl Header {
         frames
     }
 
-    /// The topic of a publication.
+    /// The topic of a publication. Of three in a row, the first two have one of their own if
+    /// publishers delete.
     pub(crate) fn topic(&self, style: Style) -> Vec<u8> {
-        let identity = mix(u64::from(self.number) << 32 | u64::from(self.sender));
+        let is_own = style.deletes && self.number % 3 < 2;
+        let number = self.number - if is_own { self.number % 3 } else { 0 };
+        let identity = mix(u64::from(number) << 32 | u64::from(self.sender));
         let mut random = Random::new(style.salt ^ identity);
-        (0..random.below(4)).map(|_| random.pick(b"ab")).collect()
+        let mut topic: Vec<u8> = (0..random.below(4)).map(|_| random.pick(b"ab")).collect();
+        if is_own {
+            topic.extend(self.sender.to_be_bytes());
+            topic.extend(number.to_be_bytes());
+        }
+        topic
     }
+
+    /// Whether a deletion may follow this publication.
+    pub(crate) fn may_be_deleted(&self, style: Style) -> bool {
+        style.deletes && self.number % 3 < 2
+    }
+}
+
+/// The header of the publication that a message deletes: the one before it or another one of the
+/// same topic. A second empty frame tells them apart.
+pub(crate) fn deletion_of(style: Style, message: &[u8]) -> Option<Header> {
+    let mut frames = Frames::new(message);
+    let topic = frames.next().filter(|frame| style.deletes && frame.more)?;
+    let bytes = topic.body.last_chunk::<8>()?;
+    let [sender, number] = [0, 4].map(|at| {
+        let four = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        u32::from_be_bytes(four)
+    });
+    let empty: Vec<bool> = frames.map(|frame| frame.body.is_empty()).collect();
+    let behind = u32::try_from(empty.len()).ok()?;
+    let number = number.checked_add(behind.checked_sub(1)?)?;
+    let header = Header::new(Purpose::Deletion, sender, number);
+    let is_right = empty.iter().all(|it| *it) && behind <= 2 && header.topic(style) == topic.body;
+    is_right.then_some(header)
+}
+
+/// The frames of a message that deletes this publication.
+pub(crate) fn deletion(style: Style, header: &Header) -> Vec<Vec<u8>> {
+    let behind = 1 + header.number as usize % 3;
+    let mut frames = vec![Vec::new(); 1 + behind];
+    frames[0] = header.topic(style);
+    frames
 }
 
 /// Sizes on both sides of every threshold in the broker.
@@ -181,9 +226,30 @@ pub(crate) fn header_of(style: Style, message: &[u8]) -> Option<(Header, usize)>
 /// The model's key of a message.
 pub(crate) fn key_of(style: Style, message: &[u8]) -> Key {
     header_of(style, message).map_or_else(
-        || Key::Other(digest(style.salt, message)),
+        || match deletion_of(style, message) {
+            Some(header) => header.key(),
+            None => Key::Other(digest(style.salt, message)),
+        },
         |(header, _)| header.key(),
     )
+}
+
+/// A message without the number that a forwarder has put behind it, and the number.
+pub(crate) fn take_number(message: &[u8]) -> (Vec<u8>, u64) {
+    let mut frames = Frames::new(message);
+    let (mut last, mut before) = (0, 0);
+    loop {
+        let at = message.len() - frames.rest().len();
+        if frames.next().is_none() {
+            break;
+        }
+        (before, last) = (last, at);
+    }
+    let number = Frames::new(&message[last..]).next().expect("a frame").body;
+    let number = <[u8; 8]>::try_from(number).expect("a number of 8 bytes");
+    let mut bytes = message[..last].to_vec();
+    bytes[before] &= !MORE;
+    (bytes, u64::from_be_bytes(number))
 }
 
 /// Panics unless every byte after the first `lead` frames is as the header determines.

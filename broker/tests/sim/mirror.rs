@@ -43,6 +43,17 @@ pub(crate) struct Expected {
     /// The input was handled in one go: once a queue is full it stays full.
     pub(crate) is_single: bool,
     pub(crate) key: Key,
+    /// Its position among all messages that get numbers, if known.
+    pub(crate) number: Option<u64>,
+}
+
+/// A message that a connection is being sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    pub(crate) key: Key,
+    /// The number behind it.
+    pub(crate) number: Option<u64>,
+    pub(crate) topic: Vec<u8>,
 }
 
 /// A received message whose destination is not decided yet.
@@ -50,6 +61,8 @@ pub(crate) struct Expected {
 pub(crate) struct Pending {
     /// The beginning of its first frame.
     pub(crate) first: Vec<u8>,
+    /// All frames behind the first are empty.
+    pub(crate) is_empty: bool,
     pub(crate) is_single_frame: bool,
     pub(crate) key: Key,
 }
@@ -62,7 +75,7 @@ pub(crate) struct Mirror {
     /// It waits for the answer of a handler; the name is that of the list, if it has one.
     pub(crate) asking: Option<Option<Arc<str>>>,
     /// Partly written messages that were not compared with [`Self::expected`] yet.
-    pub(crate) begun: VecDeque<(Key, Vec<u8>)>,
+    pub(crate) begun: VecDeque<Begun>,
     pub(crate) begun_bytes: u64,
     pub(crate) begun_messages: u64,
     /// The proved credentials of the peer.
@@ -110,6 +123,8 @@ pub(crate) struct Mirror {
     pub(crate) was_ready: bool,
     /// The number of the input from which the newest message written here came.
     pub(crate) newest_batch: u64,
+    /// The last number behind a message that was written here.
+    pub(crate) last_number: Option<u64>,
     /// The last values for it.
     pub(crate) offers: Offers,
     /// The last position of each sender's messages that were written here.
@@ -172,6 +187,8 @@ pub(crate) enum Heard {
     Message {
         /// An empty frame precedes the last ones, as a REP requires.
         is_enveloped: bool,
+        /// All frames behind the first are empty.
+        is_empty: bool,
         is_single_frame: bool,
         message: Passing,
         size: usize,
@@ -259,6 +276,7 @@ impl Mirror {
             missed: 0,
             opener: None,
             newest_batch: 0,
+            last_number: None,
             offers: Offers::default(),
             orders: BTreeMap::new(),
             passed: 0,
@@ -488,9 +506,11 @@ impl Mirror {
             message
         };
         let bodies = Frames::new(message).map(|frame| frame.body.len() as u64);
+        let mut behind = Frames::new(message).skip(1);
         let mut fronts = Frames::new(message).filter(|frame| frame.more);
         Heard::Message {
             is_enveloped: fronts.any(|frame| frame.body.is_empty()),
+            is_empty: first.more && behind.all(|frame| frame.body.is_empty()),
             is_single_frame: !first.more,
             message: Passing {
                 body_bytes: bodies.sum(),

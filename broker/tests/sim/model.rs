@@ -10,7 +10,7 @@ mod written;
 
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
-use crate::mirror::{Expected, Heard, Mirror, Pending, Phase, Unit, beginning};
+use crate::mirror::{Begun, Expected, Heard, Mirror, Pending, Phase, Unit, beginning};
 use crate::net::Plug;
 use crate::watch::{Audience, Passing, Sender, Watch, is_at_high_water};
 use broker::config::{
@@ -18,7 +18,7 @@ use broker::config::{
     SocketOptions,
 };
 use broker::{ConnId, Core};
-pub(crate) use kept::Offers;
+pub(crate) use kept::{Numbers, Offers};
 pub(crate) use roles::Part;
 use routing::may_drop;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,6 +96,8 @@ pub(crate) struct SocketModel {
     pub(crate) largest: usize,
     /// ROUTER: the peers with announced identities.
     names: BTreeMap<Vec<u8>, ConnId>,
+    /// XPUB: the numbers behind its messages, if they have some.
+    numbers: Option<Numbers>,
     /// XPUB: last values that its peers may get.
     pub(crate) offered: u64,
     pub(crate) options: SocketOptions,
@@ -191,6 +193,7 @@ impl Model {
             late: 0,
             largest: 0,
             names: BTreeMap::new(),
+            numbers: Numbers::of(proxy, side),
             offered: 0,
             options: proxy.socket(side).options.clone(),
             requeued: Some(0),
@@ -300,6 +303,7 @@ impl Model {
                 }
                 Heard::Message {
                     is_enveloped,
+                    is_empty,
                     is_single_frame,
                     message,
                     size,
@@ -315,6 +319,7 @@ impl Model {
                     self.note_lie(id, key);
                     let pending = Pending {
                         first: message.first.clone(),
+                        is_empty,
                         is_single_frame,
                         key,
                     };
@@ -372,9 +377,10 @@ impl Model {
     /// The receivers of a message, which are noted.
     fn expect_all(&mut self, id: ConnId, message: &Pending, call: Option<u64>) -> Vec<ConnId> {
         self.keep(id, message, call);
+        let number = self.number(id, call);
         let chosen = self.route(id, (&message.first, message.is_single_frame));
         for target in &chosen {
-            self.expect(*target, message.key);
+            self.expect(*target, message.key, number);
         }
         chosen
     }
@@ -508,10 +514,11 @@ impl Model {
         let source_type = self.sockets[index(mirror.socket)].socket_type;
         let socket = &mut self.sockets[index(across)];
         // A REP puts the envelope of the request in front of an answer.
-        let envelope = if socket.socket_type == SocketType::Rep {
-            300
-        } else {
-            0
+        let envelope = match socket.socket_type {
+            SocketType::Rep => 300,
+            // A number is behind it.
+            SocketType::Xpub => 10,
+            _ => 0,
         };
         socket.largest = socket.largest.max(size + envelope);
         // A REP discards requests that it cannot answer.
@@ -530,7 +537,7 @@ impl Model {
         }
     }
 
-    fn expect(&mut self, target: ConnId, key: Key) {
+    fn expect(&mut self, target: ConnId, key: Key, number: Option<u64>) {
         let mirror = self.mirrors.get_mut(&target).expect("it is connected");
         let socket = &mut self.sockets[index(mirror.socket)];
         // Replies of misbehaving peers are not expected: they may have any identity.
@@ -545,6 +552,7 @@ impl Model {
             is_excused: socket.is_lossy,
             is_single: true,
             key,
+            number,
         });
     }
 

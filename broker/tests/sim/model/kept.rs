@@ -15,6 +15,25 @@ pub(crate) struct Values {
     may_end: bool,
 }
 
+/// The numbers of the messages that pass a forwarder.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// The number of the message before the first one, once it is known.
+    base: Option<u64>,
+    /// Messages that have passed.
+    passed: u64,
+}
+
+/// A message that may be the last value of its topic.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    /// None deletes the value.
+    key: Option<Key>,
+    /// Its position among all messages that get numbers, if known. Those from before the broker
+    /// have 0.
+    number: Option<u64>,
+}
+
 /// The newest message of a topic. If several waiting senders went on at once, it is that of one of
 /// them.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +43,7 @@ struct Newest {
     /// The call of the core in which waiting senders went on; none if it did not wait.
     call: Option<u64>,
     /// By sender, unless it is older than the broker.
-    keys: BTreeMap<Option<ConnId>, Key>,
+    candidates: BTreeMap<Option<ConnId>, Candidate>,
 }
 
 /// A value that a subscriber must get, or may get.
@@ -41,6 +60,11 @@ pub(crate) struct Offer {
     /// The message itself came although the queue may have been full: if that was in truth this
     /// value, the message was dropped.
     may_have_come: bool,
+    /// Its position among all messages that get numbers, if known.
+    number: Option<u64>,
+    /// The number of the input in which a newer message of its topic came: it is in the queue by
+    /// then, or never.
+    outdated_in: Option<u64>,
 }
 
 /// A value that a subscriber was sent.
@@ -50,6 +74,7 @@ pub(super) struct Taken {
     /// Its key, if it was not known which of several messages became the value.
     pub(super) is_news: bool,
     key: Key,
+    number: Option<u64>,
     /// The number of the input before which all that was queued is in front of it.
     pub(super) made_in: u64,
     topic: Vec<u8>,
@@ -134,7 +159,11 @@ impl Model {
             if values.keeps(topic) {
                 let newest = values.newest.entry(topic.to_vec()).or_default();
                 let key = key_of(style, &value.wire);
-                newest.keys = [(None, key)].into();
+                let candidate = Candidate {
+                    key: Some(key),
+                    number: Some(0),
+                };
+                newest.candidates = [(None, candidate)].into();
             }
         }
     }
@@ -143,17 +172,39 @@ impl Model {
     pub(super) fn keep(&mut self, id: ConnId, message: &Pending, call: Option<u64>) {
         let own = self.mirrors[&id].socket;
         let Some(across) = own.across() else { return };
-        if self.sockets[index(own)].socket_type == SocketType::Xsub
-            && let Some(values) = &mut self.sockets[index(across)].values
-            && values.keeps(&message.first)
-        {
-            let newest = values.newest.entry(message.first.clone()).or_default();
-            if call.is_none() || newest.call != call {
-                newest.keys.clear();
-            }
-            (newest.batch, newest.call) = (self.batch, call);
-            newest.keys.insert(Some(id), message.key);
+        let is_published = self.sockets[index(own)].socket_type == SocketType::Xsub;
+        let socket = &mut self.sockets[index(across)];
+        let next = socket.numbers.as_ref().map(|it| it.passed + 1);
+        let values = socket.values.as_mut().filter(|_| is_published);
+        let Some(values) = values.filter(|it| it.keeps(&message.first)) else {
+            return;
+        };
+        let deletes = values.config.empty_deletes && message.is_empty;
+        let newest = values.newest.entry(message.first.clone()).or_default();
+        if call.is_none() || newest.call != call {
+            newest.candidates.clear();
         }
+        (newest.batch, newest.call) = (self.batch, call);
+        let candidate = Candidate {
+            key: (!deletes).then_some(message.key),
+            number: next.filter(|_| call.is_none() && !self.may_shed),
+        };
+        newest.candidates.insert(Some(id), candidate);
+        for mirror in self.mirrors.values_mut().filter(|it| it.socket == across) {
+            mirror.offers.outdate(&message.first, self.batch);
+        }
+    }
+
+    /// The position of a message that goes on among all that get numbers, if that is known.
+    pub(super) fn number(&mut self, id: ConnId, call: Option<u64>) -> Option<u64> {
+        let own = self.mirrors[&id].socket;
+        let is_published = self.sockets[index(own)].socket_type == SocketType::Xsub;
+        let across = own.across().filter(|_| is_published)?;
+        let socket = &mut self.sockets[index(across)];
+        let numbers = socket.numbers.as_mut()?;
+        numbers.passed += 1;
+        // The order of those that had to wait is unknown.
+        (call.is_none() && !self.may_shed).then_some(numbers.passed)
     }
 
     /// A peer has one more subscription: it gets the values that it did not get for another.
@@ -169,7 +220,7 @@ impl Model {
         let new = new.filter(|(found, _)| is_new(found) && mirror.is_for(found));
         let is_due = !(values.may_end || socket.is_lossy);
         let new: Vec<_> = new
-            .map(|(found, newest)| (found.clone(), newest.offer(self.batch, is_due)))
+            .filter_map(|(found, newest)| Some((found.clone(), newest.offer(self.batch, is_due)?)))
             .collect();
         let count = new.len() as u64;
         let at = index(mirror.socket);
@@ -188,8 +239,8 @@ impl Model {
         mirror.offers.nothing_is_due();
         let Some(values) = &socket.values else { return };
         for (topic, newest) in &values.newest {
-            if mirror.is_for(topic) {
-                let offer = newest.offer(self.batch, false);
+            let offer = newest.offer(self.batch, false);
+            if let Some(offer) = offer.filter(|_| mirror.is_for(topic)) {
                 let waiting = mirror.offers.waiting.entry(topic.clone());
                 waiting.or_default().push(offer);
                 socket.offered += 1;
@@ -214,26 +265,96 @@ impl Model {
 }
 
 impl Newest {
-    fn offer(&self, made_in: u64, is_due: bool) -> Offer {
-        Offer {
+    /// The value for a subscriber; [`None`] if it is deleted.
+    fn offer(&self, made_in: u64, is_due: bool) -> Option<Offer> {
+        let candidates = self.candidates.values();
+        let keys: BTreeSet<Key> = candidates.clone().filter_map(|it| it.key).collect();
+        let is_there = candidates.clone().all(|it| it.key.is_some());
+        let numbers = candidates.map(|it| it.number);
+        (!keys.is_empty()).then(|| Offer {
             batch: self.batch,
-            is_due,
-            keys: self.keys.values().copied().collect(),
+            is_due: is_due && is_there,
+            number: numbers.clone().next().flatten().filter(|_| keys.len() == 1),
+            keys,
             made_in,
             may_have_come: false,
-        }
+            outdated_in: None,
+        })
+    }
+}
+
+impl Numbers {
+    /// Whether a proxy puts numbers behind messages.
+    pub(crate) fn are_shown(proxy: &ProxyConfig) -> bool {
+        proxy.replay.sequence && proxy.replay.socket.has_endpoint()
+    }
+
+    pub(super) fn of(proxy: &ProxyConfig, side: SocketName) -> Option<Self> {
+        let is_xpub = proxy.socket_type(side) == SocketType::Xpub && side == SocketName::Backend;
+        (is_xpub && Self::are_shown(proxy)).then(Self::default)
+    }
+
+    fn check(&mut self, id: ConnId, key: Key, (number, at): (u64, u64)) {
+        let base = *self.base.get_or_insert(number.wrapping_sub(at));
+        assert_eq!(
+            number,
+            base.wrapping_add(at),
+            "{id:?}: the number of {key:?}"
+        );
+    }
+}
+
+impl Taken {
+    /// Whether its message passed before the broker began: it has no number.
+    pub(super) fn is_restored(&self) -> bool {
+        self.number == Some(0)
     }
 }
 
 impl SocketModel {
+    /// The numbers of messages for a subscriber increase, and each message that passes has one.
+    pub(super) fn check_number(
+        &mut self,
+        id: ConnId,
+        mirror: &mut Mirror,
+        number: Option<u64>,
+        expected: &Expected,
+    ) {
+        let (Some(numbers), Some(number)) = (&mut self.numbers, number) else {
+            return;
+        };
+        let key = expected.key;
+        assert!(
+            mirror.last_number.is_none_or(|last| last < number),
+            "{id:?} was sent {key:?} with number {number} after {:?}",
+            mirror.last_number
+        );
+        mirror.last_number = Some(number);
+        if let Some(at) = expected.number {
+            numbers.check(id, key, (number, at));
+        }
+    }
+
+    /// A value has the number of its message; 0 if that passed before the broker began.
+    pub(super) fn check_number_of_value(&mut self, id: ConnId, number: Option<u64>, taken: &Taken) {
+        let (Some(numbers), Some(number)) = (&mut self.numbers, number) else {
+            return;
+        };
+        match taken.number {
+            Some(0) => assert_eq!(number, 0, "{id:?}: the number of {:?}", taken.key),
+            Some(at) => numbers.check(id, taken.key, (number, at)),
+            None => {}
+        }
+    }
+
     /// A subscriber was sent a value: no other of its subscribers gets another one of that topic.
     pub(super) fn learn_value(&mut self, taken: &Taken) {
         let values = self.values.as_mut().filter(|_| taken.is_news);
         let newest = values.and_then(|values| values.newest.get_mut(&taken.topic));
         if let Some(newest) = newest.filter(|it| it.batch == taken.batch) {
-            newest.keys.retain(|_, key| *key == taken.key);
+            newest.candidates.retain(|_, it| it.key == Some(taken.key));
             let topic = taken.topic.escape_ascii();
-            assert!(!newest.keys.is_empty(), "{topic} has two last values");
+            assert!(!newest.candidates.is_empty(), "{topic} has two last values");
         }
     }
 
@@ -271,6 +392,7 @@ impl Offers {
                 is_news: offer.keys.len() > 1,
                 key,
                 made_in,
+                number: offer.number,
                 topic: topic.clone(),
             })
         })?;
@@ -304,6 +426,20 @@ impl Offers {
     pub(super) fn supersede(&mut self, topic: &[u8], batch: u64) {
         if let Some(all) = self.waiting.get_mut(topic) {
             all.retain(|offer| offer.batch >= batch);
+        }
+    }
+
+    /// A newer message with this topic goes on.
+    fn outdate(&mut self, topic: &[u8], batch: u64) {
+        for offer in self.waiting.get_mut(topic).into_iter().flatten() {
+            offer.outdated_in.get_or_insert(batch);
+        }
+    }
+
+    /// A message of this input was sent: what was queued before it has come.
+    pub(super) fn come_up_to(&mut self, batch: u64) {
+        for all in self.waiting.values_mut() {
+            all.retain(|offer| offer.outdated_in.is_none_or(|it| it >= batch));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Compares the units that the broker writes with the required ones.
 
 use super::*;
+use crate::message::take_number;
 
 impl Model {
     /// The broker wrote the first `taken` bytes of what it offered.
@@ -15,10 +16,15 @@ impl Model {
     pub(crate) fn reconcile(&mut self) {
         let mut news = Vec::new();
         for (id, mirror) in &mut self.mirrors {
-            let socket = &self.sockets[index(mirror.socket)];
-            while let Some((key, topic)) = mirror.begun.pop_front() {
-                let may_be_message = socket.may_be_next(mirror, key, self.now);
+            let socket = &mut self.sockets[index(mirror.socket)];
+            while let Some(begun) = mirror.begun.pop_front() {
+                let may_be_message = socket.may_be_next(mirror, &begun, self.now);
+                let Begun { key, number, topic } = begun;
                 if !may_be_message && let Some(taken) = mirror.offers.take(key) {
+                    socket.check_number_of_value(*id, number, &taken);
+                    if !taken.is_restored() {
+                        mirror.last_number = mirror.last_number.max(number);
+                    }
                     if !socket.blocks() {
                         mirror.miss_before(*id, taken.made_in);
                     }
@@ -30,7 +36,9 @@ impl Model {
                 } else {
                     take_next(*id, mirror, socket, (key, self.now))
                 };
+                socket.check_number(*id, mirror, number, &expected);
                 mirror.offers.supersede(&topic, expected.batch);
+                mirror.offers.come_up_to(expected.batch);
                 if expected.is_excused {
                     mirror.offers.may_have_come(&expected);
                 }
@@ -103,12 +111,19 @@ impl Model {
                 self.begun_by_turns(id, key);
             }
             _ => {
-                let key = key_of(self.style, &unit.bytes);
+                let (bytes, number) = match &self.sockets[socket].numbers {
+                    Some(_) => {
+                        let (bytes, number) = take_number(&unit.bytes);
+                        (bytes, Some(number))
+                    }
+                    None => (unit.bytes.clone(), None),
+                };
+                let key = key_of(self.style, &bytes);
                 let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
                 if !(is_wild || mirror.is_wild || self.sockets[socket].is_vague) {
-                    let topic = Frames::new(&unit.bytes).next();
+                    let topic = Frames::new(&bytes).next();
                     let topic = topic.map_or(Vec::new(), |frame| beginning(frame.body));
-                    mirror.begun.push_back((key, topic));
+                    mirror.begun.push_back(Begun { key, number, topic });
                 }
             }
         }
@@ -177,11 +192,14 @@ impl Model {
 
 impl SocketModel {
     /// Whether what a peer was sent may be the message that it must be sent; if not, it is a value.
-    fn may_be_next(&self, mirror: &Mirror, key: Key, now: Instant) -> bool {
-        let found = mirror.expected.iter().position(|it| it.key == key);
+    fn may_be_next(&self, mirror: &Mirror, begun: &Begun, now: Instant) -> bool {
+        let found = mirror.expected.iter().position(|it| it.key == begun.key);
         let Some(at) = found else { return false };
-        if !mirror.offers.has(key) {
+        if !mirror.offers.has(begun.key) {
             return true;
+        }
+        if begun.number.is_some() && begun.number <= mirror.last_number {
+            return false;
         }
         let expected = &mirror.expected[at];
         let before = at.checked_sub(1).map(|before| &mirror.expected[before]);

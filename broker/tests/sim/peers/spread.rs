@@ -2,10 +2,10 @@
 
 use super::wire::{Told, lead};
 use super::{Pace, Tools, Wish};
-use crate::message::{Header, Purpose, header_of, verify};
+use crate::message::{Header, Purpose, deletion, deletion_of, header_of, take_number, verify};
 use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
-use zmtp::SocketType;
+use zmtp::{Frames, SocketType};
 
 /// PUB or XPUB.
 #[derive(Debug)]
@@ -67,10 +67,16 @@ impl Publisher {
             let header = Header::new(Purpose::Publication, tools.wire.sender, number);
             let topic = header.topic(tools.ctx.style);
             let is_wanted = self.topics.iter().any(|prefix| topic.starts_with(prefix));
-            if is_wanted || !self.honours {
+            if !is_wanted && self.honours {
+                continue;
+            }
+            let (style, pings) = (tools.ctx.style, tools.spec.pings);
+            tools.wire.send(tools.ctx, &[topic], &header, pings);
+            if header.may_be_deleted(style) && tools.ctx.random.chance(40) {
+                let frames = deletion(style, &header);
                 tools
                     .wire
-                    .send(tools.ctx, &[topic], &header, tools.spec.pings);
+                    .send_frames(&mut tools.ctx.random, &frames, pings);
             }
         }
         self.pace.wish(tools)
@@ -80,6 +86,8 @@ impl Publisher {
 /// SUB or XSUB.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
+    /// The last deletion of each topic that only one sender has.
+    deleted: BTreeMap<Vec<u8>, u32>,
     /// Every topic that it wanted since it connected.
     ever: BTreeSet<Vec<u8>>,
     /// It is sent the messages to which it did not subscribe.
@@ -87,6 +95,8 @@ pub(crate) struct Subscriber {
     /// It subscribes by messages, even where commands would do.
     is_old_fashioned: bool,
     is_subscribed: bool,
+    /// Messages have numbers behind them.
+    is_numbered: bool,
     /// It may get last values, which are in order for each topic only.
     is_offered: bool,
     last: BTreeMap<(u32, Vec<u8>), u32>,
@@ -103,8 +113,10 @@ impl Subscriber {
     ) -> Self {
         let wanted = (0..random.below(4)).map(|_| topic(random)).collect();
         Self {
+            deleted: BTreeMap::new(),
             ever: BTreeSet::new(),
             is_inverted,
+            is_numbered: false,
             is_old_fashioned,
             is_subscribed: false,
             is_offered,
@@ -115,12 +127,21 @@ impl Subscriber {
         }
     }
 
+    /// Makes it a subscriber of a forwarder that puts numbers behind messages, or of another one.
+    pub(crate) fn of_numbered(self, is_numbered: bool) -> Self {
+        Self {
+            is_numbered,
+            ..self
+        }
+    }
+
     /// In the final phase it wants no more topics than allowed; otherwise it would be refused again
     /// and again.
     pub(crate) fn connected(&mut self, is_calm: bool) {
         while is_calm && self.wanted.len() > 3 {
             self.wanted.pop_first();
         }
+        self.deleted.clear();
         self.ever.clear();
         self.last.clear();
         self.is_subscribed = false;
@@ -128,11 +149,25 @@ impl Subscriber {
 
     pub(crate) fn hear(&mut self, tools: &mut Tools<'_>, told: &Told) {
         let Told::Message(message) = told else { return };
-        let Some(header) = honest(tools, message, Purpose::Publication, 1) else {
+        let mut message = message.clone();
+        // A welcome has none.
+        if self.is_numbered && Frames::new(&message).count() > 1 {
+            message = take_number(&message).0;
+            tools.ctx.coverage.add("numbered messages", 1);
+        }
+        if let Some(header) = deletion_of(tools.ctx.style, &message) {
+            return self.hear_deletion(tools, &header);
+        }
+        let Some(header) = honest(tools, &message, Purpose::Publication, 1) else {
             return;
         };
         tools.ctx.coverage.add("publications", 1);
         let topic = header.topic(tools.ctx.style);
+        let deleted = self.deleted.get(&topic);
+        assert!(
+            deleted.is_none_or(|deleted| *deleted < header.number) || tools.ctx.may_overtake,
+            "{header:?} came after its deletion"
+        );
         let within = if self.is_offered {
             topic.clone()
         } else {
@@ -144,11 +179,20 @@ impl Subscriber {
         if !(comes_again || tools.ctx.may_overtake) {
             in_order(&mut self.last, key, &header);
         }
-        assert_eq!(lead(message, 1)[0], topic, "the topic of {header:?}");
+        assert_eq!(lead(&message, 1)[0], topic, "the topic of {header:?}");
         assert!(
             self.is_inverted || self.ever.iter().any(|wanted| topic.starts_with(wanted)),
             "{header:?} was never subscribed to"
         );
+    }
+
+    /// What is deleted does not come again.
+    fn hear_deletion(&mut self, tools: &mut Tools<'_>, header: &Header) {
+        if !tools.ctx.sender(header).is_liar {
+            tools.ctx.coverage.add("deletions", 1);
+            let topic = header.topic(tools.ctx.style);
+            self.deleted.insert(topic, header.number);
+        }
     }
 
     pub(crate) fn turn(&mut self, tools: &mut Tools<'_>) -> Wish {

@@ -4,6 +4,7 @@ use super::{KEYS, Plan, STRANGER, Scene, port};
 use crate::context::{Listener, MILLISECOND, Nanos, Owner, SECOND};
 use crate::curve::{self, SERVER_KEYS};
 use crate::message::Profile;
+use crate::model::Numbers;
 use crate::peers::asker::Asker;
 use crate::peers::handler::Handler;
 use crate::peers::misbehaving::{Misbehaving, Misbehaviour};
@@ -95,7 +96,9 @@ impl Scene {
                 let is_inverted = behind.invert_matching;
                 // A reload may give it a cache.
                 let order = (is_inverted, proxy.publishers().is_some());
-                Role::Subscriber(Subscriber::new(random, is_old_fashioned, order))
+                let is_numbered = Numbers::are_shown(proxy);
+                let subscriber = Subscriber::new(random, is_old_fashioned, order);
+                Role::Subscriber(subscriber.of_numbered(is_numbered))
             }
             SocketType::Pull => Role::Source(Source::default()),
             _ => Role::Sink(Sink::new(random.chance(15))),

@@ -65,6 +65,7 @@ pub(crate) fn draw(seed: u64, is_loud: bool) -> World {
     let mut random = Random::new(seed);
     let plan = random.pick(&Plan::ALL);
     let style = Style {
+        deletes: random.chance(40),
         profile: random.pick(&[Profile::Tiny, Profile::Tiny, Profile::Mixed, Profile::Large]),
         salt: random.next(),
     };
@@ -347,6 +348,8 @@ impl Scene {
             let replay = &mut proxy.replay;
             replay.messages_max = self.random.pick(&[1, 20, 100_000]);
             replay.bytes_max = kept_bytes(&mut self.random, memory_limit);
+            // Each of two brokers would add a number.
+            replay.sequence = self.plan != Plan::Chain && self.random.chance(50);
             replay.socket.options.sndhwm = self.random.pick(&[0, 1, 7, 1000]);
             replay.socket.attach(Attach::Bind, endpoint(port));
             if !self.world.script.beats {
