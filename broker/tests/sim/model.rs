@@ -377,7 +377,7 @@ impl Model {
     /// The receivers of a message, which are noted.
     fn expect_all(&mut self, id: ConnId, message: &Pending, call: Option<u64>) -> Vec<ConnId> {
         self.keep(id, message, call);
-        let number = self.number(id, call);
+        let number = self.number(id, message.key, call);
         let chosen = self.route(id, (&message.first, message.is_single_frame));
         for target in &chosen {
             self.expect(*target, message.key, number);

@@ -74,7 +74,7 @@ impl Model {
         let mirrors = &self.mirrors;
         let socket = mirrors[&id].socket;
         match socket.side {
-            SocketName::Replay => return,
+            SocketName::Replay => return self.sent_again(id, message),
             SocketName::Zap => return self.requested(id, message),
             _ => {}
         }

@@ -20,6 +20,10 @@ pub(crate) struct Values {
 pub(crate) struct Numbers {
     /// The number of the message before the first one, once it is known.
     base: Option<u64>,
+    /// Whether they are behind the messages.
+    pub(super) are_shown: bool,
+    /// Messages by their positions among all, as far as these are known.
+    keys: BTreeMap<u64, Key>,
     /// Messages that have passed.
     passed: u64,
 }
@@ -196,7 +200,7 @@ impl Model {
     }
 
     /// The position of a message that goes on among all that get numbers, if that is known.
-    pub(super) fn number(&mut self, id: ConnId, call: Option<u64>) -> Option<u64> {
+    pub(super) fn number(&mut self, id: ConnId, key: Key, call: Option<u64>) -> Option<u64> {
         let own = self.mirrors[&id].socket;
         let is_published = self.sockets[index(own)].socket_type == SocketType::Xsub;
         let across = own.across().filter(|_| is_published)?;
@@ -204,7 +208,28 @@ impl Model {
         let numbers = socket.numbers.as_mut()?;
         numbers.passed += 1;
         // The order of those that had to wait is unknown.
-        (call.is_none() && !self.may_shed).then_some(numbers.passed)
+        let is_known = call.is_none() && !self.may_shed;
+        is_known.then(|| {
+            numbers.keys.insert(numbers.passed, key);
+            numbers.passed
+        })
+    }
+
+    /// A peer is sent a message again: the one that had this number.
+    pub(super) fn sent_again(&mut self, id: ConnId, answer: &[u8]) {
+        let side = SocketName::Backend;
+        let own = self.mirrors[&id].socket;
+        let socket = &mut self.sockets[index(SocketKey { side, ..own })];
+        let mut frames = Frames::new(answer);
+        let number = frames.next().filter(|frame| frame.more);
+        let number = number.and_then(|frame| frame.body.try_into().ok());
+        if let Some(numbers) = &mut socket.numbers
+            && let Some(number) = number.map(u64::from_be_bytes)
+            && !socket.is_vague
+        {
+            let key = key_of(self.style, frames.rest());
+            numbers.check_again(id, key, number);
+        }
     }
 
     /// A peer has one more subscription: it gets the values that it did not get for another.
@@ -291,7 +316,27 @@ impl Numbers {
 
     pub(super) fn of(proxy: &ProxyConfig, side: SocketName) -> Option<Self> {
         let is_xpub = proxy.socket_type(side) == SocketType::Xpub && side == SocketName::Backend;
-        (is_xpub && Self::are_shown(proxy)).then(Self::default)
+        (is_xpub && proxy.replay.socket.has_endpoint()).then(|| Self {
+            are_shown: Self::are_shown(proxy),
+            ..Self::default()
+        })
+    }
+
+    /// A message that is sent again has the number that it had.
+    fn check_again(&mut self, id: ConnId, key: Key, number: u64) {
+        let Some(base) = self.base else {
+            // Only one message has this key.
+            let mut found = self.keys.iter().filter(|(_, it)| **it == key);
+            let at = found.next().map(|(at, _)| *at);
+            let at = at.filter(|_| matches!(key, Key::Numbered(..)));
+            self.base = at.map(|at| number.wrapping_sub(at));
+            return;
+        };
+        let known = self.keys.get(&number.wrapping_sub(base));
+        assert!(
+            known.is_none_or(|known| *known == key),
+            "{id:?} was sent {key:?} again with the number {number} of {known:?}"
+        );
     }
 
     fn check(&mut self, id: ConnId, key: Key, (number, at): (u64, u64)) {

@@ -111,12 +111,12 @@ impl Model {
                 self.begun_by_turns(id, key);
             }
             _ => {
-                let (bytes, number) = match &self.sockets[socket].numbers {
-                    Some(_) => {
-                        let (bytes, number) = take_number(&unit.bytes);
-                        (bytes, Some(number))
-                    }
-                    None => (unit.bytes.clone(), None),
+                let numbers = self.sockets[socket].numbers.as_ref();
+                let (bytes, number) = if numbers.is_some_and(|it| it.are_shown) {
+                    let (bytes, number) = take_number(&unit.bytes);
+                    (bytes, Some(number))
+                } else {
+                    (unit.bytes.clone(), None)
                 };
                 let key = key_of(self.style, &bytes);
                 let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
