@@ -340,7 +340,7 @@ impl Numbers {
     }
 
     fn check(&mut self, id: ConnId, key: Key, (number, at): (u64, u64)) {
-        let base = *self.base.get_or_insert(number.wrapping_sub(at));
+        let base = *self.base.get_or_insert_with(|| number.wrapping_sub(at));
         assert_eq!(
             number,
             base.wrapping_add(at),

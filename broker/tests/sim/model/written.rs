@@ -111,13 +111,7 @@ impl Model {
                 self.begun_by_turns(id, key);
             }
             _ => {
-                let numbers = self.sockets[socket].numbers.as_ref();
-                let (bytes, number) = if numbers.is_some_and(|it| it.are_shown) {
-                    let (bytes, number) = take_number(&unit.bytes);
-                    (bytes, Some(number))
-                } else {
-                    (unit.bytes.clone(), None)
-                };
+                let (bytes, number) = self.sockets[socket].apart(&unit.bytes);
                 let key = key_of(self.style, &bytes);
                 let is_wild = socket_type == SocketType::Router && matches!(key, Key::Other(_));
                 if !(is_wild || mirror.is_wild || self.sockets[socket].is_vague) {
@@ -191,6 +185,15 @@ impl Model {
 }
 
 impl SocketModel {
+    /// A message that it sends without the number behind it, and that number.
+    fn apart(&self, message: &[u8]) -> (Vec<u8>, Option<u64>) {
+        if !self.numbers.as_ref().is_some_and(|it| it.are_shown) {
+            return (message.to_vec(), None);
+        }
+        let (bytes, number) = take_number(message);
+        (bytes, Some(number))
+    }
+
     /// Whether what a peer was sent may be the message that it must be sent; if not, it is a value.
     fn may_be_next(&self, mirror: &Mirror, begun: &Begun, now: Instant) -> bool {
         let found = mirror.expected.iter().position(|it| it.key == begun.key);
