@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use zmqd_tests::{ANY, Python, Scratch, Zmqd, vacant_endpoint};
 
 /// The path of Debian's libfaketime.
-fn library() -> PathBuf {
+pub(super) fn library() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").expect("/usr/lib exists").flatten();
     let found = folders
         .map(|folder| folder.path().join("faketime/libfaketime.so.1"))

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use zmqd_tests::{Scratch, Stopwatch, Zmqd, wait_until};
 
+use super::clock::library as faketime;
+
 /// The grace of the watches here, longer than all that confirms their silence.
 const GRACE: Duration = Duration::from_secs(4);
 
@@ -103,6 +105,38 @@ fn a_watch_that_was_stopped_gives_its_services_their_grace() {
     });
     watching.process.signal("CONT");
     watching.expect_grace();
+}
+
+#[test]
+fn the_wall_clock_is_of_no_concern() {
+    let clock = Scratch::new("faketime", "+0");
+    let wrapper = [
+        "env",
+        &format!("LD_PRELOAD={}", faketime().display()),
+        &format!("FAKETIME_TIMESTAMP_FILE={}", clock.path()),
+        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+    ];
+    let watching = Watching::start_under(&wrapper);
+    for shift in ["-400d", "+400d", "+0"] {
+        fs::write(clock.path(), shift).expect("the clock can be set");
+        let begin = Stopwatch::start();
+        wait_until("several checks", || {
+            watching.beat();
+            (begin.elapsed() > Duration::from_secs(2)).then_some(())
+        });
+        for line in ["has stood still", "a: late"] {
+            assert_eq!(watching.process.log_count(line), 0, "{shift}: {line}");
+        }
+    }
+    let begin = Stopwatch::start();
+    fs::write(clock.path(), "-400d").expect("the clock can be set");
+    let line = watching.process.wait_log("a: acting: no heartbeat");
+    let elapsed = begin.elapsed();
+    assert!(elapsed < GRACE, "{elapsed:?}");
+    // The log has the time that was set.
+    let last = watching.process.wait_log("a: up: it lives");
+    assert_ne!(line.get(..5), last.get(..5), "{line}\n{last}");
 }
 
 /// A service that says how far its start is, and then sends heartbeats.

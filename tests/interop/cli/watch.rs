@@ -9,6 +9,7 @@ use zmqd_tests::{ANY, PATIENCE, Python, Scratch, Zmqd, wait_until};
 
 use super::status::Home;
 
+mod decisions;
 mod load;
 mod metrics;
 mod processes;

@@ -455,7 +455,10 @@ impl Watcher {
             }
             (false, Some(_)) => {
                 self.storm = None;
-                self.log(Level::Info, "most watches are up again".to_owned());
+                self.log(
+                    Level::Info,
+                    "no storm any more: actions are taken again".to_owned(),
+                );
             }
             _ => {}
         }

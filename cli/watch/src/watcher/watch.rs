@@ -337,8 +337,9 @@ impl Watch {
     /// Too many actions.
     pub(super) fn fail(&mut self, now: Instant, out: &mut VecDeque<Output>) {
         let (count, window) = (self.config.max_actions, self.config.max_window.as_secs());
+        let actions = if count == 1 { "action" } else { "actions" };
         let reason = format!(
-            "{count} actions within {window} s did not help; zmqd watch resume {} tries again",
+            "{count} {actions} within {window} s did not help; zmqd watch resume {} tries again",
             self.config.name
         );
         self.enter(State::Failed, &reason, now, out);
