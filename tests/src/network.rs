@@ -162,7 +162,8 @@ impl Host {
     #[must_use]
     #[track_caller]
     pub fn zmqd(&self, arguments: &[&str]) -> Zmqd {
-        Zmqd::start_under(&self.wrapper(), arguments)
+        // Any peer may come in: the network is the test.
+        Zmqd::start_under(&self.wrapper(), &[arguments, &["--insecure"]].concat())
     }
 
     /// Starts a Python here that knows the endpoints of a broker.

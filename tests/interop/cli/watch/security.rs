@@ -88,6 +88,36 @@ fn only_clients_with_a_listed_key_send_heartbeats_and_read_events() {
     assert_eq!(watching.process.log_count("a peer is refused"), 1);
 }
 
+/// Connections without a handshake make room for each other, and peers that have come in stay.
+#[test]
+fn strangers_do_not_push_out_peers_that_have_come_in() {
+    let keys = Keys::new("watch-crowd", &["server", "clients/a"]);
+    let security = curve(&keys, "clients");
+    let watching = Watching::start(&config(&["a", "b"], &security, ""));
+    let mut python = watching.python();
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        peer = clients_of(keys)(zmq.PUSH, heartbeats, "clients/a")
+        peer.send(b"a")
+        "#,
+    );
+    watching.wait_state("a", "up");
+    python.run("losses = peer.get_monitor_socket(zmq.EVENT_DISCONNECTED)");
+    let address = watching.bound("heartbeat");
+    let address = address.trim_start_matches("tcp://");
+    let _turn = zmqd_tests::turns::many_connections();
+    let crowd = (0..100).map(|_| TcpStream::connect(address).expect("it listens"));
+    let crowd: Vec<TcpStream> = crowd.collect();
+    wait_until("all of the crowd", || {
+        (watching.counter("surplus_connections") >= 37).then_some(())
+    });
+    python.run("peer.send(b'b')");
+    watching.wait_state("b", "up");
+    python.run("assert is_silent(losses, 100)");
+    drop(crowd);
+}
+
 #[test]
 fn only_users_with_their_password_send_heartbeats() {
     let users = plain::users();
