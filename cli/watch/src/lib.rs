@@ -7,7 +7,7 @@
 //! ends of processes ───┘                └──► events, lines of the log
 //! ```
 //!
-//! Nothing here performs input or output, or reads a clock.
+//! Nothing here performs input or output, or reads a clock. Only [`Config::load_keys`] reads files.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -74,7 +74,8 @@ pub(super) struct Connection {
     inner: client::Connection,
     /// Whether its input waits until it has read more of what is for it.
     is_held: bool,
-    is_ready: bool,
+    /// Whether its handshake is over.
+    pub(super) is_ready: bool,
     pub(super) role: Role,
     socket_type: SocketType,
     /// The subscriptions of a reader.

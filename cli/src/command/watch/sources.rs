@@ -95,6 +95,11 @@ impl Source {
         }
     }
 
+    /// Whether it is a connection whose handshake is over.
+    fn is_in(&self) -> bool {
+        matches!(self, Self::Zmtp(connection) if connection.is_ready)
+    }
+
     fn run_id(&self) -> Option<RunId> {
         match self {
             Self::Pipe(id, _) => Some(*id),
@@ -233,7 +238,7 @@ impl Sources {
     }
 
     /// Closes the connection that has been silent for longest, or the oldest pipe, if there are too
-    /// many.
+    /// many. Peers that have not come in yet make room for those that have.
     fn make_room(&mut self, newcomer: &Source, counters: &mut Counters) {
         let keys = self.keys(|source| newcomer.limit(source).is_some());
         let Some(max) = newcomer.limit(newcomer).filter(|max| keys.len() >= *max) else {
@@ -241,7 +246,7 @@ impl Sources {
         };
         let rank = |key: &usize| {
             let source = self.get(*key);
-            source.map(|source| (source.heard_at(), source.run_id()))
+            source.map(|source| (source.is_in(), source.heard_at(), source.run_id()))
         };
         if let Some(key) = keys.into_iter().min_by_key(rank) {
             counters.note(Trouble::Surplus, &format_args!("at most {max}"));
