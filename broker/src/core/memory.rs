@@ -142,11 +142,11 @@ impl Core {
         let kept = self.kept_memory();
         MemoryUse {
             closed: self.memory.closed + self.refusals.memory(),
-            connections: self.connection_memory(),
+            connections: self.connection_memory() + kept.requests,
             inputs: self.memory.inputs,
             kept: kept.messages + kept.shared,
             queues: self.outbox.store.memory() - self.outbox.store.spare() - kept.shared,
-            subscriptions: self.subscription_memory(),
+            subscriptions: self.pending.memory() + kept.wishes,
         }
     }
 
@@ -196,7 +196,8 @@ impl Core {
 
     /// Whether the broker has too many connections for one more.
     pub(super) fn has_too_many_connections(&self) -> bool {
-        self.connection_memory() > self.memory.connections_max()
+        let requests = self.kept_memory().requests;
+        self.connection_memory() + requests > self.memory.connections_max()
     }
 
     /// A connection that is about to be closed opens no more frames.
@@ -208,6 +209,7 @@ impl Core {
         }
     }
 
+    /// Bytes of connections without their requests to rings.
     fn connection_memory(&self) -> u64 {
         self.conns.len() as u64 * CONNECTION_MEMORY
             + self.memory.coders * CODER_MEMORY
@@ -217,7 +219,6 @@ impl Core {
             + self.reload.memory()
             + self.memory.topic_counts
             + self.watches.memory()
-            + self.kept_memory().requests
     }
 
     /// Copies the bytes that a connection of [`Core::poll_urgent`] could not send before the input

@@ -40,6 +40,11 @@ impl Pending {
         self.departing.iter()
     }
 
+    /// Bytes of subscriptions and pending changes.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// A proxy is gone.
     pub(super) fn forget(&mut self, proxy: ProxyId) {
         self.departing.retain(|other| *other != proxy);
