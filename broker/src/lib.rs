@@ -64,6 +64,11 @@ pub mod json {
     };
 }
 
+/// Listening sockets of `ipc://`, for other programs of the same kind.
+pub mod ipc {
+    pub use crate::driver::ipc::{Bound, SocketFile, listen};
+}
+
 mod conn;
 mod core;
 mod driver;

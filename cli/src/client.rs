@@ -278,6 +278,7 @@ pub(crate) mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::unix::net::UnixListener;
     use std::thread;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
@@ -441,9 +442,10 @@ pub(crate) mod tests {
             format!("ipc://{}", path.display()),
             format!("ipc://@zmqd-client-{}", std::process::id()),
         ];
+        // A socket without a listener.
+        drop(UnixListener::bind(&path).unwrap());
         for name in &names {
             let endpoint: Endpoint = name.parse().unwrap();
-            // The second time the path has a socket without a listener.
             for _ in 0..2 {
                 let (listener, bound) = Listener::bind(&endpoint).unwrap();
                 assert_eq!(bound, endpoint);
@@ -469,6 +471,10 @@ pub(crate) mod tests {
                 front.join().unwrap();
             }
         }
+        assert!(!path.exists(), "a listener removes its file");
+        std::fs::write(&path, "notes").unwrap();
+        assert!(Listener::bind(&names[0].parse().unwrap()).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
         std::fs::remove_file(path).unwrap();
         let none = "inproc://here".parse().unwrap();
         assert!(Listener::bind(&none).is_err());

@@ -17,20 +17,24 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
     PermissionsExt as _, lchown,
 };
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
 /// A listening socket, and its file if it has one.
 #[derive(Debug)]
-pub(super) struct Bound {
-    pub(super) file: Option<SocketFile>,
-    pub(super) name: IpcName,
-    pub(super) socket: Socket,
+pub struct Bound {
+    /// Its file.
+    pub file: Option<SocketFile>,
+    /// The socket, which does not wait.
+    pub listener: UnixListener,
+    /// Its name: for [`IpcName::Any`], the path that was chosen.
+    pub name: IpcName,
 }
 
 /// The file of a listening socket; removed when dropped, if it is still the same file.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     /// The directory that was made only for it.
     directory: Option<PathBuf>,
     identity: Identity,
@@ -52,8 +56,11 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds and listens.
-pub(super) fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Bound> {
+/// Binds and listens. Replaces the file of a socket without a listener, and no other file.
+///
+/// # Errors
+/// A process listens there, a file of another kind has the name, or the system refuses.
+pub fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     tune_buffers(&socket, options)?;
@@ -64,8 +71,8 @@ pub(super) fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Boun
             let name = name.clone();
             return Ok(Bound {
                 file: None,
+                listener: socket.into(),
                 name,
-                socket,
             });
         }
         IpcName::Any => {
@@ -85,8 +92,8 @@ pub(super) fn listen(name: &IpcName, options: &SocketOptions) -> io::Result<Boun
     }
     Ok(Bound {
         file: Some(bound?),
+        listener: socket.into(),
         name: IpcName::Path(path.to_string_lossy().into_owned()),
-        socket,
     })
 }
 

@@ -64,7 +64,7 @@ impl Listener {
             Endpoint::Inproc(_) => (Acceptor::Inproc, endpoint.clone()),
             Endpoint::Ipc(name) => {
                 let bound = ipc::listen(name, options)?;
-                let socket = UnixListener::from_std(bound.socket.into());
+                let socket = UnixListener::from_std(bound.listener);
                 let acceptor = Acceptor::Unix {
                     _file: bound.file,
                     socket,

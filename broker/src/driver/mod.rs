@@ -42,7 +42,7 @@ mod crowd;
 mod descriptors;
 mod handle;
 mod http;
-mod ipc;
+pub(crate) mod ipc;
 mod listener;
 mod opening;
 mod passed;

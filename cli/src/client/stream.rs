@@ -8,7 +8,9 @@ use std::os::unix::net::{SocketAddr as LocalAddress, UnixListener, UnixStream};
 use std::time::Duration;
 
 use broker::PeerAddress;
+use broker::config::SocketOptions;
 use broker::config::endpoint::{Endpoint, Host, IpcName};
+use broker::ipc::SocketFile;
 
 /// A connection.
 #[derive(Debug)]
@@ -20,7 +22,11 @@ pub(crate) enum Stream {
 /// A socket that accepts connections.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Ipc(UnixListener),
+    Ipc {
+        /// Removed when dropped.
+        _file: Option<SocketFile>,
+        listener: UnixListener,
+    },
     Tcp(TcpListener),
 }
 
@@ -117,8 +123,13 @@ impl Listener {
         match endpoint {
             Endpoint::Inproc(_) => Err(unsupported("inproc connects only within one process")),
             Endpoint::Ipc(name) => {
-                let listener = bind_local(name)?;
-                Ok((Self::Ipc(listener), endpoint.clone()))
+                let bound = broker::ipc::listen(name, &SocketOptions::default())?;
+                bound.listener.set_nonblocking(false)?;
+                let listener = Self::Ipc {
+                    _file: bound.file,
+                    listener: bound.listener,
+                };
+                Ok((listener, Endpoint::Ipc(bound.name)))
             }
             Endpoint::Tcp { host, port, .. } => {
                 let addresses = match host {
@@ -139,7 +150,7 @@ impl Listener {
     /// [`Self::accept`] does not wait any more.
     pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         match self {
-            Self::Ipc(listener) => listener.set_nonblocking(true),
+            Self::Ipc { listener, .. } => listener.set_nonblocking(true),
             Self::Tcp(listener) => listener.set_nonblocking(true),
         }
     }
@@ -147,7 +158,7 @@ impl Listener {
     /// Waits for the next connection.
     pub(crate) fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Ipc(listener) => Ok(Stream::Ipc(listener.accept()?.0)),
+            Self::Ipc { listener, .. } => Ok(Stream::Ipc(listener.accept()?.0)),
             Self::Tcp(listener) => {
                 let stream = listener.accept()?.0;
                 stream.set_nodelay(true)?;
@@ -169,7 +180,7 @@ impl AsRawFd for Stream {
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Self::Ipc(listener) => listener.as_raw_fd(),
+            Self::Ipc { listener, .. } => listener.as_raw_fd(),
             Self::Tcp(listener) => listener.as_raw_fd(),
         }
     }
@@ -198,26 +209,10 @@ fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
     })
 }
 
-/// Listens at a name. Replaces a socket without a listener.
-fn bind_local(name: &IpcName) -> io::Result<UnixListener> {
-    let address = local_address(name)?;
-    let refusal = match (UnixListener::bind_addr(&address), address.as_pathname()) {
-        (Err(error), Some(path)) if error.kind() == ErrorKind::AddrInUse => {
-            let answer = UnixStream::connect_addr(&address).map_err(|error| error.kind());
-            if !matches!(answer, Err(ErrorKind::ConnectionRefused)) {
-                return Err(error);
-            }
-            std::fs::remove_file(path)
-        }
-        (bound, _) => return bound,
-    };
-    refusal.and_then(|()| UnixListener::bind_addr(&address))
-}
-
 fn local_address(name: &IpcName) -> io::Result<LocalAddress> {
     match name {
         IpcName::Abstract(name) => LocalAddress::from_abstract_name(name),
-        IpcName::Any => Err(unsupported("ipc://* is only for brokers")),
+        IpcName::Any => Err(unsupported("ipc://* is only for listening")),
         IpcName::Path(path) => LocalAddress::from_pathname(path),
     }
 }
