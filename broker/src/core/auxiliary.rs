@@ -22,6 +22,7 @@ impl Core {
         let sockets = &mut self.sockets;
         let socket = sockets.insert_with(|id| Socket::new(id, proxy, name, &config));
         opening.auxiliaries.push((proxy, socket));
+        self.count_subscriptions(socket);
         for endpoint in &config.socket(name).bind {
             self.listen(opening, socket, endpoint);
         }

@@ -264,6 +264,7 @@ impl Core {
         self.set_kept(id, config);
         for name in SocketName::ALL {
             if let Some(socket) = self.socket(id, name) {
+                self.count_subscriptions(socket);
                 for endpoint in &config.socket(name).bind {
                     self.listen(opening, socket, endpoint);
                 }

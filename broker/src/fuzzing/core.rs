@@ -3,8 +3,8 @@
 use super::Feed;
 use super::driver::Driver;
 use crate::config::{
-    CaptureConfig, Config, ControlConfig, Endpoint, Kind, Overflow, ProxyConfig, SocketConfig,
-    SocketOptions,
+    CacheConfig, CaptureConfig, Config, ControlConfig, Endpoint, Kind, Overflow, ProxyConfig,
+    ReplayConfig, SocketConfig, SocketOptions,
 };
 use std::time::{Duration, Instant};
 
@@ -91,5 +91,48 @@ fn proxy(kind: Kind, name: &str, feed: &mut Feed<'_>) -> ProxyConfig {
     } else {
         proxy.backend.connect = vec![endpoint.into()];
     }
+    keep(&mut proxy, feed, |_| side_of_replay());
     proxy
+}
+
+fn side_of_replay() -> SocketConfig {
+    SocketConfig {
+        bind: vec!["tcp://127.0.0.1:2".parse().expect("an endpoint")],
+        options: SocketOptions {
+            sndhwm: 4,
+            ..SocketOptions::default()
+        },
+        ..SocketConfig::default()
+    }
+}
+
+/// Lets a forwarder keep messages for late joiners.
+pub(super) fn keep(
+    proxy: &mut ProxyConfig,
+    feed: &mut Feed<'_>,
+    socket: impl FnOnce(&mut Feed<'_>) -> SocketConfig,
+) {
+    if proxy.publishers().is_none() {
+        return;
+    }
+    if feed.below(3) == 0 {
+        proxy.cache = Some(CacheConfig {
+            age_max: [None, Some(Duration::from_millis(20))][feed.below(2)],
+            bytes_max: 1 << (9 + feed.below(6)),
+            empty_deletes: feed.below(2) == 0,
+            topics: [&["a", "bc"][..], &[""]][feed.below(2)]
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            ..CacheConfig::default()
+        });
+    }
+    if feed.below(3) == 0 {
+        proxy.replay = ReplayConfig {
+            bytes_max: 1 << (9 + feed.below(6)),
+            messages_max: 1 << feed.below(8),
+            sequence: feed.below(2) == 0,
+            socket: socket(feed),
+        };
+    }
 }

@@ -72,7 +72,7 @@ impl Driver {
                 .flatten()
         };
         match operation % 16 {
-            0 | 1 => self.accept(SocketName::ALL[feed.below(4)], feed),
+            0 | 1 => self.accept(SocketName::ALL[feed.below(SocketName::ALL.len())], feed),
             2 => self.now += Duration::from_millis(1 << feed.below(16)),
             3 => {
                 if let Some(id) = line(self, feed) {
@@ -278,6 +278,7 @@ impl Driver {
 
     /// Two calls drop everything that is left.
     pub(super) fn stop(&mut self) {
+        assert_eq!(self.core.memory(), self.core.walk_memory());
         self.core.handle_stop(self.now);
         self.finish_turn();
         self.core.handle_stop(self.now);
@@ -315,7 +316,7 @@ pub(super) fn said(feed: &mut Feed<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     let topics: [&[u8]; 5] = [b"", b"a", b"ab", b"b", b"\x01x"];
     let topic = topics[feed.below(topics.len())];
-    match feed.below(10) {
+    match feed.below(11) {
         0 | 1 => append_command(&mut out, "SUBSCRIBE", topic),
         2 => append_command(&mut out, "CANCEL", topic),
         3 => append_command(&mut out, "PING", b"\0\x05"),
@@ -328,9 +329,26 @@ pub(super) fn said(feed: &mut Feed<'_>) -> Vec<u8> {
                 append_message(&mut out, &[topic, b"small"]);
             }
         }
+        9 => {
+            let from = REQUESTS[feed.below(REQUESTS.len())];
+            append_message(
+                &mut out,
+                &[&[&b""[..]][feed.below(2)..], &[from, topic]].concat(),
+            );
+        }
         _ => append_frame(&mut out, topic, feed.below(2) == 0),
     }
     out
 }
+
+/// The beginnings of requests for messages that have passed.
+const REQUESTS: [&[u8]; 6] = [
+    &[0; 8],
+    &[0xff; 8],
+    b"-1",
+    b"-1e300",
+    b"@1000000000",
+    b"@nan",
+];
 
 const COMMANDS: [&[u8]; 4] = [b"PAUSE", b"RESUME", b"TERMINATE", b"STATISTICS"];

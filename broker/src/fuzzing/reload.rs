@@ -1,7 +1,7 @@
 //! A broker whose configuration changes again and again, against one that starts with the last.
 
 use super::Feed;
-use super::core::PAIRS;
+use super::core::{PAIRS, keep};
 use super::driver::{Driver, Line, handshake, said};
 use crate::ChangeError;
 use crate::config::{
@@ -228,6 +228,7 @@ fn proxy(name: &str, feed: &mut Feed<'_>) -> ProxyConfig {
         proxy.control.socket = side(feed);
         proxy.control.socket_type = [SocketType::Rep, SocketType::Sub][feed.below(2)];
     }
+    keep(&mut proxy, feed, side);
     proxy
 }
 
