@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use broker::config::{
-    CaptureConfig, CaptureFormat, Config, Connect, ProxyConfig, SocketName, SocketOption, Unit,
-    Value, ValueKind, diff,
+    CacheConfig, CaptureConfig, CaptureFormat, Config, Connect, ProxyConfig, SocketName,
+    SocketOption, Unit, Value, ValueKind, diff,
 };
 
 use watch::config::WatchConfig;
@@ -57,6 +57,9 @@ impl fmt::Display for Meaning<'_> {
             if let Some(record) = &proxy.record {
                 writeln!(f, "  record {}", record.path.display())?;
             }
+            if let Some(cache) = &proxy.cache {
+                describe_cache(cache, f)?;
+            }
             for side in proxy.sockets() {
                 if side != SocketName::Backend || !proxy.kind.is_echo {
                     describe_side(proxy, side, f)?;
@@ -102,11 +105,37 @@ fn describe_format(capture: &CaptureConfig, f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
+fn describe_cache(cache: &CacheConfig, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let topics = Value::List(cache.topics.clone());
+    writeln!(
+        f,
+        "  cache of topics {topics}, at most {} bytes",
+        cache.bytes_max
+    )?;
+    if let Some(age) = cache.age_max {
+        writeln!(f, "    drops values after {} ms", age.as_millis())?;
+    }
+    if cache.empty_deletes {
+        writeln!(f, "    a message with an empty body deletes the value")?;
+    }
+    if let Some(path) = &cache.path {
+        writeln!(f, "    saved in {}", path.display())?;
+    }
+    Ok(())
+}
+
 fn describe_side(proxy: &ProxyConfig, side: SocketName, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let config = proxy.socket(side);
     writeln!(f, "  {side} {}", proxy.socket_type(side))?;
     if side == SocketName::Capture {
         describe_format(&proxy.capture, f)?;
+    }
+    if side == SocketName::Replay {
+        let (messages, bytes) = (proxy.replay.messages_max, proxy.replay.bytes_max);
+        writeln!(f, "    keeps at most {messages} messages, {bytes} bytes")?;
+        if proxy.replay.sequence {
+            writeln!(f, "    live messages end with their sequence numbers")?;
+        }
     }
     for endpoint in &config.bind {
         writeln!(f, "    bind {endpoint}")?;

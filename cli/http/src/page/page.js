@@ -283,9 +283,19 @@ function card(proxy) {
     make('dl', { class: 'figures' },
       figure('in', rate(forth), '/s', forth ? '' : 'zero', 'forth'),
       figure(second[0], rate(second[1]), '/s', second[1] ? '' : 'zero', 'back'),
-      figure('queued', count(queued), '', queued ? '' : 'zero'), lost),
+      figure('queued', count(queued), '', queued ? '' : 'zero'), lost, ...kept(proxy)),
     graph(proxy));
   return button;
+}
+
+// The last values of a forwarder, and the messages that it can send again.
+function kept(proxy) {
+  const all = [['values', proxy.cache, 'values'], ['replay', proxy.replay, 'messages']];
+  return all.filter(([, it]) => it).map(([title, it, key]) => {
+    const shown = figure(title, count(it[key]), '', it[key] ? '' : 'zero');
+    shown.title = size(it.bytes);
+    return shown;
+  });
 }
 
 function graph(proxy) {
