@@ -236,9 +236,13 @@ impl Xpub {
         self.trie.bytes_of(id.slot) + narrowed.map_or(0, Narrowed::memory)
     }
 
-    /// Distinct topics.
+    /// Distinct topics of peers.
     pub(crate) fn topics(&self) -> usize {
-        self.trie.topics()
+        let mut own = 0;
+        self.trie.topics_of(ConnTable::OWN_SLOT, |topic| {
+            own += usize::from(self.trie.holders_of(topic) == 1);
+        });
+        self.trie.topics() - own
     }
 
     /// Whether every peer subscribes to everything or to nothing.

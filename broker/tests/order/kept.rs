@@ -192,7 +192,9 @@ fn publishers_are_asked_for_the_topics_of_a_cache_and_of_a_replay() {
     let mut play = Play::of(caching(&["cfg.", "x"]));
     let publisher = play.publisher();
     assert_eq!(asked(&mut play, publisher), ["SUBSCRIBEcfg.", "SUBSCRIBEx"]);
+    assert_eq!(play.core.statistics()[1].topics, 0, "no peer has any");
     let reader = play.reader_of(&["cfg.", "y"]);
+    assert_eq!(play.core.statistics()[1].topics, 2);
     assert_eq!(asked(&mut play, publisher), ["SUBSCRIBEy"]);
     play.command(reader, "CANCEL", "cfg.");
     assert_eq!(
