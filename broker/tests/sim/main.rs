@@ -136,6 +136,7 @@ const COVERED: &[&str] = &[
     "handshake-timeout",
     "heartbeat-timeout",
     "HTTP changed",
+    "identities kept",
     "impatient clients",
     "items",
     "kicked",

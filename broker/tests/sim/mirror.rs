@@ -2,7 +2,7 @@
 
 use crate::context::SocketKey;
 use crate::message::{Key, Style, key_of};
-use crate::model::{Offers, Part};
+use crate::model::{Contest, Offers, Part};
 use crate::net::Plug;
 use crate::plain;
 use crate::random::digest;
@@ -78,6 +78,10 @@ pub(crate) struct Mirror {
     pub(crate) begun: VecDeque<Begun>,
     pub(crate) begun_bytes: u64,
     pub(crate) begun_messages: u64,
+    /// When the broker closed it.
+    pub(crate) closed_at: Option<Instant>,
+    /// It waits for the identity of another peer.
+    pub(crate) contest: Option<Contest>,
     /// The proved credentials of the peer.
     pub(crate) credentials: Option<Credentials>,
     /// The positions of the messages that its role forbids, among all that it sent.
@@ -89,6 +93,12 @@ pub(crate) struct Mirror {
     pub(crate) forged: Option<&'static str>,
     /// For a peer of a ROUTER: the identity in front of its messages.
     pub(crate) given: Option<Vec<u8>>,
+    /// Its end was read.
+    pub(crate) has_ended: bool,
+    /// It has waited for its identity.
+    pub(crate) has_waited: bool,
+    /// When it was last heard of.
+    pub(crate) heard_at: Option<Instant>,
     pub(crate) heard_bytes: u64,
     pub(crate) heard_messages: u64,
     pub(crate) identity: Vec<u8>,
@@ -247,6 +257,8 @@ impl Mirror {
             begun: VecDeque::new(),
             begun_bytes: 0,
             begun_messages: 0,
+            closed_at: None,
+            contest: None,
             credentials: None,
             decision: None,
             denied: Vec::new(),
@@ -258,6 +270,9 @@ impl Mirror {
             greeting_v2_size: greeting_v2_size(socket_type, options),
             greetings: 0,
             handled: None,
+            has_ended: false,
+            has_waited: false,
+            heard_at: None,
             heard_bytes: 0,
             heard_messages: 0,
             identity: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod contests;
 mod handlers;
 mod kept;
 mod roles;
@@ -18,6 +19,7 @@ use broker::config::{
     SocketOptions,
 };
 use broker::{ConnId, Core};
+pub(crate) use contests::Contest;
 pub(crate) use kept::{Numbers, Offers};
 pub(crate) use roles::Part;
 use routing::may_drop;
@@ -48,6 +50,8 @@ pub(crate) struct Model {
     pub(crate) now: Instant,
     /// Connections with input whose destination is decided when it goes on.
     pending: BTreeSet<ConnId>,
+    /// Connections that wait for identities of others.
+    pub(crate) contests: BTreeSet<ConnId>,
     /// Connections that a control was told to close.
     pub(crate) kicked: Vec<ConnId>,
     /// Memory is limited, so it is unknown which peers lose messages.
@@ -150,6 +154,7 @@ impl Model {
             users: config.users.clone(),
             now,
             pending: BTreeSet::new(),
+            contests: BTreeSet::new(),
             kicked: Vec::new(),
             may_shed,
             passing: BTreeSet::new(),
@@ -265,10 +270,28 @@ impl Model {
         self.batch += 1;
         let mut mirror = self.mirrors.remove(&id).expect("it is connected");
         let at = mirror.socket;
+        if !bytes.is_empty() {
+            mirror.heard_at = Some(self.now);
+        }
         let all = mirror.hear(bytes, &|user| self.may_be_at(at, user));
+        let contest = mirror.contest.as_mut();
+        let now = match contest {
+            Some(contest) => {
+                contest.said.extend(all);
+                Vec::new()
+            }
+            None => all,
+        };
         self.mirrors.insert(id, mirror);
+        self.take(id, now)
+    }
+
+    /// The broker handles what a peer has said; returns the connections to which it must send
+    /// something.
+    fn take(&mut self, id: ConnId, all: Vec<Heard>) -> BTreeSet<ConnId> {
         let mut targets = BTreeSet::new();
-        for heard in all {
+        let mut all = all.into_iter();
+        while let Some(heard) = all.next() {
             match heard {
                 // A PAIR's second peer is refused, and its input is ignored.
                 Heard::Ready(_) if self.is_pair_taken(id) => break,
@@ -276,6 +299,13 @@ impl Model {
                 Heard::Ready(peer) if self.is_reserved(id, &peer.identity) => break,
                 // And that of a peer that may not take an identity from another user.
                 Heard::Ready(peer) if self.is_of_other_user(id, &peer) => break,
+                // That of one that must wait for its identity waits too.
+                Heard::Ready(peer)
+                    if self.has_rival(id, &peer) && !self.mirrors[&id].has_waited =>
+                {
+                    self.begin_contest(id, peer, all.collect());
+                    break;
+                }
                 // And that of a peer whose role does not permit it to be there.
                 Heard::Ready(peer) if !self.take_part(id, &peer.identity) => break,
                 Heard::Ready(peer) => {
@@ -364,7 +394,8 @@ impl Model {
         let mirror = &self.mirrors[&id];
         let is_paced = mirror.part.as_ref().is_some_and(Part::is_paced);
         let across = mirror.socket.across();
-        across.is_some_and(|across| is_paced || self.sockets[index(across)].blocks())
+        let waits = is_paced || mirror.has_waited;
+        across.is_some_and(|across| waits || self.sockets[index(across)].blocks())
     }
 
     /// Whether messages of this peer go to one of many.
@@ -581,6 +612,9 @@ impl Model {
         let Some(across) = own.across() else {
             return;
         };
+        if self.contests.contains(&id) {
+            return;
+        }
         let to = &self.sockets[index(across)];
         let source_type = self.sockets[index(own)].socket_type;
         // Messages that are decided late may wait; subscriptions among them may not.
@@ -657,6 +691,7 @@ impl Model {
             }
         }
         mirror.close();
+        mirror.closed_at = Some(self.now);
         self.forget_asked(id);
         self.passing.remove(&id);
         self.pending.remove(&id);

@@ -272,7 +272,7 @@ impl World {
             }
             5 | 6 => ctx.stall(cable, until),
             7 | 8 => self.peers[peer].pause(until),
-            9 => self.peers[peer].hang_up(ctx),
+            9 => self.come_back(peer, until),
             10 => {
                 let ports: Vec<u16> = ctx.ports.keys().copied().collect();
                 let port = (!ports.is_empty()).then(|| ctx.random.pick(&ports));
@@ -285,6 +285,29 @@ impl World {
             _ if self.script.kills && !self.ctx.is_over => self.kill(),
             _ => {}
         }
+    }
+
+    /// A peer closes its connection and comes back. Now and then the broker does not learn of that
+    /// before its kernel gives up.
+    fn come_back(&mut self, mut peer: usize, until: Nanos) {
+        let ctx = &mut self.ctx;
+        // Its identity may still belong to its former connection.
+        let named = self.peers.iter().enumerate();
+        let named = named.filter(|(_, peer)| !peer.spec.identity.is_empty());
+        let named: Vec<usize> = named.map(|(index, _)| index).collect();
+        if !named.is_empty() && ctx.random.chance(50) {
+            peer = ctx.random.pick(&named);
+        }
+        let peer = &mut self.peers[peer];
+        if let Some(wire) = peer.wire.as_ref().filter(|_| ctx.random.chance(50)) {
+            ctx.coverage.add("peers that come back unnoticed", 1);
+            let plug = wire.plug.other();
+            ctx.silence(plug.cable);
+            let kind = ErrorKind::TimedOut;
+            let at = until + ctx.random.range(0..=5 * SECOND);
+            ctx.queue.push(at, Event::Break { plug, kind });
+        }
+        peer.hang_up(ctx);
     }
 
     /// A broker is killed, and a new one replaces it.

@@ -73,6 +73,7 @@ impl Node {
                 _ => None,
             });
             let closing: Vec<ConnId> = closing.collect();
+            self.settle_contests(ctx, now);
             self.model.called(&self.core, &closing);
             self.note_cut_off(ctx, &actions);
             for action in actions {
@@ -144,6 +145,7 @@ impl Node {
                 ctx.queue.push(at, Event::Dial(dial));
             }
             Action::Close { id, lingers } => {
+                self.turn_away(ctx, now, id);
                 let host = self.hosts.get_mut(&id).expect("it is closed once");
                 assert_eq!(host.state, State::Open, "{id:?} is closed once");
                 let is_excused = (host.is_suspended || host.is_cut) && !self.cut_off.contains(&id);

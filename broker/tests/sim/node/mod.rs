@@ -18,6 +18,7 @@ mod actions;
 mod audit;
 mod changes;
 mod closing;
+mod contests;
 mod decisions;
 mod http;
 mod questions;

@@ -59,10 +59,12 @@ impl Node {
             Received::Nothing => host.can_read = false,
             // Waiting messages go first; then the end is reported again.
             Received::End => {
+                self.model.ended(id);
                 self.core.handle_read_closed(id, None);
                 self.dying.extend((!host.is_suspended).then_some(id));
             }
             Received::Broken(kind) => {
+                self.model.ended(id);
                 self.core.handle_read_closed(id, Some(&kind.into()));
                 self.dying.extend((!host.is_suspended).then_some(id));
             }
@@ -103,6 +105,7 @@ impl Node {
                     self.model.asked_handler(id, handler);
                 }
             }
+            self.settle_contests(ctx, now);
             self.model.called(&self.core, &[]);
             if flow != Flow::More {
                 self.check_answers(ctx, id, before);

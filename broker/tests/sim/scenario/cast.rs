@@ -62,9 +62,11 @@ impl Scene {
                 (_, false) => curve::client(key, SERVER_KEYS[0]),
             };
         }
-        if !proxy.socket(side).options.router_handover {
-            // Two peers that want one identity wait for each other, which is tested elsewhere.
-            spec.identity.clear();
+        let is_router = socket_type == SocketType::Router && !is_listening;
+        let keeps = is_router && !proxy.socket(side).options.router_handover;
+        // The holder keeps an identity from those that announce it too.
+        if keeps && self.random.chance(30) {
+            spec.identity = b"x".to_vec();
         }
         let behind = &proxy.backend.options;
         let sends = matches!(socket_type, SocketType::Router | SocketType::Pull);

@@ -78,7 +78,7 @@ impl Scene {
             ..RoleConfig::default()
         };
         self.rules(&mut role);
-        let is_large = self.world.ctx.style.profile == Profile::Large;
+        let profile = self.world.ctx.style.profile;
         let beats = self.world.script.beats;
         let random = &mut self.random;
         if random.chance(30) {
@@ -109,8 +109,14 @@ impl Scene {
                 random.pick(&[20, 100, 300])
             };
         }
-        if random.chance(15) && !(is_large && beats) {
-            role.byte_rate = random.pick(&[20_000, 500_000]) * if is_large { 10 } else { 1 };
+        if random.chance(15) && !(profile == Profile::Large && beats) {
+            // Where events never end, all that waits must have gone on soon.
+            let rates: &[u64] = match (beats, profile) {
+                (false, Profile::Large) => &[200_000, 5_000_000],
+                (true, Profile::Mixed) => &[500_000],
+                _ => &[20_000, 500_000],
+            };
+            role.byte_rate = random.pick(rates);
         }
         role
     }
