@@ -39,6 +39,11 @@ impl World {
             check_figures(node, &mut self.ctx);
             check_nothing_lost(&node.model);
             node.model.check_values();
+            assert_eq!(
+                node.model.contests,
+                [].into(),
+                "peers that wait for identities"
+            );
             check_subscriptions(&node.model);
             check_shown_subscriptions(&node.model);
             node.model.check_requests();

@@ -136,6 +136,7 @@ const COVERED: &[&str] = &[
     "handshake-timeout",
     "heartbeat-timeout",
     "HTTP changed",
+    "identities given up",
     "identities kept",
     "impatient clients",
     "items",

@@ -50,6 +50,8 @@ pub(crate) struct Spec {
     pub(crate) socket_type: SocketType,
     /// The longest duration of a connection, if limited.
     pub(crate) stays: Option<Nanos>,
+    /// It comes back after that.
+    pub(crate) returns: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,8 @@ pub(crate) enum Wish {
 #[derive(Debug)]
 pub(crate) struct Peer {
     dial_at: Option<Nanos>,
+    /// It has left, and does not come back.
+    has_left: bool,
     index: usize,
     is_dialling: bool,
     leaves_at: Option<Nanos>,
@@ -106,6 +110,7 @@ impl Peer {
     pub(crate) fn new(ctx: &mut Context, index: usize, spec: Spec, role: Role) -> Self {
         let mut peer = Self {
             dial_at: None,
+            has_left: false,
             index,
             is_dialling: false,
             leaves_at: None,
@@ -197,6 +202,7 @@ impl Peer {
             Role::Reader(_) | Role::Sink(_) | Role::Steerer(_) | Role::Worker(_)
         );
         let is_gone = !ctx.ports.contains_key(&self.spec.port);
+        let is_gone = is_gone || self.has_left;
         if self.spec.is_listening || is_gone || ctx.is_over || (ctx.is_calm && !is_needed) {
             return;
         }
@@ -258,6 +264,7 @@ impl Peer {
         let (plug, beat) = (wire.plug, wire.next_beat());
         if let Some(at) = self.leaves_at.filter(|_| !ctx.is_calm) {
             if at <= ctx.now {
+                self.has_left = !self.spec.returns;
                 self.hang_up(ctx);
                 return;
             }

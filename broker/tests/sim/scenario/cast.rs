@@ -67,6 +67,10 @@ impl Scene {
         // The holder keeps an identity from those that announce it too.
         if keeps && self.random.chance(30) {
             spec.identity = b"x".to_vec();
+            // Where it does not come back, the next one gets the identity.
+            if self.random.chance(50) {
+                (spec.stays, spec.returns) = (Some(2 * SECOND), false);
+            }
         }
         let behind = &proxy.backend.options;
         let sends = matches!(socket_type, SocketType::Router | SocketType::Pull);
@@ -163,6 +167,7 @@ impl Scene {
             quota: u32::try_from(quota).expect("small"),
             read: self.reading(),
             socket_type: own_type,
+            returns: true,
             stays: None,
         }
     }
