@@ -324,14 +324,14 @@ impl Core {
         let is_shown = is_watched && !is_pub;
         let mut shown = Vec::new();
         let before = xpub.subscriptions_of(id);
-        let is_gone = xpub.forget(id, limit, |topic| {
+        let is_gone = xpub.forget(id, limit, |topic, is_kept| {
             if is_shown {
                 shown.push(topic.to_vec());
             }
             let notice = Notice {
                 is_add: false,
                 to_others: !is_pub,
-                to_publishers: (!is_pub).then_some(Change::Cancelled),
+                to_publishers: (!is_pub && !is_kept).then_some(Change::Cancelled),
             };
             upstream.tell(id, across.as_deref_mut(), topic, notice);
         });

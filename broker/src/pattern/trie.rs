@@ -154,6 +154,16 @@ impl Trie {
     ///
     /// Each costs what [`remove`](Self::remove) does, independent of the size of the trie.
     pub fn remove_peer(&mut self, peer: u32, limit: usize, mut emptied: impl FnMut(&[u8])) -> bool {
+        self.remove_peer_beside(NONE, (peer, limit), |topic, _| emptied(topic))
+    }
+
+    /// The same, and calls `emptied` also with each topic that only `other` holds, and true.
+    pub(crate) fn remove_peer_beside(
+        &mut self,
+        other: u32,
+        (peer, limit): (u32, usize),
+        mut emptied: impl FnMut(&[u8], bool),
+    ) -> bool {
         let mut topic = Vec::new();
         for _ in 0..limit {
             let Some(&List {
@@ -164,11 +174,18 @@ impl Trie {
             else {
                 return true;
             };
-            if self.withdraw(leaf, peer, None) == Some(0) {
-                self.nodes.topic_of(leaf, &mut topic);
-                self.nodes.remove(leaf);
-                self.give_back();
-                emptied(&topic);
+            match self.withdraw(leaf, peer, None) {
+                Some(0) => {
+                    self.nodes.topic_of(leaf, &mut topic);
+                    self.nodes.remove(leaf);
+                    self.give_back();
+                    emptied(&topic, false);
+                }
+                Some(1) if self.nodes.leaves[leaf].holders.only() == Some(other) => {
+                    self.nodes.topic_of(leaf, &mut topic);
+                    emptied(&topic, true);
+                }
+                _ => {}
             }
         }
         self.subscriptions_of(peer) == 0

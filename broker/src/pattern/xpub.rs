@@ -132,11 +132,15 @@ impl Xpub {
             let is_verbose = options.xpub_verbose || options.xpub_verboser;
             match inserted {
                 Inserted::First => (Some(Change::Subscribed), true),
+                Inserted::Further if self.is_alone_with_broker(topic) => {
+                    (is_verbose.then_some(Change::Repeated), true)
+                }
                 _ => (is_verbose.then_some(Change::Repeated), is_verbose),
             }
         } else {
             match self.trie.remove(topic, id.slot) {
                 Removed::Last => (Some(Change::Cancelled), true),
+                Removed::Other if self.is_left_to_broker(topic) => (None, true),
                 Removed::Other => (None, options.xpub_verboser),
                 Removed::NotFound => (None, false),
             }
@@ -146,6 +150,16 @@ impl Xpub {
             to_others: !is_pub && is_news,
             to_publishers: change.filter(|_| !is_pub),
         })
+    }
+
+    /// Whether one peer holds this topic, and the broker itself, of which only publishers learn.
+    fn is_alone_with_broker(&self, topic: &[u8]) -> bool {
+        self.trie.holders_of(topic) == 2 && self.is_kept(topic)
+    }
+
+    /// Whether only the broker itself holds this topic.
+    fn is_left_to_broker(&self, topic: &[u8]) -> bool {
+        self.trie.only_holder_of(topic) == Some(ConnTable::OWN_SLOT)
     }
 
     /// The broker subscribes to these topics itself, and to no others; calls `tell` with each topic
@@ -186,9 +200,17 @@ impl Xpub {
     }
 
     /// Removes up to `limit` subscriptions of a departed peer, and calls `emptied` for each topic
-    /// that no peer holds any more; returns whether the peer has none left.
-    pub(crate) fn forget(&mut self, id: ConnId, limit: usize, emptied: impl FnMut(&[u8])) -> bool {
-        let is_gone = self.trie.remove_peer(id.slot, limit, emptied);
+    /// that no peer holds any more, and whether the broker itself still does; returns whether the
+    /// peer has none left.
+    pub(crate) fn forget(
+        &mut self,
+        id: ConnId,
+        limit: usize,
+        emptied: impl FnMut(&[u8], bool),
+    ) -> bool {
+        let own = ConnTable::OWN_SLOT;
+        let peer = (id.slot, limit);
+        let is_gone = self.trie.remove_peer_beside(own, peer, emptied);
         if self.peers.is_empty() && self.trie.subscriptions() == 0 {
             (self.slots, self.last_slots) = (Vec::new(), Vec::new());
             self.stamps = Vec::new();

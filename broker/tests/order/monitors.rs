@@ -1,7 +1,7 @@
 //! Captures and controls in the middle of other events.
 
 use crate::play::{Play, listening, proxy};
-use broker::config::{Config, Overflow, SocketName};
+use broker::config::{CacheConfig, Config, Overflow, SocketName};
 use broker::reason::DropReason;
 use broker::{Action, ConnId, Flow};
 use zmtp::encode::{append_command, append_frame};
@@ -388,4 +388,36 @@ fn a_pub_capture_never_waits() {
     );
     assert_eq!(play.send(source, &["1"]), Flow::Done);
     assert_eq!(play.write(sink), ["1"]);
+}
+
+/// The subscriptions of the broker itself are not shown, and hide none of its peers.
+#[test]
+fn a_reader_is_shown_what_peers_want_whatever_the_broker_keeps() {
+    let mut config = proxy("forwarder");
+    config.capture.socket = listening();
+    config.cache = Some(CacheConfig {
+        topics: vec!["a".to_owned()],
+        ..CacheConfig::default()
+    });
+    let mut play = Play::of(config);
+    let reader = play.join_as(SocketName::Capture, SocketType::Sub);
+    subscribe(&mut play, reader, "");
+    play.write(reader);
+    let peers = [(); 2].map(|()| play.join_as(SocketName::Backend, SocketType::Sub));
+    let shown = |play: &mut Play| play.write(reader).pop();
+    subscribe(&mut play, peers[0], "a");
+    assert_eq!(shown(&mut play).as_deref(), Some("\u{1}a"));
+    subscribe(&mut play, peers[1], "a");
+    assert_eq!(shown(&mut play), None, "it is shown once");
+    let mut cancel = Vec::new();
+    append_command(&mut cancel, "CANCEL", b"a");
+    play.feed(peers[0], &cancel);
+    assert_eq!(shown(&mut play), None, "another peer wants it");
+    play.feed(peers[1], &cancel);
+    assert_eq!(shown(&mut play).as_deref(), Some("\0a"));
+    subscribe(&mut play, peers[0], "a");
+    assert_eq!(shown(&mut play).as_deref(), Some("\u{1}a"));
+    play.lose(peers[0]);
+    play.turns(1);
+    assert_eq!(shown(&mut play).as_deref(), Some("\0a"));
 }
