@@ -16,8 +16,10 @@ use zmtp::Frames;
 use zmtp::encode::append_frame;
 use zmtp::wire::header::MORE;
 
-/// Bytes after which the next chunk begins.
-const CHUNK_SIZE: usize = 64 << 10;
+/// Bytes after which the next chunk begins, at most and at least. The first and the last one are
+/// partly unused, so that each has but an eighth of what a ring may keep.
+const CHUNK_SIZE_MAX: usize = 64 << 10;
+const CHUNK_SIZE_MIN: usize = 512;
 
 /// The longest message that is kept, in bytes.
 const MESSAGE_SIZE_MAX: usize = 1 << 30;
@@ -149,8 +151,9 @@ impl Ring {
         if charge(wire.len()) > self.bytes_max || wire.len() > MESSAGE_SIZE_MAX {
             return self.skip();
         }
+        let size_max = self.chunk_size();
         let has_room =
-            |chunk: &Chunk| chunk.bytes.is_empty() || chunk.bytes.len() + wire.len() <= CHUNK_SIZE;
+            |chunk: &Chunk| chunk.bytes.is_empty() || chunk.bytes.len() + wire.len() <= size_max;
         if !self.chunks.back().is_some_and(has_room) {
             self.begin_chunk();
         }
@@ -182,6 +185,11 @@ impl Ring {
         }
     }
 
+    fn chunk_size(&self) -> usize {
+        let share = usize::try_from(self.bytes_max / 8).unwrap_or(usize::MAX);
+        share.clamp(CHUNK_SIZE_MIN, CHUNK_SIZE_MAX)
+    }
+
     /// The last chunk gets no more messages; the next one begins.
     fn begin_chunk(&mut self) {
         if let Some(chunk) = self.chunks.back_mut() {
@@ -194,7 +202,7 @@ impl Ring {
         let size = if self.chunks.is_empty() {
             0
         } else {
-            CHUNK_SIZE
+            self.chunk_size()
         };
         self.chunks.push_back(Chunk {
             bytes: Vec::with_capacity(size),

@@ -505,6 +505,23 @@ fn a_slow_reader_of_a_ring_goes_on_where_the_ring_begins() {
     assert_eq!(gaps, 1, "where the ring had moved on");
 }
 
+/// Also where the ring is small: a broker with a memory limit must have the rest for its peers.
+#[test]
+fn the_memory_of_a_ring_is_hardly_more_than_it_may_keep() {
+    for bytes_max in [8_000, 100_000, 2_000_000] {
+        let mut config = replaying();
+        config.replay.bytes_max = bytes_max;
+        let mut play = Play::of(config);
+        let publisher = play.publisher();
+        let body = "x".repeat(400);
+        for _ in 0..3 * bytes_max / 400 {
+            play.publish(publisher, "a", &body);
+            let kept = play.core.memory().kept;
+            assert!(kept < bytes_max * 3 / 2, "{kept} bytes for {bytes_max}");
+        }
+    }
+}
+
 #[test]
 fn a_ring_keeps_to_its_limits() {
     for (size, bytes_max, messages_max) in [
