@@ -53,18 +53,22 @@ impl Model {
         mirror.has_waited = true;
         let (user, at) = (mirror.user.clone(), mirror.socket);
         let hands_over = self.sockets[index(at)].options.router_handover;
-        let former = &self.mirrors[&contest.holder];
-        let has_left = former.phase == Phase::Closed || former.has_ended || former.is_mute;
-        let is_silent = former.heard_at.is_none_or(|heard| heard <= contest.since)
+        let has_left = |id: ConnId| {
+            let mirror = &self.mirrors[&id];
+            mirror.phase == Phase::Closed || mirror.has_ended || mirror.is_mute
+        };
+        let is_silent = self.mirrors[&contest.holder]
+            .heard_at
+            .is_none_or(|heard| heard <= contest.since)
             && self.now >= contest.since + NAME_PATIENCE;
         assert!(
-            has_left || is_silent || hands_over,
+            has_left(contest.holder) || is_silent || hands_over,
             "{id:?} took the identity of {:?}, which is alive",
             contest.holder
         );
         if let Some(holder) = self.holder(id, &contest.peer.identity) {
             assert!(
-                holder == contest.holder || hands_over,
+                holder == contest.holder || has_left(holder) || hands_over,
                 "{id:?} took the identity that {holder:?} got meanwhile"
             );
             assert_eq!(user, self.mirrors[&holder].user, "users of one identity");
