@@ -73,8 +73,7 @@ impl Node {
                 _ => None,
             });
             let closing: Vec<ConnId> = closing.collect();
-            self.settle_contests(ctx, now);
-            self.model.called(&self.core, &closing);
+            self.called(ctx, now, &closing);
             self.note_cut_off(ctx, &actions);
             for action in actions {
                 if let Action::Resume(id) = action

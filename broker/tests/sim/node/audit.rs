@@ -78,7 +78,6 @@ impl Node {
             }
         }
         self.check_served();
-        self.model.check_contests();
         // Compares the running account with a recount.
         let (counted, found) = (self.core.memory(), self.core.walk_memory());
         assert_eq!(counted, found, "memory counted, and found");

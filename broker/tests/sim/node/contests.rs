@@ -7,8 +7,15 @@ use broker::{ConnId, ProxyId};
 use std::time::Instant;
 
 impl Node {
+    /// The core was called, and is closing these connections.
+    pub(super) fn called(&mut self, ctx: &mut Context, now: Instant, closing: &[ConnId]) {
+        self.settle_contests(ctx, now);
+        self.model.check_contests();
+        self.model.called(&self.core, closing);
+    }
+
     /// Learns which of the peers that wait for identities have got them.
-    pub(super) fn settle_contests(&mut self, ctx: &mut Context, now: Instant) {
+    fn settle_contests(&mut self, ctx: &mut Context, now: Instant) {
         for id in self.model.contests.clone() {
             let Some(proxy) = self.proxy_of(id) else {
                 continue;

@@ -105,8 +105,7 @@ impl Node {
                     self.model.asked_handler(id, handler);
                 }
             }
-            self.settle_contests(ctx, now);
-            self.model.called(&self.core, &[]);
+            self.called(ctx, now, &[]);
             if flow != Flow::More {
                 self.check_answers(ctx, id, before);
             }
