@@ -39,6 +39,15 @@ impl Node {
         }
     }
 
+    /// The program decides soon, even if nothing else happens.
+    pub(super) fn decide_later(&mut self, ctx: &mut Context) {
+        let mut undecided = self.hosts.keys();
+        if undecided.any(|id| self.model.mirrors[id].is_undecided && self.is_open(*id)) {
+            self.wake(ctx, ctx.now + 20 * MILLISECOND);
+            self.reminders += 1;
+        }
+    }
+
     /// Exactly the peers that wait are listed, with the credentials that they have.
     fn check_undecided(&mut self, now: Instant, (proxy, index): (ProxyId, u32)) {
         let page = self

@@ -272,6 +272,7 @@ impl Node {
             |(id, host): (&ConnId, &Host)| host.is_suspended || self.core.is_blocked(*id);
         let has_stuck = self.hosts.iter().any(is_stuck);
         self.idle_turns += u64::from(!was_asked && !has_acted && !has_stuck);
+        self.decide_later(ctx);
         self.schedule(ctx);
     }
 

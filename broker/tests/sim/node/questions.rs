@@ -18,6 +18,9 @@ use zmtp::SocketType;
 /// Closed peers that a socket remembers, whatever the number of proxies.
 const REMEMBERED: usize = 1000;
 
+/// The same for all sockets together.
+const REMEMBERED_IN_ALL: usize = 16_384;
+
 impl Node {
     /// Asks about a proxy between two turns, and sometimes kicks peers.
     pub(super) fn ask(&mut self, ctx: &mut Context, now: Instant) {
@@ -172,8 +175,9 @@ impl Node {
         let count: u64 = counts.iter().map(|(_, count)| count).sum();
         let total = usize::try_from(count).expect("few").min(REMEMBERED);
         let limit = some_limit(ctx);
-        // A part of a memory limit holds fewer.
-        let has_limit = self.config.memory_limit > 0;
+        // A part of a memory limit holds fewer, and so does one list of many.
+        let lists = SocketName::ALL.len() * self.config.proxies.len();
+        let has_limit = self.config.memory_limit > 0 || total > REMEMBERED_IN_ALL / lists;
         let closed = pages(
             limit,
             (!has_limit).then_some(total),
