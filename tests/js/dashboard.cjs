@@ -147,7 +147,8 @@ main().then(() => 0, (error) => {
   return 1;
 }).then((code) => {
   browser.on('exit', () => {
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    // Its children end a little later, and may still write.
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
     process.exit(code);
   });
   browser.kill();
