@@ -327,7 +327,7 @@ impl Core {
                 }
                 // Messages received before it are queued before it.
                 self.outbox.end_runs(&mut self.conns, input);
-                self.turn.charge(cost::SUBSCRIPTION);
+                self.turn.charge(cost::subscription(topic.len()));
                 let is_closed = self.subscribe(id, &input.bytes()[topic], add);
                 *quota -= 1;
                 if is_closed {

@@ -388,7 +388,7 @@ impl Core {
             return;
         };
         let held = xpub.subscriptions_of(id).max(xpub.wanted_of(id));
-        self.turn.charge(held as u64 * cost::SUBSCRIPTION);
+        self.turn.charge(held as u64 * cost::subscription(0));
         // It may subscribe again: those of a closed peer are cancelled little by little.
         if held > NARROWED_AT_ONCE_MAX {
             return self.close_later(id, CloseReason::RoleChanged);

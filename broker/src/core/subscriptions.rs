@@ -11,6 +11,7 @@ use crate::conn::{Conn, ConnTable, Origin};
 use crate::core::Core;
 use crate::core::deferred::Deferred;
 use crate::core::roles::Wish;
+use crate::core::turn::cost;
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{CANCELS_IN_A_ROW_MAX, TELLS_IN_A_ROW_MAX, UPSTREAM_BYTES_MAX};
 use crate::pattern::xpub::{Notice, Xpub};
@@ -284,8 +285,8 @@ impl Core {
         departing.push_back(id);
     }
 
-    /// Cancels up to `limit` subscriptions of departed peers, some for each proxy in turn; returns
-    /// the number.
+    /// Cancels up to `limit` subscriptions of departed peers, some for each proxy in turn, until
+    /// the turn is spent; returns the number.
     pub(super) fn cancel_departed(&mut self, limit: usize) -> usize {
         let mut cancelled = 0;
         while cancelled < limit {
@@ -303,6 +304,9 @@ impl Core {
             }
             if !self.proxies[proxy].departing.is_empty() {
                 self.pending.departing.push_back(proxy);
+            }
+            if self.turn.cuts() {
+                break;
             }
         }
         cancelled
@@ -324,7 +328,9 @@ impl Core {
         let is_shown = is_watched && !is_pub;
         let mut shown = Vec::new();
         let before = xpub.subscriptions_of(id);
+        let mut work = 0;
         let is_gone = xpub.forget(id, limit, |topic, is_kept| {
+            work += cost::topic(topic.len());
             if is_shown {
                 shown.push(topic.to_vec());
             }
@@ -336,6 +342,7 @@ impl Core {
             upstream.tell(id, across.as_deref_mut(), topic, notice);
         });
         let cancelled = before - xpub.subscriptions_of(id);
+        self.turn.charge(work);
         if is_gone && let Some(closing) = self.conns.closing_mut(id) {
             closing.is_cancelling = false;
             if closing.is_closed {

@@ -45,7 +45,12 @@ pub(super) mod cost {
     /// A system call that reads.
     pub(crate) const READ: u64 = 2_000;
     /// A peer subscribes or cancels.
-    pub(crate) const SUBSCRIPTION: u64 = 400;
+    const SUBSCRIPTION: u64 = 400;
+    /// A byte of a long topic whose place among all topics is looked for, if each beginning of it
+    /// is a topic too.
+    const TOPIC_BYTE: u64 = 32;
+    /// Bytes of a topic that cost nothing more.
+    const SHORT_TOPIC_SIZE: usize = 32;
     /// A message is queued for one more peer.
     pub(crate) const TARGET: u64 = 40;
     /// The same, where there are so many that the processor must fetch each from memory.
@@ -75,6 +80,18 @@ pub(super) mod cost {
     #[inline]
     pub(crate) fn repetition(compared: usize) -> u64 {
         MESSAGE + compared as u64 / 2
+    }
+
+    /// A peer subscribes to a topic of this length, or cancels it.
+    #[inline]
+    pub(crate) fn subscription(topic_len: usize) -> u64 {
+        SUBSCRIPTION + topic(topic_len)
+    }
+
+    /// The place of a topic of this length is looked for, with many others.
+    #[inline]
+    pub(crate) fn topic(len: usize) -> u64 {
+        len.saturating_sub(SHORT_TOPIC_SIZE) as u64 * TOPIC_BYTE
     }
 
     /// Whether this number of targets exceeds the caches of a processor.
