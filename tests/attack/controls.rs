@@ -7,7 +7,7 @@ use zmqd_tests::clock::idle;
 use zmqd_tests::raw::{MORE, frame};
 
 use crate::scene::Scene;
-use crate::swarm::{Buffers, Swarm, greet, subscriber, write_within};
+use crate::swarm::{Buffers, Swarm, connect, greet, subscriber, write_within};
 use crate::{Attack, Same, peers};
 
 pub(crate) const ATTACKS: &[Attack] = &[
@@ -23,6 +23,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
         questions(scene, Asker::IsThereAtTheStop)
     })
     .beside(Same::Publications),
+    Attack::new("1,000 slow readers of /metrics", "forwarder", readers)
+        .http()
+        .beside(Same::Publications),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,4 +77,41 @@ fn ask_before_the_stop(scene: &mut Scene, many: &[u8]) {
             left
         }
     }));
+}
+
+/// Clients of HTTP that ask for all figures of thousands of peers, and do not read.
+fn readers(scene: &mut Scene) -> String {
+    let address = scene.broker.http_address();
+    let swarm = Swarm::connect(
+        scene.backend(),
+        peers(3000),
+        &subscriber(b"nothing"),
+        Buffers::Small,
+    );
+    let paths = [
+        "metrics",
+        "api/v1/status",
+        "api/v1/proxies/attacked/peers",
+        "healthz",
+    ];
+    let (mut asked, mut refused) = (0, 0);
+    while scene.again() {
+        let mut clients = Vec::new();
+        for index in 0..peers(1000) {
+            let path = paths[index % paths.len()];
+            let head = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n\r\n").repeat(20);
+            let Ok(stream) = connect(&address, Buffers::Small) else {
+                refused += 1;
+                continue;
+            };
+            asked += write_within(&stream, head.as_bytes(), Duration::from_millis(10)) / 20;
+            clients.push(stream);
+        }
+        idle(Duration::from_millis(500));
+    }
+    let (peers, rounds) = (swarm.len(), scene.rounds());
+    format!(
+        "{peers} peers, {rounds} times, {} kB of questions, {refused} refused",
+        asked * 20 / 1000
+    )
 }

@@ -21,6 +21,7 @@ mod brokers;
 mod controls;
 mod honest;
 mod inputs;
+mod late;
 mod queues;
 mod report;
 mod scene;
@@ -43,6 +44,8 @@ use scene::Scene;
 /// An attack, and its broker.
 #[derive(Clone, Copy)]
 pub(crate) struct Attack {
+    /// Whether the broker answers HTTP.
+    pub(crate) has_http: bool,
     pub(crate) kind: &'static str,
     /// Memory limit in bytes, if not the default.
     pub(crate) limit: Option<u64>,
@@ -72,6 +75,7 @@ impl Attack {
         run: fn(&mut Scene) -> String,
     ) -> Self {
         Self {
+            has_http: false,
             kind,
             limit: None,
             listeners: 1,
@@ -84,6 +88,11 @@ impl Attack {
 
     pub(crate) const fn beside(mut self, same: Same) -> Self {
         self.same = Some(same);
+        self
+    }
+
+    pub(crate) const fn http(mut self) -> Self {
+        self.has_http = true;
         self
     }
 
@@ -172,6 +181,7 @@ fn it_stays_itself() {
         inputs::ATTACKS,
         brokers::ATTACKS,
         controls::ATTACKS,
+        late::ATTACKS,
         storms::ATTACKS,
         security::ATTACKS,
     ]

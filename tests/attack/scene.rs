@@ -68,15 +68,21 @@ impl Scene {
             )
         });
         let files = Files::new();
+        let http = if attack.has_http {
+            "http = \"127.0.0.1:0\"\n"
+        } else {
+            ""
+        };
         let text = format!(
-            "{limit}[[proxy]]\nname = \"attacked\"\nkind = \"{}\"\nfrontend.bind = [{listeners}]\n\
+            "{limit}{http}[[proxy]]\nname = \"attacked\"\nkind = \"{}\"\nfrontend.bind = [{listeners}]\n\
              backend.{any}\ncontrol.{any}\n{}\n{}",
             attack.kind,
             files.name_in(attack.options),
             others.concat()
         );
         let config = Scratch::new("toml", &text);
-        let endpoints = attack.listeners + 2 + 4;
+        let replay = usize::from(attack.options.starts_with("replay"));
+        let endpoints = attack.listeners + 2 + replay + 4;
         let broker = Zmqd::start_under_expecting(endpoints, URGENT, &["run", config.path()]);
         Self {
             before_the_stop: None,

@@ -41,13 +41,7 @@ impl Scene {
         ];
         let config = Scratch::new("toml", &text.concat());
         let broker = Zmqd::start_expecting(6, &["run", config.path()]);
-        let address = wait_until("the line for HTTP", || {
-            let lines = broker.lines();
-            let mut found = lines
-                .iter()
-                .filter_map(|line| line.strip_prefix("http bound http://"));
-            Some(found.next()?.trim_end_matches('/').to_owned())
-        });
+        let address = broker.http_address();
         Self {
             address,
             broker,

@@ -330,6 +330,19 @@ impl Zmqd {
         self.stdout.so_far()
     }
 
+    /// The address for HTTP, once it is announced.
+    #[must_use]
+    #[track_caller]
+    pub fn http_address(&self) -> String {
+        wait_until("the address for HTTP", || {
+            let lines = self.lines();
+            let mut found = lines
+                .iter()
+                .filter_map(|line| line.strip_prefix("http bound http://"));
+            Some(found.next()?.trim_end_matches('/').to_owned())
+        })
+    }
+
     /// How many lines of the log contain `needle` so far.
     #[must_use]
     pub fn log_count(&self, needle: &str) -> usize {

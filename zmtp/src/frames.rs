@@ -43,8 +43,8 @@ impl<'a> Frames<'a> {
         Self { rest: message }
     }
 
-    /// The body of the next frame, which stays the next one; empty at the end. In front of the first
-    /// frame it is the topic that subscriptions match.
+    /// The body of the next frame, which stays the next one; empty at the end. In front of the
+    /// first frame it is the topic that subscriptions match.
     #[must_use]
     #[inline]
     pub fn first(&self) -> &'a [u8] {

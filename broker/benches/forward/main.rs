@@ -113,7 +113,8 @@ fn cache(proxy: &mut ProxyConfig) {
     proxy.cache = Some(CacheConfig::default());
 }
 
-/// The same, with room for a part of the topics of a batch: each message takes the place of another.
+/// The same, with room for a part of the topics of a batch: each message takes the place of
+/// another.
 fn small_cache(proxy: &mut ProxyConfig) {
     proxy.cache = Some(CacheConfig {
         bytes_max: 256 << 10,

@@ -8,17 +8,6 @@ use std::time::Duration;
 
 use zmqd_tests::{ANY, Python, Scratch, Zmqd, wait_until};
 
-/// The address in the line that a broker prints for HTTP.
-fn address(broker: &Zmqd) -> String {
-    wait_until("the line for HTTP", || {
-        let lines = broker.lines();
-        let mut found = lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("http bound http://"));
-        Some(found.next()?.trim_end_matches('/').to_owned())
-    })
-}
-
 /// The whole answer to a request of HTTP/1.0.
 fn get(address: &str, path: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else {
@@ -44,7 +33,7 @@ fn has_sample(address: &str, sample: &str) -> bool {
 fn metrics_and_views_show_the_traffic() {
     let http = ["--http", "127.0.0.1:0", "--name", "orders"];
     let broker = Zmqd::forwarder(&http);
-    let address = address(&broker);
+    let address = broker.http_address();
     let mut python = Python::beside(&broker);
     python.run(
         r#"
@@ -96,7 +85,7 @@ fn the_address_moves_by_a_reload_and_one_in_use_rejects_it() {
     };
     let config = Scratch::new("toml", &file("http = \"127.0.0.1:0\""));
     let broker = Zmqd::start_expecting(2, &["run", config.path()]);
-    let first = address(&broker);
+    let first = broker.http_address();
     let reload = |http: &str, result: &str| {
         fs::write(config.path(), file(http)).expect("a file");
         let before = broker.log_count(result);
@@ -168,7 +157,7 @@ fn other_machines_need_the_token_of_a_file_that_is_secret() {
     );
     mode(0o600);
     let broker = Zmqd::start_expecting(2, &with_token);
-    let address = address(&broker).replace("0.0.0.0", "127.0.0.1");
+    let address = broker.http_address().replace("0.0.0.0", "127.0.0.1");
     assert!(get(&address, "/metrics").contains(" 401 "));
     assert!(get(&address, "/healthz").contains(" 200 "));
     let request = "/metrics HTTP/1.0\r\nAuthorization: Bearer 0123456789abcdef\r\nX:";

@@ -25,13 +25,7 @@ impl Broker {
             "127.0.0.1:0",
         ];
         let process = home.start(2, &queue);
-        let address = wait_until("the address for HTTP", || {
-            let lines = process.lines();
-            let mut found = lines
-                .iter()
-                .filter_map(|it| it.strip_prefix("http bound http://"));
-            found.next().map(|it| it.trim_end_matches('/').to_owned())
-        });
+        let address = process.http_address();
         Self {
             address,
             _process: process,
