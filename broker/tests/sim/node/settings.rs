@@ -293,22 +293,17 @@ impl Node {
 
     /// Replaces the list of clients of a socket, or its own key.
     pub(super) fn change_keys(&mut self, ctx: &mut Context, now: Instant) {
-        let key = SocketKey {
-            proxy: self.draw_proxy(ctx),
-            side: ctx.random.pick(&SocketName::SIDES),
-        };
-        // What is not applied must not be in the configuration, which another change would apply.
-        if self.changeable(key).is_none() {
+        // Lists of clients give roles too, which are changed elsewhere.
+        if !self.config.roles.is_empty() {
             return;
         }
+        let servers = self.servers_with_lists();
+        if servers.is_empty() {
+            return;
+        }
+        let key = ctx.random.pick(&servers);
         let former = self.config.clone();
         let config = self.config.proxies[key.proxy as usize].socket_mut(key.side);
-        let is_server = matches!(config.mechanism, MechanismConfig::CurveServer(_));
-        // Lists of clients give roles too, which are changed elsewhere.
-        let has_roles = !former.roles.is_empty();
-        if !is_server || config.admission == Admission::Program || has_roles {
-            return;
-        }
         let has_other_key = ctx.random.chance(25);
         let ports = config
             .bind
@@ -340,6 +335,25 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// The sides that are servers of CURVE with lists of clients, or with none. What is not applied
+    /// must not be in the configuration, which another change would apply.
+    fn servers_with_lists(&self) -> Vec<SocketKey> {
+        let mut servers = Vec::new();
+        for (proxy, config) in (0..).zip(&self.config.proxies) {
+            for side in SocketName::SIDES {
+                let (key, socket) = (SocketKey { proxy, side }, config.socket(side));
+                let is_server = matches!(socket.mechanism, MechanismConfig::CurveServer(_));
+                if is_server
+                    && socket.admission != Admission::Program
+                    && self.changeable(key).is_some()
+                {
+                    servers.push(key);
+                }
+            }
+        }
+        servers
     }
 
     fn reload_keys(

@@ -92,7 +92,7 @@ impl Scene {
             }
             role.sides = Some(sides);
         }
-        if needed == [false; 2] && random.chance(40) {
+        if needed == [false; 2] && random.chance(60) {
             role.max_connections = 1 + u32::try_from(random.below(4)).expect("few");
         }
         if needed == [false; 2] && !may_change && random.chance(20) {
