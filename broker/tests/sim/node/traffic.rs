@@ -117,6 +117,8 @@ impl Node {
             let mut has_moved = false;
             while let Some(target) = self.core.poll_urgent() {
                 ctx.coverage.add("written from the scratch", 1);
+                // The memory limit may have emptied its queue after the message found it full.
+                has_moved |= self.core.egress(target).is_some_and(Egress::is_empty);
                 has_moved |= self.write(ctx, target, input.buffer());
                 self.core.keep_rest(target, input);
             }
