@@ -74,8 +74,8 @@ impl Scene {
             ""
         };
         let text = format!(
-            "{limit}{http}[[proxy]]\nname = \"attacked\"\nkind = \"{}\"\nfrontend.bind = [{listeners}]\n\
-             backend.{any}\ncontrol.{any}\n{}\n{}",
+            "{limit}{http}[[proxy]]\nname = \"attacked\"\nkind = \"{}\"\n\
+             frontend.bind = [{listeners}]\nbackend.{any}\ncontrol.{any}\n{}\n{}",
             attack.kind,
             files.name_in(attack.options),
             others.concat()

@@ -104,7 +104,7 @@ impl Model {
         mirror.has_ended = true;
     }
 
-    /// No peer waits for an identity for ever.
+    /// Each wait for an identity ends.
     pub(crate) fn check_contests(&self) {
         for id in &self.contests {
             let contest = self.mirrors[id].contest.as_ref();
