@@ -114,14 +114,7 @@ impl Node {
                 self.core.is_blocked(**target) && is_at_high_water(&self.core, **target, options)
             };
             full.extend(targets.iter().filter(is_full));
-            let mut has_moved = false;
-            while let Some(target) = self.core.poll_urgent() {
-                ctx.coverage.add("written from the scratch", 1);
-                // The memory limit may have emptied its queue after the message found it full.
-                has_moved |= self.core.egress(target).is_some_and(Egress::is_empty);
-                has_moved |= self.write(ctx, target, input.buffer());
-                self.core.keep_rest(target, input);
-            }
+            let has_moved = self.write_urgent(ctx, input);
             match flow {
                 Flow::Flush => {
                     assert!(has_moved, "{id:?} waits for a queue that cannot be written");
@@ -241,6 +234,19 @@ impl Node {
             self.model.writing(&self.core, id);
             self.model.wrote(id, &plain, taken);
         }
+    }
+
+    /// Writes the queues that cannot wait; returns whether one has become shorter.
+    fn write_urgent(&mut self, ctx: &mut Context, input: &Input) -> bool {
+        let mut has_moved = false;
+        while let Some(target) = self.core.poll_urgent() {
+            ctx.coverage.add("written from the scratch", 1);
+            // The memory limit may have emptied its queue after the message found it full.
+            has_moved |= self.core.egress(target).is_some_and(Egress::is_empty);
+            has_moved |= self.write(ctx, target, input.buffer());
+            self.core.keep_rest(target, input);
+        }
+        has_moved
     }
 
     /// Writes a queue until the kernel accepts no more; returns whether anything was written.
