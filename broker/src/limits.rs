@@ -36,6 +36,10 @@ pub const KEPT_IN_A_ROW_MAX: usize = 200;
 /// Topics or messages looked at per turn for peers that get last values or messages again.
 pub const KEPT_PER_TURN_MAX: usize = 4000;
 
+/// Subscriptions inside another one, with values still to be sent, up to which that one can be
+/// cancelled: all are looked at in one turn, in about a millisecond.
+pub const WISHES_INSIDE_MAX: usize = 10_000;
+
 /// The longest topic that has a last value, in bytes.
 pub const CACHE_TOPIC_SIZE_MAX: usize = 1024;
 

@@ -65,7 +65,7 @@ impl Core {
             return true;
         };
         let (own, was_closing) = (conn.socket, conn.closes_later);
-        let has_values = self.cache_behind(own).is_some();
+        let has_values = self.values_of(own).is_some();
         let held = self.subscriptions_held(id, own);
         let changed = self.change_subscriptions(id, own, |xpub, options, tell| {
             xpub.handle_subscription(id, (topic, add), options, tell)

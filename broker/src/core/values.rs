@@ -8,9 +8,12 @@ use crate::core::turn::{self, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::{KEPT_AT_ONCE_MAX, KEPT_IN_A_ROW_MAX};
 use crate::pattern::Pattern;
+use crate::pattern::xpub::Xpub;
 use crate::proxy::cache::{Batch, Cache, Passing};
 use crate::proxy::observers::{KeptMemory, signed};
 use crate::proxy::ring::append_numbered;
+use crate::proxy::wishes::TooMany;
+use crate::reason::CloseReason;
 use crate::view::{PAGE_LEN_MAX, ValueView};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -62,29 +65,41 @@ impl Core {
         caches.map(Cache::departed_memory).sum()
     }
 
-    /// The values for the subscribers of a socket. Those of a capture get none.
-    pub(super) fn cache_behind(&mut self, socket: SocketId) -> Option<&mut Cache> {
+    /// The values for the subscribers of a socket, and the side that sends them. Subscribers of a
+    /// capture get none.
+    pub(super) fn values_of(&mut self, socket: SocketId) -> Option<(&mut Cache, &Xpub)> {
         let socket = &self.sockets[socket];
         socket.across?;
-        self.proxies[socket.proxy].observers.cache_mut()
+        let Pattern::Xpub(xpub) = &socket.pattern else {
+            return None;
+        };
+        let observers = &mut self.proxies[socket.proxy].observers;
+        Some((observers.cache_mut()?, xpub))
     }
 
     /// A peer has subscribed to a topic: it gets the values of that, as many as its queue has room
     /// for at once.
     pub(super) fn offer_values(&mut self, id: ConnId, socket: SocketId, topic: &[u8]) {
-        let Some(cache) = self.cache_behind(socket) else {
+        let Some((cache, xpub)) = self.values_of(socket) else {
             return;
         };
         let waits = cache.owes(id);
-        if cache.offer(id, topic) && !waits {
+        let looked_at = cache.offer(id, topic, xpub);
+        self.turn.charge(looked_at as u64 * cost::CANCEL);
+        if !waits {
             self.send_values(id, KEPT_AT_ONCE_MAX);
         }
     }
 
-    /// A peer has cancelled a subscription.
+    /// A peer has cancelled a subscription. It is closed if that is around too many others whose
+    /// values it is still to get.
     pub(super) fn withdraw_values(&mut self, id: ConnId, socket: SocketId, topic: &[u8]) {
-        if let Some(cache) = self.cache_behind(socket) {
-            cache.withdraw(id, topic);
+        let Some((cache, xpub)) = self.values_of(socket) else {
+            return;
+        };
+        match cache.withdraw(id, topic, xpub) {
+            Ok(looked_at) => self.turn.charge(looked_at as u64 * cost::CANCEL),
+            Err(TooMany) => self.close_later(id, CloseReason::TooManySubscriptions),
         }
     }
 

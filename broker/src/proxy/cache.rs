@@ -12,12 +12,12 @@
 use crate::config::CacheConfig;
 use crate::conn::egress::{DIRECT_SIZE_MIN, Shared, Store};
 use crate::ids::ConnId;
-use crate::limits::CACHE_TOPIC_SIZE_MAX;
+use crate::limits::{CACHE_TOPIC_SIZE_MAX, WISHES_INSIDE_MAX};
 use crate::pattern::begins_with;
 use crate::pattern::trie::Trie;
 use crate::pattern::xpub::Xpub;
 use crate::proxy::waiters::Waiters;
-use crate::proxy::wishes::Wishes;
+use crate::proxy::wishes::{TooMany, Wishes};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -448,34 +448,57 @@ impl Cache {
         }
     }
 
-    /// A peer has subscribed to a topic: it is to get the values of that. Returns false if there
-    /// are none.
-    pub(crate) fn offer(&mut self, id: ConnId, topic: &[u8]) -> bool {
+    /// Whether any topic that begins with this one has a value.
+    fn has_any(&self, prefix: &[u8]) -> bool {
         let mut is_there = false;
-        self.topics.for_each_topic_from(topic, |found, _| {
-            is_there = begins_with(found, topic);
+        self.topics.for_each_topic_from(prefix, |found, _| {
+            is_there = begins_with(found, prefix);
             ControlFlow::Break(())
         });
-        if !is_there {
-            return false;
+        is_there
+    }
+
+    /// A peer has subscribed to a topic: it is to get the values of that. Returns the number of its
+    /// subscriptions that were looked at.
+    pub(crate) fn offer(&mut self, id: ConnId, topic: &[u8], xpub: &Xpub) -> usize {
+        let mut looked_at = 0;
+        if !self.has_any(topic) {
+            return looked_at;
         }
         let is_new = self.subscribers.get(id).is_none();
         let wishes = self.subscribers.get_or_default(id);
         let before = if is_new { 0 } else { wishes.memory() };
-        wishes.add(topic, self.updates);
+        wishes.add(id, (topic, self.updates), xpub, &mut looked_at);
         self.wishes_bytes = self.wishes_bytes - before + wishes.memory();
-        true
+        self.forget_fulfilled(id);
+        looked_at
     }
 
-    /// A peer has cancelled a subscription: it gets no more values for that.
-    pub(crate) fn withdraw(&mut self, id: ConnId, topic: &[u8]) {
+    /// A peer has cancelled a subscription: it gets no more values for that alone. Returns the
+    /// number of its subscriptions that were looked at.
+    pub(crate) fn withdraw(
+        &mut self,
+        id: ConnId,
+        topic: &[u8],
+        xpub: &Xpub,
+    ) -> Result<usize, TooMany> {
+        let mut looked_at = 0;
+        let has_values = self.has_any(topic);
         let Some(wishes) = self.subscribers.get_mut(id) else {
-            return;
+            return Ok(looked_at);
         };
         self.wishes_bytes -= wishes.memory();
-        wishes.withdraw(topic);
+        let most = (&mut looked_at, WISHES_INSIDE_MAX);
+        let done = wishes.withdraw(id, (topic, has_values), xpub, most);
         self.wishes_bytes += wishes.memory();
-        if wishes.len() == 0 {
+        self.forget_fulfilled(id);
+        done.map(|()| looked_at)
+    }
+
+    /// Forgets a peer that is to get no more values.
+    fn forget_fulfilled(&mut self, id: ConnId) {
+        let wishes = self.subscribers.get(id);
+        if wishes.is_some_and(|wishes| wishes.len() == 0) {
             self.forget(id);
         }
     }

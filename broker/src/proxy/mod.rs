@@ -15,7 +15,7 @@ pub(crate) mod ring;
 pub(crate) mod socket;
 mod topic_counts;
 mod waiters;
-mod wishes;
+pub(crate) mod wishes;
 
 use observers::Observers;
 pub(crate) use socket::{Linger, Socket, Undelivered};

@@ -3,13 +3,16 @@
 use crate::changes::{endpoint, named};
 use crate::play::Play;
 use broker::config::{CacheConfig, Config, ProxyConfig, ReplayConfig, SocketName, diff};
+use broker::limits::WISHES_INSIDE_MAX;
 use broker::view::{CacheView, ReplayView};
 use broker::{Applied, ChangeError, ConnId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use zmtp::encode::append_command;
 use zmtp::limits::GREETING_SIZE;
 use zmtp::{Frame, Frames, SocketType};
+
+mod at_random;
 
 const FRONT: SocketName = SocketName::Frontend;
 const BACK: SocketName = SocketName::Backend;
@@ -177,6 +180,65 @@ fn a_value_comes_once_however_many_subscriptions_match_it() {
         "ab has stayed subscribed to"
     );
     play.check_memory();
+}
+
+#[test]
+fn a_value_does_not_come_again_when_one_of_its_subscriptions_is_cancelled() {
+    let mut config = caching(&[""]);
+    config.backend.options.sndhwm = 2;
+    let mut play = Play::of(config);
+    let publisher = play.publisher();
+    for topic in ["a", "ab1", "ab2", "ac1", "ac2"] {
+        play.publish(publisher, topic, "1");
+    }
+    let before = play.core.memory();
+    let read = |play: &mut Play, id: ConnId| {
+        let sent = play.write_up_to(id, usize::MAX);
+        play.turns(1);
+        let read = messages(&sent);
+        read.iter().map(|it| it.join("=")).collect::<Vec<_>>()
+    };
+    // The outer one goes on where the inner one was.
+    let reader = play.reader_of(&["ab"]);
+    assert_eq!(play.read_all(reader), ["ab1=1", "ab2=1"]);
+    play.subscribe(reader, "a");
+    play.command(reader, "CANCEL", "ab");
+    play.check_memory();
+    assert_eq!(play.read_all(reader), ["a=1", "ac1=1", "ac2=1"]);
+    // An inner one goes on where the outer one was.
+    let reader = play.reader_of(&["a"]);
+    assert_eq!(read(&mut play, reader), ["a=1"]);
+    for topic in ["ab", "ac2"] {
+        play.subscribe(reader, topic);
+    }
+    assert_eq!(read(&mut play, reader), ["ab1=1"]);
+    play.command(reader, "CANCEL", "a");
+    play.check_memory();
+    assert_eq!(play.read_all(reader), ["ab2=1", "ac2=1"]);
+    assert_eq!(play.core.memory().kept, before.kept);
+    play.check_memory();
+}
+
+#[test]
+fn a_peer_that_cancels_around_too_many_waiting_subscriptions_is_closed() {
+    for (inside, closed) in [(WISHES_INSIDE_MAX, 0), (WISHES_INSIDE_MAX + 1, 1)] {
+        let mut config = caching(&[""]);
+        config.backend.options.sndhwm = 2;
+        let mut play = Play::of(config);
+        let publisher = play.publisher();
+        for number in 0..=WISHES_INSIDE_MAX {
+            play.publish(publisher, &format!("{number:05}"), "1");
+        }
+        let reader = play.reader_of(&[""]);
+        for number in 0..inside {
+            play.subscribe(reader, &format!("{number:05}"));
+        }
+        play.command(reader, "CANCEL", "");
+        let counters = &play.core.statistics()[1].counters;
+        assert_eq!(counters.closed_for("too-many-subscriptions"), closed);
+        play.turns(1000);
+        play.check_memory();
+    }
 }
 
 #[test]
@@ -610,132 +672,4 @@ fn kept_messages_survive_a_change_of_their_limits_and_go_with_their_table() {
     play.turns(2);
     assert_eq!(play.core.memory().kept, 0);
     play.check_memory();
-}
-
-#[test]
-fn subscribers_at_random_get_each_newest_value_once_and_then_every_message() {
-    let mut state = 7_u64;
-    let mut random = move |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        usize::try_from(state >> 33).expect("31 bits") % below
-    };
-    for _ in 0..30 {
-        let mut config = caching(&[""]);
-        let sndhwm = [0, 4, 40][random(3)];
-        config.backend.options.sndhwm = sndhwm;
-        let mut play = Play::of(config);
-        let publisher = play.publisher();
-        let topics: Vec<String> = (0..60)
-            .map(|it| format!("{}{it}", ["a", "b"][it % 2]))
-            .collect();
-        let mut values: BTreeMap<String, u64> = BTreeMap::new();
-        let mut readers: Vec<Reader> = Vec::new();
-        for number in 1..800_u64 {
-            match random(10) {
-                0 if readers.len() < 5 => readers.push(Reader::new(play.reader_of(&[]))),
-                1 if !readers.is_empty() => {
-                    let index = random(readers.len());
-                    let topic = ["", "a", "b", "a1", "b2"][random(5)];
-                    readers[index].subscribe(topic, &values);
-                    play.subscribe(readers[index].id, topic);
-                }
-                2 | 3 if !readers.is_empty() => {
-                    let index = random(readers.len());
-                    let sent = play.write_up_to(readers[index].id, usize::MAX);
-                    readers[index].read(&sent);
-                    play.turns(1);
-                }
-                _ => {
-                    let topic = &topics[random(60)];
-                    play.publish(publisher, topic, &number.to_string());
-                    values.insert(topic.clone(), number);
-                }
-            }
-            play.check_memory();
-        }
-        for mut reader in readers {
-            loop {
-                let sent = play.write_up_to(reader.id, usize::MAX);
-                if sent.is_empty() {
-                    break;
-                }
-                reader.read(&sent);
-                play.turns(1);
-            }
-            reader.check(&values, sndhwm == 0);
-        }
-    }
-}
-
-/// A subscriber, and what it must get.
-struct Reader {
-    /// The values that it was to get when it subscribed.
-    due: BTreeMap<String, u64>,
-    id: ConnId,
-    /// The number in the last message of each topic.
-    seen: BTreeMap<String, u64>,
-    wanted: BTreeSet<String>,
-}
-
-impl Reader {
-    fn new(id: ConnId) -> Self {
-        Self {
-            due: BTreeMap::new(),
-            id,
-            seen: BTreeMap::new(),
-            wanted: BTreeSet::new(),
-        }
-    }
-
-    fn wants(&self, topic: &str) -> bool {
-        self.wanted
-            .iter()
-            .any(|prefix| topic.starts_with(&**prefix))
-    }
-
-    fn subscribe(&mut self, prefix: &str, values: &BTreeMap<String, u64>) {
-        for (topic, number) in values.iter().filter(|(topic, _)| topic.starts_with(prefix)) {
-            if !self.wants(topic) {
-                self.due.insert(topic.clone(), *number);
-            }
-        }
-        self.wanted.insert(prefix.to_owned());
-    }
-
-    /// Numbers of a topic only grow, and none comes again.
-    fn read(&mut self, sent: &[u8]) {
-        for frames in messages(sent) {
-            let (topic, number) = (&frames[0], frames[1].parse().expect("a number"));
-            assert!(self.wants(topic), "{frames:?}");
-            let due = self.due.remove(topic);
-            assert!(
-                due.is_none_or(|due| due <= number),
-                "{frames:?}, {due:?} is due"
-            );
-            let former = self.seen.insert(topic.clone(), number);
-            assert!(
-                former.is_none_or(|it| it < number),
-                "{frames:?} after {former:?}"
-            );
-        }
-    }
-
-    fn check(&self, values: &BTreeMap<String, u64>, has_room: bool) {
-        for (topic, number) in &self.due {
-            // A newer message was for it, and its queue was full.
-            assert!(
-                !has_room && values[topic] > *number,
-                "{topic}={number} never came"
-            );
-        }
-        for (topic, newest) in values.iter().filter(|_| has_room) {
-            let seen = self.seen.get(topic);
-            assert!(
-                !self.wants(topic) || seen.is_none_or(|it| it == newest),
-                "{topic}"
-            );
-        }
-    }
 }

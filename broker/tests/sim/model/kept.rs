@@ -256,9 +256,22 @@ impl Model {
         }
     }
 
-    /// A peer has cancelled a subscription: values may still be in its queue, and any value may
-    /// come again for another subscription.
+    /// A peer has cancelled a subscription: values that no other one matches may still be in its
+    /// queue. No value that it has got comes again.
     pub(super) fn withdraw(&mut self, id: ConnId) {
+        let batch = self.batch;
+        let mirror = self.mirrors.get_mut(&id).expect("it is connected");
+        let mut waiting = std::mem::take(&mut mirror.offers.waiting);
+        let unwanted = waiting.iter_mut().filter(|(it, _)| !mirror.is_for(it));
+        for offer in unwanted.flat_map(|(_, all)| all) {
+            offer.is_due = false;
+            offer.outdated_in.get_or_insert(batch);
+        }
+        mirror.offers.waiting = waiting;
+    }
+
+    /// The role of a peer has changed: values that it gets by now may come, or may not.
+    pub(super) fn reconsider(&mut self, id: ConnId) {
         let mirror = self.mirrors.get_mut(&id).expect("it is connected");
         let socket = &mut self.sockets[index(mirror.socket)];
         mirror.offers.nothing_is_due();
@@ -427,11 +440,14 @@ impl Offers {
     pub(super) fn take(&mut self, key: Key) -> Option<Taken> {
         let mut waiting = self.waiting.iter_mut();
         let taken = waiting.find_map(|(topic, all)| {
-            let alike = (0..all.len()).filter(|at| all[*at].keys.contains(&key));
-            let made_in = alike.clone().map(|at| all[at].made_in).min()?;
-            // Of several, one that is due has come.
-            let due = alike.clone().find(|at| all[*at].is_due);
-            let offer = all.swap_remove(due.or_else(|| alike.clone().next())?);
+            // They come in the order in which they were made, but those of cancelled subscriptions
+            // may have been left out: of several, the last one may have come.
+            let at = all.iter().position(|offer| offer.keys.contains(&key))?;
+            let offer = all.remove(at);
+            for later in all.iter_mut().filter(|it| it.keys.contains(&key)) {
+                later.is_due &= offer.is_due;
+            }
+            let made_in = offer.made_in;
             Some(Taken {
                 batch: offer.batch,
                 is_news: offer.keys.len() > 1,

@@ -150,7 +150,7 @@ impl Model {
             let mirror = self.mirrors.get_mut(&id).expect("it is connected");
             mirror.part = part;
             mirror.narrow();
-            self.withdraw(id);
+            self.reconsider(id);
         }
     }
 
