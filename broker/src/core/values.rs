@@ -142,7 +142,8 @@ impl Core {
             let proxy = self.keeping[index];
             if let Some(cache) = self.proxies[proxy].observers.cache_mut() {
                 let expired = cache.expire(now, KEPT_IN_A_ROW_MAX);
-                let dropped = expired + cache.forget_departed(KEPT_IN_A_ROW_MAX);
+                let evicted = cache.make_room(KEPT_IN_A_ROW_MAX);
+                let dropped = expired + evicted + cache.forget_departed(KEPT_IN_A_ROW_MAX);
                 self.turn.charge(dropped as u64 * cost::CANCEL);
                 done += dropped;
             }

@@ -36,6 +36,11 @@ const BATCH_LEN_MAX: usize = 64;
 /// Values that are dropped for their age when a message passes: more than come with it.
 const EXPIRED_AT_ONCE_MAX: usize = 2;
 
+/// Values that give way when a message passes, in addition to one for each [`BYTES_PER_EVICTED`]
+/// of its bytes; others give way in the next turns.
+const EVICTED_AT_ONCE_MAX: usize = 8;
+const BYTES_PER_EVICTED: usize = 2048;
+
 /// Wishes of a departed peer that are dropped at once.
 const DEPARTED_AT_ONCE_MAX: usize = 100;
 
@@ -194,7 +199,6 @@ impl Cache {
                 self.remove(slot);
             }
         }
-        self.make_room();
     }
 
     /// The configuration.
@@ -281,12 +285,19 @@ impl Cache {
             }
             return;
         }
+        if self.is_over() && self.is_too_much(slot, size) {
+            self.make_room(EVICTED_AT_ONCE_MAX);
+            if let Some(slot) = self.slot_of(topic) {
+                self.remove(slot);
+            }
+            return;
+        }
         self.updates += 1;
         match slot {
             Some(slot) => self.replace(slot, message, store),
             None => self.insert(topic, message, store),
         }
-        self.make_room();
+        self.make_room(EVICTED_AT_ONCE_MAX + message.wire.len() / BYTES_PER_EVICTED);
     }
 
     /// The entry of a topic. Topics often come again at once.
@@ -312,6 +323,18 @@ impl Cache {
         }));
         self.topics.insert(topic, slot);
         self.link(slot);
+    }
+
+    /// Whether a value for which this counts against the limit, in the place of another one or
+    /// not, cannot be kept because others are still to give way. So it is over its limit by one
+    /// large value, or by several that are not large. As many as come with a short one give way.
+    fn is_too_much(&self, slot: Option<u32>, size: u64) -> bool {
+        let replaced = slot.map_or(0, |slot| {
+            let wire = self.entries[slot as usize].value.bytes();
+            charge(Frames::new(wire).first(), wire.len())
+        });
+        let excess = (self.size + size - replaced).saturating_sub(self.config.bytes_max);
+        excess > self.config.bytes_max / 4 && size > EVICTED_AT_ONCE_MAX as u64 * ENTRY_BYTES
     }
 
     fn count(&mut self, value: &Value) {
@@ -352,11 +375,20 @@ impl Cache {
         }
     }
 
-    /// Drops the oldest values until the others are within the limit.
-    fn make_room(&mut self) {
-        while self.size > self.config.bytes_max && self.oldest != NONE {
+    /// Drops the oldest values until the others are within the limit, at most this number; returns
+    /// the number.
+    pub(crate) fn make_room(&mut self, most: usize) -> usize {
+        let mut dropped = 0;
+        while dropped < most && self.is_over() {
             self.remove(self.oldest);
+            dropped += 1;
         }
+        dropped
+    }
+
+    /// Whether values are still to give way.
+    fn is_over(&self) -> bool {
+        self.size > self.config.bytes_max && self.oldest != NONE
     }
 
     /// Drops up to `most` values that are too old at this time; returns their number.
@@ -549,7 +581,10 @@ impl Cache {
 
     /// Whether work is left that needs no event.
     pub(crate) fn has_work(&self) -> bool {
-        self.subscribers.has_line() || !self.departed.is_empty() || self.is_expiring
+        self.subscribers.has_line()
+            || !self.departed.is_empty()
+            || self.is_expiring
+            || self.is_over()
     }
 
     /// Fills a batch with values that a peer is to get next, at least one if there are any.

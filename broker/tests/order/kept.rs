@@ -362,6 +362,46 @@ fn memory_for_values_stays_within_their_limit_whatever_they_are() {
 }
 
 #[test]
+fn thousands_of_values_give_way_to_a_large_one_in_small_steps() {
+    const LIMIT: u64 = 4 << 20;
+    let mut config = caching(&[""]);
+    config.cache.as_mut().expect("it has one").bytes_max = LIMIT;
+    let mut play = Play::of(config);
+    let publisher = play.publisher();
+    for number in 0..5000 {
+        play.publish(publisher, &format!("{number:04}"), "1");
+    }
+    assert_eq!(play.cache().values, 5000);
+    let large = "x".repeat(usize::try_from(LIMIT).expect("small") - 2000);
+    // A turn may pass too.
+    let most = 500 + LIMIT / 2048;
+    play.publish(publisher, "x", &large);
+    assert!(play.cache().values > 5000 - most, "{:?}", play.cache());
+    // The next one has to wait for them, but short ones have not.
+    play.publish(publisher, "y", &large[..100_000]);
+    play.publish(publisher, "z", "1");
+    assert!(play.cache().values > 4000 - most, "{:?}", play.cache());
+    assert!(play.cache().bytes <= 2 * LIMIT);
+    let reader = play.reader_of(&["x", "y", "z"]);
+    let came = play.read_all(reader);
+    let topics: Vec<&str> = came.iter().map(|it| &it[..2]).collect();
+    assert_eq!(topics, ["x=", "z="]);
+    let mut before = play.cache().values;
+    while play.core.has_backlog() {
+        play.turns(1);
+        play.check_memory();
+        let values = play.cache().values;
+        assert!(values + 200 >= before, "{before}, then {values}");
+        before = values;
+    }
+    assert!(play.cache().bytes <= LIMIT);
+    assert!(play.cache().values < 10, "{:?}", play.cache());
+    play.publish(publisher, "y", &large[..100_000]);
+    let reader = play.reader_of(&["y"]);
+    assert_eq!(play.read_all(reader).len(), 1);
+}
+
+#[test]
 fn a_slow_subscriber_of_many_topics_misses_nothing_and_gets_nothing_twice() {
     let mut config = caching(&[""]);
     config.backend.options.sndhwm = 10;
