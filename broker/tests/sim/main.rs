@@ -195,6 +195,8 @@ const COVERED: &[&str] = &[
     "zap-not-connected",
     "zap-timed-out",
     "values restored",
+    "zmtp-1",
+    "zmtp-2",
 ];
 
 #[test]

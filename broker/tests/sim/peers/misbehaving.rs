@@ -24,6 +24,8 @@ pub(crate) enum Misbehaviour {
     Loops,
     /// A valid conversation with some of its bytes changed.
     Mutation,
+    /// A greeting of ZMTP 1.0 or 2.0.
+    Old,
     /// Nothing, or only a part of a handshake.
     Silence,
     /// A large message that it continues byte by byte and never ends.
@@ -35,12 +37,13 @@ pub(crate) enum Misbehaviour {
 }
 
 impl Misbehaviour {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Garbage,
         Self::Huge,
         Self::Identity,
         Self::Loops,
         Self::Mutation,
+        Self::Old,
         Self::Silence,
         Self::Stall,
         Self::Subscriptions,
@@ -95,6 +98,10 @@ impl Misbehaving {
             return None;
         }
         let mut out = Vec::new();
+        if self.kind == Misbehaviour::Old {
+            old_greeting(&mut out, random, spec.socket_type);
+            return Some(out);
+        }
         if self.kind != Misbehaviour::Silence || random.chance(70) {
             greeting(&mut out, spec.minor);
         }
@@ -163,7 +170,7 @@ impl Misbehaving {
                     loop_command(random).append(out);
                 }
             }
-            Misbehaviour::Forger => {}
+            Misbehaviour::Forger | Misbehaviour::Old => {}
             Misbehaviour::Stall => {
                 out.push(2);
                 let size = random.pick(&[70_000, 600_000, 100 << 20]);
@@ -267,6 +274,18 @@ fn greeting(out: &mut Vec<u8>, minor: u8) {
     out.push(minor);
     out.extend(b"NULL");
     out.resize(64, 0);
+}
+
+/// The beginning of a peer of ZMTP 1.0, or of 2.0 up to its identity.
+fn old_greeting(out: &mut Vec<u8>, random: &mut Random, socket_type: SocketType) {
+    if random.chance(50) {
+        // The length of an identity of five bytes, as 2.0 writes it for 1.0, and flags.
+        out.extend(b"\xff\0\0\0\0\0\0\0\x06\0first");
+    } else {
+        out.extend(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01");
+        out.push(socket_type.octet());
+        out.extend(b"\0\0");
+    }
 }
 
 fn ready(out: &mut Vec<u8>, socket_type: SocketType, identity: &[u8], check: &str) {

@@ -208,7 +208,11 @@ impl Scene {
             if !proxy.socket(side).options.router_handover {
                 spec.identity.clear();
             }
-            let kind = self.random.pick(&Misbehaviour::ALL);
+            // Old ones are closed at once, and do little else.
+            let kind = match self.random.below(10) {
+                0 => Misbehaviour::Old,
+                _ => self.random.pick(&Misbehaviour::ALL),
+            };
             let misbehaving = Misbehaving::new(&mut self.random, kind);
             self.add_peer(spec, Role::Misbehaving(misbehaving));
         }

@@ -92,8 +92,8 @@ impl Scene {
             }
             role.sides = Some(sides);
         }
-        if needed == [false; 2] && random.chance(60) {
-            role.max_connections = 1 + u32::try_from(random.below(4)).expect("few");
+        if needed == [false; 2] && random.chance(80) {
+            role.max_connections = random.pick(&[1, 1, 2, 4]);
         }
         if needed == [false; 2] && !may_change && random.chance(20) {
             let proxy = random.below(config.proxies.len());
