@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.."
 readonly PATCHES="tests/mutants"
 # The cheapest first.
 readonly BROKER=(broker:lib broker:order broker:memory broker:loops broker:fuzz_replay broker:sim)
+readonly CONFIG=(config:lib)
 readonly ZMTP=(zmtp:lib zmtp:opening zmtp:sizes zmtp:transcripts zmtp:fuzz_replay)
 readonly WATCH=(watch:lib watch:fuzz_replay watch:sim)
 # A test that takes longer does not end at all.
@@ -128,6 +129,8 @@ tests_for() {
     local first all=("${BROKER[@]}")
     if grep --quiet '^+++ b/cli/watch/' "$1"; then
         all=("${WATCH[@]}")
+    elif grep --quiet '^+++ b/broker/config/' "$1"; then
+        all=("${CONFIG[@]}" "${BROKER[@]}")
     elif grep --quiet '^+++ b/zmtp/' "$1"; then
         all=("${ZMTP[@]}" "${BROKER[@]}")
     fi

@@ -39,7 +39,6 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod config;
 pub mod limits;
 pub mod reason;
 pub mod record;
@@ -79,6 +78,8 @@ mod permit;
 mod proxy;
 mod table;
 
+/// The values that a broker is made from.
+pub use config::{self, sort};
 pub use conn::{Egress, Input, SLICES_MAX};
 pub use core::{
     Action, Admin, AdminError, Applied, Bound, ChangeError, ChangeId, ChangeResult, Core, Flow,

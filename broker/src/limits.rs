@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+pub use config::limits::{CACHE_TOPIC_SIZE_MAX, CONFIG_SIZE_MAX};
+
 /// Bytes of scratch, the one buffer for the input of all peers: large enough that the system call
 /// costs little compared with copying its bytes, small enough for the second-level cache.
 pub const SCRATCH_SIZE: usize = 256 << 10;
-
-/// Bytes of a configuration file. A proxy takes about 200, so this allows tens of thousands of
-/// proxies, and the worst text of this size is read within a second and a GiB of memory.
-pub const CONFIG_SIZE_MAX: usize = 8 << 20;
 
 /// Memory for the subscriptions of one socket: some millions, at about 40 bytes each.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 256 << 20;
@@ -39,9 +37,6 @@ pub const KEPT_PER_TURN_MAX: usize = 4000;
 /// Subscriptions inside another one, with values still to be sent, up to which that one can be
 /// cancelled: all are looked at in one turn, in about a millisecond.
 pub const WISHES_INSIDE_MAX: usize = 10_000;
-
-/// The longest topic that has a last value, in bytes.
-pub const CACHE_TOPIC_SIZE_MAX: usize = 1024;
 
 /// The longest topic in a request for messages that have passed, in bytes.
 pub const REPLAY_PREFIX_SIZE_MAX: usize = 1024;

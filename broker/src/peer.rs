@@ -1,7 +1,7 @@
 //! The other end of a connection, as the system identifies it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use zmtp::show;
 
@@ -23,6 +23,17 @@ pub enum PeerAddress {
     Program,
     /// An address of the network.
     Tcp(SocketAddr),
+}
+
+impl PeerAddress {
+    /// The address in its network, if it connects over one.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            _ => None,
+        }
+    }
 }
 
 /// A peer as the log names it.

@@ -2,6 +2,7 @@
 
 use crate::config::{RoleConfig, TopicRule};
 use crate::pattern::begins_with;
+use crate::sort;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ impl Topics {
                 prefixes.push(topic);
             }
         }
-        prefixes.sort_unstable();
+        sort::by(&mut prefixes, &mut Ord::cmp);
         let mut topics = Self::default();
         for prefix in prefixes {
             // A prefix within another comes right after it.
@@ -33,7 +34,7 @@ impl Topics {
                 topics.prefixes.push(prefix);
             }
         }
-        exact.sort_unstable();
+        sort::by(&mut exact, &mut Ord::cmp);
         exact.dedup();
         exact.retain(|topic| !topics.covers(topic));
         topics.exact = exact;

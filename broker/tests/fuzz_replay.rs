@@ -8,6 +8,7 @@ mod fuzz;
 #[path = "../../zmtp/tests/support/random.rs"]
 mod random;
 
+use broker::config::Config;
 use broker::fuzzing::{fuzz_config, fuzz_core, fuzz_endpoint, fuzz_query, fuzz_reload, fuzz_trie};
 use changed::try_changed;
 use fuzz::{Target, byte, replay_seeds, try_inputs};
@@ -49,11 +50,7 @@ fn questions_and_configurations() {
         1000,
         br#"{"command": "who", "topic_hex": "00ff", "limit": 1}"#,
     );
-    try_changed(
-        fuzz_config,
-        1000,
-        broker::config::Config::DEFAULT_TOML.as_bytes(),
-    );
+    try_changed(fuzz_config, 1000, Config::DEFAULT_TOML.as_bytes());
     for endpoint in [
         "tcp://eth0:1;[::1%2]:3",
         "ipc://@a",

@@ -10,6 +10,7 @@ use crate::limits::TOPIC_COUNT_SIZE_MAX;
 use crate::pattern::Pattern;
 use crate::proxy::{Proxy, Socket, Stop};
 use crate::reason::CloseReason;
+use crate::sort;
 use crate::view::{
     BrokerView, CacheView, ClosedPeerView, Page, PageQuery, PeerFilter, PeerView, ProxyView,
     ReplayView, SocketView, StopState, TopicView,
@@ -362,8 +363,8 @@ impl Admin<'_> {
             let closed = socket.closed.iter().filter(matches);
             found.extend(closed.map(|closed| (socket, closed)));
         }
-        // The sort is stable: peers closed at the same moment stay in the order of their list.
-        found.sort_by_key(|(_, closed)| Reverse(closed.at));
+        // Peers closed at the same moment stay in the order of their list.
+        sort::by_key(&mut found, |(_, closed)| Reverse(closed.at));
         let first = match page.after {
             None => 0,
             Some(after) => {
@@ -474,7 +475,7 @@ impl Admin<'_> {
             xpub.find_permitted(topic);
             xpub.found(&self.core.conns, &socket.options, &mut found);
         }
-        found.sort_unstable_by_key(|id| id.slot);
+        sort::by_key(&mut found, |id| id.slot);
         let core = &*self.core;
         let page = page_of(found.into_iter(), page, |id| core.view_peer(id));
         self.charge_views(page.items.len());

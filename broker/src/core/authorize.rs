@@ -68,7 +68,7 @@ impl Core {
                 (Admission::Any, Credentials::Plain { .. }) if asks_zap => {
                     Some(Authorization::Granted { user: None })
                 }
-                _ => admission.decide(&credentials, conn.peer),
+                _ => admission.decide(&credentials, conn.peer.ip()),
             };
             match listed {
                 None => conn.decision = Some(Box::new(Decision::Awaited(credentials))),
@@ -178,7 +178,7 @@ impl Core {
         let is_plain = socket.session.mechanism == MechanismConfig::PlainServer;
         if is_plain && is_asked && !conn.is_undecided() {
             let user = conn.user.as_deref();
-            if !socket.admission.keeps(former, user, conn.peer) {
+            if !socket.admission.keeps(former, user, conn.peer.ip()) {
                 self.close_later(id, CloseReason::NotAdmitted);
             }
             return;
@@ -191,7 +191,7 @@ impl Core {
             (_, None) if is_asked => Credentials::Null,
             (_, None) => return,
         };
-        match socket.admission.decide(&credentials, conn.peer) {
+        match socket.admission.decide(&credentials, conn.peer.ip()) {
             None => {}
             Some(Authorization::Denied { .. }) => self.close_later(id, CloseReason::NotAdmitted),
             // It has the name that the handler gave it.

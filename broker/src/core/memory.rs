@@ -26,6 +26,7 @@ use crate::ids::{ConnId, SocketId};
 use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY, ZAP_REQUEST_MEMORY};
 use crate::pattern::balancer::Balancer;
 use crate::reason::{CloseReason, DropReason};
+use crate::sort;
 
 /// Memory by use, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -348,7 +349,7 @@ impl Core {
             .map(|(id, conn)| (unfinished(conn), id))
             .filter(|(size, _)| *size > 0)
             .collect();
-        holders.sort_unstable();
+        sort::by_key(&mut holders, |holder| *holder);
         let enough = self.memory.inputs_max() / 8 * 7;
         while self.memory.inputs > enough
             && let Some((_, id)) = holders.pop()
@@ -378,7 +379,7 @@ impl Core {
             return;
         }
         let mut holders = self.holders();
-        holders.sort_unstable_by_key(|(size, _)| *size);
+        sort::by_key(&mut holders, |(size, _)| *size);
         // Memory that the end of the turn frees by closing connections.
         let mut pending = self.memory_being_freed();
         while self.memory_in_use() > enough + pending

@@ -558,10 +558,10 @@ pub fn render_peer(peer: &PeerView) -> Value {
 /// A socket and its counters.
 pub fn render_socket(socket: &SocketView) -> Value {
     let stats = &socket.counters;
-    let closed = stats.closed.iter();
-    let closed: Map<String, Value> = closed
-        .map(|(label, count)| ((*label).to_owned(), json!(count)))
-        .collect();
+    let mut closed = Map::new();
+    for (label, count) in stats.closed.iter() {
+        closed.insert((*label).to_owned(), json!(count));
+    }
     json!({
         "bytes_received": stats.bytes_in,
         "bytes_sent": stats.bytes_out,
@@ -710,9 +710,10 @@ pub fn render_drops(drops: &[u64; DropReason::ALL.len()]) -> Value {
         .iter()
         .zip(drops)
         .filter(|(_, count)| **count > 0);
-    let object: Map<String, Value> = counted
-        .map(|(reason, count)| (reason.label().to_owned(), json!(count)))
-        .collect();
+    let mut object = Map::new();
+    for (reason, count) in counted {
+        object.insert(reason.label().to_owned(), json!(count));
+    }
     Value::Object(object)
 }
 

@@ -4,6 +4,7 @@ use crate::core::admin::{Admin, AdminError};
 use crate::core::turn::cost;
 use crate::ids::{ConnId, ProxyId};
 use crate::pattern::Pattern;
+use crate::sort;
 use crate::view::{PAGE_LEN_MAX, Page, PeerFilter, PeerOrder, PeerView};
 use std::cmp::Reverse;
 
@@ -35,7 +36,7 @@ impl Admin<'_> {
             found.select_nth_unstable_by_key(end, rank);
             found.truncate(end);
         }
-        found.sort_unstable_by_key(rank);
+        sort::by_key(&mut found, rank);
         let wanted = found.get(skip..).unwrap_or_default();
         let wanted = wanted.iter();
         let items: Vec<PeerView> = wanted

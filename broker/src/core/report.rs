@@ -16,6 +16,7 @@ use crate::limits::{LINK_LINES_MAX, REPORT_INTERVAL, REPORTS_KEPT_MAX};
 use crate::peer::{NamedPeer, PeerAddress};
 use crate::proxy::Socket;
 use crate::reason::{CloseReason, DropReason};
+use crate::sort;
 use log::Level;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -234,7 +235,7 @@ struct Group {
 impl Group {
     fn sum(self, (subject, side): (Subject, SocketName)) -> Sum {
         let mut causes: Vec<_> = self.causes.into_iter().collect();
-        causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        sort::by_key(&mut causes, |(_, count)| std::cmp::Reverse(*count));
         let main = self.sources.iter().rev().max_by_key(|(_, count)| **count);
         Sum {
             total: causes.iter().map(|(_, count)| *count).sum(),

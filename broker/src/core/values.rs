@@ -30,7 +30,8 @@ impl Core {
         if proxy.observers.keeps() {
             self.keeping.push(id);
         }
-        let topics: BTreeSet<Box<[u8]>> = config.kept_topics().map(Box::from).collect();
+        let mut topics: BTreeSet<Box<[u8]>> = BTreeSet::new();
+        topics.extend(config.kept_topics().map(Box::from));
         if let Some(socket) = self.xpub_of(id) {
             self.subscribe_itself(socket, &topics);
         }

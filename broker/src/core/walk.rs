@@ -10,6 +10,7 @@ use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
 use crate::limits::{CODER_MEMORY, CONNECTION_MEMORY, PERMIT_MEMORY, ZAP_REQUEST_MEMORY};
 use crate::proxy::Socket;
 use crate::proxy::observers::KeptMemory;
+use crate::sort;
 use zmtp::SocketType;
 
 impl Core {
@@ -132,7 +133,7 @@ impl Core {
             .chain(links)
             .chain(proxies)
             .collect();
-        lines.sort();
+        sort::by(&mut lines, &mut Ord::cmp);
         lines
     }
 

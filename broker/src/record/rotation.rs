@@ -1,5 +1,6 @@
 //! The files of a recording: the current one, and older ones next to it.
 
+use crate::sort;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -118,7 +119,7 @@ impl Files {
                 .and_then(|digits| str::from_utf8(digits).ok());
             numbers.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
         }
-        numbers.sort_unstable();
+        sort::by_key(&mut numbers, |number| *number);
         Ok(numbers)
     }
 

@@ -2,8 +2,8 @@
 
 use crate::play::{Play, bound, hello, listener_at, open, proxy, socket_at};
 use broker::config::{
-    Applies, Attach, Change, Changes, Config, Endpoint, Fault, Overflow, ProxyConfig, SocketName,
-    SocketOption, SocketOptions, SocketPath, Value, diff,
+    Applies, Attach, Balance, Change, Changes, Config, Connect, Endpoint, Fault, Overflow,
+    ProxyConfig, SocketName, SocketOption, SocketOptions, SocketPath, Value, diff,
 };
 use broker::{Action, Admin, Applied, ChangeError, ChangeId, ConnId, ProxyId};
 use std::io;
@@ -625,7 +625,7 @@ fn the_queue_of_a_link_that_is_down_is_not_closed_for_being_full() {
 #[test]
 fn workers_are_not_waited_for_when_balance_is_ready_no_more() {
     let mut config = named("main", "queue", 1);
-    config.backend.options.balance = broker::config::Balance::Ready;
+    config.backend.options.balance = Balance::Ready;
     let mut play = Play::of(config);
     let worker = play.join_as(BACK, SocketType::Rep);
     play.write(worker);
@@ -737,9 +737,9 @@ fn subscriptions_reach_an_endpoint_that_is_added_with_topics_of_its_own() {
         proxy: "main".to_owned(),
         socket: FRONT,
     };
-    let connect = broker::config::Connect {
+    let connect = Connect {
         subscribe: vec!["a1".to_owned()],
-        ..broker::config::Connect::from(endpoint(9))
+        ..Connect::from(endpoint(9))
     };
     let memory = play.core.subscription_memory();
     let changes = |change| Changes { list: vec![change] };

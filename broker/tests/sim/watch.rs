@@ -6,7 +6,7 @@
 
 use crate::message::{Key, Style, key_of};
 use crate::random::digest;
-use broker::config::{CaptureFormat, Overflow, ProxyConfig, SocketName};
+use broker::config::{CaptureFormat, Overflow, ProxyConfig, SocketName, SocketOptions};
 use broker::{ConnId, Core};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zmtp::{Frames, SocketType};
@@ -592,11 +592,7 @@ impl Watch {
 }
 
 /// Whether the queue of a connection is full.
-pub(crate) fn is_at_high_water(
-    core: &Core,
-    id: ConnId,
-    options: &broker::config::SocketOptions,
-) -> bool {
+pub(crate) fn is_at_high_water(core: &Core, id: ConnId, options: &SocketOptions) -> bool {
     core.egress(id).is_some_and(|egress| {
         (options.sndhwm != 0 && egress.messages() >= options.sndhwm)
             || egress.bytes() >= options.sndhwm_bytes

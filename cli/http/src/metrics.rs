@@ -6,6 +6,7 @@
 use crate::process::Process;
 use crate::response::Response;
 use broker::reason::{CloseReason, DropReason, PROTOCOL_LABELS};
+use broker::sort;
 use broker::stats::TurnTimes;
 use broker::view::{BrokerView, ProxyView, SocketView, StopState, WatchView};
 use std::fmt::{Display, Write as _};
@@ -31,7 +32,7 @@ impl Snapshot {
         mut watches: Vec<WatchView>,
     ) -> Self {
         // A series may occur once.
-        watches.sort_by(|one, other| one.name.cmp(&other.name));
+        sort::by(&mut watches, &mut |one, other| one.name.cmp(&other.name));
         watches.dedup_by(|one, other| one.name == other.name);
         Self {
             broker,

@@ -134,7 +134,7 @@ impl Connection {
     fn admit(&mut self, credentials: &Credentials) -> Result<Event, ClientError> {
         let decision = self
             .admission
-            .decide(credentials, self.stream().peer_address());
+            .decide(credentials, self.stream().peer_address().ip());
         let decision = decision.unwrap_or(Authorization::Denied { is_told: false });
         let next = self.session.authorize(decision, self.out.tail());
         next.map_err(ClientError::Protocol)

@@ -1,5 +1,6 @@
 //! Reading a configuration file.
 
+use broker::sort;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -102,7 +103,7 @@ fn parse_both(
                 // Text that is not TOML is the same error twice.
                 all.extend(others.iter().filter(|it| !errors.0.contains(it)));
             }
-            all.sort_by_key(|error| error.line);
+            sort::by_key(&mut all, |error| error.line);
             Err(Failure::Usage(
                 all.iter().map(ToString::to_string).collect(),
             ))

@@ -358,12 +358,13 @@ pub(super) fn take_list(answer: &mut Value, list: &str) -> Vec<Value> {
 pub(super) fn put_rates(before: &Value, after: &mut Value) {
     let earlier = items(before, "peers").iter();
     let earlier = earlier.filter_map(|peer| Some((peer["id"].as_str()?, peer)));
-    let earlier: BTreeMap<&str, &Value> = earlier.collect();
+    let mut by_id: BTreeMap<&str, &Value> = BTreeMap::new();
+    by_id.extend(earlier);
     let Some(peers) = after["peers"].as_array_mut() else {
         return;
     };
     for peer in peers {
-        let found = peer["id"].as_str().and_then(|id| earlier.get(id).copied());
+        let found = peer["id"].as_str().and_then(|id| by_id.get(id).copied());
         let Some(found) = found else { continue };
         let age = |peer: &Value| peer["age_seconds"].as_f64().unwrap_or_default();
         put_rates_of(found, peer, age(peer) - age(found));

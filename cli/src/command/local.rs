@@ -4,6 +4,7 @@
 //! Only the user of a broker may connect to its control: the mode of the socket is 0600, and its
 //! directory belongs to that user.
 
+use broker::sort;
 use std::env;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -83,7 +84,7 @@ pub(super) fn find(kind: Kind) -> Vec<Endpoint> {
         .iter()
         .flat_map(|path| sockets_in(path, kind))
         .collect();
-    found.sort_unstable();
+    sort::by(&mut found, &mut Ord::cmp);
     found.dedup();
     let endpoints = found.iter().filter_map(|path| endpoint(path).ok());
     endpoints.take(BROKERS_MAX).collect()

@@ -1,5 +1,6 @@
 //! Last values while zmqd does not run: files that have the form of recordings.
 
+use broker::sort;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -213,7 +214,7 @@ fn read(path: &Path) -> Result<Vec<ValueView>, ReadError> {
             });
         }
     }
-    values.sort_by_key(|value| std::cmp::Reverse(value.age));
+    sort::by_key(&mut values, |value| std::cmp::Reverse(value.age));
     Ok(values)
 }
 

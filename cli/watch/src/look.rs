@@ -189,27 +189,27 @@ impl Evidence {
     ) -> Result<Finding, Finding> {
         let proxy = look.proxy(&config.proxy)?;
         let received = |object: &Value| number(object, "messages_received");
-        let counts: BTreeMap<String, u64> = match (&config.identity, &config.topic) {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        match (&config.identity, &config.topic) {
             (None, Some(topic)) => {
                 let messages = number(look.answer(sign)?, "messages");
-                [(topic.clone(), messages)].into()
+                counts.insert(topic.clone(), messages);
             }
             (Some(identity), _) => {
                 let peers = look.peers(sign)?.iter();
                 let meant = peers.filter(|peer| peer["identity"] == **identity);
                 let id = |peer: &Value| peer["id"].as_str().unwrap_or_default().to_owned();
-                meant.map(|peer| (id(peer), received(peer))).collect()
+                counts.extend(meant.map(|peer| (id(peer), received(peer))));
             }
             (None, None) => {
                 let sides = config
                     .side
                     .map_or_else(|| SocketName::SIDES.to_vec(), |side| vec![side]);
-                let sides = sides.into_iter();
-                sides
-                    .map(|side| (side.name().to_owned(), received(socket(proxy, side))))
-                    .collect()
+                for side in sides {
+                    counts.insert(side.name().to_owned(), received(socket(proxy, side)));
+                }
             }
-        };
+        }
         let before = self.counts.replace(counts);
         let (Some(before), Some(counts)) = (before, &self.counts) else {
             return Ok(Finding::Bad("no message since the first look".to_owned()));

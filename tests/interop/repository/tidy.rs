@@ -252,7 +252,7 @@ fn crate_roots(sources: &[PathBuf]) -> BTreeSet<PathBuf> {
 fn is_found(path: &Path) -> bool {
     let shown = shown(path);
     // Some crates are in the folder of another.
-    let inner = ["cli/http", "cli/watch"].into_iter();
+    let inner = ["broker/config", "cli/http", "cli/watch"].into_iter();
     let shown = inner.fold(&shown[..], |it, folder| {
         it.strip_prefix(folder).unwrap_or(it)
     });

@@ -4,6 +4,7 @@ use crate::config::SocketOptions;
 use crate::limits::SUBSCRIPTION_BYTES_MAX;
 use crate::pattern::trie::{Inserted, Removed, Trie};
 use crate::pattern::xsub::publisher::Change;
+use crate::sort;
 use std::ops::ControlFlow;
 
 /// The topics that the publishers of one link, or of all links without topics of their own, may be
@@ -52,7 +53,7 @@ impl Filter {
     pub(super) fn new(topics: &[String], is_sub: bool) -> Self {
         let mut allowed: Vec<Box<[u8]>> = Vec::new();
         let mut sorted: Vec<&[u8]> = topics.iter().map(String::as_bytes).collect();
-        sorted.sort_unstable();
+        sort::by(&mut sorted, &mut Ord::cmp);
         for topic in sorted {
             // A prefix within another comes right after it.
             if allowed.last().is_none_or(|last| !topic.starts_with(last)) {

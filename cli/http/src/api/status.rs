@@ -263,14 +263,13 @@ fn render_proxy_config(config: &ProxyConfig) -> Value {
     });
     for name in config.sockets() {
         let socket = config.socket(name);
-        let options = SocketOption::ALL.iter();
-        let set: Map<String, Value> = options
-            .filter(|option| option.get(&socket.options) != option.default_value())
-            .map(|option| {
-                let text = option.get(&socket.options).to_string();
-                (option.name.to_owned(), text.into())
-            })
-            .collect();
+        let mut set = Map::new();
+        for option in SocketOption::ALL {
+            let value = option.get(&socket.options);
+            if value != option.default_value() {
+                set.insert(option.name.to_owned(), value.to_string().into());
+            }
+        }
         let connects = socket.connect.iter().map(|it| it.endpoint.to_string());
         value[name.name()] = json!({
             "bind": socket.bind.iter().map(ToString::to_string).collect::<Vec<_>>(),

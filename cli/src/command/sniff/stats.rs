@@ -1,5 +1,6 @@
 //! Rates and round-trip times.
 
+use broker::sort;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -202,7 +203,9 @@ impl Tally {
     /// Appends the figures of a span of time, given by its beginning and length.
     fn append(&self, span: (u64, u64), what: &str, style: &Style, out: &mut String) {
         let mut busiest: Vec<(&Vec<u8>, &Traffic)> = self.identities.iter().collect();
-        busiest.sort_by_key(|(_, traffic)| std::cmp::Reverse(traffic.messages()));
+        sort::by_key(&mut busiest, |(_, traffic)| {
+            std::cmp::Reverse(traffic.messages())
+        });
         let more = busiest.len().saturating_sub(SHOWN_MAX);
         busiest.truncate(SHOWN_MAX);
         if style.form == Form::Json {

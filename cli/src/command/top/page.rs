@@ -1,5 +1,6 @@
 //! One page of `zmqd top`: lines that fit the terminal, whatever peers call themselves.
 
+use broker::sort;
 use std::cmp::Ordering;
 
 use serde_json::Value;
@@ -161,7 +162,9 @@ impl Page {
         if view == View::Drops {
             peers.retain(|(_, peer)| weight(peer, view) > 0.0);
         }
-        peers.sort_by(|(_, one), (_, other)| descending(weight(one, view), weight(other, view)));
+        sort::by(&mut peers, &mut |(_, one), (_, other)| {
+            descending(weight(one, view), weight(other, view))
+        });
         // What a wider terminal has to spare goes to the two texts.
         let spare = self.columns.saturating_sub(Size::USUAL.columns) / 2;
         let (address_width, identity_width) = (17 + spare.min(26), 10 + spare);
@@ -227,7 +230,7 @@ impl Page {
             let own = items(answer, "subscriptions").iter();
             topics.extend(own.map(|topic| (&**proxy, topic)));
         }
-        topics.sort_by(|(_, one), (_, other)| {
+        sort::by(&mut topics, &mut |(_, one), (_, other)| {
             descending(number(one, "peers"), number(other, "peers"))
         });
         let titles = format!("{:<12} {:>11}  TOPIC", "PROXY", "SUBSCRIBERS");
@@ -261,7 +264,7 @@ impl Page {
     fn push_losses(&mut self, sample: &Sample) {
         let mut losses: Vec<&super::Loss> = sample.losses.iter().collect();
         let rate = |loss: &super::Loss| loss.per_second.unwrap_or_default();
-        losses.sort_by(|one, other| {
+        sort::by(&mut losses, &mut |one, other| {
             descending(rate(one), rate(other)).then(other.count.cmp(&one.count))
         });
         let titles = format!(

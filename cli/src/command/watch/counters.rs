@@ -77,8 +77,11 @@ impl Counters {
 
     /// All counters by their keys.
     pub(super) fn to_json(&self) -> Value {
-        let pairs = Trouble::ALL.map(|it| (it.texts().0.to_owned(), json!(self.0[it as usize])));
-        Value::Object(Map::from_iter(pairs))
+        let mut object = Map::new();
+        for it in Trouble::ALL {
+            object.insert(it.texts().0.to_owned(), json!(self.0[it as usize]));
+        }
+        Value::Object(object)
     }
 }
 

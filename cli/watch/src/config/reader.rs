@@ -1,5 +1,6 @@
 //! Values of a TOML text, with errors that name the line, the key and the remedy.
 
+use broker::sort;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -68,7 +69,7 @@ impl<'a> Reader<'a> {
         if self.errors.is_empty() {
             return Ok(());
         }
-        self.errors.sort_by_key(|(at, _)| *at);
+        sort::by_key(&mut self.errors, |(at, _)| *at);
         let errors = self.errors.into_iter().map(|(_, error)| error);
         Err(ConfigErrors(errors.collect()))
     }

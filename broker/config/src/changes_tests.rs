@@ -1,7 +1,7 @@
 //! What differs is found, and making it leads from one configuration to the other.
 
 use super::*;
-use crate::config::{
+use crate::{
     CaptureConfig, CaptureFormat, ClientKeys, ControlConfig, HttpToken, Kind, SocketOptions,
 };
 use std::sync::Arc;

@@ -321,18 +321,18 @@ impl SocketOptions {
     }
 
     /// Whether ZAP handlers decide about peers.
-    pub(crate) fn asks_zap(&self) -> bool {
+    pub fn asks_zap(&self) -> bool {
         !self.zap_domain.is_empty()
     }
 
     /// Whether single messages may have to be removed from a queue.
-    pub(crate) fn keeps_apart(&self) -> bool {
+    pub fn keeps_apart(&self) -> bool {
         self.overflow.takes_back() || !self.max_age.is_zero()
     }
 
     /// Whether what listens by these options is as what listens by the others: the driver looks at
     /// nothing else when it opens a listener.
-    pub(crate) fn listens_like(&self, other: &Self) -> bool {
+    pub fn listens_like(&self, other: &Self) -> bool {
         let of_listeners = |options: &Self| Self {
             backlog: options.backlog,
             bindtodevice: options.bindtodevice.clone(),
@@ -354,7 +354,7 @@ impl SocketOptions {
 
     /// The treatment of messages for a full queue of this socket type, from all options that
     /// concern it.
-    pub(crate) fn overflow_on(&self, socket_type: SocketType) -> Overflow {
+    pub fn overflow_on(&self, socket_type: SocketType) -> Overflow {
         match socket_type {
             _ if self.conflate => Overflow::Conflate,
             SocketType::Pub | SocketType::Xpub if self.xpub_nodrop => Overflow::Block,

@@ -2,7 +2,8 @@
 
 use super::value::{Value, as_table, as_text, get, items, read_number, read_size};
 use super::{Fail, Node, Reader};
-use crate::config::{Config, Place, RoleConfig, RoleSide, TopicRule, Unit, suggest};
+use crate::sort;
+use crate::{Config, Place, RoleConfig, RoleSide, TopicRule, Unit, suggest};
 use toml::de::DeTable;
 use zmtp::show;
 
@@ -44,7 +45,7 @@ impl Reader {
             let names = table.keys().map(|key| key.get_ref().as_ref());
             let mut names: Vec<&str> = names.collect();
             // The order of the map, by which problems find their places.
-            names.sort_unstable();
+            sort::by_key(&mut names, |name| *name);
             for name in names {
                 if let Some((value, node)) = get(table, &node, name)
                     && let Some(role) = self.keep(as_text(value, &node))

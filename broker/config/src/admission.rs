@@ -1,8 +1,8 @@
 //! Which peers of a socket may come in.
 
 use super::Network;
-use crate::peer::PeerAddress;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use zmtp::curve::PublicKey;
 use zmtp::plain::{Password, PasswordHash};
@@ -17,8 +17,8 @@ pub enum Admission {
     Any,
     /// The CURVE clients with these keys.
     Keys(Arc<ClientKeys>),
-    /// The peers that the embedding program admits: [`crate::Admin::undecided_peers`],
-    /// [`crate::Admin::authorize`].
+    /// The peers that the embedding program admits: `Admin::undecided_peers`,
+    /// `Admin::authorize`.
     Program,
     /// The PLAIN clients that know the password of a user.
     Users(Arc<Users>),
@@ -36,10 +36,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whether it may connect from this address.
-    pub(crate) fn may_come_from(&self, address: PeerAddress) -> bool {
+    /// Whether it may connect from this address; [`None`] is not of a network.
+    fn may_come_from(&self, ip: Option<IpAddr>) -> bool {
         let is_in = |ip| self.from.iter().any(|network| network.contains(ip));
-        self.from.is_empty() || matches!(address, PeerAddress::Tcp(it) if is_in(it.ip()))
+        self.from.is_empty() || ip.is_some_and(|ip| is_in(ip.to_canonical()))
     }
 }
 
@@ -139,7 +139,8 @@ impl Default for Users {
 
 impl Admission {
     /// The role that the list gives a user.
-    pub(crate) fn role_of(&self, user: &str) -> Option<&Arc<str>> {
+    #[must_use]
+    pub fn role_of(&self, user: &str) -> Option<&Arc<str>> {
         match self {
             Self::Keys(keys) => keys.roles.get(user),
             Self::Users(users) => users.users.get(user)?.1.role.as_ref(),
@@ -168,36 +169,35 @@ impl Admission {
 
     /// Whether a PLAIN client may stay that came in from this address, under this name, by
     /// `former`: its password is not known any more, so its hash must be the same.
-    pub(crate) fn keeps(&self, former: &Self, user: Option<&str>, address: PeerAddress) -> bool {
+    #[must_use]
+    pub fn keeps(&self, former: &Self, user: Option<&str>, ip: Option<IpAddr>) -> bool {
         let (to, from, user) = match (self, former, user) {
             (Self::Program, ..) => return true,
             (Self::Users(to), Self::Users(from), Some(user)) => (to, from, user),
             _ => return false,
         };
         match (to.users.get(user), from.users.get(user)) {
-            (Some((hash, client)), Some((former, _))) => {
-                hash == former && client.may_come_from(address)
-            }
+            (Some((hash, client)), Some((former, _))) => hash == former && client.may_come_from(ip),
             _ => false,
         }
     }
 
-    /// Whether a peer with these credentials may come in from this address; `None` if the program
-    /// decides.
+    /// Whether a peer with these credentials may come in from this address, [`None`] unless it
+    /// connects over a network; returns `None` if the program decides.
     #[must_use]
-    pub fn decide(&self, credentials: &Credentials, address: PeerAddress) -> Option<Authorization> {
+    pub fn decide(&self, credentials: &Credentials, ip: Option<IpAddr>) -> Option<Authorization> {
         let user = match (self, credentials) {
             (Self::Program, _) => return None,
             (Self::Any, Credentials::Null) => return Some(Authorization::Granted { user: None }),
             (Self::Any, Credentials::Curve(key)) => Some(key.to_string().into()),
             (Self::Keys(keys), Credentials::Curve(key)) => {
                 let client = keys.client(key);
-                let client = client.filter(|client| client.may_come_from(address));
+                let client = client.filter(|client| client.may_come_from(ip));
                 client.map(|client| client.user.clone())
             }
             (Self::Users(users), Credentials::Plain { password, user }) => {
                 let client = users.verify(user, password);
-                let client = client.filter(|client| client.may_come_from(address));
+                let client = client.filter(|client| client.may_come_from(ip));
                 client.map(|client| client.user.clone())
             }
             _ => None,
@@ -226,7 +226,7 @@ mod tests {
 
     /// The decision about a local peer.
     fn decide(admission: &Admission, credentials: &Credentials) -> Option<Authorization> {
-        admission.decide(credentials, PeerAddress::Inproc)
+        admission.decide(credentials, None)
     }
 
     #[test]
@@ -252,19 +252,18 @@ mod tests {
         keys.insert(&key(1), client);
         let keys = Admission::Keys(Arc::new(keys));
         let from = |text: &str| {
-            let address: std::net::SocketAddr = text.parse().expect(text);
-            keys.decide(&Credentials::Curve(key(1)), address.into())
+            let ip = text.parse().expect(text);
+            keys.decide(&Credentials::Curve(key(1)), Some(ip))
         };
         let denied = Some(Authorization::Denied { is_told: false });
-        assert_eq!(from("10.1.2.3:7"), granted("weather"));
-        assert_eq!(from("[::ffff:10.1.2.3]:7"), granted("weather"));
-        assert_eq!(from("[fd00::1]:7"), granted("weather"));
-        assert_eq!(from("11.0.0.1:7"), denied);
-        assert_eq!(from("[fd00::2]:7"), denied);
+        assert_eq!(from("10.1.2.3"), granted("weather"));
+        assert_eq!(from("::ffff:10.1.2.3"), granted("weather"));
+        assert_eq!(from("fd00::1"), granted("weather"));
+        assert_eq!(from("11.0.0.1"), denied);
+        assert_eq!(from("fd00::2"), denied);
         let curve = Credentials::Curve(key(1));
-        let ipc = PeerAddress::Ipc { pid: 1, uid: 0 };
         assert_eq!(
-            keys.decide(&curve, ipc),
+            keys.decide(&curve, None),
             denied,
             "an ipc peer has no address"
         );
@@ -296,8 +295,8 @@ mod tests {
         ] {
             assert_eq!(decide(user, password), denied, "{user:?}");
         }
-        let null = users.decide(&Credentials::Null, PeerAddress::Inproc);
-        let curve = users.decide(&Credentials::Curve(key(1)), PeerAddress::Inproc);
+        let null = users.decide(&Credentials::Null, None);
+        let curve = users.decide(&Credentials::Curve(key(1)), None);
         assert_eq!([null, curve], [denied.clone(), denied]);
     }
 
@@ -319,10 +318,7 @@ mod tests {
             password: Password::new(b"sunny"),
             user: b"weather"[..].into(),
         };
-        let [near, far] = ["10.1.2.3:7", "11.0.0.1:7"].map(|text| {
-            let address: std::net::SocketAddr = text.parse().expect(text);
-            PeerAddress::from(address)
-        });
+        let [near, far] = ["10.1.2.3", "11.0.0.1"].map(|text| Some(text.parse().expect(text)));
         let denied = Some(Authorization::Denied { is_told: false });
         assert_eq!(users.decide(&credentials, near), granted("weather"));
         assert_eq!(users.decide(&credentials, far), denied);

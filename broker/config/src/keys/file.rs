@@ -2,7 +2,8 @@
 //! clients.
 
 use super::KeyError;
-use crate::config::{Client, Network};
+use crate::sort;
+use crate::{Client, Network};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -219,7 +220,7 @@ fn clients_of_directory(path: &str) -> Result<Vec<(PublicKey, Client)>, KeyError
             files.push(file);
         }
     }
-    files.sort();
+    sort::by(&mut files, &mut Ord::cmp);
     let client = |file: &std::path::PathBuf| {
         let path = file.to_string_lossy();
         let text = read(&path, false)?;

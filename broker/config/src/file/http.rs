@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::error::Node;
 use super::value::{as_text, get, items};
 use super::{Place, Reader};
-use crate::config::HttpConfig;
+use crate::HttpConfig;
 
 impl Reader {
     /// Reads `http`, `http_hosts` and `http_token_file`.

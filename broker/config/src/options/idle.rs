@@ -1,7 +1,7 @@
 //! Options without effect on an auxiliary socket, where setting them is a mistake.
 
 use super::{Balance, OptionError, Overflow, SocketOption, SocketOptions};
-use crate::config::SocketName;
+use crate::SocketName;
 use zmtp::SocketType;
 
 /// Options of the table, and the sockets on which they have no effect.
@@ -150,7 +150,7 @@ const IDLE_ON_ZAP: &str = "it only connects to ZAP handlers and asks them about 
 
 impl SocketOptions {
     /// The options that are set but have no effect on an auxiliary socket of this type.
-    pub(crate) fn idle_options(
+    pub fn idle_options(
         &self,
         side: SocketName,
         socket_type: SocketType,
@@ -213,7 +213,7 @@ impl SocketOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CaptureConfig, ControlConfig};
+    use crate::{CaptureConfig, ControlConfig};
 
     #[test]
     fn options_without_effect_are_in_the_table_and_have_a_reason() {

@@ -2,9 +2,7 @@
 
 use super::refusals::refusal;
 use super::*;
-use crate::config::{
-    Endpoint, Overflow, RoleConfig, RoleSide, TopicRule, Value as OptionValue, ValueKind,
-};
+use crate::{Endpoint, Overflow, RoleConfig, RoleSide, TopicRule, Value as OptionValue, ValueKind};
 use std::time::Duration;
 
 fn read(text: &str) -> Config {

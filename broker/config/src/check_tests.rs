@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Kind;
+use crate::Kind;
 use std::sync::Arc;
 use zmtp::curve::{CurveServer, SecretKey};
 use zmtp::plain::{Password, PlainClient};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{OptionError, suggest};
-use crate::config::units::{parse_size, parse_time};
+use crate::units::{parse_size, parse_time};
 
 /// The values that an option can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(super) trait Item: FromStr<Err = String> + fmt::Display {}
 
 impl ValueKind {
     /// A number from `min` to `max`.
-    pub(crate) const fn number(unit: Unit, min: i64, max: i64) -> Self {
+    pub const fn number(unit: Unit, min: i64, max: i64) -> Self {
         Self::Number {
             is_optional: false,
             max,
@@ -188,7 +188,7 @@ impl fmt::Display for ValueKind {
 impl Unit {
     /// Parses a number of this unit: a plain number, or a time or size with its own unit. [`None`]
     /// if the text is neither, or not a whole number of this unit.
-    pub(crate) fn parse(self, text: &str) -> Option<i64> {
+    pub fn parse(self, text: &str) -> Option<i64> {
         if let Ok(number) = text.parse() {
             return Some(number);
         }

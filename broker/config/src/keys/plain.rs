@@ -2,7 +2,7 @@
 
 use super::KeyError;
 use super::file::{client_with, read};
-use crate::config::Users;
+use crate::Users;
 use std::fs;
 use std::io::ErrorKind;
 use zmtp::plain::{Password, PasswordHash, PlainClient};

@@ -1,5 +1,6 @@
 //! Errors in a configuration text, and their places.
 
+use crate::sort;
 use std::fmt;
 use std::ops::Range;
 
@@ -52,7 +53,7 @@ impl ConfigErrors {
     /// Assigns lines of `text`, which is the content of `file`, to `fails`.
     pub(super) fn new(fails: Fails, text: &str, file: &str) -> Self {
         let Fails { mut list, is_cut } = fails;
-        list.sort_by_key(|fail| fail.at.as_ref().map(|at| at.start));
+        sort::by_key(&mut list, |fail| fail.at.as_ref().map(|at| at.start));
         // One pass through the text for all lines.
         let (mut line, mut counted) = (1, 0);
         let errors = list.into_iter().map(|fail| {

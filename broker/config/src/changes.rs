@@ -4,7 +4,7 @@ use super::{
     Admission, Auxiliary, BrokerControl, CacheConfig, CaptureFormat, Config, Connect, Endpoint,
     HttpConfig, ProxyConfig, ReplayConfig, RoleConfig, Side, SocketName, SocketOption, Value,
 };
-use crate::record::RecordConfig;
+use crate::RecordConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -437,16 +437,14 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
 fn compare_roles(old: &Config, new: &Config, list: &mut Vec<Change>) {
     let role_of = |config: &Config, name: &str| config.role(name).cloned().map(Box::new);
     let names = old.roles.iter().chain(&new.roles).map(|role| &role.name);
-    let names: BTreeSet<&String> = names.collect();
-    for name in names {
+    for name in sorted(names) {
         let (from, to) = (role_of(old, name), role_of(new, name));
         if from != to {
             let name = name.clone();
             list.push(Change::Role { name, from, to });
         }
     }
-    let names: BTreeSet<&String> = old.users.keys().chain(new.users.keys()).collect();
-    for name in names {
+    for name in sorted(old.users.keys().chain(new.users.keys())) {
         let [from, to] = [old, new].map(|config| config.users.get(name).cloned());
         if from != to {
             let name = name.clone();
@@ -455,9 +453,19 @@ fn compare_roles(old: &Config, new: &Config, list: &mut Vec<Change>) {
     }
 }
 
+/// Each name once, in their order.
+fn sorted<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<&'a String> {
+    let mut sorted = BTreeSet::new();
+    sorted.extend(names);
+    sorted
+}
+
 fn by_name(config: &Config) -> BTreeMap<&str, &ProxyConfig> {
-    let proxies = config.proxies.iter();
-    proxies.map(|proxy| (&proxy.name[..], proxy)).collect()
+    let mut by_name = BTreeMap::new();
+    for proxy in &config.proxies {
+        by_name.insert(&proxy.name[..], proxy);
+    }
+    by_name
 }
 
 /// Whether one proxy can become the other.

@@ -19,8 +19,8 @@ use super::{
     Kind, Place, Problem, ProxyConfig, SocketConfig, SocketName, SocketOption, SocketOptions, Unit,
     socket, suggest,
 };
+use crate::RecordConfig;
 use crate::limits::CONFIG_SIZE_MAX;
-use crate::record::RecordConfig;
 
 mod error;
 mod http;

@@ -4,7 +4,7 @@
 
 use super::value::{Field, TIME_MAX, Unit, Value, ValueKind};
 use super::{Balance, OptionError, Overflow, Reject, SocketOptions};
-use crate::config::Applies;
+use crate::Applies;
 
 /// One socket option: a row of [`SocketOption::ALL`].
 #[derive(Clone, Copy)]

@@ -18,8 +18,8 @@ pub struct CacheConfig {
     /// topic.
     pub empty_deletes: bool,
     /// The file that keeps the values while the broker does not run. The program that runs the
-    /// broker reads and writes it, by [`crate::Admin::last_values`] and
-    /// [`crate::Admin::restore_values`].
+    /// broker reads and writes it, by `Admin::last_values` and
+    /// `Admin::restore_values`.
     pub path: Option<PathBuf>,
     /// The topics, by prefix; publishers are asked for them even without subscribers.
     pub topics: Vec<String>,

@@ -4,7 +4,9 @@
 //! from arguments, and a program that embeds the broker makes them itself. [`Config::check`] says
 //! whether the broker can run them.
 
-use crate::record::RecordConfig;
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 use zmtp::{MechanismConfig, SocketType};
@@ -18,9 +20,12 @@ mod file;
 mod http;
 mod keys;
 mod kind;
+pub mod limits;
 mod options;
+mod record;
 mod retained;
 mod role;
+pub mod sort;
 mod suggest;
 mod units;
 
@@ -37,6 +42,7 @@ pub use options::{
     Balance, IpcMode, IpcOwner, Network, OptionError, Overflow, Reject, SocketOption,
     SocketOptions, TIME_MS_MAX, Unit, Value, ValueKind,
 };
+pub use record::RecordConfig;
 pub use retained::{CacheConfig, ReplayConfig};
 pub use role::{RoleConfig, RoleSide, TopicRule};
 pub use suggest::hint;
@@ -233,7 +239,7 @@ impl ProxyConfig {
     }
 
     /// The topics for which publishers are asked even without subscribers, by prefix.
-    pub(crate) fn kept_topics(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn kept_topics(&self) -> impl Iterator<Item = &[u8]> {
         let cache = self.cache.iter().flat_map(|cache| &cache.topics);
         let replays = self.replay.socket.has_endpoint().then_some(&[][..]);
         cache.map(String::as_bytes).chain(replays)

@@ -1,7 +1,6 @@
 use super::*;
-use crate::config::Attach;
-use crate::config::{SocketOption, SocketOptions};
-use crate::peer::PeerAddress;
+use crate::Attach;
+use crate::{SocketOption, SocketOptions};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -133,9 +132,7 @@ fn clients_come_from_a_directory_or_a_list() {
     files.write("weather.key_secret", 0o600, "not read");
     files.write(".hidden", 0o600, "not read");
     let directory = files.0.to_string_lossy().into_owned();
-    let user = |admission: &Admission, key| match admission
-        .decide(&Credentials::Curve(key), PeerAddress::Inproc)
-    {
+    let user = |admission: &Admission, key| match admission.decide(&Credentials::Curve(key), None) {
         Some(zmtp::Authorization::Granted { user }) => user,
         _ => None,
     };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The HTTP server for metrics, health and the dashboard. Off by default.
 ///
-/// A program that embeds the broker provides the server: see [`crate::HttpServer`].
+/// A program that embeds the broker provides the server: see `HttpServer`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpConfig {
     /// The address to listen on; `None`: the server is off.

@@ -7,9 +7,7 @@ use toml::de::{DeTable, DeValue};
 use zmtp::show;
 
 use super::error::{Fail, Node};
-use crate::config::{
-    Attach, Endpoint, SocketOption, TIME_MS_MAX, Unit, Value as OptionValue, ValueKind,
-};
+use crate::{Attach, Endpoint, SocketOption, TIME_MS_MAX, Unit, Value as OptionValue, ValueKind};
 
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 

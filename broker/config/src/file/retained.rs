@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::Node;
 use super::value::{as_flag, as_table, as_text, get, items, read_number, read_size};
 use super::{Place, Reader, read_age};
-use crate::config::{CacheConfig, ReplayConfig, SocketName, Unit};
+use crate::{CacheConfig, ReplayConfig, SocketName, Unit};
 
 impl Reader {
     /// Reads the last values that a proxy keeps.

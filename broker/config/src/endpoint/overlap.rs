@@ -7,7 +7,7 @@ use super::{Endpoint, Host, IpcName};
 /// Finds overlaps among endpoints to bind, as far as their texts show them. Each endpoint costs a
 /// few look-ups, whatever their number.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Overlaps<'a> {
+pub(crate) struct Overlaps<'a> {
     /// The number of endpoints added.
     count: usize,
     /// The first endpoint of each TCP port on an IPv4 address.
@@ -21,7 +21,7 @@ pub(in crate::config) struct Overlaps<'a> {
 impl<'a> Overlaps<'a> {
     /// Adds an endpoint; returns the number of the first earlier one that overlaps it, counted from
     /// zero.
-    pub(in crate::config) fn add(&mut self, endpoint: &'a Endpoint) -> Option<usize> {
+    pub(crate) fn add(&mut self, endpoint: &'a Endpoint) -> Option<usize> {
         let number = self.count;
         self.count += 1;
         let (host, port) = match endpoint {

@@ -82,7 +82,7 @@ impl BrokerControl {
     }
 
     /// The proxy without messages to which the control of the broker belongs.
-    pub(crate) fn proxy(&self) -> Option<ProxyConfig> {
+    pub fn proxy(&self) -> Option<ProxyConfig> {
         let endpoint = self.endpoint()?.clone();
         let mut proxy = ProxyConfig::new(Kind::ALL[0], Self::PROXY);
         let control = &mut proxy.control.socket;
@@ -92,7 +92,7 @@ impl BrokerControl {
     }
 
     /// The name of that proxy, which a configured one cannot have.
-    pub(crate) const PROXY: &str = "(broker)";
+    pub const PROXY: &str = "(broker)";
 }
 
 impl std::fmt::Display for BrokerControl {
@@ -202,7 +202,7 @@ impl CaptureConfig {
 
     /// Whether messages wait until a reader has room for their copies. A PUB never waits, as in
     /// libzmq.
-    pub(crate) fn blocks(&self) -> bool {
+    pub fn blocks(&self) -> bool {
         let overflow = self.socket.options.overflow_on(self.socket_type);
         self.socket.has_endpoint()
             && self.socket_type != SocketType::Pub
