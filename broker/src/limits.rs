@@ -159,6 +159,12 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// again when it fails; without this limit, a server could flood the log.
 pub const LINK_LINES_MAX: u32 = 10;
 
+/// Events that are kept: a day of a quiet broker, and no more than a person looks through.
+pub const EVENTS_MAX: usize = 256;
+
+/// Bytes of the text of an event, of which the log has the rest: some lines of a terminal.
+pub const EVENT_TEXT_SIZE_MAX: usize = 500;
+
 const _: () = {
     // The scratch must have room for reading behind bytes carried from one read to the next.
     assert!(crate::conn::input::LARGE_SIZE_MIN <= SCRATCH_SIZE / 2);

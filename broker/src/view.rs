@@ -214,6 +214,25 @@ pub struct ClosedPeerView {
     pub socket: SocketName,
 }
 
+/// Something that has happened: a line of the log of level info or worse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventView {
+    /// Time since then.
+    pub ago: Duration,
+    /// How bad it is.
+    pub level: log::Level,
+    /// The number of the event: those before it have lower ones.
+    pub number: u64,
+    /// The name of the proxy; empty if it concerns the broker as a whole.
+    pub proxy: String,
+    /// The label of the reason; empty if it has none.
+    pub reason: &'static str,
+    /// The socket of the proxy, if it concerns one.
+    pub socket: Option<SocketName>,
+    /// What has happened, in words: at most 500 bytes.
+    pub text: String,
+}
+
 /// A peer whose handshake waits for a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UndecidedPeerView {

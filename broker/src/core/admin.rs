@@ -4,6 +4,7 @@ use crate::config::Side;
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
 use crate::core::closed::{Closed, identity};
+use crate::core::events::{Facts, Place};
 use crate::core::turn::{Kind, cost};
 use crate::ids::{ConnId, ProxyId, SocketId};
 use crate::limits::TOPIC_COUNT_SIZE_MAX;
@@ -15,6 +16,7 @@ use crate::view::{
     BrokerView, CacheView, ClosedPeerView, Page, PageQuery, PeerFilter, PeerView, ProxyView,
     ReplayView, SocketView, StopState, TopicView,
 };
+use log::Level;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -649,16 +651,16 @@ impl Admin<'_> {
     }
 
     /// Logs a command and its sender.
-    fn log(&self, proxy: ProxyId, what: &str) {
-        let name = &*self.core.proxies[proxy].name;
+    fn log(&mut self, proxy: ProxyId, what: &str) {
         let asker = self.asker.and_then(|id| self.core.conns.get(id));
-        match asker {
-            Some(conn) => log::info!(
-                proxy = name, peer:% = conn.peer;
-                "{name}: {what} by {}",
-                conn.peer
-            ),
-            None => log::info!(proxy = name; "{name}: {what} by this program"),
-        }
+        let peer = asker.map_or_else(String::new, |conn| conn.peer.to_string());
+        let by = if peer.is_empty() {
+            "this program"
+        } else {
+            &peer
+        };
+        let text = format!("{what} by {by}");
+        self.core
+            .tell(Level::Info, Place::Proxy(proxy), Facts::of(&peer), &text);
     }
 }

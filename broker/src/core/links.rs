@@ -2,6 +2,7 @@
 
 use crate::config::{Connect, Endpoint, SocketOptions};
 use crate::conn::{Conn, Origin};
+use crate::core::events::{Facts, Place, is_told};
 use crate::core::timers::Owner;
 use crate::core::turn::{Kind, cost};
 use crate::core::{Action, Core};
@@ -10,6 +11,7 @@ use crate::pattern::Pattern;
 use crate::peer::PeerAddress;
 use crate::proxy::Stop;
 use crate::reason::CloseReason;
+use log::Level;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::time::{Duration, Instant};
@@ -205,17 +207,19 @@ impl Core {
         let Some(entry) = self.connecting(link) else {
             return;
         };
-        let (name, side) = self.names(entry.socket);
         let level = if entry.is_known_down {
-            log::Level::Debug
+            Level::Debug
         } else {
-            log::Level::Warn
+            Level::Warn
         };
-        log::log!(
-            level, proxy = name, side:% = side, peer:% = entry.connect.endpoint;
-            "{name} {side}: cannot connect to {}: {error}; retrying",
-            entry.connect.endpoint
-        );
+        if is_told(level) {
+            let (place, peer) = (
+                Place::Socket(entry.socket),
+                entry.connect.endpoint.to_string(),
+            );
+            let text = format!("cannot connect to {peer}: {error}; retrying");
+            self.tell(level, place, Facts::of(&peer), &text);
+        }
         self.links[link].is_known_down = true;
         self.retry_link(now, link);
     }

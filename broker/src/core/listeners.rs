@@ -2,10 +2,12 @@
 
 use crate::config::{Endpoint, SocketName, SocketOptions};
 use crate::conn::Origin;
+use crate::core::events::{Facts, Place};
 use crate::core::{Action, Core};
 use crate::ids::{ConnId, ListenerId, ProxyId, SocketId};
 use crate::peer::PeerAddress;
 use crate::reason::CloseReason;
+use log::Level;
 use std::io;
 use std::time::Instant;
 
@@ -111,13 +113,13 @@ impl Core {
         else {
             return;
         };
-        let (proxy, side) = self.names(socket);
-        log::error!(
-            proxy, side:% = side;
-            "{proxy} {side}: cannot bind {endpoint} again: {error}; peers cannot connect there \
-             until a change adds it"
+        let text = format!(
+            "cannot bind {endpoint} again: {error}; peers cannot connect there until a change adds \
+             it"
         );
-        let name = proxy.to_owned();
+        self.tell(Level::Error, Place::Socket(socket), Facts::default(), &text);
+        let (name, side) = self.names(socket);
+        let name = name.to_owned();
         if let Some(config) = self.reconfiguration.config.proxy_mut(&name) {
             let bind = &mut config.socket_mut(side).bind;
             if let Some(index) = bind.iter().position(|other| *other == endpoint) {

@@ -14,12 +14,14 @@
 
 use crate::conn::{Conn, Input, Origin};
 use crate::core::Core;
+use crate::core::events::{Facts, Place};
 use crate::core::timers::Owner;
 use crate::ids::{ConnId, SocketId};
 use crate::limits::{LOOP_TRIAL, PROBE_HOPS_MAX, PROBES_WAITING_MAX};
 use crate::pattern::Pattern;
 use crate::proxy::loop_peers::LoopPeers;
 use crate::reason::CloseReason;
+use log::Level;
 use std::time::Instant;
 use zmtp::{LoopCheck, LoopCommand, Peer, Probe};
 
@@ -223,16 +225,15 @@ impl Core {
             None => "messages received over it go back to their sender".to_owned(),
         };
         let level = if self.is_news(now, origin, socket) {
-            log::Level::Error
+            Level::Error
         } else {
-            log::Level::Debug
+            Level::Debug
         };
-        let (name, side) = self.names(socket);
-        log::log!(
-            level, proxy = name, side:% = side, peer = *here;
-            "{name} {side}: closing {here}, a loop of brokers: {course}; take one connection of \
-             the loop out of its configuration"
+        let text = format!(
+            "closing {here}, a loop of brokers: {course}; take one connection of the loop out of \
+             its configuration"
         );
+        self.tell(level, Place::Socket(socket), Facts::of(&here), &text);
     }
 
     /// Whether a loop over this connection was not reported yet, or not recently.

@@ -15,7 +15,8 @@
 //!   subscriptions, and does not accept new connections.
 //! - **Kept messages**, of caches and rings, have limits of their own, which together are at most
 //!   half of the limit in every legal configuration.
-//! - **Closed peers** are remembered as far as they fit into a small share of the limit.
+//! - **Closed peers** and **events** are remembered as far as they fit into small shares of the
+//!   limit.
 //! - When the sum reaches the limit all the same, the largest holders are given up at once, until
 //!   an eighth of the limit is free.
 
@@ -31,7 +32,7 @@ use crate::sort;
 /// Memory by use, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// The closed peers that are remembered, and the addresses of refused ones.
+    /// The closed peers and the events that are remembered, and the addresses of refused peers.
     pub closed: u64,
     /// The fixed cost of each connection, even if idle, and of its requests.
     pub connections: u64,
@@ -142,7 +143,7 @@ impl Core {
     pub fn memory(&self) -> MemoryUse {
         let kept = self.kept_memory();
         MemoryUse {
-            closed: self.memory.closed + self.refusals.memory(),
+            closed: self.memory.closed + self.events.memory() + self.refusals.memory(),
             connections: self.connection_memory() + kept.requests,
             inputs: self.memory.inputs,
             kept: kept.messages + kept.shared,

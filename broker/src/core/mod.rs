@@ -53,6 +53,7 @@ mod coding;
 mod control;
 mod deferred;
 mod down_link;
+mod events;
 mod forward;
 mod inproc;
 mod intake;
@@ -92,6 +93,7 @@ use clock::Clock;
 use closed::ClosedLimits;
 pub(crate) use closed::ClosedPeers;
 use deferred::Deferred;
+use events::Events;
 pub use intake::Flow;
 use leaving::Leaving;
 use links::{Link, Random};
@@ -104,8 +106,8 @@ use opening::Reconfiguration;
 use passwords::Passwords;
 pub use query::Query;
 pub use query::{
-    endpoints, from_hex, render_closed, render_drops, render_peer, render_record, render_socket,
-    render_statistics, render_topic, render_turns, render_watch,
+    endpoints, from_hex, render_closed, render_drops, render_event, render_peer, render_record,
+    render_socket, render_statistics, render_topic, render_turns, render_watch,
 };
 use refusals::Refusals;
 use reload::Reload;
@@ -131,6 +133,7 @@ pub struct Core {
     keeping: Vec<ProxyId>,
     /// Messages dropped by sockets that were removed.
     dropped_before: u64,
+    events: Events,
     leaving: Leaving,
     links: Table<LinkId, Link>,
     listeners: Table<ListenerId, Listener>,
@@ -181,6 +184,7 @@ impl Core {
             deferred: Deferred::default(),
             keeping: Vec::new(),
             dropped_before: 0,
+            events: Events::default(),
             leaving: Leaving::default(),
             links: Table::new(0),
             listeners: Table::new(0),

@@ -17,10 +17,12 @@ use crate::config::{
 };
 use crate::core::change::{Applied, ChangeError, ChangeId, ChangeResult};
 use crate::core::closed::ClosedLimits;
+use crate::core::events::{Facts, Place};
 use crate::core::{Action, Core};
 use crate::ids::{LinkId, ListenerId, ProxyId, SocketId};
 use crate::proxy::{Proxy, Stop};
 use crate::record::{OpenError, RecordConfig, Tape};
+use log::Level;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -415,7 +417,12 @@ impl Core {
         let added: Vec<ProxyId> = opening.proxies.iter().map(|(id, _)| *id).collect();
         for change in &opening.changes.list {
             if !is_first {
-                log::info!("{change}");
+                self.tell(
+                    Level::Info,
+                    Place::Broker,
+                    Facts::default(),
+                    &change.to_string(),
+                );
             }
             self.make_change(now, change, &added);
         }

@@ -8,8 +8,8 @@ use crate::reason::DropReason;
 use crate::record;
 use crate::stats::TurnTimes;
 use crate::view::{
-    BrokerView, CacheView, ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView,
-    ProxyView, ReplayView, SocketView, TopicView, WatchView,
+    BrokerView, CacheView, ClosedPeerView, EventView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter,
+    PeerView, ProxyView, ReplayView, SocketView, TopicView, WatchView,
 };
 use serde_json::{Map, Value, json};
 use zmtp::{is_hidden, show};
@@ -73,6 +73,13 @@ impl Query {
             doc: "The messages with this topic since this client has first asked, until it leaves",
             about: About::One,
             way: Way::Now(count),
+        },
+        Self {
+            name: "events",
+            keys: &["after", "limit"],
+            doc: "What has happened, the latest first: the lines of the log without debugging",
+            about: About::All,
+            way: Way::Now(list_events),
         },
         Self {
             name: "kick",
@@ -353,6 +360,17 @@ fn list_closed(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, St
     Ok(json!({ "closed": render(&closed, render_closed) }))
 }
 
+/// Those of all proxies, if the control of the broker is asked and no proxy named.
+fn list_events(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let complaint = || "after: write the number of an event".to_owned();
+    let after = request.object.get("after");
+    let after = after.map(|it| it.as_u64().ok_or_else(complaint));
+    let page = request.page(after.transpose()?)?;
+    let proxy = Some(request.proxy).filter(|id| !admin.core.proxies[*id].is_own);
+    let events = admin.events(proxy, &page);
+    Ok(json!({ "events": render(&events, render_event), "total": events.total }))
+}
+
 fn count(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
     let complaint = || "side: write frontend or backend".to_owned();
     let side = match request.text("side")? {
@@ -526,6 +544,19 @@ pub fn render_closed(peer: &ClosedPeerView) -> Value {
     });
     put_bytes(&mut object, "identity", &peer.identity);
     object
+}
+
+/// An event.
+pub fn render_event(event: &EventView) -> Value {
+    json!({
+        "level": event.level.as_str().to_ascii_lowercase(),
+        "number": event.number,
+        "proxy": (!event.proxy.is_empty()).then_some(&event.proxy),
+        "reason": (!event.reason.is_empty()).then_some(event.reason),
+        "seconds_ago": event.ago.as_secs_f64(),
+        "side": event.socket.map(SocketName::name),
+        "text": event.text,
+    })
 }
 
 /// A connected peer.

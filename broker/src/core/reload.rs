@@ -1,10 +1,12 @@
 //! Reloads that peers of controls ask for. The driver reads the configuration; the core keeps the
 //! peers that wait for the result.
 
+use crate::core::events::{Facts, Place};
 use crate::core::query::render_reload;
 use crate::core::{Action, Core};
 use crate::ids::ConnId;
 use crate::view::ReloadView;
+use log::Level;
 use std::time::Instant;
 use zmtp::SocketType;
 use zmtp::encode::append_frame;
@@ -106,9 +108,48 @@ impl Core {
         })
     }
 
+    fn tell_reload(&mut self, outcome: &Result<Reloaded, String>) {
+        let name = match &*self.reload.source {
+            "" => "the configuration".to_owned(),
+            name => name.to_owned(),
+        };
+        let mut tell = |level, text: &str| {
+            self.tell(level, Place::Broker, Facts::default(), text);
+        };
+        match outcome {
+            Ok(Reloaded {
+                changes,
+                needs_restart,
+            }) => {
+                let count = changes.len();
+                tell(
+                    Level::Info,
+                    &format!("reloaded {name}, with {count} changes"),
+                );
+                if !needs_restart.is_empty() {
+                    let keys = needs_restart.join(", ");
+                    let text = format!("restart zmqd to apply the other changes in {name}: {keys}");
+                    tell(Level::Warn, &text);
+                }
+            }
+            Err(sentences) => {
+                // Many mistakes are one event: the first of them, and that nothing has changed.
+                for (index, sentence) in sentences.lines().enumerate() {
+                    match index {
+                        0 => tell(Level::Error, sentence),
+                        _ => log::error!("{sentence}"),
+                    }
+                }
+                let text = format!("{name} is rejected, and nothing has changed");
+                tell(Level::Error, &text);
+            }
+        }
+    }
+
     /// The driver has applied the configuration again, or could not: the peers that asked for that
     /// get the result. An error is one sentence, or several in lines of their own.
     pub fn handle_reloaded(&mut self, outcome: &Result<Reloaded, String>) {
+        self.tell_reload(outcome);
         let body = render_reload(outcome);
         let mut kept = outcome.clone();
         if let Ok(reloaded) = &mut kept {

@@ -8,6 +8,7 @@
 
 use crate::config::SocketName;
 use crate::conn::{Conn, Origin, Overflowing, Phase};
+use crate::core::events::{Facts, Place, is_told};
 use crate::core::timers::Owner;
 use crate::core::turn::cost;
 use crate::core::{Core, LinkId};
@@ -292,12 +293,12 @@ impl Core {
     /// Logs how many messages had no room among the peers of a socket that stops.
     pub(super) fn log_missed(&mut self, id: SocketId) {
         if let Some(missed) = self.sockets[id].overflows_no_more() {
-            let (name, side) = self.names(id);
-            log::info!(
-                proxy = name, side:% = side, count = missed;
-                "{name} {side}: dropped {} until the stop",
-                counted(missed, "message")
-            );
+            let text = format!("dropped {} until the stop", counted(missed, "message"));
+            let facts = Facts {
+                count: Some(missed),
+                ..Facts::default()
+            };
+            self.tell(Level::Info, Place::Socket(id), facts, &text);
         }
     }
 
@@ -309,8 +310,7 @@ impl Core {
         let lines = sums.len() as u64;
         self.turn.charge(entries * cost::ENTRY + lines * cost::LINE);
         for sum in &sums {
-            let name = &*self.proxies[proxy].name;
-            let (side, total) = (sum.side, |noun| more(sum.total, noun));
+            let total = |noun| more(sum.total, noun);
             let (source, causes) = (self.sources_of(sum), causes_of(sum));
             let (level, text) = match sum.subject {
                 Subject::Closed => (
@@ -355,10 +355,17 @@ impl Core {
                     ),
                 ),
             };
-            log::log!(
-                level, proxy = name, side:% = side, peer = *source, reason = sum.main_cause(),
-                count = sum.count();
-                "{name} {side}: {text}"
+            let facts = Facts {
+                count: Some(sum.count()),
+                peer: &source,
+                reason: sum.main_cause(),
+            };
+            let place = self.proxies[proxy].socket(sum.side);
+            self.tell(
+                level,
+                place.map_or(Place::Proxy(proxy), Place::Socket),
+                facts,
+                &text,
             );
         }
     }
@@ -421,19 +428,20 @@ impl Core {
             } else {
                 Level::Debug
             };
-            let (name, _) = self.names(id);
-            if let Some(key) = refused {
-                // Enough to find it in a list.
-                let key = &key.to_string()[..8];
-                return log::log!(
-                    level, proxy = name, side:% = side, peer:% = peer, reason = why.label();
-                    "{name} {side}: closed {peer}: {why} (key {key}…)"
-                );
+            if !is_told(level) {
+                return;
             }
-            return log::log!(
-                level, proxy = name, side:% = side, peer:% = peer, reason = why.label();
-                "{name} {side}: closed {peer}: {why}"
-            );
+            let mut text = format!("closed {peer}: {why}");
+            if let Some(key) = refused {
+                // Enough to find it in a list. Writing to a string cannot fail.
+                let _ = write!(text, " (key {}…)", &key.to_string()[..8]);
+            }
+            let facts = Facts {
+                count: None,
+                peer: &peer.to_string(),
+                reason: why.label(),
+            };
+            return self.tell(level, Place::Socket(id), facts, &text);
         };
         // A server that accepts connections and sends nothing is probably another program.
         let is_early =
@@ -444,22 +452,20 @@ impl Core {
         } else {
             Level::Debug
         };
-        if !log::log_enabled!(level) {
+        if !is_told(level) {
             return;
         }
-        let (name, _) = self.names(id);
         let target = self.target_of(link, peer.address);
-        if is_early {
-            log::log!(
-                level, proxy = name, side:% = side, peer = *target, reason = why.label();
-                "{name} {side}: lost {target} before its greeting: {why}"
-            );
-        } else {
-            log::log!(
-                level, proxy = name, side:% = side, peer = *target, reason = why.label();
-                "{name} {side}: closed {target}: {why}"
-            );
-        }
+        let text = match is_early {
+            true => format!("lost {target} before its greeting: {why}"),
+            false => format!("closed {target}: {why}"),
+        };
+        let facts = Facts {
+            count: None,
+            peer: &target,
+            reason: why.label(),
+        };
+        self.tell(level, Place::Socket(id), facts, &text);
     }
 
     /// The endpoint of a link, and the address that it stands for.
@@ -499,11 +505,11 @@ impl Core {
             source: Source::Link(link),
         };
         let level = self.level_of_report(id, key, 0, Level::Info);
-        let (name, endpoint) = (&*self.proxies[proxy].name, self.endpoint(link));
-        log::log!(
-            level, proxy = name, side:% = side, peer:% = endpoint;
-            "{name} {side}: connected to {endpoint}"
-        );
+        if is_told(level) {
+            let endpoint = self.endpoint(link).to_string();
+            let text = format!("connected to {endpoint}");
+            self.tell(level, Place::Socket(id), Facts::of(&endpoint), &text);
+        }
     }
 
     /// The time for the peer's greeting on a connection that the broker made is over.
@@ -519,13 +525,11 @@ impl Core {
         if !is_late || std::mem::replace(&mut link.is_known_silent, true) {
             return;
         }
-        let (name, side) = self.names(conn.socket);
-        let target = self.target_of(index, conn.peer);
-        log::warn!(
-            proxy = name, side:% = side, peer = *target;
-            "{name} {side}: connected to {target}, no greeting yet: is it the port of a ZeroMQ \
-             socket?"
-        );
+        let (place, peer) = (Place::Socket(conn.socket), conn.peer);
+        let target = self.target_of(index, peer);
+        let text =
+            format!("connected to {target}, no greeting yet: is it the port of a ZeroMQ socket?");
+        self.tell(Level::Warn, place, Facts::of(&target), &text);
     }
 
     /// Logs peers that began to miss messages, as many as the budget of the turn allows.
@@ -548,24 +552,31 @@ impl Core {
         let (id, source) = (conn.socket, self.address_of(conn));
         let key = overflow_key(Subject::Overflow, self.sockets[id].name, source_of(conn));
         let level = self.level_of_report(id, key, 0, Level::Warn);
-        let (name, side) = self.names(id);
-        log::log!(
-            level, proxy = name, side:% = side, peer = *source, reason = key.label;
-            "{name} {side}: dropping messages for {source}: its queue is full with {messages} \
-             messages of {bytes} bytes (sndhwm, sndhwm_bytes)"
+        if !is_told(level) {
+            return;
+        }
+        let text = format!(
+            "dropping messages for {source}: its queue is full with {messages} messages of {bytes} \
+             bytes (sndhwm, sndhwm_bytes)"
         );
+        let facts = Facts {
+            count: None,
+            peer: &source,
+            reason: key.label,
+        };
+        self.tell(level, Place::Socket(id), facts, &text);
     }
 
     fn report_overflow_of_all(&mut self, id: SocketId) {
         self.turn.charge(cost::ENTRY);
         let key = overflow_key(Subject::Overflow, self.sockets[id].name, Source::Any);
         let level = self.level_of_report(id, key, 0, Level::Warn);
-        let (name, side) = self.names(id);
-        log::log!(
-            level, proxy = name, side:% = side, reason = key.label;
-            "{name} {side}: dropping messages: the queues of all peers are full (sndhwm, \
-             sndhwm_bytes)"
-        );
+        let text = "dropping messages: the queues of all peers are full (sndhwm, sndhwm_bytes)";
+        let facts = Facts {
+            reason: key.label,
+            ..Facts::default()
+        };
+        self.tell(level, Place::Socket(id), facts, text);
     }
 
     /// The queue of a connection has room again, or the connection is closed: logs the number of
@@ -584,13 +595,16 @@ impl Core {
             };
             let key = overflow_key(Subject::Room, self.sockets[id].name, source);
             let level = self.level_of_report(id, key, missed, Level::Info);
-            let (name, side) = self.names(id);
-            log::log!(
-                level, proxy = name, side:% = side, peer = *peer, reason = key.label,
-                count = missed;
-                "{name} {side}: dropped {} for {peer} until {until}",
-                counted(missed, "message")
-            );
+            if is_told(level) {
+                let messages = counted(missed, "message");
+                let text = format!("dropped {messages} for {peer} until {until}");
+                let facts = Facts {
+                    count: Some(missed),
+                    peer: &peer,
+                    reason: key.label,
+                };
+                self.tell(level, Place::Socket(id), facts, &text);
+            }
         }
         let socket = &mut self.sockets[id];
         if until == ROOM_AGAIN
@@ -598,12 +612,16 @@ impl Core {
         {
             let key = overflow_key(Subject::Room, self.sockets[id].name, Source::Any);
             let level = self.level_of_report(id, key, missed, Level::Info);
-            let (name, side) = self.names(id);
-            log::log!(
-                level, proxy = name, side:% = side, reason = key.label, count = missed;
-                "{name} {side}: dropped {} until a queue had room again",
+            let text = format!(
+                "dropped {} until a queue had room again",
                 counted(missed, "message")
             );
+            let facts = Facts {
+                count: Some(missed),
+                peer: "",
+                reason: key.label,
+            };
+            self.tell(level, Place::Socket(id), facts, &text);
         }
     }
 
@@ -618,12 +636,14 @@ impl Core {
             source: Source::Any,
         };
         let level = self.level_of_report(id, key, 1, Level::Warn);
-        let (name, _) = self.names(id);
-        log::log!(
-            level, proxy = name, side:% = side, reason = label;
-            "{name} {side}: not delivered, {label}: {}",
-            Frames::new(wire)
-        );
+        if is_told(level) {
+            let text = format!("not delivered, {label}: {}", Frames::new(wire));
+            let facts = Facts {
+                reason: label,
+                ..Facts::default()
+            };
+            self.tell(level, Place::Socket(id), facts, &text);
+        }
     }
 
     /// Logs that memory was freed because the limit was reached.
@@ -637,10 +657,11 @@ impl Core {
         self.memory.shed = Some(Shed::default());
         let next = self.clock.now() + REPORT_INTERVAL;
         self.timers.insert(next, Owner::Shed);
-        log::warn!(
+        let text = format!(
             "the memory limit of {limit} bytes is reached: gave up {freed} bytes of the largest \
              queues and unfinished messages (memory_limit)"
         );
+        self.tell(Level::Warn, Place::Broker, Facts::default(), &text);
     }
 
     /// A minute is over, or the broker has stopped: logs the memory freed since the last line.
@@ -652,11 +673,12 @@ impl Core {
         if times == 0 {
             return;
         }
-        log::warn!(
+        let text = format!(
             "the memory limit of {limit} bytes was reached {} in the last minute: gave up {bytes} \
              bytes (memory_limit)",
             more(times, "time")
         );
+        self.tell(Level::Warn, Place::Broker, Facts::default(), &text);
         self.memory.shed = Some(Shed::default());
         let next = self.clock.now() + REPORT_INTERVAL;
         self.timers.insert(next, Owner::Shed);

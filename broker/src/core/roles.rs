@@ -6,6 +6,7 @@
 
 use crate::config::{RoleConfig, RoleSide};
 use crate::conn::{Input, Phase};
+use crate::core::events::{Facts, Place};
 use crate::core::timers::Owner;
 use crate::core::turn::cost;
 use crate::core::{Action, Core, Flow};
@@ -15,6 +16,7 @@ use crate::pattern::Pattern;
 use crate::pattern::xpub::Limits;
 use crate::permit::{Bucket, Permit, Permits, SHOWN_SIZE_MAX};
 use crate::reason::CloseReason;
+use log::Level;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -351,15 +353,13 @@ impl Core {
         user.reported.push((wish, topic.into()));
         self.turn.charge(cost::LINE);
         let (role, count) = (user.role.name.clone(), user.reported.len());
-        let (name, side) = self.names(conn.socket);
         let verb = match wish {
             Wish::Publish => "publish",
             Wish::Subscribe => "subscribe to",
         };
-        log::warn!(
-            proxy = name, side:% = side, peer:% = conn.named();
-            "{name} {side}: {} may not {verb} \"{}\": the role {role} does not permit it{}",
-            conn.named(),
+        let (place, peer) = (Place::Socket(conn.socket), conn.named().to_string());
+        let text = format!(
+            "{peer} may not {verb} \"{}\": the role {role} does not permit it{}",
             show(topic),
             if count == USER_REPORTS_MAX {
                 "; further topics of this user are only counted"
@@ -367,6 +367,7 @@ impl Core {
                 ""
             }
         );
+        self.tell(Level::Warn, place, Facts::of(&peer), &text);
     }
 
     /// Reports the first message that was denied in an input.

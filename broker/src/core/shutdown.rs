@@ -3,12 +3,14 @@
 
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
+use crate::core::events::{Facts, Place};
 use crate::core::inproc::InprocActivity;
 use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
 use crate::pattern::balancer::Balancer;
 use crate::peer::PeerAddress;
 use crate::proxy::{Linger, Proxy, Socket, Stop, Undelivered};
 use crate::reason::{CloseReason, DropReason};
+use log::Level;
 use std::time::{Duration, Instant};
 
 /// The state of a stop of the broker, and of proxies that end before it.
@@ -215,15 +217,17 @@ impl Core {
         self.end_linger(now);
         let proxy = &mut self.proxies[id];
         proxy.stop = Stop::Closing;
-        let name = &*proxy.name;
-        for socket in proxy.sockets().map(|socket| &self.sockets[socket]) {
+        let sockets: Vec<SocketId> = proxy.sockets().collect();
+        for id in sockets {
+            let socket = &self.sockets[id];
             let dropped = socket.stats.dropped(DropReason::Stopping);
             if dropped > 0 {
-                let (side, loss) = (socket.name, self.shutdown.describe_loss(socket));
-                log::warn!(
-                    proxy = name, side:% = side, count = dropped;
-                    "{name} {side}: {loss}"
-                );
+                let loss = self.shutdown.describe_loss(socket);
+                let facts = Facts {
+                    count: Some(dropped),
+                    ..Facts::default()
+                };
+                self.tell(Level::Warn, Place::Socket(id), facts, &loss);
             }
         }
         self.close_all_later(CloseReason::Stopping, |conn| conn.proxy == id);

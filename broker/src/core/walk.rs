@@ -20,7 +20,7 @@ impl Core {
     #[must_use]
     pub fn walk_memory(&self) -> MemoryUse {
         let mut found = MemoryUse {
-            closed: self.refusals.memory(),
+            closed: self.events.walk() + self.refusals.memory(),
             ..MemoryUse::default()
         };
         let mut walk = Walk::default();

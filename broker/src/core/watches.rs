@@ -1,10 +1,14 @@
 //! The states of services, as `zmqd watch` reports them to the control: kept for metrics and the
 //! dashboard, and forgotten when the connection of the report ends.
 
+use crate::core::events::{Facts, Place};
+use crate::core::turn::cost;
 use crate::core::{Admin, Core};
 use crate::ids::ConnId;
 use crate::view::WatchView;
+use log::Level;
 use std::collections::BTreeMap;
+use zmtp::show;
 
 /// The last report of each reporter.
 #[derive(Debug, Default)]
@@ -117,7 +121,33 @@ impl Admin<'_> {
     pub fn report_watches(&mut self, list: Vec<WatchView>) -> usize {
         self.charge_views(list.len());
         let memory_max = self.core.watches_max();
-        self.core.watches.keep(self.asker, list, memory_max)
+        let former = self.core.watches.reports.get(&self.asker).cloned();
+        let kept = self.core.watches.keep(self.asker, list, memory_max);
+        self.tell_actions(&former.unwrap_or_default());
+        kept
+    }
+
+    /// Tells which watches have acted since the former report.
+    fn tell_actions(&mut self, former: &[WatchView]) {
+        let before: BTreeMap<&str, u64> = former.iter().map(|it| (&*it.name, it.actions)).collect();
+        let list = self.core.watches.reports.get(&self.asker);
+        let acted = list.into_iter().flatten().filter(|it| {
+            before
+                .get(&*it.name)
+                .is_some_and(|actions| it.actions > *actions)
+        });
+        let lines: Vec<String> = acted
+            .map(|it| {
+                let texts = [&it.name, &it.reason, &it.state];
+                let [name, reason, state] = texts.map(|text| show(text).whole());
+                format!("the watch {name} has acted: {reason} ({state})")
+            })
+            .collect();
+        for text in lines {
+            self.core.turn.charge(cost::LINE);
+            self.core
+                .tell(Level::Warn, Place::Broker, Facts::default(), &text);
+        }
     }
 }
 

@@ -48,7 +48,6 @@ impl Broker {
         }
         let Some((_, read)) = &self.reload.source else {
             let sentence = "this broker has no configuration to read again".to_owned();
-            log::warn!("nothing to reload: {sentence}");
             return self.core.handle_reloaded(&Err(sentence));
         };
         let (read, handle) = (Arc::clone(read), self.handle.clone());
@@ -96,26 +95,6 @@ impl Broker {
     }
 
     fn finish_reload(&mut self, outcome: Result<Reloaded, Vec<String>>) {
-        let source = self.reload.source.as_ref();
-        let name = source.map_or("the configuration", |(name, _)| name);
-        match &outcome {
-            Ok(Reloaded {
-                changes,
-                needs_restart,
-            }) => {
-                log::info!("reloaded {name}, with {} changes", changes.len());
-                if !needs_restart.is_empty() {
-                    let keys = needs_restart.join(", ");
-                    log::warn!("restart zmqd to apply the other changes in {name}: {keys}");
-                }
-            }
-            Err(sentences) => {
-                for sentence in sentences {
-                    log::error!("{sentence}");
-                }
-                log::error!("{name} is rejected, and nothing has changed");
-            }
-        }
         let outcome = outcome.map_err(|sentences| sentences.join("\n"));
         self.core.handle_reloaded(&outcome);
         self.enter(Stage::Running);

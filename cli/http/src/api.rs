@@ -53,13 +53,14 @@ pub(crate) fn question(head: &Head, path: &[&str], config: &HttpConfig) -> Reply
     match path {
         ["status"] => status::status(may_command),
         ["config"] => status::config(),
+        ["events"] => events(head),
         ["history"] => since(head).map_or_else(wrong, |since| {
             history(move |history| history.of_broker(since))
         }),
         ["proxies", proxy, what] => of_proxy(head, proxy, what),
         _ => Reply::error(
             404,
-            "nothing is here: see status, config, history and proxies/NAME/peers, closed, \
+            "nothing is here: see status, config, events, history and proxies/NAME/peers, closed, \
              subscriptions, who and history",
         ),
     }
@@ -176,6 +177,24 @@ fn closed(head: &Head, proxy: String) -> Reply {
         ask,
         |page| json!({ "closed": render(page, json::closed_peer), "total": page.total }),
     )
+}
+
+fn events(head: &Head) -> Reply {
+    let parsed = limit(head).and_then(|limit| Ok((limit, text(head, "after")?)));
+    let (limit, after) = match parsed {
+        Ok(parsed) => parsed,
+        Err(refusal) => return wrong(refusal),
+    };
+    let after = match after.map(str::parse).transpose() {
+        Ok(after) => after,
+        Err(_) => return Reply::error(400, "after: write the number of an event"),
+    };
+    Reply::ask(move |admin| {
+        let page = admin.events(None, &PageQuery { after, limit });
+        Box::new(move |_| {
+            Response::json(&json!({ "events": render(&page, json::event), "total": page.total }))
+        })
+    })
 }
 
 fn subscriptions(head: &Head, proxy: String) -> Reply {

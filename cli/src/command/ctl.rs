@@ -74,6 +74,8 @@ enum CtlCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Show what has happened: the latest lines of the log, without those for debugging
+    Events,
     /// Show the topics, and the number of subscribers of each
     Subscriptions {
         /// Only topics with this prefix
@@ -126,6 +128,7 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
             put_all(&mut request, *all);
             control.ask(&request)?
         }
+        CtlCommand::Events => control.ask(&json!({ "command": "events" }))?,
         CtlCommand::Subscriptions { prefix } => control.subscriptions(prefix)?,
         CtlCommand::Who { topic } => {
             let request = json!({ "command": "who", "topic": topic });

@@ -105,6 +105,11 @@ fn peers_are_shown_in_a_table_and_in_json() {
         closed.contains("client-7") && closed.contains("kicked by command"),
         "{closed}"
     );
+    let events = ctl(broker.control(), &["events"]);
+    assert!(
+        events.starts_with("AGO") && events.contains("kicked by command"),
+        "{events}"
+    );
     let refused = run(broker.control(), &["who", "a"]);
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
     assert!(refused.stderr.contains("no XPUB"), "{}", refused.stderr);
@@ -185,11 +190,11 @@ fn a_hostile_control_cannot_send_escapes_to_the_terminal() {
                 else:
                     row = {key: hostile for key in (
                         "address", "detail", "id", "identity", "phase", "reason", "side",
-                        "socket", "topic", "peers", "subscriptions")}
+                        "socket", "topic", "peers", "subscriptions", "text")}
                     row["dropped"] = row["closed"] = {hostile: 1}
                     rows = [] if "after" in request else [row]
                     answer = {list: rows for list in (
-                        "closed", "peers", "sockets", "subscriptions")}
+                        "closed", "events", "peers", "sockets", "subscriptions")}
                     answer[hostile] = answer["proxy"] = hostile
                 control.send(json.dumps(answer, ensure_ascii=False).encode())
         in_background(serve)
@@ -202,6 +207,7 @@ fn a_hostile_control_cannot_send_escapes_to_the_terminal() {
     for command in [
         &["peers"][..],
         &["closed"],
+        &["events"],
         &["subscriptions"],
         &["who", "a"],
         &["statistics"],

@@ -248,6 +248,33 @@ fn kicked_peers_are_closed_and_listed() {
 }
 
 #[test]
+fn events_tell_a_cause_once() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        for _ in range(3):
+            client, left = connect_watched(zmq.DEALER, frontend, identity=b"x", reconnect_ivl=-1)
+            (kicked,) = ask(command="kick", identity="x")["kicked"]
+            left()
+        control.send(b"PAUSE")
+        assert control.recv_multipart() == [b""]
+        found = ask(command="events")
+        pause, kick = found["events"]
+        assert found["total"] == 2 and pause["text"].startswith("paused by 127.0.0.1:")
+        assert kick["text"].startswith("closed 127.0.0.1:"), kick
+        assert kick["text"].endswith(": kicked by command"), kick
+        assert (kick["level"], kick["proxy"], kick["side"], kick["reason"]) == (
+            "warn", "queue", "frontend", "kicked")
+        assert ask(command="events", limit=1)["events"][0]["number"] == pause["number"]
+        (last,) = ask(command="events", after=pause["number"])["events"]
+        assert last["number"] == kick["number"]
+        assert ask(command="events", after="x")["error"] == "after: write the number of an event"
+        "#,
+    );
+}
+
+#[test]
 fn kick_needs_an_identity_and_spares_its_own_connection() {
     let (_broker, mut python) = queue("REP");
     python.run(
@@ -377,7 +404,7 @@ fn wrong_queries_are_answered_with_the_reason() {
             control.send(text)
             return json.loads(control.recv())["error"]
         assert "invalid JSON" in complaint(b"{nonsense")
-        assert complaint(b"{}").startswith("command: write one of closed, commands, count, kick")
+        assert complaint(b"{}").startswith("command: write one of closed, commands, count, events")
         assert "unknown command \"peer\"" in complaint(b'{"command": "peer"}')
         assert "peers has no key \"sid\"" in complaint(b'{"command": "peers", "sid": "x"}')
         assert complaint(b'{"command": "peers", "limit": 0}').startswith("limit: ")
@@ -386,8 +413,8 @@ fn wrong_queries_are_answered_with_the_reason() {
         assert complaint(b'{"command": "closed", "limit": 1001}').startswith("limit: ")
         names = [found["name"] for found in ask(command="commands")["commands"]]
         assert names == [
-            "closed", "commands", "count", "kick", "pause", "peers", "reload", "resume",
-            "statistics", "status", "subscriptions", "terminate", "watches", "who"]
+            "closed", "commands", "count", "events", "kick", "pause", "peers", "reload",
+            "resume", "statistics", "status", "subscriptions", "terminate", "watches", "who"]
         "#,
     );
 }

@@ -4,15 +4,16 @@ use super::{Node, State};
 use crate::context::{Context, Owner, SocketKey};
 use crate::mirror::Mirror;
 use broker::config::SocketName;
+use broker::limits::{EVENT_TEXT_SIZE_MAX, EVENTS_MAX, REPORT_INTERVAL};
 use broker::reason::CloseReason;
 use broker::view::{
-    ClosedPeerView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView, TopicView,
-    WatchView,
+    ClosedPeerView, EventView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView,
+    TopicView, WatchView,
 };
 use broker::{Admin, AdminError, ConnId, ProxyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zmtp::SocketType;
 
 /// Closed peers that a socket remembers, whatever the number of proxies.
@@ -29,6 +30,7 @@ impl Node {
             return;
         }
         self.ask_for_losses(now);
+        self.ask_for_events(ctx, now);
         self.report_watches(ctx, now);
         let known = self.known();
         let (proxy, index) = ctx.random.pick(&known);
@@ -58,6 +60,61 @@ impl Node {
             told >= present && told >= former,
             "{told} dropped messages, {present} by sockets that are there, {former} before"
         );
+    }
+
+    /// Events are few, in order, and small; a cause that repeats is one of them, and each close with
+    /// a cause that the log tells has one.
+    fn ask_for_events(&mut self, ctx: &mut Context, now: Instant) {
+        let limit = some_limit(ctx);
+        let events = pages(
+            limit,
+            None,
+            |event: &EventView| event.number,
+            |page| self.admin(now).events(None, page),
+        );
+        assert!(events.len() <= EVENTS_MAX, "{} events", events.len());
+        let numbers = events.iter().map(|it| it.number);
+        assert!(
+            numbers.is_sorted_by(|new, old| new > old),
+            "the latest first"
+        );
+        assert!(events.is_sorted_by_key(|it| it.ago), "the latest first");
+        let bytes: usize = events.iter().map(|it| it.text.len()).sum();
+        let share = self.config.memory_limit / 64;
+        assert!(share == 0 || bytes as u64 <= share, "{bytes} bytes");
+        let mut lines: BTreeMap<_, Duration> = BTreeMap::new();
+        for event in &events {
+            assert!(event.level <= log::Level::Info, "{event:?}");
+            assert!(event.text.len() <= EVENT_TEXT_SIZE_MAX, "{event:?}");
+            // All peers have one address.
+            if event.text.starts_with("closed 127.0.0.1:") {
+                let key = (event.proxy.clone(), event.socket, event.reason);
+                let next = lines.insert(key, event.ago);
+                let apart = next.map(|next| event.ago.saturating_sub(next));
+                let is_late = apart.is_none_or(|apart| apart >= REPORT_INTERVAL);
+                assert!(is_late, "a cause is told twice: {event:?}, {events:?}");
+            }
+        }
+        ctx.coverage.add("events", events.len() as u64);
+        let has_lost = events.last().map_or(share > 0, |it| it.number > 0);
+        if has_lost {
+            return;
+        }
+        for (proxy, _) in self.known() {
+            let name = self.admin(now).proxy(proxy).expect("it is configured").name;
+            let (all, page) = (PeerFilter::default(), PageQuery::default());
+            let closed = self.admin(now).closed_peers(proxy, &all, &page);
+            for peer in closed.expect("the first page").items {
+                let is_told = |it: &EventView| {
+                    (&it.proxy, it.socket, it.reason)
+                        == (&name, Some(peer.socket), peer.reason.label())
+                };
+                // A peer that is kicked may have been refused before, which was told.
+                let is_silent = !peer.reason.is_notable() || peer.reason == CloseReason::Kicked;
+                let is_known = is_silent || events.iter().any(is_told);
+                assert!(is_known, "no event tells of {peer:?}: {events:?}");
+            }
+        }
     }
 
     /// The last report of watches is told, cut to its limits, until the next.

@@ -5,6 +5,7 @@
 const EVERY_MS = 2000;
 const ANSWER_MS = 8000;
 const PAGE = 50;
+const FEW = 8;
 const HOUR_S = 3600;
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -13,6 +14,7 @@ const $ = (id) => document.getElementById(id);
 const here = {
   after: [], // keys of the pages before this one
   chosen: null, // name of a proxy
+  events: FEW, // how many are shown
   fields: {}, // texts of the form
   heard: 0, // time of the last answer
   histories: new Map(), // by proxy
@@ -387,6 +389,27 @@ function showWatches() {
   ], watches, ''));
 }
 
+// ---- Events
+
+const SOUNDS = { error: 'bad', warn: 'warning' };
+
+// The time of day of something that was so many seconds ago.
+function clock(ago) {
+  const at = new Date(Date.now() - 1000 * ago);
+  return make('span', { title: at.toLocaleString() }, at.toTimeString().slice(0, 8));
+}
+
+async function showEvents() {
+  const { events, total } = await ask('events' + query({ limit: here.events }));
+  $('events').hidden = !total;
+  $('more').parentNode.hidden = total <= here.events || here.events > FEW;
+  $('happened').replaceChildren(table([
+    { title: 'Time', cell: (it) => clock(it.seconds_ago) },
+    { title: 'Proxy', cell: (it) => visible([it.proxy, it.side].filter(Boolean).join(' ')) },
+    { title: 'Event', kind: 'text', cell: (it) => make('span', { class: SOUNDS[it.level] }, visible(it.text)) },
+  ], events, ''));
+}
+
 // ---- The chosen proxy
 
 const TABS = {
@@ -753,6 +776,7 @@ async function tick() {
   showCards();
   showWatches();
   await refresh();
+  await showEvents();
 }
 
 async function live() {
@@ -770,6 +794,10 @@ async function live() {
 
 document.addEventListener('submit', (event) => {
   if (event.target === $('tools')) event.preventDefault();
+});
+$('more').addEventListener('click', () => {
+  here.events = 100;
+  showEvents();
 });
 here.heard = Date.now();
 live();

@@ -2,6 +2,8 @@
 
 use super::{Answer, Scene};
 use crate::limits::Times;
+use broker::Admin;
+use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -46,6 +48,39 @@ fn every_question_has_an_answer() {
 }
 
 #[test]
+fn events_are_the_lines_of_the_log() {
+    let scene = Scene::new();
+    assert_eq!(
+        scene.json("/api/v1/events"),
+        json!({ "events": [], "total": 0 })
+    );
+    let pause = |admin: &mut Admin<'_>| {
+        let queue = admin.proxy_named("queue").expect("it is there");
+        admin.pause(queue).and_then(|_| admin.resume(queue))
+    };
+    assert_eq!(scene.handle.call(pause), Some(Ok(true)));
+    let list = scene.json("/api/v1/events");
+    let texts: Vec<&Value> = list["events"].as_array().expect("a list").iter().collect();
+    assert_eq!((texts.len(), &list["total"]), (2, &json!(2)));
+    assert_eq!(texts[0]["text"], "resumed by this program");
+    let last = &texts[1];
+    assert!(last["seconds_ago"].as_f64() >= texts[0]["seconds_ago"].as_f64());
+    for (key, value) in [
+        ("level", json!("info")),
+        ("number", json!(0)),
+        ("proxy", json!("queue")),
+        ("reason", Value::Null),
+        ("side", Value::Null),
+        ("text", json!("paused by this program")),
+    ] {
+        assert_eq!(last[key], value, "{key}");
+    }
+    let page = scene.json("/api/v1/events?limit=1&after=1");
+    assert_eq!(page["events"][0]["number"], 0);
+    assert_eq!(scene.json("/api/v1/events?after=0")["events"], json!([]));
+}
+
+#[test]
 fn wrong_questions_are_refused_with_the_remedy() {
     let scene = Scene::new();
     for (path, status, part) in [
@@ -73,6 +108,8 @@ fn wrong_questions_are_refused_with_the_remedy() {
             "two hexadecimal digits",
         ),
         ("/api/v1/proxies/queue/who?topic=x", 400, "no subscriptions"),
+        ("/api/v1/events?after=x", 400, "the number of an event"),
+        ("/api/v1/events?limit=101", 400, "from 1 to 100"),
         ("/api/v1/history?since=-1", 400, "whole number"),
         ("/readyz?min_peers=x", 400, "backend:1"),
     ] {

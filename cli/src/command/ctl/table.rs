@@ -157,6 +157,7 @@ pub(super) fn describe(command: &CtlCommand, answer: &Value) -> String {
         }
         CtlCommand::Peers { .. } | CtlCommand::Who { .. } => render(PEERS, rows("peers")),
         CtlCommand::Closed { .. } => render(CLOSED, rows("closed")),
+        CtlCommand::Events => render(EVENTS, rows("events")),
         CtlCommand::Subscriptions { .. } => render(SUBSCRIPTIONS, rows("subscriptions")),
         CtlCommand::Kick { .. } => {
             let count = rows("kicked").len();
@@ -231,6 +232,14 @@ const CLOSED: &[Column] = &[
     Column("IDENTITY", |row| bytes(row, "identity")),
     Column("REASON", |row| text(row, "reason")),
     Column("DETAIL", |row| text(row, "detail")),
+];
+
+const EVENTS: &[Column] = &[
+    Column("AGO", |row| duration(row, "seconds_ago")),
+    Column("LEVEL", |row| text(row, "level")),
+    Column("PROXY", |row| text(row, "proxy")),
+    Column("SIDE", |row| text(row, "side")),
+    Column("EVENT", |row| text(row, "text")),
 ];
 
 const SUBSCRIPTIONS: &[Column] = &[
@@ -400,6 +409,11 @@ mod tests {
                 fill(&PEER_COLUMNS),
             ),
             (CtlCommand::Closed { all }, "closed", fill(&CLOSED_COLUMNS)),
+            (
+                CtlCommand::Events,
+                "events",
+                fill(&["level", "proxy", "side", "text"]),
+            ),
             (
                 topics,
                 "subscriptions",
