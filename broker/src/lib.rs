@@ -58,8 +58,8 @@ pub mod json {
     pub use crate::core::{
         endpoints, from_hex, render_closed as closed_peer, render_drops as drops,
         render_event as event, render_peer as peer, render_record as record,
-        render_socket as socket, render_statistics as statistics, render_topic as topic,
-        render_turns as turns, render_watch as watch,
+        render_sample as sample, render_socket as socket, render_statistics as statistics,
+        render_topic as topic, render_turns as turns, render_watch as watch,
     };
 }
 

@@ -159,6 +159,19 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// again when it fails; without this limit, a server could flood the log.
 pub const LINK_LINES_MAX: u32 = 10;
 
+/// Messages in the sample of a proxy: as many as a person reads at a time. So many are taken at once,
+/// and then in each second.
+pub const SAMPLE_LEN_MAX: usize = 20;
+
+/// Frames of each: the envelope or topic, and some of the rest.
+pub const SAMPLE_FRAMES_MAX: usize = 8;
+
+/// Bytes of each of these frames: enough to recognize it.
+pub const SAMPLE_BYTES_MAX: usize = 64;
+
+/// The time after which a sample ends if it is not asked for again: some refreshes of a page.
+pub const SAMPLE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Events that are kept: a day of a quiet broker, and no more than a person looks through.
 pub const EVENTS_MAX: usize = 256;
 

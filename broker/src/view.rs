@@ -233,6 +233,30 @@ pub struct EventView {
     pub text: String,
 }
 
+/// The beginning of a message that has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleView {
+    /// The other end of the connection of its sender, if known.
+    pub address: Option<PeerAddress>,
+    /// Time since then.
+    pub ago: Duration,
+    /// The beginnings of its first frames, at most 64 bytes of each of 8, and the sizes of these
+    /// frames. The identity that a ROUTER puts in front is not one of them.
+    pub frames: Vec<(Vec<u8>, usize)>,
+    /// Whether it has more frames.
+    pub has_more: bool,
+    /// The handle of the connection of its sender.
+    pub id: ConnId,
+    /// The identity by which a ROUTER addresses its sender; empty if it has none.
+    pub identity: Vec<u8>,
+    /// Bytes of the message on the wire.
+    pub size: usize,
+    /// The socket that received it.
+    pub socket: SocketName,
+    /// The authenticated user; `None` if the mechanism authenticates none.
+    pub user: Option<String>,
+}
+
 /// A peer whose handshake waits for a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UndecidedPeerView {

@@ -129,6 +129,17 @@ begin(push)
 begin(pull)
 "#;
 
+/// Messages that a page must not take for anything but text.
+const HOSTILE: &str = r#"
+def trouble():
+    socket = plug(zmq.PUSH, jobs_frontend)
+    while True:
+        socket.send_multipart([b"<img src=x onerror=alert(2)>", b"\x1b]0;title\x07",
+                               "\u202egpj.exe".encode(), bytes(1 << 20)] + [b""] * 20)
+        time.sleep(0.1)
+begin(trouble)
+"#;
+
 #[test]
 fn promtool_finds_no_fault() {
     let scene = Scene::new();
@@ -250,7 +261,7 @@ fn the_dashboard_of_a_busy_broker() {
             "shows=sensor.1",
             "type=[name=topic]=sensor.1",
             "shows=SUB",
-            "click=#tabs button:nth-child(4)",
+            "click=#tabs button:nth-child(5)",
             "shows=backend.sndhwm",
         ],
     );
@@ -342,6 +353,45 @@ fn commands_of_the_dashboard_need_the_token_once() {
             "click=#tools button",
             "click=#yes",
             "shows=running",
+            // The events of the broker have all of it, the latest first.
+            "is=/resumed by this program/.test(document.querySelector('#happened td.text').innerText)",
+            "is=/: kicked by command/.test(document.querySelector('#happened').innerText)",
+            "is=!document.querySelector('#happened .bad')",
+        ],
+    );
+}
+
+#[test]
+fn messages_are_shown_on_request_as_text() {
+    let scene = Scene::new();
+    let mut python = scene.python();
+    python.run(BUSY);
+    python.run(HOSTILE);
+    browse(
+        &scene.address,
+        &[
+            "light",
+            "open",
+            "click=[data-proxy=jobs]",
+            "click=#tabs button:nth-child(3)",
+            "shows=This needs the token",
+            "click=#view button",
+            &format!("type=#token={TOKEN}"),
+            "click=#yes",
+            "is=!document.querySelector('#ask').open",
+            "shows=<img src=x onerror=alert(2)>",
+            "shows=\\x1b]0;title\\x07",
+            "shows=\\xe2\\x80\\xaegpj.exe",
+            "is=[...document.querySelectorAll('.frame')].some((it) => it.title === '1.0 MiB')",
+            "is=document.querySelectorAll('#view tbody tr').length <= 20",
+            "is=document.querySelectorAll('img').length === 0",
+            "is=document.title.startsWith('zmqd')",
+            &shot("messages-light"),
+            "phone",
+            "is=document.documentElement.scrollWidth <= 390",
+            "wide",
+            "click=[data-proxy=orders]",
+            "shows=till-1",
         ],
     );
 }

@@ -309,6 +309,7 @@ fn describe_http(from: &HttpConfig, to: &HttpConfig) -> String {
     }
     let parts = [
         (from.hosts != to.hosts, "host names"),
+        (from.hides_samples != to.hides_samples, "samples"),
         (from.token_file != to.token_file, "token file"),
         (from.token != to.token, "token"),
     ];

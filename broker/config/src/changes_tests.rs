@@ -55,10 +55,14 @@ fn the_address_for_http_changes_at_once_and_a_token_is_not_shown() {
     old.http.address = address("127.0.0.1:9090");
     let mut new = old.clone();
     new.http.hosts = vec!["box".to_owned()];
+    new.http.hides_samples = true;
     new.http.token = HttpToken::new("0123456789abcdef");
     let changes = diff(&old, &new);
     let lines: Vec<String> = changes.list.iter().map(ToString::to_string).collect();
-    assert_eq!(lines, ["http: host names and token changed, at once"]);
+    assert_eq!(
+        lines,
+        ["http: host names and samples and token changed, at once"]
+    );
     changes.apply_to(&mut old).expect("it fits");
     assert_eq!(old, new);
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub struct HttpConfig {
     /// The address to listen on; `None`: the server is off.
     pub address: Option<HttpAddress>,
+    /// Whether samples of messages are refused; without a token they always are.
+    pub hides_samples: bool,
     /// Names of this machine that requests may have in `Host`, beside `localhost` and its address.
     pub hosts: Vec<String>,
     /// The token in [`Self::token_file`], which [`super::Config::load_keys`] reads.

@@ -46,6 +46,8 @@ pub enum AdminError {
     NamelessKick,
     /// The filter for a kick has no id, address or identity.
     NoCriterion,
+    /// The samples of other proxies take all the memory that samples may have.
+    NoMemory,
     /// No peer of the proxy matches the filter.
     NoSuchPeer,
     /// No proxy of this broker has this handle.
@@ -70,6 +72,9 @@ impl std::fmt::Display for AdminError {
                 "identity: every peer without a name has the empty one; write id or address"
             }
             Self::NoCriterion => "the filter is empty: write id, address or identity",
+            Self::NoMemory => {
+                "samples of messages may take a 16th of memory_limit, which this one would exceed"
+            }
             Self::NoSuchPeer => {
                 "no peer of this proxy matches: the command \"peers\" lists its peers"
             }

@@ -84,7 +84,7 @@ pub(super) struct Memory {
     limit: u64,
     /// The memory freed at the limit since the last log line about it.
     pub(super) shed: Option<Shed>,
-    /// Bytes of counts by topic, for clients of controls.
+    /// Bytes of counts by topic, for clients of controls, and of samples.
     pub(super) topic_counts: u64,
 }
 

@@ -107,7 +107,7 @@ use passwords::Passwords;
 pub use query::Query;
 pub use query::{
     endpoints, from_hex, render_closed, render_drops, render_event, render_peer, render_record,
-    render_socket, render_statistics, render_topic, render_turns, render_watch,
+    render_sample, render_socket, render_statistics, render_topic, render_turns, render_watch,
 };
 use refusals::Refusals;
 use reload::Reload;
@@ -400,6 +400,7 @@ impl Core {
                 Owner::Rate(id) => self.check_rate(id),
                 Owner::Refusal(id) => self.end_refusal(id),
                 Owner::Reports(proxy) => self.sum_up_reports(proxy),
+                Owner::Sample(proxy) => self.end_sample(proxy),
                 Owner::Shed => self.sum_up_shed(),
                 Owner::Trial(id) => self.check_trial(id),
                 Owner::Zap(id) => self.check_zap(id),

@@ -10,13 +10,19 @@ use crate::config::Side;
 use crate::conn::egress::Shared;
 use crate::conn::outbox::Outbox;
 use crate::conn::{ConnTable, Input, Overflowing, Room};
-use crate::core::Core;
+use crate::core::closed::identity;
+use crate::core::timers::Owner;
+use crate::core::{Admin, AdminError, Core};
 use crate::ids::{ConnId, ProxyId, SocketId};
+use crate::limits::SAMPLE_PATIENCE;
 use crate::pattern::{Outgoing, Route, count_missing, split_missing};
 use crate::proxy::Socket;
 use crate::proxy::observers::Observers;
+use crate::proxy::sample::{self, Sample, Sampled};
 use crate::reason::DropReason;
+use crate::view::SampleView;
 use std::ops::Range;
+use std::time::Duration;
 use zmtp::encode::append_frame;
 
 /// The copies of the message being forwarded.
@@ -170,6 +176,23 @@ impl Observer<'_> {
             Wire::Bytes(_) | Wire::Range(..) => None,
         };
         self.parts.keep(side, (bytes, shared), &outbox.store);
+        if let Some(sample) = &mut self.parts.sample
+            && sample.takes(outbox.store.stamp)
+        {
+            let conn = conns.get(id);
+            let (frames, has_more) = sample::begin(bytes);
+            sample.push(Sampled {
+                frames,
+                has_more,
+                id,
+                identity: conn.map_or(&[][..], identity).into(),
+                peer: conn.map(|conn| conn.peer),
+                side,
+                size: bytes.len(),
+                stamp: outbox.store.stamp,
+                user: conn.and_then(|conn| conn.user.as_deref()).map(Into::into),
+            });
+        }
         if let Some(capture) = &mut self.capture {
             self.copies.count(conns, outbox, capture, bytes);
             self.copies.queue(conns, outbox, wire);
@@ -243,7 +266,67 @@ impl Copies {
     }
 }
 
+impl Admin<'_> {
+    /// The newest messages that have passed through a proxy, the latest first: at most 20, of which
+    /// 20 are taken at once and then in each second. Of each it has the beginnings of its first
+    /// frames. The sample begins, empty, with the first question, and ends 10 seconds after the
+    /// last one; messages cost more meanwhile.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchProxy`]; [`AdminError::NoMemory`] if all samples would take more than a
+    /// 16th of the memory limit.
+    pub fn sample(&mut self, proxy: ProxyId) -> Result<Vec<SampleView>, AdminError> {
+        self.find(proxy)?;
+        let core = &mut *self.core;
+        let stamp = core.clock.stamp();
+        if core.proxies[proxy].observers.sample.is_none() {
+            let limit = core.memory.limit();
+            let samples = core.proxies.iter();
+            let samples = samples.filter(|(_, it)| it.observers.sample.is_some());
+            let memory = (samples.count() as u64 + 1) * sample::MEMORY;
+            if limit > 0 && memory > limit / SAMPLES_SHARE {
+                return Err(AdminError::NoMemory);
+            }
+            let begun = Some(Sample::new(stamp));
+            core.proxies[proxy].observers.set_sample(begun);
+            core.account_topic_counts();
+        }
+        let end = core.clock.now() + SAMPLE_PATIENCE;
+        core.timers.insert(end, Owner::Sample(proxy));
+        let view = |it: &Sampled| SampleView {
+            address: it.peer,
+            ago: Duration::from_micros(stamp.saturating_sub(it.stamp)),
+            frames: it
+                .frames
+                .iter()
+                .map(|(kept, size)| (kept.to_vec(), *size))
+                .collect(),
+            has_more: it.has_more,
+            id: it.id,
+            identity: it.identity.to_vec(),
+            size: it.size,
+            socket: it.side.into(),
+            user: it.user.as_deref().map(str::to_owned),
+        };
+        let sample = core.proxies[proxy].observers.sample.iter();
+        let views: Vec<_> = sample
+            .flat_map(|it| it.list.iter().rev().map(view))
+            .collect();
+        self.charge_views(views.len());
+        Ok(views)
+    }
+}
+
+/// All samples together may take this share of the memory limit.
+const SAMPLES_SHARE: u64 = 16;
+
 impl Core {
+    /// The messages of a proxy were not looked at for a while: the sample ends.
+    pub(super) fn end_sample(&mut self, proxy: ProxyId) {
+        self.proxies[proxy].observers.set_sample(None);
+        self.account_topic_counts();
+    }
+
     /// The client of a control has left: its counts by topic end.
     pub(super) fn forget_topic_counts(&mut self, owner: ConnId) {
         if self.memory.topic_counts > 0 {

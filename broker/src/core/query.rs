@@ -9,7 +9,7 @@ use crate::record;
 use crate::stats::TurnTimes;
 use crate::view::{
     BrokerView, CacheView, ClosedPeerView, EventView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter,
-    PeerView, ProxyView, ReplayView, SocketView, TopicView, WatchView,
+    PeerView, ProxyView, ReplayView, SampleView, SocketView, TopicView, WatchView,
 };
 use serde_json::{Map, Value, json};
 use zmtp::{is_hidden, show};
@@ -115,6 +115,13 @@ impl Query {
             doc: "Forwards again",
             about: About::All,
             way: Way::Now(resume),
+        },
+        Self {
+            name: "sample",
+            keys: &[],
+            doc: "The beginnings of messages that pass, at most 20, the latest first: empty at first",
+            about: About::One,
+            way: Way::Now(list_sample),
         },
         Self {
             name: "statistics",
@@ -360,6 +367,13 @@ fn list_closed(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, St
     Ok(json!({ "closed": render(&closed, render_closed) }))
 }
 
+fn list_sample(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
+    let messages = admin.sample(request.proxy);
+    let messages = messages.map_err(|error| error.to_string())?;
+    let messages: Vec<Value> = messages.iter().map(render_sample).collect();
+    Ok(json!({ "messages": messages }))
+}
+
 /// Those of all proxies, if the control of the broker is asked and no proxy named.
 fn list_events(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
     let complaint = || "after: write the number of an event".to_owned();
@@ -583,6 +597,27 @@ pub fn render_peer(peer: &PeerView) -> Value {
         "version": peer.version.map(|version| version.to_string()),
     });
     put_bytes(&mut object, "identity", &peer.identity);
+    object
+}
+
+/// The beginning of a message that has passed.
+pub fn render_sample(message: &SampleView) -> Value {
+    let frames = message.frames.iter().map(|(kept, size)| {
+        let mut object = json!({ "size": size });
+        put_bytes(&mut object, "body", kept);
+        object
+    });
+    let mut object = json!({
+        "address": message.address.map(|address| address.to_string()),
+        "frames": frames.collect::<Vec<_>>(),
+        "id": message.id.to_string(),
+        "more": message.has_more,
+        "seconds_ago": message.ago.as_secs_f64(),
+        "side": message.socket.name(),
+        "size": message.size,
+        "user": message.user,
+    });
+    put_bytes(&mut object, "identity", &message.identity);
     object
 }
 

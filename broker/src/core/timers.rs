@@ -22,6 +22,8 @@ pub(crate) enum Owner {
     Refusal(ConnId),
     /// The reports of this proxy: sums them up.
     Reports(ProxyId),
+    /// The sample of the messages of this proxy: ends it.
+    Sample(ProxyId),
     /// The memory freed at the limit: logs a sum.
     Shed,
     /// The queue of a connection: checks whether it has been full for too long.
@@ -81,9 +83,10 @@ impl Timers {
         self.forget_owner(Owner::Zap(id));
     }
 
-    /// Removes the timer of a proxy.
+    /// Removes the timers of a proxy.
     pub(crate) fn forget_proxy(&mut self, id: ProxyId) {
         self.forget_owner(Owner::Reports(id));
+        self.forget_owner(Owner::Sample(id));
     }
 
     fn forget_owner(&mut self, owner: Owner) {

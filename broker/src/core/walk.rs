@@ -159,7 +159,7 @@ impl Core {
         let sockets = sockets.filter(|id| self.sockets.get(**id).is_none());
         let timers = self.timers.owners().filter(|owner| match owner {
             Owner::Link(id) => !is_link(id),
-            Owner::Reports(id) => !is_proxy(id),
+            Owner::Reports(id) | Owner::Sample(id) => !is_proxy(id),
             _ => false,
         });
         links.count() + proxies.count() + sockets.count() + timers.count()

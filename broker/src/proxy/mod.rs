@@ -12,6 +12,7 @@ pub(crate) mod cache;
 pub(crate) mod loop_peers;
 pub(crate) mod observers;
 pub(crate) mod ring;
+pub(crate) mod sample;
 pub(crate) mod socket;
 mod topic_counts;
 mod waiters;

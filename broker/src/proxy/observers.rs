@@ -8,6 +8,7 @@ use crate::ids::ConnId;
 use crate::peer::PeerAddress;
 use crate::proxy::cache::{Cache, Passing};
 use crate::proxy::ring::Ring;
+use crate::proxy::sample::{self, Sample};
 use crate::proxy::topic_counts::TopicCounts;
 use crate::record::{Direction, Origin, Tape};
 use zmtp::encode::append_frame;
@@ -22,6 +23,7 @@ pub(crate) struct Observers {
     is_active: bool,
     kept: Kept,
     pub(crate) recording: Recording,
+    pub(crate) sample: Option<Box<Sample>>,
     topics: TopicCounts,
 }
 
@@ -88,6 +90,7 @@ impl Observers {
                 tape: None,
                 types,
             },
+            sample: None,
             topics: TopicCounts::default(),
         };
         observers.decide();
@@ -253,6 +256,12 @@ impl Observers {
         messages
     }
 
+    /// Begins or ends a sample of messages.
+    pub(crate) fn set_sample(&mut self, sample: Option<Sample>) {
+        self.sample = sample.map(Box::new);
+        self.decide();
+    }
+
     /// Ends the counts of a client of a control.
     pub(crate) fn forget_topics(&mut self, owner: ConnId) {
         if !self.topics.is_empty() {
@@ -268,9 +277,10 @@ impl Observers {
         self.topics.count(side, wire);
     }
 
-    /// Bytes of the counts of clients.
+    /// Bytes of the counts of clients, and of a sample.
     pub(crate) fn memory(&self) -> u64 {
-        self.topics.memory()
+        let sample = self.sample.as_ref().map_or(0, |_| sample::MEMORY);
+        self.topics.memory() + sample
     }
 
     /// All that the configuration determines, but for the recording.
@@ -289,8 +299,8 @@ impl Observers {
             ..
         } = self.capture;
         let is_kept = self.counters.has_control || self.recording.tape.is_some();
-        self.is_active =
-            blocks || has_readers || is_kept || self.keeps() || !self.topics.is_empty();
+        let is_asked = !self.topics.is_empty() || self.sample.is_some();
+        self.is_active = blocks || has_readers || is_kept || self.keeps() || is_asked;
     }
 }
 

@@ -143,6 +143,9 @@ pub(crate) struct Mirror {
     /// watches.
     pub(crate) passed: u64,
     pub(crate) passing: VecDeque<Passing>,
+    /// Those that have gone on, if a capture or control watches: the beginning of the first frame,
+    /// and the number of frames.
+    pub(crate) gone: BTreeSet<(Vec<u8>, u64)>,
     /// The number of its messages that have gone on, if one waits for the other.
     pub(crate) passed_steps: u64,
     /// The number of its messages that have gone on, of those whose destination was decided then.
@@ -296,6 +299,7 @@ impl Mirror {
             orders: BTreeMap::new(),
             passed: 0,
             passing: VecDeque::new(),
+            gone: BTreeSet::new(),
             passed_late: 0,
             passed_steps: 0,
             pending: VecDeque::new(),

@@ -524,10 +524,10 @@ impl Model {
             while mirror.passed < received {
                 mirror.passed += 1;
                 let message = mirror.passing.pop_front();
-                assert!(
-                    message.is_some(),
-                    "{id:?}: more messages went on than it sent"
-                );
+                let message = message.unwrap_or_else(|| {
+                    panic!("{id:?}: more messages went on than it sent");
+                });
+                mirror.gone.insert((message.first, message.frames));
             }
             !mirror.passing.is_empty()
         });

@@ -49,9 +49,8 @@ impl Refusal {
 
 /// Answers a question: GET with this path behind `/api/v1`.
 pub(crate) fn question(head: &Head, path: &[&str], config: &HttpConfig) -> Reply {
-    let may_command = config.token.is_some();
     match path {
-        ["status"] => status::status(may_command),
+        ["status"] => status::status(config),
         ["config"] => status::config(),
         ["events"] => events(head),
         ["history"] => since(head).map_or_else(wrong, |since| {
@@ -61,7 +60,7 @@ pub(crate) fn question(head: &Head, path: &[&str], config: &HttpConfig) -> Reply
         _ => Reply::error(
             404,
             "nothing is here: see status, config, events, history and proxies/NAME/peers, closed, \
-             subscriptions, who and history",
+             sample, subscriptions, who and history",
         ),
     }
 }
@@ -74,13 +73,18 @@ fn of_proxy(head: &Head, proxy: &str, what: &str) -> Reply {
             history(move |history| history.of_proxy(&proxy, since))
         }),
         "peers" => peers(head, proxy),
+        "sample" => about(
+            proxy,
+            |admin, id| Ok(admin.sample(id)?),
+            |sample| json!({ "messages": sample.iter().map(json::sample).collect::<Vec<_>>() }),
+        ),
         "statistics" => status::statistics(proxy),
         "subscriptions" => subscriptions(head, proxy),
         "who" => receivers(head, proxy),
         "kick" | "pause" | "resume" => Reply::Now(Response::method_refused("POST")),
         _ => Reply::error(
             404,
-            "nothing is here: see peers, closed, statistics, subscriptions, who and history",
+            "nothing is here: see peers, closed, sample, statistics, subscriptions, who and history",
         ),
     }
 }

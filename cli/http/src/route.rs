@@ -74,6 +74,11 @@ pub(crate) fn route(head: &Head, local: IpAddr, config: &HttpConfig) -> Reply {
     if config.needs_token() && !has_token(head, config.token.as_ref()) {
         return Reply::Now(token_missing());
     }
+    if let ["api", "v1", "proxies", _, "sample"] = path[..]
+        && let Err(refusal) = may_see_messages(head, config)
+    {
+        return Reply::Now(refusal);
+    }
     match path[..] {
         ["metrics"] => Reply::ask(|admin| {
             let (broker, proxies) = (admin.broker(), admin.proxies());
@@ -127,6 +132,18 @@ fn token_missing() -> Response {
         401,
         "send the header Authorization: Bearer TOKEN, with the token of this server",
     )
+}
+
+/// Messages are shown to clients with the token only, also on loopback: other users of this machine
+/// may connect there.
+fn may_see_messages(head: &Head, config: &HttpConfig) -> Result<(), Response> {
+    let sentence = match (&config.token, config.hides_samples) {
+        (None, _) => "samples of messages need a token: set http_token_file",
+        (_, true) => "samples of messages are off: http_samples is false",
+        (token, _) if has_token(head, token.as_ref()) => return Ok(()),
+        _ => return Err(token_missing()),
+    };
+    Err(Response::error(403, sentence))
 }
 
 /// Commands need the token and a header that a form or picture of another origin cannot send.

@@ -23,6 +23,7 @@ impl HttpArgs {
     pub(crate) fn config(&self) -> HttpConfig {
         HttpConfig {
             address: self.http,
+            hides_samples: false,
             hosts: self.http_host.clone(),
             token: None,
             token_file: self.http_token_file.clone().unwrap_or_default(),

@@ -275,6 +275,38 @@ fn events_tell_a_cause_once() {
 }
 
 #[test]
+fn a_sample_has_the_beginnings_of_messages_while_it_is_asked_for() {
+    let (_broker, mut python) = queue("REP");
+    python.run(
+        r#"
+        control = connect(zmq.REQ, control)
+        client = connect(zmq.DEALER, frontend, identity=b"till-1")
+        worker = connect(zmq.DEALER, backend)
+        def send(*frames):
+            client.send_multipart(frames)
+            return worker.recv_multipart()
+        send(b"before")
+        assert ask(command="sample") == {"messages": []}
+        send(b"a", b"\x1b[2J", b"b" * 1_000_000, *[b""] * 7)
+        worker.send_multipart([b"till-1", b"answer"])
+        assert client.recv() == b"answer"
+        answer, request = ask(command="sample")["messages"]
+        assert (answer["side"], [it["body"] for it in answer["frames"]]) == (
+            "backend", ["till-1", "answer"])
+        assert (request["side"], request["identity"]) == ("frontend", "till-1")
+        assert request["more"] and not answer["more"] and request["size"] > 1_000_000
+        first, second, third = request["frames"][:3]
+        assert first == {"body": "a", "size": 1} and len(request["frames"]) == 8
+        assert second == {"body_hex": b"\x1b[2J".hex(), "size": 4}
+        assert third == {"body": "b" * 64, "size": 1_000_000}
+        for number in range(100):
+            send(b"%d" % number)
+        assert len(ask(command="sample")["messages"]) == 20
+        "#,
+    );
+}
+
+#[test]
 fn kick_needs_an_identity_and_spares_its_own_connection() {
     let (_broker, mut python) = queue("REP");
     python.run(
@@ -414,7 +446,7 @@ fn wrong_queries_are_answered_with_the_reason() {
         names = [found["name"] for found in ask(command="commands")["commands"]]
         assert names == [
             "closed", "commands", "count", "events", "kick", "pause", "peers", "reload",
-            "resume", "statistics", "status", "subscriptions", "terminate", "watches", "who"]
+            "resume", "sample", "statistics", "status", "subscriptions", "terminate", "watches", "who"]
         "#,
     );
 }

@@ -3,12 +3,12 @@
 use toml::de::DeTable;
 
 use super::error::Node;
-use super::value::{as_text, get, items};
+use super::value::{as_flag, as_text, get, items};
 use super::{Place, Reader};
 use crate::HttpConfig;
 
 impl Reader {
-    /// Reads `http`, `http_hosts` and `http_token_file`.
+    /// Reads `http` and the keys that begin with `http_`.
     pub(super) fn http(&mut self, table: &DeTable<'_>, node: &Node, config: &mut HttpConfig) {
         if let Some((value, address_node)) = get(table, node, "http") {
             let address = as_text(value, &address_node).and_then(|text| {
@@ -26,6 +26,9 @@ impl Reader {
                     config.hosts.push(name.to_owned());
                 }
             }
+        }
+        if let Some((value, samples_node)) = get(table, node, "http_samples") {
+            config.hides_samples = self.keep(as_flag(value, &samples_node)) == Some(false);
         }
         if let Some((value, file_node)) = get(table, node, "http_token_file") {
             let file = self.keep(as_text(value, &file_node)).unwrap_or_default();

@@ -99,6 +99,7 @@ impl Reader {
                 "drain_timeout",
                 "http",
                 "http_hosts",
+                "http_samples",
                 "http_token_file",
                 INSECURE,
                 "memory_limit",

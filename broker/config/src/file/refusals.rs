@@ -250,6 +250,10 @@ const WRONG_AT_THE_TOP: &[(&str, &str)] = &[
         "test.toml:1: http_hosts: \"http://b\" is not a host name",
     ),
     (
+        "http_samples = 1",
+        "test.toml:1: http_samples: write true or false",
+    ),
+    (
         "http_token_file = '/nonexistent/token'",
         "test.toml:1: http_token_file: cannot read /nonexistent/token",
     ),

@@ -45,6 +45,7 @@ impl Node {
         let hosts = ctx.random.pick(&["zmqd", "box"]);
         let http = HttpConfig {
             address: ctx.random.chance(70).then_some(address),
+            hides_samples: ctx.random.chance(50),
             hosts: vec![hosts.to_owned()],
             ..HttpConfig::default()
         };

@@ -41,6 +41,8 @@ pub(crate) struct Node {
     dialled: BTreeMap<ConnId, Endpoint>,
     /// All dropped messages, as last told.
     dropped_messages: u64,
+    /// When each proxy was asked for a sample of messages the last time.
+    sampled: BTreeMap<ProxyId, Instant>,
     /// The last report of watches.
     watches: Vec<broker::view::WatchView>,
     /// Figures of all sockets, from before a proxy may have been freed.
@@ -143,6 +145,7 @@ impl Node {
             core,
             dialled: BTreeMap::new(),
             dropped_messages: 0,
+            sampled: BTreeMap::new(),
             watches: Vec::new(),
             last_figures: Vec::new(),
             proxies,

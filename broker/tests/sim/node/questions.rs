@@ -4,7 +4,10 @@ use super::{Node, State};
 use crate::context::{Context, Owner, SocketKey};
 use crate::mirror::Mirror;
 use broker::config::SocketName;
-use broker::limits::{EVENT_TEXT_SIZE_MAX, EVENTS_MAX, REPORT_INTERVAL};
+use broker::limits::{
+    EVENT_TEXT_SIZE_MAX, EVENTS_MAX, REPORT_INTERVAL, SAMPLE_BYTES_MAX, SAMPLE_FRAMES_MAX,
+    SAMPLE_LEN_MAX, SAMPLE_PATIENCE,
+};
 use broker::reason::CloseReason;
 use broker::view::{
     ClosedPeerView, EventView, PAGE_LEN_MAX, Page, PageQuery, PeerFilter, PeerView, SocketView,
@@ -44,6 +47,9 @@ impl Node {
         }
         self.ask_for_closed(ctx, now, (proxy, index), &sockets.sockets);
         self.ask_for_topics(ctx, now, (proxy, index), &sockets.sockets);
+        if ctx.random.chance(30) {
+            self.ask_for_sample(ctx, now, (proxy, index));
+        }
         ctx.coverage.add("typed questions", 1);
         if !ctx.is_calm && self.stopped_at.is_none() && ctx.random.chance(15) {
             self.kick(ctx, now, proxy, &peers);
@@ -114,6 +120,49 @@ impl Node {
                 let is_known = is_silent || events.iter().any(is_told);
                 assert!(is_known, "no event tells of {peer:?}: {events:?}");
             }
+        }
+    }
+
+    /// A sample is empty at first, then it has the beginnings of the newest of the messages that
+    /// have passed.
+    fn ask_for_sample(&mut self, ctx: &mut Context, now: Instant, (proxy, index): (ProxyId, u32)) {
+        let sample = match self.admin(now).sample(proxy) {
+            Err(AdminError::NoMemory) if self.config.memory_limit > 0 => return,
+            sample => sample.expect("it is configured"),
+        };
+        let former = self.sampled.insert(proxy, now);
+        // The timer fires at the next turn, or later if much is due.
+        let is_new = former.is_none_or(|at| now > at + 2 * SAMPLE_PATIENCE);
+        assert!(!is_new || sample.is_empty(), "it had not begun: {sample:?}");
+        assert!(sample.len() <= SAMPLE_LEN_MAX, "{} messages", sample.len());
+        assert!(sample.is_sorted_by_key(|it| it.ago), "the latest first");
+        for message in &sample {
+            let is_begin =
+                |(kept, size): &(Vec<u8>, usize)| kept.len() == SAMPLE_BYTES_MAX.min(*size);
+            assert!(message.frames.iter().all(is_begin), "{message:?}");
+            assert!(message.frames.len() <= SAMPLE_FRAMES_MAX, "{message:?}");
+            assert!(message.identity.len() <= 255, "{message:?}");
+            let mirror = &self.model.mirrors[&message.id];
+            assert_eq!(
+                (mirror.socket.proxy, mirror.socket.side),
+                (index, message.socket)
+            );
+            let first = &message.frames[0].0;
+            let is_subscription = message.frames.len() == 1 && first.first() <= Some(&1);
+            if is_subscription || self.model.watches[index as usize].is_none() {
+                continue;
+            }
+            let is_it = |(begin, frames): &(Vec<u8>, u64)| {
+                let len = first.len().min(begin.len());
+                let shown = *frames.min(&(SAMPLE_FRAMES_MAX as u64));
+                (&begin[..len], shown, *frames > shown)
+                    == (&first[..len], message.frames.len() as u64, message.has_more)
+            };
+            assert!(
+                mirror.gone.iter().any(is_it),
+                "it has not passed: {message:?}"
+            );
+            ctx.coverage.add("sampled messages", 1);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::history::History;
 use crate::process::Process;
 use crate::response::Response;
 use crate::route::Reply;
-use broker::config::{Config, ProxyConfig, SocketName, SocketOption};
+use broker::config::{Config, HttpConfig, ProxyConfig, SocketName, SocketOption};
 use broker::json;
 use broker::view::{
     BrokerView, PeerFilter, PeerOrder, PeerView, ProxyView, ReloadView, SocketView, StopState,
@@ -44,7 +44,9 @@ impl Level {
 }
 
 /// The broker, and every proxy with its sockets.
-pub(super) fn status(may_command: bool) -> Reply {
+pub(super) fn status(config: &HttpConfig) -> Reply {
+    let may_command = config.token.is_some();
+    let may_sample = may_command && !config.hides_samples;
     Reply::ask(move |admin| {
         let broker = admin.broker();
         let views = admin.proxies();
@@ -56,6 +58,7 @@ pub(super) fn status(may_command: bool) -> Reply {
             .collect();
         Box::new(move |history| {
             let mut head = render_broker(&broker, may_command);
+            head["samples"] = json!(may_sample);
             head["watches"] = json!(watches);
             let head = head.to_string();
             let states: Vec<(Level, String)> =

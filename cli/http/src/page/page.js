@@ -416,6 +416,7 @@ const TABS = {
   peers: ['Peers', showPeers],
   closed: ['Closed', showClosed],
   topics: ['Subscriptions', showTopics],
+  sample: ['Messages', showSample],
   config: ['Configuration', showConfig],
 };
 
@@ -447,8 +448,7 @@ function begin() {
     peers: [field('filter', 'Address, identity or user'), choice(), act()],
     closed: [field('filter', 'Address or identity'), choice()],
     topics: [field('prefix', 'Topics that begin with'), field('topic', 'Which peers get the topic')],
-    config: [],
-  }[here.tab];
+  }[here.tab] || [];
   $('tools').replaceChildren(...tools);
   $('tools').hidden = !tools.length;
   $('view').replaceChildren();
@@ -563,7 +563,7 @@ function pages(total, shown, next) {
 }
 
 function name(peer) {
-  const box = make('span', {}, visible(peer.address));
+  const box = make('span', {}, visible(peer.address || ''));
   if (peer.user) box.append(' ', make('b', {}, visible(peer.user)));
   if (peer.identity || peer.identity_hex) {
     box.append(' ', make('span', { class: 'muted' }, bytes(peer, 'identity')));
@@ -682,6 +682,42 @@ async function showTopics(isWanted) {
   const last = subscriptions.at(-1);
   const next = last && (last.topic != null ? ['after', last.topic] : ['after_hex', last.topic_hex]);
   pages(null, subscriptions.length, more && next);
+}
+
+async function showSample(isWanted) {
+  if (!here.status.samples) {
+    put(make('p', { class: 'note' }, 'Messages are shown with http_token_file, unless http_samples is false.'));
+    return;
+  }
+  const ready = () => ask(of(here.chosen, 'sample'));
+  if (!sessionStorage.getItem('token')) {
+    const show = async () => {
+      if (await confirm('Show the beginnings of messages?', 'Show', ready)) refresh();
+    };
+    put(make('p', { class: 'note' }, 'This needs the token of the server. ',
+      make('button', { class: 'kick', type: 'button', onclick: show }, 'Show messages')));
+    return;
+  }
+  const { messages } = await ready();
+  if (!isWanted()) return;
+  put(table([
+    { title: 'Time', cell: (it) => clock(it.seconds_ago) },
+    { title: 'From', kind: 'who', cell: name },
+    { title: 'Side', cell: (it) => it.side },
+    { title: 'Bytes', num: true, cell: (it) => count(it.size) },
+    { title: 'Frames', kind: 'text', cell: frames },
+  ], messages, 'No message has passed since the page began to ask.'));
+}
+
+// The beginnings of the first frames of a message.
+function frames(message) {
+  const parts = message.frames.map((frame) => {
+    const shown = make('span', { class: 'frame', title: size(frame.size) }, bytes(frame, 'body'));
+    const kept = frame.body_hex ? frame.body_hex.length / 2 : new Blob([frame.body]).size;
+    if (kept < frame.size) shown.append('…');
+    return shown;
+  });
+  return make('div', {}, ...parts, message.more ? '…' : null);
 }
 
 async function showConfig(isWanted) {

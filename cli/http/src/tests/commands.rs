@@ -89,6 +89,39 @@ fn without_a_token_no_command_is_carried_out() {
 }
 
 #[test]
+fn messages_are_shown_with_the_token_only() {
+    let path = "GET /api/v1/proxies/queue/sample";
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let scene = Scene::new();
+    let (status, text) = scene.ask(path, &bearer);
+    assert!(status == 403 && text.contains("http_token_file"), "{text}");
+    let scene = Scene::with(Times::default(), true);
+    assert_eq!(scene.ask(path, "").0, 401);
+    assert_eq!(scene.ask(path, "Authorization: Bearer wrong\r\n").0, 401);
+    assert_eq!(
+        scene.ask(path, &bearer),
+        (200, "{\"messages\":[]}".to_owned())
+    );
+    assert_eq!(
+        scene.ask("POST /api/v1/proxies/queue/sample", &bearer).0,
+        403
+    );
+    assert_eq!(scene.ask("GET /api/v1/proxies/x/sample", &bearer).0, 404);
+    let hide = scene.handle.change(|admin| {
+        let mut next = admin.config().clone();
+        next.http.hides_samples = true;
+        let changes = diff(admin.config(), &next);
+        admin.apply(&changes)
+    });
+    hide.expect("the broker runs").expect("it is applied");
+    let (status, text) = scene.ask(path, &bearer);
+    assert!(
+        status == 403 && text.contains("http_samples is false"),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_address_changes_while_the_broker_runs() {
     let scene = Scene::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");

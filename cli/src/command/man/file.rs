@@ -24,6 +24,11 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
         "none",
     ),
     (
+        "http_samples",
+        "whether HTTP shows the beginnings of messages to clients with the token",
+        "true",
+    ),
+    (
         "http_token_file",
         "the file with the token for commands and for other machines",
         "none",
