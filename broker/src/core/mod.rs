@@ -73,6 +73,7 @@ mod ranking;
 mod receive_hwm;
 mod refusals;
 mod reload;
+mod render;
 mod replays;
 pub(crate) mod report;
 mod roles;
@@ -105,13 +106,13 @@ use observe::Copies;
 use opening::Reconfiguration;
 use passwords::Passwords;
 pub use query::Query;
-pub use query::{
-    endpoints, from_hex, render_closed, render_drops, render_event, render_peer, render_record,
-    render_sample, render_socket, render_statistics, render_topic, render_turns, render_watch,
-};
 use refusals::Refusals;
 use reload::Reload;
 pub use reload::Reloaded;
+pub use render::{
+    endpoints, from_hex, render_closed, render_drops, render_event, render_peer, render_record,
+    render_sample, render_socket, render_statistics, render_topic, render_turns, render_watch,
+};
 use report::ROOM_AGAIN;
 use roles::Users;
 use shutdown::Shutdown;
