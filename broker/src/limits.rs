@@ -159,8 +159,8 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// again when it fails; without this limit, a server could flood the log.
 pub const LINK_LINES_MAX: u32 = 10;
 
-/// Messages in the sample of a proxy: as many as a person reads at a time. So many are taken at once,
-/// and then in each second.
+/// Messages in the sample of a proxy: as many as a person reads at a time. So many are taken at
+/// once, and then in each second.
 pub const SAMPLE_LEN_MAX: usize = 20;
 
 /// Frames of each: the envelope or topic, and some of the rest.

@@ -354,7 +354,7 @@ fn commands_of_the_dashboard_need_the_token_once() {
             "click=#yes",
             "shows=running",
             // The events of the broker have all of it, the latest first.
-            "is=/resumed by this program/.test(document.querySelector('#happened td.text').innerText)",
+            "is=/resumed by/.test(document.querySelector('#happened td.text').innerText)",
             "is=/: kicked by command/.test(document.querySelector('#happened').innerText)",
             "is=!document.querySelector('#happened .bad')",
         ],

@@ -126,7 +126,7 @@ impl Play {
 fn a_proxy_comes_and_goes_and_leaves_nothing_behind() {
     let mut play = main_only();
     let (source, sink) = (play.join(FRONT), play.join(BACK));
-    let before = (play.core.walk_tables(), play.core.memory());
+    let before = (play.core.walk_tables(), play.memory());
     for round in 0..3 {
         let name = format!("round-{round}");
         let config = named(&name, "forwarder", 11);
@@ -149,7 +149,7 @@ fn a_proxy_comes_and_goes_and_leaves_nothing_behind() {
         play.core.run_deferred(play.now);
         assert_eq!(play.actions().iter().filter(|it| closes(it)).count(), 2);
         play.turns(3);
-        let after = (play.core.walk_tables(), play.core.memory());
+        let after = (play.core.walk_tables(), play.memory());
         assert_eq!(after, before, "round {round}");
         play.has_no_trace();
         assert!(
@@ -166,7 +166,7 @@ fn a_proxy_that_is_removed_ends_at_the_drain_timeout() {
     let mut play = main_only();
     play.change(|admin| admin.add_proxy(named("other", "streamer", 11)))
         .expect("legal");
-    let before = play.core.memory();
+    let before = play.memory();
     let source = play.join_named_proxy("other", FRONT, SocketType::Push);
     let sink = play.join_named_proxy("other", BACK, SocketType::Pull);
     play.send(source, &["1", "2", "3"]);
@@ -178,7 +178,7 @@ fn a_proxy_that_is_removed_ends_at_the_drain_timeout() {
     play.turns(3);
     assert!(play.core.egress(sink).is_none());
     assert_eq!(play.core.walk_tables()[0], ("proxies", 1));
-    assert_eq!(play.core.memory(), before);
+    assert_eq!(play.memory(), before);
     play.has_no_trace();
     assert!(!play.core.is_stopped());
     let lost = play.core.admin(play.now).broker().dropped_messages;

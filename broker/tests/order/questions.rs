@@ -2,7 +2,7 @@
 
 use crate::play::{Play, proxy};
 use broker::config::{ProxyConfig, SocketName};
-use broker::limits::WORK_PER_TURN;
+use broker::limits::{SAMPLE_LEN_MAX, SAMPLE_PATIENCE, WORK_PER_TURN};
 use broker::reason::CloseReason;
 use broker::view::{PageQuery, PeerFilter, StopState};
 use broker::{AdminError, ConnId, ProxyId, Reloaded};
@@ -66,6 +66,58 @@ fn a_long_list_comes_in_pages() {
         .peers(proxy, &PeerFilter::default(), &query);
     let all = all.expect("the proxy exists");
     assert_eq!((all.total, all.items[0].id), (Some(251), sink));
+}
+
+#[test]
+fn a_sample_begins_with_a_question_and_ends_after_the_last() {
+    let mut play = Play::of(proxy("streamer"));
+    let proxy = first_proxy(&play);
+    let source = play.join(SocketName::Frontend);
+    let sink = play.join(SocketName::Backend);
+    let sample = |play: &mut Play| {
+        let sample = play.core.admin(play.now).sample(proxy);
+        let sample = sample.expect("it exists").into_iter();
+        sample.map(|it| it.frames[0].0.clone()).collect::<Vec<_>>()
+    };
+    let memory = play.core.memory().connections;
+    let send = |play: &mut Play, count: usize| {
+        for number in 0..count {
+            play.send(source, &[&number.to_string()]);
+        }
+        play.write(sink).len()
+    };
+    assert_eq!(send(&mut play, 1), 1);
+    assert_eq!(sample(&mut play), [b""; 0], "it begins now");
+    assert!(play.core.memory().connections > memory);
+    assert_eq!(send(&mut play, 100), 100);
+    let first = (0..SAMPLE_LEN_MAX)
+        .rev()
+        .map(|it| it.to_string().into_bytes());
+    assert_eq!(sample(&mut play), first.collect::<Vec<_>>());
+    for _ in 0..3 {
+        play.pass(SAMPLE_PATIENCE / 2);
+        assert_eq!(sample(&mut play).len(), SAMPLE_LEN_MAX, "it goes on");
+    }
+    send(&mut play, 1);
+    assert_eq!(sample(&mut play)[0], b"0");
+    play.pass(SAMPLE_PATIENCE);
+    assert_eq!(play.core.memory().connections, memory);
+    assert_eq!(play.core.walk_memory(), play.core.memory());
+    assert_eq!(sample(&mut play), [b""; 0], "it begins anew");
+}
+
+#[test]
+fn samples_of_all_proxies_have_a_share_of_the_memory() {
+    let mut play = Play::with(|config| {
+        config.memory_limit = 1 << 20;
+        config.proxies.push(proxy("queue"));
+    });
+    let ids: Vec<ProxyId> = play.core.proxies().collect();
+    let sampled = ids.iter().map(|id| play.core.admin(play.now).sample(*id));
+    let sampled: Vec<_> = sampled.map(|it| it.map(|list| list.len())).collect();
+    assert_eq!(sampled, [Ok(0), Err(AdminError::NoMemory)]);
+    play.pass(SAMPLE_PATIENCE);
+    assert_eq!(play.core.admin(play.now).sample(ids[1]), Ok(vec![]));
 }
 
 #[test]

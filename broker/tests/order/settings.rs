@@ -59,7 +59,7 @@ impl Play {
 fn a_capture_comes_and_goes_while_messages_pass() {
     let mut play = main_only();
     let (source, sink) = (play.join(FRONT), play.join(BACK));
-    let before = (play.core.walk_tables(), play.core.memory());
+    let before = (play.core.walk_tables(), play.memory());
     for format in [CaptureFormat::Monitored, CaptureFormat::Proxy] {
         play.send(source, &["unseen"]);
         let applied = play.reload(|config| {
@@ -85,7 +85,7 @@ fn a_capture_comes_and_goes_while_messages_pass() {
         }));
         assert_eq!(play.write(sink), ["unseen", "seen", "unseen"]);
         play.turns(3);
-        let after = (play.core.walk_tables(), play.core.memory());
+        let after = (play.core.walk_tables(), play.memory());
         assert_eq!(after, before);
         play.has_no_trace();
     }

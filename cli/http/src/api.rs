@@ -84,7 +84,7 @@ fn of_proxy(head: &Head, proxy: &str, what: &str) -> Reply {
         "kick" | "pause" | "resume" => Reply::Now(Response::method_refused("POST")),
         _ => Reply::error(
             404,
-            "nothing is here: see peers, closed, sample, statistics, subscriptions, who and history",
+            "nothing is here: see peers, closed, sample, statistics, subscriptions, who, history",
         ),
     }
 }

@@ -446,7 +446,8 @@ fn wrong_queries_are_answered_with_the_reason() {
         names = [found["name"] for found in ask(command="commands")["commands"]]
         assert names == [
             "closed", "commands", "count", "events", "kick", "pause", "peers", "reload",
-            "resume", "sample", "statistics", "status", "subscriptions", "terminate", "watches", "who"]
+            "resume", "sample", "statistics", "status", "subscriptions", "terminate", "watches",
+            "who"]
         "#,
     );
 }

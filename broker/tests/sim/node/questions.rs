@@ -68,8 +68,8 @@ impl Node {
         );
     }
 
-    /// Events are few, in order, and small; a cause that repeats is one of them, and each close with
-    /// a cause that the log tells has one.
+    /// Events are few, in order, and small; a cause that repeats is one of them, and each close
+    /// with a cause that the log tells has one.
     fn ask_for_events(&mut self, ctx: &mut Context, now: Instant) {
         let limit = some_limit(ctx);
         let events = pages(
