@@ -27,11 +27,13 @@ pub(crate) struct Sample {
     pub(crate) list: VecDeque<Sampled>,
 }
 
+/// The beginning of a frame, and the size of the frame.
+pub(crate) type FrameBegin = (Box<[u8]>, usize);
+
 /// The beginning of a message that has passed.
 #[derive(Debug)]
 pub(crate) struct Sampled {
-    /// The beginnings of the first frames, and the sizes of these frames.
-    pub(crate) frames: Vec<(Box<[u8]>, usize)>,
+    pub(crate) frames: Vec<FrameBegin>,
     pub(crate) has_more: bool,
     pub(crate) id: ConnId,
     pub(crate) identity: Box<[u8]>,
@@ -74,7 +76,7 @@ impl Sample {
 }
 
 /// The beginnings of the frames of a message, and whether it has more frames.
-pub(crate) fn begin(wire: &[u8]) -> (Vec<(Box<[u8]>, usize)>, bool) {
+pub(crate) fn begin(wire: &[u8]) -> (Vec<FrameBegin>, bool) {
     let mut frames = Frames::new(wire);
     let begin = |body: &[u8]| body[..body.len().min(SAMPLE_BYTES_MAX)].into();
     let first = frames.by_ref().take(SAMPLE_FRAMES_MAX);

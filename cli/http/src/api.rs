@@ -189,9 +189,8 @@ fn events(head: &Head) -> Reply {
         Ok(parsed) => parsed,
         Err(refusal) => return wrong(refusal),
     };
-    let after = match after.map(str::parse).transpose() {
-        Ok(after) => after,
-        Err(_) => return Reply::error(400, "after: write the number of an event"),
+    let Ok(after) = after.map(str::parse).transpose() else {
+        return Reply::error(400, "after: write the number of an event");
     };
     Reply::ask(move |admin| {
         let page = admin.events(None, &PageQuery { after, limit });
