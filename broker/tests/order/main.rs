@@ -3,6 +3,7 @@
 mod changes;
 mod closing;
 mod kept;
+mod leaks;
 mod log;
 mod memory;
 mod monitors;
