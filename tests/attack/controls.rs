@@ -6,7 +6,7 @@ use std::time::Duration;
 use zmqd_tests::clock::idle;
 use zmqd_tests::raw::{MORE, frame};
 
-use crate::scene::Scene;
+use crate::scene::{Scene, TOKEN};
 use crate::swarm::{Buffers, Swarm, connect, greet, subscriber, write_within};
 use crate::{Attack, Same, peers};
 
@@ -23,9 +23,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
         questions(scene, Asker::IsThereAtTheStop)
     })
     .beside(Same::Publications),
-    Attack::new("1,000 slow readers of /metrics", "forwarder", readers)
-        .http()
-        .beside(Same::Publications),
+    Attack::new(
+        "1,000 slow readers of metrics and samples",
+        "forwarder",
+        readers,
+    )
+    .http()
+    .beside(Same::Publications),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +96,8 @@ fn readers(scene: &mut Scene) -> String {
         "metrics",
         "api/v1/status",
         "api/v1/proxies/attacked/peers",
+        "api/v1/proxies/attacked/sample",
+        "api/v1/events",
         "healthz",
     ];
     let (mut asked, mut refused) = (0, 0);
@@ -99,7 +105,10 @@ fn readers(scene: &mut Scene) -> String {
         let mut clients = Vec::new();
         for index in 0..peers(1000) {
             let path = paths[index % paths.len()];
-            let head = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n\r\n").repeat(20);
+            let head = format!(
+                "GET /{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+            );
+            let head = head.repeat(20);
             let Ok(stream) = connect(&address, Buffers::Small) else {
                 refused += 1;
                 continue;

@@ -1,5 +1,6 @@
 //! One broker under attack, and its honest peers.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -52,6 +53,9 @@ struct Honest {
     work: Peers,
 }
 
+/// The token of HTTP.
+pub(crate) const TOKEN: &str = "0123456789abcdef";
+
 /// The default memory limit of a broker.
 const LIMIT_DEFAULT: u64 = 512 << 20;
 
@@ -68,10 +72,16 @@ impl Scene {
             )
         });
         let files = Files::new();
+        let token = Scratch::new("token", TOKEN);
+        let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(token.path(), owner).expect("its owner");
         let http = if attack.has_http {
-            "http = \"127.0.0.1:0\"\n"
+            format!(
+                "http = \"127.0.0.1:0\"\nhttp_token_file = \"{}\"\n",
+                token.path()
+            )
         } else {
-            ""
+            String::new()
         };
         let text = format!(
             "{limit}{http}[[proxy]]\nname = \"attacked\"\nkind = \"{}\"\n\
