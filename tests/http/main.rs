@@ -349,10 +349,10 @@ fn commands_of_the_dashboard_need_the_token_once() {
             "shows=Pause",
             "click=#tools button",
             "click=#yes",
-            "shows=paused",
+            "is=document.querySelector('#tools button').innerText === 'Resume'",
             "click=#tools button",
             "click=#yes",
-            "shows=running",
+            "is=document.querySelector('#tools button').innerText === 'Pause'",
             // The events of the broker have all of it, the latest first.
             "is=/resumed by/.test(document.querySelector('#happened td.text').innerText)",
             "is=/: kicked by command/.test(document.querySelector('#happened').innerText)",

@@ -148,7 +148,11 @@ main().then(() => 0, (error) => {
 }).then((code) => {
   browser.on('exit', () => {
     // Its children end a little later, and may still write.
-    rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
+    try {
+      rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
+    } catch (error) {
+      console.error(error.message);
+    }
     process.exit(code);
   });
   browser.kill();
