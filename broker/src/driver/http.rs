@@ -4,6 +4,7 @@
 //! every endpoint: the new one is bound before the change is made, and the old one closed after it.
 
 use super::handle::Handle;
+use super::passed::ForHttp;
 use crate::config::{HttpAddress, HttpConfig};
 use std::fmt;
 use std::io;
@@ -41,15 +42,27 @@ impl Http {
         }
     }
 
-    /// Listens on an address, and returns it with its real port.
-    pub(super) fn open(&mut self, address: HttpAddress) -> io::Result<SocketAddr> {
+    /// Listens on an address, through the passed socket if that is for it, and returns it with its
+    /// real port.
+    pub(super) fn open(
+        &mut self,
+        address: HttpAddress,
+        passed: Option<&ForHttp>,
+    ) -> io::Result<SocketAddr> {
         if self.server.is_none() {
             let missing = "this program has no HTTP server: leave out http";
             return Err(io::Error::new(io::ErrorKind::Unsupported, missing));
         }
-        // Unlike that of mio, the listener of the standard library sets SO_REUSEADDR and a backlog
-        // that the kernel may limit.
-        let listener = TcpListener::bind(address.0)?;
+        let passed = passed.map(|passed| passed.listener(address));
+        let listener = match passed.transpose()?.flatten() {
+            Some(listener) => {
+                log::info!("HTTP: listening on a passed socket for {address}");
+                listener
+            }
+            // Unlike that of mio, the listener of the standard library sets SO_REUSEADDR and a
+            // backlog that the kernel may limit.
+            None => TcpListener::bind(address.0)?,
+        };
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
         self.opened = Some((address, listener));

@@ -20,7 +20,7 @@ use listener::Listener;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
-use passed::Assigned;
+use passed::Passed;
 use reload::Reload;
 use signal_hook_mio::v1_0::Signals;
 use signals::AtSigusr1;
@@ -119,7 +119,7 @@ pub struct Broker {
     /// Listeners with peers to accept, in the order of their turns.
     crowded: VecDeque<usize>,
     /// Sockets that another process has opened, with the endpoints that they are for.
-    passed: Vec<Assigned>,
+    passed: Passed,
     poll: Poll,
     reload: Reload,
     scratch: Vec<u8>,
@@ -210,7 +210,7 @@ impl Broker {
             http: Http::default(),
             listeners: Vec::new(),
             lingering: VecDeque::new(),
-            passed: Vec::new(),
+            passed: Passed::default(),
             poll,
             reload: Reload::default(),
             scratch: vec![0; SCRATCH_SIZE],

@@ -40,7 +40,7 @@ impl Broker {
             return;
         };
         let token = token(KIND_LISTENER, id.slot());
-        let mut passed = self.passed.iter();
+        let mut passed = self.passed.endpoints.iter();
         let listener = match passed.find(|passed| passed.is_for(endpoint, proxy, side)) {
             Some(passed) => {
                 log::info!(
@@ -75,7 +75,7 @@ impl Broker {
         let Some(address) = self.core.http_to_open().and_then(|config| config.address) else {
             return;
         };
-        match self.http.open(address) {
+        match self.http.open(address, self.passed.http.as_ref()) {
             Ok(bound) => self.core.handle_http_open(bound),
             Err(error) => self.core.handle_http_failed(error),
         }

@@ -1,16 +1,19 @@
 //! Listening sockets that another process has opened and passed on: socket activation.
 //!
-//! Each belongs to one endpoint of the configuration: by its name, `PROXY.SIDE`, or else by its
-//! address. The endpoint always covers the address, so that what is checked about endpoints holds
-//! for passed sockets too.
+//! Each belongs to one endpoint of the configuration: by its name, `PROXY.SIDE`, `control` or
+//! `http`, or else by its address. The endpoint always covers the address, so that what is checked
+//! about endpoints holds for passed sockets too.
 
 use crate::config::endpoint::{Host, IpcName};
-use crate::config::{Config, Endpoint, SocketConfig, SocketName};
+use crate::config::{BrokerControl, Config, Endpoint, HttpAddress, SocketConfig, SocketName};
 use crate::driver::address;
 use socket2::{SockAddr, Socket, Type};
 use std::fmt;
+use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use zmtp::show;
 
 /// A listening socket that another process has opened.
@@ -21,8 +24,9 @@ pub struct PassedSocket {
 }
 
 impl PassedSocket {
-    /// A socket of tcp or ipc that listens, and its name: `PROXY.SIDE` for a socket of a proxy;
-    /// with another name its address decides.
+    /// A socket of tcp or ipc that listens, and its name: `PROXY.SIDE` for a socket of a proxy,
+    /// `control` for the control of the broker, `http` for HTTP; with another name its address
+    /// decides.
     #[must_use]
     pub fn new(name: impl Into<String>, socket: OwnedFd) -> Self {
         Self {
@@ -69,10 +73,42 @@ impl Assigned {
     }
 }
 
+/// A passed socket for HTTP.
+#[derive(Debug)]
+pub(super) struct ForHttp {
+    is_named: bool,
+    socket: Socket,
+}
+
+impl ForHttp {
+    /// Its listener, if it is for this address.
+    pub(super) fn listener(&self, address: HttpAddress) -> io::Result<Option<TcpListener>> {
+        let local = self.socket.local_addr()?.as_socket();
+        let is_port = |port| port == address.0.port() || address.0.port() == 0 && self.is_named;
+        let is_host = |host| host == address.0.ip() || address.0.ip().is_unspecified();
+        let fits = local.is_some_and(|local| is_port(local.port()) && is_host(local.ip()));
+        fits.then(|| self.socket.try_clone().map(TcpListener::from))
+            .transpose()
+    }
+}
+
+/// The passed sockets of a broker.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) endpoints: Vec<Assigned>,
+    pub(super) http: Option<ForHttp>,
+}
+
 /// Finds the endpoint of each passed socket; an error names the socket.
-pub(super) fn assign(config: &Config, passed: &[PassedSocket]) -> Result<Vec<Assigned>, String> {
-    let mut assigned: Vec<Assigned> = Vec::new();
+pub(super) fn assign(config: &Config, passed: &[PassedSocket]) -> Result<Passed, String> {
+    let (mut assigned, mut http) = (Vec::<Assigned>::new(), None);
     for one in passed {
+        if let Some(found) = find_http(config, one).map_err(|fault| format!("{one} {fault}"))? {
+            if http.replace(found).is_some() {
+                return Err(format!("{one} is the second one for HTTP: pass one"));
+            }
+            continue;
+        }
         let found = find(config, one).map_err(|fault| format!("{one} {fault}"))?;
         let is_taken = |other: &Assigned| {
             (&other.endpoint, &other.proxy, other.side)
@@ -86,23 +122,53 @@ pub(super) fn assign(config: &Config, passed: &[PassedSocket]) -> Result<Vec<Ass
         }
         assigned.push(found);
     }
-    Ok(assigned)
+    Ok(Passed {
+        endpoints: assigned,
+        http,
+    })
 }
 
-fn find(config: &Config, passed: &PassedSocket) -> Result<Assigned, String> {
-    let unusable = |error: io::Error| format!("cannot be used: {error}");
+fn unusable(error: io::Error) -> String {
+    format!("cannot be used: {error}")
+}
+
+/// The socket, if it is for HTTP: by its name, or by its address.
+fn find_http(config: &Config, passed: &PassedSocket) -> Result<Option<ForHttp>, String> {
     let is_listener = passed.socket.is_listener().map_err(unusable)?;
     if !is_listener || passed.socket.r#type().map_err(unusable)? != Type::STREAM {
         return Err(
             "does not listen for connections: write ListenStream=, and Accept=no".to_owned(),
         );
     }
+    let found = ForHttp {
+        is_named: passed.name == "http",
+        socket: passed.socket.try_clone().map_err(unusable)?,
+    };
+    let address = config.http.address;
+    let listener = address.map(|address| found.listener(address));
+    let fits = listener.transpose().map_err(unusable)?.flatten().is_some();
+    if found.is_named && !fits {
+        return Err("is not at the address of HTTP: let http have this address".to_owned());
+    }
+    Ok(fits.then_some(found))
+}
+
+/// The name of the passed socket for a socket of a proxy.
+fn name_of(proxy: &str, side: SocketName) -> String {
+    match (proxy, side) {
+        (BrokerControl::PROXY, SocketName::Control) => "control".to_owned(),
+        _ => format!("{proxy}.{side}"),
+    }
+}
+
+fn find(config: &Config, passed: &PassedSocket) -> Result<Assigned, String> {
     let address = passed.socket.local_addr().map_err(unusable)?;
-    let sockets = config.proxies.iter().flat_map(|proxy| {
+    let own = config.broker_control.proxy();
+    let sockets = config.proxies.iter().chain(&own).flat_map(|proxy| {
         let of_side = move |side| (proxy, side, proxy.socket(side));
         proxy.sockets().map(of_side)
     });
-    let is_named = |name: &str, side: SocketName| passed.name == format!("{name}.{side}");
+    let is_named = |name: &str, side: SocketName| passed.name == name_of(name, side);
     let mut sockets: Vec<_> = sockets.collect();
     let has_name = sockets
         .iter()
@@ -119,6 +185,11 @@ fn find(config: &Config, passed: &PassedSocket) -> Result<Assigned, String> {
     });
     let found: Vec<_> = found.collect();
     match found[..] {
+        [(proxy, _, Endpoint::Ipc(IpcName::Path(path)))]
+            if proxy == BrokerControl::PROXY && is_public(path).map_err(unusable)? =>
+        {
+            Err("is a control that all users may connect to: write SocketMode=0600".to_owned())
+        }
         [(proxy, side, endpoint)] => Ok(Assigned {
             endpoint: endpoint.clone(),
             proxy: proxy.clone(),
@@ -130,7 +201,8 @@ fn find(config: &Config, passed: &PassedSocket) -> Result<Assigned, String> {
             show(&passed.name)
         )),
         [] => Err(
-            "is at no endpoint of a proxy: let a bind have its address, or stop passing it"
+            "is at no endpoint of a proxy, nor for http or broker_control: let one of them have its \
+             address, or stop passing it"
                 .to_owned(),
         ),
         _ => {
@@ -145,6 +217,11 @@ fn find(config: &Config, passed: &PassedSocket) -> Result<Assigned, String> {
             ))
         }
     }
+}
+
+/// Whether users may connect to a socket that are neither its owner nor in its group.
+fn is_public(path: &str) -> io::Result<bool> {
+    Ok(fs::metadata(path)?.mode() & 0o007 != 0)
 }
 
 /// Whether peers of this endpoint may connect at an address, and no others. Any port is one only

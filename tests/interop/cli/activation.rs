@@ -1,6 +1,8 @@
 //! Socket activation: a launcher opens sockets and passes them, as systemd does.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 
 use zmqd_tests::{Finished, Python, Scratch, Zmqd};
@@ -15,6 +17,7 @@ for number, pair in enumerate(sys.argv[1:end]):
     if address.startswith("/"):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(address)
+        os.chmod(address, 0o666 if name == "public" else 0o600)
     else:
         host, port = address.split(":")
         listener = socket.socket()
@@ -89,6 +92,68 @@ fn passed_sockets_serve_the_endpoints_with_their_name_or_address() {
     assert!(
         Path::new(path.path()).exists(),
         "the socket is not the broker's"
+    );
+}
+
+/// A configuration with HTTP and a control of the broker.
+fn with_http(control: &Scratch) -> Scratch {
+    Scratch::new(
+        "toml",
+        &format!(
+            "http = \"127.0.0.1:0\"\nbroker_control = \"ipc://{}\"\n[[proxy]]\nkind = \"queue\"\n\
+             frontend.bind = \"tcp://127.0.0.1:0\"\nbackend.bind = \"tcp://127.0.0.1:0\"\n",
+            control.path()
+        ),
+    )
+}
+
+#[test]
+fn passed_sockets_serve_http_and_the_control_of_the_broker() {
+    for name in ["control", "of.any.name"] {
+        let path = Scratch::absent("sock");
+        let (config, control) = (with_http(&path), format!("{name}={}", path.path()));
+        let wrapper = launcher(&["http=127.0.0.1:0", &control]);
+        let broker = Zmqd::start_under_expecting(2, &wrapper, &["run", config.path()]);
+        let _ = broker.wait_log("HTTP: listening on a passed socket for 127.0.0.1:0");
+        let _ = broker.wait_log("control: listening on a passed socket for ipc://");
+        let mut stream = TcpStream::connect(broker.http_address()).expect("it listens");
+        stream
+            .write_all(b"GET /healthz HTTP/1.0\r\n\r\n")
+            .expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("UTF-8");
+        assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        let endpoint = format!("ipc://{}", path.path());
+        let events = Zmqd::start_expecting(0, &["ctl", &endpoint, "events"]).wait();
+        assert_eq!(events.code, Some(0), "{}", events.stderr);
+    }
+}
+
+#[test]
+fn a_passed_socket_for_http_or_the_control_must_be_at_its_place() {
+    let path = Scratch::absent("sock");
+    let config = with_http(&path);
+    let other = Scratch::absent("sock");
+    for (socket, expected) in [
+        (
+            "http=127.0.0.2:0".to_owned(),
+            "is not at the address of HTTP",
+        ),
+        (
+            format!("control={}", other.path()),
+            "is at no endpoint of control",
+        ),
+        (format!("public={}", path.path()), "write SocketMode=0600"),
+    ] {
+        let finished = refused(&[&socket], &config);
+        assert_eq!(finished.code, Some(1), "{socket}: {}", finished.stderr);
+        assert!(finished.stderr.contains(expected), "{}", finished.stderr);
+    }
+    let twice = refused(&["http=127.0.0.1:0", "http=127.0.0.1:0"], &config);
+    assert!(
+        twice.stderr.contains("the second one for HTTP"),
+        "{}",
+        twice.stderr
     );
 }
 
