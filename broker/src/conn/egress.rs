@@ -448,6 +448,7 @@ impl Egress {
     }
 
     /// Frees the memory of a chunk.
+    #[inline]
     fn give_chunk(&mut self, chunk: Chunk, store: &mut Store) {
         match chunk.body {
             Body::Batch(buffer) => self.give(buffer, store),
@@ -588,6 +589,7 @@ impl Chunk {
         }
     }
 
+    #[inline]
     fn size(&self) -> usize {
         match &self.body {
             Body::Batch(buffer) => buffer.len(),

@@ -145,6 +145,7 @@ impl Input {
     }
 
     /// The plain bytes that were not handled.
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.plain]
     }
@@ -156,6 +157,7 @@ impl Input {
     }
 
     /// The bytes that were not handled, plain and raw.
+    #[inline]
     pub(crate) fn held(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }

@@ -83,6 +83,7 @@ impl Outbox {
     }
 
     /// Queues bytes that contain `messages` whole messages, or only commands.
+    #[inline]
     pub(crate) fn push_bytes(
         &mut self,
         conns: &mut ConnTable,
@@ -123,6 +124,7 @@ impl Outbox {
     }
 
     /// Makes sure that `id` is flushed before the current input is handled further.
+    #[inline]
     pub(crate) fn mark_urgent(&mut self, conns: &mut ConnTable, id: ConnId) {
         if let Some(conn) = conns.get_mut(id)
             && !std::mem::replace(&mut conn.is_urgent, true)
@@ -133,6 +135,7 @@ impl Outbox {
 
     /// Ends the runs of the current input. Connections whose runs stay in the scratch become
     /// urgent.
+    #[inline]
     pub(crate) fn end_runs(&mut self, conns: &mut ConnTable, input: &Input) {
         while let Some(id) = self.touched.pop() {
             let Some(conn) = conns.get_mut(id) else {

@@ -244,6 +244,7 @@ impl ConnTable {
     }
 
     /// The room that all these connections have.
+    #[inline]
     pub(crate) fn least_room(&self, ids: &[ConnId], options: &SocketOptions) -> Room {
         let rooms = ids
             .iter()

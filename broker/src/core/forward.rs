@@ -387,6 +387,7 @@ impl<'a> Forwarder<'a> {
     }
 
     /// Decides where a message goes, and lists its receivers as targets.
+    #[inline]
     fn route(&mut self, wire: &[u8]) -> Route {
         let message = Outgoing {
             is_matched: std::mem::take(&mut self.is_matched),
@@ -470,12 +471,14 @@ impl<'a> Forwarder<'a> {
     }
 
     /// The observers' first call: before a message is routed.
+    #[inline]
     fn reserve(&mut self, wire: &[u8]) -> Ready {
         let sender = self.sender();
         self.observer.reserve(self.conns, sender, wire)
     }
 
     /// The observers' second call: a message goes on, or has gone to no peer.
+    #[inline]
     fn observe(&mut self, wire: &Wire<'_>) {
         let sender = self.sender();
         self.observer.observe(self.conns, self.outbox, sender, wire);

@@ -261,6 +261,7 @@ impl Core {
 
     /// Handles the message or command at the front of `input`; returns the reason if the bytes
     /// after it cannot be handled yet.
+    #[inline]
     fn step(
         &mut self,
         id: ConnId,

@@ -164,6 +164,7 @@ impl Core {
 
     /// Makes sure that the next deadline of a connection is noticed. A deadline that moves back
     /// costs nothing until its old timer fires.
+    #[inline]
     pub(super) fn remind(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

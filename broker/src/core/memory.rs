@@ -50,6 +50,7 @@ pub struct MemoryUse {
 impl MemoryUse {
     /// The sum.
     #[must_use]
+    #[inline(always)]
     pub fn total(self) -> u64 {
         let Self {
             closed,
@@ -140,6 +141,7 @@ impl Memory {
 impl Core {
     /// The memory that peers have caused, by use; see [`Self::memory_in_use`].
     #[must_use]
+    #[inline(always)]
     pub fn memory(&self) -> MemoryUse {
         let kept = self.kept_memory();
         MemoryUse {
@@ -154,6 +156,7 @@ impl Core {
 
     /// All memory that peers have caused, in bytes: the sum compared with the limit.
     #[must_use]
+    #[inline(never)]
     pub fn memory_in_use(&self) -> u64 {
         self.memory().total()
     }
@@ -165,6 +168,7 @@ impl Core {
     }
 
     /// Takes the stored input of a connection, to handle it.
+    #[inline]
     pub(super) fn take_tail(&mut self, id: ConnId) -> Input {
         let Some(conn) = self.conns.get_mut(id) else {
             return Input::default();
@@ -212,6 +216,7 @@ impl Core {
     }
 
     /// Bytes of connections without their requests to rings.
+    #[inline(always)]
     fn connection_memory(&self) -> u64 {
         self.conns.len() as u64 * CONNECTION_MEMORY
             + self.memory.coders * CODER_MEMORY
@@ -247,6 +252,7 @@ impl Core {
     }
 
     /// Bytes that may be added to all queues before the limit is reached.
+    #[inline]
     fn room_for_queues(&self) -> u64 {
         match self.memory.limit {
             0 => u64::MAX,

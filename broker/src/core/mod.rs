@@ -662,6 +662,7 @@ impl Core {
     }
 
     /// Moves the core's clock to `now`, unless it is later already.
+    #[inline]
     fn advance(&mut self, now: Instant) -> Instant {
         let now = self.clock.advance(now);
         self.outbox.store.stamp = self.clock.stamp();

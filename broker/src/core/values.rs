@@ -44,7 +44,7 @@ impl Core {
     }
 
     /// Bytes of all that proxies keep of passing messages. Takes constant time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn kept_memory(&self) -> KeptMemory {
         let mut kept = KeptMemory::default();
         for id in &self.keeping {

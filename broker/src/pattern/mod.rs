@@ -383,6 +383,7 @@ impl Pattern {
     }
 
     /// Whether orphaned messages wait for another peer.
+    #[inline]
     pub(crate) fn has_orphaned(&self) -> bool {
         match self {
             Self::Dealer(balancer) | Self::Pair(balancer) | Self::Push(balancer) => {

@@ -364,6 +364,7 @@ impl Trie {
     }
 
     /// The only peer that holds `topic` itself. O(length of the topic).
+    #[inline]
     pub fn only_holder_of(&self, topic: &[u8]) -> Option<u32> {
         let leaf = self.nodes.find(topic)?;
         self.nodes.leaves[leaf].holders.only()

@@ -301,6 +301,7 @@ impl Cache {
     }
 
     /// The entry of a topic. Topics often come again at once.
+    #[inline]
     fn slot_of(&self, topic: &[u8]) -> Option<u32> {
         let newest = self.entries.get(self.newest as usize);
         match newest {
@@ -377,6 +378,7 @@ impl Cache {
 
     /// Drops the oldest values until the others are within the limit, at most this number; returns
     /// the number.
+    #[inline]
     pub(crate) fn make_room(&mut self, most: usize) -> usize {
         let mut dropped = 0;
         while dropped < most && self.is_over() {
@@ -392,6 +394,7 @@ impl Cache {
     }
 
     /// Drops up to `most` values that are too old at this time; returns their number.
+    #[inline]
     pub(crate) fn expire(&mut self, now: i64, most: usize) -> usize {
         let mut expired = 0;
         while let Some(entry) = self.entries.get(self.oldest as usize)
@@ -452,12 +455,14 @@ impl Cache {
     }
 
     /// Whether messages with this topic have values.
+    #[inline]
     fn is_kept(&self, topic: &[u8]) -> bool {
         let mut kept = self.config.topics.iter();
         kept.any(|prefix| begins_with(topic, prefix.as_bytes()))
     }
 
     /// Puts an entry at the end of the list: it is the newest.
+    #[inline]
     fn link(&mut self, slot: u32) {
         let older = std::mem::replace(&mut self.newest, slot);
         let entry = &mut self.entries[slot as usize];
@@ -468,6 +473,7 @@ impl Cache {
         }
     }
 
+    #[inline]
     fn unlink(&mut self, slot: u32) {
         let Entry { newer, older, .. } = self.entries[slot as usize];
         match self.entries.get_mut(older as usize) {

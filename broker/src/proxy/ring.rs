@@ -320,6 +320,7 @@ impl Request {
 }
 
 /// Appends a message with a last frame that has its number.
+#[inline]
 pub(crate) fn append_numbered(out: &mut Vec<u8>, wire: &[u8], sequence: u64) {
     let start = out.len();
     out.extend_from_slice(wire);

@@ -180,6 +180,7 @@ impl Socket {
     /// The time that the queue of this peer may stay full; [`None`] if it is unlimited, or if the
     /// queue is far from full. The queue is watched from the moment when the kernel accepts no more
     /// bytes, since nothing is written after that.
+    #[inline]
     pub(crate) fn patience(&self, id: ConnId, conn: &Conn) -> Option<Duration> {
         if let Pattern::Xsub(_) = self.pattern {
             let may_be_full = conn.is_blocked || self.is_full(conn);
@@ -192,6 +193,7 @@ impl Socket {
 
     /// The time after which the queue of this peer may need work although nothing is written: its
     /// patience ends, or messages expire. [`None`] if neither can happen.
+    #[inline]
     pub(crate) fn watch_term(&self, id: ConnId, conn: &Conn) -> Option<Duration> {
         let max_age = self.options.max_age;
         let can_expire = !max_age.is_zero() && conn.is_blocked && !conn.egress.is_empty();

@@ -153,6 +153,7 @@ impl Deref for Buffer {
 }
 
 impl AsRef<[u8]> for Pages {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         &self.map[..self.len]
     }

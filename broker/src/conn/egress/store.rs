@@ -178,6 +178,7 @@ impl Store {
     }
 
     /// An empty buffer for at least `size` bytes; not charged to its queue yet.
+    #[inline]
     pub(super) fn take(&mut self, size: usize) -> Buffer {
         let class = CLASS_SIZES.partition_point(|class| *class < size);
         let Some(spare) = self.spare.get_mut(class) else {
@@ -193,6 +194,7 @@ impl Store {
     }
 
     /// Takes back a buffer that is not charged to its queue any more.
+    #[inline]
     pub(super) fn give(&mut self, mut buffer: Buffer) {
         let size = buffer.capacity();
         let above = CLASS_SIZES.partition_point(|class| *class <= size);
@@ -213,6 +215,7 @@ impl Store {
         list
     }
 
+    #[inline]
     pub(super) fn give_list(&mut self, list: VecDeque<Chunk>) {
         debug_assert!(list.is_empty(), "only an empty list is kept");
         let room = list.capacity();

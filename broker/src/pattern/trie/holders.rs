@@ -128,6 +128,7 @@ impl Crowds {
 
     /// Calls `visit` with all peers in ascending order, in one or several slices that are not
     /// empty.
+    #[inline]
     pub(super) fn visit(&self, holders: Holders, mut visit: impl FnMut(&[u32])) {
         match holders {
             Holders::One { peer, .. } => visit(&[peer.peer()]),

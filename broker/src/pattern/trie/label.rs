@@ -91,6 +91,7 @@ impl<const N: usize> Label<N> {
     }
 
     /// The bytes after the label in `bytes`, if they begin with it.
+    #[inline]
     pub(super) fn strip_from<'a>(&self, bytes: &'a [u8], spills: &Pool<Spill>) -> Option<&'a [u8]> {
         let (start, rest) = bytes.split_at_checked(self.len())?;
         if self.len() <= N {

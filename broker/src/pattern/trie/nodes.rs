@@ -222,6 +222,7 @@ impl Nodes {
     }
 
     /// The child whose label begins with `key`. Reads at most 256 keys.
+    #[inline]
     pub(super) fn child(&self, branch: u32, key: u8) -> Option<Node> {
         let keys = self.keys(branch);
         let index = rank(keys, key);
@@ -262,6 +263,7 @@ impl Nodes {
     }
 
     /// The keys of the children, ascending.
+    #[inline]
     pub(super) fn keys(&self, branch: u32) -> &[u8] {
         let count = self.branches[branch].children_len();
         if count == 0 {
@@ -272,6 +274,7 @@ impl Nodes {
             .words(self.branches[branch].children_at, count)[..count]
     }
 
+    #[inline]
     pub(super) fn label_len(&self, node: Node) -> usize {
         match node {
             Node::Leaf(leaf) => self.leaves[leaf].label.len(),
