@@ -201,8 +201,8 @@ fn find(config: &Config, passed: &PassedSocket) -> Result<Assigned, String> {
             show(&passed.name)
         )),
         [] => Err(
-            "is at no endpoint of a proxy, nor for http or broker_control: let one of them have its \
-             address, or stop passing it"
+            "is at no endpoint of a proxy, nor for http or broker_control: let one of them have \
+             its address, or stop passing it"
                 .to_owned(),
         ),
         _ => {
