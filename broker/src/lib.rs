@@ -56,10 +56,11 @@ struct Readme;
 /// Views as the JSON objects that a control sends.
 pub mod json {
     pub use crate::core::{
-        endpoints, from_hex, render_closed as closed_peer, render_drops as drops,
-        render_event as event, render_peer as peer, render_record as record,
-        render_sample as sample, render_socket as socket, render_statistics as statistics,
-        render_topic as topic, render_turns as turns, render_watch as watch,
+        endpoints, from_hex, render_cache as cache, render_closed as closed_peer,
+        render_drops as drops, render_event as event, render_peer as peer, render_record as record,
+        render_replay as replay, render_sample as sample, render_socket as socket,
+        render_statistics as statistics, render_topic as topic, render_turns as turns,
+        render_watch as watch,
     };
 }
 

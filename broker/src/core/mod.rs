@@ -110,8 +110,9 @@ use refusals::Refusals;
 use reload::Reload;
 pub use reload::Reloaded;
 pub use render::{
-    endpoints, from_hex, render_closed, render_drops, render_event, render_peer, render_record,
-    render_sample, render_socket, render_statistics, render_topic, render_turns, render_watch,
+    endpoints, from_hex, render_cache, render_closed, render_drops, render_event, render_peer,
+    render_record, render_replay, render_sample, render_socket, render_statistics, render_topic,
+    render_turns, render_watch,
 };
 use report::ROOM_AGAIN;
 use roles::Users;

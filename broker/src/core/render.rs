@@ -215,12 +215,12 @@ pub fn render_record(record: &record::Statistics) -> Value {
 }
 
 /// Last values.
-pub(super) fn render_cache(cache: &CacheView) -> Value {
+pub fn render_cache(cache: &CacheView) -> Value {
     json!({ "bytes": cache.bytes, "values": cache.values })
 }
 
 /// Messages that can be sent again.
-pub(super) fn render_replay(replay: &ReplayView) -> Value {
+pub fn render_replay(replay: &ReplayView) -> Value {
     json!({
         "bytes": replay.bytes,
         "messages": replay.messages,

@@ -22,7 +22,7 @@ const TOKEN: &str = "0123456789abcdef";
 
 const CONFIG: &str = "http = '127.0.0.1:0'\nhttp_hosts = ['box.example']\n\
     [[proxy]]\nname = 'a.b'\nkind = 'forwarder'\nfrontend.bind = 'tcp://127.0.0.1:0'\n\
-    backend.bind = 'tcp://127.0.0.1:0'\n\
+    backend.bind = 'tcp://127.0.0.1:0'\ncache = {}\n\
     [[proxy]]\nkind = 'queue'\nfrontend.bind = 'tcp://127.0.0.1:0'\n\
     backend.bind = 'tcp://127.0.0.1:0'\n";
 

@@ -236,11 +236,13 @@ fn render_proxy(proxy: &Proxy, (level, reason): (Level, String)) -> Value {
     });
     let sockets: Vec<Value> = sockets.collect();
     json!({
+        "cache": view.cache.as_ref().map(json::cache),
         "kind": proxy.kind,
         "level": level.name(),
         "paused": view.is_paused,
         "proxy": view.name,
         "record": view.record.as_ref().map(json::record),
+        "replay": view.replay.as_ref().map(json::replay),
         "sockets": sockets,
         "state": reason,
         "stop": view.stop.name(),

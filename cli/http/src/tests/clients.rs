@@ -25,6 +25,8 @@ fn every_question_has_an_answer() {
             .as_str()
             .is_some()
     );
+    assert_eq!(status["proxies"][0]["cache"]["values"], 0);
+    assert_eq!(status["proxies"][1]["cache"], Value::Null);
     assert_eq!(status["commands"], false);
     let config = scene.json("/api/v1/config");
     assert_eq!(config["proxies"][0]["kind"], "forwarder");
