@@ -8,4 +8,5 @@ pub(crate) mod plain;
 mod roles;
 mod secrets;
 mod zap;
+mod zap_matrix;
 mod zmtp2;
