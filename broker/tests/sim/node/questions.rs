@@ -102,7 +102,11 @@ impl Node {
             }
         }
         ctx.coverage.add("events", events.len() as u64);
-        let has_lost = events.last().map_or(share > 0, |it| it.number > 0);
+        // Those that peers cause may go before older ones.
+        let has_lost = match events.first() {
+            Some(newest) => newest.number + 1 > events.len() as u64,
+            None => share > 0,
+        };
         if has_lost {
             return;
         }
