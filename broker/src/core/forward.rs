@@ -271,7 +271,7 @@ impl<'a> Forwarder<'a> {
         while messages < most
             && let Some(size) = find(input.bytes())
             && !is_shared(input, size)
-            && (!IS_WATCHED || self.observer.has_room())
+            && (!IS_WATCHED || self.can_observe())
             && let Some((id, skip)) = self.one(&input.bytes()[..size])
         {
             let start = input.start();
@@ -344,7 +344,7 @@ impl<'a> Forwarder<'a> {
                 let left = Room::of(self.turn.left() / each, self.turn.bytes_left(copies));
                 room.min(left).behind(1, first_size)
             });
-            let can_be_shown = !is_watched || self.observer.has_room();
+            let can_be_shown = !is_watched || self.can_observe();
             if !can_be_shown || !room.take(next) {
                 self.is_matched = !is_steady;
                 break;
@@ -482,6 +482,14 @@ impl<'a> Forwarder<'a> {
     fn observe(&mut self, wire: &Wire<'_>) {
         let sender = self.sender();
         self.observer.observe(self.conns, self.outbox, sender, wire);
+        let changed = self.observer.take_changed_topics();
+        self.turn.charge(changed * cost::KEPT_TOPIC);
+    }
+
+    /// Whether the next message can be observed in the same way, and within the turn.
+    #[inline]
+    fn can_observe(&self) -> bool {
+        self.observer.has_room() && !self.turn.is_spent()
     }
 
     fn sender(&self) -> Sender<'a> {

@@ -152,6 +152,13 @@ impl Observer<'_> {
         self.copies.room.is_any()
     }
 
+    /// The number of topics that the messages observed have added to the last values, or removed,
+    /// since the last call.
+    #[inline]
+    pub(super) fn take_changed_topics(&mut self) -> u64 {
+        self.parts.take_changed_topics()
+    }
+
     /// Takes note of a message that goes on: counts it, records it, and queues its copies for the
     /// readers chosen by [`Self::reserve`].
     #[inline(never)]

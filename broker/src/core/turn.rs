@@ -36,6 +36,8 @@ pub(super) mod cost {
     pub(crate) const ENTRY: u64 = 200;
     /// A command of a handshake that agrees on keys: up to three multiplications on the curve.
     pub(crate) const KEY_AGREEMENT: u64 = 100_000;
+    /// A topic is added to the last values, or removed.
+    pub(crate) const KEPT_TOPIC: u64 = 400;
     /// A line of the log is written.
     pub(crate) const LINE: u64 = 10_000;
     /// A message is found and routed.

@@ -145,7 +145,8 @@ impl Core {
                 let expired = cache.expire(now, KEPT_IN_A_ROW_MAX);
                 let evicted = cache.make_room(KEPT_IN_A_ROW_MAX);
                 let dropped = expired + evicted + cache.forget_departed(KEPT_IN_A_ROW_MAX);
-                self.turn.charge(dropped as u64 * cost::CANCEL);
+                let changed = cache.take_changed() * cost::KEPT_TOPIC;
+                self.turn.charge(dropped as u64 * cost::CANCEL + changed);
                 done += dropped;
             }
             while done < until {

@@ -53,6 +53,8 @@ const NONE: u32 = u32::MAX;
 /// The last values of one proxy.
 #[derive(Debug)]
 pub(crate) struct Cache {
+    /// Topics that messages have added or removed and that [`Self::take_changed`] did not tell yet.
+    changed: u64,
     config: CacheConfig,
     /// The wishes of peers that have gone, which are dropped in small steps.
     departed: VecDeque<Wishes>,
@@ -168,6 +170,7 @@ impl Batch {
 impl Cache {
     pub(crate) fn new(config: CacheConfig) -> Self {
         Self {
+            changed: 0,
             config,
             departed: VecDeque::new(),
             entries: Slab::new(),
@@ -310,6 +313,13 @@ impl Cache {
         }
     }
 
+    /// The number of topics that messages have added or removed since the last call: each costs
+    /// more than the rest of a message.
+    #[inline]
+    pub(crate) fn take_changed(&mut self) -> u64 {
+        std::mem::take(&mut self.changed)
+    }
+
     fn insert(&mut self, topic: &[u8], message: &Passing<'_>, store: &Store) {
         let value = Value::of(message, store);
         self.size += charge(topic, message.wire.len());
@@ -323,6 +333,7 @@ impl Cache {
             value,
         }));
         self.topics.insert(topic, slot);
+        self.changed += 1;
         self.link(slot);
     }
 
@@ -367,6 +378,7 @@ impl Cache {
             entry.value.bytes(),
         );
         self.topics.remove(topic, slot);
+        self.changed += 1;
         self.size -= charge(topic, wire.len());
         self.values_bytes -= entry.value.heap();
         self.shared_bytes -= entry.value.shared();

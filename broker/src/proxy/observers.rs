@@ -153,6 +153,13 @@ impl Observers {
         }
     }
 
+    /// The number of topics that messages have added to the last values, or removed, since the last
+    /// call.
+    #[inline]
+    pub(crate) fn take_changed_topics(&mut self) -> u64 {
+        self.cache_mut().map_or(0, Cache::take_changed)
+    }
+
     /// Whether it keeps messages.
     pub(crate) fn keeps(&self) -> bool {
         self.kept.cache.is_some() || self.kept.ring.is_some()

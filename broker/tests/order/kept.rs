@@ -5,10 +5,10 @@ use crate::play::Play;
 use broker::config::{CacheConfig, Config, ProxyConfig, ReplayConfig, SocketName, diff};
 use broker::limits::WISHES_INSIDE_MAX;
 use broker::view::{CacheView, ReplayView};
-use broker::{Applied, ChangeError, ConnId};
+use broker::{Applied, ChangeError, ConnId, Flow};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use zmtp::encode::append_command;
+use zmtp::encode::{append_command, append_message};
 use zmtp::limits::GREETING_SIZE;
 use zmtp::{Frame, Frames, SocketType};
 
@@ -357,6 +357,33 @@ fn memory_for_values_stays_within_their_limit_whatever_they_are() {
             "{values} values of {size} bytes: {used}"
         );
         assert!(values > 10);
+        play.check_memory();
+    }
+}
+
+#[test]
+fn ever_new_topics_use_up_a_turn_sooner_than_known_ones() {
+    let mut play = Play::of(caching(&[""]));
+    let publisher = play.publisher();
+    let mut wire = Vec::new();
+    for number in 0..8000 {
+        append_message(&mut wire, &[format!("{number:04}").as_bytes(), b"1"]);
+    }
+    for (most, flow) in [(2000, Flow::More), (8000, Flow::Done)] {
+        let mut input = play.core.begin_input(publisher, &mut play.scratch);
+        input.spare()[..wire.len()].copy_from_slice(&wire);
+        input.filled(wire.len());
+        play.core.begin_turn(play.now);
+        let before = play.cache().updates;
+        let came = play.core.handle_input(play.now, publisher, &mut input);
+        let updates = play.cache().updates - before;
+        assert_eq!(came, flow);
+        assert!((most / 2..=most).contains(&updates), "{updates} in a turn");
+        play.core.end_input(publisher, input, &mut play.scratch);
+        // All topics are known from now on.
+        while play.cache().updates < 8000 {
+            play.feed(publisher, &[]);
+        }
         play.check_memory();
     }
 }
