@@ -103,4 +103,24 @@ mod tests {
     fn the_definition_is_consistent() {
         definition().debug_assert();
     }
+
+    /// Options that a subcommand shares with others bring a text with them if their type has one.
+    #[test]
+    fn a_subcommand_is_told_of_alike_in_the_list_and_on_its_own_page() {
+        let list = definition();
+        let mut pages = definition();
+        pages.build();
+        for subcommand in list.get_subcommands() {
+            let name = subcommand.get_name();
+            let page = pages.find_subcommand(name).unwrap();
+            let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
+            assert!(about(subcommand).is_some(), "{name}");
+            assert_eq!(about(subcommand), about(page), "{name}");
+            assert_eq!(
+                subcommand.get_arguments().count(),
+                0,
+                "{name} is defined early"
+            );
+        }
+    }
 }

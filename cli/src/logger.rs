@@ -34,7 +34,7 @@ pub(crate) struct Verbosity {
     pub(crate) quiet: u8,
 }
 
-/// The format of the log and its place, for commands that run until a signal.
+// The format of the log and its place, for commands that run until a signal.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LogArgs {
     /// Format of the log: text, or JSON with a line for each object

@@ -5,7 +5,7 @@ use zmtp::Frames;
 
 use super::split;
 
-/// Required properties of a message. If an option has several values, any one of them suffices.
+// Required properties of a message. If an option has several values, any one of them suffices.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FilterArgs {
     /// in or out: only messages that the frontend, or the backend, received

@@ -3,7 +3,7 @@
 use broker::record::Direction;
 use zmtp::Frames;
 
-/// The format of captured messages.
+// The format of captured messages.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct FormatArgs {
     /// auto, monitored or proxy: how a capture marks the direction

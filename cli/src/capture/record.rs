@@ -7,7 +7,7 @@ use broker::record::RecordConfig;
 
 use crate::value::{size, time};
 
-/// The recording, and its limits.
+// The recording, and its limits.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RecordArgs {
     /// Record messages to a file

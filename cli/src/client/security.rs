@@ -10,7 +10,7 @@ use zmtp::curve::{CurveClient, CurveServer, Entropy, SecretKey};
 
 use crate::output::Failure;
 
-/// Keys, or a user name and password; without them the mechanism is NULL.
+// Keys, or a user name and password; without them the mechanism is NULL.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct SecurityArgs {
     /// CURVE: the server's public key, or the file with it
@@ -35,7 +35,7 @@ pub(crate) struct SecurityArgs {
     insecure: bool,
 }
 
-/// The clients of a socket that is a CURVE server.
+// The clients of a socket that is a CURVE server.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct ServerArgs {
     /// CURVE: be the server, for these clients

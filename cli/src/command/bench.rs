@@ -35,7 +35,6 @@ use crate::client::SecurityArgs;
 use crate::output::{Failure, print};
 use crate::value::{size, time, timeout};
 
-/// Put a load on a proxy, zmqd or another, and measure it
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, arg_required_else_help = false)]
 pub(crate) struct BenchArgs {

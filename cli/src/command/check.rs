@@ -13,7 +13,6 @@ use watch::config::WatchConfig;
 use super::config_file;
 use crate::output::{Failure, print};
 
-/// Explain a configuration file, or report its errors
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// The file

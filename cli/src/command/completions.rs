@@ -2,7 +2,6 @@
 
 use crate::output::{Failure, print};
 
-/// Print completions for a shell
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompletionsArgs {

@@ -20,7 +20,7 @@ use crate::client::{Client, ClientConfig, ClientError, Received, SecurityArgs};
 use crate::output::Failure;
 use crate::value::timeout;
 
-/// The broker to ask, and how.
+// The broker to ask, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ControlArgs {
     /// The process with this id, if several run

@@ -10,7 +10,6 @@ use super::local::Kind;
 use crate::capture::json;
 use crate::output::{Failure, print};
 
-/// Steer or query a running broker or proxy through its control
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, arg_required_else_help = false)]
 pub(crate) struct CtlArgs {
@@ -43,7 +42,7 @@ Examples:
   zmqd ctl ipc:///run/zmqd.ctl subscriptions news. --json
   zmqd ctl ipc:///run/zmqd.ctl kick --identity client-7";
 
-/// The commands of a control.
+// The commands of a control.
 #[derive(Debug, clap::Subcommand)]
 enum CtlCommand {
     /// Stop forwarding; peers wait

@@ -15,7 +15,6 @@ use self::pcapng::Writer;
 use crate::capture::{Filter, FilterArgs, Recordings};
 use crate::output::{Failure, print};
 
-/// Convert recordings to files for Wireshark
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {

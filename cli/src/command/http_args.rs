@@ -4,7 +4,7 @@ use broker::config::{Config, HttpAddress, HttpConfig, Place, Problem};
 
 use crate::output::Failure;
 
-/// The HTTP server.
+// The HTTP server.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct HttpArgs {
     /// Serve a dashboard, metrics and health here

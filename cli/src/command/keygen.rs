@@ -11,7 +11,6 @@ use zmtp::show;
 
 use crate::output::{Failure, print};
 
-/// Make a pair of CURVE keys, or print the public key of a secret one
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct KeygenArgs {

@@ -6,7 +6,6 @@ use clap_mangen::Man;
 
 use crate::output::{Failure, print};
 
-/// Print a manual page
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ManArgs {

@@ -30,26 +30,44 @@ use clap::Subcommand;
 use crate::logger::{LogArgs, Verbosity};
 use crate::output::Failure;
 
-/// The subcommands.
+/// The subcommands. clap defines the options of a subcommand only when it is given: all of them
+/// together take a megabyte, which the allocator would keep while the broker runs. The list of
+/// subcommands needs their texts before, so these are here; types of options have plain comments,
+/// because clap would show documentation of theirs in place of them.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     #[command(flatten)]
     Proxy(proxy::ProxyCommand),
+    /// Run the proxies of a configuration file
     Run(run::RunArgs),
+    /// Show the running broker: configuration, proxies, rates, queues, drops
     Status(status::StatusArgs),
+    /// Show proxies, peers, topics and drops of the running broker, live
     Top(top::TopArgs),
     #[command(flatten)]
     Client(clients::ClientCommand),
+    /// Restart services that fall silent
     Watch(Box<watch::WatchArgs>),
+    /// Explain a configuration file, or report its errors
     Check(check::CheckArgs),
+    /// Put a load on a proxy, zmqd or another, and measure it
     Bench(bench::BenchArgs),
+    /// Steer or query a running broker or proxy through its control
     Ctl(ctl::CtlArgs),
+    /// Show, count or record the messages of a proxy
     Sniff(Box<sniff::SniffArgs>),
+    /// Send recorded messages again
     Replay(replay::ReplayArgs),
+    /// Convert recordings to files for Wireshark
     Export(export::ExportArgs),
+    /// Make a pair of CURVE keys, or print the public key of a secret one
     Keygen(keygen::KeygenArgs),
+    /// Add a PLAIN user to a file, or change its password
     Passwd(passwd::PasswdArgs),
+    /// Print completions for a shell
     Completions(completions::CompletionsArgs),
+    /// Print a manual page
     Man(man::ManArgs),
 }
 

@@ -11,7 +11,6 @@ use zmtp::show;
 
 use crate::output::Failure;
 
-/// Add a PLAIN user to a file, or change its password
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PasswdArgs {

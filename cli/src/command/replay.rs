@@ -21,7 +21,6 @@ use crate::client::{ClientConfig, SecurityArgs};
 use crate::output::Failure;
 use crate::value::{Attached, connect_by_habit, time, timeout};
 
-/// Send recorded messages again
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReplayArgs {

@@ -11,7 +11,6 @@ use super::serve::{self, Source};
 use crate::logger::LogArgs;
 use crate::output::{Failure, print};
 
-/// Run the proxies of a configuration file
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunArgs {

@@ -24,7 +24,6 @@ use crate::client::{ClientConfig, SecurityArgs};
 use crate::output::{Failure, print};
 use crate::value::{Attached, bind_by_habit, connect_by_habit, size, timeout};
 
-/// Show, count or record the messages of a proxy
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SniffArgs {

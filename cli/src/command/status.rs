@@ -16,7 +16,6 @@ use super::serve::counted;
 use crate::capture::json;
 use crate::output::{Failure, print};
 
-/// Show the running broker: configuration, proxies, rates, queues, drops
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatusArgs {

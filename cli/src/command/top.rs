@@ -24,7 +24,6 @@ use super::status::{self, Paint};
 use crate::output::{Failure, print};
 use crate::value::interval;
 
-/// Show proxies, peers, topics and drops of the running broker, live
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TopArgs {

@@ -25,7 +25,6 @@ mod process;
 mod socket;
 mod sources;
 
-/// Restart services that fall silent
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 #[command(subcommand_negates_reqs = true)]
@@ -48,7 +47,7 @@ pub(crate) struct WatchArgs {
     pub(crate) log: LogArgs,
 }
 
-/// Questions and commands for a watch that runs.
+// Questions and commands for a watch that runs.
 #[derive(Debug, clap::Subcommand)]
 enum WatchCommand {
     /// Show every watch and its state

@@ -21,6 +21,7 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A subcommand for each type of socket.
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ClientCommand {
     /// Publish messages to subscribers
     #[command(after_help = PUB_EXAMPLES)]
@@ -134,7 +135,7 @@ pub(crate) struct BothArgs {
     common: CommonArgs,
 }
 
-/// Where a socket without messages of its own connects.
+// Where a socket without messages of its own connects.
 #[derive(Debug, clap::Args)]
 struct EndpointArgs {
     /// Where to connect; with @ in front, listen there
@@ -142,7 +143,7 @@ struct EndpointArgs {
     endpoints: Vec<Attached>,
 }
 
-/// Endpoints and messages.
+// Endpoints and messages.
 #[derive(Debug, clap::Args)]
 pub(super) struct SendArgs {
     /// Where to connect (with @ in front: listen), then the frames of a message
@@ -171,7 +172,7 @@ pub(super) struct SendArgs {
     pub(super) rate: Option<Duration>,
 }
 
-/// How messages are printed.
+// How messages are printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
     /// The bytes of all frames, with nothing added
@@ -188,7 +189,7 @@ pub(super) struct ShowArgs {
     pub(super) cut: u64,
 }
 
-/// What all clients share.
+// What all clients share.
 #[derive(Debug, clap::Args)]
 pub(super) struct CommonArgs {
     /// End after this number of messages

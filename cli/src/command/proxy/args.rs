@@ -24,7 +24,7 @@ pub(crate) struct ProxyCommand {
     pub(crate) kind: Kind,
 }
 
-/// The options of every kind of proxy.
+// The options of every kind of proxy.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProxyArgs {
     /// Where the frontend listens; several with spaces or commas
@@ -209,21 +209,24 @@ fn capture_format(text: &str) -> Result<CaptureFormat, String> {
 impl Subcommand for ProxyCommand {
     fn augment_subcommands(command: clap::Command) -> clap::Command {
         let command = Kind::ALL.iter().fold(command, |command, kind| {
-            let proxy = ProxyArgs::augment_args(clap::Command::new(kind.name))
-                .about(kind.doc)
-                .after_help(proxy_after_help(kind.name, ""));
-            command.subcommand(proxy)
+            let proxy = clap::Command::new(kind.name).about(kind.doc);
+            command.subcommand(proxy.defer(|proxy| {
+                let after_help = proxy_after_help(proxy.get_name(), "");
+                ProxyArgs::augment_args(proxy).after_help(after_help)
+            }))
         });
-        let sockets = clap::Arg::new(SOCKETS)
-            .long(SOCKETS)
-            .required(true)
-            .value_name("FRONT:BACK")
-            .value_parser(|text: &str| text.parse::<Kind>())
-            .help("The two socket types; one alone echoes its messages");
-        let proxy = ProxyArgs::augment_args(clap::Command::new(ANY_PROXY).arg(sockets))
-            .about("Any two sockets between which messages can flow, or one that echoes")
-            .after_help(proxy_after_help(ANY_PROXY, " --sockets PULL:PUB"));
-        command.subcommand(proxy)
+        let proxy = clap::Command::new(ANY_PROXY)
+            .about("Any two sockets between which messages can flow, or one that echoes");
+        command.subcommand(proxy.defer(|proxy| {
+            let sockets = clap::Arg::new(SOCKETS)
+                .long(SOCKETS)
+                .required(true)
+                .value_name("FRONT:BACK")
+                .value_parser(|text: &str| text.parse::<Kind>())
+                .help("The two socket types; one alone echoes its messages");
+            ProxyArgs::augment_args(proxy.arg(sockets))
+                .after_help(proxy_after_help(ANY_PROXY, " --sockets PULL:PUB"))
+        }))
     }
 
     fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
