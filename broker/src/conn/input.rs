@@ -41,6 +41,10 @@ const RESERVED_FROM_SIZE: usize = 1 << 20;
 /// own, so it grows without a copy, and all of it returns to the system.
 const RESERVATION_SIZE_MIN: usize = 33 << 20;
 
+/// Whether addresses are reserved: a process with 32-bit addresses would have none left after about
+/// a hundred beginnings of messages. It gets as many as it counts as memory.
+const RESERVES: bool = cfg!(target_pointer_width = "64");
+
 /// Most bytes to read beyond the end of a large message, if the peer has sent them already.
 const LARGE_BEHIND_SIZE_MAX: usize = 64 << 10;
 
@@ -197,7 +201,7 @@ impl Input {
     pub(crate) fn memory(&self, need: usize) -> u64 {
         let next = match self.size_for(need) {
             _ if !self.is_grown_for(need) => 0,
-            RESERVATION_SIZE_MIN.. => self.end + READY_SIZE_MAX,
+            RESERVATION_SIZE_MIN.. if RESERVES => self.end + READY_SIZE_MAX,
             size if self.is_full() => size,
             _ => 0,
         };
@@ -207,7 +211,7 @@ impl Input {
     /// Bytes of memory of the buffer.
     fn allocated(&self) -> usize {
         match self.buffer.capacity() {
-            RESERVATION_SIZE_MIN.. => self.touched,
+            RESERVATION_SIZE_MIN.. if RESERVES => self.touched,
             capacity => capacity,
         }
     }
@@ -231,7 +235,7 @@ impl Input {
     fn size_for(&self, need: usize) -> usize {
         let wanted = need.saturating_add(behind_size(need));
         let twice = self.held().len().saturating_mul(2);
-        if need >= RESERVED_SIZE_MIN && self.held().len() >= RESERVED_FROM_SIZE {
+        if RESERVES && need >= RESERVED_SIZE_MIN && self.held().len() >= RESERVED_FROM_SIZE {
             return wanted.min(twice).max(RESERVATION_SIZE_MIN);
         }
         wanted.min(twice)
@@ -370,6 +374,26 @@ mod tests {
                     input.memory(0) <= counted.max(input.bytes().len() as u64),
                     "it was counted before it was taken"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_reserved_only_where_there_are_plenty() {
+        for announced in [RESERVED_SIZE_MIN, 128 << 20] {
+            let mut input = Input::default();
+            input.append(&mut scratch(&[0; CARRIED_SIZE_MAX]));
+            while input.bytes().len() < 3 * RESERVED_FROM_SIZE {
+                let counted = input.memory(announced);
+                input.grow_for(announced);
+                let addresses = input.buffer.capacity() as u64;
+                let most = match usize::BITS {
+                    32 => counted,
+                    _ => RESERVATION_SIZE_MIN as u64,
+                };
+                assert!(addresses <= most, "{addresses} of {most}");
+                let room = input.spare().len();
+                input.filled(room);
             }
         }
     }
