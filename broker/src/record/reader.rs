@@ -213,8 +213,11 @@ impl<R: Read> Reader<R> {
                 }
                 if self.buffer.len() - self.end < READ_SIZE {
                     // Doubles the buffer, so that a pipe of small pieces costs little for each
-                    // piece.
-                    self.buffer.resize(2 * (self.end + READ_SIZE), 0);
+                    // piece, but has no more than the record needs: twice the longest record does
+                    // not fit where addresses have 32 bits.
+                    let room = (2 * (self.end + READ_SIZE)).min(size + 2 * READ_SIZE);
+                    self.buffer.reserve_exact(room - self.buffer.len());
+                    self.buffer.resize(room, 0);
                 }
             }
             match self.input.read(&mut self.buffer[self.end..]) {

@@ -184,13 +184,13 @@ impl Sniffer {
         }
         self.take(message)?;
         self.out.write_if_long()?;
-        self.copied_size += message.frames.len();
-        if self.copied_size > COPIED_SIZE_MAX
-            && let Some(recorder) = &mut self.recorder
-        {
-            // Waiting is possible here, so no message is lost.
-            recorder.sync();
-            self.copied_size = 0;
+        if let Some(recorder) = &mut self.recorder {
+            self.copied_size += message.frames.len();
+            if self.copied_size > COPIED_SIZE_MAX {
+                // Waiting is possible here, so no message is lost.
+                recorder.sync();
+                self.copied_size = 0;
+            }
         }
         Ok(!self.is_done())
     }

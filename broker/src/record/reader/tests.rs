@@ -375,5 +375,8 @@ fn a_large_record_in_small_pieces_makes_the_buffer_grow_a_few_times() {
     let mut reader = Reader::new(&mut drip);
     assert!(matches!(reader.read(), Ok(Some(Entry::Message(message))) if message.time_ns == 1));
     assert!(matches!(reader.read(), Ok(None)));
+    // Twice the longest record would not fit where addresses have 32 bits.
+    let room = reader.buffer.capacity();
+    assert!(room <= (1 << 20) + 3 * READ_SIZE, "{room} bytes");
     assert!(drip.growths <= 8, "{} times", drip.growths);
 }
