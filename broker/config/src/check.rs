@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::endpoint::Overlaps;
+use super::limits::ADDRESSED_BYTES_MAX;
 use super::{
     Admission, BrokerControl, CaptureConfig, Config, Connect, ControlConfig, Endpoint, HttpAddress,
     KeyError, OptionError, ProxyConfig, SocketConfig, SocketName, http, retained,
@@ -147,6 +148,17 @@ pub enum Fault {
         /// The memory limit, in bytes.
         limit: u64,
     },
+    /// More memory than a process with 32-bit addresses has.
+    #[error(
+        "memory_limit and the buffers of recordings may take {bytes} bytes, more than the {max} \
+         bytes for which a 32-bit zmqd has addresses: lower them"
+    )]
+    LacksAddresses {
+        /// Bytes that they may take together.
+        bytes: u64,
+        /// Bytes that they may have.
+        max: u64,
+    },
     /// A table for replays without an endpoint.
     #[error("replay has no endpoint: write replay.bind")]
     ReplayUnbound,
@@ -266,6 +278,9 @@ impl Config {
         }
         problems.extend(self.http_problems());
         problems.extend(self.kept_problem());
+        if let Some(max) = ADDRESSED_BYTES_MAX {
+            problems.extend(self.addresses_problem(max));
+        }
         problems.extend(self.role_problems());
         let left = |problems: &Vec<_>| Self::PROBLEMS_MAX.saturating_sub(problems.len());
         problems.extend(self.overlaps().take(left(&problems)));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Kind;
+use crate::{CacheConfig, Kind, RecordConfig};
 use std::sync::Arc;
 use zmtp::curve::{CurveServer, SecretKey};
 use zmtp::plain::{Password, PlainClient};
@@ -52,6 +52,42 @@ fn names_are_unique_words() {
         assert!(sentence.contains("is not a name"), "{sentence}");
         assert!(!sentence.contains('\n'), "{sentence}");
     }
+}
+
+#[test]
+fn a_process_has_addresses_for_all_that_its_limits_allow() {
+    let with = |memory_limit: u64, kept: u64, buffer: u64| {
+        let mut proxy = proxy("a", 1);
+        proxy.cache = Some(CacheConfig {
+            bytes_max: kept,
+            ..CacheConfig::default()
+        });
+        proxy.record = Some(RecordConfig {
+            buffer_size_max: buffer,
+            ..RecordConfig::new("a")
+        });
+        Config {
+            memory_limit,
+            proxies: vec![proxy],
+            ..Config::default()
+        }
+    };
+    for (config, bytes) in [
+        (with(900, 0, 100), None),
+        (with(901, 0, 100), Some(1001)),
+        (with(0, 100, 900), None),
+        (with(0, 101, 900), Some(1001)),
+        (with(u64::MAX, 5, 5), Some(u64::MAX)),
+    ] {
+        let problem = config.addresses_problem(1000);
+        let max = 1000;
+        let expected = bytes.map(|bytes| Fault::LacksAddresses { bytes, max });
+        assert_eq!(problem.map(|problem| problem.fault), expected);
+    }
+    // It is a rule where addresses have 32 bits.
+    let problems = with(8 << 30, 0, 0).problems();
+    let is_refused = |it: &Problem| matches!(it.fault, Fault::LacksAddresses { .. });
+    assert_eq!(problems.iter().any(is_refused), usize::BITS == 32);
 }
 
 #[test]

@@ -84,14 +84,31 @@ impl Default for ReplayConfig {
 }
 
 impl Config {
-    /// Whether messages to keep leave memory for others.
-    pub(super) fn kept_problem(&self) -> Option<Problem> {
+    /// Bytes that all caches and replays may take.
+    fn kept_bytes(&self) -> u64 {
         let kept = self.proxies.iter().flat_map(|proxy| {
             let cache = proxy.cache.as_ref().map(|cache| cache.bytes_max);
             let replay = Some(&proxy.replay).filter(|it| it.socket.has_endpoint());
             [cache, replay.map(|replay| replay.bytes_max)]
         });
-        let kept = kept.flatten().fold(0, u64::saturating_add);
+        kept.flatten().fold(0, u64::saturating_add)
+    }
+
+    /// Whether a process that has addresses for `max` bytes can reach its limits.
+    pub(super) fn addresses_problem(&self, max: u64) -> Option<Problem> {
+        let records = self.proxies.iter().filter_map(|it| it.record.as_ref());
+        let buffers = records.map(|record| record.buffer_size_max);
+        let counted = self.memory_limit.max(self.kept_bytes());
+        let bytes = buffers.fold(counted, u64::saturating_add);
+        (bytes > max).then_some(Problem {
+            fault: Fault::LacksAddresses { bytes, max },
+            place: Place::Whole,
+        })
+    }
+
+    /// Whether messages to keep leave memory for others.
+    pub(super) fn kept_problem(&self) -> Option<Problem> {
+        let kept = self.kept_bytes();
         let limit = self.memory_limit;
         (limit > 0 && kept > limit / 2).then_some(Problem {
             fault: Fault::KeepsTooMuch { kept, limit },
