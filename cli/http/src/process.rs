@@ -29,10 +29,15 @@ impl Process {
             cpu_seconds: micros.map(|micros| micros as f64 / 1e6),
             // One of them reads the list.
             descriptors: listed.map(|entries| (entries.count() as u64).saturating_sub(1)),
-            descriptors_max: limits.map(|(soft, _)| soft),
+            descriptors_max: limits.map(|(soft, _)| wide(soft)),
             resident_bytes: resident.map(|kib: u64| kib << 10),
         }
     }
+}
+
+/// A limit in 64 bits; some systems with 32-bit addresses have limits of 32 bits.
+fn wide(limit: impl Into<u64>) -> u64 {
+    limit.into()
 }
 
 #[cfg(test)]
