@@ -17,6 +17,20 @@ triple_of() {
     esac
 }
 
+# The architecture of this machine's kernel, by Debian's name: its binaries run without qemu.
+native_architecture() {
+    case "$(uname -m)" in
+    x86_64) echo amd64 ;;
+    aarch64) echo arm64 ;;
+    armv7* | armv8*) echo armhf ;;
+    i?86) echo i386 ;;
+    *)
+        echo "no static binary is built for $(uname -m)" >&2
+        return 1
+        ;;
+    esac
+}
+
 # Builds the static binary for an architecture, and sets `binary`.
 build_static() {
     local target
@@ -51,7 +65,8 @@ make_share() {
 # Archives that unpack to a folder with the binary. The same commit makes the same bytes.
 tarballs() {
     local architecture binary name folder native
-    build_static amd64
+    architecture="$(native_architecture)"
+    build_static "$architecture"
     native="$binary"
     make_share "$PACKAGES/share" "$native"
     for architecture in ${*:-amd64 arm64 armhf i386}; do
@@ -72,28 +87,30 @@ tarballs() {
     (cd "$PACKAGES/tarballs" && sha256sum -- *.tar.gz | tee SHA256SUMS)
 }
 
-# Runs a binary of an architecture, under qemu if this machine cannot run it itself.
+# Runs a binary of an architecture, under qemu if this machine cannot run it itself: many 64-bit
+# kernels run 32-bit programs too, but not all do.
 try_architecture() {
     local qemu
-    case "$1:$(uname -m)" in
-    amd64:x86_64 | i386:x86_64 | arm64:aarch64) try_binary "$3" "$2" ;;
-    *)
-        case "$1" in
-        amd64) qemu=qemu-x86_64 ;;
-        arm64) qemu=qemu-aarch64 ;;
-        armhf) qemu=qemu-arm ;;
-        i386) qemu=qemu-i386 ;;
-        esac
-        need_package "$qemu" qemu-user
-        try_binary "$3" "$qemu" "$2"
-        ;;
+    if "$2" --version >/dev/null 2>&1; then
+        try_binary "$3" "$2"
+        return
+    fi
+    case "$1" in
+    amd64) qemu=qemu-x86_64 ;;
+    arm64) qemu=qemu-aarch64 ;;
+    armhf) qemu=qemu-arm ;;
+    i386) qemu=qemu-i386 ;;
     esac
+    need_package "$qemu" qemu-user
+    try_binary "$3" "$qemu" "$2"
 }
 
 # Fails unless the binary asks for no interpreter and no library.
 check_static() {
+    local headers
     if command -v readelf >/dev/null; then
-        if readelf --program-headers --dynamic --wide "$1" | grep -E 'INTERP|\(NEEDED\)'; then
+        headers="$(readelf --program-headers --dynamic --wide "$1")"
+        if grep -E 'INTERP|\(NEEDED\)' <<<"$headers"; then
             echo "$1 is not static" >&2
             return 1
         fi
