@@ -34,7 +34,7 @@ usage: ./ci.sh JOB [ARGUMENT...]
   deny [CHECK...]  licences, advisories, duplicate and unwanted crates (needs cargo-deny)
   msrv             the workspace compiles with the oldest Rust that Cargo.toml names
   semver           the API of both libraries since the last release, as cargo-semver-checks sees it
-  narrow           the codec and the broker where addresses have 32 bits (x86_64 only)
+  narrow           every crate where addresses have 32 bits (x86_64 only)
   fuzz [MINUTES]   each fuzz target for so long, one by default (needs a nightly compiler)
   coverage         how much of the codec the seeds of its fuzz targets reach
   systemd          the units in examples/systemd as systemd-analyze sees them (needs systemd)
@@ -270,15 +270,14 @@ coverage() {
 }
 
 narrow() {
-    say "narrow: the codec and the broker where addresses have 32 bits"
+    say "narrow: every crate where addresses have 32 bits"
     if [ "$(uname -m)" != x86_64 ]; then
         did_not_run "programs for i686 run on x86_64"
     fi
     if ! run rustup target add i686-unknown-linux-musl; then
         did_not_run "the target could not be fetched"
     fi
-    run cargo test --package zmqd-zmtp --package zmqd-broker --locked \
-        --target i686-unknown-linux-musl
+    run cargo test --workspace --exclude zmqd-tests --locked --target i686-unknown-linux-musl
 }
 
 wireshark() {
