@@ -87,6 +87,26 @@ fn a_subscriber_that_reads_nothing_does_not_stop_the_others() {
 }
 
 #[test]
+fn a_publisher_goes_on_when_a_subscriber_leaves_what_it_was_sent() {
+    let (publisher, endpoint) = listening("pub", &["--interval", "1us", &"x".repeat(100_000)]);
+    let mut stuck = Raw::connect(&endpoint);
+    stuck.handshake("SUB");
+    stuck.send(&frame(0, b"\x01")).expect("a subscription");
+    let mut python = Python::new();
+    python.set("endpoint", &endpoint);
+    // So many do not fit into the buffers of the other one.
+    python.run(
+        "reader = dial(zmq.SUB, endpoint, subscribe=b'')\n\
+         for _ in range(1000): reader.recv()",
+    );
+    drop(stuck);
+    publisher.wait_connections(1);
+    python.run("for _ in range(1000): reader.recv()");
+    publisher.signal("INT");
+    succeed(publisher);
+}
+
+#[test]
 fn a_replier_reads_nothing_from_a_peer_that_takes_no_replies() {
     let (replier, endpoint) = listening("rep", &["--echo", "--cut", "1"]);
     let mut python = Python::new();
@@ -101,6 +121,10 @@ fn a_replier_reads_nothing_from_a_peer_that_takes_no_replies() {
     let peak = replier.rss_peak_bytes();
     assert!(peak < 64 << 20, "{peak}");
     python.run("asker = dial(zmq.REQ, endpoint); asker.send(b'q'); assert asker.recv() == b'q'");
+    // Replies that it did not take go with it.
+    python.run("stuck.close(0)");
+    replier.wait_connections(1);
+    python.run("asker.send(b'r'); assert asker.recv() == b'r'");
     replier.signal("INT");
     succeed(replier);
 }

@@ -429,11 +429,12 @@ impl Talk {
         let Loss {
             endpoint, error, ..
         } = &loss;
-        if loss.unsent > 0 {
-            let unsent = loss.unsent;
-            return Err(Failure::Running(format!(
-                "{endpoint}: {error}; {unsent} bytes were not sent"
-            )));
+        let unsent = match loss.unsent {
+            0 => String::new(),
+            unsent => format!("; {unsent} bytes were not sent"),
+        };
+        if loss.unsent > 0 && self.must_arrive(loss.is_dialed) {
+            return Err(Failure::Running(format!("{endpoint}: {error}{unsent}")));
         }
         match (loss.peer, loss.is_dialed) {
             (Some(peer), is_dialed) => {
@@ -452,7 +453,7 @@ impl Talk {
                     (_, false) => Level::Debug,
                 };
                 let again = if is_dialed { "; connecting again" } else { "" };
-                log::log!(level, "{endpoint}: {error}{again}");
+                log::log!(level, "{endpoint}: {error}{unsent}{again}");
             }
             (None, true) if !self.has_joined && is_final(error) => {
                 return Err(Failure::Running(format!(
@@ -471,6 +472,16 @@ impl Talk {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is a failure if a peer leaves before it has taken what it was sent. Subscribers
+    /// and peers that wait for a reply come and go as they like.
+    fn must_arrive(&self, is_dialed: bool) -> bool {
+        match self.plan.socket_type {
+            SocketType::Pub => is_dialed,
+            SocketType::Rep | SocketType::Router => false,
+            _ => true,
+        }
     }
 
     /// Waits until the peers have taken everything.
