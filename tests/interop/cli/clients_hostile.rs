@@ -252,6 +252,21 @@ fn a_lost_peer_is_a_failure_of_what_it_was_sent() {
 }
 
 #[test]
+fn messages_in_front_of_a_wrong_line_are_sent() {
+    let mut python = Python::new();
+    python.run("sink = bind(zmq.PULL)");
+    let endpoint: String = python.ask("last_endpoint(sink)");
+    let lines = "[\"a\"]\\n[\"b\"]\\nwrong\\n[\"c\"]\\n";
+    let complaint = fail(1, fed(lines, &["push", &endpoint, "--json"]));
+    assert!(
+        complaint.contains("message 3: not a message in JSON"),
+        "{complaint}"
+    );
+    python.run("assert take(sink, 2) == [[b'a'], [b'b']]");
+    python.run("assert not sink.poll(0)");
+}
+
+#[test]
 fn a_wrong_type_is_reported_and_wrong_usage_has_its_code() {
     let mut python = Python::new();
     python.run("sink = bind(zmq.PULL)");

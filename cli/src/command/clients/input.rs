@@ -244,7 +244,14 @@ fn read_batches(
         let piece = text.strip_suffix(&[end]).unwrap_or(&text);
         if size > 0 && !(shape.is_json && piece.trim_ascii().is_empty()) {
             let appended = check_size(piece).and_then(|()| shape.append_text(piece, &mut batch));
-            appended.map_err(|error| format!("message {number}: {error}"))?;
+            if let Err(error) = appended {
+                // The messages before it are sent.
+                if batch.len() > 0 {
+                    drop(sender.send(Ok(batch)));
+                    drop(waker.wake());
+                }
+                return Err(format!("message {number}: {error}"));
+            }
         }
         let may_wait = size == 0 || !reader.buffer().contains(&end);
         if batch.len() > 0 && (may_wait || batch.size() >= BATCH_SIZE) {

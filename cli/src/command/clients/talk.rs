@@ -68,6 +68,8 @@ pub(super) struct Talk {
     last: Instant,
     output: Output,
     plan: Plan,
+    /// The error of the input, which ends it.
+    problem: Option<Failure>,
     /// Endpoints that have a problem which was reported.
     problems: BTreeSet<Arc<str>>,
     progress: Progress,
@@ -130,6 +132,7 @@ impl Talk {
             progress: Progress::new(output.is_silent(), now),
             output,
             plan,
+            problem: None,
             problems: BTreeSet::new(),
             received: 0,
             refused: 0,
@@ -149,6 +152,9 @@ impl Talk {
         if end != End::Stopped && self.sends() {
             self.finish()?;
         }
+        if let Some(problem) = self.problem.take() {
+            return Err(problem);
+        }
         if self.socket.missed() > 0 {
             log::warn!(
                 "{} messages were not sent to subscribers that read nothing",
@@ -163,7 +169,7 @@ impl Talk {
 
     fn work(&mut self) -> Result<End, Failure> {
         loop {
-            let due = self.send_due()?;
+            let due = self.send_due();
             if self.is_over() {
                 return Ok(End::Done);
             }
@@ -221,6 +227,9 @@ impl Talk {
     }
 
     fn is_over(&self) -> bool {
+        if self.problem.is_some() {
+            return self.plan.socket_type != SocketType::Req || self.waiting.is_none();
+        }
         let has_all = self.plan.count.is_some_and(|count| self.received >= count);
         match self.plan.socket_type {
             SocketType::Pub | SocketType::Push => self.is_input_over,
@@ -292,25 +301,31 @@ impl Talk {
 
     /// Sends the messages that are due, as far as peers have room. Returns when to go on, unless
     /// something happens before.
-    fn send_due(&mut self) -> Result<Option<Instant>, Failure> {
+    fn send_due(&mut self) -> Option<Instant> {
         let mut count = 0;
         while !self.is_input_over && self.may_send() {
             count += 1;
             if count > SENT_MAX {
-                return Ok(Some(Instant::now()));
+                return Some(Instant::now());
             }
             let Some(input) = &mut self.input else {
-                return Ok(None);
+                return None;
             };
             let now = Instant::now();
-            let wire = match input.next(now)? {
-                Next::Due(due) => return Ok(Some(due)),
-                Next::End => {
+            let wire = match input.next(now) {
+                Ok(Next::Due(due)) => return Some(due),
+                Ok(Next::Message(wire)) => wire,
+                Ok(Next::NotYet) => return None,
+                Ok(Next::End) => {
                     self.is_input_over = true;
-                    return Ok(None);
+                    return None;
                 }
-                Next::Message(wire) => wire,
-                Next::NotYet => return Ok(None),
+                // The messages before it are sent first.
+                Err(problem) => {
+                    self.problem = Some(problem);
+                    self.is_input_over = true;
+                    return None;
+                }
             };
             let size = wire.len();
             let is_sent = match self.plan.socket_type {
@@ -331,17 +346,17 @@ impl Talk {
                 _ => self.socket.send(wire).is_some(),
             };
             if !is_sent {
-                return Ok(Some(now + RETRY));
+                return Some(now + RETRY);
             }
             input.advance(now);
             self.sent += 1;
             self.last = now;
             self.progress.count(size);
             if self.is_over() {
-                return Ok(None);
+                return None;
             }
         }
-        Ok(None)
+        None
     }
 
     /// Shows the message in `scratch`, and replies to it if this type does.
