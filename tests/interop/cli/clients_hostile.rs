@@ -267,6 +267,24 @@ fn messages_in_front_of_a_wrong_line_are_sent() {
 }
 
 #[test]
+fn a_command_that_prints_too_much_does_not_end_a_replier() {
+    let shell = "test $(cat) = much && cat /dev/zero || echo few";
+    let (replier, endpoint) = listening("rep", &["-n", "2", "--exec", "sh", "-c", shell]);
+    let mut python = Python::new();
+    python.set("endpoint", &endpoint);
+    python.run(
+        r#"
+        asker = dial(zmq.REQ, endpoint)
+        for question, answer in (b"much", b""), (b"little", b"few\n"):
+            asker.send(question)
+            assert asker.recv() == answer
+        "#,
+    );
+    drop(replier.wait_log("the command failed: it printed more than 128 MiB"));
+    succeed(replier);
+}
+
+#[test]
 fn a_wrong_type_is_reported_and_wrong_usage_has_its_code() {
     let mut python = Python::new();
     python.run("sink = bind(zmq.PULL)");

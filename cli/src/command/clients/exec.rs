@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -27,15 +27,9 @@ pub(super) struct Jobs {
 pub(super) struct Done {
     /// What goes in front of the reply, in wire form.
     pub(super) envelope: Vec<u8>,
-    pub(super) outcome: io::Result<Outcome>,
+    /// What it printed; an error if it cannot be started.
+    pub(super) output: io::Result<Vec<u8>>,
     pub(super) peer: PeerId,
-}
-
-/// What a command printed, and its status.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) output: Vec<u8>,
-    pub(super) status: ExitStatus,
 }
 
 /// The largest output of a command.
@@ -78,7 +72,7 @@ impl Jobs {
         let job = move || {
             let done = Done {
                 envelope,
-                outcome: run(&argv, &input),
+                output: run(&argv, &input),
                 peer,
             };
             if sender.send(done).is_ok() {
@@ -99,8 +93,12 @@ impl Jobs {
     }
 }
 
-/// Runs a command to its end.
-fn run(argv: &[OsString], input: &[u8]) -> io::Result<Outcome> {
+/// Runs a command to its end, and returns what it printed. A failure of the command is logged: the
+/// next request may be another one.
+///
+/// # Errors
+/// It cannot be started.
+fn run(argv: &[OsString], input: &[u8]) -> io::Result<Vec<u8>> {
     let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut child = Command::new(program)
         .args(arguments)
@@ -115,15 +113,25 @@ fn run(argv: &[OsString], input: &[u8]) -> io::Result<Outcome> {
         let Some(stdout) = stdout else {
             return Ok(());
         };
-        let size = stdout.take(OUTPUT_SIZE_MAX + 1).read_to_end(&mut output)?;
-        if size as u64 > OUTPUT_SIZE_MAX {
+        let size = stdout.take(OUTPUT_SIZE_MAX + 1).read_to_end(&mut output);
+        if size? as u64 > OUTPUT_SIZE_MAX {
             child.kill()?;
-            return Err(io::Error::other("the command printed more than 128 MiB"));
+            return Err(io::Error::other(
+                "it printed more than 128 MiB; the reply is empty",
+            ));
         }
         Ok(())
     });
-    let status = child.wait()?;
-    read.map(|()| Outcome { output, status })
+    let status = child.wait();
+    match (read, status) {
+        (Ok(()), Ok(status)) if status.success() => {}
+        (Ok(()), Ok(status)) => log::warn!("the command failed: {status}"),
+        (Err(error), _) | (_, Err(error)) => {
+            output = Vec::new();
+            log::warn!("the command failed: {error}");
+        }
+    }
+    Ok(output)
 }
 
 #[cfg(test)]
@@ -137,10 +145,16 @@ mod tests {
     #[test]
     fn a_command_gets_its_input_and_no_shell() {
         let echoed = run(&argv(&["echo", "$HOME", "*"]), b"ignored").unwrap();
-        assert_eq!(echoed.output, b"$HOME *\n");
+        assert_eq!(echoed, b"$HOME *\n");
         let large = vec![b'x'; 3_000_000];
-        assert_eq!(run(&argv(&["cat"]), &large).unwrap().output, large);
-        assert!(!run(&argv(&["false"]), b"").unwrap().status.success());
+        assert_eq!(run(&argv(&["cat"]), &large).unwrap(), large);
+        assert_eq!(run(&argv(&["false"]), b"").unwrap(), b"");
         assert!(run(&argv(&["/nonexistent"]), b"").is_err());
+    }
+
+    #[test]
+    fn a_command_that_prints_too_much_ends_with_an_empty_reply() {
+        let endless = ["cat", "/dev/zero"];
+        assert_eq!(run(&argv(&endless), b"").unwrap(), b"");
     }
 }

@@ -416,13 +416,10 @@ impl Talk {
     /// Sends the output of the commands that have ended.
     fn finish_jobs(&mut self) -> Result<(), Failure> {
         while let Some(done) = self.jobs.as_mut().and_then(Jobs::poll) {
-            let outcome = done.outcome;
-            let outcome = outcome.map_err(|error| cannot_run(&self.plan.answer, &error))?;
-            if !outcome.status.success() {
-                log::warn!("the command failed: {}", outcome.status);
-            }
+            let output = done.output;
+            let output = output.map_err(|error| cannot_run(&self.plan.answer, &error))?;
             self.scratch.clear();
-            append_frame(&mut self.scratch, &outcome.output, false);
+            append_frame(&mut self.scratch, &output, false);
             self.socket.reply(done.peer, &done.envelope, &self.scratch);
             self.received += 1;
             self.last = Instant::now();
