@@ -134,6 +134,14 @@ pub enum Fault {
     /// No topic to keep values of.
     #[error("topics is empty, so that no value is kept: leave it out for all topics")]
     CacheWithoutTopics,
+    /// A file for last values that another proxy writes too.
+    #[error("{other} writes {} already: name another file", show(.path))]
+    CacheFileTwice {
+        /// The other proxy.
+        other: String,
+        /// The file.
+        path: String,
+    },
     /// A topic that no message with a value has.
     #[error("a topic of the cache has more than 1024 bytes: shorten it")]
     CacheTopic,
@@ -281,6 +289,7 @@ impl Config {
         if let Some(max) = ADDRESSED_BYTES_MAX {
             problems.extend(self.addresses_problem(max));
         }
+        problems.extend(self.cache_files());
         problems.extend(self.role_problems());
         let left = |problems: &Vec<_>| Self::PROBLEMS_MAX.saturating_sub(problems.len());
         problems.extend(self.overlaps().take(left(&problems)));

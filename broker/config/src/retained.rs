@@ -3,7 +3,8 @@
 
 use super::{Config, Fault, Place, Problem, ProxyConfig, SocketConfig};
 use crate::limits::CACHE_TOPIC_SIZE_MAX;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The last value of each topic, which new subscribers get first.
@@ -114,6 +115,31 @@ impl Config {
             fault: Fault::KeepsTooMuch { kept, limit },
             place: Place::Whole,
         })
+    }
+}
+
+impl Config {
+    /// Files for last values that would replace those of another proxy, or a recording.
+    pub(super) fn cache_files(&self) -> Vec<Problem> {
+        let recordings = self.proxies.iter().filter_map(|proxy| {
+            let record = proxy.record.as_ref()?;
+            Some((&*record.path, &*proxy.name))
+        });
+        let mut writers: HashMap<&Path, &str> = recordings.collect();
+        let mut problems = Vec::new();
+        for (index, proxy) in self.proxies.iter().enumerate() {
+            let Some(path) = proxy.cache.as_ref().and_then(|it| it.path.as_deref()) else {
+                continue;
+            };
+            if let Some(other) = writers.insert(path, &proxy.name) {
+                let (other, path) = (other.to_owned(), path.display().to_string());
+                problems.push(Problem {
+                    fault: Fault::CacheFileTwice { other, path },
+                    place: Place::Cache(index),
+                });
+            }
+        }
+        problems
     }
 }
 

@@ -170,8 +170,31 @@ fn report(place: &Place, saved: io::Result<()>) {
 /// Asks for the values behind a topic; [`None`] if the broker has stopped.
 type NextPage<'a> = dyn FnMut(Option<&[u8]>) -> Option<Vec<ValueView>> + 'a;
 
+/// Whether values may replace what is at their path: a recording, an empty file, or nothing.
+fn check_former(path: &Path) -> io::Result<()> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a file: name another path"));
+    }
+    if metadata.len() == 0 {
+        return Ok(());
+    }
+    match Reader::new(File::open(path)?).read() {
+        Ok(_) => Ok(()),
+        Err(ReadError::Io(error)) => Err(error),
+        Err(error) => Err(io::Error::other(format!(
+            "{error}: remove it, or name another file"
+        ))),
+    }
+}
+
 /// Writes all values, page by page, to a file beside the former one, which it then replaces.
 fn write(place: &Place, next: &mut NextPage<'_>) -> io::Result<()> {
+    check_former(&place.path)?;
     let mut beside = place.path.clone().into_os_string();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -297,13 +320,24 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_recording_is_left_alone_until_values_are_saved() {
+    fn a_file_that_is_not_a_recording_stays_as_it_is() {
         let path = place("other");
-        fs::write(&path, "something else").expect("it is writable");
         let mut broker = broker(&path);
-        restore(&mut broker);
-        assert_eq!(values(&mut broker), []);
-        assert_eq!(fs::read(&path).expect("it is there"), b"something else");
+        let id = broker.admin().proxies()[0].id;
+        let restored = broker.admin().restore_values(id, &[value("a", "x", 1)]);
+        assert_eq!(restored, Ok(1));
+        for (former, is_kept) in [("something else", true), ("", false)] {
+            fs::write(&path, former).expect("it is writable");
+            restore(&mut broker);
+            let saver = Saver::new(broker.handle());
+            save(&mut broker, &saver);
+            let found = fs::read(&path).expect("it is there");
+            assert_eq!(found == former.as_bytes(), is_kept, "{former}");
+        }
         fs::remove_file(&path).expect("it is there");
+        let folder = fs::create_dir(&path);
+        folder.expect("nothing is there");
+        assert!(check_former(&path).is_err());
+        fs::remove_dir(&path).expect("it is there");
     }
 }

@@ -45,6 +45,26 @@ fn a_duplicate_name_is_refused_at_the_second_place() {
 }
 
 #[test]
+fn a_file_for_last_values_has_one_writer() {
+    let proxy = |name: &str, line: &str| {
+        format!(
+            "[[proxy]]\nkind = 'forwarder'\nname = '{name}'\nfrontend.bind = 'inproc://{name}f'\n\
+             backend.bind = 'inproc://{name}b'\n{line}\n"
+        )
+    };
+    let cache = "cache = { path = '/tmp/values' }";
+    for first in [cache, "record = '/tmp/./values'"] {
+        let text = proxy("a", first) + &proxy("b", cache);
+        assert_eq!(
+            refusal(&text),
+            "test.toml:12: proxy.cache: a writes /tmp/values already: name another file"
+        );
+    }
+    let apart = proxy("a", "record = '/tmp/messages'") + &proxy("b", cache);
+    assert!(Config::from_toml(&apart, "test.toml").is_ok());
+}
+
+#[test]
 fn every_damaged_text_is_read_or_refused_in_one_line() {
     let whole = Config::DEFAULT_TOML;
     let lines = whole.lines().count();
