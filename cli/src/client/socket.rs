@@ -108,6 +108,10 @@ pub(crate) struct Socket {
     /// Nothing is sent any more.
     is_ended: bool,
     is_paused: bool,
+    /// Rounds of work since the deadlines of connections were due.
+    late_beats: u32,
+    /// Rounds of work since the deadline of [`Self::next`].
+    late_rounds: u32,
     links: Slab<Link>,
     listeners: Vec<Listening>,
     /// Links whose handshake is over.
@@ -179,6 +183,10 @@ const HELD_SIZE_MAX: usize = 256 << 20;
 /// Steps before the system is asked for events again.
 const WORK_MAX: u32 = 256;
 
+/// Rounds of [`WORK_MAX`] steps for what has arrived before a deadline. A peer that sends without
+/// end would put it off without them.
+const LATE_ROUNDS_MAX: u32 = 16;
+
 /// Connections that are accepted between two looks at the others.
 const ACCEPTED_MAX: u32 = 64;
 
@@ -206,6 +214,8 @@ impl Socket {
             held: 0,
             is_ended: false,
             is_paused: false,
+            late_beats: 0,
+            late_rounds: 0,
             links: Slab::new(),
             listeners: Vec::new(),
             members: Vec::new(),
@@ -366,7 +376,10 @@ impl Socket {
                     let now = Instant::now();
                     let is_late = deadline.is_some_and(|deadline| deadline <= now);
                     self.wait(deadline, now)?;
-                    if is_late && self.news.is_empty() && self.ready.is_empty() {
+                    self.late_rounds = if is_late { self.late_rounds + 1 } else { 0 };
+                    let has_heard_all = self.news.is_empty() && self.ready.is_empty();
+                    if is_late && (has_heard_all || self.late_rounds > LATE_ROUNDS_MAX) {
+                        self.late_rounds = 0;
                         return Ok(News::TimedOut);
                     }
                 }
@@ -580,8 +593,13 @@ impl Socket {
             }
         }
         // What has arrived is heard before a deadline counts.
-        if self.beat_at <= now && (self.ready.is_empty() || self.is_paused) {
-            self.beat(now);
+        if self.beat_at <= now {
+            self.late_beats += 1;
+            let has_heard_all = self.ready.is_empty() || self.is_paused;
+            if has_heard_all || self.late_beats > LATE_ROUNDS_MAX {
+                self.late_beats = 0;
+                self.beat(now);
+            }
         }
         Ok(())
     }

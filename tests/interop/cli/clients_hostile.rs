@@ -211,6 +211,29 @@ fn long_sending_shows_its_progress_on_a_terminal() {
 }
 
 #[test]
+fn a_peer_that_sends_without_end_does_not_put_off_a_timeout() {
+    for (socket_type, words, code) in [
+        ("PUB", &["sub", "-t", "wanted"][..], 1),
+        ("REP", &["req"], 1),
+        ("REQ", &["rep", "--echo"], 1),
+        ("PULL", &["push"], 0),
+    ] {
+        let (listener, endpoint) = raw::listen();
+        let message = if words.contains(&"sub") || words.contains(&"rep") {
+            &[][..]
+        } else {
+            &["hello"]
+        };
+        let client = client(&[words, &["--timeout", "300ms", &endpoint], message].concat());
+        let mut peer = Raw::accept(&listener);
+        peer.handshake(socket_type);
+        // Not wanted, and neither a request nor a reply.
+        peer.send_until_closed(&frame(0, b"junk").repeat(1000), 1 << 30);
+        assert_eq!(client.wait().code, Some(code), "{words:?}");
+    }
+}
+
+#[test]
 fn a_client_waits_for_its_peer_and_comes_back_to_it() {
     let mut python = Python::new();
     let endpoint = vacant_endpoint();

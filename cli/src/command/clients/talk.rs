@@ -361,30 +361,30 @@ impl Talk {
 
     /// Shows the message in `scratch`, and replies to it if this type does.
     fn handle_message(&mut self, peer: PeerId, source: &str) -> Result<(), Failure> {
-        self.last = Instant::now();
         let wire = std::mem::take(&mut self.scratch);
-        let (envelope, body) = match self.plan.socket_type {
+        let socket_type = self.plan.socket_type;
+        let (envelope, body) = match socket_type {
             SocketType::Rep | SocketType::Req => split_envelope(&wire),
             _ => (&[][..], &wire[..]),
         };
-        match self.plan.socket_type {
-            SocketType::Rep if !body.is_empty() => {
-                self.output.show(body, source, false)?;
+        let is_expected = match socket_type {
+            SocketType::Rep => !body.is_empty(),
+            SocketType::Req => !body.is_empty() && self.waiting == Some(peer),
+            SocketType::Pub | SocketType::Push => false,
+            _ => true,
+        };
+        if is_expected {
+            self.last = Instant::now();
+            let is_routed = socket_type == SocketType::Router;
+            self.output.show(body, source, is_routed)?;
+            if socket_type == SocketType::Rep {
                 self.answer(peer, envelope, body)?;
-            }
-            SocketType::Req if !body.is_empty() && self.waiting == Some(peer) => {
-                self.output.show(body, source, false)?;
+            } else {
                 self.waiting = None;
                 self.received += 1;
             }
-            SocketType::Rep | SocketType::Req => {
-                log::debug!("{source}: a message that fits no request or reply is dropped");
-            }
-            socket_type => {
-                self.output
-                    .show(body, source, socket_type == SocketType::Router)?;
-                self.received += 1;
-            }
+        } else {
+            log::debug!("{source}: a message that is not expected is dropped");
         }
         if wire.capacity() <= SCRATCH_SIZE_MAX {
             self.scratch = wire;
