@@ -196,6 +196,7 @@ fn render_broker(broker: &BrokerView, may_command: bool) -> Value {
             "closed": memory.closed,
             "connections": memory.connections,
             "inputs": memory.inputs,
+            "kept": memory.kept,
             "queues": memory.queues,
             "subscriptions": memory.subscriptions,
         },

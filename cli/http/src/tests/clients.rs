@@ -3,6 +3,7 @@
 use super::{Answer, Scene};
 use crate::limits::Times;
 use broker::Admin;
+use broker::view::ValueView;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::Duration;
@@ -47,6 +48,24 @@ fn every_question_has_an_answer() {
         status == 200 && page.starts_with("<!doctype html>"),
         "{page}"
     );
+}
+
+#[test]
+fn the_uses_of_memory_are_all_of_it() {
+    let scene = Scene::new();
+    let restored = scene.handle.call(|admin| {
+        let proxy = admin.proxy_named("a.b").expect("it is there");
+        // A frame with the text "topic".
+        let wire = b"\x00\x05topic".to_vec();
+        let age = Duration::ZERO;
+        admin.restore_values(proxy, &[ValueView { age, wire }])
+    });
+    assert_eq!(restored, Some(Ok(1)));
+    let status = scene.json("/api/v1/status");
+    let uses = status["memory"].as_object().expect("an object");
+    let sum: u64 = uses.values().filter_map(Value::as_u64).sum();
+    assert_eq!(status["memory_in_use"], sum);
+    assert!(uses["kept"].as_u64() > Some(0), "{uses:?}");
 }
 
 #[test]
