@@ -127,6 +127,8 @@ pub(crate) struct Socket {
     /// The source of [`News::Stop`].
     stops: Option<UnixStream>,
     topics: Vec<Vec<u8>>,
+    /// Memory of the subscriptions of all peers, in bytes.
+    topics_held: usize,
     /// The place in `members` of the peer with the next turn.
     turn: usize,
     /// The caller waits for queued bytes to leave.
@@ -180,6 +182,9 @@ const CONNECTIONS_MAX: usize = 4096;
 /// Received bytes of all connections that are not handled; then the largest input is given up.
 const HELD_SIZE_MAX: usize = 256 << 20;
 
+/// Memory of the subscriptions of all peers; then the peer with the most is given up.
+const TOPICS_SIZE_MAX: usize = 256 << 20;
+
 /// Steps before the system is asked for events again.
 const WORK_MAX: u32 = 256;
 
@@ -228,6 +233,7 @@ impl Socket {
             session: Arc::new(config.session()),
             stops: None,
             topics,
+            topics_held: 0,
             turn: 0,
             wants_progress: false,
             wanted: Vec::new(),
@@ -499,15 +505,28 @@ impl Socket {
     fn subscribe(&mut self, key: usize, add: bool, topic: Range<usize>) {
         let link = &mut self.links[key];
         let topic = link.connection.bytes(topic);
+        let before = link.topics.memory();
+        let is_taken = !add || link.topics.add(topic);
         if !add {
             link.topics.remove(topic);
-        } else if !link.topics.add(topic) {
+        }
+        self.topics_held = self.topics_held - before + link.topics.memory();
+        if !is_taken {
             return self.lose(
                 key,
                 ClientError::Refused("the peer has too many subscriptions"),
             );
         }
         self.news.push_back(News::Subscribed);
+        if self.topics_held > TOPICS_SIZE_MAX {
+            let links = self.links.iter();
+            if let Some((key, _)) = links.max_by_key(|(_, link)| link.topics.memory()) {
+                self.lose(
+                    key,
+                    ClientError::Refused("the subscriptions of all peers are too many"),
+                );
+            }
+        }
     }
 
     /// Adds a link to those that may have received bytes.
@@ -523,6 +542,7 @@ impl Socket {
     fn lose(&mut self, key: usize, error: ClientError) {
         let link = self.links.remove(key);
         self.held -= link.held;
+        self.topics_held -= link.topics.memory();
         self.members.retain(|member| *member != key);
         self.ready.retain(|ready| *ready != key);
         if let Some(dialer) = link.dialer {

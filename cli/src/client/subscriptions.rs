@@ -14,6 +14,9 @@ pub(crate) struct Subscriptions {
 const TOPICS_MAX: usize = 100_000;
 const SIZE_MAX: usize = 4 << 20;
 
+/// The bookkeeping of a topic: its place in a tree that may be half empty, and an allocation.
+const TOPIC_BYTES: usize = 80;
+
 impl Subscriptions {
     pub(crate) fn is_empty(&self) -> bool {
         self.topics.is_empty()
@@ -37,6 +40,11 @@ impl Subscriptions {
     /// Whether there are more topics, or more bytes of all.
     pub(crate) fn exceed(&self, topics: usize, size: usize) -> bool {
         self.topics.len() > topics || self.size > size
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        self.size + self.topics.len() * TOPIC_BYTES
     }
 
     /// Cancels a subscription.

@@ -55,6 +55,32 @@ fn begun_messages_of_many_peers_have_a_common_limit() {
     assert_eq!(succeed(puller), "[honest]");
 }
 
+/// Each peer may have many subscriptions; all of them together may not.
+#[test]
+fn subscriptions_of_many_peers_have_a_common_limit() {
+    let (publisher, endpoint) = listening("pub", &["--interval", "10ms", "honest"]);
+    let topics = |peer: u32| {
+        let topic = |number: u32| frame(0, format!("\x01{peer:020}{number:020}").as_bytes());
+        (0..99_000).flat_map(topic).collect::<Vec<u8>>()
+    };
+    let peers = (0..24).map(|number| {
+        let mut peer = Raw::connect(&endpoint);
+        peer.handshake("SUB");
+        peer.send(&topics(number)).expect("legal subscriptions");
+        peer
+    });
+    let peers: Vec<Raw> = peers.collect();
+    drop(publisher.wait_log("the subscriptions of all peers are too many"));
+    let peak = publisher.rss_peak_bytes();
+    assert!(peak < 384 << 20, "{peak}");
+    let mut python = Python::new();
+    python.set("endpoint", &endpoint);
+    python.run("reader = dial(zmq.SUB, endpoint, subscribe=b''); reader.recv()");
+    drop(peers);
+    publisher.signal("INT");
+    succeed(publisher);
+}
+
 #[test]
 fn a_subscriber_that_reads_nothing_does_not_stop_the_others() {
     let mut python = Python::new();
