@@ -70,7 +70,8 @@ pub(super) fn serve(
     let bound = bind(&mut config, &passed).map_err(|error| Failure::Running(explain(&error)))?;
     let (mut broker, usual) = bound;
     let config = &config;
-    values::restore(&mut broker);
+    let mut files = values::Files::default();
+    values::restore(&mut broker, &mut files);
     // Before the lines below: their reader may send a signal.
     broker
         .stop_on_signals()
@@ -81,7 +82,7 @@ pub(super) fn serve(
     let name = source.name();
     log::info!("{}", started(config, &name));
     let first = config.clone();
-    let saver = Arc::new(values::Saver::new(broker.handle()));
+    let saver = Arc::new(values::Saver::new(broker.handle(), files));
     saver.start_for(config);
     let saves = Arc::clone(&saver);
     broker.reload_from(name, move || {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,6 +21,13 @@ use super::serve::counted;
 /// machine, the values of so long may be missing.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The time between two looks at whether a reload has added a proxy, and their number.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 25;
+
+/// Values that a running broker gets at once: messages wait meanwhile.
+const GIVEN_BACK_AT_ONCE: usize = 100;
+
 /// A proxy whose values have a file.
 #[derive(Debug)]
 struct Place {
@@ -34,45 +41,90 @@ struct Place {
 /// Saves values while the broker runs, in a thread of its own once a proxy has a file for them.
 pub(super) struct Saver {
     handle: Handle,
-    running: Mutex<Option<Running>>,
+    running: Mutex<State>,
 }
 
-struct Running {
-    /// Dropped to end the thread.
-    stop: Sender<()>,
-    thread: JoinHandle<Saved>,
+/// The thread, or what it begins with.
+enum State {
+    Idle(Files),
+    Running {
+        /// A value asks for a look at new proxies; dropped to end the thread.
+        ask: Sender<()>,
+        thread: JoinHandle<Files>,
+    },
 }
 
-/// The files that have the values of so many updates.
-type Saved = Vec<(PathBuf, u64)>;
+/// What is known about files.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Proxies that have got the values of their file.
+    restored: Vec<(ProxyId, PathBuf)>,
+    /// Files that have the values of a proxy after so many updates.
+    saved: Vec<(ProxyId, PathBuf, u64)>,
+}
 
-/// Gives each proxy of a broker that does not run yet the values of its file.
-pub(super) fn restore(broker: &mut Broker) {
+impl Files {
+    /// Whether a proxy is to get the values of its file; from now on it has them.
+    fn takes(&mut self, place: &Place) -> bool {
+        let key = (place.id, place.path.clone());
+        let is_new = !self.restored.contains(&key);
+        if is_new {
+            self.restored.push(key);
+        }
+        is_new
+    }
+
+    fn is_saved(&self, place: &Place) -> bool {
+        let key = (place.id, place.path.clone(), place.updates);
+        self.saved.contains(&key)
+    }
+
+    fn note_saved(&mut self, place: Place) {
+        self.saved.retain(|(_, path, _)| *path != place.path);
+        self.saved.push((place.id, place.path, place.updates));
+    }
+}
+
+/// Gives each proxy of a broker that does not run the values of its file, unless it has them.
+pub(super) fn restore(broker: &mut Broker, files: &mut Files) {
     let mut admin = broker.admin();
     for place in places(&mut admin) {
-        let values = match read(&place.path) {
-            Ok(values) => values,
-            Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => {
-                let (name, path) = (&place.name, place.path.display());
-                log::warn!("{name}: cannot read the last values in {path}: {error}");
-                continue;
-            }
-        };
-        let taken = admin.restore_values(place.id, &values).unwrap_or(0);
-        log::info!(
-            proxy = place.name, count = taken;
-            "{}: {} from {}", place.name, counted(taken as u64, "last value"), place.path.display()
-        );
+        if files.takes(&place)
+            && let Some(values) = values_of(&place)
+        {
+            let taken = admin.restore_values(place.id, &values).unwrap_or(0);
+            report_restored(&place, taken);
+        }
     }
+}
+
+/// The values in the file of a proxy; [`None`] if there is no file, or it cannot be read.
+fn values_of(place: &Place) -> Option<Vec<ValueView>> {
+    match read(&place.path) {
+        Ok(values) => Some(values),
+        Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            let (name, path) = (&place.name, place.path.display());
+            log::warn!("{name}: cannot read the last values in {path}: {error}");
+            None
+        }
+    }
+}
+
+fn report_restored(place: &Place, taken: usize) {
+    log::info!(
+        proxy = place.name, count = taken;
+        "{}: {} from {}", place.name, counted(taken as u64, "last value"), place.path.display()
+    );
 }
 
 /// Saves the values of every proxy that has a file and new values.
 pub(super) fn save(broker: &mut Broker, saver: &Saver) {
-    let saved = saver.stop();
+    let mut files = saver.stop();
+    restore(broker, &mut files);
     let mut admin = broker.admin();
     for place in places(&mut admin) {
-        if saved.contains(&(place.path.clone(), place.updates)) {
+        if files.is_saved(&place) {
             continue;
         }
         let mut next = |after: Option<&[u8]>| admin.last_values(place.id, after).ok();
@@ -81,51 +133,93 @@ pub(super) fn save(broker: &mut Broker, saver: &Saver) {
 }
 
 impl Saver {
-    pub(super) fn new(handle: Handle) -> Self {
+    pub(super) fn new(handle: Handle, files: Files) -> Self {
         Self {
             handle,
-            running: Mutex::new(None),
+            running: Mutex::new(State::Idle(files)),
         }
     }
 
-    /// Starts the thread, if it does not run and a proxy of this configuration has a file.
+    /// Starts the thread, if it does not run and a proxy of this configuration has a file. If it
+    /// runs, it looks for proxies that a reload with this configuration adds.
     pub(super) fn start_for(&self, config: &Config) {
         let cache = |proxy: &ProxyConfig| proxy.cache.as_ref().is_some_and(|it| it.path.is_some());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.is_some() || !config.proxies.iter().any(cache) {
+        if let State::Running { ask, .. } = &*running {
+            // Without the thread, the values are restored and saved at the end.
+            let _ = ask.send(());
             return;
         }
-        let handle = self.handle.clone();
-        let (stop, stopped) = mpsc::channel();
+        if !config.proxies.iter().any(cache) {
+            return;
+        }
+        let State::Idle(files) = std::mem::replace(&mut *running, State::Idle(Files::default()))
+        else {
+            return;
+        };
+        let (handle, files) = (self.handle.clone(), Arc::new(Mutex::new(files)));
+        let (ask, asked) = mpsc::channel();
+        // A reload may be about to add the first of them.
+        let _ = ask.send(());
         let thread = thread::Builder::new().name("values".to_owned());
-        match thread.spawn(move || save_until(&stopped, &handle)) {
-            Ok(thread) => *running = Some(Running { stop, thread }),
-            Err(error) => log::warn!("last values are saved at the end only: {error}"),
+        let own = Arc::clone(&files);
+        let take = |files: &Mutex<Files>| {
+            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *files)
+        };
+        match thread.spawn(move || save_until(&asked, &handle, take(&own))) {
+            Ok(thread) => *running = State::Running { ask, thread },
+            Err(error) => {
+                *running = State::Idle(take(&files));
+                log::warn!("last values are saved at the end only: {error}");
+            }
         }
     }
 
-    /// Ends the thread; returns the files that have the newest values.
-    fn stop(&self) -> Saved {
+    /// Ends the thread; returns what it knows about files.
+    fn stop(&self) -> Files {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Running { stop, thread }) = running.take() else {
-            return Saved::new();
-        };
-        drop(stop);
-        // Its panic is on stderr.
-        thread.join().unwrap_or_default()
+        match std::mem::replace(&mut *running, State::Idle(Files::default())) {
+            State::Idle(files) => files,
+            State::Running { ask, thread } => {
+                drop(ask);
+                // Its panic is on stderr.
+                thread.join().unwrap_or_default()
+            }
+        }
     }
 }
 
-/// Saves new values again and again, until the other end of `stopped` is dropped.
-fn save_until(stopped: &Receiver<()>, handle: &Handle) -> Saved {
-    let mut saved = Saved::new();
-    while stopped.recv_timeout(SAVE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+/// Saves new values again and again, until the other end of `asked` is dropped. After a value from
+/// there it looks for new proxies a few times: a reload takes a moment.
+fn save_until(asked: &Receiver<()>, handle: &Handle, mut files: Files) -> Files {
+    let (mut looks, mut waited) = (0, Duration::ZERO);
+    loop {
+        let pause = match looks {
+            0 => SAVE_INTERVAL.saturating_sub(waited),
+            _ => LOOK_INTERVAL,
+        };
+        match asked.recv_timeout(pause) {
+            Ok(()) => {
+                looks = LOOKS;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return files,
+            Err(RecvTimeoutError::Timeout) => waited += pause,
+        }
+        let is_time = waited >= SAVE_INTERVAL;
+        if is_time {
+            waited = Duration::ZERO;
+        }
+        looks = looks.saturating_sub(1);
         let Some(places) = handle.call(places) else {
-            break;
+            return files;
         };
         for place in places {
-            let now = (place.path.clone(), place.updates);
-            if saved.contains(&now) {
+            if files.takes(&place) && give_back(&place, handle).is_none() {
+                return files;
+            }
+            if !is_time || files.is_saved(&place) {
                 continue;
             }
             let id = place.id;
@@ -137,11 +231,26 @@ fn save_until(stopped: &Receiver<()>, handle: &Handle) -> Saved {
             let result = write(&place, &mut next);
             let is_saved = result.is_ok();
             report(&place, result);
-            saved.retain(|(path, _)| *path != place.path);
-            saved.extend(is_saved.then_some(now));
+            if is_saved {
+                files.note_saved(place);
+            }
         }
     }
-    saved
+}
+
+/// Gives a proxy of a running broker the values of its file, some at a time; [`None`] if the broker
+/// has stopped.
+fn give_back(place: &Place, handle: &Handle) -> Option<()> {
+    let Some(values) = values_of(place) else {
+        return Some(());
+    };
+    let (id, mut taken) = (place.id, 0);
+    for some in values.chunks(GIVEN_BACK_AT_ONCE) {
+        let some = some.to_vec();
+        taken += handle.call(move |it| it.restore_values(id, &some).unwrap_or(0))?;
+    }
+    report_restored(place, taken);
+    Some(())
 }
 
 /// The proxies whose values have a file.
@@ -290,7 +399,8 @@ mod tests {
     fn values_and_their_ages_survive_a_restart() {
         let path = place("restart");
         let mut first = broker(&path);
-        restore(&mut first);
+        let mut files = Files::default();
+        restore(&mut first, &mut files);
         let mut all: Vec<ValueView> = (0..250)
             .map(|number| value(&format!("a{number:03}"), "x", 1800 - number))
             .collect();
@@ -299,10 +409,10 @@ mod tests {
         all.sort_by_key(|value| std::cmp::Reverse(value.age));
         let taken = first.admin().restore_values(id, &all);
         assert_eq!(taken, Ok(251));
-        let saver = Saver::new(first.handle());
+        let saver = Saver::new(first.handle(), files);
         save(&mut first, &saver);
         let mut second = broker(&path);
-        restore(&mut second);
+        restore(&mut second, &mut Files::default());
         let view = second.admin().proxies().remove(0);
         assert_eq!(view.cache.map(|cache| cache.values), Some(251));
         let page = values(&mut second);
@@ -319,6 +429,35 @@ mod tests {
         fs::remove_file(&path).expect("it is there");
     }
 
+    /// As a reload adds it: nothing has read the file.
+    #[test]
+    fn a_new_proxy_gets_the_values_of_its_file_before_it_writes_there() {
+        let path = place("new");
+        let of = |names: &[&str]| -> Vec<ValueView> {
+            names.iter().map(|name| value(name, "x", 9)).collect()
+        };
+        for (given, expected) in [(&["a1", "a2"][..], 2), (&["a2", "a3"], 3)] {
+            let mut broker = broker(&path);
+            let id = broker.admin().proxies()[0].id;
+            let taken = broker.admin().restore_values(id, &of(given));
+            assert_eq!(taken, Ok(given.len()));
+            let saver = Saver::new(broker.handle(), Files::default());
+            save(&mut broker, &saver);
+            assert_eq!(read(&path).expect("a recording").len(), expected);
+        }
+        let mut broker = broker(&path);
+        let place = places(&mut broker.admin()).remove(0);
+        let handle = broker.handle();
+        let thread = thread::spawn(move || broker.run());
+        assert_eq!(give_back(&place, &handle), Some(()));
+        let values = handle.call(move |it| it.last_values(place.id, None));
+        assert_eq!(values.and_then(Result::ok).map(|it| it.len()), Some(3));
+        handle.stop();
+        let ran = thread.join().expect("no panic");
+        ran.expect("it runs");
+        fs::remove_file(&path).expect("it is there");
+    }
+
     #[test]
     fn a_file_that_is_not_a_recording_stays_as_it_is() {
         let path = place("other");
@@ -328,8 +467,7 @@ mod tests {
         assert_eq!(restored, Ok(1));
         for (former, is_kept) in [("something else", true), ("", false)] {
             fs::write(&path, former).expect("it is writable");
-            restore(&mut broker);
-            let saver = Saver::new(broker.handle());
+            let saver = Saver::new(broker.handle(), Files::default());
             save(&mut broker, &saver);
             let found = fs::read(&path).expect("it is there");
             assert_eq!(found == former.as_bytes(), is_kept, "{former}");
