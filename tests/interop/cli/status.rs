@@ -52,7 +52,7 @@ fn name_of(path: &str) -> &str {
 
 const QUEUE: [&str; 5] = ["queue", "--frontend", ANY, "--backend", ANY];
 
-const TWO_PROXIES: &str = r#"
+pub(super) const TWO_PROXIES: &str = r#"
 [[proxy]]
 name = "orders"
 kind = "queue"

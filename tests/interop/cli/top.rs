@@ -2,21 +2,7 @@
 
 use zmqd_tests::{Python, Scratch, Zmqd, binary, wait_until};
 
-use super::status::Home;
-
-const CONFIG: &str = r#"
-[[proxy]]
-name = "orders"
-kind = "queue"
-frontend.bind = "tcp://127.0.0.1:0"
-backend.bind = "tcp://127.0.0.1:0"
-
-[[proxy]]
-name = "prices"
-kind = "forwarder"
-frontend.bind = "tcp://127.0.0.1:0"
-backend.bind = "tcp://127.0.0.1:0"
-"#;
+use super::status::{Home, TWO_PROXIES};
 
 /// A terminal in which `zmqd top` runs: it answers the question for its size.
 const TERMINAL: &str = r#"
@@ -93,7 +79,7 @@ impl Stage {
     /// A peer with a hostile identity has sent a request, a subscriber has a topic, and a reply to
     /// an unknown peer was dropped.
     fn new() -> Self {
-        let (home, config) = (Home::new(), Scratch::new("toml", CONFIG));
+        let (home, config) = (Home::new(), Scratch::new("toml", TWO_PROXIES));
         let broker = home.start(4, &["run", config.path()]);
         let mut python = Python::new();
         python.set("frontend", broker.endpoint("orders", "frontend"));
