@@ -363,12 +363,16 @@ impl PeerFilter {
 pub enum PeerOrder {
     /// [`PeerView::age`].
     Age,
+    /// Received and sent.
+    Bytes,
     /// [`PeerView::bytes_received`].
     BytesReceived,
     /// [`PeerView::bytes_sent`].
     BytesSent,
     /// All of [`PeerView::drops`].
     Dropped,
+    /// Received and sent.
+    Messages,
     /// [`PeerView::messages_received`].
     MessagesReceived,
     /// [`PeerView::messages_sent`].
@@ -383,17 +387,31 @@ pub enum PeerOrder {
 
 impl PeerOrder {
     /// Every order, with the key of its figure in JSON.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("age_seconds", Self::Age),
+        ("bytes", Self::Bytes),
         ("bytes_received", Self::BytesReceived),
         ("bytes_sent", Self::BytesSent),
         ("dropped", Self::Dropped),
+        ("messages", Self::Messages),
         ("messages_received", Self::MessagesReceived),
         ("messages_sent", Self::MessagesSent),
         ("queued_bytes", Self::QueuedBytes),
         ("queued_messages", Self::QueuedMessages),
         ("subscriptions", Self::Subscriptions),
     ];
+
+    /// The order by the figure with this key.
+    ///
+    /// # Errors
+    /// A sentence with the keys that exist.
+    pub fn from_key(key: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(own, _)| *own == key);
+        let keys = || Self::ALL.map(|(own, _)| own).join(", ");
+        found
+            .map(|(_, order)| *order)
+            .ok_or_else(|| format!("write one of {}", keys()))
+    }
 }
 
 /// Selects a page of a list. `K` is the key of an item: the handle of a peer, or a topic.

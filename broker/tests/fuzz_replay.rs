@@ -45,6 +45,8 @@ fn subscriptions() {
 fn questions_and_configurations() {
     let questions = br#"{"command": "peers", "side": "frontend", "after": "1-2", "limit": 3}"#;
     try_changed(fuzz_query, 1000, questions);
+    let questions = br#"{"command": "peers", "sort": "messages", "skip": 3}"#;
+    try_changed(fuzz_query, 1000, questions);
     try_changed(
         fuzz_query,
         1000,

@@ -8,7 +8,7 @@ use crate::core::render::{
 };
 use crate::core::{Admin, AdminError, Core};
 use crate::ids::{ConnId, ProxyId};
-use crate::view::{PAGE_LEN_MAX, PageQuery, PeerFilter, WatchView};
+use crate::view::{PAGE_LEN_MAX, PageQuery, PeerFilter, PeerOrder, WatchView};
 use serde_json::{Map, Value, json};
 use zmtp::show;
 
@@ -95,7 +95,7 @@ impl Query {
         },
         Self {
             name: "peers",
-            keys: &["all", "side", "after", "limit"],
+            keys: &["all", "side", "sort", "after", "skip", "limit"],
             doc: "The connected peers; with `all`, those of capture and control too",
             about: About::One,
             way: Way::Now(list_peers),
@@ -343,6 +343,18 @@ impl Request<'_> {
             .transpose()
     }
 
+    /// A whole number.
+    fn number(&self, key: &str) -> Result<Option<usize>, String> {
+        let Some(value) = self.object.get(key) else {
+            return Ok(None);
+        };
+        let number = value
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok());
+        let complaint = || format!("{key}: write a whole number");
+        number.map(Some).ok_or_else(complaint)
+    }
+
     /// A page of at most `limit` items, after this key.
     fn page<K>(&self, after: Option<K>) -> Result<PageQuery<K>, String> {
         let complaint = || format!("limit: write a whole number from 1 to {PAGE_LEN_MAX}");
@@ -415,7 +427,22 @@ fn kick(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
 
 fn list_peers(admin: &mut Admin<'_>, request: &Request<'_>) -> Result<Value, String> {
     let (filter, page) = (request.sockets()?, request.page(request.id("after")?)?);
-    let peers = admin.peers(request.proxy, &filter, &page);
+    let skip = request.number("skip")?;
+    let peers = match request.text("sort")? {
+        None if skip.is_some() => {
+            return Err("skip: a list without an order has pages by after".to_owned());
+        }
+        Some(_) if page.after.is_some() => {
+            return Err("after: an ordered list has pages by skip".to_owned());
+        }
+        None => admin.peers(request.proxy, &filter, &page),
+        Some(key) => {
+            let order =
+                PeerOrder::from_key(key).map_err(|complaint| format!("sort: {complaint}"))?;
+            let part = (skip.unwrap_or_default(), page.limit);
+            admin.ranked_peers(request.proxy, &filter, order, part)
+        }
+    };
     let peers = peers.map_err(|error| error.to_string())?;
     Ok(json!({ "peers": render(&peers, render_peer), "total": peers.total }))
 }

@@ -62,9 +62,14 @@ impl Admin<'_> {
                 let age = core.clock.now().saturating_duration_since(traffic.since);
                 u64::try_from(age.as_micros()).unwrap_or(u64::MAX)
             }
+            PeerOrder::Bytes => traffic.bytes_received.saturating_add(traffic.bytes_sent),
             PeerOrder::BytesReceived => traffic.bytes_received,
             PeerOrder::BytesSent => traffic.bytes_sent,
             PeerOrder::Dropped => traffic.drops().iter().sum(),
+            PeerOrder::Messages => {
+                let received = traffic.messages_received;
+                received.saturating_add(traffic.messages_sent)
+            }
             PeerOrder::MessagesReceived => traffic.messages_received,
             PeerOrder::MessagesSent => traffic.messages_sent,
             PeerOrder::QueuedBytes => conn.egress.bytes(),

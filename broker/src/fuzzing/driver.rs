@@ -322,7 +322,10 @@ pub(super) fn said(feed: &mut Feed<'_>) -> Vec<u8> {
         3 => append_command(&mut out, "PING", b"\0\x05"),
         4 => append_message(&mut out, &[&b"a"[..], b"", topic]),
         5 => append_message(&mut out, &[&b""[..], topic, &vec![b'x'; 70_000]]),
-        6 => append_message(&mut out, &[&b""[..], br#"{"command": "peers"}"#]),
+        6 => append_message(
+            &mut out,
+            &[&b""[..], br#"{"command": "peers", "sort": "bytes"}"#],
+        ),
         7 => append_message(&mut out, &[&b""[..], COMMANDS[feed.below(COMMANDS.len())]]),
         8 => {
             for _ in 0..feed.below(40) {

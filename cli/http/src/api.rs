@@ -352,8 +352,8 @@ fn order(head: &Head) -> Outcome<Option<PeerOrder>> {
     let Some(name) = text(head, "sort")? else {
         return Ok(None);
     };
-    let found = PeerOrder::ALL.iter().find(|(key, _)| *key == name);
-    let names = || PeerOrder::ALL.map(|(key, _)| key).join(", ");
-    let complaint = || Refusal::Parameter(format!("sort: write one of {}", names()));
-    found.map(|(_, order)| Some(*order)).ok_or_else(complaint)
+    let order = PeerOrder::from_key(name);
+    order
+        .map(Some)
+        .map_err(|complaint| Refusal::Parameter(format!("sort: {complaint}")))
 }

@@ -5,7 +5,7 @@
     reason = "the command line reads the clock"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -302,14 +302,42 @@ impl Control {
     }
 
     pub(super) fn peers(&mut self, request: Value, rates: bool) -> Result<Value, Failure> {
-        let before = self.ask_on("peers", "id", request.clone())?;
+        let before = self.peers_up_to(usize::MAX, request.clone())?;
         if !rates {
             return Ok(before);
         }
         thread::sleep(Duration::from_secs(1));
-        let mut after = self.ask_on("peers", "id", request)?;
+        let mut after = self.peers_up_to(usize::MAX, request)?;
         put_rates(&before, &mut after);
         Ok(after)
+    }
+
+    /// Peers in the order of the request, until the list has this many or one page more.
+    pub(super) fn peers_up_to(
+        &mut self,
+        limit: usize,
+        mut request: Value,
+    ) -> Result<Value, Failure> {
+        if request.get("sort").is_none() {
+            return self.ask_up_to(limit, ("peers", "id"), request);
+        }
+        let mut whole = self.ask(&request)?;
+        let mut all = take_list(&mut whole, "peers");
+        // A peer that moves down between two questions is on both pages.
+        let id = |peer: &Value| peer["id"].as_str().map(str::to_owned);
+        let mut known = BTreeSet::new();
+        known.extend(all.iter().filter_map(id));
+        let (mut skip, mut last_size) = (all.len(), all.len());
+        while last_size > 0 && all.len() < limit {
+            request["skip"] = json!(skip);
+            let more = take_list(&mut self.ask(&request)?, "peers");
+            last_size = more.len();
+            skip += last_size;
+            let new = more.into_iter();
+            all.extend(new.filter(|peer| id(peer).is_none_or(|id| known.insert(id))));
+        }
+        whole["peers"] = Value::Array(all);
+        Ok(whole)
     }
 
     pub(super) fn subscriptions(&mut self, prefix: &str) -> Result<Value, Failure> {

@@ -3,6 +3,7 @@
 pub(super) mod table;
 
 use broker::config::Endpoint;
+use broker::view::PeerOrder;
 use serde_json::{Value, json};
 
 use super::control::{Control, ControlArgs};
@@ -63,6 +64,9 @@ enum CtlCommand {
         /// Include peers of capture, control and zap, such as this command
         #[arg(long, conflicts_with = "side")]
         all: bool,
+        /// The largest first by messages, queued_bytes, dropped, …
+        #[arg(long, value_name = "FIGURE", value_parser = figure)]
+        sort: Option<String>,
         /// Also show messages and bytes per second, over one second
         #[arg(long)]
         rates: bool,
@@ -114,9 +118,17 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
         CtlCommand::Terminate => control.steer("TERMINATE")?,
         CtlCommand::Reload => control.ask(&json!({ "command": "reload" }))?,
         CtlCommand::Statistics => control.statistics()?,
-        CtlCommand::Peers { side, all, rates } => {
+        CtlCommand::Peers {
+            side,
+            all,
+            sort,
+            rates,
+        } => {
             let mut request = json!({ "command": "peers" });
             put_all(&mut request, *all);
+            if let Some(sort) = sort {
+                request["sort"] = json!(sort);
+            }
             if let Some(side) = side {
                 request["side"] = json!(side);
             }
@@ -158,6 +170,10 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
 }
 
 /// Sets `all` only if requested, so that older versions of zmqd answer the other questions.
+fn figure(key: &str) -> Result<String, String> {
+    PeerOrder::from_key(key).map(|_| key.to_owned())
+}
+
 fn put_all(request: &mut Value, all: bool) {
     if all {
         request["all"] = json!(true);

@@ -53,8 +53,8 @@ Examples:
   zmqd top --pid 812 --interval 5s
   zmqd top --once --view drops";
 
-/// Peers and topics that a page is made from, of each proxy: a broker with more has the others in
-/// `zmqd ctl`.
+/// Peers and topics that a page is made from, of each proxy: the peers with the largest figures,
+/// and the first topics. A broker with more has the others in `zmqd ctl`.
 const ROWS_MAX: usize = 2000;
 
 /// Shows pages until a key or a signal ends it.
@@ -64,11 +64,11 @@ pub(super) fn run(args: &TopArgs) -> Result<(), Failure> {
         None => Control::of(Kind::Broker, &args.ask)?,
     };
     let mut view = args.view;
-    let mut former = Sample::take(&mut control)?;
+    let mut former = Sample::take(&mut control, view)?;
     let has_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     if args.once || !has_terminal {
         thread::sleep(args.interval);
-        let mut sample = Sample::take(&mut control)?.since(&former);
+        let mut sample = Sample::take(&mut control, view)?.since(&former);
         sample.topics = topics_for(view, &mut control, &sample.status)?;
         return print(&Page::of(&sample, view, None).text());
     }
@@ -90,7 +90,7 @@ pub(super) fn run(args: &TopArgs) -> Result<(), Failure> {
                 shown.topics = topics_for(view, &mut control, &shown.status)?;
             }
         }
-        let mut sample = Sample::take(&mut control)?;
+        let mut sample = Sample::take(&mut control, view)?;
         sample.topics = topics_for(view, &mut control, &sample.status)?;
         shown = sample.clone().since(&former);
         former = sample;
@@ -121,12 +121,12 @@ struct Loss {
 }
 
 impl Sample {
-    fn take(control: &mut Control) -> Result<Self, Failure> {
+    fn take(control: &mut Control, view: View) -> Result<Self, Failure> {
         control.choose(None);
         let status = status::ask(control)?;
         let peers = of_each_proxy(control, &status, |control| {
-            let request = json!({ "command": "peers" });
-            control.ask_up_to(ROWS_MAX, ("peers", "id"), request)
+            let request = json!({ "command": "peers", "sort": view.order() });
+            control.peers_up_to(ROWS_MAX, request)
         })?;
         Ok(Self {
             losses: losses_in(&status),

@@ -441,6 +441,10 @@ fn wrong_queries_are_answered_with_the_reason() {
         assert "unknown command \"peer\"" in complaint(b'{"command": "peer"}')
         assert "peers has no key \"sid\"" in complaint(b'{"command": "peers", "sid": "x"}')
         assert complaint(b'{"command": "peers", "limit": 0}').startswith("limit: ")
+        assert complaint(b'{"command": "peers", "skip": 1}').startswith("skip: ")
+        assert "age_seconds, bytes" in complaint(b'{"command": "peers", "sort": "id"}')
+        sorted_after = b'{"command": "peers", "sort": "bytes", "after": "0-1"}'
+        assert complaint(sorted_after).startswith("after: ")
         assert complaint(b'{"command": "kick"}').startswith("the filter is empty")
         assert "no XPUB" in complaint(b'{"command": "who", "topic": "a"}')
         assert complaint(b'{"command": "closed", "limit": 1001}').startswith("limit: ")

@@ -4,7 +4,9 @@ use super::wire::Told;
 use super::{Pace, Tools, Wish};
 use crate::context::{Nanos, SECOND};
 use crate::message::{header_of, verify};
-use zmtp::SocketType;
+use broker::view::PeerOrder;
+use serde_json::Value;
+use zmtp::{Frames, SocketType};
 
 /// A reader of a capture: SUB, XSUB, PULL, or a peer of a DEALER.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(crate) struct Steerer {
     has_resumed: bool,
     pace: Pace,
     pauses: bool,
+    /// The figure by which it has asked for peers in order. It asks nothing else meanwhile.
+    sorted_by: Option<&'static str>,
     /// It ends the proxy.
     terminates: bool,
     window: u32,
@@ -75,6 +79,7 @@ impl Steerer {
             has_resumed: false,
             pace: Pace::default(),
             pauses,
+            sorted_by: None,
             terminates,
             window: if is_req { 1 } else { window },
         }
@@ -83,13 +88,26 @@ impl Steerer {
     pub(crate) fn connected(&mut self) {
         self.awaited = 0;
         self.has_resumed = false;
+        self.sorted_by = None;
     }
 
     pub(crate) fn hear(&mut self, tools: &mut Tools<'_>, told: &Told) {
-        if let Told::Message(_) = told {
+        if let Told::Message(message) = told {
             assert!(self.awaited > 0, "an answer to nothing");
             self.awaited -= 1;
             tools.ctx.coverage.add("answers", 1);
+            let answer = Frames::new(message).last();
+            let answer = answer.and_then(|frame| serde_json::from_slice::<Value>(frame.body).ok());
+            if let (Some(key), Some(answer)) = (self.sorted_by, answer)
+                && let Some(peers) = Value::as_array(&answer["peers"])
+            {
+                self.sorted_by = None;
+                tools.ctx.coverage.add("peers in order", 1);
+                let is_ordered = peers.is_sorted_by(|a, b| figure(a, key) >= figure(b, key));
+                assert!(is_ordered, "by {key}: {answer}");
+                let total = answer["total"].as_u64();
+                assert!(total >= Some(peers.len() as u64), "{answer}");
+            }
         }
     }
 
@@ -98,7 +116,7 @@ impl Steerer {
         if self.awaited > 0 && now >= self.gives_up_at {
             return Wish::Close;
         }
-        while self.awaited < self.window && self.pace.is_due(tools) {
+        while self.awaited < self.window && self.sorted_by.is_none() && self.pace.is_due(tools) {
             let command = self.command(tools);
             self.say(tools, &command);
         }
@@ -116,13 +134,20 @@ impl Steerer {
         }
     }
 
-    fn command(&self, tools: &mut Tools<'_>) -> Vec<u8> {
+    fn command(&mut self, tools: &mut Tools<'_>) -> Vec<u8> {
         let random = &mut tools.ctx.random;
         let command = match random.below(15) {
             4 if self.terminates => "TERMINATE",
             0 | 1 if self.pauses => "PAUSE",
             0..=3 => "RESUME",
             4..=6 => "STATISTICS",
+            7 if self.awaited == 0 => {
+                let (key, _) = random.pick(&PeerOrder::ALL);
+                self.sorted_by = Some(key);
+                let skip = random.below(3);
+                return format!(r#"{{"command": "peers", "sort": "{key}", "skip": {skip}}}"#)
+                    .into_bytes();
+            }
             7 => r#"{"command": "peers"}"#,
             8 => r#"{"command": "statistics"}"#,
             9 => "NONSENSE",
@@ -167,5 +192,18 @@ impl Steerer {
         tools
             .wire
             .send_frames(&mut tools.ctx.random, &frames, pings);
+    }
+}
+
+/// The figure of a peer by which a list of peers is ordered.
+fn figure(peer: &Value, key: &str) -> f64 {
+    let number = |key: &str| peer[key].as_f64().unwrap_or_default();
+    match key {
+        "dropped" => {
+            let reasons = peer[key].as_object().into_iter().flatten();
+            reasons.filter_map(|(_, count)| count.as_f64()).sum()
+        }
+        "bytes" | "messages" => number(&format!("{key}_received")) + number(&format!("{key}_sent")),
+        _ => number(key),
     }
 }

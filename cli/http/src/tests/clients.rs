@@ -34,6 +34,7 @@ fn every_question_has_an_answer() {
     assert_eq!(config["proxies"][1]["frontend"]["mechanism"], "NULL");
     for path in [
         "peers?sort=queued_bytes&filter=127&limit=5",
+        "peers?sort=messages&skip=1",
         "peers?side=backend",
         "closed",
         "subscriptions?prefix_hex=00ff",

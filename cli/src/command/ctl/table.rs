@@ -392,6 +392,7 @@ mod tests {
         let rates = |rates| CtlCommand::Peers {
             side: None,
             all,
+            sort: None,
             rates,
         };
         let topics = CtlCommand::Subscriptions {

@@ -41,6 +41,16 @@ impl View {
         )
     }
 
+    /// The figure by which the broker ranks its peers.
+    pub(super) fn order(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Drops => "dropped",
+            Self::Messages | Self::Topics => "messages",
+            Self::Waiting => "queued_messages",
+        }
+    }
+
     pub(super) fn of_key(key: char) -> Option<Self> {
         let found = Self::ALL.iter().find(|(own, ..)| *own == key);
         found.map(|(.., view)| *view)
