@@ -125,6 +125,10 @@ impl Core {
             if let Some(index) = bind.iter().position(|other| *other == endpoint) {
                 bind.remove(index);
             }
+            // As a configuration without endpoints for it would have it.
+            if !SocketName::SIDES.contains(&side) && !config.socket(side).has_endpoint() {
+                self.remove_auxiliary(socket);
+            }
         }
     }
 

@@ -470,32 +470,39 @@ fn an_endpoint_gives_way_to_one_that_overlaps_with_it() {
 
 #[test]
 fn an_endpoint_that_cannot_be_bound_again_is_not_in_the_configuration() {
-    let mut play = main_only();
-    let before = play.core.admin(play.now).config().clone();
-    let mut next = before.clone();
-    next.proxies[0].frontend.bind = vec![other(1), endpoint(5)];
-    next.proxies[0].frontend.bind.rotate_left(1);
-    let changes = diff(&before, &next);
-    let id = play.core.admin(play.now).apply(&changes).expect("legal");
-    while play.core.is_opening() {
-        if let Some(Action::Listen(listener)) = play.core.poll_action() {
-            let (endpoint, _) = play.core.listener(listener).expect("asked for");
-            let endpoint = endpoint.clone();
-            if endpoint.to_string().ends_with(":1") {
-                let error = io::ErrorKind::AddrInUse.into();
-                play.core.handle_listen_failed(listener, error);
-            } else {
-                play.core.handle_listening(listener, endpoint);
+    for side in [FRONT, SocketName::Capture] {
+        let mut play = main_only();
+        play.reload(|config| config.proxies[0].socket_mut(side).bind = vec![endpoint(8)])
+            .expect("legal");
+        play.actions();
+        let before = play.core.admin(play.now).config().clone();
+        let mut next = before.clone();
+        next.proxies[0].socket_mut(side).bind = vec![endpoint(5), other(8)];
+        let changes = diff(&before, &next);
+        let id = play.core.admin(play.now).apply(&changes).expect("legal");
+        while play.core.is_opening() {
+            if let Some(Action::Listen(listener)) = play.core.poll_action() {
+                let (endpoint, _) = play.core.listener(listener).expect("asked for");
+                let endpoint = endpoint.clone();
+                if endpoint.to_string().ends_with(":8") {
+                    let error = io::ErrorKind::AddrInUse.into();
+                    play.core.handle_listen_failed(listener, error);
+                } else {
+                    play.core.handle_listening(listener, endpoint);
+                }
             }
         }
+        assert!(play.core.take_outcome(id).expect("all is known").is_err());
+        let config = play.core.admin(play.now).config().clone();
+        assert_eq!(config.proxies[0].socket(side).bind, []);
+        // A capture without an endpoint is as one that is not configured.
+        let proxy = play.id("main");
+        assert_eq!(play.core.socket(proxy, side).is_some(), side == FRONT);
+        // The same configuration as before binds it again.
+        play.reload(|config| *config = before).expect("legal");
+        play.join(side);
+        play.has_no_trace();
     }
-    assert!(play.core.take_outcome(id).expect("all is known").is_err());
-    let config = play.core.admin(play.now).config().clone();
-    assert_eq!(config.proxies[0].frontend.bind, []);
-    // The same configuration as before binds it again.
-    play.reload(|config| *config = before).expect("legal");
-    play.join(FRONT);
-    play.has_no_trace();
 }
 
 #[test]
