@@ -2,7 +2,7 @@
 
 use super::keys::{curve_client, curve_server, reset_entropy};
 use super::{LIMITS, OLD, socket_type};
-use crate::coder::{Coder, Sealer};
+use crate::coder::Coder;
 use crate::config::{MechanismConfig, SessionConfig};
 use crate::encode::{append_frame, append_message};
 use crate::error::{Deadline, Error, Incompatible, Refused};
@@ -14,18 +14,20 @@ use crate::peer::Peer;
 use crate::session::{Event, Session};
 use crate::version::Version;
 use crate::wire::command::append_ping;
-use crate::wire::header::{Header, Legal, LegalFlags};
+use crate::wire::header::{COMMAND, Header, Legal, LegalFlags, MORE};
 use crate::wire::loop_check::{LoopCheck, LoopCommand, Probe};
 use std::collections::VecDeque;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Reads `data` as two configurations and then as operations: deliver some bytes, send this, let
 /// time pass. Bits 4 and 5 of the second byte pick the mechanism. With CURVE the operations can
 /// also change, drop, repeat and insert bytes on their way; what is reported must still be what was
-/// sent. Sockets that match must understand each other, whatever the pieces and the commands
-/// in between. Sockets that do not match must both notice. Only silence may end in a timeout.
+/// sent, without the frames that were dropped whole: gaps between nonces are legal. Sockets that
+/// match must understand each other, whatever the pieces and the commands in between. Sockets that
+/// do not match must both notice. Only silence may end in a timeout.
 pub fn fuzz_ends(data: &[u8]) {
     let [which, other, rest, operations @ ..] = data else {
         return;
@@ -64,6 +66,24 @@ enum Said {
     Subscription(bool, Vec<u8>),
 }
 
+/// A frame that one end sends, and what the other has to report for it.
+#[derive(Debug, PartialEq, Eq)]
+struct Announced {
+    /// Its position in all that its end sends.
+    at: usize,
+    frame: Vec<u8>,
+    /// [`None`] if it is a part of a message.
+    said: Option<Said>,
+}
+
+/// A frame on the wire of CURVE.
+struct Sealed {
+    /// What is proved of it: all behind its header.
+    body: Vec<u8>,
+    /// The position of the plain frame in all that its end sends.
+    plain: Range<usize>,
+}
+
 struct End {
     /// When it came to traffic or to a trial: its heartbeat begins.
     came_in_at: Option<Instant>,
@@ -72,16 +92,21 @@ struct End {
     config: Arc<SessionConfig>,
     /// Bytes that the other end has got.
     delivered: usize,
-    expected: VecDeque<Said>,
+    expected: VecDeque<Announced>,
     heard_at: Instant,
     input: Vec<u8>,
     is_excused: bool,
     is_on_trial: bool,
     is_ready: bool,
     is_undecided: bool,
+    /// Sealed frames of the other end that never came, though later ones did.
+    lost: usize,
+    /// Sealed frames of the other end that were opened or lost.
+    opened: usize,
     out: Vec<u8>,
     /// Received bytes that are still sealed.
     raw: Vec<u8>,
+    sealed: Vec<Sealed>,
     /// All that was ever in `out`.
     sent: Vec<u8>,
     session: Session,
@@ -122,21 +147,21 @@ fn credentials_of(mechanism: &MechanismConfig) -> Credentials {
     }
 }
 
-/// Seals whole frames.
-fn seal(sealer: &mut Sealer, mut plain: &[u8], out: &mut Vec<u8>) {
+/// The positions of whole frames, and those of their bodies.
+fn frames_in(bytes: &[u8]) -> Vec<(Range<usize>, Range<usize>)> {
     let legal = Legal {
         command_size_max: u64::MAX,
         flags: LegalFlags::V3,
         message_size_max: u64::MAX,
     };
-    while let Some(header) = Header::parse(plain, &legal).expect("frames of ours") {
-        let (frame, rest) = plain.split_at(header.size + header.body_size);
-        let start = out.len();
-        out.resize(start + sealer.sealed_size(header.body_size), 0);
-        let sealed = sealer.seal(frame[0], &frame[header.size..], &mut out[start..]);
-        sealed.expect("a nonce is left");
-        plain = rest;
+    let (mut frames, mut at) = (Vec::new(), 0);
+    while let Some(header) = Header::parse(&bytes[at..], &legal).expect("frames of ours") {
+        let body = at + header.size..at + header.size + header.body_size;
+        frames.push((at..body.end, body.clone()));
+        at = body.end;
     }
+    assert_eq!(at, bytes.len(), "whole frames");
+    frames
 }
 
 impl Ends {
@@ -182,8 +207,11 @@ impl Ends {
                 is_on_trial: false,
                 is_ready: false,
                 is_undecided: false,
+                lost: 0,
+                opened: 0,
                 out,
                 raw: Vec::new(),
+                sealed: Vec::new(),
                 sent: Vec::new(),
                 wire: Vec::new(),
             }
@@ -283,7 +311,9 @@ impl Ends {
         } else {
             (second, first)
         };
-        match across.hear(&end.config) {
+        let heard = across.hear(end);
+        assert!(self.is_tampered || across.lost == 0, "a frame is lost");
+        match heard {
             Ok(()) => true,
             Err(_) if self.is_tampered => false,
             Err(
@@ -388,23 +418,40 @@ impl End {
     fn send_message(&mut self, across: &mut Self, frames: &[Vec<u8>]) {
         let mut message = Vec::new();
         append_message(&mut message, frames);
+        self.announce_message(across, &message);
         self.out.extend_from_slice(&message);
-        across.expected.push_back(Said::Message(message));
     }
 
     /// A message with PINGs at every legal position.
     fn send_with_pings(&mut self, across: &mut Self, argument: u8) {
-        let mut message = Vec::new();
         for index in 0..3 {
             if argument >> index & 1 != 0 {
                 append_ping(&mut self.out, 0);
             }
-            let start = message.len();
+            let mut frame = Vec::new();
             let body = vec![index | 2; usize::from(argument >> 3)];
-            append_frame(&mut message, &body, index < 2);
-            self.out.extend_from_slice(&message[start..]);
+            append_frame(&mut frame, &body, index < 2);
+            self.announce_message(across, &frame);
+            self.out.extend_from_slice(&frame);
         }
-        across.expected.push_back(Said::Message(message));
+    }
+
+    /// Tells the other end what to expect of the frame that is sent next.
+    fn announce(&self, across: &mut Self, frame: Vec<u8>, said: Option<Said>) {
+        let at = self.sent.len() + self.out.len();
+        across.expected.push_back(Announced { at, frame, said });
+    }
+
+    /// Tells the other end to expect frames of a message, which are sent next.
+    fn announce_message(&self, across: &mut Self, frames: &[u8]) {
+        let next = self.sent.len() + self.out.len();
+        for (frame, _) in frames_in(frames) {
+            across.expected.push_back(Announced {
+                at: next + frame.start,
+                frame: frames[frame].to_vec(),
+                said: None,
+            });
+        }
     }
 
     fn send_probe(&mut self, across: &mut Self, argument: u8) {
@@ -421,8 +468,10 @@ impl End {
                 number: u128::from(argument) << 100,
             }),
         };
-        said.append(&mut self.out);
-        across.expected.push_back(Said::Loop(said));
+        let mut frame = Vec::new();
+        said.append(&mut frame);
+        self.announce(across, frame.clone(), Some(Said::Loop(said)));
+        self.out.append(&mut frame);
     }
 
     /// Subscribes, or cancels, by command or in the older form.
@@ -433,20 +482,35 @@ impl End {
         } else {
             Version::V3_0
         };
-        let start = self.out.len();
-        Peer::append_subscription(version, &topic, add, &mut self.out);
+        let mut frame = Vec::new();
+        Peer::append_subscription(version, &topic, add, &mut frame);
         if across.config.socket_type.is_publisher() {
-            across.expected.push_back(Said::Subscription(add, topic));
+            let said = Said::Subscription(add, topic);
+            self.announce(across, frame.clone(), Some(said));
         } else if !is_command {
-            let message = self.out[start..].to_vec();
-            across.expected.push_back(Said::Message(message));
+            self.announce(across, frame.clone(), None);
         }
+        self.out.append(&mut frame);
     }
 
     /// Puts on its way what the session has said.
     fn flush(&mut self) {
         match &mut self.coder {
-            Some(coder) => seal(&mut coder.sealer, &self.out, &mut self.wire),
+            Some(coder) => {
+                for (frame, body) in frames_in(&self.out) {
+                    let start = self.wire.len();
+                    let size = coder.sealer.sealed_size(body.len());
+                    self.wire.resize(start + size, 0);
+                    let (flags, wire) = (self.out[frame.start], &mut self.wire[start..]);
+                    let sealed = coder.sealer.seal(flags, &self.out[body], wire);
+                    sealed.expect("a nonce is left");
+                    let (_, sealed_body) = frames_in(wire).remove(0);
+                    self.sealed.push(Sealed {
+                        body: wire[sealed_body].to_vec(),
+                        plain: self.sent.len() + frame.start..self.sent.len() + frame.end,
+                    });
+                }
+            }
             None => self.wire.extend_from_slice(&self.out),
         }
         self.sent.append(&mut self.out);
@@ -482,12 +546,19 @@ impl End {
     }
 
     /// Opens what has come, and tells whether anything has.
-    fn open(&mut self) -> Result<bool, Error> {
+    fn open(&mut self, peer: &Self) -> Result<bool, Error> {
         let Some(coder) = &mut self.coder else {
             return Ok(false);
         };
+        let received = self.raw.clone();
         let opened = coder.opener.open(&mut self.raw, &LIMITS)?;
         self.input.extend_from_slice(&self.raw[..opened.plain]);
+        let plain = self.lose(peer, &received[..opened.consumed]);
+        assert_eq!(
+            self.raw[..opened.plain],
+            plain,
+            "opened is not what was sealed"
+        );
         self.raw.drain(..opened.consumed);
         // An illegal frame is reported once those in front of it are dealt with.
         let is_waiting = opened.need > self.raw.len();
@@ -498,8 +569,30 @@ impl End {
         Ok(opened.consumed > 0)
     }
 
+    /// Finds received frames, which have opened, among those that the peer has sealed: each must be
+    /// there, behind the one before. Expects nothing more of those that were left out, and returns
+    /// what was sealed in the others.
+    fn lose(&mut self, peer: &Self, received: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        for (_, body) in frames_in(received) {
+            let mut left = peer.sealed[self.opened..].iter();
+            let lost = left.position(|sealed| sealed.body == received[body.clone()]);
+            let lost = lost.expect("what has opened was sealed, and was not opened before");
+            let found = self.opened + lost;
+            for sealed in &peer.sealed[self.opened..found] {
+                let at = sealed.plain.start;
+                self.expected.retain(|announced| announced.at != at);
+            }
+            plain.extend_from_slice(&peer.sent[peer.sealed[found].plain.clone()]);
+            self.lost += lost;
+            self.opened = found + 1;
+        }
+        plain
+    }
+
     /// Handles received bytes, and compares.
-    fn hear(&mut self, peer_config: &SessionConfig) -> Result<(), Error> {
+    fn hear(&mut self, peer: &Self) -> Result<(), Error> {
+        let peer_config = &*peer.config;
         loop {
             let step = self.session.handle_input(&mut self.input, &mut self.out)?;
             if let Event::Ready(_) | Event::Trial(_) = step.event {
@@ -510,7 +603,7 @@ impl End {
                 Event::Need(size) => {
                     self.input.truncate(self.input.len() - step.removed);
                     assert!(size > self.input.len(), "asked for bytes that are there");
-                    if !self.open()? {
+                    if !self.open(peer)? {
                         return Ok(());
                     }
                 }
@@ -612,6 +705,27 @@ impl End {
     }
 
     fn expect(&mut self, said: Said) {
-        assert_eq!(self.expected.pop_front(), Some(said));
+        assert_eq!(self.next_expected(), Some(said));
+    }
+
+    /// What is to be reported next. If the end of a message is lost, the message goes on with the
+    /// next one, and commands in between are not reported.
+    fn next_expected(&mut self) -> Option<Said> {
+        let mut message = Vec::new();
+        while let Some(Announced { frame, said, .. }) = self.expected.pop_front() {
+            let flags = frame[0];
+            if said.is_some() && message.is_empty() {
+                return said;
+            }
+            if flags & COMMAND != 0 {
+                assert!(self.lost > 0, "a command inside a message");
+                continue;
+            }
+            message.extend_from_slice(&frame);
+            if flags & MORE == 0 {
+                return Some(Said::Message(message));
+            }
+        }
+        None
     }
 }
