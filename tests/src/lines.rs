@@ -137,7 +137,8 @@ impl fmt::Debug for Lines {
 /// Whether `line` contains `needle`, and not only as the beginning of a longer number: a line with
 /// port 45678 does not mention port 4567.
 pub(crate) fn mentions(line: &str, needle: &str) -> bool {
-    let ends_there = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_digit());
+    let is_digit = |one: char| one.is_ascii_digit();
+    let ends_there = |rest: &str| !(needle.ends_with(is_digit) && rest.starts_with(is_digit));
     line.match_indices(needle)
         .any(|(at, _)| ends_there(&line[at + needle.len()..]))
 }
@@ -155,5 +156,6 @@ mod tests {
         assert!(mentions("closed 127.0.0.1:4567", "127.0.0.1:4567"));
         assert!(mentions("not :45678 but :4567.", ":4567"));
         assert!(!mentions("127.0.0.1:45678: closed", "127.0.0.1:4567"));
+        assert!(mentions("(key 66z(U>@+…)", "(key "));
     }
 }
