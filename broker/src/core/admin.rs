@@ -3,6 +3,7 @@
 use crate::config::Side;
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
+use crate::core::change::ChangeError;
 use crate::core::closed::{Closed, identity};
 use crate::core::events::{Facts, Place};
 use crate::core::turn::{Kind, cost};
@@ -623,6 +624,8 @@ impl Admin<'_> {
         }
         self.log(proxy, "terminated");
         let core = &mut self.core;
+        // It may wait for a listener that ends here, or add a proxy that would be the last one.
+        core.fail_change(ChangeError::ProxyStopping(core.proxies[proxy].name.clone()));
         let has_ended =
             |(id, other): (ProxyId, &Proxy)| id == proxy || other.is_own || other.stop != Stop::No;
         let is_last = core.proxies.iter().all(has_ended);

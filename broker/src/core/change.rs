@@ -56,6 +56,9 @@ pub enum ChangeError {
     /// No proxy of this broker has this handle.
     #[error("no proxy of this broker has this id: ask for the proxies")]
     NoSuchProxy,
+    /// A proxy began to end before the change was complete, as a peer of its control demanded.
+    #[error("the proxy {0} began to stop: make the change again")]
+    ProxyStopping(String),
     /// A recording could not be begun.
     #[error(transparent)]
     Record(#[from] OpenError),

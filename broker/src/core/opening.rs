@@ -189,12 +189,12 @@ impl Core {
     fn prepare(&mut self, opening: &mut Opening, change: &Change) {
         match change {
             Change::Bind(at, endpoint) => {
-                if let Some(socket) = self.socket_at(at) {
+                if let Some(socket) = self.running_socket_at(at) {
                     self.listen(opening, socket, endpoint);
                 }
             }
             Change::AuxiliaryAdded(proxy, auxiliary) => {
-                if let Some(proxy) = self.proxy_named(proxy) {
+                if let Some(proxy) = self.running_proxy(proxy) {
                     self.prepare_auxiliary(opening, proxy, auxiliary.name());
                 }
             }
@@ -212,7 +212,7 @@ impl Core {
                 let [before, after] = [from, to].map(|it| it.as_ref().map(|it| &it.path));
                 if after.is_some()
                     && before != after
-                    && let Some(proxy) = self.proxy_named(proxy)
+                    && let Some(proxy) = self.running_proxy(proxy)
                 {
                     opening.waits_for += 1;
                     self.deferred.open(Action::Record(proxy));
@@ -475,7 +475,7 @@ impl Core {
                 }
             }
             Change::Connect(at, connect) => {
-                if let Some(socket) = self.socket_at(at) {
+                if let Some(socket) = self.running_socket_at(at) {
                     self.add_link(socket, connect);
                 }
             }
@@ -519,7 +519,13 @@ impl Core {
         self.former_proxy(name, &[])
     }
 
-    /// The same, except new ones.
+    /// The same, unless it has begun to end: such a proxy opens nothing any more.
+    fn running_proxy(&self, name: &str) -> Option<ProxyId> {
+        let id = self.proxy_named(name)?;
+        (self.proxies[id].stop == Stop::No).then_some(id)
+    }
+
+    /// The same as [`Self::proxy_named`], except new ones.
     fn former_proxy(&self, name: &str, added: &[ProxyId]) -> Option<ProxyId> {
         let mut proxies = self.proxies.iter();
         let found = proxies
@@ -530,6 +536,11 @@ impl Core {
     /// The socket of this path.
     pub(super) fn socket_at(&self, at: &SocketPath) -> Option<SocketId> {
         self.socket(self.proxy_named(&at.proxy)?, at.socket)
+    }
+
+    /// The same, unless its proxy has begun to end.
+    fn running_socket_at(&self, at: &SocketPath) -> Option<SocketId> {
+        self.socket(self.running_proxy(&at.proxy)?, at.socket)
     }
 
     /// The link of an endpoint that a socket connects to.

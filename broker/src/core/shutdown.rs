@@ -3,6 +3,7 @@
 
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
+use crate::core::change::ChangeError;
 use crate::core::events::{Facts, Place};
 use crate::core::inproc::InprocActivity;
 use crate::ids::{ConnId, LinkId, ProxyId, SocketId};
@@ -91,6 +92,8 @@ impl Core {
             self.close_all(now);
             return;
         }
+        // It may wait for listeners that end here.
+        self.fail_change(ChangeError::Stopping);
         let deadline = now + self.shutdown.drain_timeout;
         self.shutdown.stop = Stop::Draining(deadline);
         for id in self.proxies.handles() {

@@ -109,8 +109,9 @@ fn reload(driver: &mut Driver, feed: &mut Feed<'_>) {
         // An endpoint that is to be bound again after all may be lost.
         _ if is_refused => {}
         Ok(()) => assert_is_running(driver, &next),
-        // A peer of a control has ended the broker.
+        // A peer of a control has ended the broker, or a proxy.
         Err(ChangeError::Stopping) => {}
+        Err(ChangeError::ProxyStopping(_)) => assert_is_running(driver, &before),
         Err(error) => {
             assert!(matches!(error, ChangeError::Illegal(_)), "{error}");
             assert!(next.check().is_err(), "{error}");

@@ -394,22 +394,6 @@ fn an_attempt_to_connect_that_is_given_up_comes_to_nothing() {
     play.has_no_trace();
 }
 
-#[test]
-fn a_proxy_that_was_terminated_can_be_removed() {
-    let mut play = main_only();
-    play.change(|admin| admin.add_proxy(named("other", "streamer", 11)))
-        .expect("legal");
-    let id = play.id("other");
-    assert_eq!(play.core.admin(play.now).terminate(id), Ok(true));
-    play.actions();
-    assert!(play.core.admin(play.now).proxy(id).is_ok());
-    play.change(|admin| admin.remove_proxy(id))
-        .expect("it is there");
-    play.actions();
-    assert!(play.core.admin(play.now).proxy(id).is_err());
-    play.has_no_trace();
-}
-
 /// The row of each option says when it takes effect; what that means is tested below, and where
 /// it says that nothing happens before a restart, here.
 #[test]

@@ -17,6 +17,7 @@ mod settings;
 mod shortened;
 mod sizes;
 mod taken;
+mod terminated;
 mod trial;
 mod turns;
 mod upstream;
