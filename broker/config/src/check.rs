@@ -103,7 +103,8 @@ pub enum Fault {
     EchoBackend,
     /// A role that no table of the configuration describes.
     #[error(
-        "{user} has the role \"{}\", which is not configured: add [role.{}]",
+        "{} has the role \"{}\", which is not configured: add [role.{}]",
+        show(user),
         show(role),
         show(role)
     )]
@@ -135,7 +136,7 @@ pub enum Fault {
     #[error("topics is empty, so that no value is kept: leave it out for all topics")]
     CacheWithoutTopics,
     /// A file for last values that another proxy writes too.
-    #[error("{other} writes {} already: name another file", show(.path))]
+    #[error("{} writes {} already: name another file", show(.other), show(.path))]
     CacheFileTwice {
         /// The other proxy.
         other: String,
@@ -437,7 +438,7 @@ impl Config {
             .filter_map(move |(index, name, nth, endpoint)| {
                 let before = overlaps.add(endpoint)?;
                 let (owner, name_before, _, before) = self.binds().nth(before)?;
-                let whose = format!("the {name_before} of {}", self.proxies[owner].name);
+                let whose = format!("the {name_before} of {}", show(&self.proxies[owner].name));
                 let other = if before == endpoint {
                     whose
                 } else {
