@@ -62,6 +62,8 @@ fn behind_size(message_size: usize) -> usize {
 #[derive(Debug, Default)]
 pub struct Input {
     buffer: Vec<u8>,
+    /// Memory of the opener for the frame at the front of the raw bytes, in bytes.
+    opener_memory: usize,
     /// The largest extent of the buffer that was made ready for reading.
     touched: usize,
     end: usize,
@@ -113,8 +115,8 @@ impl Input {
         self.plain = self.start;
     }
 
-    /// Turns the whole frames among the raw bytes into plain ones; answers how many raw bytes they
-    /// had.
+    /// Turns whole frames among the raw bytes into plain ones, or a part of a long one; answers how
+    /// many bytes were opened.
     ///
     /// # Errors
     /// The first of them is not what the peer may send.
@@ -123,13 +125,21 @@ impl Input {
             self.need = 1;
             return Ok(0);
         }
-        let opened = opener.open(&mut self.buffer[self.plain..self.end], limits)?;
-        let rest = self.plain + opened.consumed;
-        self.plain += opened.plain;
-        self.buffer.copy_within(rest..self.end, self.plain);
-        self.end -= rest - self.plain;
+        let opened = opener.open_step(&mut self.buffer[self.plain..self.end], limits)?;
         self.need = opened.need;
-        Ok(opened.consumed)
+        self.opener_memory = opener.memory();
+        if opened.consumed > 0 {
+            let rest = self.plain + opened.consumed;
+            self.plain += opened.plain;
+            self.buffer.copy_within(rest..self.end, self.plain);
+            self.end -= rest - self.plain;
+        }
+        Ok(opened.coded)
+    }
+
+    /// Whether more can be opened at once, without more bytes.
+    pub(crate) fn opens_more(&self) -> bool {
+        self.need == 0 && self.raw_len() > 0
     }
 
     /// The size that it must have before it can be handled, if that takes `plain` plain bytes.
@@ -205,7 +215,7 @@ impl Input {
             size if self.is_full() => size,
             _ => 0,
         };
-        self.allocated().max(next) as u64
+        (self.allocated().max(next) + self.opener_memory) as u64
     }
 
     /// Bytes of memory of the buffer.
@@ -253,6 +263,7 @@ impl Input {
         self.buffer[..self.end].copy_from_slice(carried.held());
         self.plain = carried.bytes().len();
         self.need = carried.need;
+        self.opener_memory = carried.opener_memory;
     }
 
     /// The rest in a buffer of its own; empty if all bytes were handled.
@@ -263,6 +274,7 @@ impl Input {
             is_coded: self.is_coded,
             is_scratch: false,
             need: self.need,
+            opener_memory: self.opener_memory,
             plain: self.bytes().len(),
             start: 0,
             touched: buffer.len(),

@@ -13,8 +13,9 @@ impl Core {
     /// input and all later output pass through its coder.
     pub(super) fn begin_coding(&mut self, id: ConnId, input: &mut Input) {
         if let Some(conn) = self.conns.get_mut(id)
-            && let Some(coder) = conn.session.take_coder()
+            && let Some(mut coder) = conn.session.take_coder()
         {
+            coder.set_step_size(self.coder_step_size);
             let Coder { opener, sealer } = *coder;
             conn.opener = Some(Box::new(opener));
             self.memory.coders += 1;

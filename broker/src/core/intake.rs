@@ -253,7 +253,8 @@ impl Core {
                 return flow;
             }
             self.turn.charge(cost::COMMAND);
-            if !input.bytes().is_empty() && self.turn.cuts() {
+            let has_more = !input.bytes().is_empty() || input.opens_more();
+            if has_more && self.turn.cuts() {
                 return Flow::More;
             }
         }

@@ -600,6 +600,13 @@ impl Broker {
             };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
+            if count == 0 {
+                // Nothing of a long frame can be written before its end.
+                if self.core.leaves_rest(id) {
+                    return;
+                }
+                continue;
+            }
             match stream.write_some(&slices[..count]) {
                 Ok(size) => {
                     self.calls += size / BYTES_PER_CALL;

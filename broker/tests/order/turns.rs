@@ -18,7 +18,7 @@ use zmtp::encode::{append_command, append_frame, append_message};
 use zmtp::plain::{Password, PasswordHash};
 use zmtp::wire::greeting::Greeting;
 use zmtp::wire::metadata::{SOCKET_TYPE, append_property};
-use zmtp::{MechanismConfig, Session, SessionConfig, SocketType};
+use zmtp::{Coder, Event, Limits, MechanismConfig, STEP_SIZE, Session, SessionConfig, SocketType};
 
 /// A driver whose kernel accepts all bytes, turn by turn.
 struct Loop {
@@ -167,6 +167,12 @@ impl Loop {
         {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
+            if count == 0 {
+                if self.core.leaves_rest(id) {
+                    return;
+                }
+                continue;
+            }
             let bytes: Vec<u8> = slices[..count].iter().flat_map(|it| it.to_vec()).collect();
             self.core.handle_written(id, bytes.len(), false);
             self.sent.entry(id).or_default().extend(bytes);
@@ -428,6 +434,78 @@ fn handshakes_with_curve_share_the_turn() {
         "the flood delays it"
     );
     driver.assert_bounded();
+}
+
+/// A client of CURVE whose handshake is over.
+struct Client {
+    coder: Box<Coder>,
+    id: ConnId,
+    /// Bytes from the broker that it has read.
+    read: usize,
+}
+
+impl Client {
+    fn join(driver: &mut Loop, side: SocketName, socket_type: SocketType) -> Self {
+        let [own, server] =
+            [2, 1].map(|byte| SecretKey::from_bytes(&[byte; 32]).expect("a usable key"));
+        let client = CurveClient::new(own, server.public_key());
+        let config = SessionConfig {
+            mechanism: MechanismConfig::CurveClient(Arc::new(client)),
+            ..SessionConfig::new(socket_type)
+        };
+        let (mut out, mut input, mut read) = (Vec::new(), Vec::new(), 0);
+        let mut session = Session::new(Arc::new(config), driver.now, &mut out);
+        let id = driver.accept(0, side);
+        loop {
+            driver.send(id, &std::mem::take(&mut out));
+            driver.settle();
+            let sent = driver.sent.get(&id).map_or(&[][..], Vec::as_slice);
+            input.extend_from_slice(&sent[read..]);
+            read = sent.len();
+            loop {
+                let step = session.handle_input(&mut input, &mut out);
+                let step = step.expect("the broker shakes hands");
+                input.drain(..step.consumed);
+                if let Some(coder) = session.take_coder() {
+                    assert!(input.is_empty(), "more than the handshake");
+                    return Self { coder, id, read };
+                }
+                if matches!(step.event, Event::Need(_)) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Of a long frame, each turn opens and seals a bounded part, while others go on.
+#[test]
+fn a_long_frame_with_curve_takes_many_turns() {
+    let secret = || SecretKey::from_bytes(&[1; 32]).expect("a usable key");
+    let mut config = proxy("streamer");
+    for side in [&mut config.frontend, &mut config.backend] {
+        side.mechanism = MechanismConfig::CurveServer(Arc::new(CurveServer::new(secret())));
+        side.admission = Admission::Any;
+    }
+    let mut driver = Loop::new(vec![config]);
+    let mut source = Client::join(&mut driver, SocketName::Frontend, SocketType::Push);
+    let mut sink = Client::join(&mut driver, SocketName::Backend, SocketType::Pull);
+    let mut plain = Vec::new();
+    append_message(&mut plain, &[&b"long"[..], &vec![b'x'; 20 * STEP_SIZE]]);
+    append_message(&mut plain, &[b"short"]);
+    let mut sealed = Vec::new();
+    let sealer = &mut source.coder.sealer;
+    let size = sealer.append_sealed(&plain, usize::MAX, &mut sealed);
+    assert_eq!(size, Ok(plain.len()));
+    driver.send(source.id, &sealed);
+    let turns = driver.settle();
+    assert!(turns > 20, "{turns} turns");
+    driver.assert_bounded();
+    let raw = &mut driver.sent.get_mut(&sink.id).expect("it got something")[sink.read..];
+    let opened = sink.coder.opener.open(raw, &Limits::default());
+    let opened = opened.expect("it is sealed");
+    assert_eq!(opened.consumed, raw.len());
+    assert!(raw[..opened.plain] == plain, "it has changed on its way");
 }
 
 /// The greeting and the HELLO of a PLAIN client.

@@ -163,19 +163,9 @@ impl World {
 /// A queue is as large as its content.
 pub(crate) fn check_size(id: ConnId, egress: &Egress) {
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    let mut count = if egress.is_empty() {
-        0
-    } else {
-        egress.slices(&[], &mut slices)
-    };
-    let mut bytes: u64 = slices[..count].iter().map(|slice| slice.len() as u64).sum();
-    if egress.is_sealed() {
-        count = egress.plain_slices(&[], &mut slices);
-        bytes += slices[..count]
-            .iter()
-            .map(|it| it.len() as u64)
-            .sum::<u64>();
-    }
+    let count = egress.plain_slices(&[], &mut slices);
+    let plain: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+    let bytes = (plain + egress.sealed_bytes()) as u64;
     if count < SLICES_MAX {
         assert_eq!(bytes, egress.bytes(), "bytes in the queue of {id:?}");
     } else {

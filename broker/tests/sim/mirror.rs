@@ -80,6 +80,7 @@ pub(crate) struct Mirror {
     pub(crate) begun_messages: u64,
     /// When the broker closed it.
     pub(crate) closed_at: Option<Instant>,
+    pub(crate) coder_step_size: usize,
     /// It waits for the identity of another peer.
     pub(crate) contest: Option<Contest>,
     /// The proved credentials of the peer.
@@ -221,7 +222,7 @@ pub(crate) struct Unit {
 }
 
 /// The configuration that the sessions of a socket share.
-fn session_config(socket_type: SocketType, config: &SocketConfig) -> SessionConfig {
+fn session_config(socket_type: SocketType, config: &SocketConfig) -> Arc<SessionConfig> {
     let options = &config.options;
     let limits = Limits {
         message_frames_max: options.maxmsgframes,
@@ -229,7 +230,7 @@ fn session_config(socket_type: SocketType, config: &SocketConfig) -> SessionConf
         topic_size_max: u64::from(options.topic_size_max),
         ..Limits::default()
     };
-    SessionConfig {
+    Arc::new(SessionConfig {
         accept_zmtp2: options.accept_zmtp2,
         authenticate: config.admission == Admission::Program || !options.zap_domain.is_empty(),
         limits,
@@ -240,7 +241,7 @@ fn session_config(socket_type: SocketType, config: &SocketConfig) -> SessionConf
         },
         mechanism: config.mechanism.clone(),
         ..SessionConfig::new(socket_type)
-    }
+    })
 }
 
 impl Mirror {
@@ -252,7 +253,6 @@ impl Mirror {
         style: Style,
     ) -> Self {
         let options = &config.options;
-        let session_config = session_config(socket_type, config);
         Self {
             admission: config.admission.clone(),
             asks_handler: !options.zap_domain.is_empty(),
@@ -261,6 +261,7 @@ impl Mirror {
             begun_bytes: 0,
             begun_messages: 0,
             closed_at: None,
+            coder_step_size: zmtp::STEP_SIZE,
             contest: None,
             credentials: None,
             decision: None,
@@ -309,7 +310,7 @@ impl Mirror {
             is_last_message: false,
             raw: Vec::new(),
             rest: 0,
-            session: Session::new(Arc::new(session_config), now, &mut Vec::new()),
+            session: Session::new(session_config(socket_type, config), now, &mut Vec::new()),
             skipped: None,
             socket,
             start: 0,
@@ -449,7 +450,8 @@ impl Mirror {
 
     /// The handshake is over: with CURVE, all later bytes are encrypted.
     fn begin_coding(&mut self) {
-        if let Some(coder) = self.session.take_coder() {
+        if let Some(mut coder) = self.session.take_coder() {
+            coder.set_step_size(self.coder_step_size);
             self.opener = Some(coder.opener);
             self.raw = self.input.split_off(self.start);
         }

@@ -39,6 +39,8 @@ pub(crate) struct Model {
     calls: u64,
     /// The keys of all peers.
     clients: Vec<PublicKey>,
+    /// Most bytes of a long frame that the broker encrypts or decrypts at once.
+    pub(crate) coder_step_size: usize,
     names: Vec<String>,
     /// Requests to ZAP handlers, by proxy.
     requests: BTreeMap<u32, handlers::Requests>,
@@ -140,13 +142,14 @@ pub(crate) fn index(socket: SocketKey) -> usize {
 }
 
 impl Model {
-    pub(crate) fn new(config: &Config, style: Style, now: Instant) -> Self {
+    pub(crate) fn new(config: &Config, style: Style, now: Instant, coder_step_size: usize) -> Self {
         let may_shed = config.memory_limit > 0;
         let mut model = Self {
             asked: 0,
             batch: 0,
             calls: 0,
             clients: crate::curve::client_keys().collect(),
+            coder_step_size,
             names: Vec::new(),
             let_in: 0,
             requests: BTreeMap::new(),
@@ -228,7 +231,8 @@ impl Model {
             config,
             ..
         } = &self.sockets[index(socket)];
-        let mirror = Mirror::new((socket, *socket_type), config, plug, now, self.style);
+        let mut mirror = Mirror::new((socket, *socket_type), config, plug, now, self.style);
+        mirror.coder_step_size = self.coder_step_size;
         let former = self.mirrors.insert(id, mirror);
         assert!(former.is_none(), "{id:?} was given away twice");
     }

@@ -2,7 +2,7 @@
 
 use super::keys::{curve_client, curve_server, reset_entropy};
 use super::{LIMITS, OLD, socket_type};
-use crate::coder::Coder;
+use crate::coder::{Coder, Sealer};
 use crate::config::{MechanismConfig, SessionConfig};
 use crate::encode::{append_frame, append_message};
 use crate::error::{Deadline, Error, Incompatible, Refused};
@@ -55,8 +55,26 @@ const HEARTBEAT: HeartbeatConfig = HeartbeatConfig {
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bytes of a long frame that are sealed or opened at once.
+const STEP_SIZE: usize = 16;
+
+/// Bytes of a frame that is opened at once: longer ones take steps.
+const FRAME_SIZE_MAX: usize = 16 * STEP_SIZE + 9;
+
 /// Bytes that a cable may hold.
 const CABLE_SIZE_MAX: usize = 16 << 10;
+
+fn seal_in_steps(sealer: &mut Sealer, flags: u8, body: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    let (front, mut rest) = out.split_at_mut(out.len() - body.len());
+    let mut sealing = sealer.begin(flags, body.len(), front)?;
+    for piece in body.chunks(STEP_SIZE) {
+        let (room, behind) = rest.split_at_mut(piece.len());
+        sealing.seal(piece, room);
+        rest = behind;
+    }
+    sealing.finish(front);
+    Ok(())
+}
 
 /// What one end sends and the other has to report.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,8 +122,10 @@ struct End {
     /// Sealed frames of the other end that were opened or lost.
     opened: usize,
     out: Vec<u8>,
-    /// Received bytes that are still sealed.
+    /// Received bytes that are still sealed, or being opened.
     raw: Vec<u8>,
+    /// The same as they came.
+    received: Vec<u8>,
     sealed: Vec<Sealed>,
     /// All that was ever in `out`.
     sent: Vec<u8>,
@@ -211,6 +231,7 @@ impl Ends {
                 opened: 0,
                 out,
                 raw: Vec::new(),
+                received: Vec::new(),
                 sealed: Vec::new(),
                 sent: Vec::new(),
                 wire: Vec::new(),
@@ -293,6 +314,7 @@ impl Ends {
         end.delivered += size;
         let arrived = end.wire.drain(..size);
         if across.coder.is_some() {
+            across.received.extend_from_slice(arrived.as_slice());
             across.raw.extend(arrived);
         } else {
             across.input.extend(arrived);
@@ -502,7 +524,12 @@ impl End {
                     let size = coder.sealer.sealed_size(body.len());
                     self.wire.resize(start + size, 0);
                     let (flags, wire) = (self.out[frame.start], &mut self.wire[start..]);
-                    let sealed = coder.sealer.seal(flags, &self.out[body], wire);
+                    let (sealer, body) = (&mut coder.sealer, &self.out[body]);
+                    let sealed = if sealer.takes_steps(body.len()) {
+                        seal_in_steps(sealer, flags, body, wire)
+                    } else {
+                        sealer.seal(flags, body, wire)
+                    };
                     sealed.expect("a nonce is left");
                     let (_, sealed_body) = frames_in(wire).remove(0);
                     self.sealed.push(Sealed {
@@ -538,10 +565,12 @@ impl End {
 
     /// Takes the coder at the end of the handshake. What was said before is not sealed.
     fn take_coder(&mut self) {
-        if let Some(coder) = self.session.take_coder() {
+        if let Some(mut coder) = self.session.take_coder() {
             self.flush();
+            coder.set_step_size(STEP_SIZE);
             self.coder = Some(coder);
             self.raw = mem::take(&mut self.input);
+            self.received.clone_from(&self.raw);
         }
     }
 
@@ -550,10 +579,10 @@ impl End {
         let Some(coder) = &mut self.coder else {
             return Ok(false);
         };
-        let received = self.raw.clone();
-        let opened = coder.opener.open(&mut self.raw, &LIMITS)?;
+        let opened = coder.opener.open_step(&mut self.raw, &LIMITS)?;
         self.input.extend_from_slice(&self.raw[..opened.plain]);
-        let plain = self.lose(peer, &received[..opened.consumed]);
+        let received: Vec<u8> = self.received.drain(..opened.consumed).collect();
+        let plain = self.lose(peer, &received);
         assert_eq!(
             self.raw[..opened.plain],
             plain,
@@ -563,10 +592,14 @@ impl End {
         // An illegal frame is reported once those in front of it are dealt with.
         let is_waiting = opened.need > self.raw.len();
         assert!(
-            is_waiting || opened.consumed > 0,
+            is_waiting || opened.coded > 0,
             "asked for bytes that are there"
         );
-        Ok(opened.consumed > 0)
+        assert!(
+            opened.coded < STEP_SIZE + FRAME_SIZE_MAX,
+            "more than a step was opened at once"
+        );
+        Ok(opened.coded > 0)
     }
 
     /// Finds received frames, which have opened, among those that the peer has sealed: each must be

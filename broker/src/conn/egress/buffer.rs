@@ -103,6 +103,14 @@ impl Buffer {
         }
     }
 
+    /// The first `size` bytes, to be overwritten.
+    pub(super) fn front_mut(&mut self, size: usize) -> &mut [u8] {
+        match self {
+            Self::Heap(heap) => &mut heap[..size],
+            Self::Pages(Pages { map, .. }) => &mut map[..size],
+        }
+    }
+
     /// Keeps only the first `size` bytes.
     pub(super) fn truncate(&mut self, size: usize) {
         match self {

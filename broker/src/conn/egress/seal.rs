@@ -10,29 +10,55 @@
 //! Frames are sealed just before they are written, and no earlier: until then a message can be
 //! dropped, replaced or given to another peer. Sealed frames have their place in the order that
 //! the peer expects, so that they are as good as written.
+//!
+//! A long frame is sealed in steps. Nothing of it can be written before the last one, since its tag
+//! stands in front.
 
 use super::buffer::Buffer;
 use super::{Egress, SLICES_MAX, Store};
 use std::io::IoSlice;
 use std::iter;
 use zmtp::wire::header::{COMMAND, MORE};
-use zmtp::{Error, Frame, Frames, Sealer};
+use zmtp::{Error, Frame, Frames, Opener, Sealer, Sealing};
 
-/// Sealed bytes at which no more messages are sealed: one system call takes about as many. A
-/// message that is larger is sealed alone.
+/// Sealed bytes at which no more frames are sealed: one system call takes about as many. A frame
+/// that is larger is sealed alone.
 const SEALED_SIZE_MAX: usize = 64 << 10;
 
 /// What goes out next. Its own memory is part of [`crate::limits::CODER_MEMORY`].
 #[derive(Debug)]
 pub(super) struct Sealed {
     /// Sealed frames, or the end of the handshake. Without memory when all of it is written.
-    pub(super) buffer: Buffer,
+    buffer: Buffer,
     /// Bytes that sealing has added so far.
     growth: u64,
+    /// The frame that is being sealed in steps: all of the buffer.
+    long: Option<Box<Long>>,
     /// How many messages end in it.
     messages: u32,
     sealer: Sealer,
     written: usize,
+}
+
+impl Sealed {
+    /// Its memory in bytes, without its own size.
+    pub(super) fn owned(&self) -> usize {
+        self.buffer.capacity() + self.long_size()
+    }
+
+    fn long_size(&self) -> usize {
+        self.long.as_deref().map_or(0, size_of_val)
+    }
+}
+
+/// A frame that is being sealed in steps.
+#[derive(Debug)]
+struct Long {
+    /// Bytes of the buffer in front of the sealed body.
+    front: usize,
+    /// Bytes of the body that are left.
+    left: usize,
+    sealing: Sealing,
 }
 
 impl Egress {
@@ -42,6 +68,7 @@ impl Egress {
         let mut sealed = Box::new(Sealed {
             buffer: Buffer::default(),
             growth: 0,
+            long: None,
             messages: 0,
             sealer,
             written: 0,
@@ -66,16 +93,21 @@ impl Egress {
         self.sealed.is_some()
     }
 
-    /// Seals the next frames, unless sealed ones are left; `input` is the buffer the queue leans
-    /// on, or empty. Answers how many bytes were sealed.
+    /// Seals the next frames, unless sealed ones are left, or a step of a long one; `input` is the
+    /// buffer the queue leans on, or empty. Answers how many bytes were sealed.
     ///
     /// # Errors
     /// The coder has come to its end.
     pub(crate) fn seal(&mut self, input: &[u8], store: &mut Store) -> Result<usize, Error> {
-        let Some(mut sealed) = self.sealed.take_if(|sealed| sealed.buffer.is_empty()) else {
+        let is_due = |sealed: &mut Box<Sealed>| sealed.buffer.is_empty() || sealed.long.is_some();
+        let Some(mut sealed) = self.sealed.take_if(is_due) else {
             return Ok(0);
         };
-        let result = self.seal_into(&mut sealed, input, store);
+        let result = if sealed.long.is_some() {
+            Ok(self.seal_step(&mut sealed, input, store))
+        } else {
+            self.seal_into(&mut sealed, input, store)
+        };
         self.sealed = Some(sealed);
         result
     }
@@ -90,13 +122,23 @@ impl Egress {
         let count = self.plain_slices(input, &mut slices);
         let slices = &slices[..count];
         let frames = || slices.iter().flat_map(|slice| frames_of(slice));
-        // Up to the end of the last message that fits, or of the first one.
+        let first = frames().next();
+        let first = first.map(|(frame, size)| (flags_of(&frame), size, frame.body.len()));
+        if let Some((flags, size, body_size)) = first
+            && sealed.sealer.takes_steps(body_size)
+        {
+            return self.begin_long(sealed, flags, (size, body_size), store);
+        }
+        // Up to the end of the last message that fits, or of the last frame of a larger one.
         let (mut next, mut batch) = (Extent::default(), Extent::default());
         for (frame, size) in frames() {
+            let before = next;
             next.frames += 1;
             next.plain += size;
             next.sealed += sealed.sealer.sealed_size(frame.body.len());
-            if batch.frames > 0 && next.sealed > SEALED_SIZE_MAX {
+            let fits = next.sealed <= SEALED_SIZE_MAX;
+            if before.frames > 0 && (!fits || sealed.sealer.takes_steps(frame.body.len())) {
+                next = before;
                 break;
             }
             if !frame.more {
@@ -104,7 +146,6 @@ impl Egress {
             }
         }
         if batch.frames == 0 {
-            // A message in more pieces than are seen at once.
             batch = next;
         }
         let Extent {
@@ -118,13 +159,55 @@ impl Egress {
         let mut buffer = store.take(size);
         for (frame, _) in frames().take(count) {
             let size = sealed.sealer.sealed_size(frame.body.len());
-            let more = if frame.more { MORE } else { 0 };
-            let command = if frame.command { COMMAND } else { 0 };
             let room = buffer.grow(size);
-            sealed.sealer.seal(more | command, frame.body, room)?;
+            sealed.sealer.seal(flags_of(&frame), frame.body, room)?;
         }
         self.put_sealed(sealed, buffer, plain, store);
         Ok(size)
+    }
+
+    /// Begins to seal the frame at the front, of `size` bytes with a body of `body_size`.
+    fn begin_long(
+        &mut self,
+        sealed: &mut Sealed,
+        flags: u8,
+        (size, body_size): (usize, usize),
+        store: &mut Store,
+    ) -> Result<usize, Error> {
+        let sealed_size = sealed.sealer.sealed_size(body_size);
+        let front = sealed_size - body_size;
+        let mut buffer = store.take(sealed_size);
+        let sealing = sealed.sealer.begin(flags, body_size, buffer.grow(front))?;
+        self.put_sealed(sealed, buffer, size - body_size, store);
+        store.charge(&mut self.footprint, size_of::<Long>());
+        sealed.long = Some(Box::new(Long {
+            front,
+            left: body_size,
+            sealing,
+        }));
+        Ok(front)
+    }
+
+    /// Seals the next piece of a long frame, whose body is now at the front.
+    fn seal_step(&mut self, sealed: &mut Sealed, input: &[u8], store: &mut Store) -> usize {
+        let step_size = sealed.sealer.step_size();
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = self.plain_slices(input, &mut slices);
+        let Some((long, piece)) = sealed.long.as_mut().zip(slices[..count].first()) else {
+            return 0;
+        };
+        let size = piece.len().min(step_size).min(long.left);
+        long.sealing.seal(&piece[..size], sealed.buffer.grow(size));
+        long.left -= size;
+        let messages = self.messages;
+        self.advance_plain(size, store);
+        self.count_sealed(sealed, size, messages, store);
+        if let Some(long) = sealed.long.take_if(|long| long.left == 0) {
+            let Long { front, sealing, .. } = *long;
+            store.refund(&mut self.footprint, size_of::<Long>());
+            sealing.finish(sealed.buffer.front_mut(front));
+        }
+        size
     }
 
     /// Puts a buffer in the place of the first `plain` bytes, which it was made of.
@@ -132,12 +215,17 @@ impl Egress {
         store.charge(&mut self.footprint, buffer.capacity());
         let messages = self.messages;
         self.advance_plain(plain, store);
-        sealed.messages = messages - self.messages;
         sealed.growth += (buffer.len() - plain) as u64;
-        self.messages = messages;
-        self.bytes += buffer.len() as u64;
-        store.queued += buffer.len() as u64;
+        self.count_sealed(sealed, buffer.len(), messages, store);
         sealed.buffer = buffer;
+    }
+
+    /// Plain bytes have become `size` sealed ones; there were `messages` messages before.
+    fn count_sealed(&mut self, sealed: &mut Sealed, size: usize, messages: u32, store: &mut Store) {
+        sealed.messages += messages - self.messages;
+        self.messages = messages;
+        self.bytes += size as u64;
+        store.queued += size as u64;
     }
 
     /// The bytes that sealing has added to all that was queued.
@@ -145,9 +233,16 @@ impl Egress {
         self.sealed.as_ref().map_or(0, |sealed| sealed.growth)
     }
 
-    /// The sealed bytes that were not written.
-    pub(super) fn sealed_rest(&self) -> &[u8] {
+    /// The bytes at the front that are sealed, those of an unfinished frame included. For tests.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> usize {
         let sealed = self.sealed.as_deref();
+        sealed.map_or(0, |it| it.buffer.len() - it.written)
+    }
+
+    /// The sealed bytes that can be written, and were not.
+    pub(super) fn sealed_rest(&self) -> &[u8] {
+        let sealed = self.sealed.as_deref().filter(|it| it.long.is_none());
         sealed.map_or(&[], |sealed| &sealed.buffer[sealed.written..])
     }
 
@@ -159,7 +254,7 @@ impl Egress {
             return;
         };
         sealed.written += size;
-        if sealed.written == sealed.buffer.len() {
+        if sealed.written == sealed.buffer.len() && sealed.long.is_none() {
             self.messages -= std::mem::take(&mut sealed.messages);
             sealed.written = 0;
             let buffer = std::mem::take(&mut sealed.buffer);
@@ -170,9 +265,17 @@ impl Egress {
     /// Gives up the sealed bytes and the coder.
     pub(super) fn close_sealed(&mut self, store: &mut Store) {
         if let Some(sealed) = self.sealed.take() {
+            store.refund(&mut self.footprint, sealed.long_size());
             self.give(sealed.buffer, store);
         }
     }
+}
+
+/// The flags of a frame's header, except the one for its form.
+fn flags_of(frame: &Frame<'_>) -> u8 {
+    let more = if frame.more { MORE } else { 0 };
+    let command = if frame.command { COMMAND } else { 0 };
+    more | command
 }
 
 /// How much of a queue is sealed at once.
@@ -196,6 +299,6 @@ fn frames_of(piece: &[u8]) -> impl Iterator<Item = (Frame<'_>, usize)> {
 
 const _: () = {
     // Each is in a box of its own.
-    let size = size_of::<Sealed>() + size_of::<zmtp::Opener>();
+    let size = size_of::<Sealed>() + size_of::<Opener>();
     assert!(size as u64 + 32 <= crate::limits::CODER_MEMORY);
 };

@@ -63,7 +63,7 @@ pub(super) fn held_by(egress: &Egress) -> (usize, Vec<&Shared>) {
         }
     }
     if let Some(sealed) = &egress.sealed {
-        owned += sealed.buffer.capacity();
+        owned += sealed.owned();
     }
     if let Some(apart) = &egress.apart {
         owned += apart.walk();

@@ -134,7 +134,9 @@ impl Node {
         repertoire: Repertoire,
     ) -> Self {
         let seed = ctx.random.next();
-        let core = Core::new(ctx.instant(), &config, seed);
+        let mut core = Core::new(ctx.instant(), &config, seed);
+        let coder_step_size = ctx.random.pick(&[16, 64, 1000, zmtp::STEP_SIZE]);
+        core.set_coder_step_size(coder_step_size);
         let mut proxies: Vec<Option<ProxyId>> = core.proxies().map(Some).collect();
         config.proxies.extend(repertoire.late.iter().cloned());
         proxies.resize(config.proxies.len(), None);
@@ -168,7 +170,7 @@ impl Node {
             is_dead: false,
             is_hurried: false,
             kicked: BTreeSet::new(),
-            model: Model::new(&config, ctx.style, ctx.instant()),
+            model: Model::new(&config, ctx.style, ctx.instant(), coder_step_size),
             config,
             overdue_turns: 0,
             parted: BTreeSet::new(),

@@ -208,27 +208,36 @@ impl Node {
             self.core.egress_to_write(id, input);
             return;
         }
-        let sealed_bytes = |egress: &Egress| {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            egress.slices(&[], &mut slices);
-            slices[0].len()
-        };
+        let plain_bytes = |egress: &Egress| egress.bytes() - egress.sealed_bytes() as u64;
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = egress.plain_slices(input, &mut slices);
         let plain: Vec<Vec<u8>> = slices[..count].iter().map(|it| it.to_vec()).collect();
-        let (had, plain_bytes) = (sealed_bytes(egress), egress.bytes());
+        let had = egress.slices(&[], &mut [IoSlice::new(&[]); SLICES_MAX]) > 0;
+        let (sealed_before, plain_before) = (egress.sealed_bytes(), plain_bytes(egress));
         self.core.egress_to_write(id, input);
         let egress = self.core.egress(id).expect("it is there");
-        let has = sealed_bytes(egress);
-        assert!(has > 0 || egress.is_empty(), "{id:?}: nothing is encrypted");
+        let sealed = egress.sealed_bytes() - sealed_before;
+        let taken = plain_before - plain_bytes(egress);
+        assert!(
+            had || taken > 0 || plain_before == 0,
+            "{id:?}: nothing is encrypted"
+        );
+        // Many frames, a frame that is not long, or a step.
+        let step_max = (64 << 10).max(16 * self.model.coder_step_size + 64);
+        assert!(
+            sealed <= step_max,
+            "{id:?}: {sealed} bytes are encrypted at once"
+        );
         if let Some(mirror) = self.model.mirrors.get_mut(&id) {
             mirror.begin_sealing();
         }
-        if had > 0 {
-            assert_eq!(had, has, "{id:?} encrypts before its kernel has taken all");
-        } else if has > 0 {
-            let left = egress.bytes() - has as u64;
-            let taken = usize::try_from(plain_bytes - left).expect("no more than there was");
+        if had {
+            assert_eq!(sealed, 0, "{id:?} encrypts before its kernel has taken all");
+        } else if taken > 0 {
+            let is_unfinished = egress.slices(&[], &mut [IoSlice::new(&[]); SLICES_MAX]) == 0;
+            let what = "long frames not encrypted at once";
+            ctx.coverage.add(what, u64::from(is_unfinished));
+            let taken = usize::try_from(taken).expect("no more than there was");
             let plain: Vec<IoSlice<'_>> = plain.iter().map(|it| IoSlice::new(it)).collect();
             ctx.coverage.add("encrypted batches", 1);
             self.model.writing(&self.core, id);
@@ -263,6 +272,14 @@ impl Node {
             has_moved = true;
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
+            if count == 0 {
+                // Nothing of a long frame can be sent before its end.
+                if self.core.leaves_rest(id) {
+                    ctx.coverage.add("encrypted in a later turn", 1);
+                    return has_moved;
+                }
+                continue;
+            }
             // The end of a message may be beyond the visible part of a very long queue.
             let offered = if count == SLICES_MAX {
                 count - 2

@@ -14,8 +14,13 @@
 //! short messages then take two blocks of Salsa20 rather than three. `dryoc` has no entrance for
 //! that, so those two blocks come from `salsa20`.
 //!
-//! Boxes need no allocation, and no text is decrypted before its tag is verified. Keys are wiped.
-//! Key streams are not: each belongs to one message, which stands in the clear beside it.
+//! A [`SteppedBox`] is sealed or opened piece by piece, so that a long message does not keep others
+//! waiting. `dryoc` has no entrance for that either: its stream comes from `salsa20`, which has no
+//! vector instructions.
+//!
+//! Boxes need no allocation. No text is decrypted before its tag is verified, except in steps, where
+//! the tag comes to be known with the last piece. Keys are wiped. Key streams are not: each belongs
+//! to one message, which stands in the clear beside it.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
@@ -24,9 +29,12 @@ use dryoc::classic::crypto_box::{
     crypto_box_open_detached_afternm_inplace,
 };
 use dryoc::classic::crypto_core::{crypto_core_hsalsa20, crypto_scalarmult};
-use dryoc::classic::crypto_onetimeauth::{crypto_onetimeauth, crypto_onetimeauth_verify};
-use salsa20::SalsaCore;
-use salsa20::cipher::{KeyIvInit, StreamCipherCore, consts::U10};
+use dryoc::classic::crypto_onetimeauth::{
+    OnetimeauthState, crypto_onetimeauth, crypto_onetimeauth_final, crypto_onetimeauth_init,
+    crypto_onetimeauth_update, crypto_onetimeauth_verify,
+};
+use salsa20::cipher::{KeyIvInit, StreamCipher, StreamCipherCore, consts::U10};
+use salsa20::{Salsa20, SalsaCore};
 use std::cell::RefCell;
 use std::fmt;
 use subtle::ConstantTimeEq;
@@ -248,6 +256,17 @@ impl MessageKey {
         Some(text)
     }
 
+    /// A box with the rest of its nonce, to be sealed or opened in steps.
+    pub(super) fn begin(&self, nonce: u64) -> SteppedBox {
+        let mut stream = Salsa20::new((&*self.subkey).into(), (&nonce.to_be_bytes()).into());
+        let mut tag_key = Zeroizing::new([0; KEY_SIZE]);
+        stream.apply_keystream(&mut tag_key[..]);
+        SteppedBox {
+            authenticator: crypto_onetimeauth_init(&tag_key),
+            stream,
+        }
+    }
+
     fn nonce(&self, rest: u64) -> [u8; NONCE_SIZE] {
         let mut nonce = [0; NONCE_SIZE];
         let (prefix, counter) = nonce.split_at_mut(self.prefix.len());
@@ -261,6 +280,41 @@ impl MessageKey {
 impl fmt::Debug for MessageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MessageKey(hidden)")
+    }
+}
+
+/// A box whose text is sealed or opened piece by piece, in order.
+pub(super) struct SteppedBox {
+    authenticator: OnetimeauthState,
+    stream: Salsa20,
+}
+
+impl SteppedBox {
+    /// Seals the next piece of the text in place.
+    pub(super) fn seal(&mut self, piece: &mut [u8]) {
+        self.stream.apply_keystream(piece);
+        crypto_onetimeauth_update(&mut self.authenticator, piece);
+    }
+
+    /// Opens the next piece of the text in place. It is worth nothing until [`Self::tag`] has turned
+    /// out to be the tag of the box.
+    pub(super) fn open(&mut self, piece: &mut [u8]) {
+        crypto_onetimeauth_update(&mut self.authenticator, piece);
+        self.stream.apply_keystream(piece);
+    }
+
+    /// The tag of all pieces.
+    pub(super) fn tag(self) -> [u8; TAG_SIZE] {
+        let mut tag = [0; TAG_SIZE];
+        crypto_onetimeauth_final(self.authenticator, &mut tag);
+        tag
+    }
+}
+
+/// Shows nothing of the keys.
+impl fmt::Debug for SteppedBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SteppedBox(hidden)")
     }
 }
 

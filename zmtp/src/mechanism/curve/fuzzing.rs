@@ -13,7 +13,7 @@ use super::command::{
 };
 use super::crypto::{BoxKey, TAG_SIZE, derive_public_key, is_low_order};
 use super::{ClientHandshake, CurveClient, CurveServer, Entropy, SecretKey, ServerHandshake};
-use crate::coder::{Coder, Opened};
+use crate::coder::{Coder, Opened, STEP_SIZE};
 use crate::config::SessionConfig;
 use crate::fuzzing::LIMITS;
 use crate::mechanism::{Credentials, Progress};
@@ -273,19 +273,29 @@ impl Sender {
         };
         raw.extend(body);
 
+        let is_stepped = how & 0x40 == 0;
+        self.coder
+            .set_step_size(if is_stepped { 16 } else { STEP_SIZE });
         let opener = &mut self.coder.opener;
         let cut = usize::from(choices.byte()) % raw.len();
         let early = opener.open(&mut raw[..cut], &LIMITS);
         let is_small = data.len() as u64 <= LIMITS.message_size_max;
+        let is_proved = damaged.is_none() && next > self.nonce;
         if let Ok(Opened {
+            coded,
             consumed,
             need,
             plain,
         }) = early
         {
             assert!((consumed, plain) == (0, 0) && need > cut && need <= raw.len());
+            assert!(coded == 0 || is_stepped);
         } else {
-            assert!(!is_small && cut >= 9, "{early:?}");
+            let is_checked = is_stepped && cut >= 9 + 33;
+            assert!(
+                !is_small && cut >= 9 || !is_proved && is_checked,
+                "{early:?}"
+            );
             return false;
         }
         let whole_size = raw.len();
@@ -295,7 +305,6 @@ impl Sender {
             _ => LIMITS.message_size_max,
         };
         let is_legal = inner_flags < 3 && data.len() as u64 <= size_max;
-        let is_proved = damaged.is_none() && next > self.nonce;
         assert_eq!(opened.is_ok(), is_legal && is_proved, "{opened:?}");
         let Ok(opened) = opened else {
             return false;

@@ -9,8 +9,8 @@
 //! finds in the flags outside for the flags of the frame inside, where it could be forged. So MORE
 //! and COMMAND stand inside only, and a frame that has them outside is refused.
 
-use super::crypto::{BoxKey, MessageKey, TAG_SIZE};
-use crate::coder::Opened;
+use super::crypto::{self, BoxKey, MessageKey, SteppedBox, TAG_SIZE};
+use crate::coder::{Opened, STEP_SIZE};
 use crate::error::{Error, Internal, Malformed, Misbehaved, Unverified};
 use crate::limits::Limits;
 use crate::wire::header::{
@@ -23,6 +23,10 @@ const NAME: &[u8; 8] = b"\x07MESSAGE";
 const FRONT_SIZE: usize = NAME.len() + size_of::<u64>();
 /// Bytes of a body that are not data.
 const OVERHEAD: usize = FRONT_SIZE + TAG_SIZE + 1;
+
+/// A frame whose body has so many steps or more is sealed and opened in steps: it takes several
+/// times as long as at once, where a processor has vector instructions.
+const STEPS_MIN: usize = 16;
 
 /// The inner flag of a frame that others of its message follow.
 const INNER_MORE: u8 = 0x01;
@@ -37,6 +41,30 @@ pub(crate) struct Opener {
     key: MessageKey,
     /// The last nonce.
     nonce: u64,
+    /// Most bytes of a long frame that are opened at once.
+    step_size: usize,
+    /// The frame at the front of the input, if it is being opened in steps.
+    stepped: Option<Box<Stepped>>,
+}
+
+/// A frame that is being opened in steps. Opened data takes the place that it has once the frame is
+/// opened, so that it moves only once.
+///
+/// ```text
+/// room for the plain header | opened data | void | sealed text
+/// ```
+#[derive(Debug)]
+struct Stepped {
+    /// Bytes in front of the text.
+    front_size: usize,
+    inner_flags: u8,
+    nonce: u64,
+    /// Bytes of the text that were opened.
+    opened_size: usize,
+    tag: [u8; TAG_SIZE],
+    text: SteppedBox,
+    /// Bytes of the text: the inner flags and the data.
+    text_size: usize,
 }
 
 /// Seals what the peer is sent. It has no copies: two of them would send the same nonce twice.
@@ -45,6 +73,14 @@ pub(crate) struct Sealer {
     key: MessageKey,
     /// The last nonce.
     nonce: u64,
+    /// Most bytes of a long frame that are sealed at once.
+    step_size: usize,
+}
+
+/// A frame that is being sealed in steps.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    text: SteppedBox,
 }
 
 impl Opener {
@@ -54,12 +90,22 @@ impl Opener {
             deferred: None,
             key: MessageKey::new(key, prefix),
             nonce,
+            step_size: STEP_SIZE,
+            stepped: None,
         }
     }
 
-    /// Opens the whole frames at the front of `raw` in place. The plain frames then stand there,
-    /// one behind the other, in the form in which a peer without encryption sends them. Sizes are
-    /// compared with `limits` before the body of a frame has come.
+    pub(crate) fn set_step_size(&mut self, bytes: usize) {
+        self.step_size = bytes;
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.stepped.as_deref().map_or(0, size_of_val)
+    }
+
+    /// Opens frames at the front of `raw` in place, at most a step of a long one. The plain frames
+    /// then stand there, one behind the other, in the form in which a peer without encryption sends
+    /// them. Sizes are compared with `limits` before the body of a frame has come.
     ///
     /// # Errors
     /// The frame at the front is illegal; the frames in front of an illegal one are opened first.
@@ -68,30 +114,42 @@ impl Opener {
         if let Some(error) = self.deferred.take() {
             return Err(error);
         }
-        let mut opened = Opened {
-            consumed: 0,
-            need: 0,
-            plain: 0,
-        };
-        while opened.need == 0 {
+        let mut opened = Opened::default();
+        loop {
             match self.open_next(raw, &mut opened, limits) {
+                Ok(true) if opened.coded < self.step_size => {}
+                Ok(_) => return Ok(opened),
                 Err(error) if opened.consumed > 0 => {
-                    self.deferred = Some(error);
+                    self.defer(error);
                     opened.need = 1;
+                    return Ok(opened);
                 }
-                result => result?,
+                Err(error) => return Err(error),
             }
         }
-        Ok(opened)
     }
 
-    /// Opens the next frame, or says how many bytes it needs.
+    /// The next call is to fail.
+    pub(crate) fn defer(&mut self, error: Error) {
+        self.deferred = Some(error);
+    }
+
+    /// Opens the next frame, or a step of it, or says how many bytes it needs. Returns whether there
+    /// may be more to open.
     fn open_next(
         &mut self,
         raw: &mut [u8],
         opened: &mut Opened,
         limits: &Limits,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
+        if let Some(mut stepped) = self.stepped.take() {
+            if stepped.open_more(raw, self.step_size, opened) {
+                self.end_steps(*stepped, raw, opened, limits)?;
+            } else {
+                self.stepped = Some(stepped);
+            }
+            return Ok(false);
+        }
         let legal = Legal {
             command_size_max: 0,
             flags: LegalFlags::V2_ALONE,
@@ -103,17 +161,20 @@ impl Opener {
         let rest = raw.get(opened.consumed..).unwrap_or_default();
         let Some(header) = Header::parse(rest, &legal)? else {
             opened.need = Header::size_of(rest);
-            return Ok(());
+            return Ok(false);
         };
         if header.body_size < OVERHEAD {
             return Err(Malformed::MessageCommand.into());
         }
         let size = header.size.saturating_add(header.body_size);
+        if header.body_size / STEPS_MIN >= self.step_size {
+            return self.begin_steps(&header, rest, opened);
+        }
         let body = opened.consumed + header.size;
         let end = opened.consumed.saturating_add(size);
         let Some(sealed) = raw.get_mut(body..end) else {
             opened.need = size;
-            return Ok(());
+            return Ok(false);
         };
         let inner_flags = self.open_body(sealed)?;
         let data = body + OVERHEAD;
@@ -121,29 +182,113 @@ impl Opener {
         opened.plain += put_header(raw, opened.plain, flags, end - data);
         raw.copy_within(data..end, opened.plain);
         opened.plain += end - data;
+        opened.coded += size;
         opened.consumed = end;
+        Ok(true)
+    }
+
+    /// Begins to open the long frame at the front of `rest`, once a step of it is there and the
+    /// frames before it are out of the way. Returns whether that is so.
+    fn begin_steps(
+        &mut self,
+        header: &Header,
+        rest: &[u8],
+        opened: &mut Opened,
+    ) -> Result<bool, Error> {
+        if rest.len() < header.size + OVERHEAD.max(self.step_size) {
+            opened.need = header.size.saturating_add(header.body_size);
+            return Ok(false);
+        }
+        if opened.consumed > 0 {
+            return Ok(false);
+        }
+        let body = rest.get(header.size..).unwrap_or_default();
+        let (nonce, sealed) = self.check_front(body)?;
+        let tag = sealed.first_chunk().ok_or(Malformed::MessageCommand)?;
+        self.stepped = Some(Box::new(Stepped {
+            front_size: header.size + FRONT_SIZE + TAG_SIZE,
+            inner_flags: 0,
+            nonce,
+            opened_size: 0,
+            tag: *tag,
+            text: self.key.begin(nonce),
+            text_size: header.body_size - FRONT_SIZE - TAG_SIZE,
+        }));
+        Ok(true)
+    }
+
+    /// All pieces of a long frame are open.
+    fn end_steps(
+        &mut self,
+        stepped: Stepped,
+        raw: &mut [u8],
+        opened: &mut Opened,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        if !crypto::is_equal(&stepped.text.tag(), &stepped.tag) {
+            return Err(Unverified::Message.into());
+        }
+        self.nonce = stepped.nonce;
+        let data_size = stepped.text_size - 1;
+        let flags = plain_flags(stepped.inner_flags, data_size, limits)?;
+        opened.plain = put_header(raw, 0, flags, data_size) + data_size;
+        opened.consumed = stepped.front_size + stepped.text_size;
         Ok(())
     }
 
     /// Opens the body of a frame in place and returns the inner flags.
     fn open_body(&mut self, body: &mut [u8]) -> Result<u8, Error> {
-        let (name, rest) = body
-            .split_first_chunk_mut()
-            .ok_or(Malformed::MessageCommand)?;
-        if name != NAME {
-            return Err(Misbehaved::NotEncrypted.into());
-        }
-        let (nonce, sealed) = rest
-            .split_first_chunk_mut()
-            .ok_or(Malformed::MessageCommand)?;
-        let nonce = u64::from_be_bytes(*nonce);
-        if nonce <= self.nonce {
-            return Err(Unverified::Nonce.into());
-        }
+        let (nonce, _) = self.check_front(body)?;
+        let sealed = body.get_mut(FRONT_SIZE..).unwrap_or_default();
         let text = self.key.open(nonce, sealed).ok_or(Unverified::Message)?;
         let &inner_flags = text.first().ok_or(Malformed::MessageCommand)?;
         self.nonce = nonce;
         Ok(inner_flags)
+    }
+
+    /// The nonce and the box of a body, whose name is right.
+    fn check_front<'a>(&self, body: &'a [u8]) -> Result<(u64, &'a [u8]), Error> {
+        let (name, rest) = body.split_first_chunk().ok_or(Malformed::MessageCommand)?;
+        if name != NAME {
+            return Err(Misbehaved::NotEncrypted.into());
+        }
+        let (nonce, sealed) = rest.split_first_chunk().ok_or(Malformed::MessageCommand)?;
+        let nonce = u64::from_be_bytes(*nonce);
+        if nonce <= self.nonce {
+            return Err(Unverified::Nonce.into());
+        }
+        Ok((nonce, sealed))
+    }
+}
+
+impl Stepped {
+    /// Opens the next piece of the text, at most `step_size` bytes; returns whether it was the last.
+    fn open_more(&mut self, raw: &mut [u8], step_size: usize, opened: &mut Opened) -> bool {
+        let start = self.front_size + self.opened_size;
+        let size = raw.len().saturating_sub(start);
+        let size = size.min(step_size).min(self.text_size - self.opened_size);
+        let Some(piece) = raw.get_mut(start..start + size) else {
+            return false;
+        };
+        self.text.open(piece);
+        opened.coded += size;
+        let mut data = start..start + size;
+        if self.opened_size == 0
+            && let Some(inner_flags) = piece.first()
+        {
+            self.inner_flags = *inner_flags;
+            data.start += 1;
+        }
+        // The header of the same size, without the overhead in front of the data.
+        let plain_header_size = header_size(self.text_size - 1);
+        let void_size = self.front_size + 1 - plain_header_size;
+        raw.copy_within(data.clone(), data.start - void_size);
+        self.opened_size += size;
+        let is_whole = self.opened_size == self.text_size;
+        if !is_whole && data.end == raw.len() {
+            opened.need = self.front_size + self.text_size;
+        }
+        is_whole
     }
 }
 
@@ -156,18 +301,29 @@ impl Sealer {
         Self {
             key: MessageKey::new(key, prefix),
             nonce,
+            step_size: STEP_SIZE,
         }
+    }
+
+    pub(crate) fn set_step_size(&mut self, bytes: usize) {
+        self.step_size = bytes;
+    }
+
+    pub(crate) fn step_size(&self) -> usize {
+        self.step_size
+    }
+
+    /// Whether a frame with a body of `body_size` bytes is to be sealed in steps.
+    #[inline]
+    pub(crate) fn takes_steps(&self, body_size: usize) -> bool {
+        body_size / STEPS_MIN >= self.step_size
     }
 
     /// How long a frame with a body of `body_size` bytes is once it is sealed, its header included.
     #[inline]
     pub(crate) fn sealed_size(body_size: usize) -> usize {
         let sealed_body_size = body_size + OVERHEAD;
-        if sealed_body_size > SHORT_BODY_SIZE_MAX {
-            LONG_SIZE + sealed_body_size
-        } else {
-            SHORT_SIZE + sealed_body_size
-        }
+        header_size(sealed_body_size) + sealed_body_size
     }
 
     /// Seals a frame into `out`: `flags` are those of its plain header.
@@ -179,15 +335,7 @@ impl Sealer {
     /// If `out` is not as long as [`Self::sealed_size`] says.
     pub(crate) fn seal(&mut self, flags: u8, body: &[u8], out: &mut [u8]) -> Result<(), Error> {
         assert_eq!(out.len(), Self::sealed_size(body.len()), "the sealed size");
-        let nonce = self.nonce.checked_add(1).filter(|nonce| *nonce < u64::MAX);
-        let nonce = nonce.ok_or(Internal::NoncesUsedUp)?;
-        self.nonce = nonce;
-        let header_size = put_header(out, 0, 0, body.len() + OVERHEAD);
-        let frame = out.get_mut(header_size..).unwrap_or_default();
-        let (front, sealed) = frame.split_at_mut(FRONT_SIZE);
-        let (name, counter) = front.split_at_mut(NAME.len());
-        name.copy_from_slice(NAME);
-        counter.copy_from_slice(&nonce.to_be_bytes());
+        let (nonce, sealed) = self.put_front(body.len(), out)?;
         let (_, text) = sealed.split_at_mut(TAG_SIZE);
         if let Some((inner_flags, data)) = text.split_first_mut() {
             *inner_flags = self::inner_flags(flags);
@@ -195,6 +343,65 @@ impl Sealer {
         }
         self.key.seal(nonce, sealed);
         Ok(())
+    }
+
+    /// Begins to seal a frame with a body of `body_size` bytes in steps: writes all that stands in
+    /// front of the data, with room for the tag.
+    ///
+    /// # Errors
+    /// If no nonce is left. The connection is then to be closed.
+    ///
+    /// # Panics
+    /// If `front` is not as long as [`Self::sealed_size`] says, without the body.
+    pub(crate) fn begin(
+        &mut self,
+        flags: u8,
+        body_size: usize,
+        front: &mut [u8],
+    ) -> Result<Sealing, Error> {
+        let size = Self::sealed_size(body_size) - body_size;
+        assert_eq!(front.len(), size, "the size of the front");
+        let (nonce, sealed) = self.put_front(body_size, front)?;
+        let mut text = self.key.begin(nonce);
+        let (_, inner_flags) = sealed.split_at_mut(TAG_SIZE);
+        inner_flags.fill(self::inner_flags(flags));
+        text.seal(inner_flags);
+        Ok(Sealing { text })
+    }
+
+    /// Writes what stands in front of the box; returns its nonce, and the rest of `out`.
+    fn put_front<'a>(
+        &mut self,
+        body_size: usize,
+        out: &'a mut [u8],
+    ) -> Result<(u64, &'a mut [u8]), Error> {
+        let nonce = self.nonce.checked_add(1).filter(|nonce| *nonce < u64::MAX);
+        let nonce = nonce.ok_or(Internal::NoncesUsedUp)?;
+        self.nonce = nonce;
+        let header_size = put_header(out, 0, 0, body_size + OVERHEAD);
+        let frame = out.get_mut(header_size..).unwrap_or_default();
+        let (front, sealed) = frame.split_at_mut(FRONT_SIZE);
+        let (name, counter) = front.split_at_mut(NAME.len());
+        name.copy_from_slice(NAME);
+        counter.copy_from_slice(&nonce.to_be_bytes());
+        Ok((nonce, sealed))
+    }
+}
+
+impl Sealing {
+    /// Seals the next piece of the data into `out`, which is as long.
+    pub(crate) fn seal(&mut self, piece: &[u8], out: &mut [u8]) {
+        out.copy_from_slice(piece);
+        self.text.seal(out);
+    }
+
+    /// All pieces of the data are sealed: writes the tag into what [`Sealer::begin`] wrote.
+    pub(crate) fn finish(self, front: &mut [u8]) {
+        let tag = self.text.tag();
+        let start = front.len().saturating_sub(TAG_SIZE + 1);
+        if let Some(room) = front.get_mut(start..start + TAG_SIZE) {
+            room.copy_from_slice(&tag);
+        }
     }
 }
 
@@ -220,6 +427,15 @@ fn plain_flags(inner_flags: u8, size: usize, limits: &Limits) -> Result<u8, Malf
         0 => Ok(0),
         INNER_MORE => Ok(MORE),
         _ => Err(Malformed::Flags),
+    }
+}
+
+/// The size of the header of a frame.
+fn header_size(body_size: usize) -> usize {
+    if body_size > SHORT_BODY_SIZE_MAX {
+        LONG_SIZE
+    } else {
+        SHORT_SIZE
     }
 }
 

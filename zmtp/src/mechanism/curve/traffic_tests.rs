@@ -258,9 +258,8 @@ fn a_body_too_short_for_a_message_is_refused_at_its_header() {
     let (_, mut opener) = pair(2);
     let opened = opener.open(&mut [0, 33], &Limits::default());
     let expected = Opened {
-        consumed: 0,
         need: 35,
-        plain: 0,
+        ..Opened::default()
     };
     assert_eq!(opened, Ok(expected));
 }
@@ -337,4 +336,126 @@ fn frames_before_an_illegal_one_are_opened_first() {
     assert!(raw.starts_with(&plain(MORE, b"good")));
     let illegal = opener.open(&mut raw[opened.consumed..], &Limits::default());
     assert_eq!(illegal, Err(Malformed::MessageCommand.into()));
+}
+
+/// Both of a connection, with steps so small that most frames are long.
+fn stepping() -> (Sealer, Opener) {
+    let (mut sealer, mut opener) = pair(2);
+    sealer.set_step_size(16);
+    opener.set_step_size(16);
+    (sealer, opener)
+}
+
+/// Seals a frame in pieces of this size.
+fn seal_in_steps(sealer: &mut Sealer, flags: u8, body: &[u8], size: usize) -> Vec<u8> {
+    let mut out = vec![0xaa; Sealer::sealed_size(body.len())];
+    let (front, data) = out.split_at_mut(Sealer::sealed_size(body.len()) - body.len());
+    let mut sealing = sealer.begin(flags, body.len(), front).unwrap();
+    for (piece, room) in body.chunks(size).zip(data.chunks_mut(size)) {
+        sealing.seal(piece, room);
+    }
+    sealing.finish(front);
+    out
+}
+
+#[test]
+fn a_frame_sealed_in_steps_is_the_same() {
+    for size in [0, 1, 222, 223, 300, 5000] {
+        let body: Vec<u8> = (0..=250).cycle().take(size).collect();
+        for piece in [1, 16, 63, 64, 65, 4096] {
+            let (mut at_once, _) = pair(2);
+            let (mut stepped, _) = pair(2);
+            for flags in [0, MORE, COMMAND] {
+                assert_eq!(
+                    seal_in_steps(&mut stepped, flags, &body, piece),
+                    seal(&mut at_once, flags, &body),
+                    "{size} bytes in pieces of {piece}"
+                );
+            }
+        }
+    }
+}
+
+/// Opens what arrives in pieces of this size, step by step.
+fn open_in_steps(opener: &mut Opener, raw: &[u8], size: usize) -> Result<Vec<u8>, Error> {
+    let (mut held, mut plain) = (Vec::new(), Vec::new());
+    for piece in raw.chunks(size) {
+        held.extend_from_slice(piece);
+        loop {
+            let opened = opener.open(&mut held, &Limits::default())?;
+            assert!(opened.coded < 16 + 16 * 16 + 9, "{opened:?}");
+            plain.extend_from_slice(&held[..opened.plain]);
+            held.drain(..opened.consumed);
+            if opened.need > 0 {
+                assert!(
+                    opened.need > held.len(),
+                    "it waits for bytes that are there"
+                );
+                break;
+            }
+            assert!(opened.coded > 0, "a step for nothing");
+        }
+    }
+    assert_eq!(held, [], "all is opened");
+    Ok(plain)
+}
+
+#[test]
+fn long_frames_are_opened_in_steps_however_they_arrive() {
+    let body: Vec<u8> = (0..=250).cycle().take(1000).collect();
+    for piece in (1..80).chain([255, 256, 257, 1041, 1042, 1043, 5000]) {
+        let (mut sealer, mut opener) = stepping();
+        let (mut raw, mut expected) = (Vec::new(), Vec::new());
+        for (flags, size) in [(MORE, 5), (0, 1000), (MORE, 223), (COMMAND, 300), (0, 999)] {
+            raw.extend(seal(&mut sealer, flags, &body[..size]));
+            expected.extend(plain(flags, &body[..size]));
+        }
+        let opened = open_in_steps(&mut opener, &raw, piece);
+        assert_eq!(opened, Ok(expected), "in pieces of {piece}");
+    }
+}
+
+#[test]
+fn every_bit_of_a_long_frame_counts() {
+    let (mut sealer, _) = stepping();
+    let raw = seal(&mut sealer, MORE, &[b'x'; 300]);
+    for bit in 9 * 8..8 * raw.len() {
+        let (_, mut opener) = stepping();
+        let mut flipped = raw.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let error = open_in_steps(&mut opener, &flipped, 100).unwrap_err();
+        let expected = match bit / 8 {
+            9..17 => Misbehaved::NotEncrypted.into(),
+            17..25 if flipped[17..25] <= *2_u64.to_be_bytes().as_slice() => {
+                Unverified::Nonce.into()
+            }
+            _ => Error::from(Unverified::Message),
+        };
+        assert_eq!(error, expected, "bit {bit}");
+    }
+}
+
+#[test]
+fn a_long_frame_has_flags_inside_too() {
+    for flags in 3..=255 {
+        let (_, mut opener) = stepping();
+        let (sealer, _) = pair(0);
+        let mut sealed = [&[0; TAG_SIZE][..], &[flags], &[b'x'; 300]].concat();
+        sealer.key.seal(3, &mut sealed);
+        let mut raw = vec![0; LONG_SIZE];
+        put_header(&mut raw, 0, 0, FRONT_SIZE + sealed.len());
+        raw.extend([&NAME[..], &3_u64.to_be_bytes(), &sealed].concat());
+        let opened = open_in_steps(&mut opener, &raw, 77);
+        assert_eq!(opened, Err(Malformed::Flags.into()), "{flags:02x}");
+    }
+}
+
+/// Nothing is begun for a header alone.
+#[test]
+fn an_announced_long_frame_costs_nothing() {
+    let (mut sealer, mut opener) = stepping();
+    let mut raw = seal(&mut sealer, 0, &[b'x'; 1000]);
+    let opened = opener.open(&mut raw[..41], &Limits::default()).unwrap();
+    assert_eq!((opened.coded, opened.need), (0, 1042));
+    assert!(opener.stepped.is_none());
 }
