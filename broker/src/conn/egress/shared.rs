@@ -6,6 +6,9 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Most bytes that are copied to free a block: more would keep other connections waiting.
+const COPIED_SIZE_MAX: usize = 1 << 20;
+
 /// Memory of all shared blocks. It is a counter of its own, not a field of the store, because the
 /// last owner of a block may have no access to the store.
 #[derive(Clone, Debug, Default)]
@@ -79,9 +82,10 @@ impl Shared {
         self.block.size
     }
 
-    /// Whether the block is much too large for `left` bytes of it.
+    /// Whether the block is much too large for `left` bytes of it, so few that they are copied
+    /// quickly.
     pub(super) fn is_wasted_on(&self, left: usize) -> bool {
-        (left as u64) < self.block.size / 4
+        (left as u64) < self.block.size / 4 && left <= COPIED_SIZE_MAX
     }
 
     /// The address that identifies the block.
