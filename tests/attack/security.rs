@@ -2,8 +2,8 @@
 //! or passwords. The times of its requests, and of others that log in, are part of the table.
 
 use std::fs::{self, Permissions};
-use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use zmqd_tests::clock::idle;
 use zmqd_tests::raw::{COMMAND, frame, greeting};
 use zmqd_tests::{Scratch, Stopwatch, binary};
 use zmtp::curve::{CurveClient, Entropy, SecretKey};
+use zmtp::encode::append_message;
 use zmtp::plain::{Password, PlainClient};
 use zmtp::{MechanismConfig, SessionConfig, SocketType};
 
@@ -29,6 +30,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
         .options("frontend.curve_secret = \"SECRET_FILE\"\nfrontend.curve_clients = \"any\""),
     Attack::new("a flood of passwords", "queue", passwords)
         .options("frontend.plain_users = \"USERS_FILE\""),
+    Attack::new("64 MiB frames with CURVE", "streamer", long_frames).options(
+        "frontend.curve_secret = \"SECRET_FILE\"\nfrontend.curve_clients = \"any\"
+        backend.curve_secret = \"SECRET_FILE\"\nbackend.curve_clients = \"any\"",
+    ),
 ];
 
 /// A key pair that libzmq's documentation publishes.
@@ -89,10 +94,7 @@ impl Files {
 /// Thousands of connections that say nothing, and valid HELLOs, which cost a server of CURVE two
 /// multiplications each, and a client that sends the same one again and again nothing.
 fn hellos(scene: &mut Scene) -> String {
-    let secret = || SecretKey::generate(Entropy::SYSTEM).expect("the system has random numbers");
-    let server: SecretKey = SECRET.parse().expect("a key");
-    let client = CurveClient::new(secret(), server.public_key());
-    let config = dealer(MechanismConfig::CurveClient(Arc::new(client)));
+    let config = with_key(SocketType::Dealer);
     let mut server_greeting = greeting("CURVE");
     server_greeting[AS_SERVER] = 1;
     let hello = hello_of(&config, &server_greeting);
@@ -109,18 +111,52 @@ fn hellos(scene: &mut Scene) -> String {
 /// Wrong passwords, each of which the server has to hash.
 fn passwords(scene: &mut Scene) -> String {
     let client = PlainClient::new(USER.as_bytes(), Password::new(PASSWORD.as_bytes()));
-    let config = dealer(MechanismConfig::PlainClient(Arc::new(
-        client.expect("short"),
-    )));
+    let config = SessionConfig {
+        mechanism: MechanismConfig::PlainClient(Arc::new(client.expect("short"))),
+        ..SessionConfig::new(SocketType::Dealer)
+    };
     let wrong = frame(COMMAND, b"\x05HELLO\x07weather\x04rain");
     let hello = [&greeting("PLAIN")[..], &wrong].concat();
     flood(scene, &config, &hello, PASSWORD_LOGIN_MAX)
 }
 
-fn dealer(mechanism: MechanismConfig) -> SessionConfig {
+/// One peer sends frames whose encryption takes a good part of a second, another one reads them.
+fn long_frames(scene: &mut Scene) -> String {
+    const SIZE: usize = 64 << 20;
+    let source = Link::open_with(scene.frontend(), &with_key(SocketType::Push));
+    let sink = Link::open_with(scene.backend(), &with_key(SocketType::Pull)).stream();
+    sink.set_read_timeout(Some(Duration::from_secs(3)))
+        .expect("it is open");
+    let reader = thread::spawn(move || read_all(sink));
+    let mut long = Vec::new();
+    append_message(&mut long, &[&vec![b'x'; SIZE]]);
+    let mut sent = 0;
+    while scene.again() {
+        source.send(&long).expect("the broker reads");
+        sent += 1;
+    }
+    let read = reader.join().expect("it does not panic");
+    assert!(read > sent * SIZE, "{sent} frames, {read} bytes read");
+    format!("{sent} frames")
+}
+
+/// The number of bytes that come until there are no more for some time.
+fn read_all(mut stream: TcpStream) -> usize {
+    let (mut buffer, mut count) = (vec![0; 256 << 10], 0);
+    while let Ok(size @ 1..) = stream.read(&mut buffer) {
+        count += size;
+    }
+    count
+}
+
+/// A client of CURVE with new keys.
+fn with_key(socket_type: SocketType) -> SessionConfig {
+    let secret = SecretKey::generate(Entropy::SYSTEM).expect("the system has random numbers");
+    let server: SecretKey = SECRET.parse().expect("a key");
+    let client = CurveClient::new(secret, server.public_key());
     SessionConfig {
-        mechanism,
-        ..SessionConfig::new(SocketType::Dealer)
+        mechanism: MechanismConfig::CurveClient(Arc::new(client)),
+        ..SessionConfig::new(socket_type)
     }
 }
 

@@ -307,6 +307,34 @@ fn the_command_line_gives_both_sides_their_keys() {
     );
 }
 
+/// Frames of 8 MiB and more are opened and sealed in steps; libzmq does it at once.
+#[test]
+fn long_frames_pass_as_they_are() {
+    let keys = Keys::new("long", &["server", "client"]);
+    let broker = Zmqd::streamer(&[
+        "--curve-secret",
+        &keys.path("server.key_secret"),
+        "--curve-clients",
+        &keys.path("client.key"),
+    ]);
+    let mut python = Python::beside(&broker);
+    python.set("keys", &keys.path(""));
+    python.run(
+        r#"
+        import os
+        client = clients_of(keys)
+        source, sink = client(zmq.PUSH, frontend, "client"), client(zmq.PULL, backend, "client")
+        edge = 8 << 20
+        for size in [edge - 34, edge - 33, edge - 32, edge, 3 * edge + 7, 1, 9 * edge]:
+            frames = [b"head", os.urandom(size), b"", os.urandom(edge + 5), b"tail"]
+            source.send_multipart(frames)
+            received = sink.recv_multipart()
+            assert [len(it) for it in received] == [len(it) for it in frames]
+            assert received == frames
+        "#,
+    );
+}
+
 /// Peers without CURVE get the greeting of the broker, or a part of it, and no byte more: neither
 /// the socket type nor the name of the other side.
 #[test]
