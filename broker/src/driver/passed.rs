@@ -148,7 +148,12 @@ fn find_http(config: &Config, passed: &PassedSocket) -> Result<Option<ForHttp>, 
     let listener = address.map(|address| found.listener(address));
     let fits = listener.transpose().map_err(unusable)?.flatten().is_some();
     if found.is_named && !fits {
-        return Err("is not at the address of HTTP: let http have this address".to_owned());
+        let address = found.socket.local_addr().map_err(unusable)?;
+        let why = match address.as_socket() {
+            Some(_) => "is not at the address of HTTP: let http have this address",
+            None => "is not a socket of TCP, as HTTP needs: write ListenStream=ADDRESS:PORT",
+        };
+        return Err(why.to_owned());
     }
     Ok(fits.then_some(found))
 }

@@ -133,11 +133,15 @@ fn passed_sockets_serve_http_and_the_control_of_the_broker() {
 fn a_passed_socket_for_http_or_the_control_must_be_at_its_place() {
     let path = Scratch::absent("sock");
     let config = with_http(&path);
-    let other = Scratch::absent("sock");
+    let [other, third] = [(); 2].map(|()| Scratch::absent("sock"));
     for (socket, expected) in [
         (
             "http=127.0.0.2:0".to_owned(),
             "is not at the address of HTTP",
+        ),
+        (
+            format!("http={}", third.path()),
+            "write ListenStream=ADDRESS:PORT",
         ),
         (
             format!("control={}", other.path()),
