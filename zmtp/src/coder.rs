@@ -38,7 +38,12 @@ pub struct Opener(pub(crate) traffic::Opener);
 #[derive(Debug)]
 pub struct Sealer(pub(crate) traffic::Sealer);
 
-/// A frame that is being sealed in steps.
+/// The first pass over the body of a frame that is sealed in steps: its tag stands in front, and
+/// nothing else of it is kept.
+#[derive(Debug)]
+pub struct Tagging(traffic::Tagging);
+
+/// The second pass over the body of a frame that is sealed in steps.
 #[derive(Debug)]
 pub struct Sealing(traffic::Sealing);
 
@@ -141,8 +146,8 @@ impl Sealer {
         self.0.takes_steps(body_size)
     }
 
-    /// Begins to seal a frame in steps: writes what stands in front of its sealed body, which is as
-    /// long as the body itself.
+    /// Begins to seal a frame in steps: writes a part of what stands in front of its sealed body,
+    /// which is as long as the body itself.
     ///
     /// # Errors
     /// The keys are used up.
@@ -154,8 +159,8 @@ impl Sealer {
         flags: u8,
         body_size: usize,
         front: &mut [u8],
-    ) -> Result<Sealing, Error> {
-        self.0.begin(flags, body_size, front).map(Sealing)
+    ) -> Result<Tagging, Error> {
+        self.0.begin(flags, body_size, front).map(Tagging)
     }
 
     /// Seals the whole frames at the front of `plain`, and appends them to `out` until that has
@@ -184,6 +189,19 @@ impl Sealer {
     }
 }
 
+impl Tagging {
+    /// Adds the next piece of the body.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.0.add(piece);
+    }
+
+    /// All pieces of the body were added: completes what [`Sealer::begin`] wrote.
+    #[must_use]
+    pub fn finish(self, front: &mut [u8]) -> Sealing {
+        Sealing(self.0.finish(front))
+    }
+}
+
 impl Sealing {
     /// Seals the next piece of the body into `out`.
     ///
@@ -191,10 +209,5 @@ impl Sealing {
     /// If `out` is not as long as the piece.
     pub fn seal(&mut self, piece: &[u8], out: &mut [u8]) {
         self.0.seal(piece, out);
-    }
-
-    /// All pieces of the body are sealed: completes what [`Sealer::begin`] wrote.
-    pub fn finish(self, front: &mut [u8]) {
-        self.0.finish(front);
     }
 }

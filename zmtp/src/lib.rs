@@ -112,7 +112,7 @@ pub mod fuzzing;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use coder::{Coder, Opened, Opener, STEP_SIZE, Sealer, Sealing};
+pub use coder::{Coder, Opened, Opener, STEP_SIZE, Sealer, Sealing, Tagging};
 pub use config::{MechanismConfig, SessionConfig};
 pub use deframer::{Deframer, Found, Span};
 pub use error::{

@@ -384,8 +384,8 @@ impl Egress {
     }
 
     /// The pieces to send next, at most [`SLICES_MAX`]; `input` is the buffer that the queue refers
-    /// to, or empty. Returns their number: 0 while a long frame is being sealed, of which nothing
-    /// can be sent before its end.
+    /// to, or empty. Returns their number: 0 while a long frame is being sealed, and nothing of it
+    /// can be sent yet.
     pub fn slices<'a>(&'a self, input: &'a [u8], out: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         if self.is_sealed() {
             out[0] = IoSlice::new(self.sealed_rest());

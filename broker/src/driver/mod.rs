@@ -601,7 +601,7 @@ impl Broker {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
             if count == 0 {
-                // Nothing of a long frame can be written before its end.
+                // A long frame is being sealed, of which nothing can be written yet.
                 if self.core.leaves_rest(id) {
                     return;
                 }

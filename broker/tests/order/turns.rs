@@ -167,15 +167,14 @@ impl Loop {
         {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = egress.slices(input, &mut slices);
-            if count == 0 {
-                if self.core.leaves_rest(id) {
-                    return;
-                }
-                continue;
-            }
             let bytes: Vec<u8> = slices[..count].iter().flat_map(|it| it.to_vec()).collect();
-            self.core.handle_written(id, bytes.len(), false);
-            self.sent.entry(id).or_default().extend(bytes);
+            if count > 0 {
+                self.core.handle_written(id, bytes.len(), false);
+                self.sent.entry(id).or_default().extend(bytes);
+            }
+            if input.is_empty() && self.core.leaves_rest(id) {
+                return;
+            }
         }
     }
 

@@ -66,13 +66,14 @@ const CABLE_SIZE_MAX: usize = 16 << 10;
 
 fn seal_in_steps(sealer: &mut Sealer, flags: u8, body: &[u8], out: &mut [u8]) -> Result<(), Error> {
     let (front, mut rest) = out.split_at_mut(out.len() - body.len());
-    let mut sealing = sealer.begin(flags, body.len(), front)?;
+    let mut tagging = sealer.begin(flags, body.len(), front)?;
+    body.chunks(STEP_SIZE).for_each(|piece| tagging.add(piece));
+    let mut sealing = tagging.finish(front);
     for piece in body.chunks(STEP_SIZE) {
         let (room, behind) = rest.split_at_mut(piece.len());
         sealing.seal(piece, room);
         rest = behind;
     }
-    sealing.finish(front);
     Ok(())
 }
 

@@ -103,11 +103,11 @@ impl Buffer {
         }
     }
 
-    /// The first `size` bytes, to be overwritten.
-    pub(super) fn front_mut(&mut self, size: usize) -> &mut [u8] {
+    /// All bytes, to be overwritten.
+    pub(super) fn whole_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Heap(heap) => &mut heap[..size],
-            Self::Pages(Pages { map, .. }) => &mut map[..size],
+            Self::Heap(heap) => heap,
+            Self::Pages(Pages { len, map }) => &mut map[..*len],
         }
     }
 

@@ -11,15 +11,16 @@
 //! dropped, replaced or given to another peer. Sealed frames have their place in the order that
 //! the peer expects, so that they are as good as written.
 //!
-//! A long frame is sealed in steps. Nothing of it can be written before the last one, since its tag
-//! stands in front.
+//! A long frame is sealed in steps, of which only one is in memory. Its tag stands in front, so that
+//! its body passes twice: once for the tag, while nothing can be written, and then piece by piece as
+//! the kernel takes them.
 
 use super::buffer::Buffer;
 use super::{Egress, SLICES_MAX, Store};
 use std::io::IoSlice;
 use std::iter;
 use zmtp::wire::header::{COMMAND, MORE};
-use zmtp::{Error, Frame, Frames, Opener, Sealer, Sealing};
+use zmtp::{Error, Frame, Frames, Opener, Sealer, Sealing, Tagging};
 
 /// Sealed bytes at which no more frames are sealed: one system call takes about as many. A frame
 /// that is larger is sealed alone.
@@ -32,7 +33,7 @@ pub(super) struct Sealed {
     buffer: Buffer,
     /// Bytes that sealing has added so far.
     growth: u64,
-    /// The frame that is being sealed in steps: all of the buffer.
+    /// The frame that is being sealed in steps.
     long: Option<Box<Long>>,
     /// How many messages end in it.
     messages: u32,
@@ -46,19 +47,30 @@ impl Sealed {
         self.buffer.capacity() + self.long_size()
     }
 
+    /// Whether nothing can be written yet.
+    fn is_in_first_pass(&self) -> bool {
+        let long = self.long.as_deref();
+        long.is_some_and(|long| matches!(long.pass, Pass::First(..)))
+    }
+
     fn long_size(&self) -> usize {
         self.long.as_deref().map_or(0, size_of_val)
     }
 }
 
-/// A frame that is being sealed in steps.
+/// A frame that is being sealed in steps. All of it but the body has left the queue.
 #[derive(Debug)]
 struct Long {
-    /// Bytes of the buffer in front of the sealed body.
-    front: usize,
     /// Bytes of the body that are left.
     left: usize,
-    sealing: Sealing,
+    pass: Pass,
+}
+
+#[derive(Debug)]
+enum Pass {
+    /// This many bytes of the body were added to the tag. The buffer has what stands in front.
+    First(Tagging, usize),
+    Second(Sealing),
 }
 
 impl Egress {
@@ -99,14 +111,13 @@ impl Egress {
     /// # Errors
     /// The coder has come to its end.
     pub(crate) fn seal(&mut self, input: &[u8], store: &mut Store) -> Result<usize, Error> {
-        let is_due = |sealed: &mut Box<Sealed>| sealed.buffer.is_empty() || sealed.long.is_some();
+        let is_due = |it: &mut Box<Sealed>| it.buffer.is_empty() || it.is_in_first_pass();
         let Some(mut sealed) = self.sealed.take_if(is_due) else {
             return Ok(0);
         };
-        let result = if sealed.long.is_some() {
-            Ok(self.seal_step(&mut sealed, input, store))
-        } else {
-            self.seal_into(&mut sealed, input, store)
+        let result = match sealed.long.take() {
+            Some(long) => Ok(self.seal_step(&mut sealed, long, input, store)),
+            None => self.seal_into(&mut sealed, input, store),
         };
         self.sealed = Some(sealed);
         result
@@ -174,40 +185,60 @@ impl Egress {
         (size, body_size): (usize, usize),
         store: &mut Store,
     ) -> Result<usize, Error> {
-        let sealed_size = sealed.sealer.sealed_size(body_size);
-        let front = sealed_size - body_size;
-        let mut buffer = store.take(sealed_size);
-        let sealing = sealed.sealer.begin(flags, body_size, buffer.grow(front))?;
+        let front = sealed.sealer.sealed_size(body_size) - body_size;
+        let mut buffer = store.take(front);
+        let tagging = sealed.sealer.begin(flags, body_size, buffer.grow(front))?;
         self.put_sealed(sealed, buffer, size - body_size, store);
         store.charge(&mut self.footprint, size_of::<Long>());
         sealed.long = Some(Box::new(Long {
-            front,
             left: body_size,
-            sealing,
+            pass: Pass::First(tagging, 0),
         }));
         Ok(front)
     }
 
-    /// Seals the next piece of a long frame, whose body is now at the front.
-    fn seal_step(&mut self, sealed: &mut Sealed, input: &[u8], store: &mut Store) -> usize {
-        let step_size = sealed.sealer.step_size();
+    /// Takes the next step of a long frame, whose body is at the front; answers how many bytes of it
+    /// have passed.
+    fn seal_step(
+        &mut self,
+        sealed: &mut Sealed,
+        mut long: Box<Long>,
+        input: &[u8],
+        store: &mut Store,
+    ) -> usize {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = self.plain_slices(input, &mut slices);
-        let Some((long, piece)) = sealed.long.as_mut().zip(slices[..count].first()) else {
-            return 0;
-        };
-        let size = piece.len().min(step_size).min(long.left);
-        long.sealing.seal(&piece[..size], sealed.buffer.grow(size));
-        long.left -= size;
-        let messages = self.messages;
-        self.advance_plain(size, store);
-        self.count_sealed(sealed, size, messages, store);
-        if let Some(long) = sealed.long.take_if(|long| long.left == 0) {
-            let Long { front, sealing, .. } = *long;
-            store.refund(&mut self.footprint, size_of::<Long>());
-            sealing.finish(sealed.buffer.front_mut(front));
+        let body = slices[..count].first().map_or(&[][..], |piece| piece);
+        let body = &body[..body.len().min(long.left)];
+        debug_assert!(body.len() == long.left, "a frame is in one piece");
+        let step_size = sealed.sealer.step_size();
+        match long.pass {
+            Pass::First(mut tagging, before) => {
+                let after = body.len().min(before + step_size);
+                tagging.add(&body[before..after]);
+                long.pass = if after == body.len() {
+                    Pass::Second(tagging.finish(sealed.buffer.whole_mut()))
+                } else {
+                    Pass::First(tagging, after)
+                };
+                sealed.long = Some(long);
+                after - before
+            }
+            Pass::Second(mut sealing) => {
+                let size = body.len().min(step_size.max(SEALED_SIZE_MAX));
+                let mut buffer = store.take(size);
+                sealing.seal(&body[..size], buffer.grow(size));
+                self.put_sealed(sealed, buffer, size, store);
+                if size < long.left {
+                    long.left -= size;
+                    long.pass = Pass::Second(sealing);
+                    sealed.long = Some(long);
+                } else {
+                    store.refund(&mut self.footprint, size_of::<Long>());
+                }
+                size
+            }
         }
-        size
     }
 
     /// Puts a buffer in the place of the first `plain` bytes, which it was made of.
@@ -215,17 +246,12 @@ impl Egress {
         store.charge(&mut self.footprint, buffer.capacity());
         let messages = self.messages;
         self.advance_plain(plain, store);
+        sealed.messages = messages - self.messages;
         sealed.growth += (buffer.len() - plain) as u64;
-        self.count_sealed(sealed, buffer.len(), messages, store);
-        sealed.buffer = buffer;
-    }
-
-    /// Plain bytes have become `size` sealed ones; there were `messages` messages before.
-    fn count_sealed(&mut self, sealed: &mut Sealed, size: usize, messages: u32, store: &mut Store) {
-        sealed.messages += messages - self.messages;
         self.messages = messages;
-        self.bytes += size as u64;
-        store.queued += size as u64;
+        self.bytes += buffer.len() as u64;
+        store.queued += buffer.len() as u64;
+        sealed.buffer = buffer;
     }
 
     /// The bytes that sealing has added to all that was queued.
@@ -233,7 +259,7 @@ impl Egress {
         self.sealed.as_ref().map_or(0, |sealed| sealed.growth)
     }
 
-    /// The bytes at the front that are sealed, those of an unfinished frame included. For tests.
+    /// The bytes at the front that are sealed, those that cannot be written yet included. For tests.
     #[must_use]
     pub fn sealed_bytes(&self) -> usize {
         let sealed = self.sealed.as_deref();
@@ -242,7 +268,7 @@ impl Egress {
 
     /// The sealed bytes that can be written, and were not.
     pub(super) fn sealed_rest(&self) -> &[u8] {
-        let sealed = self.sealed.as_deref().filter(|it| it.long.is_none());
+        let sealed = self.sealed.as_deref().filter(|it| !it.is_in_first_pass());
         sealed.map_or(&[], |sealed| &sealed.buffer[sealed.written..])
     }
 
@@ -254,7 +280,7 @@ impl Egress {
             return;
         };
         sealed.written += size;
-        if sealed.written == sealed.buffer.len() && sealed.long.is_none() {
+        if sealed.written == sealed.buffer.len() {
             self.messages -= std::mem::take(&mut sealed.messages);
             sealed.written = 0;
             let buffer = std::mem::take(&mut sealed.buffer);

@@ -33,7 +33,7 @@ use dryoc::classic::crypto_onetimeauth::{
     OnetimeauthState, crypto_onetimeauth, crypto_onetimeauth_final, crypto_onetimeauth_init,
     crypto_onetimeauth_update, crypto_onetimeauth_verify,
 };
-use salsa20::cipher::{KeyIvInit, StreamCipher, StreamCipherCore, consts::U10};
+use salsa20::cipher::{KeyIvInit, StreamCipher, StreamCipherCore, StreamCipherSeek, consts::U10};
 use salsa20::{Salsa20, SalsaCore};
 use std::cell::RefCell;
 use std::fmt;
@@ -283,31 +283,59 @@ impl fmt::Debug for MessageKey {
     }
 }
 
-/// A box whose text is sealed or opened piece by piece, in order.
+/// A box whose text is sealed or opened piece by piece, in order. To be sealed, each piece passes
+/// twice: first for the tag, which stands in front, then for the text.
 pub(super) struct SteppedBox {
     authenticator: OnetimeauthState,
     stream: Salsa20,
 }
 
 impl SteppedBox {
-    /// Seals the next piece of the text in place.
-    pub(super) fn seal(&mut self, piece: &mut [u8]) {
-        self.stream.apply_keystream(piece);
-        crypto_onetimeauth_update(&mut self.authenticator, piece);
+    /// Adds the next piece of the text to the tag.
+    pub(super) fn add(&mut self, piece: &[u8]) {
+        let mut sealed = [0; 4096];
+        for piece in piece.chunks(sealed.len()) {
+            let (sealed, _) = sealed.split_at_mut(piece.len());
+            sealed.copy_from_slice(piece);
+            self.stream.apply_keystream(sealed);
+            crypto_onetimeauth_update(&mut self.authenticator, sealed);
+        }
     }
 
-    /// Opens the next piece of the text in place. It is worth nothing until [`Self::tag`] has turned
-    /// out to be the tag of the box.
+    /// The tag of all pieces, and the stream that seals them, from the beginning of the text.
+    pub(super) fn finish(self) -> ([u8; TAG_SIZE], TextStream) {
+        let Self {
+            authenticator,
+            mut stream,
+        } = self;
+        let mut tag = [0; TAG_SIZE];
+        crypto_onetimeauth_final(authenticator, &mut tag);
+        stream.seek(KEY_SIZE);
+        (tag, TextStream(stream))
+    }
+
+    /// Opens the next piece of the text in place. It is worth nothing until [`Self::finish`] has
+    /// given the tag of the box.
     pub(super) fn open(&mut self, piece: &mut [u8]) {
         crypto_onetimeauth_update(&mut self.authenticator, piece);
         self.stream.apply_keystream(piece);
     }
+}
 
-    /// The tag of all pieces.
-    pub(super) fn tag(self) -> [u8; TAG_SIZE] {
-        let mut tag = [0; TAG_SIZE];
-        crypto_onetimeauth_final(self.authenticator, &mut tag);
-        tag
+/// What seals the text of a [`SteppedBox`].
+pub(super) struct TextStream(Salsa20);
+
+impl TextStream {
+    /// Seals the next piece of the text in place.
+    pub(super) fn seal(&mut self, piece: &mut [u8]) {
+        self.0.apply_keystream(piece);
+    }
+}
+
+/// Shows nothing of the key.
+impl fmt::Debug for TextStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TextStream(hidden)")
     }
 }
 

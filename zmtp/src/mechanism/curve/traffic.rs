@@ -9,7 +9,7 @@
 //! finds in the flags outside for the flags of the frame inside, where it could be forged. So MORE
 //! and COMMAND stand inside only, and a frame that has them outside is refused.
 
-use super::crypto::{self, BoxKey, MessageKey, SteppedBox, TAG_SIZE};
+use super::crypto::{self, BoxKey, MessageKey, SteppedBox, TAG_SIZE, TextStream};
 use crate::coder::{Opened, STEP_SIZE};
 use crate::error::{Error, Internal, Malformed, Misbehaved, Unverified};
 use crate::limits::Limits;
@@ -77,11 +77,16 @@ pub(crate) struct Sealer {
     step_size: usize,
 }
 
-/// A frame that is being sealed in steps.
+/// The first pass over a frame that is sealed in steps.
 #[derive(Debug)]
-pub(crate) struct Sealing {
+pub(crate) struct Tagging {
+    inner_flags: u8,
     text: SteppedBox,
 }
+
+/// The second pass.
+#[derive(Debug)]
+pub(crate) struct Sealing(TextStream);
 
 impl Opener {
     /// Opens boxes of `key` whose nonces begin with `prefix` and are greater than `nonce`.
@@ -225,7 +230,8 @@ impl Opener {
         opened: &mut Opened,
         limits: &Limits,
     ) -> Result<(), Error> {
-        if !crypto::is_equal(&stepped.text.tag(), &stepped.tag) {
+        let (tag, _) = stepped.text.finish();
+        if !crypto::is_equal(&tag, &stepped.tag) {
             return Err(Unverified::Message.into());
         }
         self.nonce = stepped.nonce;
@@ -345,8 +351,8 @@ impl Sealer {
         Ok(())
     }
 
-    /// Begins to seal a frame with a body of `body_size` bytes in steps: writes all that stands in
-    /// front of the data, with room for the tag.
+    /// Begins to seal a frame with a body of `body_size` bytes in steps: writes what stands in front
+    /// of the box.
     ///
     /// # Errors
     /// If no nonce is left. The connection is then to be closed.
@@ -358,15 +364,13 @@ impl Sealer {
         flags: u8,
         body_size: usize,
         front: &mut [u8],
-    ) -> Result<Sealing, Error> {
+    ) -> Result<Tagging, Error> {
         let size = Self::sealed_size(body_size) - body_size;
         assert_eq!(front.len(), size, "the size of the front");
-        let (nonce, sealed) = self.put_front(body_size, front)?;
-        let mut text = self.key.begin(nonce);
-        let (_, inner_flags) = sealed.split_at_mut(TAG_SIZE);
-        inner_flags.fill(self::inner_flags(flags));
-        text.seal(inner_flags);
-        Ok(Sealing { text })
+        let (nonce, _) = self.put_front(body_size, front)?;
+        let (mut text, inner_flags) = (self.key.begin(nonce), inner_flags(flags));
+        text.add(&[inner_flags]);
+        Ok(Tagging { inner_flags, text })
     }
 
     /// Writes what stands in front of the box; returns its nonce, and the rest of `out`.
@@ -388,20 +392,33 @@ impl Sealer {
     }
 }
 
+impl Tagging {
+    /// Adds the next piece of the data.
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        self.text.add(piece);
+    }
+
+    /// All pieces were added: completes what [`Sealer::begin`] wrote.
+    pub(crate) fn finish(self, front: &mut [u8]) -> Sealing {
+        let (tag, mut text) = self.text.finish();
+        let start = front.len().saturating_sub(TAG_SIZE + 1);
+        if let Some((room, inner_flags)) = front
+            .get_mut(start..)
+            .and_then(<[u8]>::split_first_chunk_mut)
+        {
+            *room = tag;
+            inner_flags.fill(self.inner_flags);
+            text.seal(inner_flags);
+        }
+        Sealing(text)
+    }
+}
+
 impl Sealing {
     /// Seals the next piece of the data into `out`, which is as long.
     pub(crate) fn seal(&mut self, piece: &[u8], out: &mut [u8]) {
         out.copy_from_slice(piece);
-        self.text.seal(out);
-    }
-
-    /// All pieces of the data are sealed: writes the tag into what [`Sealer::begin`] wrote.
-    pub(crate) fn finish(self, front: &mut [u8]) {
-        let tag = self.text.tag();
-        let start = front.len().saturating_sub(TAG_SIZE + 1);
-        if let Some(room) = front.get_mut(start..start + TAG_SIZE) {
-            room.copy_from_slice(&tag);
-        }
+        self.0.seal(out);
     }
 }
 

@@ -350,11 +350,12 @@ fn stepping() -> (Sealer, Opener) {
 fn seal_in_steps(sealer: &mut Sealer, flags: u8, body: &[u8], size: usize) -> Vec<u8> {
     let mut out = vec![0xaa; Sealer::sealed_size(body.len())];
     let (front, data) = out.split_at_mut(Sealer::sealed_size(body.len()) - body.len());
-    let mut sealing = sealer.begin(flags, body.len(), front).unwrap();
+    let mut tagging = sealer.begin(flags, body.len(), front).unwrap();
+    body.chunks(size).for_each(|piece| tagging.add(piece));
+    let mut sealing = tagging.finish(front);
     for (piece, room) in body.chunks(size).zip(data.chunks_mut(size)) {
         sealing.seal(piece, room);
     }
-    sealing.finish(front);
     out
 }
 
