@@ -78,8 +78,8 @@ impl Opener {
     }
 
     /// Opens the whole frames at the front of `raw`, in place: plain frames take their room. The
-    /// work is bounded by the size of `raw`. The bytes that are not consumed must stand at the front
-    /// of the next call, unless the peer is closed.
+    /// work is bounded by the size of `raw`. The bytes that are not consumed must stand at the
+    /// front of the next call, unless the peer is closed.
     ///
     /// # Errors
     /// The peer is to be closed: a frame is not what a peer with the right keys sends next, or it
@@ -105,8 +105,8 @@ impl Opener {
         Ok(all)
     }
 
-    /// The same, but stops after a step, or as many bytes of shorter frames: [`Opened::need`] is 0 if
-    /// it could go on.
+    /// The same, but stops after a step, or as many bytes of shorter frames: [`Opened::need`] is 0
+    /// if it could go on.
     ///
     /// # Errors
     /// As [`Self::open`].

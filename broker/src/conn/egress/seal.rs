@@ -11,9 +11,9 @@
 //! dropped, replaced or given to another peer. Sealed frames have their place in the order that
 //! the peer expects, so that they are as good as written.
 //!
-//! A long frame is sealed in steps, of which only one is in memory. Its tag stands in front, so that
-//! its body passes twice: once for the tag, while nothing can be written, and then piece by piece as
-//! the kernel takes them.
+//! A long frame is sealed in steps, of which only one is in memory. Its tag stands in front, so
+//! that its body passes twice: once for the tag, while nothing can be written, and then piece by
+//! piece as the kernel takes them.
 
 use super::buffer::Buffer;
 use super::{Egress, SLICES_MAX, Store};
@@ -197,8 +197,8 @@ impl Egress {
         Ok(front)
     }
 
-    /// Takes the next step of a long frame, whose body is at the front; answers how many bytes of it
-    /// have passed.
+    /// Takes the next step of a long frame, whose body is at the front; answers how many bytes of
+    /// it have passed.
     fn seal_step(
         &mut self,
         sealed: &mut Sealed,
@@ -259,7 +259,8 @@ impl Egress {
         self.sealed.as_ref().map_or(0, |sealed| sealed.growth)
     }
 
-    /// The bytes at the front that are sealed, those that cannot be written yet included. For tests.
+    /// The bytes at the front that are sealed, those that cannot be written yet included. For
+    /// tests.
     #[must_use]
     pub fn sealed_bytes(&self) -> usize {
         let sealed = self.sealed.as_deref();

@@ -18,9 +18,9 @@
 //! waiting. `dryoc` has no entrance for that either: its stream comes from `salsa20`, which has no
 //! vector instructions.
 //!
-//! Boxes need no allocation. No text is decrypted before its tag is verified, except in steps, where
-//! the tag comes to be known with the last piece. Keys are wiped. Key streams are not: each belongs
-//! to one message, which stands in the clear beside it.
+//! Boxes need no allocation. No text is decrypted before its tag is verified, except in steps,
+//! where the tag comes to be known with the last piece. Keys are wiped. Key streams are not: each
+//! belongs to one message, which stands in the clear beside it.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};

@@ -139,8 +139,8 @@ impl Opener {
         self.deferred = Some(error);
     }
 
-    /// Opens the next frame, or a step of it, or says how many bytes it needs. Returns whether there
-    /// may be more to open.
+    /// Opens the next frame, or a step of it, or says how many bytes it needs. Returns whether
+    /// there may be more to open.
     fn open_next(
         &mut self,
         raw: &mut [u8],
@@ -268,7 +268,8 @@ impl Opener {
 }
 
 impl Stepped {
-    /// Opens the next piece of the text, at most `step_size` bytes; returns whether it was the last.
+    /// Opens the next piece of the text, at most `step_size` bytes; returns whether it was the
+    /// last.
     fn open_more(&mut self, raw: &mut [u8], step_size: usize, opened: &mut Opened) -> bool {
         let start = self.front_size + self.opened_size;
         let size = raw.len().saturating_sub(start);
@@ -351,8 +352,8 @@ impl Sealer {
         Ok(())
     }
 
-    /// Begins to seal a frame with a body of `body_size` bytes in steps: writes what stands in front
-    /// of the box.
+    /// Begins to seal a frame with a body of `body_size` bytes in steps: writes what stands in
+    /// front of the box.
     ///
     /// # Errors
     /// If no nonce is left. The connection is then to be closed.
