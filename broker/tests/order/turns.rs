@@ -487,6 +487,7 @@ fn a_long_frame_with_curve_takes_many_turns() {
         side.admission = Admission::Any;
     }
     let mut driver = Loop::new(vec![config]);
+    driver.core.set_coder_step_size(STEP_SIZE);
     let mut source = Client::join(&mut driver, SocketName::Frontend, SocketType::Push);
     let mut sink = Client::join(&mut driver, SocketName::Backend, SocketType::Pull);
     let mut plain = Vec::new();

@@ -10,7 +10,7 @@
 //! and COMMAND stand inside only, and a frame that has them outside is refused.
 
 use super::crypto::{self, BoxKey, MessageKey, SteppedBox, TAG_SIZE, TextStream};
-use crate::coder::{Opened, STEP_SIZE};
+use crate::coder::{Opened, STEP_SIZE, long_size};
 use crate::error::{Error, Internal, Malformed, Misbehaved, Unverified};
 use crate::limits::Limits;
 use crate::wire::header::{
@@ -24,8 +24,7 @@ const FRONT_SIZE: usize = NAME.len() + size_of::<u64>();
 /// Bytes of a body that are not data.
 const OVERHEAD: usize = FRONT_SIZE + TAG_SIZE + 1;
 
-/// A frame whose body has so many steps or more is sealed and opened in steps: it takes several
-/// times as long as at once, where a processor has vector instructions.
+/// Steps of the shortest long frame, where the size of a step is set.
 const STEPS_MIN: usize = 16;
 
 /// The inner flag of a frame that others of its message follow.
@@ -39,6 +38,8 @@ pub(crate) struct Opener {
     /// The error of the next call: the frame at the front of its input is illegal.
     deferred: Option<Error>,
     key: MessageKey,
+    /// Bytes of the body of the shortest frame that is opened in steps.
+    long_size: usize,
     /// The last nonce.
     nonce: u64,
     /// Most bytes of a long frame that are opened at once.
@@ -71,6 +72,8 @@ struct Stepped {
 #[derive(Debug)]
 pub(crate) struct Sealer {
     key: MessageKey,
+    /// Bytes of the body of the shortest frame that is better sealed in steps.
+    long_size: usize,
     /// The last nonce.
     nonce: u64,
     /// Most bytes of a long frame that are sealed at once.
@@ -94,6 +97,7 @@ impl Opener {
         Self {
             deferred: None,
             key: MessageKey::new(key, prefix),
+            long_size: long_size(),
             nonce,
             step_size: STEP_SIZE,
             stepped: None,
@@ -102,6 +106,7 @@ impl Opener {
 
     pub(crate) fn set_step_size(&mut self, bytes: usize) {
         self.step_size = bytes;
+        self.long_size = bytes * STEPS_MIN;
     }
 
     pub(crate) fn memory(&self) -> usize {
@@ -172,7 +177,7 @@ impl Opener {
             return Err(Malformed::MessageCommand.into());
         }
         let size = header.size.saturating_add(header.body_size);
-        if header.body_size / STEPS_MIN >= self.step_size {
+        if header.body_size >= self.long_size {
             return self.begin_steps(&header, rest, opened);
         }
         let body = opened.consumed + header.size;
@@ -307,6 +312,7 @@ impl Sealer {
     pub(super) fn new(key: &BoxKey, prefix: &[u8; 16], nonce: u64) -> Self {
         Self {
             key: MessageKey::new(key, prefix),
+            long_size: long_size(),
             nonce,
             step_size: STEP_SIZE,
         }
@@ -314,6 +320,7 @@ impl Sealer {
 
     pub(crate) fn set_step_size(&mut self, bytes: usize) {
         self.step_size = bytes;
+        self.long_size = bytes * STEPS_MIN;
     }
 
     pub(crate) fn step_size(&self) -> usize {
@@ -323,7 +330,7 @@ impl Sealer {
     /// Whether a frame with a body of `body_size` bytes is to be sealed in steps.
     #[inline]
     pub(crate) fn takes_steps(&self, body_size: usize) -> bool {
-        body_size / STEPS_MIN >= self.step_size
+        body_size >= self.long_size
     }
 
     /// How long a frame with a body of `body_size` bytes is once it is sealed, its header included.
