@@ -15,7 +15,9 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id)
             && let Some(mut coder) = conn.session.take_coder()
         {
-            coder.set_step_size(self.coder_step_size);
+            if let Some(bytes) = self.coder_step_size {
+                coder.set_step_size(bytes);
+            }
             let Coder { opener, sealer } = *coder;
             conn.opener = Some(Box::new(opener));
             self.memory.coders += 1;

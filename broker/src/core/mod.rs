@@ -129,8 +129,8 @@ pub struct Core {
     clock: Clock,
     /// The limits of the closed peers that a socket remembers.
     closed_limits: ClosedLimits,
-    /// Most bytes of a long frame that are opened or sealed at once.
-    coder_step_size: usize,
+    /// Another size of steps than that of the codec: see [`Self::set_coder_step_size`].
+    coder_step_size: Option<usize>,
     conns: ConnTable,
     deferred: Deferred,
     /// Proxies that keep messages.
@@ -184,7 +184,7 @@ impl Core {
             agenda: Agenda::default(),
             clock: Clock::new(now),
             closed_limits: ClosedLimits::of(config),
-            coder_step_size: zmtp::STEP_SIZE,
+            coder_step_size: None,
             conns: ConnTable::new(Random::new(seed).number()),
             deferred: Deferred::default(),
             keeping: Vec::new(),
@@ -235,7 +235,7 @@ impl Core {
     /// For tests, which want short frames to take steps too: see [`zmtp::Coder::set_step_size`].
     #[doc(hidden)]
     pub fn set_coder_step_size(&mut self, bytes: usize) {
-        self.coder_step_size = bytes;
+        self.coder_step_size = Some(bytes);
     }
 
     /// Whether [`Self::set_unix_time`] has an effect.
