@@ -169,11 +169,12 @@ pub(super) fn run(args: &CtlArgs) -> Result<(), Failure> {
     print(&table::describe(&args.command, &answer))
 }
 
-/// Sets `all` only if requested, so that older versions of zmqd answer the other questions.
+/// Checks the key of a figure that peers can be sorted by.
 fn figure(key: &str) -> Result<String, String> {
     PeerOrder::from_key(key).map(|_| key.to_owned())
 }
 
+/// Sets `all` only if requested, so that older versions of zmqd answer the other questions.
 fn put_all(request: &mut Value, all: bool) {
     if all {
         request["all"] = json!(true);
