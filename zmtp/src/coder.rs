@@ -15,7 +15,6 @@ use crate::error::Error;
 use crate::frames::Frames;
 use crate::limits::Limits;
 use crate::mechanism::curve::traffic;
-use crate::wire::header::{COMMAND, MORE};
 
 /// Most bytes of a long frame that are opened or sealed in one step.
 pub const STEP_SIZE: usize = 512 << 10;
@@ -187,12 +186,10 @@ impl Sealer {
         while out.len() < size_max
             && let Some(frame) = frames.next()
         {
-            let more = if frame.more { MORE } else { 0 };
-            let command = if frame.command { COMMAND } else { 0 };
             let start = out.len();
             out.resize(start + self.sealed_size(frame.body.len()), 0);
             let room = out.get_mut(start..).unwrap_or_default();
-            self.seal(more | command, frame.body, room)?;
+            self.seal(frame.flags(), frame.body, room)?;
         }
         Ok(plain.len() - frames.rest().len())
     }

@@ -1,7 +1,7 @@
 //! The frames of a message that the deframer has accepted.
 
 use crate::show::show;
-use crate::wire::header::{Header, Legal, LegalFlags};
+use crate::wire::header::{COMMAND, Header, Legal, LegalFlags, MORE};
 use std::fmt;
 
 /// Accepts every frame: the sizes were checked when the message was received.
@@ -33,6 +33,17 @@ pub struct Frame<'a> {
     pub command: bool,
     /// Whether more frames follow.
     pub more: bool,
+}
+
+impl Frame<'_> {
+    /// The flags of its header, except the one that tells the form of the size.
+    #[must_use]
+    #[inline]
+    pub fn flags(&self) -> u8 {
+        let more = if self.more { MORE } else { 0 };
+        let command = if self.command { COMMAND } else { 0 };
+        more | command
+    }
 }
 
 impl<'a> Frames<'a> {

@@ -19,7 +19,6 @@ use super::buffer::Buffer;
 use super::{Egress, SLICES_MAX, Store};
 use std::io::IoSlice;
 use std::iter;
-use zmtp::wire::header::{COMMAND, MORE};
 use zmtp::{Error, Frame, Frames, Opener, Sealer, Sealing, Tagging};
 
 /// Sealed bytes at which no more frames are sealed: one system call takes about as many. A frame
@@ -134,7 +133,7 @@ impl Egress {
         let slices = &slices[..count];
         let frames = || slices.iter().flat_map(|slice| frames_of(slice));
         let first = frames().next();
-        let first = first.map(|(frame, size)| (flags_of(&frame), size, frame.body.len()));
+        let first = first.map(|(frame, size)| (frame.flags(), size, frame.body.len()));
         if let Some((flags, size, body_size)) = first
             && sealed.sealer.takes_steps(body_size)
         {
@@ -171,7 +170,7 @@ impl Egress {
         for (frame, _) in frames().take(count) {
             let size = sealed.sealer.sealed_size(frame.body.len());
             let room = buffer.grow(size);
-            sealed.sealer.seal(flags_of(&frame), frame.body, room)?;
+            sealed.sealer.seal(frame.flags(), frame.body, room)?;
         }
         self.put_sealed(sealed, buffer, plain, store);
         Ok(size)
@@ -296,13 +295,6 @@ impl Egress {
             self.give(sealed.buffer, store);
         }
     }
-}
-
-/// The flags of a frame's header, except the one for its form.
-fn flags_of(frame: &Frame<'_>) -> u8 {
-    let more = if frame.more { MORE } else { 0 };
-    let command = if frame.command { COMMAND } else { 0 };
-    more | command
 }
 
 /// How much of a queue is sealed at once.
